@@ -1,0 +1,1 @@
+"""The catalogue: one file a rule, found through the entry point group `vaelint.rules`."""

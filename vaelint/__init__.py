@@ -1,0 +1,40 @@
+"""Tells whether a PyTorch variational autoencoder is wired correctly.
+
+Public names: `check`, `Report`, `TargetResult`, `Finding`, `rule`. They load on first use, so that importing vaelint costs
+nothing and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vaelint.check import check as check
+    from vaelint.finding import Finding as Finding
+    from vaelint.result import TargetResult as Report
+    from vaelint.result import TargetResult as TargetResult
+    from vaelint.rule import rule as rule
+
+__version__ = "0.1.0"
+__all__ = ["Finding", "Report", "TargetResult", "__version__", "check", "rule"]
+
+_HOME = {
+    "check": ("vaelint.check", "check"),
+    "Finding": ("vaelint.finding", "Finding"),
+    "Report": ("vaelint.result", "TargetResult"),
+    "TargetResult": ("vaelint.result", "TargetResult"),
+    "rule": ("vaelint.rule", "rule"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Loads a public name on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'vaelint' has no attribute {name!r}")
+    module, attribute = _HOME[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The real pass: forward, loss, backward, and experiments that measure what the rules claim."""

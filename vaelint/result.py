@@ -1,0 +1,76 @@
+"""What a check of one target comes to: findings, what was seen, what was not. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from vaelint.finding import Certainty, Finding, Severity
+
+SCHEMA_VERSION = 1
+
+Status = Literal["clean", "findings", "failed"]
+Rung = Literal["symbolic", "concrete", "real"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One target and how to call it, as the user said it. Strings are parsed by the worker's side."""
+
+    target: str
+    inputs: tuple[str, ...] = ()  # "[NAME=]SHAPE[:DTYPE][RANGE]"
+    init: tuple[str, ...] = ()  # "key=python literal"
+    loss: str | None = None  # "name" or "train.py:loss_fn"
+    step: str | None = None  # "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)"
+    device: str = "auto"  # auto | cuda | cuda:N | cpu | none
+    timeout: float = 120.0  # seconds for the whole target
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Request:
+        """The inverse of `to_json`."""
+        return Request(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+@dataclass
+class TargetResult:
+    """Everything known of one target. Reports render from this alone."""
+
+    target: str
+    status: Status = "clean"
+    rung: Rung | None = None
+    symbols: dict[str, int] = field(default_factory=dict)  # {"B": 32, "D": 784, "L": 20}
+    # anatomy: {"sites": [{"mu": Value, "scale": Value, "eps": Value, "z": Value, "parameterisation": "logvar"}], "recon": Value}
+    # Value = {"shape": ["B", "L"], "span": Span as dict or null, "expression": "mu + std * eps"}
+    anatomy: dict[str, Any] = field(default_factory=dict)
+    # loss: {"terms": [{"role", "kernel", "weight", "reduction", "span"}], "beta": {"expression", "value"}, "objective": "..."}
+    loss: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    not_applicable: list[dict[str, str]] = field(default_factory=list)  # [{"code": "VAE204", "reason": "..."}]
+    quiet: list[str] = field(default_factory=list)  # codes of the rules that ran and found nothing
+    confirm: dict[str, Any] = field(default_factory=dict)  # {"device", "outcome", "reason", ...}
+    timing: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # "latent_dim=20 was taken from the constructor's default", ...
+
+    def settle(self) -> None:
+        """Sets `status` from the findings, unless the target could not be analysed."""
+        if self.status != "failed":
+            self.status = "findings" if any(f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO for f in self.findings) else "clean"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, in the form of the published schema."""
+        data = {k: v for k, v in self.__dict__.items() if k != "findings"}
+        return data | {"findings": [f.to_json() for f in self.findings]}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> TargetResult:
+        """The inverse of `to_json`."""
+        d = dict(data)
+        d["findings"] = [Finding.from_json(f) for f in d["findings"]]
+        return TargetResult(**d)

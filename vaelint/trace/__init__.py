@@ -1,0 +1,1 @@
+"""Runs user code on fake tensors and records what it does."""
