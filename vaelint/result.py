@@ -35,7 +35,8 @@ class Request:
     @staticmethod
     def from_json(data: dict[str, Any]) -> Request:
         """The inverse of `to_json`."""
-        return Request(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return Request(**values)
 
 
 @dataclass
@@ -61,7 +62,8 @@ class TargetResult:
     def settle(self) -> None:
         """Sets `status` from the findings, unless the target could not be analysed."""
         if self.status != "failed":
-            self.status = "findings" if any(f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO for f in self.findings) else "clean"
+            bad = any(f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO for f in self.findings)
+            self.status = "findings" if bad else "clean"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""

@@ -1,0 +1,44 @@
+"""File names as users know them. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+_ENGINE = str(Path(__file__).parent) + os.sep
+_PYTHON = tuple({sysconfig.get_path(k) + os.sep for k in ("stdlib", "platstdlib")})
+
+
+def relative(file: str) -> str:
+    """Relative to the working directory where it lies below it, with `/`."""
+    path = Path(file)
+    if path.is_absolute():
+        for base in (Path.cwd(), Path.cwd().resolve()):
+            if path.is_relative_to(base):
+                return path.relative_to(base).as_posix()
+    return path.as_posix()
+
+
+def our_file(file: str) -> bool:
+    """Whether a code file is the engine's or the built-in catalogue's."""
+    catalogue = getattr(sys.modules.get("vaelint_rules"), "__file__", None)
+    return file.startswith((_ENGINE, str(Path(catalogue).parent) + os.sep) if catalogue else _ENGINE)
+
+
+def user_file(file: str, package: str = "") -> bool:
+    """Whether a code file is the user's: not ours, not Python's, not an installed package's, unless `package` names that one."""
+    if file.startswith("<") or our_file(file):
+        return False
+    parts = Path(file).parts
+    for folder in ("site-packages", "dist-packages"):
+        if folder in parts:
+            return bool(package) and parts[parts.index(folder) + 1] in (package, package + ".py")
+    return not file.startswith(_PYTHON)
+
+
+def package_of(target: str) -> str:
+    """The top package that `package.module:Name` names; empty for `path.py:Name`."""
+    module = target.partition("(")[0].rpartition(":")[0]
+    return "" if module.endswith(".py") or "/" in module else module.partition(".")[0]

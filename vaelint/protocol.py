@@ -1,0 +1,119 @@
+"""What front and worker say to each other: one JSON object a line, over a socket of their own.
+
+The worker's standard output belongs to user code, so nothing of ours goes there. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+UNHEARD = 97  # exit code of a target's process that could not send its result
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Torch and the engine are imported; requests may come."""
+
+    kind: str = "ready"
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """The engine could not be imported: there will be no results at all."""
+
+    message: str
+    help: str = ""
+    kind: str = "unavailable"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process of its own runs the target; its group has the same number."""
+
+    pid: int
+    kind: str = "started"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the pipeline does now: "load", "trace", "rules", "confirm"."""
+
+    stage: str
+    kind: str = "stage"
+
+
+@dataclass(frozen=True)
+class Static:
+    """The findings before the real pass, as TargetResult JSON: what is kept if the rest goes wrong."""
+
+    result: dict[str, Any]
+    kind: str = "static"
+
+
+@dataclass(frozen=True)
+class Final:
+    """The last word on a target, as TargetResult JSON."""
+
+    result: dict[str, Any]
+    kind: str = "final"
+
+
+@dataclass(frozen=True)
+class Escaped:
+    """An exception left the pipeline. `ours` says whose fault it is: the engine's, or user code's (`sys.exit`)."""
+
+    error: str
+    ours: bool
+    file: str
+    line: int
+    kind: str = "escaped"
+
+
+@dataclass(frozen=True)
+class Exited:
+    """The target's process is gone. `code` is negative for a signal, as in `subprocess`."""
+
+    code: int
+    kind: str = "exited"
+
+
+Message = Ready | Unavailable | Started | Stage | Static | Final | Escaped | Exited
+
+_KINDS: dict[str, type[Message]] = {t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Final, Escaped, Exited)}
+
+
+def encode(message: Message) -> bytes:
+    """One line. It starts with a newline as well: the writer before may have died in the middle of its own line."""
+    return b"\n" + json.dumps(asdict(message)).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message | None:
+    """The inverse of `encode`; None for an empty or broken line."""
+    try:
+        data = json.loads(line)
+        return _KINDS[data["kind"]](**data)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+class Lines:
+    """Cuts a byte stream into messages."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that `data` completes. Broken lines are dropped: their writer's end is reported separately."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            if message := decode(line):
+                yield message
+
+
+def send_request(sock: socket.socket, request: dict[str, Any]) -> None:
+    """Front to worker: one request."""
+    sock.sendall(json.dumps(request).encode() + b"\n")
