@@ -100,7 +100,7 @@ def _serve(request: dict[str, Any], sock: socket.socket, dump_fd: int, run: Pipe
         os.setpgid(pid, pid)  # both sides do it: whoever comes first
     sock.sendall(protocol.encode(protocol.Started(pid)))
     while True:
-        ready: list[object] = select.select([sock.fileno(), reader], [], [])[0]
+        ready = select.select([sock.fileno(), reader], [], [])[0]
         if reader in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(reader, 512)

@@ -1,0 +1,110 @@
+"""The rules as text: listing, explaining, selecting. Loads the rule files, which import no torch."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from vaelint.errors import UsageError
+
+if TYPE_CHECKING:
+    from vaelint.rule import Rule
+
+FAMILIES = {
+    "VAE0": "setup",
+    "VAE1": "shapes",
+    "VAE2": "reparameterisation",
+    "VAE3": "reconstruction",
+    "VAE4": "KL and scale",
+    "VAE5": "gradient flow",
+    "VAE6": "device and dtype",
+    "VAE7": "numerics",
+    "VAE8": "advice",
+}
+_SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
+
+
+def all_rules() -> list[Rule]:
+    """Every rule of every installed package, by code."""
+    from vaelint.load import load_rules
+
+    return load_rules()
+
+
+def find(word: str) -> Rule:
+    """A rule by code or name. Raises UsageError that names the nearest."""
+    rules = all_rules()
+    for rule in rules:
+        if word.upper() == rule.code or word.lower() == rule.name:
+            return rule
+    near = difflib.get_close_matches(word.lower(), [r.name for r in rules] + [r.code.lower() for r in rules], n=1)
+    known = {r.code.lower(): r.code for r in rules}
+    raise UsageError(
+        f"there is no rule {word!r}", f"did you mean {known.get(near[0], near[0])}?" if near else "vaelint rules lists them all"
+    )
+
+
+def summary(rule: Rule) -> str:
+    """The first paragraph of the rule's text, as one line."""
+    return " ".join(rule.doc.strip().split("\n\n", 1)[0].split())
+
+
+def explain(rule: Rule) -> str:
+    """The rule's page: Markdown, as written in its file, under a heading."""
+    return f"# {rule.code} {rule.name} ({rule.severity.value})\n\n{textwrap.dedent(rule.doc).strip()}\n"
+
+
+def listing(rules: Sequence[Rule]) -> str:
+    """Rules by family, one line each."""
+    width = max((len(r.name) for r in rules), default=0)
+    lines: list[str] = []
+    family = None
+    for rule in rules:
+        new = FAMILIES.get(rule.code[:4], "from other packages")
+        if new != family:
+            lines += [*([""] if lines else []), f"{rule.code[:4]}xx {new}" if rule.code[:4] in FAMILIES else new]
+            family = new
+        lines.append(f"  {rule.code}  {rule.name:<{width}}  {rule.severity.value:<7}  {summary(rule)}")
+    return "\n".join(lines) + "\n"
+
+
+def as_json(rules: Sequence[Rule], *, whole: bool = False) -> str:
+    """The same for programs; `whole` adds the rules' pages."""
+    rows = [
+        {"code": r.code, "name": r.name, "severity": r.severity.value, "summary": summary(r)} | ({"doc": r.doc} if whole else {})
+        for r in rules
+    ]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_markdown(rules: Sequence[Rule]) -> str:
+    """A table for the README."""
+    rows = [f"| {r.code} | {r.name} | {r.severity.value} | {summary(r).replace('|', chr(92) + '|')} |" for r in rules]
+    return "\n".join(["| code | name | severity | what it finds |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def selectors(words: Iterable[str], option: str) -> tuple[str, ...]:
+    """Codes and prefixes of `--select` and its kin, checked. A rule's name stands for its code, `ALL` for every rule.
+
+    Raises:
+        UsageError: a word that selects nothing.
+    """
+    wanted = [w.strip() for item in words for w in item.split(",") if w.strip()]
+    rules = all_rules() if wanted else []
+    found: list[str] = []
+    for word in wanted:
+        code = next((r.code for r in rules if r.name == word.lower()), word.upper())
+        if code == "ALL":
+            found += sorted({re.match(r"[A-Z]+", r.code)[0] for r in rules})  # type: ignore[index]
+        elif _SELECTOR.fullmatch(code) and any(r.code.startswith(code) for r in rules):
+            found.append(code)
+        else:
+            near = difflib.get_close_matches(word.lower(), [r.name for r in rules], n=1)
+            raise UsageError(
+                f"{option}: no rule is selected by {word!r}", f"did you mean {near[0]}?" if near else "vaelint rules lists them all"
+            )
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,64 @@
+"""The options of the command line: names, forms and help. Imports no torch."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """Formats of `check`."""
+
+    full = "full"
+    concise = "concise"
+    json = "json"
+
+
+class ListFormat(StrEnum):
+    """Formats of `rules` and `explain`."""
+
+    full = "full"
+    json = "json"
+    markdown = "markdown"
+
+
+class Bar(StrEnum):
+    """From which severity on a finding makes the exit code 1."""
+
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+_TARGETS = """FILE.py:NAME or package.module:NAME, where NAME is a class, a function that builds a model, or a model;
+NAME(latent_dim=20) passes arguments. Without targets: those in [tool.vaelint] of pyproject.toml. A plain FILE.py: the
+configured ones that it touches."""
+_INPUT = "An input, such as 32x784, x=32x1x28x28:float32[0,1] or tokens=16x20:int64[0,1000). Once for each input."
+_STEP = 'One training step that leaves `loss`: "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)".'
+_ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
+
+Targets = Annotated[list[str] | None, typer.Argument(metavar="[TARGETS]...", help=_TARGETS, show_default=False)]
+Inputs = Annotated[list[str] | None, typer.Option("--input", metavar="[NAME=]SHAPE[:DTYPE][RANGE]", help=_INPUT)]
+Init = Annotated[list[str] | None, typer.Option("--init", metavar="KEY=VALUE", help="A constructor argument, as a Python literal.")]
+Loss = Annotated[str | None, typer.Option("--loss", metavar="NAME", help="The loss function: a name, or train.py:loss_fn.")]
+Step = Annotated[str | None, typer.Option("--step", metavar="CODE", help=_STEP)]
+Device = Annotated[str | None, typer.Option("--device", metavar="auto|cuda|cpu|none", help="Where the real pass runs; none leaves it out.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for a target. Default 120.")]
+Select = Annotated[
+    list[str] | None, typer.Option("--select", metavar="CODES", help="Only these rules: codes, prefixes (VAE2), names, ALL.")
+]
+Ignore = Annotated[list[str] | None, typer.Option("--ignore", metavar="CODES", help="Not these rules.")]
+ExtendSelect = Annotated[list[str] | None, typer.Option("--extend-select", metavar="CODES", help="These rules as well.")]
+OutputFormat = Annotated[Format, typer.Option("--output-format", envvar="VAELINT_OUTPUT_FORMAT", help="Form of the report.")]
+OutputFile = Annotated[Path | None, typer.Option("--output-file", metavar="FILE", help="Write the report to a file.")]
+FailOn = Annotated[Bar | None, typer.Option("--fail-on", help="Findings from this severity on give exit code 1. Default warning.")]
+ExitZero = Annotated[bool, typer.Option("--exit-zero", help=_ZERO)]
+ShowRefuted = Annotated[bool, typer.Option("--show-refuted", help="Show findings that the real pass refuted.")]
+Color = Annotated[bool | None, typer.Option("--color/--no-color", help="Default: colour on a terminal.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also rules that did not apply and why, and what the model's code printed.")]
+Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
+Rule = Annotated[str, typer.Argument(metavar="CODE", help="A rule's code or name: VAE201, shared-noise.")]
+AsList = Annotated[ListFormat, typer.Option("--output-format", help="Form of the output.")]

@@ -1,0 +1,149 @@
+"""What the full report says of a target after its findings: the loss in a table, and what was checked and what was not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from vaelint.finding import Certainty, Severity
+from vaelint.report.text import Line, cells, clean, hanging, table
+from vaelint.result import TargetResult
+
+_RUNGS = {
+    "symbolic": "traced with symbolic sizes",
+    "concrete": "traced at several concrete sizes",
+    "real": "traced on real tensors at several sizes",
+}
+
+
+def loss_block(result: TargetResult, width: int) -> list[Line]:
+    """One row per term, then the effective beta and the objective. Empty if no loss is known."""
+    loss = result.loss
+    terms: list[dict[str, Any]] = loss.get("terms") or []
+    lines: list[Line] = []
+    if terms:
+        rows = [["term", "kernel", "reduced by", "weight", "at"]]
+        for t in terms:
+            weight = f"{t.get('sign') or '+'} {t.get('weight') or '?'}"
+            rows.append(
+                [str(t.get("role") or "?"), str(t.get("kernel") or "?"), str(t.get("reduction") or "-"), weight, _place(t.get("span"))]
+            )
+        head, *body = table(rows)
+        if max(map(cells, [head, *body])) + 4 > width:  # no room for columns: one sentence a term
+            head, body = (
+                "",
+                [
+                    "; ".join(f"{name} {cell}" if i else cell for i, (name, cell) in enumerate(zip(rows[0], r, strict=True)))
+                    for r in rows[1:]
+                ],
+            )
+        lines += [[(f"    {head}", "dim")]] if head else []
+        for text, term in zip(body, terms, strict=True):
+            lines += hanging([("    ", "")], text, width)
+            if term.get("note"):
+                lines += hanging([("      ", "")], str(term["note"]), width, "dim")
+    beta = loss.get("beta")
+    if beta:
+        value = beta.get("value")
+        number = f" = {_number(value)}" if value is not None and str(beta.get("expression")) != _number(value) else ""
+        remark = f" ({beta['note']})" if beta.get("note") else ""
+        lines += hanging([("    ", ""), ("effective beta: ", "key")], f"{beta.get('expression')}{number}{remark}", width)
+    if loss.get("objective"):
+        lines += hanging([("    ", ""), ("objective: ", "key")], str(loss["objective"]), width)
+    for note in loss.get("notes") or []:
+        lines += hanging([("    ", ""), ("note: ", "key")], str(note), width)
+    return [[("loss of ", "head"), (clean(result.target), "head")], *lines] if lines else []
+
+
+def _place(span: Any) -> str:
+    return f"{span['file']}:{span['line']}" if isinstance(span, dict) and span.get("file") else ""
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:.6g}"
+
+
+def summary(result: TargetResult, output: str, width: int, verbose: bool, show_refuted: bool) -> list[Line]:
+    """One line of counts; then sizes, the real pass, what did not apply, and notes."""
+    lines = hanging(
+        [(f"{clean(result.target)}: ", "head"), (_verdict(result), _style(result)), ("; ", "")], _counts(result, verbose), width
+    )
+    if len(lines) > 1:
+        lines = hanging([(f"{clean(result.target)}: ", "head")], f"{_verdict(result)}; {_counts(result, verbose)}", width)
+    if result.rung:
+        sizes = ", ".join(f"{k}={v}" for k, v in result.symbols.items())
+        lines += hanging([("  ", "")], _RUNGS[result.rung] + (f"; {sizes}" if sizes else ""), width)
+    lines += hanging([("  ", "")], _real_pass(result), width)
+    hidden = [f for f in result.findings if f.certainty is Certainty.REFUTED]
+    if hidden and not show_refuted:
+        codes = ", ".join(sorted({f.code for f in hidden}))
+        lines += hanging([("  ", "")], f"refuted by the real pass and not shown: {codes} (--show-refuted)", width)
+    for note in result.notes:
+        lines += hanging([("  note: ", "key")], note, width)
+    printed = output.strip("\n")
+    if verbose:
+        for row in result.not_applicable:
+            lines += hanging([("  not applicable: ", "key")], f"{row['code']}: {row['reason']}", width)
+        if result.quiet:
+            lines += hanging([("  quiet: ", "key")], ", ".join(result.quiet), width)
+        if result.timing:
+            times = ", ".join(f"{k.removesuffix('_s')} {v:.2f} s" for k, v in result.timing.items())
+            lines += hanging([("  time: ", "key")], times, width)
+        if printed:
+            lines.append([("  printed by the code:", "key")])
+            lines += [[("  | ", "gutter"), (clean(t), "")] for t in printed.splitlines()]
+    elif printed:
+        count = len(printed.splitlines())
+        lines += hanging([("  ", "")], f"the code printed {count} line{'s' * (count != 1)} (-v shows them)", width)
+    return lines
+
+
+def _shown(result: TargetResult) -> Counter[str]:
+    return Counter(f.severity.value for f in result.findings if f.certainty is not Certainty.REFUTED)
+
+
+def _verdict(result: TargetResult) -> str:
+    counts = _shown(result)
+    words = [f"{counts[s.value]} {_plural(s, counts[s.value])}" for s in Severity if counts[s.value]]
+    if result.status == "failed":
+        return "could not be analysed" + (f" ({', '.join(words)})" if words else "")
+    return ", ".join(words) or "no findings"
+
+
+def _plural(severity: Severity, count: int) -> str:
+    return {"info": "remark"}.get(severity.value, severity.value) + "s" * (count != 1)
+
+
+def _style(result: TargetResult) -> str:
+    counts = _shown(result)
+    if result.status == "failed" or counts["error"]:
+        return "error"
+    return "warning" if counts["warning"] else "clean"
+
+
+def _counts(result: TargetResult, verbose: bool) -> str:
+    shown = [f for f in result.findings if f.certainty is not Certainty.REFUTED and not f.code.startswith("VAE0")]
+    sure = sum(f.certainty is Certainty.CONFIRMED for f in shown)
+    quiet, unfit = len(result.quiet), len(result.not_applicable)
+    rules = f"{quiet} rule{'s' * (quiet != 1)} quiet, {unfit} not applicable" + (" (-v: why)" if unfit and not verbose else "")
+    return (f"{sure} of {len(shown)} confirmed by running; " if shown else "") + rules
+
+
+def _real_pass(result: TargetResult) -> str:
+    outcome, device, reason = (result.confirm.get(k) for k in ("outcome", "device", "reason"))
+    if outcome == "ran":
+        return f"real pass: ran on {device}" + (f" ({reason})" if reason else "")
+    if outcome is None:
+        return "real pass: not run" + (", as the target could not be analysed" if result.status == "failed" else "")
+    return f"real pass: {outcome}" + (f" on {device}" if device else "") + (f": {reason}" if reason else "")
+
+
+def total(results: Sequence[TargetResult]) -> list[Line]:
+    """The last line of a report on several targets."""
+    counts: Counter[str] = Counter(r.status for r in results)
+    words = {"clean": "clean", "findings": "with findings", "failed": "not analysed"}
+    parts = ", ".join(f"{counts[k]} {word}" for k, word in words.items() if counts[k])
+    return [[(f"{len(results)} targets: ", "head"), (parts, "")]]
