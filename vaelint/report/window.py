@@ -81,9 +81,9 @@ def _file_window(places: Sequence[tuple[Span, str, bool]], file: str, sources: S
                 lost.append([(" " * (gutter + 2) + "| ", "gutter"), (f"line {span.line}: {text}", "")])
             continue
         last = min(span.end_line or span.line, span.line + MOST_LINES - 1)
-        for number in range(span.line, last + 1):
-            if sources.line(file, number) is not None:
-                shown.setdefault(number, []).append((_part(span, number, sources), text if number == last else "", primary))
+        numbers = [n for n in range(span.line, max(last, span.line) + 1) if sources.line(file, n) is not None]
+        for number in numbers:
+            shown.setdefault(number, []).append((_part(span, number, sources), text if number == numbers[-1] else "", primary))
     if not shown:
         return lost
     bar: Line = [(" " * (gutter + 2) + "|", "gutter")]

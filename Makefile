@@ -1,0 +1,35 @@
+# Each target sets up all that it needs: a virtual environment in .venv with the versions of constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test check update wheel
+
+help: ## These words
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY) ## Check a model with three bugs that raise nothing, then the same model mended
+	cd tests/data && ../../$(BIN)/vaelint check vae_three_bugs.py:VAE mlp_vae.py:VAE --input 32x784 --exit-zero
+
+test: $(READY) ## All tests
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+check: $(READY) ## Lint, formats, types, and who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+update: $(READY) ## Write the stored reports and the README's rule table anew
+	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/test_report.py tests/test_package.py
+
+wheel: $(READY) ## Build the wheel from a clean tree: a left-over build/ would bring deleted rules back
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	rm -rf build
