@@ -116,11 +116,3 @@ def module_classes(path: str) -> list[str]:
         if any(base.rpartition(".")[2].endswith("Module") or base in modules for base in bases):
             modules.append(name)
     return modules
-
-
-def shown_path(path: str | Path) -> str:
-    """A path as findings show it: relative to the working directory where it lies below it, with `/`."""
-    try:
-        return Path(path).resolve().relative_to(Path.cwd().resolve()).as_posix()
-    except (ValueError, OSError):
-        return Path(path).as_posix()

@@ -1,0 +1,468 @@
+"""Importing a target and building it: what works, what is inferred, and what each failure says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vaelint.build import Loaded, load_target
+from vaelint.errors import TargetError
+from vaelint.inputs import InputSet
+from vaelint.target import parse_init, parse_target
+
+MLP = """
+    import torch
+    from torch import nn
+
+    class VAE(nn.Module):
+        def __init__(self, {signature}):
+            super().__init__()
+            {body}
+"""
+Load = Callable[..., Loaded]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Writes files into an empty folder, goes there, and loads a target."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def go(target: str = "model.py:VAE", **files: str) -> Loaded:
+        for name, text in files.items():
+            path = tmp_path / f"{name.replace('__DIR__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        return load_target(parse_target(target))
+
+    return go
+
+
+def failure(call: Callable[[], object]) -> TargetError:
+    with pytest.raises(TargetError) as caught:
+        call()
+    return caught.value
+
+
+def init_of(load: Load, signature: str, inputs: list[str], body: str = "pass", given: tuple[str, ...] = ()) -> dict[str, object]:
+    loaded = load(model=MLP.format(signature=signature, body=body.replace("\n", "\n" + " " * 12)))
+    return loaded.resolve_init(InputSet.from_texts(inputs), parse_init(given))
+
+
+# -- loading
+
+
+def test_a_class_a_factory_and_an_instance(load: Load) -> None:
+    text = """
+        from torch import nn
+        class VAE(nn.Module):
+            def __init__(self, latent_dim=3):
+                super().__init__()
+                self.fc = nn.Linear(4, latent_dim)
+        def make(latent_dim):
+            return VAE(latent_dim)
+        ready = VAE(5)
+    """
+    inputs = InputSet.from_texts(["8x4"])
+    for name, width in (("VAE", 3), ("VAE(latent_dim=7)", 7), ("make", 20), ("ready", 5)):
+        loaded = load(f"model.py:{name}", model=text)
+        init = loaded.resolve_init(inputs, {})
+        first, second = loaded.build(init), loaded.build(init)
+        assert isinstance(first, nn.Module) and first is not second and first.fc.out_features == width  # type: ignore[union-attr]
+
+
+def test_relative_imports_and_siblings(load: Load) -> None:
+    files = {
+        "repo__DIR__setup": "",
+        "repo__DIR__pkg__DIR____init__": "",
+        "repo__DIR__pkg__DIR__base": "from torch import nn\nclass Base(nn.Module): ...\n",
+        "repo__DIR__pkg__DIR__nets__DIR____init__": "from .vae import VAE\n",
+        "repo__DIR__pkg__DIR__nets__DIR__vae": """
+            from ..base import Base
+            from pkg.base import Base as Same
+            import layers
+            import tools.util
+            class VAE(Base): same = Base is Same
+        """,
+        "repo__DIR__pkg__DIR__nets__DIR__layers": "x = 1\n",
+        "repo__DIR__tools__DIR__util": "x = 1\n",
+    }
+    loaded = load("repo/pkg/nets/vae.py:VAE", **files)
+    assert loaded.module.__name__ == "pkg.nets.vae" and loaded.obj.same and loaded.obj is sys.modules["pkg.nets"].VAE
+    assert loaded.notes == []
+
+
+def test_modules_of_another_folder_do_not_answer(load: Load) -> None:
+    text = "import utils\nfrom torch import nn\nclass VAE(nn.Module): where = utils.where\n"
+    one = load("one/model.py:VAE", one__DIR__model=text, one__DIR__utils="where = 1")
+    two = load("two/model.py:VAE", two__DIR__model=text, two__DIR__utils="where = 2")
+    assert (one.obj.where, two.obj.where) == (1, 2)
+
+
+def test_a_file_named_like_a_known_module(load: Load) -> None:
+    assert load("types.py:VAE", types="from torch import nn\nclass VAE(nn.Module): ...\n").name == "VAE"
+    import types
+
+    assert hasattr(types, "ModuleType")
+
+
+def test_a_module_by_dotted_name(load: Load) -> None:
+    loaded = load("lib.vae:VAE", lib__DIR____init__="", lib__DIR__vae="from torch import nn\nclass VAE(nn.Module): ...\n")
+    assert loaded.obj.__module__ == "lib.vae"
+
+
+def test_no_files_are_left_behind(load: Load, tmp_path: Path) -> None:
+    load(model="import helper\nfrom torch import nn\nclass VAE(nn.Module): ...\n", helper="")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["helper.py", "model.py"]
+
+
+def test_the_file_sees_only_its_own_name_as_arguments(load: Load) -> None:
+    text = """
+        import argparse, sys
+        from torch import nn
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--dim", type=int, default=4)
+        args = parser.parse_args()
+        class VAE(nn.Module):
+            argv = list(sys.argv)
+    """
+    loaded = load(model=text)
+    assert len(loaded.obj.argv) == 1 and loaded.obj.argv[0].endswith("model.py") and loaded.namespace["args"].dim == 4
+
+
+def test_required_arguments_of_a_script_do_not_end_the_analysis(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+        import argparse
+        from torch import nn
+        parser = argparse.ArgumentParser()
+        parser.add_argument("data")
+        args = parser.parse_args()
+        data = open(args.data)
+        class VAE(nn.Module): ...
+        def loss(x): return x
+    """
+    loaded = load(model=text)
+    assert "stopped at line 6 (SystemExit: 2)" in loaded.notes[0] and "loss" in loaded.namespace
+
+
+def test_training_at_the_top_level_is_not_run(load: Load) -> None:
+    text = """
+        import torch
+        from torch import nn
+        class VAE(nn.Module): ...
+        def train(model):
+            loss = step(model)
+            loss.backward()
+        def step(model): raise RuntimeError("must not run")
+        model = VAE()
+        for epoch in range(10**9):
+            train(model)
+        beta = 2
+        if __name__ == "__main__":
+            train(model)
+    """
+    loaded = load(model=text)
+    assert loaded.notes == ["training at the top level of model.py was not run (line 10)"] and loaded.namespace["beta"] == 2
+
+
+def test_a_main_guard_is_not_run(load: Load) -> None:
+    assert load(model='from torch import nn\nclass VAE(nn.Module): ...\nif __name__ == "__main__":\n    1 / 0\n').notes == []
+
+
+# -- packages that are not installed
+
+
+def test_irrelevant_missing_packages_are_replaced(load: Load) -> None:
+    text = """
+        import nosuchvision.transforms as T
+        import nosuchtqdm
+        from nosuchvision import datasets, transforms
+        from nosuchboard.writer import *
+        from torch import nn
+        pipeline = T.Compose([T.ToTensor(), transforms.Normalize(0.5, 0.5)])
+        @nosuchtqdm.decorate
+        def keep(x: "nosuchvision.Image") -> nosuchvision.Tensor["b d"]: return x
+        @datasets.register("name")
+        class VAE(nn.Module):
+            limit: int | datasets.Kind = 3
+    """
+    loaded = load(model=text.replace("nosuchvision.Tensor", "T.Tensor"))
+    assert loaded.notes == [
+        f"{p} is not installed; the model is analysed without it" for p in ("nosuchvision", "nosuchtqdm", "nosuchboard")
+    ]
+    assert loaded.namespace["keep"](4) == 4 and isinstance(loaded.build({}), nn.Module)
+
+
+def test_guarded_imports_fail_as_the_file_expects(load: Load) -> None:
+    text = """
+        import importlib.util
+        try:
+            import nosuchpackage
+            fast = True
+        except ImportError:
+            fast = False
+        found = importlib.util.find_spec("nosuchpackage")
+        from torch import nn
+        class VAE(nn.Module): ...
+    """
+    loaded = load(model=text)
+    assert not loaded.namespace["fast"] and loaded.namespace["found"] is None and loaded.notes == []
+
+
+def test_using_a_missing_package_names_it(load: Load) -> None:
+    text = """
+        import nosuchvision
+        from torch import nn
+        class VAE(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.net = nosuchvision.models.vgg16(pretrained=False)
+            def forward(self, x): return nosuchvision.ops.roll(x)
+        class Mixed(nn.Module, nosuchvision.Mixin): ...
+    """
+    error = failure(lambda: load(model=text).build({}))
+    assert error.code == "VAE001" and "nosuchvision" in error.message and error.help == "install it: pip install nosuchvision"
+    assert error.span is not None and error.span.line == 7
+    assert "nosuchvision.Mixin" in failure(lambda: load("model.py:Mixed", model=text).build({})).message
+    assert "comes from the package nosuchvision" in failure(lambda: load("model.py:nosuchvision.VAE", model=text)).message
+
+
+def test_a_missing_lightning_is_stood_in_for(load: Load) -> None:
+    text = """
+        import pytorch_lightning as pl
+        import torch
+        from torch import nn
+        class VAE(pl.LightningModule):
+            def __init__(self, latent_dim=3, beta=2.0):
+                super().__init__()
+                self.save_hyperparameters()
+                self.fc = nn.Linear(4, self.hparams.latent_dim)
+            def training_step(self, batch, batch_idx):
+                loss = self.fc(batch.to(self.device)).mean() * self.hparams["beta"]
+                self.log("loss", loss)
+                self.log_dict({"loss": loss}, prog_bar=True)
+                return loss
+    """
+    model: Any = load(model=text).build({"latent_dim": 5})
+    assert model.training_step(torch.ones(2, 4), 0).ndim == 0 and model.fc.out_features == 5
+
+
+def test_logging_of_a_real_lightning_module_is_silenced(load: Load) -> None:
+    text = """
+        from torch import nn
+        class LightningModule(nn.Module):
+            def log(self, name, value): raise RuntimeError("no trainer")
+        class VAE(LightningModule):
+            def training_step(self, batch, i): self.log("a", 1); return 3
+    """
+    model: Any = load(model=text).build({})
+    assert model.training_step(None, 0) == 3
+
+
+# -- failures
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "code_line", "part"),
+    [
+        ("model.py:VAE", "import os\nx = 1 / 0\n", 2, "ZeroDivisionError: division by zero"),
+        ("model.py:VAE", "import os\nclass VAE(:\n", 2, "not valid Python"),
+        ("model.py:VAE", "import sys\n\nsys.exit(3)\n", 3, "ends the program (exit 3)"),
+        ("model.py:VAE", "from torch import nosuchname\nimport os.nosuch\nx = 1", 2, "No module named 'os.nosuch'"),
+        ("model.py:VAF", "class VAE: ...\n", 1, "has no VAF"),
+        ("model.py:size", "size = 4\n", 1, "is a int, not a model"),
+    ],
+)
+def test_import_failures_point_at_the_line(load: Load, target: str, text: str, code_line: int, part: str) -> None:
+    error = failure(lambda: load(target, model=text))
+    assert error.code == "VAE001" and part in error.message and error.span is not None
+    assert (error.span.file, error.span.line) == ("model.py", code_line)
+
+
+def test_a_missing_name_suggests_and_lists(load: Load) -> None:
+    error = failure(lambda: load("model.py:VEA", model="from torch import nn\nclass VAE(nn.Module): ...\nclass Other(nn.Module): ...\n"))
+    assert "VAE" in error.help and error.notes == ("nn.Module classes in it: VAE, Other",)
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        ("modle.py:VAE", "there is no file modle.py"),
+        ("folder/:VAE", "is a folder"),
+        ("book.ipynb:VAE", "not a Python file"),
+        ("nosuchpackage.vae:VAE", "there is no module nosuchpackage"),
+    ],
+)
+def test_targets_that_are_not_there(load: Load, tmp_path: Path, target: str, part: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "book.ipynb").write_text("{}")
+    error = failure(lambda: load(target, model="x = 1"))
+    assert error.code == "VAE001" and part in error.message and error.help
+
+
+def test_a_broken_package_does_not_hide_the_file(load: Load) -> None:
+    loaded = load(
+        "pkg/vae.py:VAE",
+        pkg__DIR____init__="1 / 0",
+        pkg__DIR__base="n = 3",
+        pkg__DIR__vae="from .base import n\nfrom torch import nn\nclass VAE(nn.Module): k = n\n",
+    )
+    assert loaded.obj.k == 3 and "ZeroDivisionError" in loaded.notes[0]
+
+
+# -- constructor arguments
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs", "expected"),
+    [
+        ("input_dim", ["32x784"], {"input_dim": 784}),
+        ("x_dim, h_dim, z_dim", ["32x784"], {"x_dim": 784, "h_dim": 128, "z_dim": 20}),
+        ("in_channels, latent_dim", ["8x3x64x64"], {"in_channels": 3, "latent_dim": 20}),
+        ("img_size, nc=3", ["8x3x64x64"], {"img_size": 64}),
+        ("image_size: tuple[int, int]", ["8x3x32x64"], {"image_size": (32, 64)}),
+        ("input_shape", ["8x3x32x64"], {"input_shape": (3, 32, 64)}),
+        ("seq_len, latent_size", ["8x20x3"], {"seq_len": 20, "latent_size": 20}),
+        ("vocab_size, embed_dim", ["16x20:int64[0,1000)"], {"vocab_size": 1000, "embed_dim": 128}),
+        ("input_dim, num_classes", ["x=8x784", "y=8:int64[0,10)"], {"input_dim": 784, "num_classes": 10}),
+        ("input_dim, cond_dim", ["x=8x784", "y=8x12"], {"input_dim": 784, "cond_dim": 12}),
+        ("batch_size, device", ["8x784"], {"batch_size": 8, "device": "cpu"}),
+        ("hidden_dims: list[int]", ["8x784"], {"hidden_dims": [128, 64]}),
+        ("input_dim, *args, **kwargs", ["8x784"], {"input_dim": 784}),
+    ],
+)
+def test_arguments_are_inferred(load: Load, signature: str, inputs: list[str], expected: dict[str, object]) -> None:
+    assert init_of(load, signature, inputs) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs", "expected"),
+    [
+        ("nn.Linear(input_dim, 4)", ["8x1x28x28"], 784),
+        ("nn.Conv2d(input_dim, 4, 3)", ["8x3x28x28"], 3),
+        ("nn.LSTM(input_dim, 4)", ["8x20x5"], 5),
+        ("nn.Linear(input_dim, 4)", ["8x784"], 784),
+    ],
+)
+def test_layers_tell_what_a_size_means(load: Load, layer: str, inputs: list[str], expected: int) -> None:
+    assert init_of(load, "input_dim", inputs, f"self.layer = {layer}") == {"input_dim": expected}
+
+
+def test_use_is_followed_into_other_classes(load: Load) -> None:
+    text = """
+        from torch import nn
+        class Encoder(nn.Module):
+            def __init__(self, hidden, width):
+                super().__init__()
+                self.net = nn.Sequential(nn.Flatten(), nn.Linear(width, hidden))
+        class VAE(nn.Module):
+            def __init__(self, input_size):
+                super().__init__()
+                self.encoder = Encoder(8, width=input_size)
+    """
+    assert load(model=text).resolve_init(InputSet.from_texts(["8x1x28x28"]), {}) == {"input_size": 784}
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs"),
+    [
+        ("input_dim", ["8x3x28x28"]),  # nothing says whether pixels or channels
+        ("img_size", ["8x3x28x32"]),
+        ("encoder: nn.Module, latent_dim", ["8x784"]),
+        ("config", ["8x784"]),
+        ("vocab_size", ["8x20"]),
+        ("kernel", ["8x784"]),
+    ],
+)
+def test_doubt_is_an_error_that_shows_the_signature(load: Load, signature: str, inputs: list[str]) -> None:
+    error = failure(lambda: init_of(load, signature, inputs))
+    name = signature.partition(",")[0].partition(":")[0]
+    assert error.code == "VAE002" and error.help == f"add --init {name}=..." and "signature: VAE(" in error.notes[0]
+    assert error.span is not None and error.span.line == 5
+
+
+def test_what_was_chosen_is_said(load: Load) -> None:
+    loaded = load(model=MLP.format(signature="input_dim, latent_dim", body="pass"))
+    loaded.resolve_init(InputSet.from_texts(["8x784"]), {})
+    assert loaded.notes == [
+        "input_dim=784 was not given: the last size of 8x784",
+        "latent_dim=20 was not given: a latent size nobody gave",
+    ]
+    assert loaded.made_up == {"latent_dim": 20}
+
+
+def test_configuration_objects(load: Load) -> None:
+    text = """
+        from __future__ import annotations
+        from dataclasses import dataclass
+        from torch import nn
+        @dataclass
+        class Sizes:
+            width: int = 5
+        class VAE(nn.Module):
+            def __init__(self, sizes: Sizes):
+                super().__init__()
+                self.width = sizes.width
+        class Plain(nn.Module):
+            def __init__(self, args):
+                super().__init__()
+                self.width = args.width
+        class ByKey(nn.Module):
+            def __init__(self, args):
+                super().__init__()
+                self.width = args["width"]
+    """
+    inputs = InputSet.from_texts(["8x4"])
+    for name, given, width in (
+        ("VAE", {}, 5),
+        ("VAE", {"sizes": {"width": 6}}, 6),
+        ("Plain", {"args": {"width": 7}}, 7),
+        ("ByKey", {"args": {"width": 8}}, 8),
+    ):
+        loaded = load(f"model.py:{name}", model=text)
+        model: Any = loaded.build(loaded.resolve_init(inputs, given))
+        assert model.width == width
+
+
+def test_unknown_arguments_are_refused(load: Load) -> None:
+    error = failure(lambda: init_of(load, "latent_dim=3", ["8x4"], given=("latnt_dim=4",)))
+    assert error.code == "VAE002" and error.help == "did you mean latent_dim?"
+
+
+def test_a_constructor_that_raises(load: Load) -> None:
+    loaded = load(model=MLP.format(signature="n", body="self.fc = nn.Linear(n, 'four')"))
+    error = failure(lambda: loaded.build({"n": 4}))
+    assert error.code == "VAE002" and error.span is not None and error.span.line == 8 and "VAE(n=4) raises TypeError" in error.message
+    assert isinstance(error.__cause__, TypeError)
+
+
+def test_what_is_built_must_be_a_module(load: Load) -> None:
+    assert "makes a int, not an nn.Module" in failure(lambda: load("model.py:make", model="def make(): return 4").build({})).message
+
+
+def test_arguments_and_defaults_survive_a_constructor_that_changes_them(load: Load) -> None:
+    loaded = load(
+        model=MLP.format(signature="sizes, more=[1, 2]", body="sizes.reverse(); more.append(3); self.seen = (list(sizes), list(more))")
+    )
+    init = {"sizes": [4, 5]}
+    first: Any = loaded.build(init)
+    second: Any = loaded.build(init)
+    assert first.seen == second.seen == ([5, 4], [1, 2, 3]) and init == {"sizes": [4, 5]}
+
+
+def test_int_arguments(load: Load) -> None:
+    loaded = load(model=MLP.format(signature="a, b=3, c=True, d=1.5, e=None", body="pass"))
+    assert loaded.int_arguments({"a": 2}) == {"a": 2, "b": 3}
+
+
+def test_reading_texts_needs_no_torch() -> None:
+    code = "import sys, vaelint.target, vaelint.inputs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

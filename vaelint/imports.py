@@ -1,0 +1,318 @@
+"""Imports a user's module: packages and siblings found, missing third-party packages replaced, training left out.
+
+Runs user code. Imports no torch itself.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, ModuleType
+
+from vaelint.blame import one_line, span_of
+from vaelint.errors import TargetError
+from vaelint.finding import Span
+from vaelint.paths import relative, user_file
+from vaelint.placeholder import Placeholder, PlaceholderModule, importing
+
+_ROOT_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
+_ours: dict[str, str] = {}  # user modules imported so far, by name, with the folder they were imported for
+
+
+class _Search(importlib.abc.MetaPathFinder):
+    """The last resort of an import in a user's file: a folder above the file, else a placeholder for a package not installed."""
+
+    def __init__(self, folders: Sequence[Path], package: str, missing: list[str]) -> None:
+        self._folders, self._package, self._missing = folders, package, missing
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        top = name.partition(".")[0]
+        if isinstance(sys.modules.get(top), PlaceholderModule):
+            return importlib.machinery.ModuleSpec(name, _PlaceholderLoader(), is_package=True)
+        if path is not None or top in sys.stdlib_module_names:
+            return None
+        frame = _importer(sys._getframe(1))
+        if frame is None or not user_file(frame.f_code.co_filename, self._package):
+            return None
+        for folder in self._folders:
+            if (folder / f"{top}.py").is_file() or (folder / top).is_dir():
+                return importlib.machinery.PathFinder.find_spec(name, [str(folder)])
+        if _is_guarded(frame):
+            return None
+        self._missing.append(top)
+        return importlib.machinery.ModuleSpec(name, _PlaceholderLoader(), is_package=True)
+
+
+class _PlaceholderLoader(importlib.abc.Loader):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return PlaceholderModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+def _importer(frame: FrameType | None) -> FrameType | None:
+    """The frame of the import statement; None when somebody merely asks whether a module exists."""
+    inside = False  # of the import machinery; before it come the finder's own frames
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file in (importlib.util.__file__, "<frozen importlib.util>"):
+            return None
+        if "importlib" in file:
+            inside = True
+        elif inside:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _is_guarded(frame: FrameType) -> bool:
+    """Whether the import stands in a `try` that handles its failure: then the file knows how to go on without."""
+    try:
+        tree = ast.parse(Path(frame.f_code.co_filename).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and node.body[0].lineno <= frame.f_lineno <= (node.body[-1].end_lineno or 0):
+            caught = [name for handler in node.handlers for name in _names(handler.type)]
+            if any(name in ("ImportError", "ModuleNotFoundError", "Exception", "BaseException", "") for name in caught):
+                return True
+    return False
+
+
+def _names(node: ast.expr | None) -> list[str]:
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return [ast.unparse(part).rpartition(".")[2] if part is not None else "" for part in parts]
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs the target's file statement groups: skips training, and goes on with the definitions when something else fails."""
+
+    def __init__(self, name: str, path: str, wanted: str, notes: list[str]) -> None:
+        super().__init__(name, path)
+        self._wanted, self._notes = wanted, notes
+
+    def exec_module(self, module: ModuleType) -> None:
+        source = self.get_data(self.path)
+        tree = ast.parse(source, self.path)
+        body, skipped = without_training(tree)
+        if skipped:
+            lines = ", ".join(str(line) for line in skipped)
+            self._notes.append(f"training at the top level of {relative(self.path)} was not run (line {lines})")
+        flags = _future_flags(tree)
+        while body:
+            try:
+                exec(compile(ast.Module(body, []), self.path, "exec", flags, dont_inherit=True), module.__dict__)
+                return
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code raises anything; it is raised again unless noted)
+                body = self._after(error, body, module)
+
+    def _after(self, error: BaseException, body: list[ast.stmt], module: ModuleType) -> list[ast.stmt]:
+        """What is still to be run once a statement of `body` raised; re-raises where the target itself is lost."""
+        line = _line_in(error, self.path)
+        place = next((i for i, node in enumerate(body) if _first_line(node) <= line <= (node.end_lineno or 0)), None)
+        if place is None:
+            raise error
+        node, rest = body[place], body[place + 1 :]
+        if isinstance(node, ast.Import | ast.ImportFrom) and isinstance(error, ImportError) and user_file(self.path):
+            if isinstance(node, ast.ImportFrom) and not node.level and error.name and error.path and not user_file(error.path):
+                for alias in node.names:  # a name that this version of an installed package no longer has
+                    if not hasattr(sys.modules.get(str(node.module)), alias.name):
+                        module.__dict__[alias.asname or alias.name] = Placeholder(f"{node.module}.{alias.name}")
+                        self._notes.append(f"{node.module} has no {alias.name} here (line {line}); a placeholder stands for it")
+                    else:
+                        module.__dict__[alias.asname or alias.name] = getattr(sys.modules[str(node.module)], alias.name)
+                return rest
+            raise error
+        definitions: list[ast.stmt] = [
+            n for n in rest if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
+        ]
+        defined = set(module.__dict__) | {n.name for n in definitions if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        if self._wanted not in defined or self._wanted == getattr(node, "name", None):
+            raise error
+        self._notes.append(f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read")
+        return definitions
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
+
+
+def _line_in(error: BaseException, path: str) -> int:
+    """The line of the file's own top level at which `error` passed."""
+    traceback, line = error.__traceback__, 0
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename == path and code.co_name == "<module>":
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _future_flags(tree: ast.Module) -> int:
+    names = [a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__" for a in n.names]
+    flags: list[int] = [getattr(__future__, name).compiler_flag for name in names]
+    return sum(flags)
+
+
+def without_training(tree: ast.Module) -> tuple[list[ast.stmt], list[int]]:
+    """The top-level statements less those that train (they call `.backward()`, if only through the file's functions), and their lines."""
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    kept: list[ast.stmt] = []
+    skipped: list[int] = []
+    for node in tree.body:
+        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
+        if is_definition or not _trains(node, functions, set()):
+            kept.append(node)
+        elif not _is_main_guard(node):  # never run anyway
+            skipped.append(node.lineno)
+    return kept, skipped
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+
+
+def _trains(node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str]) -> bool:
+    for part in ast.walk(node):
+        if not isinstance(part, ast.Call):
+            continue
+        if isinstance(part.func, ast.Attribute) and part.func.attr == "backward":
+            return True
+        if isinstance(part.func, ast.Name) and part.func.id in functions and part.func.id not in seen:
+            seen.add(part.func.id)
+            if _trains(functions[part.func.id], functions, seen):
+                return True
+    return False
+
+
+def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
+    """Imports a file as part of the package it lies in, if any. Notes go to `notes`. Raises TargetError VAE001."""
+    root, name = _place(path)
+    folders = [path.parent, *(p for p in path.parents if p.is_relative_to(_repository(root)))]
+    parent = name.rpartition(".")[0]
+    if not parent and (name in sys.stdlib_module_names or (name in sys.modules and name not in _ours)):
+        name = f"_target_{name}"  # model.py may be called types.py or torch.py
+    with _imports(folders, [path.parent, root, _repository(root)], "", str(path), notes):
+        if parent:
+            _import_package(parent, path.parent, notes)
+            if getattr(sys.modules.get(name), "__file__", None) == str(path):
+                return sys.modules[name]  # the package imports it itself; a second copy would define every class twice
+        spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path), wanted.partition(".")[0], notes))
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+        if parent:
+            setattr(sys.modules[parent], name.rpartition(".")[2], module)
+        return module
+
+
+def _import_package(name: str, folder: Path, notes: list[str]) -> None:
+    """Imports the package a file lies in. Where its `__init__.py` fails, empty packages stand in: relative imports need no more."""
+    try:
+        importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code raises anything; noted)
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            dotted = ".".join(parts[:count])
+            if dotted not in sys.modules:
+                stand_in = ModuleType(dotted)
+                stand_in.__path__ = [str(folder.parents[len(parts) - count - 1] if count < len(parts) else folder)]
+                sys.modules[dotted] = stand_in
+        notes.append(f"the package {name} cannot be imported ({one_line(error)}); the file was read without its __init__.py")
+
+
+def import_module(name: str, notes: list[str]) -> ModuleType:
+    """Imports a module by its dotted name, with the working directory on the path. Raises TargetError VAE001."""
+    package = name.partition(".")[0]
+    with _imports([Path.cwd()], [Path.cwd()], package, name, notes):
+        if importlib.util.find_spec(package) is None:
+            raise TargetError(
+                "VAE001",
+                f"there is no module {package}",
+                f"run from the folder that holds {package}, or name the file: path/to/file.py:NAME",
+            )
+        return importlib.import_module(name)
+
+
+def _place(path: Path) -> tuple[Path, str]:
+    """The folder that belongs on sys.path and the dotted name of a file: packages are the folders with an `__init__.py`."""
+    folder, parts = path.parent, [] if path.stem == "__init__" else [path.stem]
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return folder, ".".join(parts)
+
+
+def _repository(folder: Path) -> Path:
+    """The nearest folder upwards that looks like the root of a repository, else `folder`."""
+    return next((p for p in (folder, *folder.parents) if any((p / mark).exists() for mark in _ROOT_MARKS)), folder)
+
+
+@contextmanager
+def _imports(folders: Sequence[Path], path: Sequence[Path], package: str, shown: str, notes: list[str]) -> Iterator[None]:
+    """The surroundings of a user's import; whatever it raises becomes TargetError VAE001 with the user's line."""
+    home = str(folders[0])
+    for name in [n for n, where in _ours.items() if where != home]:  # a `utils` of another repository must not answer here
+        sys.modules.pop(name, None)
+        del _ours[name]
+    sys.path[:] = [*dict.fromkeys(str(p) for p in path), *(p for p in sys.path if p not in {str(q) for q in path})]
+    before, argv, bytecode, missing = set(sys.modules), sys.argv, sys.dont_write_bytecode, list[str]()
+    finder = _Search(folders, package, missing)
+    sys.meta_path.append(finder)
+    sys.argv, sys.dont_write_bytecode = [shown], True  # never the checker's own arguments; no __pycache__ in a user's folder
+    try:
+        with importing():
+            yield
+    except TargetError:
+        raise
+    except SyntaxError as error:
+        raise _syntax_error(error, shown) from error
+    except (Exception, SystemExit) as error:
+        raise _import_error(error, shown, package) from error
+    finally:
+        sys.argv, sys.dont_write_bytecode = argv, bytecode
+        sys.meta_path.remove(finder)
+        for name in set(sys.modules) - before:
+            module = sys.modules[name]
+            if isinstance(module, PlaceholderModule):
+                del sys.modules[name]  # a later `import x` inside a function must fail as it would for the user
+            elif not package and user_file(getattr(module, "__file__", None) or "<none>"):
+                _ours[name] = home
+        for top in dict.fromkeys(missing):
+            notes.append(f"{top} is not installed; the model is analysed without it")
+
+
+def _syntax_error(error: SyntaxError, shown: str) -> TargetError:
+    file = error.filename or shown
+    span = Span(relative(file), error.lineno or 1, error.offset or 1, error.end_lineno, error.end_offset or None)
+    return TargetError("VAE001", f"{relative(file)} is not valid Python: {error.msg}", "", span)
+
+
+def _import_error(error: BaseException, shown: str, package: str) -> TargetError:
+    span = span_of(error.__traceback__, lambda file: user_file(file, package))
+    where = relative(shown)
+    if isinstance(error, SystemExit):
+        message = f"importing {where} ends the program (exit {error.code})"
+        return TargetError("VAE001", message, 'put what runs the program under `if __name__ == "__main__":`', span)
+    help = ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        help = f"install {top}, or run from the folder that holds it" if top == error.name else f"{top} is there, but has no {error.name}"
+    elif not isinstance(error, ImportError):
+        help = 'put what is not a definition under `if __name__ == "__main__":`'
+    return TargetError("VAE001", f"importing {where} raises {one_line(error)}", help, span)
