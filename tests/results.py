@@ -53,7 +53,10 @@ def crossed() -> Finding:
         message="each reconstruction is compared with every input of the batch",
         span=at("F.mse_loss(recon, x)"),
         label="compares B*B pairs, not B",
-        labels=(Label(at("self.dec(z).unsqueeze(1)"), "recon: (B, 1, D) is made here"), Label(at("x.flatten(1)"), "x: (B, D) is made here")),
+        labels=(
+            Label(at("self.dec(z).unsqueeze(1)"), "recon: (B, 1, D) is made here"),
+            Label(at("x.flatten(1)"), "x: (B, D) is made here"),
+        ),
         shapes=(
             ShapeRow("recon", ("B", "1", "784")),
             ShapeRow("x", ("B", "784"), "lined up from the right: B meets 1"),

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,14 @@ def snapshot(name: str, text: str) -> None:
 
 def failed() -> TargetResult:
     finding = replace(
-        crossed(), code="VAE006", name="analysis-incomplete", message="not done within 1 s", labels=(), shapes=(), when="", certainty=Certainty.PROVED
+        crossed(),
+        code="VAE006",
+        name="analysis-incomplete",
+        message="not done within 1 s",
+        labels=(),
+        shapes=(),
+        when="",
+        certainty=Certainty.PROVED,
     )
     return TargetResult("vae_three_bugs.py:VAE", "failed", findings=[finding])
 
@@ -90,7 +98,7 @@ def test_tabs_and_wide_characters_keep_the_carets_in_place(tmp_path: Path) -> No
     line = file.read_text(encoding="utf-8").split("\n")[1]
     column = line.index("loss(x)") + 1
     rendered = ["".join(t for t, _ in row) for row in window(Span(str(file), 2, column, 2, column + 7), "", (), Sources(), 100)[0]]
-    source, marks = next((a, b) for a, b in zip(rendered, rendered[1:], strict=False) if "^" in b)
+    source, marks = next((a, b) for a, b in pairwise(rendered) if "^" in b)
     assert cells(source[: source.index("loss(x)")]) == marks.index("^")
     assert marks.count("^") == 7
 
@@ -106,7 +114,9 @@ def test_a_file_that_is_gone_leaves_the_words() -> None:
 def test_labels_in_other_files_get_windows_of_their_own(tmp_path: Path) -> None:
     other = tmp_path / "other.py"
     other.write_text("a = 1\nb = make(a)\n")
-    text = full.render([TargetResult("x.py:VAE", findings=[replace(crossed(), labels=(Label(Span(str(other), 2, 5, 2, 12), "made here"),))])])
+    text = full.render(
+        [TargetResult("x.py:VAE", findings=[replace(crossed(), labels=(Label(Span(str(other), 2, 5, 2, 12), "made here"),))])]
+    )
     assert f"::: {other}:2:5" in text
     assert "------- made here" in text
 
@@ -114,7 +124,11 @@ def test_labels_in_other_files_get_windows_of_their_own(tmp_path: Path) -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(st.sampled_from("ab (\t変é\u0301.=\r\n\x07"), max_size=260),
-    places=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 120), st.integers(0, 7), st.integers(1, 120), st.text("xyz 変", max_size=60)), min_size=1, max_size=4),
+    places=st.lists(
+        st.tuples(st.integers(1, 9), st.integers(1, 120), st.integers(0, 7), st.integers(1, 120), st.text("xyz 変", max_size=60)),
+        min_size=1,
+        max_size=4,
+    ),
 )
 def test_any_window_fits_and_says_every_label(tmp_path: Path, text: str, places: list[tuple[int, int, int, int, str]]) -> None:
     file = tmp_path / "any.py"

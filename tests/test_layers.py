@@ -1,0 +1,59 @@
+"""Who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "sympy", "numpy", "jaxtyping", "beartype", "rich"}
+
+
+def imported(code: str) -> set[str]:
+    """The heavy packages that are loaded after `code` ran in a fresh process."""
+    ask = f"import sys\n{code}\nprint(','.join(sorted({HEAVY!r} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split(",")) - {""}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vaelint",
+        "import vaelint.cli",
+        "import vaelint.front, vaelint.worker, vaelint.protocol, vaelint.config, vaelint.suppress, vaelint.target, vaelint.inputs",
+        "import vaelint.report.full, vaelint.report.as_json, vaelint.report.concise",
+    ],
+)
+def test_the_front_imports_nothing_heavy(code: str) -> None:
+    assert imported(code) == set()
+
+
+def test_the_measure_can_fail() -> None:
+    assert "rich" in imported("import rich")
+
+
+@pytest.mark.parametrize("command", [["rules"], ["explain", "VAE201"], ["--version"]])
+def test_rules_and_explain_start_without_torch(command: list[str]) -> None:
+    code = f"from vaelint.cli import main\ntry:\n    main({command!r})\nexcept SystemExit as e:\n    assert not e.code, e.code"
+    assert imported(code) == set()
+
+
+@pytest.mark.parametrize(("package", "homes"), [("typer", {"cli.py", "options.py"}), ("rich", {"text.py", "page.py"})])
+def test_typer_and_rich_have_few_homes(package: str, homes: set[str]) -> None:
+    users = set()
+    for file in [*(ROOT / "vaelint").rglob("*.py"), *(ROOT / "rules").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            users |= {file.name for n in names if n.split(".")[0] == package}
+    assert users == homes
+
+
+def test_import_contracts_hold() -> None:
+    done = subprocess.run([str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
