@@ -1,0 +1,124 @@
+"""Every rule finds its bug at its line, and nothing else; the repaired twin and every legitimate variant pass in silence."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from expectations import FIXTURES, ROOT, Fixture, complaints, fixtures, parse_expectations
+
+from vaelint.finding import Certainty, Severity
+from vaelint.result import TargetResult
+
+# What a model warns of is its own affair: here it must not become an error, as it would not at a terminal.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+BAD, GOOD = fixtures("bad"), fixtures("good")
+THROUGH_THE_COMMAND_LINE = ("vae102_baked_batch_size", "vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight", "ok_iwae")
+TWIN = re.compile(r"vae\d{3}_[a-z0-9_]+")
+
+
+def check(fixture: Fixture, device: str = "cpu") -> TargetResult:
+    """The worker's pipeline, in this process, from the root of the repository."""
+    from vaelint.check import check_target
+
+    return check_target(fixture.request(device), lambda message: None)
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("fixture", BAD, ids=lambda f: f.path.stem)
+def test_bad_fixture_gives_its_finding_and_no_other(fixture: Fixture) -> None:
+    result = check(fixture)
+    assert complaints(fixture, result.findings) == []
+
+
+@pytest.mark.parametrize("fixture", GOOD, ids=lambda f: f.path.stem)
+def test_good_fixture_is_clean(fixture: Fixture) -> None:
+    result = check(fixture)
+    assert complaints(fixture, result.findings) == []
+    assert result.status == "clean", result.notes
+
+
+@pytest.mark.parametrize("fixture", [f for f in BAD if f.path.stem.startswith(("vae2", "vae4"))], ids=lambda f: f.path.stem)
+def test_sampling_and_loss_bugs_are_found_without_a_real_pass(fixture: Fixture) -> None:
+    assert complaints(fixture, check(fixture, device="none").findings) == []
+
+
+def test_every_rule_has_twins() -> None:
+    from vaelint.load import load_rules
+
+    rules = [rule for rule in load_rules() if rule.code >= "VAE101" or rule.code == "VAE005"]
+    assert rules
+    wanted = {f"{side}/{rule.stem}.py" for rule in rules for side in ("bad", "good")}
+    assert sorted(name for name in wanted if not (FIXTURES / name).exists()) == [], "add these fixtures"
+    assert {f.path.stem for f in BAD} <= {rule.stem for rule in rules}, "fixtures of rules that are not there"
+
+
+def test_twins_have_one_name_and_the_bad_one_expects_its_own_code() -> None:
+    assert [f.path.stem for f in BAD] == [f.path.stem for f in GOOD if TWIN.fullmatch(f.path.stem)]
+    for fixture in BAD:
+        code = fixture.path.stem[:6].upper()
+        assert [e.codes for e in fixture.expectations] == [(code,)], f"{fixture.id}: one bug, of its own rule"
+    for fixture in GOOD:
+        assert fixture.expectations == (), f"{fixture.id}: nothing is wrong with a good fixture"
+
+
+@pytest.mark.parametrize(
+    "stem", ["vae102_baked_batch_size", "vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight", "ok_iwae"]
+)
+def test_the_command_line_says_the_same(stem: str) -> None:
+    fixture = next(f for f in (*BAD, *GOOD) if f.path.stem == stem)
+    command = [sys.executable, "-m", "vaelint", "check", fixture.target, *fixture.options, "--output-format", "json", "--device", "cpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == (1 if fixture.expectations else 0), done.stdout + done.stderr
+    (target,) = json.loads(done.stdout)["targets"]
+    assert complaints(fixture, TargetResult.from_json(target).findings) == []
+
+
+def test_a_real_pass_refutes_no_expected_finding() -> None:
+    """Taken over a few families: the claim of a true finding must survive its measurement."""
+    stems = ("vae103_batch_mixed", "vae201_shared_noise", "vae208_latent_not_sampled", "vae301_crossed_broadcast", "vae402_kl_overweight")
+    for fixture in (f for f in BAD if f.path.stem in stems):
+        shown = [f for f in check(fixture).findings if f.severity is not Severity.INFO]
+        assert [f.certainty for f in shown] == [Certainty.CONFIRMED], fixture.id
+
+
+def test_expectations_are_read_from_comments() -> None:
+    source = "\n".join(
+        [
+            "a = 1  # expect: VAE201",
+            '# expect: VAE301|VAE302 "B*B pairs"',
+            "b = 2",
+            "c = 3  # or: VAE201",
+            "d = '# expect: VAE999'",
+            "e = 4  # missed: VAE402",
+        ]
+    )
+    first, second, third = parse_expectations(source)
+    assert (first.codes, first.lines, first.text, first.missed) == (("VAE201",), (1, 4), None, False)
+    assert (second.codes, second.lines, second.text) == (("VAE301", "VAE302"), (3,), "B*B pairs")
+    assert (third.codes, third.lines, third.missed) == (("VAE402",), (6,), True)
+
+
+@pytest.mark.parametrize("source", ["a = 1  # expect: VAE2", "a = 1  # or: VAE201", "a = 1  # expect VAE201"])
+def test_expectations_that_make_no_sense_are_refused(source: str) -> None:
+    with pytest.raises(ValueError, match="1:"):
+        parse_expectations(source)
+
+
+@pytest.mark.parametrize("fixture", [*BAD, *(f for f in GOOD if TWIN.fullmatch(f.path.stem))], ids=lambda f: f.id)
+def test_twins_are_small_and_import(fixture: Fixture) -> None:
+    assert 15 <= len(fixture.path.read_text().splitlines()) <= 45
+    spec = importlib.util.spec_from_file_location("a_fixture", fixture.path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert hasattr(module, fixture.name)
