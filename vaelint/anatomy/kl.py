@@ -1,0 +1,364 @@
+"""What the KL term is: measured by its gradients on chosen posteriors, never by its spelling.
+
+For q = N(m, s^2) and p = N(0, 1), KL = (m^2 + s^2 - 1 - log s^2) / 2 (Kingma & Welling 2014, appendix B), so dKL/dm = m and
+dKL/dlog s = s^2 - 1. A term whose gradients are `w` times these *is* `w * KL`, however it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.isolate import silence_others
+from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.sites import Site
+from vaelint.anatomy.terms import Term
+from vaelint.graph import shape, span
+
+Verdict = Literal["exact", "prior", "monte_carlo", "wrong", "sign", "parameterisation", "swapped", "reversed", "inverted_floor", "other", "unknown", "mean_only"]
+_TOLERANCE = 1e-6
+
+
+@dataclass
+class KlProbe:
+    """What was measured of a KL term.
+
+    `weight` is the term's weight against the exact KL of one latent, at the probe's sizes; `coefficients` are those of m in dL/dm and of
+    s^2 and -1 in dL/dlog s, divided by the weight of a correct term: (1, 1, 1) when the formula is right.
+    """
+
+    verdict: Verdict
+    weight: float = 0.0
+    coefficients: dict[str, float] = field(default_factory=dict)
+    reads_as: str = ""  # the parameterisation under which the term is an exact KL
+    prior: tuple[float, float] = (0.0, 1.0)  # mean and standard deviation of the prior, when constant
+    capacity: bool = False  # the sign of its gradient depends on the KL: |KL - C|
+    floor: bool = False  # no gradient while the KL is small: free bits
+    reason: str = ""
+    monte_carlo: bool = False
+    learned_prior: bool = False
+
+
+@dataclass
+class Slice:
+    """The replay of one KL term: its loose ends and how to set them."""
+
+    term: Term
+    loss: fx.Node
+    replay: Replay
+    flow: Flow
+    sites: list[Site]
+    heads: list[fx.Node]
+    others: list[fx.Node]  # loose ends that are not the posterior's: prior networks, prior draws
+    draws: list[fx.Node]
+
+    def overrides(self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float, draw: torch.Tensor | float | None, seed: int) -> dict[fx.Node, Any]:
+        """Posterior heads as given, everything else constant, other terms of the loss silent."""
+        out: dict[fx.Node, Any] = dict(silence_others(self.term, self.replay, sizes))
+        generator = torch.Generator().manual_seed(seed)
+        for n in self.others:
+            out[n] = torch.full(self.replay.shape_of(n, sizes), fill, dtype=torch.float64)
+        for n in self.draws:
+            size = self.replay.shape_of(n, sizes)
+            out[n] = torch.full(size, draw, dtype=torch.float64) if isinstance(draw, float) else torch.randn(size, dtype=torch.float64, generator=generator)
+        out.update(values)
+        return out
+
+    def gradients(self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float = 0.3, draw: float | None = None, seed: int = 0) -> dict[fx.Node, torch.Tensor]:
+        """d loss / d head for every head, through this term alone."""
+        leaves = {h: v.detach().clone().requires_grad_() for h, v in values.items()}
+        overrides = self.overrides(sizes, {h: v.clone() for h, v in leaves.items()}, fill, draw, seed)
+        out = self.replay([self.loss], overrides, sizes)[self.loss]
+        if not isinstance(out, torch.Tensor) or not out.requires_grad:
+            return {h: torch.zeros_like(v) for h, v in leaves.items()}
+        grads = torch.autograd.grad(out.sum(), list(leaves.values()), allow_unused=True)
+        return {h: torch.zeros_like(v) if g is None else g for (h, v), g in zip(leaves.items(), grads, strict=True)}
+
+    def moments(self, site: Site, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mean and scale of a site's draw as (differentiable) functions of the heads."""
+        if site.kind == "drawn":
+            got = self.replay([n for n in (site.mu, site.scale) if n is not None], dict(values), sizes, attached=True)
+            return got[site.mu], got.get(site.scale)  # type: ignore[index,arg-type]
+        at = {}
+        for level in (0.0, 1.0):
+            noise = {n: torch.full(self.replay.shape_of(n, sizes), level, dtype=torch.float64) for n in site.noise}
+            at[level] = self.replay([site.z], {**values, **noise}, sizes, attached=True)[site.z]
+        return at[0.0], at[1.0] - at[0.0]
+
+
+def loose_ends(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay) -> Slice:
+    """Finds what a KL term is a function of."""
+    front = {f for leaf in term.leaves for f in leaf.frontier}
+    mine = [s for s in sites if s.z in front or any(h in front for h in s.heads)]
+    reached = flow.ancestors(*[leaf.node for leaf in term.leaves])
+    heads = flow.sorted({h for s in mine for h in s.heads})
+    zs = {s.z for s in mine if s.z in front}
+    others = [f for f in front if f not in heads and f not in zs and f in flow.learned]
+    draws = [n for s in mine if s.z in zs for n in s.noise if n in reached]
+    return Slice(term, loss, replay, flow, mine, heads, others, draws)
+
+
+def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None, KlProbe]]:
+    """Measures a KL term at given (small) sizes, once for each place in the source where a posterior is drawn."""
+    sites = [s for s in slice_.sites if s.kind in ("gaussian", "drawn", "noise")]
+    if not sites or not slice_.heads:
+        return [(None, KlProbe("other", reason="the posterior is not a Gaussian found by its draw"))]
+    places: dict[object, Site] = {span(s.z): s for s in sites}  # of a loop, the last turn: its prior is no longer the start value
+    found: list[tuple[Site | None, KlProbe]] = []
+    for site in places.values():
+        try:
+            found.append((site, _probe(slice_, site, sizes)))
+        except ReplayError as error:
+            found.append((site, KlProbe("unknown", reason=str(error))))
+    return found
+
+
+def _values(heads: list[fx.Node], replay: Replay, sizes: Mapping[str, int], spread: float, seed: int) -> dict[fx.Node, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {h: spread * (0.25 + torch.rand(replay.shape_of(h, sizes), dtype=torch.float64, generator=generator)) * _signs(replay.shape_of(h, sizes), generator) for h in heads}
+
+
+def _signs(size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    return torch.where(torch.rand(size, generator=generator) < 0.5, -1.0, 1.0).double()
+
+
+@dataclass
+class _Points:
+    """Matching samples of m, s, dL/dm and dL/dlog s over all elements of one site."""
+
+    m: torch.Tensor
+    s: torch.Tensor
+    gm: torch.Tensor
+    gt: torch.Tensor
+    hm: torch.Tensor
+    hs: torch.Tensor
+    ghs: torch.Tensor
+    ghm: torch.Tensor
+
+
+def _probe(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
+    small, middle, large = (_zero_share(slice_, site, sizes, spread) for spread in (0.4, 2.0, 8.0))
+    if small == middle == large == 1.0:
+        return KlProbe("unknown", reason="no gradient reaches the posterior's mean through this term")
+    if large > small and large > 0.2:
+        return KlProbe("inverted_floor", reason="the gradient vanishes where the KL is large")
+    floor = small > large
+    spread = 2.0 if middle == large else 6.0
+    if len(site.mu_heads) != 1 or _is_full_covariance(site, slice_.flow):
+        return _mean_only(slice_, site, sizes, spread)
+    points = _points(slice_, site, sizes, spread)
+    if points is None:
+        return _mean_only(slice_, site, sizes, spread)
+    probe = _judge(slice_, site, points, sizes, spread)
+    probe.floor = floor
+    probe.learned_prior = bool(slice_.others)
+    if probe.verdict in ("exact", "prior") and not floor:
+        near = _points(slice_, site, sizes, 0.3)
+        if near is not None and float((near.gm * near.m).sum()) * probe.weight < 0:
+            probe.capacity = True
+    return probe
+
+
+def _is_full_covariance(site: Site, flow: Flow) -> bool:
+    between = flow.ancestors(site.z, stop={*site.heads, *site.noise}) & site_region(site, flow)
+    return any(ops.op(n) in ("matmul", "bmm", "mm", "mv", "einsum") for n in between)
+
+
+def site_region(site: Site, flow: Flow) -> set[fx.Node]:
+    """The nodes between a site's noise and its z."""
+    return flow.descendants(*site.noise, stop={site.z}) if site.noise else set()
+
+
+def _zero_share(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> float:
+    """The share of the posterior mean's elements that get no gradient when the heads lie about `spread` from 0."""
+    shares = []
+    for seed in (3, 4):
+        grads = slice_.gradients(sizes, _values(slice_.heads, slice_.replay, sizes, spread, seed))
+        shares += [float((grads[h] == 0).double().mean()) for h in site.mu_heads if grads[h].numel()]
+    return max(shares, default=1.0)
+
+
+def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> _Points | None:
+    """Collects samples over several draws of the heads; None when the moments are not element-wise functions of one head each."""
+    hm = site.mu_heads[0]
+    hs = site.scale_heads[0] if len(site.scale_heads) == 1 else None
+    if hs is None or hs is hm or shape(hm) != shape(hs):
+        return None
+    collected: list[_Points] = []
+    for seed in range(3):
+        values = _values(slice_.heads, slice_.replay, sizes, spread, 10 + seed)
+        grads = slice_.gradients(sizes, values, seed=seed)
+        leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
+        m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
+        if s is None or m.shape != leaves[hm].shape or s.shape != leaves[hs].shape:
+            squeezed = _match(m, leaves[hm]), None if s is None else _match(s, leaves[hs])
+            if squeezed[0] is None or squeezed[1] is None:
+                return None
+            m, s = squeezed[0], squeezed[1]
+        if not m.requires_grad or not s.requires_grad:
+            return None
+        dm = torch.autograd.grad(m.sum(), leaves[hm], retain_graph=True, allow_unused=True)[0]
+        ds = torch.autograd.grad(s.sum(), leaves[hs], allow_unused=True)[0]
+        if dm is None or ds is None:
+            return None
+        ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
+        pick = lambda t, ok=ok: t.detach()[ok]  # noqa: E731
+        collected.append(
+            _Points(pick(m), pick(s), pick(grads[hm] / dm), pick(grads[hs] * s / ds), pick(values[hm]), pick(values[hs]), pick(grads[hs]), pick(grads[hm]))
+        )
+    joined = _Points(*(torch.cat([getattr(p, f) for p in collected]) for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
+    return joined if joined.m.numel() >= 6 else None
+
+
+def _match(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
+    """`value` in the shape of `like`: sample axes in front are dropped, a pure change of shape is undone."""
+    while value.dim() > like.dim() and value.shape[1:] == like.shape:
+        value = value[0]
+    return value.reshape(like.shape) if value.numel() == like.numel() else None
+
+
+def fit(target: torch.Tensor, columns: list[torch.Tensor]) -> tuple[list[float], float]:
+    """Least squares coefficients of `target` on `columns`, and the largest relative residual."""
+    a = torch.stack([c.expand_as(target) for c in columns], dim=1)
+    solution = torch.linalg.lstsq(a, target.unsqueeze(1), driver="gelsd").solution.squeeze(1)
+    scale = float(target.abs().max()) or 1.0
+    return [float(c) for c in solution], float((a @ solution - target).abs().max()) / scale
+
+
+_READINGS = {
+    "logvar": lambda h: 0.5 * (h.exp() - 1),
+    "log-std": lambda h: (2 * h).exp() - 1,
+    "std": lambda h: h - 1 / h,
+    "variance": lambda h: 0.5 * (1 - 1 / h),
+}
+"""dKL/dh for a head h read as each parameterisation."""
+
+
+def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    one = torch.ones_like(p.m)
+    if slice_.draws:
+        return _judge_monte_carlo(slice_, site, sizes, spread)
+    masked = (p.gm != 0) | (p.gt != 0)
+    if not bool(masked.all()) and bool(masked.any()):  # padding masks, floors per element
+        p = _Points(*(getattr(p, f)[masked] for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
+        one = torch.ones_like(p.m)
+    (a, a0), res_m = fit(p.gm, [p.m, one])
+    (b, minus_c), res_t = fit(p.gt, [p.s**2, one])
+    c = -minus_c
+    if res_m < _TOLERANCE and res_t < _TOLERANCE:
+        return _judge_coefficients(a, a0, b, c, bool(slice_.others))
+    weights = p.gm / p.m
+    weights_t = p.gt / (p.s**2 - 1)
+    if bool(((weights - weights_t).abs() <= 1e-6 * weights.abs().max()).all()):
+        return KlProbe("exact", float(weights.abs().median() * weights.median().sign()), {"m": 1, "s2": 1, "1": 1})  # weighted element by element
+    (ra,), res_rm = fit(p.gm, [p.m / p.s**2]) if not slice_.others else _fit_shifted(p)
+    if res_rm < _TOLERANCE and ra != 0:
+        return KlProbe("reversed", abs(ra), reason="dKL/dm falls with the variance of the posterior")
+    if res_m < _TOLERANCE and not slice_.others:
+        for name, reading in _READINGS.items():
+            (w,), res = fit(p.ghs, [reading(p.hs)])
+            if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
+                return KlProbe("parameterisation", w, reads_as=name)
+        partial = _partly_read(p, a)
+        if partial:
+            return KlProbe("wrong", a, partial, reason="one part of the formula reads the head differently from the other")
+    if not slice_.others:
+        (w,), res = fit(p.ghs, [p.hs])
+        for name, reading in _READINGS.items():
+            (v,), res_v = fit(p.ghm, [reading(p.hm)])
+            if res < _TOLERANCE and res_v < _TOLERANCE and abs(w - v) < 1e-6 * max(abs(w), abs(v)):
+                return KlProbe("swapped", w, reads_as=name)
+    return _judge_stationary(slice_, site, p, sizes, a, res_m)
+
+
+def _fit_shifted(p: _Points) -> tuple[list[float], float]:
+    (a, _), res = fit(p.gm, [p.m / p.s**2, 1 / p.s**2])
+    return [a], res
+
+
+def _partly_read(p: _Points, a: float) -> dict[str, float]:
+    """A log-determinant in one parameterisation and a variance in another: `1 + 2*ls - m^2 - exp(ls)`."""
+    one = torch.ones_like(p.hs)
+    for power in (0.5, 1.0, 2.0, 4.0):
+        (b, c), res = fit(p.ghs, [(power * p.hs).exp(), one])
+        if res < _TOLERANCE and abs(b) > 1e-9:
+            return {"m": 1.0, f"exp({power:g}*head)": b / a, "1": -c / a}
+    return {}
+
+
+def _judge_coefficients(a: float, a0: float, b: float, c: float, learned_prior: bool) -> KlProbe:
+    """dL/dm = a m + a0 and dL/dlog s = b s^2 - c: exact when a = b = c; a = b alone is another constant prior."""
+    biggest = max(abs(a), abs(b), abs(c), abs(a0)) or 1.0
+    same = lambda x, y: abs(x - y) <= 1e-6 * biggest  # noqa: E731
+    coefficients = {"m": a, "s2": b, "1": c}
+    centred = abs(a0) <= 1e-6 * biggest
+    if same(a, b) and same(b, c) and centred:
+        return KlProbe("sign" if a < 0 else "exact", a, coefficients)
+    if same(a, b) and a * c > 0 and (learned_prior or not centred or _is_prior(a, c)):
+        return KlProbe("sign" if a < 0 else "prior", c, coefficients, prior=(-a0 / a, (c / a) ** 0.5))
+    if learned_prior and same(a, b):
+        return KlProbe("unknown", c, coefficients, reason="the prior is learned and the term is no KL to it at the probe's point")
+    return KlProbe("wrong", c if c else a, coefficients)
+
+
+def _is_prior(a: float, c: float) -> bool:
+    """Whether c/a is a plausible prior variance rather than a slipped factor 2: the KL then weighs log s by a power of two it should not have."""
+    ratio = c / a
+    return not any(abs(ratio - slip) < 1e-6 for slip in (2.0, 0.5)) or abs(abs(c) - 1) < 1e-6
+
+
+def _judge_monte_carlo(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    """log q(z) - log p(z) at z = m + s e: dL/dm = z, dL/dlog s = z s e - 1."""
+    m_all, z_all, g_all = [], [], []
+    for seed in range(3):
+        values = _values(slice_.heads, slice_.replay, sizes, spread, 20 + seed)
+        grads = slice_.gradients(sizes, values, seed=seed)
+        overrides = slice_.overrides(sizes, values, 0.3, None, seed)
+        z = slice_.replay([site.z], overrides, sizes)[site.z]
+        hm = site.mu_heads[0]
+        like = _match(z, values[hm])
+        if like is None or z.numel() != grads[hm].numel():
+            return KlProbe("other", monte_carlo=True, reason="several samples of z per posterior")
+        m_all.append(values[hm].flatten())
+        z_all.append(like.flatten())
+        g_all.append(grads[hm].flatten())
+    g, z = torch.cat(g_all), torch.cat(z_all)
+    (a, _), res = fit(g, [z, torch.ones_like(z)])
+    if res < 1e-5:
+        return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True)
+    return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate against a prior that is not Gaussian")
+
+
+def _mean_only(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    """Full covariance, a fixed scale, or heads that are mixed: only dL/dm can be held against the KL."""
+    if not site.mu_heads or len(site.mu_heads) != 1 or slice_.draws:
+        return KlProbe("other", monte_carlo=bool(slice_.draws), reason="the posterior's mean is made of several values")
+    hm = site.mu_heads[0]
+    values = _values(slice_.heads, slice_.replay, sizes, spread, 30)
+    grads = slice_.gradients(sizes, values)
+    m, _ = slice_.moments(site, sizes, values)
+    like = _match(m, values[hm])
+    if like is None:
+        return KlProbe("other", reason="the mean is not an element-wise function of its head")
+    (a, _), res = fit(grads[hm].flatten(), [like.flatten(), torch.ones(like.numel(), dtype=torch.float64)])
+    if res < 1e-5 and a != 0:
+        return KlProbe("sign" if a < 0 else "mean_only", a, reason="only the part of the mean could be measured")
+    return KlProbe("other", reason="its gradient is not that of a Gaussian KL")
+
+
+def _judge_stationary(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], a: float, res_m: float) -> KlProbe:
+    """Not of any known form. A Gaussian KL in the mean whose part in the scale has no minimum is a wrong formula; the rest is another term."""
+    if res_m < _TOLERANCE and a != 0 and not slice_.others and not slice_.draws:
+        columns = [p.s**k for k in (1, 2, 4)] + [torch.ones_like(p.s), p.s**-2, p.hs, p.hs**2, p.hs.exp(), p.m**2]
+        _, res = fit(p.gt, columns)
+        if res < 1e-5:
+            return KlProbe("wrong", a, {"m": 1.0}, reason="its part in the scale is not that of a Gaussian KL")
+    return KlProbe("other", reason="its gradients are not those of a Gaussian KL")
+
+

@@ -1,0 +1,246 @@
+"""What the reconstruction term is: its target, its likelihood by the shape of its gradient, its weight per element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.isolate import silence_others
+from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.terms import Leaf, Term
+from vaelint.graph import shape
+
+
+@dataclass
+class Pair:
+    """A reconstruction and what it is compared with, right where they meet."""
+
+    leaf: Leaf
+    recon: fx.Node
+    target: fx.Node | None
+    meet: fx.Node
+    raw: tuple[fx.Node, ...]  # the decoder's raw outputs behind recon
+    extra: tuple[fx.Node, ...] = ()  # further decoder outputs in the term: a variance
+
+
+@dataclass
+class ReconProbe:
+    """What was measured. `weight` multiplies the negative log-likelihood of one element: (r - t)^2 for squared error, nats for the rest."""
+
+    kernel: str
+    weight: float = 0.0
+    reason: str = ""
+    axis: int | None = None  # the class axis of a categorical likelihood
+
+
+def find_pairs(term: Term, flow: Flow, decoded: set[fx.Node]) -> list[Pair]:
+    """Where each addend of the reconstruction term brings the reconstruction and its target together."""
+    pairs: list[Pair] = []
+    for leaf in term.leaves:
+        raw = [f for f in leaf.frontier if f in decoded]
+        data = [f for f in leaf.frontier if f not in raw and f in flow.data] + list(leaf.factors)
+        if not raw or not data:
+            continue
+        pair = _meet(leaf, raw, data, flow)
+        if pair is not None:
+            pairs.append(pair)
+    return pairs
+
+
+def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow) -> Pair | None:
+    """The last value made of decoder output alone, and the last made of data alone, before they mix.
+
+    Data of another shape that enters earlier (a library size, a condition) is part of the reconstruction.
+    """
+    inside = flow.ancestors(leaf.node, stop={*raw, *data})
+    ours, theirs = set(raw), {d for d in data if d not in leaf.factors}
+    meets: list[fx.Node] = []
+    for node in flow.sorted(inside - ours - theirs):
+        ins = ops.value_inputs(node)
+        from_raw, from_data = [n for n in ins if n in ours], [n for n in ins if n in theirs]
+        if from_raw and from_data and (ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data)):
+            meets.append(node)
+        elif from_raw:
+            ours.add(node)
+        elif from_data:
+            theirs.add(node)
+    if not meets:
+        return _meet_on_the_way_up(leaf, raw, inside, flow)
+    first = meets[0]
+    operands = ops.tensors(first.args) + ops.tensors(dict(first.kwargs))
+    recon_side = [n for n in operands if n in ours]
+    target_side = [n for n in operands if n in theirs]
+    recon = recon_side[0]
+    if ops.op(first) not in ops.LOSSES and len(meets) > 1:
+        recon = _narrowest(raw, set(meets), inside & ours, flow)
+    extra = [n for n in recon_side[1:]]
+    for node in flow.sorted(inside - {first}):  # a variance that joins after the meeting
+        if node not in ours and any(n in ours and n is not recon for n in ops.value_inputs(node)) and any(n in flow.descendants(first) for n in ops.value_inputs(node)):
+            extra += [n for n in ops.value_inputs(node) if n in ours and n is not recon and n not in extra]
+    return Pair(leaf, recon, target_side[0] if target_side else None, first, tuple(raw), tuple(extra))
+
+
+def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:
+    """Whether shapes say that these are compared with each other, as opposed to one conditioning the other."""
+    r, t = shape(recon[0]), shape(data[0])
+    if r == t or not r or not t:
+        return r == t
+    return math.prod(t) >= math.prod(r) or len([n for n in t if n != 1]) >= len([n for n in r if n != 1])
+
+
+def _meet_on_the_way_up(leaf: Leaf, raw: list[fx.Node], inside: set[fx.Node], flow: Flow) -> Pair | None:
+    """x * log(y): the product with the target is already a factor on the way up to the loss."""
+    for link in reversed(leaf.chain):
+        if ops.op(link) in ops.MUL and any(f in leaf.factors for f in ops.value_inputs(link)):
+            return Pair(leaf, _narrowest(raw, {leaf.node}, inside, flow), leaf.factors[0], link, tuple(raw))
+    return None
+
+
+def _narrowest(raw: list[fx.Node], ends: set[fx.Node], inside: set[fx.Node], flow: Flow) -> fx.Node:
+    """The last node that all ways from the decoder's output pass before they part: `y` in x*log(y) + (1-x)*log(1-y)."""
+    current = raw[0]
+    while current not in ends:
+        nexts = {u for u in flow.users.get(current, ()) if u in inside or u in ends}
+        if len(nexts) != 1 or nexts & ends:
+            break
+        (current,) = nexts
+    return current
+
+
+Family = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+FAMILIES: dict[str, Family] = {
+    "squared_error": lambda r, t: 2 * (r - t),
+    "absolute_error": lambda r, t: torch.sign(r - t),
+    "bce": lambda r, t: (r - t) / (r * (1 - r)),
+    "bce_with_logits": lambda r, t: torch.sigmoid(r) - t,
+    "poisson": lambda r, t: 1 - t / r,
+    "poisson_log": lambda r, t: r.exp() - t,
+    "log_cosh": lambda r, t: torch.tanh(r - t),
+    "cross_entropy_soft": lambda r, t: -t / r,
+    "negative_log_probability": lambda r, t: -t,
+}
+"""dNLL/dr of each likelihood for a reconstruction r and a target t, element by element. For squared error the loss is (r - t)^2."""
+
+
+def probe_recon(pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]]) -> ReconProbe:
+    """Identifies the likelihood and its weight from d loss / d reconstruction at random values in (0, 1)."""
+    try:
+        r, t, g = recon_gradient(pair, term, loss, replay, sizes, shapes)
+    except ReplayError as error:
+        return ReconProbe("unknown", reason=str(error))
+    if g is None or float(g.abs().max()) == 0:
+        return ReconProbe("unknown", reason="no gradient reaches the reconstruction through this term")
+    if t is not None and not t.is_floating_point():
+        return _categorical(r, t, g)
+    if t is None or t.shape != r.shape:
+        return ReconProbe("unknown", reason="the target has another shape")
+    used = g != 0
+    for name, family in FAMILIES.items():
+        ratio = (g / family(r, t))[used]
+        if ratio.numel() and float((ratio - ratio.median()).abs().max()) <= 1e-5 * float(ratio.abs().max()):
+            return ReconProbe(name, float(ratio.median()))
+    return _weighted(r, t, g) or _softmax(r, t, g) or ReconProbe("other", _mean_size(g), reason="no likelihood of the list has this gradient")
+
+
+def recon_gradient(
+    pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]], *, fill: tuple[float, float] | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """(reconstruction, target, d loss / d reconstruction), the other terms of the loss silent.
+
+    `shapes` gives the shapes of reconstruction, target and extras; `fill` sets them to constants instead of random values.
+    """
+    generator = torch.Generator().manual_seed(5)
+    overrides: dict[fx.Node, Any] = dict(silence_others(term, replay, sizes))
+
+    def values(node: fx.Node) -> torch.Tensor:
+        size = shapes.get(node) or replay.shape_of(node, sizes)
+        if not node.meta["val"].is_floating_point():
+            top = max(2, _classes(pair))
+            return torch.zeros(size, dtype=node.meta["val"].dtype) + 1 if fill else torch.randint(0, top, size, generator=generator).to(node.meta["val"].dtype)
+        if fill:
+            return torch.full(size, fill[0] if node is pair.recon else fill[1], dtype=torch.float64)
+        return 0.1 + 0.8 * torch.rand(size, dtype=torch.float64, generator=generator)
+
+    r = values(pair.recon).requires_grad_()
+    overrides[pair.recon] = r.clone()
+    t = None
+    if pair.target is not None:
+        t = values(pair.target)
+        overrides[pair.target] = t.clone()
+    for node in pair.extra:
+        overrides[node] = torch.full(shapes.get(node) or replay.shape_of(node, sizes), 0.5, dtype=torch.float64)
+    for leaf in term.leaves:  # other reconstructions of the same term
+        if leaf is not pair.leaf and pair.recon not in _above(leaf):
+            overrides[leaf.node] = torch.zeros(replay.shape_of(leaf.node, sizes), dtype=torch.float64)
+    out = replay([loss], overrides, sizes)[loss]
+    if not isinstance(out, torch.Tensor) or not out.requires_grad:
+        return r.detach(), t, None
+    (g,) = torch.autograd.grad(out.sum(), [r], allow_unused=True)
+    return r.detach(), t, g
+
+
+def _above(leaf: Leaf) -> set[fx.Node]:
+    seen: set[fx.Node] = set()
+    todo = [leaf.node]
+    while todo:
+        n = todo.pop()
+        if n not in seen:
+            seen.add(n)
+            if n not in leaf.frontier:
+                todo.extend(ops.value_inputs(n))
+    return seen
+
+
+def _classes(pair: Pair) -> int:
+    """How many classes an integer target may have: the smallest axis of the reconstruction that the target lacks."""
+    recon, target = list(shape(pair.recon)), list(shape(pair.target)) if pair.target is not None else []
+    for n in target:
+        if n in recon:
+            recon.remove(n)
+    return min(recon, default=2)
+
+
+def _categorical(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe:
+    for axis in range(r.dim()):
+        if r.shape[:axis] + r.shape[axis + 1 :] != t.shape:
+            continue
+        onehot = torch.nn.functional.one_hot(t.long(), r.shape[axis]).movedim(-1, axis).double()
+        for name, expected in (("cross_entropy", torch.softmax(r, axis) - onehot), ("nll", -onehot)):
+            ratio = (g / torch.where(expected == 0, torch.nan, expected)).flatten()
+            ratio = ratio[~ratio.isnan() & (ratio != 0)]
+            if ratio.numel() and float((ratio - ratio.median()).abs().max()) <= 1e-5 * float(ratio.abs().max()):
+                return ReconProbe(name, float(ratio.median()), axis=axis)
+    return ReconProbe("other", _mean_size(g), reason="the gradient is not that of a categorical likelihood")
+
+
+def _softmax(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe | None:
+    for axis in range(r.dim()):
+        expected = torch.softmax(r, axis) * t.sum(axis, keepdim=True) - t
+        ratio = g / expected
+        if float((ratio - ratio.median()).abs().max()) <= 1e-5 * float(ratio.abs().max()):
+            return ReconProbe("cross_entropy", float(ratio.median()), axis=axis)
+    return None
+
+
+def _weighted(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe | None:
+    """A likelihood weighted sample by sample, element by element or class by class: the ratio is constant along some axis."""
+    if r.dim() < 2:
+        return None
+    for name, family in FAMILIES.items():
+        ratio = g / family(r, t)
+        spread = (ratio - ratio.mean(dim=tuple(range(1, ratio.dim())), keepdim=True)).abs().max()
+        if float(spread) <= 1e-5 * float(ratio.abs().max()):
+            return ReconProbe(name, float(ratio.abs().mean() * ratio.mean().sign()), reason="weighted sample by sample")
+    return None
+
+
+def _mean_size(g: torch.Tensor) -> float:
+    return float(g.abs().mean())

@@ -1,0 +1,160 @@
+"""Runs a slice of the record again, on small double tensors of our choosing, at sizes of our choosing."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.graph import Record
+from vaelint.trace.lift import SymbolPower, scaled_by
+from vaelint.trace.recorder import effect
+
+_FLOATS = {torch.float32, torch.float16, torch.bfloat16}
+_CASTS: dict[Any, Any] = {torch.Tensor.float: torch.Tensor.double, torch.Tensor.half: torch.Tensor.double, torch.Tensor.bfloat16: torch.Tensor.double}
+_KEEPS_DEVICE = {torch.Tensor.cuda, torch.Tensor.cpu}
+
+
+class ReplayError(Exception):
+    """The slice does not run at these sizes or values: a number in it is fixed. Ours to handle, never the user's fault."""
+
+
+class Replay:
+    """Runs slices of one record. `leaf(name)` gives real values of parameters and buffers, `make(sizes)` inputs at given sizes."""
+
+    def __init__(self, record: Record, leaf: Callable[[fx.Node], torch.Tensor | None], make: Callable[[Mapping[str, int]], Mapping[str, torch.Tensor]]) -> None:
+        self._record, self._leaf, self._make = record, leaf, make
+
+    def size_of(self, node: fx.Node, dim: int, sizes: Mapping[str, int]) -> int:
+        """The size of a node's dimension when the symbols have the given values."""
+        recorded = int(node.meta["val"].shape[dim])
+        texts = self._record.shapes.get(node)
+        if texts is None:
+            return recorded
+        text = texts[dim]
+        if text in sizes:
+            return sizes[text]
+        batch = scaled_by(text, "B", self._record.sizes.get("B", 1), sizes.get("B", self._record.sizes.get("B", 1)))
+        return recorded if batch is None else batch
+
+    def shape_of(self, node: fx.Node, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """A node's shape when the symbols have the given values."""
+        return tuple(self.size_of(node, d, sizes) for d in range(node.meta["val"].dim()))
+
+    def __call__(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any], sizes: Mapping[str, int], *, seed: int = 0, doubles: bool = True, attached: bool = False) -> dict[fx.Node, Any]:
+        """The values of `targets` with the nodes of `overrides` set; raises `ReplayError` when torch refuses.
+
+        All floating point runs in double precision unless `doubles` is False; draws are seeded. With `attached`, detach() and .data
+        let gradients through: for asking what a value is a function of.
+        """
+        env: dict[fx.Node, Any] = dict(overrides)
+        needed = self._needed(targets, overrides)
+        inputs: Mapping[str, torch.Tensor] | None = None
+        default = torch.get_default_dtype()
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(seed)
+            if doubles:
+                torch.set_default_dtype(torch.float64)
+            try:
+                for node in needed:
+                    if node in env:
+                        continue
+                    if node.op == "placeholder":
+                        inputs = inputs if inputs is not None else self._make(sizes)
+                        env[node] = self._double(inputs[str(node.meta["input"])], doubles)
+                    elif node.op == "get_attr":
+                        env[node] = self._double(self._constant(node), doubles)
+                    else:
+                        env[node] = env[node.args[0]] if attached and ops.op(node) in ("detach", "data") else self._call(node, env, sizes, doubles)  # type: ignore[index]
+            except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError, AssertionError, KeyError, NotImplementedError, ArithmeticError, AttributeError) as error:
+                raise ReplayError(f"{type(error).__name__}: {error}") from error
+            finally:
+                torch.set_default_dtype(default)
+        return {t: env[t] for t in targets}
+
+    def _needed(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any]) -> list[fx.Node]:
+        below: set[fx.Node] = set()
+        todo = list(overrides)
+        while todo:
+            n = todo.pop()
+            if n not in below:
+                below.add(n)
+                todo.extend(n.users)
+        seen: set[fx.Node] = set()
+        todo = list(targets)
+        while todo:
+            n = todo.pop()
+            if n in seen:
+                continue
+            seen.add(n)
+            if n in overrides:
+                continue
+            if _shape_only(n) and not any(i in below for i in n.all_input_nodes):
+                continue  # a size of something outside the slice: known from the record
+            todo.extend(n.all_input_nodes)
+        return [n for n in self._record.graph.nodes if n in seen]
+
+    def _constant(self, node: fx.Node) -> torch.Tensor:
+        found = self._leaf(node)
+        if found is None:
+            raise ReplayError(f"no value is known for {node.target}")
+        return found.detach().clone()
+
+    def _call(self, node: fx.Node, env: dict[fx.Node, Any], sizes: Mapping[str, int], doubles: bool) -> Any:
+        if _shape_only(node) and any(i not in env for i in node.all_input_nodes):
+            source = node.args[0]
+            assert isinstance(source, fx.Node)
+            if ops.op(node) == "size":
+                return self.size_of(source, int(node.args[1]) if len(node.args) > 1 else 0, sizes)  # type: ignore[call-overload]
+            if ops.op(node) in ("numel", "nelement"):
+                return math.prod(self.shape_of(source, sizes))
+            env_like = torch.zeros(self.shape_of(source, sizes), dtype=torch.float64 if source.meta["val"].is_floating_point() else source.meta["val"].dtype)
+            env = {**env, source: env_like}
+            for extra in node.all_input_nodes:
+                if extra not in env:
+                    env[extra] = self._call(extra, env, sizes, doubles) if _shape_only(extra) else extra.meta.get("val")
+        args, kwargs = self._resolve(node.args, env, sizes, doubles), self._resolve(dict(node.kwargs), env, sizes, doubles)
+        target: Any = node.target
+        if target in _KEEPS_DEVICE:
+            return args[0]
+        if doubles:
+            target = _CASTS.get(target, target)
+        result = target(*args, **kwargs)
+        if target is effect or not node.meta.get("returns_none"):
+            return result
+        return args[0]
+
+    def _resolve(self, value: Any, env: Mapping[fx.Node, Any], sizes: Mapping[str, int], doubles: bool) -> Any:
+        if isinstance(value, fx.Node):
+            return env[value]
+        if isinstance(value, SymbolPower):
+            return value.at(sizes.get(value.symbol, self._record.sizes[value.symbol]))
+        if isinstance(value, tuple):
+            return tuple(self._resolve(v, env, sizes, doubles) for v in value)
+        if isinstance(value, list):
+            return [self._resolve(v, env, sizes, doubles) for v in value]
+        if isinstance(value, dict):
+            return {k: self._resolve(v, env, sizes, doubles) for k, v in value.items()}
+        if isinstance(value, slice):
+            return slice(*(self._resolve(v, env, sizes, doubles) for v in (value.start, value.stop, value.step)))
+        if doubles and isinstance(value, torch.dtype) and value in _FLOATS:
+            return torch.float64
+        if isinstance(value, torch.device):
+            return torch.device("cpu")
+        if isinstance(value, str) and (value == "cuda" or value.startswith("cuda:")):
+            return "cpu"
+        return value
+
+    @staticmethod
+    def _double(value: torch.Tensor, doubles: bool) -> torch.Tensor:
+        return value.double() if doubles and value.is_floating_point() else value
+
+
+def _shape_only(node: fx.Node) -> bool:
+    return node.op == "call_function" and ops.op(node) in ops.SHAPE_FROM_FIRST and not any(n is not node.args[0] for n in ops.value_inputs(node))

@@ -1,0 +1,191 @@
+"""Sampling sites: where a draw becomes z. Found by following the draw through operations affine in it, never by names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.flow import Flow
+from vaelint.graph import shape
+
+Kind = Literal["gaussian", "drawn", "categorical", "noise"]
+
+
+@dataclass
+class Site:
+    """One place where noise meets the posterior: `z = mu + scale * eps`."""
+
+    z: fx.Node
+    kind: Kind  # gaussian: affine in a draw; drawn: torch.normal(mu, std) or .sample(), no gradient; categorical: Gumbel; noise: no scale of its own
+    roots: tuple[fx.Node, ...]  # the random nodes
+    noise: tuple[fx.Node, ...]  # the pure noise values that enter: eps
+    mu: fx.Node | None  # the value added
+    scale: fx.Node | None  # the value eps is multiplied with; None when it is a constant
+    heads: tuple[fx.Node, ...] = ()  # the encoder's raw outputs behind mu and scale
+    mu_heads: tuple[fx.Node, ...] = ()
+    scale_heads: tuple[fx.Node, ...] = ()
+    region: frozenset[fx.Node] = field(default_factory=frozenset)
+
+
+_THROUGH = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | {"neg", "negative", "addcmul", "lerp", "effect", "detach", "data"}
+_PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbmm"})
+_CATEGORICAL = frozenset({"gumbel_softmax"})
+
+
+def find_sites(flow: Flow) -> list[Site]:
+    """All sampling sites of the record, in the order they run."""
+    sites: list[Site] = []
+    for root in flow.sorted(flow.random):
+        name = ops.op(root)
+        drawn_from = [n for n in ops.value_inputs(root) if n in flow.data and n in flow.learned]
+        if name in _CATEGORICAL and drawn_from:
+            sites.append(Site(root, "categorical", (root,), (), drawn_from[0], None))
+        elif name == "normal" and drawn_from:
+            args = ops.tensors(root.args) + ops.tensors(dict(root.kwargs))
+            mu = args[0] if args else None
+            scale = args[1] if len(args) > 1 else None
+            if ops.raw_name(root).endswith("_") and len(args) > 1:  # x.normal_(mean, std)
+                mu, scale = args[1], args[2] if len(args) > 2 else None
+            sites.append(Site(root, "drawn", (root,), (root,), mu, scale))
+        elif drawn_from and name in ("bernoulli", "standard_gamma", "sample_dirichlet", "multinomial", "poisson"):
+            sites.append(Site(root, "categorical" if name in ("bernoulli", "multinomial") else "noise", (root,), (), drawn_from[0], None))
+    sites += _affine_sites(flow)
+    merged = _merge(sites)
+    for s in merged:
+        _find_heads(s, flow)
+    merged.sort(key=lambda s: flow.order[s.z])
+    return _drop_noise_layers(merged, flow)
+
+
+def _affine_sites(flow: Flow) -> list[Site]:
+    """Follows pure noise into the first value that adds something learned from the data to it."""
+    region: dict[fx.Node, set[fx.Node]] = {}  # node -> the pure-noise values in it
+    scales: dict[fx.Node, list[fx.Node]] = {}
+    sites: list[Site] = []
+    closed: set[fx.Node] = set()
+    for node in flow.record.graph.nodes:
+        ins = ops.value_inputs(node)
+        inside = [n for n in ins if n in region and n not in closed]
+        fresh = [n for n in ins if n in flow.pure_noise] if node in flow.data or node in flow.learned else []
+        noisy = [*inside, *fresh]
+        if not noisy or node in flow.pure_noise:
+            continue
+        name = ops.op(node)
+        others = [n for n in ins if n not in noisy and (n in flow.data or n in flow.learned)]
+        if not _affine(node, name, noisy, others, flow):
+            continue
+        eps = set(fresh) | {e for n in inside for e in region[n]}
+        factors = [f for n in inside for f in scales.get(n, [])]
+        if name in ops.MUL | ops.DIV | _PRODUCTS:
+            factors = factors + others
+        offset: fx.Node | None = None
+        if name in ops.ADD:
+            offset = others[0] if others else None
+        elif name == "addcmul":
+            first = node.args[0] if isinstance(node.args[0], fx.Node) else None
+            factors = factors + [o for o in others if o is not first]
+            offset = first if first in others else None
+        region[node], scales[node] = eps, factors
+        if offset is not None and offset in flow.data and offset in flow.learned:
+            sites.append(_site(node, eps, offset, factors, flow))
+            closed.add(node)
+        elif name in ("add", "sub") and not others:
+            continue
+    # noise that was scaled by the posterior and never got a mean
+    for node, factors in scales.items():
+        if node in closed or not any(f in flow.data and f in flow.learned for f in factors):
+            continue
+        if any(u in region for u in flow.users.get(node, ())):
+            continue
+        sites.append(_site(node, region[node], None, factors, flow))
+    return sites
+
+
+def _affine(node: fx.Node, name: str, noisy: list[fx.Node], others: list[fx.Node], flow: Flow) -> bool:
+    if name in ops.ADD | ops.SHAPE | ops.CAST | {"neg", "negative", "effect", "detach", "data", "lerp"}:
+        return True
+    if name in ops.MUL or name in _PRODUCTS:
+        if len(noisy) != 1:
+            return False
+        # a product with a bare weight is a layer, and the layer's output is no longer z
+        return name in ops.MUL or (bool(others) and not ops.uses_parameter(node) and all(o in flow.data for o in others))
+    if name in ops.DIV:
+        return len(noisy) == 1 and node.args[0] is noisy[0]
+    if name == "addcmul":
+        return len([a for a in node.args[1:3] if a in noisy]) <= 1
+    return False
+
+
+def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.Node], flow: Flow) -> Site:
+    roots = flow.sorted(flow.ancestors(*eps) & flow.random)
+    learned = [f for f in factors if f in flow.data and f in flow.learned]
+    parameters = [f for f in factors if f in flow.learned]
+    scale = (learned or parameters or [None])[-1]
+    kind: Kind = "gaussian" if scale is not None else "noise"
+    if any(_is_gumbel(e, flow) for e in eps):
+        kind = "categorical"
+    return Site(z, kind, tuple(roots), tuple(flow.sorted(eps)), mu, scale)
+
+
+def _is_gumbel(eps: fx.Node, flow: Flow) -> bool:
+    """-log(-log u): two logarithms, or the logarithm of an exponential draw, on a draw that is not normal."""
+    chain = flow.ancestors(eps)
+    logs = sum(ops.op(n) in ("log", "log1p") for n in chain)
+    draws = {ops.op(n) for n in chain if ops.is_random(n)}
+    return (logs >= 2 and bool(draws & {"rand", "rand_like", "uniform"})) or (logs >= 1 and "exponential" in draws)
+
+
+def _merge(sites: list[Site]) -> list[Site]:
+    """One site per z."""
+    by_z: dict[fx.Node, Site] = {}
+    for s in sites:
+        by_z.setdefault(s.z, s)
+    return list(by_z.values())
+
+
+def _find_heads(site: Site, flow: Flow) -> None:
+    site.mu_heads = tuple(frontier([site.mu], flow)) if site.mu is not None else ()
+    site.scale_heads = tuple(frontier([site.scale], flow)) if site.scale is not None and site.scale in flow.data else ()
+    site.heads = tuple(flow.sorted({*site.mu_heads, *site.scale_heads}))
+
+
+def frontier(starts: list[fx.Node], flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = frozenset(), through: frozenset[str] = frozenset()) -> list[fx.Node]:
+    """Walks back from `starts` through element-wise and shape operations to the raw outputs they are made of.
+
+    Stops at layers (operations with parameters), at selections (`chunk`, slices), at reductions and draws. Values that
+    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole.
+    """
+    found: set[fx.Node] = set()
+    seen: set[fx.Node] = set()
+    todo = list(starts)
+    while todo:
+        node = todo.pop()
+        if node in seen or node not in flow.data:
+            continue
+        seen.add(node)
+        name = ops.op(node)
+        passes = node.op == "call_function" and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through) and not ops.uses_parameter(node) and name != "batch_norm"
+        sources = [n for n in ops.value_inputs(node) if n in flow.data]
+        if node in stop or not passes or not sources or (not through and any(ops.op(s) in ops.REDUCE for s in sources)):
+            found.add(node)
+        else:
+            todo.extend(sources)
+    return flow.sorted(found)
+
+
+def _drop_noise_layers(sites: list[Site], flow: Flow) -> list[Site]:
+    """Noise with a constant scale is a posterior only if nothing better is there and a layer decodes it."""
+    real = [s for s in sites if s.kind != "noise"]
+    return real or [s for s in sites if _decoded(s, flow)]
+
+
+def _decoded(site: Site, flow: Flow) -> bool:
+    return any(ops.uses_parameter(n) for n in flow.descendants(site.z) if n is not site.z)
+
+
+def latent_shape(site: Site) -> tuple[int, ...]:
+    """Concrete shape of z."""
+    return shape(site.z)

@@ -1,0 +1,199 @@
+"""The loss as a signed sum of terms, each with the role its dependencies give it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.sites import Site, frontier
+
+Role = Literal["reconstruction", "kl", "prior", "mixed", "vq", "discrepancy", "other", "constant"]
+
+
+@dataclass
+class Leaf:
+    """One addend: an expression that is not a sum any more, and the linear operations from it up to the loss."""
+
+    node: fx.Node
+    chain: tuple[fx.Node, ...]  # from the loss down to (not including) the leaf
+    role: Role = "other"
+    frontier: tuple[fx.Node, ...] = ()  # raw values it is made of
+    factors: tuple[fx.Node, ...] = ()  # tensors it is multiplied with on the way up
+    detached: fx.Node | None = None  # the cut on the way up, if any
+
+
+@dataclass
+class Term:
+    """All addends of one role that belong together, and where they are written."""
+
+    role: Role
+    leaves: list[Leaf]
+    sites: list[Site] = field(default_factory=list)
+    detached: fx.Node | None = None
+    core: fx.Node | None = None  # the element-wise expression, before any reduction
+
+
+_LINEAR_UNARY = frozenset({"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data"}) | ops.SHAPE | ops.CAST
+_LINEAR_SELECT = frozenset({"getitem", "select", "narrow", "index_select", "masked_select"})
+
+
+def expand(loss: fx.Node, flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> list[Leaf]:
+    """The addends of the loss, through sums, differences, constant factors, means and shape operations; `stop` is not taken apart."""
+    leaves: list[Leaf] = []
+    todo: list[tuple[fx.Node, tuple[fx.Node, ...], fx.Node | None]] = [(loss, (), None)]
+    budget = 20_000  # a sum that is used twice is expanded twice; a graph of such sums must still end
+    while todo and budget:
+        budget -= 1
+        node, chain, cut = todo.pop()
+        if ops.op(node) in ("detach", "data", "item") or node.meta.get("read"):
+            cut = cut or node
+        elif cut is None and not node.meta.get("grad") and node.op == "call_function" and any(n.meta.get("grad") for n in ops.value_inputs(node)):
+            cut = node  # under no_grad
+        parts = [] if node in stop else _addends(node, flow)
+        if not parts:
+            factors = tuple(f for link in chain if ops.op(link) in ops.MUL for f in ops.value_inputs(link) if f in flow.data and f not in flow.learned)
+            leaves.append(Leaf(node, chain, factors=factors, detached=cut))
+        else:
+            todo.extend((p, (*chain, node), cut) for p in reversed(parts))
+    leaves.sort(key=lambda leaf: flow.order[leaf.node])
+    return leaves
+
+
+def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
+    """The summands of a node that is linear in them; empty when it is not."""
+    if node.op != "call_function" or node not in flow.learned:
+        return []
+    name = ops.op(node)
+    ins = ops.value_inputs(node)
+    live = [n for n in ins if n in flow.learned]
+    if name in ops.ADD:
+        return ins
+    if name in _LINEAR_UNARY and len(live) == 1:
+        return live
+    if name in _LINEAR_SELECT and live and live[0] is node.args[0] and isinstance(node.args[0].meta.get("val"), torch.Tensor):
+        return live[:1]
+    if name in ops.MUL and len(live) == 1:
+        return live
+    if name in ops.DIV and live == [node.args[0]]:
+        return live
+    if name in ops.MUL | ops.DIV and len(live) == 2:
+        weight = next((n for n in live if _is_weight(n, flow)), None)
+        if weight is not None and (name in ops.MUL or node.args[0] is not weight):
+            return [n for n in live if n is not weight]
+    if name in ops.JOIN:
+        return ins
+    return []
+
+
+def _is_weight(node: fx.Node, flow: Flow) -> bool:
+    """A learned or detached scalar weight: no gradient to the posterior runs through it."""
+    if not node.meta.get("grad"):
+        return True
+    return node not in flow.data and not isinstance(node.meta.get("val"), type(None)) and node.meta["val"].numel() == 1
+
+
+def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term]:
+    """Gives each addend its role by what it is made of, and gathers them into terms."""
+    z = {s.z for s in sites}
+    heads = {h for s in sites for h in s.heads}
+    below = flow.descendants(*z, *heads) if z or heads else set()
+    draws = {e for s in sites for e in s.noise}
+    layered = _layered(below, z | heads | draws, flow)
+    for leaf in leaves:
+        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads, through=ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT))
+        leaf.role = _role(leaf, z, heads, draws, layered, flow)
+    decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in layered}
+    for leaf in leaves:
+        if leaf.role == "other" and leaf.frontier and any(f in decoded for f in leaf.frontier) and all(f in decoded or f not in flow.data for f in leaf.frontier):
+            leaf.role = "reconstruction"  # the log-variance part of a Gaussian likelihood
+        if leaf.role == "other" and not leaf.frontier and _shares_parameter(leaf, leaves, flow):
+            leaf.role = "reconstruction"  # the log of a learned decoder variance
+    has_log_q = any(leaf.role == "kl" and any(f in z for f in leaf.frontier) for leaf in leaves)
+    terms: dict[tuple[object, ...], Term] = {}
+    for leaf in leaves:
+        role: Role = "kl" if leaf.role == "prior" and has_log_q else leaf.role
+        if role == "constant":
+            continue
+        key = (role, leaf.detached is not None)
+        term = terms.setdefault(key, Term(role, [], detached=leaf.detached))
+        term.leaves.append(leaf)
+    for term in terms.values():
+        reached = {f for leaf in term.leaves for f in leaf.frontier}
+        term.sites = [s for s in sites if s.z in reached or any(h in reached for h in s.heads)]
+        term.core = _core(term, flow)
+    return list(terms.values())
+
+
+def _shares_parameter(leaf: Leaf, leaves: list[Leaf], flow: Flow) -> bool:
+    own = {n for n in flow.ancestors(leaf.node) if n.meta.get("parameter")}
+    return any(own & flow.ancestors(other.node, stop=set(other.frontier)) for other in leaves if other.role == "reconstruction")
+
+
+def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.Node]:
+    """What a layer (an operation with parameters) made of z or of the heads: decoder outputs and all that follows them."""
+    layers = [n for n in below if n not in starts and ops.uses_parameter(n) and any(i in below and i not in flow.pure_noise for i in ops.value_inputs(n)) and not _bare_parameter_arithmetic(n)]
+    return flow.descendants(*layers) if layers else set()
+
+
+def _bare_parameter_arithmetic(node: fx.Node) -> bool:
+    """Element-wise arithmetic with a parameter (a learned scale) is not a layer that decodes."""
+    return ops.op(node) in ops.POINTWISE and ops.op(node) not in ("prelu",)
+
+
+def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node], layered: set[fx.Node], flow: Flow) -> Role:
+    front = leaf.frontier
+    if leaf.node not in flow.learned:
+        return "constant"
+    data = [f for f in front if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
+    decoded = [f for f in front if f in layered]
+    at_z = [f for f in front if f in z]
+    at_heads = [f for f in front if f in heads]
+    if decoded:
+        data += leaf.factors  # x * log(y): the target stands beside the addend
+    encoded = [f for f in front if f not in z and f not in heads and f not in layered and f in flow.learned]
+    noise = [n for n in flow.ancestors(leaf.node, stop=set(front)) & flow.random if n not in draws and n not in flow.ancestors(*draws)] if draws or z else []
+    if leaf.node in heads or leaf.node in z:
+        return "kl"
+    if not z and not heads:
+        return _role_without_site(leaf, data, encoded, flow)
+    if decoded and data and (at_heads or at_z) and _nonlinear(leaf.node):
+        return "mixed"
+    if data and (decoded or at_z):
+        return "reconstruction"
+    if decoded and data:
+        return "reconstruction"
+    if at_heads and not data:
+        return "kl"
+    if at_z and not data:
+        return "discrepancy" if noise else "prior"
+    return "other"
+
+
+def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], flow: Flow) -> Role:
+    if data and encoded:
+        return "reconstruction"
+    if any(ops.op(n) in ("argmin", "argmax") for n in flow.ancestors(leaf.node)) and len(encoded) >= 1:
+        return "vq"
+    if encoded:
+        return "other"
+    return "other"
+
+
+def _nonlinear(node: fx.Node) -> bool:
+    """Whether the addend mixes its parts so that they cannot be taken apart: log-mean-exp, max, a product."""
+    return ops.op(node) in ("logsumexp", "log", "max", "maximum", "softmax", "logaddexp")
+
+
+def _core(term: Term, flow: Flow) -> fx.Node | None:
+    """The innermost expression that holds all addends of a term: where its formula is written."""
+    first = [set(leaf.chain) | {leaf.node} for leaf in term.leaves]
+    shared = set.intersection(*first) if first else set()
+    if not shared:
+        return None
+    candidates = [n for n in shared if n.op == "call_function"]
+    return min(candidates, key=flow.order.__getitem__, default=None)

@@ -1,0 +1,136 @@
+"""The record of one traced step: a `torch.fx` graph whose nodes carry spans, shapes and the values they had."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import fx
+
+from vaelint.finding import Span
+
+Rung = Literal["symbolic", "concrete", "real"]
+
+
+@dataclass
+class Failure:
+    """User code raised: what, where, and the call that was under way."""
+
+    error: BaseException
+    spans: tuple[Span, ...]  # the user's frames, innermost first
+    fn: Callable[..., Any] | None = None  # the torch function that was being called, if any
+    args: tuple[Any, ...] = ()  # its arguments, tensors as nodes
+    module: str | None = None
+    births: tuple[Span, ...] = ()  # where the innermost called modules were constructed
+
+
+@dataclass
+class Record:
+    """One run of the user's step. Nodes hold tensors (fake or real) in `meta["val"]` and their place in `meta["stack"]`."""
+
+    graph: fx.Graph
+    model: torch.nn.Module
+    rung: Rung
+    sizes: dict[str, int]  # the value each input symbol had
+    inputs: dict[str, fx.Node] = field(default_factory=dict)
+    output: Any = None  # what the model returned, tensors as nodes
+    loss: fx.Node | None = None
+    loss_value: Any = None  # what the step left as loss, as it was
+    step: Any = None
+    failure: Failure | None = None
+    calls: list[ModuleCall] = field(default_factory=list)
+    births: Mapping[int, Span] = field(default_factory=dict)  # id(module) -> where it was constructed
+    shapes: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)  # symbolic shapes, filled by lifting
+    symbols: dict[str, int] = field(default_factory=dict)
+    lifted: bool = False
+    moving: dict[tuple[fx.Node, int], Any] = field(default_factory=dict)  # literals that move with the batch: (node, position) -> Expr-like
+    notes: list[str] = field(default_factory=list)
+    node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
+
+    @property
+    def nodes(self) -> list[fx.Node]:
+        """All nodes, in the order they ran."""
+        return list(self.graph.nodes)
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of a module's forward."""
+
+    path: str  # "decoder.3"; "?" where the model does not know the module
+    module: torch.nn.Module
+    first: int  # index of the first node recorded inside
+    span: Span | None  # where user code called it
+    training: bool
+    depth: int
+
+
+def value(node: fx.Node) -> Any:
+    """The value the node had in the recorded run."""
+    return node.meta.get("val")
+
+
+def is_tensor(node: fx.Node) -> bool:
+    """Whether the node's value is one tensor."""
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """Concrete sizes of a tensor node; `()` for anything else."""
+    val = node.meta.get("val")
+    return tuple(val.shape) if isinstance(val, torch.Tensor) else ()
+
+
+def span(node: fx.Node) -> Span | None:
+    """The user's expression that made the node."""
+    stack = node.meta.get("stack") or ()
+    return stack[0] if stack else None
+
+
+def requires_grad(node: fx.Node) -> bool:
+    """Whether gradients flow through the node's value in the recorded run."""
+    return bool(node.meta.get("grad"))
+
+
+def ancestors(*starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
+    """The nodes that `starts` are computed from, themselves included; nodes of `stop` are reached and not passed."""
+    seen: set[fx.Node] = set()
+    todo = list(starts)
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            if node not in stop:
+                todo.extend(node.all_input_nodes)
+    return seen
+
+
+def descendants(*starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
+    """The nodes computed from `starts`, themselves included; nodes of `stop` are reached and not passed."""
+    seen: set[fx.Node] = set()
+    todo = list(starts)
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            if node not in stop:
+                todo.extend(node.users)
+    return seen
+
+
+def in_order(graph: fx.Graph, chosen: set[fx.Node]) -> Iterator[fx.Node]:
+    """`chosen`, in the order they ran."""
+    return (n for n in graph.nodes if n in chosen)
+
+
+def name_of(fn: Any) -> str:
+    """A short name of a recorded function: `randn_like`, `mul`, `linear`."""
+    return str(getattr(fn, "__name__", fn)).strip("_")
+
+
+def is_getitem(node: fx.Node) -> bool:
+    """Whether the node takes one of several results of its input node."""
+    return node.target is operator.getitem

@@ -1,0 +1,119 @@
+"""The ladder of traces: fake tensors where they carry the user's code, real ones where they do not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from vaelint import torch_private
+from vaelint.graph import Record, Rung
+from vaelint.trace.run import Built, construct, quiet_torch, record_step
+from vaelint.trace.sizes import NeedsValue
+from vaelint.trace.spans import SpanFinder
+
+Make = Callable[[Mapping[str, int] | None], dict[str, torch.Tensor]]
+
+
+class Tracer:
+    """Records the user's step as often as asked, at any sizes, each time from a freshly constructed model.
+
+    `build` constructs the model; `make(sizes)` gives the inputs with some symbols at other values, in the order of `forward`.
+    """
+
+    def __init__(self, build: Callable[[], torch.nn.Module], make: Make, spans: SpanFinder, symbols: Mapping[str, int]) -> None:
+        self._build, self._make, self.spans, self.symbols = build, make, spans, dict(symbols)
+        self.real_because: str | None = None  # why the ladder went down to real tensors
+        self._lean = True
+        self._fake_construction = True
+
+    def run(self, step: Any, sizes: Mapping[str, int] | None = None, *, training: bool = True, build: Callable[[], torch.nn.Module] | None = None) -> Record:
+        """One recorded run; `sizes` sets some symbols to other values.
+
+        A failure under fake tensors is only believed when real tensors fail too.
+        """
+        if self.real_because is None:
+            try:
+                record = self._fake(step, sizes, training, build)
+            except (NeedsValue, *torch_private.FAKE_LIMITS) as limit:
+                self.real_because = _reason(limit)
+            else:
+                if record.failure is None:
+                    return record
+                real = self.real(step, sizes, training=training, build=build)
+                if real.failure is not None:
+                    return real  # the user's own error, in torch's own words
+                self.real_because = f"fake tensors do not carry it ({_first_line(record.failure.error)})"
+                return real
+        return self.real(step, sizes, training=training, build=build)
+
+    def real(self, step: Any, sizes: Mapping[str, int] | None = None, *, training: bool = True, build: Callable[[], torch.nn.Module] | None = None, device: str = "cpu") -> Record:
+        """The same on real tensors."""
+        with quiet_torch():
+            built = construct(build or self._build, self.spans)
+            built.model.train(training).to(device)
+            inputs = {k: v.to(device) for k, v in self._make(sizes).items()}
+            return record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, "real")
+
+    def construct_real(self) -> Built:
+        """A real model, as the confirming pass wants it."""
+        with quiet_torch():
+            return construct(self._build, self.spans)
+
+    def _fake(self, step: Any, sizes: Mapping[str, int] | None, training: bool, build: Callable[[], torch.nn.Module] | None) -> Record:
+        try:
+            return self._fake_once(step, sizes, training, build)
+        except torch_private.DynamoMissing:
+            self._lean = False
+            return self._fake_once(step, sizes, training, build)
+
+    def _fake_once(self, step: Any, sizes: Mapping[str, int] | None, training: bool, build: Callable[[], torch.nn.Module] | None) -> Record:
+        with quiet_torch(), torch_private.lean_dynamo(self._lean):
+            mode = torch_private.fake_mode()
+            built = self._fake_model(mode, build or self._build)
+            built.model.train(training)
+            with mode:
+                inputs = self._make(sizes)
+                rung: Rung = "concrete"
+                record = record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, rung)
+        if record.failure is not None and isinstance(record.failure.error, torch_private.DynamoMissing):
+            raise record.failure.error
+        if record.failure is not None and _is_limit(record.failure.error):
+            raise record.failure.error
+        return record
+
+    def _fake_model(self, mode: Any, build: Callable[[], torch.nn.Module]) -> Built:
+        if self._fake_construction:
+            try:
+                with mode:
+                    return construct(build, self.spans)
+            except torch_private.DynamoMissing:
+                raise
+            except Exception:  # a constructor that reads values; whether it is the user's fault shows next, on real tensors
+                self._fake_construction = False
+        with contextlib.nullcontext():
+            built = construct(build, self.spans)
+        torch_private.to_fake(built.model, mode)
+        return built
+
+
+def _is_limit(error: BaseException) -> bool:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if isinstance(current, (NeedsValue, torch_private.DynamoMissing, *torch_private.FAKE_LIMITS)):
+            return True
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _reason(limit: BaseException) -> str:
+    return f"it reads the value of a tensor ({limit})" if isinstance(limit, NeedsValue) else f"fake tensors do not carry it ({_first_line(limit)})"

@@ -1,0 +1,109 @@
+"""Two runs at two batch sizes, laid side by side: what moves with the batch is `B`, what stays is a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+from vaelint.graph import Record
+
+
+def lift(record: Record, other: Record, symbol: str = "B") -> bool:
+    """Writes symbolic shapes into `record.shapes` and turns literals that move with `symbol` into expressions of it.
+
+    Returns False, and changes nothing, when the two runs did not take the same path. Both records must have run without failure.
+    """
+    mine, theirs = record.nodes, other.nodes
+    if len(mine) != len(theirs) or any(a.op != b.op or (a.op == "call_function" and a.target is not b.target) for a, b in zip(mine, theirs, strict=True)):
+        return False
+    n, m = record.sizes[symbol], other.sizes[symbol]
+    moving: list[tuple[fx.Node, Any]] = []
+    for a, b in zip(mine, theirs, strict=True):
+        val, twin = a.meta.get("val"), b.meta.get("val")
+        if isinstance(val, torch.Tensor) and isinstance(twin, torch.Tensor):
+            if val.dim() != twin.dim():
+                return False
+            record.shapes[a] = tuple(dim_text(p, q, n, m, symbol) for p, q in zip(val.shape, twin.shape, strict=True))
+        if a.op == "call_function":
+            args = _literals(a.args, b.args, record, n, m, symbol)
+            kwargs = _literals(dict(a.kwargs), dict(b.kwargs), record, n, m, symbol)
+            if args is not a.args or kwargs != dict(a.kwargs):
+                moving.append((a, (args, kwargs)))
+    for node, (args, kwargs) in moving:
+        node.args, node.kwargs = args, kwargs
+        node.meta["moving"] = True
+    record.lifted = True
+    return True
+
+
+def dim_text(p: int, q: int, n: int, m: int, symbol: str) -> str:
+    """A size that was `p` at `symbol = n` and `q` at `symbol = m`: `20`, `B`, `3*B`, `B+1`, `B//2`."""
+    if p == q:
+        return str(p)
+    if p * m == q * n:
+        factor = p / n
+        return symbol if factor == 1 else f"{int(factor)}*{symbol}" if factor == int(factor) else f"{symbol}/{n / p:g}"
+    if p - n == q - m:
+        return f"{symbol}{p - n:+d}"
+    if n * n == p and m * m == q:
+        return f"{symbol}*{symbol}"
+    return f"~{symbol}"  # it moves with the batch in a way of its own
+
+
+def scaled_by(text: str, symbol: str, old: int, new: int) -> int | None:
+    """The value of a size given by `dim_text`, with `symbol` at `new`; None if it has no closed form."""
+    if text == symbol:
+        return new
+    if text.isdigit():
+        return int(text)
+    if text.endswith(f"*{symbol}") and text.split("*")[0].isdigit():
+        return int(text.split("*")[0]) * new
+    if text.startswith(symbol) and text[len(symbol) : len(symbol) + 1] in ("+", "-"):
+        return new + int(text[len(symbol) :])
+    if text == f"{symbol}*{symbol}":
+        return new * new
+    if text.startswith(f"{symbol}/"):
+        return max(1, round(new / float(text.split("/")[1])))
+    return None
+
+
+def _literals(a: Any, b: Any, record: Record, n: int, m: int, symbol: str) -> Any:
+    """Arguments with each literal that moved between the runs replaced by an expression of the symbol."""
+    if isinstance(a, fx.Node) or isinstance(a, bool) or type(a) is not type(b):
+        return a
+    if isinstance(a, int | float):
+        if a == b:
+            return a
+        for power in (1, -1, 2, -2):
+            if a != 0 and abs(a / b - (n / m) ** power) < 1e-9:
+                return SymbolPower(symbol, power, a / n**power)
+        return a
+    if isinstance(a, tuple):
+        new = tuple(_literals(x, y, record, n, m, symbol) for x, y in zip(a, b, strict=False)) if len(a) == len(b) else a
+        return a if all(x is y for x, y in zip(new, a, strict=True)) else new
+    if isinstance(a, list):
+        return [_literals(x, y, record, n, m, symbol) for x, y in zip(a, b, strict=False)] if len(a) == len(b) else a
+    if isinstance(a, dict):
+        return {k: _literals(v, b.get(k), record, n, m, symbol) for k, v in a.items()}
+    return a
+
+
+class SymbolPower(float):
+    """A literal of the record that moves with a symbol: `factor * symbol**power`. Its float value is that of the recorded run."""
+
+    symbol: str
+    power: int
+    factor: float
+
+    def __new__(cls, symbol: str, power: int, factor: float, at: float = 0.0) -> SymbolPower:
+        self = super().__new__(cls, at)
+        self.symbol, self.power, self.factor = symbol, power, factor
+        return self
+
+    def at(self, size: int) -> float | int:
+        """The literal when the symbol has this value; an int where it is whole."""
+        value = self.factor * float(size) ** self.power
+        return round(value) if abs(value - round(value)) < 1e-9 and self.power > 0 else value
+

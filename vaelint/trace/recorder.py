@@ -1,0 +1,278 @@
+"""Records each torch call of user code as a torch.fx node, while the user's own Python runs."""
+
+from __future__ import annotations
+
+import builtins
+import operator
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+from torch.overrides import TorchFunctionMode
+
+from vaelint.graph import Failure
+from vaelint.trace.modules import ModuleTracker
+from vaelint.trace.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
+from vaelint.trace.spans import SpanFinder
+
+_T = torch.Tensor
+_SIZE_GETTER = _T.shape.__get__  # type: ignore[attr-defined]
+_VALUE_READERS = {_T.item: "item", _T.__float__: "float", _T.__int__: "int", _T.__bool__: "bool", _T.tolist: "tolist", _T.numpy: "numpy", _T.__index__: "index", _T.__array__: "array"}  # type: ignore[attr-defined]
+_COUNTERS = {_T.numel, _T.nelement, torch.numel}
+_BACKWARD = {_T.backward, torch.autograd.backward}
+_MISSING = object()
+
+
+def effect(value: Any, *_: Any) -> Any:
+    """The value, after the effect its other arguments stand for (a change in place through a view of it)."""
+    return value
+
+
+def attribute(value: Any, name: str) -> Any:
+    """A tensor reached through an attribute: `x.data`, `x.T`."""
+    return getattr(value, name)
+
+
+class Recorder(TorchFunctionMode):
+    """A torch function mode that writes a graph. `fake` says that tensors have no values."""
+
+    def __init__(self, spans: SpanFinder, modules: ModuleTracker, names: dict[int, str], *, fake: bool) -> None:
+        super().__init__()
+        self.graph = fx.Graph()
+        self.spans, self.modules, self.fake = spans, modules, fake
+        self._names = names  # id of a parameter, buffer or attribute tensor -> its name in the model
+        self._nodes: dict[int, fx.Node] = {}
+        self._keep: list[Any] = []  # ids stay unique while their owners live
+        self._aliases: dict[int, list[torch.Tensor]] = {}  # storage -> tensors seen on it
+        self._exprs: dict[int, fx.Node] = {}
+        self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
+        self.current: tuple[Callable[..., Any], Any, Any, Any] | None = None
+        modules.count = lambda: len(self.graph.nodes)
+
+    # --- values to nodes -------------------------------------------------------------------------------------------
+
+    def input(self, name: str, tensor: torch.Tensor) -> fx.Node:
+        """Registers an input tensor."""
+        node = self.graph.placeholder(name)
+        self._bind(tensor, node, ())
+        node.meta["input"] = name
+        return node
+
+    def node_for(self, tensor: torch.Tensor) -> fx.Node | None:
+        """The node that made a tensor, if it was seen."""
+        return self._nodes.get(id(tensor))
+
+    def _bind(self, tensor: torch.Tensor, node: fx.Node, stack: tuple[Any, ...]) -> None:
+        self._nodes[id(tensor)] = node
+        self._keep.append(tensor)
+        node.meta.update(val=tensor, grad=tensor.requires_grad, stack=stack)
+        key = self._storage(tensor)
+        if key is not None:
+            self._aliases.setdefault(key, []).append(tensor)
+
+    @staticmethod
+    def _storage(tensor: torch.Tensor) -> int | None:
+        try:
+            return int(tensor.untyped_storage()._cdata)
+        except (NotImplementedError, RuntimeError):  # sparse and other layouts have none
+            return None
+
+    def _leaf(self, tensor: torch.Tensor) -> fx.Node:
+        name = self._names.get(id(tensor))
+        node = self.graph.create_node("get_attr", name or f"_constant_{len(self._keep)}")
+        node.meta["parameter"] = name if isinstance(tensor, torch.nn.Parameter) else None
+        node.meta["constant"] = not isinstance(tensor, torch.nn.Parameter)
+        self._bind(tensor, node, ())
+        return node
+
+    def to_arg(self, value: Any) -> Any:
+        """`value` as an argument of a node: tensors and traced sizes become nodes."""
+        if isinstance(value, torch.Tensor):
+            return self._nodes.get(id(value)) or self._leaf(value)
+        if isinstance(value, TracedInt | TracedFloat):
+            return self._expr(value.expr, plain(value))
+        if isinstance(value, float) and value in self._read_floats:
+            return self._read_floats[value]
+        if isinstance(value, tuple):
+            return tuple(self.to_arg(v) for v in value)
+        if isinstance(value, list):
+            return [self.to_arg(v) for v in value]
+        if isinstance(value, dict):
+            return {k: self.to_arg(v) for k, v in value.items()}
+        if isinstance(value, slice):
+            return slice(self.to_arg(value.start), self.to_arg(value.stop), self.to_arg(value.step))
+        return value
+
+    def _expr(self, expr: Any, value: Any) -> Any:
+        """The node of a traced number; a number of another recording is just a number."""
+        if isinstance(expr, fx.Node | int | float):
+            return expr
+        if expr.owner is not self:
+            return value
+        node = self._exprs.get(id(expr))
+        if node is None:
+            args = tuple(self._expr(a, a) if isinstance(a, Expr) else a for a in expr.args)
+            node = self.graph.call_function(expr.fn, args)
+            node.meta.update(val=value, scalar=True, stack=())
+            self._exprs[id(expr)] = node
+            self._keep.append(expr)
+        return node
+
+    # --- the calls -------------------------------------------------------------------------------------------------
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func == _SIZE_GETTER or (func is _T.size and len(args) == 1 and not kwargs):
+            return self._size(args[0])
+        if func is _T.size or func in _COUNTERS:
+            return self._count(func, args, kwargs)
+        if func in _VALUE_READERS:
+            return self._read(func, _VALUE_READERS[func], args, kwargs)
+        if func in _BACKWARD:
+            return None  # gradients are the real pass's business
+        name = getattr(func, "__name__", "")
+        if name == "__get__":
+            return self._attribute(func, args)
+        raw_args, raw_kwargs = _plain(args), _plain(kwargs)
+        mutates = (name.endswith("_") and not name.endswith("__")) or name in _MUTATORS or "out" in kwargs
+        self.current = (func, args, kwargs, sys._getframe(1))
+        result = func(*raw_args, **raw_kwargs)
+        self.current = None
+        return self._record(func, args, kwargs, result, mutates)
+
+    def _size(self, tensor: torch.Tensor) -> torch.Size:
+        node = self.to_arg(tensor)
+        return torch.Size([traced(n, Expr(self, torch.Tensor.size, (node, d))) for d, n in enumerate(tensor.shape)])
+
+    def _count(self, func: Any, args: Any, kwargs: Any) -> Any:
+        result = func(*_plain(args), **_plain(kwargs))
+        return traced(result, Expr(self, func, tuple(self.to_arg(a) for a in (*args, *kwargs.values()))))
+
+    def _read(self, func: Any, kind: str, args: Any, kwargs: Any) -> Any:
+        """A value leaves the graph: `.item()`, `float(t)`, `if t:`."""
+        tensor = args[0]
+        node = self.to_arg(tensor)
+        if self.fake and id(tensor) in self._nodes:
+            if kind != "item" or not tensor.is_floating_point():
+                raise NeedsValue(kind)
+            value = float("nan")
+        else:
+            value = func(*args, **kwargs)
+        if kind not in ("item", "float", "int"):
+            return value
+        expr = Expr(self, torch.Tensor.item, (node,))
+        read = self._expr(expr, value)
+        read.meta.update(read=True, stack=self.spans.stack(sys._getframe(2)))
+        if kind == "item":
+            return traced(value, expr)
+        if kind == "float":
+            self._read_floats[value] = read
+        return value
+
+    def _attribute(self, func: Any, args: Any) -> Any:
+        result = func(*args)
+        if not isinstance(result, torch.Tensor):
+            return result
+        known = self._nodes.get(id(result))
+        if known is None:
+            name = getattr(func.__self__, "__name__", "attribute")
+            self._record(attribute, (args[0], name), {}, result, False)
+        return result
+
+    def _record(self, func: Any, args: Any, kwargs: Any, result: Any, mutates: bool) -> Any:
+        if not mutates and isinstance(result, torch.Tensor) and id(result) in self._nodes and not _inplace(kwargs, args):
+            return result  # the same tensor came back: dropout in eval mode, contiguous(), to()
+        if not (mutates or _holds_tensor(result)):
+            return result
+        node = self.graph.call_function(func, self.to_arg(tuple(args)), self.to_arg(dict(kwargs)))
+        stack = self.spans.stack(sys._getframe(2))
+        node.meta.update(stack=stack, module=self.modules.path, training=self.modules.training, val=None, grad=False, no_grad=not torch.is_grad_enabled())
+        if node.meta["no_grad"] is False:
+            del node.meta["no_grad"]
+        target = result
+        if mutates:
+            target = kwargs.get("out", args[0] if args else result)
+            if result is not target and not isinstance(result, torch.Tensor):
+                node.meta["returns_none"] = True
+            if isinstance(target, torch.Tensor):
+                self._changed(target, node)
+        self._bind_result(target, node, stack)
+        return result
+
+    def _changed(self, target: torch.Tensor, node: fx.Node) -> None:
+        """After a change in place, other tensors on the same storage hold new values too."""
+        key = self._storage(target)
+        for other in self._aliases.get(key, []) if key is not None else ():
+            if other is not target and id(other) in self._nodes:
+                old = self._nodes[id(other)]
+                new = self.graph.call_function(effect, (old, node))
+                new.meta.update(val=other, grad=other.requires_grad, stack=node.meta["stack"], module=node.meta["module"])
+                self._nodes[id(other)] = new
+
+    def _bind_result(self, result: Any, node: fx.Node, stack: Any) -> None:
+        if isinstance(result, torch.Tensor):
+            self._bind(result, node, stack)
+            return
+        node.meta["val"] = None
+        items = enumerate(result) if isinstance(result, list | tuple) else result.items() if isinstance(result, dict) else ()
+        for key, item in items:
+            if _holds_tensor(item):
+                part = self.graph.call_function(operator.getitem, (node, key))
+                part.meta.update({k: v for k, v in node.meta.items() if k != "val"})
+                self._bind_result(item, part, stack)
+
+    def to_arg_structure(self, value: Any, depth: int = 0) -> Any:
+        """What user code returned, with tensors as nodes; objects with tensor attributes become dicts of them."""
+        if isinstance(value, torch.Tensor | TracedInt | TracedFloat):
+            return self.to_arg(value)
+        if depth > 4:
+            return None
+        if isinstance(value, list | tuple):
+            return [self.to_arg_structure(v, depth + 1) for v in value]
+        if isinstance(value, dict):
+            return {str(k): self.to_arg_structure(v, depth + 1) for k, v in value.items()}
+        if hasattr(value, "__dict__") and not isinstance(value, type | torch.nn.Module):
+            return {k: self.to_arg_structure(v, depth + 1) for k, v in vars(value).items()}
+        return value if isinstance(value, int | float | str | bool | None) else None
+
+    def failure(self, error: BaseException) -> Failure:
+        """What was under way when user code raised."""
+        spans = self.spans.of_traceback(error)
+        births = self.modules.births_of_active()
+        if self.current is None:
+            return Failure(error, spans, module=self.modules.path, births=births)
+        func, args, kwargs, frame = self.current
+        own = self.spans.stack(frame)
+        return Failure(error, own or spans, func, (*self.to_arg(tuple(args)), *(self.to_arg(v) for v in kwargs.values())), self.modules.path, births)
+
+
+_MUTATORS = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__ifloordiv__", "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__"}
+
+
+def _inplace(kwargs: Any, args: Any) -> bool:
+    return bool(kwargs.get("inplace")) or any(a is True for a in args)
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return True
+    if isinstance(value, list | tuple):
+        return any(_holds_tensor(v) for v in value)
+    return isinstance(value, dict) and any(_holds_tensor(v) for v in value.values())
+
+
+def _plain(value: Any) -> Any:
+    """Arguments as torch gets them: numbers without their expressions. Leaves everything else as it is."""
+    if isinstance(value, TracedInt | TracedFloat):
+        return plain(value)
+    if type(value) in (tuple, list):
+        return type(value)(_plain(v) for v in value)
+    if isinstance(value, torch.Size):
+        return torch.Size([plain(v) for v in value])
+    if type(value) is dict:
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, slice):
+        return builtins.slice(plain(value.start), plain(value.stop), plain(value.step))
+    return value

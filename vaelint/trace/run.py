@@ -1,0 +1,121 @@
+"""One recorded run of the user's step: build, call, record. User code runs here."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from vaelint.finding import Span
+from vaelint.graph import Record, Rung
+from vaelint.trace.modules import ModuleTracker, noting_births
+from vaelint.trace.recorder import Recorder
+from vaelint.trace.sizes import NeedsValue
+from vaelint.trace.spans import SpanFinder
+
+
+@dataclass
+class Built:
+    """A model, the place where each of its modules was constructed, and the names of its tensors."""
+
+    model: torch.nn.Module
+    births: dict[int, Span] = field(default_factory=dict)
+    keep: list[Any] = field(default_factory=list)
+
+
+def names_of_tensors(model: torch.nn.Module) -> dict[int, str]:
+    """id -> dotted name, for parameters, buffers and tensors held as plain attributes."""
+    names: dict[int, str] = {}
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        for key, val in vars(module).items():
+            if isinstance(val, torch.Tensor):
+                names.setdefault(id(val), prefix + key)
+        for key, val in (*module._parameters.items(), *module._buffers.items()):
+            if val is not None:
+                names.setdefault(id(val), prefix + key)
+    return names
+
+
+@contextlib.contextmanager
+def quiet_torch() -> Iterator[None]:
+    """User code sees fixed seeds, no argument checks of distributions (they branch on values), no warnings; all restored after."""
+    validate = torch.distributions.Distribution._validate_args
+    python, dtype, grad = random.getstate(), torch.get_default_dtype(), torch.is_grad_enabled()
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        random.seed(0)
+        torch.distributions.Distribution.set_default_validate_args(False)
+        try:
+            yield
+        finally:
+            torch.distributions.Distribution.set_default_validate_args(validate)
+            random.setstate(python)
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(grad)
+
+
+def construct(build: Any, spans: SpanFinder) -> Built:
+    """Calls `build()` and notes where each module was constructed. Whatever user code raises goes through."""
+    built = Built(model=torch.nn.Module())
+    with noting_births(spans, built.births, built.keep):
+        built.model = build()
+    return built
+
+
+def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int], spans: SpanFinder, rung: Rung) -> Record:
+    """Runs `step(model, inputs)` under the recorder. What user code raises is kept in `Record.failure` with the partial graph.
+
+    Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
+    """
+    modules = ModuleTracker(built.model, built.births, spans)
+    recorder = Recorder(spans, modules, names_of_tensors(built.model), fake=rung != "real")
+    record = Record(recorder.graph, built.model, rung, dict(sizes), births=built.births, step=step)
+    record.node_for = recorder.node_for
+    record.inputs = {name: recorder.input(name, tensor) for name, tensor in inputs.items()}
+    with modules.watching(), _no_graph_breaks():
+        try:
+            with recorder:
+                outcome = step(built.model, inputs)
+        except NeedsValue:
+            raise
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except BaseException as error:  # user code may raise anything, SystemExit included
+            record.failure = recorder.failure(error)
+        else:
+            record.output = recorder.to_arg_structure(outcome.output)
+            record.loss_value = outcome.loss
+            if isinstance(outcome.loss, torch.Tensor):
+                record.loss = recorder.node_for(outcome.loss)
+            else:
+                node = recorder.to_arg(outcome.loss)
+                record.loss = node if isinstance(node, torch.fx.Node) else None
+    record.calls = modules.calls
+    return record
+
+
+@contextlib.contextmanager
+def _no_graph_breaks() -> Iterator[None]:
+    """Activation checkpointing and torch.compile only hide the calls they wrap: run them plainly."""
+    import torch.utils.checkpoint as checkpoint
+
+    kept = checkpoint.checkpoint, torch.compile
+
+    def straight(function: Any, *args: Any, use_reentrant: Any = None, context_fn: Any = None, determinism_check: Any = None, debug: Any = None, preserve_rng_state: Any = None, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    def uncompiled(model: Any = None, **_: Any) -> Any:
+        return model if model is not None else (lambda m: m)
+
+    checkpoint.checkpoint, torch.compile = straight, uncompiled  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        checkpoint.checkpoint, torch.compile = kept

@@ -1,0 +1,107 @@
+"""From a running frame to the exact expression in the user's source."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from types import CodeType, FrameType
+
+import torch
+
+from vaelint.finding import Span
+
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STDLIB = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib")})
+_PACKAGES = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib")})
+
+
+class SpanFinder:
+    """Finds user code on the stack. `home` is the folder (or package) of the checked file: it is user code wherever it lies."""
+
+    def __init__(self, home: str, base: str | None = None) -> None:
+        self._home = os.path.abspath(home) + os.sep
+        self._base = os.path.abspath(base or os.getcwd())
+        self._is_user: dict[str, bool] = {}
+        self._spans: dict[tuple[CodeType, int], Span | None] = {}
+        self._positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}
+        self._lines: dict[str, list[bytes]] = {}
+
+    def is_user(self, filename: str) -> bool:
+        """Whether a file is the user's: not torch, not the standard library, not ours, not another installed package."""
+        known = self._is_user.get(filename)
+        if known is None:
+            path = os.path.abspath(filename)
+            foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB)
+            known = not filename.startswith("<") and (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
+            self._is_user[filename] = known
+        return known
+
+    def relative(self, filename: str) -> str:
+        """The path as a report shows it: relative to the working directory where it lies below it, with `/`."""
+        path = os.path.abspath(filename)
+        if path.startswith(self._base + os.sep):
+            path = os.path.relpath(path, self._base)
+        return path.replace(os.sep, "/")
+
+    def stack(self, frame: FrameType | None, limit: int = 8) -> tuple[Span, ...]:
+        """The user's frames from `frame` outwards, innermost first."""
+        found: list[Span] = []
+        while frame is not None and len(found) < limit:
+            code = frame.f_code
+            if self.is_user(code.co_filename):
+                span = self.span(code, frame.f_lasti)
+                if span is not None:
+                    found.append(span)
+            frame = frame.f_back
+        return tuple(found)
+
+    def span(self, code: CodeType, lasti: int) -> Span | None:
+        """The expression that instruction `lasti` of `code` evaluates."""
+        key = (code, lasti)
+        if key not in self._spans:
+            positions = self._positions.get(code)
+            if positions is None:
+                positions = self._positions[code] = list(code.co_positions())
+            line, end_line, column, end_column = positions[lasti // 2] if 0 <= lasti // 2 < len(positions) else (None,) * 4
+            if line is None:
+                self._spans[key] = None
+            else:
+                self._spans[key] = Span(
+                    self.relative(code.co_filename),
+                    line,
+                    self._characters(code.co_filename, line, column) + 1,
+                    end_line,
+                    self._characters(code.co_filename, end_line, end_column) + 1,
+                )
+        return self._spans[key]
+
+    def _characters(self, filename: str, line: int | None, offset: int | None) -> int:
+        """Columns of code objects count UTF-8 bytes; ours count characters."""
+        if line is None or offset is None:
+            return 0
+        if filename not in self._lines:
+            try:
+                with open(filename, "rb") as f:
+                    self._lines[filename] = f.read().splitlines()
+            except OSError:
+                self._lines[filename] = []
+        lines = self._lines[filename]
+        return len(lines[line - 1][:offset].decode("utf-8", "replace")) if line <= len(lines) else offset
+
+    def of_traceback(self, error: BaseException) -> tuple[Span, ...]:
+        """The user's frames of an exception, innermost first."""
+        found = []
+        tb = error.__traceback__
+        while tb is not None:
+            code = tb.tb_frame.f_code
+            if self.is_user(code.co_filename) and (span := self.span(code, tb.tb_lasti)) is not None:
+                found.append(span)
+            tb = tb.tb_next
+        return tuple(reversed(found))
+
+
+def caller(depth: int = 1) -> FrameType:
+    """The frame `depth` calls above the caller of this function."""
+    return sys._getframe(depth + 1)
