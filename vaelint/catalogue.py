@@ -25,6 +25,7 @@ FAMILIES = {
     "VAE7": "numerics",
     "VAE8": "advice",
 }
+ADVICE = "VAE8"
 _SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
 
 
@@ -48,9 +49,9 @@ def find(word: str) -> Rule:
     )
 
 
-def summary(rule: Rule) -> str:
-    """The first paragraph of the rule's text, as one line."""
-    return " ".join(rule.doc.strip().split("\n\n", 1)[0].split())
+def defaults() -> tuple[str, ...]:
+    """Prefixes of what runs when nothing is selected: all but advice."""
+    return tuple(sorted({r.code[:4] for r in all_rules()} - {ADVICE}))
 
 
 def explain(rule: Rule) -> str:
@@ -68,14 +69,14 @@ def listing(rules: Sequence[Rule]) -> str:
         if new != family:
             lines += [*([""] if lines else []), f"{rule.code[:4]}xx {new}" if rule.code[:4] in FAMILIES else new]
             family = new
-        lines.append(f"  {rule.code}  {rule.name:<{width}}  {rule.severity.value:<7}  {summary(rule)}")
+        lines.append(f"  {rule.code}  {rule.name:<{width}}  {rule.severity.value:<7}  {rule.summary}")
     return "\n".join(lines) + "\n"
 
 
 def as_json(rules: Sequence[Rule], *, whole: bool = False) -> str:
     """The same for programs; `whole` adds the rules' pages."""
     rows = [
-        {"code": r.code, "name": r.name, "severity": r.severity.value, "summary": summary(r)} | ({"doc": r.doc} if whole else {})
+        {"code": r.code, "name": r.name, "severity": r.severity.value, "summary": r.summary} | ({"doc": r.doc} if whole else {})
         for r in rules
     ]
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
@@ -83,7 +84,7 @@ def as_json(rules: Sequence[Rule], *, whole: bool = False) -> str:
 
 def as_markdown(rules: Sequence[Rule]) -> str:
     """A table for the README."""
-    rows = [f"| {r.code} | {r.name} | {r.severity.value} | {summary(r).replace('|', chr(92) + '|')} |" for r in rules]
+    rows = [f"| {r.code} | {r.name} | {r.severity.value} | {r.summary.replace('|', chr(92) + '|')} |" for r in rules]
     return "\n".join(["| code | name | severity | what it finds |", "|---|---|---|---|", *rows]) + "\n"
 
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             _early = Worker()  # torch takes a second to import: begin now
         code = app(args, prog_name="vaelint", standalone_mode=False) or EXIT_CLEAN
     except UsageError as e:
-        _say(e.message, e.help)
+        _say(e.message, e.help or "vaelint check --help shows the options")
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough

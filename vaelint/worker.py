@@ -69,6 +69,9 @@ def _load(pipeline: str, sock: socket.socket) -> Pipeline | None:
         found: Pipeline = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as e:
         missing = (e.name or "").split(".")[0]
+        if missing == "vaelint":
+            sock.sendall(protocol.encode(protocol.Unavailable(f"vaelint is not whole: {e.name} is missing", "install it again")))
+            return None
         help = f"install it in the environment of {sys.executable}, or run the vaelint of the environment that has it"
         sock.sendall(protocol.encode(protocol.Unavailable(f"the package {missing!r} is not installed here", help)))
         return None
