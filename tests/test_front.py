@@ -233,3 +233,13 @@ def test_messages_survive_any_cut_and_a_writer_that_died() -> None:
         lines = Lines()
         got = [m for i in range(0, len(stream), size) for m in lines.feed(stream[i : i + size])]
         assert got == [Ready(), Stage("trace"), Final({"a": 1})]
+
+
+def test_wrong_usage_that_the_worker_finds_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "late.py").write_text(
+        "from vaelint.errors import UsageError\ndef check_target(request, emit):\n    raise UsageError('--loss names nothing', 'say it')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Worker("late:check_target") as worker:
+        finding = worker.run(Request("m.py:VAE")).result.findings[0]
+    assert (finding.code, finding.message, finding.help) == ("VAE006", "--loss names nothing", "say it")

@@ -6,7 +6,9 @@ nothing and needs no torch.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +28,18 @@ _HOME = {
     "TargetResult": ("vaelint.result", "TargetResult"),
     "rule": ("vaelint.rule", "rule"),
 }
+
+
+class _Package(ModuleType):
+    """`vaelint.check` is the function, also once the module of that name is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HOME and isinstance(value, ModuleType):
+            return  # the import system binds a submodule to its package; `sys.modules` still has it
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

@@ -109,7 +109,8 @@ def check(
     results: list[Checked] = []
     if requests:
         with _worker() as worker:
-            results = list(check_targets(requests, worker))
+            results = list(check_targets(requests, worker, _progress))
+        _progress(None, "")
     bare = [r.result for r in results]
     suppress.apply(bare)
     _write(
@@ -118,6 +119,13 @@ def check(
     )
     bar = Severity(fail_on.value if fail_on else told.fail_on or "warning")
     raise typer.Exit(exit_code(bare, bar, exit_zero))
+
+
+def _progress(request: Request | None, stage: str) -> None:
+    """One line on a terminal's error stream that says what is being done; emptied at the end."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K" + (f"{request.target}: {stage} ..." if request else ""))
+        sys.stderr.flush()
 
 
 def _nothing(targets: list[str] | None) -> None:

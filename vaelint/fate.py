@@ -71,7 +71,7 @@ def settle(request: Request, fate: Fate) -> TargetResult:
         )
         result.settle()
         return result
-    theirs = fate.escaped is not None and not fate.escaped.ours
+    theirs = fate.escaped is not None and not fate.escaped.ours and not fate.escaped.help
     code, name = ("VAE007", "code-raises") if theirs else ("VAE006", "analysis-incomplete")
     finding = Finding(
         code=code,
@@ -94,6 +94,8 @@ def _what_happened(fate: Fate) -> tuple[str, str, str, str]:
         return f"not done within {fate.timed_out:g} s", "", "raise the limit with --timeout SECONDS if the model is only slow", "timed out"
     if fate.escaped is not None:
         e = fate.escaped
+        if e.help:
+            return e.error, "", e.help, "raised"
         if e.ours:
             return f"the analysis stopped: {e.error} ({Path(e.file).name}:{e.line})", "", REPORT, "raised"
         if e.error.startswith("sys.exit"):

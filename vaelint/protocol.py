@@ -64,12 +64,16 @@ class Final:
 
 @dataclass(frozen=True)
 class Escaped:
-    """An exception left the pipeline. `ours` says whose fault it is: the engine's, or user code's (`sys.exit`)."""
+    """An exception left the pipeline. `ours` says whose fault it is: the engine's, or user code's (`sys.exit`).
+
+    With a `help`, `error` is already an answer to the user, found too late to be wrong usage of the command line.
+    """
 
     error: str
     ours: bool
     file: str
     line: int
+    help: str = ""
     kind: str = "escaped"
 
 

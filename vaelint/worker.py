@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vaelint import protocol
+from vaelint.errors import UsageError
 from vaelint.paths import our_file, package_of, user_file
 
 if TYPE_CHECKING:
@@ -183,6 +184,8 @@ def _escaped(error: BaseException, package: str) -> protocol.Escaped:
     frames = [(f.f_code.co_filename, n) for f, n in traceback.walk_tb(error.__traceback__)]
     theirs = [f for f in frames if user_file(f[0], package)]
     mine = [f for f in frames if our_file(f[0])]
+    if isinstance(error, UsageError):
+        return protocol.Escaped(error.message, False, "", 0, error.help or "vaelint check --help shows the options")
     if isinstance(error, SystemExit):
         text, ours = f"sys.exit({error.code!r})" if error.code is not None else "sys.exit()", False
     else:
