@@ -22,6 +22,11 @@ THROUGH_THE_COMMAND_LINE = ("vae102_baked_batch_size", "vae201_shared_noise", "v
 TWIN = re.compile(r"vae\d{3}_[a-z0-9_]+")
 
 
+def rule_stem(fixture: Fixture) -> str:
+    """`vae201_shared_noise__expanded` is one more spelling of `vae201_shared_noise`."""
+    return fixture.path.stem.split("__")[0]
+
+
 def check(fixture: Fixture, device: str = "cpu") -> TargetResult:
     """The worker's pipeline, in this process, from the root of the repository."""
     from vaelint.check import check_target
@@ -59,14 +64,15 @@ def test_every_rule_has_twins() -> None:
     assert rules
     wanted = {f"{side}/{rule.stem}.py" for rule in rules for side in ("bad", "good")}
     assert sorted(name for name in wanted if not (FIXTURES / name).exists()) == [], "add these fixtures"
-    assert {f.path.stem for f in BAD} <= {rule.stem for rule in rules}, "fixtures of rules that are not there"
+    assert {rule_stem(f) for f in BAD} <= {rule.stem for rule in rules}, "fixtures of rules that are not there"
 
 
 def test_twins_have_one_name_and_the_bad_one_expects_its_own_code() -> None:
     assert [f.path.stem for f in BAD] == [f.path.stem for f in GOOD if TWIN.fullmatch(f.path.stem)]
     for fixture in BAD:
         code = fixture.path.stem[:6].upper()
-        assert [e.codes for e in fixture.expectations] == [(code,)], f"{fixture.id}: one bug, of its own rule"
+        (expectation,) = fixture.expectations
+        assert code in expectation.codes, f"{fixture.id}: one bug, of its own rule"
     for fixture in GOOD:
         assert fixture.expectations == (), f"{fixture.id}: nothing is wrong with a good fixture"
 
