@@ -112,6 +112,8 @@ class Worker:
         if self._process is None:
             return
         self._sock.close()  # the server sees it, ends its child and itself
+        if not self._ready:  # still importing torch, with no child to end
+            self._process.kill()
         try:
             self._process.wait(0.5)
         except subprocess.TimeoutExpired:
