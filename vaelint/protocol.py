@@ -92,7 +92,7 @@ _KINDS: dict[str, type[Message]] = {t.kind: t for t in (Ready, Unavailable, Star
 
 def encode(message: Message) -> bytes:
     """One line. It starts with a newline as well: the writer before may have died in the middle of its own line."""
-    return b"\n" + json.dumps(asdict(message)).encode() + b"\n"
+    return b"\n" + json.dumps(asdict(message), default=str).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message | None:

@@ -145,7 +145,7 @@ def _child(data: dict[str, Any], sock: socket.socket, dump_fd: int, run: Pipelin
             sock.sendall(protocol.encode(message))
 
     def emit(message: dict[str, Any]) -> None:
-        known = protocol.decode(json.dumps(message).encode())
+        known = protocol.decode(json.dumps(message, default=str).encode())
         if known is None:
             raise ValueError(f"the front knows no such message: {str(message)[:80]}")
         tell(known)
