@@ -1,6 +1,26 @@
-"""`python -m vaelint`."""
+"""The command `vaelint`, also as `python -m vaelint`."""
 
-from vaelint.cli import main
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
+    early = None
+    if sys.argv[1:2] == ["check"] and "--help" not in sys.argv:
+        from vaelint.errors import UsageError
+        from vaelint.front import Worker
+
+        try:
+            early = Worker()
+        except UsageError:
+            early = None  # `check` runs into it again, where it is reported
+    from vaelint import cli
+
+    cli.main(sys.argv[1:], early)
+
 
 if __name__ == "__main__":
     main()

@@ -26,18 +26,15 @@ app = typer.Typer(name="vaelint", add_completion=False, no_args_is_help=True, pr
 
 EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-_early: Worker | None = None  # started by `main` before options are read
 
+def main(args: Sequence[str], early: Worker | None = None) -> NoReturn:
+    """Runs a command line. Every way out is an exit code and, if something is wrong, one message.
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Entry point. Every way out is an exit code and, if something is wrong, one message."""
-    global _early
-    args = list(sys.argv[1:] if argv is None else argv)
+    `early` is a worker that was started before this module was imported; it is closed here.
+    """
     code: Any = EXIT_TROUBLE
     try:
-        if args[:1] == ["check"] and "--help" not in args:
-            _early = Worker()  # torch takes a second to import: begin now
-        code = app(args, prog_name="vaelint", standalone_mode=False) or EXIT_CLEAN
+        code = app(list(args), prog_name="vaelint", standalone_mode=False, obj=early) or EXIT_CLEAN
     except UsageError as e:
         _say(e.message, e.help or "vaelint check --help shows the options")
     except KeyboardInterrupt:
@@ -47,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except Exception as e:  # noqa: BLE001 - the last stop: no traceback of ours reaches a user
         code = _last_stop(e)
     finally:
-        if _early is not None:
-            _early.close()
+        if early is not None:
+            early.close()
     sys.exit(code)
 
 
@@ -81,6 +78,7 @@ def _root(version: options.Version = False) -> None:
 
 @app.command()
 def check(
+    context: typer.Context,
     targets: options.Targets = None,
     input: options.Inputs = None,
     init: options.Init = None,
@@ -108,7 +106,7 @@ def check(
         _nothing(targets)
     results: list[Checked] = []
     if requests:
-        with _worker() as worker:
+        with context.obj or Worker() as worker:
             results = list(check_targets(requests, worker, _progress))
         _progress(None, "")
     bare = [r.result for r in results]
@@ -193,10 +191,6 @@ def _with_options(request: Request, told: config.Config, given: dict[str, Any]) 
     InputSet.from_texts(done.inputs)
     parse_init(done.init)
     return done
-
-
-def _worker() -> Worker:
-    return _early if _early is not None else Worker()
 
 
 def exit_code(results: Sequence[TargetResult], bar: Severity, exit_zero: bool) -> int:
