@@ -36,6 +36,7 @@ class Record:
     rung: Rung
     sizes: dict[str, int]  # the value each input symbol had
     inputs: dict[str, fx.Node] = field(default_factory=dict)
+    raw_output: Any = None  # what the model returned, as it was
     output: Any = None  # what the model returned, tensors as nodes
     loss: fx.Node | None = None
     loss_value: Any = None  # what the step left as loss, as it was

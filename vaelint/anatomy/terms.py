@@ -101,9 +101,8 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     """Gives each addend its role by what it is made of, and gathers them into terms."""
     z = {s.z for s in sites}
     heads = {h for s in sites for h in s.heads}
-    below = flow.descendants(*z, *heads) if z or heads else set()
     draws = {e for s in sites for e in s.noise}
-    layered = _layered(below, z | heads | draws, flow)
+    layered = layered_nodes(flow, sites)
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads, through=ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT))
         leaf.role = _role(leaf, z, heads, draws, layered, flow)
@@ -132,6 +131,13 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
 def _shares_parameter(leaf: Leaf, leaves: list[Leaf], flow: Flow) -> bool:
     own = {n for n in flow.ancestors(leaf.node) if n.meta.get("parameter")}
     return any(own & flow.ancestors(other.node, stop=set(other.frontier)) for other in leaves if other.role == "reconstruction")
+
+
+def layered_nodes(flow: Flow, sites: list[Site]) -> set[fx.Node]:
+    """What a layer made of z or of the posterior's heads, and all that follows."""
+    starts = {s.z for s in sites} | {h for s in sites for h in s.heads} | {e for s in sites for e in s.noise}
+    roots = {s.z for s in sites} | {h for s in sites for h in s.heads}
+    return _layered(flow.descendants(*roots) if roots else set(), starts, flow)
 
 
 def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.Node]:

@@ -57,6 +57,15 @@ class Tracer:
             inputs = {k: v.to(device) for k, v in self._make(sizes).items()}
             return record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, "real")
 
+    def inputs(self, sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
+        """Real inputs, with some symbols at other values."""
+        return self._make(sizes)
+
+    def construct_for_signature(self) -> Built:
+        """A model whose signature can be read: a fake one where its constructor allows."""
+        with quiet_torch(), torch_private.lean_dynamo(self._lean):
+            return self._fake_model(torch_private.fake_mode(), self._build)
+
     def construct_real(self) -> Built:
         """A real model, as the confirming pass wants it."""
         with quiet_torch():
@@ -89,8 +98,6 @@ class Tracer:
             try:
                 with mode:
                     return construct(build, self.spans)
-            except torch_private.DynamoMissing:
-                raise
             except Exception:  # a constructor that reads values; whether it is the user's fault shows next, on real tensors
                 self._fake_construction = False
         with contextlib.nullcontext():

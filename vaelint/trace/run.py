@@ -90,6 +90,7 @@ def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], siz
         except BaseException as error:  # user code may raise anything, SystemExit included
             record.failure = recorder.failure(error)
         else:
+            record.raw_output = outcome.output
             record.output = recorder.to_arg_structure(outcome.output)
             record.loss_value = outcome.loss
             if isinstance(outcome.loss, torch.Tensor):

@@ -1,0 +1,44 @@
+"""One noise vector serves the whole batch.
+
+## What it does
+Follows each draw into `z = mu + scale * eps` and compares the shapes: eps must have the batch dimension of mu.
+
+## Why is this bad
+The reparameterisation trick (Kingma & Welling 2014, section 2.4) wants its own eps for each sample. With one vector for all
+rows, the gradient stays unbiased, but its noise no longer averages out over the batch, and all samples of a batch move together.
+PyTorch says nothing: `(L)` broadcasts over `(B, L)`.
+
+## Example
+    eps = torch.randn(self.latent_dim)
+    z = mu + eps * std
+
+## Use instead
+    eps = torch.randn_like(std)
+    z = mu + eps * std
+
+## When to ignore
+When common random numbers across the batch are meant, for variance reduction between samples.
+"""
+
+from vaelint.rule import Claim, Found, Model, Severity, rule
+
+
+@rule("VAE201", "shared-noise", Severity.ERROR, message="one noise vector serves the whole batch", needs=("site",))
+def check(model: Model):
+    """A site whose noise lacks the batch dimension that its mean has."""
+    for site in model.gaussian_sites:
+        noise, like = model.noise_of(site), model.posterior_of(site)
+        if noise is None or like is None or "B" not in model.dims(like) or model.mentions_batch(noise):
+            continue
+        std = site.scale or like
+        yield Found(
+            model.where(noise),
+            label=f"eps: {model.shape_text(noise)}, no B",
+            labels=model.labels((std, ""), (site.z, f"{model.shape_text(noise)} is stretched over B here")),
+            shapes=(model.row(std), model.row(noise, "<- lacks B", "eps"), model.row(site.z, "<- a legal broadcast, so PyTorch says nothing")),
+            when="B > 1",
+            why="z = mu + eps * std wants its own eps for each sample; a shared one does not average out over the batch",
+            help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
+            fix=model.replacement(noise, f"torch.randn_like({model.written(std)})"),
+            claim=Claim("noise_rows", "all rows of (z - mu) / scale are equal", {"site": site, "equal": True}),
+        )

@@ -1,0 +1,150 @@
+"""The anatomy and the objective in words and numbers, as reports print them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import fx
+
+from vaelint.anatomy.kl import KlProbe
+from vaelint.anatomy.model import Model
+from vaelint.anatomy.objective import Beta, KlFact, ReconFact
+from vaelint.anatomy.parameterisation import parameterisation
+from vaelint.anatomy.scale import Scaling
+
+KL_WORDS = {
+    "exact": "Gaussian KL to N(0, 1)",
+    "prior": "Gaussian KL to a Gaussian prior",
+    "monte_carlo": "Monte Carlo KL, log q(z) - log p(z)",
+    "mean_only": "Gaussian KL (only the part of the mean was measured)",
+    "wrong": "not a KL: its formula is off",
+    "sign": "Gaussian KL of wrong sign",
+    "parameterisation": "Gaussian KL of another parameterisation than the sampler's",
+    "swapped": "Gaussian KL with mean and log-variance exchanged",
+    "reversed": "reversed Gaussian KL, KL(p || q)",
+    "inverted_floor": "KL with its gradient cut where it is large",
+    "other": "another divergence",
+    "unknown": "not measured",
+}
+
+RECON_WORDS = {
+    "squared_error": "squared error", "absolute_error": "absolute error", "bce": "Bernoulli on probabilities", "bce_with_logits": "Bernoulli on logits",
+    "poisson": "Poisson", "poisson_log": "Poisson on log rates", "cross_entropy": "categorical on logits", "nll": "categorical on log-probabilities",
+    "log_cosh": "log-cosh", "cross_entropy_soft": "cross-entropy", "negative_log_probability": "negative log-probability", "other": "other", "unknown": "not measured",
+}  # fmt: skip
+
+
+def describe_anatomy(model: Model) -> dict[str, Any]:
+    """Sites with mu, scale, eps and z, and the reconstruction."""
+    sites = [
+        {
+            "kind": s.kind,
+            "mu": _value(model, s.mu),
+            "scale": _value(model, s.scale),
+            "eps": _value(model, s.noise[0] if s.noise else None),
+            "z": _value(model, s.z),
+            "parameterisation": parameterisation(model, s).name,
+        }
+        for s in _one_a_place(model)
+    ]
+    return {"sites": sites, "recon": _value(model, model.recons[0].pair.recon) if model.recons else None}
+
+
+def _one_a_place(model: Model) -> list[Any]:
+    seen: dict[Any, Any] = {}
+    for s in model.sites:
+        seen.setdefault(model.where(s.z), s)
+    return list(seen.values())
+
+
+def _value(model: Model, node: fx.Node | None) -> dict[str, Any] | None:
+    if node is None:
+        return None
+    place = model.where(node)
+    return {"shape": list(model.dims(node)), "span": asdict(place) if place else None, "expression": model.written(node)}
+
+
+def describe_loss(model: Model) -> dict[str, Any]:
+    """Terms with kernel, reduction and weight; effective beta; the objective in words."""
+    if not model.has_loss:
+        return {}
+    terms: list[dict[str, Any]] = []
+    for r in model.recons:
+        terms.append(_row(model, "reconstruction", _recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason))
+    for k in model.kls:
+        terms.append(_row(model, "kl", _kl_name(k.probe), k.scaling, k.latent, k.probe.weight, k.term.core, k.probe.reason))
+    for t in model.terms:
+        if t.detached is not None:
+            terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))
+        elif t.role not in ("kl", "reconstruction") or (t.role == "reconstruction" and not model.recons):
+            name = {"mixed": "log-mean of importance weights, or another mixture", "vq": "codebook or commitment", "prior": "log prior of z", "discrepancy": "distance between samples"}
+            terms.append(_row(model, t.role, name.get(t.role, "other"), None, (), 0.0, t.core, ""))
+    betas = model.betas
+    beta = betas[0] if betas else None
+    return {
+        "terms": terms,
+        "beta": None if beta is None else {"expression": beta.scaling.text(), "value": beta.value, "note": _variance_note(beta)},
+        "objective": objective_words(model, beta),
+        "notes": [],
+    }
+
+
+def _row(model: Model, role: str, kernel: str, scaling: Scaling | None, own: tuple[str, ...], weight: float, node: fx.Node | None, note: str) -> dict[str, Any]:
+    place = model.where(node)
+    return {
+        "role": role,
+        "kernel": kernel,
+        "weight": scaling.text() if scaling is not None else "",
+        "reduction": reduction_words(scaling, own),
+        "sign": "-" if weight < 0 else "+",
+        "span": asdict(place) if place else None,
+        "note": note,
+    }
+
+
+def reduction_words(scaling: Scaling | None, own: tuple[str, ...]) -> str:
+    """`mean over B, sum over L`."""
+    if scaling is None:
+        return ""
+    words = []
+    for symbol in dict.fromkeys(("B", *own)):
+        exponent = scaling.exponents.get(symbol, 0.0)
+        how = "unknown over" if exponent is None else {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}.get(exponent, f"^{exponent:g} over")
+        words.append(f"{how} {symbol}")
+    return ", ".join(words)
+
+
+def _kl_name(probe: KlProbe) -> str:
+    name = KL_WORDS[probe.verdict]
+    if probe.verdict == "prior":
+        name = "Gaussian KL to a learned prior" if probe.learned_prior else f"Gaussian KL to N({probe.prior[0]:.3g}, {probe.prior[1] ** 2:.3g})"
+    extras = [w for w, on in (("free bits", probe.floor), ("capacity", probe.capacity)) if on]
+    return f"{name}, {', '.join(extras)}" if extras else name
+
+
+def _recon_name(fact: ReconFact) -> str:
+    return RECON_WORDS.get(fact.probe.kernel, fact.probe.kernel)
+
+
+def _variance_note(beta: Beta) -> str:
+    if beta.variance is None:
+        return ""
+    return f"the exact ELBO of a Gaussian decoder with variance {abs(beta.variance):.4g}"
+
+
+def objective_words(model: Model, beta: Beta | None) -> str:
+    """One sentence on what the whole loss trains."""
+    if not model.variational and not model.kls:
+        return "an autoencoder: nothing is drawn, and there is no KL"
+    if any(t.role == "mixed" for t in model.terms):
+        return "a bound on importance-weighted samples, or another mixture of its terms"
+    if beta is None:
+        return "an objective whose weights are not all known"
+    kl: KlFact = beta.kl
+    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only"):
+        return f"a reconstruction and a term that is {KL_WORDS[kl.probe.verdict]}"
+    moves = [s for s, e in beta.scaling.exponents.items() if e]
+    value = beta.value
+    name = "an ELBO" if abs(value - 1) < 1e-6 and not moves else f"a beta-VAE with beta = {value:.6g}"
+    return f"{name}, moving with {' and '.join(moves)}" if moves else name

@@ -1,0 +1,238 @@
+"""The model as rules see it: the record, the posterior, the terms of the loss, what each means, and further traces on request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.flow import Flow, analyse_flow
+from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, measure_kl, measure_recon, name_dimensions
+from vaelint.anatomy.replay import Replay
+from vaelint.anatomy.sites import Site, find_sites
+from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_nodes
+from vaelint.finding import Label, ShapeRow, Span
+from vaelint.graph import Record, shape, span
+from vaelint.inputs import InputSet
+from vaelint.source import Source
+from vaelint.trace.ladder import Tracer
+
+SMALL = 30_000_000
+"""Parameters up to which a real model is built for the values of its buffers and scalars."""
+
+
+@dataclass
+class Model:
+    """Everything static that is known of one target. Rules read it; nothing writes to it after `analyse`."""
+
+    record: Record
+    tracer: Tracer
+    inputs: InputSet
+    step: Any
+    source: Source
+    flow: Flow
+    sites: list[Site]  # draws that reach the loss, or all when there is no loss
+    idle_sites: list[Site]  # draws that do not reach it
+    other: Record | None = None  # the same step at another batch size
+    leaves: list[Leaf] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
+    kls: list[KlFact] = field(default_factory=list)
+    recons: list[ReconFact] = field(default_factory=list)
+    symbols: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    # --- further runs, on request ----------------------------------------------------------------------------------
+
+    @cached_property
+    def evaluation(self) -> Record:
+        """The step in evaluation mode."""
+        return self.tracer.run(self.step, training=False)
+
+    @cached_property
+    def single(self) -> Record:
+        """The step on a batch of one, in training mode."""
+        return self.tracer.run(self.step, {"B": 1})
+
+    @cached_property
+    def real_model(self) -> torch.nn.Module:
+        """A real model with its real initial values."""
+        return self.tracer.construct_real().model
+
+    @cached_property
+    def replay(self) -> Replay:
+        """Runs slices of the record."""
+        return Replay(self.record, self.leaf_value, lambda sizes: self.tracer.inputs({k: v for k, v in sizes.items() if k in self.inputs.symbols}))
+
+    def leaf_value(self, node: fx.Node) -> torch.Tensor | None:
+        """The real value of a parameter, buffer or constant of the record."""
+        val = node.meta.get("val")
+        if isinstance(val, torch.Tensor) and self.record.rung == "real":
+            return val
+        name = str(node.target)
+        if name.startswith("_constant_"):
+            return val if isinstance(val, torch.Tensor) and type(val) in (torch.Tensor, torch.nn.Parameter) else None
+        if self.parameter_count > SMALL and isinstance(val, torch.Tensor) and val.numel() > 1:
+            return torch.randn(tuple(val.shape)) if val.is_floating_point() else None
+        found: Any = self.real_model
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        return found if isinstance(found, torch.Tensor) else None
+
+    @cached_property
+    def parameter_count(self) -> int:
+        """Parameters of the model."""
+        return sum(p.numel() for p in self.record.model.parameters())
+
+    # --- what a node is ----------------------------------------------------------------------------------------------
+
+    def where(self, node: fx.Node | None) -> Span | None:
+        """The user's expression that made a node."""
+        return span(node) if node is not None else None
+
+    def written(self, node: fx.Node | None) -> str:
+        """How the user calls a value: the name it is assigned to, else its expression, else the layer's path."""
+        if node is None:
+            return ""
+        if node.op == "placeholder":
+            return str(node.meta.get("input", node.name))
+        if node.op == "get_attr":
+            return str(node.target)
+        place = span(node)
+        if place is None:
+            return node.name
+        if self.source.is_whole_value(place) and (name := self.source.assigned(place)):
+            return name
+        text = self.source.expression(place)
+        return text if len(text) <= 48 else text[:45] + "..."
+
+    def dims(self, node: fx.Node) -> tuple[str, ...]:
+        """Symbolic shape of a tensor node."""
+        return self.record.shapes.get(node) or tuple(str(n) for n in shape(node))
+
+    def shape_text(self, node: fx.Node) -> str:
+        """`(B, L)`."""
+        return "(" + ", ".join(self.dims(node)) + ")"
+
+    def label(self, node: fx.Node, text: str = "") -> Label | None:
+        """A label at a node: its name and shape, or `text`."""
+        place = span(node)
+        return Label(place, text or f"{self.written(node)}: {self.shape_text(node)}") if place is not None else None
+
+    def labels(self, *pairs: tuple[fx.Node | None, str]) -> tuple[Label, ...]:
+        """Labels for several nodes; those without a place are left out."""
+        made = [self.label(n, t) for n, t in pairs if n is not None]
+        return tuple(m for m in made if m is not None)
+
+    def row(self, node: fx.Node, remark: str = "", name: str = "") -> ShapeRow:
+        """A line of the shape table."""
+        return ShapeRow(name or self.written(node), self.dims(node), remark)
+
+    def birth(self, path: str) -> Span | None:
+        """Where the module of that path was constructed."""
+        for call in self.record.calls:
+            if call.path == path:
+                return self.record.births.get(id(call.module))
+        return None
+
+    def op(self, node: fx.Node) -> str:
+        """A node's operation by name."""
+        return ops.op(node)
+
+    # --- what the whole is --------------------------------------------------------------------------------------------
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether a loss is known."""
+        return self.record.loss is not None
+
+    @property
+    def variational(self) -> bool:
+        """Whether anything is drawn on the way, or was meant to be."""
+        return bool(self.sites or self.idle_sites)
+
+    @cached_property
+    def decoded(self) -> set[fx.Node]:
+        """Values that a layer made of z or of the posterior: the decoder's."""
+        return decoded_nodes(self.flow, self.sites + self.idle_sites)
+
+    @cached_property
+    def reaching_loss(self) -> set[fx.Node]:
+        """Nodes whose values the loss depends on."""
+        return self.flow.ancestors(self.record.loss) if self.record.loss is not None else set()
+
+    @cached_property
+    def recon(self) -> ReconFact | None:
+        """The reconstruction that weights are held against: the first whose weight is known."""
+        known = [r for r in self.recons if r.scaling is not None and r.scaling.constant]
+        return known[0] if known else (self.recons[0] if self.recons else None)
+
+    @cached_property
+    def betas(self) -> list[Beta]:
+        """Effective beta of each KL against its reconstruction."""
+        made = [effective_beta(k, self.recon, self.symbols) for k in self.kls if self.recon is not None]
+        return [b for b in made if b is not None]
+
+    def term(self, role: str) -> Term | None:
+        """The first term of a role."""
+        return next((t for t in self.terms if t.role == role), None)
+
+    def terms_of(self, role: str) -> Iterator[Term]:
+        """All terms of a role."""
+        return (t for t in self.terms if t.role == role)
+
+
+def decoded_nodes(flow: Flow, sites: list[Site]) -> set[fx.Node]:
+    """Everything that a layer made of z or of the heads; every layer's output when there is no site. z itself for decoders without layers."""
+    if not sites:
+        return {n for n in flow.learned if n in flow.data}
+    z, heads = {s.z for s in sites}, {h for s in sites for h in s.heads}
+    return layered_nodes(flow, sites) | z | heads
+
+
+def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, other: Record | None) -> Model:
+    """Finds the anatomy of a recorded step."""
+    flow = analyse_flow(record)
+    found = find_sites(flow)
+    reach = flow.ancestors(record.loss) if record.loss is not None else set(flow.order)
+    sites = [s for s in found if s.z in reach]
+    lines = {span(s.z) for s in sites}
+    idle = [s for s in found if s not in sites and span(s.z) not in lines]
+    symbols: dict[str, int] = dict(record.sizes)
+    model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
+    _name_inputs(model)
+    name_dimensions(record, sites + idle, symbols, flow)
+    if record.loss is not None:
+        _analyse_loss(model)
+    return model
+
+
+def _name_inputs(model: Model) -> None:
+    """Inputs have the symbols that the user's sizes were given."""
+    for node, dims in zip(model.record.inputs.values(), model.inputs.dims, strict=False):
+        if node in model.record.shapes and len(dims) == len(model.record.shapes[node]):
+            model.record.shapes[node] = tuple(dims)
+
+
+def _analyse_loss(model: Model) -> None:
+    flow, record = model.flow, model.record
+    assert record.loss is not None
+    sites = model.sites + [s for s in model.idle_sites if any(h in model.reaching_loss for h in s.heads)]
+    stop = {s.z for s in sites} | {h for s in sites for h in s.heads}
+    model.leaves = expand(record.loss, flow, stop)
+    model.terms = assign_roles(model.leaves, sites, flow)
+    for term in model.terms:
+        if term.role == "reconstruction":
+            model.recons += measure_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source)
+    for term in model.terms:
+        if term.role == "kl" and term.detached is None:
+            model.kls += measure_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
+
+
+def sizes_text(symbols: Mapping[str, int]) -> str:
+    """`B=32, D=784, L=20`."""
+    return ", ".join(f"{k}={v}" for k, v in symbols.items())

@@ -1,0 +1,227 @@
+"""What the loss amounts to: each term's weight as an expression of the sizes, and the effective beta of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.kl import KlProbe, Slice, loose_ends, probe_kl
+from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
+from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.scale import Scaling, measure, ratio
+from vaelint.anatomy.sites import Site
+from vaelint.anatomy.terms import Term, layered_nodes
+from vaelint.anatomy.weights import Factor, factors
+from vaelint.graph import Record, shape
+from vaelint.source import Source
+
+
+@dataclass
+class KlFact:
+    """One posterior's KL: what it is, what it weighs."""
+
+    term: Term
+    site: Site | None
+    probe: KlProbe
+    scaling: Scaling | None = None
+    factors: list[Factor] = field(default_factory=list)
+    latent: tuple[str, ...] = ()  # the symbols of the latent's own dimensions
+
+
+@dataclass
+class ReconFact:
+    """One reconstruction against one target: what it is, what it weighs."""
+
+    term: Term
+    pair: Pair
+    probe: ReconProbe
+    scaling: Scaling | None = None
+    factors: list[Factor] = field(default_factory=list)
+    event: tuple[str, ...] = ()  # the symbols of the data's own dimensions
+
+
+@dataclass
+class Beta:
+    """Effective weight of a KL against a reconstruction, per sample, in units of the exact ELBO.
+
+    For squared error (r - t)^2 is taken as the negative log-likelihood (a Gaussian of variance 1/2), unless it is written
+    with a factor 1/2; `variance` is the decoder variance under which the loss is the exact ELBO.
+    """
+
+    scaling: Scaling
+    kl: KlFact
+    recon: ReconFact
+    variance: float | None = None
+
+    @property
+    def value(self) -> float:
+        """beta at the user's sizes."""
+        return self.scaling.value
+
+
+def name_dimensions(record: Record, sites: list[Site], symbols: dict[str, int], flow: Flow) -> None:
+    """Gives the latent's own dimensions symbols (L; C', H', W' for maps) and writes them into the shapes around the posterior."""
+    layered = layered_nodes(flow, sites)
+    for site in sites:
+        texts = record.shapes.get(site.z)
+        if texts is None:
+            continue
+        size = shape(site.z)
+        own = [d for d in range(len(size)) if texts[d].isdigit() and size[d] != 1]
+        names = _latent_names(len(own), len(size))
+        mapping: dict[int, str] = {}
+        for d, name in zip(own, names, strict=True):
+            shared = next((s for s, v in symbols.items() if v == size[d] and s not in ("B",) and not s.startswith("L") and len(own) > 1 and d < len(size) - 1 and s == "T"), None)
+            symbol = shared or name
+            while symbol in symbols and symbols[symbol] != size[d]:
+                symbol += "'"
+            symbols.setdefault(symbol, size[d])
+            mapping[d] = symbol
+        below = flow.descendants(*site.heads) if site.heads else set()
+        around = flow.ancestors(site.z, stop=set(site.heads)) | (below - layered)
+        for node in around:
+            known = record.shapes.get(node)
+            if known is None or len(known) != len(size) or node.op != "call_function":
+                continue
+            if all(known[d] == texts[d] or known[d] in ("1", mapping.get(d)) for d in range(len(size))):
+                record.shapes[node] = tuple(mapping[d] if d in mapping and known[d] == texts[d] else known[d] for d in range(len(size)))
+
+
+def _latent_names(count: int, rank: int) -> tuple[str, ...]:
+    if count <= 1:
+        return ("L",)[:count]
+    if rank == 4 and count == 3:
+        return ("Lc", "Lh", "Lw")
+    return tuple(f"L{i + 1}" for i in range(count - 1)) + ("L",)
+
+
+def measure_kl(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay, symbols: Mapping[str, int], source: Source) -> list[KlFact]:
+    """Probes a KL term and measures how its weight moves with every size."""
+    slice_ = loose_ends(term, loss, sites, flow, replay)
+    chain = tuple(n for leaf in term.leaves for n in leaf.chain)
+    found: list[KlFact] = []
+    for base in _bases(symbols):
+        found = [KlFact(term, site, probe, factors=factors(tuple(dict.fromkeys(chain)), source)) for site, probe in probe_kl(slice_, base)]
+        if any(f.probe.verdict != "unknown" for f in found):
+            break
+    for fact in found:
+        if fact.site is None or fact.probe.weight == 0.0 or not fact.site.mu_heads:
+            continue
+        texts = slice_.replay._record.shapes.get(fact.site.z, ())
+        fact.latent = tuple(t for t in texts if t in symbols and t != "B")
+        fact.scaling = _measured(lambda sizes, f=fact: _kl_weight(slice_, f, sizes), symbols)
+    return found
+
+
+def _bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
+    """Sizes to probe at: small ones, and the user's own with a small batch where the code insists on them."""
+    small = {s: 3 if s == "B" else 2 if s.startswith("L") else 4 for s in symbols}
+    return [small, {**symbols, "B": 3}, dict(symbols)]
+
+
+def _measured(weight: object, symbols: Mapping[str, int]) -> Scaling | None:
+    for base in _bases(symbols):
+        vary = {s: base[s] * 2 for s in symbols}
+        try:
+            return measure(weight, base, symbols, vary)  # type: ignore[arg-type]
+        except ReplayError:
+            continue
+    return None
+
+
+def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
+    """The term's weight on one latent element against the exact KL, all elements equal."""
+    site, probe = fact.site, fact.probe
+    assert site is not None
+    height = 6.0 if probe.floor else 1.3
+    values = {h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads}
+    grads = slice_.gradients(sizes, values, draw=0.5)
+    head = site.mu_heads[0]
+    leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
+    m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
+    (dm,) = torch.autograd.grad(m.sum(), leaves[head], allow_unused=True)
+    if dm is None or float(dm.abs().max()) == 0:
+        return 0.0
+    at = m.detach().flatten()[0]
+    if probe.monte_carlo and s is not None:
+        at = at + 0.5 * s.detach().flatten()[0]
+    g = grads[head]
+    slope = float(dm.flatten()[0]) * m.numel() / max(1, m.numel())
+    picked = g.flatten()[g.abs().argmax()]
+    expected = float(at) - probe.prior[0]
+    return float(picked) / (expected * slope) * (probe.prior[1] ** 2) if expected else 0.0
+
+
+def measure_recon(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source) -> list[ReconFact]:
+    """Probes each reconstruction of a term and measures how its weight moves with every size."""
+    found: list[ReconFact] = []
+    seen: set[fx.Node] = set()
+    for pair in find_pairs(term, flow, decoded):
+        if any(r in seen for r in pair.raw):
+            continue
+        seen.update(pair.raw)
+        event = _name_event(pair, replay._record, symbols, flow)
+        chain = pair.leaf.chain
+        fact = ReconFact(term, pair, ReconProbe("unknown"), factors=factors(chain, source), event=event)
+        for base in _bases(symbols):
+            fact.probe = probe_recon(pair, term, loss, replay, base, {})
+            if fact.probe.kernel != "unknown":
+                break
+        if fact.probe.weight:
+            fact.scaling = _measured(lambda sizes, f=fact: _recon_weight(f, term, loss, replay, sizes), symbols)
+        found.append(fact)
+    return found
+
+
+def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int]) -> float:
+    probe = probe_recon(fact.pair, term, loss, replay, sizes, {})
+    if probe.kernel == fact.probe.kernel and probe.kernel not in ("unknown", "other"):
+        return probe.weight
+    _, _, g = recon_gradient(fact.pair, term, loss, replay, sizes, {}, fill=(0.6, 0.3))
+    return float(g.abs().max()) if g is not None else 0.0
+
+
+def _name_event(pair: Pair, record: Record, symbols: dict[str, int], flow: Flow) -> tuple[str, ...]:
+    """Names the data dimensions where reconstruction and target meet, and writes them into the shapes between the two and the loss."""
+    if pair.target is None or pair.recon not in record.shapes:
+        return ()
+    texts, size = record.shapes[pair.recon], shape(pair.recon)
+    names: dict[str, str] = {}
+    for d, text in enumerate(texts):
+        if text.isdigit() and size[d] > 1 and text not in names:
+            known = next((s for s, v in symbols.items() if v == size[d] and not s.startswith("L") and s != "B"), None)
+            name = known or next(n for n in ("D", "E", "K", *(f"D{i}" for i in range(1, 99))) if n not in symbols)
+            symbols.setdefault(name, size[d])
+            names[text] = name
+    for node in (pair.recon, pair.target, *pair.extra):
+        if node in record.shapes and node.op != "placeholder":
+            record.shapes[node] = tuple(names.get(t, t) for t in record.shapes[node])
+    used = record.shapes[pair.recon]
+    return tuple(t for t in used if t in symbols and t != "B")
+
+
+def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> Beta | None:
+    """beta = (KL weight) / (reconstruction weight), or None where one of them is unknown."""
+    if kl.scaling is None or recon.scaling is None or not recon.scaling.constant or not kl.scaling.constant:
+        return None
+    scaling = ratio(kl.scaling, recon.scaling, symbols)
+    variance = None
+    if recon.probe.kernel == "squared_error":
+        variance = scaling.value / 2
+        if abs(recon.scaling.constant) in (0.5,) or _halved(recon):
+            scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)
+    return Beta(scaling, kl, recon, variance)
+
+
+def _halved(recon: ReconFact) -> bool:
+    """Whether the squared error is written with the 1/2 of a unit-variance Gaussian."""
+    assert recon.scaling is not None
+    literal = 1.0
+    for f in recon.factors:
+        if f.origin == "literal" and f.value is not None:
+            literal *= f.value
+    return abs(abs(recon.scaling.constant) - 0.5) < 1e-9 or abs(literal - 0.5) < 1e-9

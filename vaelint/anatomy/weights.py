@@ -1,0 +1,72 @@
+"""The factors that stand between a term and the loss: which are numbers in the code, which are named, which come from sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.graph import span
+from vaelint.source import Source
+from vaelint.trace.lift import SymbolPower
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One factor on the way from a term up to the loss."""
+
+    node: fx.Node
+    value: float | None  # its value in the recorded run; None for a tensor
+    text: str
+    origin: str  # "literal", "named", "size", "tensor"
+
+
+def factors(chain: tuple[fx.Node, ...], source: Source) -> list[Factor]:
+    """The factors along a chain from the loss down to a term, outermost first."""
+    found: list[Factor] = []
+    for node in chain:
+        name = ops.op(node)
+        if name not in ops.MUL | ops.DIV:
+            continue
+        for arg in (*node.args, *node.kwargs.values()):
+            if arg in chain or (isinstance(arg, fx.Node) and arg.meta.get("grad") and not arg.meta.get("scalar")):
+                continue
+            factor = _factor(node, arg, name in ops.DIV, source)
+            if factor is not None:
+                found.append(factor)
+    return found
+
+
+def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor | None:
+    written = source.factors(span(node))
+    text, literal = next(((t, lit) for t, lit in written if lit), ("", False))
+    if isinstance(arg, SymbolPower):
+        return Factor(node, float(arg), next((t for t, _ in written if t), ""), "size")
+    if isinstance(arg, bool) or (not isinstance(arg, int | float | fx.Node)):
+        return None
+    if isinstance(arg, fx.Node):
+        if arg.meta.get("scalar"):
+            return Factor(node, _number(arg.meta.get("val"), divides), arg.name, "size" if not arg.meta.get("read") else "tensor")
+        val = arg.meta.get("val")
+        return Factor(node, None, source.expression(span(arg)) or arg.name, "tensor") if isinstance(val, torch.Tensor) else None
+    value = _number(arg, divides)
+    if literal and _same(text, arg):
+        return Factor(node, value, text, "literal")
+    return Factor(node, value, next((t for t, lit in written if not lit), ""), "named")
+
+
+def _number(value: object, divides: bool) -> float | None:
+    if not isinstance(value, int | float):
+        return None
+    return (1 / value if value else None) if divides else float(value)
+
+
+def _same(text: str, value: float) -> bool:
+    """Whether a literal's text has the value that was recorded."""
+    try:
+        parsed = eval(compile(text, "<literal>", "eval"), {"__builtins__": {}})  # noqa: S307  made of numbers only, see is_literal
+    except (SyntaxError, ArithmeticError, TypeError, NameError):
+        return False
+    return isinstance(parsed, int | float) and abs(parsed - value) <= 1e-12 * max(1.0, abs(value))

@@ -1,0 +1,184 @@
+"""The pipeline, in reading order: target -> trace -> anatomy -> rules -> confirm. Runs in the worker, or in-process for the API."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from vaelint.anatomy.describe import describe_anatomy, describe_loss
+from vaelint.anatomy.model import Model, analyse
+from vaelint.build import Loaded, load_target
+from vaelint.errors import TargetError, UsageError
+from vaelint.finding import Finding, Severity
+from vaelint.inputs import InputSet
+from vaelint.load import load_rules
+from vaelint.result import Request, TargetResult
+from vaelint.run_rules import failure_findings, run_rules
+from vaelint.source import Source
+from vaelint.step import find_loss, forward_step, told_step
+from vaelint.target import parse_init, parse_target
+from vaelint.tensors import make_inputs
+from vaelint.trace.ladder import Tracer
+from vaelint.trace.lift import lift
+from vaelint.trace.spans import SpanFinder
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def check_target(request: Request, emit: Emit) -> TargetResult:
+    """Checks one target. What user code does wrong comes back as findings; `emit` gets the static result before the real pass."""
+    result = TargetResult(request.target)
+    started = time.perf_counter()
+    try:
+        rules = [r for r in load_rules() if _chosen(r.code, request)]
+        emit({"kind": "stage", "stage": "load"})
+        loaded, inputs, tracer, step, names = _prepare(request, result)
+        emit({"kind": "stage", "stage": "trace"})
+        model = _trace(request, result, loaded, inputs, tracer, step, names)
+        result.timing["trace_s"] = round(time.perf_counter() - started, 4)
+        emit({"kind": "stage", "stage": "rules"})
+        claims = run_rules(rules, model, loaded.span, result) if model is not None else []
+        result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
+    except TargetError as error:
+        _fail(result, error)
+        return result
+    except UsageError as error:
+        result.status = "failed"
+        result.notes.append(f"{error.message}{'; ' + error.help if error.help else ''}")
+        return result
+    result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
+    result.settle()
+    emit({"kind": "static", "result": result.to_json()})
+    if request.device != "none" and model is not None:
+        from vaelint.confirm.run import confirm
+
+        emit({"kind": "stage", "stage": "confirm"})
+        before = time.perf_counter()
+        confirm(model, claims, request, result)
+        result.timing["confirm_s"] = round(time.perf_counter() - before, 4)
+        result.settle()
+    return result
+
+
+def _chosen(code: str, request: Request) -> bool:
+    selected = not request.select or any(code.startswith(s) for s in request.select if s != "ALL") or "ALL" in request.select
+    return selected and not any(code.startswith(i) for i in request.ignore)
+
+
+def _fail(result: TargetResult, error: TargetError) -> None:
+    from vaelint.finding import Span
+
+    result.status = "failed"
+    result.findings.append(
+        Finding(error.code, SETUP.get(error.code, "setup"), Severity.ERROR, error.message, error.span or Span(result.target.rsplit(":", 1)[0], 1), help=error.help, notes=error.notes)
+    )
+
+
+SETUP = {
+    "VAE001": "cannot-import", "VAE002": "cannot-construct", "VAE003": "cannot-bind-inputs", "VAE004": "no-loss-found",
+    "VAE005": "not-variational", "VAE006": "analysis-incomplete", "VAE007": "code-raises",
+}  # fmt: skip
+"""Names of the findings about the check itself."""
+
+
+def _prepare(request: Request, result: TargetResult) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
+    """From texts to a way of building and calling the model."""
+    spec = parse_target(request.target)
+    inputs = InputSet.from_texts(request.inputs)
+    loaded = load_target(spec, request)
+    init = loaded.resolve_init(inputs, parse_init(request.init))
+    spans = SpanFinder(_home(loaded))
+    names: list[str] = []
+
+    def make(sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
+        return make_inputs(inputs, names, sizes, seed=request.seed)
+
+    tracer = Tracer(lambda: loaded.build(init), make, spans, inputs.symbols)
+    probe = tracer.construct_for_signature()
+    step, found = forward_step(loaded, probe.model, inputs)
+    names += found
+    if request.step is not None:
+        step = told_step(request.step, loaded)
+    result.notes += loaded.notes
+    return loaded, inputs, tracer, step, names
+
+
+def _home(loaded: Loaded) -> str:
+    """The folder whose files are the user's: that of the target's file, or its package."""
+    import sys
+
+    if loaded.package and loaded.package in sys.modules:
+        return os.path.dirname(os.path.abspath(sys.modules[loaded.package].__file__ or loaded.file))
+    return os.path.dirname(os.path.abspath(loaded.file))
+
+
+def _trace(request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str]) -> Model | None:
+    """Records the step (finding the loss first if it was not told), lifts it to symbols, and finds its anatomy."""
+    source = Source(os.getcwd())
+    record = tracer.run(step)
+    if record.failure is None and request.step is None:
+        step = _with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
+        if step.has_loss:
+            record = tracer.run(step)
+    result.symbols = dict(inputs.symbols)
+    if record.failure is not None:
+        failure_findings(record, tracer, inputs, step, source, result, loaded.span)
+        return None
+    other, record = _lifted(record, tracer, inputs, step)
+    result.rung = record.rung
+    model = analyse(record, tracer, inputs, step, source, other)
+    result.symbols = dict(model.symbols)
+    result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
+    if tracer.real_because:
+        result.notes.append(f"traced on real tensors: {tracer.real_because}")
+    return model
+
+
+def _with_loss(request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str], record: Any, source: Source) -> Any:
+    from vaelint.roles import roles_of
+
+    model = analyse(record, tracer, inputs, step, source, None)
+    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss)
+    if found is None:
+        result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
+        return step
+    result.notes += [n for n in found.notes if n not in result.notes]
+    result.notes.append(f"the loss was found: {found.code}")
+    return found
+
+
+def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[Any, Any]:
+    """A second run at another batch size, laid beside the first; `concrete` when only one size runs or the runs differ."""
+    batch = inputs.batch
+    if batch is None:
+        return None, record
+    size = inputs.symbols[batch]
+    another = _another(size, set(inputs.symbols.values()))
+    variants = [{batch: another}]
+    twins = [s for s, v in inputs.symbols.items() if v == size and s != batch]
+    if twins:
+        variants.append({batch: another, **{s: another for s in twins}})
+    other = None
+    for sizes in variants:
+        attempt = tracer.run(step, sizes)
+        other = other or attempt
+        if attempt.failure is None:
+            other = attempt
+            if tracer.real_because and record.rung != "real":
+                record = tracer.run(step)
+            if lift(record, attempt, batch):
+                record.rung = "symbolic" if record.rung == "concrete" else record.rung
+            break
+    return other, record
+
+
+def _another(size: int, taken: set[int]) -> int:
+    """A batch size that no other size has: the next prime that is free."""
+    n = size + 1
+    while n in taken or any(n % k == 0 for k in range(2, int(n**0.5) + 1)):
+        n += 1
+    return n

@@ -1,0 +1,49 @@
+"""What each tensor of the model's output is: mu, logvar, std, z, the reconstruction, an input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.model import Model
+from vaelint.anatomy.terms import layered_nodes
+from vaelint.graph import shape
+
+
+def roles_of(model: Model) -> Callable[[torch.Tensor], str | None]:
+    """A function from a tensor of the recorded run to its role, found in the graph; None where the graph says nothing."""
+    roles: dict[fx.Node, str] = {node: f"input:{name}" for name, node in model.record.inputs.items()}
+    decoded = layered_nodes(model.flow, model.sites)
+    sizes = [shape(n) for n in model.record.inputs.values()]
+    for site in model.sites:
+        for head in site.mu_heads:
+            roles.setdefault(head, "mu")
+        if site.mu is not None:
+            roles.setdefault(site.mu, "mu")
+        for head in site.scale_heads:
+            roles.setdefault(head, "std" if head is site.scale else "logvar")
+        if site.scale is not None:
+            roles.setdefault(site.scale, "std")
+        roles.setdefault(site.z, "z")
+        for node in model.flow.descendants(*site.scale_heads) & model.flow.ancestors(site.scale) if site.scale is not None else ():
+            roles.setdefault(node, "std" if ops.op(node) in ("softplus", "sqrt") else "logvar")
+
+    def role_of(tensor: torch.Tensor) -> str | None:
+        node = model.record.node_for(tensor)
+        if node is None:
+            return None
+        if node in roles:
+            return roles[node]
+        if node in decoded and any(shape(node) == s or shape(node)[:1] == s[:1] for s in sizes):
+            return "recon"
+        seen = node
+        while ops.op(seen) in ops.SHAPE | ops.CAST and ops.value_inputs(seen):
+            seen = ops.value_inputs(seen)[0]
+            if seen in roles:
+                return roles[seen]
+        return None
+
+    return role_of

@@ -1,0 +1,84 @@
+"""Runs the rules over a model; nothing is skipped in silence. Also turns user code that raised into findings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vaelint.anatomy.failure import diagnose
+from vaelint.anatomy.model import Model
+from vaelint.anatomy.replay import ReplayError
+from vaelint.finding import Finding, Severity, Span, fingerprint
+from vaelint.result import TargetResult
+from vaelint.rule import Claim, Found, Rule
+
+if TYPE_CHECKING:
+    from vaelint.graph import Record
+    from vaelint.inputs import InputSet
+    from vaelint.source import Source
+    from vaelint.trace.ladder import Tracer
+
+Claims = list[tuple[int, Claim]]
+"""Index of a finding in the result, and what it claims of a real run."""
+
+NEEDS = {
+    "site": (lambda m: bool(m.sites), "nothing is drawn from a posterior on the way to the loss"),
+    "draw": (lambda m: m.variational, "nothing is drawn"),
+    "gaussian": (lambda m: any(s.kind in ("gaussian", "drawn") for s in m.sites), "the posterior is not Gaussian"),
+    "loss": (lambda m: m.has_loss, "no loss is known"),
+    "kl": (lambda m: bool(m.kls), "no KL term was found"),
+    "reconstruction": (lambda m: bool(m.recons), "no reconstruction term was found"),
+    "beta": (lambda m: bool(m.betas), "the weights of KL and reconstruction are not both known"),
+}
+"""What a rule may need, and why it does not apply without it."""
+
+
+def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> Claims:
+    """Appends findings, the quiet and the not applicable rules to `result`; returns the claims to measure."""
+    claims: Claims = []
+    found: list[tuple[Finding, Claim | None]] = []
+    for rule in rules:
+        missing = next((NEEDS[n][1] for n in rule.needs if not NEEDS[n][0](model)), None)
+        if missing is not None:
+            result.not_applicable.append({"code": rule.code, "reason": missing})
+            continue
+        try:
+            produced = [(rule.finding(f, home), f.claim) for f in _distinct(rule.check(model))]
+        except ReplayError as error:
+            result.not_applicable.append({"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"})
+            continue
+        found += produced
+        if not produced:
+            result.quiet.append(rule.code)
+    for finding, claim in sorted(found, key=lambda fc: (fc[0].span.file, fc[0].span.line, fc[0].span.column, fc[0].code)):
+        result.findings.append(_signed(finding, result.findings, model.source))
+        if claim is not None:
+            claims.append((len(result.findings) - 1, claim))
+    return claims
+
+
+def _distinct(found: Any) -> list[Found]:
+    """One finding a place: a loop draws many times on one line."""
+    seen: dict[Any, Found] = {}
+    for f in found:
+        seen.setdefault(f.span, f)
+    return list(seen.values())
+
+
+def _signed(finding: Finding, before: list[Finding], source: Source) -> Finding:
+    from dataclasses import replace
+
+    line = source.line(finding.span)
+    same = sum(f.code == finding.code and source.line(f.span) == line for f in before)
+    return replace(finding, fingerprint=fingerprint(finding.code, finding.span.file, line, same))
+
+
+def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, result: TargetResult, home: Span) -> None:
+    """User code raised at the user's own sizes: what and where, and what would fit."""
+    result.rung = record.rung
+    finding, analysed = diagnose(record, tracer, inputs, step, source, home)
+    result.findings.append(_signed(finding, [], source))
+    result.notes.append("user code raised: the rules that need a complete run did not run")
+    if not analysed:
+        result.status = "failed"
+    if finding.severity is Severity.ERROR and analysed:
+        result.settle()
