@@ -31,7 +31,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("fixture", SEEDS, ids=lambda f: f.path.stem)
 def test_seed_gives_what_its_comments_say(fixture: Fixture) -> None:
     result = check(fixture)
-    assert complaints(fixture, result.findings) == []
+    assert complaints(fixture, result.findings) == [], result.notes
     if not fixture.expectations:
         assert result.status == "clean", result.notes
 
