@@ -195,14 +195,17 @@ def _trains(node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunct
     return False
 
 
-def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
-    """Imports a file as part of the package it lies in, if any. Notes go to `notes`. Raises TargetError VAE001."""
+def import_file(path: Path, wanted: str, notes: list[str], *, beside: bool = False) -> ModuleType:
+    """Imports a file as part of the package it lies in, if any. Notes go to `notes`. Raises TargetError VAE001.
+
+    `beside` means that it belongs to the target imported before, whose modules then stay.
+    """
     root, name = _place(path)
     folders = [path.parent, *(p for p in path.parents if p.is_relative_to(_repository(root)))]
     parent = name.rpartition(".")[0]
     if not parent and (name in sys.stdlib_module_names or (name in sys.modules and name not in _ours)):
         name = f"_target_{name}"  # model.py may be called types.py or torch.py
-    with _imports(folders, [path.parent, root, _repository(root)], "", str(path), notes):
+    with _imports(folders, [path.parent, root, _repository(root)], "", str(path), notes, beside):
         if parent:
             _import_package(parent, path.parent, notes)
             if getattr(sys.modules.get(name), "__file__", None) == str(path):
@@ -264,10 +267,12 @@ def _repository(folder: Path) -> Path:
 
 
 @contextmanager
-def _imports(folders: Sequence[Path], path: Sequence[Path], package: str, shown: str, notes: list[str]) -> Iterator[None]:
+def _imports(
+    folders: Sequence[Path], path: Sequence[Path], package: str, shown: str, notes: list[str], beside: bool = False
+) -> Iterator[None]:
     """The surroundings of a user's import; whatever it raises becomes TargetError VAE001 with the user's line."""
     home = str(folders[0])
-    for name in [n for n, where in _ours.items() if where != home]:  # a `utils` of another repository must not answer here
+    for name in [n for n, where in _ours.items() if where != home and not beside]:  # a `utils` of another repository must not answer here
         sys.modules.pop(name, None)
         del _ours[name]
     sys.path[:] = [*dict.fromkeys(str(p) for p in path), *(p for p in sys.path if p not in {str(q) for q in path})]

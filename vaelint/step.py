@@ -1,0 +1,298 @@
+"""One training step of a model: told, or found. A step is Python code; what is shown is what is run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaelint import seek
+from vaelint.build import Loaded
+from vaelint.candidates import is_whole_loss
+from vaelint.errors import TargetError
+from vaelint.finding import Span
+from vaelint.inputs import InputSet
+from vaelint.paths import relative
+
+STEP_FILE = "<step>"
+_SAMPLERS = re.compile(r"_*(?:re-?param\w*|sample|sample_?(?:z|latent|posterior)|sampling|draw_?z?|latent)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step gave: the model's output, and the loss (None when no loss is known)."""
+
+    output: object
+    loss: object
+
+
+class Step:
+    """Runs `code` in a copy of the module's names plus `model`, `torch` and the inputs; what it leaves in `loss` is the loss.
+
+    `code` is the text for display, `call` the expression that runs the model, `notes` what a user should know of the choice.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        loaded: Loaded,
+        *,
+        has_loss: bool,
+        call: str = "",
+        notes: Sequence[str] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
+        self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
+        self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
+        self._loaded, self._extra = loaded, dict(extra or {})
+        self._tree = _parse(code)
+        self._program = compile(self._tree, STEP_FILE, "exec")
+
+    def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
+        """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
+        self.input_shapes = {name: tuple(t.shape) for name, t in inputs.items()}
+        names = {**self._loaded.namespace, **self._extra, "torch": torch, "model": model, **inputs}
+        if (alias := self._alias(names, inputs)) is not None:
+            names[alias] = next(iter(inputs.values()))
+        seen: list[object] = []
+        # the output is taken where the model hands it over, so that code which calls it inside another function is seen too
+        hook = model.register_forward_hook(lambda module, args, output: seen.append(output))
+        before = set(names)
+        try:
+            exec(self._program, names)
+        finally:
+            hook.remove()
+        output = names["out"] if "out" in names and "out" not in before else seen[-1] if seen else _new_tensors(names, before)
+        return Outcome(output, self._loss(names))
+
+    def _loss(self, names: Mapping[str, Any]) -> object:
+        if not self.has_loss:
+            return None
+        if "loss" not in names:
+            raise TargetError("VAE004", "the step leaves no variable named loss", "end it with loss = ...", self._span())
+        loss = names["loss"]
+        if self.output_part is not None:
+            loss, path = self.output_part(loss)
+            if path and not self.code.endswith(path):
+                self.code += path
+                self.notes.append(f"of what the loss returns, {path} is minimised")
+        if not isinstance(loss, torch.Tensor):
+            kind = "None" if loss is None else f"a {type(loss).__name__}"
+            hint = (
+                "take its part that is minimised: loss = result['loss']"
+                if isinstance(loss, Mapping | tuple | list)
+                else "it must be a tensor"
+            )
+            raise TargetError("VAE004", f"the step leaves {kind} in loss, not a tensor", hint, self._span())
+        return loss
+
+    def _span(self) -> Span:
+        return Span(relative(self._loaded.file), self._loaded.span.line)
+
+    def _alias(self, names: Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> str | None:
+        """The one name in a told step that nothing defines, when there is one input and the step does not use that by its own name."""
+        if len(inputs) != 1:
+            return None
+        loads = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        stores = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        if loads & set(inputs):
+            return None
+        unknown = [name for name in loads - stores if name not in names and not hasattr(builtins, name)]
+        return unknown[0] if len(unknown) == 1 else None
+
+
+def _parse(code: str) -> ast.Module:
+    try:
+        return ast.parse(code, STEP_FILE)
+    except SyntaxError as error:
+        shown = (error.text or code).strip()
+        raise TargetError(
+            "VAE003", f"the step is not valid Python: {error.msg}: {shown}", "separate statements by ; or by line ends"
+        ) from None
+
+
+def _new_tensors(names: Mapping[str, Any], before: set[str]) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in names.items() if k not in before and k != "loss" and isinstance(v, torch.Tensor)}
+
+
+def told_step(code: str, loaded: Loaded) -> Step:
+    """The step that the user wrote. Raises TargetError VAE003 if it is not Python and VAE004 if it cannot leave a `loss`."""
+    tree = _parse(code)
+    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if "loss" not in stored:
+        raise TargetError("VAE004", f"the step assigns nothing to loss: {code.strip()}", "end it with loss = ...", loaded.span)
+    return Step(code, loaded, has_loss=True)
+
+
+def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[Step, list[str]]:
+    """A step that runs the model on the inputs, and the names of the inputs: those that `forward` takes first, in its order.
+
+    A named input goes to the parameter of its name, the others go by position; an input that `forward` has no place for stays
+    available to the loss. Raises TargetError VAE003 when `forward` wants more than there is, or when there is no way to run the model.
+    """
+    if not _has_forward(model):
+        return _pieces_step(loaded, model, inputs)
+    where = f"{type(model).__name__}.forward"
+    try:
+        bound, names, notes = _bind_inputs(_parameters(model.forward), inputs, where, model.forward)
+    except TargetError as error:
+        own = _own_loss_step(loaded, model, inputs, f"{where} takes more than the inputs given")
+        if own is None:
+            raise error from None
+        return own
+    call = f"model({', '.join(bound)})"
+    return Step(f"out = {call}", loaded, has_loss=False, call=call, notes=notes), names
+
+
+def _has_forward(model: nn.Module) -> bool:
+    forward = getattr(type(model), "forward", None)
+    return forward is not None and getattr(forward, "__qualname__", "") != nn.Module.forward.__qualname__
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return [inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+
+
+def _bind_inputs(
+    parameters: Sequence[inspect.Parameter], inputs: InputSet, where: str, function: Callable[..., Any]
+) -> tuple[list[str], list[str], list[str]]:
+    """Arguments as written in a call, the input names in the order of the parameters, and notes."""
+    open_parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    by_name = {spec.name for spec in inputs.specs if spec.name and spec.name in {p.name for p in open_parameters}}
+    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
+    free = [p for p in open_parameters if p.name not in by_name]
+    # required parameters first: an unnamed second input is a label rather than an option
+    free.sort(key=lambda p: p.default is not p.empty)
+    given = {name: name for name in by_name}
+    names: dict[int, str] = {i: spec.name for i, spec in enumerate(inputs.specs) if spec.name}
+    notes: list[str] = []
+    has_required = any(p.default is p.empty for p in free)
+    for parameter in free:
+        # an option is filled by position only where nothing required was left to fill
+        if not waiting or (parameter.default is not parameter.empty and (has_required or by_name or inputs.specs[waiting[0]].name)):
+            continue
+        i = waiting.pop(0)
+        names.setdefault(i, parameter.name)
+        given[parameter.name] = names[i]
+        if names[i] != parameter.name:
+            notes.append(f"input {names[i]} goes to {where}({parameter.name})")
+    missing = [p.name for p in open_parameters if p.default is p.empty and p.name not in given]
+    if missing:
+        raise _too_few(missing, where, inputs, function)
+    taken = set(names.values()) | {p.name for p in open_parameters}
+    for i in range(len(inputs.specs)):
+        if i not in names:
+            names[i] = next(n for n in ("x", "y", *(f"input{k}" for k in range(1, len(inputs.specs) + 2))) if n not in taken)
+            taken.add(names[i])
+    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    arguments = _written(open_parameters, given)
+    order = [given[p.name] for p in open_parameters if p.name in given]
+    if star:
+        arguments += [names[i] for i in waiting]
+    order += [names[i] for i in sorted(names) if names[i] not in order]
+    return arguments, order, notes
+
+
+def _written(parameters: Sequence[inspect.Parameter], given: Mapping[str, str]) -> list[str]:
+    arguments: list[str] = []
+    skipped = False
+    for p in parameters:
+        if p.name not in given:
+            skipped = True
+        elif skipped or p.kind is p.KEYWORD_ONLY:
+            arguments.append(f"{p.name}={given[p.name]}")
+        else:
+            arguments.append(given[p.name])
+    return arguments
+
+
+def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Callable[..., Any]) -> TargetError:
+    code = getattr(function, "__code__", None)
+    span = Span(relative(code.co_filename), code.co_firstlineno) if code is not None else None
+    given = f"{len(inputs.specs)} input{'s' if len(inputs.specs) != 1 else ''} {'are' if len(inputs.specs) != 1 else 'is'} given"
+    batch = inputs.symbols.get(inputs.batch or "", 32)
+    example = " ".join(f"--input {name}={batch}x..." for name in missing)
+    return TargetError(
+        "VAE003",
+        f"{where} also needs {', '.join(missing)}; {given}",
+        f"add {example}",
+        span,
+        (f"signature: {where}{inspect.signature(function)}",),
+    )
+
+
+def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[Step, list[str]]:
+    """The step of a class without `forward`: encode, sample, decode; else one of its methods that computes the loss."""
+    encode, decode = (getattr(model, name, None) for name in ("encode", "decode"))
+    sampler = next((n for n in _public_methods(model) if _SAMPLERS.fullmatch(n)), None)
+    where = type(model).__name__
+    if callable(encode) and callable(decode) and sampler is not None and len(_parameters(getattr(model, sampler))) == 2:
+        arguments, names, notes = _bind_inputs(_parameters(encode), inputs, f"{where}.encode", encode)
+        notes.append(f"{where} has no forward: encode, {sampler} and decode were called one after the other")
+        encoded = f"mu, logvar = model.encode({', '.join(arguments)})"
+        code = f"{encoded}; z = model.{sampler}(mu, logvar); recon = model.decode(z); out = (recon, mu, logvar)"
+        return Step(code, loaded, has_loss=False, call="", notes=notes), names
+    if (own := _own_loss_step(loaded, model, inputs, f"{where} has no forward")) is not None:
+        return own
+    has = ", ".join(_public_methods(model)) or "no methods"
+    help = 'say what one step does: --step "mu, logvar = model.encode(x); ...; loss = ..."'
+    raise TargetError(
+        "VAE003", f"{where} has no forward, and no encode, sampling and decode to call instead", help, loaded.span, (f"it has {has}",)
+    )
+
+
+def _own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str) -> tuple[Step, list[str]] | None:
+    """The step that is one method of the model which makes the loss from the inputs alone, if there is just one such method."""
+    found: list[tuple[str, list[str], list[str], list[str]]] = []
+    for name in _public_methods(model):
+        method = getattr(model, name)
+        if is_whole_loss(method, name) and len([p for p in _parameters(method) if p.default is p.empty]) == len(inputs.specs):
+            found.append((name, *_bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)))
+    if len(found) != 1:
+        return None
+    name, arguments, names, notes = found[0]
+    step = Step(
+        f"loss = model.{name}({', '.join(arguments)})", loaded, has_loss=True, notes=[*notes, f"{why}: its method {name} is the step"]
+    )
+    step.output_part = seek.pick_loss
+    return step, names
+
+
+def _public_methods(model: nn.Module) -> list[str]:
+    names = [n for base in type(model).__mro__ if base not in nn.Module.__mro__ for n, v in vars(base).items() if inspect.isfunction(v)]
+    return [n for n in dict.fromkeys(names) if not n.startswith("__")]
+
+
+def find_loss(
+    loaded: Loaded,
+    model: nn.Module,
+    step: Step,
+    names: Sequence[str],
+    output: object,
+    role_of: Callable[[torch.Tensor], str | None],
+    told: str | None = None,
+) -> Step | None:
+    """The forward step extended by the loss, None where none was found or more than one is as good.
+
+    `told` is what the user gave as `--loss`. `output` is what `step` returned, `role_of` what the trace knows of its tensors: "mu",
+    "logvar", "std", "z", "recon", "input:x". When None is returned, `step.notes` says why and which `--step` would do. Raises
+    TargetError VAE004 when the loss that was told does not exist or cannot be called.
+    """
+    found = seek.seek_loss(loaded, model, step.call, step.code, names, output, role_of, step.input_shapes, told)
+    if found.code is None:
+        step.notes += found.notes
+        return None
+    extended = Step(found.code, loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
+    extended.output_part = seek.pick_loss if found.pick is None else found.pick
+    return extended
