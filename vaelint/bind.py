@@ -226,17 +226,15 @@ def bind(
 
     `whole` is the output as one value; `fixed` holds expressions for kinds that are always the same (the model, the batch size).
     """
-    ordered = _in_order(wanted, outputs)
     choices: list[list[tuple[Source | None, int]]] = []
-    for i, want in enumerate(wanted):
+    for want in wanted:
         options = _options(want, outputs, inputs, whole, fixed)
-        if ordered is not None and not options:
-            options = [(ordered[i], 0)]
         if not want.required:
             options.append((None, 0))
-        if not options:
-            return None
         choices.append(options)
+    if not all(choices):
+        ordered = _in_order(wanted, outputs)
+        return _binding(wanted, ordered, 0) if ordered is not None else None
     best = _assign(choices)
     if not best:
         return None
@@ -247,12 +245,11 @@ def bind(
 
 
 def _in_order(wanted: Sequence[Wanted], outputs: Sequence[Source]) -> list[Source] | None:
-    """The outputs one by one, where the function has just as many required parameters and no name contradicts."""
+    """The outputs one by one, where the function has just as many parameters, all required, and no name contradicts."""
     top = [s for s in outputs if s.expr.count("[") + s.expr.count(".") == 1]
-    required = [w for w in wanted if w.required]
-    if len(top) != len(required) or len(required) != len(wanted) or len(top) < 2:
+    if len(top) != len(wanted) or len(top) < 2 or not all(w.required for w in wanted):
         return None
-    return top
+    return top if all(s.kind is None or not w.kinds or s.kind in w.kinds for s, w in zip(top, wanted, strict=True)) else None
 
 
 def _options(
