@@ -89,30 +89,45 @@ def test_same_input_same_bytes(project: Path) -> None:
 
 
 HOSTILE = {
-    "raises": ("raise ValueError('boo')", 1),
     "syntax": ("def broken(:\n    pass", 1),
-    "exits": ("import sys\nsys.exit(0)", 2),
     "leaves": ("import os\nos._exit(0)", 2),
     "hangs": ("while True:\n    pass", 1),
     "crashes": ("import ctypes\nctypes.string_at(0)", 2),
     "killed": ("import os\nos.kill(os.getpid(), 9)", None),
+}
+RECOVERABLE = {
+    "raises": ("raise ValueError('boo')", 1),
+    "exits": ("import sys\nsys.exit(0)", 2),
     "eats memory": ("x = bytearray(1 << 62)", 1),
 }
+
+
+def check_beside_a_sound_one(project: Path, code: str, *options: str) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Exit code and the results of hostile.py, which begins with `code`, and of model.py."""
+    (project / "hostile.py").write_text(code + "\n\n" + MODEL.replace('"""', "#", 1).replace('"""', "", 1))
+    json_on_cpu = ("--device", "none", "--output-format", "json")
+    done = vaelint("check", "hostile.py:VAE", "model.py:VAE", *SHAPE, *options, *json_on_cpu, cwd=project)
+    first, second = document(done)
+    return done.returncode, first, second
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_code_gives_one_clear_message_and_the_next_target_runs(project: Path, kind: str) -> None:
     code, line = HOSTILE[kind]
-    (project / "hostile.py").write_text(code + "\n\n" + MODEL.replace('"""', "#", 1).replace('"""', "", 1))
-    limit = ("--timeout", "3") if kind == "hangs" else ()
-    done = vaelint("check", "hostile.py:VAE", "model.py:VAE", *SHAPE, *limit, "--device", "none", "--output-format", "json", cwd=project)
-    assert done.returncode == 2
-    first, second = document(done)
-    assert (first["status"], second["status"]) == ("failed", "clean")
+    exit_code, first, second = check_beside_a_sound_one(project, code, *(("--timeout", "3") if kind == "hangs" else ()))
+    assert (exit_code, first["status"], second["status"]) == (2, "failed", "clean")
     (finding,) = [f for f in first["findings"] if f["severity"] == "error"]
     assert finding["code"].startswith("VAE0")
     assert finding["span"]["file"] == "hostile.py"
     assert line is None or finding["span"]["line"] in (line, line + 1)
+
+
+@pytest.mark.parametrize("kind", RECOVERABLE)
+def test_a_module_that_stops_midway_is_told_and_read_on(project: Path, kind: str) -> None:
+    code, line = RECOVERABLE[kind]
+    exit_code, first, second = check_beside_a_sound_one(project, code)
+    assert (exit_code, first["status"], second["status"]) == (0, "clean", "clean")
+    assert any(f"hostile.py stopped at line {line}" in note for note in first["notes"])
 
 
 def test_prints_never_mix_into_the_report(project: Path) -> None:

@@ -105,7 +105,7 @@ def _what_happened(fate: Fate) -> tuple[str, str, str, str]:
         return "the process that ran the code could not be ended", "it hangs in a driver or a file system", "", "crashed"
     if fate.code < 0:
         name = signal_name(-fate.code)
-        help = "try a smaller batch in --input, or --device none" if name == "SIGKILL" else "--device none leaves the real pass out"
+        help = "try a smaller batch in --input" if name == "SIGKILL" else "try to import the module by itself"
         return f"the process that ran the code was ended by {name}", _REMARKS.get(name, ""), help, "crashed"
     if fate.code == protocol.UNHEARD:
         return (
@@ -137,7 +137,7 @@ _FRAME = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in ', re.M)
 def _frames(fate: Fate, package: str) -> list[tuple[str, int]]:
     """The user's frames, innermost first."""
     found = [(m["file"], int(m["line"])) for m in _FRAME.finditer(fate.stack)]
-    if fate.escaped is not None and fate.escaped.file:
+    if fate.escaped is not None and fate.escaped.file and not fate.escaped.ours:
         found.insert(0, (fate.escaped.file, fate.escaped.line))
     return [f for f in found if user_file(f[0], package)]
 

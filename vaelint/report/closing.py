@@ -10,6 +10,8 @@ from vaelint.finding import Certainty, Severity
 from vaelint.report.text import Line, cells, clean, hanging, table
 from vaelint.result import TargetResult
 
+SETUP = "VAE0"  # codes about the check itself
+
 _RUNGS = {
     "symbolic": "traced with symbolic sizes",
     "concrete": "traced at several concrete sizes",
@@ -125,7 +127,7 @@ def _style(result: TargetResult) -> str:
 
 
 def _counts(result: TargetResult, verbose: bool) -> str:
-    shown = [f for f in result.findings if f.certainty is not Certainty.REFUTED and not f.code.startswith("VAE0")]
+    shown = [f for f in result.findings if f.certainty is not Certainty.REFUTED and not f.code.startswith(SETUP)]
     sure = sum(f.certainty is Certainty.CONFIRMED for f in shown)
     quiet, unfit = len(result.quiet), len(result.not_applicable)
     rules = f"{quiet} rule{'s' * (quiet != 1)} quiet, {unfit} not applicable" + (" (-v: why)" if unfit and not verbose else "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
 from vaelint.finding import Certainty, Finding, Suggestion
-from vaelint.report.closing import loss_block, summary, total
+from vaelint.report.closing import SETUP, loss_block, summary, total
 from vaelint.report.text import Line, cells, clean, fill, hanging, pad, paint, shapes
 from vaelint.report.window import Sources, window
 from vaelint.result import TargetResult
@@ -57,7 +57,8 @@ def _finding(f: Finding, result: TargetResult, sources: Sources, width: int) -> 
     for key, text in (("when", f.when), ("why", f.why)):
         if text:
             lines += hanging([(lead, "gutter"), (f"{key}: ", "key")], text, width)
-    lines += _certainty(f, result, lead, width)
+    if not f.code.startswith(SETUP):  # a fact about the check itself needs no proof
+        lines += _certainty(f, result, lead, width)
     if f.help or f.fix:
         lines += hanging([("help: ", "help")], f.help or "replace it", width)
     if f.fix:
@@ -99,8 +100,6 @@ def _certainty(f: Finding, result: TargetResult, lead: str, width: int) -> list[
 def _unmeasured(f: Finding, result: TargetResult) -> str:
     basis = "it follows from what the code does" if f.certainty is Certainty.PROVED else "the code looks like it"
     outcome = result.confirm.get("outcome")
-    if f.code.startswith("VAE0"):
-        return "seen when the code ran"
     if outcome == "ran":
         return f"{basis}; no experiment of the real pass measures it"
     reason = result.confirm.get("reason")
