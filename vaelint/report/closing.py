@@ -27,7 +27,7 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
     if terms:
         rows = [["term", "kernel", "reduced by", "weight", "at"]]
         for t in terms:
-            weight = f"{t.get('sign') or '+'} {t.get('weight') or '?'}"
+            weight = f"{t.get('sign') or '+'} {t['weight']}" if t.get("weight") else "?"
             rows.append(
                 [str(t.get("role") or "?"), str(t.get("kernel") or "?"), str(t.get("reduction") or "-"), weight, _place(t.get("span"))]
             )
