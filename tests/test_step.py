@@ -409,7 +409,8 @@ def train_step(model, x, optimizer=None):
         loss.backward()
     return loss
 """
-    assert make(HEAD + FORWARD + PLAIN_LOSS + text).code() == "loss = train_step(model, x)"
+    assert make(HEAD + FORWARD + PLAIN_LOSS + text.replace("loss.backward()", "pass")).code() == "loss = train_step(model, x)"
+    assert make(HEAD + FORWARD + PLAIN_LOSS + text).code() == "recon, mu, logvar = model(x); loss = loss_function(recon, x, mu, logvar)"
 
 
 def test_loss_classes(make: Make) -> None:
@@ -461,18 +462,15 @@ def test_two_losses_as_good_are_not_chosen_between(make: Make) -> None:
 
 def test_the_loss_that_training_calls_is_chosen(make: Make) -> None:
     text = HEAD + FORWARD + PLAIN_LOSS + PLAIN_LOSS.replace("loss_function", "bce_loss")
-    text += "\ndef train(model, loader, optimizer):\n    for x in loader:\n        loss = bce_loss(*model(x))\n        loss.backward()\n"
+    text += "\ndef train(model, loader, optimizer):\n    for x in loader:\n        loss = bce_loss(schedule, *model(x))\n        loss.backward()\n"
     assert "bce_loss(" in make(text).code()
 
 
 def test_parts_of_a_loss_are_not_put_together(make: Make) -> None:
-    text = (
-        HEAD
-        + FORWARD
-        + "\ndef recon_loss(recon, x): return F.mse_loss(recon, x)\ndef kl_loss(mu, logvar): return mu.mean() + logvar.mean()\n"
-    )
-    why = make(text).none()
-    assert "only parts" in why and '--step "recon, mu, logvar = model(x); loss = recon_loss(recon, x) + kl_loss(mu, logvar)"' in why
+    text = "\ndef recon_loss(recon, x): return F.mse_loss(recon, x)\ndef kl_loss(mu, logvar): return mu.mean() + logvar.mean()\n"
+    why = make(HEAD + FORWARD + text).none()
+    assert "only parts" in why
+    assert '--step "recon, mu, logvar = model(x); loss = recon_loss(recon, x) + kl_loss(mu, logvar)"' in why
 
 
 def test_returned_parts_without_a_total_are_not_summed(make: Make) -> None:
@@ -503,6 +501,94 @@ def test_a_kl_kept_on_the_model_is_not_forgotten(make: Make) -> None:
 
 def test_no_loss_at_all(make: Make) -> None:
     assert "no loss was found" in make(HEAD + FORWARD).none()
+
+
+# -- the loss of the file's own training code
+
+
+@pytest.mark.parametrize(
+    ("training", "code"),
+    [
+        (
+            """
+def train(net, loader, optimizer, beta, criterion=None):
+    net.train()
+    for epoch in range(10):
+        for i, (img, _) in enumerate(loader):
+            img = img.view(-1, 6).to("cuda")
+            optimizer.zero_grad()
+            recon, mu, logvar = net(img)
+            kl = -0.5 * torch.mean(1 + logvar - mu**2 - logvar.exp())
+            loss = F.mse_loss(recon, img) + beta * kl
+            print(loss.item())
+            loss.backward()
+            optimizer.step()
+""",
+            "beta = 1.0; recon, mu, logvar = net(img); kl = KL; loss = F.mse_loss(recon, img) + beta * kl",
+        ),
+        (
+            """
+if __name__ == "__main__":
+    vae = VAE().to("cpu")
+    criterion = nn.MSELoss(reduction="sum")
+    for x in []:
+        out = vae(x)
+        rec = criterion(out[0], x)
+        (rec + 0.1 * out[1].pow(2).sum()).backward()
+""",
+            "criterion = nn.MSELoss(reduction='sum'); out = model(x); rec = criterion(out[0], x); loss = rec + 0.1 * out[1].pow(2).sum()",
+        ),
+        (
+            """
+class Trainer:
+    def fit(self, loader):
+        self.model = VAE()
+        for batch in loader:
+            with torch.autocast("cpu"):
+                recon, mu, logvar = self.model(batch.flatten(1))
+                loss = F.mse_loss(recon, batch)
+            self.scaler.scale(loss).backward()
+""",
+            "batch = x\nwith torch.autocast('cpu'):\n    recon, mu, logvar = model(batch.flatten(1))\n    loss = F.mse_loss(recon, batch)",
+        ),
+    ],
+)
+def test_training_code_is_cut_out(make: Make, training: str, code: str) -> None:
+    case = make(HEAD + FORWARD + training)
+    step = case.found()
+    shown = step.code.replace("-0.5 * torch.mean(1 + logvar - mu ** 2 - logvar.exp())", "KL").replace("img = x; ", "")
+    assert shown == code.replace("net(", "model(")
+    assert case.run(step, ["x"]).loss.ndim == 0
+
+
+def test_cut_out_code_keeps_its_lines(make: Make) -> None:
+    line = "        loss = 1 / (model(x)[0].numel() - 30)"
+    text = f"{HEAD}{FORWARD}\ndef train(model, loader):\n    for x in loader:\n{line}\n        loss.backward()\n"
+    case = make(text)
+    step = case.found()
+    with pytest.raises(ZeroDivisionError) as caught:
+        case.run(step, ["x"])
+    last = caught.traceback[-1]
+    assert Path(last.path).name == "model.py" and text.split("\n")[last.lineno] == line
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "loss = loss_function(*model(x), args.weight)",  # args is not known here
+        "loss = schedule(model(x))",
+        "y = model(batch['x'])[0]\n        loss = y.sum()",
+        "loss = other(x)",
+    ],
+)
+def test_training_code_with_unknown_parts_is_left_alone(make: Make, body: str) -> None:
+    text = f"\ndef train(model, loader, args, schedule, other):\n    for x in loader:\n        {body}\n        loss.backward()\n"
+    assert make(HEAD + FORWARD + PLAIN_LOSS + text).code() == "recon, mu, logvar = model(x); loss = loss_function(recon, x, mu, logvar)"
+
+
+def test_two_ways_to_train_are_not_chosen_between(make: Make) -> None:
+    one = "\ndef train{n}(model, loader):\n    for x in loader:\n        loss = model(x)[{n}].sum()\n        loss.backward()\n"
+    assert make(HEAD + FORWARD + PLAIN_LOSS + one.format(n=1) + one.format(n=2)).code().endswith("loss_function(recon, x, mu, logvar)")
 
 
 # -- the loss, told by name

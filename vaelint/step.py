@@ -20,6 +20,7 @@ from vaelint.errors import TargetError
 from vaelint.finding import Span
 from vaelint.inputs import InputSet
 from vaelint.paths import relative
+from vaelint.training import training_slices
 
 STEP_FILE = "<step>"
 _SAMPLERS = re.compile(r"_*(?:re-?param\w*|sample|sample_?(?:z|latent|posterior)|sampling|draw_?z?|latent)", re.IGNORECASE)
@@ -48,13 +49,15 @@ class Step:
         call: str = "",
         notes: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
+        tree: ast.Module | None = None,
     ) -> None:
         self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
         self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
         self._loaded, self._extra = loaded, dict(extra or {})
-        self._tree = _parse(code)
-        self._program = compile(self._tree, STEP_FILE, "exec")
+        self._tree = tree or _parse(code)
+        # statements cut out of the user's file keep their lines in it
+        self._program = compile(self._tree, loaded.file if tree is not None else STEP_FILE, "exec")
 
     def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
         """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
@@ -289,6 +292,10 @@ def find_loss(
     "logvar", "std", "z", "recon", "input:x". When None is returned, `step.notes` says why and which `--step` would do. Raises
     TargetError VAE004 when the loss that was told does not exist or cannot be called.
     """
+    if told is None and len(slices := training_slices(loaded, names)) == 1:
+        cut = slices[0]
+        notes = [*step.notes, f"the step is that of the training code at {relative(loaded.file)}:{cut.line}", *cut.notes]
+        return Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, tree=cut.tree)
     found = seek.seek_loss(loaded, model, step.call, step.code, names, output, role_of, step.input_shapes, told)
     if found.code is None:
         step.notes += found.notes

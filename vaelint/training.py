@@ -1,0 +1,250 @@
+"""The loss that a file's own training code computes: the statements from the model's call to `loss.backward()`. Runs no user code."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaelint.build import Loaded
+from vaelint.meaning import Kind, kinds
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_ENDS = ("backward", "manual_backward", "zero_grad", "step")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Training code as a step: its tree keeps the places of the user's file, `code` is the same as text."""
+
+    tree: ast.Module
+    code: str
+    line: int
+    notes: tuple[str, ...]
+
+
+def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
+    """Every way the target's file trains the model that can be cut out whole, alike ones once."""
+    try:
+        module = ast.parse(Path(loaded.file).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    models = _model_names(module, loaded.name)
+    found: dict[str, Slice] = {}
+    for path in _paths_to_backward(module):
+        cut = _Cut(loaded, models, inputs, path).slice()
+        if cut is not None:
+            found.setdefault(cut.code, cut)
+    return list(found.values())
+
+
+def _model_names(module: ast.Module, name: str) -> set[str]:
+    """The expressions that hold the model: what `Name(...)` is assigned to, and the usual names of parameters."""
+    names = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            called = ast.unparse(node.value.func)
+            inner = ast.unparse(node.value.func.value) if isinstance(node.value.func, ast.Attribute) else ""  # VAE(...).to(device)
+            if called == name or inner.startswith(f"{name}("):
+                names |= {ast.unparse(t) for t in node.targets}
+    return names
+
+
+def _paths_to_backward(module: ast.Module) -> Iterator[list[tuple[list[ast.stmt], int]]]:
+    """For every `.backward()` statement, the blocks around it from the outside in, each with the place in it."""
+
+    def go(body: list[ast.stmt], path: list[tuple[list[ast.stmt], int]]) -> Iterator[list[tuple[list[ast.stmt], int]]]:
+        for place, node in enumerate(body):
+            here = [*path, (body, place)]
+            if isinstance(node, ast.Expr) and _backward_of(node.value) is not None:
+                yield here
+            for block in ("body", "orelse", "finalbody"):
+                yield from go(getattr(node, block, []) if not isinstance(node, ast.Expr) else [], here)
+
+    yield from go(module.body, [])
+
+
+def _backward_of(node: ast.expr) -> ast.expr | None:
+    """What `backward()` is called on: `loss` in `loss.backward()`, `scaler.scale(loss).backward()`, `self.manual_backward(loss)`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    if node.func.attr == "manual_backward" and node.args:
+        return node.args[0]
+    if node.func.attr != "backward":
+        return None
+    owner = node.func.value
+    if isinstance(owner, ast.Call) and isinstance(owner.func, ast.Attribute) and owner.func.attr == "scale" and len(owner.args) == 1:
+        return owner.args[0]
+    if node.args and ast.unparse(owner).rpartition(".")[2] in ("accelerator", "fabric"):
+        return node.args[0]
+    return owner
+
+
+class _Cut:
+    """One attempt to cut the loss out of the blocks on `path`."""
+
+    def __init__(self, loaded: Loaded, models: set[str], inputs: Sequence[str], path: list[tuple[list[ast.stmt], int]]) -> None:
+        self._loaded, self._inputs, self._path = loaded, list(inputs), path
+        self._models = set(models)
+        for body, place in path:
+            node = body[place]
+            if isinstance(node, _Function):
+                self._models |= {a.arg for a in node.args.args if Kind.MODEL in kinds(a.arg)}
+            if isinstance(node, ast.ClassDef) and node.name == loaded.name:
+                self._models.add("self")
+        self._notes: list[str] = []
+
+    def slice(self) -> Slice | None:
+        """The step, None where something in it cannot be resolved."""
+        body, place = self._path[-1]
+        end = body[place]
+        assert isinstance(end, ast.Expr)
+        loss = _backward_of(end.value)
+        if loss is None:
+            return None
+        kept: list[ast.stmt] = []
+        needed = _loads(loss)
+        data: dict[str, str] = {}
+        for block, at in reversed(self._path):
+            for node in reversed(block[:at]):
+                if not (_stores(node) & needed) or isinstance(node, _Function | ast.ClassDef | ast.Import | ast.ImportFrom):
+                    continue
+                if set(data) & _stores(node) and not (_stores(node) - set(data)) & needed:
+                    continue  # how the input is prepared: our input is what goes into the model
+                if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in _ENDS for n in ast.walk(node)):
+                    return None
+                if self._makes_model(node):
+                    continue
+                kept.insert(0, node)
+                data |= self._data(node)
+                needed |= _loads(node)
+            if isinstance(block[at], _Function) and block is not self._path[-1][0]:
+                break
+        if not any(self._data(node) for node in kept) and not self._data(end):
+            return None
+        return self._finished(kept, loss, data, end.lineno)
+
+    def _makes_model(self, node: ast.stmt) -> bool:
+        return isinstance(node, ast.Assign) and any(ast.unparse(t) in self._models for t in node.targets)
+
+    def _model_calls(self, node: ast.AST) -> Iterator[ast.Call]:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Call):
+                func = part.func
+                owner = func.value if isinstance(func, ast.Attribute) and ast.unparse(func.value) in self._models else func
+                if ast.unparse(owner) in self._models:
+                    yield part
+
+    def _data(self, node: ast.AST) -> dict[str, str]:
+        """The names handed to the model in `node`, with the inputs they stand for."""
+        found: dict[str, str] = {}
+        for call in self._model_calls(node):
+            for argument, name in zip(call.args, self._inputs, strict=False):
+                root = _root(argument)
+                if root is not None:
+                    found.setdefault(root, name)
+            break  # the first call is the one that takes the data
+        return found
+
+    def _finished(self, kept: list[ast.stmt], loss: ast.expr, data: dict[str, str], line: int) -> Slice | None:
+        stores = set().union(*(_stores(node) for node in kept)) if kept else set()
+        final = ast.copy_location(ast.Assign([ast.Name("loss", ast.Store())], copy.deepcopy(loss)), loss)
+        rename = _Rename(self._models)
+        body: list[ast.stmt] = [rename.statement(copy.deepcopy(node)) for node in (*kept, final)]
+        prefix: list[ast.stmt] = [_assign(name, source, line) for name, source in data.items() if name != source]
+        free = set().union(*(_loads(node) for node in body)) - {"model"} - set(data)
+        for name in sorted(free):
+            if name in self._loaded.namespace or hasattr(builtins, name) or name == "torch" or name in self._inputs:
+                continue
+            if name in stores and not _read_before_stored(name, body):
+                continue
+            value = self._literal(name)
+            if value is None:
+                return None
+            prefix.append(_assign(name, value, line))
+        if "self" in free:
+            return None
+        tree = ast.fix_missing_locations(ast.Module([*prefix, *body], []))
+        simple = all(not hasattr(node, "body") for node in tree.body)
+        if isinstance(final.value, ast.Name) and final.value.id == "loss":
+            tree.body.pop()
+        code = ("; " if simple else "\n").join(ast.unparse(node) for node in tree.body)
+        return Slice(tree, code, line, tuple(self._notes))
+
+    def _literal(self, name: str) -> str | None:
+        """A value for a weight, a counter or the device that the training code gets from elsewhere."""
+        means = kinds(name)
+        first = self._inputs[0] if self._inputs else "x"
+        values = {Kind.WEIGHT: "1.0", Kind.COUNTER: "0", Kind.DEVICE: f"{first}.device", Kind.BATCH_SIZE: f"{first}.size(0)"}
+        value = next((values[m] for m in means if m in values), None)
+        if value is not None and value in ("1.0", "0"):
+            self._notes.append(f"{name}={value} was chosen: the training code gets it from elsewhere")
+        return value
+
+
+class _Rename(ast.NodeTransformer):
+    """Calls the model `model`, whatever the file calls it."""
+
+    def __init__(self, models: set[str]) -> None:
+        self._models = models
+
+    def statement(self, node: ast.stmt) -> ast.stmt:
+        """The statement, changed in place."""
+        self.visit(node)
+        return node
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """The node, or `model` in its place."""
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and ast.unparse(node) in self._models:
+            return ast.copy_location(ast.Name("model", ast.Load()), node)
+        return self.generic_visit(node)
+
+
+def _assign(name: str, value: str, line: int) -> ast.stmt:
+    node = ast.parse(f"{name} = {value}").body[0]
+    for part in ast.walk(node):
+        if hasattr(part, "lineno"):
+            part.lineno = part.end_lineno = line  # type: ignore[attr-defined]
+    return node
+
+
+def _root(node: ast.expr) -> str | None:
+    """`x` of `x`, `x.view(-1, 784)`, `x.to(device)`."""
+    while isinstance(node, ast.Call | ast.Attribute):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _loads(node: ast.AST) -> set[str]:
+    """The names a node reads, without those bound inside its comprehensions."""
+    inner = {n.id for c in ast.walk(node) if isinstance(c, ast.comprehension) for n in ast.walk(c.target) if isinstance(n, ast.Name)}
+    aug = {n.target.id for n in ast.walk(node) if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
+    return ({n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - inner) | aug
+
+
+def _stores(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def _read_before_stored(name: str, body: Sequence[ast.stmt]) -> bool:
+    """Whether the statements read `name` before one of them gives it a value."""
+    for node in _simple(body):
+        if name in _loads(node):
+            return True
+        if name in _stores(node):
+            return False
+    return False
+
+
+def _simple(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
+    """The statements in order, blocks taken apart: first what their head reads, then what they hold."""
+    for node in body:
+        if not hasattr(node, "body"):
+            yield node
+            continue
+        yield from (part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.stmt))
+        for block in ("body", "orelse", "finalbody"):
+            yield from _simple(getattr(node, block, []))
