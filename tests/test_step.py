@@ -462,7 +462,7 @@ def test_two_losses_as_good_are_not_chosen_between(make: Make) -> None:
 
 def test_the_loss_that_training_calls_is_chosen(make: Make) -> None:
     text = HEAD + FORWARD + PLAIN_LOSS + PLAIN_LOSS.replace("loss_function", "bce_loss")
-    text += "\ndef train(model, loader, optimizer):\n    for x in loader:\n        loss = bce_loss(schedule, *model(x))\n        loss.backward()\n"
+    text += "\ndef train(model, loader):\n    for x in loader:\n        loss = bce_loss(schedule, *model(x))\n        loss.backward()\n"
     assert "bce_loss(" in make(text).code()
 
 
