@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Pipeline = Callable[["Request", Callable[[dict[str, Any]], None]], "TargetResult"]
 
 PIPELINE = "vaelint.check:check_target"
+# What torch imports at its first fake tensor anyway (sympy, above all): here it is shared by all targets, and half the time.
+_NEEDED = "torch.fx.experimental.symbolic_shapes"
 
 
 def main(fd: int, dump_fd: int, pipeline: str = PIPELINE) -> None:
@@ -68,6 +70,12 @@ def _load(pipeline: str, sock: socket.socket) -> Pipeline | None:
     module, _, name = pipeline.partition(":")
     try:
         found: Pipeline = getattr(importlib.import_module(module), name)
+        if pipeline == PIPELINE:
+            importlib.import_module(_NEEDED)
+            importlib.import_module("vaelint.load").load_rules()
+    except UsageError as e:
+        sock.sendall(protocol.encode(protocol.Unavailable(e.message, e.help)))
+        return None
     except ModuleNotFoundError as e:
         missing = (e.name or "").split(".")[0]
         if missing == "vaelint":
