@@ -20,11 +20,11 @@ PyTorch says nothing: `(L)` broadcasts over `(B, L)`.
 When common random numbers across the batch are meant, for variance reduction between samples.
 """
 
-from vaelint.rule import Claim, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
 @rule("VAE201", "shared-noise", Severity.ERROR, message="one noise vector serves the whole batch", needs=("site",))
-def check(model: Model):
+def check(model: Model) -> Findings:
     """A site whose noise lacks the batch dimension that its mean has."""
     for site in model.gaussian_sites:
         noise, like = model.noise_of(site), model.posterior_of(site)

@@ -54,8 +54,10 @@ def check_target(request: Request, emit: Emit) -> TargetResult:
     result.settle()
     emit({"kind": "static", "result": result.to_json()})
     if request.device != "none" and model is not None:
-        from vaelint.confirm.run import confirm
-
+        try:
+            from vaelint.confirm.run import confirm
+        except ImportError:
+            return result
         emit({"kind": "stage", "stage": "confirm"})
         before = time.perf_counter()
         confirm(model, claims, request, result)
@@ -87,6 +89,7 @@ SETUP = {
 
 def _prepare(request: Request, result: TargetResult) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
     """From texts to a way of building and calling the model."""
+    step: Any = None
     spec = parse_target(request.target)
     inputs = InputSet.from_texts(request.inputs)
     loaded = load_target(spec, request)
@@ -99,10 +102,13 @@ def _prepare(request: Request, result: TargetResult) -> tuple[Loaded, InputSet, 
 
     tracer = Tracer(lambda: loaded.build(init), make, spans, inputs.symbols)
     probe = tracer.construct_for_signature()
-    step, found = forward_step(loaded, probe.model, inputs)
-    names += found
     if request.step is not None:
         step = told_step(request.step, loaded)
+        names += [spec.name for spec in inputs.specs if spec.name]
+    if len(names) < len(inputs.specs) or request.step is None:
+        forward, found = forward_step(loaded, probe.model, inputs)
+        names[:] = found
+        step = step if request.step is not None else forward
     result.notes += loaded.notes
     return loaded, inputs, tracer, step, names
 

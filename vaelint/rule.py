@@ -19,8 +19,10 @@ from vaelint.finding import Suggestion as Suggestion
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model as Model
+else:
+    Model = Any  # the real one needs torch, and listing the rules must not
 
-__all__ = ["Certainty", "Claim", "Found", "Label", "Model", "Rule", "RuleError", "Severity", "ShapeRow", "Span", "Suggestion", "rule"]
+__all__ = ["Certainty", "Claim", "Findings", "Found", "Label", "Model", "Rule", "RuleError", "Severity", "ShapeRow", "Span", "Suggestion", "rule"]
 
 SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead", "When to ignore")
 """Every rule's docstring has these, in this order, after a one-line summary."""
@@ -54,7 +56,8 @@ class Found:
     certainty: Certainty = Certainty.PROVED
 
 
-Check = Callable[["Model"], Iterator[Found]]
+Findings = Iterator[Found]
+Check = Callable[["Model"], Findings]
 
 
 class RuleError(Exception):

@@ -10,7 +10,6 @@ from torch import fx
 from vaelint.anatomy.kl import KlProbe
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact
-from vaelint.anatomy.parameterisation import parameterisation
 from vaelint.anatomy.scale import Scaling
 
 KL_WORDS = {
@@ -44,7 +43,7 @@ def describe_anatomy(model: Model) -> dict[str, Any]:
             "scale": _value(model, s.scale),
             "eps": _value(model, s.noise[0] if s.noise else None),
             "z": _value(model, s.z),
-            "parameterisation": parameterisation(model, s).name,
+            "parameterisation": model.parameterisation(s).name,
         }
         for s in _one_a_place(model)
     ]

@@ -86,9 +86,15 @@ class Slice:
             got = self.replay([n for n in (site.mu, site.scale) if n is not None], dict(values), sizes, attached=True)
             return got[site.mu], got.get(site.scale)  # type: ignore[index,arg-type]
         at = {}
-        for level in (0.0, 1.0):
-            noise = {n: torch.full(self.replay.shape_of(n, sizes), level, dtype=torch.float64) for n in site.noise}
-            at[level] = self.replay([site.z], {**values, **noise}, sizes, attached=True)[site.z]
+        try:
+            for level in (0.0, 1.0):
+                noise = {n: torch.full(self.replay.shape_of(n, sizes), level, dtype=torch.float64) for n in site.noise}
+                at[level] = self.replay([site.z], {**values, **noise}, sizes, attached=True)[site.z]
+        except ReplayError:
+            if site.mu is None or site.scale is None:
+                raise
+            got = self.replay([site.mu, site.scale], dict(values), sizes, attached=True)  # the noise has a fixed shape
+            return got[site.mu], got[site.scale]
         return at[0.0], at[1.0] - at[0.0]
 
 

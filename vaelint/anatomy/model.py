@@ -10,13 +10,20 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.anatomy import ops
+from vaelint.anatomy import likelihood, ops
+from vaelint.anatomy.clash import Clash, find_clashes
+from vaelint.anatomy.evaluation import Biased, biased_evaluation
 from vaelint.anatomy.flow import Flow, analyse_flow
+from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries
+from vaelint.anatomy.noise import NoiseMoments, noise_moments
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, measure_kl, measure_recon, name_dimensions
+from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
+from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.replay import Replay
 from vaelint.anatomy.sites import Site, find_sites
 from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_nodes
-from vaelint.finding import Label, ShapeRow, Span
+from vaelint.anatomy.wiring import Wiring
+from vaelint.finding import Label, ShapeRow, Span, Suggestion
 from vaelint.graph import Record, shape, span
 from vaelint.inputs import InputSet
 from vaelint.source import Source
@@ -45,6 +52,7 @@ class Model:
     recons: list[ReconFact] = field(default_factory=list)
     symbols: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    _parameterisations: dict[fx.Node, Parameterisation] = field(default_factory=dict)
 
     # --- further runs, on request ----------------------------------------------------------------------------------
 
@@ -87,6 +95,11 @@ class Model:
     def parameter_count(self) -> int:
         """Parameters of the model."""
         return sum(p.numel() for p in self.record.model.parameters())
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """Batch, gradients, devices and ranges."""
+        return Wiring(self)
 
     # --- what a node is ----------------------------------------------------------------------------------------------
 
@@ -142,6 +155,167 @@ class Model:
     def op(self, node: fx.Node) -> str:
         """A node's operation by name."""
         return ops.op(node)
+
+    # --- the posterior --------------------------------------------------------------------------------------------------
+
+    @property
+    def gaussian_sites(self) -> list[Site]:
+        """Draws of a Gaussian posterior, one for each place in the source."""
+        seen: dict[Any, Site] = {}
+        for s in self.sites:
+            if s.kind in ("gaussian", "drawn"):
+                seen.setdefault(span(s.z), s)
+        return list(seen.values())
+
+    def noise_of(self, site: Site) -> fx.Node | None:
+        """The noise as it enters: eps."""
+        return site.noise[0] if site.noise and site.kind != "drawn" else None
+
+    def posterior_of(self, site: Site) -> fx.Node | None:
+        """The mean, or the scale where there is no mean: what eps should have the shape of."""
+        return site.mu if site.mu is not None else site.scale
+
+    def mentions_batch(self, node: fx.Node) -> bool:
+        """Whether a dimension of the node moves with the batch."""
+        return any("B" in text for text in self.dims(node))
+
+    def parameterisation(self, site: Site) -> Parameterisation:
+        """How the sampler reads the encoder's head."""
+        if site.z not in self._parameterisations:
+            self._parameterisations[site.z] = parameterisation(self, site)
+        return self._parameterisations[site.z]
+
+    def missing_axes(self, node: fx.Node, like: fx.Node) -> list[str]:
+        """The axes of `like`, the batch aside, along which `node` has size 1 or none, lined up from the right as broadcasting does."""
+        mine, full, texts = shape(node), shape(like), self.dims(like)
+        missing = []
+        for back in range(1, len(full) + 1):
+            own = mine[-back] if back <= len(mine) else 1
+            if full[-back] != 1 and own == 1 and "B" not in texts[-back]:
+                missing.append(texts[-back])
+        return missing[::-1]
+
+    def noise_moments(self, site: Site) -> NoiseMoments | None:
+        """Moments of a site's noise, by drawing from its slice of the graph."""
+        return noise_moments(self, site)
+
+    @cached_property
+    def clashes(self) -> list[Clash]:
+        """Posteriors whose sampler and KL read the head differently."""
+        return find_clashes(self)
+
+    @cached_property
+    def frozen_noise(self) -> list[Frozen]:
+        """Constants where noise should be."""
+        return frozen_noise(self)
+
+    @property
+    def idle_draws(self) -> list[Site]:
+        """Draws that never reach the loss, where no other draw does."""
+        return [] if self.sites else [s for s in self.idle_sites if s.kind in ("gaussian", "drawn")]
+
+    def decoder_entry(self, site: Site) -> Entry | None:
+        """What the decoder reads when a site's z is idle."""
+        return decoder_entry(self, site)
+
+    @cached_property
+    def undrawn_entries(self) -> list[Entry]:
+        """Layers fed with the posterior's parameters instead of a draw."""
+        return undrawn_entries(self)
+
+    @cached_property
+    def biased_evaluation(self) -> list[Biased]:
+        """Draws whose evaluation-mode value is the mean plus a multiple of the scale."""
+        return biased_evaluation(self)
+
+    def range_of(self, node: fx.Node | None) -> Range | None:
+        """Which values a node can take whatever the layers put out."""
+        return value_range(self, node) if node is not None else None
+
+    def scale_range(self, site: Site) -> Range | None:
+        """Which values the scale of a Gaussian draw can take; None for a constant scale or a bare draw."""
+        return value_range(self, site.scale) if site.scale is not None and site.scale_heads else None
+
+    def feeds_reconstruction(self, node: fx.Node) -> bool:
+        """Whether a reconstruction term depends on a node."""
+        return any(node in self.flow.ancestors(leaf.node) for t in self.terms_of("reconstruction") for leaf in t.leaves)
+
+    def has_score_function(self, site: Site) -> bool:
+        """Whether the loss holds a log-probability of the draw multiplied by something decoded: a score-function estimator."""
+        decoded = layered_nodes(self.flow, [site])
+        return any(site.z in leaf.frontier and any(h in leaf.frontier for h in site.heads) and any(n in decoded for n in self.flow.ancestors(leaf.node)) for leaf in self.leaves)
+
+    # --- the likelihood -------------------------------------------------------------------------------------------------
+
+    def broadcast(self, fact: ReconFact) -> str | None:
+        """What the comparison with the target stretches, if anything."""
+        return likelihood.broadcast(self, fact.pair)
+
+    def activation(self, node: fx.Node) -> fx.Node | None:
+        """The activation a value comes out of."""
+        return likelihood.activation(node)
+
+    def birth_labels(self, node: fx.Node | None, text: str) -> tuple[Label, ...]:
+        """A label where the module that ran a node was constructed."""
+        place = self.birth(str(node.meta.get("module"))) if node is not None and node.meta.get("module") else None
+        return (Label(place, text),) if place is not None else ()
+
+    def wrong_target(self, fact: ReconFact) -> likelihood.Corruption | None:
+        """A target with noise in it."""
+        return likelihood.wrong_target(self, fact)
+
+    def target_place(self, fact: ReconFact) -> Span | None:
+        """Where the target was chosen: the statement that names it, else where it is compared."""
+        return likelihood.chosen_at(self, fact)
+
+    @cached_property
+    def self_targets(self) -> list[likelihood.Corruption]:
+        """Comparisons of the reconstruction with constants or with itself."""
+        return likelihood.self_targets(self)
+
+    def swapped_arguments(self, fact: ReconFact) -> bool:
+        """Whether an asymmetric loss has its arguments exchanged."""
+        return likelihood.swapped(fact.pair, self)
+
+    def output_mismatch(self, fact: ReconFact) -> likelihood.Mismatch | None:
+        """Declared data that the reconstruction cannot reach."""
+        return likelihood.output_mismatch(self, fact)
+
+    def target_range(self, fact: ReconFact) -> tuple[float, float] | None:
+        """The declared range of the target."""
+        return likelihood.target_range(self, fact.pair)
+
+    def nll_fault(self, fact: ReconFact) -> tuple[fx.Node, str] | None:
+        """What is wrong with a Gaussian likelihood of learned variance."""
+        return likelihood.nll_fault(self, fact)
+
+    def padded_embedding(self, fact: ReconFact) -> fx.Node | None:
+        """The embedding whose padding the loss counts."""
+        return likelihood.padded(self, fact)
+
+    def squashed_elsewhere(self, fact: ReconFact) -> Label | None:
+        """A sigmoid that another method puts on the decoder's output."""
+        call = likelihood.squashed_elsewhere(self, fact)
+        place = span(fact.pair.raw[0]) if call is not None else None
+        return Label(Span(place.file, call.lineno, call.col_offset + 1, call.end_lineno, (call.end_col_offset or 0) + 1), "a sigmoid is applied here") if call is not None and place is not None else None
+
+    @cached_property
+    def crossed_terms(self) -> list[fx.Node]:
+        """Per-sample terms combined into a table of all pairs."""
+        return likelihood.crossed_terms(self)
+
+    @cached_property
+    def unused_reconstruction(self) -> fx.Node | None:
+        """The decoder's output, when no term of the loss depends on anything decoded."""
+        return likelihood.unused_reconstruction(self)
+
+    def replacement(self, node: fx.Node | None, text: str) -> Suggestion | None:
+        """A suggestion that puts `text` in the place of a node's expression, where that is within one line."""
+        place = span(node) if node is not None else None
+        if place is None or place.line != place.end_line or place.end_column is None:
+            return None
+        line = self.source.line(place)
+        return Suggestion(place.file, place.line, place.line, line[: place.column - 1] + text + line[place.end_column - 1 :])
 
     # --- what the whole is --------------------------------------------------------------------------------------------
 

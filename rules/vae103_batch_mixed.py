@@ -1,0 +1,43 @@
+"""Values of different samples get mixed.
+
+## What it does
+Follows, entry by entry, which sample of the batch a value belongs to, from the input to the posterior and the reconstruction. Reports the `view`,
+`reshape` or transposition after which one row holds parts of several samples, when a later operation then brings them together; and an image with
+channels that is flattened with `view(-1, H*W)`, so that each channel becomes a sample of its own down to z.
+
+## Why is this bad
+`view` does not move anything: it only counts the same memory in another way. `(2, B, H).view(B, 2*H)` gives sample 0 the forward state of samples
+0 and 1. PyTorch says nothing, the shapes are right, and the model trains poorly.
+
+## Example
+    _, h = self.gru(x)                     # (2, B, H)
+    h = h.view(x.size(0), 2 * self.hidden)
+
+## Use instead
+    h = h.transpose(0, 1).reshape(x.size(0), 2 * self.hidden)
+
+## When to ignore
+When samples are meant to be mixed, as in a layer that works on the whole batch.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE103", "batch-mixed", Severity.ERROR, message="values of different samples get mixed")
+def check(model: Model) -> Findings:
+    """Each operation that cuts samples apart."""
+    for found in model.wiring.batch.mixed():
+        cause, meets = found.cause, found.node
+        channels = cause is meets and model.op(cause) in ("view", "reshape")
+        why = "each channel of an image becomes a sample with a z of its own" if channels else "what stands in one row afterwards belongs to several samples, and is summed up as if it were one"
+        remark = "<- rows are not samples any more"
+        yield Found(
+            model.where(cause),
+            label=f"{model.shape_text(found.source)} becomes {model.shape_text(cause)}",
+            labels=model.labels((found.source, ""), (None if meets is cause else meets, "samples meet here")),
+            shapes=(model.row(found.source), model.row(cause, remark)),
+            when="B > 1",
+            why=why,
+            help="move the batch axis first (transpose, permute), then reshape; flatten(1) keeps samples apart",
+            claim=Claim("poison_row", "changing one sample changes the values of others", {"node": meets if not channels else cause}),
+        )

@@ -1,0 +1,45 @@
+"""The noise lacks an axis of the latent.
+
+## What it does
+Compares the shape of eps with that of the posterior it is scaled by, axis by axis: every latent axis must have its own noise.
+
+## Why is this bad
+z = mu + scale * eps is a draw from a diagonal Gaussian only if each component has its own eps (Kingma & Welling 2014, section 2.4). With one number
+per sample, or per channel, all components move together: the posterior that is sampled is a line, while the KL charges for a full Gaussian.
+
+## Example
+    eps = torch.randn(mu.size(0), 1)
+    z = mu + eps * std
+
+## Use instead
+    eps = torch.randn_like(std)
+    z = mu + eps * std
+
+## When to ignore
+When a posterior of rank one is meant, and the KL is that of the rank-one posterior.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE202", "noise-shape", Severity.ERROR, message="the noise lacks an axis of the latent", needs=("gaussian",))
+def check(model: Model) -> Findings:
+    """Sites whose noise has the batch but not every axis of the mean."""
+    for site in model.gaussian_sites:
+        noise, like = model.noise_of(site), model.posterior_of(site)
+        if noise is None or like is None or not model.mentions_batch(noise):
+            continue
+        missing = model.missing_axes(noise, like)
+        if not missing:
+            continue
+        std = site.scale or like
+        yield Found(
+            model.where(noise),
+            label=f"eps: {model.shape_text(noise)}, lacks {', '.join(missing)}",
+            labels=model.labels((std, ""), (site.z, f"eps is stretched over {', '.join(missing)} here")),
+            shapes=(model.row(std), model.row(noise, f"lacks {', '.join(missing)}", "eps"), model.row(site.z, "a legal broadcast, so PyTorch says nothing")),
+            why="every component of z wants its own noise; here they all share one number, and z varies along a line only",
+            help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
+            fix=model.replacement(noise, f"torch.randn_like({model.written(std)})"),
+            claim=Claim("noise_axes", f"(z - mu) / scale is constant along {', '.join(missing)}", {"site": site, "axes": missing}),
+        )

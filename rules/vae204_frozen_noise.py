@@ -1,0 +1,36 @@
+"""The noise is the same at every call.
+
+## What it does
+Looks for a posterior that is combined with a constant where noise should be: a stored tensor, a number, a draw that is made and not used, a generator that is seeded anew in each call.
+
+## Why is this bad
+With constant noise the encoder learns one fixed offset: z is a deterministic function of x, the reconstruction never sees the posterior's width, and the KL regularises a
+spread that nobody samples.
+
+## Example
+    self.eps = torch.randn(latent_dim)      # in __init__
+    ...
+    z = mu + self.eps * std
+
+## Use instead
+    z = mu + torch.randn_like(std) * std
+
+## When to ignore
+When fixed noise is meant: a debugging run, common random numbers.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE204", "frozen-noise", Severity.ERROR, message="the noise is the same at every call")
+def check(model: Model) -> Findings:
+    """Constant noise in the place of a draw; a generator seeded in the sampling code."""
+    for frozen in model.frozen_noise:
+        yield Found(
+            model.where(frozen.node),
+            label=frozen.label,
+            labels=model.labels((frozen.draw, "this draw is not used"), (frozen.scale, "")),
+            why="z is a fixed function of x: nothing is sampled, and the KL regularises a spread that is never used",
+            help="draw new noise at each call: torch.randn_like(std)",
+            claim=Claim("noise_repeats", "two calls give the same z", {"node": frozen.node}),
+        )

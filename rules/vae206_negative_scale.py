@@ -1,0 +1,35 @@
+"""eps is multiplied by a raw output that can be negative.
+
+## What it does
+Evaluates the sampler's scale over the range of the encoder's head: a standard deviation must be positive, and must be the one that the KL charges for.
+
+## Why is this bad
+`mu + eps * logvar` runs, and is symmetric enough to train a little, but its spread |logvar| is smallest at logvar = 0, where the KL says the posterior has variance 1.
+
+## Example
+    z = mu + eps * logvar
+
+## Use instead
+    z = mu + eps * torch.exp(0.5 * logvar)
+
+## When to ignore
+When the head is an unconstrained sigma and the KL is written with sigma^2: then the rule is silent already.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE206", "negative-scale", Severity.ERROR, message="the noise is scaled by a raw output that can be negative", needs=("gaussian",))
+def check(model: Model) -> Findings:
+    """The scale is the head itself, and the KL does not read it as a standard deviation."""
+    for clash in model.clashes:
+        if not clash.negative:
+            continue
+        yield Found(
+            model.where(clash.site.z),
+            label=f"the scale is the raw head: {clash.formula_now}",
+            labels=model.labels((clash.head, "the head, unbounded"), (clash.kl, f"the KL reads it as {clash.kl_reads}")),
+            why="a standard deviation is positive; here it can be 0 or negative, and it is not what the KL charges for",
+            help=f"use {clash.formula} as the standard deviation",
+            claim=Claim("scale_negative", "the scale takes negative values", {"site": clash.site}),
+        )

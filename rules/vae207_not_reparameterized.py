@@ -1,0 +1,39 @@
+"""The draw lets no gradient through to the encoder.
+
+## What it does
+Finds latents drawn by `torch.normal(mu, std)` or a distribution's `.sample()` that the reconstruction depends on.
+
+## Why is this bad
+The gradient of the reconstruction with respect to mu and std is zero: only the KL trains the encoder, and it falls to the prior at once. The reparameterisation z = mu + std * eps
+(Kingma & Welling 2014, section 2.4) moves the draw off the path of the gradient. `backward` does not complain.
+
+## Example
+    z = torch.normal(mu, std)
+    z = Normal(mu, std).sample()
+
+## Use instead
+    z = mu + std * torch.randn_like(std)
+    z = Normal(mu, std).rsample()
+
+## When to ignore
+When the encoder is trained by a score-function estimator (REINFORCE).
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE207", "not-reparameterized", Severity.ERROR, message="the draw lets no gradient through to the encoder", needs=("site", "loss"))
+def check(model: Model) -> Findings:
+    """Draws without gradient on the way to the reconstruction."""
+    for site in model.gaussian_sites:
+        if site.kind != "drawn" or not model.feeds_reconstruction(site.z) or model.has_score_function(site):
+            continue
+        yield Found(
+            model.where(site.z),
+            label="a draw, not a function of mu and std",
+            labels=model.labels((site.mu, ""), (site.scale, "")),
+            shapes=(model.row(site.z, "no gradient to mu or std"),),
+            why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
+            help="sample by z = mu + std * torch.randn_like(std), or .rsample()",
+            claim=Claim("no_grad_from_recon", "the reconstruction gives mu no gradient", {"nodes": [n for n in (site.mu, site.scale) if n is not None]}),
+        )

@@ -1,0 +1,39 @@
+"""Mean and scale of the posterior have different shapes.
+
+## What it does
+Compares the shapes of mu and of the scale at the draw.
+
+## Why is this bad
+A scale of shape (B, 1) broadcasts over the latent: one standard deviation for all components. The KL, summed over its own smaller tensor, then charges for one component in place of L, or is stretched in its turn.
+
+## Example
+    self.fc_logvar = nn.Linear(hidden, 1)
+
+## Use instead
+    self.fc_logvar = nn.Linear(hidden, latent_dim)
+
+## When to ignore
+When an isotropic posterior is meant, and the KL multiplies the log-variance by L.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE210", "posterior-shapes-differ", Severity.WARNING, message="mean and scale of the posterior have different shapes", needs=("gaussian",))
+def check(model: Model) -> Findings:
+    """Sites where the scale is stretched over the mean, or the mean over the scale."""
+    for site in model.gaussian_sites:
+        if site.mu is None or site.scale is None or not site.scale_heads:
+            continue
+        if not (missing := model.missing_axes(site.scale, site.mu)) and not (missing := model.missing_axes(site.mu, site.scale)):
+            continue
+        head = site.scale_heads[0]
+        yield Found(
+            model.where(head),
+            label=f"{model.shape_text(head)}",
+            labels=model.labels((site.mu, ""), (site.z, f"stretched over {', '.join(missing)} here")),
+            shapes=(model.row(site.mu), model.row(site.scale, f"lacks {', '.join(missing)}")),
+            why="one number scales all components of z, and the KL counts it once or stretches it",
+            help="give both heads the same number of outputs",
+            claim=Claim("broadcast_shape", "the shapes differ", {"nodes": [site.mu, site.scale]}),
+        )

@@ -1,0 +1,38 @@
+"""An activation keeps the posterior's standard deviation at 1 or above.
+
+## What it does
+Drives the raw output behind the scale to its extremes: if no value makes the standard deviation smaller than 1, the posterior can never be narrower than the prior.
+
+## Why is this bad
+A ReLU (or softplus, or sigmoid) on the log-variance bounds it at 0: sigma >= 1 everywhere. The code cannot carry information beyond the noise except by inflating mu, and the KL pulls
+against that.
+
+## Example
+    logvar = F.relu(self.fc_logvar(h))
+
+## Use instead
+    logvar = self.fc_logvar(h)
+
+## When to ignore
+Never for a log-variance. Bounds from above, clamps, and activations on a standard deviation are not reported.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE212", "constrained-logvar", Severity.ERROR, message="the posterior's standard deviation cannot fall below 1", needs=("gaussian",))
+def check(model: Model) -> Findings:
+    """Sites whose scale stays at 1 or above whatever the layer puts out."""
+    for site in model.gaussian_sites:
+        reach = model.scale_range(site)
+        if reach is None or reach.low < 0.999 or not reach.high > reach.low:
+            continue
+        yield Found(
+            model.where(reach.bound_by),
+            label="keeps the log-variance at 0 or above",
+            labels=model.labels((site.scale, f"standard deviation, at least {reach.low:.3g}")),
+            why="sigma < 1 is out of reach: every code carries at least the prior's noise",
+            help="leave the log-variance unbounded, or clamp it to a range such as (-10, 10)",
+            facts={"lowest_std": reach.low},
+            claim=Claim("value_range", "the standard deviation is at least 1", {"node": site.scale, "low": 1.0}),
+        )

@@ -1,0 +1,38 @@
+"""An activation bounds the posterior's mean.
+
+## What it does
+Drives the raw output behind the mean to its extremes: a tanh, sigmoid or ReLU on the mean bounds it.
+
+## Why is this bad
+The prior N(0, 1) has mass that the means can then never cover: with a sigmoid every mean lies in (0, 1), with a ReLU half of the space is unused, and the aggregated posterior cannot match the prior.
+
+## Example
+    mu = torch.tanh(self.fc_mu(h))
+
+## Use instead
+    mu = self.fc_mu(h)
+
+## When to ignore
+When the latent space is bounded on purpose (a hypersphere, a torus) and the prior is too.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE213", "constrained-mu", Severity.WARNING, message="an activation bounds the posterior's mean", needs=("gaussian",))
+def check(model: Model) -> Findings:
+    """Sites whose mean has a bound near the prior's bulk."""
+    for site in model.gaussian_sites:
+        reach = model.range_of(site.mu)
+        if reach is None or reach.bound_by is None or not (reach.low > -3.0 or reach.high < 3.0):
+            continue
+        bound = f"mu in [{reach.low:.3g}, {reach.high:.3g}]" if reach.low > -3 and reach.high < 3 else f"mu >= {reach.low:.3g}" if reach.low > -3 else f"mu <= {reach.high:.3g}"
+        yield Found(
+            model.where(reach.bound_by),
+            label=bound,
+            labels=model.labels((site.z, "drawn around it here")),
+            why="the prior puts mass where no mean can go",
+            help="take the mean from a linear layer, with no activation",
+            facts={"low": reach.low, "high": reach.high},
+            claim=Claim("value_range", bound, {"node": site.mu, "low": reach.low, "high": reach.high}),
+        )

@@ -1,0 +1,35 @@
+"""In evaluation mode z is the mean plus a constant multiple of the scale.
+
+## What it does
+Runs the step in evaluation mode and looks at what the decoder gets: the mean, or a draw, are both right; the mean plus one standard deviation is not.
+
+## Why is this bad
+The reconstruction at test time is off by one standard deviation in every component: a bias that training never sees. One library had it for years.
+
+## Example
+    eps = torch.randn_like(std) if self.training else torch.ones_like(std)
+    return mu + eps * std
+
+## Use instead
+    eps = torch.randn_like(std) if self.training else torch.zeros_like(std)
+    return mu + eps * std
+
+## When to ignore
+When decoding at a fixed quantile is meant.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE214", "biased-eval", Severity.ERROR, message="in evaluation mode z is the mean plus a multiple of the scale", needs=("gaussian",))
+def check(model: Model) -> Findings:
+    """The evaluation run adds the scale without a draw."""
+    for biased in model.biased_evaluation:
+        yield Found(
+            biased.span,
+            label=f"z = mu + {biased.multiple:.3g} * std in evaluation mode",
+            labels=model.labels((biased.site.z, "the draw of training mode")) if biased.other_place else (),
+            why="reconstructions at test time are off by a multiple of the standard deviation, which training never sees",
+            help="return mu in evaluation mode, or draw there too",
+            claim=Claim("eval_offset", "z - mu is a fixed multiple of the scale in evaluation mode", {"site": biased.site, "multiple": biased.multiple}),
+        )

@@ -1,0 +1,42 @@
+"""Reconstruction and target have different shapes and broadcast.
+
+## What it does
+Compares the symbolic shapes where the reconstruction meets its target, lined up from the right. One extra leading axis of samples (importance-weighted bounds) is fine.
+
+## Why is this bad
+A dimension of size 1 against a real one is stretched: (B, 1, D) against (B, D) compares every reconstruction with every input, B * B pairs. The loss is then smallest when every output is the mean of the batch.
+`mse_loss` warns once a line, `((r - x) ** 2).mean()` never does.
+
+## Example
+    recon = self.decoder(z).unsqueeze(1)      # (B, 1, D)
+    loss = F.mse_loss(recon, x)               # x: (B, D)
+
+## Use instead
+    recon = self.decoder(z)                   # (B, D)
+    loss = F.mse_loss(recon, x)
+
+## When to ignore
+When one target for several predictions is meant: give them a leading axis.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE301", "crossed-broadcast", Severity.ERROR, message="reconstruction and target have different shapes and broadcast", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Pairs whose shapes agree only by broadcasting."""
+    for fact in model.recons:
+        how = model.broadcast(fact)
+        if how is None:
+            continue
+        pair = fact.pair
+        yield Found(
+            model.where(pair.meet),
+            label=f"{model.shape_text(pair.recon)} against {model.shape_text(pair.target)}",
+            labels=model.labels((pair.recon, f"{model.written(pair.recon)}: {model.shape_text(pair.recon)} is made here"), (pair.target, f"{model.written(pair.target)}: {model.shape_text(pair.target)}")),
+            shapes=(model.row(pair.recon, "", "recon"), model.row(pair.target, f"lined up from the right: {how}", "target")),
+            when="any size above 1 in the stretched dimension",
+            why="the loss compares pairs that do not belong together, and is smallest when every output is their mean",
+            help="give the reconstruction the shape of the target before the loss",
+            claim=Claim("broadcast_shape", "the shapes differ", {"nodes": [pair.recon, pair.target]}),
+        )

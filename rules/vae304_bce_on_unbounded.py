@@ -1,0 +1,38 @@
+"""Binary cross-entropy gets values outside [0, 1].
+
+## What it does
+Finds Bernoulli likelihoods on probabilities whose argument is a raw layer output.
+
+## Why is this bad
+-x log y - (1 - x) log(1 - y) needs y in [0, 1]; outside, torch raises on the CPU and asserts on the device (which kills the CUDA context), or a hand-written form gives NaN.
+
+## Example
+    recon = self.out(h)
+    loss = F.binary_cross_entropy(recon, x)
+
+## Use instead
+    recon = self.out(h)
+    loss = F.binary_cross_entropy_with_logits(recon, x)
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE304", "bce-on-unbounded", Severity.ERROR, message="binary cross-entropy gets values outside [0, 1]", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Likelihoods on probabilities whose reconstruction is not bounded to [0, 1]."""
+    for fact in model.recons:
+        reach = model.range_of(fact.pair.recon) if fact.probe.kernel == "bce" else None
+        if reach is None or (reach.low >= -1e-9 and reach.high <= 1 + 1e-9):
+            continue
+        yield Found(
+            model.where(fact.pair.meet),
+            label="wants probabilities",
+            labels=model.labels((fact.pair.raw[0], "a raw layer output")),
+            why="the reconstruction is unbounded; on a GPU this is a device-side assert, elsewhere NaN or an error",
+            help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
+            claim=Claim("raises", "binary cross-entropy refuses the values, or is not finite", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),
+        )

@@ -1,0 +1,38 @@
+"""A loss on logits gets values that went through a softmax.
+
+## What it does
+Finds categorical likelihoods on logits whose argument is the output of a softmax or a sigmoid.
+
+## Why is this bad
+`cross_entropy` applies log-softmax itself. On probabilities the largest class probability it can express is e / (e + K - 1), about 0.09 for 30 classes: the loss has a high floor and flat gradients.
+
+## Example
+    probs = torch.softmax(self.out(h), dim=-1)
+    loss = F.cross_entropy(probs.flatten(0, 1), tokens.flatten())
+
+## Use instead
+    logits = self.out(h)
+    loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+
+## When to ignore
+Never. log_softmax before cross_entropy is redundant but harmless, and is not reported.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE305", "softmax-twice", Severity.ERROR, message="a loss on logits gets values that went through a softmax", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Categorical likelihoods on logits whose argument is a probability."""
+    for fact in model.recons:
+        squash = model.activation(fact.pair.recon) if fact.probe.kernel == "cross_entropy" else None
+        if squash is None or model.op(squash) not in ("softmax", "sigmoid"):
+            continue
+        yield Found(
+            model.where(fact.pair.meet),
+            label="applies a softmax to its first argument",
+            labels=model.labels((squash, "already a softmax here" if model.op(squash) == "softmax" else "squashed to [0, 1] here")),
+            why="the softmax is applied twice: no class can get a probability near 1",
+            help="give the loss the logits",
+            claim=Claim("value_range", "the logits lie in [0, 1]", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),
+        )

@@ -1,0 +1,49 @@
+"""The reconstruction is compared with something that is not the data.
+
+## What it does
+Follows the target of the reconstruction term back: it should be an input. Reports targets with Gaussian noise added that the encoder saw too, and models whose only comparison is with a constant or with their own output.
+
+## Why is this bad
+A denoising model that is compared with its corrupted input learns to reproduce the noise; compared with itself or a constant it learns nothing of the data.
+
+## Example
+    noisy = x + 0.3 * torch.randn_like(x)
+    recon, mu, logvar = model(noisy)
+    loss = F.mse_loss(recon, noisy, reduction="sum")
+
+## Use instead
+    noisy = x + 0.3 * torch.randn_like(x)
+    recon, mu, logvar = model(noisy)
+    loss = F.mse_loss(recon, x, reduction="sum")
+
+## When to ignore
+When noise on the data is the data: dequantisation with uniform noise is not reported.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE306", "wrong-target", Severity.ERROR, message="the reconstruction is compared with something that is not the data", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Targets with noise in them, constants, the model's own output."""
+    for fact in model.recons:
+        wrong = model.wrong_target(fact)
+        if wrong is None:
+            continue
+        yield Found(
+            model.target_place(fact),
+            label=wrong.what,
+            labels=model.labels((wrong.draw, "noise is drawn here"), (fact.pair.meet, "compared here")),
+            why="the model is rewarded for reproducing the noise it was given",
+            help="compare with the clean input",
+            claim=Claim("same_values", "the target differs from the input", {"nodes": [fact.pair.target, *model.record.inputs.values()], "equal": False}),
+        )
+    for own in model.self_targets:
+        yield Found(
+            model.where(own.node),
+            label=own.what,
+            labels=model.labels((own.draw, "the target")),
+            why="no term compares the reconstruction with the data: nothing makes it resemble the input",
+            help="compare the reconstruction with the input",
+            claim=Claim("gradient_reaches", "the loss does not depend on the data but through the encoder", {"node": own.node}),
+        )

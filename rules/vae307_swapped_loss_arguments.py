@@ -1,0 +1,36 @@
+"""A loss gets the data as prediction and the reconstruction as target.
+
+## What it does
+Looks at the order of arguments of losses that are not symmetric: binary cross-entropy (with or without logits), cross-entropy, Poisson and Gaussian likelihoods.
+
+## Why is this bad
+With the arguments exchanged the loss is another function: BCE-with-logits(x, recon) is linear in the reconstruction and unbounded below. Some versions of torch refuse a target that requires grad, most do not.
+
+## Example
+    loss = F.binary_cross_entropy_with_logits(x, recon)
+
+## Use instead
+    loss = F.binary_cross_entropy_with_logits(recon, x)
+
+## When to ignore
+Never; squared and absolute errors are symmetric and not reported.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE307", "swapped-loss-arguments", Severity.ERROR, message="a loss gets the data as prediction and the reconstruction as target", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Asymmetric losses whose first argument is the data."""
+    for fact in model.recons:
+        if not model.swapped_arguments(fact):
+            continue
+        pair = fact.pair
+        yield Found(
+            model.where(pair.meet),
+            label="the first argument should be the reconstruction",
+            labels=model.labels((pair.recon, "the reconstruction, given as target")),
+            why="the loss is not symmetric: exchanged, it is another function of the reconstruction, and not its likelihood",
+            help=f"exchange the arguments: {model.written(pair.recon)} first, {model.written(pair.target)} second",
+            claim=Claim("kernel", "the gradient is not that of the likelihood", {"fact": fact}),
+        )

@@ -1,0 +1,39 @@
+"""The last activation cannot reach the data.
+
+## What it does
+Compares the range that `--input` declares with the range of the reconstruction, found by driving the decoder's raw output to its extremes. Without a declared range nothing is assumed.
+
+## Why is this bad
+With a sigmoid on data in [-1, 1], half of the values can never be reproduced: an error floor, grey or clipped reconstructions.
+
+## Example
+    recon = torch.sigmoid(self.out(h))      # data in [-1, 1]
+
+## Use instead
+    recon = torch.tanh(self.out(h))         # data in [-1, 1]
+
+## When to ignore
+When values outside are known to be outliers.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE308", "output-range", Severity.ERROR, message="the last activation cannot reach the data", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Reconstructions bounded within the declared data."""
+    for fact in model.recons:
+        gap = model.output_mismatch(fact) if fact.probe.kernel in ("squared_error", "absolute_error", "log_cosh") else None
+        if gap is None:
+            continue
+        squash = model.activation(fact.pair.recon) or gap.reach.bound_by
+        reached = f"[{gap.reach.low:.3g}, {gap.reach.high:.3g}]"
+        yield Found(
+            model.where(fact.pair.meet),
+            label=f"data in [{gap.low:g}, {gap.high:g}], reconstruction in {reached}",
+            labels=model.labels((squash, f"puts out {reached}")) + model.birth_labels(squash, "the activation is made here"),
+            why="part of the data lies where no reconstruction can go: the error has a floor",
+            help="use an activation that covers the data (tanh for [-1, 1], sigmoid for [0, 1], none for standardised data), or rescale the data",
+            facts={"data": [gap.low, gap.high], "reconstruction": [gap.reach.low, gap.reach.high]},
+            claim=Claim("value_range", f"the reconstruction stays in {reached}", {"node": fact.pair.recon, "low": gap.reach.low, "high": gap.reach.high}),
+        )

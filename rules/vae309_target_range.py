@@ -1,0 +1,39 @@
+"""The target of a Bernoulli likelihood lies outside [0, 1].
+
+## What it does
+Compares the declared range of the data, after what the code does to it, with [0, 1] where the likelihood is binary cross-entropy.
+
+## Why is this bad
+For a target outside [0, 1] the cross-entropy is unbounded below: the loss goes to minus infinity. `binary_cross_entropy` refuses such targets on the CPU since 2.x, the form with logits never does.
+
+## Example
+    x = images.float()                       # 0..255
+    loss = F.binary_cross_entropy_with_logits(recon, x)
+
+## Use instead
+    x = images.float() / 255
+    loss = F.binary_cross_entropy_with_logits(recon, x)
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE309", "target-range", Severity.ERROR, message="the target of a Bernoulli likelihood lies outside [0, 1]", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Declared data outside [0, 1] under a Bernoulli likelihood."""
+    for fact in model.recons:
+        data = model.target_range(fact) if fact.probe.kernel in ("bce", "bce_with_logits") else None
+        if data is None or (data[0] >= -1e-6 and data[1] <= 1 + 1e-6):
+            continue
+        yield Found(
+            model.where(fact.pair.meet),
+            label=f"target in [{data[0]:g}, {data[1]:g}]",
+            labels=model.labels((fact.pair.target, "")),
+            why="the likelihood is that of values in [0, 1]; outside it has no lower bound",
+            help="scale the data to [0, 1], or use a Gaussian likelihood",
+            facts={"data": list(data)},
+            claim=Claim("value_range", "the target leaves [0, 1]", {"node": fact.pair.target, "outside": [0.0, 1.0]}),
+        )

@@ -1,0 +1,37 @@
+"""The Gaussian likelihood of the decoder mixes variance and log-variance.
+
+## What it does
+For a likelihood with a learned variance, checks that the log term belongs to the variance that the squared error is divided by, and that `gaussian_nll_loss` gets a variance and not a raw layer output.
+
+## Why is this bad
+-log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + const. With a log-variance in the place of the variance nothing raises (`gaussian_nll_loss` clamps it at 1e-6), and confident predictions are punished without bound or not at all.
+
+## Example
+    nll = F.gaussian_nll_loss(mean, x, logvar)
+
+## Use instead
+    nll = F.gaussian_nll_loss(mean, x, logvar.exp())
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE310", "gaussian-nll-formula", Severity.ERROR, message="the decoder's Gaussian likelihood is not one", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Likelihoods whose variance and log term disagree."""
+    for fact in model.recons:
+        fault = model.nll_fault(fact)
+        if fault is None:
+            continue
+        node, what = fault
+        yield Found(
+            model.where(node),
+            label=what,
+            labels=model.labels((fact.pair.extra[0], "the variance")) if fact.pair.extra else (),
+            why="error and log term must speak of the same variance, or the loss is no likelihood and its optimum is elsewhere",
+            help="use (x - r)^2 / (2 * var) + 0.5 * log(var), with var = logvar.exp()",
+            claim=Claim("kernel", "the loss is not a Gaussian likelihood", {"fact": fact}),
+        )

@@ -1,0 +1,35 @@
+"""The reconstruction term has the wrong sign.
+
+## What it does
+Measures the gradient of the loss with respect to the reconstruction: it must point away from the target, so that descent goes towards it.
+
+## Why is this bad
+A log-likelihood that is added to a loss, in place of subtracted, is minimised: the model is trained to be as far from the data as it can, and the loss goes to minus infinity.
+
+## Example
+    loss = p.log_prob(x).sum(-1).mean() + kl
+
+## Use instead
+    loss = -p.log_prob(x).sum(-1).mean() + kl
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE311", "recon-sign", Severity.ERROR, message="the reconstruction term has the wrong sign", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Terms that shrink as the reconstruction moves away from the target."""
+    for fact in model.recons:
+        if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or model.swapped_arguments(fact):
+            continue
+        yield Found(
+            model.where(fact.pair.meet),
+            label="a likelihood that is minimised",
+            labels=model.labels((model.record.loss, "the loss")),
+            why="the loss falls as the reconstruction moves away from the data, without bound",
+            help="subtract the log-likelihood, or add the error",
+            claim=Claim("recon_gradient", "moving the reconstruction towards the target raises the loss", {"fact": fact}),
+        )

@@ -1,0 +1,37 @@
+"""The token loss counts padding.
+
+## What it does
+Finds models whose embedding has a padding index while the cross-entropy over the same tokens has no `ignore_index`, mask or weight.
+
+## Why is this bad
+Most of a padded batch is padding: the decoder is rewarded for it, the reconstruction term is diluted, and the KL is weighed against a length that is not the sentence's.
+
+## Example
+    self.emb = nn.Embedding(vocab, 64, padding_idx=0)
+    loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="sum")
+
+## Use instead
+    loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="sum", ignore_index=0)
+
+## When to ignore
+When the padding symbol is also the end of the sentence and must be learned.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE312", "padding-not-masked", Severity.WARNING, message="the token loss counts padding", needs=("reconstruction",))
+def check(model: Model) -> Findings:
+    """Cross-entropies that do not know of the model's padding index."""
+    for fact in model.recons:
+        embedding = model.padded_embedding(fact)
+        if embedding is None:
+            continue
+        yield Found(
+            model.where(fact.pair.meet),
+            label="no ignore_index, no mask",
+            labels=model.labels((embedding, "tokens are embedded with a padding index")),
+            why="the loss is spent on padding, and a batch of short sentences weighs as much as one of long ones",
+            help="give the loss ignore_index, or multiply by a mask before the sum",
+            claim=Claim("padding_counts", "a change of the logits at padding changes the loss", {"fact": fact, "embedding": embedding}),
+        )

@@ -1,0 +1,38 @@
+"""Per-sample terms are combined into a table of all pairs.
+
+## What it does
+Finds sums and products on the way up to the loss whose result has the batch dimension twice: (B) with (B, 1).
+
+## Why is this bad
+keepdim leaves (B, 1); times weights of shape (B) it becomes (B, B), and the mean over it gives every sample the mean weight: the weights have no effect.
+
+## Example
+    kl = kl_elements.sum(dim=1, keepdim=True)    # (B, 1)
+    loss = (w * kl).mean()                        # w: (B)
+
+## Use instead
+    kl = kl_elements.sum(dim=1)                   # (B)
+    loss = (w * kl).mean()
+
+## When to ignore
+When all pairs are meant: give both the same number of dimensions.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE313", "elbo-broadcast", Severity.ERROR, message="per-sample terms are combined into a table of all pairs", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Sums and products of (B) with (B, 1) among the terms of the loss."""
+    for node in model.crossed_terms:
+        parts = [n for n in node.all_input_nodes if model.dims(n)]
+        yield Found(
+            model.where(node),
+            label=f"{' and '.join(model.shape_text(n) for n in parts)} give {model.shape_text(node)}",
+            labels=model.labels(*((n, "") for n in parts)),
+            shapes=(*(model.row(n) for n in parts), model.row(node, "B * B numbers; B were meant")),
+            when="B > 1",
+            why="every sample's term meets every other sample's: weights average out, sums count B times",
+            help="drop keepdim, or squeeze the one that has it",
+            claim=Claim("broadcast_shape", "the result has B * B elements", {"nodes": [node, *parts]}),
+        )

@@ -1,0 +1,36 @@
+"""No term of the loss depends on the decoder's output.
+
+## What it does
+Looks for a term that sees what the decoder made of z.
+
+## Why is this bad
+Without a reconstruction the encoder is pushed to the prior and the decoder gets no gradient at all.
+
+## Example
+    recon, mu, logvar = model(x)
+    loss = kl(mu, logvar)
+
+## Use instead
+    recon, mu, logvar = model(x)
+    loss = F.mse_loss(recon, x, reduction="sum") + kl(mu, logvar)
+
+## When to ignore
+When the step checked is only a part of the training: name the whole with --step.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE314", "recon-missing", Severity.ERROR, message="no term of the loss depends on the decoder's output", needs=("draw", "loss"))
+def check(model: Model) -> Findings:
+    """A decoder whose output is computed and never compared with anything."""
+    place = model.unused_reconstruction
+    if place is not None:
+        yield Found(
+            model.where(model.record.loss),
+            label="holds no reconstruction",
+            labels=model.labels((place, "the decoder's output, not used")),
+            why="nothing trains the decoder, and nothing keeps the code informative",
+            help="add the negative log-likelihood of the input under the decoder's output",
+            claim=Claim("gradient_reaches", "the loss gives the decoder's output no gradient", {"node": place}),
+        )

@@ -1,0 +1,81 @@
+"""Where sampler and KL read the encoder's head differently, and which of the two is the odd one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.objective import KlFact
+from vaelint.anatomy.sites import Site
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+FORMULAS = {"logvar": "exp(head / 2)", "log-std": "exp(head)", "std": "head", "variance": "sqrt(head)", "std (softplus)": "softplus(head)"}
+
+
+@dataclass(frozen=True)
+class Clash:
+    """A posterior whose sampler and KL disagree."""
+
+    site: Site
+    fact: KlFact
+    scale: fx.Node
+    head: fx.Node
+    kl: fx.Node
+    sampler: str  # how the sampler reads the head
+    kl_reads: str
+    negative: bool  # the sampler's scale can be negative
+    culprit: Literal["sampler", "kl"]
+
+    @property
+    def formula(self) -> str:
+        """The scale that would agree with the KL."""
+        return FORMULAS.get(self.kl_reads, self.kl_reads)
+
+    @property
+    def formula_now(self) -> str:
+        """The scale as the sampler has it."""
+        return FORMULAS.get(self.sampler, self.sampler)
+
+
+def find_clashes(model: Model) -> list[Clash]:
+    """All posteriors whose KL is exact for another reading of the head than the sampler's."""
+    found = []
+    for fact in model.kls:
+        site = fact.site
+        if fact.probe.verdict != "parameterisation" or site is None or site.scale is None or not site.scale_heads or fact.term.core is None:
+            continue
+        reading = model.parameterisation(site)
+        head = site.scale_heads[0]
+        hint = _hint(model, head, site)
+        culprit: Literal["sampler", "kl"] = "kl" if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, fact.probe.reads_as) else "sampler"
+        found.append(Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, fact.probe.reads_as, reading.negative, culprit))
+    return found
+
+
+def _scale_expression(site: Site) -> fx.Node:
+    assert site.scale is not None
+    return site.scale if site.scale not in site.scale_heads else site.z
+
+
+def _agrees(hint: str, reading: str) -> bool:
+    return reading.startswith(hint)
+
+
+def _hint(model: Model, head: fx.Node, site: Site) -> str | None:
+    """What the user's names call the head. A tie-break only: measurement has already shown that two readings clash."""
+    names = " ".join(n.lower() for n in (model.written(head), str(head.meta.get("module") or ""), *(model.written(u) for u in head.users if ops.op(u) in ops.SHAPE | ops.CAST)))
+    if re.search(r"log.?_?(std|sigma|scale|sd)|ln.?sigma|logs\b|log_s\b", names):
+        return "log-std"
+    if re.search(r"log.?_?v|lv\b|logvar", names):
+        return "logvar"
+    if re.search(r"var", names):
+        return None
+    if re.search(r"std|sigma|scale", names):
+        return "std"
+    return None

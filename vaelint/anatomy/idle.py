@@ -1,0 +1,177 @@
+"""Draws that lead nowhere, constants in the place of draws, and what the decoder gets instead of z."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.sites import Site, frontier
+from vaelint.anatomy.terms import layered_nodes
+from vaelint.finding import Span
+from vaelint.graph import requires_grad, shape, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The first layer that decodes something that is not z."""
+
+    node: fx.Node
+    span: Span | None
+    uses_scale: bool
+    mu: fx.Node | None = None
+    scale: fx.Node | None = None
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A constant where noise should be."""
+
+    node: fx.Node
+    label: str
+    draw: fx.Node | None = None
+    scale: fx.Node | None = None
+
+
+def decoder_entry(model: Model, site: Site) -> Entry | None:
+    """What the decoder reads when this site's z is idle: the first layer fed with the posterior's mean."""
+    roots = set(site.mu_heads) | ({site.mu} if site.mu is not None else set())
+    if not roots:
+        return None
+    below = model.flow.descendants(*roots, stop={site.z})
+    layers = [n for n in model.flow.sorted(below) if n in model.reaching_loss and _is_layer(n, roots) and any(i in below for i in ops.value_inputs(n))]
+    if not layers:
+        return None
+    first = layers[0]
+    scales = set(site.scale_heads)
+    return Entry(first, _branch_point(first, site.z), bool(scales and model.flow.ancestors(first) & scales), site.mu, site.scale)
+
+
+def _is_layer(node: fx.Node, roots: set[fx.Node]) -> bool:
+    return node not in roots and ops.uses_parameter(node)
+
+
+def _branch_point(node: fx.Node, other: fx.Node) -> Span | None:
+    """The line where the stacks of two nodes part: where one function used the one value and not the other."""
+    mine, theirs = list(reversed(node.meta.get("stack") or ())), list(reversed(other.meta.get("stack") or ()))
+    for a, b in zip(mine, theirs, strict=False):
+        if a != b:
+            return a
+    return mine[-1] if mine else span(node)
+
+
+def undrawn_entries(model: Model) -> list[Entry]:
+    """Layers fed with mean and log-variance at once: without any draw, or beside an idle one."""
+    found: list[Entry] = []
+    for site in model.idle_draws:
+        entry = decoder_entry(model, site)
+        if entry is not None and entry.uses_scale:
+            found.append(entry)
+    if found or model.sites or model.idle_sites:
+        return found
+    pair = _posterior_without_draw(model)
+    if pair is None:
+        return []
+    mu, logvar = pair
+    below = model.flow.descendants(mu) & model.flow.descendants(logvar)
+    layers = [n for n in model.flow.sorted(below) if ops.uses_parameter(n) and n in model.reaching_loss and n not in pair]
+    return [Entry(layers[0], span(layers[0]), True, mu, logvar)] if layers else []
+
+
+def _posterior_without_draw(model: Model) -> tuple[fx.Node, fx.Node] | None:
+    """Two raw outputs of equal shape that enter the loss by m^2 and by exp(h) and h: the heads of a KL with no draw."""
+    for leaf_a in model.leaves:
+        if leaf_a.role != "other" or ops.op(leaf_a.node) not in ("exp", "square", "pow"):
+            continue
+        for leaf_b in model.leaves:
+            if leaf_b.role != "other" or len(leaf_a.frontier) != 1 or len(leaf_b.frontier) != 1:
+                continue
+            a, b = leaf_a.frontier[0], leaf_b.frontier[0]
+            if ops.op(leaf_a.node) in ("square", "pow") and ops.op(leaf_b.node) == "exp" and a is not b and shape(a) == shape(b):
+                return a, b
+    return None
+
+
+def frozen_noise(model: Model) -> list[Frozen]:
+    """Constants where noise should be."""
+    found: list[Frozen] = []
+    if not model.sites and not model.idle_sites:
+        found += _constant_in_place_of_draw(model)
+    for site in model.gaussian_sites:
+        seeded = _seeded(model, site)
+        if seeded is not None:
+            found.append(seeded)
+    return found
+
+
+def _constant_in_place_of_draw(model: Model) -> list[Frozen]:
+    """mu + scale * constant, decoded: the constant may be a stored tensor, a number, or nothing at all."""
+    flow = model.flow
+    idle = [n for n in flow.sorted(flow.random) if not _leads_on(model, n)]
+    for node in flow.sorted(flow.data & flow.learned):
+        if ops.op(node) not in ops.ADD | {"addcmul"} or node not in model.reaching_loss or not requires_grad(node):
+            continue
+        parts = [n for n in ops.value_inputs(node) if n in flow.data and n in flow.learned]
+        stored = None
+        scale = None
+        for part in parts:
+            inner = part
+            if ops.op(part) in ops.MUL:
+                constants = [n for n in ops.value_inputs(part) if n not in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)]
+                live = [n for n in ops.value_inputs(part) if n in flow.data]
+                if len(live) == 1:
+                    inner, stored = live[0], (constants or [None])[0]
+            if _is_positive_map(inner, model):
+                scale = inner
+        others = [p for p in parts if scale is not None and scale not in (p, *ops.value_inputs(p))]
+        if scale is None or len(others) != 1 or shape(others[0]) != shape(scale) or not _decoded(model, node):
+            continue
+        if stored is None and not idle:
+            continue  # mu + exp(s) alone may be anything
+        if set(frontier([others[0]], flow)) == set(frontier([scale], flow)):
+            continue
+        what = f"{model.written(stored)} is a constant" if stored is not None else "the scale enters with no noise"
+        return [Frozen(node, what, idle[0] if idle else None, scale)]
+    return []
+
+
+def _leads_on(model: Model, node: fx.Node) -> bool:
+    """Whether a draw reaches anything that was learned, or the loss."""
+    below = model.flow.descendants(node)
+    return bool(below & model.reaching_loss)
+
+
+def _is_positive_map(node: fx.Node, model: Model) -> bool:
+    return ops.op(node) in ("exp", "softplus", "sqrt", "exp2") and node in model.flow.data
+
+
+def _decoded(model: Model, node: fx.Node) -> bool:
+    return any(ops.uses_parameter(n) for n in model.flow.descendants(node) if n is not node)
+
+
+def _seeded(model: Model, site: Site) -> Frozen | None:
+    """A generator seeded with a constant in the function that draws: every call draws the same."""
+    for root in site.roots:
+        place = span(root)
+        if place is None:
+            continue
+        for function in model.source.file(place.file).functions():
+            if not function.lineno <= place.line <= (function.end_lineno or function.lineno) or function.name == "__init__":
+                continue
+            for call in ast.walk(function):
+                name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else ""
+                if isinstance(call, ast.Call) and name == "manual_seed" and call.lineno <= place.line and call.args and isinstance(call.args[0], ast.Constant):
+                    return Frozen(root, f"the generator is seeded with {ast.unparse(call.args[0])} in each call", None, site.scale)
+    return None
+
+
+def layered(model: Model) -> set[fx.Node]:
+    """What a layer made of z or of the posterior's heads."""
+    return layered_nodes(model.flow, model.sites + model.idle_sites)

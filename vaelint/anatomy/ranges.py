@@ -1,0 +1,119 @@
+"""Which values a node can take, found by driving the raw outputs behind it to extremes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_THROUGH = ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"effect", "detach", "data", "softmax", "log_softmax"}
+_FAR = 60.0
+
+
+@dataclass(frozen=True)
+class Range:
+    """Lowest and highest value reached, the raw outputs that were driven, and the last operation that bounds them."""
+
+    low: float
+    high: float
+    raw: tuple[fx.Node, ...]
+    bound_by: fx.Node | None = None
+
+    @property
+    def bounded_below(self) -> bool:
+        """Whether no raw output pushes the value far below."""
+        return self.low > -_FAR / 4
+
+    @property
+    def bounded_above(self) -> bool:
+        """Whether no raw output pushes the value far above."""
+        return self.high < _FAR / 4
+
+
+def raw_outputs(node: fx.Node, flow: Flow) -> list[fx.Node]:
+    """The layer outputs (or inputs) that a value is an element-wise function of, through selections and joins."""
+    found: set[fx.Node] = set()
+    seen: set[fx.Node] = set()
+    todo = [node]
+    while todo:
+        n = todo.pop()
+        if n in seen:
+            continue
+        seen.add(n)
+        sources = [s for s in ops.value_inputs(n) if s in flow.data]
+        if n.op != "call_function" or not sources or ops.uses_parameter(n) or ops.op(n) not in _THROUGH or ops.op(n) == "batch_norm":
+            if n in flow.data:
+                found.add(n)
+        else:
+            todo.extend(sources)
+    return flow.sorted(found)
+
+
+def value_range(model: Model, node: fx.Node) -> Range | None:
+    """Drives the raw outputs behind `node` over [-60, 60]; inputs over their declared range. None where the slice does not run."""
+    raw = raw_outputs(node, model.flow)
+    if not raw or node in raw and node.op == "call_function":
+        return Range(-math.inf, math.inf, tuple(raw))
+    generator = torch.Generator().manual_seed(7)
+    for sizes in ({**model.symbols, "B": 2}, dict(model.symbols)):
+        low, high = math.inf, -math.inf
+        try:
+            for spread in (1.0, 6.0, _FAR):
+                overrides = {}
+                for r in raw:
+                    if r.op == "placeholder":
+                        overrides[r] = _input_extremes(model, r, sizes)
+                        continue
+                    shape = model.replay.shape_of(r, sizes)
+                    values = spread * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
+                    flat = values.flatten()
+                    if flat.numel() >= 2:
+                        flat[0], flat[-1] = spread, -spread
+                    overrides[r] = values
+                out = model.replay([node], overrides, sizes)[node]
+                low, high = min(low, float(out.min())), max(high, float(out.max()))
+        except (ReplayError, RuntimeError):
+            continue
+        return Range(low, high, tuple(raw), _bounding(node, raw, model.flow))
+    return None
+
+
+def _input_extremes(model: Model, node: fx.Node, sizes: dict[str, int]) -> torch.Tensor:
+    made = model.tracer.inputs({k: v for k, v in sizes.items() if k in model.inputs.symbols})[str(node.meta["input"])]
+    declared = declared_range(model, node)
+    made = made.clone()
+    if declared is not None and made.numel() >= 2 and all(math.isfinite(x) for x in declared):
+        made.view(-1)[0], made.view(-1)[-1] = declared
+    return made.double() if made.is_floating_point() else made
+
+
+def declared_range(model: Model, node: fx.Node) -> tuple[float, float] | None:
+    """What the user said of an input's values."""
+    names = list(model.record.inputs)
+    name = str(node.meta.get("input"))
+    for spec, own in zip(model.inputs.specs, names, strict=False):
+        if (spec.name or own) == name:
+            if spec.values is not None:
+                return float(min(spec.values)), float(max(spec.values))
+            if spec.low is None or spec.high is None:
+                return None
+            return float(spec.low), float(spec.high)
+    return None
+
+
+def _bounding(node: fx.Node, raw: list[fx.Node], flow: Flow) -> fx.Node | None:
+    """The operation that keeps values in bounds: the first that the raw output passes."""
+    squashing = {"sigmoid", "tanh", "relu", "relu6", "softplus", "hardtanh", "hardsigmoid", "clamp", "clip", "clamp_min", "clamp_max", "softmax", "abs", "exp", "square", "elu", "gelu", "silu", "leaky_relu", "softsign"}
+    between = flow.ancestors(node, stop=set(raw)) - set(raw)
+    found = [n for n in flow.sorted(between) if ops.op(n) in squashing]
+    return found[0] if found else None

@@ -1,0 +1,147 @@
+"""Judgements on the scale of the objective: which exponent is off, and the expression that makes it so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.objective import Beta
+from vaelint.anatomy.terms import Term
+from vaelint.anatomy.weights import Factor
+from vaelint.graph import Record
+
+ScaleFault = Literal["batch", "data", "latent", "axis", "twice", "half", "literal"]
+
+
+@dataclass(frozen=True)
+class ScaleVerdict:
+    """What is off about an effective beta, where, and whether a named weight is in the way."""
+
+    fault: ScaleFault
+    node: fx.Node | None
+    explicit: bool  # a named weight multiplies the KL: the user chose it
+    beta: Beta
+
+
+def judge_scale(beta: Beta, record: Record) -> ScaleVerdict | None:
+    """The one fault of a beta, or None. A dependence on the batch is always a fault; one on other sizes only if the number is far from 1."""
+    kl, recon = beta.kl, beta.recon
+    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only") or kl.scaling is None or recon.scaling is None:
+        return None
+    if recon.probe.weight < 0 or recon.probe.kernel == "unknown":
+        return None
+    explicit = named_weight(kl.factors) or named_weight(recon.factors)
+    exponents = beta.scaling.exponents
+    batch = exponents.get("B") or 0.0
+    latent = {s: kl.scaling.exponents.get(s) or 0.0 for s in kl.latent}
+    event = {s: recon.scaling.exponents.get(s) or 0.0 for s in recon.event}
+    shared = set(latent) & set(event)  # a sequence's time axis belongs to both
+    latent_off = {s: e for s, e in latent.items() if e and s not in shared}
+    event_off = {s: e for s, e in event.items() if e and s not in shared}
+    far = not 0.4 < abs(beta.value) < 2.5
+    core = kl.term
+    if batch and far:
+        if batch < 0 and not event_off and not latent_off:
+            return ScaleVerdict("twice", batch_divisor(core, record), False, beta)
+        if event_off and not latent_off and batch > 0:
+            return ScaleVerdict("data", _recon_reducer(beta), explicit, beta) if not explicit else ScaleVerdict("batch", _kl_node(core), False, beta)
+        if latent_off and batch > 0 and any((kl.scaling.exponents.get("B") or 0.0) == 0.0 for _ in (0,)) and _reduces_batch_wrongly(core, record):
+            return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), explicit, beta)
+        return ScaleVerdict("batch", _kl_node(core), False, beta)
+    if not far:
+        return _half(beta, explicit, exponents)
+    if explicit:
+        return ScaleVerdict("data", _recon_reducer(beta), True, beta) if event_off or latent_off else None
+    if latent_off and len(kl.latent) > 1 and len(latent_off) < len(kl.latent) and not event_off:
+        return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), False, beta)
+    if latent_off and not event_off:
+        return ScaleVerdict("latent", _latent_reducer(core, record) or _kl_node(core), False, beta)
+    literals = [f for f in kl.factors if f.origin == "literal"]
+    beyond = beyond_literal(beta)
+    if event_off:
+        if beyond is not None and literals:
+            return ScaleVerdict("literal", beyond.node, False, beta)
+        return ScaleVerdict("data", _recon_reducer(beta), False, beta)
+    if beyond is not None:
+        return ScaleVerdict("literal", beyond.node, False, beta)
+    return None
+
+
+def named_weight(factors: list[Factor]) -> bool:
+    """Whether a weight with a name (an attribute, an argument, a schedule, a learned scale) is among the factors."""
+    return any(f.origin in ("named", "tensor") for f in factors)
+
+
+def beyond_literal(beta: Beta) -> Factor | None:
+    """A bare number among the KL's factors that is far from the 1/2 and signs of the formula."""
+    candidates = [f for f in beta.kl.factors if f.origin == "literal" and f.value is not None and not 0.2 <= abs(f.value) <= 5]
+    return candidates[0] if candidates else None
+
+
+def _half(beta: Beta, explicit: bool, exponents: dict[str, float | None]) -> ScaleVerdict | None:
+    """beta = 2 with a KL written without its 1/2."""
+    if explicit or any(exponents.values()) or beta.kl.scaling is None or beta.recon.scaling is None:
+        return None
+    if abs(beta.value - 2) > 1e-6 or abs(abs(beta.kl.scaling.constant) - 2) > 1e-6:
+        return None
+    return ScaleVerdict("half", beta.kl.term.core, False, beta)
+
+
+def _kl_node(term: Term) -> fx.Node | None:
+    """The outermost reduction of the term before it joins others, else its core."""
+    reducers = [n for n in _own_chain(term) if ops.op(n) in ops.LINEAR_REDUCE]
+    return reducers[-1] if reducers else term.core
+
+
+def _own_chain(term: Term) -> list[fx.Node]:
+    """Nodes above the core that hold this term alone, innermost last."""
+    if term.core is None:
+        return []
+    chain = term.leaves[0].chain
+    above = list(chain[: chain.index(term.core)]) if term.core in chain else list(chain)
+    joins = [i for i, n in enumerate(above) if ops.op(n) in ops.ADD]
+    return above[joins[-1] + 1 :] if joins else above
+
+
+def _latent_reducer(term: Term, record: Record) -> fx.Node | None:
+    """The reduction that averages over a dimension of the latent's own."""
+    chain = [n for n in term.leaves[0].chain if ops.op(n) in ("mean", "nanmean")]
+    for node in reversed(chain):
+        dims = ops.dims_of(node)
+        source = node.args[0]
+        texts = record.shapes.get(source, ()) if isinstance(source, fx.Node) else ()
+        if dims and any(d < len(texts) and texts[d] != "B" and texts[d] != "1" for d in dims):
+            return node
+    return chain[-1] if chain else None
+
+
+def _reduces_batch_wrongly(term: Term, record: Record) -> bool:
+    """Whether the KL is summed over the batch axis alone."""
+    for node in term.leaves[0].chain:
+        if ops.op(node) != "sum" or not isinstance(node.args[0], fx.Node):
+            continue
+        texts, dims = record.shapes.get(node.args[0], ()), ops.dims_of(node)
+        if dims is not None and len(dims) == 1 and dims[0] < len(texts) and texts[dims[0]] == "B" and len(texts) > 1:
+            return True
+    return False
+
+
+def batch_divisor(term: Term, record: Record) -> fx.Node | None:
+    """The outermost operation that divides by the batch size."""
+    for node in term.leaves[0].chain:
+        name = ops.op(node)
+        if name in ops.MUL | ops.DIV and (node.meta.get("moving") or any(a.meta.get("scalar") for a in node.all_input_nodes)):
+            return node
+        if name in ("mean", "nanmean") and isinstance(node.args[0], fx.Node):
+            texts, dims = record.shapes.get(node.args[0], ()), ops.dims_of(node)
+            if dims is not None and any(d < len(texts) and "B" in texts[d] for d in dims) and ops.op(node.args[0]) not in ops.ADD:
+                return node
+    return _kl_node(term)
+
+
+def _recon_reducer(beta: Beta) -> fx.Node | None:
+    """Where the reconstruction is averaged over the data's dimensions."""
+    return beta.recon.pair.meet if ops.op(beta.recon.pair.meet) in ops.LOSSES else next((n for n in reversed(beta.recon.pair.leaf.chain) if ops.op(n) in ("mean", "nanmean")), beta.recon.pair.meet)
