@@ -100,6 +100,17 @@ def test_relative_imports_and_siblings(load: Load) -> None:
     assert loaded.notes == []
 
 
+def test_relative_imports_without_init_files(load: Load) -> None:
+    text = "from .parts import n\nfrom ..top import m\nfrom torch import nn\nclass VAE(nn.Module): k = n + m\n"
+    assert load("a/b/vae.py:VAE", a__DIR__b__DIR__vae=text, a__DIR__b__DIR__parts="n = 1", a__DIR__top="m = 2").obj.k == 3
+
+
+def test_a_module_named_like_its_package(load: Load) -> None:
+    text = "from .parts import n\nimport parts\nfrom torch import nn\nclass VAE(nn.Module): k = n\n"
+    loaded = load("vae/vae.py:VAE", vae__DIR____init__="from .vae import VAE", vae__DIR__vae=text, vae__DIR__parts="n = 1")
+    assert loaded.obj.k == 1 and loaded.notes == []
+
+
 def test_modules_of_another_folder_do_not_answer(load: Load) -> None:
     text = "import utils\nfrom torch import nn\nclass VAE(nn.Module): where = utils.where\n"
     one = load("one/model.py:VAE", one__DIR__model=text, one__DIR__utils="where = 1")
@@ -226,12 +237,16 @@ def test_using_a_missing_package_names_it(load: Load) -> None:
                 super().__init__()
                 self.net = nosuchvision.models.vgg16(pretrained=False)
             def forward(self, x): return nosuchvision.ops.roll(x)
-        class Mixed(nn.Module, nosuchvision.Mixin): ...
+        class Mixed(nosuchvision.Mixin, nn.Module):
+            def __init__(self):
+                super().__init__()
+        class Alone(nosuchvision.Base): ...
     """
     error = failure(lambda: load(model=text).build({}))
     assert error.code == "VAE001" and "nosuchvision" in error.message and error.help == "install it: pip install nosuchvision"
     assert error.span is not None and error.span.line == 7
-    assert "nosuchvision.Mixin" in failure(lambda: load("model.py:Mixed", model=text).build({})).message
+    assert "nosuchvision.Base" in failure(lambda: load("model.py:Alone", model=text).build({})).message
+    assert isinstance(load("model.py:Mixed", model=text).build({}), nn.Module)
     assert "comes from the package nosuchvision" in failure(lambda: load("model.py:nosuchvision.VAE", model=text)).message
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vaelint.meaning import Kind, kinds
-from vaelint.reading import tree_of
+from vaelint.reading import keys_read, tree_of
 
 RoleOf = Callable[[torch.Tensor], str | None]
 _ROLES = {"recon": Kind.RECON, "mu": Kind.MU, "logvar": Kind.SCALE, "std": Kind.SCALE, "z": Kind.Z}
@@ -43,6 +43,7 @@ class Wanted:
     required: bool
     keyword: bool
     container: bool = False
+    star: bool = False  # one of *args: its place among them counts more than its name
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ def wanted_by(function: Callable[..., Any], *, skip_first: bool = False) -> list
     found: list[Wanted] = []
     for p in parameters:
         if p.kind is p.VAR_POSITIONAL:
-            found += [Wanted(name, tuple(kinds(name)), True, False) for name in _star_names(tree, p.name)]
+            found += [Wanted(name, tuple(kinds(name)), True, False, star=True) for name in _star_names(tree, p.name)]
         elif p.kind is p.VAR_KEYWORD:
-            found += [Wanted(key, tuple(kinds(key)), True, True) for key in _keys_read(tree, p.name)]
+            found += [Wanted(key, tuple(kinds(key)), True, True) for key in keys_read(tree, p.name)]
         else:
             keyword = p.kind is p.KEYWORD_ONLY or p.default is not p.empty
             found.append(Wanted(p.name, tuple(kinds(p.name)), p.default is p.empty, keyword, p.name in taken_apart))
@@ -208,17 +209,6 @@ def _star_names(tree: ast.AST | None, star: str) -> list[str]:
     return [names.get(i, f"_{i}") for i in range(max(names) + 1)] if names else []
 
 
-def _keys_read(tree: ast.AST | None, star: str) -> list[str]:
-    """The keys of `**kwargs` that the function cannot do without."""
-    keys = [
-        node.slice.value
-        for node in (ast.walk(tree) if tree is not None else ())
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == star
-        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str) and isinstance(node.ctx, ast.Load)
-    ]
-    return list(dict.fromkeys(keys))
-
-
 def bind(
     wanted: Sequence[Wanted], outputs: Sequence[Source], inputs: Sequence[Source], whole: Source | None, fixed: Mapping[Kind, str]
 ) -> Binding | None:
@@ -227,8 +217,11 @@ def bind(
     `whole` is the output as one value; `fixed` holds expressions for kinds that are always the same (the model, the batch size).
     """
     choices: list[list[tuple[Source | None, int]]] = []
+    starred = iter(_starred(wanted, outputs))
     for want in wanted:
         options = _options(want, outputs, inputs, whole, fixed)
+        if want.star and (given := next(starred, None)) is not None:
+            options = [(given, _TRACED)]
         if not want.required:
             options.append((None, 0))
         choices.append(options)
@@ -242,6 +235,18 @@ def bind(
     rivals = [c for s, c in best[1:] if s == score and {x.expr for x in c if x} != {x.expr for x in chosen if x}]
     bindings = [_binding(wanted, c, score) for c in (chosen, *rivals[:3])]
     return dataclasses.replace(bindings[0], alternatives=tuple(bindings[1:]))
+
+
+def _starred(wanted: Sequence[Wanted], outputs: Sequence[Source]) -> list[Source]:
+    """The outputs that go into `*args` as they come, unless what was traced contradicts the names they get there."""
+    names = [w for w in wanted if w.star]
+    top = [s for s in outputs if s.expr.count("[") + s.expr.count(".") == 1]
+    if len(top) < len(names):
+        return []
+    clash = any(
+        s.strength >= _NAMED and w.kinds and s.kind not in w.kinds and w.kinds[0] not in _LITERALS for s, w in zip(top, names, strict=False)
+    )
+    return [] if clash else top[: len(names)]
 
 
 def _in_order(wanted: Sequence[Wanted], outputs: Sequence[Source]) -> list[Source] | None:

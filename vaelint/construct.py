@@ -21,6 +21,7 @@ LATENT_SIZE, HIDDEN_SIZE = 20, 128
 _MADE_UP: dict[Means, tuple[object, str]] = {
     Means.LATENT: (LATENT_SIZE, "a latent size nobody gave"),
     Means.HIDDEN: (HIDDEN_SIZE, "a hidden size nobody gave"),
+    Means.CODES: (64, "a codebook size nobody gave"),
     Means.LAYERS: (1, "a number of layers nobody gave"),
     Means.DROPOUT: (0.0, "no dropout"),
     Means.WEIGHT: (1.0, "the weight of the ELBO"),

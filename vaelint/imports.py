@@ -195,17 +195,14 @@ def _trains(node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunct
     return False
 
 
-def import_file(path: Path, wanted: str, notes: list[str], *, beside: bool = False) -> ModuleType:
-    """Imports a file as part of the package it lies in, if any. Notes go to `notes`. Raises TargetError VAE001.
-
-    `beside` means that it belongs to the target imported before, whose modules then stay.
-    """
+def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
+    """Imports a file as part of the package it lies in, if any. Notes go to `notes`. Raises TargetError VAE001."""
     root, name = _place(path)
-    folders = [path.parent, *(p for p in path.parents if p.is_relative_to(_repository(root)))]
+    folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
     parent = name.rpartition(".")[0]
     if not parent and (name in sys.stdlib_module_names or (name in sys.modules and name not in _ours)):
         name = f"_target_{name}"  # model.py may be called types.py or torch.py
-    with _imports(folders, [path.parent, root, _repository(root)], "", str(path), notes, beside):
+    with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes):
         if parent:
             _import_package(parent, path.parent, notes)
             if getattr(sys.modules.get(name), "__file__", None) == str(path):
@@ -222,6 +219,22 @@ def import_file(path: Path, wanted: str, notes: list[str], *, beside: bool = Fal
         if parent:
             setattr(sys.modules[parent], name.rpartition(".")[2], module)
         return module
+
+
+def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) -> ModuleType:
+    """A module of some top-level statements of a file, beside the target imported before. Raises TargetError VAE001."""
+    root, name = _place(path)
+    module = ModuleType(f"_part_of_{name.replace('.', '_')}")
+    module.__file__, module.__package__ = str(path), name.rpartition(".")[0]
+    folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
+    with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes, True):
+        if module.__package__:
+            _import_package(module.__package__, path.parent, notes)
+        sys.modules[module.__name__] = module
+        body = [node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+        flags = _future_flags(ast.Module(list(statements), []))
+        exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)
+    return module
 
 
 def _import_package(name: str, folder: Path, notes: list[str]) -> None:
@@ -255,13 +268,33 @@ def import_module(name: str, notes: list[str]) -> ModuleType:
 def _place(path: Path) -> tuple[Path, str]:
     """The folder that belongs on sys.path and the dotted name of a file: packages are the folders with an `__init__.py`."""
     folder, parts = path.parent, [] if path.stem == "__init__" else [path.stem]
-    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+    level = _relative_level(path)  # folders without __init__.py are packages too where the file imports relatively
+    while ((folder / "__init__.py").is_file() or len(parts) <= level - (path.stem == "__init__")) and folder.name.isidentifier():
         parts.insert(0, folder.name)
         folder = folder.parent
     return folder, ".".join(parts)
 
 
-def _repository(folder: Path) -> Path:
+def parsed(path: Path) -> ast.Module:
+    """The tree of a file. Raises TargetError VAE001 where it is not Python."""
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except SyntaxError as error:
+        raise _syntax_error(error, str(path)) from None
+    except (OSError, ValueError) as error:
+        raise TargetError("VAE001", f"{relative(path.as_posix())} cannot be read: {one_line(error)}") from None
+
+
+def _relative_level(path: Path) -> int:
+    """How many folders up the file's relative imports reach: 1 for `from .x import y`."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return 0
+    return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
+
+
+def repository_of(folder: Path) -> Path:
     """The nearest folder upwards that looks like the root of a repository, else `folder`."""
     return next((p for p in (folder, *folder.parents) if any((p / mark).exists() for mark in _ROOT_MARKS)), folder)
 
@@ -270,7 +303,10 @@ def _repository(folder: Path) -> Path:
 def _imports(
     folders: Sequence[Path], path: Sequence[Path], package: str, shown: str, notes: list[str], beside: bool = False
 ) -> Iterator[None]:
-    """The surroundings of a user's import; whatever it raises becomes TargetError VAE001 with the user's line."""
+    """The surroundings of a user's import; whatever it raises becomes TargetError VAE001 with the user's line.
+
+    `beside` means that it belongs to the target imported before, whose modules then stay.
+    """
     home = str(folders[0])
     for name in [n for n, where in _ours.items() if where != home and not beside]:  # a `utils` of another repository must not answer here
         sys.modules.pop(name, None)

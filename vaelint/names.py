@@ -56,6 +56,7 @@ class Means(Enum):
         r"|(?:base|hidden)width"
         r"|d(?:model|h)"
     )
+    CODES = rf"{_COUNT}?(?:embeddings|embed|codes|codewords)|(?:codebook|dictionary){_SIZE}"
     LAYERS = r"(?:n|num)(?:rnn|lstm|gru|hidden|encoder|decoder|enc|dec)?layers?"
     DROPOUT = r"(?:p|word|input)?(?:drop|dropout)(?:p|prob|rate|ratio)?"
     WEIGHT = r"beta|(?:kl|kld)(?:weight|w|coef|coeff|beta)|lambda(?:kl|kld)"
@@ -64,6 +65,6 @@ class Means(Enum):
 
 
 def meanings(name: str) -> list[Means]:
-    """Everything that `name` may mean, the most telling first. Underscores, case and a trailing number do not count."""
-    key = re.sub(r"\d+$", "", name.replace("_", "").lower()) or name
+    """Everything that `name` may mean, the most telling first. Underscores, case and numbers do not count."""
+    key = re.sub(r"\d+", "", name.replace("_", "").lower()) or name
     return [means for means in Means if re.fullmatch(means.value, key)]

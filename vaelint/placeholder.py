@@ -132,7 +132,8 @@ def _base_class(dotted: str) -> type:
     if dotted not in _bases:
 
         def refuse(cls: type, /, *args: object, **kwargs: object) -> object:
-            if not _importing:
+            # beside nn.Module it is a mixin, and the model may do without; alone it would be the model
+            if not _importing and not any(base.__module__ == "torch.nn.modules.module" for base in cls.__mro__):
                 _refuse(dotted)
             return object.__new__(cls)
 

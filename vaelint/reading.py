@@ -218,3 +218,14 @@ def _owner(function: Callable[..., Any]) -> object:
     for part in function.__qualname__.split(".")[:-1]:
         owner = getattr(owner, part, None)
     return owner
+
+
+def keys_read(tree: ast.AST | None, star: str) -> list[str]:
+    """The keys of `**kwargs` that the function cannot do without."""
+    keys = [
+        node.slice.value
+        for node in (ast.walk(tree) if tree is not None else ())
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == star
+        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str) and isinstance(node.ctx, ast.Load)
+    ]
+    return list(dict.fromkeys(keys))

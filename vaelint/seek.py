@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import keyword
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from vaelint.build import Loaded
 from vaelint.candidates import Candidate, candidates
 from vaelint.construct import signature_of
 from vaelint.errors import TargetError
-from vaelint.imports import import_file
+from vaelint.imports import import_part, parsed
 from vaelint.meaning import ELBO_NAME, KL_NAME, TOTAL_NAME, Kind, is_loss_name, is_step_name, kinds
 from vaelint.paths import relative
 from vaelint.reading import (
@@ -29,6 +30,7 @@ from vaelint.reading import (
     stores_kl,
     tree_of,
 )
+from vaelint.training import needed_of
 
 _POSTERIOR = frozenset({Kind.MU, Kind.SCALE, Kind.POSTERIOR})
 _EVERYTHING = frozenset({Kind.MODEL, Kind.WHOLE, Kind.BATCH})  # whoever gets one of these can compute the rest
@@ -351,9 +353,10 @@ def _resolve(loaded: Loaded, model: nn.Module, told: str) -> tuple[str, Any, dic
             raise TargetError(
                 "VAE004", f"--loss {told}: there is no file {relative(where)}", "the path starts at the working directory", loaded.span
             )
-        found: Any = import_file(path, name, notes, beside=True)
+        tree = parsed(path)
+        found: Any = import_part(path, needed_of(tree, {name.partition(".")[0]}), notes)
         if not hasattr(found, name):
-            has = ", ".join(k for k, v in vars(found).items() if inspect.isfunction(v) and is_loss_name(k))
+            has = ", ".join(n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and is_loss_name(n.name))
             raise TargetError("VAE004", f"{relative(where)} has no {name}", f"it has {has}" if has else "", loaded.span)
         return name, getattr(found, name), {name: getattr(found, name)}, notes
     name = name.removeprefix("model.")

@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from vaelint.build import Loaded
 from vaelint.candidates import is_whole_loss
 from vaelint.errors import TargetError
 from vaelint.finding import Span
+from vaelint.imports import import_part, parsed
 from vaelint.inputs import InputSet
 from vaelint.paths import relative
-from vaelint.training import training_slices
+from vaelint.reading import keys_read, tree_of
+from vaelint.training import Slice, losses_elsewhere, needed_of, slices_elsewhere, training_slices
 
 STEP_FILE = "<step>"
 _SAMPLERS = re.compile(r"_*(?:re-?param\w*|sample|sample_?(?:z|latent|posterior)|sampling|draw_?z?|latent)", re.IGNORECASE)
@@ -50,6 +53,7 @@ class Step:
         notes: Sequence[str] = (),
         extra: Mapping[str, Any] | None = None,
         tree: ast.Module | None = None,
+        file: str = STEP_FILE,
     ) -> None:
         self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
@@ -57,7 +61,7 @@ class Step:
         self._loaded, self._extra = loaded, dict(extra or {})
         self._tree = tree or _parse(code)
         # statements cut out of the user's file keep their lines in it
-        self._program = compile(self._tree, loaded.file if tree is not None else STEP_FILE, "exec")
+        self._program = compile(self._tree, file, "exec")
 
     def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
         """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
@@ -174,6 +178,10 @@ def _bind_inputs(
     open_parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     by_name = {spec.name for spec in inputs.specs if spec.name and spec.name in {p.name for p in open_parameters}}
     waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
+    keys = [k for k in _keyword_keys(parameters, function) if waiting]  # `forward(self, x, **kwargs)` that reads kwargs["labels"]
+    open_parameters += [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None) for k in keys]
+    by_name |= {spec.name for spec in inputs.specs if spec.name and spec.name in keys}
+    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
     free = [p for p in open_parameters if p.name not in by_name]
     # required parameters first: an unnamed second input is a label rather than an option
     free.sort(key=lambda p: p.default is not p.empty)
@@ -183,7 +191,8 @@ def _bind_inputs(
     has_required = any(p.default is p.empty for p in free)
     for parameter in free:
         # an option is filled by position only where nothing required was left to fill
-        if not waiting or (parameter.default is not parameter.empty and (has_required or by_name or inputs.specs[waiting[0]].name)):
+        is_option = parameter.default is not parameter.empty and parameter.name not in keys
+        if not waiting or (is_option and (has_required or by_name or inputs.specs[waiting[0]].name)):
             continue
         i = waiting.pop(0)
         names.setdefault(i, parameter.name)
@@ -205,6 +214,11 @@ def _bind_inputs(
         arguments += [names[i] for i in waiting]
     order += [names[i] for i in sorted(names) if names[i] not in order]
     return arguments, order, notes
+
+
+def _keyword_keys(parameters: Sequence[inspect.Parameter], function: Callable[..., Any]) -> list[str]:
+    star = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+    return keys_read(tree_of(function), star) if star is not None else []
 
 
 def _written(parameters: Sequence[inspect.Parameter], given: Mapping[str, str]) -> list[str]:
@@ -293,13 +307,32 @@ def find_loss(
     TargetError VAE004 when the loss that was told does not exist or cannot be called.
     """
     if told is None and len(slices := training_slices(loaded, names)) == 1:
-        cut = slices[0]
-        notes = [*step.notes, f"the step is that of the training code at {relative(loaded.file)}:{cut.line}", *cut.notes]
-        return Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, tree=cut.tree)
+        return _trained(loaded, step, slices[0], {})
     found = seek.seek_loss(loaded, model, step.call, step.code, names, output, role_of, step.input_shapes, told)
     if found.code is None:
+        if told is None and len(slices := slices_elsewhere(loaded, names)) == 1 and (names_of := _names_for(slices[0], loaded)) is not None:
+            return _trained(loaded, step, slices[0], names_of)
         step.notes += found.notes
+        if told is None and (elsewhere := losses_elsewhere(loaded)):
+            step.notes.append("other files define losses: " + " or ".join(f"--loss {name}" for name in elsewhere[:4]))
         return None
     extended = Step(found.code, loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
     extended.output_part = seek.pick_loss if found.pick is None else found.pick
     return extended
+
+
+def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
+    """The step that is cut out of training code."""
+    notes = [*step.notes, f"the step is that of the training code at {relative(cut.file)}:{cut.line}", *cut.notes]
+    return Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=extra, tree=cut.tree, file=cut.file)
+
+
+def _names_for(cut: Slice, loaded: Loaded) -> dict[str, Any] | None:
+    """What the training code of another file needs of that file's top level; None where that part cannot be run."""
+    path = Path(cut.file)
+    try:
+        module = import_part(path, needed_of(parsed(path), set(cut.needs)), loaded.notes)
+    except TargetError as error:
+        loaded.notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {error.message}")
+        return None
+    return {name: vars(module)[name] for name in cut.needs if name in vars(module)}

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaelint.build import Loaded
-from vaelint.meaning import Kind, kinds
+from vaelint.imports import repository_of
+from vaelint.meaning import Kind, is_loss_name, kinds
+from vaelint.paths import relative
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_MOST_FILES = 200
+_FOREIGN = ("site-packages", "node_modules", "__pycache__", "build", "dist")
 _ENDS = ("backward", "manual_backward", "zero_grad", "step")
 
 
@@ -22,23 +26,96 @@ class Slice:
 
     tree: ast.Module
     code: str
+    file: str
     line: int
+    needs: frozenset[str]  # names of the file's top level
     notes: tuple[str, ...]
 
 
 def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
     """Every way the target's file trains the model that can be cut out whole, alike ones once."""
+    return _slices(Path(loaded.file), loaded.name, inputs, set(loaded.namespace))
+
+
+def slices_elsewhere(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
+    """The same for the other files of the repository that name the target and train; nothing of them is run."""
+    found: dict[str, Slice] = {}
+    target = Path(loaded.file)
+    name = loaded.name.partition(".")[0].encode()
+    for path in () if loaded.package else _python_files(repository_of(target.parent)):
+        text = path.read_bytes()
+        if path == target or name not in text or b"backward(" not in text:
+            continue
+        for cut in _slices(path, loaded.name, inputs, None):
+            found.setdefault(cut.code, cut)
+    return list(found.values())
+
+
+def _python_files(root: Path) -> list[Path]:
+    """The Python files below `root`, the nearest first; not those of environments, hidden folders or very large trees."""
+    found: list[Path] = []
+    folders = [root]
+    while folders and len(found) < _MOST_FILES:
+        folder = folders.pop(0)
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            continue
+        found += [e for e in entries if e.suffix == ".py" and e.is_file()]
+        folders += [
+            e for e in entries if e.is_dir() and not e.name.startswith(".") and not (e / "pyvenv.cfg").exists() and e.name not in _FOREIGN
+        ]
+    return found[:_MOST_FILES]
+
+
+def _slices(path: Path, name: str, inputs: Sequence[str], known: set[str] | None) -> list[Slice]:
+    """The slices of one file. `known` are the names its functions see; None for those that its top level defines."""
     try:
-        module = ast.parse(Path(loaded.file).read_bytes())
+        module = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return []
-    models = _model_names(module, loaded.name)
+    models = _model_names(module, name)
+    if known is None:
+        known = set().union(*(_stores(node) for node in module.body))
+        if name not in known and not models:
+            return []
     found: dict[str, Slice] = {}
-    for path in _paths_to_backward(module):
-        cut = _Cut(loaded, models, inputs, path).slice()
+    for steps in _paths_to_backward(module):
+        cut = _Cut(str(path), name, known, models, inputs, steps).slice()
         if cut is not None:
             found.setdefault(cut.code, cut)
     return list(found.values())
+
+
+def losses_elsewhere(loaded: Loaded) -> list[str]:
+    """`file.py:name` of the functions and classes of other files that are named as losses: for `--loss`. Only read, never run."""
+    found: list[str] = []
+    target = Path(loaded.file)
+    for path in () if loaded.package else _python_files(repository_of(target.parent)):
+        if path == target or b"loss" not in path.read_bytes():
+            continue
+        try:
+            body = ast.parse(path.read_bytes()).body
+        except (SyntaxError, ValueError):
+            continue
+        names = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and is_loss_name(n.name)]
+        found += [f"{relative(str(path))}:{name}" for name in names]
+    return found
+
+
+def needed_of(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
+    """The top-level statements of a file that `names` need, in order: imports, definitions and values, and what these need in turn."""
+    kept: set[int] = set()
+    todo, seen = set(names), set[str]()
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        for i, node in enumerate(tree.body):
+            if i not in kept and name in _stores(node) and not isinstance(node, ast.For | ast.While | ast.With):
+                kept.add(i)
+                todo |= _loads(node) - seen
+    future = {i for i, n in enumerate(tree.body) if isinstance(n, ast.ImportFrom) and n.module == "__future__"}
+    return [node for i, node in enumerate(tree.body) if i in kept | future]
 
 
 def _model_names(module: ast.Module, name: str) -> set[str]:
@@ -86,14 +163,16 @@ def _backward_of(node: ast.expr) -> ast.expr | None:
 class _Cut:
     """One attempt to cut the loss out of the blocks on `path`."""
 
-    def __init__(self, loaded: Loaded, models: set[str], inputs: Sequence[str], path: list[tuple[list[ast.stmt], int]]) -> None:
-        self._loaded, self._inputs, self._path = loaded, list(inputs), path
+    def __init__(
+        self, file: str, target: str, known: set[str], models: set[str], inputs: Sequence[str], path: list[tuple[list[ast.stmt], int]]
+    ) -> None:
+        self._file, self._known, self._inputs, self._path = file, known, list(inputs), path
         self._models = set(models)
         for body, place in path:
             node = body[place]
             if isinstance(node, _Function):
                 self._models |= {a.arg for a in node.args.args if Kind.MODEL in kinds(a.arg)}
-            if isinstance(node, ast.ClassDef) and node.name == loaded.name:
+            if isinstance(node, ast.ClassDef) and node.name == target:
                 self._models.add("self")
         self._notes: list[str] = []
 
@@ -108,7 +187,9 @@ class _Cut:
         kept: list[ast.stmt] = []
         needed = _loads(loss)
         data: dict[str, str] = {}
-        for block, at in reversed(self._path):
+        for depth, (block, at) in reversed(list(enumerate(self._path))):
+            if depth == 0 and len(self._path) > 1:
+                break  # what the file's top level defines is there already
             for node in reversed(block[:at]):
                 if not (_stores(node) & needed) or isinstance(node, _Function | ast.ClassDef | ast.Import | ast.ImportFrom):
                     continue
@@ -134,8 +215,8 @@ class _Cut:
         for part in ast.walk(node):
             if isinstance(part, ast.Call):
                 func = part.func
-                owner = func.value if isinstance(func, ast.Attribute) and ast.unparse(func.value) in self._models else func
-                if ast.unparse(owner) in self._models:
+                is_method = isinstance(func, ast.Attribute) and ast.unparse(func.value) in self._models and not is_loss_name(func.attr)
+                if is_method or ast.unparse(func) in self._models:
                     yield part
 
     def _data(self, node: ast.AST) -> dict[str, str]:
@@ -157,7 +238,7 @@ class _Cut:
         prefix: list[ast.stmt] = [_assign(name, source, line) for name, source in data.items() if name != source]
         free = set().union(*(_loads(node) for node in body)) - {"model"} - set(data)
         for name in sorted(free):
-            if name in self._loaded.namespace or hasattr(builtins, name) or name == "torch" or name in self._inputs:
+            if name in self._known or hasattr(builtins, name) or name == "torch" or name in self._inputs:
                 continue
             if name in stores and not _read_before_stored(name, body):
                 continue
@@ -172,7 +253,7 @@ class _Cut:
         if isinstance(final.value, ast.Name) and final.value.id == "loss":
             tree.body.pop()
         code = ("; " if simple else "\n").join(ast.unparse(node) for node in tree.body)
-        return Slice(tree, code, line, tuple(self._notes))
+        return Slice(tree, code, self._file, line, frozenset(free & self._known), tuple(self._notes))
 
     def _literal(self, name: str) -> str | None:
         """A value for a weight, a counter or the device that the training code gets from elsewhere."""
@@ -219,14 +300,28 @@ def _root(node: ast.expr) -> str | None:
 
 
 def _loads(node: ast.AST) -> set[str]:
-    """The names a node reads, without those bound inside its comprehensions."""
-    inner = {n.id for c in ast.walk(node) if isinstance(c, ast.comprehension) for n in ast.walk(c.target) if isinstance(n, ast.Name)}
-    aug = {n.target.id for n in ast.walk(node) if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
-    return ({n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - inner) | aug
+    """The names that a node takes from outside: not those bound by its own comprehensions, lambdas and functions."""
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Load) else set()
+    found = set().union(*(_loads(child) for child in ast.iter_child_nodes(node)))
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        found.add(node.target.id)
+    if isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef):
+        bound = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
+        found -= bound | (set() if isinstance(node, ast.Lambda) else set().union(*(_stores(inner) for inner in node.body)))
+    elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        found -= set().union(*(_stores(c.target) for c in node.generators))
+    return found
 
 
 def _stores(node: ast.AST) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    """The names that a statement gives a value to."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    inner = set().union(*(_stores(child) for child in ast.iter_child_nodes(node)))
+    return inner | ({node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set())
 
 
 def _read_before_stored(name: str, body: Sequence[ast.stmt]) -> bool:
