@@ -400,7 +400,11 @@ def test_use_is_followed_into_other_classes(load: Load) -> None:
 def test_doubt_is_an_error_that_shows_the_signature(load: Load, signature: str, inputs: list[str]) -> None:
     error = failure(lambda: init_of(load, signature, inputs))
     name = signature.partition(",")[0].partition(":")[0]
-    assert error.code == "VAE002" and error.help == f"add --init {name}=..." and "signature: VAE(" in error.notes[0]
+    assert (
+        error.code == "VAE002"
+        and error.help == ('add --init "encoder=Encoder(...)"' if name == "encoder" else f"add --init {name}=...")
+        and "signature: VAE(" in error.notes[0]
+    )
     assert error.span is not None and error.span.line == 5
 
 
@@ -481,3 +485,24 @@ def test_int_arguments(load: Load) -> None:
 def test_reading_texts_needs_no_torch() -> None:
     code = "import sys, vaelint.target, vaelint.inputs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_parts_of_the_model_as_arguments(load: Load) -> None:
+    text = """
+        from torch import nn
+        class Encoder(nn.Module):
+            def __init__(self, n):
+                super().__init__()
+                self.fc = nn.Linear(n, 2)
+        class VAE(nn.Module):
+            def __init__(self, encoder, act):
+                super().__init__()
+                self.encoder, self.act = encoder, act
+    """
+    loaded = load(model=text)
+    init = loaded.resolve_init(InputSet.from_texts(["8x4"]), parse_init(["encoder=Encoder(4)", "act=nn.ReLU()"]))
+    first: Any = loaded.build(init)
+    second: Any = loaded.build(init)
+    assert first.encoder.fc.in_features == 4 and first.encoder is not second.encoder
+    error = failure(lambda: loaded.build(parse_init(["encoder=Decoder(4)", "act=nn.ReLU()"])))
+    assert error.code == "VAE002" and "NameError: name 'Decoder' is not defined" in error.message

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaelint.errors import UsageError
-from vaelint.target import TargetSpec, module_classes, parse_init, parse_target
+from vaelint.target import Expression, TargetSpec, module_classes, parse_init, parse_target
 
 LITERALS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -47,6 +47,12 @@ def test_a_namespace_can_be_given() -> None:
     assert vars(args) == {"latent_dim": 4, "sizes": [1]}
 
 
+def test_what_is_not_a_literal_is_kept_for_the_module() -> None:
+    given = parse_init(["act=nn.ReLU()", "encoder=Encoder(3, k=[1])", "kind=Kind.A"])
+    assert given == {"act": Expression("nn.ReLU()"), "encoder": Expression("Encoder(3, k=[1])"), "kind": Expression("Kind.A")}
+    assert parse_target("m.py:VAE(act=nn.ReLU())").init == {"act": Expression("nn.ReLU()")}
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -65,7 +71,7 @@ def test_mistakes_in_a_target_are_named(text: str, part: str) -> None:
     assert part in caught.value.message + caught.value.help
 
 
-@pytest.mark.parametrize(("item", "part"), [("act=relu", "act='relu'"), ("20", "KEY=VALUE"), ("a=", "nothing"), ("a=f(1)", "literal")])
+@pytest.mark.parametrize(("item", "part"), [("act=relu", "act='relu'"), ("20", "KEY=VALUE"), ("a=", "nothing"), ("a=1+x", "literal")])
 def test_mistakes_in_init_are_named(item: str, part: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_init([item])

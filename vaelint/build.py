@@ -27,7 +27,7 @@ from vaelint.lightning import silence
 from vaelint.paths import package_of as package_named_by
 from vaelint.paths import relative, user_file
 from vaelint.placeholder import package_of
-from vaelint.target import TargetSpec, module_classes
+from vaelint.target import Expression, TargetSpec, module_classes
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Loaded:
                     self.made_up[name] = found.value
         if missing:
             listed = ", ".join(missing)
-            some = " ".join(f"--init {name}=..." for name in missing)
+            some = " ".join(f'--init "{name}={_example(name)}"' if _example(name) else f"--init {name}=..." for name in missing)
             raise TargetError(
                 "VAE002", f"{self.name} cannot be built without {listed}", f"add {some}", self.span, (self._shown_signature(),)
             )
@@ -150,7 +150,8 @@ class Loaded:
         parameters = self.signature.parameters.values()
         defaults = {p.name: p.default for p in parameters if isinstance(p.default, list | dict | set) and p.name not in init}
         # symbolic sizes must pass as they are
-        arguments = {k: v if isinstance(v, int | torch.SymInt) else copy.deepcopy(v) for k, v in {**defaults, **init}.items()}
+        given = {name: self._evaluated(name, value) for name, value in init.items()}
+        arguments = {k: v if isinstance(v, int | torch.SymInt) else copy.deepcopy(v) for k, v in {**defaults, **given}.items()}
         positional = [arguments.pop(p.name) for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in arguments]
         try:
             return self.obj(*positional, **arguments)
@@ -161,6 +162,19 @@ class Loaded:
             shown = ", ".join(f"{k}={v!r}" for k, v in init.items())
             notes = tuple(f"{name}={value!r} was chosen for you" for name, value in self.made_up.items())
             raise TargetError("VAE002", f"{self.name}({shown}) raises {one_line(error)}", "", span, notes) from error
+
+    def _evaluated(self, name: str, value: object) -> object:
+        """An argument that is an expression, in the names of the module; anything else as it is."""
+        if not isinstance(value, Expression):
+            return value
+        try:
+            return eval(value.text, {"torch": torch, "nn": nn, **self.namespace})
+        except TargetError:
+            raise
+        except Exception as error:
+            raise TargetError(
+                "VAE002", f"--init {name}={value} raises {one_line(error)}", "it is evaluated in the target's file", self.span
+            ) from error
 
     @contextmanager
     def _as_script(self) -> Iterator[None]:
@@ -196,6 +210,12 @@ def load_target(spec: TargetSpec, request: object = None) -> Loaded:
         module = import_module(spec.module, notes)
         file, package = getattr(module, "__file__", None) or spec.module, package_named_by(spec.text)
     return Loaded(module, _object(module, spec.name, file), file, spec.name, package, notes, init=dict(spec.init))
+
+
+def _example(name: str) -> str:
+    """How a part of the model is written on the command line, "" for a plain value."""
+    part = next((p for p in ("encoder", "decoder") if p in name.lower()), None)
+    return f"{part.capitalize()}(...)" if part else ""
 
 
 def _file(text: str) -> Path:

@@ -238,18 +238,21 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
 
 
 def _import_package(name: str, folder: Path, notes: list[str]) -> None:
-    """Imports the package a file lies in. Where its `__init__.py` fails, empty packages stand in: relative imports need no more."""
-    try:
-        importlib.import_module(name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code raises anything; noted)
-        parts = name.split(".")
-        for count in range(1, len(parts) + 1):
-            dotted = ".".join(parts[:count])
-            if dotted not in sys.modules:
-                stand_in = ModuleType(dotted)
-                stand_in.__path__ = [str(folder.parents[len(parts) - count - 1] if count < len(parts) else folder)]
-                sys.modules[dotted] = stand_in
-        notes.append(f"the package {name} cannot be imported ({one_line(error)}); the file was read without its __init__.py")
+    """Imports the package a file lies in. Without an `__init__.py`, or where it fails, an empty one does: relative imports need no more."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        dotted, place = ".".join(parts[:count]), [folder, *folder.parents][len(parts) - count]
+        if dotted in sys.modules:
+            continue
+        if (place / "__init__.py").is_file():
+            try:
+                importlib.import_module(dotted)
+                continue
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code raises anything; noted)
+                notes.append(f"the package {dotted} cannot be imported ({one_line(error)}); the file was read without its __init__.py")
+        stand_in = ModuleType(dotted)
+        stand_in.__path__ = [str(place)]
+        sys.modules[dotted] = stand_in
 
 
 def import_module(name: str, notes: list[str]) -> ModuleType:
@@ -330,9 +333,10 @@ def _imports(
         sys.meta_path.remove(finder)
         for name in set(sys.modules) - before:
             module = sys.modules[name]
+            first = next(iter(getattr(module, "__path__", None) or []), None)
             if isinstance(module, PlaceholderModule):
                 del sys.modules[name]  # a later `import x` inside a function must fail as it would for the user
-            elif not package and user_file(getattr(module, "__file__", None) or "<none>"):
+            elif not package and user_file(getattr(module, "__file__", None) or first or "<none>"):
                 _ours[name] = home
         for top in dict.fromkeys(missing):
             notes.append(f"{top} is not installed; the model is analysed without it")

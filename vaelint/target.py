@@ -28,6 +28,16 @@ class TargetSpec:
     init: dict[str, object] = field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True)
+class Expression:
+    """An argument that is not a literal, such as `nn.ReLU()` or `Encoder(784, 20)`: evaluated in the target's module when it is built."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
 def parse_target(text: str) -> TargetSpec:
     """Reads `path.py:Name`, `package.module:Name` or `...:Name(key=literal, ...)`. Raises UsageError."""
     text = text.strip()
@@ -69,7 +79,7 @@ def _read_call(text: str, call: str) -> dict[str, object]:
 
 
 def parse_init(items: Sequence[str]) -> dict[str, object]:
-    """Reads `key=literal` items; later ones win. `Namespace(a=1)` is understood as well. Raises UsageError."""
+    """Reads `key=literal` items; later ones win. `Namespace(a=1)`, `nn.ReLU` and `Encoder(3)` are understood as well. Raises UsageError."""
     init: dict[str, object] = {}
     for item in items:
         key, equals, value = item.partition("=")
@@ -85,11 +95,13 @@ def parse_init(items: Sequence[str]) -> dict[str, object]:
 
 
 def _literal(node: ast.expr, key: str, source: str) -> object:
-    """The value of a literal expression, or an argparse Namespace of such values."""
+    """The value of a literal expression, a Namespace of such values, or an Expression for a call or a dotted name."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Namespace", "SimpleNamespace", "dict"):
         values = {str(k.arg): _literal(k.value, key, source) for k in node.keywords if k.arg}
         if not node.args and len(values) == len(node.keywords):
             return values if node.func.id == "dict" else argparse.Namespace(**values)
+    if isinstance(node, ast.Call | ast.Attribute):
+        return Expression(ast.unparse(node))
     try:
         value: object = ast.literal_eval(node)
     except (ValueError, TypeError, MemoryError, RecursionError):
