@@ -114,6 +114,8 @@ class Samples:
         if node.target is operator.getitem and ops.op(node) == "expand":  # a result of broadcast_tensors
             return _aligned(self._operand_of(ops.value_inputs(node)[0]), len(shape(node)))
         joins = ops.op(node) in ops.JOIN
+        if not joins and any(not n.meta.get("scalar") for n in ops.tensors(node.args[1:]) if ops.op(node) not in _LIKE_SECOND):
+            return self._look_up(node)
         args = tuple(self._argument(a, full=True) for a in node.args)
         kwargs = {k: self._argument(v, full=True) for k, v in node.kwargs.items()}
         if ops.op(node) in _LIKE_SECOND:
@@ -131,6 +133,14 @@ class Samples:
         self._note_cut(node, made)
         self._note_pick(node, (made,))
         return made
+
+    def _look_up(self, node: fx.Node) -> Value:
+        """`table[index]`, with a table that belongs to no sample: each entry belongs to the sample that asked."""
+        table, index = node.args[0], node.args[1]
+        if not isinstance(index, fx.Node) or not isinstance(table, fx.Node) or not bool((self._operand_of(table) == FREE).all()):
+            raise TypeError("an index that is a tensor")
+        labels = self._operand_of(index)
+        return labels.reshape(list(labels.shape) + [1] * (len(shape(node)) - labels.dim()))
 
     def _note_cut(self, node: fx.Node, made: Labels) -> None:
         if ops.op(node) in ops.JOIN | PICKS:
