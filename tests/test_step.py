@@ -6,7 +6,7 @@ import copy
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import nn
 from vaelint.build import Loaded, load_target
 from vaelint.errors import TargetError
 from vaelint.inputs import InputSet
-from vaelint.step import Step, find_loss, forward_step, told_step
+from vaelint.step import Step, find_loss, forward_step, input_names, told_step
 from vaelint.target import parse_target
 from vaelint.tensors import make_inputs
 
@@ -57,6 +57,7 @@ class Case:
     loaded: Loaded
     model: nn.Module
     inputs: InputSet
+    notes: list[str] = field(default_factory=list)
 
     def forward(self) -> tuple[Step, list[str]]:
         return forward_step(self.loaded, self.model, self.inputs)
@@ -89,10 +90,11 @@ class Case:
         return step.code
 
     def none(self) -> str:
-        """Why no loss was found."""
+        """Why no loss was found; `notes` keeps all that was said."""
         step, forward = self.seek()
         assert step is None
-        return forward.notes[-1]
+        self.notes = forward.notes
+        return " / ".join(forward.notes)
 
 
 Make = Callable[..., Case]
@@ -142,6 +144,11 @@ def test_told_steps_run_in_the_names_of_the_module(make: Make, code: str) -> Non
     outcome = case.run(told_step(code, case.loaded), ["x"])
     assert outcome.loss.ndim == 0 and outcome.output[0].shape == (5, 6)
     assert "loss" not in case.loaded.namespace and "model" not in case.loaded.namespace
+
+
+def test_a_variable_named_out_is_not_mistaken_for_the_output(make: Make) -> None:
+    case = make(HEAD + FORWARD)
+    assert len(case.run(told_step("out, mu, lv = model(x); loss = out.sum()", case.loaded), ["x"]).output) == 3
 
 
 def test_the_output_is_seen_inside_a_training_step(make: Make) -> None:
@@ -213,6 +220,20 @@ def test_inputs_are_bound_by_name_else_by_place(make: Make, signature: str, inpu
     step, given = case.forward()
     assert (step.call, given) == (call, names)
     assert case.run(step, given).output == 1
+
+
+@pytest.mark.parametrize(
+    ("signature", "inputs", "names"),
+    [
+        ("self, a, b", ["5x6"], ["a"]),
+        ("self", ["5x6", "5x6"], ["x", "y"]),
+        ("self, a, b", ["b=5x6", "5x6"], ["b", "a"]),
+        ("self, a", ["5x6", "5"], ["a", "x"]),
+    ],
+)
+def test_every_input_has_a_name(make: Make, signature: str, inputs: list[str], names: list[str]) -> None:
+    case = make(methods(f"def forward({signature}): return 1"), *inputs)
+    assert input_names(case.model, case.inputs) == names
 
 
 def test_too_few_inputs(make: Make) -> None:
@@ -432,7 +453,7 @@ class VAELoss(nn.Module):
 """
     case = make(HEAD + FORWARD + text)
     assert case.code() == "recon, mu, logvar = model(x); loss = VAELoss(beta=1.0)(recon, x, mu, logvar)"
-    assert any("beta=1.0" in n for n in case.found().notes)
+    assert case.found().made_up == {"beta": "1.0"} and any("beta=1.0" in n for n in case.found().notes)
 
 
 @pytest.mark.parametrize(
@@ -475,10 +496,10 @@ def test_the_loss_that_training_calls_is_chosen(make: Make) -> None:
 
 
 def test_parts_of_a_loss_are_not_put_together(make: Make) -> None:
-    text = "\ndef recon_loss(recon, x): return F.mse_loss(recon, x)\ndef kl_loss(mu, logvar): return mu.mean() + logvar.mean()\n"
+    text = "\ndef recon_loss(recon, x): return F.mse_loss(recon, x)\ndef calc_kl(mu, logvar): return mu.mean() + logvar.mean()\n"
     why = make(HEAD + FORWARD + text).none()
     assert "only parts" in why
-    assert '--step "recon, mu, logvar = model(x); loss = recon_loss(recon, x) + kl_loss(mu, logvar)"' in why
+    assert '--step "recon, mu, logvar = model(x); loss = recon_loss(recon, x) + calc_kl(mu, logvar)"' in why
 
 
 def test_returned_parts_without_a_total_are_not_summed(make: Make) -> None:
@@ -629,7 +650,7 @@ def test_a_loss_beside_the_model_comes_before_training_elsewhere(make: Make) -> 
 
 def test_training_elsewhere_that_cannot_be_read_is_said(make: Make) -> None:
     case = make(HEAD + FORWARD, train=TRAINING_FILE.replace("weight = 0.5", "weight = 1 / 0"))
-    assert "no loss was found" in case.none() and "train.py:15 trains the model" in case.loaded.notes[-1]
+    assert "no loss was found" in case.none() and any("train.py:15 trains the model" in note for note in case.notes)
 
 
 # -- the loss, told by name

@@ -53,7 +53,7 @@ class Binding:
     arguments: tuple[tuple[str, str, bool], ...]  # name, expression, by keyword
     used: frozenset[Kind]
     score: int
-    notes: tuple[str, ...] = ()
+    made_up: tuple[tuple[str, str], ...] = ()  # parameters that got a value of ours, with it
     alternatives: tuple[Binding, ...] = ()
     needs_output: bool = False
 
@@ -322,7 +322,7 @@ def _assign(choices: Sequence[Sequence[tuple[Source | None, int]]]) -> list[tupl
 
 def _binding(wanted: Sequence[Wanted], chosen: Sequence[Source | None], score: int) -> Binding:
     arguments: list[tuple[str, str, bool]] = []
-    notes: list[str] = []
+    made_up: list[tuple[str, str]] = []
     skipped = False
     for want, source in zip(wanted, chosen, strict=True):
         if source is None:
@@ -330,7 +330,7 @@ def _binding(wanted: Sequence[Wanted], chosen: Sequence[Source | None], score: i
             continue
         arguments.append((want.name, source.expr, want.keyword or skipped))
         if source.kind in _LITERALS and source.index < 0 and source.expr in _LITERALS.values():
-            notes.append(f"{want.name}={source.expr} was chosen: nothing says what it is")
+            made_up.append((want.name, source.expr))
     used = frozenset(s.kind for s in chosen if s is not None and s.kind is not None)
     needs = any(s is not None and s.index >= 0 for s in chosen)
-    return Binding(tuple(arguments), used, score, tuple(notes), (), needs)
+    return Binding(tuple(arguments), used, score, tuple(made_up), (), needs)

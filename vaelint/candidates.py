@@ -12,8 +12,10 @@ from torch import nn
 from vaelint.bind import wanted_by
 from vaelint.build import Loaded
 from vaelint.construct import signature_of
-from vaelint.meaning import NOT_TRAINING, Kind, is_loss_name, is_step_name, kinds
+from vaelint.meaning import KL_NAME, NOT_TRAINING, Kind, is_loss_name, is_step_name, kinds
 from vaelint.reading import computes_a_loss, returns_a_value, trains, tree_of
+
+PART = 9  # the rank of what is a term by its name, never the whole loss
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Candidate:
     function: Callable[..., Any]
     rank: int  # 0 methods, 1 functions, 2 loss classes; 3 and 4 functions and methods whose name says nothing
     skip_self: bool = False
-    notes: tuple[str, ...] = ()
+    made_up: tuple[tuple[str, str], ...] = ()
 
 
 def is_whole_loss(function: Callable[..., Any], name: str) -> bool:
@@ -46,6 +48,8 @@ def candidates(loaded: Loaded, model: nn.Module) -> Iterator[Candidate]:
         elif _may_be_a_loss(candidate):
             seen.add(code)
             yield replace(candidate, rank=candidate.rank + (4 if candidate.rank == 0 else 2))
+        elif KL_NAME.search(candidate.name) and returns_a_value(tree_of(candidate.function)):
+            yield replace(candidate, rank=PART)
 
 
 def _may_be_a_loss(candidate: Candidate) -> bool:
@@ -93,10 +97,10 @@ def _loss_objects(loaded: Loaded, model: nn.Module) -> Iterator[Candidate]:
         if isinstance(value, nn.Module) and of_user(type(value)) and (is_loss_name(name) or is_loss_name(type(value).__name__)):
             yield Candidate(name, "loss", type(value).forward, 2, True)
         elif inspect.isclass(value) and issubclass(value, nn.Module) and value is not type(model) and of_user(value) and is_loss_name(name):
-            arguments, notes = [], []
+            arguments, made_up = [], []
             for p in signature_of(value).parameters.values():
                 if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                     arguments.append(f"{p.name}=1.0" if Kind.WEIGHT in kinds(p.name) else "")
-                    notes.append(f"{name}({p.name}=1.0) was chosen: nothing says what it is")
+                    made_up.append((p.name, "1.0"))
             if all(arguments):
-                yield Candidate(f"{name}({', '.join(arguments)})", "loss", value.forward, 2, True, tuple(notes))
+                yield Candidate(f"{name}({', '.join(arguments)})", "loss", value.forward, 2, True, tuple(made_up))

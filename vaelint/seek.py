@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import keyword
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 
 from vaelint.bind import Binding, RoleOf, Source, bind, fits, sources_of, wanted_by
 from vaelint.build import Loaded
-from vaelint.candidates import Candidate, candidates
+from vaelint.candidates import PART, Candidate, candidates
 from vaelint.construct import signature_of
 from vaelint.errors import TargetError
 from vaelint.imports import import_part, parsed
@@ -43,7 +43,7 @@ class Found:
     code: str | None
     notes: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
-    pick: Callable[[object], tuple[object, str]] | None = None
+    made_up: dict[str, str] = field(default_factory=dict)  # weights and counters that got a value of ours
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def seek_loss(
     if complete:
         ways = [_code(scene, c, b) for c, first in complete for b in (first, *first.alternatives)]
         return _doubt(ways, f"more than one way to compute the loss is as good: {', '.join(dict.fromkeys(c.name for c, _ in complete))}")
-    if parts:
+    if any(c.rank != PART for c, _ in parts):
         listed = ", ".join(c.name for c, _ in parts)
         return _doubt([_sum(scene, parts)], f"only parts of a loss were found ({listed}); nothing says how they are combined")
     outputs = scene.unpacked or "out"
@@ -202,6 +202,8 @@ def _bound(candidate: Candidate, scene: _Scene) -> Binding | None:
 
 def _covers(candidate: Candidate, binding: Binding, scene: _Scene) -> bool:
     """Whether the candidate sees enough to be the whole loss: reconstruction, target and posterior, as far as the output has them."""
+    if candidate.rank == PART:
+        return False
     if binding.used & _EVERYTHING:
         return True
     if not binding.needs_output:
@@ -258,15 +260,14 @@ def _settled(scene: _Scene, candidate: Candidate, binding: Binding) -> Found:
         if total is None and any(KL_NAME.search(name) for name in parts):
             return _doubt([f"{code}; loss = sum(loss)"], f"{candidate.name} returns {', '.join(parts)} and no total")
         if total is not None:
-            return Found(
-                f"{code}[{total}]",
-                [f"{candidate.name} returns {len(parts)} values; the loss is number {total + 1}", *_notes(candidate, binding)],
-            )
-    return Found(code, _notes(candidate, binding))
+            code = f"{code}[{total}]"
+    return Found(code, _notes(candidate, binding), made_up=dict(candidate.made_up + binding.made_up))
 
 
 def _notes(candidate: Candidate, binding: Binding) -> list[str]:
-    return [f"the loss was found: {candidate.expr}", *candidate.notes, *binding.notes]
+    return [
+        f"{name}={value} was chosen for {candidate.name}: nothing says what it is" for name, value in candidate.made_up + binding.made_up
+    ]
 
 
 def _code(scene: _Scene, candidate: Candidate, binding: Binding) -> str:
@@ -339,7 +340,7 @@ def _told(loaded: Loaded, model: nn.Module, scene: _Scene, told: str) -> Found:
             "VAE004", f"the loss {told} {why}", f'write the call out: --step "{example}"', loaded.span, (signature, *ways[1:])
         )
     found = _settled(scene, candidate, binding)
-    return Found(found.code, [*notes, *found.notes], extra)
+    return Found(found.code, [*notes, *found.notes], extra, found.made_up)
 
 
 def _resolve(loaded: Loaded, model: nn.Module, told: str) -> tuple[str, Any, dict[str, Any], list[str]]:

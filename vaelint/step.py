@@ -40,7 +40,8 @@ class Outcome:
 class Step:
     """Runs `code` in a copy of the module's names plus `model`, `torch` and the inputs; what it leaves in `loss` is the loss.
 
-    `code` is the text for display, `call` the expression that runs the model, `notes` what a user should know of the choice.
+    `code` is the text for display, `call` the expression that runs the model, `notes` what a user should know of the choice, `made_up`
+    the weights in it that are ours (so that nobody blames the user for them).
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Step:
         file: str = STEP_FILE,
     ) -> None:
         self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
+        self.made_up: dict[str, str] = {}  # weights and counters that nobody gave and that got a value of ours
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
         self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
         self._loaded, self._extra = loaded, dict(extra or {})
@@ -77,7 +79,10 @@ class Step:
             exec(self._program, names)
         finally:
             hook.remove()
-        output = names["out"] if "out" in names and "out" not in before else seen[-1] if seen else _new_tensors(names, before)
+        if seen:
+            output = seen[-1]
+        else:
+            output = names["out"] if "out" in names and "out" not in before else _new_tensors(names, before)
         return Outcome(output, self._loss(names))
 
     def _loss(self, names: Mapping[str, Any]) -> object:
@@ -157,6 +162,16 @@ def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[St
         return own
     call = f"model({', '.join(bound)})"
     return Step(f"out = {call}", loaded, has_loss=False, call=call, notes=notes), names
+
+
+def input_names(model: nn.Module, inputs: InputSet) -> list[str]:
+    """A name for every input, in the order given: the user's, else that of `forward`'s parameter, else x, y, ...; raises nothing."""
+    parameters = _parameters(model.forward) if _has_forward(model) else []
+    free = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    taken = {spec.name for spec in inputs.specs if spec.name}
+    waiting = [n for n in (*free, "x", "y", *(f"input{k}" for k in range(1, len(inputs.specs) + 2))) if n not in taken]
+    fresh = iter(dict.fromkeys(waiting))
+    return [spec.name or next(fresh) for spec in inputs.specs]
 
 
 def _has_forward(model: nn.Module) -> bool:
@@ -310,29 +325,36 @@ def find_loss(
         return _trained(loaded, step, slices[0], {})
     found = seek.seek_loss(loaded, model, step.call, step.code, names, output, role_of, step.input_shapes, told)
     if found.code is None:
-        if told is None and len(slices := slices_elsewhere(loaded, names)) == 1 and (names_of := _names_for(slices[0], loaded)) is not None:
+        if (
+            told is None
+            and len(slices := slices_elsewhere(loaded, names)) == 1
+            and (names_of := _names_for(slices[0], step.notes)) is not None
+        ):
             return _trained(loaded, step, slices[0], names_of)
         step.notes += found.notes
         if told is None and (elsewhere := losses_elsewhere(loaded)):
             step.notes.append("other files define losses: " + " or ".join(f"--loss {name}" for name in elsewhere[:4]))
         return None
     extended = Step(found.code, loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
-    extended.output_part = seek.pick_loss if found.pick is None else found.pick
+    extended.output_part, extended.made_up = seek.pick_loss, found.made_up
     return extended
 
 
 def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
     """The step that is cut out of training code."""
-    notes = [*step.notes, f"the step is that of the training code at {relative(cut.file)}:{cut.line}", *cut.notes]
-    return Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=extra, tree=cut.tree, file=cut.file)
+    chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in cut.made_up]
+    notes = [*step.notes, f"the step is that of the training code at {relative(cut.file)}:{cut.line}", *chosen]
+    trained = Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=extra, tree=cut.tree, file=cut.file)
+    trained.made_up = dict(cut.made_up)
+    return trained
 
 
-def _names_for(cut: Slice, loaded: Loaded) -> dict[str, Any] | None:
+def _names_for(cut: Slice, notes: list[str]) -> dict[str, Any] | None:
     """What the training code of another file needs of that file's top level; None where that part cannot be run."""
     path = Path(cut.file)
     try:
-        module = import_part(path, needed_of(parsed(path), set(cut.needs)), loaded.notes)
+        module = import_part(path, needed_of(parsed(path), set(cut.needs)), notes)
     except TargetError as error:
-        loaded.notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {error.message}")
+        notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {error.message}")
         return None
     return {name: vars(module)[name] for name in cut.needs if name in vars(module)}

@@ -29,7 +29,7 @@ class Slice:
     file: str
     line: int
     needs: frozenset[str]  # names of the file's top level
-    notes: tuple[str, ...]
+    made_up: tuple[tuple[str, str], ...]  # weights and counters that the training code gets from elsewhere, with values of ours
 
 
 def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
@@ -174,7 +174,7 @@ class _Cut:
                 self._models |= {a.arg for a in node.args.args if Kind.MODEL in kinds(a.arg)}
             if isinstance(node, ast.ClassDef) and node.name == target:
                 self._models.add("self")
-        self._notes: list[str] = []
+        self._made_up: list[tuple[str, str]] = []
 
     def slice(self) -> Slice | None:
         """The step, None where something in it cannot be resolved."""
@@ -253,7 +253,7 @@ class _Cut:
         if isinstance(final.value, ast.Name) and final.value.id == "loss":
             tree.body.pop()
         code = ("; " if simple else "\n").join(ast.unparse(node) for node in tree.body)
-        return Slice(tree, code, self._file, line, frozenset(free & self._known), tuple(self._notes))
+        return Slice(tree, code, self._file, line, frozenset(free & self._known), tuple(self._made_up))
 
     def _literal(self, name: str) -> str | None:
         """A value for a weight, a counter or the device that the training code gets from elsewhere."""
@@ -262,7 +262,7 @@ class _Cut:
         values = {Kind.WEIGHT: "1.0", Kind.COUNTER: "0", Kind.DEVICE: f"{first}.device", Kind.BATCH_SIZE: f"{first}.size(0)"}
         value = next((values[m] for m in means if m in values), None)
         if value is not None and value in ("1.0", "0"):
-            self._notes.append(f"{name}={value} was chosen: the training code gets it from elsewhere")
+            self._made_up.append((name, value))
         return value
 
 
