@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.anatomy import likelihood, ops
+from vaelint.anatomy import likelihood, missing, ops
+from vaelint.anatomy.categorical import categorical_faults
 from vaelint.anatomy.clash import Clash, find_clashes
 from vaelint.anatomy.evaluation import Biased, biased_evaluation
 from vaelint.anatomy.flow import Flow, analyse_flow
@@ -20,12 +22,16 @@ from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, m
 from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.replay import Replay
+from vaelint.anatomy.scale_report import scale_found
+from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
 from vaelint.anatomy.sites import Site, find_sites
 from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_nodes
 from vaelint.anatomy.wiring import Wiring
+from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
 from vaelint.finding import Label, ShapeRow, Span, Suggestion
 from vaelint.graph import Record, shape, span
 from vaelint.inputs import InputSet
+from vaelint.rule import Found
 from vaelint.source import Source
 from vaelint.trace.ladder import Tracer
 
@@ -308,6 +314,83 @@ class Model:
     def unused_reconstruction(self) -> fx.Node | None:
         """The decoder's output, when no term of the loss depends on anything decoded."""
         return likelihood.unused_reconstruction(self)
+
+    # --- the scale of the objective ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def scale_verdicts(self) -> list[ScaleVerdict]:
+        """The fault of each effective beta, one for each place in the source."""
+        judged = [judge_scale(b, self.record) for b in self.betas]
+        seen: dict[Any, ScaleVerdict] = {}
+        for v in judged:
+            if v is not None:
+                seen.setdefault((v.fault, span(v.node) if v.node is not None else None), v)
+        return list(seen.values())
+
+    def scale_found(self, verdict: ScaleVerdict, label: str, why: str, help: str) -> Found:
+        """The finding for a scale verdict; info where a named weight is in the way."""
+        return scale_found(self, verdict, label, why, help)
+
+    def is_partly_read(self, fact: KlFact) -> bool:
+        """Whether a KL takes the head for a log-variance in one part and for a log-standard deviation in another."""
+        return fact.probe.verdict == "wrong" and any(k.startswith("exp(") for k in fact.probe.coefficients)
+
+    def relative_coefficients(self, fact: KlFact) -> dict[str, float]:
+        """Coefficients of m, s^2 and -1 in the gradients, against the largest that agrees with another."""
+        known = fact.probe.coefficients
+        unit = max((abs(v) for v in known.values()), default=1.0) or 1.0
+        return {k: round(v / unit, 6) for k, v in known.items()}
+
+    def swap_place(self, fact: KlFact) -> Span | None:
+        """The call that exchanges mean and log-variance."""
+        return missing.swap_place(self, fact.term)
+
+    def ceiling_of(self, fact: KlFact) -> fx.Node | None:
+        """The operation that cuts a KL off from above."""
+        return missing.ceiling(self, fact.term)
+
+    @cached_property
+    def missing_kl(self) -> missing.MissingKl | None:
+        """A learned posterior that nothing holds."""
+        return missing.missing_kl(self)
+
+    @cached_property
+    def loss_place(self) -> Span | None:
+        """Where the loss is put together."""
+        return missing.loss_place(self)
+
+    def detached_terms(self, role: str) -> list[Term]:
+        """Terms that enter the loss without a gradient."""
+        return missing.detached_terms(self, role)
+
+    @cached_property
+    def misplaced_logsumexp(self) -> list[fx.Node]:
+        """Log-sum-exps over the batch that leave the axis of the samples."""
+        return missing.misplaced_logsumexp(self)
+
+    @cached_property
+    def split_draws(self) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
+        """Monte Carlo KLs at two draws."""
+        return missing.split_draws(self)
+
+    @cached_property
+    def unused_weights(self) -> list[UnusedWeight]:
+        """Named KL weights without effect."""
+        return unused_weights(self)
+
+    @cached_property
+    def stuck_weights(self) -> list[StuckWeight]:
+        """Schedules that run and lead nowhere."""
+        return stuck_weights(self)
+
+    @cached_property
+    def categorical_faults(self) -> list[tuple[KlFact, str]]:
+        """Categorical KLs that are not one."""
+        return categorical_faults(self)
+
+    def elements(self, node: fx.Node) -> int:
+        """How many elements a value has."""
+        return math.prod(shape(node))
 
     def replacement(self, node: fx.Node | None, text: str) -> Suggestion | None:
         """A suggestion that puts `text` in the place of a node's expression, where that is within one line."""

@@ -98,8 +98,9 @@ def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:
 def _meet_on_the_way_up(leaf: Leaf, raw: list[fx.Node], inside: set[fx.Node], flow: Flow) -> Pair | None:
     """x * log(y): the product with the target is already a factor on the way up to the loss."""
     for link in reversed(leaf.chain):
-        if ops.op(link) in ops.MUL and any(f in leaf.factors for f in ops.value_inputs(link)):
-            return Pair(leaf, _narrowest(raw, {leaf.node}, inside, flow), leaf.factors[0], link, tuple(raw))
+        factor = next((f for f in ops.value_inputs(link) if f in leaf.factors), None) if ops.op(link) in ops.MUL else None
+        if factor is not None and shape(factor) == shape(leaf.node):  # a factor of another shape is a weight, not a target
+            return Pair(leaf, _narrowest(raw, {leaf.node}, inside, flow), factor, link, tuple(raw))
     return None
 
 

@@ -61,6 +61,10 @@ class Tracer:
         """Real inputs, with some symbols at other values."""
         return self._make(sizes)
 
+    def construct(self) -> torch.nn.Module:
+        """The user's model, built as the target says, in whatever mode is active."""
+        return self._build()
+
     def construct_for_signature(self) -> Built:
         """A model whose signature can be read: a fake one where its constructor allows."""
         with quiet_torch(), torch_private.lean_dynamo(self._lean):

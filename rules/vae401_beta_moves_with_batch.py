@@ -1,0 +1,31 @@
+"""The effective beta depends on the batch size.
+
+## What it does
+Measures how the weight of each term moves with the batch size, by running its slice of the graph at several sizes. Both must move alike: two sums over the batch, or two means.
+
+## Why is this bad
+The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over the latent's (Kingma & Welling 2014, eq. 3 and 10). Over a batch both terms are averaged (or both summed). A KL
+summed over the batch beside a reconstruction averaged over it is a beta-VAE with beta = B: the last, smaller batch of an epoch has another objective.
+
+## Example
+    rec = F.mse_loss(recon, x, reduction="none").sum(1).mean()
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+## Use instead
+    rec = F.mse_loss(recon, x, reduction="none").sum(1).mean()
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), dim=1).mean()
+
+## When to ignore
+Never: a weight that makes up for one batch size does not for the next.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE401", "beta-moves-with-batch", Severity.ERROR, message="the KL and the reconstruction are reduced differently over the batch", needs=("beta",))
+def check(model: Model) -> Findings:
+    """Effective betas that move with the batch size."""
+    for verdict in model.scale_verdicts:
+        if verdict.fault != "batch":
+            continue
+        yield model.scale_found(verdict, label="{kl}; the reconstruction: {recon}", why="the balance of the two terms changes with the batch size: another batch size trains another model", help="reduce both terms over the batch in the same way: two sums, or two means")

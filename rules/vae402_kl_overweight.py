@@ -1,0 +1,31 @@
+"""The effective beta depends on the size of the data.
+
+## What it does
+Measures how the weight of the reconstruction moves with each dimension of the data. An average over D elements makes the KL D times too strong; an explicit, named weight on the KL silences the rule (the implied beta is still printed).
+
+## Why is this bad
+The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over the latent's (Kingma & Welling 2014, eq. 3 and 10). With the default `reduction="mean"` the
+reconstruction is divided by the number of pixels: the loss is that of a Gaussian decoder with variance D/2, the KL falls to 0 within an epoch and every input decodes to the mean image.
+
+## Example
+    rec = F.mse_loss(recon, x)
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+## Use instead
+    rec = F.mse_loss(recon, x, reduction="sum") / x.size(0)
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.size(0)
+
+## When to ignore
+When the strong KL is meant: give it a named weight.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE402", "kl-overweight", Severity.WARNING, message="the reconstruction is averaged over the data and the KL is not", needs=("beta",))
+def check(model: Model) -> Findings:
+    """Effective betas that move with the size of the data."""
+    for verdict in model.scale_verdicts:
+        if verdict.fault != "data":
+            continue
+        yield model.scale_found(verdict, label="{recon}", why="this trains a beta-VAE with beta = {beta}: far from the bound, and another one at another resolution", help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; or write the weight down as a named beta")

@@ -1,0 +1,29 @@
+"""The effective beta depends on the latent size.
+
+## What it does
+Measures how the weight of the KL moves with the latent's own dimensions: it should not.
+
+## Why is this bad
+The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over the latent's (Kingma & Welling 2014, eq. 3 and 10). The KL of independent components is the sum of
+theirs. Averaged, it is L times too weak: reconstructions are good and samples from the prior are noise.
+
+## Example
+    kl = -0.5 * torch.mean(1 + logvar - mu.pow(2) - logvar.exp(), dim=1).sum()
+
+## Use instead
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), dim=1).sum()
+
+## When to ignore
+When the weaker KL is meant: give it a named weight.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE403", "kl-mean-over-latent", Severity.WARNING, message="the KL is averaged over the latent", needs=("beta",))
+def check(model: Model) -> Findings:
+    """Effective betas that move with the latent size."""
+    for verdict in model.scale_verdicts:
+        if verdict.fault != "latent":
+            continue
+        yield model.scale_found(verdict, label="{kl}", why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent, and counts L times too little", help="sum the KL over the latent dimensions, then average over the batch")

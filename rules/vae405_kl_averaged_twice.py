@@ -1,0 +1,30 @@
+"""The KL is averaged over the batch twice.
+
+## What it does
+Measures how both weights move with the batch size. Graph autoencoders that average the reconstruction over N * N edges and divide the KL by N * N agree, and are not reported.
+
+## Why is this bad
+A mean that is divided by the batch size again makes the KL negligible: an autoencoder in effect.
+
+## Example
+    kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean()
+    loss = rec + kl / x.size(0)
+
+## Use instead
+    kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean()
+    loss = rec + kl
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE405", "kl-averaged-twice", Severity.WARNING, message="the KL is divided by the batch size once too often", needs=("beta",))
+def check(model: Model) -> Findings:
+    """Effective betas with the batch size in the denominator."""
+    for verdict in model.scale_verdicts:
+        if verdict.fault != "twice":
+            continue
+        yield model.scale_found(verdict, label="{kl}; the reconstruction: {recon}", why="the KL is B times too weak, and weaker the larger the batch", help="divide by the batch size once")

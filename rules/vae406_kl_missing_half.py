@@ -1,0 +1,28 @@
+"""The KL is written without its 1/2.
+
+## What it does
+Measures the weight of the KL in absolute terms: 2 with no named weight, beside a reconstruction of weight 1 or 1/2, is a forgotten 1/2.
+
+## Why is this bad
+KL(N(m, s^2) || N(0, 1)) = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). Without the 1/2 it is a beta-VAE with beta = 2, silently.
+
+## Example
+    kl = -(1 + logvar - mu.pow(2) - logvar.exp()).sum(-1)
+
+## Use instead
+    kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(-1)
+
+## When to ignore
+When beta = 2 is meant: write `beta * kl`.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE406", "kl-missing-half", Severity.WARNING, message="the KL lacks its factor 1/2", needs=("beta",))
+def check(model: Model) -> Findings:
+    """Effective betas of 2 whose KL is written with weight 2."""
+    for verdict in model.scale_verdicts:
+        if verdict.fault != "half":
+            continue
+        yield model.scale_found(verdict, label="counts each latent twice", why="this trains a beta-VAE with beta = 2", help="multiply by 0.5")

@@ -1,0 +1,38 @@
+"""The KL enters the loss with the wrong sign.
+
+## What it does
+Measures d loss / d mu through the KL term: it must push the mean towards the prior. The sign is that of the term in the minimised loss, after all negations, never that of its line.
+
+## Why is this bad
+A negative KL rewards the posterior for leaving the prior: variances explode or vanish, and the loss falls without bound.
+
+## Example
+    kl = 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    loss = rec + kl
+
+## Use instead
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    loss = rec + kl
+
+## When to ignore
+Never. (An ELBO that is maximised and then negated is not reported.)
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("kl",))
+def check(model: Model) -> Findings:
+    """KL terms that push the posterior away from the prior."""
+    for fact in model.kls:
+        if fact.probe.verdict != "sign":
+            continue
+        yield Found(
+            model.where(fact.term.core),
+            label=f"weight {fact.probe.weight:.3g} on the KL",
+            labels=model.labels((model.record.loss, "minimised here")),
+            why="the loss rewards the posterior for leaving the prior, and has no lower bound",
+            help="change the sign of the term",
+            facts={"weight": fact.probe.weight},
+            claim=Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
+        )

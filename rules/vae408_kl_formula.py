@@ -1,0 +1,37 @@
+"""The KL is not the KL of a Gaussian.
+
+## What it does
+Measures the gradients of the term on chosen posteriors: for q = N(m, s^2) and p = N(0, 1) they must be m, and s^2 - 1 with respect to log s, up to one common weight. Learned priors, other families, free bits and capacities are recognised and left alone.
+
+## Why is this bad
+KL = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). A sign or a coefficient off inside the formula moves its minimum away from the prior, or removes it: the term can then be negative, and unbounded below.
+
+## Example
+    kl = -0.5 * torch.sum(1 + logvar + mu.pow(2) - logvar.exp())
+
+## Use instead
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+## When to ignore
+When the term is another regulariser on purpose.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE408", "kl-formula", Severity.ERROR, message="the KL term is not the KL of a Gaussian", needs=("kl",))
+def check(model: Model) -> Findings:
+    """Terms in the posterior alone whose gradients are not those of a KL."""
+    for fact in model.kls:
+        if fact.probe.verdict != "wrong" or model.is_partly_read(fact):
+            continue
+        found = ", ".join(f"{k}: {v:.3g}" for k, v in model.relative_coefficients(fact).items())
+        yield Found(
+            model.where(fact.term.core),
+            label=fact.probe.reason or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
+            why="its minimum is not at the prior: mean 0, variance 1 is not what it pulls towards",
+            help="use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
+            notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",),
+            facts={"coefficients": model.relative_coefficients(fact)},
+            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+        )

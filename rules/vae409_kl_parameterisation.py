@@ -1,0 +1,47 @@
+"""The KL reads the encoder's head in another way than the sampler.
+
+## What it does
+Evaluates the KL as a function of the head for each reading (log-variance, log-standard deviation, standard deviation, variance) and compares with the sampler's.
+
+## Why is this bad
+`1 + log_std - mu^2 - exp(log_std)` is the formula of a log-variance applied to a log-standard deviation: its minimum is at the wrong spread, and it can be negative.
+
+## Example
+    z = mu + torch.exp(log_std) * eps
+    kl = -0.5 * torch.sum(1 + log_std - mu.pow(2) - log_std.exp())
+
+## Use instead
+    z = mu + torch.exp(log_std) * eps
+    kl = -0.5 * torch.sum(1 + 2 * log_std - mu.pow(2) - (2 * log_std).exp())
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE409", "kl-parameterisation", Severity.ERROR, message="the KL reads the encoder's head in another way than the sampler", needs=("kl",))
+def check(model: Model) -> Findings:
+    """Clashes in which the KL is the odd one, and formulas of two readings at once."""
+    for clash in model.clashes:
+        if clash.culprit == "kl" and not clash.negative:
+            yield Found(
+                model.where(clash.kl),
+                label=f"reads the head as {clash.kl_reads}",
+                labels=model.labels((clash.scale, f"the sampler reads it as {clash.sampler}"), (clash.head, "the head")),
+                why="the KL charges for another posterior than the one that is sampled",
+                help=f"write the KL for a scale of {clash.formula_now}",
+                claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": clash.fact}),
+            )
+    for fact in model.kls:
+        if model.is_partly_read(fact):
+            yield Found(
+                model.where(fact.term.core),
+                label="log-determinant and variance read the head differently",
+                labels=model.labels((fact.site.scale, f"the sampler reads it as {model.parameterisation(fact.site).name}")) if fact.site else (),
+                why="one part of the formula takes the head for a log-variance, another for a log-standard deviation",
+                help="use one reading throughout: for a log-standard deviation s, 1 + 2*s - mu**2 - exp(2*s)",
+                facts={"coefficients": fact.probe.coefficients},
+                claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+            )

@@ -1,0 +1,37 @@
+"""Mean and log-variance are exchanged between sampler and KL.
+
+## What it does
+Evaluates the KL as a function of both heads: if it is exact with the two exchanged, they were.
+
+## Why is this bad
+The sampler uses one head as the mean, the KL the other: both heads are pulled to the wrong place, and nothing raises, since they have the same shape.
+
+## Example
+    recon, mu, logvar = model(x)
+    loss = loss_function(recon, x, logvar, mu)
+
+## Use instead
+    recon, mu, logvar = model(x)
+    loss = loss_function(recon, x, mu, logvar)
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE410", "swapped-posterior", Severity.ERROR, message="mean and log-variance are exchanged between sampler and KL", needs=("kl",))
+def check(model: Model) -> Findings:
+    """KLs that are exact for exchanged heads."""
+    for fact in model.kls:
+        if fact.probe.verdict != "swapped" or fact.site is None:
+            continue
+        yield Found(
+            model.swap_place(fact),
+            label="exchanges the posterior's parameters",
+            labels=model.labels((fact.term.core, "the KL takes the scale's head for the mean"), (fact.site.z, "the sampler has them the other way")),
+            why="the head that the sampler adds is charged as a log-variance, and the one it exponentiates as a mean",
+            help="exchange the two arguments",
+            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+        )

@@ -1,0 +1,35 @@
+"""The KL is taken in the wrong direction.
+
+## What it does
+Measures how d loss / d mu moves with the posterior's variance: in KL(q || p) it does not, in KL(p || q) it falls with it.
+
+## Why is this bad
+The ELBO holds KL(q(z|x) || p(z)). Reversed, the posterior is pushed to cover the prior: it becomes over-dispersed, and the loss is no bound.
+
+## Example
+    kl = kl_divergence(prior, posterior).sum(-1).mean()
+
+## Use instead
+    kl = kl_divergence(posterior, prior).sum(-1).mean()
+
+## When to ignore
+When the reversed divergence is meant, as in some balancing schemes: then both directions appear with a detach each, and the rule is silent.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE411", "kl-reversed", Severity.ERROR, message="the KL is taken in the wrong direction", needs=("kl",))
+def check(model: Model) -> Findings:
+    """Terms whose gradients are those of KL(p || q)."""
+    for fact in model.kls:
+        if fact.probe.verdict != "reversed":
+            continue
+        yield Found(
+            model.where(fact.term.core),
+            label="KL(prior || posterior)",
+            labels=model.labels((fact.site.z, "the posterior is drawn here")) if fact.site else (),
+            why="the bound holds KL(posterior || prior); the other direction spreads the posterior over the prior",
+            help="exchange the arguments: kl_divergence(posterior, prior)",
+            claim=Claim("kl_closed_form", "the term differs from KL(q || p)", {"fact": fact}),
+        )

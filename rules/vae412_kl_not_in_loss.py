@@ -1,0 +1,35 @@
+"""No KL reaches the loss.
+
+## What it does
+Looks for a term that holds the posterior in check: a KL, a Monte Carlo estimate of it, a distance to the prior. Reports a Gaussian posterior with a learned scale and none of these, and a KL that is computed and not added.
+
+## Why is this bad
+With nothing against it the encoder drives the variance to 0: an autoencoder, whose prior samples are noise.
+
+## Example
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    loss = rec
+
+## Use instead
+    loss = rec + kl
+
+## When to ignore
+When the step checked is only a part of the training, or the weight is 0 at its start: then give a step at which it is not.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE412", "kl-not-in-loss", Severity.ERROR, message="no KL reaches the loss", needs=("gaussian", "loss"))
+def check(model: Model) -> Findings:
+    """A learned posterior with nothing that holds it."""
+    missing = model.missing_kl
+    if missing is not None:
+        yield Found(
+            model.loss_place,
+            label="the loss holds no KL",
+            labels=model.labels((missing.computed, "a KL is computed here and not added")) if missing.computed is not None else model.labels((missing.site.z, "the posterior is drawn here")),
+            why="nothing keeps the posterior near the prior: the variance goes to 0, and samples of the prior decode to noise",
+            help="add the KL to the loss",
+            claim=Claim("gradient_to_scale", "the loss only ever asks for a smaller variance", {"site": missing.site}),
+        )

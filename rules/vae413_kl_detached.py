@@ -1,0 +1,35 @@
+"""The KL in the loss has no gradient.
+
+## What it does
+Finds KL terms that enter the loss by `.item()`, `float()`, `detach()`, `.data` or from under `no_grad`.
+
+## Why is this bad
+The number is in the loss and the logs look right, but the gradient is that of the reconstruction alone: the KL never falls.
+
+## Example
+    kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean().item()
+    loss = rec + kl
+
+## Use instead
+    kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean()
+    loss = rec + kl
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE413", "kl-detached", Severity.ERROR, message="the KL in the loss has no gradient", needs=("loss",))
+def check(model: Model) -> Findings:
+    """KL terms cut from their gradient on the way to the loss."""
+    for term in model.detached_terms("kl"):
+        yield Found(
+            model.where(term.detached) or model.where(term.core),
+            label="the gradient ends here",
+            labels=model.labels((term.core, "the KL"), (model.record.loss, "added here as a number")),
+            why="the KL is in the value of the loss and not in its gradient: nothing holds the posterior",
+            help="keep the tensor for the loss, and detach only what is logged",
+            claim=Claim("gradient_reaches", "the KL gives mu no gradient", {"node": term.core}),
+        )

@@ -1,0 +1,28 @@
+"""The KL is weighed by a bare number far from 1.
+
+## What it does
+Looks at the factors between the KL and the loss: a literal outside [0.2, 5] that is not part of the formula, where no named weight stands.
+
+## Why is this bad
+A weight like 0.01 often compensates for a wrong reduction elsewhere, for one data set and one latent size. As a named beta it can be read, logged and tuned (Higgins et al. 2017, beta-VAE, eq. 4).
+
+## Example
+    loss = rec + 0.01 * kl
+
+## Use instead
+    loss = rec + self.beta * kl
+
+## When to ignore
+When the number is right and documented: suppress it on its line with the reason.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE414", "magic-kl-weight", Severity.WARNING, message="a bare number weighs the KL", needs=("beta",))
+def check(model: Model) -> Findings:
+    """Effective betas set by a literal far from 1."""
+    for verdict in model.scale_verdicts:
+        if verdict.fault != "literal":
+            continue
+        yield model.scale_found(verdict, label="a literal weight; effective beta = {beta}", why="the balance of the objective hides in a literal: whoever changes a reduction or a size does not see that it has to change too", help="give the weight a name (beta) and a default, and say why it has that value")

@@ -1,0 +1,37 @@
+"""A KL weight is stored and never used in the loss.
+
+## What it does
+Looks for constructor arguments and attributes named as weights of the KL (beta, kl_weight, kl_coeff, ...) whose value does not change the loss: the step is run again with another value.
+
+## Why is this bad
+The hyper-parameter has no effect: a sweep over beta compares identical objectives.
+
+## Example
+    self.beta = beta
+    ...
+    return rec + kl
+
+## Use instead
+    self.beta = beta
+    ...
+    return rec + self.beta * kl
+
+## When to ignore
+When it is used by another training function than the one checked.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE415", "beta-unused", Severity.WARNING, message="a KL weight is stored and never used in the loss", needs=("kl",))
+def check(model: Model) -> Findings:
+    """Named weights that leave the loss as it is."""
+    for weight in model.unused_weights:
+        yield Found(
+            model.loss_place,
+            label=f"{weight.name} does not enter",
+            labels=(weight.label,) if weight.label is not None else (),
+            why=f"{weight.name} = {weight.value!r} has no effect on the objective",
+            help=f"multiply the KL by {weight.name}",
+            claim=Claim("weight_has_no_effect", "the loss is the same for another value", {"name": weight.name}),
+        )

@@ -1,0 +1,34 @@
+"""The KL weight never moves.
+
+## What it does
+Runs the step many times when the KL's weight is an attribute that the step itself changes, and looks whether it leaves its start.
+
+## Why is this bad
+An annealed weight that is reset at every step, or divides whole numbers, stays at 0: a plain autoencoder that looks like a VAE with warm-up.
+
+## Example
+    self.kl_weight = min(1.0, self.kl_weight + self.rate)
+    if self.epoch % self.cycle == 0: self.kl_weight = 0.0      # true at every step of the epoch
+
+## Use instead
+    if self.step % self.cycle == 0: self.kl_weight = 0.0
+
+## When to ignore
+When the weight is advanced elsewhere, by a callback.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE416", "kl-weight-stuck", Severity.WARNING, message="the KL weight does not move", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Schedules that run in the step and lead nowhere."""
+    for stuck in model.stuck_weights:
+        yield Found(
+            stuck.span,
+            label=f"{stuck.name} is {stuck.value:.3g} again after {stuck.steps} steps",
+            labels=(stuck.label,) if stuck.label is not None else (),
+            why="the schedule is undone at every step: the KL never gets its weight",
+            help="advance the schedule by a counter that moves, and reset it only at the end of a cycle",
+            claim=Claim("weight_stays", "the weight is the same after many steps", {"name": stuck.name}),
+        )

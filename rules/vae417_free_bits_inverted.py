@@ -1,0 +1,36 @@
+"""The floor of the KL is a ceiling.
+
+## What it does
+Measures where the KL has a gradient: free bits remove it where the KL is small, never where it is large.
+
+## Why is this bad
+Free bits (Kingma et al. 2016, appendix C.8) are max(lambda, KL): a latent may keep lambda nats for free. With min, the gradient vanishes exactly for the latents that are too far from the prior.
+
+## Example
+    kl = kl_per_dim.clamp(max=self.free_bits).sum()
+
+## Use instead
+    kl = kl_per_dim.clamp(min=self.free_bits).sum()
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE417", "free-bits-inverted", Severity.ERROR, message="the KL has no gradient where it is large", needs=("kl",))
+def check(model: Model) -> Findings:
+    """KL terms that are cut off from above."""
+    for fact in model.kls:
+        if fact.probe.verdict != "inverted_floor":
+            continue
+        node = model.ceiling_of(fact)
+        yield Found(
+            model.where(node),
+            label="cuts the KL off from above",
+            labels=model.labels((fact.site.z, "")) if fact.site else (),
+            why="a latent that is far from the prior feels no pull back; one that is near it does",
+            help="use max (clamp(min=...)): free bits are a floor",
+            claim=Claim("kl_gradient", "the KL has no gradient where it is large", {"fact": fact}),
+        )

@@ -1,0 +1,35 @@
+"""The importance-weighted bound takes its log-mean over the wrong axis.
+
+## What it does
+Finds log-sum-exp (or log-mean-exp) over importance weights and checks which axis it reduces: the samples, not the batch.
+
+## Why is this bad
+The bound is the mean over x of log 1/K sum_k w_k (Burda et al. 2016, eq. 8). Over the batch axis it mixes the weights of different inputs; a mean of logarithms in its place is the plain ELBO.
+
+## Example
+    return torch.logsumexp(log_w, dim=1) - math.log(self.k)      # log_w: (K, B)
+
+## Use instead
+    return torch.logsumexp(log_w, dim=0) - math.log(self.k)
+
+## When to ignore
+When a mixture over the batch is meant (the aggregated posterior in beta-TC-VAE is recognised).
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE418", "iwae-reduction", Severity.ERROR, message="the importance-weighted bound is reduced over the wrong axis", needs=("site", "loss"))
+def check(model: Model) -> Findings:
+    """Log-mean-exp over the batch."""
+    for node in model.misplaced_logsumexp:
+        source = node.all_input_nodes[0]
+        yield Found(
+            model.where(node),
+            label=f"{model.shape_text(source)} to {model.shape_text(node)}: the batch is gone, the samples are left",
+            labels=model.labels((source, "")),
+            shapes=(model.row(source), model.row(node, "lacks B")),
+            why="weights of different inputs are averaged with each other; each input's own samples are what the bound averages",
+            help="reduce over the axis of the samples",
+            claim=Claim("broadcast_shape", "the batch is gone", {"nodes": [node, source]}),
+        )

@@ -1,0 +1,32 @@
+"""The KL of a categorical posterior is not one.
+
+## What it does
+Evaluates the term at the uniform distribution, where the KL to a uniform prior is 0 and has no gradient, and at random distributions.
+
+## Why is this bad
+KL(q || uniform) = sum q (log q + log K). With 1/K for log(1/K), or logits for probabilities, it is negative somewhere and its minimum is elsewhere.
+
+## Example
+    kl = (q * (torch.log(q) - 1 / K)).sum()
+
+## Use instead
+    kl = (q * (torch.log(q) + math.log(K))).sum()
+
+## When to ignore
+When the prior is not uniform.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE419", "categorical-kl", Severity.ERROR, message="the KL of the categorical posterior is not one", needs=("kl",))
+def check(model: Model) -> Findings:
+    """Terms in a categorical posterior that do not vanish at the uniform prior."""
+    for fact, what in model.categorical_faults:
+        yield Found(
+            model.where(fact.term.core),
+            label=what,
+            why="a KL is 0 at the prior and positive elsewhere; this term is not",
+            help="use (q * (log q + log K)).sum(), with q the probabilities and K the number of classes",
+            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+        )

@@ -1,0 +1,34 @@
+"""The loss is not a scalar.
+
+## What it does
+Looks at the shape of what the step leaves as loss.
+
+## Why is this bad
+`backward()` refuses a loss with more than one element; summed or averaged later by someone else, its scale is anybody's guess.
+
+## Example
+    loss = F.mse_loss(recon, x, reduction="none") + kl
+
+## Use instead
+    loss = F.mse_loss(recon, x, reduction="none").sum(1).mean() + kl
+
+## When to ignore
+When the training loop reduces it: name that step with --step.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE420", "non-scalar-loss", Severity.ERROR, message="the loss is not a scalar", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Losses with dimensions of size above 1."""
+    loss = model.record.loss
+    if model.elements(loss) > 1:
+        yield Found(
+            model.where(loss),
+            label=model.shape_text(loss),
+            shapes=(model.row(loss, "more than one element", "loss"),),
+            why="backward() needs a scalar",
+            help="reduce it: sum over the dimensions of a sample, mean over the batch",
+            claim=Claim("raises", "backward() refuses the loss", {"node": loss}),
+        )

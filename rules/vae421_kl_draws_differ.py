@@ -1,0 +1,35 @@
+"""log q and log p are taken at different draws.
+
+## What it does
+Follows the z of both log-probabilities in a Monte Carlo KL back to its draw.
+
+## Why is this bad
+log q(z) - log p(z) estimates the KL only at one and the same z ~ q. At two draws the difference is of much higher variance, and at a draw of the prior it estimates something else.
+
+## Example
+    log_q = q.log_prob(q.rsample())
+    log_p = p.log_prob(q.rsample())
+
+## Use instead
+    z = q.rsample()
+    log_q, log_p = q.log_prob(z), p.log_prob(z)
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE421", "kl-draws-differ", Severity.ERROR, message="log q and log p are taken at different draws", needs=("site", "loss"))
+def check(model: Model) -> Findings:
+    """Monte Carlo KLs with one draw in log q and another in log p."""
+    for node, first, second in model.split_draws:
+        yield Found(
+            model.where(node),
+            label="two draws in one estimate",
+            labels=model.labels((first, "one draw"), (second, "another draw")),
+            why="the difference of log-probabilities estimates the KL only at one and the same z",
+            help="draw z once and use it in both",
+            claim=Claim("same_values", "the two draws differ", {"nodes": [first, second], "equal": False}),
+        )

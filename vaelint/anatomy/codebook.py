@@ -1,0 +1,105 @@
+"""Vector quantisation: what is looked up, and which gradients arrive where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.cuts import reconstruction_ends
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_NEAREST = frozenset({"argmin", "argmax"})
+_LOOKS_UP = frozenset({"embedding", "getitem", "index_select", "gather", "take_along_dim", "matmul", "mm", "bmm", "einsum", "linear"})
+Fault = Literal["encoder", "codebook", "commitment"]
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """One lookup of the nearest code."""
+
+    index: fx.Node
+    code: fx.Node  # the looked up values
+    table: tuple[fx.Node, ...]  # the parameters or buffers that hold the codes
+    names: frozenset[str]  # those that are trainable
+
+
+@dataclass(frozen=True)
+class VqFault:
+    """A gradient that does not arrive."""
+
+    what: Fault
+    node: fx.Node
+    codebook: Codebook
+
+
+def find_codebooks(model: Model) -> list[Codebook]:
+    """Every lookup by the position of a smallest distance to values that layers made of the data."""
+    flow, gradients = model.flow, model.wiring.gradients
+    found: list[Codebook] = []
+    for node in model.record.graph.nodes:
+        if node.op != "call_function" or node not in flow.data or node not in flow.learned:
+            continue
+        if ops.op(node) not in _NEAREST and not _position(node):
+            continue
+        for user in flow.sorted(flow.descendants(node)):
+            table = [n for n in ops.value_inputs(user) if n not in flow.data]
+            leaves = [n for t in table for n in flow.ancestors(t) if n.op == "get_attr"]
+            if ops.op(user) in _LOOKS_UP and leaves and any(n in flow.data for n in ops.value_inputs(user)):
+                found.append(Codebook(node, user, tuple(leaves), frozenset(gradients.names(set(leaves)))))
+                break
+    return found
+
+
+def _position(node: fx.Node) -> bool:
+    """The second result of `min`, `max` or `topk` along an axis."""
+    source = node.args[0] if node.args else None
+    return ops.op(node) == "getitem" and isinstance(source, fx.Node) and ops.op(source) in ("min", "max", "topk", "sort") and node.args[1] == 1
+
+
+def vq_faults(model: Model) -> list[VqFault]:
+    """VAE505: the encoder without the reconstruction's gradient, codes that nothing moves, an encoder that nothing holds to its codes."""
+    gradients = model.wiring.gradients
+    ends = reconstruction_ends(model)
+    if not ends:
+        return []
+    by_recon = gradients.names(gradients.reach(*ends))
+    others = [leaf for t in model.terms if t.role != "reconstruction" for leaf in t.leaves]
+    faults: list[VqFault] = []
+    for book in model.wiring.codebooks:
+        encoder = gradients.names(model.flow.ancestors(book.index)) - book.names
+        if not encoder or not any(book.code in model.flow.ancestors(e) for e in ends):
+            continue
+        if not encoder & by_recon:
+            faults.append(VqFault("encoder", _entry(model, book, ends), book))
+        touching = [leaf.node for leaf in others if book.code in model.flow.ancestors(leaf.node) or set(book.table) & model.flow.ancestors(leaf.node)]
+        if book.names and not book.names & gradients.reached and not book.names & gradients.updated:
+            faults.append(VqFault("codebook", _meant_for_codes(model, book, touching), book))
+        elif encoder & by_recon and touching and not encoder & gradients.names(gradients.reach(*touching)):
+            faults.append(VqFault("commitment", touching[-1], book))
+    return faults
+
+
+def _entry(model: Model, book: Codebook, ends: list[fx.Node]) -> fx.Node:
+    """What the decoder gets: the last sum of codes with the encoder's output, else the last value before a layer."""
+    flow = model.flow
+    between = flow.descendants(book.code, stop={n for n in flow.descendants(book.code) if ops.uses_parameter(n) and n is not book.code}) & flow.ancestors(*ends)
+    plain = [n for n in flow.sorted(between) if not ops.uses_parameter(n) or n is book.code]
+    sums = [n for n in plain if ops.op(n) in ops.ADD]
+    return sums[-1] if sums else plain[-1] if plain else book.code
+
+
+def _meant_for_codes(model: Model, book: Codebook, touching: list[fx.Node]) -> fx.Node:
+    """The term in which the encoder's output is held fixed: it was meant to move the codes."""
+    below = model.flow.descendants(book.code)
+    for node in touching:
+        for n in model.flow.ancestors(node, stop={book.code}):
+            if ops.op(n) in ("detach", "data") and n not in below:
+                return node
+    return touching[0] if touching else book.code
+
+

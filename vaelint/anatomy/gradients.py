@@ -1,0 +1,174 @@
+"""Which parameters a value's gradient reaches, which layers the loss leaves out, which the model does not know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.usage import Usage
+from vaelint.finding import Span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+@dataclass(frozen=True)
+class Unreached:
+    """A layer (or a bare parameter) that the loss gives no gradient."""
+
+    path: str
+    parameters: tuple[str, ...]
+    span: Span | None  # where it is made
+    called: Span | None  # where it is called, if it is
+    why: str
+    certain: bool  # False: another method of the class uses it, so it may be meant
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A layer that runs in the step and is not among `model.parameters()`."""
+
+    module: torch.nn.Module
+    made: Span | None
+    called: Span | None
+    count: int  # of its numbers
+
+
+class Gradients:
+    """Gradient reachability in one record."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._record, self._flow = model, model.record, model.flow
+        self.usage = Usage(model.source, model.tracer.spans)
+
+    @cached_property
+    def trainable(self) -> dict[int, str]:
+        """id -> name of the parameters that an optimizer over `model.parameters()` would move."""
+        return {id(p): n for n, p in self._record.model.named_parameters() if p.requires_grad}
+
+    def carries(self, node: fx.Node) -> bool:
+        """Whether a gradient passes through the node's value in the recorded run."""
+        if isinstance(node.meta.get("val"), torch.Tensor) or node.meta.get("scalar"):
+            return bool(node.meta.get("grad"))
+        return any(bool(u.meta.get("grad")) for u in node.users) or any(self.carries(u) for u in node.users if u.meta.get("val") is None and ops.op(u) == "getitem")
+
+    def reach(self, *starts: fx.Node) -> set[fx.Node]:
+        """Nodes that the gradient of `starts` reaches."""
+        seen: set[fx.Node] = set()
+        todo = [n for n in starts if self.carries(n)]
+        while todo:
+            node = todo.pop()
+            if node not in seen:
+                seen.add(node)
+                todo.extend(n for n in ops.value_inputs(node) if n not in seen and self.carries(n))
+        return seen
+
+    def names(self, nodes: set[fx.Node]) -> set[str]:
+        """The trainable parameters among some nodes."""
+        return {self.trainable[i] for n in nodes if n.op == "get_attr" and (i := id(n.meta.get("val"))) in self.trainable}
+
+    @cached_property
+    def of_loss(self) -> set[fx.Node]:
+        """What the loss's gradient reaches."""
+        return self.reach(self._record.loss) if self._record.loss is not None else set()
+
+    @cached_property
+    def reached(self) -> set[str]:
+        """Parameters that the loss moves."""
+        return self.names(self.of_loss)
+
+    @cached_property
+    def updated(self) -> set[str]:
+        """Parameters that the step changes in place: moving averages."""
+        found: set[str] = set()
+        for node in self._record.graph.nodes:
+            if node.op == "call_function" and ops.raw_name(node).endswith("_") and node.args and isinstance(node.args[0], fx.Node):
+                found |= self.names(self._flow.ancestors(node.args[0]))
+        return {n for n in found if n not in self.reached}
+
+    def _nodes_of(self, names: set[str]) -> list[fx.Node]:
+        return [n for n in self._record.graph.nodes if n.op == "get_attr" and self.trainable.get(id(n.meta.get("val"))) in names]
+
+    def unreached(self) -> list[Unreached]:
+        """VAE501: layers of which the loss reaches nothing, outermost first; the rest as bare parameters."""
+        if self._record.loss is None or not self.reached:
+            return []
+        dead = set(self.trainable.values()) - self.reached - self.updated
+        left, found = set(dead), list[Unreached]()
+        for path, module in self._record.model.named_modules():
+            own = {f"{path}.{n}" for n, p in module.named_parameters() if id(p) in self.trainable}
+            own = {n for n in own if n in self.trainable.values()}
+            if path and own and own <= left:
+                left -= own
+                found.append(self._judge(path, module, own))
+        for name in sorted(left):
+            owner_path, _, last = name.rpartition(".")
+            owner = self._record.model.get_submodule(owner_path)
+            if not self._record.births.get(id(owner)) or type(owner).__module__.startswith("torch."):
+                continue  # a part of a library's layer: its own affair
+            found.append(self._judge(name, owner, {name}, last))
+        return [f for f in found if f.why]
+
+    def _judge(self, path: str, module: torch.nn.Module, names: set[str], parameter: str = "") -> Unreached:
+        made = self.usage.assignment(module, parameter) if parameter else self._record.births.get(id(module))
+        inside = {id(m) for m in module.modules()}
+        called = next((c.span for c in self._record.calls if id(c.module) in inside and not parameter), None)
+        nodes = self._nodes_of(names)
+        used = self._flow.descendants(*nodes) if nodes else set()
+        loss = self._record.loss
+        parts = [p for p in path.split(".") if not p.isdigit()]
+        attribute = parts[-1] if parts else path
+        if nodes and loss in used:
+            return Unreached(path, tuple(sorted(names)), made, called, "", False)  # cut off on the way: another rule says where
+        if nodes:
+            returned = any(n in used for n in _leaves(self._record.output))
+            why = "its result is returned, and no term of the loss uses it" if returned else "it is called, and nothing uses its result"
+            return Unreached(path, tuple(sorted(names)), made, called, why, not returned)
+        file = made.file if made is not None else self.usage.file_of(module)
+        readers = self.usage.readers(file, attribute) if file else []
+        if path.rpartition(".")[2].isdigit():
+            twice = self._twin_called_twice(path, module)
+            return Unreached(path, tuple(sorted(names)), made, called, f"{twice} is called twice and this one never" if twice else "nothing calls it in this step", bool(twice))
+        if readers:
+            return Unreached(path, tuple(sorted(names)), made, called, f"this step does not call it; {', '.join(sorted(set(readers))[:3])} does", False)
+        twice = self._twin_called_twice(path, module)
+        return Unreached(path, tuple(sorted(names)), made, called, f"nothing calls it{f', and {twice} is called twice' if twice else ''}", True)
+
+    def _twin_called_twice(self, path: str, module: torch.nn.Module) -> str:
+        parent = self._record.model.get_submodule(path.rpartition(".")[0])
+        mine = [tuple(p.shape) for p in module.parameters()]
+        for name, other in parent.named_children():
+            times = sum(c.module is other for c in self._record.calls)
+            if other is not module and type(other) is type(module) and times > 1 and [tuple(p.shape) for p in other.parameters()] == mine:
+                return name
+        return ""
+
+    def unknown(self) -> list[Unknown]:
+        """VAE502: layers that run in the step, were made by the model's own code, and are not registered."""
+        known = {id(p) for p in self._record.model.parameters()}
+        found: list[Unknown] = []
+        inside: set[int] = set()
+        for call in self._record.calls:
+            made = self._record.births.get(id(call.module))
+            if call.path != "?" or id(call.module) in inside or made is None:
+                continue
+            inside |= {id(m) for m in call.module.modules()}
+            strange = [p for p in call.module.parameters() if id(p) not in known and p.requires_grad]
+            if strange:
+                found.append(Unknown(call.module, made, call.span, sum(p.numel() for p in strange)))
+        return found
+
+
+def _leaves(output: object) -> list[fx.Node]:
+    if isinstance(output, fx.Node):
+        return [output]
+    if isinstance(output, list | tuple):
+        return [n for v in output for n in _leaves(v)]
+    if isinstance(output, dict):
+        return [n for v in output.values() for n in _leaves(v)]
+    return []

@@ -1,0 +1,53 @@
+"""Findings about the scale of the objective, in words and numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.anatomy.scale import Scaling
+from vaelint.anatomy.verdicts import ScaleVerdict
+from vaelint.finding import Severity, ShapeRow
+from vaelint.graph import span
+from vaelint.rule import Claim, Found
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help: str) -> Found:
+    """Fills the rule's sentences with reductions and numbers; severity info where a named weight multiplies the KL."""
+    beta = verdict.beta
+    kl, recon = beta.kl, beta.recon
+    assert kl.scaling is not None and recon.scaling is not None
+    words = {
+        "kl": f"KL: {reduced(kl.scaling, kl.latent)}",
+        "recon": f"reconstruction: {reduced(recon.scaling, recon.event)}",
+        "beta": f"{beta.scaling.text()} = {beta.value:.6g}" if beta.scaling.text() != f"{beta.value:.6g}" else f"{beta.value:.6g}",
+    }
+    notes = [f"effective beta = {words['beta']} at {', '.join(f'{k}={v}' for k, v in model.symbols.items() if beta.scaling.exponents.get(k))}".removesuffix(" at ")]
+    if beta.variance is not None:
+        notes.append(f"read as a Gaussian likelihood, the loss is the exact ELBO of a decoder with variance {abs(beta.variance):.4g}")
+    if verdict.explicit:
+        notes.append("a named weight multiplies the KL: taken as chosen")
+    return Found(
+        span(verdict.node) if verdict.node is not None else None,
+        label=label.format(**words),
+        labels=model.labels((kl.term.core, f"KL, weight {kl.scaling.text()}"), (recon.pair.meet, f"reconstruction, weight {recon.scaling.text()}")),
+        shapes=(
+            ShapeRow("reconstruction", (recon.scaling.text(),), "weight of one element"),
+            ShapeRow("KL", (kl.scaling.text(),), "weight of one latent"),
+            ShapeRow("KL / reconstruction", (beta.scaling.text(),), "in the ELBO: 1"),
+        ),
+        why=why.format(**words),
+        help=help,
+        notes=tuple(notes),
+        facts={"beta": beta.value, "expression": beta.scaling.text(), "kl_weight": kl.scaling.text(), "reconstruction_weight": recon.scaling.text()},
+        claim=Claim("gradient_ratio", f"KL over reconstruction = {beta.value:.6g} times the ELBO's", {"beta": beta}),
+        severity=Severity.INFO if verdict.explicit else None,
+    )
+
+
+def reduced(scaling: Scaling, own: tuple[str, ...]) -> str:
+    """`mean over B, sum over L`."""
+    words = {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}
+    return ", ".join(f"{words.get(e, f'power {e:g} of') if (e := scaling.exponents.get(s)) is not None else 'fixed'} {s}" for s in dict.fromkeys(("B", *own)))

@@ -1,0 +1,195 @@
+"""Weights of the KL that are attributes of the model: which have no effect, which do not move."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+
+from vaelint.finding import Label, Span
+from vaelint.graph import Record, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_WEIGHT = re.compile(r"^(beta|kl|kld|lambda_?kld?|kld?_?(weight|coeff?|coef|lambda|beta|factor|scale|w)|(weight|coeff?|coef|lambda|beta)_?kld?|beta_?(vae|kl))$", re.IGNORECASE)
+_STEPS = 40
+
+
+@dataclass(frozen=True)
+class UnusedWeight:
+    """A hyper-parameter that changes nothing."""
+
+    name: str
+    value: float
+    label: Label | None
+
+
+@dataclass(frozen=True)
+class StuckWeight:
+    """A weight that the step sets again and again to where it was."""
+
+    name: str
+    value: float
+    steps: int
+    span: Span | None
+    label: Label | None
+
+
+def unused_weights(model: Model) -> list[UnusedWeight]:
+    """Attributes named as KL weights whose change leaves every number on the way to the loss as it was."""
+    if not any(f.scaling is not None and f.scaling.constant for f in model.kls) or model.record.failure is not None:
+        return []
+    found = []
+    for owner, name, value in _weights(model.record.model):
+        changed = model.tracer.run(model.step, build=_with_attribute(model, owner, name, value * 3 + 1))
+        if changed.failure is None and not _differs(model.record, changed):
+            found.append(UnusedWeight(name, value, _assignment(model, name)))
+    return found
+
+
+def _weights(module: torch.nn.Module) -> list[tuple[str, str, float]]:
+    found = []
+    for path, sub in module.named_modules():
+        for name, value in vars(sub).items():
+            if _WEIGHT.match(name) and isinstance(value, int | float) and not isinstance(value, bool):
+                found.append((path, name, float(value)))
+    return found
+
+
+def _with_attribute(model: Model, owner: str, name: str, value: float) -> Callable[[], torch.nn.Module]:
+    def build() -> torch.nn.Module:
+        made = model.tracer.construct()
+        setattr(made.get_submodule(owner), name, value)
+        return made
+
+    return build
+
+
+def _differs(one: Record, other: Record) -> bool:
+    """Whether any number among the arguments of the nodes that the loss depends on differs between two runs."""
+    from vaelint.anatomy.flow import analyse_flow
+
+    if one.loss is None or other.loss is None:
+        return True
+    mine, theirs = one.nodes, other.nodes
+    if len(mine) != len(theirs):
+        return True
+    reached = analyse_flow(one).ancestors(one.loss)
+    return any(a in reached and _numbers(a) != _numbers(b) for a, b in zip(mine, theirs, strict=True))
+
+
+def _numbers(node: fx.Node) -> list[float]:
+    found: list[float] = []
+
+    def visit(value: Any) -> None:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(float(value))
+        elif isinstance(value, tuple | list):
+            for v in value:
+                visit(v)
+
+    if not node.meta.get("moving"):
+        visit(node.args)
+        visit(list(node.kwargs.values()))
+    constant = node.meta.get("val") if node.op == "call_function" and not node.all_input_nodes and node.meta.get("scalar") else None
+    if isinstance(constant, int | float):
+        found.append(float(constant))
+    return found
+
+
+def _assignment(model: Model, name: str) -> Label | None:
+    place = next((span(n) for n in model.record.nodes if span(n) is not None), None)
+    if place is None:
+        return None
+    for node in ast.walk(model.source.file(place.file).tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                for t in target.elts if isinstance(target, ast.Tuple) else [target]:
+                    if isinstance(t, ast.Attribute) and t.attr == name:
+                        return Label(Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1), f"{name} is stored here")
+    return None
+
+
+def stuck_weights(model: Model) -> list[StuckWeight]:
+    """KL weights that are 0, are attributes, and are still 0 after the step has set them many times."""
+    zero = _zero_weight_names(model)
+    if not zero:
+        return []
+    watched = _run_many(model, zero)
+    found = []
+    for name, values in watched.items():
+        if len(values) >= _STEPS and all(v == 0 for v in _settled(values)):
+            place, label = _reset_place(model, name)
+            found.append(StuckWeight(name, 0.0, _STEPS, place, label))
+    return found
+
+
+def _settled(values: list[float]) -> list[float]:
+    """The value each step ends with: the last of the sets that belong together."""
+    per_step = max(1, len(values) // _STEPS)
+    return values[per_step - 1 :: per_step]
+
+
+def _zero_weight_names(model: Model) -> set[str]:
+    names = set()
+    for fact in model.kls:
+        for factor in fact.factors:
+            if factor.origin == "named" and factor.value == 0 and (m := re.search(r"self\.(\w+)", factor.text)):
+                names.add(m[1])
+    return names
+
+
+def _run_many(model: Model, names: set[str]) -> dict[str, list[float]]:
+    """Runs the step repeatedly on one real model and notes every value the attributes are set to."""
+    seen: dict[str, list[float]] = {n: [] for n in names}
+    built = model.tracer.construct_real().model
+    cls = type(built)
+    original = cls.__setattr__
+
+    def watch(self: Any, name: str, value: Any) -> None:
+        if name in seen and isinstance(value, int | float):
+            seen[name].append(float(value))
+        original(self, name, value)
+
+    inputs = model.tracer.inputs(None)
+    cls.__setattr__ = watch  # type: ignore[method-assign,assignment]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            built.train()
+            for _ in range(_STEPS):
+                model.step(built, inputs)
+    except Exception:  # user code that cannot be repeated says nothing about its schedule
+        return {}
+    finally:
+        cls.__setattr__ = original  # type: ignore[method-assign]
+    return seen
+
+
+def _reset_place(model: Model, name: str) -> tuple[Span | None, Label | None]:
+    """The condition around the assignment that puts the weight back, else the last assignment."""
+    place = next((span(n) for n in model.record.nodes if span(n) is not None), None)
+    if place is None:
+        return None, None
+    file = model.source.file(place.file)
+    best: Span | None = None
+    label: Label | None = None
+    for function in file.functions():
+        if function.name == "__init__":
+            continue
+        for node in ast.walk(function):
+            inner = node.body if isinstance(node, ast.If) else [node] if isinstance(node, ast.Assign | ast.AugAssign) else []
+            for statement in inner:
+                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AugAssign) else []
+                if any(isinstance(t, ast.Attribute) and t.attr == name for t in targets):
+                    spanned = Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
+                    if isinstance(node, ast.If):
+                        return spanned, label
+                    label = Label(spanned, "set here")
+                    best = best or spanned
+    return best, None
