@@ -30,7 +30,7 @@ def check(model: Model) -> Findings:
         cause, meets = found.cause, found.node
         channels = cause is meets and model.op(cause) in ("view", "reshape")
         why = "each channel of an image becomes a sample with a z of its own" if channels else "what stands in one row afterwards belongs to several samples, and is summed up as if it were one"
-        remark = "<- rows are not samples any more"
+        remark = "rows are not samples any more"
         yield Found(
             model.where(cause),
             label=f"{model.shape_text(found.source)} becomes {model.shape_text(cause)}",

@@ -35,7 +35,7 @@ def check(model: Model) -> Findings:
             model.where(noise),
             label=f"eps: {model.shape_text(noise)}, no B",
             labels=model.labels((std, ""), (site.z, f"{model.shape_text(noise)} is stretched over B here")),
-            shapes=(model.row(std), model.row(noise, "<- lacks B", "eps"), model.row(site.z, "<- a legal broadcast, so PyTorch says nothing")),
+            shapes=(model.row(std), model.row(noise, "lacks B", "eps"), model.row(site.z, "a legal broadcast, so PyTorch says nothing")),
             when="B > 1",
             why="z = mu + eps * std wants its own eps for each sample; a shared one does not average out over the batch",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",

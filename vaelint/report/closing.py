@@ -70,11 +70,11 @@ def _number(value: Any) -> str:
 
 def summary(result: TargetResult, output: str, width: int, verbose: bool, show_refuted: bool) -> list[Line]:
     """One line of counts; then sizes, the real pass, what did not apply, and notes."""
-    lines = hanging(
-        [(f"{clean(result.target)}: ", "head"), (_verdict(result), _style(result)), ("; ", "")], _counts(result, verbose), width
-    )
-    if len(lines) > 1:
-        lines = hanging([(f"{clean(result.target)}: ", "head")], f"{_verdict(result)}; {_counts(result, verbose)}", width)
+    verdict, rules = _verdict(result), _rules(result, verbose)
+    head: Line = [(f"{clean(result.target)}: ", "head"), (verdict, _style(result))]
+    lines: list[Line] = [[*head, (f"; {rules}", "")]]
+    if sum(cells(t) for t, _ in lines[0]) > width:
+        lines = [*hanging(head[:1], verdict, width, _style(result)), *hanging([("  ", "")], rules, width)]
     if result.rung:
         sizes = ", ".join(f"{k}={v}" for k, v in result.symbols.items())
         lines += hanging([("  ", "")], _RUNGS[result.rung] + (f"; {sizes}" if sizes else ""), width)
@@ -109,10 +109,12 @@ def _shown(result: TargetResult) -> Counter[str]:
 
 def _verdict(result: TargetResult) -> str:
     counts = _shown(result)
-    words = [f"{counts[s.value]} {_plural(s, counts[s.value])}" for s in Severity if counts[s.value]]
+    words = ", ".join(f"{counts[s.value]} {_plural(s, counts[s.value])}" for s in Severity if counts[s.value])
     if result.status == "failed":
-        return "could not be analysed" + (f" ({', '.join(words)})" if words else "")
-    return ", ".join(words) or "no findings"
+        return "could not be analysed" + (f" ({words})" if words else "")
+    tested = [f for f in result.findings if f.certainty is not Certainty.REFUTED and not f.code.startswith(SETUP)]
+    sure = sum(f.certainty is Certainty.CONFIRMED for f in tested)
+    return (words or "no findings") + (f"; {sure} of {len(tested)} confirmed by running" if tested else "")
 
 
 def _plural(severity: Severity, count: int) -> str:
@@ -126,12 +128,9 @@ def _style(result: TargetResult) -> str:
     return "warning" if counts["warning"] else "clean"
 
 
-def _counts(result: TargetResult, verbose: bool) -> str:
-    shown = [f for f in result.findings if f.certainty is not Certainty.REFUTED and not f.code.startswith(SETUP)]
-    sure = sum(f.certainty is Certainty.CONFIRMED for f in shown)
+def _rules(result: TargetResult, verbose: bool) -> str:
     quiet, unfit = len(result.quiet), len(result.not_applicable)
-    rules = f"{quiet} rule{'s' * (quiet != 1)} quiet, {unfit} not applicable" + (" (-v: why)" if unfit and not verbose else "")
-    return (f"{sure} of {len(shown)} confirmed by running; " if shown else "") + rules
+    return f"{quiet} rule{'s' * (quiet != 1)} quiet, {unfit} not applicable" + (" (-v: why)" if unfit and not verbose else "")
 
 
 def _real_pass(result: TargetResult) -> str:
