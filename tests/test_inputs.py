@@ -30,7 +30,8 @@ def parts(draw: st.DrawFn) -> dict[str, Any]:
         "symbols": tuple(n for _, n in sizes),
         "dtype": dtype,
     }
-    number = st.integers(-1000, 1000).map(float) if "int" in dtype else FLOATS
+    whole = st.integers(0, 200) if dtype == "uint8" else st.integers(-1000, 1000)
+    number = whole.map(float) if "int" in dtype else FLOATS
     kind = draw(st.sampled_from(["none", "set", "closed", "open", "half", "all"]))
     if kind == "none":
         return fields
@@ -94,6 +95,8 @@ def test_documented_forms(text: str, spec: InputSpec) -> None:
         ("32x784[1,0]", "empty"),
         ("32:int64[0,0)", "empty"),
         ("32:int64{0.5}", "whole numbers"),
+        ("32:uint8[0,256]", "holds 0 to 255"),
+        ("32:int8{-200,1}", "holds -128 to 127"),
         ("32x784[0;1]", "not understood"),
         ("32x784[a,1]", "not a number"),
         ("", "not understood"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,8 @@ def test_a_file_without_a_name_lists_its_modules(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         parse_target(str(file))
     assert "A, B" in caught.value.help
+
+
+def test_reading_texts_needs_no_torch() -> None:
+    code = "import sys, vaelint.target, vaelint.inputs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,6 +12,7 @@ from vaelint.errors import UsageError
 BATCH = "B"
 _DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128")
 _ALIASES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int64", "short": "int16", "byte": "uint8"}
+_LARGEST = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1), "int32": (-(2**31), 2**31 - 1), "bool": (0, 1)}
 _DEFAULT_SIZES = {BATCH: 32, "C": 3, "H": 32, "W": 32, "T": 20, "F": 8, "D": 64, "L": 20}  # of sizes given by name alone
 _OTHER_SIZE = 16
 _ROLES: dict[int, tuple[str, ...]] = {0: (), 1: ("D",), 2: ("T", "F"), 3: ("C", "H", "W"), 4: ("C", "T", "H", "W")}  # by their number
@@ -121,7 +122,7 @@ def _with_range(text: str, spec: InputSpec, written: str) -> InputSpec:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise UsageError(f"--input {text!r}: a set of values must be finite", "write {0,1}")
         _check_whole(text, spec, values)
-        return InputSpec(spec.name, spec.sizes, spec.symbols, spec.dtype, low, high, False, values)
+        return _checked(text, InputSpec(spec.name, spec.sizes, spec.symbols, spec.dtype, low, high, False, values))
     match = _INTERVAL.fullmatch(written)
     if match is None:
         raise UsageError(f"--input {text!r}: range {written!r} is not understood", "write [low,high], [low,high) or {value,value}")
@@ -134,7 +135,15 @@ def _with_range(text: str, spec: InputSpec, written: str) -> InputSpec:
     whole = ranged.whole_range
     if low > high or low == math.inf or high == -math.inf or (low == high and (low_open or high_open)) or (whole and whole[0] > whole[1]):
         raise UsageError(f"--input {text!r}: range {written} is empty", "write [low,high] with low below high")
-    return ranged
+    return _checked(text, ranged)
+
+
+def _checked(text: str, spec: InputSpec) -> InputSpec:
+    """The spec, if its dtype can hold its values."""
+    whole, largest = spec.whole_range, _LARGEST.get(spec.dtype)
+    if whole is not None and largest is not None and (whole[0] < largest[0] or whole[1] > largest[1]):
+        raise UsageError(f"--input {text!r}: {spec.dtype} holds {largest[0]} to {largest[1]}", "write another range or dtype")
+    return spec
 
 
 def _check_whole(text: str, spec: InputSpec, values: tuple[float, ...]) -> None:

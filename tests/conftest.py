@@ -1,0 +1,47 @@
+"""Fixtures that write model files into an empty folder and work there."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from usermodels import Case, Load, Make
+
+from vaelint.build import Loaded, load_target
+from vaelint.inputs import InputSet
+from vaelint.target import parse_target
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Writes files into an empty folder, goes there, and loads a target."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def go(target: str = "model.py:VAE", **files: str) -> Loaded:
+        for name, text in files.items():
+            path = tmp_path / f"{name.replace('__DIR__', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text))
+        return load_target(parse_target(target))
+
+    return go
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Writes model.py (and other files) and builds its VAE."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def go(text: str, *inputs: str, target: str = "VAE", **files: str) -> Case:
+        (tmp_path / "model.py").write_text(text)
+        for name, other in files.items():
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(other))
+        loaded = load_target(parse_target(f"model.py:{target}"))
+        given = InputSet.from_texts(inputs or ["5x6"])
+        return Case(loaded, loaded.build(loaded.resolve_init(given, {})), given)
+
+    return go
