@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.cuts import reconstruction_ends
 from vaelint.anatomy.usage import Usage
 from vaelint.finding import Span
 
@@ -34,7 +35,7 @@ class Unknown:
     """A layer that runs in the step and is not among `model.parameters()`."""
 
     module: torch.nn.Module
-    made: Span | None
+    made: Span | None  # None for a layer of the module's namespace
     called: Span | None
     count: int  # of its numbers
 
@@ -103,7 +104,8 @@ class Gradients:
         for path, module in self._record.model.named_modules():
             own = {f"{path}.{n}" for n, p in module.named_parameters() if id(p) in self.trainable}
             own = {n for n in own if n in self.trainable.values()}
-            if path and own and own <= left:
+            runs = any(c.module is module for c in self._record.calls) and any(True for _ in module.children())
+            if path and own and own <= left and not runs:
                 left -= own
                 found.append(self._judge(path, module, own))
         for name in sorted(left):
@@ -155,13 +157,18 @@ class Gradients:
         inside: set[int] = set()
         for call in self._record.calls:
             made = self._record.births.get(id(call.module))
-            if call.path != "?" or id(call.module) in inside or made is None:
+            if call.path != "?" or id(call.module) in inside:
                 continue
             inside |= {id(m) for m in call.module.modules()}
             strange = [p for p in call.module.parameters() if id(p) not in known and p.requires_grad]
-            if strange:
+            if strange and (made is not None or self._decodes(strange)):
                 found.append(Unknown(call.module, made, call.span, sum(p.numel() for p in strange)))
         return found
+
+    def _decodes(self, parameters: list[torch.nn.Parameter]) -> bool:
+        """Whether the reconstruction is made with some parameters: a layer of another owner that only the loss uses is none of the model's."""
+        ids = {id(p) for p in parameters}
+        return any(n.op == "get_attr" and id(n.meta.get("val")) in ids for n in self._flow.ancestors(*reconstruction_ends(self._model)))
 
 
 def _leaves(output: object) -> list[fx.Node]:

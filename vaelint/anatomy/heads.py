@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
+from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site
 
 if TYPE_CHECKING:
@@ -33,20 +34,24 @@ def aliased_heads(model: Model) -> list[Alias]:
     return found
 
 
-def same(a: Any, b: Any, depth: int = 0) -> bool:
-    """Whether two nodes compute the same value: the same operations on the same values, draws apart."""
+def same(a: Any, b: Any, known: dict[tuple[int, int], bool] | None = None) -> bool:
+    """Whether two nodes compute the same value: the same operations on the same values. Two draws never do."""
+    known = {} if known is None else known
     if a is b:
         return True
     if isinstance(a, fx.Node) and isinstance(b, fx.Node):
-        if depth > 60 or a.op != "call_function" or b.op != "call_function" or a.target is not b.target:
-            return False
-        return same(a.args, b.args, depth + 1) and same(dict(a.kwargs), dict(b.kwargs), depth + 1)
+        key = (id(a), id(b))
+        if key not in known:
+            known[key] = False
+            comparable = a.op == "call_function" and b.op == "call_function" and a.target is b.target and not ops.is_random(a)
+            known[key] = comparable and same(a.args, b.args, known) and same(dict(a.kwargs), dict(b.kwargs), known)
+        return known[key]
     if type(a) is not type(b):
         return False
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same(x, y, depth) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(same(x, y, known) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k], depth) for k in a)
+        return a.keys() == b.keys() and all(same(a[k], b[k], known) for k in a)
     if isinstance(a, slice):
-        return (a.start, a.stop, a.step) == (b.start, b.stop, b.step)
+        return same((a.start, a.stop, a.step), (b.start, b.stop, b.step), known)
     return bool(a == b)

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.codebook import Codebook, VqFault, find_codebooks, vq_faults
+from vaelint.anatomy.cuts import Cut, encoder_cuts
+from vaelint.anatomy.gradients import Gradients
+from vaelint.anatomy.heads import Alias, aliased_heads
 from vaelint.anatomy.mixing import Batch
+from vaelint.anatomy.optimizers import Missed, missed_parameters
 from vaelint.finding import Span
 
 if TYPE_CHECKING:
@@ -24,6 +29,36 @@ class Wiring:
     def batch(self) -> Batch:
         """What becomes of the batch axis."""
         return Batch(self._model)
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """Which parameters which value's gradient reaches."""
+        return Gradients(self._model)
+
+    @cached_property
+    def codebooks(self) -> list[Codebook]:
+        """Lookups of a nearest code: vector quantisation."""
+        return find_codebooks(self._model)
+
+    @cached_property
+    def cuts(self) -> list[Cut]:
+        """Where the encoder is cut off from the reconstruction."""
+        return encoder_cuts(self._model)
+
+    @cached_property
+    def vq_faults(self) -> list[VqFault]:
+        """Gradients of a quantised model that do not arrive."""
+        return vq_faults(self._model)
+
+    @cached_property
+    def aliases(self) -> list[Alias]:
+        """Posteriors whose mean and scale are one value."""
+        return aliased_heads(self._model)
+
+    @cached_property
+    def missed(self) -> list[Missed]:
+        """Parameters that no optimizer gets."""
+        return missed_parameters(self._model)
 
     def birth_of(self, node: fx.Node) -> Span | None:
         """Where the layer that a node ran in was constructed."""

@@ -22,6 +22,7 @@ _SIZE_GETTER = _T.shape.__get__  # type: ignore[attr-defined]
 _VALUE_READERS = {_T.item: "item", _T.__float__: "float", _T.__int__: "int", _T.__bool__: "bool", _T.tolist: "tolist", _T.numpy: "numpy", _T.__index__: "index", _T.__array__: "array"}  # type: ignore[attr-defined]
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
+_PLACES = {"to", "cuda", "cpu", "type_as"}
 _MISSING = object()
 
 
@@ -183,6 +184,8 @@ class Recorder(TorchFunctionMode):
 
     def _record(self, func: Any, args: Any, kwargs: Any, result: Any, mutates: bool) -> Any:
         if not mutates and isinstance(result, torch.Tensor) and id(result) in self._nodes and not _inplace(kwargs, args):
+            if getattr(func, "__name__", "") in _PLACES:
+                self._nodes[id(result)].meta["placed"] = True  # the user moves it: on another device it would be another tensor
             return result  # the same tensor came back: dropout in eval mode, contiguous(), to()
         if not (mutates or _holds_tensor(result)):
             return result

@@ -14,9 +14,11 @@ import torch
 from vaelint.finding import Span
 from vaelint.graph import Record, Rung
 from vaelint.trace.modules import ModuleTracker, noting_births
+from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.sizes import NeedsValue
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.standin import OnCpu
 
 
 @dataclass
@@ -64,7 +66,7 @@ def quiet_torch() -> Iterator[None]:
 def construct(build: Any, spans: SpanFinder) -> Built:
     """Calls `build()` and notes where each module was constructed. Whatever user code raises goes through."""
     built = Built(model=torch.nn.Module())
-    with noting_births(spans, built.births, built.keep):
+    with noting_births(spans, built.births, built.keep), OnCpu():
         built.model = build()
     return built
 
@@ -78,10 +80,11 @@ def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], siz
     recorder = Recorder(spans, modules, names_of_tensors(built.model), fake=rung != "real")
     record = Record(recorder.graph, built.model, rung, dict(sizes), births=built.births, step=step)
     record.node_for = recorder.node_for
+    on_cpu = OnCpu(spans) if all(t.device.type == "cpu" for t in inputs.values()) else contextlib.nullcontext()
     record.inputs = {name: recorder.input(name, tensor) for name, tensor in inputs.items()}
-    with modules.watching(), _no_graph_breaks():
+    with modules.watching(), _no_graph_breaks(), noting_births(spans, built.births, built.keep), noting_optimizers(spans, record.optimizers):
         try:
-            with recorder:
+            with on_cpu, recorder:
                 outcome = step(built.model, inputs)
         except NeedsValue:
             raise
@@ -99,6 +102,7 @@ def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], siz
                 node = recorder.to_arg(outcome.loss)
                 record.loss = node if isinstance(node, torch.fx.Node) else None
     record.calls = modules.calls
+    record.asked_for_cuda = on_cpu.asked if isinstance(on_cpu, OnCpu) else []
     return record
 
 

@@ -1,0 +1,38 @@
+"""Mean and scale of the posterior come from one head.
+
+## What it does
+Compares how the mean and the scale of each draw are computed, back to the layers: reports a posterior whose two halves are the same value, because one
+layer is called for both, or one slice is taken twice.
+
+## Why is this bad
+The log-variance is then the mean: the encoder cannot say how sure it is. It is usually a slip of copy and paste; the layer that was meant
+never gets a gradient.
+
+## Example
+    mu = self.fc_mu(h)
+    logvar = self.fc_mu(h)
+
+## Use instead
+    mu = self.fc_mu(h)
+    logvar = self.fc_logvar(h)
+
+## When to ignore
+When the scale is meant to be a function of the mean.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE215", "same-head", Severity.ERROR, message="mean and scale of the posterior come from one head", needs=("site",))
+def check(model: Model) -> Findings:
+    """Each site whose two heads compute the same."""
+    for alias in model.wiring.aliases:
+        one = alias.mean is alias.scale
+        yield Found(
+            model.where(alias.scale),
+            label="is read as the mean and as the scale" if one else f"the same as {model.written(alias.mean)}",
+            labels=model.labels((None if one else alias.mean, ""), (alias.site.z, "both meet here")),
+            why="the posterior's scale is then tied to its mean, and cannot say how sure the encoder is",
+            help="give the log-variance a layer (or a slice) of its own",
+            claim=Claim("heads_equal", "the raw mean and the raw scale are equal for every input", {"nodes": (alias.mean, alias.scale)}),
+        )

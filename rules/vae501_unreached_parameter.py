@@ -1,0 +1,44 @@
+"""The loss never reaches some parameters.
+
+## What it does
+Walks back from the loss along everything that carries a gradient, and reports the layers it never meets: never called, called with a result that nothing
+uses, or called in place of which another one is called twice. A layer that another method of the class uses, or whose result is returned, is only
+an info. Parameters without `requires_grad`, those that the step updates in place, and those behind a `detach` are left alone.
+
+## Why is this bad
+These parameters keep their random initial values. Where the layer was meant to do something (a head, an adapter, one of two stages), the model is another
+than the one that was written down.
+
+## Example
+    self.adapter = nn.Linear(latent, latent)
+    ...
+    return self.decoder(z)
+
+## Use instead
+    return self.decoder(self.adapter(z))
+
+## When to ignore
+When the layer is there for something that this step does not do, such as generation or a later stage of training.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule("VAE501", "unreached-parameter", Severity.WARNING, message="the loss never reaches these parameters", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Each layer of which nothing is reached."""
+    quantised = {name for book in model.wiring.codebooks for name in book.names}
+    for layer in model.wiring.gradients.unreached():
+        if quantised & set(layer.parameters):
+            continue  # the codes have a rule of their own
+        yield Found(
+            layer.span or layer.called,
+            label=f"{layer.path}: {layer.why}",
+            labels=(Label(layer.called, "called here"),) if layer.called and layer.span else (),
+            why="they keep their random initial values",
+            notes=(f"without gradient: {', '.join(layer.parameters[:6])}{' ...' if len(layer.parameters) > 6 else ''}",),
+            help="use the layer on the way to the loss, or remove it",
+            facts={"parameters": list(layer.parameters)},
+            claim=Claim("gradient_reaches", "no gradient arrives at these parameters", {"parameters": list(layer.parameters)}),
+            severity=None if layer.certain else Severity.INFO,
+        )

@@ -1,0 +1,39 @@
+"""A layer runs in the step and the model does not know it.
+
+## What it does
+Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a plain list, dict or tuple, made anew
+in `forward`, or lying outside of the model while the reconstruction is made with them.
+
+## Why is this bad
+The optimizer does not get their parameters, `.to(device)` does not move them, and `state_dict()` does not save them.
+
+## Example
+    self.layers = [nn.Linear(a, b) for a, b in pairs]
+
+## Use instead
+    self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+
+## When to ignore
+When a fixed network is hidden from the model on purpose; then its parameters should not require a gradient.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule("VAE502", "unregistered-module", Severity.ERROR, message="the model does not know a layer that it runs")
+def check(model: Model) -> Findings:
+    """Each unregistered module, where it is made."""
+    lines = set()
+    for layer in model.wiring.gradients.unknown():
+        primary = layer.made or layer.called
+        if primary is None or (primary.file, primary.line) in lines:
+            continue
+        lines.add((primary.file, primary.line))
+        yield Found(
+            primary,
+            label=f"{layer.count} parameters that model.parameters() does not hold",
+            labels=(Label(layer.called, "called here"),) if layer.called and layer.made else (),
+            why="no optimizer gets them, .to(device) leaves them behind, state_dict() forgets them",
+            help="keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
+            claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),
+        )

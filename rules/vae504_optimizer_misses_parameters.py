@@ -1,0 +1,35 @@
+"""No optimizer gets some of the parameters that the loss moves.
+
+## What it does
+Takes the optimizers that the step builds, else those that the file writes out, reads which parameters they get (`model.encoder.parameters()`, lists and sums of
+those, groups), and reports parameters that receive a gradient and are in none. Silent wherever an expression cannot be read.
+
+## Why is this bad
+The missing part never changes: the decoder stays random, or the posterior stays where it started. The loss still falls, because the rest adapts.
+
+## Example
+    optimizer = torch.optim.Adam(model.encoder.parameters())
+
+## Use instead
+    optimizer = torch.optim.Adam(model.parameters())
+
+## When to ignore
+When a part is frozen on purpose, or an optimizer in another file has it.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE504", "optimizer-misses-parameters", Severity.ERROR, message="the optimizer does not get all parameters", needs=("loss",))
+def check(model: Model) -> Findings:
+    """The first optimizer of a set that leaves something out."""
+    for missed in model.wiring.missed:
+        named = missed.layers or missed.parameters
+        yield Found(
+            missed.span,
+            label=f"without {', '.join(named[:4])}{' ...' if len(named) > 4 else ''}",
+            why=f"{len(missed.parameters)} parameters get a gradient and are never updated",
+            help="give the optimizer model.parameters()",
+            facts={"parameters": list(missed.parameters)},
+            claim=Claim("optimizer_groups", "these parameters are in no group of the optimizer", {"parameters": list(missed.parameters)}),
+        )

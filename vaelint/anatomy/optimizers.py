@@ -1,0 +1,168 @@
+"""Parameters that no optimizer gets: from the optimizers that the step built, else from those that the file writes."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from vaelint.finding import Span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+    from vaelint.source import SourceFile
+
+_NAMES = frozenset(n for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, torch.optim.Optimizer))
+_LISTS = frozenset({"list", "chain", "itertools.chain", "tuple", "sorted"})
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Optimizers that leave out parameters which the loss moves."""
+
+    span: Span | None
+    layers: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
+def missed_parameters(model: Model) -> list[Missed]:
+    """VAE504. Optimizers of one file share the parameters among them: what any of them has is not missed."""
+    built = model.record.optimizers
+    gradients = model.wiring.gradients
+    if built:
+        covered = {name for o in built for i, name in gradients.trainable.items() if i in o.parameters}
+        return _missed(model, built[0].span, covered) if covered else []
+    for file in dict.fromkeys(_files(model)):
+        written = _Written(model, model.source.file(file), file)
+        covered_by_text = written.covered()
+        if covered_by_text is not None:
+            return _missed(model, written.span, covered_by_text)
+    return []
+
+
+def _files(model: Model) -> list[str]:
+    own = model.wiring.gradients.usage.file_of(model.record.model)
+    return [f for f in (own,) if f]
+
+
+def _missed(model: Model, span: Span | None, covered: set[str]) -> list[Missed]:
+    left = model.wiring.gradients.reached - covered
+    if not left:
+        return []
+    layers: list[str] = []
+    for path, module in model.record.model.named_modules():
+        own = {f"{path}.{n}" for n, p in module.named_parameters() if p.requires_grad}
+        if path and own and own <= left and not any(path.startswith(f"{p}.") for p in layers):
+            layers.append(path)
+    return [Missed(span, tuple(layers), tuple(sorted(left)))]
+
+
+class _Written:
+    """The optimizers that a file's text builds, as far as their parameters can be read from it."""
+
+    def __init__(self, model: Model, source: SourceFile, file: str) -> None:
+        self._model, self._source, self._file = model, source, file
+        self.span: Span | None = None
+
+    def covered(self) -> set[str] | None:
+        """Names of all parameters that some optimizer gets; None where nothing is built or something cannot be read."""
+        names: set[str] | None = None
+        for function in self._source.functions():
+            for call in ast.walk(function):
+                if not isinstance(call, ast.Call) or _called(call).rpartition(".")[2] not in _NAMES:
+                    continue
+                argument = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "params"), None)
+                paths = self._paths(argument, function, 0) if argument is not None else None
+                if paths is None:
+                    return None
+                got = self._names(paths)
+                if got is None:
+                    return None
+                names = (names or set()) | got
+                self.span = self.span or self._place(call)
+        return names
+
+    def _names(self, paths: set[str]) -> set[str] | None:
+        found: set[str] = set()
+        for path in paths:
+            try:
+                module = self._model.record.model.get_submodule(path)
+            except AttributeError:
+                owner, _, last = path.rpartition(".")
+                try:
+                    held = getattr(self._model.record.model.get_submodule(owner), last, None)
+                except AttributeError:
+                    return None
+                if not isinstance(held, torch.nn.Parameter):
+                    return None  # the text speaks of another model
+                found.add(path)
+                continue
+            found |= {f"{path}.{n}" if path else n for n, _ in module.named_parameters()}
+        return found
+
+    def _paths(self, node: ast.expr, function: ast.AST, depth: int) -> set[str] | None:
+        """Dotted paths below the model whose parameters an expression holds; None when it cannot be read."""
+        if depth > 6:
+            return None
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "parameters":
+                return _below(node.func.value)
+            if _called(node) in _LISTS or isinstance(node.func, ast.Name) and node.func.id == "list":
+                return self._union(node.args, function, depth)
+            return None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return self._union([node.left, node.right], function, depth)
+        if isinstance(node, ast.List | ast.Tuple):
+            return self._union(node.elts, function, depth)
+        if isinstance(node, ast.Starred):
+            return self._paths(node.value, function, depth + 1)
+        if isinstance(node, ast.Dict):
+            values = [v for k, v in zip(node.keys, node.values, strict=True) if isinstance(k, ast.Constant) and k.value == "params"]
+            return self._union(values, function, depth) if values else None
+        if isinstance(node, ast.Name):
+            return self._named(node.id, function, depth)
+        if isinstance(node, ast.Attribute):
+            return _below(node)
+        return None
+
+    def _named(self, name: str, function: ast.AST, depth: int) -> set[str] | None:
+        """A local variable, when it is assigned once and only extended otherwise."""
+        values: list[ast.expr] = []
+        for part in ast.walk(function):
+            if isinstance(part, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in part.targets):
+                values.append(part.value)
+            elif isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name) and part.target.id == name:
+                values.append(part.value)
+            elif isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and isinstance(part.func.value, ast.Name) and part.func.value.id == name:
+                if part.func.attr not in ("extend", "append"):
+                    return None
+                values += part.args
+        return self._union(values, function, depth) if values else None
+
+    def _union(self, parts: list[ast.expr], function: ast.AST, depth: int) -> set[str] | None:
+        found: set[str] = set()
+        for part in parts:
+            paths = self._paths(part, function, depth + 1)
+            if paths is None:
+                return None
+            found |= paths
+        return found
+
+    def _place(self, call: ast.Call) -> Span:
+        column, end = self._source.column, call.end_lineno or call.lineno
+        return Span(self._file, call.lineno, column(call.lineno, call.col_offset), end, column(end, call.end_col_offset or 0))
+
+
+def _called(call: ast.Call) -> str:
+    return ast.unparse(call.func) if isinstance(call.func, ast.Name | ast.Attribute) else ""
+
+
+def _below(node: ast.expr) -> set[str] | None:
+    """`model.encoder.fc` as `encoder.fc`; `model` itself as ``."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.insert(0, node.attr)
+        node = node.value
+    return {".".join(parts)} if isinstance(node, ast.Name) else None
