@@ -272,6 +272,36 @@ def test_a_kl_kept_on_the_model_is_not_forgotten(make: Make) -> None:
     assert "model.kl" in why
 
 
+TOKENS = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb, self.out = nn.Embedding(9, 4), nn.Linear(4, 9)
+    def forward(self, tok):
+        h = self.emb(tok{read})
+        return self.out(h)[:, :6], h.mean(1), h.mean(1)
+
+def loss_function(logits, target, mu, logvar):
+    return F.cross_entropy(logits.flatten(0, 1), target.flatten()) + mu.mean() + logvar.mean()
+"""
+
+
+def test_targets_are_the_next_tokens_where_the_model_is_fed_all_but_the_last(make: Make) -> None:
+    case = make(TOKENS.format(read="[:, :-1]"), "3x7:int64[0,9)")
+    step = case.found(roles={"0": "recon", "1": "mu", "2": "logvar"})
+    assert step.code == "recon, mu, logvar = model(tok); loss = loss_function(recon, tok[:, 1:], mu, logvar)"
+    assert case.run(step, ["tok"]).loss.ndim == 0
+
+
+def test_targets_that_are_longer_for_no_known_reason_are_not_cut(make: Make) -> None:
+    step, forward = make(TOKENS.format(read=""), "3x7:int64[0,9)").seek(roles={"0": "recon", "1": "mu", "2": "logvar"})
+    assert step is None and "one step shorter" in forward.notes[0]
+
+
 def test_no_loss_at_all(make: Make) -> None:
     assert "no loss was found" in make(HEAD + FORWARD).none()
 

@@ -145,6 +145,11 @@ def test_lengths_follow_the_time_axis() -> None:
     assert lengths.shape == (5,) and lengths[0] == 7 and lengths.tolist() == sorted(lengths.tolist(), reverse=True)
 
 
+def test_places_in_the_batch_follow_its_size() -> None:
+    inputs = InputSet.from_texts(["x=10x16", "edges=2x40:int64[0,10)"])
+    assert int(make_inputs(inputs, ["x", "edges"], {"B": 3})["edges"].max()) == 2
+
+
 def test_two_values_for_one_size_are_refused() -> None:
     with pytest.raises(UsageError, match="as 10 and as 12"):
         InputSet.from_texts(["x=N@10x4", "y=N@12"])

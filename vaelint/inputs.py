@@ -211,6 +211,14 @@ class InputSet:
         others = (symbol for i, dims in enumerate(self.dims) if i != index for symbol in dims[1:2])
         return next((symbol for symbol in others if self.symbols[symbol] == whole[1] and symbol != self.batch), None)
 
+    def index_symbol(self, index: int) -> str | None:
+        """The batch symbol where input `index` holds places in the batch, as `edges=2x40:int64[0,10)` beside `x=10x16` does."""
+        spec, whole = self.specs[index], self.specs[index].whole_range
+        is_apart = (
+            self.batch is not None and self.batch not in self.dims[index] and spec.values is None and spec.dtype in ("int64", "int32")
+        )
+        return self.batch if is_apart and whole is not None and whole == (0, self.symbols[str(self.batch)] - 1) else None
+
 
 def _agreed(symbol: str, one: int, other: int) -> int:
     """The size of a name that occurs twice: a bare name takes the size that was given with it elsewhere."""

@@ -108,6 +108,12 @@ def returned_parts(tree: ast.AST | None) -> list[str]:
     return []
 
 
+def reads_all_but_last(function: Callable[..., Any]) -> bool:
+    """Whether a model is fed `tokens[:, :-1]`: it predicts each next token, so the targets are `tokens[:, 1:]`."""
+    tree = tree_of(function)
+    return tree is not None and any(isinstance(n, ast.Subscript) and ast.unparse(n.slice).strip("()") == ":, :-1" for n in ast.walk(tree))
+
+
 def maximised(tree: ast.AST | None, name: str) -> bool | None:
     """Whether an ELBO is to be maximised: `... - kl` is, `... + kl` is not, None when the source does not say."""
     if tree is None:

@@ -25,6 +25,7 @@ from vaelint.reading import (
     batch_of,
     called_names,
     maximised,
+    reads_all_but_last,
     return_names,
     returned_parts,
     stores_kl,
@@ -103,7 +104,11 @@ def seek_loss(
     if len(complete) == 1 and not complete[0][1].alternatives:
         candidate, binding = complete[0]
         if (shifted := _shifted(scene, binding, input_shapes)) is not None:
-            return _doubt([_code(scene, candidate, binding).replace(*shifted)], "the output is not as long as the target")
+            code = _code(scene, candidate, binding).replace(*shifted)
+            if not reads_all_but_last(type(model).forward):
+                return _doubt([code], "the output is one step shorter than the target")
+            note = f"the model reads all tokens but the last, so the target is {shifted[1].rstrip(',')}"
+            return Found(code, [note, *_notes(candidate, binding)], made_up=dict(candidate.made_up + binding.made_up))
         if not (_POSTERIOR & _available(scene)) and binding.needs_output and (kept := stores_kl(model)):
             return _doubt([_code(scene, candidate, binding) + f" + model.{kept}"], f"{candidate.name} takes no KL, and {kept} may hold it")
         return _settled(scene, candidate, binding)

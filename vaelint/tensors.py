@@ -22,7 +22,8 @@ def make_inputs(
 
     An input that the user named keeps its name; the others take the remaining `names` in order. Floats without a range are
     standard normal, whole numbers without one are 0 or 1. Lengths bounded by a size of another input follow that size and
-    come sorted, longest first, as packed sequences want them. Under a FakeTensorMode only shapes and dtypes are made.
+    come sorted, longest first, as packed sequences want them; places in the batch follow the batch size. Under a FakeTensorMode
+    only shapes and dtypes are made.
     """
     values = {**inputs.symbols, **(assignment or {})}
     fake = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
@@ -35,7 +36,12 @@ def make_inputs(
             made[name] = torch.empty(size, dtype=getattr(torch, spec.dtype), device=device)
             continue
         counted = inputs.length_symbol(index)
-        tensor = _lengths(spec, size, values[counted], generator) if counted else _draw(spec, size, generator)
+        if counted is not None:
+            tensor = _lengths(spec, size, values[counted], generator)
+        elif (pointed := inputs.index_symbol(index)) is not None:
+            tensor = torch.randint(values[pointed], size, generator=generator)
+        else:
+            tensor = _draw(spec, size, generator)
         made[name] = tensor.to(getattr(torch, spec.dtype)).to(device)
     return {name: made[name] for name in names if name in made} | made
 
