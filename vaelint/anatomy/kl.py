@@ -70,11 +70,11 @@ class Slice:
         out.update(values)
         return out
 
-    def gradients(self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float = 0.3, draw: float | None = None, seed: int = 0) -> dict[fx.Node, torch.Tensor]:
+    def gradients(self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float = 0.3, draw: float | None = None, seed: int = 0, even: bool = False) -> dict[fx.Node, torch.Tensor]:
         """d loss / d head for every head, through this term alone."""
         leaves = {h: v.detach().clone().requires_grad_() for h, v in values.items()}
         overrides = self.overrides(sizes, {h: v.clone() for h, v in leaves.items()}, fill, draw, seed)
-        out = self.replay([self.loss], overrides, sizes)[self.loss]
+        out = self.replay([self.loss], overrides, sizes, even=even)[self.loss]
         if not isinstance(out, torch.Tensor) or not out.requires_grad:
             return {h: torch.zeros_like(v) for h, v in leaves.items()}
         grads = torch.autograd.grad(out.sum(), list(leaves.values()), allow_unused=True)

@@ -139,7 +139,7 @@ def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
     assert site is not None
     height = 6.0 if probe.floor else 1.3
     values = {h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads}
-    grads = slice_.gradients(sizes, values, draw=0.5)
+    grads = slice_.gradients(sizes, values, draw=0.5, even=True)
     head = site.mu_heads[0]
     leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
     m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
@@ -178,10 +178,10 @@ def measure_recon(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols
 
 
 def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int]) -> float:
-    probe = probe_recon(fact.pair, term, loss, replay, sizes, {})
+    probe = probe_recon(fact.pair, term, loss, replay, sizes, {}, even=True)
     if probe.kernel == fact.probe.kernel and probe.kernel not in ("unknown", "other"):
         return probe.weight
-    _, _, g = recon_gradient(fact.pair, term, loss, replay, sizes, {}, fill=(0.6, 0.3))
+    _, _, g = recon_gradient(fact.pair, term, loss, replay, sizes, {}, fill=(0.6, 0.3), even=True)
     return float(g.abs().max()) if g is not None else 0.0
 
 

@@ -131,10 +131,10 @@ FAMILIES: dict[str, Family] = {
 """dNLL/dr of each likelihood for a reconstruction r and a target t, element by element. For squared error the loss is (r - t)^2."""
 
 
-def probe_recon(pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]]) -> ReconProbe:
+def probe_recon(pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]], *, even: bool = False) -> ReconProbe:
     """Identifies the likelihood and its weight from d loss / d reconstruction at random values in (0, 1)."""
     try:
-        r, t, g = recon_gradient(pair, term, loss, replay, sizes, shapes)
+        r, t, g = recon_gradient(pair, term, loss, replay, sizes, shapes, even=even)
     except ReplayError as error:
         return ReconProbe("unknown", reason=str(error))
     if g is None or float(g.abs().max()) == 0:
@@ -152,7 +152,7 @@ def probe_recon(pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Ma
 
 
 def recon_gradient(
-    pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]], *, fill: tuple[float, float] | None = None
+    pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]], *, fill: tuple[float, float] | None = None, even: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """(reconstruction, target, d loss / d reconstruction), the other terms of the loss silent.
 
@@ -181,7 +181,7 @@ def recon_gradient(
     for leaf in term.leaves:  # other reconstructions of the same term
         if leaf is not pair.leaf and pair.recon not in _above(leaf):
             overrides[leaf.node] = torch.zeros(replay.shape_of(leaf.node, sizes), dtype=torch.float64)
-    out = replay([loss], overrides, sizes)[loss]
+    out = replay([loss], overrides, sizes, even=even)[loss]
     if not isinstance(out, torch.Tensor) or not out.requires_grad:
         return r.detach(), t, None
     (g,) = torch.autograd.grad(out.sum(), [r], allow_unused=True)

@@ -46,11 +46,12 @@ class Replay:
         """A node's shape when the symbols have the given values."""
         return tuple(self.size_of(node, d, sizes) for d in range(node.meta["val"].dim()))
 
-    def __call__(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any], sizes: Mapping[str, int], *, seed: int = 0, doubles: bool = True, attached: bool = False) -> dict[fx.Node, Any]:
+    def __call__(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any], sizes: Mapping[str, int], *, seed: int = 0, doubles: bool = True, attached: bool = False, even: bool = False) -> dict[fx.Node, Any]:
         """The values of `targets` with the nodes of `overrides` set; raises `ReplayError` when torch refuses.
 
         All floating point runs in double precision unless `doubles` is False; draws are seeded. With `attached`, detach() and .data
-        let gradients through: for asking what a value is a function of.
+        let gradients through: for asking what a value is a function of. With `even`, all elements of an input are equal, so that weights and
+        masks made of inputs do not blur how a weight moves with a size.
         """
         env: dict[fx.Node, Any] = dict(overrides)
         needed = self._needed(targets, overrides)
@@ -67,7 +68,7 @@ class Replay:
                         continue
                     if node.op == "placeholder":
                         inputs = inputs if inputs is not None else self._make(sizes)
-                        env[node] = self._double(inputs[str(node.meta["input"])], doubles)
+                        env[node] = self._double(_evened(inputs[str(node.meta["input"])]) if even else inputs[str(node.meta["input"])], doubles)
                     elif node.op == "get_attr":
                         env[node] = self._double(self._constant(node), doubles)
                     else:
@@ -154,6 +155,11 @@ class Replay:
     @staticmethod
     def _double(value: torch.Tensor, doubles: bool) -> torch.Tensor:
         return value.double() if doubles and value.is_floating_point() else value
+
+
+def _evened(value: torch.Tensor) -> torch.Tensor:
+    """All elements equal: the largest value, which for a mask is one and for tokens no padding."""
+    return torch.full_like(value, value.max().item()) if value.numel() and value.dtype != torch.bool else torch.ones_like(value)
 
 
 def _shape_only(node: fx.Node) -> bool:

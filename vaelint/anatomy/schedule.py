@@ -47,6 +47,8 @@ def unused_weights(model: Model) -> list[UnusedWeight]:
         return []
     found = []
     for owner, name, value in _weights(model.record.model):
+        if _assigned_outside_init(model, name):
+            continue  # a schedule: what it starts from need not matter
         changed = model.tracer.run(model.step, build=_with_attribute(model, owner, name, value * 3 + 1))
         if changed.failure is None and not _differs(model.record, changed):
             found.append(UnusedWeight(name, value, _assignment(model, name)))
@@ -69,6 +71,18 @@ def _with_attribute(model: Model, owner: str, name: str, value: float) -> Callab
         return made
 
     return build
+
+
+def _assigned_outside_init(model: Model, name: str) -> bool:
+    place = next((span(n) for n in model.record.nodes if span(n) is not None), None)
+    if place is None:
+        return False
+    for function in model.source.file(place.file).functions():
+        for node in ast.walk(function) if function.name != "__init__" else ():
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+            if any(isinstance(t, ast.Attribute) and t.attr == name for t in targets):
+                return True
+    return False
 
 
 def _differs(one: Record, other: Record) -> bool:

@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.codebook import Codebook, VqFault, find_codebooks, vq_faults
 from vaelint.anatomy.cuts import Cut, encoder_cuts
+from vaelint.anatomy.devices import Asked, Stray, asked_devices, stray_tensors
 from vaelint.anatomy.gradients import Gradients
 from vaelint.anatomy.heads import Alias, aliased_heads
 from vaelint.anatomy.mixing import Batch
@@ -59,6 +60,16 @@ class Wiring:
     def missed(self) -> list[Missed]:
         """Parameters that no optimizer gets."""
         return missed_parameters(self._model)
+
+    @cached_property
+    def strays(self) -> list[Stray]:
+        """Tensors that stay on the CPU when the model moves."""
+        return stray_tensors(self._model)
+
+    @cached_property
+    def asked(self) -> list[Asked]:
+        """Places that ask for a GPU by name."""
+        return asked_devices(self._model)
 
     def birth_of(self, node: fx.Node) -> Span | None:
         """Where the layer that a node ran in was constructed."""

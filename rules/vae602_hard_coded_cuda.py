@@ -1,0 +1,34 @@
+"""A GPU is asked for by name.
+
+## What it does
+Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the step, unless they stand behind a question such as `if torch.cuda.is_available()`. While tracing, the
+CPU is given in the GPU's place.
+
+## Why is this bad
+The model does not run where there is no CUDA device, nor on the second one, nor on another kind of accelerator.
+
+## Example
+    eps = torch.randn(mu.shape).cuda()
+
+## Use instead
+    eps = torch.randn_like(mu)
+
+## When to ignore
+When the code is for one machine only.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE602", "hard-coded-cuda", Severity.WARNING, message="a GPU is asked for by name")
+def check(model: Model) -> Findings:
+    """Each line that names one."""
+    for asked in model.wiring.asked:
+        yield Found(
+            asked.span,
+            label=f"{asked.what}, whatever device the model is on",
+            when="there is no CUDA device, or the model is on another one",
+            why="the step raises there",
+            help="take the device from a tensor at hand: device=x.device, or torch.randn_like(x)",
+            claim=Claim("device_error", "where there is no CUDA device this raises", {"asked": asked.what}),
+        )

@@ -1,0 +1,131 @@
+"""Tensors that are born on the CPU in a model that will move, and devices that are asked for by name. No accelerator is needed."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.finding import Span
+from vaelint.graph import shape, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_BORN = frozenset(
+    "randn rand randint randperm normal zeros ones empty full eye arange linspace logspace tensor as_tensor from_numpy tril_indices triu_indices range complex hann_window "
+    "hamming_window blackman_window bartlett_window kaiser_window scalar_tensor FloatTensor Tensor LongTensor".split()
+)
+_INDEXES = frozenset({"getitem", "setitem", "copy", "pack_padded_sequence", "index_put"})
+"""Operations that take tensors of the CPU beside those of an accelerator."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A tensor of the CPU that meets tensors of the model."""
+
+    born: fx.Node
+    meets: fx.Node
+    partner: fx.Node
+    span: Span | None  # where it is made
+    attribute: str  # its name, when it is kept as a plain attribute
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A GPU asked for by name."""
+
+    span: Span
+    what: str
+
+
+def stray_tensors(model: Model) -> list[Stray]:
+    """VAE601: one for each place of birth."""
+    if torch.get_default_device().type != "cpu":
+        return []
+    buffers = {id(b) for b in model.record.model.buffers()}
+    home: dict[fx.Node, fx.Node] = {}  # values on the CPU -> where they were born
+    moved: set[fx.Node] = set()  # values on the model's device
+    found: dict[object, Stray] = {}
+    for node in model.record.graph.nodes:
+        if node.op == "placeholder":
+            moved.add(node)
+        elif node.op == "get_attr":
+            val = node.meta.get("val")
+            plain = isinstance(val, torch.Tensor) and not isinstance(val, torch.nn.Parameter) and id(val) not in buffers
+            if plain and not node.meta.get("placed"):
+                home[node] = node
+            else:
+                moved.add(node)
+        elif node.op == "call_function" and not node.meta.get("scalar"):
+            _step(model, node, home, moved, found)
+    return list(found.values())
+
+
+def _step(model: Model, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]) -> None:
+    sources = [n for n in ops.value_inputs(node) if not n.meta.get("scalar")]
+    strays = [n for n in sources if n in home]
+    if node.meta.get("placed") or "device" in node.kwargs or ops.op(node) in ("to", "cuda", "cpu", "type_as") and (len(node.args) > 1 or ops.op(node) != "to"):
+        if "device" not in node.kwargs or node.kwargs["device"] is not None:
+            moved.add(node)
+            return
+    if not sources:
+        if _is_born(node):
+            home[node] = node
+        else:
+            moved.add(node)  # made like another tensor
+        return
+    partners = [n for n in sources if n in moved]
+    real = [n for n in strays if shape(n)]
+    if partners and real and ops.op(node) not in _INDEXES and any(shape(p) or p.meta.get("val") is None for p in partners):
+        born = home[real[0]]
+        place, attribute = _birthplace(model, born)
+        if not (born.op == "get_attr" and place is None and span(node) is None):
+            found.setdefault(place or born, Stray(born, node, partners[0], place or span(node), attribute))
+    if strays and not partners:
+        home[node] = home[strays[0]]
+    else:
+        moved.add(node)
+
+
+def _is_born(node: fx.Node) -> bool:
+    """A new tensor whose device nothing decides: not `randn_like(x)`, not `x.new_zeros(...)`."""
+    return ops.op(node) in _BORN and not any(isinstance(a.meta.get("val"), torch.Tensor) for a in node.all_input_nodes) and not ops.raw_name(node).endswith("_")
+
+
+def _birthplace(model: Model, born: fx.Node) -> tuple[Span | None, str]:
+    if born.op != "get_attr":
+        return span(born), ""
+    path = str(born.target)
+    if path.startswith("_constant_"):
+        return None, ""
+    owner, _, name = path.rpartition(".")
+    try:
+        module = model.record.model.get_submodule(owner)
+    except AttributeError:
+        return None, ""
+    return model.wiring.gradients.usage.assignment(module, name), path
+
+
+def asked_devices(model: Model) -> list[Asked]:
+    """VAE602: places that name a GPU and are not behind a question whether there is one; one for each line."""
+    found: dict[tuple[str, int], Asked] = {}
+    for place, what in model.record.asked_for_cuda:
+        if not _guarded(model, place):
+            found.setdefault((place.file, place.line), Asked(place, what))
+    return list(found.values())
+
+
+def _guarded(model: Model, place: Span) -> bool:
+    tree = model.source.file(place.file).tree
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp):
+            parts = [node.body] if isinstance(node, ast.IfExp) else node.body
+            inside = any(p.lineno <= place.line <= (p.end_lineno or p.lineno) for p in parts)
+            if inside and any(word in ast.unparse(node.test).lower() for word in ("cuda", "gpu", "device")):
+                return True
+    return False
