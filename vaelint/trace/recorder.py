@@ -137,7 +137,7 @@ class Recorder(TorchFunctionMode):
         if name == "__get__":
             return self._attribute(func, args)
         raw_args, raw_kwargs = _plain(args), _plain(kwargs)
-        mutates = (name.endswith("_") and not name.endswith("__")) or name in _MUTATORS or "out" in kwargs
+        mutates = (name.endswith("_") and not name.endswith("__")) or name in _MUTATORS or kwargs.get("out") is not None
         self.current = (func, args, kwargs, sys._getframe(1))
         result = func(*raw_args, **raw_kwargs)
         self.current = None
@@ -196,7 +196,7 @@ class Recorder(TorchFunctionMode):
             del node.meta["no_grad"]
         target = result
         if mutates:
-            target = kwargs.get("out", args[0] if args else result)
+            target = kwargs["out"] if kwargs.get("out") is not None else args[0] if args else result
             if result is not target and not isinstance(result, torch.Tensor):
                 node.meta["returns_none"] = True
             if isinstance(target, torch.Tensor):
