@@ -1,0 +1,168 @@
+"""What the real pass will need, from the record alone: memory, arithmetic, and the batch that fits."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.graph import Record, shape
+
+_CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
+_CUDA_RATE = 5e12
+_SHARE = 0.7  # of the free memory
+_BACKWARD = 3.0  # forward and backward against forward alone
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes and operations of one forward and backward pass that keeps every intermediate value, as the recorder does."""
+
+    parameters: int  # numbers
+    fixed: int  # bytes that do not depend on the batch: parameters, their gradients, buffers
+    moving: int  # bytes that do: inputs, intermediate values, the gradients under way
+    flops: float  # of the forward pass
+
+    @property
+    def memory(self) -> int:
+        """Bytes in all."""
+        return self.fixed + self.moving
+
+    def seconds(self, device: str) -> float:
+        """Forward and backward on that device, roughly."""
+        rate = _CUDA_RATE if device.startswith("cuda") else _CPU_RATE * torch.get_num_threads()
+        return _BACKWARD * self.flops / rate
+
+
+def estimate(record: Record) -> Estimate:
+    """Adds up a record. Values may be fake; views of one storage count once."""
+    model = record.model
+    held = [*model.parameters(), *model.buffers()]
+    weights = sum(_bytes(p) for p in held)
+    gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+    storages: dict[int, int] = {}
+    own = {_key(p) for p in held}
+    for node in record.graph.nodes:
+        for val in _tensors(node):
+            if _key(val) not in own and node.op != "get_attr":
+                storages[_key(val)] = max(storages.get(_key(val), 0), _bytes(val))
+    sizes = sorted(storages.values())
+    return Estimate(
+        sum(p.numel() for p in model.parameters()),
+        weights + gradients,
+        sum(sizes) + sum(sizes[-2:]),
+        sum(_flops(n) for n in record.graph.nodes),
+    )
+
+
+def _tensors(node: fx.Node) -> Iterator[torch.Tensor]:
+    val = node.meta.get("val")
+    if isinstance(val, torch.Tensor):
+        yield val
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    try:
+        return int(tensor.untyped_storage().nbytes())
+    except (NotImplementedError, RuntimeError):  # sparse and other layouts
+        return tensor.numel() * tensor.element_size()
+
+
+def _key(tensor: torch.Tensor) -> int:
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return id(tensor)
+
+
+def _flops(node: fx.Node) -> float:
+    """Operations of products and convolutions, two for each multiplication; other operations count their elements."""
+    if node.op != "call_function":
+        return 0.0
+    out = math.prod(shape(node))
+    name = ops.op(node)
+    parts = [shape(n) for n in ops.tensors(node.args) + ops.tensors(dict(node.kwargs))]
+    if name.startswith("conv") and len(parts) >= 2 and parts[1]:
+        weight = math.prod(parts[1])
+        through = math.prod(parts[0]) if "transpose" in name else out
+        return 2.0 * through * weight / parts[1][0]
+    if name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        steps = math.prod(parts[0][:-1]) if parts else 0
+        return 2.0 * steps * sum(math.prod(p) for p in parts[1:] if len(p) == 2)
+    if name in ops.PRODUCT | {"linear"} and parts and parts[0]:
+        inner = parts[0][-1] if name not in ("addmm", "baddbmm", "addbmm") else parts[1][-1]
+        return 2.0 * out * inner
+    if name == "scaled_dot_product_attention" and len(parts) >= 2:
+        return 4.0 * math.prod(parts[0]) * parts[1][-2]
+    return float(out)
+
+
+def free_memory(device: str) -> int:
+    """Bytes that may be had on a device: of the card, or of the machine and the limits set on this process."""
+    if device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    found = [_meminfo()]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _text(path)
+        if text.isdigit():
+            used = _text(path.replace("memory.max", "memory.current").replace("memory.limit_in_bytes", "memory.usage_in_bytes"))
+            found.append(int(text) - (int(used) if used.isdigit() else 0))
+    return max(0, min(found))
+
+
+def _meminfo() -> int:
+    for line in _text("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 1 << 62
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The batch to run at, None for no run at all, and why it is not the user's."""
+
+    batch: int | None
+    reason: str = ""
+
+
+def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
+    """The largest batch that memory and time allow: the user's own wherever possible."""
+    allowed = _SHARE * free_memory(device)
+    takes = need.seconds(device)
+    if need.memory <= allowed and takes <= seconds:
+        return Plan(batch)
+    short = (
+        f"memory: about {_readable(need.memory)} of {_readable(allowed)}"
+        if need.memory > allowed
+        else f"time: about {takes:.0f} s of {seconds:.0f} s"
+    )
+    room = (allowed - need.fixed) / max(1, need.moving)
+    fits = int(batch * min(room, seconds / takes if takes else 1.0))
+    if fits >= 2 or (fits == 1 and batch == 1):
+        return Plan(fits, f"B={fits} in place of {batch}, for want of {short}")
+    return Plan(None, f"not even a small batch would fit, for want of {short}")
+
+
+def _readable(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,180 @@
+"""Experiments on the reconstruction term: its sign, its likelihood, what it is compared with, padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.objective import ReconFact
+from vaelint.confirm.isolated import share, term_value
+from vaelint.confirm.likelihoods import family_slope, recon_slope
+from vaelint.confirm.trial import Trial, differ, tolerance
+from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+
+_KERNEL_OF = {
+    "binary_cross_entropy": "bce",
+    "binary_cross_entropy_with_logits": "bce_with_logits",
+    "poisson_nll_loss": "poisson_log",
+    "mse_loss": "squared_error",
+}
+
+
+@experiment("recon_gradient", "the loss as the reconstruction moves towards its target")
+def recon_gradient(trial: Trial, about: About) -> Verdict:
+    """Whether a small step of the reconstruction towards the target raises the loss."""
+    fact: ReconFact = about["fact"]
+    r, t, got = recon_slope(trial, fact)
+    if t is None:
+        raise CannotMeasureError("the target was not found")
+    if fact.probe.kernel in ("cross_entropy", "nll", "bce_with_logits", "poisson_log"):
+        way = -family_slope(fact.probe.kernel, r, t, fact.probe.axis)
+    elif t.shape == r.shape:
+        way = t.to(r.dtype) - r
+    else:
+        raise CannotMeasureError("reconstruction and target have different shapes")
+    change = float((got.double() * way.double()).sum())
+    return Verdict(change > 0, f"the loss {'rises' if change > 0 else 'falls'}: its slope on that way is {number(change)}")
+
+
+@experiment("kernel", "the reconstruction term against the likelihood it stands for")
+def kernel(trial: Trial, about: About) -> Verdict:
+    """Whether the term's gradient is not a multiple of the likelihood's; for a learned variance, whether its two parts disagree."""
+    fact: ReconFact = about["fact"]
+    if fact.pair.extra:
+        return _gaussian(trial, fact)
+    name = _KERNEL_OF.get(ops.op(fact.pair.meet), fact.probe.kernel)
+    r, t, got = recon_slope(trial, fact)
+    if t is None:
+        raise CannotMeasureError("the target was not found")
+    want = family_slope(name, r, t, fact.probe.axis)
+    if not bool(want.isfinite().all()):
+        want = want.nan_to_num(0.0, 0.0, 0.0)
+    w, residual = share(got, want)
+    return Verdict(residual > 0.02 or w < 0, f"the gradient is off the nearest multiple of the likelihood's by {residual:.0%}")
+
+
+def _gaussian(trial: Trial, fact: ReconFact) -> Verdict:
+    """-log N(t; r, v) = (r - t)^2 / (2 v) + log(v) / 2: the part without error is -1/2 times the log of the factor of the error."""
+    head, pair = fact.pair.extra[0], fact.pair
+    if pair.target is None:
+        raise CannotMeasureError("the target was not found")
+    if ops.op(pair.meet) == "gaussian_nll_loss":
+        low = float(trial.value(head).detach().min())
+        return Verdict(low <= 0, f"the lowest variance is {number(low)}")
+    zero = torch.zeros_like(trial.value(pair.target).detach())
+    factors, offsets = [], []
+    with torch.no_grad():
+        for level in (-0.8, -0.3, 0.2, 0.6, 1.0):
+            v = torch.full_like(trial.value(head).detach(), level)
+            at = [
+                float(
+                    term_value(
+                        trial, fact.term, {head: v, pair.recon: torch.full_like(trial.value(pair.recon).detach(), d), pair.target: zero}
+                    )
+                )
+                for d in (0.0, 1.0)
+            ]
+            factors.append(at[1] - at[0])
+            offsets.append(at[0])
+    x, y = torch.tensor(factors, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64)
+    if not bool((x > 0).all()):
+        return Verdict(True, "the error is weighed by a number that is not positive")
+    columns = torch.stack([x.log(), torch.ones_like(x)], 1)
+    fitted = torch.linalg.lstsq(columns, y.unsqueeze(1)).solution
+    size = float((y - y.mean()).norm())
+    residual = float((columns @ fitted - y.unsqueeze(1)).norm()) / size if size else 0.0
+    constant = float(x.log().std()) < 1e-6
+    wrong = residual > 0.01 or float(fitted[0]) >= 0 or (constant and size > 1e-6)
+    return Verdict(
+        wrong,
+        f"the log term is {number(float(fitted[0]))} times the log of the error's weight, off by {residual:.0%}",
+        "a likelihood has a negative factor and no rest",
+    )
+
+
+@experiment("same_values", "the values of the two")
+def same_values(trial: Trial, about: About) -> Verdict:
+    """Whether the first value equals any of the others."""
+    first, *others = [n for n in about["nodes"] if n is not None]
+    mine = trial.value(first).detach()
+    gaps = {n: _gap(mine, trial.value(n).detach()) for n in others if trial.has(n)}
+    if not gaps:
+        raise CannotMeasureError("there is nothing to compare it with")
+    nearest: fx.Node = min(gaps, key=lambda n: gaps[n])
+    equal = gaps[nearest] <= tolerance(mine)
+    wanted = bool(about.get("equal", True))
+    name, other = trial.model.written(first), trial.model.written(nearest)
+    text = f"{name} and {other} are equal" if equal else f"{name} differs from {other} by {number(gaps[nearest])} of its size"
+    if gaps[nearest] == float("inf"):
+        text = f"{name} has another shape than {other}"
+    return Verdict(equal == wanted, text)
+
+
+def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Difference of two values that may be flattened differently."""
+    if a.shape != b.shape and a.numel() == b.numel():
+        a, b = a.flatten(), b.flatten()
+    if a.shape == b.shape and a.is_floating_point() != b.is_floating_point():
+        a, b = a.double(), b.double()
+    return differ(a, b)
+
+
+@experiment("data_behind_encoder", "the loss with the data exchanged, the posterior and all that was encoded held fixed")
+def data_behind_encoder(trial: Trial, about: About) -> Verdict:
+    """Whether the loss sees the data through layers of the model only."""
+    model = trial.model
+    inputs = {n: trial.value(n).detach() for n in model.record.inputs.values()}
+    changes = {n: torch.roll(v.flatten(), 1).view_as(v) for n, v in inputs.items() if v.numel() > 1}
+    sites = model.sites + model.idle_sites
+    if not sites:
+        raise CannotMeasureError("nothing is drawn, so that encoder and decoder cannot be told apart")
+    free = {n for n in model.flow.order if n in model.flow.data and n not in model.flow.learned}
+    inside = (free | model.decoded | _after_decoder(trial)) - {n for s in sites for n in (*s.heads, s.z)}
+    loss = trial.loss_node
+    before = float(trial.recompute([loss], inputs, inside=inside)[loss].detach().double().sum())
+    after = float(trial.recompute([loss], changes, inside=inside)[loss].detach().double().sum())
+    same = abs(after - before) <= tolerance(trial.loss) * abs(before)
+    return Verdict(same, f"the loss is {number(before)}, and {number(after)} with other data")
+
+
+def _after_decoder(trial: Trial) -> set[fx.Node]:
+    """Values that mix bare data with decoded values: comparisons, and what follows."""
+    model = trial.model
+    bare = {n for n in model.flow.order if n in model.flow.data and n not in model.flow.learned}
+    meets = [
+        n for n in model.flow.order if any(i in bare for i in ops.value_inputs(n)) and any(i in model.decoded for i in ops.value_inputs(n))
+    ]
+    return model.flow.descendants(*meets) if meets else set()
+
+
+@experiment("padding_counts", "the loss as the logits at padding change")
+def padding_counts(trial: Trial, about: About) -> Verdict:
+    """Puts padding at the end of each target and changes the logits there."""
+    fact: ReconFact = about["fact"]
+    embedding: fx.Node = about["embedding"]
+    index = embedding.kwargs.get("padding_idx", embedding.args[2] if len(embedding.args) > 2 else None)
+    pair = fact.pair
+    if pair.target is None or not isinstance(index, int) or fact.probe.axis is None:
+        raise CannotMeasureError("the padding index or the axis of the classes is not known")
+    target, logits = trial.value(pair.target).detach().clone(), trial.value(pair.recon).detach()
+    padded = torch.zeros_like(target, dtype=torch.bool)
+    padded.view(-1)[-max(1, target.numel() // 4) :] = True
+    target[padded] = index
+    shift = torch.zeros_like(logits).movedim(fact.probe.axis, -1)
+    shift[padded] = torch.linspace(0, 3, logits.shape[fact.probe.axis], dtype=logits.dtype, device=logits.device)
+    values = []
+    with torch.no_grad():
+        for extra in (torch.zeros_like(logits), shift.movedim(-1, fact.probe.axis)):
+            values.append(float(term_value(trial, fact.term, {pair.target: target, pair.recon: logits + extra})))
+    counts = abs(values[1] - values[0]) > tolerance(logits) * abs(values[0])
+    return Verdict(
+        counts, f"the term goes from {number(values[0])} to {number(values[1])}", f"a quarter of the target is padding (index {index})"
+    )
+
+
+@experiment("loss_against_repaired", "the loss against that of the repaired code")
+def loss_against_repaired(trial: Trial, about: About) -> Verdict:
+    """`repaired(value)` gives the repaired loss from the values of nodes; the two must differ."""
+    got, mended = float(trial.loss.detach().double().sum()), float(about["repaired"](trial.value))
+    return Verdict(abs(got - mended) > 1e-3 * max(abs(got), abs(mended)), f"the loss is {number(got)}, repaired it is {number(mended)}")

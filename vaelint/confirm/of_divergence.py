@@ -1,0 +1,184 @@
+"""Experiments on the KL: its formula against the closed form, its sign, its weight against the reconstruction's."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.objective import Beta, KlFact, ReconFact
+from vaelint.anatomy.sites import Site
+from vaelint.confirm.isolated import closed_form, leaves_like, moments, share, slope, term_value
+from vaelint.confirm.likelihoods import steepness
+from vaelint.confirm.trial import Trial
+from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+
+_CLOSE = 0.03  # of a weight: float32 sums over many elements, and the nodes' own rounding
+_FORM = 3e-3
+
+
+def _site(fact: KlFact) -> Site:
+    if fact.site is None:
+        raise CannotMeasureError("the term's posterior is not a Gaussian found by its draw")
+    return fact.site
+
+
+@experiment("kl_closed_form", "the KL term against the closed form, over random posteriors")
+def kl_closed_form(trial: Trial, about: About) -> Verdict:
+    """Whether the term differs from every multiple of the closed form."""
+    fact: KlFact = about["fact"]
+    if fact.site is None and any(s.kind == "categorical" for s in fact.term.sites):
+        return _categorical(trial, fact)
+    site, prior = _site(fact), fact.probe.prior if fact.probe.verdict in ("exact", "prior") else (0.0, 1.0)
+    values, exact = [], []
+    with torch.no_grad():
+        for seed in range(8):
+            heads = leaves_like(trial, site.heads, spread=1.0, seed=seed)
+            m, s = moments(trial, site, heads)
+            values.append(float(term_value(trial, fact.term, heads).double()))
+            exact.append(float(closed_form(m.double(), s.double(), prior).sum()))
+    return _compare(values, exact, "the term")
+
+
+def _compare(values: list[float], exact: list[float], what: str) -> Verdict:
+    v, k = (torch.tensor(t, dtype=torch.float64) for t in (values, exact))
+    columns = torch.stack([k, torch.ones_like(k)], 1)
+    fitted = torch.linalg.lstsq(columns, v.unsqueeze(1)).solution
+    residual = float((columns @ fitted - v.unsqueeze(1)).norm() / (v - v.mean()).norm().clamp(min=1e-30))
+    measured = f"{what} is off the nearest multiple of the closed form by {residual:.2%} of its spread"
+    return Verdict(residual > _FORM, measured, f"{len(values)} random posteriors")
+
+
+def _categorical(trial: Trial, fact: KlFact) -> Verdict:
+    """KL(q || uniform) = sum_k q_k (log q_k + log K): zero at the uniform, and a multiple of it elsewhere."""
+    site = next(s for s in fact.term.sites if s.kind == "categorical")
+    if site.mu is None or not site.heads:
+        raise CannotMeasureError("the logits of the posterior were not found")
+    values, exact = [], []
+    with torch.no_grad():
+        for seed, spread in enumerate((0.0, 0.5, 1.0, 1.5, 2.0, 3.0)):
+            heads = leaves_like(trial, site.heads, spread=spread, seed=seed)
+            logits = trial.recompute([site.mu], heads)[site.mu].double()
+            q = torch.softmax(logits, dim=-1)
+            values.append(float(term_value(trial, fact.term, heads).double()))
+            exact.append(float((q * (q.clamp(min=1e-300).log() + math.log(q.shape[-1]))).sum()))
+    v, k = (torch.tensor(t, dtype=torch.float64) for t in (values, exact))
+    w = float((v * k).sum() / k.square().sum())
+    residual = float((v - w * k).norm() / v.norm().clamp(min=1e-30))
+    measured = f"{number(values[0])} at the uniform distribution, where a KL is 0; off a multiple of the KL by {residual:.2%}"
+    return Verdict(residual > _FORM, measured, f"{len(values)} posteriors, the uniform one among them")
+
+
+def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int = 0) -> tuple[float, float]:
+    """(weight of the term on the exact KL, residual): by the gradients in the posterior's heads, at the heads of the run or at random ones."""
+    site = _site(fact)
+    nodes = site.mu_heads if fact.probe.verdict == "mean_only" else tuple(dict.fromkeys((*site.mu_heads, *site.scale_heads)))
+    heads = leaves_like(trial, nodes, spread, seed)
+    got = slope(term_value(trial, fact.term, heads), heads)
+    fresh = {n: v.detach().clone().requires_grad_() for n, v in heads.items()}
+    if fact.probe.monte_carlo:
+        z = trial.recompute([site.z], fresh)[site.z]
+        _, s = moments(trial, site, fresh)
+        want = slope((z**2 / 2).sum() - s.abs().log().sum(), fresh)
+    else:
+        m, s = moments(trial, site, fresh)
+        want = slope(closed_form(m, s, fact.probe.prior).sum(), fresh)
+    return share(*(torch.cat([t[n].flatten() for n in nodes]) for t in (got, want)))
+
+
+def _weight(trial: Trial, fact: KlFact) -> float:
+    """The weight at the run's own heads; at random ones where the KL has no gradient there (free bits) or no form of its own (a learned prior)."""
+    tried: list[float] = []
+    for spread in (None, 3.0):
+        try:
+            w, residual = kl_weight(trial, fact, spread)
+        except CannotMeasureError:
+            continue
+        if residual < 0.02:
+            return w
+        tried.append(residual)
+    raise CannotMeasureError(
+        f"the term's gradients are not those of a KL to a fixed prior ({min(tried):.0%} off)"
+        if tried
+        else "the KL has no gradient at these values"
+    )
+
+
+@experiment("gradient_ratio", "the weights of KL and reconstruction, by their gradients")
+def gradient_ratio(trial: Trial, about: About) -> Verdict:
+    """Measures w_kl / w_recon and compares it with the effective beta that was derived, at the sizes of this run."""
+    beta: Beta = about["beta"]
+    measured = measured_beta(trial, beta)
+    predicted = _predicted(trial, beta)
+    if not math.isfinite(predicted) or predicted == 0:
+        raise CannotMeasureError("no finite weight was predicted")
+    off = abs(measured / predicted - 1)
+    text = f"KL over reconstruction = {number(measured)} times the ELBO's"
+    detail = f"at {', '.join(f'{k}={v}' for k, v in trial.record.sizes.items() if beta.scaling.exponents.get(k))}".removesuffix("at ")
+    if trial.batch is not None and (beta.scaling.exponents.get(trial.model.inputs.batch or "") or 0) != 0:
+        detail = _other_batch(trial, beta, detail)
+    return Verdict(off < _CLOSE, text, detail)
+
+
+def measured_beta(trial: Trial, beta: Beta) -> float:
+    """w_kl / w_recon of this run, in the units of `Beta` (which halves the weight of a squared error written with 1/2)."""
+    assert beta.kl.scaling is not None and beta.recon.scaling is not None
+    bare = beta.kl.scaling.constant / beta.recon.scaling.constant
+    units = beta.scaling.constant / bare if bare else 1.0
+    return units * _weight(trial, beta.kl) / recon_weight(trial, beta.recon)
+
+
+def recon_weight(trial: Trial, fact: ReconFact) -> float:
+    """The weight of the reconstruction term on the negative log-likelihood of one element."""
+    w, residual = share(*steepness(trial, fact))
+    if residual > 0.05 and not fact.probe.reason:
+        raise CannotMeasureError(f"the reconstruction's gradient is not that of its likelihood ({residual:.0%} off)")
+    return w
+
+
+def _predicted(trial: Trial, beta: Beta) -> float:
+    value = beta.value
+    for symbol, exponent in beta.scaling.exponents.items():
+        if exponent and symbol in trial.record.sizes:
+            value *= (trial.record.sizes[symbol] / trial.model.symbols.get(symbol, trial.record.sizes[symbol])) ** exponent
+    return value
+
+
+def _other_batch(trial: Trial, beta: Beta, detail: str) -> str:
+    """The same at half the batch: the number must move as predicted."""
+    symbol = trial.model.inputs.batch
+    assert symbol is not None and trial.batch is not None
+    if trial.batch < 4:
+        return detail
+    try:
+        half = trial.again({symbol: trial.batch // 2})
+        if half.record.failure is not None:
+            return detail
+        return f"{detail}; {number(measured_beta(half, beta))} at {symbol}={trial.batch // 2}"
+    except CannotMeasureError:
+        return detail
+
+
+@experiment("kl_gradient", "the gradient of the loss in the posterior, through the KL alone")
+def kl_gradient(trial: Trial, about: About) -> Verdict:
+    """The sign of the KL's weight; for a term without gradient where the KL is large, the share of zeros there."""
+    fact: KlFact = about["fact"]
+    site = _site(fact)
+    if fact.probe.verdict == "inverted_floor":
+        near, far = (_zero_share(trial, fact, site, spread) for spread in (0.4, 8.0))
+        return Verdict(far > near and far > 0.2, f"{far:.0%} of the means get no gradient far from the prior, {near:.0%} near it")
+    try:
+        w, _ = kl_weight(trial, fact)
+    except CannotMeasureError:
+        w, _ = kl_weight(trial, fact, spread=1.0)
+    if about.get("zero"):
+        return Verdict(w == 0, f"the KL's weight is {number(w)}")
+    return Verdict(w < 0, f"the KL's weight is {number(w)}: a step towards the prior {'raises' if w < 0 else 'lowers'} the loss")
+
+
+def _zero_share(trial: Trial, fact: KlFact, site: Site, spread: float) -> float:
+    heads = leaves_like(trial, site.heads, spread)
+    got = slope(term_value(trial, fact.term, heads), heads)
+    zeros: list[fx.Node] = list(site.mu_heads)
+    return max(float((got[n] == 0).double().mean()) for n in zeros)

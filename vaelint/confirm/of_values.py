@@ -1,0 +1,126 @@
+"""Experiments on values and numbers: ranges, overflow, logarithms of zero, what is not finite."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.ranges import raw_outputs
+from vaelint.confirm.trial import Trial, tolerance
+from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+
+_FAR = 60.0
+
+
+@experiment("value_range", "the smallest and the largest value")
+def value_range(trial: Trial, about: About) -> Verdict:
+    """Whether a value stays in [low, high] whatever the layers put out; with `outside`, whether it leaves that interval in the run."""
+    node: fx.Node = about["node"]
+    val = trial.value(node).detach().double()
+    low, high = float(val.min()), float(val.max())
+    bounds = about.get("outside")
+    if bounds is not None:
+        leaves = low < float(bounds[0]) or high > float(bounds[1])
+        return Verdict(leaves, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]")
+    detail = ""
+    try:
+        driven = _driven(trial, node)
+    except CannotMeasureError:
+        driven = None
+    if driven is not None:
+        low, high = min(low, driven[0]), max(high, driven[1])
+        detail = f"the layer outputs behind it driven over [-{_FAR:g}, {_FAR:g}]"
+    slack = tolerance(trial.value(node)) * max(1.0, abs(low), abs(high))
+    inside = low >= float(about.get("low", -torch.inf)) - slack and high <= float(about.get("high", torch.inf)) + slack
+    return Verdict(inside, f"{trial.model.written(node)} reaches [{number(low)}, {number(high)}]", detail)
+
+
+def _driven(trial: Trial, node: fx.Node) -> tuple[float, float] | None:
+    """The extremes of a value when the layer outputs that it is made of take large values."""
+    raw = [n for n in raw_outputs(node, trial.model.flow) if n.op == "call_function" and n is not node and trial.has(n)]
+    if not raw:
+        return None
+    generator = torch.Generator().manual_seed(7)
+    low, high = torch.inf, -torch.inf
+    with torch.no_grad():
+        for spread in (1.0, 6.0, _FAR):
+            changes = {}
+            for r in raw:
+                val = trial.value(r).detach()
+                noise = 2 * torch.rand(val.shape, generator=generator, dtype=torch.float64) - 1
+                changes[r] = (spread * noise).to(val.dtype).to(val.device)
+            got = trial.recompute([node], changes)[node].double()
+            low, high = min(low, float(got.min())), max(high, float(got.max()))
+    return low, high
+
+
+@experiment("value_overflow", "the value as the layers behind it put out more and more")
+def value_overflow(trial: Trial, about: About) -> Verdict:
+    """Whether a node stops being finite at `at` (or below `below`) in `dtype`, for raw values up to that bound."""
+    node: fx.Node = about["node"]
+    dtype = _dtype(about.get("dtype", trial.value(node).dtype))
+    sources = [n for n in ops.value_inputs(node) if n.meta.get("val") is not None and trial.has(n) and n not in trial.model.flow.pure_noise]
+    source: fx.Node = about.get("source") or (sources[0] if sources else node)
+    if source is node:
+        raise CannotMeasureError("nothing was found to drive the value with")
+    val = trial.value(source).detach()
+    tried = [float(about["at"])] if "at" in about else [12.0, 50.0, 100.0, 1000.0]
+    for at in tried:
+        for sign in (1.0, -1.0):
+            big = torch.full_like(val, sign * at).to(dtype)
+            with torch.no_grad():
+                got = trial.recompute([node], {source: big})[node]
+            if not bool(got.isfinite().all()):
+                return Verdict(
+                    True,
+                    f"{trial.model.written(node)} is {number(float(got.flatten()[0]))} at {number(sign * at)} in {str(dtype).removeprefix('torch.')}",
+                )
+    return Verdict(False, f"{trial.model.written(node)} stays finite up to {number(tried[-1])}")
+
+
+def _dtype(value: object) -> torch.dtype:
+    if isinstance(value, torch.dtype):
+        return value
+    found = getattr(torch, str(value).removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype):
+        raise CannotMeasureError(f"there is no dtype {value}")
+    return found
+
+
+@experiment("log_of_zero", "the value and its gradient as the layers behind it saturate")
+def log_of_zero(trial: Trial, about: About) -> Verdict:
+    """Whether a logarithm, root or quotient stops being finite, or its gradient does, for saturated layer outputs."""
+    node: fx.Node = about["node"]
+    raw = [n for n in raw_outputs(node, trial.model.flow) if n.op == "call_function" and n is not node and trial.has(n)]
+    if not raw:
+        raw = [n for n in ops.value_inputs(node) if n in trial.model.flow.learned and trial.has(n)]
+    if not raw:
+        raise CannotMeasureError("no layer output stands behind the value")
+    for at in (0.0, 20.0, -20.0, 200.0, -200.0):
+        changes = {n: torch.full_like(trial.value(n).detach(), at).requires_grad_() for n in raw}
+        got = trial.recompute([node], changes)[node]
+        where = f"at layer outputs of {at:g}"
+        if not bool(got.detach().isfinite().all()):
+            bad = got.detach().flatten()
+            return Verdict(True, f"{trial.model.written(node)} is {number(float(bad[~bad.isfinite()][0]))} {where}")
+        if got.requires_grad:
+            grads = torch.autograd.grad(got.sum(), list(changes.values()), allow_unused=True)
+            if any(g is not None and not bool(g.isfinite().all()) for g in grads):
+                return Verdict(True, f"its gradient is not finite {where}")
+    return Verdict(False, f"{trial.model.written(node)} and its gradient stay finite for layer outputs from -200 to 200")
+
+
+@experiment("non_finite", "values and gradients of the run")
+def non_finite(trial: Trial, about: About) -> Verdict:
+    """Whether a node, or else the loss or a gradient, is not finite."""
+    node: fx.Node | None = about.get("node")
+    if node is not None and trial.has(node):
+        val = trial.value(node).detach()
+        if not bool(val.isfinite().all()):
+            return Verdict(True, f"{trial.model.written(node)} holds {int((~val.isfinite()).sum())} values that are not finite")
+    if not bool(trial.loss.detach().isfinite().all()):
+        return Verdict(True, f"the loss is {number(float(trial.loss.detach().sum()))}")
+    grads = trial.gradient(trial.loss, [p for p in trial.record.model.parameters() if p.requires_grad])
+    bad = sum(g is not None and not bool(g.isfinite().all()) for g in grads)
+    return Verdict(bad > 0, f"{bad} of {len(grads)} parameters have a gradient that is not finite")

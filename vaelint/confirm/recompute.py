@@ -1,0 +1,117 @@
+"""What would a value be, had another been different? Runs the affected part of a real record again, on the tensors of that run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Set
+from typing import Any
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.confirm.runs import seeded
+from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.graph import Record
+from vaelint.trace.recorder import effect
+
+_IN_PLACE = frozenset({"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"})
+
+
+def recompute(
+    record: Record,
+    wanted: list[fx.Node],
+    changes: Mapping[fx.Node, Any],
+    device: str,
+    *,
+    inside: Set[fx.Node] | None = None,
+    redraw: bool = False,
+    seed: int = 0,
+) -> dict[fx.Node, Any]:
+    """Values of `wanted` with some nodes changed; whatever does not depend on the changes keeps its recorded value.
+
+    Args:
+        changes: node of `record` -> its new value; autograd flows from these tensors.
+        inside: only these nodes are run again; others keep their value even where they depend on a change.
+        redraw: random nodes count as changed and draw anew. Otherwise only those that depend on a change do (dropout), seeded.
+
+    Raises:
+        CannotMeasureError: for a change in place through a view, or when torch refuses the new values.
+    """
+    env: dict[fx.Node, Any] = dict(changes)
+    todo = _affected(record, wanted, changes, inside, redraw)
+    stale = _stale(record)
+    with warnings.catch_warnings(), seeded(seed, device):
+        warnings.simplefilter("ignore")
+        for node in todo:
+            if node in env:
+                continue
+            try:
+                env[node] = _call(node, env, stale)
+            except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+                raise CannotMeasureError(f"{ops.op(node)} does not take the changed values ({str(error).splitlines()[0][:100]})") from error
+    return {n: env[n] if n in env else n.meta.get("val") for n in wanted}
+
+
+def _affected(
+    record: Record, wanted: list[fx.Node], changes: Mapping[fx.Node, Any], inside: Set[fx.Node] | None, redraw: bool
+) -> list[fx.Node]:
+    """Nodes to run: those that depend on a change and that `wanted` depends on, in order."""
+    dirty: set[fx.Node] = set(changes)
+    for node in record.graph.nodes:
+        if node in dirty or node.op != "call_function" or (inside is not None and node not in inside):
+            continue
+        if (redraw and ops.is_random(node)) or any(n in dirty for n in ops.value_inputs(node)):
+            dirty.add(node)
+    needed: set[fx.Node] = set()
+    todo = [n for n in wanted if n in dirty]
+    while todo:
+        node = todo.pop()
+        if node not in needed:
+            needed.add(node)
+            if node not in changes:
+                todo.extend(n for n in node.all_input_nodes if n in dirty)
+    return [n for n in record.graph.nodes if n in needed]
+
+
+def _stale(record: Record) -> set[fx.Node]:
+    """Nodes whose tensor got another value in place later on: what they had is gone."""
+    last = {id(n.meta["val"]): n for n in record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor)}
+    return {n for n in record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor) and last[id(n.meta["val"])] is not n}
+
+
+def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
+    if node.target is effect:
+        raise CannotMeasureError("a tensor is changed in place through a view")
+    name = ops.raw_name(node)
+    if any(n in stale and n not in env and not (name in ops.OVERWRITES and n is node.args[0]) for n in ops.value_inputs(node)):
+        raise CannotMeasureError("a tensor that it reads was changed in place afterwards")
+    args, kwargs = _resolve(node.args, env), _resolve(dict(node.kwargs), env)
+    if (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE or kwargs.get("inplace"):
+        first = args[0]
+        if isinstance(first, torch.Tensor):
+            if any(u.target is effect for u in node.users):
+                raise CannotMeasureError("a tensor is changed in place through a view")
+            args = (first.clone(), *args[1:])  # the recorded value stays as it is
+    target: Any = node.target
+    result = target(*args, **kwargs)
+    return args[0] if node.meta.get("returns_none") else result
+
+
+def _resolve(value: Any, env: Mapping[fx.Node, Any]) -> Any:
+    if isinstance(value, fx.Node):
+        if value in env:
+            return env[value]
+        found = value.meta.get("val")
+        if found is None:
+            raise CannotMeasureError(f"the value of {value.name} was not kept")
+        return found
+    if isinstance(value, tuple):
+        return tuple(_resolve(v, env) for v in value)
+    if isinstance(value, list):
+        return [_resolve(v, env) for v in value]
+    if isinstance(value, dict):
+        return {k: _resolve(v, env) for k, v in value.items()}
+    if isinstance(value, slice):
+        return slice(_resolve(value.start, env), _resolve(value.stop, env), _resolve(value.step, env))
+    return value

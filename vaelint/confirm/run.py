@@ -1,0 +1,199 @@
+"""The real pass: forward, loss, backward on real tensors; then each claim is measured, and findings become confirmed or refuted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from vaelint.anatomy.model import Model
+from vaelint.confirm import of_batch, of_comparison, of_devices, of_divergence, of_gradients, of_noise, of_state, of_values  # noqa: F401  the experiments
+from vaelint.confirm.budget import estimate, plan
+from vaelint.confirm.finite import source_of_non_finite
+from vaelint.confirm.of_batch import first_line
+from vaelint.confirm.runs import Runner
+from vaelint.confirm.trial import Trial
+from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
+from vaelint.finding import Certainty, Evidence, Finding
+from vaelint.graph import Record, span
+from vaelint.result import Request, TargetResult
+from vaelint.rule import Claim, Found, declared
+
+_TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs
+
+
+def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult) -> None:
+    """Runs the step for real and measures every claim. Never raises for what user code or torch does: that is a result too."""
+    spent = sum(result.timing.values())
+    device, why_not = choose_device(request.device)
+    if device is None:
+        result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
+        return
+    trial = _first_run(model, device, max(5.0, request.timeout - spent), result, why_not)
+    if trial is None:
+        return
+    _backward(trial, result)
+    before = time.perf_counter()
+    for index, claim in claims:
+        result.findings[index] = _measured(trial, result.findings[index], claim)
+    _non_finite(trial, result)
+    result.timing["experiments_s"] = round(time.perf_counter() - before, 4)
+
+
+def choose_device(asked: str) -> tuple[str | None, str]:
+    """The device to run on, or None and why there is none."""
+    if asked == "auto":
+        return ("cuda:0", "") if torch.cuda.is_available() else ("cpu", "")
+    if asked == "cpu":
+        return "cpu", ""
+    if not torch.cuda.is_available():
+        return None, f"--device {asked}: torch finds no CUDA device here"
+    index = asked.partition(":")[2] or "0"
+    if not index.isdigit() or int(index) >= torch.cuda.device_count():
+        return None, f"--device {asked}: there are {torch.cuda.device_count()} CUDA devices, counted from 0"
+    return f"cuda:{index}", ""
+
+
+def _first_run(model: Model, device: str, seconds: float, result: TargetResult, note: str = "") -> Trial | None:
+    """Runs the step at the user's sizes, or at a batch that fits; fills `result.confirm`."""
+    need = estimate(model.record)
+    symbol = model.inputs.batch
+    batch = model.record.sizes.get(symbol, 1) if symbol is not None else 1
+    facts: dict[str, Any] = {
+        "device": device, "outcome": "ran", "reason": note or None, "batch": batch, "parameters": need.parameters,
+        "estimated_memory_bytes": need.memory, "estimated_flops": need.flops, "torch": torch.__version__,
+    }  # fmt: skip
+    result.confirm = facts
+    planned = plan(need, batch, device, _TIME_SHARE * seconds)
+    if planned.batch is None:
+        facts.update(outcome="skipped", reason=planned.reason)
+        return None
+    if planned.reason:
+        facts.update(batch=planned.batch, reason=planned.reason)
+    sizes = {symbol: planned.batch} if symbol is not None and planned.batch != batch else None
+    runner = Runner(model.tracer, model.step, device, sizes, seconds)
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    started = time.perf_counter()
+    record, error = _attempt(runner.run)
+    result.timing["forward_s"] = round(time.perf_counter() - started, 4)
+    if error is None and record is not None and record.failure is not None:
+        error = record.failure.error
+    if error is None and record is not None:
+        return Trial(model, record, runner)
+    assert error is not None
+    place = record.failure.spans[0] if record is not None and record.failure is not None and record.failure.spans else None
+    where = f" at {place.file}:{place.line}" if place is not None else ""
+    if _is_memory(error):
+        facts.update(outcome="out of memory", reason=first_line(error))
+        return None
+    if _is_device_assert(error) and device != "cpu":
+        return _first_run(
+            model,
+            "cpu",
+            seconds,
+            result,
+            f"on {device} the code fails an assertion on the device ({first_line(error)}{where}); repeated on the CPU",
+        )
+    facts.update(outcome="raised", reason=f"{first_line(error)}{where}" + (f"; {note}" if note else ""))
+    return Trial(model, record, runner) if record is not None else None
+
+
+def _attempt(run: Callable[[], Record]) -> tuple[Record | None, BaseException | None]:
+    """A run, or what it raised before it could be recorded: the constructor, the move to the device."""
+    try:
+        return run(), None
+    except Exception as error:  # noqa: BLE001  user code may raise anything
+        return None, error
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _is_device_assert(error: BaseException) -> bool:
+    return "device-side assert" in str(error) or "CUDA error" in str(error)
+
+
+def _backward(trial: Trial, result: TargetResult) -> None:
+    """The gradient of the loss in every parameter; what it costs and whether it is finite."""
+    facts = result.confirm
+    if not isinstance(trial.record.loss_value, torch.Tensor) or trial.record.failure is not None:
+        return
+    loss = trial.loss.detach()
+    facts["loss"] = float(f"{float(loss.double().mean()):.6g}")
+    facts["finite"] = bool(loss.isfinite().all())
+    started = time.perf_counter()
+    parameters = [p for p in trial.record.model.parameters() if p.requires_grad]
+    try:
+        grads = [g for g in trial.gradient(trial.loss, parameters) if g is not None]
+    except CannotMeasureError as error:
+        facts.update(outcome="raised", reason=str(error))
+        return
+    except torch.OutOfMemoryError as error:
+        facts.update(outcome="out of memory", reason=f"in the backward pass: {first_line(error)}")
+        return
+    facts["grad_finite"] = all(bool(g.isfinite().all()) for g in grads)
+    facts["parameters_with_gradient"] = sum(g.numel() for g in grads)
+    result.timing["backward_s"] = round(time.perf_counter() - started, 4)
+    if trial.device.startswith("cuda"):
+        torch.cuda.synchronize(trial.device)
+        facts["peak_memory_bytes"] = int(torch.cuda.max_memory_allocated(trial.device))
+
+
+def _measured(trial: Trial, finding: Finding, claim: Claim) -> Finding:
+    """The finding after its claim was measured; as it was, with the reason, where it could not be."""
+    known = experiment_called(claim.experiment)
+    if known is None:
+        return finding.with_certainty(
+            finding.certainty, Evidence(claim.experiment, claim.predicted, "not measured", trial.device, "no experiment of that name")
+        )
+    try:
+        verdict = known.run(trial, claim.about)
+    except CannotMeasureError as error:
+        verdict = Verdict(None, "not measured", str(error))
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
+        # an experiment meets models of every kind; what it cannot handle leaves the finding as it was, and says so
+        verdict = Verdict(None, "not measured", f"the experiment does not apply: {first_line(error)}")
+    certainty = finding.certainty if verdict.holds is None else Certainty.CONFIRMED if verdict.holds else Certainty.REFUTED
+    return finding.with_certainty(certainty, Evidence(known.claim, claim.predicted, verdict.measured, trial.device, verdict.detail))
+
+
+def _non_finite(trial: Trial, result: TargetResult) -> None:
+    """A finding of the real pass itself: a loss or gradient that is not finite at initialisation, where no other finding says why."""
+    rule = next((r for r in declared() if r.name == "non-finite"), None)
+    ran = rule is not None and (rule.code in result.quiet or any(n["code"] == rule.code for n in result.not_applicable))
+    if rule is None or not ran or trial.record.failure is not None:
+        return
+    found = source_of_non_finite(trial)
+    place = span(found.node) if found is not None else None
+    if found is None or place is None or _told(result, place.file, place.line):
+        return
+    where = "the gradient of the loss" if found.backward else "the loss"
+    finding = rule.finding(
+        Found(
+            place,
+            label=found.what,
+            why=f"{where} is not finite at initialisation: the first step of the optimizer destroys the parameters",
+            help="bound the argument (clamp, softplus, an epsilon inside the root or logarithm), or use the stable form of the function",
+        ),
+        place,
+    )
+    evidence = Evidence("the first value that is not finite while its inputs are", "finite values and gradients", found.what, trial.device)
+    result.findings.append(replace(finding.with_certainty(Certainty.CONFIRMED, evidence), fingerprint=_fingerprint(trial, finding)))
+    result.quiet[:] = [c for c in result.quiet if c != rule.code]
+
+
+def _told(result: TargetResult, file: str, line: int) -> bool:
+    """Whether another finding speaks of that line already."""
+    places = [s for f in result.findings for s in (f.span, *(x.span for x in f.labels))]
+    return any(s.file == file and s.line <= line <= (s.end_line or s.line) for s in places)
+
+
+def _fingerprint(trial: Trial, finding: Finding) -> str:
+    from vaelint.finding import fingerprint
+
+    return fingerprint(finding.code, finding.span.file, trial.model.source.line(finding.span), 0)

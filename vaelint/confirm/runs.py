@@ -1,0 +1,95 @@
+"""Real runs of the user's step: fresh model, real tensors, a seed of our choosing. User code runs here."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from vaelint.graph import Record
+from vaelint.trace.ladder import Tracer
+from vaelint.trace.run import Built, quiet_torch, record_step
+
+Prepare = Callable[[torch.nn.Module, dict[str, torch.Tensor]], None]
+"""Changes the model or its inputs before the step runs."""
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """torch, random and numpy seeded; every generator is put back afterwards, on the device too."""
+    numpy: Any = sys.modules.get("numpy")
+    kept_numpy = numpy.random.get_state() if numpy is not None else None
+    kept_cuda = torch.cuda.get_rng_state(device) if device.startswith("cuda") else None
+    with quiet_torch(), torch.enable_grad():
+        torch.manual_seed(seed)
+        random.seed(seed)
+        if numpy is not None:
+            numpy.random.seed(seed)
+        try:
+            yield
+        finally:
+            if numpy is not None:
+                numpy.random.set_state(kept_numpy)
+            if kept_cuda is not None:
+                with contextlib.suppress(RuntimeError):  # after a device-side assert nothing on the device answers
+                    torch.cuda.set_rng_state(kept_cuda, device)
+
+
+class Runner:
+    """Runs one step on one device as often as asked, within `seconds` in all."""
+
+    def __init__(self, tracer: Tracer, step: Any, device: str, sizes: Mapping[str, int] | None, seconds: float) -> None:
+        self.tracer, self.step, self.device, self.sizes = tracer, step, device, dict(sizes or {})
+        self.dearest = 0.0  # seconds of the longest run so far
+        self._ends = time.perf_counter() + seconds
+
+    def build(self, training: bool = True) -> Built:
+        """A fresh model on the device."""
+        with seeded(0, self.device):
+            built = self.tracer.construct_real()
+            built.model.train(training).to(self.device)
+        return built
+
+    def inputs(self, sizes: Mapping[str, int] | None = None) -> dict[str, torch.Tensor]:
+        """Fresh inputs on the device, that no one else holds."""
+        made = self.tracer.inputs({**self.sizes, **(sizes or {})})
+        return {k: v.to(self.device) for k, v in made.items()}
+
+    def has_time(self) -> bool:
+        """Whether another run fits into what is left."""
+        return time.perf_counter() + 2 * self.dearest < self._ends
+
+    def run(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        training: bool = True,
+        seed: int = 0,
+        prepare: Prepare | None = None,
+        built: Built | None = None,
+    ) -> Record:
+        """One recorded run. With `built`, another call of the same model."""
+        started = time.perf_counter()
+        built = built or self.build(training)
+        inputs = self.inputs(sizes)
+        with seeded(seed, self.device):
+            if prepare is not None:
+                prepare(built.model, inputs)
+            at = {**self.tracer.symbols, **self.sizes, **(sizes or {})}
+            record = record_step(built, self.step, inputs, at, self.tracer.spans, "real")
+        self.dearest = max(self.dearest, time.perf_counter() - started)
+        return record
+
+
+def calm(model: torch.nn.Module, _: dict[str, torch.Tensor] | None = None) -> None:
+    """Takes away what mixes rows or draws by design: batch normalisation in evaluation mode, dropout layers at rate 0."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+        elif isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0

@@ -1,0 +1,166 @@
+"""The one real run that all experiments read, and the ways of asking it more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.model import Model
+from vaelint.confirm.align import align
+from vaelint.confirm.recompute import recompute
+from vaelint.confirm.runs import Prepare, Runner
+from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.graph import Record
+from vaelint.trace.run import Built
+
+
+class Trial:
+    """A real record laid beside the static one. All questions are asked in nodes of the static record."""
+
+    def __init__(self, model: Model, record: Record, runner: Runner) -> None:
+        self.model, self.record, self.runner = model, record, runner
+
+    @property
+    def device(self) -> str:
+        """Where it ran."""
+        return self.runner.device
+
+    @cached_property
+    def pairs(self) -> dict[fx.Node, fx.Node]:
+        """Static node -> node of this run."""
+        return align(self.model.record, self.record)
+
+    @cached_property
+    def _last_bound(self) -> dict[int, fx.Node]:
+        """id of a tensor -> the last node that gave it its value."""
+        return {id(n.meta["val"]): n for n in self.record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor)}
+
+    def node(self, node: fx.Node) -> fx.Node:
+        """The node of this run; raises CannotMeasureError when the run did not come past it."""
+        found = self.pairs.get(node)
+        if found is None:
+            raise CannotMeasureError("the real run took another path than the trace, and did not come past this value")
+        return found
+
+    def value(self, node: fx.Node) -> torch.Tensor:
+        """The tensor that a node had in the run; raises CannotMeasureError when it was changed in place afterwards."""
+        found = self.node(node)
+        val = found.meta.get("val")
+        if not isinstance(val, torch.Tensor):
+            raise CannotMeasureError("the value is not one tensor")
+        if self._last_bound[id(val)] is not found:
+            raise CannotMeasureError("the value was changed in place afterwards")
+        return val
+
+    def has(self, node: fx.Node | None) -> bool:
+        """Whether `value(node)` will answer."""
+        if node is None:
+            return False
+        try:
+            self.value(node)
+        except CannotMeasureError:
+            return False
+        return True
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """The loss of the run."""
+        if not isinstance(self.record.loss_value, torch.Tensor):
+            raise CannotMeasureError("the run gave no loss")
+        return self.record.loss_value
+
+    @property
+    def loss_node(self) -> fx.Node:
+        """The static record's node of the loss."""
+        if self.model.record.loss is None:
+            raise CannotMeasureError("no loss is known")
+        return self.model.record.loss
+
+    def gradient(self, of: torch.Tensor, to: Sequence[torch.Tensor]) -> list[torch.Tensor | None]:
+        """d of / d to, summed over `of`; None where no gradient arrives."""
+        if not of.requires_grad:
+            return [None] * len(to)
+        asked = [t for t in to if t.requires_grad]
+        try:
+            got = torch.autograd.grad(of.sum(), asked, retain_graph=True, allow_unused=True) if asked else ()
+        except RuntimeError as error:
+            raise CannotMeasureError(f"backward raises: {str(error).splitlines()[0][:120]}") from error
+        found = iter(got)
+        return [next(found) if t.requires_grad else None for t in to]
+
+    def recompute(
+        self,
+        wanted: Iterable[fx.Node],
+        changes: Mapping[fx.Node, Any],
+        *,
+        inside: Set[fx.Node] | None = None,
+        redraw: bool = False,
+        seed: int = 0,
+    ) -> dict[fx.Node, Any]:
+        """`recompute` over this run, in static nodes."""
+        asked = list(wanted)
+        real = {self.node(n): v for n, v in changes.items()}
+        region = {self.pairs[n] for n in inside if n in self.pairs} if inside is not None else None
+        got = recompute(self.record, [self.node(n) for n in asked], real, self.device, inside=region, redraw=redraw, seed=seed)
+        return {n: got[self.node(n)] for n in asked}
+
+    def batch_axis(self, node: fx.Node) -> int | None:
+        """The axis of a node that is the batch."""
+        dims = self.model.dims(node)
+        batch = self.model.inputs.batch or "B"
+        return dims.index(batch) if batch in dims else None
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size of this run."""
+        symbol = self.model.inputs.batch
+        return self.record.sizes.get(symbol) if symbol is not None else None
+
+    # --- further runs ------------------------------------------------------------------------------------------------
+
+    def again(
+        self,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        training: bool = True,
+        seed: int = 0,
+        prepare: Prepare | None = None,
+        built: Built | None = None,
+    ) -> Trial:
+        """Another real run; raises CannotMeasureError when there is no time for one."""
+        if not self.runner.has_time():
+            raise CannotMeasureError("no time was left for another run (--timeout)")
+        return Trial(self.model, self.runner.run(sizes, training=training, seed=seed, prepare=prepare, built=built), self.runner)
+
+    def twice(self, prepare: Prepare | None = None) -> tuple[Trial, Trial]:
+        """Two calls of one model, one after the other, with different seeds."""
+        built = self.runner.build()
+        first = self.again(seed=1, prepare=prepare, built=built)
+        return first, self.again(seed=2, prepare=prepare, built=built)
+
+
+def tolerance(*tensors: torch.Tensor) -> float:
+    """A relative tolerance that rounding in these dtypes stays below: 1e-4 for float32."""
+    worst = max((torch.finfo(t.dtype).eps for t in tensors if t.is_floating_point()), default=1e-7)
+    return 800 * worst
+
+
+def differ(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference, relative to the size of the values; NaN equals NaN. Infinite for different shapes."""
+    if a.shape != b.shape:
+        return float("inf")
+    if a.numel() == 0:
+        return 0.0
+    if not a.is_floating_point():
+        return float((a != b).any())
+    x, y = a.detach().double(), b.detach().double()
+    if bool((x.isnan() != y.isnan()).any()):
+        return float("inf")
+    gap = torch.where(x == y, 0.0, (x - y).abs()).nan_to_num(nan=0.0)
+    finite = x[x.isfinite()]
+    scale = float(finite.abs().max()) if finite.numel() else 1.0
+    return float(gap.max()) / (scale or 1.0)
