@@ -25,14 +25,14 @@ def check(model: Model) -> Findings:
     """Each unregistered module, where it is made."""
     lines = set()
     for layer in model.wiring.gradients.unknown():
-        primary = layer.made or layer.called
+        primary = layer.kept or layer.made or layer.called
         if primary is None or (primary.file, primary.line) in lines:
             continue
         lines.add((primary.file, primary.line))
         yield Found(
             primary,
             label=f"{layer.count} parameters that model.parameters() does not hold",
-            labels=(Label(layer.called, "called here"),) if layer.called and layer.made else (),
+            labels=tuple(Label(s, t) for s, t in ((layer.made, "made here"), (layer.called, "called here")) if s is not None and s.line != primary.line),
             why="no optimizer gets them, .to(device) leaves them behind, state_dict() forgets them",
             help="keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
             claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),

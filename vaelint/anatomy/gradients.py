@@ -36,6 +36,7 @@ class Unknown:
 
     module: torch.nn.Module
     made: Span | None  # None for a layer of the module's namespace
+    kept: Span | None  # where it is put into a plain list or dict
     called: Span | None
     count: int  # of its numbers
 
@@ -162,8 +163,17 @@ class Gradients:
             inside |= {id(m) for m in call.module.modules()}
             strange = [p for p in call.module.parameters() if id(p) not in known and p.requires_grad]
             if strange and (made is not None or self._decodes(strange)):
-                found.append(Unknown(call.module, made, call.span, sum(p.numel() for p in strange)))
+                found.append(Unknown(call.module, made, self._kept(call.module), call.span, sum(p.numel() for p in strange)))
         return found
+
+    def _kept(self, module: torch.nn.Module) -> Span | None:
+        """The statement that puts a layer into a plain list or dict of the model."""
+        for owner in self._record.model.modules():
+            for name, held in vars(owner).items():
+                parts = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
+                if not name.startswith("_") and any(part is module for part in parts):
+                    return self.usage.assignment(owner, name)
+        return None
 
     def _decodes(self, parameters: list[torch.nn.Parameter]) -> bool:
         """Whether the reconstruction is made with some parameters: a layer of another owner that only the loss uses is none of the model's."""

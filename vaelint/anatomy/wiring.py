@@ -14,6 +14,8 @@ from vaelint.anatomy.gradients import Gradients
 from vaelint.anatomy.heads import Alias, aliased_heads
 from vaelint.anatomy.mixing import Batch
 from vaelint.anatomy.optimizers import Missed, missed_parameters
+from vaelint.anatomy.pinned import Pinned, fixed_divisors, pinned_sizes
+from vaelint.anatomy.single import Single
 from vaelint.finding import Span
 
 if TYPE_CHECKING:
@@ -70,6 +72,21 @@ class Wiring:
     def asked(self) -> list[Asked]:
         """Places that ask for a GPU by name."""
         return asked_devices(self._model)
+
+    @cached_property
+    def pinned(self) -> list[Pinned]:
+        """Numbers that make the step raise at another batch size."""
+        return pinned_sizes(self._model)
+
+    @cached_property
+    def divisors(self) -> list[Pinned]:
+        """Sums over the batch that are divided by a fixed number."""
+        return fixed_divisors(self._model)
+
+    @cached_property
+    def single(self) -> Single:
+        """What becomes of a batch of one."""
+        return Single(self._model)
 
     def birth_of(self, node: fx.Node) -> Span | None:
         """Where the layer that a node ran in was constructed."""

@@ -1,0 +1,49 @@
+"""The batch size is written down as a number.
+
+## What it does
+Runs the step at a second batch size. Where it raises there and not at the first, the two runs are laid side by side to find the expression that carries the number:
+`view(32, -1)`, `randn(self.batch_size, ...)`, a hidden state made for one size. Also a sum over the batch that is divided by that number.
+
+## Why is this bad
+The last batch of an epoch is usually smaller, and at generation the batch has another size: the model raises there. A fixed divisor raises nothing and weighs the
+last batch wrongly.
+
+## Example
+    h = self.encoder(x).view(32, -1)
+
+## Use instead
+    h = self.encoder(x).view(x.size(0), -1)
+
+## When to ignore
+When every batch has this size by construction, as with `drop_last=True` and no other use of the model.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule("VAE102", "baked-batch-size", Severity.ERROR, message="the batch size is fixed to a number")
+def check(model: Model) -> Findings:
+    """What raises at another size, else what divides by the size."""
+    for pin in model.wiring.pinned:
+        elsewhere = pin.raises is not None and pin.raises != pin.span
+        yield Found(
+            pin.span,
+            label=f"{pin.size} is the batch size",
+            labels=((Label(pin.raises, f"raises at a batch of {pin.tried}: {pin.text[:90]}"),) if elsewhere and pin.raises else ()),
+            shapes=tuple(model.row(n) for n in (pin.node, pin.partner) if n is not None and model.shape_text(n) != "()"),
+            when=f"the batch is not {pin.size}; tried with {pin.tried}",
+            why="the last batch of an epoch is smaller" + ("" if elsewhere else f"; there torch says: {pin.text[:120]}"),
+            help="take the size from a tensor at hand: x.size(0), torch.randn_like(mu)",
+            facts={"size": pin.size, "tried": pin.tried},
+            claim=Claim("rerun_batch", f"at a batch of {pin.tried} the step raises", {"size": pin.tried}),
+        )
+    for pin in model.wiring.divisors:
+        yield Found(
+            pin.span,
+            label=f"a sum over the batch divided by {pin.size}, the batch size of this run",
+            when=f"the batch is not {pin.size}",
+            why="with another batch, as the last of an epoch, the term has another weight",
+            help="divide by x.size(0)",
+            facts={"size": pin.size},
+            claim=Claim("divisor_fixed", "at another batch size the divisor stays", {"node": pin.node, "size": pin.tried}),
+        )

@@ -1,0 +1,37 @@
+"""A squeeze drops the batch axis of a batch of one.
+
+## What it does
+Reports `squeeze()` without an axis on a tensor with a dimension that is exactly the batch, where at a batch of one the step then raises, or the posterior, z or the
+reconstruction loses a dimension.
+
+## Why is this bad
+`squeeze()` removes every dimension of size 1. For one sample, which is what generation and the last batch of an epoch may bring, that is the batch as well.
+
+## Example
+    h = self.pool(x).squeeze()
+
+## Use instead
+    h = self.pool(x).flatten(1)
+
+## When to ignore
+When a batch of one never occurs.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule("VAE105", "squeezed-batch", Severity.WARNING, message="a squeeze drops the batch axis of a batch of one")
+def check(model: Model) -> Findings:
+    """Each squeeze that something comes of."""
+    for found in model.wiring.single.squeezed():
+        changed = model.labels((found.changed, "has no batch axis any more at B = 1"))
+        yield Found(
+            model.where(found.node),
+            label=f"{model.shape_text(found.source)} loses its B at B = 1",
+            labels=(Label(found.raises, f"raises at B = 1: {found.text[:90]}"),) if found.raises is not None else changed,
+            shapes=(model.row(found.source), model.row(found.node)),
+            when="B = 1",
+            why="squeeze() without an axis removes every dimension of size 1",
+            help="name the axes (squeeze(-1)), or use flatten(1)",
+            claim=Claim("squeeze_single", "at B = 1 the batch axis is gone here", {"node": found.node}),
+        )

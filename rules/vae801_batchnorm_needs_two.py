@@ -1,0 +1,35 @@
+"""BatchNorm in training needs more than one value for each channel.
+
+## What it does
+Runs the step on a batch of one in training mode, and says where BatchNorm raises: on `(B, C)` there is a single value for each channel then.
+
+## Why is this bad
+The last batch of an epoch can hold one sample: 60001 samples in batches of 100. Training then stops at its very end.
+
+## Example
+    self.norm = nn.BatchNorm1d(64)
+    loader = DataLoader(data, batch_size=100)
+
+## Use instead
+    self.norm = nn.LayerNorm(64)            # or DataLoader(..., drop_last=True)
+
+## When to ignore
+With `drop_last=True`, or a number of samples that no batch of one is left of.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule("VAE801", "batchnorm-needs-two", Severity.INFO, message="BatchNorm cannot train on a batch of one")
+def check(model: Model) -> Findings:
+    """The first BatchNorm that raises."""
+    for norm in model.wiring.single.normalised():
+        yield Found(
+            norm.made or norm.called,
+            label=f"{norm.path}: one value for each channel at B = 1",
+            labels=(Label(norm.called, "raises here"),) if norm.called and norm.made else (),
+            when="B = 1, in training",
+            why="a last batch of one sample ends the epoch with an error",
+            help="drop_last=True in the DataLoader, or a normalisation that does not use the batch",
+            claim=Claim("rerun_batch", "at B = 1 the step raises", {"size": 1}),
+        )
