@@ -27,10 +27,8 @@ def check(model: Model) -> Findings:
     """Sites whose noise has the batch but not every axis of the mean."""
     for site in model.gaussian_sites:
         noise, like = model.noise_of(site), model.posterior_of(site)
-        if noise is None or like is None or not model.mentions_batch(noise):
-            continue
-        missing = model.missing_axes(noise, like)
-        if not missing:
+        missing = model.constant_axes(site)
+        if noise is None or like is None or not missing or "B" in missing:
             continue
         std = site.scale or like
         yield Found(

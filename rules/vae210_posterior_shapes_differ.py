@@ -29,9 +29,9 @@ def check(model: Model) -> Findings:
             continue
         head = site.scale_heads[0]
         yield Found(
-            model.where(head),
-            label=f"{model.shape_text(head)}",
-            labels=model.labels((site.mu, ""), (site.z, f"stretched over {', '.join(missing)} here")),
+            model.where(site.z),
+            label=f"stretched over {', '.join(missing)} here",
+            labels=model.labels((site.mu, ""), (head, "")),
             shapes=(model.row(site.mu), model.row(site.scale, f"lacks {', '.join(missing)}")),
             why="one number scales all components of z, and the KL counts it once or stretches it",
             help="give both heads the same number of outputs",

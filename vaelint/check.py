@@ -151,6 +151,7 @@ def _with_loss(request: Request, result: TargetResult, loaded: Loaded, inputs: I
     found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss)
     if found is None:
         result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
+        result.notes += step.notes
         return step
     result.notes += [n for n in found.notes if n not in result.notes]
     result.notes.append(f"the loss was found: {found.code}")

@@ -53,6 +53,10 @@ def find_clashes(model: Model) -> list[Clash]:
         reading = model.parameterisation(site)
         head = site.scale_heads[0]
         hint = _hint(model, head, site)
+        if fact.probe.reason and not reading.negative:  # the KL takes the positive scale for a logarithm, or for a variance
+            odd: Literal["sampler", "kl"] = "sampler" if fact.probe.reads_as == "variance" and "var" in model.written(site.scale).lower() else "kl"
+            found.append(Clash(site, fact, site.scale, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd))
+            continue
         culprit: Literal["sampler", "kl"] = "kl" if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, fact.probe.reads_as) else "sampler"
         found.append(Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, fact.probe.reads_as, reading.negative, culprit))
     return found

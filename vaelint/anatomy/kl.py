@@ -162,11 +162,16 @@ def _probe(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
     if points is None:
         return _mean_only(slice_, site, sizes, spread)
     probe = _judge(slice_, site, points, sizes, spread)
+    if probe.verdict == "sign" and (beyond := _points(slice_, site, sizes, 9.0)) is not None:
+        again = _judge(slice_, site, beyond, sizes, 9.0)
+        if again.verdict == "exact":  # |KL - C| below its capacity
+            probe = again
+            probe.capacity = True
     probe.floor = floor
     probe.learned_prior = bool(slice_.others)
     if probe.verdict in ("exact", "prior") and not floor:
         near = _points(slice_, site, sizes, 0.3)
-        if near is not None and float((near.gm * near.m).sum()) * probe.weight < 0:
+        if not probe.capacity and near is not None and float((near.gm * near.m).sum()) * probe.weight < 0:
             probe.capacity = True
     return probe
 
@@ -246,6 +251,14 @@ _READINGS = {
 """dKL/dh for a head h read as each parameterisation."""
 
 
+_SCALE_READINGS = {
+    "logvar": lambda s: 0.5 * s * (s.exp() - 1),
+    "log-std": lambda s: s * ((2 * s).exp() - 1),
+    "variance": lambda s: 0.5 * (s - 1),
+}
+"""dKL/dlog s when the sampler's scale s is itself taken for a log-variance, a log-standard deviation, a variance."""
+
+
 def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spread: float) -> KlProbe:
     one = torch.ones_like(p.m)
     if slice_.draws:
@@ -271,6 +284,10 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
             (w,), res = fit(p.ghs, [reading(p.hs)])
             if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
                 return KlProbe("parameterisation", w, reads_as=name)
+        for name, slope in _SCALE_READINGS.items():
+            (w,), res = fit(p.gt, [slope(p.s)])
+            if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
+                return KlProbe("parameterisation", w, reads_as=name, reason="the value of the scale itself is read so")
         partial = _partly_read(p, a)
         if partial:
             return KlProbe("wrong", a, partial, reason="one part of the formula reads the head differently from the other")

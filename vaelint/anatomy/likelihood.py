@@ -15,6 +15,7 @@ from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.ranges import Range, declared_range, value_range
 from vaelint.anatomy.recon import Pair
 from vaelint.anatomy.replay import ReplayError
+from vaelint.anatomy.sites import frontier
 from vaelint.anatomy.terms import layered_nodes
 from vaelint.finding import Span
 from vaelint.graph import shape, span
@@ -204,7 +205,8 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     pair = fact.pair
     if fact.probe.kernel not in ("squared_error", "other") or not pair.extra:
         return None
-    head = pair.extra[0]
+    raw = frontier([pair.extra[0]], model.flow)
+    head = raw[0] if len(raw) == 1 else pair.extra[0]
     if ops.op(pair.meet) == "gaussian_nll_loss":
         return _raw_variance(model, pair, head)
     curve = _nll_curve(model, fact, head)
@@ -219,18 +221,17 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     columns = torch.stack([x, torch.ones_like(x)], 1)
     fitted = torch.linalg.lstsq(columns, y.unsqueeze(1)).solution
     residual = float((columns @ fitted - y.unsqueeze(1)).abs().max())
-    elements = _elements(model, fact)
-    factor = -float(fitted[0]) / elements if elements else float("nan")  # w / 2 for a weight w of each element
     if residual > 1e-6 * max(1.0, float(y.abs().max())):
         return pair.meet, "the log term is not that of the variance the error is divided by"
-    if factor <= 0:
+    slope_of_log, constant = (float(v) for v in fitted.flatten())
+    weight = -2 * slope_of_log
+    if weight <= 0:
         return pair.meet, "the log term has the wrong sign"
-    return None
-
-
-def _elements(model: Model, fact: ReconFact) -> int:
-    """How many elements one sample's reconstruction has."""
-    return math.prod(model.replay.shape_of(fact.pair.recon, {**model.symbols, "B": 1}))
+    # where the log term is 0 the variance is 1, and the error must have the factor weight / 2; with or without log(2 pi) / 2
+    for offset in (0.0, 0.5 * math.log(2 * math.pi)):
+        if abs(math.exp((weight * offset - constant) / slope_of_log) / (weight / 2) - 1) < 1e-3:
+            return None
+    return pair.meet, "the log term is not that of the variance the error is divided by"
 
 
 def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node, str] | None:
@@ -339,6 +340,5 @@ def unused_reconstruction(model: Model) -> fx.Node | None:
     made = layered_nodes(model.flow, model.sites + model.idle_sites)
     if any(f in made for leaf in model.leaves for f in leaf.frontier):
         return None
-    sizes = {shape(n)[:1] for n in model.record.inputs.values()}
-    outputs = [n for n in model.flow.sorted(made) if shape(n)[:1] in sizes and not any(u in made for u in n.users)]
-    return outputs[-1] if outputs else None
+    layers = [n for n in model.flow.sorted(made) if ops.uses_parameter(n) and isinstance(n.meta.get("val"), torch.Tensor)]
+    return layers[-1] if layers else None

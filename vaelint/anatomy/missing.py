@@ -69,9 +69,16 @@ def loss_place(model: Model) -> Span | None:
         if not name or not function.lineno <= place.line <= (function.end_lineno or function.lineno):
             continue
         for statement in ast.walk(function):
-            if isinstance(statement, ast.Assign) and statement.lineno > place.line and isinstance(statement.value, ast.Name) and statement.value.id == name:
+            if isinstance(statement, ast.Assign | ast.Return) and statement.lineno > place.line and statement.value is not None and _hands_on(statement, name):
                 return Span(place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1)
     return place
+
+
+def _hands_on(statement: ast.Assign | ast.Return, name: str) -> bool:
+    """`loss = rec`, `return rec`, `return {"loss": rec, ...}`: the value goes on under another name."""
+    value = statement.value
+    parts = [value, *value.values] if isinstance(value, ast.Dict) else [value, *value.elts] if isinstance(value, ast.Tuple) else [value]
+    return any(isinstance(p, ast.Name) and p.id == name for p in parts)
 
 
 def misplaced_logsumexp(model: Model) -> list[fx.Node]:

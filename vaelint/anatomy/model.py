@@ -17,7 +17,7 @@ from vaelint.anatomy.clash import Clash, find_clashes
 from vaelint.anatomy.evaluation import Biased, biased_evaluation
 from vaelint.anatomy.flow import Flow, analyse_flow
 from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries
-from vaelint.anatomy.noise import NoiseMoments, noise_moments
+from vaelint.anatomy.noise import NoiseMoments, constant_axes, noise_moments
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, measure_kl, measure_recon, name_dimensions
 from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.ranges import Range, value_range
@@ -201,6 +201,10 @@ class Model:
                 missing.append(texts[-back])
         return missing[::-1]
 
+    def constant_axes(self, site: Site) -> list[str]:
+        """The posterior's axes along which a site's noise does not vary."""
+        return constant_axes(self, site)
+
     def noise_moments(self, site: Site) -> NoiseMoments | None:
         """Moments of a site's noise, by drawing from its slice of the graph."""
         return noise_moments(self, site)
@@ -320,7 +324,7 @@ class Model:
     @cached_property
     def scale_verdicts(self) -> list[ScaleVerdict]:
         """The fault of each effective beta, one for each place in the source."""
-        judged = [judge_scale(b, self.record) for b in self.betas]
+        judged = [judge_scale(b, self.record, self.symbols) for b in self.betas]
         seen: dict[Any, ScaleVerdict] = {}
         for v in judged:
             if v is not None:

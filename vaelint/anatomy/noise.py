@@ -17,6 +17,31 @@ if TYPE_CHECKING:
 _AFFINE = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | ops.SELECT | ops.JOIN | {"neg", "effect", "detach", "data", "zeros", "zeros_like", "empty", "new", "new_empty", "empty_like", "new_zeros", "full", "ones", "ones_like"}
 
 
+def constant_axes(model: Model, site: Site) -> list[str]:
+    """The axes of the posterior along which the noise does not vary: missing, of size 1, or stretched. By drawing, not by shape alone."""
+    like = site.mu if site.mu is not None else site.scale
+    if not site.noise or site.kind == "drawn" or like is None:
+        return []
+    eps = site.noise[0]
+    full, texts = list(like.meta["val"].shape), model.dims(like)
+    mine = list(eps.meta["val"].shape)
+    if len(mine) > len(full) and mine[len(mine) - len(full) :] != full:
+        return [] if mine[: len(full)] == full else [t for t in texts if t == "B" and not model.mentions_batch(eps)]  # a column for a product with a matrix
+    try:
+        drawn = model.replay([eps], {}, dict(model.record.sizes), seed=1)[eps]
+    except ReplayError:
+        drawn = None
+    found = []
+    for back in range(1, len(full) + 1):
+        if full[-back] == 1:
+            continue
+        size = mine[-back] if back <= len(mine) else 1
+        varies = size != 1 and (drawn is None or bool((drawn.diff(dim=-back) != 0).any()))
+        if not varies:
+            found.append(texts[-back])
+    return found[::-1]
+
+
 @dataclass(frozen=True)
 class NoiseMoments:
     """Mean, standard deviation and excess kurtosis of the noise; `shaped` if a function other than scaling was applied to the draw."""

@@ -190,16 +190,24 @@ def _name_event(pair: Pair, record: Record, symbols: dict[str, int], flow: Flow)
     if pair.target is None or pair.recon not in record.shapes:
         return ()
     texts, size = record.shapes[pair.recon], shape(pair.recon)
-    names: dict[str, str] = {}
+    like = record.shapes.get(pair.target, ())
+    named = list(texts)
     for d, text in enumerate(texts):
-        if text.isdigit() and size[d] > 1 and text not in names:
-            known = next((s for s, v in symbols.items() if v == size[d] and not s.startswith("L") and s != "B"), None)
-            name = known or next(n for n in ("D", "E", "K", *(f"D{i}" for i in range(1, 99))) if n not in symbols)
-            symbols.setdefault(name, size[d])
-            names[text] = name
+        if not text.isdigit() or size[d] == 1:
+            continue
+        back = len(texts) - d
+        own = like[-back] if back <= len(like) and symbols.get(like[-back]) == size[d] else None
+        known = own or next((s for s, v in symbols.items() if v == size[d] and not s.startswith("L") and s != "B" and s not in named), None)
+        name = known or next(n for n in ("D", "E", "K", *(f"D{i}" for i in range(1, 99))) if n not in symbols)
+        symbols.setdefault(name, size[d])
+        named[d] = name
     for node in (pair.recon, pair.target, *pair.extra):
         if node in record.shapes and node.op != "placeholder":
-            record.shapes[node] = tuple(names.get(t, t) for t in record.shapes[node])
+            known_texts = record.shapes[node]
+            shift = len(named) - len(known_texts)
+            record.shapes[node] = tuple(
+                named[d + shift] if d + shift >= 0 and t.isdigit() and symbols.get(named[d + shift]) == int(t) else t for d, t in enumerate(known_texts)
+            )
     used = record.shapes[pair.recon]
     return tuple(t for t in used if t in symbols and t != "B")
 

@@ -109,6 +109,11 @@ def is_random(node: fx.Node) -> bool:
     return node.op == "call_function" and op(node) in RANDOM
 
 
+def is_opaque(node: fx.Node) -> bool:
+    """Whether a node's value is not one tensor and not a mere selection: the several results of a layer such as an LSTM."""
+    return node.op == "call_function" and node.meta.get("val") is None and op(node) not in SELECT | JOIN | {"broadcast_tensors", "meshgrid"}
+
+
 def uses_parameter(node: fx.Node) -> bool:
     """Whether a parameter is a direct argument (or reaches the node through views and casts of it): a layer's operation."""
     for n in node.all_input_nodes:

@@ -51,6 +51,8 @@ def raw_outputs(node: fx.Node, flow: Flow) -> list[fx.Node]:
             continue
         seen.add(n)
         sources = [s for s in ops.value_inputs(n) if s in flow.data]
+        if any(ops.is_opaque(s) for s in sources):
+            sources = []  # one of several results of a layer
         if n.op != "call_function" or not sources or ops.uses_parameter(n) or ops.op(n) not in _THROUGH or ops.op(n) == "batch_norm":
             if n in flow.data:
                 found.add(n)

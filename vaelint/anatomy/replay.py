@@ -158,8 +158,11 @@ class Replay:
 
 
 def _evened(value: torch.Tensor) -> torch.Tensor:
-    """All elements equal: the largest value, which for a mask is one and for tokens no padding."""
-    return torch.full_like(value, value.max().item()) if value.numel() and value.dtype != torch.bool else torch.ones_like(value)
+    """All elements equal: near the largest value, so that a mask lets through and a token is no padding."""
+    if not value.numel() or value.dtype == torch.bool:
+        return torch.ones_like(value)
+    top = value.max().item()
+    return torch.full_like(value, 0.75 * top if value.is_floating_point() else top)
 
 
 def _shape_only(node: fx.Node) -> bool:

@@ -133,8 +133,9 @@ def _assignment(model: Model, name: str) -> Label | None:
 def stuck_weights(model: Model) -> list[StuckWeight]:
     """KL weights that are 0, are attributes, and are still 0 after the step has set them many times."""
     zero = _zero_weight_names(model)
-    if not zero:
-        return []
+    divided = _whole_number_schedules(model)
+    if not zero or divided:
+        return divided
     watched = _run_many(model, zero)
     found = []
     for name, values in watched.items():
@@ -148,6 +149,26 @@ def _settled(values: list[float]) -> list[float]:
     """The value each step ends with: the last of the sets that belong together."""
     per_step = max(1, len(values) // _STEPS)
     return values[per_step - 1 :: per_step]
+
+
+def _whole_number_schedules(model: Model) -> list[StuckWeight]:
+    """A weight of 0 that comes from a division of whole numbers: 0 until the very end of the warm-up, then 1."""
+    found = []
+    for fact in model.kls:
+        for factor in fact.factors:
+            place = span(factor.node)
+            if factor.origin != "named" or factor.value != 0 or place is None:
+                continue
+            file = model.source.file(place.file)
+            called = set(re.findall(r"(\w+)\s*\(", factor.text)) | set(re.findall(r"\.(\w+)", factor.text))
+            bodies: list[ast.AST] = [f for f in file.functions() if f.name in called]
+            here = file.at(place)
+            for body in [*bodies, *([here] if here is not None else [])]:
+                for node in ast.walk(body):
+                    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+                        where = Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
+                        found.append(StuckWeight(factor.text, 0.0, 1, where, Label(place, "weighs the KL here")))
+    return found
 
 
 def _zero_weight_names(model: Model) -> set[str]:

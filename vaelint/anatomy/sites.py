@@ -169,7 +169,7 @@ def frontier(starts: list[fx.Node], flow: Flow, stop: frozenset[fx.Node] | set[f
         name = ops.op(node)
         passes = node.op == "call_function" and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through) and not ops.uses_parameter(node) and name != "batch_norm"
         sources = [n for n in ops.value_inputs(node) if n in flow.data]
-        if node in stop or not passes or not sources or (not through and any(ops.op(s) in ops.REDUCE for s in sources)):
+        if node in stop or not passes or not sources or any(ops.is_opaque(s) for s in sources) or (not through and any(ops.op(s) in ops.REDUCE for s in sources)):
             found.add(node)
         else:
             todo.extend(sources)

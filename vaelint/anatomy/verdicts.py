@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,12 +28,12 @@ class ScaleVerdict:
     beta: Beta
 
 
-def judge_scale(beta: Beta, record: Record) -> ScaleVerdict | None:
+def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVerdict | None:
     """The one fault of a beta, or None. A dependence on the batch is always a fault; one on other sizes only if the number is far from 1."""
     kl, recon = beta.kl, beta.recon
     if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only") or kl.scaling is None or recon.scaling is None:
         return None
-    if recon.probe.weight < 0 or recon.probe.kernel == "unknown":
+    if recon.probe.weight < 0 or recon.probe.kernel == "unknown" or any(e != round(e) for e in beta.scaling.exponents.values() if e):
         return None
     explicit = named_weight(kl.factors) or named_weight(recon.factors)
     exponents = beta.scaling.exponents
@@ -43,16 +45,18 @@ def judge_scale(beta: Beta, record: Record) -> ScaleVerdict | None:
     event_off = {s: e for s, e in event.items() if e and s not in shared}
     far = not 0.4 < abs(beta.value) < 2.5
     core = kl.term
-    if batch and far:
+    if batch:
         if batch < 0 and not event_off and not latent_off:
             return ScaleVerdict("twice", batch_divisor(core, record), False, beta)
         if event_off and not latent_off and batch > 0:
             return ScaleVerdict("data", _recon_reducer(beta), explicit, beta) if not explicit else ScaleVerdict("batch", _kl_node(core), False, beta)
         if latent_off and batch > 0 and any((kl.scaling.exponents.get("B") or 0.0) == 0.0 for _ in (0,)) and _reduces_batch_wrongly(core, record):
             return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), explicit, beta)
-        return ScaleVerdict("batch", _kl_node(core), False, beta)
+        return ScaleVerdict("batch", batch_literal(beta) or _kl_node(core), False, beta)
     if not far:
         return _half(beta, explicit, exponents)
+    if recon.probe.kernel == "other":
+        return None  # its weight is known up to a constant only
     if explicit:
         return ScaleVerdict("data", _recon_reducer(beta), True, beta) if event_off or latent_off else None
     if latent_off and len(kl.latent) > 1 and len(latent_off) < len(kl.latent) and not event_off:
@@ -67,7 +71,16 @@ def judge_scale(beta: Beta, record: Record) -> ScaleVerdict | None:
         return ScaleVerdict("data", _recon_reducer(beta), False, beta)
     if beyond is not None:
         return ScaleVerdict("literal", beyond.node, False, beta)
+    if _is_size_ratio(beta, sizes):
+        return ScaleVerdict("data", _recon_reducer(beta), False, beta)
     return None
+
+
+def _is_size_ratio(beta: Beta, sizes: Mapping[str, int]) -> bool:
+    """Whether beta is the number of data elements, or that over the number of latents: sizes that could not be varied, and are in the number."""
+    data = math.prod(sizes.get(s, 1) for s in beta.recon.event)
+    latent = math.prod(sizes.get(s, 1) for s in beta.kl.latent)
+    return any(abs(beta.value / n - 1) < 1e-6 for n in (data, data / latent) if n > 2.5)
 
 
 def named_weight(factors: list[Factor]) -> bool:
@@ -79,6 +92,14 @@ def beyond_literal(beta: Beta) -> Factor | None:
     """A bare number among the KL's factors that is far from the 1/2 and signs of the formula."""
     candidates = [f for f in beta.kl.factors if f.origin == "literal" and f.value is not None and not 0.2 <= abs(f.value) <= 5]
     return candidates[0] if candidates else None
+
+
+def batch_literal(beta: Beta) -> fx.Node | None:
+    """A division of the KL by a number that happens to be the batch size of this run."""
+    size = beta.scaling.exponents.get("B")
+    if not size or not 0.99 < abs(beta.value) < 1.01:
+        return None
+    return next((f.node for f in beta.kl.factors if f.origin in ("literal", "named") and f.value not in (None, 1.0, -1.0, 0.5, -0.5)), None)
 
 
 def _half(beta: Beta, explicit: bool, exponents: dict[str, float | None]) -> ScaleVerdict | None:
