@@ -270,6 +270,8 @@ def test_rules_and_explain(project: Path) -> None:
     by_code, by_name = (vaelint("explain", word, cwd=project).stdout for word in ("vae201", "shared-noise"))
     assert by_code == by_name
     assert "## Why is this bad" in by_code
+    for code in ("VAE001", "analysis-incomplete"):
+        assert "## When to ignore" in vaelint("explain", code, cwd=project).stdout
     unknown = vaelint("explain", "shared-nose", cwd=project)
     assert unknown.returncode == 2
     assert "did you mean shared-noise?" in unknown.stderr
