@@ -45,5 +45,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((own.draw, "the target")),
             why="no term compares the reconstruction with the data: nothing makes it resemble the input",
             help="compare the reconstruction with the input",
-            claim=Claim("gradient_reaches", "the loss does not depend on the data but through the encoder", {"node": own.node}),
+            claim=Claim("data_behind_encoder", "the loss sees the data through the encoder only", {"node": own.node}),
         )

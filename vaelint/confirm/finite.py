@@ -22,7 +22,7 @@ class Source:
 
 
 def source_of_non_finite(trial: Trial) -> Source | None:
-    """The first value that is not finite while its inputs are; else the place where a gradient stops being finite. None where all is finite."""
+    """The first value that is not finite while its inputs are, else where a gradient stops being finite; None where all is finite."""
     loss = trial.record.loss_value
     if not isinstance(loss, torch.Tensor) or not loss.is_floating_point():
         return None

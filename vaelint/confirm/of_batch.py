@@ -28,17 +28,17 @@ def poison_row(trial: Trial, about: About) -> Verdict:
         axis = trial.batch_axis(place)
         if not base.has(place) or (axis is None and place is not node) or base.value(place).dim() == 0:
             continue
-        touched = {i: _changed_rows(base, place, axis or 0, i, moved) for i in _some(batch)}
         own = base.value(place).shape[axis or 0] == batch and axis is not None
-        mixed = [(i, rows) for i, rows in touched.items() if _beyond(rows, i, own)]
-        overlap = any(a & b for i, a in touched.items() for j, b in touched.items() if i < j)
         detail = "batch normalisation in evaluation mode, dropout at rate 0, same noise"
-        if mixed:
-            i, rows = mixed[0]
-            return Verdict(True, f"exchanging sample {i} changes rows {_listed(rows)} of {trial.model.written(place)}", detail)
-        if overlap:
-            return Verdict(True, f"one row of {trial.model.written(place)} changes with several samples", detail)
-        if own and any(touched.values()):
+        seen: set[int] = set()
+        for i in _some(batch):
+            rows = _changed_rows(base, place, axis or 0, i, moved)
+            if _beyond(rows, i, own):
+                return Verdict(True, f"exchanging sample {i} changes rows {_listed(rows)} of {trial.model.written(place)}", detail)
+            if rows & seen:
+                return Verdict(True, f"one row of {trial.model.written(place)} changes with several samples", detail)
+            seen |= rows
+        if own and seen:
             return Verdict(False, f"exchanging sample i changes row i of {trial.model.written(place)} only", detail)
     raise CannotMeasureError("no value was found whose rows are the samples")
 
@@ -76,7 +76,13 @@ def _changed_rows(base: Trial, place: fx.Node, axis: int, sample: int, moved: di
         after = base.recompute([place], changes)[place].detach()
     except CannotMeasureError:
         before = base.value(place).detach()
-        after = base.again(prepare=lambda model, inputs: (calm(model), _put(inputs, changes, base))[0]).value(place).detach()
+
+        def exchanged(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+            calm(model)
+            for node, new in changes.items():
+                inputs[str(base.node(node).meta["input"])].copy_(new)
+
+        after = base.again(prepare=exchanged).value(place).detach()
     a, b = before.movedim(axis, 0), after.movedim(axis, 0)
     if a.shape != b.shape:
         raise CannotMeasureError("its shape changes with the values")
@@ -84,14 +90,9 @@ def _changed_rows(base: Trial, place: fx.Node, axis: int, sample: int, moved: di
     return {r for r in range(a.shape[0]) if differ(a[r], b[r]) > limit}
 
 
-def _put(inputs: dict[str, torch.Tensor], changes: dict[fx.Node, torch.Tensor], base: Trial) -> None:
-    for node, new in changes.items():
-        inputs[str(base.node(node).meta["input"])].copy_(new)
-
-
 @experiment("rerun_batch", "the step at another batch size")
 def rerun_batch(trial: Trial, about: About) -> Verdict:
-    """Whether the step raises at another batch size (`sizes`, `size`; one more than now by default), or gives a node the wrong number of rows."""
+    """Whether the step raises at another batch (`size` or `sizes`; one more than now by default), or a node keeps its shape."""
     symbol = trial.model.inputs.batch
     if symbol is None or trial.batch is None:
         raise CannotMeasureError("there is no batch")
@@ -106,6 +107,29 @@ def rerun_batch(trial: Trial, about: About) -> Verdict:
         stays = was == now
         return Verdict(stays, f"{size} gives {tuple(now)}, {trial.batch} gave {tuple(was)}")
     return Verdict(False, f"{size} runs")
+
+
+@experiment("divisor_fixed", "the divisor at another batch size")
+def divisor_fixed(trial: Trial, about: About) -> Verdict:
+    """Whether the numbers in an operation are the same at another batch size."""
+    node, symbol = about["node"], trial.model.inputs.batch
+    if symbol is None:
+        raise CannotMeasureError("there is no batch")
+    other = trial.again({symbol: int(about.get("size") or (trial.batch or 1) + 1)})
+    was, now = _numbers(trial.node(node)), _numbers(other.node(node))
+    if not was:
+        raise CannotMeasureError("the operation has no number of its own")
+    return Verdict(was == now, f"{number(was[-1])} at {symbol}={trial.batch}, {number(now[-1])} at {symbol}={other.batch}")
+
+
+def _numbers(node: fx.Node) -> list[float]:
+    """The numbers among a node's arguments, those that were computed from sizes included."""
+    found = []
+    for a in (*node.args, *node.kwargs.values()):
+        value = a.meta.get("val") if isinstance(a, fx.Node) else a
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(float(value))
+    return found
 
 
 @experiment("squeeze_single", "the step on a batch of one")

@@ -120,6 +120,16 @@ def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
     return differ(a, b)
 
 
+@experiment("heads_equal", "the raw mean and the raw scale")
+def heads_equal(trial: Trial, about: About) -> Verdict:
+    """Whether the two heads of a posterior are one value, or equal ones."""
+    mean, scale = about["nodes"]
+    if mean is scale:
+        other = trial.again(seed=1)
+        return Verdict(other.node(mean) is other.node(scale), f"{trial.model.written(mean)} is the one value that both are made of")
+    return same_values(trial, {"nodes": [mean, scale], "equal": True})
+
+
 @experiment("data_behind_encoder", "the loss with the data exchanged, the posterior and all that was encoded held fixed")
 def data_behind_encoder(trial: Trial, about: About) -> Verdict:
     """Whether the loss sees the data through layers of the model only."""

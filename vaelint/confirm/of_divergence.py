@@ -71,7 +71,7 @@ def _categorical(trial: Trial, fact: KlFact) -> Verdict:
 
 
 def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int = 0) -> tuple[float, float]:
-    """(weight of the term on the exact KL, residual): by the gradients in the posterior's heads, at the heads of the run or at random ones."""
+    """(weight of the term on the exact KL, residual), by the gradients in the heads: those of the run, or random ones."""
     site = _site(fact)
     nodes = site.mu_heads if fact.probe.verdict == "mean_only" else tuple(dict.fromkeys((*site.mu_heads, *site.scale_heads)))
     heads = leaves_like(trial, nodes, spread, seed)
@@ -88,7 +88,7 @@ def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int
 
 
 def _weight(trial: Trial, fact: KlFact) -> float:
-    """The weight at the run's own heads; at random ones where the KL has no gradient there (free bits) or no form of its own (a learned prior)."""
+    """The weight at the run's own heads; at random ones where the KL has no gradient there, as with free bits."""
     tried: list[float] = []
     for spread in (None, 3.0):
         try:
@@ -113,12 +113,32 @@ def gradient_ratio(trial: Trial, about: About) -> Verdict:
     predicted = _predicted(trial, beta)
     if not math.isfinite(predicted) or predicted == 0:
         raise CannotMeasureError("no finite weight was predicted")
-    off = abs(measured / predicted - 1)
+    holds = abs(measured / predicted - 1) < _CLOSE
     text = f"KL over reconstruction = {number(measured)} times the ELBO's"
-    detail = f"at {', '.join(f'{k}={v}' for k, v in trial.record.sizes.items() if beta.scaling.exponents.get(k))}".removesuffix("at ")
-    if trial.batch is not None and (beta.scaling.exponents.get(trial.model.inputs.batch or "") or 0) != 0:
-        detail = _other_batch(trial, beta, detail)
-    return Verdict(off < _CLOSE, text, detail)
+    sizes = [f"{k}={v}" for k, v in trial.record.sizes.items() if beta.scaling.exponents.get(k)]
+    detail = f"at {', '.join(sizes)}" if sizes else ""
+    symbol = trial.model.inputs.batch
+    if (
+        holds
+        and symbol is not None
+        and beta.scaling.exponents.get(symbol)
+        and (other := _at_half_the_batch(trial, symbol, beta)) is not None
+    ):
+        ratio, told = other
+        holds = abs(ratio / told - 1) < _CLOSE
+        detail += f"; {number(ratio)} at {symbol}={(trial.batch or 0) // 2}"
+    return Verdict(holds, text, detail)
+
+
+def _at_half_the_batch(trial: Trial, symbol: str, beta: Beta) -> tuple[float, float] | None:
+    """(measured, predicted) beta at half the batch, where the step runs there."""
+    if trial.batch is None or trial.batch < 4:
+        return None
+    try:
+        half = trial.again({symbol: trial.batch // 2})
+        return (measured_beta(half, beta), _predicted(half, beta)) if half.record.failure is None else None
+    except CannotMeasureError:
+        return None
 
 
 def measured_beta(trial: Trial, beta: Beta) -> float:
@@ -143,21 +163,6 @@ def _predicted(trial: Trial, beta: Beta) -> float:
         if exponent and symbol in trial.record.sizes:
             value *= (trial.record.sizes[symbol] / trial.model.symbols.get(symbol, trial.record.sizes[symbol])) ** exponent
     return value
-
-
-def _other_batch(trial: Trial, beta: Beta, detail: str) -> str:
-    """The same at half the batch: the number must move as predicted."""
-    symbol = trial.model.inputs.batch
-    assert symbol is not None and trial.batch is not None
-    if trial.batch < 4:
-        return detail
-    try:
-        half = trial.again({symbol: trial.batch // 2})
-        if half.record.failure is not None:
-            return detail
-        return f"{detail}; {number(measured_beta(half, beta))} at {symbol}={trial.batch // 2}"
-    except CannotMeasureError:
-        return detail
 
 
 @experiment("kl_gradient", "the gradient of the loss in the posterior, through the KL alone")

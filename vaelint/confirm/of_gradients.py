@@ -77,8 +77,8 @@ def gradient_to_scale(trial: Trial, about: About) -> Verdict:
     return Verdict(alone, f"the loss is {number(before)}, and {number(after)} with other scales and the same z")
 
 
-@experiment("unregistered", "the parameters that the step uses, against model.parameters()")
-def unregistered(trial: Trial, about: About) -> Verdict:
+@experiment("registered", "the parameters that the step uses, against model.parameters()")
+def registered(trial: Trial, about: About) -> Verdict:
     """Whether tensors that get a gradient are missing from `model.parameters()`."""
     known = {id(p) for p in trial.record.model.parameters()}
     strange = [
@@ -94,6 +94,23 @@ def unregistered(trial: Trial, about: About) -> Verdict:
     count = sum(v.numel() for v in used)
     held = sum(p.numel() for p in trial.record.model.parameters())
     return Verdict(bool(used), f"{len(used)} tensors ({count} numbers) get a gradient and are not among the {held} of model.parameters()")
+
+
+@experiment("vq_gradients", "the gradients on both sides of the lookup of the nearest code")
+def vq_gradients(trial: Trial, about: About) -> Verdict:
+    """Whether a gradient is missing: the reconstruction's in the encoder, the loss's in the codes, the other terms' in the encoder."""
+    model = trial.model
+    what, codes = str(about["what"]), list(about.get("parameters", ()))
+    if what == "codebook":
+        return _arrives(trial, trial.loss, {"parameters": codes})
+    held = model.wiring.gradients.names(set().union(*(model.flow.ancestors(b.index) for b in model.wiring.codebooks)))
+    encoder = {"parameters": sorted(held - set(codes))}
+    if what == "encoder":
+        return _arrives(trial, _reconstruction(trial), encoder)
+    others = [trial.value(leaf.node).sum() for t in model.terms if t.role != "reconstruction" for leaf in t.leaves if trial.has(leaf.node)]
+    if not others:
+        raise CannotMeasureError("there is no term but the reconstruction")
+    return _arrives(trial, torch.stack([v.double() for v in others]).sum(), encoder)
 
 
 @experiment("optimizer_groups", "the parameters that get a gradient, against those the optimizer holds")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from vaelint.anatomy.objective import KlFact
+from vaelint.confirm.isolated import leaves_like, slope, term_value
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
 
@@ -11,7 +13,7 @@ _STEPS = 12
 
 
 def _holders(model: torch.nn.Module, name: str) -> list[torch.nn.Module]:
-    found = [m for m in model.modules() if isinstance(vars(m).get(name), int | float) and not isinstance(vars(m).get(name), bool)]
+    found = [m for m in model.modules() if _is_number(vars(m).get(name))]
     if not found:
         raise CannotMeasureError(f"no module has a number called {name}")
     return found
@@ -35,13 +37,27 @@ def weight_has_no_effect(trial: Trial, about: About) -> Verdict:
 
 @experiment("weight_stays", "the weight over many steps of one model")
 def weight_stays(trial: Trial, about: About) -> Verdict:
-    """Whether an attribute has the same value after each of many steps."""
-    name = str(about["name"])
-    built = trial.runner.build()
-    holder = _holders(built.model, name)[0]
+    """Whether an attribute, or else the measured weight of the KL, is the same after each of many steps."""
+    name, built = str(about["name"]), trial.runner.build()
+    holder = next((m for m in built.model.modules() if _is_number(vars(m).get(name))), None)
+    facts = [f for f in trial.model.kls if f.site is not None and f.site.heads]
+    if holder is None and not facts:
+        raise CannotMeasureError(f"no module has a number called {name}")
     seen: list[float] = []
     for seed in range(_STEPS):
-        trial.again(seed=seed, built=built)
-        seen.append(float(vars(holder)[name]))
-    stays = len(set(seen)) == 1
-    return Verdict(stays, f"{name} is {number(seen[-1])} after {_STEPS} steps" + ("" if stays else f", {number(seen[0])} after the first"))
+        step = trial.again(seed=seed, built=built)
+        seen.append(float(vars(holder)[name]) if holder is not None else _steepness(step, facts[0]))
+    stays = max(seen) - min(seen) <= 1e-9 * max(map(abs, seen))
+    what = name if holder is not None else "the KL's gradient"
+    return Verdict(stays, f"{what} is {number(seen[-1])} after {_STEPS} steps, {number(seen[0])} after the first")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _steepness(trial: Trial, fact: KlFact) -> float:
+    """The size of the KL's gradient at fixed heads."""
+    assert fact.site is not None
+    heads = leaves_like(trial, fact.site.heads, spread=1.0)
+    return max(float(g.abs().max()) for g in slope(term_value(trial, fact.term, heads), heads).values())

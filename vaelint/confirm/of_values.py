@@ -72,10 +72,9 @@ def value_overflow(trial: Trial, about: About) -> Verdict:
             with torch.no_grad():
                 got = trial.recompute([node], {source: big})[node]
             if not bool(got.isfinite().all()):
-                return Verdict(
-                    True,
-                    f"{trial.model.written(node)} is {number(float(got.flatten()[0]))} at {number(sign * at)} in {str(dtype).removeprefix('torch.')}",
-                )
+                name = str(dtype).removeprefix("torch.")
+                value = float(got.flatten()[0])
+                return Verdict(True, f"{trial.model.written(node)} is {number(value)} at {number(sign * at)} in {name}")
     return Verdict(False, f"{trial.model.written(node)} stays finite up to {number(tried[-1])}")
 
 

@@ -40,7 +40,7 @@ def recompute(
     """
     env: dict[fx.Node, Any] = dict(changes)
     todo = _affected(record, wanted, changes, inside, redraw)
-    stale = _stale(record)
+    stale = overwritten(record)
     with warnings.catch_warnings(), seeded(seed, device):
         warnings.simplefilter("ignore")
         for node in todo:
@@ -58,6 +58,10 @@ def _affected(
 ) -> list[fx.Node]:
     """Nodes to run: those that depend on a change and that `wanted` depends on, in order."""
     dirty: set[fx.Node] = set(changes)
+    if inside is not None:  # an operation of several results belongs to where its results are used
+        inside = inside | {
+            n for n in record.graph.nodes if n.op == "call_function" and n.meta.get("val") is None and any(u in inside for u in n.users)
+        }
     for node in record.graph.nodes:
         if node in dirty or node.op != "call_function" or (inside is not None and node not in inside):
             continue
@@ -74,10 +78,24 @@ def _affected(
     return [n for n in record.graph.nodes if n in needed]
 
 
-def _stale(record: Record) -> set[fx.Node]:
+def overwritten(record: Record) -> set[fx.Node]:
     """Nodes whose tensor got another value in place later on: what they had is gone."""
-    last = {id(n.meta["val"]): n for n in record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor)}
-    return {n for n in record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor) and last[id(n.meta["val"])] is not n}
+    current: dict[int, list[fx.Node]] = {}
+    gone: set[fx.Node] = set()
+    for node in record.graph.nodes:
+        val = node.meta.get("val")
+        if isinstance(val, torch.Tensor):
+            if in_place(node) or node.target is effect:
+                gone.update(current.pop(id(val), ()))
+            current.setdefault(id(val), []).append(node)
+    return gone
+
+
+def in_place(node: fx.Node) -> bool:
+    """Whether a node changes its first argument."""
+    name = ops.raw_name(node)
+    own = (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE or bool(node.kwargs.get("inplace"))
+    return node.op == "call_function" and (own or node.kwargs.get("out") is not None)
 
 
 def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
@@ -87,7 +105,9 @@ def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
     if any(n in stale and n not in env and not (name in ops.OVERWRITES and n is node.args[0]) for n in ops.value_inputs(node)):
         raise CannotMeasureError("a tensor that it reads was changed in place afterwards")
     args, kwargs = _resolve(node.args, env), _resolve(dict(node.kwargs), env)
-    if (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE or kwargs.get("inplace"):
+    if kwargs.get("out") is not None:
+        raise CannotMeasureError("a result is written into another tensor")
+    if in_place(node):
         first = args[0]
         if isinstance(first, torch.Tensor):
             if any(u.target is effect for u in node.users):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from vaelint.anatomy.model import Model
+from vaelint.anatomy.ranges import declared_range
 from vaelint.confirm import of_batch, of_comparison, of_devices, of_divergence, of_gradients, of_noise, of_state, of_values  # noqa: F401  the experiments
 from vaelint.confirm.budget import estimate, plan
 from vaelint.confirm.finite import source_of_non_finite
@@ -18,7 +18,7 @@ from vaelint.confirm.runs import Runner
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
 from vaelint.finding import Certainty, Evidence, Finding
-from vaelint.graph import Record, span
+from vaelint.graph import Failure, Record, span
 from vaelint.result import Request, TargetResult
 from vaelint.rule import Claim, Found, declared
 
@@ -57,7 +57,9 @@ def choose_device(asked: str) -> tuple[str | None, str]:
     return f"cuda:{index}", ""
 
 
-def _first_run(model: Model, device: str, seconds: float, result: TargetResult, note: str = "") -> Trial | None:
+def _first_run(
+    model: Model, device: str, seconds: float, result: TargetResult, note: str = "", elsewhere: Failure | None = None
+) -> Trial | None:
     """Runs the step at the user's sizes, or at a batch that fits; fills `result.confirm`."""
     need = estimate(model.record)
     symbol = model.inputs.batch
@@ -78,44 +80,49 @@ def _first_run(model: Model, device: str, seconds: float, result: TargetResult, 
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     started = time.perf_counter()
-    record, error = _attempt(runner.run)
+    record, error = _attempt(runner)
+    free = _without_range(model)
+    if error is not None and free and "between 0 and 1" in str(error):
+        runner.squeezed = free
+        again, second = _attempt(runner)
+        if second is None:
+            record, error = again, None
+            facts["reason"] = "; ".join(
+                filter(None, [facts["reason"], "inputs without a declared range were drawn from [0, 1], as the loss wants"])
+            )
     result.timing["forward_s"] = round(time.perf_counter() - started, 4)
-    if error is None and record is not None and record.failure is not None:
-        error = record.failure.error
     if error is None and record is not None:
-        return Trial(model, record, runner)
+        return Trial(model, record, runner, elsewhere)
     assert error is not None
-    place = record.failure.spans[0] if record is not None and record.failure is not None and record.failure.spans else None
-    where = f" at {place.file}:{place.line}" if place is not None else ""
+    failure = record.failure if record is not None else None
+    text = first_line(error) + (f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure is not None and failure.spans else "")
     if _is_memory(error):
-        facts.update(outcome="out of memory", reason=first_line(error))
+        facts.update(outcome="out of memory", reason=text)
         return None
-    if _is_device_assert(error) and device != "cpu":
-        return _first_run(
-            model,
-            "cpu",
-            seconds,
-            result,
-            f"on {device} the code fails an assertion on the device ({first_line(error)}{where}); repeated on the CPU",
-        )
-    facts.update(outcome="raised", reason=f"{first_line(error)}{where}" + (f"; {note}" if note else ""))
-    return Trial(model, record, runner) if record is not None else None
+    if device != "cpu":
+        return _first_run(model, "cpu", seconds, result, f"repeated on the CPU, as on {device} it raises {text}", failure)
+    facts.update(outcome="raised", reason="; ".join(filter(None, [text, note])))
+    return Trial(model, record, runner, elsewhere) if record is not None else None
 
 
-def _attempt(run: Callable[[], Record]) -> tuple[Record | None, BaseException | None]:
-    """A run, or what it raised before it could be recorded: the constructor, the move to the device."""
+def _without_range(model: Model) -> frozenset[str]:
+    """The real-valued inputs of which the user declared no range: their values are ours."""
+    return frozenset(
+        str(n.meta["input"]) for n in model.record.inputs.values() if n.meta["val"].is_floating_point() and declared_range(model, n) is None
+    )
+
+
+def _attempt(runner: Runner) -> tuple[Record | None, BaseException | None]:
+    """A run, and what it raised: in the step, or before it could be recorded (the constructor, the move to the device)."""
     try:
-        return run(), None
+        record = runner.run()
     except Exception as error:  # noqa: BLE001  user code may raise anything
         return None, error
+    return record, record.failure.error if record.failure is not None else None
 
 
 def _is_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def _is_device_assert(error: BaseException) -> bool:
-    return "device-side assert" in str(error) or "CUDA error" in str(error)
 
 
 def _backward(trial: Trial, result: TargetResult) -> None:
@@ -166,7 +173,8 @@ def _non_finite(trial: Trial, result: TargetResult) -> None:
     """A finding of the real pass itself: a loss or gradient that is not finite at initialisation, where no other finding says why."""
     rule = next((r for r in declared() if r.name == "non-finite"), None)
     ran = rule is not None and (rule.code in result.quiet or any(n["code"] == rule.code for n in result.not_applicable))
-    if rule is None or not ran or trial.record.failure is not None:
+    healthy = result.confirm.get("finite", True) and result.confirm.get("grad_finite", True)
+    if rule is None or not ran or healthy or trial.record.failure is not None:
         return
     found = source_of_non_finite(trial)
     place = span(found.node) if found is not None else None

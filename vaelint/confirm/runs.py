@@ -46,6 +46,7 @@ class Runner:
     def __init__(self, tracer: Tracer, step: Any, device: str, sizes: Mapping[str, int] | None, seconds: float) -> None:
         self.tracer, self.step, self.device, self.sizes = tracer, step, device, dict(sizes or {})
         self.dearest = 0.0  # seconds of the longest run so far
+        self.squeezed: frozenset[str] = frozenset()  # inputs that are brought into [0, 1]
         self._ends = time.perf_counter() + seconds
 
     def build(self, training: bool = True) -> Built:
@@ -58,7 +59,7 @@ class Runner:
     def inputs(self, sizes: Mapping[str, int] | None = None) -> dict[str, torch.Tensor]:
         """Fresh inputs on the device, that no one else holds."""
         made = self.tracer.inputs({**self.sizes, **(sizes or {})})
-        return {k: v.to(self.device) for k, v in made.items()}
+        return {k: (torch.sigmoid(v) if k in self.squeezed else v).to(self.device) for k, v in made.items()}
 
     def has_time(self) -> bool:
         """Whether another run fits into what is left."""

@@ -11,18 +11,19 @@ from torch import fx
 
 from vaelint.anatomy.model import Model
 from vaelint.confirm.align import align
-from vaelint.confirm.recompute import recompute
+from vaelint.confirm.recompute import overwritten, recompute
 from vaelint.confirm.runs import Prepare, Runner
 from vaelint.confirm.verdict import CannotMeasureError
-from vaelint.graph import Record
+from vaelint.graph import Failure, Record
 from vaelint.trace.run import Built
 
 
 class Trial:
     """A real record laid beside the static one. All questions are asked in nodes of the static record."""
 
-    def __init__(self, model: Model, record: Record, runner: Runner) -> None:
+    def __init__(self, model: Model, record: Record, runner: Runner, elsewhere: Failure | None = None) -> None:
         self.model, self.record, self.runner = model, record, runner
+        self.elsewhere = elsewhere  # what the step raised on the device that was asked for, when this run had to be on the CPU
 
     @property
     def device(self) -> str:
@@ -35,9 +36,8 @@ class Trial:
         return align(self.model.record, self.record)
 
     @cached_property
-    def _last_bound(self) -> dict[int, fx.Node]:
-        """id of a tensor -> the last node that gave it its value."""
-        return {id(n.meta["val"]): n for n in self.record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor)}
+    def _overwritten(self) -> set[fx.Node]:
+        return overwritten(self.record)
 
     def node(self, node: fx.Node) -> fx.Node:
         """The node of this run; raises CannotMeasureError when the run did not come past it."""
@@ -52,7 +52,7 @@ class Trial:
         val = found.meta.get("val")
         if not isinstance(val, torch.Tensor):
             raise CannotMeasureError("the value is not one tensor")
-        if self._last_bound[id(val)] is not found:
+        if found in self._overwritten:
             raise CannotMeasureError("the value was changed in place afterwards")
         return val
 
