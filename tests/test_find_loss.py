@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -300,6 +302,54 @@ def test_targets_are_the_next_tokens_where_the_model_is_fed_all_but_the_last(mak
 def test_targets_that_are_longer_for_no_known_reason_are_not_cut(make: Make) -> None:
     step, forward = make(TOKENS.format(read=""), "3x7:int64[0,9)").seek(roles={"0": "recon", "1": "mu", "2": "logvar"})
     assert step is None and "one step shorter" in forward.notes[0]
+
+
+@pytest.mark.parametrize("read", ["", "[:, :-1]"])
+def test_a_loss_that_shifts_the_tokens_itself_gets_them_whole(make: Make, read: str) -> None:
+    case = make(TOKENS.format(read=read).replace("target.flatten()", "target[:, 1:].flatten()"), "3x7:int64[0,9)")
+    step = case.found(roles={"0": "recon", "1": "mu", "2": "logvar"})
+    assert step.code == "recon, mu, logvar = model(tok); loss = loss_function(recon, tok, mu, logvar)"
+
+
+@pytest.mark.parametrize("name", ["prob", "p", "log_rate", "theta"])
+def test_a_parameter_of_no_telling_name_gets_the_reconstruction_that_is_left(make: Make, name: str) -> None:
+    text = HEAD + FORWARD + LOSS.format(name="elbo_loss", parameters=f"{name}, x, mu, logvar", recon=name, x="x", mu="mu", logvar="logvar")
+    assert make(text).code() == "recon, mu, logvar = model(x); loss = elbo_loss(recon, x, mu, logvar)"
+
+
+def test_a_part_of_the_loss_is_not_guessed_at(make: Make) -> None:
+    assert "no loss was found" in make(HEAD + FORWARD + "\ndef style_loss(theta, x): return (theta - x).mean()\n").none()
+
+
+def test_parameters_of_a_categorical_posterior_go_by_their_name(make: Make) -> None:
+    text = """
+        import torch
+        import torch.nn.functional as F
+        from torch import nn
+        class VAE(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.enc, self.dec = nn.Linear(6, 4), nn.Linear(4, 6)
+            def forward(self, x):
+                logits = self.enc(x)
+                return self.dec(F.gumbel_softmax(logits)), logits
+        def loss_function(recon, x, logits):
+            return F.mse_loss(recon, x) + (logits.softmax(-1) * logits.log_softmax(-1)).sum()
+    """
+    step = make(textwrap.dedent(text)).found(roles={"0": "recon", "1": "mu"})
+    assert step.code == "recon, logits = model(x); loss = loss_function(recon, x, logits)"
+
+
+def test_losses_of_files_nearby_are_proposed(make: Make) -> None:
+    losses = "def vae_loss(recon, x, mu, logvar): ...\ndef is_loss(name): ...\ndef _loss(recon, x): ...\ndef lossless(path): ...\n"
+    note = make(HEAD + FORWARD, losses=losses, helpers=losses.replace("vae_", "my_")).none()
+    assert note.endswith("other files define losses: --loss helpers.py:my_loss or --loss losses.py:vae_loss")
+
+
+def test_losses_of_folders_nearby_are_not(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "losses.py").write_text("def vae_loss(recon, x, mu, logvar): ...\n")
+    assert "other files" not in make(HEAD + FORWARD).none()
 
 
 def test_no_loss_at_all(make: Make) -> None:

@@ -71,7 +71,16 @@ class Case:
         output: Any = step(copy.deepcopy(self.model), x).output
         known = {id(v): f"input:{k}" for k, v in x.items()}
         known |= {id(output[int(i)]): role for i, role in (roles or {}).items()}
-        return find_loss(self.loaded, self.model, step, names, output, lambda t: known.get(id(t)), told), step
+        roles_of = lambda t: known.get(id(t))  # noqa: E731
+        return find_loss(self.loaded, self.model, step, names, output, roles_of, told, runs=lambda s: self.runs(s, names)), step
+
+    def runs(self, step: Step, names: list[str]) -> bool:
+        """Whether the step comes to its end."""
+        try:
+            self.run(step, names)
+        except (RuntimeError, ValueError):
+            return False
+        return True
 
     def found(self, told: str | None = None, roles: dict[str, str] | None = None) -> Step:
         step, forward = self.seek(told, roles)

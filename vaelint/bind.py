@@ -56,6 +56,7 @@ class Binding:
     made_up: tuple[tuple[str, str], ...] = ()  # parameters that got a value of ours, with it
     alternatives: tuple[Binding, ...] = ()
     needs_output: bool = False
+    guessed: bool = False  # a parameter whose name says nothing got what was left
 
     def text(self) -> str:
         """The arguments as Python writes them."""
@@ -274,10 +275,13 @@ def _options(
         ):
             worth = source.strength - want.kinds.index(source.kind) + (4 if same_name else 0)
             found.append((source, max(worth, 1)))
-        elif same_name and (source.kind is None or not want.kinds or source.index < 0):
-            found.append((source, 4))
+        elif same_name:
+            certain = source.kind is None or not want.kinds or source.index < 0
+            found.append((source, _TRACED if certain else _WEAK + 1))
         elif source.kind is Kind.RECON and Kind.TARGET in want.kinds:
             found.append((source, 0))  # `loss(input, target)`: whoever is not the target is the reconstruction
+        elif source.kind is Kind.RECON and not want.kinds and not want.star and want.required:
+            found.append((source, 0))  # `loss(p, x, mu, logvar)`: p is what is left
     named_whole = Kind.WHOLE in want.kinds
     wants_whole = (named_whole or (want.required and not found)) if want.container else (named_whole and not found)
     if whole is not None and not isinstance(whole.value, torch.Tensor) and wants_whole:
@@ -323,14 +327,15 @@ def _assign(choices: Sequence[Sequence[tuple[Source | None, int]]]) -> list[tupl
 def _binding(wanted: Sequence[Wanted], chosen: Sequence[Source | None], score: int) -> Binding:
     arguments: list[tuple[str, str, bool]] = []
     made_up: list[tuple[str, str]] = []
-    skipped = False
+    skipped = guessed = False
     for want, source in zip(wanted, chosen, strict=True):
         if source is None:
             skipped = True
             continue
         arguments.append((want.name, source.expr, want.keyword or skipped))
+        guessed |= not want.kinds and not want.star and source.index >= 0 and _plain(source.name or "") != _plain(want.name)
         if source.kind in _LITERALS and source.index < 0 and source.expr in _LITERALS.values():
             made_up.append((want.name, source.expr))
     used = frozenset(s.kind for s in chosen if s is not None and s.kind is not None)
     needs = any(s is not None and s.index >= 0 for s in chosen)
-    return Binding(tuple(arguments), used, score, tuple(made_up), (), needs)
+    return Binding(tuple(arguments), used, score, tuple(made_up), (), needs, guessed)

@@ -148,7 +148,7 @@ def _with_loss(request: Request, result: TargetResult, loaded: Loaded, inputs: I
     from vaelint.roles import roles_of
 
     model = analyse(record, tracer, inputs, step, source, None)
-    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss)
+    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, runs=lambda s: tracer.run(s).failure is None)
     if found is None:
         result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
         result.notes += step.notes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import keyword
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     made_up: dict[str, str] = field(default_factory=dict)  # weights and counters that got a value of ours
+    otherwise: Found | None = None  # what it is if this code does not run
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,19 @@ def seek_loss(
     parts: list[tuple[Candidate, Binding]] = []
     for candidate in candidates(loaded, model):
         binding = _bound(candidate, scene)
-        if binding is not None:
+        if binding is not None and not (binding.guessed and not _covers(candidate, binding, scene)):
             (complete if _covers(candidate, binding, scene) else parts).append((candidate, binding))
     complete = _leading(complete, loaded)
     if len(complete) == 1 and not complete[0][1].alternatives:
         candidate, binding = complete[0]
         if (shifted := _shifted(scene, binding, input_shapes)) is not None:
             code = _code(scene, candidate, binding).replace(*shifted)
-            if not reads_all_but_last(type(model).forward):
-                return _doubt([code], "the output is one step shorter than the target")
-            note = f"the model reads all tokens but the last, so the target is {shifted[1].rstrip(',')}"
-            return Found(code, [note, *_notes(candidate, binding)], made_up=dict(candidate.made_up + binding.made_up))
+            if reads_all_but_last(type(model).forward):
+                note = f"the model reads all tokens but the last, so the target is {shifted[1].rstrip(',')}"
+                other = Found(code, [note, *_notes(candidate, binding)], made_up=dict(candidate.made_up + binding.made_up))
+            else:
+                other = _doubt([code], "the output is one step shorter than the target")
+            return dataclasses.replace(_settled(scene, candidate, binding), otherwise=other)  # the loss may shift the tokens itself
         if not (_POSTERIOR & _available(scene)) and binding.needs_output and (kept := stores_kl(model)):
             return _doubt([_code(scene, candidate, binding) + f" + model.{kept}"], f"{candidate.name} takes no KL, and {kept} may hold it")
         return _settled(scene, candidate, binding)

@@ -314,16 +314,20 @@ def find_loss(
     output: object,
     role_of: Callable[[torch.Tensor], str | None],
     told: str | None = None,
+    runs: Callable[[Step], bool] = lambda step: False,
 ) -> Step | None:
     """The forward step extended by the loss, None where none was found or more than one is as good.
 
     `told` is what the user gave as `--loss`. `output` is what `step` returned, `role_of` what the trace knows of its tensors: "mu",
-    "logvar", "std", "z", "recon", "input:x". When None is returned, `step.notes` says why and which `--step` would do. Raises
-    TargetError VAE004 when the loss that was told does not exist or cannot be called.
+    "logvar", "std", "z", "recon", "input:x"; `runs` tries a step where two ways to call the loss are in question. When None is
+    returned, `step.notes` says why and which `--step` would do. Raises TargetError VAE004 when the loss that was told does not exist or
+    cannot be called.
     """
     if told is None and len(slices := training_slices(loaded, names)) == 1:
         return _trained(loaded, step, slices[0], {})
     found = seek.seek_loss(loaded, model, step.call, step.code, names, output, role_of, step.input_shapes, told)
+    if found.otherwise is not None and (found.code is None or not runs(_extended(loaded, step, found))):
+        found = found.otherwise
     if found.code is None:
         if (
             told is None
@@ -333,9 +337,14 @@ def find_loss(
             return _trained(loaded, step, slices[0], names_of)
         step.notes += found.notes
         if told is None and (elsewhere := losses_elsewhere(loaded)):
-            step.notes.append("other files define losses: " + " or ".join(f"--loss {name}" for name in elsewhere[:4]))
+            step.notes.append("other files define losses: " + " or ".join(f"--loss {name}" for name in elsewhere[:3]))
         return None
-    extended = Step(found.code, loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
+    return _extended(loaded, step, found)
+
+
+def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
+    """The step of the code that was found."""
+    extended = Step(found.code or "", loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
     extended.output_part, extended.made_up = seek.pick_loss, found.made_up
     return extended
 

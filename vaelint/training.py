@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from vaelint.build import Loaded
 from vaelint.imports import repository_of
@@ -88,19 +90,36 @@ def _slices(path: Path, name: str, inputs: Sequence[str], known: set[str] | None
 
 
 def losses_elsewhere(loaded: Loaded) -> list[str]:
-    """`file.py:name` of the functions and classes of other files that are named as losses: for `--loss`. Only read, never run."""
+    """`file.py:name` of losses beside the target or in what it imports, for `--loss`: named so, and taking what a loss takes. Never run."""
     found: list[str] = []
     target = Path(loaded.file)
-    for path in () if loaded.package else _python_files(repository_of(target.parent)):
-        if path == target or b"loss" not in path.read_bytes():
-            continue
+    for path in () if loaded.package else dict.fromkeys((*sorted(target.parent.glob("*.py")), *_imported(loaded))):
         try:
-            body = ast.parse(path.read_bytes()).body
-        except (SyntaxError, ValueError):
+            text = path.read_bytes()
+            body = ast.parse(text).body if path != target and b"loss" in text else []
+        except (OSError, SyntaxError, ValueError):
             continue
-        names = [n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and is_loss_name(n.name)]
-        found += [f"{relative(str(path))}:{name}" for name in names]
+        named = (n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef))
+        found += [f"{relative(str(path))}:{n.name}" for n in named if _looks_like_a_loss(n)]
     return found
+
+
+def _imported(loaded: Loaded) -> Iterator[Path]:
+    """The user's files that the target's names come from."""
+    for value in loaded.namespace.values():
+        module = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
+        file = getattr(module, "__file__", None)
+        if file and loaded.is_user(file):
+            yield Path(file)
+
+
+def _looks_like_a_loss(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    if node.name.startswith("_") or not is_loss_name(node.name):
+        return False
+    methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in ("forward", "__call__")]
+    function = node if isinstance(node, ast.FunctionDef) else next(iter(methods), None)
+    taken = [kinds(a.arg) for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)] if function else []
+    return sum(bool(k) for k in taken) >= 2
 
 
 def needed_of(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
