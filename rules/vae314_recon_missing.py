@@ -27,7 +27,7 @@ def check(model: Model) -> Findings:
     place = model.unused_reconstruction
     if place is not None:
         yield Found(
-            model.where(model.record.loss),
+            model.loss_place,
             label="holds no reconstruction",
             labels=model.labels((place, "the decoder's output, not used")),
             why="nothing trains the decoder, and nothing keeps the code informative",

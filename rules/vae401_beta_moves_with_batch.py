@@ -28,4 +28,4 @@ def check(model: Model) -> Findings:
     for verdict in model.scale_verdicts:
         if verdict.fault != "batch":
             continue
-        yield model.scale_found(verdict, label="{kl}; the reconstruction: {recon}", why="the balance of the two terms changes with the batch size: another batch size trains another model", help="reduce both terms over the batch in the same way: two sums, or two means")
+        yield model.scale_found(verdict, label="{kl}; {recon}", why="the balance of the two terms changes with the batch size: another batch size trains another model", help="reduce both terms over the batch in the same way: two sums, or two means")

@@ -27,4 +27,4 @@ def check(model: Model) -> Findings:
     for verdict in model.scale_verdicts:
         if verdict.fault != "twice":
             continue
-        yield model.scale_found(verdict, label="{kl}; the reconstruction: {recon}", why="the KL is B times too weak, and weaker the larger the batch", help="divide by the batch size once")
+        yield model.scale_found(verdict, label="{kl}; {recon}", why="the KL is B times too weak, and weaker the larger the batch", help="divide by the batch size once")

@@ -179,6 +179,7 @@ def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[A
                 record = tracer.run(step)
             if lift(record, attempt, batch):
                 record.rung = "symbolic" if record.rung == "concrete" else record.rung
+                record.joined = tuple(s for s in sizes if s != batch)
             break
     return other, record
 

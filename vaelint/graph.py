@@ -49,6 +49,7 @@ class Record:
     shapes: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)  # symbolic shapes, filled by lifting
     symbols: dict[str, int] = field(default_factory=dict)
     lifted: bool = False
+    joined: tuple[str, ...] = ()  # symbols that turned out to be the batch as well: both sides of an adjacency matrix
     moving: dict[tuple[fx.Node, int], Any] = field(default_factory=dict)  # literals that move with the batch: (node, position) -> Expr-like
     notes: list[str] = field(default_factory=list)
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None

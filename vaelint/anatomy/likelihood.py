@@ -205,10 +205,10 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     pair = fact.pair
     if fact.probe.kernel not in ("squared_error", "other") or not pair.extra:
         return None
+    if ops.op(pair.meet) == "gaussian_nll_loss":
+        return _raw_variance(model, pair, pair.extra[0])
     raw = frontier([pair.extra[0]], model.flow)
     head = raw[0] if len(raw) == 1 else pair.extra[0]
-    if ops.op(pair.meet) == "gaussian_nll_loss":
-        return _raw_variance(model, pair, head)
     curve = _nll_curve(model, fact, head)
     if curve is None:
         return None

@@ -132,6 +132,17 @@ def ceiling(model: Model, term: Term) -> fx.Node | None:
     return cuts[-1] if cuts else term.core
 
 
+def sign_place(model: Model, term: Term) -> fx.Node | None:
+    """Where a KL gets its wrong sign: the subtraction that joins it to the other terms, if the term itself is positive, else its own expression."""
+    leaf = term.leaves[0]
+    own = [leaf.chain.index(term.core)] if term.core in leaf.chain else [len(leaf.chain)]
+    above = leaf.chain[: own[0]]
+    for outer, inner in zip(above, (*above[1:], term.core), strict=False):
+        if ops.op(outer) == "sub" and len(outer.args) > 1 and outer.args[1] is inner and any(n not in (inner,) and n in model.flow.learned for n in ops.value_inputs(outer)):
+            return outer
+    return term.core
+
+
 def swap_place(model: Model, term: Term) -> Span | None:
     """The call that exchanges the parameters: the frame just outside the one that computes the term."""
     stack = (term.core.meta.get("stack") or ()) if term.core is not None else ()

@@ -80,7 +80,12 @@ class Model:
     @cached_property
     def replay(self) -> Replay:
         """Runs slices of the record."""
-        return Replay(self.record, self.leaf_value, lambda sizes: self.tracer.inputs({k: v for k, v in sizes.items() if k in self.inputs.symbols}))
+        return Replay(self.record, self.leaf_value, lambda sizes: self.tracer.inputs(self.input_sizes(sizes)))
+
+    def input_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """The part of an assignment that inputs are made with; symbols that are the batch follow it."""
+        known = {k: v for k, v in sizes.items() if k in self.inputs.symbols}
+        return known | {s: known["B"] for s in self.record.joined if "B" in known}
 
     def leaf_value(self, node: fx.Node) -> torch.Tensor | None:
         """The real value of a parameter, buffer or constant of the record."""
@@ -345,6 +350,10 @@ class Model:
         unit = max((abs(v) for v in known.values()), default=1.0) or 1.0
         return {k: round(v / unit, 6) for k, v in known.items()}
 
+    def sign_place(self, fact: KlFact) -> fx.Node | None:
+        """Where a KL gets its wrong sign."""
+        return missing.sign_place(self, fact.term)
+
     def swap_place(self, fact: KlFact) -> Span | None:
         """The call that exchanges mean and log-variance."""
         return missing.swap_place(self, fact.term)
@@ -463,7 +472,7 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     sites = [s for s in found if s.z in reach]
     lines = {span(s.z) for s in sites}
     idle = [s for s in found if s not in sites and span(s.z) not in lines]
-    symbols: dict[str, int] = dict(record.sizes)
+    symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
     model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
     _name_inputs(model)
     name_dimensions(record, sites + idle, symbols, flow)
@@ -476,7 +485,7 @@ def _name_inputs(model: Model) -> None:
     """Inputs have the symbols that the user's sizes were given."""
     for node, dims in zip(model.record.inputs.values(), model.inputs.dims, strict=False):
         if node in model.record.shapes and len(dims) == len(model.record.shapes[node]):
-            model.record.shapes[node] = tuple(dims)
+            model.record.shapes[node] = tuple("B" if d in model.record.joined else d for d in dims)
 
 
 def _analyse_loss(model: Model) -> None:

@@ -36,7 +36,7 @@ def constant_axes(model: Model, site: Site) -> list[str]:
         if full[-back] == 1:
             continue
         size = mine[-back] if back <= len(mine) else 1
-        varies = size != 1 and (drawn is None or bool((drawn.diff(dim=-back) != 0).any()))
+        varies = size != 1 and (drawn is None or drawn.dim() < back or drawn.shape[-back] == 1 or bool((drawn.diff(dim=-back) != 0).any()))
         if not varies:
             found.append(texts[-back])
     return found[::-1]

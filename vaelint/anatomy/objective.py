@@ -164,7 +164,7 @@ def measure_recon(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols
         if any(r in seen for r in pair.raw):
             continue
         seen.update(pair.raw)
-        event = _name_event(pair, replay._record, symbols, flow)
+        event = _name_event(pair, term, replay._record, symbols, flow)
         chain = pair.leaf.chain
         fact = ReconFact(term, pair, ReconProbe("unknown"), factors=factors(chain, source), event=event)
         for base in _bases(symbols):
@@ -185,7 +185,7 @@ def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, si
     return float(g.abs().max()) if g is not None else 0.0
 
 
-def _name_event(pair: Pair, record: Record, symbols: dict[str, int], flow: Flow) -> tuple[str, ...]:
+def _name_event(pair: Pair, term: Term, record: Record, symbols: dict[str, int], flow: Flow) -> tuple[str, ...]:
     """Names the data dimensions where reconstruction and target meet, and writes them into the shapes between the two and the loss."""
     if pair.target is None or pair.recon not in record.shapes:
         return ()
@@ -201,8 +201,10 @@ def _name_event(pair: Pair, record: Record, symbols: dict[str, int], flow: Flow)
         name = known or next(n for n in ("D", "E", "K", *(f"D{i}" for i in range(1, 99))) if n not in symbols)
         symbols.setdefault(name, size[d])
         named[d] = name
-    for node in (pair.recon, pair.target, *pair.extra):
-        if node in record.shapes and node.op != "placeholder":
+    leaves = [leaf.node for leaf in term.leaves]
+    inside = flow.ancestors(*leaves, stop={*pair.raw, pair.recon, pair.target, *pair.extra}) | {n for leaf in term.leaves for n in leaf.chain}
+    for node in {pair.recon, pair.target, *pair.extra, *inside}:
+        if node in record.shapes and node.op != "placeholder" and (node in (pair.recon, pair.target, *pair.extra) or len(record.shapes[node]) == len(named)):
             known_texts = record.shapes[node]
             shift = len(named) - len(known_texts)
             record.shapes[node] = tuple(

@@ -126,6 +126,8 @@ class Replay:
             return args[0]
         if doubles:
             target = _CASTS.get(target, target)
+        if target is torch.Tensor.new and len(args) == 2 and isinstance(args[1], tuple):
+            args = (args[0], torch.Size(args[1]))  # a bare tuple would be taken for data
         result = target(*args, **kwargs)
         if target is effect or not node.meta.get("returns_none"):
             return result

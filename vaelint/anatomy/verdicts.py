@@ -37,6 +37,8 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         return None
     explicit = named_weight(kl.factors) or named_weight(recon.factors)
     exponents = beta.scaling.exponents
+    if kl.scaling.exponents.get("B", 0.0) is None or recon.scaling.exponents.get("B", 0.0) is None:
+        return None
     batch = exponents.get("B") or 0.0
     latent = {s: kl.scaling.exponents.get(s) or 0.0 for s in kl.latent}
     event = {s: recon.scaling.exponents.get(s) or 0.0 for s in recon.event}
@@ -52,7 +54,9 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
             return ScaleVerdict("data", _recon_reducer(beta), explicit, beta) if not explicit else ScaleVerdict("batch", _kl_node(core), False, beta)
         if latent_off and batch > 0 and any((kl.scaling.exponents.get("B") or 0.0) == 0.0 for _ in (0,)) and _reduces_batch_wrongly(core, record):
             return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), explicit, beta)
-        return ScaleVerdict("batch", batch_literal(beta) or _kl_node(core), False, beta)
+        if batch_literal(beta) is not None:
+            return None  # a baked batch size: the shapes family says so
+        return ScaleVerdict("batch", _kl_node(core), False, beta)
     if not far:
         return _half(beta, explicit, exponents)
     if recon.probe.kernel == "other":

@@ -12,7 +12,9 @@ from vaelint.anatomy.cuts import Cut, encoder_cuts
 from vaelint.anatomy.devices import Asked, Stray, asked_devices, stray_tensors
 from vaelint.anatomy.gradients import Gradients
 from vaelint.anatomy.heads import Alias, aliased_heads
+from vaelint.anatomy.intervals import Intervals
 from vaelint.anatomy.mixing import Batch
+from vaelint.anatomy.numerics import Unstable, half_overflows, unstable_logs
 from vaelint.anatomy.optimizers import Missed, missed_parameters
 from vaelint.anatomy.pinned import Pinned, fixed_divisors, pinned_sizes
 from vaelint.anatomy.single import Single
@@ -87,6 +89,21 @@ class Wiring:
     def single(self) -> Single:
         """What becomes of a batch of one."""
         return Single(self._model)
+
+    @cached_property
+    def intervals(self) -> Intervals:
+        """Between which bounds values lie."""
+        return Intervals(self._model)
+
+    @cached_property
+    def unstable_logs(self) -> list[Unstable]:
+        """Logarithms and roots of what can be zero."""
+        return unstable_logs(self._model)
+
+    @cached_property
+    def half_overflows(self) -> list[Unstable]:
+        """Exponentials that float16 cannot hold."""
+        return half_overflows(self._model)
 
     def birth_of(self, node: fx.Node) -> Span | None:
         """Where the layer that a node ran in was constructed."""

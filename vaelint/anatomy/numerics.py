@@ -1,0 +1,76 @@
+"""Logarithms and roots of what can be zero, exponentials that overflow in half precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.intervals import Bounds
+from vaelint.graph import shape, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0}
+_MENDED_AFTER = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "where", "masked_fill", "maximum", "xlogy"})
+_EXACT_ZERO = frozenset({"relu", "clamp", "clip", "clamp_min", "abs", "absolute", "square", "pow", "hardtanh", "relu6"})
+HALF_LIMIT = math.log(65504.0)
+"""exp() of more is infinite in float16: 11.09."""
+
+
+@dataclass(frozen=True)
+class Unstable:
+    """An operation that is not finite at values that occur."""
+
+    node: fx.Node
+    operand: fx.Node
+    bounds: Bounds
+
+
+def unstable_logs(model: Model) -> list[Unstable]:
+    """VAE701: one for each line."""
+    found: dict[object, Unstable] = {}
+    scales = {s.scale for s in model.sites if s.scale is not None}
+    for node in _in_loss(model):
+        name = ops.op(node)
+        root = name == "sqrt" or (name == "pow" and len(node.args) > 1 and node.args[1] == 0.5)
+        if (name not in _LOGS and not root) or not isinstance(node.args[0], fx.Node) or node not in model.flow.learned:
+            continue
+        operand = node.args[0]
+        bounds = model.wiring.intervals.of(operand)
+        users = model.flow.users.get(node, [])
+        if bounds is None or (users and all(ops.op(u) in _MENDED_AFTER for u in users)):
+            continue
+        edge = _LOGS.get(name, 0.0)
+        if bounds.low == -math.inf and any(operand in model.flow.ancestors(s) for s in scales):
+            continue  # a raw scale: the rule on negative scales says so
+        if root and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
+            continue
+        if bounds.low < edge or (bounds.low == edge and bounds.reached):
+            place = span(node)
+            found.setdefault((place.file, place.line) if place else node, Unstable(node, operand, bounds))
+    return list(found.values())
+
+
+def half_overflows(model: Model) -> list[Unstable]:
+    """VAE603: exponentials in float16 of what can pass 11.09; one for each line."""
+    found: dict[object, Unstable] = {}
+    for node in _in_loss(model):
+        val = node.meta.get("val")
+        if ops.op(node) not in ("exp", "expm1") or not isinstance(val, torch.Tensor) or val.dtype is not torch.float16 or not isinstance(node.args[0], fx.Node):
+            continue
+        bounds = model.wiring.intervals.of(node.args[0])
+        if bounds is not None and bounds.high > HALF_LIMIT and node in model.flow.learned:
+            place = span(node)
+            found.setdefault((place.file, place.line) if place else node, Unstable(node, node.args[0], bounds))
+    return list(found.values())
+
+
+def _in_loss(model: Model) -> list[fx.Node]:
+    reach = model.reaching_loss
+    return [n for n in model.record.graph.nodes if n.op == "call_function" and (not reach or n in reach) and (shape(n) or isinstance(n.meta.get("val"), torch.Tensor))]
