@@ -33,3 +33,12 @@ def check(model: Model) -> Findings:
             help=f"use {clash.formula} as the standard deviation",
             claim=Claim("scale_negative", "the scale takes negative values", {"site": clash.site}),
         )
+    for made, scale in model.negative_scales:
+        yield Found(
+            made.stack[0],
+            label=f"{made.family} wants a positive scale",
+            labels=model.labels((scale, "a raw output, unbounded")),
+            why="torch refuses a scale that is not positive as soon as one appears; without validation the log-density is NaN",
+            help="pass the raw output through softplus, or exponentiate half of it",
+            claim=Claim("value_range", "the scale takes negative values", {"node": scale, "outside": [0.0, float("inf")]}),
+        )

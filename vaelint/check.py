@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,14 +15,14 @@ import torch
 from vaelint.anatomy.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model, analyse
 from vaelint.build import Loaded, load_target
-from vaelint.errors import TargetError, UsageError
+from vaelint.errors import TargetError
 from vaelint.finding import Finding, Severity
 from vaelint.inputs import InputSet
 from vaelint.load import load_rules
 from vaelint.result import Request, TargetResult
 from vaelint.run_rules import failure_findings, run_rules
 from vaelint.source import Source
-from vaelint.step import find_loss, forward_step, told_step
+from vaelint.step import find_loss, forward_step, input_names, told_step
 from vaelint.target import parse_init, parse_target
 from vaelint.tensors import make_inputs
 from vaelint.trace.ladder import Tracer
@@ -29,14 +32,30 @@ from vaelint.trace.spans import SpanFinder
 Emit = Callable[[dict[str, Any]], None]
 
 
-def check_target(request: Request, emit: Emit) -> TargetResult:
+@dataclass(frozen=True)
+class _FromPython:
+    """A target handed over as an object, with its constructor arguments."""
+
+    obj: Any
+    init: dict[str, Any]
+
+    def load(self, request: Request) -> Loaded:
+        """The object's module and place, as if it had been named."""
+        if isinstance(self.obj, str):
+            return load_target(parse_target(self.obj), request)
+        owner = self.obj if inspect.isclass(self.obj) or inspect.isfunction(self.obj) else type(self.obj)
+        module = sys.modules[owner.__module__]
+        return Loaded(module, self.obj, getattr(module, "__file__", None) or "<python>", owner.__name__)
+
+
+def check_target(request: Request, emit: Emit, given: _FromPython | None = None) -> TargetResult:
     """Checks one target. What user code does wrong comes back as findings; `emit` gets the static result before the real pass."""
     result = TargetResult(request.target)
     started = time.perf_counter()
     try:
         rules = [r for r in load_rules() if _chosen(r.code, request)]
         emit({"kind": "stage", "stage": "load"})
-        loaded, inputs, tracer, step, names = _prepare(request, result)
+        loaded, inputs, tracer, step, names = _prepare(request, result, given)
         emit({"kind": "stage", "stage": "trace"})
         model = _trace(request, result, loaded, inputs, tracer, step, names)
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
@@ -45,10 +64,6 @@ def check_target(request: Request, emit: Emit) -> TargetResult:
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
     except TargetError as error:
         _fail(result, error)
-        return result
-    except UsageError as error:
-        result.status = "failed"
-        result.notes.append(f"{error.message}{'; ' + error.help if error.help else ''}")
         return result
     result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
     result.settle()
@@ -67,7 +82,7 @@ def check_target(request: Request, emit: Emit) -> TargetResult:
 
 
 def _chosen(code: str, request: Request) -> bool:
-    selected = not request.select or any(code.startswith(s) for s in request.select if s != "ALL") or "ALL" in request.select
+    selected = (not request.select and not code.startswith("VAE8")) or any(code.startswith(s) for s in request.select if s != "ALL") or "ALL" in request.select
     return selected and not any(code.startswith(i) for i in request.ignore)
 
 
@@ -87,13 +102,12 @@ SETUP = {
 """Names of the findings about the check itself."""
 
 
-def _prepare(request: Request, result: TargetResult) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
+def _prepare(request: Request, result: TargetResult, given: _FromPython | None = None) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
     """From texts to a way of building and calling the model."""
     step: Any = None
-    spec = parse_target(request.target)
-    inputs = InputSet.from_texts(request.inputs)
-    loaded = load_target(spec, request)
-    init = loaded.resolve_init(inputs, parse_init(request.init))
+    inputs = _batch_as_b(InputSet.from_texts(request.inputs))
+    loaded = given.load(request) if given is not None else load_target(parse_target(request.target), request)
+    init = loaded.resolve_init(inputs, given.init if given is not None else parse_init(request.init))
     spans = SpanFinder(_home(loaded))
     names: list[str] = []
 
@@ -105,18 +119,26 @@ def _prepare(request: Request, result: TargetResult) -> tuple[Loaded, InputSet, 
     if request.step is not None:
         step = told_step(request.step, loaded)
         names += [spec.name for spec in inputs.specs if spec.name]
-    if len(names) < len(inputs.specs) or request.step is None:
-        forward, found = forward_step(loaded, probe.model, inputs)
+        names[:] = input_names(probe.model, inputs) if len(names) < len(inputs.specs) else names
+    else:
+        step, found = forward_step(loaded, probe.model, inputs)
         names[:] = found
-        step = step if request.step is not None else forward
     result.notes += loaded.notes
     return loaded, inputs, tracer, step, names
 
 
+def _batch_as_b(inputs: InputSet) -> InputSet:
+    """The batch is B in all that follows, whatever the user named it."""
+    own = inputs.batch
+    if own is None or own == "B" or "B" in inputs.symbols:
+        return inputs
+    symbols = {"B" if k == own else k: v for k, v in inputs.symbols.items()}
+    dims = tuple(tuple("B" if d == own else d for d in dim) for dim in inputs.dims)
+    return replace(inputs, symbols=symbols, dims=dims, batch="B")
+
+
 def _home(loaded: Loaded) -> str:
     """The folder whose files are the user's: that of the target's file, or its package."""
-    import sys
-
     if loaded.package and loaded.package in sys.modules:
         return os.path.dirname(os.path.abspath(sys.modules[loaded.package].__file__ or loaded.file))
     return os.path.dirname(os.path.abspath(loaded.file))
@@ -126,7 +148,7 @@ def _trace(request: Request, result: TargetResult, loaded: Loaded, inputs: Input
     """Records the step (finding the loss first if it was not told), lifts it to symbols, and finds its anatomy."""
     source = Source(os.getcwd())
     record = tracer.run(step)
-    if record.failure is None and request.step is None:
+    if record.failure is None and request.step is None and not step.has_loss:
         step = _with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
         if step.has_loss:
             record = tracer.run(step)
@@ -190,3 +212,20 @@ def _another(size: int, taken: set[int]) -> int:
     while n in taken or any(n % k == 0 for k in range(2, int(n**0.5) + 1)):
         n += 1
     return n
+
+
+def check(target: Any, *, input: str | Sequence[str] = (), init: Mapping[str, Any] | None = None, loss: str | None = None, step: str | None = None, device: str = "none", seed: int = 0) -> TargetResult:
+    """Checks a model from Python: a target text such as "model.py:VAE", a class, or a model.
+
+    Args:
+        input: one or more input texts, as for `--input`.
+        init: constructor arguments, for a class or a target text.
+        loss, step: as `--loss` and `--step`.
+        device: as `--device`; "none" by default, so that nothing is run for real.
+
+    The model is left as it was: it is copied before anything runs. Raises `UsageError` for texts that cannot be read.
+    """
+    texts = (input,) if isinstance(input, str) else tuple(input)
+    request = Request(target if isinstance(target, str) else type(target).__name__, texts, (), loss, step, device, seed=seed)
+    given = _FromPython(target, dict(init or {}))
+    return check_target(request, lambda message: None, given)

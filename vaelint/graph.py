@@ -43,6 +43,7 @@ class Record:
     step: Any = None
     failure: Failure | None = None
     calls: list[ModuleCall] = field(default_factory=list)
+    distributions: list[MadeDistribution] = field(default_factory=list)
     births: Mapping[int, Span] = field(default_factory=dict)  # id(module) -> where it was constructed
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where user code asks for a GPU by name
     optimizers: list[Any] = field(default_factory=list)  # those that the step built
@@ -70,6 +71,15 @@ class ModuleCall:
     span: Span | None  # where user code called it
     training: bool
     depth: int
+
+
+@dataclass(frozen=True)
+class MadeDistribution:
+    """A torch distribution that user code constructed."""
+
+    family: str
+    parameters: dict[str, fx.Node]
+    stack: tuple[Span, ...]
 
 
 def value(node: fx.Node) -> Any:

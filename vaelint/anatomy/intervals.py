@@ -82,7 +82,7 @@ class Intervals:
             ins = ops.value_inputs(node)
             inner = self.of(ins[0]) if ins else None
             return replace(inner, reached=False) if inner is not None and name == "mean" else inner
-        rule = getattr(self, f"_{name}", None) or self._arithmetic(name)
+        rule = getattr(self, f"op_{name}", None) or self._arithmetic(name)
         found = rule(node) if rule is not None else None
         return found if found is None or not (math.isnan(found.low) or math.isnan(found.high)) else None
 
@@ -95,13 +95,13 @@ class Intervals:
         return Bounds(lowest.low, max(b.high for b in known), lowest.reached, lowest.by)
 
     def _arithmetic(self, name: str) -> Any:
-        return self._sum if name in ops.ADD else self._product if name in ops.MUL else self._quotient if name in ops.DIV else None
+        return self._added if name in ops.ADD else self._multiplied if name in ops.MUL else self._divided if name in ops.DIV else None
 
     def _pair(self, node: fx.Node) -> tuple[Bounds | None, Bounds | None]:
-        a, b = (*node.args, *node.kwargs.values())[:2]
-        return self.of(a), self.of(b)
+        pair = (*node.args, *node.kwargs.values())[:2]
+        return (self.of(pair[0]), self.of(pair[1])) if len(pair) == 2 else (None, None)
 
-    def _sum(self, node: fx.Node) -> Bounds | None:
+    def _added(self, node: fx.Node) -> Bounds | None:
         a, b = self._pair(node)
         if a is None or b is None:
             return None
@@ -115,7 +115,7 @@ class Intervals:
             b = Bounds(-b.high, -b.low, b.by is not None and b.by.op == "call_function" and ops.op(b.by) in ("sigmoid", "softmax", "hardsigmoid", "tanh", "relu6", "clamp") or b.low == b.high, b.by)
         return Bounds(a.low + b.low, a.high + b.high, a.reached and b.reached, a.by or b.by)
 
-    def _product(self, node: fx.Node) -> Bounds | None:
+    def _multiplied(self, node: fx.Node) -> Bounds | None:
         a, b = self._pair(node)
         if a is None or b is None:
             return None
@@ -126,88 +126,88 @@ class Intervals:
         same = node.args[0] is node.args[1] if len(node.args) > 1 else False
         return Bounds(0.0, max(ends), True, node) if same else Bounds(min(ends), max(ends), a.reached and b.reached, a.by or b.by)
 
-    def _quotient(self, node: fx.Node) -> Bounds | None:
+    def _divided(self, node: fx.Node) -> Bounds | None:
         a, b = self._pair(node)
         if a is None or b is None or b.low <= 0 or b.high == INF:
             return None
         ends = [x / y if math.isfinite(x) else x for x in (a.low, a.high) for y in (b.low, b.high)]
         return Bounds(min(ends), max(ends), a.reached, a.by)
 
-    def _neg(self, node: fx.Node) -> Bounds | None:
+    def op_neg(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         return Bounds(-a.high, -a.low, a.low == a.high, a.by) if a else None
 
-    _negative = _neg
+    op_negative = op_neg
 
-    def _exp(self, node: fx.Node) -> Bounds | None:
+    def op_exp(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         return Bounds(math.exp(min(a.low, 700)) if a.low > -INF else 0.0, math.exp(a.high) if a.high < 700 else INF, a.low > -80, node) if a else Bounds(0.0, INF, False, node)
 
-    def _log(self, node: fx.Node) -> Bounds | None:
+    def op_log(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         return Bounds(math.log(a.low) if a.low > 0 else -INF, math.log(a.high) if 0 < a.high < INF else INF, a.low > 0 and a.reached, a.by) if a else None
 
-    def _sqrt(self, node: fx.Node) -> Bounds | None:
+    def op_sqrt(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         return Bounds(math.sqrt(max(a.low, 0.0)), math.sqrt(a.high) if a.high < INF else INF, a.reached, a.by) if a and a.high >= 0 else None
 
-    def _square(self, node: fx.Node) -> Bounds | None:
+    def op_square(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         if a is not None and a.low > 0:
             return Bounds(a.low**2, a.high**2 if a.high < 1e150 else INF, a.reached, a.by)
         reaches = a is None or (a.low < 0 < a.high) or a.reached
         return Bounds(0.0, max(abs(a.low), abs(a.high)) ** 2 if a and max(abs(a.low), abs(a.high)) < 1e150 else INF, reaches and a is not None, node)
 
-    def _pow(self, node: fx.Node) -> Bounds | None:
+    def op_pow(self, node: fx.Node) -> Bounds | None:
         power = node.args[1] if len(node.args) > 1 else node.kwargs.get("exponent")
-        return self._square(node) if power == 2 else self._sqrt(node) if power == 0.5 else None
+        return self.op_square(node) if power == 2 else self.op_sqrt(node) if power == 0.5 else None
 
-    def _abs(self, node: fx.Node) -> Bounds | None:
+    def op_abs(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         if a is None:
             return None
-        return a if a.low >= 0 else Bounds(0.0, max(abs(a.low), abs(a.high)), True, node)
+        return a if a.low >= 0 else Bounds(0.0, max(abs(a.low), abs(a.high)), False, node)  # exactly 0 only by chance: log|det| is fine
 
-    _absolute = _abs
+    op_absolute = op_abs
 
-    def _relu(self, node: fx.Node) -> Bounds | None:
+    def op_relu(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         return Bounds(max(0.0, a.low), max(0.0, a.high), a.reached or a.low < 0, node if a.low < 0 else a.by) if a else Bounds(0.0, INF, True, node)
 
-    def _clamp(self, node: fx.Node) -> Bounds | None:
+    def op_clamp(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0]) or Bounds(-INF, INF)
         low = node.kwargs.get("min", node.args[1] if len(node.args) > 1 else None)
         high = node.kwargs.get("max", node.args[2] if len(node.args) > 2 else None)
         return _limited(a, self._number(low, low=True), self._number(high, low=False), node)
 
-    _clip = _clamp
+    op_clip = op_clamp
 
     def _number(self, value: Any, *, low: bool) -> float | None:
         found = self.of(value)
         return None if found is None else found.low if low else found.high
 
-    def _clamp_min(self, node: fx.Node) -> Bounds | None:
+    def op_clamp_min(self, node: fx.Node) -> Bounds | None:
         return _limited(self.of(node.args[0]) or Bounds(-INF, INF), self._number((*node.args, *node.kwargs.values())[1], low=True), None, node)
 
-    def _hardtanh(self, node: fx.Node) -> Bounds | None:
+    def op_hardtanh(self, node: fx.Node) -> Bounds | None:
         low = node.kwargs.get("min_val", node.args[1] if len(node.args) > 1 else -1.0)
         high = node.kwargs.get("max_val", node.args[2] if len(node.args) > 2 else 1.0)
         return _limited(self.of(node.args[0]) or Bounds(-INF, INF), self._number(low, low=True), self._number(high, low=False), node)
 
-    def _full(self, node: fx.Node) -> Bounds | None:
+    def op_full(self, node: fx.Node) -> Bounds | None:
         return self.of(node.args[1]) if len(node.args) > 1 else None
 
-    _full_like = _full
+    op_full_like = op_full
 
-    def _zeros(self, _: fx.Node) -> Bounds:
+    def op_zeros(self, _: fx.Node) -> Bounds:
         return Bounds(0.0, 0.0, True)
 
-    def _ones(self, _: fx.Node) -> Bounds:
+    def op_ones(self, _: fx.Node) -> Bounds:
         return Bounds(1.0, 1.0, True)
 
-    _zeros_like, _ones_like = _zeros, _ones
+    op_zeros_like, op_ones_like = op_zeros, op_ones
 
-    def _tensor(self, node: fx.Node) -> Bounds | None:
+    def op_tensor(self, node: fx.Node) -> Bounds | None:
         return self.of(node.args[0]) if node.args else None
 
 

@@ -135,6 +135,7 @@ def self_targets(model: Model) -> list[Corruption]:
     """Terms that compare the reconstruction with something of the model's own making, where none compares it with the data."""
     if model.recons or any(t.role in ("reconstruction", "mixed") for t in model.terms):
         return []
+    encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
     found = []
     for leaf in model.leaves:
         if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "prior", "discrepancy", "vq"):
@@ -143,6 +144,8 @@ def self_targets(model: Model) -> list[Corruption]:
         if node is None:
             continue
         operands = [n for n in ops.tensors(node.args) + ops.tensors(dict(node.kwargs))][:2]
+        if any(n in model.flow.data and n not in model.decoded and n not in encoded for n in operands):
+            continue  # features of the data, as a discriminator or a perceptual loss makes them
         other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
         what = "a constant" if other is not None and other not in model.flow.data else "the model's own output"
         if other is not None and other in {s.z for s in model.sites}:
@@ -239,7 +242,7 @@ def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node,
     node = variance
     while ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT | {"clamp", "clamp_min", "clip", "expand", "effect"} and ops.value_inputs(node):
         node = ops.value_inputs(node)[0]
-    if ops.uses_parameter(node) and ops.op(node) in ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "addmm", "matmul"):
+    if ops.uses_parameter(node) and ops.op(node) in ops.LAYERS:
         return pair.meet, "its variance is a layer's raw output: a log-variance, or a value that can be negative"
     return None
 

@@ -29,7 +29,7 @@ from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_node
 from vaelint.anatomy.wiring import Wiring
 from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
 from vaelint.finding import Label, ShapeRow, Span, Suggestion
-from vaelint.graph import Record, shape, span
+from vaelint.graph import MadeDistribution, Record, shape, span
 from vaelint.inputs import InputSet
 from vaelint.rule import Found
 from vaelint.source import Source
@@ -218,6 +218,19 @@ class Model:
     def clashes(self) -> list[Clash]:
         """Posteriors whose sampler and KL read the head differently."""
         return find_clashes(self)
+
+    @cached_property
+    def negative_scales(self) -> list[tuple[MadeDistribution, fx.Node]]:
+        """Distributions whose scale is a layer's raw output."""
+        found = []
+        for made in self.record.distributions:
+            scale = made.parameters.get("scale")
+            raw = [scale] if scale is not None else []
+            while raw and ops.op(raw[0]) in ops.SHAPE | ops.SELECT | {"expand"} and ops.value_inputs(raw[0]):
+                raw = [ops.value_inputs(raw[0])[0]]
+            if raw and scale is not None and raw[0] in self.flow.data and ops.uses_parameter(raw[0]) and ops.op(raw[0]) in ops.LAYERS:
+                found.append((made, scale))
+        return found
 
     @cached_property
     def frozen_noise(self) -> list[Frozen]:

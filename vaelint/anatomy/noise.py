@@ -25,6 +25,8 @@ def constant_axes(model: Model, site: Site) -> list[str]:
     eps = site.noise[0]
     full, texts = list(like.meta["val"].shape), model.dims(like)
     mine = list(eps.meta["val"].shape)
+    if len(mine) < len(full) and model.mentions_batch(eps) and _meets_a_matrix(model, site):
+        return []  # a vector for each sample, multiplied with a matrix for each: their axes do not line up
     if len(mine) > len(full) and mine[len(mine) - len(full) :] != full:
         return [] if mine[: len(full)] == full else [t for t in texts if t == "B" and not model.mentions_batch(eps)]  # a column for a product with a matrix
     try:
@@ -40,6 +42,12 @@ def constant_axes(model: Model, site: Site) -> list[str]:
         if not varies:
             found.append(texts[-back])
     return found[::-1]
+
+
+def _meets_a_matrix(model: Model, site: Site) -> bool:
+    """Whether the noise goes through a matrix product on its way to z."""
+    between = model.flow.descendants(*site.noise, stop={site.z}) & model.flow.ancestors(site.z)
+    return any(ops.op(n) in ops.PRODUCT for n in between)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def unstable_logs(model: Model) -> list[Unstable]:
     """VAE701: one for each line."""
     found: dict[object, Unstable] = {}
     scales = {s.scale for s in model.sites if s.scale is not None}
+    raw = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low == -math.inf]
     for node in _in_loss(model):
         name = ops.op(node)
         root = name == "sqrt" or (name == "pow" and len(node.args) > 1 and node.args[1] == 0.5)
@@ -47,7 +48,7 @@ def unstable_logs(model: Model) -> list[Unstable]:
         if bounds is None or (users and all(ops.op(u) in _MENDED_AFTER for u in users)):
             continue
         edge = _LOGS.get(name, 0.0)
-        if bounds.low == -math.inf and any(operand in model.flow.ancestors(s) for s in scales):
+        if any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in raw):
             continue  # a raw scale: the rule on negative scales says so
         if root and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
             continue

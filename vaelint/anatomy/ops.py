@@ -37,6 +37,9 @@ RANDOM = frozenset(
 )
 """Names without underscores at the ends, so `normal_` and `_standard_gamma` are in it."""
 
+LAYERS = frozenset({"linear", "bilinear", "addmm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+"""Affine layers: their output has no sign and no bound."""
+
 OVERWRITES = frozenset({"normal_", "uniform_", "bernoulli_", "exponential_", "cauchy_", "log_normal_", "geometric_", "random_", "zero_", "fill_", "copy_"})
 SHAPE_FROM_FIRST = frozenset(
     "randn_like rand_like zeros_like ones_like empty_like full_like randint_like new new_zeros new_ones new_empty new_full new_tensor size numel nelement empty_strided new_empty_strided".split()

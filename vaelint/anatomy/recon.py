@@ -62,11 +62,15 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow) -> Pa
     inside = flow.ancestors(leaf.node, stop={*raw, *data})
     ours, theirs = set(raw), {d for d in data if d not in leaf.factors}
     meets: list[fx.Node] = []
+    mixed: set[fx.Node] = set()
     for node in flow.sorted(inside - ours - theirs):
         ins = ops.value_inputs(node)
         from_raw, from_data = [n for n in ins if n in ours], [n for n in ins if n in theirs]
         if from_raw and from_data and (ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data)):
             meets.append(node)
+            mixed.add(node)
+        elif any(n in mixed for n in ins):
+            mixed.add(node)
         elif from_raw:
             ours.add(node)
         elif from_data:
@@ -82,7 +86,7 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow) -> Pa
         recon = _narrowest(raw, set(meets), inside & ours, flow)
     extra = [n for n in recon_side[1:]]
     for node in flow.sorted(inside - {first}):  # a variance that joins after the meeting
-        if node not in ours and any(n in ours and n is not recon for n in ops.value_inputs(node)) and any(n in flow.descendants(first) for n in ops.value_inputs(node)):
+        if node in mixed and any(n in mixed for n in ops.value_inputs(node)):
             extra += [n for n in ops.value_inputs(node) if n in ours and n is not recon and n not in extra]
     return Pair(leaf, recon, target_side[0] if target_side else None, first, tuple(raw), tuple(extra))
 

@@ -40,6 +40,8 @@ class Replay:
         if text in sizes:
             return sizes[text]
         batch = scaled_by(text, "B", self._record.sizes.get("B", 1), sizes.get("B", self._record.sizes.get("B", 1)))
+        if batch is not None and batch < 0:
+            raise ReplayError(f"{node.name} has no size {text} at B = {sizes['B']}")
         return recorded if batch is None else batch
 
     def shape_of(self, node: fx.Node, sizes: Mapping[str, int]) -> tuple[int, ...]:

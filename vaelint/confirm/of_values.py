@@ -61,11 +61,12 @@ def value_overflow(trial: Trial, about: About) -> Verdict:
     node: fx.Node = about["node"]
     dtype = _dtype(about.get("dtype", trial.value(node).dtype))
     sources = [n for n in ops.value_inputs(node) if n.meta.get("val") is not None and trial.has(n) and n not in trial.model.flow.pure_noise]
-    source: fx.Node = about.get("source") or (sources[0] if sources else node)
+    source: fx.Node = about.get("operand") or about.get("source") or (sources[0] if sources else node)
     if source is node:
         raise CannotMeasureError("nothing was found to drive the value with")
     val = trial.value(source).detach()
-    tried = [float(about["at"])] if "at" in about else [12.0, 50.0, 100.0, 1000.0]
+    told = about.get("value", about.get("at"))
+    tried = [float(told)] if told is not None else [12.0, 50.0, 100.0, 1000.0]
     for at in tried:
         for sign in (1.0, -1.0):
             big = torch.full_like(val, sign * at).to(dtype)

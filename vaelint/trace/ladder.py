@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -100,7 +100,7 @@ class Tracer:
     def _fake_model(self, mode: Any, build: Callable[[], torch.nn.Module]) -> Built:
         if self._fake_construction:
             try:
-                with mode:
+                with mode, _uninitialised():
                     return construct(build, self.spans)
             except Exception:  # a constructor that reads values; whether it is the user's fault shows next, on real tensors
                 self._fake_construction = False
@@ -108,6 +108,23 @@ class Tracer:
             built = construct(build, self.spans)
         torch_private.to_fake(built.model, mode)
         return built
+
+
+@contextlib.contextmanager
+def _uninitialised() -> Iterator[None]:
+    """Fake tensors have no values: initialising them costs time and does nothing."""
+    kept = {name: fn for name, fn in vars(torch.nn.init).items() if name.endswith("_") and not name.startswith("_") and callable(fn)}
+
+    def skip(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return tensor
+
+    for name in kept:
+        setattr(torch.nn.init, name, skip)
+    try:
+        yield
+    finally:
+        for name, fn in kept.items():
+            setattr(torch.nn.init, name, fn)
 
 
 def _is_limit(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from vaelint.finding import Span
-from vaelint.graph import Record, Rung
+from vaelint.graph import MadeDistribution, Record, Rung
 from vaelint.trace.modules import ModuleTracker, noting_births
 from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.recorder import Recorder
@@ -82,7 +83,7 @@ def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], siz
     record.node_for = recorder.node_for
     on_cpu = OnCpu(spans) if all(t.device.type == "cpu" for t in inputs.values()) else contextlib.nullcontext()
     record.inputs = {name: recorder.input(name, tensor) for name, tensor in inputs.items()}
-    with modules.watching(), _no_graph_breaks(), noting_births(spans, built.births, built.keep), noting_optimizers(spans, record.optimizers):
+    with modules.watching(), _no_graph_breaks(), noting_births(spans, built.births, built.keep), noting_optimizers(spans, record.optimizers), _noting_distributions(recorder, record):
         try:
             with on_cpu, recorder:
                 outcome = step(built.model, inputs)
@@ -104,6 +105,30 @@ def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], siz
     record.calls = modules.calls
     record.asked_for_cuda = on_cpu.asked if isinstance(on_cpu, OnCpu) else []
     return record
+
+
+@contextlib.contextmanager
+def _noting_distributions(recorder: Recorder, record: Record) -> Iterator[None]:
+    """Notes each torch distribution that user code makes: its family, its parameters, and where."""
+    original = torch.distributions.Distribution.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        found = {name: recorder.node_for(value) for name in type(self).arg_constraints if isinstance(value := self.__dict__.get(name), torch.Tensor)}
+        stack = spans_of(recorder)
+        if stack and any(n is not None for n in found.values()):
+            record.distributions.append(MadeDistribution(type(self).__name__, {k: n for k, n in found.items() if n is not None}, stack))
+
+    torch.distributions.Distribution.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.__init__ = original  # type: ignore[method-assign]
+
+
+def spans_of(recorder: Recorder) -> tuple[Span, ...]:
+    """The user's frames above the caller."""
+    return recorder.spans.stack(sys._getframe(2))
 
 
 @contextlib.contextmanager
