@@ -40,9 +40,9 @@ def scale_curve(model: Model, site: Site, grid: torch.Tensor) -> torch.Tensor | 
     values = []
     sizes = {**model.symbols, "B": 1}
     for h in grid:
-        heads = {n: torch.full(model.replay.shape_of(n, sizes), 0.0, dtype=torch.float64) for n in site.heads}
-        heads[site.scale_heads[0]] = torch.full_like(heads[site.scale_heads[0]], float(h))
         try:
+            heads = {n: torch.full(model.replay.shape_of(n, sizes), 0.0, dtype=torch.float64) for n in site.heads}
+            heads[site.scale_heads[0]] = torch.full_like(heads[site.scale_heads[0]], float(h))
             if site.kind == "drawn":
                 s = model.replay([site.scale], heads, sizes)[site.scale]
             else:

@@ -114,7 +114,7 @@ def _noting_distributions(recorder: Recorder, record: Record) -> Iterator[None]:
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        found = {name: recorder.node_for(value) for name in type(self).arg_constraints if isinstance(value := self.__dict__.get(name), torch.Tensor)}
+        found = {name: recorder.node_for(value) for name in _parameters_of(self) if isinstance(value := self.__dict__.get(name), torch.Tensor)}
         stack = spans_of(recorder)
         if stack and any(n is not None for n in found.values()):
             record.distributions.append(MadeDistribution(type(self).__name__, {k: n for k, n in found.items() if n is not None}, stack))
@@ -124,6 +124,12 @@ def _noting_distributions(recorder: Recorder, record: Record) -> Iterator[None]:
         yield
     finally:
         torch.distributions.Distribution.__init__ = original  # type: ignore[method-assign]
+
+
+def _parameters_of(distribution: Any) -> list[str]:
+    """The names of a distribution's parameters; some families give them as a property, and a user's own may not say."""
+    constraints = getattr(distribution, "arg_constraints", {})
+    return list(constraints) if isinstance(constraints, dict) else []
 
 
 def spans_of(recorder: Recorder) -> tuple[Span, ...]:
