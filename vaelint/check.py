@@ -65,7 +65,8 @@ def check_target(request: Request, emit: Emit, given: _FromPython | None = None)
     except TargetError as error:
         _fail(result, error)
         return result
-    result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
+    if request.device == "none" or not result.confirm:
+        result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
     result.settle()
     emit({"kind": "static", "result": result.to_json()})
     if request.device != "none" and model is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vaelint.anatomy.failure import diagnose
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.replay import ReplayError
-from vaelint.finding import Finding, Severity, Span, fingerprint
+from vaelint.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
 from vaelint.result import TargetResult
 from vaelint.rule import Claim, Found, Rule
 
@@ -80,6 +80,10 @@ def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any
     """User code raised at the user's own sizes: what and where, and what would fit."""
     result.rung = record.rung
     finding, analysed = diagnose(record, tracer, inputs, step, source, home)
+    if record.rung == "real" and record.failure is not None:  # seen on real tensors already
+        text = f"{type(record.failure.error).__name__}: {next(iter(str(record.failure.error).strip().splitlines()), '')}".removesuffix(": ")
+        finding = finding.with_certainty(Certainty.CONFIRMED, Evidence("the step on real tensors", "it raises here", text[:160], "cpu"))
+        result.confirm = {"device": "cpu", "outcome": "raised", "reason": text[:160]}
     result.findings.append(_signed(finding, [], source))
     result.notes.append("user code raised: the rules that need a complete run did not run")
     if not analysed:

@@ -14,6 +14,7 @@ from vaelint.confirm.runs import seeded
 from vaelint.confirm.verdict import CannotMeasureError
 from vaelint.graph import Record
 from vaelint.trace.recorder import effect
+from vaelint.trace.sizes import Expr
 
 _IN_PLACE = frozenset({"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"})
 
@@ -125,6 +126,9 @@ def _resolve(value: Any, env: Mapping[fx.Node, Any]) -> Any:
         found = value.meta.get("val")
         if found is None:
             raise CannotMeasureError(f"the value of {value.name} was not kept")
+        if isinstance(found, Expr):  # a size computed on the way to another
+            target: Any = value.target
+            return target(*_resolve(value.args, env))
         return found
     if isinstance(value, tuple):
         return tuple(_resolve(v, env) for v in value)
