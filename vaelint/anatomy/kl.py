@@ -262,9 +262,9 @@ _SCALE_READINGS = {
 def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spread: float) -> KlProbe:
     one = torch.ones_like(p.m)
     if slice_.draws:
-        far, near = (_judge_monte_carlo(slice_, site, sizes, s) for s in (spread, 0.4))
-        same = far.verdict == near.verdict and abs(far.weight - near.weight) <= 1e-4 * abs(far.weight)
-        return far if same else KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate whose prior is reached through learned layers, as a flow's is")
+        if any(site.z in slice_.flow.ancestors(n) for n in slice_.others):
+            return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate whose prior is reached through learned layers, as a flow's is")
+        return _judge_monte_carlo(slice_, site, sizes, spread)
     masked = (p.gm != 0) | (p.gt != 0)
     if not bool(masked.all()) and bool(masked.any()):  # padding masks, floors per element
         p = _Points(*(getattr(p, f)[masked] for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
