@@ -153,7 +153,8 @@ def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
     slope = float(dm.flatten()[0]) * m.numel() / max(1, m.numel())
     picked = g.flatten()[g.abs().argmax()]
     expected = float(at) - probe.prior[0]
-    return float(picked) / (expected * slope) * (probe.prior[1] ** 2) if expected else 0.0
+    weight = float(picked) / (expected * slope) * (probe.prior[1] ** 2) if expected else 0.0
+    return abs(weight) if probe.capacity else weight  # |KL - C| falls below its capacity
 
 
 def measure_recon(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source) -> list[ReconFact]:

@@ -32,6 +32,7 @@ class Site:
 
 _THROUGH = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | {"neg", "negative", "addcmul", "lerp", "effect", "detach", "data"}
 _PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbmm"})
+_SHAPED = frozenset({"sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _CATEGORICAL = frozenset({"gumbel_softmax"})
 
 
@@ -127,6 +128,8 @@ def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.No
     kind: Kind = "gaussian" if scale is not None else "noise"
     if any(_is_gumbel(e, flow) for e in eps):
         kind = "categorical"
+    elif any(ops.op(r) in _SHAPED for r in roots):
+        kind = "noise"  # a posterior of another family, drawn by acceptance and rejection
     return Site(z, kind, tuple(roots), tuple(flow.sorted(eps)), mu, scale)
 
 
