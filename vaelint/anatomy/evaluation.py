@@ -41,7 +41,7 @@ def biased_evaluation(model: Model) -> list[Biased]:
     for site in model.gaussian_sites:
         if len(site.mu_heads) != 1 or len(site.scale_heads) != 1:
             continue
-        mu, scale = _twin(site.mu_heads[0], record), _twin(site.scale_heads[0], record)
+        mu, scale = twin_of(site.mu_heads[0], record), twin_of(site.scale_heads[0], record)
         if mu is None or scale is None or mu is scale:
             continue
         below = flow.descendants(mu) & flow.descendants(scale)
@@ -62,7 +62,7 @@ def _constant_place(z: fx.Node, flow: Flow) -> Span | None:
     return span(made[-1]) if made else None
 
 
-def _twin(node: fx.Node, record: Record) -> fx.Node | None:
+def twin_of(node: fx.Node, record: Record) -> fx.Node | None:
     """The node of another run made by the same expression."""
     return next((n for n in record.graph.nodes if span(n) == span(node) and ops.op(n) == ops.op(node) and shape(n) == shape(node) and n.args[1:] == node.args[1:]), None) or next(
         (n for n in record.graph.nodes if span(n) == span(node) and ops.op(n) == ops.op(node)), None

@@ -9,8 +9,11 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.finding import Certainty, Finding, Label, Severity, ShapeRow, Span
+from vaelint.anatomy.fitting import fitting_inputs, what_fits
+from vaelint.anatomy.flow import analyse_flow
+from vaelint.finding import Certainty, Evidence, Finding, Label, Severity, ShapeRow, Span
 from vaelint.graph import Failure, Record, name_of, shape, span
+from vaelint.trace.lift import lift
 
 if TYPE_CHECKING:
     from vaelint.inputs import InputSet
@@ -31,7 +34,9 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
     if isinstance(failure.error, RuntimeError | ValueError | IndexError) and failure.fn is not None and _range_problem(text):
         return _range_finding(record, failure, place, text, source), True
     if _is_shape_problem(failure, text):
-        return _shape_finding(record, failure, place, text, source, inputs, tracer, step), True
+        lifted = _lift(record, tracer, inputs, step)
+        misread = _batch_finding(lifted, tracer, inputs, step, source, text)
+        return misread or _shape_finding(lifted, failure, place, text, source, inputs, tracer, step), True
     return (
         Finding(
             "VAE007", "code-raises", Severity.ERROR, "the model's own code raises", place, Certainty.PROVED, label=text,
@@ -69,15 +74,15 @@ def _range_finding(record: Record, failure: Failure, place: Span, text: str, sou
     squashed = bool(operands) and _ends_in(operands[0], {"sigmoid", "softmax", "clamp", "clip", "hardsigmoid", "hardtanh"})
     about_target = target_says or squashed
     bad = operands[1] if about_target and len(operands) > 1 else operands[0] if operands else None
-    labels = _labels([n for n in operands[:2]], source)
+    labels = _labels(operands[:2], source, record)
     if about_target:
         return Finding(
-            "VAE309", "target-range", Severity.ERROR, "the target of a Bernoulli likelihood lies outside [0, 1]", place, Certainty.PROVED, label=text, labels=labels,
+            "VAE309", "target-range", Severity.ERROR, "the target of a Bernoulli likelihood lies outside [0, 1]", place, _certainty(record), evidence=_evidence(record, text), label=text, labels=labels,
             why="binary cross-entropy is the likelihood of values in [0, 1]; outside, it is unbounded below", help="scale the data to [0, 1], or use a Gaussian likelihood",
         )  # fmt: skip
     born = span(bad) if bad is not None else None
     return Finding(
-        "VAE304", "bce-on-unbounded", Severity.ERROR, "binary cross-entropy gets values outside [0, 1]", place, Certainty.PROVED, label=text,
+        "VAE304", "bce-on-unbounded", Severity.ERROR, "binary cross-entropy gets values outside [0, 1]", place, _certainty(record), evidence=_evidence(record, text), label=text,
         labels=labels + ((Label(born, "made here, with no sigmoid"),) if born else ()),
         why="the reconstruction is unbounded, and binary_cross_entropy wants probabilities; on a GPU this is a device-side assert", help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
     )  # fmt: skip
@@ -94,12 +99,12 @@ def _ends_in(node: fx.Node, names: set[str]) -> bool:
     return False
 
 
-def _labels(nodes: list[fx.Node], source: Source) -> tuple[Label, ...]:
+def _labels(nodes: list[fx.Node], source: Source, record: Record) -> tuple[Label, ...]:
     made = []
     for n in nodes:
         place = span(n)
         if place is not None:
-            made.append(Label(place, f"{_name(n, source)}: {_dims(n)}"))
+            made.append(Label(place, f"{_name(n, source)}: {_dims(n, record)}"))
     return tuple(made)
 
 
@@ -110,63 +115,125 @@ def _name(node: fx.Node, source: Source) -> str:
     return (source.assigned(place) if source.is_whole_value(place) else "") or source.expression(place)[:40] or node.name
 
 
-def _dims(node: fx.Node) -> str:
-    return "(" + ", ".join(str(n) for n in shape(node)) + ")"
+def _dims(node: fx.Node, record: Record) -> str:
+    return "(" + ", ".join(_shape(node, record)) + ")"
+
+
+def _shape(node: fx.Node, record: Record) -> tuple[str, ...]:
+    return record.shapes.get(node) or tuple(str(n) for n in shape(node))
+
+
+def _lift(record: Record, tracer: Tracer, inputs: InputSet, step: Any) -> Record:
+    """The same run with sizes that move with the batch named, by failing once more at another batch size."""
+    batch = inputs.batch
+    if batch is None or record.lifted:
+        return record
+    size = inputs.symbols[batch]
+    again = tracer.run(step, {batch: size + 1 if size + 1 not in inputs.symbols.values() else size + 5})
+    if again.failure is not None and len(again.nodes) == len(record.nodes):
+        lift(record, again, batch)
+    return record
+
+
+def _certainty(record: Record) -> Certainty:
+    return Certainty.CONFIRMED if record.rung == "real" else Certainty.PROVED
+
+
+def _evidence(record: Record, text: str) -> Evidence | None:
+    return Evidence("the step raises here", "an exception", text[:160], "cpu", "run on real tensors") if record.rung == "real" else None
+
+
+def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, text: str) -> Finding | None:
+    """A batch that was split or cut apart on the way is the cause of shapes that do not fit, wherever they then meet."""
+    from vaelint.anatomy.model import analyse  # the model of a partial run; models know nothing of failures
+
+    failure = record.failure
+    assert failure is not None
+    model = analyse(record, tracer, inputs, step, source, None)
+    batch = model.wiring.batch
+    reach = model.flow.ancestors(*_operands(failure)) if _operands(failure) else set()
+    split = [f for f in batch.split() if f.node in reach]
+    for code, name, message, found, advice in (
+        ("VAE107", "batch-split", "two parts of the batch are taken for two quantities", split, "split along the features: dim=1, or dim=-1"),
+        ("VAE104", "batch-read-as-time", "the batch is read as time", [f for f in batch.as_time() if f.node in reach], "make the layer with batch_first=True, and take the last step with [:, -1]"),
+    ):
+        for one in found:
+            place = span(one.cause)
+            if place is None:
+                continue
+            raised = tuple(Label(s, f"raises here: {text[:100]}") for s in failure.spans[:1])
+            return Finding(
+                code, name, Severity.ERROR, message, place, _certainty(record), label=f"{_dims(one.source, record)} along its batch axis", labels=_labels([one.source], source, record) + raised,
+                shapes=(ShapeRow(_name(one.source, source), _shape(one.source, record)),), help=advice, evidence=_evidence(record, text),
+            )  # fmt: skip
+    return None
 
 
 def _shape_finding(record: Record, failure: Failure, place: Span, text: str, source: Source, inputs: InputSet, tracer: Tracer, step: Any) -> Finding:
     operands = _operands(failure)
     name = name_of(failure.fn) if failure.fn is not None else "operation"
-    rows = tuple(ShapeRow(_name(n, source), tuple(str(s) for s in shape(n)), _remark(n)) for n in operands[:4])
-    born = tuple(Label(s, "the layer is made here") for s in failure.births[:1])
+    compared = _compares(record, failure, operands)
+    remarks = _marks(operands, name)
+    rows = tuple(ShapeRow(_name(n, source), _shape(n, record), remarks.get(n, _remark(n))) for n in operands[:4])
+    born = tuple(Label(s, "the layer is made here") for s in failure.births[:1] if _is_layer(record, failure))
     called = tuple(Label(s, "reached from here") for s in failure.spans[1:3])
-    notes = []
-    fits = _what_fits(name, operands, failure)
-    if failure.module:
-        notes.append(f"inside {failure.module}")
-    trail = _trail(record, source)
-    if trail:
+    why, advice = what_fits(name, operands, failure, lambda n: _shape(n, record), compared)
+    notes = [f"inside {failure.module}"] if failure.module else []
+    fits = fitting_inputs(tracer, step, inputs, failure)
+    if fits:
+        notes.append(fits)
+    if trail := _trail(record):
         notes.append("the way here: " + " -> ".join(trail))
-    code, slug, message = ("VAE302", "target-cannot-match", "reconstruction and target have shapes that cannot be compared") if _is_loss(failure) else ("VAE101", "shape-mismatch", "an operation cannot take these shapes")
+    code, slug, message = ("VAE302", "target-cannot-match", "reconstruction and target have shapes that cannot be compared") if compared else ("VAE101", "shape-mismatch", "an operation cannot take these shapes")
     return Finding(
-        code, slug, Severity.ERROR, message, place, Certainty.PROVED, label=text[:160], labels=_labels([n for n in operands[:2] if n.op == "call_function"], source) + born + called,
-        shapes=rows, why=fits[0], help=fits[1], notes=tuple(notes),
+        code, slug, Severity.ERROR, message, place, _certainty(record), label=text[:160], labels=_labels([n for n in operands[:2] if n.op == "call_function"], source, record) + born + called,
+        shapes=rows, why=why, help=advice, notes=tuple(notes), evidence=_evidence(record, text),
     )  # fmt: skip
+
+
+def _compares(record: Record, failure: Failure, operands: list[fx.Node]) -> bool:
+    """Whether the failing call holds the reconstruction against the data."""
+    if _is_loss(failure):
+        return True
+    name = name_of(failure.fn) if failure.fn is not None else ""
+    if name not in ops.ADD or len(operands) < 2:
+        return False
+    flow = analyse_flow(record)
+    return any(a in flow.data and a not in flow.learned and b in flow.learned and b in flow.data for a, b in (operands[:2], operands[1::-1]))
+
+
+def _is_layer(record: Record, failure: Failure) -> bool:
+    """Whether the innermost running module is a layer of torch, whose construction fixes the sizes."""
+    try:
+        module = record.model.get_submodule(failure.module or "")
+    except AttributeError:
+        return True
+    return type(module).__module__.startswith("torch.nn")
 
 
 def _remark(node: fx.Node) -> str:
     return "parameter" if node.meta.get("parameter") else ""
 
 
-def _what_fits(name: str, operands: list[fx.Node], failure: Failure) -> tuple[str, str]:
-    """Why the shapes do not go together, and the size that would."""
-    sizes = [shape(n) for n in operands]
-    if name == "linear" and len(sizes) >= 2 and sizes[0] and len(sizes[1]) == 2:
-        got, wants = sizes[0][-1], sizes[1][1]
-        return f"the layer takes {wants} features and gets {got}", f"make it nn.Linear({got}, {sizes[1][0]}), or feed it {wants} features"
-    if name.startswith("conv") and len(sizes) >= 2 and len(sizes[0]) >= 2 and len(sizes[1]) >= 2:
-        axis = 0 if "transpose" in name else 1
-        return f"the layer takes {sizes[1][axis]} channels and gets {sizes[0][1] if len(sizes[0]) > 1 else '?'}", "make the layer's in_channels equal to the channels that reach it"
-    if name in ("view", "reshape", "unflatten") and sizes:
-        total = 1
-        for n in sizes[0]:
-            total *= n
-        return f"the tensor has {total} elements, which the new shape cannot hold", "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers"
-    if name in ops.LOSSES and len(sizes) >= 2:
-        pairs = [(a, b) for a, b in zip(sizes[0], sizes[1], strict=False) if a != b]
-        difference = ", ".join(f"{a} against {b}" for a, b in pairs) or f"{len(sizes[0])} dimensions against {len(sizes[1])}"
-        return f"the decoder gives {difference}", "make the decoder give back the input's shape (output_padding, kernel sizes, a final crop), or reshape one of the two"
-    if len(sizes) >= 2:
-        return f"{' and '.join(str(s) for s in sizes[:2])} cannot be combined", "bring both operands to one shape before this line"
-    return "", "check the sizes that reach this line"
+def _marks(operands: list[fx.Node], name: str) -> dict[fx.Node, str]:
+    """What to look at in the shape table: the sizes that had to be equal."""
+    if len(operands) < 2:
+        return {}
+    a, b = shape(operands[0]), shape(operands[1])
+    if name == "linear" and a and len(b) == 2:
+        return {operands[0]: f"<- {a[-1]} features", operands[1]: f"<- wants {b[1]}"}
+    if name in ops.ADD | ops.MUL | ops.DIV | ops.LOSSES:
+        differing = [-i - 1 for i, (p, q) in enumerate(zip(reversed(a), reversed(b), strict=False)) if p != q and 1 not in (p, q)]
+        return {operands[1]: "<- dimension " + ", ".join(str(d) for d in differing) + ", counted from the right"} if differing else {}
+    return {}
 
 
-def _trail(record: Record, source: Source) -> list[str]:
+def _trail(record: Record) -> list[str]:
     """The shapes after each of the last layers, up to the failing operation."""
     steps: list[str] = []
     for node in record.nodes:
         if node.op == "placeholder":
-            steps.append(f"{node.name} {_dims(node)}")
-        elif ops.uses_parameter(node) and isinstance(node.meta.get("val"), torch.Tensor):
-            steps.append(f"{node.meta.get('module') or ops.op(node)} {_dims(node)}")
+            steps.append(f"{node.name} {_dims(node, record)}")
+        elif ops.uses_parameter(node) and isinstance(node.meta.get("val"), torch.Tensor) and ops.op(node) not in ops.CAST:
+            steps.append(f"{node.meta.get('module') or ops.op(node)} {_dims(node, record)}")
     return steps[:1] + steps[1:][-5:]

@@ -52,6 +52,8 @@ def unstable_logs(model: Model) -> list[Unstable]:
             continue  # a raw scale: the rule on negative scales says so
         if root and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
             continue
+        if bounds.low < edge and not _is(operand, bounds.by):
+            continue  # sums and products of bounds are too wide to be sure of
         if bounds.low < edge or (bounds.low == edge and bounds.reached):
             place = span(node)
             found.setdefault((place.file, place.line) if place else node, Unstable(node, operand, bounds))
@@ -70,6 +72,13 @@ def half_overflows(model: Model) -> list[Unstable]:
             place = span(node)
             found.setdefault((place.file, place.line) if place else node, Unstable(node, node.args[0], bounds))
     return list(found.values())
+
+
+def _is(node: fx.Node, by: fx.Node | None) -> bool:
+    """Whether a value is the result of `by`, up to its shape and type."""
+    while node is not by and node.op == "call_function" and ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    return node is by
 
 
 def _in_loss(model: Model) -> list[fx.Node]:

@@ -36,6 +36,12 @@ class Wiring:
         return Batch(self._model)
 
     @cached_property
+    def draws(self) -> list[fx.Node]:
+        """Draws that the loss or an output depends on, whatever for; masks by comparison with a draw count, dropout does not."""
+        reach = self._model.reaching_loss
+        return [n for n in self._model.record.graph.nodes if n in self._model.flow.random and (not reach or n in reach)]
+
+    @cached_property
     def gradients(self) -> Gradients:
         """Which parameters which value's gradient reaches."""
         return Gradients(self._model)

@@ -162,8 +162,7 @@ def _measured(trial: Trial, finding: Finding, claim: Claim) -> Finding:
         verdict = known.run(trial, claim.about)
     except CannotMeasureError as error:
         verdict = Verdict(None, "not measured", str(error))
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
-        # an experiment meets models of every kind; what it cannot handle leaves the finding as it was, and says so
+    except Exception as error:  # noqa: BLE001  user code runs in experiments; what raises there leaves the finding as it was, and is said
         verdict = Verdict(None, "not measured", f"the experiment does not apply: {first_line(error)}")
     certainty = finding.certainty if verdict.holds is None else Certainty.CONFIRMED if verdict.holds else Certainty.REFUTED
     return finding.with_certainty(certainty, Evidence(known.claim, claim.predicted, verdict.measured, trial.device, verdict.detail))

@@ -1,0 +1,120 @@
+"""Which sizes would fit where shapes do not: of the layer, and of the input."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.graph import Failure, shape
+
+if TYPE_CHECKING:
+    from vaelint.inputs import InputSet
+    from vaelint.trace.ladder import Tracer
+
+BUDGET_S = 1.5
+"""Seconds that may go into trying other sizes of the input."""
+
+_IMAGE_SIZES = (64, 32, 28, 128, 16, 224, 256, 96, 48)
+_FLATTENS = frozenset({"flatten", "view", "reshape"})
+Named = Callable[[fx.Node], tuple[str, ...]]
+
+
+def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named, compared: bool) -> tuple[str, str]:
+    """Why the shapes do not go together, and the size that would."""
+    sizes = [shape(n) for n in operands]
+    if name == "linear" and len(sizes) >= 2 and sizes[0] and len(sizes[1]) == 2:
+        got, wants = sizes[0][-1], sizes[1][1]
+        return f"the layer takes {wants} features and gets {got}{_factors(operands[0], got)}", f"make it nn.Linear({got}, {sizes[1][0]}), or feed it {wants} features"
+    if name.startswith("conv") and len(sizes) >= 2 and len(sizes[0]) >= 2 and len(sizes[1]) >= 2:
+        channels = sizes[1][0] if "transpose" in name else sizes[1][1] * _groups(failure)
+        got = sizes[0][1] if len(sizes[0]) == len(sizes[1]) else sizes[0][0]
+        if len(sizes[0]) < len(sizes[1]) - 1:
+            return f"the layer takes {len(sizes[1])} dimensions and gets {len(sizes[0])}", "bring the tensor back to channels and positions first: view(-1, C, H, W)"
+        return f"the layer takes {channels} channels and gets {got}", f"make the layer with {got} input channels, or feed it {channels}"
+    if name in ("view", "reshape", "unflatten") and sizes:
+        each = math.prod(sizes[0][1:])
+        wanted = [int(a) for a in _whole(failure.args[1:])]
+        asked = math.prod(n for n in wanted if n > 0)
+        per = f"; the new shape asks for a multiple of {asked}" if asked > 1 else ""
+        return f"each sample has {each} = {' x '.join(str(n) for n in sizes[0][1:]) or each} values{per}", "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers"
+    if compared and len(sizes) >= 2:
+        a, b = dims(operands[0]), dims(operands[1])
+        pairs = [f"{p} against {q}" for p, q in zip(reversed(a), reversed(b), strict=False) if p != q]
+        difference = ", ".join(reversed(pairs)) or f"{len(a)} dimensions against {len(b)}"
+        return f"reconstruction and target differ: {difference}", "make the decoder give back the input's shape (output_padding, kernel sizes, a final crop), or bring one of the two to the other's shape"
+    if name in ops.JOIN and len(sizes) >= 2:
+        return f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} differ in a dimension that is not joined", "bring the other dimensions to one size before joining"
+    if name in ("matmul", "mm", "bmm") and len(sizes) >= 2 and sizes[0] and sizes[1]:
+        return f"the inner sizes {sizes[0][-1]} and {sizes[1][-2 if len(sizes[1]) > 1 else -1]} must be equal", "transpose one of the two, or change the layer that makes it"
+    if len(sizes) >= 2:
+        return f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} cannot be combined", "bring both operands to one shape before this line"
+    return "", "check the sizes that reach this line"
+
+
+def _text(dims: tuple[str, ...]) -> str:
+    return "(" + ", ".join(dims) + ")"
+
+
+def _factors(node: fx.Node, got: int) -> str:
+    """` = 64 x 4 x 4`, where the features were flattened on the way."""
+    for _ in range(4):
+        sources = ops.value_inputs(node)
+        if not sources:
+            return ""
+        if ops.op(node) in _FLATTENS:
+            before = shape(sources[0])[1:]
+            return f" = {' x '.join(str(n) for n in before)}" if len(before) > 1 and math.prod(before) == got else ""
+        if ops.op(node) not in ops.POINTWISE:
+            return ""
+        node = sources[0]
+    return ""
+
+
+def _groups(failure: Failure) -> int:
+    last = failure.args[-1] if failure.args else 1
+    return last if isinstance(last, int) and not isinstance(last, bool) and last > 0 and len(failure.args) > 6 else 1
+
+
+def _whole(values: Any) -> list[int]:
+    found: list[int] = []
+    for v in values if isinstance(values, tuple | list) else (values,):
+        if isinstance(v, tuple | list):
+            found += _whole(v)
+        elif isinstance(v, fx.Node) and isinstance(v.meta.get("val"), int):
+            found.append(v.meta["val"])
+        elif isinstance(v, int) and not isinstance(v, bool):
+            found.append(v)
+    return found
+
+
+def fitting_inputs(tracer: Tracer, step: Any, inputs: InputSet, failure: Failure) -> str:
+    """A size of the input with which the step runs, found by running it; "" when none of a few is."""
+    trials = _trials(inputs, failure)
+    started = time.perf_counter()
+    if tracer.real_because is not None and max(inputs.symbols.values(), default=0) > 512:
+        return ""
+    for sizes in trials:
+        if time.perf_counter() - started > BUDGET_S:
+            return ""
+        if tracer.run(step, sizes).failure is None:
+            return "it runs with an input of " + ", ".join(f"{s} = {n}" for s, n in sizes.items())
+    return ""
+
+
+def _trials(inputs: InputSet, failure: Failure) -> list[dict[str, int]]:
+    """Sizes to try: square images of common sizes; for other inputs the number of features that the layer wants."""
+    symbols = {s: n for s, n in inputs.symbols.items() if s != inputs.batch}
+    if "H" in symbols and "W" in symbols:
+        trials = [{"H": n, "W": n} for n in _IMAGE_SIZES if (n, n) != (symbols["H"], symbols["W"])]
+        return trials + [{"C": n} for n in (1, 3) if symbols.get("C", n) != n]
+    operands = [n for n in ops.tensors(failure.args) if n.op != "get_attr"]
+    weights = [n for n in ops.tensors(failure.args) if n.op == "get_attr"]
+    if len(operands) == 1 and weights and len(shape(weights[0])) >= 2 and shape(operands[0]):
+        got, wants = shape(operands[0])[-1], shape(weights[0])[1]
+        return [{s: wants} for s, n in symbols.items() if n == got and n != wants]
+    return []
