@@ -11,7 +11,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.fitting import fitting_inputs, what_fits
 from vaelint.anatomy.flow import analyse_flow
-from vaelint.finding import Certainty, Evidence, Finding, Label, Severity, ShapeRow, Span
+from vaelint.finding import Certainty, Finding, Label, Severity, ShapeRow, Span
 from vaelint.graph import Failure, Record, name_of, shape, span
 from vaelint.trace.lift import lift
 
@@ -77,12 +77,12 @@ def _range_finding(record: Record, failure: Failure, place: Span, text: str, sou
     labels = _labels(operands[:2], source, record)
     if about_target:
         return Finding(
-            "VAE309", "target-range", Severity.ERROR, "the target of a Bernoulli likelihood lies outside [0, 1]", place, _certainty(record), evidence=_evidence(record, text), label=text, labels=labels,
+            "VAE309", "target-range", Severity.ERROR, "the target of a Bernoulli likelihood lies outside [0, 1]", place, Certainty.PROVED, label=text, labels=labels,
             why="binary cross-entropy is the likelihood of values in [0, 1]; outside, it is unbounded below", help="scale the data to [0, 1], or use a Gaussian likelihood",
         )  # fmt: skip
     born = span(bad) if bad is not None else None
     return Finding(
-        "VAE304", "bce-on-unbounded", Severity.ERROR, "binary cross-entropy gets values outside [0, 1]", place, _certainty(record), evidence=_evidence(record, text), label=text,
+        "VAE304", "bce-on-unbounded", Severity.ERROR, "binary cross-entropy gets values outside [0, 1]", place, Certainty.PROVED, label=text,
         labels=labels + ((Label(born, "made here, with no sigmoid"),) if born else ()),
         why="the reconstruction is unbounded, and binary_cross_entropy wants probabilities; on a GPU this is a device-side assert", help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
     )  # fmt: skip
@@ -112,7 +112,11 @@ def _name(node: fx.Node, source: Source) -> str:
     if node.op in ("placeholder", "get_attr"):
         return str(node.meta.get("input") or node.target)
     place = span(node)
-    return (source.assigned(place) if source.is_whole_value(place) else "") or source.expression(place)[:40] or node.name
+    return (source.assigned(place) if source.is_whole_value(place) else "") or _short(source.expression(place)) or node.name
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 32 else text[:29] + "..."
 
 
 def _dims(node: fx.Node, record: Record) -> str:
@@ -135,14 +139,6 @@ def _lift(record: Record, tracer: Tracer, inputs: InputSet, step: Any) -> Record
     return record
 
 
-def _certainty(record: Record) -> Certainty:
-    return Certainty.CONFIRMED if record.rung == "real" else Certainty.PROVED
-
-
-def _evidence(record: Record, text: str) -> Evidence | None:
-    return Evidence("the step raises here", "an exception", text[:160], "cpu", "run on real tensors") if record.rung == "real" else None
-
-
 def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, text: str) -> Finding | None:
     """A batch that was split or cut apart on the way is the cause of shapes that do not fit, wherever they then meet."""
     from vaelint.anatomy.model import analyse  # the model of a partial run; models know nothing of failures
@@ -163,8 +159,8 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
                 continue
             raised = tuple(Label(s, f"raises here: {text[:100]}") for s in failure.spans[:1])
             return Finding(
-                code, name, Severity.ERROR, message, place, _certainty(record), label=f"{_dims(one.source, record)} along its batch axis", labels=_labels([one.source], source, record) + raised,
-                shapes=(ShapeRow(_name(one.source, source), _shape(one.source, record)),), help=advice, evidence=_evidence(record, text),
+                code, name, Severity.ERROR, message, place, Certainty.PROVED, label=f"{_dims(one.source, record)} along its batch axis", labels=_labels([one.source], source, record) + raised,
+                shapes=(ShapeRow(_name(one.source, source), _shape(one.source, record)),), help=advice,
             )  # fmt: skip
     return None
 
@@ -186,8 +182,8 @@ def _shape_finding(record: Record, failure: Failure, place: Span, text: str, sou
         notes.append("the way here: " + " -> ".join(trail))
     code, slug, message = ("VAE302", "target-cannot-match", "reconstruction and target have shapes that cannot be compared") if compared else ("VAE101", "shape-mismatch", "an operation cannot take these shapes")
     return Finding(
-        code, slug, Severity.ERROR, message, place, _certainty(record), label=text[:160], labels=_labels([n for n in operands[:2] if n.op == "call_function"], source, record) + born + called,
-        shapes=rows, why=why, help=advice, notes=tuple(notes), evidence=_evidence(record, text),
+        code, slug, Severity.ERROR, message, place, Certainty.PROVED, label=text[:160], labels=_labels([n for n in operands[:2] if n.op == "call_function"], source, record) + born + called,
+        shapes=rows, why=why, help=advice, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -221,10 +217,10 @@ def _marks(operands: list[fx.Node], name: str) -> dict[fx.Node, str]:
         return {}
     a, b = shape(operands[0]), shape(operands[1])
     if name == "linear" and a and len(b) == 2:
-        return {operands[0]: f"<- {a[-1]} features", operands[1]: f"<- wants {b[1]}"}
+        return {operands[0]: f"{a[-1]} features", operands[1]: f"wants {b[1]}"}
     if name in ops.ADD | ops.MUL | ops.DIV | ops.LOSSES:
         differing = [-i - 1 for i, (p, q) in enumerate(zip(reversed(a), reversed(b), strict=False)) if p != q and 1 not in (p, q)]
-        return {operands[1]: "<- dimension " + ", ".join(str(d) for d in differing) + ", counted from the right"} if differing else {}
+        return {operands[1]: "dimension " + ", ".join(str(d) for d in differing) + ", counted from the right"} if differing else {}
     return {}
 
 

@@ -43,9 +43,8 @@ def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named,
         per = f"; the new shape asks for a multiple of {asked}" if asked > 1 else ""
         return f"each sample has {each} = {' x '.join(str(n) for n in sizes[0][1:]) or each} values{per}", "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers"
     if compared and len(sizes) >= 2:
-        a, b = dims(operands[0]), dims(operands[1])
-        pairs = [f"{p} against {q}" for p, q in zip(reversed(a), reversed(b), strict=False) if p != q]
-        difference = ", ".join(reversed(pairs)) or f"{len(a)} dimensions against {len(b)}"
+        pairs = [f"{p} against {q}" for p, q in zip(reversed(sizes[0]), reversed(sizes[1]), strict=False) if p != q]
+        difference = ", ".join(reversed(pairs)) or f"{len(sizes[0])} dimensions against {len(sizes[1])}"
         return f"reconstruction and target differ: {difference}", "make the decoder give back the input's shape (output_padding, kernel sizes, a final crop), or bring one of the two to the other's shape"
     if name in ops.JOIN and len(sizes) >= 2:
         return f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} differ in a dimension that is not joined", "bring the other dimensions to one size before joining"

@@ -1,0 +1,26 @@
+"""The target cannot be imported.
+
+## What it does
+Imports the file or module of the target as a script would be: its folder is on the path, relative imports work, and what stands under `if __name__ == "__main__"` does not run.
+Reports the line that raised.
+
+## Why is this bad
+Nothing else can be checked.
+
+## Example
+    import a_module_that_is_not_installed
+
+## Use instead
+Install what is missing into the environment that vaelint runs in.
+
+## When to ignore
+Never: the exit code is 2.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE001", "cannot-import", Severity.ERROR, message="the target cannot be imported")
+def check(model: Model) -> Findings:
+    """Found before there is a model to read: the engine reports it."""
+    yield from ()

@@ -1,0 +1,37 @@
+"""No sampling and no KL: not variational.
+
+## What it does
+Says so when nothing is drawn between the encoder and the decoder and no term of the loss speaks of a prior: a plain autoencoder. Vector quantisation, and models that
+compare codes with draws from the prior (adversarial, MMD), are not meant by this.
+
+## Why is this bad
+Nothing ties the codes to a prior, so decoding a draw from N(0, I) gives noise. If the model was meant to be variational, the sampling or the KL is missing.
+
+## Example
+    z = self.encoder(x)
+    return self.decoder(z)
+
+## Use instead
+    mu, logvar = self.encoder(x).chunk(2, dim=1)
+    z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+
+## When to ignore
+When a plain autoencoder is meant.
+"""
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+
+@rule("VAE005", "not-variational", Severity.INFO, message="no sampling, no KL: not variational")
+def check(model: Model) -> Findings:
+    """A model without draws, KL, codebook or prior."""
+    if model.sites or model.idle_sites or model.kls or model.wiring.codebooks or model.wiring.draws:
+        return
+    if any(term.role in ("kl", "prior", "discrepancy", "mixed", "vq") for term in model.terms):
+        return
+    yield Found(
+        None,
+        label="nothing is drawn between input and reconstruction",
+        why="a plain autoencoder: the rules about posterior, noise and KL do not apply",
+        help="if it is meant to be variational: draw z around the encoder's mean, and add the KL to the loss",
+    )

@@ -1,0 +1,25 @@
+"""The analysis is incomplete.
+
+## What it does
+Says that the check itself stopped, and why: a time limit, memory, a process that died, or a fault of vaelint. What was found before is kept.
+
+## Why is this bad
+What was not looked at is not clean.
+
+## Example
+    vaelint check model.py:VAE --input 32x784 --timeout 5
+
+## Use instead
+    vaelint check model.py:VAE --input 32x784 --timeout 120
+
+## When to ignore
+Never: the exit code is 2.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE006", "analysis-incomplete", Severity.ERROR, message="the analysis is incomplete")
+def check(model: Model) -> Findings:
+    """Found when the check itself stops: the engine reports it."""
+    yield from ()
