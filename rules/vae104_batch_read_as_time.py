@@ -6,7 +6,8 @@ Finds a recurrent layer or an attention layer that is given the batch where it e
 with `out[-1]` from a `(B, T, H)` output: that is the last sample, not the last step.
 
 ## Why is this bad
-The recurrence runs over the samples of the batch: each one sees those before it, and none sees its own past. The shapes fit, so PyTorch says nothing.
+The recurrence runs over the samples of the batch: each one sees those before it, and none sees its own past. The shapes fit, so PyTorch
+says nothing.
 
 ## Example
     self.rnn = nn.LSTM(features, hidden)
@@ -32,10 +33,13 @@ def check(model: Model) -> Findings:
         yield Found(
             primary,
             label="made without batch_first=True" if recurrent else "the last sample of the batch, not the last step",
-            labels=((Label(other, f"gets {model.shape_text(found.source)}, the batch on its time axis"),) if other else ()) + model.labels((found.source, "")),
+            labels=((Label(other, f"gets {model.shape_text(found.source)}, the batch on its time axis"),) if other else ())
+            + model.labels((found.source, "")),
             shapes=(model.row(found.source, "B stands where the layer expects T"),),
             when="B > 1",
             why="the layer runs over the samples of the batch: each is encoded from those before it",
-            help="make the layer with batch_first=True, or transpose its input to (T, B, F)" if recurrent else "take the last step with [:, -1]",
+            help="make the layer with batch_first=True, or transpose its input to (T, B, F)"
+            if recurrent
+            else "take the last step with [:, -1]",
             claim=Claim("poison_row", "changing one sample changes the values of others", {"node": found.node}),
         )

@@ -1,8 +1,8 @@
 """A layer runs in the step and the model does not know it.
 
 ## What it does
-Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a plain list, dict or tuple, made anew
-in `forward`, or lying outside of the model while the reconstruction is made with them.
+Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a plain list, dict or
+tuple, made anew in `forward`, or lying outside of the model while the reconstruction is made with them.
 
 ## Why is this bad
 The optimizer does not get their parameters, `.to(device)` does not move them, and `state_dict()` does not save them.
@@ -32,7 +32,11 @@ def check(model: Model) -> Findings:
         yield Found(
             primary,
             label=f"{layer.count} parameters that model.parameters() does not hold",
-            labels=tuple(Label(s, t) for s, t in ((layer.made, "made here"), (layer.called, "called here")) if s is not None and s.line != primary.line),
+            labels=tuple(
+                Label(s, t)
+                for s, t in ((layer.made, "made here"), (layer.called, "called here"))
+                if s is not None and s.line != primary.line
+            ),
             why="no optimizer gets them, .to(device) leaves them behind, state_dict() forgets them",
             help="keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
             claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),

@@ -1,12 +1,14 @@
 """A logarithm or root of what can be zero.
 
 ## What it does
-Follows the bounds of values through the graph and reports `log` of what can be exactly 0 or less (a sigmoid, a softmax, a ReLU, a square, one minus these), and
-`sqrt` of what is clamped to 0. An added epsilon, a clamp, `log_softmax`, `logsigmoid` and the losses of torch that clamp are fine.
+Follows the bounds of values through the graph and reports `log` of what can be exactly 0 or less (a sigmoid, a softmax, a ReLU, a square,
+one minus these), and `sqrt` of what is clamped to 0. An added epsilon, a clamp, `log_softmax`, `logsigmoid` and the losses of torch that
+clamp are fine.
 
 ## Why is this bad
-A float32 sigmoid is exactly 1 above 17, and exactly 0 below -104; a softmax is exactly 0 where one logit leads by 104. `log(0)` is minus infinity and its gradient is NaN after
-the next multiplication by 0: training runs for hours and then every weight is NaN. The root's gradient at 0 is infinite.
+A float32 sigmoid is exactly 1 above 17, and exactly 0 below -104; a softmax is exactly 0 where one logit leads by 104. `log(0)` is minus
+infinity and its gradient is NaN after the next multiplication by 0: training runs for hours and then every weight is NaN. The root's
+gradient at 0 is infinite.
 
 ## Example
     rec = -(x * torch.log(p) + (1 - x) * torch.log(1 - p))
@@ -30,10 +32,18 @@ def check(model: Model) -> Findings:
         squashed = by is not None and model.op(by) in ("sigmoid", "softmax")
         yield Found(
             model.where(found.node),
-            label=f"{name} of a value that can be {edge}" if found.bounds.low > float("-inf") else f"{name} of a value that can be negative",
+            label=f"{name} of a value that can be {edge}"
+            if found.bounds.low > float("-inf")
+            else f"{name} of a value that can be negative",
             labels=model.labels((by if by is not found.operand else None, "bounded here"), (found.operand, "")),
             when="the output saturates",
             why="the loss is infinite there, and its gradient NaN" if name != "sqrt" else "the gradient is infinite there",
-            help="compute from the logits (binary_cross_entropy_with_logits, logsigmoid, log_softmax)" if squashed else "add a small constant, or clamp from below, before the logarithm or root",
-            claim=Claim("log_of_zero", "with saturated values the result is not finite", {"node": found.node, "operand": found.operand, "low": found.bounds.low}),
+            help="compute from the logits (binary_cross_entropy_with_logits, logsigmoid, log_softmax)"
+            if squashed
+            else "add a small constant, or clamp from below, before the logarithm or root",
+            claim=Claim(
+                "log_of_zero",
+                "with saturated values the result is not finite",
+                {"node": found.node, "operand": found.operand, "low": found.bounds.low},
+            ),
         )

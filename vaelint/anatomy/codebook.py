@@ -58,7 +58,12 @@ def find_codebooks(model: Model) -> list[Codebook]:
 def _position(node: fx.Node) -> bool:
     """The second result of `min`, `max` or `topk` along an axis."""
     source = node.args[0] if node.args else None
-    return ops.op(node) == "getitem" and isinstance(source, fx.Node) and ops.op(source) in ("min", "max", "topk", "sort") and node.args[1] == 1
+    return (
+        ops.op(node) == "getitem"
+        and isinstance(source, fx.Node)
+        and ops.op(source) in ("min", "max", "topk", "sort")
+        and bool(node.args[1] == 1)
+    )
 
 
 def vq_faults(model: Model) -> list[VqFault]:
@@ -76,7 +81,11 @@ def vq_faults(model: Model) -> list[VqFault]:
             continue
         if not encoder & by_recon:
             faults.append(VqFault("encoder", _entry(model, book, ends), book))
-        touching = [leaf.node for leaf in others if book.code in model.flow.ancestors(leaf.node) or set(book.table) & model.flow.ancestors(leaf.node)]
+        touching = [
+            leaf.node
+            for leaf in others
+            if book.code in model.flow.ancestors(leaf.node) or set(book.table) & model.flow.ancestors(leaf.node)
+        ]
         if book.names and not book.names & gradients.reached and not book.names & gradients.updated:
             faults.append(VqFault("codebook", _meant_for_codes(model, book, touching), book))
         elif encoder & by_recon and touching and not encoder & gradients.names(gradients.reach(*touching)):
@@ -87,7 +96,9 @@ def vq_faults(model: Model) -> list[VqFault]:
 def _entry(model: Model, book: Codebook, ends: list[fx.Node]) -> fx.Node:
     """What the decoder gets: the last sum of codes with the encoder's output, else the last value before a layer."""
     flow = model.flow
-    between = flow.descendants(book.code, stop={n for n in flow.descendants(book.code) if ops.uses_parameter(n) and n is not book.code}) & flow.ancestors(*ends)
+    between = flow.descendants(
+        book.code, stop={n for n in flow.descendants(book.code) if ops.uses_parameter(n) and n is not book.code}
+    ) & flow.ancestors(*ends)
     plain = [n for n in flow.sorted(between) if not ops.uses_parameter(n) or n is book.code]
     sums = [n for n in plain if ops.op(n) in ops.ADD]
     return sums[-1] if sums else plain[-1] if plain else book.code
@@ -101,5 +112,3 @@ def _meant_for_codes(model: Model, book: Codebook, touching: list[fx.Node]) -> f
             if ops.op(n) in ("detach", "data") and n not in below:
                 return node
     return touching[0] if touching else book.code
-
-

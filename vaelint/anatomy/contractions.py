@@ -41,8 +41,23 @@ def contracted(node: fx.Node) -> Plan | None:
         weight = node.args[1] if len(node.args) > 1 else None
         batched = isinstance(weight, fx.Node) and len(shape(weight)) == rank
         return Plan([(first, tuple(range(1 if batched else 0, rank)))], lambda _, labels: labels)
-    if "pool" in name or name in ("interpolate", "pixel_shuffle", "pixel_unshuffle", "upsample", "pad", "unfold", "fold", "grid_sample", "group_norm", "instance_norm", "local_response_norm"):
-        return Plan([(first, tuple(range(1, rank)))], lambda _, labels: labels if labels.dim() == out or not out else labels.reshape([labels.shape[0]] + [1] * (out - 1)))
+    if "pool" in name or name in (
+        "interpolate",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "upsample",
+        "pad",
+        "unfold",
+        "fold",
+        "grid_sample",
+        "group_norm",
+        "instance_norm",
+        "local_response_norm",
+    ):
+        return Plan(
+            [(first, tuple(range(1, rank)))],
+            lambda _, labels: labels if labels.dim() == out or not out else labels.reshape([labels.shape[0]] + [1] * (out - 1)),
+        )
     if name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         return _recurrent(node, name)
     if name in ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"):
@@ -88,7 +103,7 @@ def _recurrent(node: fx.Node, name: str) -> Plan | None:
     batch_first = bool(node.args[8]) if len(node.args) > 8 else bool(node.kwargs.get("batch_first"))
     time = 0 if rank == 2 or not batch_first else 1
     states = ops.tensors(node.args[1])
-    operands = [(first, (time, rank - 1)), *((s, (0, len(shape(s)) - 1)) for s in states)]
+    operands: list[tuple[fx.Node, tuple[int, ...]]] = [(first, (time, rank - 1)), *((s, (0, len(shape(s)) - 1)) for s in states)]
 
     def place(operand: fx.Node, labels: torch.Tensor) -> torch.Tensor:
         if operand is first or rank == 2:

@@ -27,7 +27,13 @@ class Cut:
 
 def reconstruction_ends(model: Model) -> list[fx.Node]:
     """The decoder's outputs that the reconstruction terms compare with the data."""
-    ends = {n for t in model.terms_of("reconstruction") for leaf in t.leaves for n in leaf.frontier if n in model.flow.learned and n in model.flow.data}
+    ends = {
+        n
+        for t in model.terms_of("reconstruction")
+        for leaf in t.leaves
+        for n in leaf.frontier
+        if n in model.flow.learned and n in model.flow.data
+    }
     decoded = ends & model.decoded
     return model.flow.sorted(decoded or ends)
 

@@ -17,8 +17,37 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _BORN = frozenset(
-    "randn rand randint randperm normal zeros ones empty full eye arange linspace logspace tensor as_tensor from_numpy tril_indices triu_indices range complex hann_window "
-    "hamming_window blackman_window bartlett_window kaiser_window scalar_tensor FloatTensor Tensor LongTensor".split()
+    [
+        "randn",
+        "rand",
+        "randint",
+        "randperm",
+        "normal",
+        "zeros",
+        "ones",
+        "empty",
+        "full",
+        "eye",
+        "arange",
+        "linspace",
+        "logspace",
+        "tensor",
+        "as_tensor",
+        "from_numpy",
+        "tril_indices",
+        "triu_indices",
+        "range",
+        "complex",
+        "hann_window",
+        "hamming_window",
+        "blackman_window",
+        "bartlett_window",
+        "kaiser_window",
+        "scalar_tensor",
+        "FloatTensor",
+        "Tensor",
+        "LongTensor",
+    ]
 )
 _INDEXES = frozenset({"getitem", "setitem", "copy", "pack_padded_sequence", "index_put"})
 """Operations that take tensors of the CPU beside those of an accelerator."""
@@ -69,10 +98,9 @@ def stray_tensors(model: Model) -> list[Stray]:
 def _step(model: Model, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]) -> None:
     sources = [n for n in ops.value_inputs(node) if not n.meta.get("scalar")]
     strays = [n for n in sources if n in home]
-    if node.meta.get("placed") or "device" in node.kwargs or ops.op(node) in ("to", "cuda", "cpu", "type_as") and (len(node.args) > 1 or ops.op(node) != "to"):
-        if "device" not in node.kwargs or node.kwargs["device"] is not None:
-            moved.add(node)
-            return
+    if node.meta.get("placed") or _placed(node):
+        moved.add(node)
+        return
     if not sources:
         if _is_born(node):
             home[node] = node
@@ -92,9 +120,22 @@ def _step(model: Model, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[
         moved.add(node)
 
 
+def _placed(node: fx.Node) -> bool:
+    """Whether the user says where the result shall be: `device=`, `.to(device)`, `.cuda()`. A change of type alone says nothing."""
+    if "device" in node.kwargs:
+        return node.kwargs["device"] is not None
+    if ops.op(node) == "to":
+        return any(not isinstance(a, torch.dtype | bool) for a in node.args[1:])
+    return ops.op(node) in ("cuda", "cpu", "type_as")
+
+
 def _is_born(node: fx.Node) -> bool:
     """A new tensor whose device nothing decides: not `randn_like(x)`, not `x.new_zeros(...)`."""
-    return ops.op(node) in _BORN and not any(isinstance(a.meta.get("val"), torch.Tensor) for a in node.all_input_nodes) and not ops.raw_name(node).endswith("_")
+    return (
+        ops.op(node) in _BORN
+        and not any(isinstance(a.meta.get("val"), torch.Tensor) for a in node.all_input_nodes)
+        and not ops.raw_name(node).endswith("_")
+    )
 
 
 def _birthplace(model: Model, born: fx.Node) -> tuple[Span | None, str]:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from vaelint.trace.ladder import Tracer
 
 _SHAPE_WORDS = re.compile(
-    r"shape|size|dimension|mat1 and mat2|must match|broadcast|channels|expected input|elements|reduction dim|view|stack expects|invalid for input|normalized_shape|number of features", re.IGNORECASE
+    r"shape|size|dimension|mat1 and mat2|must match|broadcast|channels|expected input|elements|reduction dim|view|stack expects|"
+    r"invalid for input|normalized_shape|number of features",
+    re.IGNORECASE,
 )
 
 
@@ -39,12 +41,18 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
         return misread or _shape_finding(lifted, failure, place, text, source, inputs, tracer, step), True
     return (
         Finding(
-            "VAE007", "code-raises", Severity.ERROR, "the model's own code raises", place, Certainty.PROVED, label=text,
+            "VAE007",
+            "code-raises",
+            Severity.ERROR,
+            "the model's own code raises",
+            place,
+            Certainty.PROVED,
+            label=text,
             labels=tuple(Label(s, "called from here") for s in failure.spans[1:4]),
             help="mend the error, or give the inputs and arguments it wants (--input, --init, --step)",
         ),
         False,
-    )  # fmt: skip
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -77,15 +85,30 @@ def _range_finding(record: Record, failure: Failure, place: Span, text: str, sou
     labels = _labels(operands[:2], source, record)
     if about_target:
         return Finding(
-            "VAE309", "target-range", Severity.ERROR, "the target of a Bernoulli likelihood lies outside [0, 1]", place, Certainty.PROVED, label=text, labels=labels,
-            why="binary cross-entropy is the likelihood of values in [0, 1]; outside, it is unbounded below", help="scale the data to [0, 1], or use a Gaussian likelihood",
-        )  # fmt: skip
+            "VAE309",
+            "target-range",
+            Severity.ERROR,
+            "the target of a Bernoulli likelihood lies outside [0, 1]",
+            place,
+            Certainty.PROVED,
+            label=text,
+            labels=labels,
+            why="binary cross-entropy is the likelihood of values in [0, 1]; outside, it is unbounded below",
+            help="scale the data to [0, 1], or use a Gaussian likelihood",
+        )
     born = span(bad) if bad is not None else None
     return Finding(
-        "VAE304", "bce-on-unbounded", Severity.ERROR, "binary cross-entropy gets values outside [0, 1]", place, Certainty.PROVED, label=text,
+        "VAE304",
+        "bce-on-unbounded",
+        Severity.ERROR,
+        "binary cross-entropy gets values outside [0, 1]",
+        place,
+        Certainty.PROVED,
+        label=text,
         labels=labels + ((Label(born, "made here, with no sigmoid"),) if born else ()),
-        why="the reconstruction is unbounded, and binary_cross_entropy wants probabilities; on a GPU this is a device-side assert", help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
-    )  # fmt: skip
+        why="the reconstruction is unbounded, and binary_cross_entropy wants probabilities; on a GPU this is a device-side assert",
+        help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
+    )
 
 
 def _ends_in(node: fx.Node, names: set[str]) -> bool:
@@ -150,8 +173,20 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
     reach = model.flow.ancestors(*_operands(failure)) if _operands(failure) else set()
     split = [f for f in batch.split() if f.node in reach]
     for code, name, message, found, advice in (
-        ("VAE107", "batch-split", "two parts of the batch are taken for two quantities", split, "split along the features: dim=1, or dim=-1"),
-        ("VAE104", "batch-read-as-time", "the batch is read as time", [f for f in batch.as_time() if f.node in reach], "make the layer with batch_first=True, and take the last step with [:, -1]"),
+        (
+            "VAE107",
+            "batch-split",
+            "two parts of the batch are taken for two quantities",
+            split,
+            "split along the features: dim=1, or dim=-1",
+        ),
+        (
+            "VAE104",
+            "batch-read-as-time",
+            "the batch is read as time",
+            [f for f in batch.as_time() if f.node in reach],
+            "make the layer with batch_first=True, and take the last step with [:, -1]",
+        ),
     ):
         for one in found:
             place = span(one.cause)
@@ -159,13 +194,23 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
                 continue
             raised = tuple(Label(s, f"raises here: {text[:100]}") for s in failure.spans[:1])
             return Finding(
-                code, name, Severity.ERROR, message, place, Certainty.PROVED, label=f"{_dims(one.source, record)} along its batch axis", labels=_labels([one.source], source, record) + raised,
-                shapes=(ShapeRow(_name(one.source, source), _shape(one.source, record)),), help=advice,
-            )  # fmt: skip
+                code,
+                name,
+                Severity.ERROR,
+                message,
+                place,
+                Certainty.PROVED,
+                label=f"{_dims(one.source, record)} along its batch axis",
+                labels=_labels([one.source], source, record) + raised,
+                shapes=(ShapeRow(_name(one.source, source), _shape(one.source, record)),),
+                help=advice,
+            )
     return None
 
 
-def _shape_finding(record: Record, failure: Failure, place: Span, text: str, source: Source, inputs: InputSet, tracer: Tracer, step: Any) -> Finding:
+def _shape_finding(
+    record: Record, failure: Failure, place: Span, text: str, source: Source, inputs: InputSet, tracer: Tracer, step: Any
+) -> Finding:
     operands = _operands(failure)
     name = name_of(failure.fn) if failure.fn is not None else "operation"
     compared = _compares(record, failure, operands)
@@ -180,11 +225,25 @@ def _shape_finding(record: Record, failure: Failure, place: Span, text: str, sou
         notes.append(fits)
     if trail := _trail(record):
         notes.append("the way here: " + " -> ".join(trail))
-    code, slug, message = ("VAE302", "target-cannot-match", "reconstruction and target have shapes that cannot be compared") if compared else ("VAE101", "shape-mismatch", "an operation cannot take these shapes")
+    code, slug, message = (
+        ("VAE302", "target-cannot-match", "reconstruction and target have shapes that cannot be compared")
+        if compared
+        else ("VAE101", "shape-mismatch", "an operation cannot take these shapes")
+    )
     return Finding(
-        code, slug, Severity.ERROR, message, place, Certainty.PROVED, label=text[:160], labels=_labels([n for n in operands[:2] if n.op == "call_function"], source, record) + born + called,
-        shapes=rows, why=why, help=advice, notes=tuple(notes),
-    )  # fmt: skip
+        code,
+        slug,
+        Severity.ERROR,
+        message,
+        place,
+        Certainty.PROVED,
+        label=text[:160],
+        labels=_labels([n for n in operands[:2] if n.op == "call_function"], source, record) + born + called,
+        shapes=rows,
+        why=why,
+        help=advice,
+        notes=tuple(notes),
+    )
 
 
 def _compares(record: Record, failure: Failure, operands: list[fx.Node]) -> bool:
@@ -195,7 +254,9 @@ def _compares(record: Record, failure: Failure, operands: list[fx.Node]) -> bool
     if name not in ops.ADD or len(operands) < 2:
         return False
     flow = analyse_flow(record)
-    return any(a in flow.data and a not in flow.learned and b in flow.learned and b in flow.data for a, b in (operands[:2], operands[1::-1]))
+    return any(
+        a in flow.data and a not in flow.learned and b in flow.learned and b in flow.data for a, b in (operands[:2], operands[1::-1])
+    )
 
 
 def _is_layer(record: Record, failure: Failure) -> bool:

@@ -29,29 +29,50 @@ def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named,
     sizes = [shape(n) for n in operands]
     if name == "linear" and len(sizes) >= 2 and sizes[0] and len(sizes[1]) == 2:
         got, wants = sizes[0][-1], sizes[1][1]
-        return f"the layer takes {wants} features and gets {got}{_factors(operands[0], got)}", f"make it nn.Linear({got}, {sizes[1][0]}), or feed it {wants} features"
+        return (
+            f"the layer takes {wants} features and gets {got}{_factors(operands[0], got)}",
+            f"make it nn.Linear({got}, {sizes[1][0]}), or feed it {wants} features",
+        )
     if name.startswith("conv") and len(sizes) >= 2 and len(sizes[0]) >= 2 and len(sizes[1]) >= 2:
         channels = sizes[1][0] if "transpose" in name else sizes[1][1] * _groups(failure)
         got = sizes[0][1] if len(sizes[0]) == len(sizes[1]) else sizes[0][0]
         if len(sizes[0]) < len(sizes[1]) - 1:
-            return f"the layer takes {len(sizes[1])} dimensions and gets {len(sizes[0])}", "bring the tensor back to channels and positions first: view(-1, C, H, W)"
+            return (
+                f"the layer takes {len(sizes[1])} dimensions and gets {len(sizes[0])}",
+                "bring the tensor back to channels and positions first: view(-1, C, H, W)",
+            )
         return f"the layer takes {channels} channels and gets {got}", f"make the layer with {got} input channels, or feed it {channels}"
     if name in ("view", "reshape", "unflatten") and sizes:
         each = math.prod(sizes[0][1:])
         wanted = [int(a) for a in _whole(failure.args[1:])]
         asked = math.prod(n for n in wanted if n > 0)
         per = f"; the new shape asks for a multiple of {asked}" if asked > 1 else ""
-        return f"each sample has {each} = {' x '.join(str(n) for n in sizes[0][1:]) or each} values{per}", "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers"
+        return (
+            f"each sample has {each} = {' x '.join(str(n) for n in sizes[0][1:]) or each} values{per}",
+            "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers",
+        )
     if compared and len(sizes) >= 2:
         pairs = [f"{p} against {q}" for p, q in zip(reversed(sizes[0]), reversed(sizes[1]), strict=False) if p != q]
         difference = ", ".join(reversed(pairs)) or f"{len(sizes[0])} dimensions against {len(sizes[1])}"
-        return f"reconstruction and target differ: {difference}", "make the decoder give back the input's shape (output_padding, kernel sizes, a final crop), or bring one of the two to the other's shape"
+        return (
+            f"reconstruction and target differ: {difference}",
+            "make the decoder give back the input's shape (output_padding, kernel sizes, a final crop), or reshape one of the two",
+        )
     if name in ops.JOIN and len(sizes) >= 2:
-        return f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} differ in a dimension that is not joined", "bring the other dimensions to one size before joining"
+        return (
+            f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} differ in a dimension that is not joined",
+            "bring the other dimensions to one size before joining",
+        )
     if name in ("matmul", "mm", "bmm") and len(sizes) >= 2 and sizes[0] and sizes[1]:
-        return f"the inner sizes {sizes[0][-1]} and {sizes[1][-2 if len(sizes[1]) > 1 else -1]} must be equal", "transpose one of the two, or change the layer that makes it"
+        return (
+            f"the inner sizes {sizes[0][-1]} and {sizes[1][-2 if len(sizes[1]) > 1 else -1]} must be equal",
+            "transpose one of the two, or change the layer that makes it",
+        )
     if len(sizes) >= 2:
-        return f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} cannot be combined", "bring both operands to one shape before this line"
+        return (
+            f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} cannot be combined",
+            "bring both operands to one shape before this line",
+        )
     return "", "check the sizes that reach this line"
 
 

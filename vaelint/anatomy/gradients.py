@@ -57,7 +57,9 @@ class Gradients:
         """Whether a gradient passes through the node's value in the recorded run."""
         if isinstance(node.meta.get("val"), torch.Tensor) or node.meta.get("scalar"):
             return bool(node.meta.get("grad"))
-        return any(bool(u.meta.get("grad")) for u in node.users) or any(self.carries(u) for u in node.users if u.meta.get("val") is None and ops.op(u) == "getitem")
+        return any(bool(u.meta.get("grad")) for u in node.users) or any(
+            self.carries(u) for u in node.users if u.meta.get("val") is None and ops.op(u) == "getitem"
+        )
 
     def reach(self, *starts: fx.Node) -> set[fx.Node]:
         """Nodes that the gradient of `starts` reaches."""
@@ -136,11 +138,22 @@ class Gradients:
         readers = self.usage.readers(file, attribute) if file else []
         if path.rpartition(".")[2].isdigit():
             twice = self._twin_called_twice(path, module)
-            return Unreached(path, tuple(sorted(names)), made, called, f"{twice} is called twice and this one never" if twice else "nothing calls it in this step", bool(twice))
+            return Unreached(
+                path,
+                tuple(sorted(names)),
+                made,
+                called,
+                f"{twice} is called twice and this one never" if twice else "nothing calls it in this step",
+                bool(twice),
+            )
         if readers:
-            return Unreached(path, tuple(sorted(names)), made, called, f"this step does not call it; {', '.join(sorted(set(readers))[:3])} does", False)
+            return Unreached(
+                path, tuple(sorted(names)), made, called, f"this step does not call it; {', '.join(sorted(set(readers))[:3])} does", False
+            )
         twice = self._twin_called_twice(path, module)
-        return Unreached(path, tuple(sorted(names)), made, called, f"nothing calls it{f', and {twice} is called twice' if twice else ''}", True)
+        return Unreached(
+            path, tuple(sorted(names)), made, called, f"nothing calls it{f', and {twice} is called twice' if twice else ''}", True
+        )
 
     def _twin_called_twice(self, path: str, module: torch.nn.Module) -> str:
         parent = self._record.model.get_submodule(path.rpartition(".")[0])
@@ -176,7 +189,8 @@ class Gradients:
         return None
 
     def _decodes(self, parameters: list[torch.nn.Parameter]) -> bool:
-        """Whether the reconstruction is made with some parameters: a layer of another owner that only the loss uses is none of the model's."""
+        """Whether the reconstruction is made with some parameters: a layer of another owner that only the loss uses is none of the
+        model's."""
         ids = {id(p) for p in parameters}
         return any(n.op == "get_attr" and id(n.meta.get("val")) in ids for n in self._flow.ancestors(*reconstruction_ends(self._model)))
 

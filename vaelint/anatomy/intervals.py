@@ -32,15 +32,58 @@ class Bounds:
 
 
 _FIXED: dict[str, tuple[float, float, bool]] = {
-    "sigmoid": (0.0, 1.0, True), "softmax": (0.0, 1.0, True), "hardsigmoid": (0.0, 1.0, True), "tanh": (-1.0, 1.0, True), "sin": (-1.0, 1.0, True), "cos": (-1.0, 1.0, True),
-    "erf": (-1.0, 1.0, True), "relu6": (0.0, 6.0, True), "softsign": (-1.0, 1.0, False), "softplus": (0.0, INF, False), "logsigmoid": (-INF, 0.0, False), "log_softmax": (-INF, 0.0, False),
-    "elu": (-1.0, INF, False), "celu": (-1.0, INF, False), "gelu": (-0.17, INF, True), "silu": (-0.28, INF, True), "mish": (-0.31, INF, True), "randn": (-INF, INF, False),
-    "randn_like": (-INF, INF, False), "leaky_relu": (-INF, INF, False), "rand": (0.0, 1.0, True), "rand_like": (0.0, 1.0, True), "cumprod": (-INF, INF, False),
-}  # fmt: skip
+    "sigmoid": (0.0, 1.0, True),
+    "softmax": (0.0, 1.0, True),
+    "hardsigmoid": (0.0, 1.0, True),
+    "tanh": (-1.0, 1.0, True),
+    "sin": (-1.0, 1.0, True),
+    "cos": (-1.0, 1.0, True),
+    "erf": (-1.0, 1.0, True),
+    "relu6": (0.0, 6.0, True),
+    "softsign": (-1.0, 1.0, False),
+    "softplus": (0.0, INF, False),
+    "logsigmoid": (-INF, 0.0, False),
+    "log_softmax": (-INF, 0.0, False),
+    "elu": (-1.0, INF, False),
+    "celu": (-1.0, INF, False),
+    "gelu": (-0.17, INF, True),
+    "silu": (-0.28, INF, True),
+    "mish": (-0.31, INF, True),
+    "randn": (-INF, INF, False),
+    "randn_like": (-INF, INF, False),
+    "leaky_relu": (-INF, INF, False),
+    "rand": (0.0, 1.0, True),
+    "rand_like": (0.0, 1.0, True),
+    "cumprod": (-INF, INF, False),
+}
 """Bounds that hold whatever goes in. A softplus underflows to 0 only far below -100, where nothing else works either."""
 
-_SAME = ops.SHAPE | ops.CAST | {"getitem", "chunk", "split", "select", "narrow", "unbind", "index_select", "gather", "amax", "amin", "flip", "roll", "effect", "detach", "data", "mean", "contiguous"}
-_RAW = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm"})
+_SAME = (
+    ops.SHAPE
+    | ops.CAST
+    | {
+        "getitem",
+        "chunk",
+        "split",
+        "select",
+        "narrow",
+        "unbind",
+        "index_select",
+        "gather",
+        "amax",
+        "amin",
+        "flip",
+        "roll",
+        "effect",
+        "detach",
+        "data",
+        "mean",
+        "contiguous",
+    }
+)
+_RAW = frozenset(
+    {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "linear", "matmul", "bmm", "mm", "addmm", "baddbmm"}
+)
 
 
 class Intervals:
@@ -112,7 +155,17 @@ class Intervals:
         if name in ("rsub",):
             a, b = b, a
         if name in ("sub", "isub", "subtract", "rsub"):
-            b = Bounds(-b.high, -b.low, b.by is not None and b.by.op == "call_function" and ops.op(b.by) in ("sigmoid", "softmax", "hardsigmoid", "tanh", "relu6", "clamp") or b.low == b.high, b.by)
+            b = Bounds(
+                -b.high,
+                -b.low,
+                (
+                    b.by is not None
+                    and b.by.op == "call_function"
+                    and ops.op(b.by) in ("sigmoid", "softmax", "hardsigmoid", "tanh", "relu6", "clamp")
+                )
+                or b.low == b.high,
+                b.by,
+            )
         return Bounds(a.low + b.low, a.high + b.high, a.reached and b.reached, a.by or b.by)
 
     def _multiplied(self, node: fx.Node) -> Bounds | None:
@@ -121,7 +174,12 @@ class Intervals:
             return None
         if a.low >= 0 and b.low >= 0:
             low = a.low * b.low if a.low and b.low else 0.0
-            return Bounds(low, _times(a.high, b.high), a.reached and b.reached if low else (a.low == 0 and a.reached) or (b.low == 0 and b.reached), a.by or b.by)
+            return Bounds(
+                low,
+                _times(a.high, b.high),
+                a.reached and b.reached if low else (a.low == 0 and a.reached) or (b.low == 0 and b.reached),
+                a.by or b.by,
+            )
         ends = [_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
         same = node.args[0] is node.args[1] if len(node.args) > 1 else False
         return Bounds(0.0, max(ends), True, node) if same else Bounds(min(ends), max(ends), a.reached and b.reached, a.by or b.by)
@@ -141,22 +199,34 @@ class Intervals:
 
     def op_exp(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
-        return Bounds(math.exp(min(a.low, 700)) if a.low > -INF else 0.0, math.exp(a.high) if a.high < 700 else INF, a.low > -80, node) if a else Bounds(0.0, INF, False, node)
+        return (
+            Bounds(math.exp(min(a.low, 700)) if a.low > -INF else 0.0, math.exp(a.high) if a.high < 700 else INF, a.low > -80, node)
+            if a
+            else Bounds(0.0, INF, False, node)
+        )
 
     def op_log(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
-        return Bounds(math.log(a.low) if a.low > 0 else -INF, math.log(a.high) if 0 < a.high < INF else INF, a.low > 0 and a.reached, a.by) if a else None
+        return (
+            Bounds(math.log(a.low) if a.low > 0 else -INF, math.log(a.high) if 0 < a.high < INF else INF, a.low > 0 and a.reached, a.by)
+            if a
+            else None
+        )
 
     def op_sqrt(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
-        return Bounds(math.sqrt(max(a.low, 0.0)), math.sqrt(a.high) if a.high < INF else INF, a.reached, a.by) if a and a.high >= 0 else None
+        return (
+            Bounds(math.sqrt(max(a.low, 0.0)), math.sqrt(a.high) if a.high < INF else INF, a.reached, a.by) if a and a.high >= 0 else None
+        )
 
     def op_square(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
         if a is not None and a.low > 0:
             return Bounds(a.low**2, a.high**2 if a.high < 1e150 else INF, a.reached, a.by)
         reaches = a is None or (a.low < 0 < a.high) or a.reached
-        return Bounds(0.0, max(abs(a.low), abs(a.high)) ** 2 if a and max(abs(a.low), abs(a.high)) < 1e150 else INF, reaches and a is not None, node)
+        return Bounds(
+            0.0, max(abs(a.low), abs(a.high)) ** 2 if a and max(abs(a.low), abs(a.high)) < 1e150 else INF, reaches and a is not None, node
+        )
 
     def op_pow(self, node: fx.Node) -> Bounds | None:
         power = node.args[1] if len(node.args) > 1 else node.kwargs.get("exponent")
@@ -172,7 +242,11 @@ class Intervals:
 
     def op_relu(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
-        return Bounds(max(0.0, a.low), max(0.0, a.high), a.reached or a.low < 0, node if a.low < 0 else a.by) if a else Bounds(0.0, INF, True, node)
+        return (
+            Bounds(max(0.0, a.low), max(0.0, a.high), a.reached or a.low < 0, node if a.low < 0 else a.by)
+            if a
+            else Bounds(0.0, INF, True, node)
+        )
 
     def op_clamp(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0]) or Bounds(-INF, INF)
@@ -187,7 +261,9 @@ class Intervals:
         return None if found is None else found.low if low else found.high
 
     def op_clamp_min(self, node: fx.Node) -> Bounds | None:
-        return _limited(self.of(node.args[0]) or Bounds(-INF, INF), self._number((*node.args, *node.kwargs.values())[1], low=True), None, node)
+        return _limited(
+            self.of(node.args[0]) or Bounds(-INF, INF), self._number((*node.args, *node.kwargs.values())[1], low=True), None, node
+        )
 
     def op_hardtanh(self, node: fx.Node) -> Bounds | None:
         low = node.kwargs.get("min_val", node.args[1] if len(node.args) > 1 else -1.0)

@@ -1,4 +1,5 @@
-"""What happens to the batch between the input and the reconstruction: samples cut apart, mixed, read as time, split, merged with channels."""
+"""What happens to the batch between the input and the reconstruction: samples cut apart, mixed, read as time, split, merged with
+channels."""
 
 from __future__ import annotations
 
@@ -98,20 +99,29 @@ class Batch:
                 continue
             for user in self._model.flow.users.get(node, ()):
                 out = shape(user)
-                if ops.op(user) in ("view", "reshape") and len(out) == 2 and out == (size[0] * size[1], size[2] * size[3]) and _first_size(user) == -1:
-                    if any(shape(s.z)[:1] == out[:1] for s in self._model.sites):
-                        found.append(Mixing(user, node, user))
+                flattens = ops.op(user) in ("view", "reshape") and out == (size[0] * size[1], size[2] * size[3])
+                if flattens and _first_size(user) == -1 and any(shape(s.z)[:1] == out[:1] for s in self._model.sites):
+                    found.append(Mixing(user, node, user))
         return found
 
     def as_time(self) -> list[Mixing]:
         """VAE104: a recurrence or attention that runs over the samples, or the last sample taken for the last step."""
         found = []
         for meeting in self._meetings:
-            if meeting.how == "recurrent" and meeting.node in self._path and self._latest(meeting, set(self.samples.cut if self.samples else ())) is None:
+            if (
+                meeting.how == "recurrent"
+                and meeting.node in self._path
+                and self._latest(meeting, set(self.samples.cut if self.samples else ())) is None
+            ):
                 found.append(Mixing(meeting.node, meeting.operands[0], meeting.node))
         for node, source in (self.samples.picked if self.samples else {}).items():
             one = self.samples.of(node) if self.samples else None
-            if one is not None and one.numel() == 1 and node in self._path and any(n in self._heads_of_one(node) for n in (h for s in self._model.sites for h in s.heads)):
+            if (
+                one is not None
+                and one.numel() == 1
+                and node in self._path
+                and any(n in self._heads_of_one(node) for n in (h for s in self._model.sites for h in s.heads))
+            ):
                 found.append(Mixing(node, source, node))
         return found
 
@@ -124,16 +134,23 @@ class Batch:
 
     def softmaxed(self) -> list[Mixing]:
         """VAE106: a softmax whose entries are of different samples."""
-        return [Mixing(m.node, m.operands[0], m.node) for m in self._meetings if m.how == "softmax" and m.node in self._path and not m.crossed]
+        return [
+            Mixing(m.node, m.operands[0], m.node) for m in self._meetings if m.how == "softmax" and m.node in self._path and not m.crossed
+        ]
 
     def split(self) -> list[Mixing]:
         """VAE107: two parts of the batch, taken by chunk, split or a slice, that are put together as if they were two quantities."""
-        found = []
+        found: list[Mixing] = []
         samples = self.samples
         if samples is None:
             return found
         for meeting in self._meetings:
-            if meeting.how == "combined" and not meeting.crossed and meeting.node in self._path and self._latest(meeting, set(samples.cut)) is None:
+            if (
+                meeting.how == "combined"
+                and not meeting.crossed
+                and meeting.node in self._path
+                and self._latest(meeting, set(samples.cut)) is None
+            ):
                 cause = self._latest(meeting, {n for n in samples.picked if ops.op(n) in PICKS})
                 if cause is not None:
                     found.append(Mixing(cause, samples.picked[cause], meeting.node))

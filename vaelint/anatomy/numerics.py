@@ -65,7 +65,12 @@ def half_overflows(model: Model) -> list[Unstable]:
     found: dict[object, Unstable] = {}
     for node in _in_loss(model):
         val = node.meta.get("val")
-        if ops.op(node) not in ("exp", "expm1") or not isinstance(val, torch.Tensor) or val.dtype is not torch.float16 or not isinstance(node.args[0], fx.Node):
+        if (
+            ops.op(node) not in ("exp", "expm1")
+            or not isinstance(val, torch.Tensor)
+            or val.dtype is not torch.float16
+            or not isinstance(node.args[0], fx.Node)
+        ):
             continue
         bounds = model.wiring.intervals.of(node.args[0])
         if bounds is not None and bounds.high > HALF_LIMIT and node in model.flow.learned:
@@ -83,4 +88,8 @@ def _is(node: fx.Node, by: fx.Node | None) -> bool:
 
 def _in_loss(model: Model) -> list[fx.Node]:
     reach = model.reaching_loss
-    return [n for n in model.record.graph.nodes if n.op == "call_function" and (not reach or n in reach) and (shape(n) or isinstance(n.meta.get("val"), torch.Tensor))]
+    return [
+        n
+        for n in model.record.graph.nodes
+        if n.op == "call_function" and (not reach or n in reach) and (shape(n) or isinstance(n.meta.get("val"), torch.Tensor))
+    ]

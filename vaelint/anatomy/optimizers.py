@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 
@@ -109,7 +109,7 @@ class _Written:
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and node.func.attr == "parameters":
                 return _below(node.func.value)
-            if _called(node) in _LISTS or isinstance(node.func, ast.Name) and node.func.id == "list":
+            if _called(node) in _LISTS or (isinstance(node.func, ast.Name) and node.func.id == "list"):
                 return self._union(node.args, function, depth)
             return None
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -131,11 +131,14 @@ class _Written:
         """A local variable, when it is assigned once and only extended otherwise."""
         values: list[ast.expr] = []
         for part in ast.walk(function):
-            if isinstance(part, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in part.targets):
+            if _assigns(part, name):
                 values.append(part.value)
-            elif isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name) and part.target.id == name:
-                values.append(part.value)
-            elif isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and isinstance(part.func.value, ast.Name) and part.func.value.id == name:
+            elif (
+                isinstance(part, ast.Call)
+                and isinstance(part.func, ast.Attribute)
+                and isinstance(part.func.value, ast.Name)
+                and part.func.value.id == name
+            ):
                 if part.func.attr not in ("extend", "append"):
                     return None
                 values += part.args
@@ -166,3 +169,8 @@ def _below(node: ast.expr) -> set[str] | None:
         parts.insert(0, node.attr)
         node = node.value
     return {".".join(parts)} if isinstance(node, ast.Name) else None
+
+
+def _assigns(part: ast.AST, name: str) -> TypeGuard[ast.Assign | ast.AugAssign]:
+    targets = part.targets if isinstance(part, ast.Assign) else [part.target] if isinstance(part, ast.AugAssign) else []
+    return any(isinstance(t, ast.Name) and t.id == name for t in targets)

@@ -62,7 +62,11 @@ def pinned_sizes(model: Model) -> list[Pinned]:
             continue
         if node.op == "get_attr" and not node.meta.get("parameter"):
             owner, _, name = str(node.target).rpartition(".")
-            place = None if name.startswith("_constant_") else model.wiring.gradients.usage.assignment(model.record.model.get_submodule(owner), name)
+            place = (
+                None
+                if name.startswith("_constant_")
+                else model.wiring.gradients.usage.assignment(model.record.model.get_submodule(owner), name)
+            )
             return [Pinned(place or raises, node, moved, n, m, raises, text)]
         if node.op == "call_function" and not _tensor_inputs(node) and n in _numbers(node.args, dict(node.kwargs)):
             return [Pinned(span(node), node, moved, n, m, raises, text)]

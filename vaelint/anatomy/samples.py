@@ -28,10 +28,33 @@ Labels = torch.Tensor
 Value = Labels | tuple[Any, ...] | None
 Meeting = Literal["contracted", "combined", "recurrent", "softmax"]
 
-_MOVES = ops.SHAPE | ops.JOIN | {"getitem", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unbind", "flip", "fliplr", "flipud", "roll", "repeat_interleave", "tile", "hsplit", "vsplit"}
+_MOVES = (
+    ops.SHAPE
+    | ops.JOIN
+    | {
+        "getitem",
+        "chunk",
+        "split",
+        "split_with_sizes",
+        "tensor_split",
+        "narrow",
+        "select",
+        "unbind",
+        "flip",
+        "fliplr",
+        "flipud",
+        "roll",
+        "repeat_interleave",
+        "tile",
+        "hsplit",
+        "vsplit",
+    }
+)
 PICKS = frozenset({"getitem", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unbind"})
 _LIKE_SECOND = frozenset({"view_as", "reshape_as", "expand_as"})
-_ALONG = frozenset({"softmax", "log_softmax", "softmin", "gumbel_softmax", "cumsum", "cumprod", "logcumsumexp", "normalize", "sort", "argsort"})
+_ALONG = frozenset(
+    {"softmax", "log_softmax", "softmin", "gumbel_softmax", "cumsum", "cumprod", "logcumsumexp", "normalize", "sort", "argsort"}
+)
 _SOFTMAX = frozenset({"softmax", "log_softmax", "softmin"})
 _LOOKS_UP = frozenset({"embedding", "one_hot"})
 
@@ -94,7 +117,19 @@ class Samples:
             return lambda n: self.values[n.args[0]][n.args[1]]  # type: ignore[index]
         if name in _MOVES:
             return self._move
-        if name in ops.POINTWISE | {"effect", "detach", "data", "batch_norm", "bernoulli", "dropout", "copy", "addcmul", "addcdiv", "normal", "nan_to_num"}:
+        if name in ops.POINTWISE | {
+            "effect",
+            "detach",
+            "data",
+            "batch_norm",
+            "bernoulli",
+            "dropout",
+            "copy",
+            "addcmul",
+            "addcdiv",
+            "normal",
+            "nan_to_num",
+        }:
             return self._combine
         if name == "setitem":
             return self._set
@@ -121,7 +156,9 @@ class Samples:
         if ops.op(node) in _LIKE_SECOND:
             other = node.args[1]
             args = (args[0], torch.empty(0).new_empty(()).expand(shape(other))) if isinstance(other, fx.Node) else args
-        target: Any = torch.Tensor.reshape if ops.op(node) == "view" else torch.Tensor.reshape_as if ops.op(node) == "view_as" else node.target
+        target: Any = (
+            torch.Tensor.reshape if ops.op(node) == "view" else torch.Tensor.reshape_as if ops.op(node) == "view_as" else node.target
+        )
         result = target(*args, **kwargs)
         if not isinstance(result, torch.Tensor):
             parts = tuple(_compact(r) for r in result)
@@ -183,7 +220,7 @@ class Samples:
 
     def _together(self, node: fx.Node, parts: list[tuple[fx.Node, Labels]], how: Meeting) -> Value:
         result = parts[0][1]
-        for source, labels in parts[1:]:
+        for _, labels in parts[1:]:
             if bool(((result >= 0) & (labels >= 0) & (result != labels)).any()):
                 crossed = _varying(result) == 1 and _varying(labels) == 1 and _axis(result) != _axis(labels)
                 self.meetings.append(Meets(node, tuple(n for n, _ in parts), how, crossed))
@@ -215,12 +252,21 @@ class Samples:
         if ops.op(node) == "gumbel_softmax":
             dim = node.kwargs.get("dim", -1)
         if dim is None:
-            dim = 1 if ops.op(node) == "normalize" else -1 if ops.op(node) in ("sort", "argsort") else (0 if labels.dim() in (0, 1, 3) else 1)
+            dim = (
+                1 if ops.op(node) == "normalize" else -1 if ops.op(node) in ("sort", "argsort") else (0 if labels.dim() in (0, 1, 3) else 1)
+            )
         if not isinstance(dim, int):
             return None
         together, conflict = reduce_labels(labels, dim % labels.dim())
         if conflict:
-            self.meetings.append(Meets(node, (source,), "softmax" if ops.op(node) in _SOFTMAX | {"gumbel_softmax"} else "combined", crossed=ops.op(node) not in _SOFTMAX))
+            self.meetings.append(
+                Meets(
+                    node,
+                    (source,),
+                    "softmax" if ops.op(node) in _SOFTMAX | {"gumbel_softmax"} else "combined",
+                    crossed=ops.op(node) not in _SOFTMAX,
+                )
+            )
             return None
         made = _compact(together)
         return made if isinstance(node.meta.get("val"), torch.Tensor) else (made, made)

@@ -47,21 +47,38 @@ class Single:
     def squeezed(self) -> list[Squeezed]:
         """VAE105: only where a squeeze without an axis meets a dimension that is exactly B, and something comes of it."""
         model = self._model
-        at = [n for n in model.record.graph.nodes if ops.op(n) == "squeeze" and len(n.args) < 2 and not n.kwargs and isinstance(n.args[0], fx.Node) and self._drops_batch(n.args[0])]
+        at = [
+            n
+            for n in model.record.graph.nodes
+            if ops.op(n) == "squeeze"
+            and len(n.args) < 2
+            and not n.kwargs
+            and isinstance(n.args[0], fx.Node)
+            and self._drops_batch(n.args[0])
+        ]
         if not at:
             return []
         one = self._run
         index = {n: i for i, n in enumerate(model.record.nodes)}
         theirs = one.nodes
-        watched = {s.z for s in model.sites} | {h for s in model.sites for h in s.heads} | {n for t in model.terms_of("reconstruction") for leaf in t.leaves for n in leaf.frontier}
+        watched = (
+            {s.z for s in model.sites}
+            | {h for s in model.sites for h in s.heads}
+            | {n for t in model.terms_of("reconstruction") for leaf in t.leaves for n in leaf.frontier}
+        )
         found = []
         for node in at:
             source = node.args[0]
             assert isinstance(source, fx.Node)
             below = model.flow.descendants(node)
-            changed = next((n for n in model.flow.sorted(below & watched) if index[n] < len(theirs) and len(shape(theirs[index[n]])) != len(shape(n))), None)
+            changed = next(
+                (n for n in model.flow.sorted(below & watched) if index[n] < len(theirs) and len(shape(theirs[index[n]])) != len(shape(n))),
+                None,
+            )
             failure = one.failure
-            raises = failure.spans[0] if failure is not None and failure.spans and failure.fn is not None and index[node] < len(theirs) else None
+            raises = (
+                failure.spans[0] if failure is not None and failure.spans and failure.fn is not None and index[node] < len(theirs) else None
+            )
             if changed is not None or raises is not None:
                 text = str(failure.error).strip().splitlines()[0][:120] if failure is not None and str(failure.error).strip() else ""
                 found.append(Squeezed(node, source, raises, text, changed))
@@ -86,7 +103,11 @@ class Single:
     def normalised(self) -> list[NeedsTwo]:
         """VAE801."""
         model = self._model
-        if not any(ops.op(n) == "batch_norm" for n in model.record.graph.nodes) or model.inputs.batch is None or model.record.sizes[model.inputs.batch] < 2:
+        if (
+            not any(ops.op(n) == "batch_norm" for n in model.record.graph.nodes)
+            or model.inputs.batch is None
+            or model.record.sizes[model.inputs.batch] < 2
+        ):
             return []
         failure = model.single.failure
         if failure is None or _NEEDS_TWO not in str(failure.error):

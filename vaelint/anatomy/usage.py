@@ -14,7 +14,25 @@ if TYPE_CHECKING:
     from vaelint.source import Source
     from vaelint.trace.spans import SpanFinder
 
-_HOUSEKEEPING = frozenset("weight bias data parameters named_parameters apply state_dict load_state_dict to train eval requires_grad_ modules children register_forward_hook".split())
+_HOUSEKEEPING = frozenset(
+    [
+        "weight",
+        "bias",
+        "data",
+        "parameters",
+        "named_parameters",
+        "apply",
+        "state_dict",
+        "load_state_dict",
+        "to",
+        "train",
+        "eval",
+        "requires_grad_",
+        "modules",
+        "children",
+        "register_forward_hook",
+    ]
+)
 
 
 class Usage:
@@ -42,9 +60,8 @@ class Usage:
                     targets = part.targets if isinstance(part, ast.Assign) else [part.target]
                     if any(_is_attribute(t, name) for target in targets for t in ast.walk(target)):
                         return self._span(file, part)
-                if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr.startswith("register_") and part.args:
-                    if isinstance(part.args[0], ast.Constant) and part.args[0].value == name:
-                        return self._span(file, part)
+                if isinstance(part, ast.Call) and _registers(part, name):
+                    return self._span(file, part)
         return None
 
     def readers(self, file: str, name: str) -> list[str]:
@@ -57,7 +74,9 @@ class Usage:
             for part in ast.walk(function):
                 reads = isinstance(part, ast.Attribute) and part.attr == name and isinstance(part.ctx, ast.Load)
                 above = parents.get(id(part))
-                if (reads and not (isinstance(above, ast.Attribute) and above.attr in _HOUSEKEEPING)) or (isinstance(part, ast.Constant) and part.value == name):
+                if (reads and not (isinstance(above, ast.Attribute) and above.attr in _HOUSEKEEPING)) or (
+                    isinstance(part, ast.Constant) and part.value == name
+                ):
                     found.append(function.name)
                     break
         return found
@@ -81,3 +100,8 @@ class Usage:
 
 def _is_attribute(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
+
+
+def _registers(call: ast.Call, name: str) -> bool:
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    return method.startswith("register_") and bool(call.args) and isinstance(call.args[0], ast.Constant) and call.args[0].value == name

@@ -72,7 +72,9 @@ def construct(build: Any, spans: SpanFinder) -> Built:
     return built
 
 
-def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int], spans: SpanFinder, rung: Rung) -> Record:
+def record_step(
+    built: Built, step: Any, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int], spans: SpanFinder, rung: Rung
+) -> Record:
     """Runs `step(model, inputs)` under the recorder. What user code raises is kept in `Record.failure` with the partial graph.
 
     Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
@@ -83,7 +85,13 @@ def record_step(built: Built, step: Any, inputs: Mapping[str, torch.Tensor], siz
     record.node_for = recorder.node_for
     on_cpu = OnCpu(spans) if all(t.device.type == "cpu" for t in inputs.values()) else contextlib.nullcontext()
     record.inputs = {name: recorder.input(name, tensor) for name, tensor in inputs.items()}
-    with modules.watching(), _no_graph_breaks(), noting_births(spans, built.births, built.keep), noting_optimizers(spans, record.optimizers), _noting_distributions(recorder, record):
+    with (
+        modules.watching(),
+        _no_graph_breaks(),
+        noting_births(spans, built.births, built.keep),
+        noting_optimizers(spans, record.optimizers),
+        _noting_distributions(recorder, record),
+    ):
         try:
             with on_cpu, recorder:
                 outcome = step(built.model, inputs)
@@ -114,7 +122,9 @@ def _noting_distributions(recorder: Recorder, record: Record) -> Iterator[None]:
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        found = {name: recorder.node_for(value) for name in _parameters_of(self) if isinstance(value := self.__dict__.get(name), torch.Tensor)}
+        found = {
+            name: recorder.node_for(value) for name in _parameters_of(self) if isinstance(value := self.__dict__.get(name), torch.Tensor)
+        }
         stack = spans_of(recorder)
         if stack and any(n is not None for n in found.values()):
             record.distributions.append(MadeDistribution(type(self).__name__, {k: n for k, n in found.items() if n is not None}, stack))
@@ -144,7 +154,16 @@ def _no_graph_breaks() -> Iterator[None]:
 
     kept = checkpoint.checkpoint, torch.compile
 
-    def straight(function: Any, *args: Any, use_reentrant: Any = None, context_fn: Any = None, determinism_check: Any = None, debug: Any = None, preserve_rng_state: Any = None, **kwargs: Any) -> Any:
+    def straight(
+        function: Any,
+        *args: Any,
+        use_reentrant: Any = None,
+        context_fn: Any = None,
+        determinism_check: Any = None,
+        debug: Any = None,
+        preserve_rng_state: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         return function(*args, **kwargs)
 
     def uncompiled(model: Any = None, **_: Any) -> Any:
