@@ -28,14 +28,18 @@ def check(model: Model) -> Findings:
     """A site whose noise lacks the batch dimension that its mean has."""
     for site in model.gaussian_sites:
         noise, like = model.noise_of(site), model.posterior_of(site)
-        if noise is None or like is None or "B" not in model.constant_axes(site):
+        if noise is None or like is None or "B" not in model.sampling.constant_axes(site):
             continue
         std = site.scale or like
         yield Found(
             model.where(noise),
             label=f"eps: {model.shape_text(noise)}, the same for all of B",
             labels=model.labels((std, ""), (site.z, "one noise for all of B here")),
-            shapes=(model.row(std), model.row(noise, "lacks B, or is stretched over it", "eps"), model.row(site.z, "legal, so PyTorch says nothing")),
+            shapes=(
+                model.row(std),
+                model.row(noise, "lacks B, or is stretched over it", "eps"),
+                model.row(site.z, "legal, so PyTorch says nothing"),
+            ),
             when="B > 1",
             why="z = mu + eps * std wants its own eps for each sample; a shared one does not average out over the batch",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",

@@ -27,7 +27,7 @@ def check(model: Model) -> Findings:
     """Sites whose noise has the batch but not every axis of the mean."""
     for site in model.gaussian_sites:
         noise, like = model.noise_of(site), model.posterior_of(site)
-        missing = model.constant_axes(site)
+        missing = model.sampling.constant_axes(site)
         if noise is None or like is None or not missing or "B" in missing:
             continue
         std = site.scale or like
@@ -35,7 +35,11 @@ def check(model: Model) -> Findings:
             model.where(noise),
             label=f"eps: {model.shape_text(noise)}, lacks {', '.join(missing)}",
             labels=model.labels((std, ""), (site.z, f"eps is stretched over {', '.join(missing)} here")),
-            shapes=(model.row(std), model.row(noise, f"lacks {', '.join(missing)}", "eps"), model.row(site.z, "a legal broadcast, so PyTorch says nothing")),
+            shapes=(
+                model.row(std),
+                model.row(noise, f"lacks {', '.join(missing)}", "eps"),
+                model.row(site.z, "a legal broadcast, so PyTorch says nothing"),
+            ),
             why="every component of z wants its own noise; here they all share one number, and z varies along a line only",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
             fix=model.replacement(noise, f"torch.randn_like({model.written(std)})"),

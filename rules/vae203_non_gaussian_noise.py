@@ -29,7 +29,7 @@ def check(model: Model) -> Findings:
     """Sites whose noise, by measurement, is another distribution than N(0, 1)."""
     for site in model.gaussian_sites:
         noise = model.noise_of(site)
-        moments = model.noise_moments(site)
+        moments = model.sampling.noise_moments(site)
         if noise is None or moments is None or moments.shaped or moments.is_standard_normal or moments.std == 0:
             continue
         kind = "uniform" if abs(moments.kurtosis + 1.2) < 0.15 else "normal" if abs(moments.kurtosis) < 0.4 else "not normal"
@@ -42,7 +42,9 @@ def check(model: Model) -> Findings:
             labels=model.labels((site.z, "used as if it were N(0, 1)")),
             why="the KL is that of N(mu, scale^2); the noise actually drawn has another mean or spread, so the bound is not the bound",
             help="draw standard normal noise: torch.randn_like(std)",
-            fix=model.replacement(root, text.replace("torch.rand", "torch.randn", 1)) if kind == "uniform" and text.startswith("torch.rand") else None,
+            fix=model.replacement(root, text.replace("torch.rand", "torch.randn", 1))
+            if kind == "uniform" and text.startswith("torch.rand")
+            else None,
             facts={"mean": moments.mean, "std": moments.std, "excess_kurtosis": moments.kurtosis},
             claim=Claim("noise_moments", facts, {"site": site, "mean": moments.mean, "std": moments.std}),
         )

@@ -25,7 +25,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE204", "frozen-noise", Severity.ERROR, message="the noise is the same at every call")
 def check(model: Model) -> Findings:
     """Constant noise in the place of a draw; a generator seeded in the sampling code."""
-    for frozen in model.frozen_noise:
+    for frozen in model.sampling.frozen_noise:
         yield Found(
             model.where(frozen.node),
             label=frozen.label,

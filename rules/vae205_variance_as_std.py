@@ -25,10 +25,16 @@ Never: if the head is a log-standard deviation, mend the KL instead.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE205", "variance-as-std", Severity.ERROR, message="the sampler reads the encoder's head in another way than the KL", needs=("gaussian", "kl"))
+@rule(
+    "VAE205",
+    "variance-as-std",
+    Severity.ERROR,
+    message="the sampler reads the encoder's head in another way than the KL",
+    needs=("gaussian", "kl"),
+)
 def check(model: Model) -> Findings:
     """Sampler and KL disagree, and the sampler is the odd one."""
-    for clash in model.clashes:
+    for clash in model.sampling.clashes:
         if clash.culprit != "sampler" or clash.negative:
             continue
         yield Found(
@@ -38,5 +44,9 @@ def check(model: Model) -> Findings:
             shapes=(model.row(clash.scale, f"scale = {clash.formula_now}"), model.row(clash.kl, f"is exact for scale = {clash.formula}")),
             why="samples are drawn from one posterior and the KL charges for another: the loss is no bound",
             help=f"use {clash.formula} as the standard deviation",
-            claim=Claim("scale_curve", f"the scale is {clash.formula_now}, the KL wants {clash.formula}", {"site": clash.site, "reads": clash.kl_reads}),
+            claim=Claim(
+                "scale_curve",
+                f"the scale is {clash.formula_now}, the KL wants {clash.formula}",
+                {"site": clash.site, "reads": clash.kl_reads},
+            ),
         )

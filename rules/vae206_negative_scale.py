@@ -22,7 +22,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE206", "negative-scale", Severity.ERROR, message="the noise is scaled by a raw output that can be negative", needs=("gaussian",))
 def check(model: Model) -> Findings:
     """The scale is the head itself, and the KL does not read it as a standard deviation."""
-    for clash in model.clashes:
+    for clash in model.sampling.clashes:
         if not clash.negative:
             continue
         yield Found(
@@ -33,7 +33,7 @@ def check(model: Model) -> Findings:
             help=f"use {clash.formula} as the standard deviation",
             claim=Claim("scale_negative", "the scale takes negative values", {"site": clash.site}),
         )
-    for made, scale in model.negative_scales:
+    for made, scale in model.sampling.negative_scales:
         yield Found(
             made.stack[0],
             label=f"{made.family} wants a positive scale",

@@ -26,7 +26,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Draws without gradient on the way to the reconstruction."""
     for site in model.gaussian_sites:
-        if site.kind != "drawn" or not model.feeds_reconstruction(site.z) or model.has_score_function(site):
+        if site.kind != "drawn" or not model.sampling.feeds_reconstruction(site.z) or model.sampling.has_score_function(site):
             continue
         yield Found(
             model.where(site.z),
@@ -35,5 +35,9 @@ def check(model: Model) -> Findings:
             shapes=(model.row(site.z, "no gradient to mu or std"),),
             why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
             help="sample by z = mu + std * torch.randn_like(std), or .rsample()",
-            claim=Claim("no_grad_from_recon", "the reconstruction gives mu no gradient", {"nodes": [n for n in (site.mu, site.scale) if n is not None]}),
+            claim=Claim(
+                "no_grad_from_recon",
+                "the reconstruction gives mu no gradient",
+                {"nodes": [n for n in (site.mu, site.scale) if n is not None]},
+            ),
         )

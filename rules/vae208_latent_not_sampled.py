@@ -24,15 +24,17 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE208", "latent-not-sampled", Severity.ERROR, message="z is drawn, and the decoder gets the mean", needs=("draw", "loss"))
 def check(model: Model) -> Findings:
     """The draw is idle and a layer decodes the mean."""
-    for site in model.idle_draws:
-        entry = model.decoder_entry(site)
+    for site in model.sampling.idle_draws:
+        entry = model.sampling.decoder_entry(site)
         if entry is None or entry.uses_scale:
             continue
         yield Found(
             entry.span,
             label=f"decodes {model.written(site.mu)}, not {model.written(site.z)}",
             labels=model.labels((site.z, "z is made here and not used")),
-            shapes=(model.row(site.z, "not used"), model.row(site.mu, "decoded")) if site.mu is not None else (model.row(site.z, "not used"),),
+            shapes=(model.row(site.z, "not used"), model.row(site.mu, "decoded"))
+            if site.mu is not None
+            else (model.row(site.z, "not used"),),
             why="the decoder never sees the posterior's spread: this is a plain autoencoder with a penalty on its code",
             help="give the decoder z",
             claim=Claim("z_unused", "two draws give the same reconstruction", {"site": site}),

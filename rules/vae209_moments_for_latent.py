@@ -25,7 +25,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE209", "moments-for-latent", Severity.ERROR, message="a layer that should get z gets the posterior's parameters", needs=("loss",))
 def check(model: Model) -> Findings:
     """The decoder is fed from the log-variance head with no draw between."""
-    for entry in model.undrawn_entries:
+    for entry in model.sampling.undrawn_entries:
         yield Found(
             entry.span,
             label="reads the posterior's parameters, not a sample",

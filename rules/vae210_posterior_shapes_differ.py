@@ -19,7 +19,13 @@ When an isotropic posterior is meant, and the KL multiplies the log-variance by 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE210", "posterior-shapes-differ", Severity.WARNING, message="mean and scale of the posterior have different shapes", needs=("gaussian",))
+@rule(
+    "VAE210",
+    "posterior-shapes-differ",
+    Severity.WARNING,
+    message="mean and scale of the posterior have different shapes",
+    needs=("gaussian",),
+)
 def check(model: Model) -> Findings:
     """Sites where the scale is stretched over the mean, or the mean over the scale."""
     for site in model.gaussian_sites:

@@ -24,7 +24,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Sites whose scale stays at 1 or above whatever the layer puts out."""
     for site in model.gaussian_sites:
-        reach = model.scale_range(site)
+        reach = model.sampling.scale_range(site)
         if reach is None or reach.low < 0.999 or not reach.high > reach.low:
             continue
         yield Found(

@@ -26,7 +26,13 @@ def check(model: Model) -> Findings:
         reach = model.range_of(site.mu)
         if reach is None or reach.bound_by is None or not (reach.low > -3.0 or reach.high < 3.0):
             continue
-        bound = f"mu in [{reach.low:.3g}, {reach.high:.3g}]" if reach.low > -3 and reach.high < 3 else f"mu >= {reach.low:.3g}" if reach.low > -3 else f"mu <= {reach.high:.3g}"
+        bound = (
+            f"mu in [{reach.low:.3g}, {reach.high:.3g}]"
+            if reach.low > -3 and reach.high < 3
+            else f"mu >= {reach.low:.3g}"
+            if reach.low > -3
+            else f"mu <= {reach.high:.3g}"
+        )
         yield Found(
             model.where(reach.bound_by),
             label=bound,

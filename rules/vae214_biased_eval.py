@@ -24,12 +24,16 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE214", "biased-eval", Severity.ERROR, message="in evaluation mode z is the mean plus a multiple of the scale", needs=("gaussian",))
 def check(model: Model) -> Findings:
     """The evaluation run adds the scale without a draw."""
-    for biased in model.biased_evaluation:
+    for biased in model.sampling.biased_evaluation:
         yield Found(
             biased.span,
             label=f"z = mu + {biased.multiple:.3g} * std in evaluation mode",
             labels=model.labels((biased.site.z, "the draw of training mode")) if biased.other_place else (),
             why="reconstructions at test time are off by a multiple of the standard deviation, which training never sees",
             help="return mu in evaluation mode, or draw there too",
-            claim=Claim("eval_offset", "z - mu is a fixed multiple of the scale in evaluation mode", {"site": biased.site, "multiple": biased.multiple}),
+            claim=Claim(
+                "eval_offset",
+                "z - mu is a fixed multiple of the scale in evaluation mode",
+                {"site": biased.site, "multiple": biased.multiple},
+            ),
         )

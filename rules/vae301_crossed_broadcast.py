@@ -22,18 +22,27 @@ When one target for several predictions is meant: give them a leading axis.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE301", "crossed-broadcast", Severity.ERROR, message="reconstruction and target have different shapes and broadcast", needs=("reconstruction",))
+@rule(
+    "VAE301",
+    "crossed-broadcast",
+    Severity.ERROR,
+    message="reconstruction and target have different shapes and broadcast",
+    needs=("reconstruction",),
+)
 def check(model: Model) -> Findings:
     """Pairs whose shapes agree only by broadcasting."""
     for fact in model.recons:
-        how = model.broadcast(fact)
+        how = model.likelihood.broadcast(fact)
         if how is None:
             continue
         pair = fact.pair
         yield Found(
             model.where(pair.meet),
             label=f"{model.shape_text(pair.recon)} against {model.shape_text(pair.target)}",
-            labels=model.labels((pair.recon, f"{model.written(pair.recon)}: {model.shape_text(pair.recon)} is made here"), (pair.target, f"{model.written(pair.target)}: {model.shape_text(pair.target)}")),
+            labels=model.labels(
+                (pair.recon, f"{model.written(pair.recon)}: {model.shape_text(pair.recon)} is made here"),
+                (pair.target, f"{model.written(pair.target)}: {model.shape_text(pair.target)}"),
+            ),
             shapes=(model.row(pair.recon, "", "recon"), model.row(pair.target, f"lined up from the right: {how}", "target")),
             when="any size above 1 in the stretched dimension",
             why="the loss compares pairs that do not belong together, and is smallest when every output is their mean",

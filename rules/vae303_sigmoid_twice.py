@@ -21,18 +21,21 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE303", "sigmoid-twice", Severity.ERROR, message="a loss on logits gets values that went through a sigmoid", needs=("reconstruction",))
+@rule(
+    "VAE303", "sigmoid-twice", Severity.ERROR, message="a loss on logits gets values that went through a sigmoid", needs=("reconstruction",)
+)
 def check(model: Model) -> Findings:
     """Likelihoods on logits whose reconstruction is squashed to [0, 1]."""
     for fact in model.recons:
         reach = model.range_of(fact.pair.recon) if fact.probe.kernel == "bce_with_logits" else None
         if reach is None or reach.low < -1e-9 or reach.high > 1 + 1e-9:
             continue
-        squash = model.activation(fact.pair.recon) or reach.bound_by
+        squash = model.likelihood.activation(fact.pair.recon) or reach.bound_by
         yield Found(
             model.where(fact.pair.meet),
             label="applies a sigmoid to its first argument",
-            labels=model.labels((squash, f"already in [{reach.low:.3g}, {reach.high:.3g}] here")) + model.birth_labels(squash, "the activation is made here"),
+            labels=model.labels((squash, f"already in [{reach.low:.3g}, {reach.high:.3g}] here"))
+            + model.birth_labels(squash, "the activation is made here"),
             why="the sigmoid is applied twice: the probability stays in [0.5, 0.73]",
             help="drop the activation and keep the loss on logits, or keep it and use binary_cross_entropy",
             claim=Claim("value_range", "the logits lie in [0, 1]", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),

@@ -34,5 +34,7 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.pair.raw[0], "a raw layer output")),
             why="the reconstruction is unbounded; on a GPU this is a device-side assert, elsewhere NaN or an error",
             help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
-            claim=Claim("raises", "binary cross-entropy refuses the values, or is not finite", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),
+            claim=Claim(
+                "raises", "binary cross-entropy refuses the values, or is not finite", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}
+            ),
         )

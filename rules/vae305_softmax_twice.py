@@ -21,11 +21,13 @@ Never. log_softmax before cross_entropy is redundant but harmless, and is not re
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE305", "softmax-twice", Severity.ERROR, message="a loss on logits gets values that went through a softmax", needs=("reconstruction",))
+@rule(
+    "VAE305", "softmax-twice", Severity.ERROR, message="a loss on logits gets values that went through a softmax", needs=("reconstruction",)
+)
 def check(model: Model) -> Findings:
     """Categorical likelihoods on logits whose argument is a probability."""
     for fact in model.recons:
-        squash = model.activation(fact.pair.recon) if fact.probe.kernel == "cross_entropy" else None
+        squash = model.likelihood.activation(fact.pair.recon) if fact.probe.kernel == "cross_entropy" else None
         if squash is None or model.op(squash) not in ("softmax", "sigmoid"):
             continue
         yield Found(

@@ -23,22 +23,28 @@ When noise on the data is the data: dequantisation with uniform noise is not rep
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE306", "wrong-target", Severity.ERROR, message="the reconstruction is compared with something that is not the data", needs=("loss",))
+@rule(
+    "VAE306", "wrong-target", Severity.ERROR, message="the reconstruction is compared with something that is not the data", needs=("loss",)
+)
 def check(model: Model) -> Findings:
     """Targets with noise in them, constants, the model's own output."""
     for fact in model.recons:
-        wrong = model.wrong_target(fact)
+        wrong = model.likelihood.wrong_target(fact)
         if wrong is None:
             continue
         yield Found(
-            model.target_place(fact),
+            model.likelihood.target_place(fact),
             label=wrong.what,
             labels=model.labels((wrong.draw, "noise is drawn here"), (fact.pair.meet, "compared here")),
             why="the model is rewarded for reproducing the noise it was given",
             help="compare with the clean input",
-            claim=Claim("same_values", "the target differs from the input", {"nodes": [fact.pair.target, *model.record.inputs.values()], "equal": False}),
+            claim=Claim(
+                "same_values",
+                "the target differs from the input",
+                {"nodes": [fact.pair.target, *model.record.inputs.values()], "equal": False},
+            ),
         )
-    for own in model.self_targets:
+    for own in model.likelihood.self_targets:
         yield Found(
             model.where(own.node),
             label=own.what,

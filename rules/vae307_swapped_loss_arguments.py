@@ -19,11 +19,17 @@ Never; squared and absolute errors are symmetric and not reported.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE307", "swapped-loss-arguments", Severity.ERROR, message="a loss gets the data as prediction and the reconstruction as target", needs=("reconstruction",))
+@rule(
+    "VAE307",
+    "swapped-loss-arguments",
+    Severity.ERROR,
+    message="a loss gets the data as prediction and the reconstruction as target",
+    needs=("reconstruction",),
+)
 def check(model: Model) -> Findings:
     """Asymmetric losses whose first argument is the data."""
     for fact in model.recons:
-        if not model.swapped_arguments(fact):
+        if not model.likelihood.swapped_arguments(fact):
             continue
         pair = fact.pair
         yield Found(

@@ -23,10 +23,10 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Reconstructions bounded within the declared data."""
     for fact in model.recons:
-        gap = model.output_mismatch(fact) if fact.probe.kernel in ("squared_error", "absolute_error", "log_cosh") else None
+        gap = model.likelihood.output_mismatch(fact) if fact.probe.kernel in ("squared_error", "absolute_error", "log_cosh") else None
         if gap is None:
             continue
-        squash = model.activation(fact.pair.recon) or gap.reach.bound_by
+        squash = model.likelihood.activation(fact.pair.recon) or gap.reach.bound_by
         reached = f"[{gap.reach.low:.3g}, {gap.reach.high:.3g}]"
         yield Found(
             model.where(fact.pair.meet),
@@ -35,5 +35,9 @@ def check(model: Model) -> Findings:
             why="part of the data lies where no reconstruction can go: the error has a floor",
             help="use an activation that covers the data (tanh for [-1, 1], sigmoid for [0, 1], none for standardised data), or rescale the data",
             facts={"data": [gap.low, gap.high], "reconstruction": [gap.reach.low, gap.reach.high]},
-            claim=Claim("value_range", f"the reconstruction stays in {reached}", {"node": fact.pair.recon, "low": gap.reach.low, "high": gap.reach.high}),
+            claim=Claim(
+                "value_range",
+                f"the reconstruction stays in {reached}",
+                {"node": fact.pair.recon, "low": gap.reach.low, "high": gap.reach.high},
+            ),
         )

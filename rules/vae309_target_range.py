@@ -21,11 +21,13 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE309", "target-range", Severity.ERROR, message="the target of a Bernoulli likelihood lies outside [0, 1]", needs=("reconstruction",))
+@rule(
+    "VAE309", "target-range", Severity.ERROR, message="the target of a Bernoulli likelihood lies outside [0, 1]", needs=("reconstruction",)
+)
 def check(model: Model) -> Findings:
     """Declared data outside [0, 1] under a Bernoulli likelihood."""
     for fact in model.recons:
-        data = model.target_range(fact) if fact.probe.kernel in ("bce", "bce_with_logits") else None
+        data = model.likelihood.target_range(fact) if fact.probe.kernel in ("bce", "bce_with_logits") else None
         if data is None or (data[0] >= -1e-6 and data[1] <= 1 + 1e-6):
             continue
         yield Found(

@@ -23,7 +23,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Likelihoods whose variance and log term disagree."""
     for fact in model.recons:
-        fault = model.nll_fault(fact)
+        fault = model.likelihood.nll_fault(fact)
         if fault is None:
             continue
         node, what = fault

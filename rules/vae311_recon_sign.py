@@ -23,7 +23,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Terms that shrink as the reconstruction moves away from the target."""
     for fact in model.recons:
-        if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or model.swapped_arguments(fact):
+        if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or model.likelihood.swapped_arguments(fact):
             continue
         yield Found(
             model.where(fact.pair.meet),

@@ -24,7 +24,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Cross-entropies that do not know of the model's padding index."""
     for fact in model.recons:
-        embedding = model.padded_embedding(fact)
+        embedding = model.likelihood.padded_embedding(fact)
         if embedding is None:
             continue
         yield Found(

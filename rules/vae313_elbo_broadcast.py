@@ -24,7 +24,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE313", "elbo-broadcast", Severity.ERROR, message="per-sample terms are combined into a table of all pairs", needs=("loss",))
 def check(model: Model) -> Findings:
     """Sums and products of (B) with (B, 1) among the terms of the loss."""
-    for node in model.crossed_terms:
+    for node in model.likelihood.crossed_terms:
         parts = [n for n in node.all_input_nodes if model.dims(n)]
         yield Found(
             model.where(node),

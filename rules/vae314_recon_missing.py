@@ -24,10 +24,10 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE314", "recon-missing", Severity.ERROR, message="no term of the loss depends on the decoder's output", needs=("draw", "loss"))
 def check(model: Model) -> Findings:
     """A decoder whose output is computed and never compared with anything."""
-    place = model.unused_reconstruction
+    place = model.likelihood.unused_reconstruction
     if place is not None:
         yield Found(
-            model.loss_place,
+            model.objective.loss_place,
             label="holds no reconstruction",
             labels=model.labels((place, "the decoder's output, not used")),
             why="nothing trains the decoder, and nothing keeps the code informative",

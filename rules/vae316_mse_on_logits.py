@@ -27,7 +27,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Errors on raw outputs that the class elsewhere treats as logits."""
     for fact in model.recons:
-        elsewhere = model.squashed_elsewhere(fact)
+        elsewhere = model.likelihood.squashed_elsewhere(fact)
         if elsewhere is None:
             continue
         yield Found(

@@ -22,10 +22,21 @@ Never: a weight that makes up for one batch size does not for the next.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE401", "beta-moves-with-batch", Severity.ERROR, message="the KL and the reconstruction are reduced differently over the batch", needs=("beta",))
+@rule(
+    "VAE401",
+    "beta-moves-with-batch",
+    Severity.ERROR,
+    message="the KL and the reconstruction are reduced differently over the batch",
+    needs=("beta",),
+)
 def check(model: Model) -> Findings:
     """Effective betas that move with the batch size."""
-    for verdict in model.scale_verdicts:
+    for verdict in model.objective.scale_verdicts:
         if verdict.fault != "batch":
             continue
-        yield model.scale_found(verdict, label="{kl}; {recon}", why="the balance of the two terms changes with the batch size: another batch size trains another model", help="reduce both terms over the batch in the same way: two sums, or two means")
+        yield model.objective.scale_found(
+            verdict,
+            label="{kl}; {recon}",
+            why="the balance of the two terms changes with the batch size: another batch size trains another model",
+            help="reduce both terms over the batch in the same way: two sums, or two means",
+        )

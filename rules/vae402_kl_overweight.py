@@ -22,10 +22,17 @@ When the strong KL is meant: give it a named weight.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE402", "kl-overweight", Severity.WARNING, message="the reconstruction is averaged over the data and the KL is not", needs=("beta",))
+@rule(
+    "VAE402", "kl-overweight", Severity.WARNING, message="the reconstruction is averaged over the data and the KL is not", needs=("beta",)
+)
 def check(model: Model) -> Findings:
     """Effective betas that move with the size of the data."""
-    for verdict in model.scale_verdicts:
+    for verdict in model.objective.scale_verdicts:
         if verdict.fault != "data":
             continue
-        yield model.scale_found(verdict, label="{recon}", why="this trains a beta-VAE with beta = {beta}: far from the bound, and another one at another resolution", help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; or write the weight down as a named beta")
+        yield model.objective.scale_found(
+            verdict,
+            label="{recon}",
+            why="this trains a beta-VAE with beta = {beta}: far from the bound, and another one at another resolution",
+            help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; or write the weight down as a named beta",
+        )

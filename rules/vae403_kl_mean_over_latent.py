@@ -23,7 +23,12 @@ from vaelint.rule import Findings, Model, Severity, rule
 @rule("VAE403", "kl-mean-over-latent", Severity.WARNING, message="the KL is averaged over the latent", needs=("beta",))
 def check(model: Model) -> Findings:
     """Effective betas that move with the latent size."""
-    for verdict in model.scale_verdicts:
+    for verdict in model.objective.scale_verdicts:
         if verdict.fault != "latent":
             continue
-        yield model.scale_found(verdict, label="{kl}", why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent, and counts L times too little", help="sum the KL over the latent dimensions, then average over the batch")
+        yield model.objective.scale_found(
+            verdict,
+            label="{kl}",
+            why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent, and counts L times too little",
+            help="sum the KL over the latent dimensions, then average over the batch",
+        )

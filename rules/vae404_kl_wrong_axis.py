@@ -23,7 +23,12 @@ from vaelint.rule import Findings, Model, Severity, rule
 @rule("VAE404", "kl-wrong-axis", Severity.WARNING, message="the KL is summed over the wrong axis", needs=("beta",))
 def check(model: Model) -> Findings:
     """Effective betas in which only some of the latent's axes are summed, or the batch in their place."""
-    for verdict in model.scale_verdicts:
+    for verdict in model.objective.scale_verdicts:
         if verdict.fault != "axis":
             continue
-        yield model.scale_found(verdict, label="{kl}", why="this trains a beta-VAE with beta = {beta}", help="sum over all dimensions of the latent and average over the batch")
+        yield model.objective.scale_found(
+            verdict,
+            label="{kl}",
+            why="this trains a beta-VAE with beta = {beta}",
+            help="sum over all dimensions of the latent and average over the batch",
+        )

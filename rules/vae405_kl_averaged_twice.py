@@ -24,7 +24,12 @@ from vaelint.rule import Findings, Model, Severity, rule
 @rule("VAE405", "kl-averaged-twice", Severity.WARNING, message="the KL is divided by the batch size once too often", needs=("beta",))
 def check(model: Model) -> Findings:
     """Effective betas with the batch size in the denominator."""
-    for verdict in model.scale_verdicts:
+    for verdict in model.objective.scale_verdicts:
         if verdict.fault != "twice":
             continue
-        yield model.scale_found(verdict, label="{kl}; {recon}", why="the KL is B times too weak, and weaker the larger the batch", help="divide by the batch size once")
+        yield model.objective.scale_found(
+            verdict,
+            label="{kl}; {recon}",
+            why="the KL is B times too weak, and weaker the larger the batch",
+            help="divide by the batch size once",
+        )

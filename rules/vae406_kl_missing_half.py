@@ -22,7 +22,9 @@ from vaelint.rule import Findings, Model, Severity, rule
 @rule("VAE406", "kl-missing-half", Severity.WARNING, message="the KL lacks its factor 1/2", needs=("beta",))
 def check(model: Model) -> Findings:
     """Effective betas of 2 whose KL is written with weight 2."""
-    for verdict in model.scale_verdicts:
+    for verdict in model.objective.scale_verdicts:
         if verdict.fault != "half":
             continue
-        yield model.scale_found(verdict, label="counts each latent twice", why="this trains a beta-VAE with beta = 2", help="multiply by 0.5")
+        yield model.objective.scale_found(
+            verdict, label="counts each latent twice", why="this trains a beta-VAE with beta = 2", help="multiply by 0.5"
+        )

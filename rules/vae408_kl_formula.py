@@ -23,15 +23,15 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Terms in the posterior alone whose gradients are not those of a KL."""
     for fact in model.kls:
-        if fact.probe.verdict != "wrong" or model.is_partly_read(fact):
+        if fact.probe.verdict != "wrong" or model.objective.is_partly_read(fact):
             continue
-        found = ", ".join(f"{k}: {v:.3g}" for k, v in model.relative_coefficients(fact).items())
+        found = ", ".join(f"{k}: {v:.3g}" for k, v in model.objective.relative_coefficients(fact).items())
         yield Found(
             model.where(fact.term.core),
             label=fact.probe.reason or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
             why="its minimum is not at the prior: mean 0, variance 1 is not what it pulls towards",
             help="use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
             notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",),
-            facts={"coefficients": model.relative_coefficients(fact)},
+            facts={"coefficients": model.objective.relative_coefficients(fact)},
             claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
         )

@@ -21,10 +21,16 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE409", "kl-parameterisation", Severity.ERROR, message="the KL reads the encoder's head in another way than the sampler", needs=("kl",))
+@rule(
+    "VAE409",
+    "kl-parameterisation",
+    Severity.ERROR,
+    message="the KL reads the encoder's head in another way than the sampler",
+    needs=("kl",),
+)
 def check(model: Model) -> Findings:
     """Clashes in which the KL is the odd one, and formulas of two readings at once."""
-    for clash in model.clashes:
+    for clash in model.sampling.clashes:
         if clash.culprit == "kl" and not clash.negative:
             yield Found(
                 model.where(clash.kl),
@@ -35,11 +41,13 @@ def check(model: Model) -> Findings:
                 claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": clash.fact}),
             )
     for fact in model.kls:
-        if model.is_partly_read(fact):
+        if model.objective.is_partly_read(fact):
             yield Found(
                 model.where(fact.term.core),
                 label="log-determinant and variance read the head differently",
-                labels=model.labels((fact.site.scale, f"the sampler reads it as {model.parameterisation(fact.site).name}")) if fact.site else (),
+                labels=model.labels((fact.site.scale, f"the sampler reads it as {model.parameterisation(fact.site).name}"))
+                if fact.site
+                else (),
                 why="one part of the formula takes the head for a log-variance, another for a log-standard deviation",
                 help="use one reading throughout: for a log-standard deviation s, 1 + 2*s - mu**2 - exp(2*s)",
                 facts={"coefficients": fact.probe.coefficients},

@@ -28,9 +28,11 @@ def check(model: Model) -> Findings:
         if fact.probe.verdict != "swapped" or fact.site is None:
             continue
         yield Found(
-            model.swap_place(fact),
+            model.objective.swap_place(fact),
             label="exchanges the posterior's parameters",
-            labels=model.labels((fact.term.core, "the KL takes the scale's head for the mean"), (fact.site.z, "the sampler has them the other way")),
+            labels=model.labels(
+                (fact.term.core, "the KL takes the scale's head for the mean"), (fact.site.z, "the sampler has them the other way")
+            ),
             why="the head that the sampler adds is charged as a log-variance, and the one it exponentiates as a mean",
             help="exchange the two arguments",
             claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),

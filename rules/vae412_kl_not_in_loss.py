@@ -23,12 +23,14 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE412", "kl-not-in-loss", Severity.ERROR, message="no KL reaches the loss", needs=("gaussian", "loss"))
 def check(model: Model) -> Findings:
     """A learned posterior with nothing that holds it."""
-    missing = model.missing_kl
+    missing = model.objective.missing_kl
     if missing is not None:
         yield Found(
-            model.loss_place,
+            model.objective.loss_place,
             label="the loss holds no KL",
-            labels=model.labels((missing.computed, "a KL is computed here and not added")) if missing.computed is not None else model.labels((missing.site.z, "the posterior is drawn here")),
+            labels=model.labels((missing.computed, "a KL is computed here and not added"))
+            if missing.computed is not None
+            else model.labels((missing.site.z, "the posterior is drawn here")),
             why="nothing keeps the posterior near the prior: the variance goes to 0, and samples of the prior decode to noise",
             help="add the KL to the loss",
             claim=Claim("gradient_to_scale", "the loss only ever asks for a smaller variance", {"site": missing.site}),

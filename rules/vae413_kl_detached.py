@@ -24,7 +24,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE413", "kl-detached", Severity.ERROR, message="the KL in the loss has no gradient", needs=("loss",))
 def check(model: Model) -> Findings:
     """KL terms cut from their gradient on the way to the loss."""
-    for term in model.detached_terms("kl"):
+    for term in model.objective.detached_terms("kl"):
         yield Found(
             model.where(term.detached) or model.where(term.core),
             label="the gradient ends here",

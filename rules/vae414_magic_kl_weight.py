@@ -22,7 +22,12 @@ from vaelint.rule import Findings, Model, Severity, rule
 @rule("VAE414", "magic-kl-weight", Severity.WARNING, message="a bare number weighs the KL", needs=("beta",))
 def check(model: Model) -> Findings:
     """Effective betas set by a literal far from 1."""
-    for verdict in model.scale_verdicts:
+    for verdict in model.objective.scale_verdicts:
         if verdict.fault != "literal":
             continue
-        yield model.scale_found(verdict, label="a literal weight; effective beta = {beta}", why="the balance of the objective hides in a literal: whoever changes a reduction or a size does not see that it has to change too", help="give the weight a name (beta) and a default, and say why it has that value")
+        yield model.objective.scale_found(
+            verdict,
+            label="a literal weight; effective beta = {beta}",
+            why="the balance of the objective hides in a literal: whoever changes a reduction or a size does not see that it has to change too",
+            help="give the weight a name (beta) and a default, and say why it has that value",
+        )

@@ -26,9 +26,9 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE415", "beta-unused", Severity.WARNING, message="a KL weight is stored and never used in the loss", needs=("kl",))
 def check(model: Model) -> Findings:
     """Named weights that leave the loss as it is."""
-    for weight in model.unused_weights:
+    for weight in model.objective.unused_weights:
         yield Found(
-            model.loss_place,
+            model.objective.loss_place,
             label=f"{weight.name} does not enter",
             labels=(weight.label,) if weight.label is not None else (),
             why=f"{weight.name} = {weight.value!r} has no effect on the objective",

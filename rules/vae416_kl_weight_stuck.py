@@ -23,7 +23,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE416", "kl-weight-stuck", Severity.WARNING, message="the KL weight does not move", needs=("loss",))
 def check(model: Model) -> Findings:
     """Schedules that run in the step and lead nowhere."""
-    for stuck in model.stuck_weights:
+    for stuck in model.objective.stuck_weights:
         yield Found(
             stuck.span,
             label=f"{stuck.name} is {stuck.value:.3g} again after {stuck.steps} steps",

@@ -25,7 +25,7 @@ def check(model: Model) -> Findings:
     for fact in model.kls:
         if fact.probe.verdict != "inverted_floor":
             continue
-        node = model.ceiling_of(fact)
+        node = model.objective.ceiling_of(fact)
         yield Found(
             model.where(node),
             label="cuts the KL off from above",

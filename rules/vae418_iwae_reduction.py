@@ -19,10 +19,16 @@ When a mixture over the batch is meant (the aggregated posterior in beta-TC-VAE 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE418", "iwae-reduction", Severity.ERROR, message="the importance-weighted bound is reduced over the wrong axis", needs=("site", "loss"))
+@rule(
+    "VAE418",
+    "iwae-reduction",
+    Severity.ERROR,
+    message="the importance-weighted bound is reduced over the wrong axis",
+    needs=("site", "loss"),
+)
 def check(model: Model) -> Findings:
     """Log-mean-exp over the batch."""
-    for node in model.misplaced_logsumexp:
+    for node in model.objective.misplaced_logsumexp:
         source = node.all_input_nodes[0]
         yield Found(
             model.where(node),

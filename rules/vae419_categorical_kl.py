@@ -22,7 +22,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE419", "categorical-kl", Severity.ERROR, message="the KL of the categorical posterior is not one", needs=("kl",))
 def check(model: Model) -> Findings:
     """Terms in a categorical posterior that do not vanish at the uniform prior."""
-    for fact, what in model.categorical_faults:
+    for fact, what in model.objective.categorical_faults:
         yield Found(
             model.where(fact.term.core),
             label=what,

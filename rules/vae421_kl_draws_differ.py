@@ -24,7 +24,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE421", "kl-draws-differ", Severity.ERROR, message="log q and log p are taken at different draws", needs=("site", "loss"))
 def check(model: Model) -> Findings:
     """Monte Carlo KLs with one draw in log q and another in log p."""
-    for node, first, second in model.split_draws:
+    for node, first, second in model.objective.split_draws:
         yield Found(
             model.where(node),
             label="two draws in one estimate",

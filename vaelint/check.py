@@ -26,7 +26,7 @@ from vaelint.step import find_loss, forward_step, input_names, told_step
 from vaelint.target import parse_init, parse_target
 from vaelint.tensors import make_inputs
 from vaelint.trace.ladder import Tracer
-from vaelint.trace.lift import lift
+from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.spans import SpanFinder
 
 Emit = Callable[[dict[str, Any]], None]
@@ -83,7 +83,11 @@ def check_target(request: Request, emit: Emit, given: _FromPython | None = None)
 
 
 def _chosen(code: str, request: Request) -> bool:
-    selected = (not request.select and not code.startswith("VAE8")) or any(code.startswith(s) for s in request.select if s != "ALL") or "ALL" in request.select
+    selected = (
+        (not request.select and not code.startswith("VAE8"))
+        or any(code.startswith(s) for s in request.select if s != "ALL")
+        or "ALL" in request.select
+    )
     return selected and not any(code.startswith(i) for i in request.ignore)
 
 
@@ -92,7 +96,15 @@ def _fail(result: TargetResult, error: TargetError) -> None:
 
     result.status = "failed"
     result.findings.append(
-        Finding(error.code, SETUP.get(error.code, "setup"), Severity.ERROR, error.message, error.span or Span(result.target.rsplit(":", 1)[0], 1), help=error.help, notes=error.notes)
+        Finding(
+            error.code,
+            SETUP.get(error.code, "setup"),
+            Severity.ERROR,
+            error.message,
+            error.span or Span(result.target.rsplit(":", 1)[0], 1),
+            help=error.help,
+            notes=error.notes,
+        )
     )
 
 
@@ -145,7 +157,9 @@ def _home(loaded: Loaded) -> str:
     return os.path.dirname(os.path.abspath(loaded.file))
 
 
-def _trace(request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str]) -> Model | None:
+def _trace(
+    request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str]
+) -> Model | None:
     """Records the step (finding the loss first if it was not told), lifts it to symbols, and finds its anatomy."""
     source = Source(os.getcwd())
     record = tracer.run(step)
@@ -167,11 +181,23 @@ def _trace(request: Request, result: TargetResult, loaded: Loaded, inputs: Input
     return model
 
 
-def _with_loss(request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str], record: Any, source: Source) -> Any:
+def _with_loss(
+    request: Request,
+    result: TargetResult,
+    loaded: Loaded,
+    inputs: InputSet,
+    tracer: Tracer,
+    step: Any,
+    names: list[str],
+    record: Any,
+    source: Source,
+) -> Any:
     from vaelint.roles import roles_of
 
     model = analyse(record, tracer, inputs, step, source, None)
-    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, runs=lambda s: tracer.run(s).failure is None)
+    found = find_loss(
+        loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, runs=lambda s: tracer.run(s).failure is None
+    )
     if found is None:
         result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
         result.notes += step.notes
@@ -191,7 +217,7 @@ def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[A
     variants = [{batch: another}]
     twins = [s for s, v in inputs.symbols.items() if v == size and s != batch]
     if twins:
-        variants.append({batch: another, **{s: another for s in twins}})
+        variants.append({batch: another, **dict.fromkeys(twins, another)})
     other = None
     for sizes in variants:
         attempt = tracer.run(step, sizes)
@@ -203,6 +229,8 @@ def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[A
             if lift(record, attempt, batch):
                 record.rung = "symbolic" if record.rung == "concrete" else record.rung
                 record.joined = tuple(s for s in sizes if s != batch)
+            else:
+                lift_ends(record, attempt, batch)
             break
     return other, record
 
@@ -215,7 +243,16 @@ def _another(size: int, taken: set[int]) -> int:
     return n
 
 
-def check(target: Any, *, input: str | Sequence[str] = (), init: Mapping[str, Any] | None = None, loss: str | None = None, step: str | None = None, device: str = "none", seed: int = 0) -> TargetResult:
+def check(
+    target: Any,
+    *,
+    input: str | Sequence[str] = (),
+    init: Mapping[str, Any] | None = None,
+    loss: str | None = None,
+    step: str | None = None,
+    device: str = "none",
+    seed: int = 0,
+) -> TargetResult:
     """Checks a model from Python: a target text such as "model.py:VAE", a class, or a model.
 
     Args:

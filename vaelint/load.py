@@ -26,7 +26,10 @@ def load_rules() -> list[Rule]:
         except RuleError as error:
             raise UsageError(str(error)) from error
         except Exception as error:  # a broken rule package must be named, whatever it raises
-            raise UsageError(f"rule package {point.value!r} cannot be loaded: {type(error).__name__}: {error}", "reinstall it, or run `pip install -e .` in a checkout") from error
+            raise UsageError(
+                f"rule package {point.value!r} cannot be loaded: {type(error).__name__}: {error}",
+                "reinstall it, or run `pip install -e .` in a checkout",
+            ) from error
     rules = declared()
     if not rules:
         raise UsageError("no rules are installed: nothing would be checked", "run `pip install -e .` in the checkout, or reinstall vaelint")

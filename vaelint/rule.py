@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 else:
     Model = Any  # the real one needs torch, and listing the rules must not
 
-__all__ = ["Certainty", "Claim", "Findings", "Found", "Label", "Model", "Rule", "RuleError", "Severity", "ShapeRow", "Span", "Suggestion", "rule"]
+__all__ = [
+    "Certainty",
+    "Claim",
+    "Findings",
+    "Found",
+    "Label",
+    "Model",
+    "Rule",
+    "RuleError",
+    "Severity",
+    "ShapeRow",
+    "Span",
+    "Suggestion",
+    "rule",
+]
 
 SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead", "When to ignore")
 """Every rule's docstring has these, in this order, after a one-line summary."""

@@ -44,10 +44,14 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
         try:
             produced = [(rule.finding(f, home), f.claim) for f in _distinct(rule.check(model))]
         except ReplayError as error:
-            result.not_applicable.append({"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"})
+            result.not_applicable.append(
+                {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"}
+            )
             continue
         except Exception as error:  # one broken rule must not cost the findings of the others; it is named in the result
-            result.not_applicable.append({"code": rule.code, "reason": f"the rule itself failed, please report it: {type(error).__name__}: {error}"})
+            result.not_applicable.append(
+                {"code": rule.code, "reason": f"the rule itself failed, please report it: {type(error).__name__}: {error}"}
+            )
             result.notes.append(f"{rule.code} could not run: {type(error).__name__}: {error}")
             continue
         found += produced

@@ -54,7 +54,10 @@ class SourceFile:
         for node in self._by_line.get(span.line, ()):
             if not isinstance(node, ast.expr) or node.end_col_offset is None:
                 continue
-            if self.column(node.lineno, node.col_offset) == span.column and (node.end_lineno, self.column(node.end_lineno or 0, node.end_col_offset)) == (span.end_line, span.end_column):
+            if self.column(node.lineno, node.col_offset) == span.column and (
+                node.end_lineno,
+                self.column(node.end_lineno or 0, node.end_col_offset),
+            ) == (span.end_line, span.end_column):
                 return node
         return None
 
@@ -63,7 +66,11 @@ class SourceFile:
         best: ast.stmt | None = None
         for node in ast.walk(self.tree):
             if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
-                if best is None or node.lineno > best.lineno or (node.lineno == best.lineno and (node.end_lineno or 0) <= (best.end_lineno or 0)):
+                if (
+                    best is None
+                    or node.lineno > best.lineno
+                    or (node.lineno == best.lineno and (node.end_lineno or 0) <= (best.end_lineno or 0))
+                ):
                     best = node
         return best
 
@@ -105,13 +112,21 @@ class Source:
         if span is None:
             return ""
         statement = self.file(span.file).statement(span.line)
-        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AnnAssign | ast.AugAssign) else []
+        targets = (
+            statement.targets
+            if isinstance(statement, ast.Assign)
+            else [statement.target]
+            if isinstance(statement, ast.AnnAssign | ast.AugAssign)
+            else []
+        )
         if len(targets) != 1 or statement is None:
             return ""
         value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign) else None
         if isinstance(targets[0], ast.Tuple) and isinstance(value, ast.Tuple) and len(targets[0].elts) == len(value.elts):
             for name, part in zip(targets[0].elts, value.elts, strict=True):
-                if part.lineno == span.line and self.file(span.file).column(part.lineno, part.col_offset) <= span.column <= self.file(span.file).column(part.end_lineno or 0, part.end_col_offset or 0):
+                if part.lineno == span.line and self.file(span.file).column(part.lineno, part.col_offset) <= span.column <= self.file(
+                    span.file
+                ).column(part.end_lineno or 0, part.end_col_offset or 0):
                     return ast.unparse(name)
         return ast.unparse(targets[0]) if isinstance(targets[0], ast.Name | ast.Attribute) else ""
 

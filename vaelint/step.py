@@ -23,6 +23,7 @@ from vaelint.imports import import_part, parsed
 from vaelint.inputs import InputSet
 from vaelint.paths import relative
 from vaelint.reading import keys_read, tree_of
+from vaelint.step_imports import import_for_step
 from vaelint.training import Slice, losses_elsewhere, needed_of, slices_elsewhere, training_slices
 
 STEP_FILE = "<step>"
@@ -141,7 +142,8 @@ def told_step(code: str, loaded: Loaded) -> Step:
     stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     if "loss" not in stored:
         raise TargetError("VAE004", f"the step assigns nothing to loss: {code.strip()}", "end it with loss = ...", loaded.span)
-    return Step(code, loaded, has_loss=True)
+    tree, names = import_for_step(tree, loaded)
+    return Step(code, loaded, has_loss=True, extra=names, tree=tree)
 
 
 def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[Step, list[str]]:

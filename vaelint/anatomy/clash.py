@@ -54,11 +54,17 @@ def find_clashes(model: Model) -> list[Clash]:
         head = site.scale_heads[0]
         hint = _hint(model, head, site)
         if fact.probe.reason and not reading.negative:  # the KL takes the positive scale for a logarithm, or for a variance
-            odd: Literal["sampler", "kl"] = "sampler" if fact.probe.reads_as == "variance" and "var" in model.written(site.scale).lower() else "kl"
+            odd: Literal["sampler", "kl"] = (
+                "sampler" if fact.probe.reads_as == "variance" and "var" in model.written(site.scale).lower() else "kl"
+            )
             found.append(Clash(site, fact, site.scale, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd))
             continue
-        culprit: Literal["sampler", "kl"] = "kl" if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, fact.probe.reads_as) else "sampler"
-        found.append(Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, fact.probe.reads_as, reading.negative, culprit))
+        culprit: Literal["sampler", "kl"] = (
+            "kl" if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, fact.probe.reads_as) else "sampler"
+        )
+        found.append(
+            Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, fact.probe.reads_as, reading.negative, culprit)
+        )
     return found
 
 
@@ -73,7 +79,14 @@ def _agrees(hint: str, reading: str) -> bool:
 
 def _hint(model: Model, head: fx.Node, site: Site) -> str | None:
     """What the user's names call the head. A tie-break only: measurement has already shown that two readings clash."""
-    names = " ".join(n.lower() for n in (model.written(head), str(head.meta.get("module") or ""), *(model.written(u) for u in head.users if ops.op(u) in ops.SHAPE | ops.CAST)))
+    names = " ".join(
+        n.lower()
+        for n in (
+            model.written(head),
+            str(head.meta.get("module") or ""),
+            *(model.written(u) for u in head.users if ops.op(u) in ops.SHAPE | ops.CAST),
+        )
+    )
     if re.search(r"log.?_?(std|sigma|scale|sd)|ln.?sigma|logs\b|log_s\b", names):
         return "log-std"
     if re.search(r"log.?_?v|lv\b|logvar", names):

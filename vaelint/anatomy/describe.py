@@ -77,7 +77,12 @@ def describe_loss(model: Model) -> dict[str, Any]:
         if t.detached is not None:
             terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))
         elif t.role not in ("kl", "reconstruction") or (t.role == "reconstruction" and not model.recons):
-            name = {"mixed": "log-mean of importance weights, or another mixture", "vq": "codebook or commitment", "prior": "log prior of z", "discrepancy": "distance between samples"}
+            name = {
+                "mixed": "log-mean of importance weights, or another mixture",
+                "vq": "codebook or commitment",
+                "prior": "log prior of z",
+                "discrepancy": "distance between samples",
+            }
             terms.append(_row(model, t.role, name.get(t.role, "other"), None, (), 0.0, t.core, ""))
     betas = model.betas
     beta = betas[0] if betas else None
@@ -89,7 +94,9 @@ def describe_loss(model: Model) -> dict[str, Any]:
     }
 
 
-def _row(model: Model, role: str, kernel: str, scaling: Scaling | None, own: tuple[str, ...], weight: float, node: fx.Node | None, note: str) -> dict[str, Any]:
+def _row(
+    model: Model, role: str, kernel: str, scaling: Scaling | None, own: tuple[str, ...], weight: float, node: fx.Node | None, note: str
+) -> dict[str, Any]:
     place = model.where(node)
     return {
         "role": role,
@@ -109,7 +116,11 @@ def reduction_words(scaling: Scaling | None, own: tuple[str, ...]) -> str:
     words = []
     for symbol in dict.fromkeys(("B", *own)):
         exponent = scaling.exponents.get(symbol, 0.0)
-        how = "unknown over" if exponent is None else {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}.get(exponent, f"^{exponent:g} over")
+        how = (
+            "unknown over"
+            if exponent is None
+            else {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}.get(exponent, f"^{exponent:g} over")
+        )
         words.append(f"{how} {symbol}")
     return ", ".join(words)
 
@@ -117,7 +128,11 @@ def reduction_words(scaling: Scaling | None, own: tuple[str, ...]) -> str:
 def _kl_name(probe: KlProbe) -> str:
     name = KL_WORDS[probe.verdict]
     if probe.verdict == "prior":
-        name = "Gaussian KL to a learned prior" if probe.learned_prior else f"Gaussian KL to N({probe.prior[0]:.3g}, {probe.prior[1] ** 2:.3g})"
+        name = (
+            "Gaussian KL to a learned prior"
+            if probe.learned_prior
+            else f"Gaussian KL to N({probe.prior[0]:.3g}, {probe.prior[1] ** 2:.3g})"
+        )
     extras = [w for w, on in (("free bits", probe.floor), ("capacity", probe.capacity)) if on]
     return f"{name}, {', '.join(extras)}" if extras else name
 

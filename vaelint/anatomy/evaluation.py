@@ -45,7 +45,14 @@ def biased_evaluation(model: Model) -> list[Biased]:
         if mu is None or scale is None or mu is scale:
             continue
         below = flow.descendants(mu) & flow.descendants(scale)
-        z = next((n for n in flow.sorted(below) if _is_element_wise(n, mu, flow) and any(ops.uses_parameter(u) for u in flow.descendants(n) if u is not n)), None)
+        z = next(
+            (
+                n
+                for n in flow.sorted(below)
+                if _is_element_wise(n, mu, flow) and any(ops.uses_parameter(u) for u in flow.descendants(n) if u is not n)
+            ),
+            None,
+        )
         if z is None or z in flow.noisy:
             continue
         multiple = _multiple(model, record, site, mu, scale, z)
@@ -58,15 +65,22 @@ def biased_evaluation(model: Model) -> list[Biased]:
 def _constant_place(z: fx.Node, flow: Flow) -> Span | None:
     """Where the constant that takes the place of eps is made."""
     between = flow.ancestors(z) - flow.data - flow.learned
-    made = [n for n in flow.sorted(between) if n.op == "call_function" and isinstance(n.meta.get("val"), torch.Tensor) and span(n) is not None]
+    made = [
+        n for n in flow.sorted(between) if n.op == "call_function" and isinstance(n.meta.get("val"), torch.Tensor) and span(n) is not None
+    ]
     return span(made[-1]) if made else None
 
 
 def twin_of(node: fx.Node, record: Record) -> fx.Node | None:
     """The node of another run made by the same expression."""
-    return next((n for n in record.graph.nodes if span(n) == span(node) and ops.op(n) == ops.op(node) and shape(n) == shape(node) and n.args[1:] == node.args[1:]), None) or next(
-        (n for n in record.graph.nodes if span(n) == span(node) and ops.op(n) == ops.op(node)), None
-    )
+    return next(
+        (
+            n
+            for n in record.graph.nodes
+            if span(n) == span(node) and ops.op(n) == ops.op(node) and shape(n) == shape(node) and n.args[1:] == node.args[1:]
+        ),
+        None,
+    ) or next((n for n in record.graph.nodes if span(n) == span(node) and ops.op(n) == ops.op(node)), None)
 
 
 def _is_element_wise(node: fx.Node, mu: fx.Node, flow: object) -> bool:

@@ -46,7 +46,11 @@ def decoder_entry(model: Model, site: Site) -> Entry | None:
     if not roots:
         return None
     below = model.flow.descendants(*roots, stop={site.z})
-    layers = [n for n in model.flow.sorted(below) if n in model.reaching_loss and _is_layer(n, roots) and any(i in below for i in ops.value_inputs(n))]
+    layers = [
+        n
+        for n in model.flow.sorted(below)
+        if n in model.reaching_loss and _is_layer(n, roots) and any(i in below for i in ops.value_inputs(n))
+    ]
     if not layers:
         return None
     first = layers[0]
@@ -70,7 +74,7 @@ def _branch_point(node: fx.Node, other: fx.Node) -> Span | None:
 def undrawn_entries(model: Model) -> list[Entry]:
     """Layers fed with mean and log-variance at once: without any draw, or beside an idle one."""
     found: list[Entry] = []
-    for site in model.idle_draws:
+    for site in model.sampling.idle_draws:
         entry = decoder_entry(model, site)
         if entry is not None and entry.uses_scale:
             found.append(entry)
@@ -124,7 +128,11 @@ def _constant_in_place_of_draw(model: Model) -> list[Frozen]:
         for part in parts:
             inner = part
             if ops.op(part) in ops.MUL:
-                constants = [n for n in ops.value_inputs(part) if n not in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)]
+                constants = [
+                    n
+                    for n in ops.value_inputs(part)
+                    if n not in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)
+                ]
                 live = [n for n in ops.value_inputs(part) if n in flow.data]
                 if len(live) == 1:
                     inner, stored = live[0], (constants or [None])[0]
@@ -167,7 +175,13 @@ def _seeded(model: Model, site: Site) -> Frozen | None:
                 continue
             for call in ast.walk(function):
                 name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else ""
-                if isinstance(call, ast.Call) and name == "manual_seed" and call.lineno <= place.line and call.args and isinstance(call.args[0], ast.Constant):
+                if (
+                    isinstance(call, ast.Call)
+                    and name == "manual_seed"
+                    and call.lineno <= place.line
+                    and call.args
+                    and isinstance(call.args[0], ast.Constant)
+                ):
                     return Frozen(root, f"the generator is seeded with {ast.unparse(call.args[0])} in each call", None, site.scale)
     return None
 

@@ -29,7 +29,11 @@ def broadcast(model: Model, pair: Pair) -> str | None:
 
     One extra leading axis (several samples per input) is how importance-weighted bounds are written, and agrees.
     """
-    if pair.target is None or not isinstance(pair.target.meta.get("val"), torch.Tensor) or ops.op(pair.meet) in ("cross_entropy", "nll_loss"):
+    if (
+        pair.target is None
+        or not isinstance(pair.target.meta.get("val"), torch.Tensor)
+        or ops.op(pair.meet) in ("cross_entropy", "nll_loss")
+    ):
         return None
     r, t = shape(pair.recon), shape(pair.target)
     if not r or not t or r == t:
@@ -89,7 +93,13 @@ def target_range(model: Model, pair: Pair) -> tuple[float, float] | None:
     reach = value_range(model, pair.target)
     if reach is None:
         return None
-    return (reach.low, reach.high) if math.isfinite(reach.low) and math.isfinite(reach.high) else declared_range(model, sources[0]) if not _rescaled(model, pair.target, sources[0]) else None
+    return (
+        (reach.low, reach.high)
+        if math.isfinite(reach.low) and math.isfinite(reach.high)
+        else declared_range(model, sources[0])
+        if not _rescaled(model, pair.target, sources[0])
+        else None
+    )
 
 
 def _rescaled(model: Model, target: fx.Node, source: fx.Node) -> bool:
@@ -99,7 +109,15 @@ def _rescaled(model: Model, target: fx.Node, source: fx.Node) -> bool:
 
 def swapped(pair: Pair, model: Model) -> bool:
     """Whether a loss that is not symmetric gets the data as its prediction and the reconstruction as its target."""
-    if ops.op(pair.meet) not in ("binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "kl_div", "poisson_nll_loss", "gaussian_nll_loss", "nll_loss"):
+    if ops.op(pair.meet) not in (
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "cross_entropy",
+        "kl_div",
+        "poisson_nll_loss",
+        "gaussian_nll_loss",
+        "nll_loss",
+    ):
         return False
     operands = ops.tensors(pair.meet.args)[:2]
     named = [pair.meet.kwargs.get("input"), pair.meet.kwargs.get("target")]
@@ -122,7 +140,7 @@ def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
     if target is None or target not in model.flow.noisy:
         return None
     above = model.flow.ancestors(target)
-    draws = [n for n in above if ops.is_random(n) and "normal" in ops.op(n) or ops.op(n) in ("randn", "randn_like") and n in above]
+    draws = [n for n in above if (ops.is_random(n) and "normal" in ops.op(n)) or (ops.op(n) in ("randn", "randn_like") and n in above)]
     added = [n for n in above if ops.op(n) in ops.ADD and any(i in model.flow.pure_noise for i in ops.value_inputs(n))]
     if not draws or not added or target in model.decoded:
         return None
@@ -194,8 +212,15 @@ def padded(model: Model, fact: ReconFact) -> fx.Node | None:
 
 def _masked(pair: Pair, model: Model) -> bool:
     """Whether something selects or weighs tokens between the loss and the sum."""
-    return any(ops.op(n) in ops.MUL | {"where", "masked_select", "masked_fill", "gather", "index_select"} and n in model.flow.data and any(i in model.flow.data and i not in model.flow.learned for i in ops.value_inputs(n)) for n in pair.leaf.chain) or any(
-        ops.op(n) in ("masked_select", "getitem") and len(n.all_input_nodes) > 1 for n in model.flow.ancestors(pair.target) if pair.target is not None
+    return any(
+        ops.op(n) in ops.MUL | {"where", "masked_select", "masked_fill", "gather", "index_select"}
+        and n in model.flow.data
+        and any(i in model.flow.data and i not in model.flow.learned for i in ops.value_inputs(n))
+        for n in pair.leaf.chain
+    ) or any(
+        ops.op(n) in ("masked_select", "getitem") and len(n.all_input_nodes) > 1
+        for n in model.flow.ancestors(pair.target)
+        if pair.target is not None
     )
 
 
@@ -300,7 +325,12 @@ def squashed_elsewhere(model: Model, fact: ReconFact) -> ast.Call | None:
 
 
 def _calls(node: ast.Call, names: set[str]) -> bool:
-    return isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) and node.func.value.id == "self" and ("decod" in node.func.attr or node.func.attr in names & {"decode", "decoder"})
+    return (
+        isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "self"
+        and ("decod" in node.func.attr or node.func.attr in names & {"decode", "decoder"})
+    )
 
 
 def crossed_terms(model: Model) -> list[fx.Node]:
@@ -331,14 +361,19 @@ def chosen_at(model: Model, fact: ReconFact) -> Span | None:
         if not function.lineno <= place.line <= (function.end_lineno or function.lineno):
             continue
         for node in ast.walk(function):
-            if isinstance(node, ast.Assign) and node.lineno < place.line and isinstance(node.value, ast.Name) and any(isinstance(t, ast.Name) and t.id in names for t in node.targets):
+            if (
+                isinstance(node, ast.Assign)
+                and node.lineno < place.line
+                and isinstance(node.value, ast.Name)
+                and any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
+            ):
                 return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
     return place
 
 
 def unused_reconstruction(model: Model) -> fx.Node | None:
     """The last decoded value of the run that has an input's shape, when the loss depends on nothing decoded."""
-    if model.recons or model.self_targets or any(t.role in ("reconstruction", "mixed") for t in model.terms):
+    if model.recons or model.likelihood.self_targets or any(t.role in ("reconstruction", "mixed") for t in model.terms):
         return None
     made = layered_nodes(model.flow, model.sites + model.idle_sites)
     if any(f in made for leaf in model.leaves for f in leaf.frontier):

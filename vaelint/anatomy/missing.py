@@ -46,7 +46,11 @@ def _idle_kl(model: Model, site: Site) -> fx.Node | None:
     wanted = set(site.heads)
     below = model.flow.descendants(*site.heads, stop={site.z})
     for node in reversed(model.flow.sorted(below - model.reaching_loss)):
-        if ops.op(node) in ops.REDUCE | ops.ARITHMETIC and not node.meta.get("read") and set(frontier([node], model.flow, stop=wanted, through=ops.REDUCE | ops.SELECT)) == wanted:
+        if (
+            ops.op(node) in ops.REDUCE | ops.ARITHMETIC
+            and not node.meta.get("read")
+            and set(frontier([node], model.flow, stop=wanted, through=ops.REDUCE | ops.SELECT)) == wanted
+        ):
             return node
     return None
 
@@ -69,8 +73,15 @@ def loss_place(model: Model) -> Span | None:
         if not name or not function.lineno <= place.line <= (function.end_lineno or function.lineno):
             continue
         for statement in ast.walk(function):
-            if isinstance(statement, ast.Assign | ast.Return) and statement.lineno > place.line and statement.value is not None and _hands_on(statement, name):
-                return Span(place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1)
+            if (
+                isinstance(statement, ast.Assign | ast.Return)
+                and statement.lineno > place.line
+                and statement.value is not None
+                and _hands_on(statement, name)
+            ):
+                return Span(
+                    place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1
+                )
     return place
 
 
@@ -100,7 +111,13 @@ def _summed_exponent(node: fx.Node) -> fx.Node | None:
         return ops.value_inputs(node)[0]
     if ops.op(node) == "log":
         inner = ops.value_inputs(node)
-        if inner and ops.op(inner[0]) in ops.LINEAR_REDUCE and inner[0].args and isinstance(inner[0].args[0], fx.Node) and ops.op(inner[0].args[0]) == "exp":
+        if (
+            inner
+            and ops.op(inner[0]) in ops.LINEAR_REDUCE
+            and inner[0].args
+            and isinstance(inner[0].args[0], fx.Node)
+            and ops.op(inner[0].args[0]) == "exp"
+        ):
             return inner[0].args[0]
     return None
 
@@ -116,8 +133,20 @@ def split_draws(model: Model) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
         if len(places) < 2:
             continue
         zs = {s.z for s in sites}
-        with_heads = {f for leaf in model.leaves if leaf.role == "kl" and any(h in leaf.frontier for h in sites[0].heads) for f in leaf.frontier if f in zs}
-        without = {f for leaf in model.leaves if leaf.role in ("kl", "prior") and not any(h in leaf.frontier for h in sites[0].heads) for f in leaf.frontier if f in zs}
+        with_heads = {
+            f
+            for leaf in model.leaves
+            if leaf.role == "kl" and any(h in leaf.frontier for h in sites[0].heads)
+            for f in leaf.frontier
+            if f in zs
+        }
+        without = {
+            f
+            for leaf in model.leaves
+            if leaf.role in ("kl", "prior") and not any(h in leaf.frontier for h in sites[0].heads)
+            for f in leaf.frontier
+            if f in zs
+        }
         apart = [z for z in without if z not in with_heads]
         if with_heads and apart:
             leaf = next(leaf for leaf in model.leaves if apart[0] in leaf.frontier and leaf.role in ("kl", "prior"))
@@ -128,7 +157,11 @@ def split_draws(model: Model) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
 def ceiling(model: Model, term: Term) -> fx.Node | None:
     """The operation that cuts a term off from above."""
     inside = {n for leaf in term.leaves for n in (*leaf.chain, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}
-    cuts = [n for n in model.flow.sorted(inside) if ops.op(n) in ("clamp", "clip", "clamp_max", "minimum", "min", "hardtanh", "relu", "fmin", "where")]
+    cuts = [
+        n
+        for n in model.flow.sorted(inside)
+        if ops.op(n) in ("clamp", "clip", "clamp_max", "minimum", "min", "hardtanh", "relu", "fmin", "where")
+    ]
     return cuts[-1] if cuts else term.core
 
 
@@ -138,7 +171,12 @@ def sign_place(model: Model, term: Term) -> fx.Node | None:
     own = [leaf.chain.index(term.core)] if term.core in leaf.chain else [len(leaf.chain)]
     above = leaf.chain[: own[0]]
     for outer, inner in zip(above, (*above[1:], term.core), strict=False):
-        if ops.op(outer) == "sub" and len(outer.args) > 1 and outer.args[1] is inner and any(n not in (inner,) and n in model.flow.learned for n in ops.value_inputs(outer)):
+        if (
+            ops.op(outer) == "sub"
+            and len(outer.args) > 1
+            and outer.args[1] is inner
+            and any(n not in (inner,) and n in model.flow.learned for n in ops.value_inputs(outer))
+        ):
             return outer
     return term.core
 

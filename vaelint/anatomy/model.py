@@ -11,27 +11,21 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.anatomy import likelihood, missing, ops
-from vaelint.anatomy.categorical import categorical_faults
-from vaelint.anatomy.clash import Clash, find_clashes
-from vaelint.anatomy.evaluation import Biased, biased_evaluation
+from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow, analyse_flow
-from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries
-from vaelint.anatomy.noise import NoiseMoments, constant_axes, noise_moments
+from vaelint.anatomy.likelihood_facts import Likelihood
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, measure_kl, measure_recon, name_dimensions
+from vaelint.anatomy.objective_facts import Objective
 from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.replay import Replay
-from vaelint.anatomy.scale_report import scale_found
-from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
+from vaelint.anatomy.sampling_facts import Sampling
 from vaelint.anatomy.sites import Site, find_sites
 from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_nodes
 from vaelint.anatomy.wiring import Wiring
-from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
 from vaelint.finding import Label, ShapeRow, Span, Suggestion
-from vaelint.graph import MadeDistribution, Record, shape, span
+from vaelint.graph import Record, shape, span
 from vaelint.inputs import InputSet
-from vaelint.rule import Found
 from vaelint.source import Source
 from vaelint.trace.ladder import Tracer
 
@@ -106,6 +100,21 @@ class Model:
     def parameter_count(self) -> int:
         """Parameters of the model."""
         return sum(p.numel() for p in self.record.model.parameters())
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """How z is drawn."""
+        return Sampling(self)
+
+    @cached_property
+    def likelihood(self) -> Likelihood:
+        """How reconstruction and target are compared."""
+        return Likelihood(self)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The KL, and the balance of the loss."""
+        return Objective(self)
 
     @cached_property
     def wiring(self) -> Wiring:
@@ -206,213 +215,14 @@ class Model:
                 missing.append(texts[-back])
         return missing[::-1]
 
-    def constant_axes(self, site: Site) -> list[str]:
-        """The posterior's axes along which a site's noise does not vary."""
-        return constant_axes(self, site)
-
-    def noise_moments(self, site: Site) -> NoiseMoments | None:
-        """Moments of a site's noise, by drawing from its slice of the graph."""
-        return noise_moments(self, site)
-
-    @cached_property
-    def clashes(self) -> list[Clash]:
-        """Posteriors whose sampler and KL read the head differently."""
-        return find_clashes(self)
-
-    @cached_property
-    def negative_scales(self) -> list[tuple[MadeDistribution, fx.Node]]:
-        """Distributions whose scale is a layer's raw output."""
-        found = []
-        for made in self.record.distributions:
-            scale = made.parameters.get("scale")
-            raw = [scale] if scale is not None else []
-            while raw and ops.op(raw[0]) in ops.SHAPE | ops.SELECT | {"expand"} and ops.value_inputs(raw[0]):
-                raw = [ops.value_inputs(raw[0])[0]]
-            if raw and scale is not None and raw[0] in self.flow.data and ops.uses_parameter(raw[0]) and ops.op(raw[0]) in ops.LAYERS:
-                found.append((made, scale))
-        return found
-
-    @cached_property
-    def frozen_noise(self) -> list[Frozen]:
-        """Constants where noise should be."""
-        return frozen_noise(self)
-
-    @property
-    def idle_draws(self) -> list[Site]:
-        """Draws that never reach the loss, where no other draw does."""
-        return [] if self.sites else [s for s in self.idle_sites if s.kind in ("gaussian", "drawn")]
-
-    def decoder_entry(self, site: Site) -> Entry | None:
-        """What the decoder reads when a site's z is idle."""
-        return decoder_entry(self, site)
-
-    @cached_property
-    def undrawn_entries(self) -> list[Entry]:
-        """Layers fed with the posterior's parameters instead of a draw."""
-        return undrawn_entries(self)
-
-    @cached_property
-    def biased_evaluation(self) -> list[Biased]:
-        """Draws whose evaluation-mode value is the mean plus a multiple of the scale."""
-        return biased_evaluation(self)
-
     def range_of(self, node: fx.Node | None) -> Range | None:
         """Which values a node can take whatever the layers put out."""
         return value_range(self, node) if node is not None else None
-
-    def scale_range(self, site: Site) -> Range | None:
-        """Which values the scale of a Gaussian draw can take; None for a constant scale or a bare draw."""
-        return value_range(self, site.scale) if site.scale is not None and site.scale_heads else None
-
-    def feeds_reconstruction(self, node: fx.Node) -> bool:
-        """Whether a reconstruction term depends on a node."""
-        return any(node in self.flow.ancestors(leaf.node) for t in self.terms_of("reconstruction") for leaf in t.leaves)
-
-    def has_score_function(self, site: Site) -> bool:
-        """Whether the loss holds a log-probability of the draw multiplied by something decoded: a score-function estimator."""
-        decoded = layered_nodes(self.flow, [site])
-        return any(site.z in leaf.frontier and any(h in leaf.frontier for h in site.heads) and any(n in decoded for n in self.flow.ancestors(leaf.node)) for leaf in self.leaves)
-
-    # --- the likelihood -------------------------------------------------------------------------------------------------
-
-    def broadcast(self, fact: ReconFact) -> str | None:
-        """What the comparison with the target stretches, if anything."""
-        return likelihood.broadcast(self, fact.pair)
-
-    def activation(self, node: fx.Node) -> fx.Node | None:
-        """The activation a value comes out of."""
-        return likelihood.activation(node)
 
     def birth_labels(self, node: fx.Node | None, text: str) -> tuple[Label, ...]:
         """A label where the module that ran a node was constructed."""
         place = self.birth(str(node.meta.get("module"))) if node is not None and node.meta.get("module") else None
         return (Label(place, text),) if place is not None else ()
-
-    def wrong_target(self, fact: ReconFact) -> likelihood.Corruption | None:
-        """A target with noise in it."""
-        return likelihood.wrong_target(self, fact)
-
-    def target_place(self, fact: ReconFact) -> Span | None:
-        """Where the target was chosen: the statement that names it, else where it is compared."""
-        return likelihood.chosen_at(self, fact)
-
-    @cached_property
-    def self_targets(self) -> list[likelihood.Corruption]:
-        """Comparisons of the reconstruction with constants or with itself."""
-        return likelihood.self_targets(self)
-
-    def swapped_arguments(self, fact: ReconFact) -> bool:
-        """Whether an asymmetric loss has its arguments exchanged."""
-        return likelihood.swapped(fact.pair, self)
-
-    def output_mismatch(self, fact: ReconFact) -> likelihood.Mismatch | None:
-        """Declared data that the reconstruction cannot reach."""
-        return likelihood.output_mismatch(self, fact)
-
-    def target_range(self, fact: ReconFact) -> tuple[float, float] | None:
-        """The declared range of the target."""
-        return likelihood.target_range(self, fact.pair)
-
-    def nll_fault(self, fact: ReconFact) -> tuple[fx.Node, str] | None:
-        """What is wrong with a Gaussian likelihood of learned variance."""
-        return likelihood.nll_fault(self, fact)
-
-    def padded_embedding(self, fact: ReconFact) -> fx.Node | None:
-        """The embedding whose padding the loss counts."""
-        return likelihood.padded(self, fact)
-
-    def squashed_elsewhere(self, fact: ReconFact) -> Label | None:
-        """A sigmoid that another method puts on the decoder's output."""
-        call = likelihood.squashed_elsewhere(self, fact)
-        place = span(fact.pair.raw[0]) if call is not None else None
-        return Label(Span(place.file, call.lineno, call.col_offset + 1, call.end_lineno, (call.end_col_offset or 0) + 1), "a sigmoid is applied here") if call is not None and place is not None else None
-
-    @cached_property
-    def crossed_terms(self) -> list[fx.Node]:
-        """Per-sample terms combined into a table of all pairs."""
-        return likelihood.crossed_terms(self)
-
-    @cached_property
-    def unused_reconstruction(self) -> fx.Node | None:
-        """The decoder's output, when no term of the loss depends on anything decoded."""
-        return likelihood.unused_reconstruction(self)
-
-    # --- the scale of the objective ---------------------------------------------------------------------------------------
-
-    @cached_property
-    def scale_verdicts(self) -> list[ScaleVerdict]:
-        """The fault of each effective beta, one for each place in the source."""
-        judged = [judge_scale(b, self.record, self.symbols) for b in self.betas]
-        seen: dict[Any, ScaleVerdict] = {}
-        for v in judged:
-            if v is not None:
-                seen.setdefault((v.fault, span(v.node) if v.node is not None else None), v)
-        return list(seen.values())
-
-    def scale_found(self, verdict: ScaleVerdict, label: str, why: str, help: str) -> Found:
-        """The finding for a scale verdict; info where a named weight is in the way."""
-        return scale_found(self, verdict, label, why, help)
-
-    def is_partly_read(self, fact: KlFact) -> bool:
-        """Whether a KL takes the head for a log-variance in one part and for a log-standard deviation in another."""
-        return fact.probe.verdict == "wrong" and any(k.startswith("exp(") for k in fact.probe.coefficients)
-
-    def relative_coefficients(self, fact: KlFact) -> dict[str, float]:
-        """Coefficients of m, s^2 and -1 in the gradients, against the largest that agrees with another."""
-        known = fact.probe.coefficients
-        unit = max((abs(v) for v in known.values()), default=1.0) or 1.0
-        return {k: round(v / unit, 6) for k, v in known.items()}
-
-    def sign_place(self, fact: KlFact) -> fx.Node | None:
-        """Where a KL gets its wrong sign."""
-        return missing.sign_place(self, fact.term)
-
-    def swap_place(self, fact: KlFact) -> Span | None:
-        """The call that exchanges mean and log-variance."""
-        return missing.swap_place(self, fact.term)
-
-    def ceiling_of(self, fact: KlFact) -> fx.Node | None:
-        """The operation that cuts a KL off from above."""
-        return missing.ceiling(self, fact.term)
-
-    @cached_property
-    def missing_kl(self) -> missing.MissingKl | None:
-        """A learned posterior that nothing holds."""
-        return missing.missing_kl(self)
-
-    @cached_property
-    def loss_place(self) -> Span | None:
-        """Where the loss is put together."""
-        return missing.loss_place(self)
-
-    def detached_terms(self, role: str) -> list[Term]:
-        """Terms that enter the loss without a gradient."""
-        return missing.detached_terms(self, role)
-
-    @cached_property
-    def misplaced_logsumexp(self) -> list[fx.Node]:
-        """Log-sum-exps over the batch that leave the axis of the samples."""
-        return missing.misplaced_logsumexp(self)
-
-    @cached_property
-    def split_draws(self) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
-        """Monte Carlo KLs at two draws."""
-        return missing.split_draws(self)
-
-    @cached_property
-    def unused_weights(self) -> list[UnusedWeight]:
-        """Named KL weights without effect."""
-        return unused_weights(self)
-
-    @cached_property
-    def stuck_weights(self) -> list[StuckWeight]:
-        """Schedules that run and lead nowhere."""
-        return stuck_weights(self)
-
-    @cached_property
-    def categorical_faults(self) -> list[tuple[KlFact, str]]:
-        """Categorical KLs that are not one."""
-        return categorical_faults(self)
 
     def elements(self, node: fx.Node) -> int:
         """How many elements a value has."""

@@ -14,7 +14,31 @@ from vaelint.anatomy.sites import Site
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_AFFINE = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | ops.SELECT | ops.JOIN | {"neg", "effect", "detach", "data", "zeros", "zeros_like", "empty", "new", "new_empty", "empty_like", "new_zeros", "full", "ones", "ones_like"}
+_AFFINE = (
+    ops.ADD
+    | ops.MUL
+    | ops.DIV
+    | ops.SHAPE
+    | ops.CAST
+    | ops.SELECT
+    | ops.JOIN
+    | {
+        "neg",
+        "effect",
+        "detach",
+        "data",
+        "zeros",
+        "zeros_like",
+        "empty",
+        "new",
+        "new_empty",
+        "empty_like",
+        "new_zeros",
+        "full",
+        "ones",
+        "ones_like",
+    }
+)
 
 
 def constant_axes(model: Model, site: Site) -> list[str]:
@@ -28,7 +52,9 @@ def constant_axes(model: Model, site: Site) -> list[str]:
     if len(mine) < len(full) and model.mentions_batch(eps) and _meets_a_matrix(model, site):
         return []  # a vector for each sample, multiplied with a matrix for each: their axes do not line up
     if len(mine) > len(full) and mine[len(mine) - len(full) :] != full:
-        return [] if mine[: len(full)] == full else [t for t in texts if t == "B" and not model.mentions_batch(eps)]  # a column for a product with a matrix
+        return (
+            [] if mine[: len(full)] == full else [t for t in texts if t == "B" and not model.mentions_batch(eps)]
+        )  # a column for a product with a matrix
     try:
         drawn = model.replay([eps], {}, dict(model.record.sizes), seed=1)[eps]
     except ReplayError:
@@ -84,5 +110,7 @@ def noise_moments(model: Model, site: Site) -> NoiseMoments | None:
     std = float(x.std())
     kurtosis = float((((x - x.mean()) / std) ** 4).mean()) - 3 if std > 0 else 0.0
     between = model.flow.ancestors(eps)
-    shaped = any(n.op == "call_function" and not ops.is_random(n) and not n.meta.get("scalar") and ops.op(n) not in _AFFINE for n in between)
+    shaped = any(
+        n.op == "call_function" and not ops.is_random(n) and not n.meta.get("scalar") and ops.op(n) not in _AFFINE for n in between
+    )
     return NoiseMoments(float(x.mean()), std, kurtosis, shaped, ", ".join(ops.raw_name(r) for r in site.roots))

@@ -64,7 +64,7 @@ def raw_outputs(node: fx.Node, flow: Flow) -> list[fx.Node]:
 def value_range(model: Model, node: fx.Node) -> Range | None:
     """Drives the raw outputs behind `node` over [-60, 60]; inputs over their declared range. None where the slice does not run."""
     raw = raw_outputs(node, model.flow)
-    if not raw or node in raw and node.op == "call_function":
+    if not raw or (node in raw and node.op == "call_function"):
         return Range(-math.inf, math.inf, tuple(raw))
     generator = torch.Generator().manual_seed(7)
     for sizes in ({**model.symbols, "B": 2}, dict(model.symbols)):
@@ -115,7 +115,28 @@ def declared_range(model: Model, node: fx.Node) -> tuple[float, float] | None:
 
 def _bounding(node: fx.Node, raw: list[fx.Node], flow: Flow) -> fx.Node | None:
     """The operation that keeps values in bounds: the first that the raw output passes."""
-    squashing = {"sigmoid", "tanh", "relu", "relu6", "softplus", "hardtanh", "hardsigmoid", "clamp", "clip", "clamp_min", "clamp_max", "softmax", "abs", "exp", "square", "elu", "gelu", "silu", "leaky_relu", "softsign"}
+    squashing = {
+        "sigmoid",
+        "tanh",
+        "relu",
+        "relu6",
+        "softplus",
+        "hardtanh",
+        "hardsigmoid",
+        "clamp",
+        "clip",
+        "clamp_min",
+        "clamp_max",
+        "softmax",
+        "abs",
+        "exp",
+        "square",
+        "elu",
+        "gelu",
+        "silu",
+        "leaky_relu",
+        "softsign",
+    }
     between = flow.ancestors(node, stop=set(raw)) - set(raw)
     found = [n for n in flow.sorted(between) if ops.op(n) in squashing]
     return found[0] if found else None

@@ -87,7 +87,7 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow) -> Pa
     extra = [n for n in recon_side[1:]]
     for node in flow.sorted(inside - {first}):  # a variance that joins after the meeting
         if node in mixed and any(n in mixed for n in ops.value_inputs(node)):
-            extra += [n for n in ops.value_inputs(node) if n in ours and n is not recon and n not in extra]
+            extra += [n for n in ops.value_inputs(node) if n in ours and n not in extra and recon not in flow.ancestors(n)]
     return Pair(leaf, recon, target_side[0] if target_side else None, first, tuple(raw), tuple(extra))
 
 
@@ -110,13 +110,15 @@ def _meet_on_the_way_up(leaf: Leaf, raw: list[fx.Node], inside: set[fx.Node], fl
 
 def _narrowest(raw: list[fx.Node], ends: set[fx.Node], inside: set[fx.Node], flow: Flow) -> fx.Node:
     """The last node that all ways from the decoder's output pass before they part: `y` in x*log(y) + (1-x)*log(1-y)."""
-    current = raw[0]
+    current = found = raw[0]
     while current not in ends:
         nexts = {u for u in flow.users.get(current, ()) if u in inside or u in ends}
-        if len(nexts) != 1 or nexts & ends:
+        if len(nexts) != 1 or any(u in ends and ops.op(u) not in ops.SELECT | ops.SHAPE for u in nexts):
             break
         (current,) = nexts
-    return current
+        if isinstance(current.meta.get("val"), torch.Tensor):
+            found = current
+    return found
 
 
 Family = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

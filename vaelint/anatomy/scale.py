@@ -36,7 +36,7 @@ def measure(weight: Callable[[Mapping[str, int]], float], base: Mapping[str, int
         except ReplayError:
             exponents[symbol] = None
             continue
-        if here == 0 or there == 0 or (here < 0) != (there < 0):
+        if not math.isfinite(here) or not math.isfinite(there) or here == 0 or there == 0 or (here < 0) != (there < 0):
             exponents[symbol] = None
             continue
         power = math.log(there / here) / math.log(other / base[symbol])

@@ -24,7 +24,11 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
         "recon": f"reconstruction: {reduced(recon.scaling, recon.event)}",
         "beta": f"{beta.scaling.text()} = {beta.value:.6g}" if beta.scaling.text() != f"{beta.value:.6g}" else f"{beta.value:.6g}",
     }
-    notes = [f"effective beta = {words['beta']} at {', '.join(f'{k}={v}' for k, v in model.symbols.items() if beta.scaling.exponents.get(k))}".removesuffix(" at ")]
+    notes = [
+        f"effective beta = {words['beta']} at {', '.join(f'{k}={v}' for k, v in model.symbols.items() if beta.scaling.exponents.get(k))}".removesuffix(
+            " at "
+        )
+    ]
     if beta.variance is not None:
         notes.append(f"read as a Gaussian likelihood, the loss is the exact ELBO of a decoder with variance {abs(beta.variance):.4g}")
     if verdict.explicit:
@@ -32,7 +36,9 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
     return Found(
         span(verdict.node) if verdict.node is not None else None,
         label=label.format(**words),
-        labels=model.labels((kl.term.core, f"KL, weight {kl.scaling.text()}"), (recon.pair.meet, f"reconstruction, weight {recon.scaling.text()}")),
+        labels=model.labels(
+            (kl.term.core, f"KL, weight {kl.scaling.text()}"), (recon.pair.meet, f"reconstruction, weight {recon.scaling.text()}")
+        ),
         shapes=(
             ShapeRow("reconstruction", (recon.scaling.text(),), "weight of one element"),
             ShapeRow("KL", (kl.scaling.text(),), "weight of one latent"),
@@ -41,7 +47,12 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
         why=why.format(**words),
         help=help,
         notes=tuple(notes),
-        facts={"beta": beta.value, "expression": beta.scaling.text(), "kl_weight": kl.scaling.text(), "reconstruction_weight": recon.scaling.text()},
+        facts={
+            "beta": beta.value,
+            "expression": beta.scaling.text(),
+            "kl_weight": kl.scaling.text(),
+            "reconstruction_weight": recon.scaling.text(),
+        },
         claim=Claim("gradient_ratio", f"KL over reconstruction = {beta.value:.6g} times the ELBO's", {"beta": beta}),
         severity=Severity.INFO if verdict.explicit else None,
     )
@@ -50,4 +61,7 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
 def reduced(scaling: Scaling, own: tuple[str, ...]) -> str:
     """`mean over B, sum over L`."""
     words = {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}
-    return ", ".join(f"{words.get(e, f'power {e:g} of') if (e := scaling.exponents.get(s)) is not None else 'fixed'} {s}" for s in dict.fromkeys(("B", *own)))
+    return ", ".join(
+        f"{words.get(e, f'power {e:g} of') if (e := scaling.exponents.get(s)) is not None else 'fixed'} {s}"
+        for s in dict.fromkeys(("B", *own))
+    )

@@ -17,7 +17,10 @@ from vaelint.graph import Record, span
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_WEIGHT = re.compile(r"^(beta|kl|kld|lambda_?kld?|kld?_?(weight|coeff?|coef|lambda|beta|factor|scale|w)|(weight|coeff?|coef|lambda|beta)_?kld?|beta_?(vae|kl))$", re.IGNORECASE)
+_WEIGHT = re.compile(
+    r"^(beta|kl|kld|lambda_?kld?|kld?_?(weight|coeff?|coef|lambda|beta|factor|scale|w)|(weight|coeff?|coef|lambda|beta)_?kld?|beta_?(vae|kl))$",
+    re.IGNORECASE,
+)
 _STEPS = 40
 
 
@@ -126,7 +129,10 @@ def _assignment(model: Model, name: str) -> Label | None:
             for target in node.targets:
                 for t in target.elts if isinstance(target, ast.Tuple) else [target]:
                     if isinstance(t, ast.Attribute) and t.attr == name:
-                        return Label(Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1), f"{name} is stored here")
+                        return Label(
+                            Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1),
+                            f"{name} is stored here",
+                        )
     return None
 
 
@@ -220,7 +226,13 @@ def _reset_place(model: Model, name: str) -> tuple[Span | None, Label | None]:
         for node in ast.walk(function):
             inner = node.body if isinstance(node, ast.If) else [node] if isinstance(node, ast.Assign | ast.AugAssign) else []
             for statement in inner:
-                targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AugAssign) else []
+                targets = (
+                    statement.targets
+                    if isinstance(statement, ast.Assign)
+                    else [statement.target]
+                    if isinstance(statement, ast.AugAssign)
+                    else []
+                )
                 if any(isinstance(t, ast.Attribute) and t.attr == name for t in targets):
                     spanned = Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
                     if isinstance(node, ast.If):

@@ -51,8 +51,17 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         if batch < 0 and not event_off and not latent_off:
             return ScaleVerdict("twice", batch_divisor(core, record), False, beta)
         if event_off and not latent_off and batch > 0:
-            return ScaleVerdict("data", _recon_reducer(beta), explicit, beta) if not explicit else ScaleVerdict("batch", _kl_node(core), False, beta)
-        if latent_off and batch > 0 and any((kl.scaling.exponents.get("B") or 0.0) == 0.0 for _ in (0,)) and _reduces_batch_wrongly(core, record):
+            return (
+                ScaleVerdict("data", _recon_reducer(beta), explicit, beta)
+                if not explicit
+                else ScaleVerdict("batch", _kl_node(core), False, beta)
+            )
+        if (
+            latent_off
+            and batch > 0
+            and any((kl.scaling.exponents.get("B") or 0.0) == 0.0 for _ in (0,))
+            and _reduces_batch_wrongly(core, record)
+        ):
             return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), explicit, beta)
         if batch_literal(beta) is not None:
             return None  # a baked batch size: the shapes family says so
@@ -169,4 +178,8 @@ def batch_divisor(term: Term, record: Record) -> fx.Node | None:
 
 def _recon_reducer(beta: Beta) -> fx.Node | None:
     """Where the reconstruction is averaged over the data's dimensions."""
-    return beta.recon.pair.meet if ops.op(beta.recon.pair.meet) in ops.LOSSES else next((n for n in reversed(beta.recon.pair.leaf.chain) if ops.op(n) in ("mean", "nanmean")), beta.recon.pair.meet)
+    return (
+        beta.recon.pair.meet
+        if ops.op(beta.recon.pair.meet) in ops.LOSSES
+        else next((n for n in reversed(beta.recon.pair.leaf.chain) if ops.op(n) in ("mean", "nanmean")), beta.recon.pair.meet)
+    )

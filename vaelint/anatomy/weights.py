@@ -63,10 +63,10 @@ def _number(value: object, divides: bool) -> float | None:
     return (1 / value if value else None) if divides else float(value)
 
 
-def _same(text: str, value: float) -> bool:
+def _same(text: str, value: int | float) -> bool:
     """Whether a literal's text has the value that was recorded."""
     try:
-        parsed = eval(compile(text, "<literal>", "eval"), {"__builtins__": {}})  # noqa: S307  made of numbers only, see is_literal
+        parsed = eval(compile(text, "<literal>", "eval"), {"__builtins__": {}})
     except (SyntaxError, ArithmeticError, TypeError, NameError):
         return False
     return isinstance(parsed, int | float) and abs(parsed - value) <= 1e-12 * max(1.0, abs(value))

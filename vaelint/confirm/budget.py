@@ -160,7 +160,7 @@ def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
     return Plan(None, f"not even a small batch would fit, for want of {short}")
 
 
-def _readable(count: float) -> str:
+def _readable(count: int | float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

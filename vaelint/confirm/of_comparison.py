@@ -63,7 +63,9 @@ def _gaussian(trial: Trial, fact: ReconFact) -> Verdict:
         variance = trial.value(head).detach()
         low = float(variance.min())
         cut = float((variance == low).double().mean())  # a raw output cut at a floor has many values exactly there
-        return Verdict(low <= 0 or (low <= 1e-4 and cut > 0.05), f"the lowest variance is {number(low)}, and {cut:.0%} of all are exactly that")
+        return Verdict(
+            low <= 0 or (low <= 1e-4 and cut > 0.05), f"the lowest variance is {number(low)}, and {cut:.0%} of all are exactly that"
+        )
     zero = torch.zeros_like(trial.value(pair.target).detach())
     factors, offsets = [], []
     with torch.no_grad():

@@ -57,6 +57,6 @@ def experiment_names() -> list[str]:
     return sorted(_EXPERIMENTS)
 
 
-def number(value: float) -> str:
+def number(value: int | float) -> str:
     """A measured number: four digits, which is what two runs of the same code agree on."""
     return f"{value:.4g}"

@@ -29,7 +29,14 @@ class Tracer:
         self._lean = True
         self._fake_construction = True
 
-    def run(self, step: Any, sizes: Mapping[str, int] | None = None, *, training: bool = True, build: Callable[[], torch.nn.Module] | None = None) -> Record:
+    def run(
+        self,
+        step: Any,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        training: bool = True,
+        build: Callable[[], torch.nn.Module] | None = None,
+    ) -> Record:
         """One recorded run; `sizes` sets some symbols to other values.
 
         A failure under fake tensors is only believed when real tensors fail too.
@@ -49,7 +56,15 @@ class Tracer:
                 return real
         return self.real(step, sizes, training=training, build=build)
 
-    def real(self, step: Any, sizes: Mapping[str, int] | None = None, *, training: bool = True, build: Callable[[], torch.nn.Module] | None = None, device: str = "cpu") -> Record:
+    def real(
+        self,
+        step: Any,
+        sizes: Mapping[str, int] | None = None,
+        *,
+        training: bool = True,
+        build: Callable[[], torch.nn.Module] | None = None,
+        device: str = "cpu",
+    ) -> Record:
         """The same on real tensors."""
         with quiet_torch():
             built = construct(build or self._build, self.spans)
@@ -144,4 +159,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _reason(limit: BaseException) -> str:
-    return f"it reads the value of a tensor ({limit})" if isinstance(limit, NeedsValue) else f"fake tensors do not carry it ({_first_line(limit)})"
+    return (
+        f"it reads the value of a tensor ({limit})"
+        if isinstance(limit, NeedsValue)
+        else f"fake tensors do not carry it ({_first_line(limit)})"
+    )

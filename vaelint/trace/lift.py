@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -16,11 +17,48 @@ def lift(record: Record, other: Record, symbol: str = "B") -> bool:
     Returns False, and changes nothing, when the two runs did not take the same path. Both records must have run without failure.
     """
     mine, theirs = record.nodes, other.nodes
-    if len(mine) != len(theirs) or any(a.op != b.op or (a.op == "call_function" and a.target is not b.target) for a, b in zip(mine, theirs, strict=True)):
+    if len(mine) != len(theirs) or not all(map(_alike, mine, theirs)):
         return False
-    n, m = record.sizes[symbol], other.sizes[symbol]
+    if not _lay(record, list(zip(mine, theirs, strict=True)), other.sizes[symbol], symbol):
+        return False
+    record.lifted = True
+    return True
+
+
+def lift_ends(record: Record, other: Record, symbol: str = "B") -> None:
+    """The same for runs that differ in the middle, such as a loop over the samples: what runs before and after it is laid side by side.
+
+    Sizes in the middle are plain numbers. `record.lifted` stays False: where a value in the middle belongs in the batch is not known.
+    """
+    mine, theirs = record.nodes, other.nodes
+    short = min(len(mine), len(theirs))
+    head = next((i for i in range(short) if not _alike(mine[i], theirs[i])), short)
+    tail = next(
+        (i for i in range(short - head) if not _alike(mine[-1 - i], theirs[-1 - i]) or _another_sample(mine[-1 - i], theirs[-1 - i])),
+        short - head,
+    )
+    pairs = [*zip(mine[:head], theirs[:head], strict=True), *zip(mine[len(mine) - tail :], theirs[len(theirs) - tail :], strict=True)]
+    for node in mine[head : len(mine) - tail]:
+        if isinstance(val := node.meta.get("val"), torch.Tensor):
+            record.shapes[node] = tuple(str(n) for n in val.shape)
+    if not _lay(record, pairs, other.sizes[symbol], symbol):
+        record.shapes.clear()
+
+
+def _alike(a: fx.Node, b: fx.Node) -> bool:
+    return a.op == b.op and (a.op != "call_function" or a.target is b.target)
+
+
+def _another_sample(a: fx.Node, b: fx.Node) -> bool:
+    """Whether both select, but not the same: the last turns of a loop over the samples."""
+    return a.target is operator.getitem and isinstance(a.args[1], int) and a.args[1] != b.args[1]
+
+
+def _lay(record: Record, pairs: list[tuple[fx.Node, fx.Node]], m: int, symbol: str) -> bool:
+    """Symbolic shapes and moving literals of nodes that are the same in both runs; False where they are not."""
+    n = record.sizes[symbol]
     moving: list[tuple[fx.Node, Any]] = []
-    for a, b in zip(mine, theirs, strict=True):
+    for a, b in pairs:
         val, twin = a.meta.get("val"), b.meta.get("val")
         if isinstance(val, torch.Tensor) and isinstance(twin, torch.Tensor):
             if val.dim() != twin.dim():
@@ -34,7 +72,6 @@ def lift(record: Record, other: Record, symbol: str = "B") -> bool:
     for node, (args, kwargs) in moving:
         node.args, node.kwargs = args, kwargs
         node.meta["moving"] = True
-    record.lifted = True
     return True
 
 
@@ -106,4 +143,3 @@ class SymbolPower(float):
         """The literal when the symbol has this value; an int where it is whole."""
         value = self.factor * float(size) ** self.power
         return round(value) if abs(value - round(value)) < 1e-9 and self.power > 0 else value
-

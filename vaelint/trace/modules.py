@@ -67,7 +67,11 @@ def noting_births(spans: SpanFinder, births: dict[int, Span], keep: list[Any]) -
 
     def init(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
         frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code.co_name == "__init__" and frame.f_locals.get(frame.f_code.co_varnames[0] if frame.f_code.co_varnames else "") is self:
+        while (
+            frame is not None
+            and frame.f_code.co_name == "__init__"
+            and frame.f_locals.get(frame.f_code.co_varnames[0] if frame.f_code.co_varnames else "") is self
+        ):
             frame = frame.f_back  # super().__init__() chains: what matters is who constructed the object
         stack = spans.stack(frame, limit=1)
         if stack:

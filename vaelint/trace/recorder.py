@@ -19,7 +19,16 @@ from vaelint.trace.spans import SpanFinder
 
 _T = torch.Tensor
 _SIZE_GETTER = _T.shape.__get__  # type: ignore[attr-defined]
-_VALUE_READERS = {_T.item: "item", _T.__float__: "float", _T.__int__: "int", _T.__bool__: "bool", _T.tolist: "tolist", _T.numpy: "numpy", _T.__index__: "index", _T.__array__: "array"}  # type: ignore[attr-defined]
+_VALUE_READERS = {
+    _T.item: "item",
+    _T.__float__: "float",
+    _T.__int__: "int",
+    _T.__bool__: "bool",
+    _T.tolist: "tolist",
+    _T.numpy: "numpy",
+    _T.__index__: "index",
+    _T.__array__: "array",
+}  # type: ignore[attr-defined]
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 _PLACES = {"to", "cuda", "cpu", "type_as"}
@@ -191,7 +200,9 @@ class Recorder(TorchFunctionMode):
             return result
         node = self.graph.call_function(func, self.to_arg(tuple(args)), self.to_arg(dict(kwargs)))
         stack = self.spans.stack(sys._getframe(2))
-        node.meta.update(stack=stack, module=self.modules.path, training=self.modules.training, val=None, grad=False, no_grad=not torch.is_grad_enabled())
+        node.meta.update(
+            stack=stack, module=self.modules.path, training=self.modules.training, val=None, grad=False, no_grad=not torch.is_grad_enabled()
+        )
         if node.meta["no_grad"] is False:
             del node.meta["no_grad"]
         target = result
@@ -248,10 +259,25 @@ class Recorder(TorchFunctionMode):
             return Failure(error, spans, module=self.modules.path, births=births)
         func, args, kwargs, frame = self.current
         own = self.spans.stack(frame)
-        return Failure(error, own or spans, func, (*self.to_arg(tuple(args)), *(self.to_arg(v) for v in kwargs.values())), self.modules.path, births)
+        return Failure(
+            error, own or spans, func, (*self.to_arg(tuple(args)), *(self.to_arg(v) for v in kwargs.values())), self.modules.path, births
+        )
 
 
-_MUTATORS = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__ifloordiv__", "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__"}
+_MUTATORS = {
+    "__setitem__",
+    "__iadd__",
+    "__isub__",
+    "__imul__",
+    "__itruediv__",
+    "__idiv__",
+    "__ifloordiv__",
+    "__imod__",
+    "__ipow__",
+    "__iand__",
+    "__ior__",
+    "__ixor__",
+}
 
 
 def _inplace(kwargs: Any, args: Any) -> bool:

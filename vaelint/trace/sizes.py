@@ -82,7 +82,7 @@ def _comparison(name: str) -> Callable[[Any, Any], Any]:
     plain = getattr(float, f"__{name}__")
 
     def method(self: Any, other: Any) -> Any:
-        if self != self:  # noqa: PLR0124  NaN: there is no value to compare
+        if self != self:
             raise NeedsValue("a comparison with the value of a tensor")
         return plain(self, other)
 

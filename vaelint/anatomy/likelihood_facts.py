@@ -1,0 +1,87 @@
+"""What is off, or notable, about reconstruction, target and likelihood. Each fact is worked out when a rule first asks."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy import likelihood
+from vaelint.anatomy.objective import ReconFact
+from vaelint.finding import Label, Span
+from vaelint.graph import span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+class Likelihood:
+    """What is off, or notable, about reconstruction, target and likelihood."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def broadcast(self, fact: ReconFact) -> str | None:
+        """What the comparison with the target stretches, if anything."""
+        return likelihood.broadcast(self._model, fact.pair)
+
+    def activation(self, node: fx.Node) -> fx.Node | None:
+        """The activation a value comes out of."""
+        return likelihood.activation(node)
+
+    def wrong_target(self, fact: ReconFact) -> likelihood.Corruption | None:
+        """A target with noise in it."""
+        return likelihood.wrong_target(self._model, fact)
+
+    def target_place(self, fact: ReconFact) -> Span | None:
+        """Where the target was chosen: the statement that names it, else where it is compared."""
+        return likelihood.chosen_at(self._model, fact)
+
+    @cached_property
+    def self_targets(self) -> list[likelihood.Corruption]:
+        """Comparisons of the reconstruction with constants or with itself."""
+        return likelihood.self_targets(self._model)
+
+    def swapped_arguments(self, fact: ReconFact) -> bool:
+        """Whether an asymmetric loss has its arguments exchanged."""
+        return likelihood.swapped(fact.pair, self._model)
+
+    def output_mismatch(self, fact: ReconFact) -> likelihood.Mismatch | None:
+        """Declared data that the reconstruction cannot reach."""
+        return likelihood.output_mismatch(self._model, fact)
+
+    def target_range(self, fact: ReconFact) -> tuple[float, float] | None:
+        """The declared range of the target."""
+        return likelihood.target_range(self._model, fact.pair)
+
+    def nll_fault(self, fact: ReconFact) -> tuple[fx.Node, str] | None:
+        """What is wrong with a Gaussian likelihood of learned variance."""
+        return likelihood.nll_fault(self._model, fact)
+
+    def padded_embedding(self, fact: ReconFact) -> fx.Node | None:
+        """The embedding whose padding the loss counts."""
+        return likelihood.padded(self._model, fact)
+
+    def squashed_elsewhere(self, fact: ReconFact) -> Label | None:
+        """A sigmoid that another method puts on the decoder's output."""
+        call = likelihood.squashed_elsewhere(self._model, fact)
+        place = span(fact.pair.raw[0]) if call is not None else None
+        return (
+            Label(
+                Span(place.file, call.lineno, call.col_offset + 1, call.end_lineno, (call.end_col_offset or 0) + 1),
+                "a sigmoid is applied here",
+            )
+            if call is not None and place is not None
+            else None
+        )
+
+    @cached_property
+    def crossed_terms(self) -> list[fx.Node]:
+        """Per-sample terms combined into a table of all pairs."""
+        return likelihood.crossed_terms(self._model)
+
+    @cached_property
+    def unused_reconstruction(self) -> fx.Node | None:
+        """The decoder's output, when no term of the loss depends on anything decoded."""
+        return likelihood.unused_reconstruction(self._model)

@@ -1,0 +1,104 @@
+"""What is off, or notable, about the KL and the balance of the loss. Each fact is worked out when a rule first asks."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import fx
+
+from vaelint.anatomy import missing
+from vaelint.anatomy.categorical import categorical_faults
+from vaelint.anatomy.objective import KlFact
+from vaelint.anatomy.scale_report import scale_found
+from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
+from vaelint.anatomy.terms import Term
+from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
+from vaelint.finding import Span
+from vaelint.graph import span
+from vaelint.rule import Found
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+class Objective:
+    """What is off, or notable, about the KL and the balance of the loss."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @cached_property
+    def scale_verdicts(self) -> list[ScaleVerdict]:
+        """The fault of each effective beta, one for each place in the source."""
+        judged = [judge_scale(b, self._model.record, self._model.symbols) for b in self._model.betas]
+        seen: dict[Any, ScaleVerdict] = {}
+        for v in judged:
+            if v is not None:
+                seen.setdefault((v.fault, span(v.node) if v.node is not None else None), v)
+        return list(seen.values())
+
+    def scale_found(self, verdict: ScaleVerdict, label: str, why: str, help: str) -> Found:
+        """The finding for a scale verdict; info where a named weight is in the way."""
+        return scale_found(self._model, verdict, label, why, help)
+
+    def is_partly_read(self, fact: KlFact) -> bool:
+        """Whether a KL takes the head for a log-variance in one part and for a log-standard deviation in another."""
+        return fact.probe.verdict == "wrong" and any(k.startswith("exp(") for k in fact.probe.coefficients)
+
+    def relative_coefficients(self, fact: KlFact) -> dict[str, float]:
+        """Coefficients of m, s^2 and -1 in the gradients, against the largest that agrees with another."""
+        known = fact.probe.coefficients
+        unit = max((abs(v) for v in known.values()), default=1.0) or 1.0
+        return {k: round(v / unit, 6) for k, v in known.items()}
+
+    def sign_place(self, fact: KlFact) -> fx.Node | None:
+        """Where a KL gets its wrong sign."""
+        return missing.sign_place(self._model, fact.term)
+
+    def swap_place(self, fact: KlFact) -> Span | None:
+        """The call that exchanges mean and log-variance."""
+        return missing.swap_place(self._model, fact.term)
+
+    def ceiling_of(self, fact: KlFact) -> fx.Node | None:
+        """The operation that cuts a KL off from above."""
+        return missing.ceiling(self._model, fact.term)
+
+    @cached_property
+    def missing_kl(self) -> missing.MissingKl | None:
+        """A learned posterior that nothing holds."""
+        return missing.missing_kl(self._model)
+
+    @cached_property
+    def loss_place(self) -> Span | None:
+        """Where the loss is put together."""
+        return missing.loss_place(self._model)
+
+    def detached_terms(self, role: str) -> list[Term]:
+        """Terms that enter the loss without a gradient."""
+        return missing.detached_terms(self._model, role)
+
+    @cached_property
+    def misplaced_logsumexp(self) -> list[fx.Node]:
+        """Log-sum-exps over the batch that leave the axis of the samples."""
+        return missing.misplaced_logsumexp(self._model)
+
+    @cached_property
+    def split_draws(self) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
+        """Monte Carlo KLs at two draws."""
+        return missing.split_draws(self._model)
+
+    @cached_property
+    def unused_weights(self) -> list[UnusedWeight]:
+        """Named KL weights without effect."""
+        return unused_weights(self._model)
+
+    @cached_property
+    def stuck_weights(self) -> list[StuckWeight]:
+        """Schedules that run and lead nowhere."""
+        return stuck_weights(self._model)
+
+    @cached_property
+    def categorical_faults(self) -> list[tuple[KlFact, str]]:
+        """Categorical KLs that are not one."""
+        return categorical_faults(self._model)

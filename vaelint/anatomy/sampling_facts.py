@@ -1,0 +1,102 @@
+"""What is off, or notable, about how z is drawn. Each fact is worked out when a rule first asks."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.clash import Clash, find_clashes
+from vaelint.anatomy.evaluation import Biased, biased_evaluation
+from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries
+from vaelint.anatomy.noise import NoiseMoments, constant_axes, noise_moments
+from vaelint.anatomy.ranges import Range, value_range
+from vaelint.anatomy.sites import Site
+from vaelint.anatomy.terms import layered_nodes
+from vaelint.graph import MadeDistribution
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+class Sampling:
+    """What is off, or notable, about how z is drawn."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def constant_axes(self, site: Site) -> list[str]:
+        """The posterior's axes along which a site's noise does not vary."""
+        return constant_axes(self._model, site)
+
+    def noise_moments(self, site: Site) -> NoiseMoments | None:
+        """Moments of a site's noise, by drawing from its slice of the graph."""
+        return noise_moments(self._model, site)
+
+    @cached_property
+    def clashes(self) -> list[Clash]:
+        """Posteriors whose sampler and KL read the head differently."""
+        return find_clashes(self._model)
+
+    @cached_property
+    def negative_scales(self) -> list[tuple[MadeDistribution, fx.Node]]:
+        """Distributions whose scale is a layer's raw output."""
+        found = []
+        for made in self._model.record.distributions:
+            scale = made.parameters.get("scale")
+            raw = [scale] if scale is not None else []
+            while raw and ops.op(raw[0]) in ops.SHAPE | ops.SELECT | {"expand"} and ops.value_inputs(raw[0]):
+                raw = [ops.value_inputs(raw[0])[0]]
+            if (
+                raw
+                and scale is not None
+                and raw[0] in self._model.flow.data
+                and ops.uses_parameter(raw[0])
+                and ops.op(raw[0]) in ops.LAYERS
+            ):
+                found.append((made, scale))
+        return found
+
+    @cached_property
+    def frozen_noise(self) -> list[Frozen]:
+        """Constants where noise should be."""
+        return frozen_noise(self._model)
+
+    @property
+    def idle_draws(self) -> list[Site]:
+        """Draws that never reach the loss, where no other draw does."""
+        return [] if self._model.sites else [s for s in self._model.idle_sites if s.kind in ("gaussian", "drawn")]
+
+    def decoder_entry(self, site: Site) -> Entry | None:
+        """What the decoder reads when a site's z is idle."""
+        return decoder_entry(self._model, site)
+
+    @cached_property
+    def undrawn_entries(self) -> list[Entry]:
+        """Layers fed with the posterior's parameters instead of a draw."""
+        return undrawn_entries(self._model)
+
+    @cached_property
+    def biased_evaluation(self) -> list[Biased]:
+        """Draws whose evaluation-mode value is the mean plus a multiple of the scale."""
+        return biased_evaluation(self._model)
+
+    def scale_range(self, site: Site) -> Range | None:
+        """Which values the scale of a Gaussian draw can take; None for a constant scale or a bare draw."""
+        return value_range(self._model, site.scale) if site.scale is not None and site.scale_heads else None
+
+    def feeds_reconstruction(self, node: fx.Node) -> bool:
+        """Whether a reconstruction term depends on a node."""
+        return any(node in self._model.flow.ancestors(leaf.node) for t in self._model.terms_of("reconstruction") for leaf in t.leaves)
+
+    def has_score_function(self, site: Site) -> bool:
+        """Whether the loss holds a log-probability of the draw multiplied by something decoded: a score-function estimator."""
+        decoded = layered_nodes(self._model.flow, [site])
+        return any(
+            site.z in leaf.frontier
+            and any(h in leaf.frontier for h in site.heads)
+            and any(n in decoded for n in self._model.flow.ancestors(leaf.node))
+            for leaf in self._model.leaves
+        )
