@@ -1,8 +1,8 @@
 """No loss was found.
 
 ## What it does
-Looks for the loss in the model's methods, in functions of the same file, in `training_step`, and in what `forward` returns. Says so when
-there is none whose arguments can be bound without doubt; the rules that need no loss still run.
+Looks for the loss in the model's methods, in functions of the same file, in `training_step`, and in what `forward`
+returns. Says so when there is none whose arguments can be bound without doubt; the rules that need no loss still run.
 
 ## Why is this bad
 The reconstruction, the KL and their weights are not checked.

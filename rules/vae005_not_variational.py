@@ -1,12 +1,13 @@
 """No sampling and no KL: not variational.
 
 ## What it does
-Says so when nothing is drawn between the encoder and the decoder and no term of the loss speaks of a prior: a plain autoencoder. Vector
-quantisation, and models that compare codes with draws from the prior (adversarial, MMD), are not meant by this.
+Says so when nothing is drawn between the encoder and the decoder and no term of the loss speaks of a prior: a plain
+autoencoder. Vector quantisation, and models that compare codes with draws from the prior (adversarial, MMD), are not
+meant by this.
 
 ## Why is this bad
-Nothing ties the codes to a prior, so decoding a draw from N(0, I) gives noise. If the model was meant to be variational, the sampling or
-the KL is missing.
+Nothing ties the codes to a prior, so decoding a draw from N(0, I) gives noise. If the model was meant to be
+variational, the sampling or the KL is missing.
 
 ## Example
     z = self.encoder(x)

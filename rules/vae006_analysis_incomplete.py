@@ -1,8 +1,8 @@
 """The analysis is incomplete.
 
 ## What it does
-Says that the check itself stopped, and why: a time limit, memory, a process that died, or a fault of vaelint. What was found before is
-kept.
+Says that the check itself stopped, and why: a time limit, memory, a process that died, or a fault of vaelint. What
+was found before is kept.
 
 ## Why is this bad
 What was not looked at is not clean.

@@ -1,8 +1,8 @@
 """The model's own code raises.
 
 ## What it does
-Runs the step on the declared inputs. Reports the line of an exception that is not about the shapes or ranges of tensors, which have rules
-of their own (VAE101, VAE302, VAE304, VAE309).
+Runs the step on the declared inputs. Reports the line of an exception that is not about the shapes or ranges of
+tensors, which have rules of their own (VAE101, VAE302, VAE304, VAE309).
 
 ## Why is this bad
 The step does not run, so nothing behind that line can be checked.

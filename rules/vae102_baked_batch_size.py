@@ -1,13 +1,13 @@
 """The batch size is written down as a number.
 
 ## What it does
-Runs the step at a second batch size. Where it raises there and not at the first, the two runs are laid side by side to find the
-expression that carries the number: `view(32, -1)`, `randn(self.batch_size, ...)`, a hidden state made for one size. Also a sum over the
-batch that is divided by that number.
+Runs the step at a second batch size. Where it raises there and not at the first, the two runs are laid side by side
+to find the expression that carries the number: `view(32, -1)`, `randn(self.batch_size, ...)`, a hidden state made for
+one size. Also a sum over the batch that is divided by that number.
 
 ## Why is this bad
-The last batch of an epoch is usually smaller, and at generation the batch has another size: the model raises there. A fixed divisor
-raises nothing and weighs the last batch wrongly.
+The last batch of an epoch is usually smaller, and at generation the batch has another size: the model raises there. A
+fixed divisor raises nothing and weighs the last batch wrongly.
 
 ## Example
     h = self.encoder(x).view(32, -1)

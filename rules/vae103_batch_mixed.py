@@ -1,13 +1,14 @@
 """Values of different samples get mixed.
 
 ## What it does
-Follows, entry by entry, which sample of the batch a value belongs to, from the input to the posterior and the reconstruction. Reports the
-`view`, `reshape` or transposition after which one row holds parts of several samples, when a later operation then brings them together;
-and an image with channels that is flattened with `view(-1, H*W)`, so that each channel becomes a sample of its own down to z.
+Follows, entry by entry, which sample of the batch a value belongs to, from the input to the posterior and the
+reconstruction. Reports the `view`, `reshape` or transposition after which one row holds parts of several samples,
+when a later operation then brings them together; and an image with channels that is flattened with `view(-1, H*W)`,
+so that each channel becomes a sample of its own down to z.
 
 ## Why is this bad
-`view` does not move anything: it only counts the same memory in another way. `(2, B, H).view(B, 2*H)` gives sample 0 the forward state of
-samples 0 and 1. PyTorch says nothing, the shapes are right, and the model trains poorly.
+`view` does not move anything: it only counts the same memory in another way. `(2, B, H).view(B, 2*H)` gives sample 0
+the forward state of samples 0 and 1. PyTorch says nothing, the shapes are right, and the model trains poorly.
 
 ## Example
     _, h = self.gru(x)                     # (2, B, H)

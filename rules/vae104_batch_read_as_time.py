@@ -1,13 +1,14 @@
 """The batch is read as time.
 
 ## What it does
-Finds a recurrent layer or an attention layer that is given the batch where it expects time: `nn.LSTM`, `nn.GRU`, `nn.RNN`,
-`nn.MultiheadAttention` and the Transformer layers expect `(T, B, F)` unless they are made with `batch_first=True`. Also a state taken
-with `out[-1]` from a `(B, T, H)` output: that is the last sample, not the last step.
+Finds a recurrent layer or an attention layer that is given the batch where it expects time: `nn.LSTM`, `nn.GRU`,
+`nn.RNN`, `nn.MultiheadAttention` and the Transformer layers expect `(T, B, F)` unless they are made with
+`batch_first=True`. Also a state taken with `out[-1]` from a `(B, T, H)` output: that is the last sample, not the last
+step.
 
 ## Why is this bad
-The recurrence runs over the samples of the batch: each one sees those before it, and none sees its own past. The shapes fit, so PyTorch
-says nothing.
+The recurrence runs over the samples of the batch: each one sees those before it, and none sees its own past. The
+shapes fit, so PyTorch says nothing.
 
 ## Example
     self.rnn = nn.LSTM(features, hidden)

@@ -1,12 +1,12 @@
 """A squeeze drops the batch axis of a batch of one.
 
 ## What it does
-Reports `squeeze()` without an axis on a tensor with a dimension that is exactly the batch, where at a batch of one the step then raises,
-or the posterior, z or the reconstruction loses a dimension.
+Reports `squeeze()` without an axis on a tensor with a dimension that is exactly the batch, where at a batch of one
+the step then raises, or the posterior, z or the reconstruction loses a dimension.
 
 ## Why is this bad
-`squeeze()` removes every dimension of size 1. For one sample, which is what generation and the last batch of an epoch may bring, that is
-the batch as well.
+`squeeze()` removes every dimension of size 1. For one sample, which is what generation and the last batch of an epoch
+may bring, that is the batch as well.
 
 ## Example
     h = self.pool(x).squeeze()

@@ -1,11 +1,12 @@
 """A softmax runs over the batch.
 
 ## What it does
-Reports `softmax`, `log_softmax` and `gumbel_softmax` on the way from the input to the reconstruction whose axis is the batch.
+Reports `softmax`, `log_softmax` and `gumbel_softmax` on the way from the input to the reconstruction whose axis is
+the batch.
 
 ## Why is this bad
-The values of the samples of a batch then compete with each other and sum to one over the batch. What a sample becomes depends on who
-stands beside it, and a batch of one gives ones everywhere.
+The values of the samples of a batch then compete with each other and sum to one over the batch. What a sample becomes
+depends on who stands beside it, and a batch of one gives ones everywhere.
 
 ## Example
     attention = torch.softmax(scores, dim=0)       # scores: (B, T, 1)

@@ -1,12 +1,13 @@
 """Two parts of the batch are taken for two quantities.
 
 ## What it does
-Reports `chunk`, `split`, `unbind` or a slice along the batch axis whose parts are then put together element by element on the way to z or
-to the reconstruction, as in `mu, logvar = h.chunk(2)`: `chunk` splits along axis 0 unless told otherwise.
+Reports `chunk`, `split`, `unbind` or a slice along the batch axis whose parts are then put together element by
+element on the way to z or to the reconstruction, as in `mu, logvar = h.chunk(2)`: `chunk` splits along axis 0 unless
+told otherwise.
 
 ## Why is this bad
-Half of the samples are read as means and the other half as log-variances. The batch is halved on the way, and a later broadcast or `view`
-may hide it.
+Half of the samples are read as means and the other half as log-variances. The batch is halved on the way, and a later
+broadcast or `view` may hide it.
 
 ## Example
     mu, logvar = torch.chunk(self.encoder(x), 2)

@@ -4,9 +4,9 @@
 Follows each draw into `z = mu + scale * eps` and compares the shapes: eps must have the batch dimension of mu.
 
 ## Why is this bad
-The reparameterisation trick (Kingma & Welling 2014, section 2.4) wants its own eps for each sample. With one vector for all
-rows, the gradient stays unbiased, but its noise no longer averages out over the batch, and all samples of a batch move together.
-PyTorch says nothing: `(L)` broadcasts over `(B, L)`.
+The reparameterisation trick (Kingma & Welling 2014, section 2.4) wants its own eps for each sample. With one vector
+for all rows, the gradient stays unbiased, but its noise no longer averages out over the batch, and all samples of a
+batch move together. PyTorch says nothing: `(L)` broadcasts over `(B, L)`.
 
 ## Example
     eps = torch.randn(self.latent_dim)

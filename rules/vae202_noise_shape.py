@@ -1,11 +1,13 @@
 """The noise lacks an axis of the latent.
 
 ## What it does
-Compares the shape of eps with that of the posterior it is scaled by, axis by axis: every latent axis must have its own noise.
+Compares the shape of eps with that of the posterior it is scaled by, axis by axis: every latent axis must have its
+own noise.
 
 ## Why is this bad
-z = mu + scale * eps is a draw from a diagonal Gaussian only if each component has its own eps (Kingma & Welling 2014, section 2.4). With one number
-per sample, or per channel, all components move together: the posterior that is sampled is a line, while the KL charges for a full Gaussian.
+z = mu + scale * eps is a draw from a diagonal Gaussian only if each component has its own eps (Kingma & Welling 2014,
+section 2.4). With one number per sample, or per channel, all components move together: the posterior that is sampled
+is a line, while the KL charges for a full Gaussian.
 
 ## Example
     eps = torch.randn(mu.size(0), 1)

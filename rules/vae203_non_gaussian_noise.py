@@ -1,13 +1,14 @@
 """The reparameterisation noise is not standard normal.
 
 ## What it does
-Draws from the slice of the graph that makes eps and measures mean, standard deviation and kurtosis. Noise that is shaped on purpose by a function (the two logarithms of
-Gumbel noise, the inverse CDF of a Laplace) is left alone.
+Draws from the slice of the graph that makes eps and measures mean, standard deviation and kurtosis. Noise that is
+shaped on purpose by a function (the two logarithms of Gumbel noise, the inverse CDF of a Laplace) is left alone.
 
 ## Why is this bad
-z = mu + scale * eps is a sample of N(mu, scale^2) only for eps ~ N(0, 1), and the KL is computed for that Gaussian (Kingma & Welling 2014, appendix B).
-`torch.rand_like` is uniform on [0, 1): its mean of 1/2 shifts every latent by half a standard deviation. Noise of standard deviation 0.01 makes a nearly deterministic
-encoder, whose KL is charged as if it were not.
+z = mu + scale * eps is a sample of N(mu, scale^2) only for eps ~ N(0, 1), and the KL is computed for that Gaussian
+(Kingma & Welling 2014, appendix B). `torch.rand_like` is uniform on [0, 1): its mean of 1/2 shifts every latent by
+half a standard deviation. Noise of standard deviation 0.01 makes a nearly deterministic encoder, whose KL is charged
+as if it were not.
 
 ## Example
     eps = torch.rand_like(std)

@@ -1,11 +1,12 @@
 """The noise is the same at every call.
 
 ## What it does
-Looks for a posterior that is combined with a constant where noise should be: a stored tensor, a number, a draw that is made and not used, a generator that is seeded anew in each call.
+Looks for a posterior that is combined with a constant where noise should be: a stored tensor, a number, a draw that
+is made and not used, a generator that is seeded anew in each call.
 
 ## Why is this bad
-With constant noise the encoder learns one fixed offset: z is a deterministic function of x, the reconstruction never sees the posterior's width, and the KL regularises a
-spread that nobody samples.
+With constant noise the encoder learns one fixed offset: z is a deterministic function of x, the reconstruction never
+sees the posterior's width, and the KL regularises a spread that nobody samples.
 
 ## Example
     self.eps = torch.randn(latent_dim)      # in __init__

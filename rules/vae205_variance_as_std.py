@@ -1,12 +1,13 @@
 """The sampler multiplies eps by something that is not the standard deviation.
 
 ## What it does
-Evaluates the sampler's scale as a function of the encoder's head, and the KL as a function of the same head. If the KL is the exact Gaussian KL for another reading of the head
-(log-variance) than the sampler's, the two disagree.
+Evaluates the sampler's scale as a function of the encoder's head, and the KL as a function of the same head. If the
+KL is the exact Gaussian KL for another reading of the head (log-variance) than the sampler's, the two disagree.
 
 ## Why is this bad
-With s = exp(logvar) in place of exp(logvar / 2), samples have the variance squared: the reconstruction is trained under one posterior and the KL charges for another, so the loss is
-no bound of anything (Kingma & Welling 2014, appendix B and C.2).
+With s = exp(logvar) in place of exp(logvar / 2), samples have the variance squared: the reconstruction is trained
+under one posterior and the KL charges for another, so the loss is no bound of anything (Kingma & Welling 2014,
+appendix B and C.2).
 
 ## Example
     std = torch.exp(logvar)

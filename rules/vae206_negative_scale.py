@@ -1,10 +1,12 @@
 """eps is multiplied by a raw output that can be negative.
 
 ## What it does
-Evaluates the sampler's scale over the range of the encoder's head: a standard deviation must be positive, and must be the one that the KL charges for.
+Evaluates the sampler's scale over the range of the encoder's head: a standard deviation must be positive, and must be
+the one that the KL charges for.
 
 ## Why is this bad
-`mu + eps * logvar` runs, and is symmetric enough to train a little, but its spread |logvar| is smallest at logvar = 0, where the KL says the posterior has variance 1.
+`mu + eps * logvar` runs, and is symmetric enough to train a little, but its spread |logvar| is smallest at logvar =
+0, where the KL says the posterior has variance 1.
 
 ## Example
     z = mu + eps * logvar

@@ -4,8 +4,9 @@
 Finds latents drawn by `torch.normal(mu, std)` or a distribution's `.sample()` that the reconstruction depends on.
 
 ## Why is this bad
-The gradient of the reconstruction with respect to mu and std is zero: only the KL trains the encoder, and it falls to the prior at once. The reparameterisation z = mu + std * eps
-(Kingma & Welling 2014, section 2.4) moves the draw off the path of the gradient. `backward` does not complain.
+The gradient of the reconstruction with respect to mu and std is zero: only the KL trains the encoder, and it falls to
+the prior at once. The reparameterisation z = mu + std * eps (Kingma & Welling 2014, section 2.4) moves the draw off
+the path of the gradient. `backward` does not complain.
 
 ## Example
     z = torch.normal(mu, std)

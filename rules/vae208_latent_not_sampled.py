@@ -4,7 +4,8 @@
 Finds a draw that never reaches the loss while the decoder is fed with the posterior's mean.
 
 ## Why is this bad
-The model is a deterministic autoencoder with a penalty on its code: the decoder never learns to cope with the posterior's spread, the variance head is trained by the KL alone, and samples from the prior decode badly.
+The model is a deterministic autoencoder with a penalty on its code: the decoder never learns to cope with the
+posterior's spread, the variance head is trained by the KL alone, and samples from the prior decode badly.
 
 ## Example
     z = self.reparameterize(mu, logvar)

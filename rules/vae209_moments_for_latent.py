@@ -4,7 +4,8 @@
 Finds decoders that read the posterior's parameters, log-variance included, and no sample.
 
 ## Why is this bad
-Mean and log-variance are the parameters of a distribution, not a code: without the draw there is no bottleneck of noise, and the decoder cannot be run on a sample of the prior, for which there is no log-variance.
+Mean and log-variance are the parameters of a distribution, not a code: without the draw there is no bottleneck of
+noise, and the decoder cannot be run on a sample of the prior, for which there is no log-variance.
 
 ## Example
     h = self.latent_layer(torch.cat([mu, logvar], dim=1))

@@ -1,11 +1,12 @@
 """An activation keeps the posterior's standard deviation at 1 or above.
 
 ## What it does
-Drives the raw output behind the scale to its extremes: if no value makes the standard deviation smaller than 1, the posterior can never be narrower than the prior.
+Drives the raw output behind the scale to its extremes: if no value makes the standard deviation smaller than 1, the
+posterior can never be narrower than the prior.
 
 ## Why is this bad
-A ReLU (or softplus, or sigmoid) on the log-variance bounds it at 0: sigma >= 1 everywhere. The code cannot carry information beyond the noise except by inflating mu, and the KL pulls
-against that.
+A ReLU (or softplus, or sigmoid) on the log-variance bounds it at 0: sigma >= 1 everywhere. The code cannot carry
+information beyond the noise except by inflating mu, and the KL pulls against that.
 
 ## Example
     logvar = F.relu(self.fc_logvar(h))

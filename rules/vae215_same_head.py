@@ -1,12 +1,12 @@
 """Mean and scale of the posterior come from one head.
 
 ## What it does
-Compares how the mean and the scale of each draw are computed, back to the layers: reports a posterior whose two halves are the same
-value, because one layer is called for both, or one slice is taken twice.
+Compares how the mean and the scale of each draw are computed, back to the layers: reports a posterior whose two
+halves are the same value, because one layer is called for both, or one slice is taken twice.
 
 ## Why is this bad
-The log-variance is then the mean: the encoder cannot say how sure it is. It is usually a slip of copy and paste; the layer that was meant
-never gets a gradient.
+The log-variance is then the mean: the encoder cannot say how sure it is. It is usually a slip of copy and paste; the
+layer that was meant never gets a gradient.
 
 ## Example
     mu = self.fc_mu(h)

@@ -1,11 +1,13 @@
 """Reconstruction and target have different shapes and broadcast.
 
 ## What it does
-Compares the symbolic shapes where the reconstruction meets its target, lined up from the right. One extra leading axis of samples (importance-weighted bounds) is fine.
+Compares the symbolic shapes where the reconstruction meets its target, lined up from the right. One extra leading
+axis of samples (importance-weighted bounds) is fine.
 
 ## Why is this bad
-A dimension of size 1 against a real one is stretched: (B, 1, D) against (B, D) compares every reconstruction with every input, B * B pairs. The loss is then smallest when every output is the mean of the batch.
-`mse_loss` warns once a line, `((r - x) ** 2).mean()` never does.
+A dimension of size 1 against a real one is stretched: (B, 1, D) against (B, D) compares every reconstruction with
+every input, B * B pairs. The loss is then smallest when every output is the mean of the batch. `mse_loss` warns once
+a line, `((r - x) ** 2).mean()` never does.
 
 ## Example
     recon = self.decoder(z).unsqueeze(1)      # (B, 1, D)

@@ -1,8 +1,9 @@
 """Reconstruction and target have shapes that cannot be compared.
 
 ## What it does
-When a loss or a difference raises because the reconstruction does not have the shape of the input, shows both shapes, where the
-reconstruction was made, and what differs. Shapes that differ and broadcast are VAE301. The finding comes from the run that raised.
+When a loss or a difference raises because the reconstruction does not have the shape of the input, shows both shapes,
+where the reconstruction was made, and what differs. Shapes that differ and broadcast are VAE301. The finding comes
+from the run that raised.
 
 ## Why is this bad
 The step does not run: the decoder does not undo what the encoder did to the size.

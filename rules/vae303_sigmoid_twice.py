@@ -1,10 +1,12 @@
 """A loss on logits gets values that went through a sigmoid.
 
 ## What it does
-Finds Bernoulli likelihoods on logits (by the gradient of the loss, not by its name) whose argument cannot leave [0, 1].
+Finds Bernoulli likelihoods on logits (by the gradient of the loss, not by its name) whose argument cannot leave [0,
+1].
 
 ## Why is this bad
-`binary_cross_entropy_with_logits` applies the sigmoid itself. On values in [0, 1] the probability stays in [0.5, 0.73]: black pixels cannot be reconstructed, and the gradient is nearly flat.
+`binary_cross_entropy_with_logits` applies the sigmoid itself. On values in [0, 1] the probability stays in [0.5,
+0.73]: black pixels cannot be reconstructed, and the gradient is nearly flat.
 
 ## Example
     recon = torch.sigmoid(self.out(h))

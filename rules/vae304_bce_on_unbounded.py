@@ -4,7 +4,8 @@
 Finds Bernoulli likelihoods on probabilities whose argument is a raw layer output.
 
 ## Why is this bad
--x log y - (1 - x) log(1 - y) needs y in [0, 1]; outside, torch raises on the CPU and asserts on the device (which kills the CUDA context), or a hand-written form gives NaN.
+-x log y - (1 - x) log(1 - y) needs y in [0, 1]; outside, torch raises on the CPU and asserts on the device (which
+kills the CUDA context), or a hand-written form gives NaN.
 
 ## Example
     recon = self.out(h)

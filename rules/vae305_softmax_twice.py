@@ -4,7 +4,8 @@
 Finds categorical likelihoods on logits whose argument is the output of a softmax or a sigmoid.
 
 ## Why is this bad
-`cross_entropy` applies log-softmax itself. On probabilities the largest class probability it can express is e / (e + K - 1), about 0.09 for 30 classes: the loss has a high floor and flat gradients.
+`cross_entropy` applies log-softmax itself. On probabilities the largest class probability it can express is e / (e +
+K - 1), about 0.09 for 30 classes: the loss has a high floor and flat gradients.
 
 ## Example
     probs = torch.softmax(self.out(h), dim=-1)

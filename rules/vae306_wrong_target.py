@@ -1,10 +1,12 @@
 """The reconstruction is compared with something that is not the data.
 
 ## What it does
-Follows the target of the reconstruction term back: it should be an input. Reports targets with Gaussian noise added that the encoder saw too, and models whose only comparison is with a constant or with their own output.
+Follows the target of the reconstruction term back: it should be an input. Reports targets with Gaussian noise added
+that the encoder saw too, and models whose only comparison is with a constant or with their own output.
 
 ## Why is this bad
-A denoising model that is compared with its corrupted input learns to reproduce the noise; compared with itself or a constant it learns nothing of the data.
+A denoising model that is compared with its corrupted input learns to reproduce the noise; compared with itself or a
+constant it learns nothing of the data.
 
 ## Example
     noisy = x + 0.3 * torch.randn_like(x)

@@ -1,10 +1,12 @@
 """A loss gets the data as prediction and the reconstruction as target.
 
 ## What it does
-Looks at the order of arguments of losses that are not symmetric: binary cross-entropy (with or without logits), cross-entropy, Poisson and Gaussian likelihoods.
+Looks at the order of arguments of losses that are not symmetric: binary cross-entropy (with or without logits),
+cross-entropy, Poisson and Gaussian likelihoods.
 
 ## Why is this bad
-With the arguments exchanged the loss is another function: BCE-with-logits(x, recon) is linear in the reconstruction and unbounded below. Some versions of torch refuse a target that requires grad, most do not.
+With the arguments exchanged the loss is another function: BCE-with-logits(x, recon) is linear in the reconstruction
+and unbounded below. Some versions of torch refuse a target that requires grad, most do not.
 
 ## Example
     loss = F.binary_cross_entropy_with_logits(x, recon)

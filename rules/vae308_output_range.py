@@ -1,10 +1,12 @@
 """The last activation cannot reach the data.
 
 ## What it does
-Compares the range that `--input` declares with the range of the reconstruction, found by driving the decoder's raw output to its extremes. Without a declared range nothing is assumed.
+Compares the range that `--input` declares with the range of the reconstruction, found by driving the decoder's raw
+output to its extremes. Without a declared range nothing is assumed.
 
 ## Why is this bad
-With a sigmoid on data in [-1, 1], half of the values can never be reproduced: an error floor, grey or clipped reconstructions.
+With a sigmoid on data in [-1, 1], half of the values can never be reproduced: an error floor, grey or clipped
+reconstructions.
 
 ## Example
     recon = torch.sigmoid(self.out(h))      # data in [-1, 1]

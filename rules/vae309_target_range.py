@@ -1,10 +1,12 @@
 """The target of a Bernoulli likelihood lies outside [0, 1].
 
 ## What it does
-Compares the declared range of the data, after what the code does to it, with [0, 1] where the likelihood is binary cross-entropy.
+Compares the declared range of the data, after what the code does to it, with [0, 1] where the likelihood is binary
+cross-entropy.
 
 ## Why is this bad
-For a target outside [0, 1] the cross-entropy is unbounded below: the loss goes to minus infinity. `binary_cross_entropy` refuses such targets on the CPU since 2.x, the form with logits never does.
+For a target outside [0, 1] the cross-entropy is unbounded below: the loss goes to minus infinity.
+`binary_cross_entropy` refuses such targets on the CPU since 2.x, the form with logits never does.
 
 ## Example
     x = images.float()                       # 0..255

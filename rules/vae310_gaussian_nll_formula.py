@@ -1,10 +1,12 @@
 """The Gaussian likelihood of the decoder mixes variance and log-variance.
 
 ## What it does
-For a likelihood with a learned variance, checks that the log term belongs to the variance that the squared error is divided by, and that `gaussian_nll_loss` gets a variance and not a raw layer output.
+For a likelihood with a learned variance, checks that the log term belongs to the variance that the squared error is
+divided by, and that `gaussian_nll_loss` gets a variance and not a raw layer output.
 
 ## Why is this bad
--log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + const. With a log-variance in the place of the variance nothing raises (`gaussian_nll_loss` clamps it at 1e-6), and confident predictions are punished without bound or not at all.
+-log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + const. With a log-variance in the place of the variance nothing
+raises (`gaussian_nll_loss` clamps it at 1e-6), and confident predictions are punished without bound or not at all.
 
 ## Example
     nll = F.gaussian_nll_loss(mean, x, logvar)

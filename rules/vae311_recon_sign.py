@@ -1,10 +1,12 @@
 """The reconstruction term has the wrong sign.
 
 ## What it does
-Measures the gradient of the loss with respect to the reconstruction: it must point away from the target, so that descent goes towards it.
+Measures the gradient of the loss with respect to the reconstruction: it must point away from the target, so that
+descent goes towards it.
 
 ## Why is this bad
-A log-likelihood that is added to a loss, in place of subtracted, is minimised: the model is trained to be as far from the data as it can, and the loss goes to minus infinity.
+A log-likelihood that is added to a loss, in place of subtracted, is minimised: the model is trained to be as far from
+the data as it can, and the loss goes to minus infinity.
 
 ## Example
     loss = p.log_prob(x).sum(-1).mean() + kl

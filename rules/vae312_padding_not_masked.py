@@ -1,10 +1,12 @@
 """The token loss counts padding.
 
 ## What it does
-Finds models whose embedding has a padding index while the cross-entropy over the same tokens has no `ignore_index`, mask or weight.
+Finds models whose embedding has a padding index while the cross-entropy over the same tokens has no `ignore_index`,
+mask or weight.
 
 ## Why is this bad
-Most of a padded batch is padding: the decoder is rewarded for it, the reconstruction term is diluted, and the KL is weighed against a length that is not the sentence's.
+Most of a padded batch is padding: the decoder is rewarded for it, the reconstruction term is diluted, and the KL is
+weighed against a length that is not the sentence's.
 
 ## Example
     self.emb = nn.Embedding(vocab, 64, padding_idx=0)

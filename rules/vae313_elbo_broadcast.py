@@ -4,7 +4,8 @@
 Finds sums and products on the way up to the loss whose result has the batch dimension twice: (B) with (B, 1).
 
 ## Why is this bad
-keepdim leaves (B, 1); times weights of shape (B) it becomes (B, B), and the mean over it gives every sample the mean weight: the weights have no effect.
+keepdim leaves (B, 1); times weights of shape (B) it becomes (B, B), and the mean over it gives every sample the mean
+weight: the weights have no effect.
 
 ## Example
     kl = kl_elements.sum(dim=1, keepdim=True)    # (B, 1)

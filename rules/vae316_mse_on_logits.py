@@ -1,10 +1,12 @@
 """A squared error gets logits while the data lie in [0, 1].
 
 ## What it does
-Finds squared or absolute errors on a raw decoder output, with data declared in [0, 1], where the same class applies a sigmoid to the decoder's output elsewhere.
+Finds squared or absolute errors on a raw decoder output, with data declared in [0, 1], where the same class applies a
+sigmoid to the decoder's output elsewhere.
 
 ## Why is this bad
-The code itself says that the decoder puts out logits: sampled images go through a sigmoid. Trained with a squared error against data in [0, 1], the raw output is the image, and the sigmoid then squashes it to [0.5, 0.73].
+The code itself says that the decoder puts out logits: sampled images go through a sigmoid. Trained with a squared
+error against data in [0, 1], the raw output is the image, and the sigmoid then squashes it to [0.5, 0.73].
 
 ## Example
     recon = self.decode(z)

@@ -1,11 +1,14 @@
 """The effective beta depends on the batch size.
 
 ## What it does
-Measures how the weight of each term moves with the batch size, by running its slice of the graph at several sizes. Both must move alike: two sums over the batch, or two means.
+Measures how the weight of each term moves with the batch size, by running its slice of the graph at several sizes.
+Both must move alike: two sums over the batch, or two means.
 
 ## Why is this bad
-The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over the latent's (Kingma & Welling 2014, eq. 3 and 10). Over a batch both terms are averaged (or both summed). A KL
-summed over the batch beside a reconstruction averaged over it is a beta-VAE with beta = B: the last, smaller batch of an epoch has another objective.
+The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over
+the latent's (Kingma & Welling 2014, eq. 3 and 10). Over a batch both terms are averaged (or both summed). A KL summed
+over the batch beside a reconstruction averaged over it is a beta-VAE with beta = B: the last, smaller batch of an
+epoch has another objective.
 
 ## Example
     rec = F.mse_loss(recon, x, reduction="none").sum(1).mean()

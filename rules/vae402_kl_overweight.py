@@ -1,11 +1,14 @@
 """The effective beta depends on the size of the data.
 
 ## What it does
-Measures how the weight of the reconstruction moves with each dimension of the data. An average over D elements makes the KL D times too strong; an explicit, named weight on the KL silences the rule (the implied beta is still printed).
+Measures how the weight of the reconstruction moves with each dimension of the data. An average over D elements makes
+the KL D times too strong; an explicit, named weight on the KL silences the rule (the implied beta is still printed).
 
 ## Why is this bad
-The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over the latent's (Kingma & Welling 2014, eq. 3 and 10). With the default `reduction="mean"` the
-reconstruction is divided by the number of pixels: the loss is that of a Gaussian decoder with variance D/2, the KL falls to 0 within an epoch and every input decodes to the mean image.
+The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over
+the latent's (Kingma & Welling 2014, eq. 3 and 10). With the default `reduction="mean"` the reconstruction is divided
+by the number of pixels: the loss is that of a Gaussian decoder with variance D/2, the KL falls to 0 within an epoch
+and every input decodes to the mean image.
 
 ## Example
     rec = F.mse_loss(recon, x)

@@ -4,8 +4,9 @@
 Measures how the weight of the KL moves with the latent's own dimensions: it should not.
 
 ## Why is this bad
-The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over the latent's (Kingma & Welling 2014, eq. 3 and 10). The KL of independent components is the sum of
-theirs. Averaged, it is L times too weak: reconstructions are good and samples from the prior are noise.
+The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over
+the latent's (Kingma & Welling 2014, eq. 3 and 10). The KL of independent components is the sum of theirs. Averaged,
+it is L times too weak: reconstructions are good and samples from the prior are noise.
 
 ## Example
     kl = -0.5 * torch.mean(1 + logvar - mu.pow(2) - logvar.exp(), dim=1).sum()

@@ -1,11 +1,13 @@
 """The KL is summed over some of the latent's axes only, or over the batch in their place.
 
 ## What it does
-Measures how the weight of the KL moves with each of its axes: all of the latent's own must be summed, the batch may be averaged.
+Measures how the weight of the KL moves with each of its axes: all of the latent's own must be summed, the batch may
+be averaged.
 
 ## Why is this bad
-The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over the latent's (Kingma & Welling 2014, eq. 3 and 10). For a map of shape (B, C, H, W), a sum over C with a
-mean over the rest is H*W times too weak; `sum(0).mean()` sums over the batch and averages over the latent.
+The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over
+the latent's (Kingma & Welling 2014, eq. 3 and 10). For a map of shape (B, C, H, W), a sum over C with a mean over the
+rest is H*W times too weak; `sum(0).mean()` sums over the batch and averages over the latent.
 
 ## Example
     kl = 0.5 * torch.sum(mu ** 2 + logvar.exp() - 1 - logvar, dim=1).mean()      # mu: (B, C, H, W)

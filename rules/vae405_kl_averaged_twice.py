@@ -1,7 +1,8 @@
 """The KL is averaged over the batch twice.
 
 ## What it does
-Measures how both weights move with the batch size. Graph autoencoders that average the reconstruction over N * N edges and divide the KL by N * N agree, and are not reported.
+Measures how both weights move with the batch size. Graph autoencoders that average the reconstruction over N * N
+edges and divide the KL by N * N agree, and are not reported.
 
 ## Why is this bad
 A mean that is divided by the batch size again makes the KL negligible: an autoencoder in effect.

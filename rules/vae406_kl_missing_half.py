@@ -1,10 +1,12 @@
 """The KL is written without its 1/2.
 
 ## What it does
-Measures the weight of the KL in absolute terms: 2 with no named weight, beside a reconstruction of weight 1 or 1/2, is a forgotten 1/2.
+Measures the weight of the KL in absolute terms: 2 with no named weight, beside a reconstruction of weight 1 or 1/2,
+is a forgotten 1/2.
 
 ## Why is this bad
-KL(N(m, s^2) || N(0, 1)) = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). Without the 1/2 it is a beta-VAE with beta = 2, silently.
+KL(N(m, s^2) || N(0, 1)) = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). Without the 1/2 it is
+a beta-VAE with beta = 2, silently.
 
 ## Example
     kl = -(1 + logvar - mu.pow(2) - logvar.exp()).sum(-1)

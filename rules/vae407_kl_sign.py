@@ -1,10 +1,12 @@
 """The KL enters the loss with the wrong sign.
 
 ## What it does
-Measures d loss / d mu through the KL term: it must push the mean towards the prior. The sign is that of the term in the minimised loss, after all negations, never that of its line.
+Measures d loss / d mu through the KL term: it must push the mean towards the prior. The sign is that of the term in
+the minimised loss, after all negations, never that of its line.
 
 ## Why is this bad
-A negative KL rewards the posterior for leaving the prior: variances explode or vanish, and the loss falls without bound.
+A negative KL rewards the posterior for leaving the prior: variances explode or vanish, and the loss falls without
+bound.
 
 ## Example
     kl = 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())

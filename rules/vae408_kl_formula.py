@@ -1,10 +1,13 @@
 """The KL is not the KL of a Gaussian.
 
 ## What it does
-Measures the gradients of the term on chosen posteriors: for q = N(m, s^2) and p = N(0, 1) they must be m, and s^2 - 1 with respect to log s, up to one common weight. Learned priors, other families, free bits and capacities are recognised and left alone.
+Measures the gradients of the term on chosen posteriors: for q = N(m, s^2) and p = N(0, 1) they must be m, and s^2 - 1
+with respect to log s, up to one common weight. Learned priors, other families, free bits and capacities are
+recognised and left alone.
 
 ## Why is this bad
-KL = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). A sign or a coefficient off inside the formula moves its minimum away from the prior, or removes it: the term can then be negative, and unbounded below.
+KL = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). A sign or a coefficient off inside the
+formula moves its minimum away from the prior, or removes it: the term can then be negative, and unbounded below.
 
 ## Example
     kl = -0.5 * torch.sum(1 + logvar + mu.pow(2) - logvar.exp())

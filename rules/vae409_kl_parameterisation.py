@@ -1,10 +1,12 @@
 """The KL reads the encoder's head in another way than the sampler.
 
 ## What it does
-Evaluates the KL as a function of the head for each reading (log-variance, log-standard deviation, standard deviation, variance) and compares with the sampler's.
+Evaluates the KL as a function of the head for each reading (log-variance, log-standard deviation, standard deviation,
+variance) and compares with the sampler's.
 
 ## Why is this bad
-`1 + log_std - mu^2 - exp(log_std)` is the formula of a log-variance applied to a log-standard deviation: its minimum is at the wrong spread, and it can be negative.
+`1 + log_std - mu^2 - exp(log_std)` is the formula of a log-variance applied to a log-standard deviation: its minimum
+is at the wrong spread, and it can be negative.
 
 ## Example
     z = mu + torch.exp(log_std) * eps

@@ -4,7 +4,8 @@
 Evaluates the KL as a function of both heads: if it is exact with the two exchanged, they were.
 
 ## Why is this bad
-The sampler uses one head as the mean, the KL the other: both heads are pulled to the wrong place, and nothing raises, since they have the same shape.
+The sampler uses one head as the mean, the KL the other: both heads are pulled to the wrong place, and nothing raises,
+since they have the same shape.
 
 ## Example
     recon, mu, logvar = model(x)

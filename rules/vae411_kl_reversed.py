@@ -1,10 +1,12 @@
 """The KL is taken in the wrong direction.
 
 ## What it does
-Measures how d loss / d mu moves with the posterior's variance: in KL(q || p) it does not, in KL(p || q) it falls with it.
+Measures how d loss / d mu moves with the posterior's variance: in KL(q || p) it does not, in KL(p || q) it falls with
+it.
 
 ## Why is this bad
-The ELBO holds KL(q(z|x) || p(z)). Reversed, the posterior is pushed to cover the prior: it becomes over-dispersed, and the loss is no bound.
+The ELBO holds KL(q(z|x) || p(z)). Reversed, the posterior is pushed to cover the prior: it becomes over-dispersed,
+and the loss is no bound.
 
 ## Example
     kl = kl_divergence(prior, posterior).sum(-1).mean()
@@ -13,7 +15,8 @@ The ELBO holds KL(q(z|x) || p(z)). Reversed, the posterior is pushed to cover th
     kl = kl_divergence(posterior, prior).sum(-1).mean()
 
 ## When to ignore
-When the reversed divergence is meant, as in some balancing schemes: then both directions appear with a detach each, and the rule is silent.
+When the reversed divergence is meant, as in some balancing schemes: then both directions appear with a detach each,
+and the rule is silent.
 """
 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule

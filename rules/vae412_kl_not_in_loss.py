@@ -1,7 +1,8 @@
 """No KL reaches the loss.
 
 ## What it does
-Looks for a term that holds the posterior in check: a KL, a Monte Carlo estimate of it, a distance to the prior. Reports a Gaussian posterior with a learned scale and none of these, and a KL that is computed and not added.
+Looks for a term that holds the posterior in check: a KL, a Monte Carlo estimate of it, a distance to the prior.
+Reports a Gaussian posterior with a learned scale and none of these, and a KL that is computed and not added.
 
 ## Why is this bad
 With nothing against it the encoder drives the variance to 0: an autoencoder, whose prior samples are noise.
@@ -14,7 +15,8 @@ With nothing against it the encoder drives the variance to 0: an autoencoder, wh
     loss = rec + kl
 
 ## When to ignore
-When the step checked is only a part of the training, or the weight is 0 at its start: then give a step at which it is not.
+When the step checked is only a part of the training, or the weight is 0 at its start: then give a step at which it is
+not.
 """
 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule

@@ -4,7 +4,8 @@
 Finds KL terms that enter the loss by `.item()`, `float()`, `detach()`, `.data` or from under `no_grad`.
 
 ## Why is this bad
-The number is in the loss and the logs look right, but the gradient is that of the reconstruction alone: the KL never falls.
+The number is in the loss and the logs look right, but the gradient is that of the reconstruction alone: the KL never
+falls.
 
 ## Example
     kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean().item()

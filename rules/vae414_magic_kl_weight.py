@@ -1,10 +1,12 @@
 """The KL is weighed by a bare number far from 1.
 
 ## What it does
-Looks at the factors between the KL and the loss: a literal outside [0.2, 5] that is not part of the formula, where no named weight stands.
+Looks at the factors between the KL and the loss: a literal outside [0.2, 5] that is not part of the formula, where no
+named weight stands.
 
 ## Why is this bad
-A weight like 0.01 often compensates for a wrong reduction elsewhere, for one data set and one latent size. As a named beta it can be read, logged and tuned (Higgins et al. 2017, beta-VAE, eq. 4).
+A weight like 0.01 often compensates for a wrong reduction elsewhere, for one data set and one latent size. As a named
+beta it can be read, logged and tuned (Higgins et al. 2017, beta-VAE, eq. 4).
 
 ## Example
     loss = rec + 0.01 * kl

@@ -1,7 +1,8 @@
 """A KL weight is stored and never used in the loss.
 
 ## What it does
-Looks for constructor arguments and attributes named as weights of the KL (beta, kl_weight, kl_coeff, ...) whose value does not change the loss: the step is run again with another value.
+Looks for constructor arguments and attributes named as weights of the KL (beta, kl_weight, kl_coeff, ...) whose value
+does not change the loss: the step is run again with another value.
 
 ## Why is this bad
 The hyper-parameter has no effect: a sweep over beta compares identical objectives.

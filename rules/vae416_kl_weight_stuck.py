@@ -1,10 +1,12 @@
 """The KL weight never moves.
 
 ## What it does
-Runs the step many times when the KL's weight is an attribute that the step itself changes, and looks whether it leaves its start.
+Runs the step many times when the KL's weight is an attribute that the step itself changes, and looks whether it
+leaves its start.
 
 ## Why is this bad
-An annealed weight that is reset at every step, or divides whole numbers, stays at 0: a plain autoencoder that looks like a VAE with warm-up.
+An annealed weight that is reset at every step, or divides whole numbers, stays at 0: a plain autoencoder that looks
+like a VAE with warm-up.
 
 ## Example
     self.kl_weight = min(1.0, self.kl_weight + self.rate)

@@ -4,7 +4,8 @@
 Measures where the KL has a gradient: free bits remove it where the KL is small, never where it is large.
 
 ## Why is this bad
-Free bits (Kingma et al. 2016, appendix C.8) are max(lambda, KL): a latent may keep lambda nats for free. With min, the gradient vanishes exactly for the latents that are too far from the prior.
+Free bits (Kingma et al. 2016, appendix C.8) are max(lambda, KL): a latent may keep lambda nats for free. With min,
+the gradient vanishes exactly for the latents that are too far from the prior.
 
 ## Example
     kl = kl_per_dim.clamp(max=self.free_bits).sum()

@@ -1,10 +1,12 @@
 """The importance-weighted bound takes its log-mean over the wrong axis.
 
 ## What it does
-Finds log-sum-exp (or log-mean-exp) over importance weights and checks which axis it reduces: the samples, not the batch.
+Finds log-sum-exp (or log-mean-exp) over importance weights and checks which axis it reduces: the samples, not the
+batch.
 
 ## Why is this bad
-The bound is the mean over x of log 1/K sum_k w_k (Burda et al. 2016, eq. 8). Over the batch axis it mixes the weights of different inputs; a mean of logarithms in its place is the plain ELBO.
+The bound is the mean over x of log 1/K sum_k w_k (Burda et al. 2016, eq. 8). Over the batch axis it mixes the weights
+of different inputs; a mean of logarithms in its place is the plain ELBO.
 
 ## Example
     return torch.logsumexp(log_w, dim=1) - math.log(self.k)      # log_w: (K, B)

@@ -1,10 +1,12 @@
 """The KL of a categorical posterior is not one.
 
 ## What it does
-Evaluates the term at the uniform distribution, where the KL to a uniform prior is 0 and has no gradient, and at random distributions.
+Evaluates the term at the uniform distribution, where the KL to a uniform prior is 0 and has no gradient, and at
+random distributions.
 
 ## Why is this bad
-KL(q || uniform) = sum q (log q + log K). With 1/K for log(1/K), or logits for probabilities, it is negative somewhere and its minimum is elsewhere.
+KL(q || uniform) = sum q (log q + log K). With 1/K for log(1/K), or logits for probabilities, it is negative somewhere
+and its minimum is elsewhere.
 
 ## Example
     kl = (q * (torch.log(q) - 1 / K)).sum()

@@ -4,7 +4,8 @@
 Looks at the shape of what the step leaves as loss.
 
 ## Why is this bad
-`backward()` refuses a loss with more than one element; summed or averaged later by someone else, its scale is anybody's guess.
+`backward()` refuses a loss with more than one element; summed or averaged later by someone else, its scale is
+anybody's guess.
 
 ## Example
     loss = F.mse_loss(recon, x, reduction="none") + kl

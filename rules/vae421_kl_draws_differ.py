@@ -4,7 +4,8 @@
 Follows the z of both log-probabilities in a Monte Carlo KL back to its draw.
 
 ## Why is this bad
-log q(z) - log p(z) estimates the KL only at one and the same z ~ q. At two draws the difference is of much higher variance, and at a draw of the prior it estimates something else.
+log q(z) - log p(z) estimates the KL only at one and the same z ~ q. At two draws the difference is of much higher
+variance, and at a draw of the prior it estimates something else.
 
 ## Example
     log_q = q.log_prob(q.rsample())

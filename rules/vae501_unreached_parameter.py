@@ -1,14 +1,14 @@
 """The loss never reaches some parameters.
 
 ## What it does
-Walks back from the loss along everything that carries a gradient, and reports the layers it never meets: never called, called with a
-result that nothing uses, or called in place of which another one is called twice. A layer that another method of the class uses, or whose
-result is returned, is only an info. Parameters without `requires_grad`, those that the step updates in place, and those behind a `detach`
-are left alone.
+Walks back from the loss along everything that carries a gradient, and reports the layers it never meets: never
+called, called with a result that nothing uses, or called in place of which another one is called twice. A layer that
+another method of the class uses, or whose result is returned, is only an info. Parameters without `requires_grad`,
+those that the step updates in place, and those behind a `detach` are left alone.
 
 ## Why is this bad
-These parameters keep their random initial values. Where the layer was meant to do something (a head, an adapter, one of two stages), the
-model is another than the one that was written down.
+These parameters keep their random initial values. Where the layer was meant to do something (a head, an adapter, one
+of two stages), the model is another than the one that was written down.
 
 ## Example
     self.adapter = nn.Linear(latent, latent)

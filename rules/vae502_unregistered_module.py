@@ -1,8 +1,9 @@
 """A layer runs in the step and the model does not know it.
 
 ## What it does
-Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a plain list, dict or
-tuple, made anew in `forward`, or lying outside of the model while the reconstruction is made with them.
+Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a
+plain list, dict or tuple, made anew in `forward`, or lying outside of the model while the reconstruction is made with
+them.
 
 ## Why is this bad
 The optimizer does not get their parameters, `.to(device)` does not move them, and `state_dict()` does not save them.

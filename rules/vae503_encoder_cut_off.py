@@ -1,13 +1,13 @@
 """The reconstruction does not train the encoder.
 
 ## What it does
-Walks back from the decoder's output along everything that carries a gradient, and reports where the encoder's parameters are lost:
-`detach()`, `.data`, `torch.no_grad()`, a rounding or a trip through other types between encoder and decoder. Draws without a gradient are
-VAE207; vector quantisation is VAE505.
+Walks back from the decoder's output along everything that carries a gradient, and reports where the encoder's
+parameters are lost: `detach()`, `.data`, `torch.no_grad()`, a rounding or a trip through other types between encoder
+and decoder. Draws without a gradient are VAE207; vector quantisation is VAE505.
 
 ## Why is this bad
-The encoder is moved by the KL alone, which pulls it to the prior: it learns to say nothing about the input, while the decoder learns what
-it can without it.
+The encoder is moved by the KL alone, which pulls it to the prior: it learns to say nothing about the input, while the
+decoder learns what it can without it.
 
 ## Example
     recon = self.decoder(z.detach())

@@ -2,12 +2,12 @@
 
 ## What it does
 Takes the optimizers that the step builds, else those that the file writes out, reads which parameters they get
-(`model.encoder.parameters()`, lists and sums of those, groups), and reports parameters that receive a gradient and are in none. Silent
-wherever an expression cannot be read.
+(`model.encoder.parameters()`, lists and sums of those, groups), and reports parameters that receive a gradient and
+are in none. Silent wherever an expression cannot be read.
 
 ## Why is this bad
-The missing part never changes: the decoder stays random, or the posterior stays where it started. The loss still falls, because the rest
-adapts.
+The missing part never changes: the decoder stays random, or the posterior stays where it started. The loss still
+falls, because the rest adapts.
 
 ## Example
     optimizer = torch.optim.Adam(model.encoder.parameters())

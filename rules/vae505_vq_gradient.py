@@ -1,14 +1,14 @@
 """A gradient of the vector quantisation does not arrive.
 
 ## What it does
-Finds the lookup of the nearest code and follows the gradients: the reconstruction must reach the encoder (through `z + (q -
-z).detach()`), something must move the codes (a codebook term, or a moving average in place), and where the loss has such terms one of
-them must hold the encoder to its codes.
+Finds the lookup of the nearest code and follows the gradients: the reconstruction must reach the encoder (through `z
++ (q - z).detach()`), something must move the codes (a codebook term, or a moving average in place), and where the
+loss has such terms one of them must hold the encoder to its codes.
 
 ## Why is this bad
-The lookup itself has no gradient (van den Oord et al. 2017, section 3.2). With the straight-through sum the wrong way round the encoder
-learns nothing from the reconstruction; with the codebook term computed on the straight-through value the codes never move; with both
-terms detached on one side one of them is missing.
+The lookup itself has no gradient (van den Oord et al. 2017, section 3.2). With the straight-through sum the wrong way
+round the encoder learns nothing from the reconstruction; with the codebook term computed on the straight-through
+value the codes never move; with both terms detached on one side one of them is missing.
 
 ## Example
     q = q + (z - q).detach()

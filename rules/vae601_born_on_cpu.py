@@ -1,14 +1,14 @@
 """A tensor is born on the CPU and meets the model's tensors.
 
 ## What it does
-Follows each tensor that the step makes without saying where (`randn(...)`, `zeros(...)`, `arange(...)`), and each tensor kept as a plain
-attribute, to the first operation in which it meets the model's parameters or inputs. Tensors made like another one (`randn_like`,
-`new_zeros`) or moved with `.to(...)` on the way are fine, and so are single numbers and indices, which torch takes from the CPU. Needs no
-GPU.
+Follows each tensor that the step makes without saying where (`randn(...)`, `zeros(...)`, `arange(...)`), and each
+tensor kept as a plain attribute, to the first operation in which it meets the model's parameters or inputs. Tensors
+made like another one (`randn_like`, `new_zeros`) or moved with `.to(...)` on the way are fine, and so are single
+numbers and indices, which torch takes from the CPU. Needs no GPU.
 
 ## Why is this bad
-On the CPU everything works. After `model.to("cuda")` the step raises "Expected all tensors to be on the same device": a plain attribute
-does not move with the model, and a new tensor starts on the default device.
+On the CPU everything works. After `model.to("cuda")` the step raises "Expected all tensors to be on the same device":
+a plain attribute does not move with the model, and a new tensor starts on the default device.
 
 ## Example
     eps = torch.randn(mu.size(0), mu.size(1))

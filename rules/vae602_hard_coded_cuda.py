@@ -1,8 +1,8 @@
 """A GPU is asked for by name.
 
 ## What it does
-Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the step, unless they stand behind a question such as `if
-torch.cuda.is_available()`. While tracing, the CPU is given in the GPU's place.
+Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the step, unless they stand behind a question such as
+`if torch.cuda.is_available()`. While tracing, the CPU is given in the GPU's place.
 
 ## Why is this bad
 The model does not run where there is no CUDA device, nor on the second one, nor on another kind of accelerator.

@@ -1,11 +1,12 @@
 """An exponential overflows in half precision.
 
 ## What it does
-Finds `exp` computed in float16 on the way to the loss, whose argument is not bounded below 11.09 = log(65504), the largest that float16
-can hold.
+Finds `exp` computed in float16 on the way to the loss, whose argument is not bounded below 11.09 = log(65504), the
+largest that float16 can hold.
 
 ## Why is this bad
-`exp(11.1)` is infinite in float16. One log-variance beyond makes the KL infinite and the gradient NaN. bfloat16 and float32 hold up to 88.
+`exp(11.1)` is infinite in float16. One log-variance beyond makes the KL infinite and the gradient NaN. bfloat16 and
+float32 hold up to 88.
 
 ## Example
     kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1)     # in float16

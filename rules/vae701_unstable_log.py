@@ -1,14 +1,14 @@
 """A logarithm or root of what can be zero.
 
 ## What it does
-Follows the bounds of values through the graph and reports `log` of what can be exactly 0 or less (a sigmoid, a softmax, a ReLU, a square,
-one minus these), and `sqrt` of what is clamped to 0. An added epsilon, a clamp, `log_softmax`, `logsigmoid` and the losses of torch that
-clamp are fine.
+Follows the bounds of values through the graph and reports `log` of what can be exactly 0 or less (a sigmoid, a
+softmax, a ReLU, a square, one minus these), and `sqrt` of what is clamped to 0. An added epsilon, a clamp,
+`log_softmax`, `logsigmoid` and the losses of torch that clamp are fine.
 
 ## Why is this bad
-A float32 sigmoid is exactly 1 above 17, and exactly 0 below -104; a softmax is exactly 0 where one logit leads by 104. `log(0)` is minus
-infinity and its gradient is NaN after the next multiplication by 0: training runs for hours and then every weight is NaN. The root's
-gradient at 0 is infinite.
+A float32 sigmoid is exactly 1 above 17, and exactly 0 below -104; a softmax is exactly 0 where one logit leads by
+104. `log(0)` is minus infinity and its gradient is NaN after the next multiplication by 0: training runs for hours
+and then every weight is NaN. The root's gradient at 0 is infinite.
 
 ## Example
     rec = -(x * torch.log(p) + (1 - x) * torch.log(1 - p))

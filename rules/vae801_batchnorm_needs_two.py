@@ -1,8 +1,8 @@
 """BatchNorm in training needs more than one value for each channel.
 
 ## What it does
-Runs the step on a batch of one in training mode, and says where BatchNorm raises: on `(B, C)` there is a single value for each channel
-then.
+Runs the step on a batch of one in training mode, and says where BatchNorm raises: on `(B, C)` there is a single value
+for each channel then.
 
 ## Why is this bad
 The last batch of an epoch can hold one sample: 60001 samples in batches of 100. Training then stops at its very end.
