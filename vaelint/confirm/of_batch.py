@@ -166,7 +166,8 @@ def broadcast_shape(trial: Trial, about: About) -> Verdict:
     if len(set(shapes)) == 1:
         return Verdict(False, measured)
     try:
-        measured += f"; together {tuple(torch.broadcast_shapes(*shapes))}"
+        together = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        measured += f"; together {tuple(together)}"
     except RuntimeError:
         return Verdict(True, measured, "they do not even broadcast")
     pair = next((f.pair for f in trial.model.recons if {f.pair.recon, f.pair.target} == set(nodes)), None)

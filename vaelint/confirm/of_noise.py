@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import fx
 
@@ -24,7 +26,7 @@ def noise_in_z(trial: Trial, site: Site) -> tuple[torch.Tensor, torch.Tensor]:
     if site.scale is not None and trial.has(site.scale) and not _mixes(trial, site):
         s = trial.value(site.scale).detach().double()
         try:
-            full = torch.broadcast_shapes(z.shape, mu.shape, s.shape)
+            full = torch.broadcast_shapes(z.shape, mu.shape, s.shape)  # type: ignore[no-untyped-call]
         except RuntimeError:
             full = torch.Size()
         if full == z.shape and bool((s.abs() > 1e-8).all()):
@@ -168,7 +170,7 @@ def scale_negative(trial: Trial, about: About) -> Verdict:
     return Verdict(low < 0, f"the lowest scale is {number(low)}", "heads drawn from N(0, 4)")
 
 
-READINGS = {
+READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "logvar": lambda h: (h / 2).exp(),
     "log-std": lambda h: h.exp(),
     "std": lambda h: h,
