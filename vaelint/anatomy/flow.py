@@ -79,4 +79,6 @@ def analyse_flow(record: Record) -> Flow:
             for group in (data, noisy, learned):
                 if source in group:
                     group.add(node)
-    return Flow(record, order, frozenset(data), frozenset(random), frozenset(noisy), frozenset(noisy - data - learned), frozenset(learned), users)
+    return Flow(
+        record, order, frozenset(data), frozenset(random), frozenset(noisy), frozenset(noisy - data - learned), frozenset(learned), users
+    )

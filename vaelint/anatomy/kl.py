@@ -21,7 +21,20 @@ from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term
 from vaelint.graph import shape, span
 
-Verdict = Literal["exact", "prior", "monte_carlo", "wrong", "sign", "parameterisation", "swapped", "reversed", "inverted_floor", "other", "unknown", "mean_only"]
+Verdict = Literal[
+    "exact",
+    "prior",
+    "monte_carlo",
+    "wrong",
+    "sign",
+    "parameterisation",
+    "swapped",
+    "reversed",
+    "inverted_floor",
+    "other",
+    "unknown",
+    "mean_only",
+]
 _TOLERANCE = 1e-6
 
 
@@ -58,7 +71,9 @@ class Slice:
     others: list[fx.Node]  # loose ends that are not the posterior's: prior networks, prior draws
     draws: list[fx.Node]
 
-    def overrides(self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float, draw: torch.Tensor | float | None, seed: int) -> dict[fx.Node, Any]:
+    def overrides(
+        self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float, draw: torch.Tensor | float | None, seed: int
+    ) -> dict[fx.Node, Any]:
         """Posterior heads as given, everything else constant, other terms of the loss silent."""
         out: dict[fx.Node, Any] = dict(silence_others(self.term, self.replay, sizes))
         generator = torch.Generator().manual_seed(seed)
@@ -66,11 +81,23 @@ class Slice:
             out[n] = torch.full(self.replay.shape_of(n, sizes), fill, dtype=torch.float64)
         for n in self.draws:
             size = self.replay.shape_of(n, sizes)
-            out[n] = torch.full(size, draw, dtype=torch.float64) if isinstance(draw, float) else torch.randn(size, dtype=torch.float64, generator=generator)
+            out[n] = (
+                torch.full(size, draw, dtype=torch.float64)
+                if isinstance(draw, float)
+                else torch.randn(size, dtype=torch.float64, generator=generator)
+            )
         out.update(values)
         return out
 
-    def gradients(self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float = 0.3, draw: float | None = None, seed: int = 0, even: bool = False) -> dict[fx.Node, torch.Tensor]:
+    def gradients(
+        self,
+        sizes: Mapping[str, int],
+        values: Mapping[fx.Node, torch.Tensor],
+        fill: float = 0.3,
+        draw: float | None = None,
+        seed: int = 0,
+        even: bool = False,
+    ) -> dict[fx.Node, torch.Tensor]:
         """d loss / d head for every head, through this term alone."""
         leaves = {h: v.detach().clone().requires_grad_() for h, v in values.items()}
         overrides = self.overrides(sizes, {h: v.clone() for h, v in leaves.items()}, fill, draw, seed)
@@ -80,7 +107,9 @@ class Slice:
         grads = torch.autograd.grad(out.sum(), list(leaves.values()), allow_unused=True)
         return {h: torch.zeros_like(v) if g is None else g for (h, v), g in zip(leaves.items(), grads, strict=True)}
 
-    def moments(self, site: Site, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def moments(
+        self, site: Site, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Mean and scale of a site's draw as (differentiable) functions of the heads."""
         if site.kind == "drawn":
             got = self.replay([n for n in (site.mu, site.scale) if n is not None], dict(values), sizes, attached=True)
@@ -127,7 +156,12 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
 
 def _values(heads: list[fx.Node], replay: Replay, sizes: Mapping[str, int], spread: float, seed: int) -> dict[fx.Node, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {h: spread * (0.25 + torch.rand(replay.shape_of(h, sizes), dtype=torch.float64, generator=generator)) * _signs(replay.shape_of(h, sizes), generator) for h in heads}
+    return {
+        h: spread
+        * (0.25 + torch.rand(replay.shape_of(h, sizes), dtype=torch.float64, generator=generator))
+        * _signs(replay.shape_of(h, sizes), generator)
+        for h in heads
+    }
 
 
 def _signs(size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -221,7 +255,16 @@ def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) 
         ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
         pick = lambda t, ok=ok: t.detach()[ok]  # noqa: E731
         collected.append(
-            _Points(pick(m), pick(s), pick(grads[hm] / dm), pick(grads[hs] * s / ds), pick(values[hm]), pick(values[hs]), pick(grads[hs]), pick(grads[hm]))
+            _Points(
+                pick(m),
+                pick(s),
+                pick(grads[hm] / dm),
+                pick(grads[hs] * s / ds),
+                pick(values[hm]),
+                pick(values[hs]),
+                pick(grads[hs]),
+                pick(grads[hm]),
+            )
         )
     joined = _Points(*(torch.cat([getattr(p, f) for p in collected]) for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
     return joined if joined.m.numel() >= 6 else None
@@ -263,7 +306,9 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     one = torch.ones_like(p.m)
     if slice_.draws:
         if any(site.z in slice_.flow.ancestors(n) for n in slice_.others):
-            return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate whose prior is reached through learned layers, as a flow's is")
+            return KlProbe(
+                "other", monte_carlo=True, reason="a Monte Carlo estimate whose prior is reached through learned layers, as a flow's is"
+            )
         return _judge_monte_carlo(slice_, site, sizes, spread)
     masked = (p.gm != 0) | (p.gt != 0)
     if not bool(masked.all()) and bool(masked.any()):  # padding masks, floors per element
@@ -277,7 +322,9 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     weights = p.gm / p.m
     weights_t = p.gt / (p.s**2 - 1)
     if bool(((weights - weights_t).abs() <= 1e-6 * weights.abs().max()).all()):
-        return KlProbe("exact", float(weights.abs().median() * weights.median().sign()), {"m": 1, "s2": 1, "1": 1})  # weighted element by element
+        return KlProbe(
+            "exact", float(weights.abs().median() * weights.median().sign()), {"m": 1, "s2": 1, "1": 1}
+        )  # weighted element by element
     (ra,), res_rm = fit(p.gm, [p.m / p.s**2]) if not slice_.others else _fit_shifted(p)
     if res_rm < _TOLERANCE and ra != 0:
         return KlProbe("reversed", abs(ra), reason="dKL/dm falls with the variance of the posterior")
@@ -385,5 +432,3 @@ def _judge_stationary(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str,
         if res < 1e-5:
             return KlProbe("wrong", a, {"m": 1.0}, reason="its part in the scale is not that of a Gaussian KL")
     return KlProbe("other", reason="its gradients are not those of a Gaussian KL")
-
-

@@ -75,7 +75,14 @@ def name_dimensions(record: Record, sites: list[Site], symbols: dict[str, int], 
         names = _latent_names(len(own), len(size))
         mapping: dict[int, str] = {}
         for d, name in zip(own, names, strict=True):
-            shared = next((s for s, v in symbols.items() if v == size[d] and s not in ("B",) and not s.startswith("L") and len(own) > 1 and d < len(size) - 1 and s == "T"), None)
+            shared = next(
+                (
+                    s
+                    for s, v in symbols.items()
+                    if v == size[d] and s not in ("B",) and not s.startswith("L") and len(own) > 1 and d < len(size) - 1 and s == "T"
+                ),
+                None,
+            )
             symbol = shared or name
             while symbol in symbols and symbols[symbol] != size[d]:
                 symbol += "'"
@@ -99,7 +106,9 @@ def _latent_names(count: int, rank: int) -> tuple[str, ...]:
     return tuple(f"L{i + 1}" for i in range(count - 1)) + ("L",)
 
 
-def measure_kl(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay, symbols: Mapping[str, int], source: Source) -> list[KlFact]:
+def measure_kl(
+    term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay, symbols: Mapping[str, int], source: Source
+) -> list[KlFact]:
     """Probes a KL term and measures how its weight moves with every size."""
     slice_ = loose_ends(term, loss, sites, flow, replay)
     chain = tuple(n for leaf in term.leaves for n in leaf.chain)
@@ -138,7 +147,9 @@ def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
     site, probe = fact.site, fact.probe
     assert site is not None
     height = 6.0 if probe.floor else 1.3
-    values = {h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads}
+    values = {
+        h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads
+    }
     grads = slice_.gradients(sizes, values, draw=0.5, even=True)
     head = site.mu_heads[0]
     leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
@@ -157,7 +168,9 @@ def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
     return abs(weight) if probe.capacity else weight  # |KL - C| falls below its capacity
 
 
-def measure_recon(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source) -> list[ReconFact]:
+def measure_recon(
+    term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source
+) -> list[ReconFact]:
     """Probes each reconstruction of a term and measures how its weight moves with every size."""
     found: list[ReconFact] = []
     seen: set[fx.Node] = set()
@@ -203,13 +216,20 @@ def _name_event(pair: Pair, term: Term, record: Record, symbols: dict[str, int],
         symbols.setdefault(name, size[d])
         named[d] = name
     leaves = [leaf.node for leaf in term.leaves]
-    inside = flow.ancestors(*leaves, stop={*pair.raw, pair.recon, pair.target, *pair.extra}) | {n for leaf in term.leaves for n in leaf.chain}
+    inside = flow.ancestors(*leaves, stop={*pair.raw, pair.recon, pair.target, *pair.extra}) | {
+        n for leaf in term.leaves for n in leaf.chain
+    }
     for node in {pair.recon, pair.target, *pair.extra, *inside}:
-        if node in record.shapes and node.op != "placeholder" and (node in (pair.recon, pair.target, *pair.extra) or len(record.shapes[node]) == len(named)):
+        if (
+            node in record.shapes
+            and node.op != "placeholder"
+            and (node in (pair.recon, pair.target, *pair.extra) or len(record.shapes[node]) == len(named))
+        ):
             known_texts = record.shapes[node]
             shift = len(named) - len(known_texts)
             record.shapes[node] = tuple(
-                named[d + shift] if d + shift >= 0 and t.isdigit() and symbols.get(named[d + shift]) == int(t) else t for d, t in enumerate(known_texts)
+                named[d + shift] if d + shift >= 0 and t.isdigit() and symbols.get(named[d + shift]) == int(t) else t
+                for d, t in enumerate(known_texts)
             )
     used = record.shapes[pair.recon]
     return tuple(t for t in used if t in symbols and t != "B")

@@ -137,7 +137,16 @@ FAMILIES: dict[str, Family] = {
 """dNLL/dr of each likelihood for a reconstruction r and a target t, element by element. For squared error the loss is (r - t)^2."""
 
 
-def probe_recon(pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]], *, even: bool = False) -> ReconProbe:
+def probe_recon(
+    pair: Pair,
+    term: Term,
+    loss: fx.Node,
+    replay: Replay,
+    sizes: Mapping[str, int],
+    shapes: Mapping[fx.Node, tuple[int, ...]],
+    *,
+    even: bool = False,
+) -> ReconProbe:
     """Identifies the likelihood and its weight from d loss / d reconstruction at random values in (0, 1)."""
     try:
         r, t, g = recon_gradient(pair, term, loss, replay, sizes, shapes, even=even)
@@ -154,11 +163,21 @@ def probe_recon(pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Ma
         ratio = (g / family(r, t))[used]
         if ratio.numel() and float((ratio - ratio.median()).abs().max()) <= 1e-5 * float(ratio.abs().max()):
             return ReconProbe(name, float(ratio.median()))
-    return _weighted(r, t, g) or _softmax(r, t, g) or ReconProbe("other", _mean_size(g), reason="no likelihood of the list has this gradient")
+    return (
+        _weighted(r, t, g) or _softmax(r, t, g) or ReconProbe("other", _mean_size(g), reason="no likelihood of the list has this gradient")
+    )
 
 
 def recon_gradient(
-    pair: Pair, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], shapes: Mapping[fx.Node, tuple[int, ...]], *, fill: tuple[float, float] | None = None, even: bool = False
+    pair: Pair,
+    term: Term,
+    loss: fx.Node,
+    replay: Replay,
+    sizes: Mapping[str, int],
+    shapes: Mapping[fx.Node, tuple[int, ...]],
+    *,
+    fill: tuple[float, float] | None = None,
+    even: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """(reconstruction, target, d loss / d reconstruction), the other terms of the loss silent.
 
@@ -171,7 +190,11 @@ def recon_gradient(
         size = shapes.get(node) or replay.shape_of(node, sizes)
         if not node.meta["val"].is_floating_point():
             top = max(2, _classes(pair))
-            return torch.zeros(size, dtype=node.meta["val"].dtype) + 1 if fill else torch.randint(0, top, size, generator=generator).to(node.meta["val"].dtype)
+            return (
+                torch.zeros(size, dtype=node.meta["val"].dtype) + 1
+                if fill
+                else torch.randint(0, top, size, generator=generator).to(node.meta["val"].dtype)
+            )
         if fill:
             return torch.full(size, fill[0] if node is pair.recon else fill[1], dtype=torch.float64)
         return 0.1 + 0.8 * torch.rand(size, dtype=torch.float64, generator=generator)

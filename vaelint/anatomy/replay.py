@@ -16,7 +16,11 @@ from vaelint.trace.lift import SymbolPower, scaled_by
 from vaelint.trace.recorder import effect
 
 _FLOATS = {torch.float32, torch.float16, torch.bfloat16}
-_CASTS: dict[Any, Any] = {torch.Tensor.float: torch.Tensor.double, torch.Tensor.half: torch.Tensor.double, torch.Tensor.bfloat16: torch.Tensor.double}
+_CASTS: dict[Any, Any] = {
+    torch.Tensor.float: torch.Tensor.double,
+    torch.Tensor.half: torch.Tensor.double,
+    torch.Tensor.bfloat16: torch.Tensor.double,
+}
 _KEEPS_DEVICE = {torch.Tensor.cuda, torch.Tensor.cpu}
 
 
@@ -27,7 +31,12 @@ class ReplayError(Exception):
 class Replay:
     """Runs slices of one record. `leaf(name)` gives real values of parameters and buffers, `make(sizes)` inputs at given sizes."""
 
-    def __init__(self, record: Record, leaf: Callable[[fx.Node], torch.Tensor | None], make: Callable[[Mapping[str, int]], Mapping[str, torch.Tensor]]) -> None:
+    def __init__(
+        self,
+        record: Record,
+        leaf: Callable[[fx.Node], torch.Tensor | None],
+        make: Callable[[Mapping[str, int]], Mapping[str, torch.Tensor]],
+    ) -> None:
         self._record, self._leaf, self._make = record, leaf, make
 
     def size_of(self, node: fx.Node, dim: int, sizes: Mapping[str, int]) -> int:
@@ -48,7 +57,17 @@ class Replay:
         """A node's shape when the symbols have the given values."""
         return tuple(self.size_of(node, d, sizes) for d in range(node.meta["val"].dim()))
 
-    def __call__(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any], sizes: Mapping[str, int], *, seed: int = 0, doubles: bool = True, attached: bool = False, even: bool = False) -> dict[fx.Node, Any]:
+    def __call__(
+        self,
+        targets: list[fx.Node],
+        overrides: Mapping[fx.Node, Any],
+        sizes: Mapping[str, int],
+        *,
+        seed: int = 0,
+        doubles: bool = True,
+        attached: bool = False,
+        even: bool = False,
+    ) -> dict[fx.Node, Any]:
         """The values of `targets` with the nodes of `overrides` set; raises `ReplayError` when torch refuses.
 
         All floating point runs in double precision unless `doubles` is False; draws are seeded. With `attached`, detach() and .data
@@ -70,12 +89,27 @@ class Replay:
                         continue
                     if node.op == "placeholder":
                         inputs = inputs if inputs is not None else self._make(sizes)
-                        env[node] = self._double(_evened(inputs[str(node.meta["input"])]) if even else inputs[str(node.meta["input"])], doubles)
+                        env[node] = self._double(
+                            _evened(inputs[str(node.meta["input"])]) if even else inputs[str(node.meta["input"])], doubles
+                        )
                     elif node.op == "get_attr":
                         env[node] = self._double(self._constant(node), doubles)
                     else:
-                        env[node] = env[node.args[0]] if attached and ops.op(node) in ("detach", "data") else self._call(node, env, sizes, doubles)  # type: ignore[index]
-            except (RuntimeError, ValueError, TypeError, IndexError, ZeroDivisionError, AssertionError, KeyError, NotImplementedError, ArithmeticError, AttributeError) as error:
+                        env[node] = (
+                            env[node.args[0]] if attached and ops.op(node) in ("detach", "data") else self._call(node, env, sizes, doubles)
+                        )  # type: ignore[index]
+            except (
+                RuntimeError,
+                ValueError,
+                TypeError,
+                IndexError,
+                ZeroDivisionError,
+                AssertionError,
+                KeyError,
+                NotImplementedError,
+                ArithmeticError,
+                AttributeError,
+            ) as error:
                 raise ReplayError(f"{type(error).__name__}: {error}") from error
             finally:
                 torch.set_default_dtype(default)
@@ -117,7 +151,9 @@ class Replay:
                 return self.size_of(source, int(node.args[1]) if len(node.args) > 1 else 0, sizes)  # type: ignore[call-overload]
             if ops.op(node) in ("numel", "nelement"):
                 return math.prod(self.shape_of(source, sizes))
-            env_like = torch.zeros(self.shape_of(source, sizes), dtype=torch.float64 if source.meta["val"].is_floating_point() else source.meta["val"].dtype)
+            env_like = torch.zeros(
+                self.shape_of(source, sizes), dtype=torch.float64 if source.meta["val"].is_floating_point() else source.meta["val"].dtype
+            )
             env = {**env, source: env_like}
             for extra in node.all_input_nodes:
                 if extra not in env:
@@ -170,4 +206,8 @@ def _evened(value: torch.Tensor) -> torch.Tensor:
 
 
 def _shape_only(node: fx.Node) -> bool:
-    return node.op == "call_function" and ops.op(node) in ops.SHAPE_FROM_FIRST and not any(n is not node.args[0] for n in ops.value_inputs(node))
+    return (
+        node.op == "call_function"
+        and ops.op(node) in ops.SHAPE_FROM_FIRST
+        and not any(n is not node.args[0] for n in ops.value_inputs(node))
+    )

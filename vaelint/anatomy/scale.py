@@ -22,7 +22,9 @@ class Scaling:
         return format_product(self.constant, {k: v for k, v in self.exponents.items() if v})
 
 
-def measure(weight: Callable[[Mapping[str, int]], float], base: Mapping[str, int], actual: Mapping[str, int], vary: Mapping[str, int]) -> Scaling:
+def measure(
+    weight: Callable[[Mapping[str, int]], float], base: Mapping[str, int], actual: Mapping[str, int], vary: Mapping[str, int]
+) -> Scaling:
     """Runs `weight(sizes)` at `base` and with each symbol of `vary` at its other value.
 
     The exponent of a symbol is the log-ratio of weights over the log-ratio of sizes, rounded when it is whole to 1e-4.

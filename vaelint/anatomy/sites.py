@@ -155,7 +155,9 @@ def _find_heads(site: Site, flow: Flow) -> None:
     site.heads = tuple(flow.sorted({*site.mu_heads, *site.scale_heads}))
 
 
-def frontier(starts: list[fx.Node], flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = frozenset(), through: frozenset[str] = frozenset()) -> list[fx.Node]:
+def frontier(
+    starts: list[fx.Node], flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = frozenset(), through: frozenset[str] = frozenset()
+) -> list[fx.Node]:
     """Walks back from `starts` through element-wise and shape operations to the raw outputs they are made of.
 
     Stops at layers (operations with parameters), at selections (`chunk`, slices), at reductions and draws. Values that
@@ -170,9 +172,20 @@ def frontier(starts: list[fx.Node], flow: Flow, stop: frozenset[fx.Node] | set[f
             continue
         seen.add(node)
         name = ops.op(node)
-        passes = node.op == "call_function" and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through) and not ops.uses_parameter(node) and name != "batch_norm"
+        passes = (
+            node.op == "call_function"
+            and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through)
+            and not ops.uses_parameter(node)
+            and name != "batch_norm"
+        )
         sources = [n for n in ops.value_inputs(node) if n in flow.data]
-        if node in stop or not passes or not sources or any(ops.is_opaque(s) for s in sources) or (not through and any(ops.op(s) in ops.REDUCE for s in sources)):
+        if (
+            node in stop
+            or not passes
+            or not sources
+            or any(ops.is_opaque(s) for s in sources)
+            or (not through and any(ops.op(s) in ops.REDUCE for s in sources))
+        ):
             found.add(node)
         else:
             todo.extend(sources)

@@ -38,7 +38,11 @@ class Term:
     core: fx.Node | None = None  # the element-wise expression, before any reduction
 
 
-_LINEAR_UNARY = frozenset({"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data"}) | ops.SHAPE | ops.CAST
+_LINEAR_UNARY = (
+    frozenset({"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data"})
+    | ops.SHAPE
+    | ops.CAST
+)
 _LINEAR_SELECT = frozenset({"getitem", "select", "narrow", "index_select", "masked_select"})
 
 
@@ -52,11 +56,18 @@ def expand(loss: fx.Node, flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = 
         node, chain, cut = todo.pop()
         if ops.op(node) in ("detach", "data", "item") or node.meta.get("read"):
             cut = cut or node
-        elif cut is None and not node.meta.get("grad") and node.op == "call_function" and any(n.meta.get("grad") for n in ops.value_inputs(node)):
+        elif (
+            cut is None
+            and not node.meta.get("grad")
+            and node.op == "call_function"
+            and any(n.meta.get("grad") for n in ops.value_inputs(node))
+        ):
             cut = node  # under no_grad
         parts = [] if node in stop else _addends(node, flow)
         if not parts:
-            factors = tuple(f for link in chain if ops.op(link) in ops.MUL for f in ops.value_inputs(link) if f in flow.data and f not in flow.learned)
+            factors = tuple(
+                f for link in chain if ops.op(link) in ops.MUL for f in ops.value_inputs(link) if f in flow.data and f not in flow.learned
+            )
             leaves.append(Leaf(node, chain, factors=factors, detached=cut))
         else:
             todo.extend((p, (*chain, node), cut) for p in reversed(parts))
@@ -104,11 +115,18 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
     for leaf in leaves:
-        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads, through=ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT))
+        leaf.frontier = tuple(
+            frontier([leaf.node], flow, stop=z | heads, through=ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT)
+        )
         leaf.role = _role(leaf, z, heads, draws, layered, flow)
     decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in layered}
     for leaf in leaves:
-        if leaf.role == "other" and leaf.frontier and any(f in decoded for f in leaf.frontier) and all(f in decoded or f not in flow.data for f in leaf.frontier):
+        if (
+            leaf.role == "other"
+            and leaf.frontier
+            and any(f in decoded for f in leaf.frontier)
+            and all(f in decoded or f not in flow.data for f in leaf.frontier)
+        ):
             leaf.role = "reconstruction"  # the log-variance part of a Gaussian likelihood
         if leaf.role == "other" and not leaf.frontier and _shares_parameter(leaf, leaves, flow):
             leaf.role = "reconstruction"  # the log of a learned decoder variance
@@ -142,7 +160,14 @@ def layered_nodes(flow: Flow, sites: list[Site]) -> set[fx.Node]:
 
 def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.Node]:
     """What a layer (an operation with parameters) made of z or of the heads: decoder outputs and all that follows them."""
-    layers = [n for n in below if n not in starts and ops.uses_parameter(n) and any(i in below and i not in flow.pure_noise for i in ops.value_inputs(n)) and not _bare_parameter_arithmetic(n)]
+    layers = [
+        n
+        for n in below
+        if n not in starts
+        and ops.uses_parameter(n)
+        and any(i in below and i not in flow.pure_noise for i in ops.value_inputs(n))
+        and not _bare_parameter_arithmetic(n)
+    ]
     return flow.descendants(*layers) if layers else set()
 
 
@@ -162,7 +187,11 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     if decoded:
         data += leaf.factors  # x * log(y): the target stands beside the addend
     encoded = [f for f in front if f not in z and f not in heads and f not in layered and f in flow.learned]
-    noise = [n for n in flow.ancestors(leaf.node, stop=set(front)) & flow.random if n not in draws and n not in flow.ancestors(*draws)] if draws or z else []
+    noise = (
+        [n for n in flow.ancestors(leaf.node, stop=set(front)) & flow.random if n not in draws and n not in flow.ancestors(*draws)]
+        if draws or z
+        else []
+    )
     if leaf.node in heads or leaf.node in z:
         return "kl"
     if not z and not heads:
