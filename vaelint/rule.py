@@ -100,7 +100,7 @@ class Rule:
     def finding(self, found: Found, span: Span) -> Finding:
         """The finished finding, at `span` where the rule named no place."""
         return Finding(
-            self.code, self.name, found.severity or self.severity, self.message, found.span or span, found.certainty, found.label, found.labels, found.shapes,
+            self.code, self.name, found.severity or self.severity, self.message, found.span or span, found.certainty, found.label, tuple(x for x in found.labels if x.span != (found.span or span)), found.shapes,
             found.when, found.why, found.notes, found.help, found.fix, None, found.facts,
         )  # fmt: skip
 

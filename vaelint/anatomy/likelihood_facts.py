@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy import likelihood
+from vaelint.anatomy.leak import leaked_tokens
 from vaelint.anatomy.objective import ReconFact
 from vaelint.finding import Label, Span
 from vaelint.graph import span
@@ -62,6 +63,10 @@ class Likelihood:
     def padded_embedding(self, fact: ReconFact) -> fx.Node | None:
         """The embedding whose padding the loss counts."""
         return likelihood.padded(self._model, fact)
+
+    def leaked_tokens(self, fact: ReconFact) -> fx.Node | None:
+        """The token input that reaches its own prediction past z."""
+        return leaked_tokens(self._model, fact)
 
     def squashed_elsewhere(self, fact: ReconFact) -> Label | None:
         """A sigmoid that another method puts on the decoder's output."""
