@@ -70,7 +70,10 @@ def find_clashes(model: Model) -> list[Clash]:
 
 def _scale_expression(site: Site) -> fx.Node:
     assert site.scale is not None
-    return site.scale if site.scale not in site.scale_heads else site.z
+    scale = site.scale
+    while ops.op(scale) in ops.SHAPE and scale not in site.scale_heads and ops.value_inputs(scale):
+        scale = ops.value_inputs(scale)[0]  # a distribution broadcasts its parameters
+    return scale if scale not in site.scale_heads else site.z
 
 
 def _agrees(hint: str, reading: str) -> bool:

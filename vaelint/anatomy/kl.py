@@ -16,7 +16,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
-from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term
 from vaelint.graph import shape, span
@@ -104,7 +104,7 @@ class Slice:
         out = self.replay([self.loss], overrides, sizes, even=even)[self.loss]
         if not isinstance(out, torch.Tensor) or not out.requires_grad:
             return {h: torch.zeros_like(v) for h, v in leaves.items()}
-        grads = torch.autograd.grad(out.sum(), list(leaves.values()), allow_unused=True)
+        grads = gradients(out, list(leaves.values()))
         return {h: torch.zeros_like(v) if g is None else g for (h, v), g in zip(leaves.items(), grads, strict=True)}
 
     def moments(
@@ -248,8 +248,8 @@ def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) 
             m, s = squeezed[0], squeezed[1]
         if not m.requires_grad or not s.requires_grad:
             return None
-        dm = torch.autograd.grad(m.sum(), leaves[hm], retain_graph=True, allow_unused=True)[0]
-        ds = torch.autograd.grad(s.sum(), leaves[hs], allow_unused=True)[0]
+        dm = gradients(m, [leaves[hm]], retain=True)[0]
+        ds = gradients(s, [leaves[hs]])[0]
         if dm is None or ds is None:
             return None
         ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)

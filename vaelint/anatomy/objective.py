@@ -11,7 +11,7 @@ from torch import fx
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.kl import KlProbe, Slice, loose_ends, probe_kl
 from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
-from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.scale import Scaling, measure, ratio
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term, layered_nodes
@@ -154,7 +154,7 @@ def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
     head = site.mu_heads[0]
     leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
     m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
-    (dm,) = torch.autograd.grad(m.sum(), leaves[head], allow_unused=True)
+    (dm,) = gradients(m, [leaves[head]])
     if dm is None or float(dm.abs().max()) == 0:
         return 0.0
     at = m.detach().flatten()[0]
@@ -179,7 +179,7 @@ def measure_recon(
             continue
         seen.update(pair.raw)
         event = _name_event(pair, term, replay._record, symbols, flow)
-        chain = pair.leaf.chain
+        chain = tuple(n for n in pair.leaf.chain if n is not pair.meet)  # a product with the target is no weight
         fact = ReconFact(term, pair, ReconProbe("unknown"), factors=factors(chain, source), event=event)
         for base in _bases(symbols):
             fact.probe = probe_recon(pair, term, loss, replay, base, {})

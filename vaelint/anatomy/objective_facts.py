@@ -84,6 +84,11 @@ class Objective:
         return missing.misplaced_logsumexp(self._model)
 
     @cached_property
+    def changed_in_place(self) -> list[tuple[fx.Node, fx.Node]]:
+        """Values that backward still needs and that are changed in place."""
+        return missing.changed_in_place(self._model)
+
+    @cached_property
     def split_draws(self) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
         """Monte Carlo KLs at two draws."""
         return missing.split_draws(self._model)

@@ -13,7 +13,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
-from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.terms import Leaf, Term
 from vaelint.graph import shape
 
@@ -48,16 +48,17 @@ def find_pairs(term: Term, flow: Flow, decoded: set[fx.Node]) -> list[Pair]:
         data = [f for f in leaf.frontier if f not in raw and f in flow.data] + list(leaf.factors)
         if not raw or not data:
             continue
-        pair = _meet(leaf, raw, data, flow)
+        others = flow.ancestors(*(other.node for other in term.leaves if other is not leaf), stop=set(raw))
+        pair = _meet(leaf, raw, data, flow, others)
         if pair is not None:
             pairs.append(pair)
     return pairs
 
 
-def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow) -> Pair | None:
+def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, others: set[fx.Node]) -> Pair | None:
     """The last value made of decoder output alone, and the last made of data alone, before they mix.
 
-    Data of another shape that enters earlier (a library size, a condition) is part of the reconstruction.
+    `others` are the values that the term's other addends are made of. Data of another shape that enters earlier (a library size, a condition) is part of the reconstruction.
     """
     inside = flow.ancestors(leaf.node, stop={*raw, *data})
     ours, theirs = set(raw), {d for d in data if d not in leaf.factors}
@@ -76,7 +77,7 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow) -> Pa
         elif from_data:
             theirs.add(node)
     if not meets:
-        return _meet_on_the_way_up(leaf, raw, inside, flow)
+        return _meet_on_the_way_up(leaf, raw, inside, flow, others)
     first = meets[0]
     operands = ops.tensors(first.args) + ops.tensors(dict(first.kwargs))
     recon_side = [n for n in operands if n in ours]
@@ -99,12 +100,14 @@ def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:
     return math.prod(t) >= math.prod(r) or len([n for n in t if n != 1]) >= len([n for n in r if n != 1])
 
 
-def _meet_on_the_way_up(leaf: Leaf, raw: list[fx.Node], inside: set[fx.Node], flow: Flow) -> Pair | None:
+def _meet_on_the_way_up(leaf: Leaf, raw: list[fx.Node], inside: set[fx.Node], flow: Flow, others: set[fx.Node]) -> Pair | None:
     """x * log(y): the product with the target is already a factor on the way up to the loss."""
     for link in reversed(leaf.chain):
         factor = next((f for f in ops.value_inputs(link) if f in leaf.factors), None) if ops.op(link) in ops.MUL else None
         if factor is not None and shape(factor) == shape(leaf.node):  # a factor of another shape is a weight, not a target
-            return Pair(leaf, _narrowest(raw, {leaf.node}, inside, flow), factor, link, tuple(raw))
+            recon = _narrowest(raw, {leaf.node}, inside, flow)
+            shared = flow.sorted(inside & others & flow.descendants(recon))  # softplus(y) - x * y: another addend is made of y too
+            return Pair(leaf, shared[-1] if shared else recon, factor, link, tuple(raw))
     return None
 
 
@@ -213,7 +216,7 @@ def recon_gradient(
     out = replay([loss], overrides, sizes, even=even)[loss]
     if not isinstance(out, torch.Tensor) or not out.requires_grad:
         return r.detach(), t, None
-    (g,) = torch.autograd.grad(out.sum(), [r], allow_unused=True)
+    (g,) = gradients(out, [r])
     return r.detach(), t, g
 
 

@@ -197,6 +197,14 @@ class Replay:
         return value.double() if doubles and value.is_floating_point() else value
 
 
+def gradients(out: torch.Tensor, leaves: list[torch.Tensor], *, retain: bool = False) -> list[torch.Tensor | None]:
+    """d sum(out) / d leaf for each leaf, None where it does not depend on it; raises `ReplayError` when autograd refuses."""
+    try:
+        return list(torch.autograd.grad(out.sum(), leaves, retain_graph=retain, allow_unused=True))
+    except RuntimeError as error:  # the user's own changes in place, among others
+        raise ReplayError(str(error).splitlines()[0]) from error
+
+
 def _evened(value: torch.Tensor) -> torch.Tensor:
     """All elements equal: near the largest value, so that a mask lets through and a token is no padding."""
     if not value.numel() or value.dtype == torch.bool:

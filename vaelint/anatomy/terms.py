@@ -224,9 +224,18 @@ def _nonlinear(node: fx.Node) -> bool:
     return ops.op(node) in ("logsumexp", "log", "max", "maximum", "softmax", "logaddexp")
 
 
+def _one_turn(leaves: list[Leaf]) -> list[Leaf]:
+    """The addends that one turn of a loop makes, where each turn makes as many; all of them where there is no loop."""
+    by_place: dict[object, list[Leaf]] = {}
+    for leaf in leaves:
+        by_place.setdefault((tuple(leaf.node.meta.get("stack") or ()), ops.op(leaf.node)), []).append(leaf)
+    turns = {len(same) for same in by_place.values()}
+    return [same[0] for same in by_place.values()] if len(turns) == 1 else leaves
+
+
 def _core(term: Term, flow: Flow) -> fx.Node | None:
     """The innermost expression that holds all addends of a term: where its formula is written."""
-    first = [set(leaf.chain) | {leaf.node} for leaf in term.leaves]
+    first = [set(leaf.chain) | {leaf.node} for leaf in _one_turn(term.leaves)]
     shared = set.intersection(*first) if first else set()
     if not shared:
         return None

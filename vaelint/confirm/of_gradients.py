@@ -131,13 +131,10 @@ def raises(trial: Trial, about: About) -> Verdict:
     if failure is not None:
         return Verdict(True, f"it raises {first_line(failure.error)}")
     loss = trial.loss
-    if loss.numel() != 1:
-        try:
-            torch.autograd.grad(
-                loss, [p for p in trial.record.model.parameters() if p.requires_grad][:1], retain_graph=True, allow_unused=True
-            )
-        except RuntimeError as error:
-            return Verdict(True, f"backward raises {first_line(error)}")
+    try:
+        torch.autograd.grad(loss, [p for p in trial.record.model.parameters() if p.requires_grad], retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        return Verdict(True, f"backward raises {first_line(error)}")
     if not bool(loss.isfinite().all()):
         return Verdict(True, f"the loss is {number(float(loss.detach().sum()))}")
     node: fx.Node | None = about.get("node")

@@ -1,0 +1,37 @@
+"""A value that backward still needs is changed in place.
+
+## What it does
+Finds operations in place (`mul_`, `+=`, slices assigned to) on the result of a function whose gradient is computed
+from that result: exp, sigmoid, tanh, softmax, sqrt.
+
+## Why is this bad
+Autograd keeps the result of `exp` for its backward pass. Changed in place, it is another number, and `backward()`
+raises: one of the variables needed for gradient computation has been modified by an inplace operation.
+
+## Example
+    std = torch.exp(0.5 * logvar)
+    z = std.mul_(eps).add_(mu)
+
+## Use instead
+    std = torch.exp(0.5 * logvar)
+    z = std.mul(eps).add(mu)
+
+## When to ignore
+Never: backward raises.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE506", "inplace-on-graph", Severity.ERROR, message="a value that backward still needs is changed in place", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Changes in place of results that autograd keeps."""
+    for node, kept in model.objective.changed_in_place:
+        yield Found(
+            model.where(node),
+            label="changes its operand in place",
+            labels=model.labels((kept, f"backward needs this result of {model.op(kept)}")),
+            why="the gradient is computed from a value that is no longer there: backward() raises",
+            help="use the form that makes a new tensor (mul for mul_, x = x + y for x += y)",
+            claim=Claim("raises", "backward() refuses", {"node": node}),
+        )
