@@ -3,8 +3,8 @@
     python benchmarks/corpus.py LIST.json CHECKOUTS [--only ID]... [--jobs 2] [--device none] [--bare] [--json OUT]
 
 The list is JSON: objects with `id`, `repo` ("owner/name"), `file`, `target` (a class or function in the file), `init` (key -> Python
-expression, as text), `inputs` (as `--input` takes them), `step` or `loss` (as the options take them; both optional) and `status` (a reader's verdict). A
-checkout lies in CHECKOUTS/owner+name. With `--bare`, only target and inputs are given, and vaelint finds the rest.
+expression, as text), `inputs` (as `--input` takes them), `step` or `loss` (as the options take them; both optional) and `status` (a
+reader's verdict). A checkout lies in CHECKOUTS/owner+name. With `--bare`, only target and inputs are given, and vaelint finds the rest.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ def totals(rows: list[dict[str, Any]]) -> str:
     clean = [r for r in rows if r["entry"].get("status") == "clean"]
     alarms = sum(any(not f["code"].startswith(SETUP) for f in graded(r)) for r in clean)
     errors = sum(is_tool_error(r) for r in rows)
-    return f"{len(rows)} models: {analysed} analysed, {errors} tool errors; {alarms} of {len(clean)} clean ones with a warning or an error; {sum(r['wall_s'] for r in rows):.0f} s"
+    counts = (
+        f"{len(rows)} models: {analysed} analysed, {errors} tool errors; {alarms} of {len(clean)} clean ones with a warning or an error"
+    )
+    return f"{counts}; {sum(r['wall_s'] for r in rows):.0f} s"
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ def check(model: Model) -> Findings:
     """Pairs whose shapes agree only by broadcasting."""
     for fact in model.recons:
         how = model.likelihood.broadcast(fact)
-        if how is None:
-            continue
         pair = fact.pair
+        if how is None or pair.target is None:
+            continue
         yield Found(
             model.where(pair.meet),
             label=f"{model.shape_text(pair.recon)} against {model.shape_text(pair.target)}",

@@ -37,5 +37,6 @@ def check(model: Model) -> Findings:
             verdict,
             label="{recon}",
             why="this trains a beta-VAE with beta = {beta}: far from the bound, and another one at another resolution",
-            help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; or write the weight down as a named beta",
+            help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; "
+            "or write the weight down as a named beta",
         )

@@ -30,6 +30,7 @@ def check(model: Model) -> Findings:
         yield model.objective.scale_found(
             verdict,
             label="a literal weight; effective beta = {beta}",
-            why="the balance of the objective hides in a literal: whoever changes a reduction or a size does not see that it has to change too",
+            why="the balance of the objective hides in a literal: whoever changes a reduction or a size "
+            "does not see that it has to change too",
             help="give the weight a name (beta) and a default, and say why it has that value",
         )

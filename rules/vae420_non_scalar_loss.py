@@ -24,7 +24,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Losses with dimensions of size above 1."""
     loss = model.record.loss
-    if model.elements(loss) > 1:
+    if loss is not None and model.elements(loss) > 1:
         yield Found(
             model.where(loss),
             label=model.shape_text(loss),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vaelint.anatomy.failure import diagnose
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Claims = list[tuple[int, Claim]]
 """Index of a finding in the result, and what it claims of a real run."""
 
-NEEDS = {
+NEEDS: dict[str, tuple[Callable[[Model], bool], str]] = {
     "site": (lambda m: bool(m.sites), "nothing is drawn from a posterior on the way to the loss"),
     "draw": (lambda m: m.variational, "nothing is drawn"),
     "gaussian": (lambda m: any(s.kind in ("gaussian", "drawn") for s in m.sites), "the posterior is not Gaussian"),
@@ -48,7 +49,7 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
                 {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"}
             )
             continue
-        except Exception as error:  # one broken rule must not cost the findings of the others; it is named in the result
+        except Exception as error:  # noqa: BLE001 - one broken rule must not cost the findings of the others; it is named in the result
             result.not_applicable.append(
                 {"code": rule.code, "reason": f"the rule itself failed, please report it: {type(error).__name__}: {error}"}
             )

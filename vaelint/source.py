@@ -65,13 +65,10 @@ class SourceFile:
         """The innermost statement that covers a line."""
         best: ast.stmt | None = None
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
-                if (
-                    best is None
-                    or node.lineno > best.lineno
-                    or (node.lineno == best.lineno and (node.end_lineno or 0) <= (best.end_lineno or 0))
-                ):
-                    best = node
+            if not isinstance(node, ast.stmt) or not node.lineno <= line <= (node.end_lineno or node.lineno):
+                continue
+            if best is None or (-node.lineno, node.end_lineno or 0) <= (-best.lineno, best.end_lineno or 0):
+                best = node
         return best
 
     def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -1,6 +1,7 @@
 """The KL of a categorical posterior, held against the closed form.
 
-KL(q || p) = sum_k q_k (log q_k - log p_k), with sum_k p_k = 1; log p_k = -log K for the uniform prior over K classes (Jang et al. 2017, section 3).
+KL(q || p) = sum_k q_k (log q_k - log p_k), with sum_k p_k = 1; log p_k = -log K for the uniform prior over K classes (Jang et al. 2017,
+section 3).
 """
 
 from __future__ import annotations

@@ -28,10 +28,20 @@ KL_WORDS = {
 }
 
 RECON_WORDS = {
-    "squared_error": "squared error", "absolute_error": "absolute error", "bce": "Bernoulli on probabilities", "bce_with_logits": "Bernoulli on logits",
-    "poisson": "Poisson", "poisson_log": "Poisson on log rates", "cross_entropy": "categorical on logits", "nll": "categorical on log-probabilities",
-    "log_cosh": "log-cosh", "cross_entropy_soft": "cross-entropy", "negative_log_probability": "negative log-probability", "other": "other", "unknown": "not measured",
-}  # fmt: skip
+    "squared_error": "squared error",
+    "absolute_error": "absolute error",
+    "bce": "Bernoulli on probabilities",
+    "bce_with_logits": "Bernoulli on logits",
+    "poisson": "Poisson",
+    "poisson_log": "Poisson on log rates",
+    "cross_entropy": "categorical on logits",
+    "nll": "categorical on log-probabilities",
+    "log_cosh": "log-cosh",
+    "cross_entropy_soft": "cross-entropy",
+    "negative_log_probability": "negative log-probability",
+    "other": "other",
+    "unknown": "not measured",
+}
 
 
 def describe_anatomy(model: Model) -> dict[str, Any]:

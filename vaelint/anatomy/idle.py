@@ -64,7 +64,8 @@ def _is_layer(node: fx.Node, roots: set[fx.Node]) -> bool:
 
 def _branch_point(node: fx.Node, other: fx.Node) -> Span | None:
     """The line where the stacks of two nodes part: where one function used the one value and not the other."""
-    mine, theirs = list(reversed(node.meta.get("stack") or ())), list(reversed(other.meta.get("stack") or ()))
+    mine: list[Span] = list(reversed(node.meta.get("stack") or ()))
+    theirs: list[Span] = list(reversed(other.meta.get("stack") or ()))
     for a, b in zip(mine, theirs, strict=False):
         if a != b:
             return a
@@ -135,7 +136,7 @@ def _constant_in_place_of_draw(model: Model) -> list[Frozen]:
                 ]
                 live = [n for n in ops.value_inputs(part) if n in flow.data]
                 if len(live) == 1:
-                    inner, stored = live[0], (constants or [None])[0]
+                    inner, stored = live[0], constants[0] if constants else None
             if _is_positive_map(inner, model):
                 scale = inner
         others = [p for p in parts if scale is not None and scale not in (p, *ops.value_inputs(p))]

@@ -6,7 +6,7 @@ dKL/dlog s = s^2 - 1. A term whose gradients are `w` times these *is* `w * KL`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -285,7 +285,7 @@ def fit(target: torch.Tensor, columns: list[torch.Tensor]) -> tuple[list[float],
     return [float(c) for c in solution], float((a @ solution - target).abs().max()) / scale
 
 
-_READINGS = {
+_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "logvar": lambda h: 0.5 * (h.exp() - 1),
     "log-std": lambda h: (2 * h).exp() - 1,
     "std": lambda h: h - 1 / h,
@@ -294,7 +294,7 @@ _READINGS = {
 """dKL/dh for a head h read as each parameterisation."""
 
 
-_SCALE_READINGS = {
+_SCALE_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "logvar": lambda s: 0.5 * s * (s.exp() - 1),
     "log-std": lambda s: s * ((2 * s).exp() - 1),
     "variance": lambda s: 0.5 * (s - 1),
@@ -367,7 +367,10 @@ def _partly_read(p: _Points, a: float) -> dict[str, float]:
 def _judge_coefficients(a: float, a0: float, b: float, c: float, learned_prior: bool) -> KlProbe:
     """dL/dm = a m + a0 and dL/dlog s = b s^2 - c: exact when a = b = c; a = b alone is another constant prior."""
     biggest = max(abs(a), abs(b), abs(c), abs(a0)) or 1.0
-    same = lambda x, y: abs(x - y) <= 1e-6 * biggest  # noqa: E731
+
+    def same(x: float, y: float) -> bool:
+        return abs(x - y) <= 1e-6 * biggest
+
     coefficients = {"m": a, "s2": b, "1": c}
     centred = abs(a0) <= 1e-6 * biggest
     if same(a, b) and same(b, c) and centred:
@@ -380,7 +383,10 @@ def _judge_coefficients(a: float, a0: float, b: float, c: float, learned_prior: 
 
 
 def _is_prior(a: float, c: float) -> bool:
-    """Whether c/a is a plausible prior variance rather than a slipped factor 2: the KL then weighs log s by a power of two it should not have."""
+    """Whether c/a is a plausible prior variance rather than a slipped factor 2.
+
+    After such a slip the KL weighs log s by a power of two it should not have.
+    """
     ratio = c / a
     return not any(abs(ratio - slip) < 1e-6 for slip in (2.0, 0.5)) or abs(abs(c) - 1) < 1e-6
 
@@ -425,7 +431,10 @@ def _mean_only(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: floa
 
 
 def _judge_stationary(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], a: float, res_m: float) -> KlProbe:
-    """Not of any known form. A Gaussian KL in the mean whose part in the scale has no minimum is a wrong formula; the rest is another term."""
+    """Not of any known form.
+
+    A Gaussian KL in the mean whose part in the scale has no minimum is a wrong formula; the rest is another term.
+    """
     if res_m < _TOLERANCE and a != 0 and not slice_.others and not slice_.draws:
         columns = [p.s**k for k in (1, 2, 4)] + [torch.ones_like(p.s), p.s**-2, p.hs, p.hs**2, p.hs.exp(), p.m**2]
         _, res = fit(p.gt, columns)

@@ -161,7 +161,7 @@ def self_targets(model: Model) -> list[Corruption]:
         node = _comparison(leaf.node, model)
         if node is None:
             continue
-        operands = [n for n in ops.tensors(node.args) + ops.tensors(dict(node.kwargs))][:2]
+        operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
         if any(n in model.flow.data and n not in model.decoded and n not in encoded for n in operands):
             continue  # features of the data, as a discriminator or a perceptual loss makes them
         other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
@@ -198,7 +198,7 @@ def padded(model: Model, fact: ReconFact) -> fx.Node | None:
     if _masked(pair, model):
         return None
     tokens = model.flow.ancestors(pair.target)
-    for node in model.record.graph.nodes:
+    for node in model.record.nodes:
         if ops.op(node) != "embedding":
             continue
         index = node.kwargs.get("padding_idx", node.args[2] if len(node.args) > 2 else None)
@@ -212,16 +212,14 @@ def padded(model: Model, fact: ReconFact) -> fx.Node | None:
 
 def _masked(pair: Pair, model: Model) -> bool:
     """Whether something selects or weighs tokens between the loss and the sum."""
-    return any(
+    weighed = any(
         ops.op(n) in ops.MUL | {"where", "masked_select", "masked_fill", "gather", "index_select"}
         and n in model.flow.data
         and any(i in model.flow.data and i not in model.flow.learned for i in ops.value_inputs(n))
         for n in pair.leaf.chain
-    ) or any(
-        ops.op(n) in ("masked_select", "getitem") and len(n.all_input_nodes) > 1
-        for n in model.flow.ancestors(pair.target)
-        if pair.target is not None
     )
+    above = model.flow.ancestors(pair.target) if pair.target is not None else set()
+    return weighed or any(ops.op(n) in ("masked_select", "getitem") and len(n.all_input_nodes) > 1 for n in above)
 
 
 def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
@@ -256,8 +254,8 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if weight <= 0:
         return pair.meet, "the log term has the wrong sign"
     # where the log term is 0 the variance is 1, and the error must have the factor weight / 2; with or without log(2 pi) / 2
-    for offset in (0.0, 0.5 * math.log(2 * math.pi)):
-        if abs(math.exp((weight * offset - constant) / slope_of_log) / (weight / 2) - 1) < 1e-3:
+    for norm in (0.0, 0.5 * math.log(2 * math.pi)):
+        if abs(math.exp((weight * norm - constant) / slope_of_log) / (weight / 2) - 1) < 1e-3:
             return None
     return pair.meet, "the log term is not that of the variance the error is divided by"
 

@@ -280,7 +280,10 @@ class Model:
 
 
 def decoded_nodes(flow: Flow, sites: list[Site]) -> set[fx.Node]:
-    """Everything that a layer made of z or of the heads; every layer's output when there is no site. z itself for decoders without layers."""
+    """Everything that a layer made of z or of the heads; every layer's output when there is no site.
+
+    z itself for decoders without layers.
+    """
     if not sites:
         return {n for n in flow.learned if n in flow.data}
     z, heads = {s.z for s in sites}, {h for s in sites for h in s.heads}

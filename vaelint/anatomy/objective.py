@@ -103,7 +103,7 @@ def _latent_names(count: int, rank: int) -> tuple[str, ...]:
         return ("L",)[:count]
     if rank == 4 and count == 3:
         return ("Lc", "Lh", "Lw")
-    return tuple(f"L{i + 1}" for i in range(count - 1)) + ("L",)
+    return (*(f"L{i + 1}" for i in range(count - 1)), "L")
 
 
 def measure_kl(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ class Parameterisation:
     negative: bool = False
 
 
-_READINGS = {
+_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "logvar": lambda h: (h / 2).exp(),
     "log-std": lambda h: h.exp(),
     "std (softplus)": lambda h: torch.nn.functional.softplus(h),

@@ -85,7 +85,7 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, other
     recon = recon_side[0]
     if ops.op(first) not in ops.LOSSES and len(meets) > 1:
         recon = _narrowest(raw, set(meets), inside & ours, flow)
-    extra = [n for n in recon_side[1:]]
+    extra = recon_side[1:]
     for node in flow.sorted(inside - {first}):  # a variance that joins after the meeting
         if node in mixed and any(n in mixed for n in ops.value_inputs(node)):
             extra += [n for n in ops.value_inputs(node) if n in ours and n not in extra and recon not in flow.ancestors(n)]

@@ -71,8 +71,8 @@ class Replay:
         """The values of `targets` with the nodes of `overrides` set; raises `ReplayError` when torch refuses.
 
         All floating point runs in double precision unless `doubles` is False; draws are seeded. With `attached`, detach() and .data
-        let gradients through: for asking what a value is a function of. With `even`, all elements of an input are equal, so that weights and
-        masks made of inputs do not blur how a weight moves with a size.
+        let gradients through: for asking what a value is a function of. With `even`, all elements of an input are equal, so that
+        weights and masks made of inputs do not blur how a weight moves with a size.
         """
         env: dict[fx.Node, Any] = dict(overrides)
         needed = self._needed(targets, overrides)
@@ -148,7 +148,8 @@ class Replay:
             source = node.args[0]
             assert isinstance(source, fx.Node)
             if ops.op(node) == "size":
-                return self.size_of(source, int(node.args[1]) if len(node.args) > 1 else 0, sizes)  # type: ignore[call-overload]
+                dim: Any = node.args[1] if len(node.args) > 1 else 0
+                return self.size_of(source, int(dim), sizes)
             if ops.op(node) in ("numel", "nelement"):
                 return math.prod(self.shape_of(source, sizes))
             env_like = torch.zeros(

@@ -24,11 +24,8 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
         "recon": f"reconstruction: {reduced(recon.scaling, recon.event)}",
         "beta": f"{beta.scaling.text()} = {beta.value:.6g}" if beta.scaling.text() != f"{beta.value:.6g}" else f"{beta.value:.6g}",
     }
-    notes = [
-        f"effective beta = {words['beta']} at {', '.join(f'{k}={v}' for k, v in model.symbols.items() if beta.scaling.exponents.get(k))}".removesuffix(
-            " at "
-        )
-    ]
+    at = ", ".join(f"{k}={v}" for k, v in model.symbols.items() if beta.scaling.exponents.get(k))
+    notes = [f"effective beta = {words['beta']}" + (f" at {at}" if at else "")]
     if beta.variance is not None:
         notes.append(f"read as a Gaussian likelihood, the loss is the exact ELBO of a decoder with variance {abs(beta.variance):.4g}")
     if verdict.explicit:

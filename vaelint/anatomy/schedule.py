@@ -199,13 +199,13 @@ def _run_many(model: Model, names: set[str]) -> dict[str, list[float]]:
         original(self, name, value)
 
     inputs = model.tracer.inputs(None)
-    cls.__setattr__ = watch  # type: ignore[method-assign,assignment]
+    cls.__setattr__ = watch  # type: ignore[method-assign]
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             built.train()
             for _ in range(_STEPS):
                 model.step(built, inputs)
-    except Exception:  # user code that cannot be repeated says nothing about its schedule
+    except Exception:  # noqa: BLE001 - user code that cannot be repeated says nothing about its schedule
         return {}
     finally:
         cls.__setattr__ = original  # type: ignore[method-assign]
@@ -224,8 +224,9 @@ def _reset_place(model: Model, name: str) -> tuple[Span | None, Label | None]:
         if function.name == "__init__":
             continue
         for node in ast.walk(function):
-            inner = node.body if isinstance(node, ast.If) else [node] if isinstance(node, ast.Assign | ast.AugAssign) else []
-            for statement in inner:
+            if not isinstance(node, ast.If | ast.Assign | ast.AugAssign):
+                continue
+            for statement in node.body if isinstance(node, ast.If) else [node]:
                 targets = (
                     statement.targets
                     if isinstance(statement, ast.Assign)

@@ -12,6 +12,7 @@ from vaelint.anatomy.flow import Flow
 from vaelint.graph import shape
 
 Kind = Literal["gaussian", "drawn", "categorical", "noise"]
+"""gaussian: affine in a draw; drawn: torch.normal(mu, std) or .sample(), no gradient; categorical: Gumbel; noise: no scale of its own."""
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Site:
     """One place where noise meets the posterior: `z = mu + scale * eps`."""
 
     z: fx.Node
-    kind: Kind  # gaussian: affine in a draw; drawn: torch.normal(mu, std) or .sample(), no gradient; categorical: Gumbel; noise: no scale of its own
+    kind: Kind
     roots: tuple[fx.Node, ...]  # the random nodes
     noise: tuple[fx.Node, ...]  # the pure noise values that enter: eps
     mu: fx.Node | None  # the value added
@@ -124,7 +125,8 @@ def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.No
     roots = flow.sorted(flow.ancestors(*eps) & flow.random)
     learned = [f for f in factors if f in flow.data and f in flow.learned]
     parameters = [f for f in factors if f in flow.learned]
-    scale = (learned or parameters or [None])[-1]
+    factor = learned or parameters
+    scale = factor[-1] if factor else None
     kind: Kind = "gaussian" if scale is not None else "noise"
     if any(_is_gumbel(e, flow) for e in eps):
         kind = "categorical"

@@ -29,7 +29,10 @@ class ScaleVerdict:
 
 
 def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVerdict | None:
-    """The one fault of a beta, or None. A dependence on the batch is always a fault; one on other sizes only if the number is far from 1."""
+    """The one fault of a beta, or None.
+
+    A dependence on the batch is always a fault; one on other sizes only if the number is far from 1.
+    """
     kl, recon = beta.kl, beta.recon
     if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only") or kl.scaling is None or recon.scaling is None:
         return None
@@ -90,7 +93,10 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
 
 
 def _is_size_ratio(beta: Beta, sizes: Mapping[str, int]) -> bool:
-    """Whether beta is the number of data elements, or that over the number of latents: sizes that could not be varied, and are in the number."""
+    """Whether beta is the number of data elements, or that over the number of latents.
+
+    These are sizes that could not be varied, and so are in the number.
+    """
     data = math.prod(sizes.get(s, 1) for s in beta.recon.event)
     latent = math.prod(sizes.get(s, 1) for s in beta.kl.latent)
     return any(abs(beta.value / n - 1) < 1e-6 for n in (data, data / latent) if n > 2.5)

@@ -16,6 +16,8 @@ from vaelint.trace.spans import SpanFinder
 
 Make = Callable[[Mapping[str, int] | None], dict[str, torch.Tensor]]
 
+_LIMITS: tuple[type[BaseException], ...] = (NeedsValue, *torch_private.FAKE_LIMITS)
+
 
 class Tracer:
     """Records the user's step as often as asked, at any sizes, each time from a freshly constructed model.
@@ -44,7 +46,7 @@ class Tracer:
         if self.real_because is None:
             try:
                 record = self._fake(step, sizes, training, build)
-            except (NeedsValue, *torch_private.FAKE_LIMITS) as limit:
+            except _LIMITS as limit:
                 self.real_because = _reason(limit)
             else:
                 if record.failure is None:
@@ -117,7 +119,7 @@ class Tracer:
             try:
                 with mode, _uninitialised():
                     return construct(build, self.spans)
-            except Exception:  # a constructor that reads values; whether it is the user's fault shows next, on real tensors
+            except Exception:  # noqa: BLE001 - a constructor that reads values; whether it is the user's fault shows next, on real tensors
                 self._fake_construction = False
         with contextlib.nullcontext():
             built = construct(build, self.spans)
@@ -146,7 +148,7 @@ def _is_limit(error: BaseException) -> bool:
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
-        if isinstance(current, (NeedsValue, torch_private.DynamoMissing, *torch_private.FAKE_LIMITS)):
+        if isinstance(current, (torch_private.DynamoMissing, *_LIMITS)):
             return True
         seen.add(id(current))
         current = current.__cause__ or current.__context__

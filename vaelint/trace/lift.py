@@ -108,7 +108,7 @@ def scaled_by(text: str, symbol: str, old: int, new: int) -> int | None:
 
 def _literals(a: Any, b: Any, record: Record, n: int, m: int, symbol: str) -> Any:
     """Arguments with each literal that moved between the runs replaced by an expression of the symbol."""
-    if isinstance(a, fx.Node) or isinstance(a, bool) or type(a) is not type(b):
+    if isinstance(a, fx.Node | bool) or type(a) is not type(b):
         return a
     if isinstance(a, int | float):
         if a == b:

@@ -99,7 +99,7 @@ def record_step(
             raise
         except (KeyboardInterrupt, MemoryError):
             raise
-        except BaseException as error:  # user code may raise anything, SystemExit included
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything, SystemExit included
             record.failure = recorder.failure(error)
         else:
             record.raw_output = outcome.output
@@ -169,7 +169,7 @@ def _no_graph_breaks() -> Iterator[None]:
     def uncompiled(model: Any = None, **_: Any) -> Any:
         return model if model is not None else (lambda m: m)
 
-    checkpoint.checkpoint, torch.compile = straight, uncompiled  # type: ignore[assignment]
+    checkpoint.checkpoint, torch.compile = straight, uncompiled
     try:
         yield
     finally:
