@@ -148,7 +148,7 @@ def probe_recon(
     sizes: Mapping[str, int],
     shapes: Mapping[fx.Node, tuple[int, ...]],
     *,
-    even: bool = False,
+    even: float = 0.0,
 ) -> ReconProbe:
     """Identifies the likelihood and its weight from d loss / d reconstruction at random values in (0, 1)."""
     try:
@@ -180,7 +180,7 @@ def recon_gradient(
     shapes: Mapping[fx.Node, tuple[int, ...]],
     *,
     fill: tuple[float, float] | None = None,
-    even: bool = False,
+    even: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """(reconstruction, target, d loss / d reconstruction), the other terms of the loss silent.
 
