@@ -11,6 +11,7 @@ from torch import fx
 from vaelint.graph import name_of
 from vaelint.trace.recorder import attribute, effect
 
+# fmt: off  (the formatter would give each name a line)
 ADD = frozenset({"add", "sub", "rsub", "iadd", "isub", "radd", "subtract"})
 MUL = frozenset({"mul", "imul", "rmul", "multiply"})
 DIV = frozenset({"div", "truediv", "itruediv", "true_divide", "divide", "idiv"})
@@ -21,210 +22,41 @@ ARITHMETIC = (
     | {"neg", "negative", "rtruediv", "rdiv", "pow", "rpow", "square", "reciprocal", "addcmul", "addcdiv", "lerp", "positive", "pos"}
 )
 CAST = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_as", "cpu", "cuda", "clone", "contiguous", "requires_grad"})
-FUNCTIONS = frozenset(
-    [
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log2",
-        "log10",
-        "log1p",
-        "logsigmoid",
-        "sqrt",
-        "rsqrt",
-        "abs",
-        "absolute",
-        "sign",
-        "sin",
-        "cos",
-        "tan",
-        "tanh",
-        "sigmoid",
-        "hardsigmoid",
-        "relu",
-        "relu6",
-        "leaky_relu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "softplus",
-        "softsign",
-        "hardtanh",
-        "hardswish",
-        "tanhshrink",
-        "clamp",
-        "clamp_min",
-        "clamp_max",
-        "clip",
-        "maximum",
-        "minimum",
-        "fmax",
-        "fmin",
-        "where",
-        "nan_to_num",
-        "rrelu",
-        "prelu",
-        "threshold",
-        "erf",
-        "digamma",
-        "lgamma",
-        "logit",
-        "xlogy",
-        "masked_fill",
-        "floor",
-        "ceil",
-        "round",
-        "trunc",
-        "logaddexp",
-        "hypot",
-        "sinh",
-        "cosh",
-        "asinh",
-        "acosh",
-        "atanh",
-        "atan",
-        "atan2",
-        "frac",
-        "dropout",
-        "feature_dropout",
-        "dropout1d",
-        "dropout2d",
-        "dropout3d",
-        "alpha_dropout",
-    ]
-)
+FUNCTIONS = frozenset([
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logsigmoid", "sqrt", "rsqrt", "abs", "absolute", "sign", "sin", "cos",
+    "tan", "tanh", "sigmoid", "hardsigmoid", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
+    "softsign", "hardtanh", "hardswish", "tanhshrink", "clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum", "fmax", "fmin",
+    "where", "nan_to_num", "rrelu", "prelu", "threshold", "erf", "digamma", "lgamma", "logit", "xlogy", "masked_fill", "floor", "ceil",
+    "round", "trunc", "logaddexp", "hypot", "sinh", "cosh", "asinh", "acosh", "atanh", "atan", "atan2", "frac", "dropout",
+    "feature_dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout",
+])
 POINTWISE = ARITHMETIC | CAST | FUNCTIONS
-SHAPE = frozenset(
-    [
-        "view",
-        "reshape",
-        "flatten",
-        "unflatten",
-        "unsqueeze",
-        "squeeze",
-        "transpose",
-        "permute",
-        "movedim",
-        "moveaxis",
-        "swapaxes",
-        "swapdims",
-        "expand",
-        "expand_as",
-        "view_as",
-        "reshape_as",
-        "broadcast_to",
-        "t",
-        "T",
-        "mT",
-        "H",
-        "adjoint",
-        "repeat",
-        "ravel",
-    ]
-)
-SELECT = frozenset(
-    [
-        "getitem",
-        "chunk",
-        "split",
-        "split_with_sizes",
-        "tensor_split",
-        "narrow",
-        "select",
-        "unbind",
-        "index_select",
-        "gather",
-        "take_along_dim",
-        "diagonal",
-        "diag",
-        "tril",
-        "triu",
-        "masked_select",
-        "split",
-    ]
-)
+SHAPE = frozenset([
+    "view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "transpose", "permute", "movedim", "moveaxis", "swapaxes",
+    "swapdims", "expand", "expand_as", "view_as", "reshape_as", "broadcast_to", "t", "T", "mT", "H", "adjoint", "repeat", "ravel",
+])
+SELECT = frozenset([
+    "getitem", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unbind", "index_select", "gather",
+    "take_along_dim", "diagonal", "diag", "tril", "triu", "masked_select", "split",
+])
 JOIN = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "vstack"})
 LINEAR_REDUCE = frozenset({"sum", "mean", "nansum", "nanmean"})
-REDUCE = LINEAR_REDUCE | frozenset(
-    [
-        "logsumexp",
-        "max",
-        "min",
-        "amax",
-        "amin",
-        "norm",
-        "prod",
-        "var",
-        "std",
-        "median",
-        "mode",
-        "argmax",
-        "argmin",
-        "cumsum",
-        "cumprod",
-        "all",
-        "any",
-        "softmax",
-        "log_softmax",
-        "normalize",
-        "logcumsumexp",
-        "trace",
-        "logdet",
-        "slogdet",
-        "vector_norm",
-        "einsum",
-    ]
-)
+REDUCE = LINEAR_REDUCE | frozenset([
+    "logsumexp", "max", "min", "amax", "amin", "norm", "prod", "var", "std", "median", "mode", "argmax", "argmin", "cumsum", "cumprod",
+    "all", "any", "softmax", "log_softmax", "normalize", "logcumsumexp", "trace", "logdet", "slogdet", "vector_norm", "einsum",
+])
 PRODUCT = frozenset(
     ["matmul", "bmm", "mm", "mv", "dot", "einsum", "baddbmm", "addmm", "addbmm", "rmatmul", "tensordot", "outer", "ger", "inner", "cdist"]
 )
-LOSSES = frozenset(
-    [
-        "mse_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "huber_loss",
-        "binary_cross_entropy",
-        "binary_cross_entropy_with_logits",
-        "cross_entropy",
-        "nll_loss",
-        "gaussian_nll_loss",
-        "poisson_nll_loss",
-        "kl_div",
-        "cosine_similarity",
-        "cosine_embedding_loss",
-    ]
-)
-RANDOM = frozenset(
-    [
-        "randn",
-        "randn_like",
-        "rand",
-        "rand_like",
-        "normal",
-        "uniform",
-        "randint",
-        "randint_like",
-        "bernoulli",
-        "exponential",
-        "cauchy",
-        "log_normal",
-        "geometric",
-        "poisson",
-        "multinomial",
-        "standard_gamma",
-        "sample_dirichlet",
-        "binomial",
-        "rand_mask",
-        "randperm",
-        "gumbel_softmax",
-        "random",
-    ]
-)
+LOSSES = frozenset([
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
+    "nll_loss", "gaussian_nll_loss", "poisson_nll_loss", "kl_div", "cosine_similarity", "cosine_embedding_loss",
+])
+RANDOM = frozenset([
+    "randn", "randn_like", "rand", "rand_like", "normal", "uniform", "randint", "randint_like", "bernoulli", "exponential", "cauchy",
+    "log_normal", "geometric", "poisson", "multinomial", "standard_gamma", "sample_dirichlet", "binomial", "rand_mask", "randperm",
+    "gumbel_softmax", "random",
+])
 """Names without underscores at the ends, so `normal_` and `_standard_gamma` are in it."""
 
 LAYERS = frozenset(
@@ -235,30 +67,13 @@ LAYERS = frozenset(
 OVERWRITES = frozenset(
     {"normal_", "uniform_", "bernoulli_", "exponential_", "cauchy_", "log_normal_", "geometric_", "random_", "zero_", "fill_", "copy_"}
 )
-SHAPE_FROM_FIRST = frozenset(
-    [
-        "randn_like",
-        "rand_like",
-        "zeros_like",
-        "ones_like",
-        "empty_like",
-        "full_like",
-        "randint_like",
-        "new",
-        "new_zeros",
-        "new_ones",
-        "new_empty",
-        "new_full",
-        "new_tensor",
-        "size",
-        "numel",
-        "nelement",
-        "empty_strided",
-        "new_empty_strided",
-    ]
-)
+SHAPE_FROM_FIRST = frozenset([
+    "randn_like", "rand_like", "zeros_like", "ones_like", "empty_like", "full_like", "randint_like", "new", "new_zeros", "new_ones",
+    "new_empty", "new_full", "new_tensor", "size", "numel", "nelement", "empty_strided", "new_empty_strided",
+])
 SHAPE_FROM_SECOND = frozenset({"expand_as", "view_as", "reshape_as", "type_as"})
 CUTS = frozenset({"detach", "detach_", "item", "argmax", "argmin", "sign", "round", "floor", "ceil", "bernoulli", "multinomial"})
+# fmt: on
 
 
 def op(node: fx.Node) -> str:
