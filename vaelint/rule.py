@@ -99,10 +99,25 @@ class Rule:
 
     def finding(self, found: Found, span: Span) -> Finding:
         """The finished finding, at `span` where the rule named no place."""
+        place = found.span or span
         return Finding(
-            self.code, self.name, found.severity or self.severity, self.message, found.span or span, found.certainty, found.label, tuple(x for x in found.labels if x.span != (found.span or span)), found.shapes,
-            found.when, found.why, found.notes, found.help, found.fix, None, found.facts,
-        )  # fmt: skip
+            self.code,
+            self.name,
+            found.severity or self.severity,
+            self.message,
+            place,
+            found.certainty,
+            found.label,
+            tuple(x for x in found.labels if x.span != place),
+            found.shapes,
+            found.when,
+            found.why,
+            found.notes,
+            found.help,
+            found.fix,
+            None,
+            found.facts,
+        )
 
 
 _RULES: dict[str, Rule] = {}

@@ -58,7 +58,8 @@ def find_pairs(term: Term, flow: Flow, decoded: set[fx.Node]) -> list[Pair]:
 def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, others: set[fx.Node]) -> Pair | None:
     """The last value made of decoder output alone, and the last made of data alone, before they mix.
 
-    `others` are the values that the term's other addends are made of. Data of another shape that enters earlier (a library size, a condition) is part of the reconstruction.
+    `others` are the values that the term's other addends are made of. Data of another shape that enters earlier (a library size, a
+    condition) is part of the reconstruction.
     """
     inside = flow.ancestors(leaf.node, stop={*raw, *data})
     ours, theirs = set(raw), {d for d in data if d not in leaf.factors}
