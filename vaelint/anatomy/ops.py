@@ -11,7 +11,8 @@ from torch import fx
 from vaelint.graph import name_of
 from vaelint.trace.recorder import attribute, effect
 
-# fmt: off  (the formatter would give each name a line)
+# The formatter would give each name a line.
+# fmt: off
 ADD = frozenset({"add", "sub", "rsub", "iadd", "isub", "radd", "subtract"})
 MUL = frozenset({"mul", "imul", "rmul", "multiply"})
 DIV = frozenset({"div", "truediv", "itruediv", "true_divide", "divide", "idiv"})
