@@ -100,10 +100,8 @@ def totals(rows: list[dict[str, Any]]) -> str:
     clean = [r for r in rows if r["entry"].get("status") == "clean"]
     alarms = sum(any(not f["code"].startswith(SETUP) for f in graded(r)) for r in clean)
     errors = sum(is_tool_error(r) for r in rows)
-    counts = (
-        f"{len(rows)} models: {analysed} analysed, {errors} tool errors; {alarms} of {len(clean)} clean ones with a warning or an error"
-    )
-    return f"{counts}; {sum(r['wall_s'] for r in rows):.0f} s"
+    counts = f"{len(rows)} models: {analysed} analysed, {errors} tool errors"
+    return f"{counts}; {alarms} of {len(clean)} clean ones with a warning or an error; {sum(r['wall_s'] for r in rows):.0f} s"
 
 
 if __name__ == "__main__":
