@@ -100,7 +100,7 @@ def _literal(node: ast.expr, key: str, source: str) -> object:
         values = {str(k.arg): _literal(k.value, key, source) for k in node.keywords if k.arg}
         if not node.args and len(values) == len(node.keywords):
             return values if node.func.id == "dict" else argparse.Namespace(**values)
-    if isinstance(node, ast.Call | ast.Attribute):
+    if isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
         return Expression(ast.unparse(node))
     try:
         value: object = ast.literal_eval(node)

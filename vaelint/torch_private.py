@@ -77,20 +77,43 @@ def lean_dynamo(enabled: bool = True) -> Iterator[None]:
     Raises `DynamoMissing` out of the block if torch wants more; the caller then retries with `enabled=False`.
     """
     if not enabled or "torch._dynamo" in sys.modules:
-        yield
+        with _copyable_fakes():
+            yield
         return
     stand_ins = _placeholder()
     sys.modules.update(stand_ins)
     had = "_dynamo" in vars(torch)
     torch._dynamo = stand_ins["torch._dynamo"]
     try:
-        yield
+        with _copyable_fakes():
+            yield
     finally:
         for name, module in stand_ins.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
         if not had:
             del torch._dynamo
+
+
+@contextlib.contextmanager
+def _copyable_fakes() -> Iterator[None]:
+    """`copy.deepcopy` of a fake tensor makes another one; torch's own way copies bytes that are not there and corrupts memory."""
+    original = torch.Tensor.__deepcopy__
+
+    def deepcopy(self: torch.Tensor, memo: dict[int, Any]) -> Any:
+        if not isinstance(self, FakeTensor):
+            return original(self, memo)  # type: ignore[no-untyped-call]
+        if id(self) not in memo:
+            new = self.detach().clone()
+            is_parameter = getattr(self, "_is_param", False)
+            memo[id(self)] = torch.nn.Parameter(new, self.requires_grad) if is_parameter else new.requires_grad_(self.requires_grad)
+        return memo[id(self)]
+
+    torch.Tensor.__deepcopy__ = deepcopy  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.Tensor.__deepcopy__ = original  # type: ignore[method-assign]
 
 
 def fake_mode() -> FakeTensorMode:

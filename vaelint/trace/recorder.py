@@ -89,7 +89,25 @@ class Recorder(TorchFunctionMode):
         except (NotImplementedError, RuntimeError):  # sparse and other layouts have none
             return None
 
+    def _known_twin(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """A recorded tensor that an unseen one is another handle of, as `Variable(x)` makes it."""
+        if id(tensor) in self._names or (key := self._storage(tensor)) is None:
+            return None
+        layout = (tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype)
+        seen = (t for t in reversed(self._aliases.get(key, ())) if (t.shape, t.stride(), t.storage_offset(), t.dtype) == layout)
+        return next(seen, None)
+
     def _leaf(self, tensor: torch.Tensor) -> fx.Node:
+        if (twin := self._known_twin(tensor)) is not None:
+            node = self._nodes[id(twin)]
+            if twin.requires_grad and not tensor.requires_grad:
+                node = self.graph.call_function(torch.Tensor.detach, (node,))
+                node.meta["module"] = self.modules.path
+                self._bind(tensor, node, self._nodes[id(twin)].meta.get("stack", ()))
+                return node
+            self._nodes[id(tensor)] = node
+            self._keep.append(tensor)
+            return node
         name = self._names.get(id(tensor))
         node = self.graph.create_node("get_attr", name or f"_constant_{len(self._keep)}")
         node.meta["parameter"] = name if isinstance(tensor, torch.nn.Parameter) else None
@@ -125,7 +143,7 @@ class Recorder(TorchFunctionMode):
         if node is None:
             args = tuple(self._expr(a, a) if isinstance(a, Expr) else a for a in expr.args)
             node = self.graph.call_function(expr.fn, args)
-            node.meta.update(val=value, scalar=True, stack=())
+            node.meta.update(val=_number(expr.fn, args) if isinstance(value, Expr) else value, scalar=True, stack=())
             self._exprs[id(expr)] = node
             self._keep.append(expr)
         return node
@@ -278,6 +296,13 @@ _MUTATORS = {
     "__ior__",
     "__ixor__",
 }
+
+
+def _number(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The value of an inner expression, from those of its parts; NaN where a fake tensor's value is read."""
+    if fn is torch.Tensor.item:
+        return float("nan")
+    return fn(*(plain(a.meta["val"]) if isinstance(a, fx.Node) else a for a in args))
 
 
 def _inplace(kwargs: Any, args: Any) -> bool:
