@@ -150,6 +150,16 @@ class Source:
         return []
 
 
+    def is_inside_a_call(self, span: Span | None) -> bool:
+        """Whether a product at the span is made by a function that is called there and is no product itself."""
+        node = self.file(span.file).at(span) if span else None
+        name = ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else None
+        return name is not None and name.strip("_") not in _PRODUCTS
+
+
+_PRODUCTS = ("mul", "multiply", "div", "divide", "true_divide", "imul", "itruediv", "rmul", "rtruediv")
+
+
 def is_literal(node: ast.expr) -> bool:
     """Whether an expression is made of numbers alone: `0.01`, `-1 / 784`."""
     return all(isinstance(n, ast.Constant | ast.UnaryOp | ast.BinOp | ast.operator | ast.unaryop) for n in ast.walk(node))

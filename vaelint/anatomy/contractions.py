@@ -22,7 +22,7 @@ class Plan:
     """`operands`: each with the axes that are summed over. `place` puts what is left where it stands in the result."""
 
     operands: list[tuple[fx.Node, tuple[int, ...]]]
-    place: Callable[[fx.Node, torch.Tensor], torch.Tensor]
+    place: Callable[[int, torch.Tensor], torch.Tensor]  # of the operand at a position
     time: frozenset[int] = frozenset()  # of `operands[0]`: the axis that a recurrence or attention runs over
     results: Callable[[torch.Tensor], tuple[Any, ...]] = field(default=lambda labels: (labels, labels))
 
@@ -73,7 +73,7 @@ def contracted(node: fx.Node) -> Plan | None:
     if name in ("addmm", "baddbmm") and len(ins) == 3:
         return _product(ins[1:], out)
     if name == "einsum" and isinstance(node.args[0], str):
-        return _einsum(node, ins)
+        return _einsum(node)
     return None
 
 
@@ -85,8 +85,8 @@ def _product(pair: list[fx.Node], out: int) -> Plan | None:
     if ra < 1 or rb < 1:
         return None
 
-    def place(operand: fx.Node, labels: torch.Tensor) -> torch.Tensor:
-        if operand is a:
+    def place(position: int, labels: torch.Tensor) -> torch.Tensor:
+        if position == 0:
             return _lead(labels if rb > 1 else labels.squeeze(-1), out)
         if rb == 1:
             return torch.full([1] * out, -1, dtype=labels.dtype)
@@ -105,8 +105,8 @@ def _recurrent(node: fx.Node, name: str) -> Plan | None:
     states = ops.tensors(node.args[1])
     operands: list[tuple[fx.Node, tuple[int, ...]]] = [(first, (time, rank - 1)), *((s, (0, len(shape(s)) - 1)) for s in states)]
 
-    def place(operand: fx.Node, labels: torch.Tensor) -> torch.Tensor:
-        if operand is first or rank == 2:
+    def place(position: int, labels: torch.Tensor) -> torch.Tensor:
+        if position == 0 or rank == 2:
             return labels.reshape([-1]) if rank > 2 else labels.reshape([1])
         return labels.reshape([-1])
 
@@ -132,22 +132,22 @@ def _attention_layer(node: fx.Node) -> Plan | None:
     return Plan([(n, (0, rank - 1)) for n in dict.fromkeys(qkv)], lambda _, labels: labels, frozenset({0}), results)
 
 
-def _einsum(node: fx.Node, ins: list[fx.Node]) -> Plan | None:
+def _einsum(node: fx.Node) -> Plan | None:
     equation = str(node.args[0]).replace(" ", "")
+    operands = ops.tensors(node.args[1:])
     if "->" not in equation or "." in equation:
         return None
     left, right = equation.split("->")
-    names = left.split(",")
-    if len(names) != len(ins) or len(set(map(id, ins))) != len(ins):
+    letters = left.split(",")
+    if len(letters) != len(operands):
         return None
-    letters = dict(zip(ins, names, strict=True))
 
-    def place(operand: fx.Node, labels: torch.Tensor) -> torch.Tensor:
-        mine = letters[operand]
+    def place(position: int, labels: torch.Tensor) -> torch.Tensor:
+        mine = letters[position]
         kept = [c for c in mine if c in right]
         labels = labels.reshape([n for c, n in zip(mine, labels.shape, strict=True) if c in right])
-        order = sorted(range(len(kept)), key=lambda i: right.index(kept[i]))
-        labels = labels.permute(order)
-        return labels.reshape([labels.shape[sorted(kept, key=right.index).index(c)] if c in kept else 1 for c in right])
+        ordered = sorted(kept, key=right.index)
+        labels = labels.permute([kept.index(c) for c in ordered])
+        return labels.reshape([labels.shape[ordered.index(c)] if c in ordered else 1 for c in right])
 
-    return Plan([(n, tuple(i for i, c in enumerate(letters[n]) if c not in right)) for n in ins], place)
+    return Plan([(n, tuple(i for i, c in enumerate(own) if c not in right)) for n, own in zip(operands, letters, strict=True)], place)

@@ -82,7 +82,7 @@ def describe_loss(model: Model) -> dict[str, Any]:
     for r in model.recons:
         terms.append(_row(model, "reconstruction", _recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason))
     for k in model.kls:
-        terms.append(_row(model, "kl", _kl_name(k.probe), k.scaling, k.latent, k.probe.weight, k.term.core, k.probe.reason))
+        terms.append(_row(model, "kl", _kl_name(model, k), k.scaling, k.latent, k.probe.weight, k.term.core, k.probe.reason))
     for t in model.terms:
         if t.detached is not None:
             terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))
@@ -95,7 +95,7 @@ def describe_loss(model: Model) -> dict[str, Any]:
             }
             terms.append(_row(model, t.role, name.get(t.role, "other"), None, (), 0.0, t.core, ""))
     betas = model.betas
-    beta = betas[0] if betas else None
+    beta = next((b for b in betas if b.recon.probe.kernel not in ("other", "unknown")), None)
     return {
         "terms": terms,
         "beta": None if beta is None else {"expression": beta.scaling.text(), "value": beta.value, "note": _variance_note(beta)},
@@ -127,7 +127,7 @@ def reduction_words(scaling: Scaling | None, own: tuple[str, ...]) -> str:
     for symbol in dict.fromkeys(("B", *own)):
         exponent = scaling.exponents.get(symbol, 0.0)
         how = (
-            "unknown over"
+            "at a fixed"
             if exponent is None
             else {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}.get(exponent, f"^{exponent:g} over")
         )
@@ -135,19 +135,36 @@ def reduction_words(scaling: Scaling | None, own: tuple[str, ...]) -> str:
     return ", ".join(words)
 
 
-def _kl_name(probe: KlProbe) -> str:
+def _kl_name(model: Model, fact: KlFact) -> str:
+    probe = fact.probe
     name = KL_WORDS[probe.verdict]
+    if probe.verdict in ("other", "unknown"):
+        name = _unmeasured(model, fact)
     if probe.verdict == "prior":
         name = (
             "Gaussian KL to a learned prior"
             if probe.learned_prior
-            else f"Gaussian KL to N({probe.prior[0]:.3g}, {probe.prior[1] ** 2:.3g})"
+            else f"Gaussian KL to N({round(probe.prior[0], 6):.3g}, {probe.prior[1] ** 2:.3g})"
         )
     extras = [w for w, on in (("free bits", probe.floor), ("capacity", probe.capacity)) if on]
     return f"{name}, {', '.join(extras)}" if extras else name
 
 
+def _unmeasured(model: Model, fact: KlFact) -> str:
+    """What can be said of a divergence that was not held against a closed form."""
+    if any(f.value == 0 for f in fact.factors):
+        return "a KL with weight 0 at this step"
+    families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent")]
+    if families:
+        return f"a divergence of a {families[0]} posterior, left alone"
+    if any(s.kind == "categorical" for s in fact.term.sites):
+        return "a divergence of a categorical posterior"
+    return KL_WORDS[fact.probe.verdict]
+
+
 def _recon_name(fact: ReconFact) -> str:
+    if fact.learned_variance and fact.probe.kernel == "squared_error":
+        return "Gaussian with learned variance"
     return RECON_WORDS.get(fact.probe.kernel, fact.probe.kernel)
 
 
@@ -159,12 +176,21 @@ def _variance_note(beta: Beta) -> str:
 
 def objective_words(model: Model, beta: Beta | None) -> str:
     """One sentence on what the whole loss trains."""
+    roles = {t.role for t in model.terms}
     if not model.variational and not model.kls:
+        if "vq" in roles:
+            return "a vector-quantised autoencoder: a codebook in the place of a posterior"
+        if "discrepancy" in roles:
+            return "an autoencoder whose codes are held against draws of the prior (WAE, MMD)"
         return "an autoencoder: nothing is drawn, and there is no KL"
     if any(t.role == "mixed" for t in model.terms):
         return "a bound on importance-weighted samples, or another mixture of its terms"
     if beta is None:
-        return "an objective whose weights are not all known"
+        named = [
+            f"{r} ({k})"
+            for r, k in [("reconstruction", _recon_name(f)) for f in model.recons[:1]] + [("KL", _kl_name(model, f)) for f in model.kls[:1]]
+        ]
+        return " and ".join(named) + ": weights not all known" if named else "an objective whose weights are not all known"
     kl: KlFact = beta.kl
     if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only"):
         return f"a reconstruction and a term that is {KL_WORDS[kl.probe.verdict]}"

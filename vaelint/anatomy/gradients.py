@@ -91,7 +91,7 @@ class Gradients:
         """Parameters that the step changes in place: moving averages."""
         found: set[str] = set()
         for node in self._record.graph.nodes:
-            if node.op == "call_function" and ops.raw_name(node).endswith("_") and node.args and isinstance(node.args[0], fx.Node):
+            if node.op == "call_function" and _in_place(ops.raw_name(node)) and node.args and isinstance(node.args[0], fx.Node):
                 found |= self.names(self._flow.ancestors(node.args[0]))
         return {n for n in found if n not in self.reached}
 
@@ -193,6 +193,10 @@ class Gradients:
         model's."""
         ids = {id(p) for p in parameters}
         return any(n.op == "get_attr" and id(n.meta.get("val")) in ids for n in self._flow.ancestors(*reconstruction_ends(self._model)))
+
+
+def _in_place(name: str) -> bool:
+    return (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or name == "__setitem__"
 
 
 def _leaves(output: object) -> list[fx.Node]:

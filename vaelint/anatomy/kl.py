@@ -96,7 +96,7 @@ class Slice:
         fill: float = 0.3,
         draw: float | None = None,
         seed: int = 0,
-        even: bool = False,
+        even: float = 0.0,
     ) -> dict[fx.Node, torch.Tensor]:
         """d loss / d head for every head, through this term alone."""
         leaves = {h: v.detach().clone().requires_grad_() for h, v in values.items()}
@@ -146,7 +146,11 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
         return [(None, KlProbe("other", reason="the posterior is not a Gaussian found by its draw"))]
     places: dict[object, Site] = {span(s.z): s for s in sites}  # of a loop, the last turn: its prior is no longer the start value
     found: list[tuple[Site | None, KlProbe]] = []
+    seen: set[tuple[fx.Node, ...]] = set()
     for site in places.values():
+        if site.heads in seen:
+            continue  # another draw of the same posterior
+        seen.add(site.heads)
         try:
             found.append((site, _probe(slice_, site, sizes)))
         except ReplayError as error:

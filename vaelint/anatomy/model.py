@@ -14,7 +14,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow, analyse_flow
 from vaelint.anatomy.likelihood_facts import Likelihood
-from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, measure_kl, measure_recon, name_dimensions
+from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, measure_kl, measure_recon, name_dimensions
 from vaelint.anatomy.objective_facts import Objective
 from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.ranges import Range, value_range
@@ -262,7 +262,7 @@ class Model:
     def recon(self) -> ReconFact | None:
         """The reconstruction that weights are held against: the first whose weight is known."""
         known = [r for r in self.recons if r.scaling is not None and r.scaling.constant]
-        return known[0] if known else (self.recons[0] if self.recons else None)
+        return joined_draws(known) if known else (self.recons[0] if self.recons else None)
 
     @cached_property
     def betas(self) -> list[Beta]:

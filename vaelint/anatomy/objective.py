@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import fx
@@ -42,6 +43,7 @@ class ReconFact:
     scaling: Scaling | None = None
     factors: list[Factor] = field(default_factory=list)
     event: tuple[str, ...] = ()  # the symbols of the data's own dimensions
+    learned_variance: bool = False  # the likelihood has its own log-variance: its scale is right by itself
 
 
 @dataclass
@@ -122,27 +124,41 @@ def measure_kl(
             continue
         texts = slice_.replay._record.shapes.get(fact.site.z, ())
         fact.latent = tuple(t for t in texts if t in symbols and t != "B")
-        fact.scaling = _measured(lambda sizes, f=fact: _kl_weight(slice_, f, sizes), symbols)
+        fact.scaling = _measured(lambda sizes, even, f=fact: _kl_weight(slice_, f, sizes, even), symbols)
     return found
 
 
 def _bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
     """Sizes to probe at: small ones, and the user's own with a small batch where the code insists on them."""
-    small = {s: 3 if s == "B" else 2 if s.startswith("L") else 4 for s in symbols}
+    small = {s: 1 if n == 1 else 3 if s == "B" else 2 if s.startswith("L") else 4 for s, n in symbols.items()}
     return [small, {**symbols, "B": 3}, dict(symbols)]
 
 
-def _measured(weight: object, symbols: Mapping[str, int]) -> Scaling | None:
+def _measured(weight: Callable[[Mapping[str, int], float], float], symbols: Mapping[str, int], fixed: str = "") -> Scaling | None:
+    """The scaling of a weight, with inputs all 1 (masks let through) or else all 3/4 (ratios of counts stay finite); `fixed` is not varied.
+
+    None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes.
+    """
+    second: Scaling | None = None
     for base in _bases(symbols):
-        vary = {s: base[s] * 2 for s in symbols}
-        try:
-            return measure(weight, base, symbols, vary)  # type: ignore[arg-type]
-        except ReplayError:
-            continue
+        if fixed:
+            base = {**base, fixed: symbols[fixed]}
+        vary = {s: base[s] * 2 for s, n in symbols.items() if s != fixed and n > 1}
+        for even in (1.0, 0.75):
+            try:
+                found = measure(lambda sizes, e=even: weight(sizes, e), base, symbols, vary)
+            except ReplayError:
+                break
+            whole = all(e is None or e == round(e) for e in found.exponents.values())
+            if found.constant and whole and found.exponents.get("B", 0.0) is not None:
+                return found
+            second = second or (found if found.constant and whole else None)
+        if second is not None:
+            return second
     return None
 
 
-def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
+def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int], even: float) -> float:
     """The term's weight on one latent element against the exact KL, all elements equal."""
     site, probe = fact.site, fact.probe
     assert site is not None
@@ -150,7 +166,7 @@ def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int]) -> float:
     values = {
         h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads
     }
-    grads = slice_.gradients(sizes, values, draw=0.5, even=True)
+    grads = slice_.gradients(sizes, values, draw=0.5, even=even)
     head = site.mu_heads[0]
     leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
     m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
@@ -186,16 +202,34 @@ def measure_recon(
             if fact.probe.kernel != "unknown":
                 break
         if fact.probe.weight:
-            fact.scaling = _measured(lambda sizes, f=fact: _recon_weight(f, term, loss, replay, sizes), symbols)
+            fact.scaling = _measured(
+                lambda sizes, even, f=fact: _recon_weight(f, term, loss, replay, sizes, even), symbols, _class_symbol(fact, replay._record)
+            )
+            fact.learned_variance = _has_learned_variance(term, pair, flow)
         found.append(fact)
     return found
 
 
-def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int]) -> float:
-    probe = probe_recon(fact.pair, term, loss, replay, sizes, {}, even=True)
+def _class_symbol(fact: ReconFact, record: Record) -> str:
+    """The symbol of the axis of classes: it is normalised over, not reduced."""
+    texts = record.shapes.get(fact.pair.recon, ())
+    axis = fact.probe.axis
+    return texts[axis] if axis is not None and axis < len(texts) and not texts[axis].isdigit() and texts[axis] != "B" else ""
+
+
+def _has_learned_variance(term: Term, pair: Pair, flow: Flow) -> bool:
+    """Whether the likelihood has a part that sees no data: the logarithm of a variance that is learned."""
+    if term.role != "reconstruction":
+        return False
+    others = [leaf for leaf in term.leaves if leaf is not pair.leaf and leaf.node in flow.learned]
+    return any(not leaf.factors and not any(f in flow.data and f not in flow.learned for f in leaf.frontier) for leaf in others)
+
+
+def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], even: float) -> float:
+    probe = probe_recon(fact.pair, term, loss, replay, sizes, {}, even=even)
     if probe.kernel == fact.probe.kernel and probe.kernel not in ("unknown", "other"):
         return probe.weight
-    _, _, g = recon_gradient(fact.pair, term, loss, replay, sizes, {}, fill=(0.6, 0.3), even=True)
+    _, _, g = recon_gradient(fact.pair, term, loss, replay, sizes, {}, fill=(0.6, 0.3), even=even)
     return float(g.abs().max()) if g is not None else 0.0
 
 
@@ -235,15 +269,40 @@ def _name_event(pair: Pair, term: Term, record: Record, symbols: dict[str, int],
     return tuple(t for t in used if t in symbols and t != "B")
 
 
+def joined_draws(known: list[ReconFact]) -> ReconFact:
+    """The first reconstruction, with the weight of all that are compared with the same target: several draws of one posterior."""
+    first = known[0]
+    assert first.scaling is not None
+    same = [
+        r
+        for r in known
+        if r.scaling is not None
+        and r.pair.target is first.pair.target
+        and r.probe.kernel == first.probe.kernel
+        and r.scaling.exponents == first.scaling.exponents
+    ]
+    if len(same) == 1:
+        return first
+    factor = sum(r.scaling.constant for r in same if r.scaling is not None) / first.scaling.constant
+    return replace(first, scaling=Scaling(first.scaling.value * factor, first.scaling.exponents, first.scaling.constant * factor))
+
+
 def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> Beta | None:
     """beta = (KL weight) / (reconstruction weight), or None where one of them is unknown."""
     if kl.scaling is None or recon.scaling is None or not recon.scaling.constant or not kl.scaling.constant:
         return None
-    scaling = ratio(kl.scaling, recon.scaling, symbols)
+    likelihood = recon.scaling
+    if recon.learned_variance:  # in nats, whatever the variance is just now
+        likelihood = Scaling(
+            math.copysign(likelihood.value / likelihood.constant, likelihood.value),
+            likelihood.exponents,
+            math.copysign(1.0, likelihood.constant),
+        )
+    scaling = ratio(kl.scaling, likelihood, symbols)
     variance = None
-    if recon.probe.kernel == "squared_error":
+    if recon.probe.kernel == "squared_error" and not recon.learned_variance:
         variance = scaling.value / 2
-        if abs(recon.scaling.constant) in (0.5,) or _halved(recon):
+        if _halved(recon):
             scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)
     return Beta(scaling, kl, recon, variance)
 
@@ -255,4 +314,5 @@ def _halved(recon: ReconFact) -> bool:
     for f in recon.factors:
         if f.origin == "literal" and f.value is not None:
             literal *= f.value
-    return abs(abs(recon.scaling.constant) - 0.5) < 1e-9 or abs(literal - 0.5) < 1e-9
+    constant = abs(recon.scaling.constant)
+    return abs(constant - 0.5) < 1e-9 or (abs(literal - 0.5) < 1e-9 and abs(constant - 1) > 1e-9)

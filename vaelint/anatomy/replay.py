@@ -66,7 +66,7 @@ class Replay:
         seed: int = 0,
         doubles: bool = True,
         attached: bool = False,
-        even: bool = False,
+        even: float = 0.0,
     ) -> dict[fx.Node, Any]:
         """The values of `targets` with the nodes of `overrides` set; raises `ReplayError` when torch refuses.
 
@@ -90,7 +90,7 @@ class Replay:
                     if node.op == "placeholder":
                         inputs = inputs if inputs is not None else self._make(sizes)
                         env[node] = self._double(
-                            _evened(inputs[str(node.meta["input"])]) if even else inputs[str(node.meta["input"])], doubles
+                            _evened(inputs[str(node.meta["input"])], even) if even else inputs[str(node.meta["input"])], doubles
                         )
                     elif node.op == "get_attr":
                         env[node] = self._double(self._constant(node), doubles)
@@ -134,7 +134,8 @@ class Replay:
                 continue
             if _shape_only(n) and not any(i in below for i in n.all_input_nodes):
                 continue  # a size of something outside the slice: known from the record
-            todo.extend(n.all_input_nodes)
+            lender = n.args[0] if _lends_shape(n) and n.args[0] not in below else None  # its values are not asked for
+            todo.extend(i for i in n.all_input_nodes if i is not lender)
         return [n for n in self._record.graph.nodes if n in seen]
 
     def _constant(self, node: fx.Node) -> torch.Tensor:
@@ -144,7 +145,7 @@ class Replay:
         return found.detach().clone()
 
     def _call(self, node: fx.Node, env: dict[fx.Node, Any], sizes: Mapping[str, int], doubles: bool) -> Any:
-        if _shape_only(node) and any(i not in env for i in node.all_input_nodes):
+        if (_shape_only(node) and any(i not in env for i in node.all_input_nodes)) or (_lends_shape(node) and node.args[0] not in env):
             source = node.args[0]
             assert isinstance(source, fx.Node)
             if ops.op(node) == "size":
@@ -206,12 +207,23 @@ def gradients(out: torch.Tensor, leaves: list[torch.Tensor], *, retain: bool = F
         raise ReplayError(str(error).splitlines()[0]) from error
 
 
-def _evened(value: torch.Tensor) -> torch.Tensor:
-    """All elements equal: near the largest value, so that a mask lets through and a token is no padding."""
+def _evened(value: torch.Tensor, share: float) -> torch.Tensor:
+    """All elements equal, a share of the largest value: a mask lets through, a token is no padding."""
     if not value.numel() or value.dtype == torch.bool:
         return torch.ones_like(value)
     top = value.max().item()
-    return torch.full_like(value, 0.75 * top if value.is_floating_point() else top)
+    return torch.full_like(value, share * top if value.is_floating_point() else top)
+
+
+def _lends_shape(node: fx.Node) -> bool:
+    """Whether the first operand gives its shape, type or device and no values: `x.new(...)`, `torch.zeros_like(x)`."""
+    return (
+        node.op == "call_function"
+        and ops.op(node) in ops.SHAPE_FROM_FIRST
+        and bool(node.args)
+        and isinstance(node.args[0], fx.Node)
+        and isinstance(node.args[0].meta.get("val"), torch.Tensor)
+    )
 
 
 def _shape_only(node: fx.Node) -> bool:

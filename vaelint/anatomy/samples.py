@@ -19,6 +19,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.contractions import contracted
 from vaelint.graph import Record, shape
 from vaelint.trace.lift import SymbolPower
+from vaelint.trace.sizes import plain
 
 FREE = -1
 LIMIT = 1 << 24
@@ -276,14 +277,14 @@ class Samples:
         if plan is None:
             return None
         parts: list[tuple[fx.Node, Labels]] = []
-        for operand, axes in plan.operands:
+        for position, (operand, axes) in enumerate(plan.operands):
             labels = self._operand_of(operand)
             for axis in axes:
                 labels, conflict = reduce_labels(labels, axis)
                 if conflict:
                     self.meetings.append(Meets(node, (operand,), "recurrent" if axis in plan.time else "contracted"))
                     return None
-            parts.append((operand, plan.place(operand, labels)))
+            parts.append((operand, plan.place(position, labels)))
         together = self._together(node, parts, "combined")
         if not isinstance(together, torch.Tensor) or isinstance(node.meta.get("val"), torch.Tensor):
             return together
@@ -307,7 +308,7 @@ class Samples:
     def _argument(self, value: Any, full: bool = False) -> Any:
         if isinstance(value, fx.Node):
             if value.meta.get("scalar"):
-                return value.meta["val"]
+                return plain(value.meta["val"])
             if not full:
                 raise TypeError("an index that is a tensor")
             whole = self._full(value)

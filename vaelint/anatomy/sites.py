@@ -186,7 +186,7 @@ def frontier(
             or not passes
             or not sources
             or any(ops.is_opaque(s) for s in sources)
-            or (not through and any(ops.op(s) in ops.REDUCE for s in sources))
+            or (not through and len(set(sources)) > 1)  # a raw output made of several: that of a mixture, a residual, a normalisation
         ):
             found.add(node)
         else:

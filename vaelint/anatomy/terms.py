@@ -214,8 +214,8 @@ def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], 
         return "reconstruction"
     if any(ops.op(n) in ("argmin", "argmax") for n in flow.ancestors(leaf.node)) and len(encoded) >= 1:
         return "vq"
-    if encoded:
-        return "other"
+    if encoded and any(ops.is_random(n) for n in flow.ancestors(leaf.node, stop=set(encoded))):
+        return "discrepancy"  # codes against draws of the prior
     return "other"
 
 
@@ -225,12 +225,12 @@ def _nonlinear(node: fx.Node) -> bool:
 
 
 def _one_turn(leaves: list[Leaf]) -> list[Leaf]:
-    """The addends that one turn of a loop makes, where each turn makes as many; all of them where there is no loop."""
-    by_place: dict[object, list[Leaf]] = {}
-    for leaf in leaves:
-        by_place.setdefault((tuple(leaf.node.meta.get("stack") or ()), ops.op(leaf.node)), []).append(leaf)
-    turns = {len(same) for same in by_place.values()}
-    return [same[0] for same in by_place.values()] if len(turns) == 1 else leaves
+    """The addends that one turn of a loop makes: the shortest run of places that the whole is a repetition of."""
+    places = [(tuple(leaf.node.meta.get("stack") or ()), ops.op(leaf.node)) for leaf in leaves]
+    for n in range(1, len(places) // 2 + 1):
+        if len(places) % n == 0 and places == places[:n] * (len(places) // n):
+            return leaves[:n]
+    return leaves
 
 
 def _core(term: Term, flow: Flow) -> fx.Node | None:

@@ -52,6 +52,8 @@ def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor
         val = arg.meta.get("val")
         return Factor(node, None, source.expression(span(arg)) or arg.name, "tensor") if isinstance(val, torch.Tensor) else None
     value = _number(arg, divides)
+    if source.is_inside_a_call(span(node)):
+        return Factor(node, value, "", "literal")  # the 1/2 of torch's own kl_divergence
     if literal and _same(text, arg):
         return Factor(node, value, text, "literal")
     return Factor(node, value, next((t for t, lit in written if not lit), ""), "named")
