@@ -7,62 +7,86 @@ section 3).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import fx
 
 from vaelint.anatomy.isolate import silence_others
 from vaelint.anatomy.kl import fit
-from vaelint.anatomy.objective import KlFact
-from vaelint.anatomy.replay import ReplayError
+from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.sites import Site
+from vaelint.anatomy.terms import Term
 from vaelint.graph import shape
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
+    from vaelint.anatomy.objective import KlFact
+
+
+@dataclass(frozen=True)
+class CategoricalFit:
+    """A term as `weight * sum q (log q - log p)`: its weight, and the total mass of p, which is 1 for a KL.
+
+    `logits_for_logs` when logits stand where log q should.
+    """
+
+    weight: float
+    mass: float = 1.0
+    logits_for_logs: bool = False
+
+
+def categorical_site(term: Term) -> Site | None:
+    """The one categorical posterior of a term."""
+    sites = [s for s in term.sites if s.kind == "categorical" and s.mu is not None and s.heads]
+    return sites[0] if len(sites) == 1 else None
+
+
+def fit_categorical(
+    term: Term, site: Site, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], even: float = 0.0
+) -> CategoricalFit | None:
+    """Runs the term on random logits and fits it; None where it is no function of that form. Raises `ReplayError`."""
+    assert site.mu is not None
+    classes, head = shape(site.mu)[-1], site.heads[0]
+    if classes < 2:
+        return None
+    rows, values = [], []
+    generator = torch.Generator().manual_seed(1)
+    quiet = silence_others(term, replay, sizes)
+    for i in range(3 * classes + 6):
+        logits = (0.3 + 0.4 * (i % 6)) * torch.randn(replay.shape_of(head, sizes), dtype=torch.float64, generator=generator)
+        got = replay([loss, site.mu], {**quiet, head: logits}, sizes, even=even)
+        q = torch.softmax(got[site.mu], dim=-1)
+        rows.append(((q * q.clamp(min=1e-300).log()).sum(), (q * got[site.mu]).sum(), q.flatten(0, -2).sum(0)))
+        values.append(got[loss].sum())
+    f = torch.stack(values)
+    entropy, linear = torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])
+    shares = [torch.stack([r[2][k] for r in rows]) for k in range(classes)]
+    coefficients, residual = fit(f, [entropy, *shares])
+    if residual < 1e-6 and coefficients[0] != 0:
+        weight = coefficients[0]
+        return CategoricalFit(weight, sum(math.exp(-c / weight) for c in coefficients[1:]))  # exp(-c_k / w) is the prior of class k
+    coefficients, residual = fit(f, [linear, *shares])
+    return CategoricalFit(coefficients[0], logits_for_logs=True) if residual < 1e-6 else None
 
 
 def categorical_faults(model: Model) -> list[tuple[KlFact, str]]:
     """KL terms of categorical posteriors whose prior is none, or that take logits for log-probabilities."""
     found = []
     for fact in model.kls:
-        sites = [s for s in fact.term.sites if s.kind == "categorical" and s.mu is not None and s.heads]
-        if fact.site is not None or len(sites) != 1 or model.record.loss is None:
+        site = categorical_site(fact.term)
+        if fact.site is not None or site is None or model.record.loss is None:
             continue
-        what = _fault(model, fact, sites[0])
-        if what is not None:
-            found.append((fact, what))
+        try:
+            fitted = fit_categorical(fact.term, site, model.record.loss, model.replay, {**model.symbols, "B": 2})
+        except ReplayError:
+            continue
+        if fitted is None or fitted.weight <= 0:
+            continue
+        if fitted.logits_for_logs:
+            found.append((fact, "logits stand where log-probabilities should"))
+        elif abs(fitted.mass - 1) > 1e-4:
+            found.append((fact, f"its prior has a total mass of {fitted.mass:.4g}: at the prior the term is not 0"))
     return found
-
-
-def _fault(model: Model, fact: KlFact, site: object) -> str | None:
-    from vaelint.anatomy.sites import Site
-
-    assert isinstance(site, Site) and site.mu is not None and model.record.loss is not None
-    sizes = {**model.symbols, "B": 2}
-    classes = shape(site.mu)[-1]
-    head = site.heads[0]
-    if classes < 2:
-        return None
-    rows, values = [], []
-    generator = torch.Generator().manual_seed(1)
-    try:
-        quiet = silence_others(fact.term, model.replay, sizes)
-        for i in range(3 * classes + 6):
-            logits = (0.3 + 0.4 * (i % 6)) * torch.randn(model.replay.shape_of(head, sizes), dtype=torch.float64, generator=generator)
-            got = model.replay([model.record.loss, site.mu], {**quiet, head: logits}, sizes)
-            q = torch.softmax(got[site.mu], dim=-1)
-            rows.append(((q * q.clamp(min=1e-300).log()).sum(), (q * got[site.mu]).sum(), q.flatten(0, -2).sum(0)))
-            values.append(got[model.record.loss].sum())
-    except ReplayError:
-        return None
-    f = torch.stack(values)
-    entropy, linear = torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])
-    shares = [torch.stack([r[2][k] for r in rows]) for k in range(classes)]
-    coefficients, residual = fit(f, [entropy, *shares])
-    if residual < 1e-6 and coefficients[0] > 0:
-        mass = sum(math.exp(-c / coefficients[0]) for c in coefficients[1:])  # exp(-c_k / w) is the prior of class k
-        return None if abs(mass - 1) < 1e-4 else f"its prior has a total mass of {mass:.4g}: at the prior the term is not 0"
-    (_, *_), residual = fit(f, [linear, *shares])
-    if residual < 1e-6:
-        return "logits stand where log-probabilities should"
-    return None

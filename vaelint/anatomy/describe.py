@@ -23,6 +23,7 @@ KL_WORDS = {
     "swapped": "Gaussian KL with mean and log-variance exchanged",
     "reversed": "reversed Gaussian KL, KL(p || q)",
     "inverted_floor": "KL with its gradient cut where it is large",
+    "categorical": "categorical KL",
     "other": "another divergence",
     "unknown": "not measured",
 }
@@ -192,7 +193,7 @@ def objective_words(model: Model, beta: Beta | None) -> str:
         ]
         return " and ".join(named) + ": weights not all known" if named else "an objective whose weights are not all known"
     kl: KlFact = beta.kl
-    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only"):
+    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only", "categorical"):
         return f"a reconstruction and a term that is {KL_WORDS[kl.probe.verdict]}"
     moves = [s for s, e in beta.scaling.exponents.items() if e]
     value = beta.value

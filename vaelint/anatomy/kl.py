@@ -34,6 +34,7 @@ Verdict = Literal[
     "other",
     "unknown",
     "mean_only",
+    "categorical",
 ]
 _TOLERANCE = 1e-6
 

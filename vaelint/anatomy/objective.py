@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import fx
 
+from vaelint.anatomy.categorical import categorical_site, fit_categorical
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.kl import KlProbe, Slice, loose_ends, probe_kl
 from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
@@ -120,12 +121,28 @@ def measure_kl(
         if any(f.probe.verdict != "unknown" for f in found):
             break
     for fact in found:
+        _measure_categorical(fact, loss, replay, symbols)
         if fact.site is None or fact.probe.weight == 0.0 or not fact.site.mu_heads:
             continue
         texts = slice_.replay._record.shapes.get(fact.site.z, ())
         fact.latent = tuple(t for t in texts if t in symbols and t != "B")
         fact.scaling = _measured(lambda sizes, even, f=fact: _kl_weight(slice_, f, sizes, even), symbols)
     return found
+
+
+def _measure_categorical(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> None:
+    """A KL of a categorical posterior, recognised by its values."""
+    site = categorical_site(fact.term)
+    if fact.site is not None or site is None:
+        return
+
+    def weight(sizes: Mapping[str, int], even: float) -> float:
+        fitted = fit_categorical(fact.term, site, loss, replay, sizes, even)
+        return 0.0 if fitted is None or fitted.logits_for_logs else fitted.weight
+
+    fact.scaling = _measured(weight, symbols)
+    if fact.scaling is not None:
+        fact.probe = KlProbe("sign" if fact.scaling.constant < 0 else "categorical", fact.scaling.constant)
 
 
 def _bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
