@@ -149,7 +149,6 @@ class Source:
                 return [(ast.unparse(statement.value), is_literal(statement.value))]
         return []
 
-
     def is_inside_a_call(self, span: Span | None) -> bool:
         """Whether a product at the span is made by a function that is called there and is no product itself."""
         node = self.file(span.file).at(span) if span else None

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import fx
 
-from vaelint.anatomy.kl import KlProbe
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact
 from vaelint.anatomy.scale import Scaling
