@@ -258,19 +258,8 @@ def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) 
         if dm is None or ds is None:
             return None
         ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
-        pick = lambda t, ok=ok: t.detach()[ok]  # noqa: E731
-        collected.append(
-            _Points(
-                pick(m),
-                pick(s),
-                pick(grads[hm] / dm),
-                pick(grads[hs] * s / ds),
-                pick(values[hm]),
-                pick(values[hs]),
-                pick(grads[hs]),
-                pick(grads[hm]),
-            )
-        )
+        columns = (m, s, grads[hm] / dm, grads[hs] * s / ds, values[hm], values[hs], grads[hs], grads[hm])
+        collected.append(_Points(*(c.detach()[ok] for c in columns)))
     joined = _Points(*(torch.cat([getattr(p, f) for p in collected]) for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
     return joined if joined.m.numel() >= 6 else None
 

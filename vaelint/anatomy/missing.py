@@ -190,7 +190,10 @@ def ceiling(model: Model, term: Term) -> fx.Node | None:
 
 
 def sign_place(model: Model, term: Term) -> fx.Node | None:
-    """Where a KL gets its wrong sign: the subtraction that joins it to the other terms, if the term itself is positive, else its own expression."""
+    """Where a KL gets its wrong sign.
+
+    That is the subtraction that joins it to the other terms, if the term itself is positive, else its own expression.
+    """
     leaf = term.leaves[0]
     own = [leaf.chain.index(term.core)] if term.core in leaf.chain else [len(leaf.chain)]
     above = leaf.chain[: own[0]]
@@ -207,5 +210,5 @@ def sign_place(model: Model, term: Term) -> fx.Node | None:
 
 def swap_place(model: Model, term: Term) -> Span | None:
     """The call that exchanges the parameters: the frame just outside the one that computes the term."""
-    stack = (term.core.meta.get("stack") or ()) if term.core is not None else ()
+    stack: tuple[Span, ...] = (term.core.meta.get("stack") or ()) if term.core is not None else ()
     return stack[1] if len(stack) > 1 else (stack[0] if stack else None)

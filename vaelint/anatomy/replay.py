@@ -89,15 +89,14 @@ class Replay:
                         continue
                     if node.op == "placeholder":
                         inputs = inputs if inputs is not None else self._make(sizes)
-                        env[node] = self._double(
-                            _evened(inputs[str(node.meta["input"])], even) if even else inputs[str(node.meta["input"])], doubles
-                        )
+                        given = inputs[str(node.meta["input"])]
+                        env[node] = self._double(_evened(given, even) if even else given, doubles)
                     elif node.op == "get_attr":
                         env[node] = self._double(self._constant(node), doubles)
+                    elif attached and ops.op(node) in ("detach", "data") and isinstance(source := node.args[0], fx.Node):
+                        env[node] = env[source]
                     else:
-                        env[node] = (
-                            env[node.args[0]] if attached and ops.op(node) in ("detach", "data") else self._call(node, env, sizes, doubles)
-                        )  # type: ignore[index]
+                        env[node] = self._call(node, env, sizes, doubles)
             except (
                 RuntimeError,
                 ValueError,

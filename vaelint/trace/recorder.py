@@ -28,7 +28,7 @@ _VALUE_READERS = {
     _T.numpy: "numpy",
     _T.__index__: "index",
     _T.__array__: "array",
-}  # type: ignore[attr-defined]
+}
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 _PLACES = {"to", "cuda", "cpu", "type_as"}
