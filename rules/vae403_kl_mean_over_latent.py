@@ -12,7 +12,24 @@ it is L times too weak: reconstructions are good and samples from the prior are 
     kl = -0.5 * torch.mean(1 + logvar - mu.pow(2) - logvar.exp(), dim=1).sum()
 
 ## Use instead
-    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), dim=1).sum()
+One convention for both terms:
+
+    # both summed over the batch
+    rec = F.mse_loss(recon, x, reduction="sum")
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+    # both averaged over the batch
+    rec = F.mse_loss(recon, x, reduction="sum") / x.size(0)
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.size(0)
+
+    # sample by sample, then the mean
+    rec = (recon - x).pow(2).flatten(1).sum(1)
+    kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).flatten(1).sum(1)
+    loss = (rec + kl).mean()
+
+    # everything per element of the data: the KL is divided by the same number
+    rec = F.mse_loss(recon, x)
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.numel()
 
 ## When to ignore
 When the weaker KL is meant: give it a named weight.

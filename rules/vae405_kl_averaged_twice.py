@@ -12,8 +12,24 @@ A mean that is divided by the batch size again makes the KL negligible: an autoe
     loss = rec + kl / x.size(0)
 
 ## Use instead
-    kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean()
-    loss = rec + kl
+One convention for both terms:
+
+    # both summed over the batch
+    rec = F.mse_loss(recon, x, reduction="sum")
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+    # both averaged over the batch
+    rec = F.mse_loss(recon, x, reduction="sum") / x.size(0)
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.size(0)
+
+    # sample by sample, then the mean
+    rec = (recon - x).pow(2).flatten(1).sum(1)
+    kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).flatten(1).sum(1)
+    loss = (rec + kl).mean()
+
+    # everything per element of the data: the KL is divided by the same number
+    rec = F.mse_loss(recon, x)
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.numel()
 
 ## When to ignore
 Never.

@@ -10,10 +10,16 @@ KL = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). A sign
 formula moves its minimum away from the prior, or removes it: the term can then be negative, and unbounded below.
 
 ## Example
-    kl = -0.5 * torch.sum(1 + logvar + mu.pow(2) - logvar.exp())
+    kl = -0.5 * torch.sum(1 + logvar + mu.pow(2) - logvar.exp())      # sign of mu^2
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar)            # exp forgotten
+    kl = -0.5 * torch.sum(1 + logvar.pow(2) - mu.pow(2) - logvar.exp())
+    kl = 0.5 * torch.sum(mu.pow(2) + logvar.exp()) - torch.sum(logvar)  # half on one part only
 
 ## Use instead
-    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())               # head: log-variance
+    kl = -0.5 * torch.sum(1 + 2 * logstd - mu.pow(2) - (2 * logstd).exp())     # head: log-standard deviation
+    kl = torch.sum(0.5 * (mu.pow(2) + std.pow(2) - 1) - std.log())             # head: standard deviation
+    kl = kl_divergence(Normal(mu, std), Normal(0.0, 1.0)).sum()
 
 ## When to ignore
 When the term is another regulariser on purpose.
