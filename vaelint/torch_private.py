@@ -131,4 +131,6 @@ def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = mode.from_tensor(buffer)
+        if isinstance(module, torch.nn.RNNBase):  # it keeps its parameters in a list of its own as well
+            module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
     return model
