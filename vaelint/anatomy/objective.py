@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import fx
@@ -126,7 +127,7 @@ def measure_kl(
             continue
         texts = slice_.replay._record.shapes.get(fact.site.z, ())
         fact.latent = tuple(t for t in texts if t in symbols and t != "B")
-        fact.scaling = _measured(lambda sizes, even, f=fact: _kl_weight(slice_, f, sizes, even), symbols)
+        fact.scaling = _measured(partial(_kl_weight, slice_, fact), symbols)
     return found
 
 
@@ -151,7 +152,7 @@ def _bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
     return [small, {**symbols, "B": 3}, dict(symbols)]
 
 
-def _measured(weight: Callable[[Mapping[str, int], float], float], symbols: Mapping[str, int], fixed: str = "") -> Scaling | None:
+def _measured(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str = "") -> Scaling | None:
     """The scaling of a weight, with inputs all 1 (masks let through) or else all 3/4 (ratios of counts stay finite); `fixed` is not varied.
 
     None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes.
@@ -163,7 +164,7 @@ def _measured(weight: Callable[[Mapping[str, int], float], float], symbols: Mapp
         vary = {s: base[s] * 2 for s, n in symbols.items() if s != fixed and n > 1}
         for even in (1.0, 0.75):
             try:
-                found = measure(lambda sizes, e=even: weight(sizes, e), base, symbols, vary)
+                found = measure(partial(weight, even), base, symbols, vary)
             except ReplayError:
                 break
             whole = all(e is None or e == round(e) for e in found.exponents.values())
@@ -175,7 +176,7 @@ def _measured(weight: Callable[[Mapping[str, int], float], float], symbols: Mapp
     return None
 
 
-def _kl_weight(slice_: Slice, fact: KlFact, sizes: Mapping[str, int], even: float) -> float:
+def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int]) -> float:
     """The term's weight on one latent element against the exact KL, all elements equal."""
     site, probe = fact.site, fact.probe
     assert site is not None
@@ -219,9 +220,8 @@ def measure_recon(
             if fact.probe.kernel != "unknown":
                 break
         if fact.probe.weight:
-            fact.scaling = _measured(
-                lambda sizes, even, f=fact: _recon_weight(f, term, loss, replay, sizes, even), symbols, _class_symbol(fact, replay._record)
-            )
+            weight = partial(_recon_weight, fact, term, loss, replay)
+            fact.scaling = _measured(weight, symbols, _class_symbol(fact, replay._record))
             fact.learned_variance = _has_learned_variance(term, pair, flow)
         found.append(fact)
     return found
@@ -242,7 +242,7 @@ def _has_learned_variance(term: Term, pair: Pair, flow: Flow) -> bool:
     return any(not leaf.factors and not any(f in flow.data and f not in flow.learned for f in leaf.frontier) for leaf in others)
 
 
-def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], even: float) -> float:
+def _recon_weight(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, even: float, sizes: Mapping[str, int]) -> float:
     probe = probe_recon(fact.pair, term, loss, replay, sizes, {}, even=even)
     if probe.kernel == fact.probe.kernel and probe.kernel not in ("unknown", "other"):
         return probe.weight
