@@ -137,7 +137,7 @@ def _measure_categorical(fact: KlFact, loss: fx.Node, replay: Replay, symbols: M
     if fact.site is not None or site is None:
         return
 
-    def weight(sizes: Mapping[str, int], even: float) -> float:
+    def weight(even: float, sizes: Mapping[str, int]) -> float:
         fitted = fit_categorical(fact.term, site, loss, replay, sizes, even)
         return 0.0 if fitted is None or fitted.logits_for_logs else fitted.weight
 
