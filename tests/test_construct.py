@@ -167,11 +167,6 @@ def test_arguments_and_defaults_survive_a_constructor_that_changes_them(load: Lo
     assert first.seen == second.seen == ([5, 4], [1, 2, 3]) and init == {"sizes": [4, 5]}
 
 
-def test_int_arguments(load: Load) -> None:
-    loaded = load(model=MLP.format(signature="a, b=3, c=True, d=1.5, e=None", body="pass"))
-    assert loaded.int_arguments({"a": 2}) == {"a": 2, "b": 3}
-
-
 def test_parts_of_the_model_as_arguments(load: Load) -> None:
     text = """
         from torch import nn

@@ -189,11 +189,6 @@ class Loaded:
         """Whether a code file is the user's, for this target."""
         return user_file(file, self.package)
 
-    def int_arguments(self, init: Mapping[str, object]) -> dict[str, int]:
-        """The constructor's arguments, given or by default, that are whole numbers: those another model size can be traced with."""
-        values = {name: init.get(name, p.default) for name, p in self.signature.parameters.items()}
-        return {name: value for name, value in values.items() if isinstance(value, int) and not isinstance(value, bool)}
-
 
 def load_target(spec: TargetSpec, request: object = None) -> Loaded:
     """Imports the target's module and finds its object.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -135,16 +134,6 @@ def descendants(*starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = froz
     return seen
 
 
-def in_order(graph: fx.Graph, chosen: set[fx.Node]) -> Iterator[fx.Node]:
-    """`chosen`, in the order they ran."""
-    return (n for n in graph.nodes if n in chosen)
-
-
 def name_of(fn: Any) -> str:
     """A short name of a recorded function: `randn_like`, `mul`, `linear`."""
     return str(getattr(fn, "__name__", fn)).strip("_")
-
-
-def is_getitem(node: fx.Node) -> bool:
-    """Whether the node takes one of several results of its input node."""
-    return node.target is operator.getitem

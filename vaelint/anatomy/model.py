@@ -327,8 +327,3 @@ def _analyse_loss(model: Model) -> None:
     for term in model.terms:
         if term.role == "kl" and term.detached is None:
             model.kls += measure_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
-
-
-def sizes_text(symbols: Mapping[str, int]) -> str:
-    """`B=32, D=784, L=20`."""
-    return ", ".join(f"{k}={v}" for k, v in symbols.items())

@@ -73,7 +73,6 @@ SHAPE_FROM_FIRST = frozenset([
     "new_empty", "new_full", "new_tensor", "size", "numel", "nelement", "empty_strided", "new_empty_strided",
 ])
 SHAPE_FROM_SECOND = frozenset({"expand_as", "view_as", "reshape_as", "type_as"})
-CUTS = frozenset({"detach", "detach_", "item", "argmax", "argmin", "sign", "round", "floor", "ceil", "bernoulli", "multinomial"})
 # fmt: on
 
 
@@ -138,7 +137,7 @@ def tensors(args: Any) -> list[fx.Node]:
 
 def is_random(node: fx.Node) -> bool:
     """Whether the node draws. Dropout does not count: it is a layer's business."""
-    return node.op == "call_function" and op(node) in RANDOM
+    return node.op == "call_function" and (op(node) in RANDOM or bool(node.meta.get("random")))
 
 
 def is_opaque(node: fx.Node) -> bool:

@@ -9,7 +9,6 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
-from vaelint.graph import shape
 
 Kind = Literal["gaussian", "drawn", "categorical", "noise"]
 """gaussian: affine in a draw; drawn: torch.normal(mu, std) or .sample(), no gradient; categorical: Gumbel; noise: no scale of its own."""
@@ -202,8 +201,3 @@ def _drop_noise_layers(sites: list[Site], flow: Flow) -> list[Site]:
 
 def _decoded(site: Site, flow: Flow) -> bool:
     return any(ops.uses_parameter(n) for n in flow.descendants(site.z) if n is not site.z)
-
-
-def latent_shape(site: Site) -> tuple[int, ...]:
-    """Concrete shape of z."""
-    return shape(site.z)

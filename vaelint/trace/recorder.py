@@ -32,7 +32,6 @@ _VALUE_READERS = {
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 _PLACES = {"to", "cuda", "cpu", "type_as"}
-_MISSING = object()
 
 
 def effect(value: Any, *_: Any) -> Any:
@@ -58,6 +57,8 @@ class Recorder(TorchFunctionMode):
         self._aliases: dict[int, list[torch.Tensor]] = {}  # storage -> tensors seen on it
         self._exprs: dict[int, fx.Node] = {}
         self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
+        self._numpy_state: tuple[int, int] | None = None
+        self._numpy_drew()
         self.current: tuple[Callable[..., Any], Any, Any, Any] | None = None
         modules.count = lambda: len(self.graph.nodes)
 
@@ -217,6 +218,8 @@ class Recorder(TorchFunctionMode):
         if not (mutates or _holds_tensor(result)):
             return result
         node = self.graph.call_function(func, self.to_arg(tuple(args)), self.to_arg(dict(kwargs)))
+        if not node.all_input_nodes and self._numpy_drew():
+            node.meta["random"] = True  # made of numbers that numpy drew
         stack = self.spans.stack(sys._getframe(2))
         node.meta.update(
             stack=stack, module=self.modules.path, training=self.modules.training, val=None, grad=False, no_grad=not torch.is_grad_enabled()
@@ -232,6 +235,16 @@ class Recorder(TorchFunctionMode):
                 self._changed(target, node)
         self._bind_result(target, node, stack)
         return result
+
+    def _numpy_drew(self) -> bool:
+        """Whether numpy's global generator moved since this was last asked."""
+        numpy = sys.modules.get("numpy")
+        if numpy is None:
+            return False
+        state = numpy.random.get_state(legacy=False)["state"]
+        now = (int(state["pos"]), int(state["key"][0]))
+        drew, self._numpy_state = self._numpy_state not in (None, now), now
+        return drew
 
     def _changed(self, target: torch.Tensor, node: fx.Node) -> None:
         """After a change in place, other tensors on the same storage hold new values too."""
