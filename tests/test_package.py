@@ -60,6 +60,14 @@ def test_public_names_load_on_first_use() -> None:
         _ = vaelint.nothing_here
 
 
+def test_every_rule_has_all_sections_of_its_page() -> None:
+    from vaelint.load import load_rules
+    from vaelint.rule import SECTIONS
+
+    pages = {r.code: tuple(re.findall(r"^## (.+)$", r.doc, re.M)) for r in load_rules()}
+    assert {code: sections for code, sections in pages.items() if sections != SECTIONS} == {}
+
+
 def test_no_file_is_too_long() -> None:
     long = {
         str(f.relative_to(ROOT)): n

@@ -7,11 +7,12 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from vaelint.errors import UsageError
-from vaelint.finding import Severity
-from vaelint.setup_pages import PAGES
+
+if TYPE_CHECKING:
+    from vaelint.rule import Rule
 
 FAMILIES = {
     "VAE0": "setup",
@@ -28,32 +29,14 @@ ADVICE = "VAE8"
 _SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
 
 
-@runtime_checkable
-class Entry(Protocol):
-    """What has a page: a rule, or a finding about the check itself."""
-
-    @property
-    def code(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def severity(self) -> Severity: ...
-    @property
-    def doc(self) -> str: ...
-    @property
-    def summary(self) -> str: ...
-
-
-def all_rules() -> list[Entry]:
-    """Every rule of every installed package and the findings about the check itself, by code."""
+def all_rules() -> list[Rule]:
+    """Every rule of every installed package, by code."""
     from vaelint.load import load_rules
 
-    rules = load_rules()
-    declared = {r.code for r in rules}
-    return sorted([*rules, *(p for p in PAGES if p.code not in declared)], key=lambda r: r.code)
+    return load_rules()
 
 
-def find(word: str) -> Entry:
+def find(word: str) -> Rule:
     """A rule by code or name. Raises UsageError that names the nearest."""
     rules = all_rules()
     for rule in rules:
@@ -71,12 +54,12 @@ def defaults() -> tuple[str, ...]:
     return tuple(sorted({r.code[:4] for r in all_rules()} - {ADVICE}))
 
 
-def explain(rule: Entry) -> str:
+def explain(rule: Rule) -> str:
     """The rule's page: Markdown, as written in its file, under a heading."""
     return f"# {rule.code} {rule.name} ({rule.severity.value})\n\n{textwrap.dedent(rule.doc).strip()}\n"
 
 
-def listing(rules: Sequence[Entry]) -> str:
+def listing(rules: Sequence[Rule]) -> str:
     """Rules by family, one line each."""
     width = max((len(r.name) for r in rules), default=0)
     lines: list[str] = []
@@ -90,7 +73,7 @@ def listing(rules: Sequence[Entry]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_json(rules: Sequence[Entry], *, whole: bool = False) -> str:
+def as_json(rules: Sequence[Rule], *, whole: bool = False) -> str:
     """The same for programs; `whole` adds the rules' pages."""
     rows = [
         {"code": r.code, "name": r.name, "severity": r.severity.value, "summary": r.summary} | ({"doc": r.doc} if whole else {})
@@ -99,7 +82,7 @@ def as_json(rules: Sequence[Entry], *, whole: bool = False) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_markdown(rules: Sequence[Entry]) -> str:
+def as_markdown(rules: Sequence[Rule]) -> str:
     """A table for the README."""
     rows = [f"| {r.code} | {r.name} | {r.severity.value} | {r.summary.replace('|', chr(92) + '|')} |" for r in rules]
     return "\n".join(["| code | name | severity | what it finds |", "|---|---|---|---|", *rows]) + "\n"
