@@ -190,3 +190,36 @@ def _seeded(model: Model, site: Site) -> Frozen | None:
 def layered(model: Model) -> set[fx.Node]:
     """What a layer made of z or of the posterior's heads."""
     return layered_nodes(model.flow, model.sites + model.idle_sites)
+
+
+def unused_posteriors(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]:
+    """Draws that the posterior's mean has no part in, while a term of the loss is charged for one: (the draw, the mean, in words)."""
+    found: list[tuple[fx.Node, fx.Node | None, str]] = []
+    for site in model.gaussian_sites:
+        if site.mu is not None or not site.scale_heads:
+            continue
+        others = {f for t in model.terms if t.role in ("kl", "other") for leaf in t.leaves for f in leaf.frontier}
+        means = [
+            f
+            for f in model.flow.sorted(others - set(site.heads))
+            if f in model.flow.data and f in model.flow.learned and shape(f) == shape(site.z)
+        ]
+        if means:
+            found.append((site.z, means[0], "z has a scale and no mean"))
+    if not model.sites and not model.idle_sites:
+        found += _decoded_noise(model)
+    return found
+
+
+def _decoded_noise(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]:
+    """A reconstruction made of noise and parameters alone, compared with the data."""
+    flow = model.flow
+    for node in flow.sorted(model.reaching_loss):
+        ins = [n for n in ops.value_inputs(node) if isinstance(n.meta.get("val"), torch.Tensor)]
+        made = [n for n in ins if n in flow.noisy and n in flow.learned and n not in flow.data]
+        data = [n for n in ins if n in flow.data and n not in flow.learned]
+        if made and data and shape(made[0]) == shape(data[0]) and (ops.op(node) in ops.LOSSES or ops.op(node) in ("sub", "rsub")):
+            draws = flow.sorted(flow.ancestors(made[0]) & flow.random)
+            if draws and any(leaf.node in flow.data and leaf.node in flow.learned for leaf in model.leaves):
+                return [(draws[0], made[0], "the decoder gets this noise alone")]
+    return []

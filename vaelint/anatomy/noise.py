@@ -94,8 +94,8 @@ class NoiseMoments:
 
 def noise_moments(model: Model, site: Site) -> NoiseMoments | None:
     """Draws the site's noise again and again from its own slice; None where it does not run by itself."""
-    if not site.noise or site.kind == "drawn":
-        return None
+    if not site.noise or site.kind == "drawn" or any(r.meta.get("random") for r in site.roots):
+        return None  # what numpy drew cannot be drawn again here
     eps = site.noise[0]
     values: list[torch.Tensor] = []
     sizes = {**model.symbols, "B": max(8, model.symbols.get("B", 8))}

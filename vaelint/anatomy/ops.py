@@ -137,7 +137,7 @@ def tensors(args: Any) -> list[fx.Node]:
 
 def is_random(node: fx.Node) -> bool:
     """Whether the node draws. Dropout does not count: it is a layer's business."""
-    return node.op == "call_function" and (op(node) in RANDOM or bool(node.meta.get("random")))
+    return bool(node.meta.get("random")) or (node.op == "call_function" and op(node) in RANDOM)
 
 
 def is_opaque(node: fx.Node) -> bool:

@@ -10,7 +10,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.clash import Clash, find_clashes
 from vaelint.anatomy.evaluation import Biased, biased_evaluation
-from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries
+from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries, unused_posteriors
 from vaelint.anatomy.noise import NoiseMoments, constant_axes, noise_moments
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.sites import Site
@@ -63,6 +63,11 @@ class Sampling:
     def frozen_noise(self) -> list[Frozen]:
         """Constants where noise should be."""
         return frozen_noise(self._model)
+
+    @cached_property
+    def unused_posteriors(self) -> list[tuple[fx.Node, fx.Node | None, str]]:
+        """Draws that the posterior's mean has no part in: (the draw, the mean, in words)."""
+        return unused_posteriors(self._model)
 
     @property
     def idle_draws(self) -> list[Site]:

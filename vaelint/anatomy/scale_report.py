@@ -29,7 +29,7 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
     if beta.variance is not None:
         notes.append(f"read as a Gaussian likelihood, the loss is the exact ELBO of a decoder with variance {abs(beta.variance):.4g}")
     if verdict.explicit:
-        notes.append("a named weight multiplies the KL: taken as chosen")
+        notes.append("a weight multiplies the KL: taken as chosen")
     return Found(
         span(verdict.node) if verdict.node is not None else None,
         label=label.format(**words),

@@ -99,10 +99,22 @@ def _affine_sites(flow: Flow) -> list[Site]:
     for node, factors in scales.items():
         if node in closed or not any(f in flow.data and f in flow.learned for f in factors):
             continue
-        if any(u in region for u in flow.users.get(node, ())):
+        if any(u in region for u in flow.users.get(node, ())) or not _feeds_layer(node, flow):
             continue
         sites.append(_site(node, region[node], None, factors, flow))
     return sites
+
+
+def _feeds_layer(node: fx.Node, flow: Flow) -> bool:
+    """Whether a layer reads the value itself, through changes of shape at most."""
+    todo = [node]
+    while todo:
+        for user in flow.users.get(todo.pop(), ()):
+            if ops.uses_parameter(user):
+                return True
+            if ops.op(user) in ops.SHAPE | ops.CAST | ops.JOIN:
+                todo.append(user)
+    return False
 
 
 def _affine(node: fx.Node, name: str, noisy: list[fx.Node], others: list[fx.Node], flow: Flow) -> bool:

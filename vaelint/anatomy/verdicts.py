@@ -83,7 +83,8 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
     beyond = beyond_literal(beta)
     if event_off:
         if beyond is not None and literals:
-            return ScaleVerdict("literal", beyond.node, False, beta)
+            # a mean over the data with a small number on the summed KL is a known convention; two means and a number are not
+            return ScaleVerdict("literal", beyond.node, not latent_off, beta)
         return ScaleVerdict("data", _recon_reducer(beta), False, beta)
     if beyond is not None:
         return ScaleVerdict("literal", beyond.node, False, beta)

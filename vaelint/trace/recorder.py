@@ -113,6 +113,8 @@ class Recorder(TorchFunctionMode):
         node = self.graph.create_node("get_attr", name or f"_constant_{len(self._keep)}")
         node.meta["parameter"] = name if isinstance(tensor, torch.nn.Parameter) else None
         node.meta["constant"] = not isinstance(tensor, torch.nn.Parameter)
+        if name is None and self._numpy_drew():
+            node.meta["random"] = True
         self._bind(tensor, node, ())
         return node
 
@@ -209,6 +211,10 @@ class Recorder(TorchFunctionMode):
             name = getattr(func.__self__, "__name__", "attribute")
             self._record(attribute, (args[0], name), {}, result, False)
         return result
+
+    def record_made(self, func: Any, args: Any, made: torch.Tensor) -> None:
+        """Records a tensor made by a function that does not announce itself."""
+        self._record(func, args, {}, made, False)
 
     def _record(self, func: Any, args: Any, kwargs: Any, result: Any, mutates: bool) -> Any:
         if not mutates and isinstance(result, torch.Tensor) and id(result) in self._nodes and not _inplace(kwargs, args):

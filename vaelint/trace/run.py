@@ -90,7 +90,7 @@ def record_step(
         _no_graph_breaks(),
         noting_births(spans, built.births, built.keep),
         noting_optimizers(spans, record.optimizers),
-        _noting_distributions(recorder, record),
+        _noting_distributions(recorder, record), _recording_from_numpy(recorder),
     ):
         try:
             with on_cpu, recorder:
@@ -140,6 +140,24 @@ def _parameters_of(distribution: Any) -> list[str]:
     """The names of a distribution's parameters; some families give them as a property, and a user's own may not say."""
     constraints = getattr(distribution, "arg_constraints", {})
     return list(constraints) if isinstance(constraints, dict) else []
+
+
+@contextlib.contextmanager
+def _recording_from_numpy(recorder: Recorder) -> Iterator[None]:
+    """`torch.from_numpy` does not announce itself to function modes; what fake tensors do inside of it does."""
+    original = torch.from_numpy
+
+    def from_numpy(ndarray: Any) -> torch.Tensor:
+        with torch._C.DisableTorchFunction():
+            made = original(ndarray)
+        recorder.record_made(original, (ndarray,), made)
+        return made
+
+    torch.from_numpy = from_numpy
+    try:
+        yield
+    finally:
+        torch.from_numpy = original
 
 
 def spans_of(recorder: Recorder) -> tuple[Span, ...]:

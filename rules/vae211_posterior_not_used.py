@@ -1,0 +1,36 @@
+"""The posterior, or its mean, never reaches the decoder.
+
+## What it does
+Looks at what z is made of: noise alone, or noise with the scale and without the mean, while a KL is charged for the
+posterior.
+
+## Why is this bad
+Decoding noise that the input has no part in, the decoder can only learn the mean of the data. With the scale alone,
+nearly all that the encoder knows of the input is lost: the mean is trained by the KL only, to 0.
+
+## Example
+    z = torch.randn_like(mu)
+    z = eps * std
+
+## Use instead
+    z = mu + eps * std
+
+## When to ignore
+When the unconditional decoder is what is trained, in a step of its own.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE211", "posterior-not-used", Severity.ERROR, message="the posterior, or its mean, never reaches the decoder", needs=("loss",))
+def check(model: Model) -> Findings:
+    """z without the mean, and reconstructions made of noise alone."""
+    for node, what, label in model.sampling.unused_posteriors:
+        yield Found(
+            model.where(node),
+            label=label,
+            labels=model.labels((what, "")),
+            why="what the decoder gets does not say which input it came from",
+            help="z = mu + eps * std",
+            claim=Claim("no_grad_from_recon", "the reconstruction gives the mean no gradient", {"nodes": [what]}) if model.sites else None,
+        )
