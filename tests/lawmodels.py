@@ -75,7 +75,7 @@ SQUARED = (
     "torch.square({r} - {x})",
     "({r} - {x}).abs().square()",
 )
-WHOLE = {
+WHOLE: dict[str, dict[str, tuple[str, ...]]] = {
     "mse": {
         "sum": ("F.mse_loss({r}, {x}, reduction='sum')", "nn.MSELoss(reduction='sum')({r}, {x})", "F.mse_loss({r}, {x}) * {x}.numel()"),
         "mean": ("F.mse_loss({r}, {x}, reduction='sum') / {x}.size(0)", "F.mse_loss({r}, {x}) * {x}.size(1)"),
@@ -89,7 +89,7 @@ WHOLE = {
         "mean": ("F.binary_cross_entropy_with_logits({r}, {x}, reduction='sum') / {x}.size(0)",),
     },
 }
-EACH = {
+EACH: dict[str, tuple[str, ...]] = {
     "mse": SQUARED,
     "bce": ("F.binary_cross_entropy({r}, {x}, reduction='none')",),
     "logits": ("F.binary_cross_entropy_with_logits({r}, {x}, reduction='none')", "F.softplus({r}) - {x} * {r}", "-torch.distributions.Bernoulli(logits={r}).log_prob({x})"),
@@ -239,6 +239,7 @@ class Objective:
         parts = [("+", square), ("+", var), ("-", "1"), ("-", logvar)]
         inner = _signed(self._ordered(parts), negative=self.picks[6] % 2 == 1)
         positive = (self.picks[6] % 2 == 0) != flip
+        outer: tuple[str, ...]
         if drop:
             outer = ("({e})",) if positive else ("-({e})",)
         else:
@@ -317,7 +318,7 @@ class Objective:
         else:
             lines.append(self._changed(f"    {rec} = {self._rec()}", in_rec))
             lines.append(self._changed(f"    {kl} = {self._kl()}", in_kl))
-        totals = TOTALS if self.reduction != "sample" else TOTALS[:5]
+        totals: tuple[str, ...] = TOTALS if self.reduction != "sample" else TOTALS[:5]
         if self.change == "sign of the formula":
             totals = TOTALS[:2]  # of two signs that should differ, nobody knows which is meant
         total = self.pick(11, totals).format(rec=rec, kl=kl)

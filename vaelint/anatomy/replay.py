@@ -80,7 +80,7 @@ class Replay:
         default = torch.get_default_dtype()
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed() notes the whole stack for each kind of GPU
             if doubles:
                 torch.set_default_dtype(torch.float64)
             try:

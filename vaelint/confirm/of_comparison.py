@@ -192,3 +192,38 @@ def loss_against_repaired(trial: Trial, about: About) -> Verdict:
     """`repaired(value)` gives the repaired loss from the values of nodes; the two must differ."""
     got, mended = float(trial.loss.detach().double().sum()), float(about["repaired"](trial.value))
     return Verdict(abs(got - mended) > 1e-3 * max(abs(got), abs(mended)), f"the loss is {number(got)}, repaired it is {number(mended)}")
+
+
+@experiment("target_leak", "the prediction of a token when that token changes, z held fixed")
+def target_leak(trial: Trial, about: About) -> Verdict:
+    """Changes single tokens in the input and looks at the logits that are to predict them."""
+    fact: ReconFact = about["fact"]
+    tokens, pair, axis = about["tokens"], fact.pair, fact.probe.axis
+    if pair.target is None or axis is None:
+        raise CannotMeasureError("the target or the axis of the classes is not known")
+    base = trial.value(tokens).detach()
+    number_of = torch.arange(base.numel(), device=base.device).view_as(base).to(base.dtype)
+    places = trial.recompute([pair.target], {tokens: number_of})[pair.target].flatten()
+    held = {s.z: trial.value(s.z).detach() for s in trial.model.sites}
+
+    def rows(values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = trial.recompute([pair.recon], {**held, tokens: values})[pair.recon].detach().movedim(axis, -1)
+        return logits.reshape(-1, logits.shape[-1])
+
+    before, seen = rows(base), []
+    if len(before) != len(places):
+        raise CannotMeasureError("logits and target do not match one to one")
+    for at in sorted({0, len(places) // 2, len(places) - 1}):
+        index = int(places[at])
+        others = base[base != base.view(-1)[index]] if 0 <= index < base.numel() else base[:0]
+        if not others.numel():
+            continue
+        changed = base.clone()
+        changed.view(-1)[index] = others[0]
+        seen.append(differ(before[at], rows(changed)[at]))
+    if not seen:
+        raise CannotMeasureError("all tokens of the input are equal")
+    leaks = min(seen) > tolerance(before)
+    return Verdict(
+        leaks, f"the logits of the changed token move by {number(max(seen))} of their size", f"{len(seen)} tokens, one at a time"
+    )

@@ -90,7 +90,8 @@ def record_step(
         _no_graph_breaks(),
         noting_births(spans, built.births, built.keep),
         noting_optimizers(spans, record.optimizers),
-        _noting_distributions(recorder, record), _recording_from_numpy(recorder),
+        _noting_distributions(recorder, record),
+        _recording_from_numpy(recorder),
     ):
         try:
             with on_cpu, recorder:
