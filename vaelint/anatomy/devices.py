@@ -112,7 +112,7 @@ def _step(model: Model, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[
     if partners and real and ops.op(node) not in _INDEXES and any(shape(p) or p.meta.get("val") is None for p in partners):
         born = home[real[0]]
         place, attribute = _birthplace(model, born)
-        if not (born.op == "get_attr" and place is None and span(node) is None):
+        if place is not None or (born.op == "get_attr" and span(node) is not None):  # else it is made in the step, not in a file
             found.setdefault(place or born, Stray(born, node, partners[0], place or span(node), attribute))
     if strays and not partners:
         home[node] = home[strays[0]]

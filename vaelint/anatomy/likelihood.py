@@ -231,6 +231,8 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     pair = fact.pair
     if fact.probe.kernel not in ("squared_error", "other") or not pair.extra:
         return None
+    if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):
+        return None  # a bound that is one function of likelihood and KL
     if ops.op(pair.meet) == "gaussian_nll_loss":
         return _raw_variance(model, pair, pair.extra[0])
     raw = frontier([pair.extra[0]], model.flow)
@@ -279,6 +281,10 @@ def _nll_curve(model: Model, fact: ReconFact, head: fx.Node) -> tuple[torch.Tens
     sizes = {**model.symbols, "B": 1}
     try:
         quiet = silence_others(fact.term, model.replay, sizes)
+        for leaf in fact.term.leaves:  # other reconstructions of the same term
+            above = model.flow.ancestors(leaf.node)
+            if fact.pair.recon not in above and head not in above:
+                quiet[leaf.node] = torch.zeros(model.replay.shape_of(leaf.node, sizes), dtype=torch.float64)
         for v in (0.3, 0.5, 0.8, 1.2, 1.7):
             at = []
             for delta in (0.0, 1.0):
