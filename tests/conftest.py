@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import typehooks  # noqa: F401 - stands before all that imports vaelint, and so checks it
 from usermodels import Case, Load, Make
 
 from vaelint.build import Loaded, load_target

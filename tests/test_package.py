@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jaxtyping import TypeCheckError
 
 import vaelint
+from vaelint.inputs import InputSet
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -66,6 +68,12 @@ def test_every_rule_has_all_sections_of_its_page() -> None:
 
     pages = {r.code: tuple(re.findall(r"^## (.+)$", r.doc, re.M)) for r in load_rules()}
     assert {code: sections for code, sections in pages.items() if sections != SECTIONS} == {}
+
+
+def test_the_suite_runs_under_the_types() -> None:
+    wrong: Any = 3
+    with pytest.raises(TypeCheckError, match="texts"):
+        InputSet.from_texts(wrong)
 
 
 def test_no_file_is_too_long() -> None:
