@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from vaelint.graph import Record, shape
 _CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
 _CUDA_RATE = 5e12
 _SHARE = 0.7  # of the free memory
+_SMALL = 2e9  # operations that one thread does in a tenth of a second or so
 _BACKWARD = 3.0  # forward and backward against forward alone
 
 
@@ -132,6 +134,18 @@ def _text(path: str) -> str:
         return Path(path).read_text().strip()
     except OSError:
         return ""
+
+
+@contextlib.contextmanager
+def few_threads(need: Estimate) -> Iterator[None]:
+    """One thread for a small model: on a busy machine its threads would wait for each other many times longer than they compute."""
+    kept = torch.get_num_threads()
+    if need.flops < _SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(kept)
 
 
 @dataclass(frozen=True)

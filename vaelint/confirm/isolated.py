@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import fx
 
 from vaelint.anatomy import ops
@@ -57,7 +58,9 @@ def moments(trial: Trial, site: Site, heads: Values) -> tuple[torch.Tensor, torc
     return levels[0], levels[1] - levels[0]
 
 
-def closed_form(m: torch.Tensor, s: torch.Tensor, prior: tuple[float, float] = (0.0, 1.0)) -> torch.Tensor:
+def closed_form(
+    m: Float[torch.Tensor, "*#shape"], s: Float[torch.Tensor, "*#shape"], prior: tuple[float, float] = (0.0, 1.0)
+) -> Float[torch.Tensor, "*shape"]:
     """KL(N(m, s^2) || N(prior)), element by element (Kingma & Welling 2014, appendix B)."""
     variance = prior[1] ** 2
     return (((m - prior[0]) ** 2 + s**2) / variance - 1 - (s**2 / variance).clamp(min=1e-30).log()) / 2
@@ -83,7 +86,7 @@ def slope(of: torch.Tensor, to: Values) -> dict[fx.Node, torch.Tensor]:
     return {n: torch.zeros_like(v) if g is None else g for (n, v), g in zip(to.items(), got, strict=True)}
 
 
-def share(got: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
+def share(got: Float[torch.Tensor, "*shape"], expected: Float[torch.Tensor, "*shape"]) -> tuple[float, float]:
     """(w, residual): the w for which `got` is nearest to `w * expected`, where `got` is not zero; the residual relative to `got`."""
     used = got != 0
     g, e = got[used].double(), expected[used].double()

@@ -11,7 +11,7 @@ import torch
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.ranges import declared_range
 from vaelint.confirm import of_batch, of_comparison, of_devices, of_divergence, of_gradients, of_noise, of_state, of_values  # noqa: F401  the experiments
-from vaelint.confirm.budget import estimate, plan
+from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.runs import Runner
@@ -32,15 +32,17 @@ def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, res
     if device is None:
         result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
         return
-    trial = _first_run(model, device, max(5.0, request.timeout - spent), result, why_not)
-    if trial is None:
-        return
-    _backward(trial, result)
-    before = time.perf_counter()
-    for index, claim in claims:
-        result.findings[index] = _measured(trial, result.findings[index], claim)
-    _non_finite(trial, result)
-    result.timing["experiments_s"] = round(time.perf_counter() - before, 4)
+    need = estimate(model.record)
+    with few_threads(need):
+        trial = _first_run(model, need, device, max(5.0, request.timeout - spent), result, why_not)
+        if trial is None:
+            return
+        _backward(trial, result)
+        before = time.perf_counter()
+        for index, claim in claims:
+            result.findings[index] = _measured(trial, result.findings[index], claim)
+        _non_finite(trial, result)
+        result.timing["experiments_s"] = round(time.perf_counter() - before, 4)
 
 
 def choose_device(asked: str) -> tuple[str | None, str]:
@@ -58,10 +60,9 @@ def choose_device(asked: str) -> tuple[str | None, str]:
 
 
 def _first_run(
-    model: Model, device: str, seconds: float, result: TargetResult, note: str = "", elsewhere: Failure | None = None
+    model: Model, need: Estimate, device: str, seconds: float, result: TargetResult, note: str = "", elsewhere: Failure | None = None
 ) -> Trial | None:
     """Runs the step at the user's sizes, or at a batch that fits; fills `result.confirm`."""
-    need = estimate(model.record)
     symbol = model.inputs.batch
     batch = model.record.sizes.get(symbol, 1) if symbol is not None else 1
     facts: dict[str, Any] = {
@@ -100,7 +101,7 @@ def _first_run(
         facts.update(outcome="out of memory", reason=text)
         return None
     if device != "cpu":
-        return _first_run(model, "cpu", seconds, result, f"repeated on the CPU, as on {device} it raises {text}", failure)
+        return _first_run(model, need, "cpu", seconds, result, f"repeated on the CPU, as on {device} it raises {text}", failure)
     facts.update(outcome="raised", reason="; ".join(filter(None, [text, note])))
     return Trial(model, record, runner, elsewhere) if record is not None else None
 
