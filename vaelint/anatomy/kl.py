@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import fx
 
 from vaelint.anatomy import ops
@@ -271,7 +272,7 @@ def _match(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
     return value.reshape(like.shape) if value.numel() == like.numel() else None
 
 
-def fit(target: torch.Tensor, columns: list[torch.Tensor]) -> tuple[list[float], float]:
+def fit(target: Float[torch.Tensor, " n"], columns: list[torch.Tensor]) -> tuple[list[float], float]:
     """Least squares coefficients of `target` on `columns`, and the largest relative residual."""
     a = torch.stack([c.expand_as(target) for c in columns], dim=1)
     solution = torch.linalg.lstsq(a, target.unsqueeze(1), driver="gelsd").solution.squeeze(1)

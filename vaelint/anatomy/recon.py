@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Num
 from torch import fx
 
 from vaelint.anatomy import ops
@@ -255,7 +256,7 @@ def _categorical(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProb
     return ReconProbe("other", _mean_size(g), reason="the gradient is not that of a categorical likelihood")
 
 
-def _softmax(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe | None:
+def _softmax(r: Float[torch.Tensor, "*shape"], t: Num[torch.Tensor, "*shape"], g: Float[torch.Tensor, "*shape"]) -> ReconProbe | None:
     for axis in range(r.dim()):
         expected = torch.softmax(r, axis) * t.sum(axis, keepdim=True) - t
         ratio = g / expected
@@ -276,5 +277,5 @@ def _weighted(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe |
     return None
 
 
-def _mean_size(g: torch.Tensor) -> float:
+def _mean_size(g: Float[torch.Tensor, "..."]) -> float:
     return float(g.abs().mean())
