@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 MARK = "  # changed"
 
@@ -371,3 +373,19 @@ IN_KL = frozenset({
     "reversed",
 })  # fmt: skip
 IN_RECON = frozenset({"mean reconstruction", "crossed"})
+
+
+def settle(folder: str) -> None:
+    """Makes a fresh process ready to check files of one folder; the tensors are tiny, so on one thread."""
+    import torch
+
+    os.chdir(folder)
+    torch.set_num_threads(1)
+
+
+def verdict(request: dict[str, Any]) -> dict[str, Any]:
+    """A check in this process, as JSON values both ways."""
+    from vaelint.check import check_target
+    from vaelint.result import Request
+
+    return check_target(Request.from_json(request), lambda message: None).to_json()
