@@ -318,7 +318,7 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     weights_t = p.gt / (p.s**2 - 1)
     if bool(((weights - weights_t).abs() <= 1e-6 * weights.abs().max()).all()):
         return KlProbe(
-            "exact", float(weights.abs().median() * weights.median().sign()), {"m": 1, "s2": 1, "1": 1}
+            "exact", float(weights.abs().median() * weights.median().sign()), {"m": 1.0, "s2": 1.0, "1": 1.0}
         )  # weighted element by element
     (ra,), res_rm = fit(p.gm, [p.m / p.s**2]) if not slice_.others else _fit_shifted(p)
     if res_rm < _TOLERANCE and ra != 0:
