@@ -17,8 +17,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## Check a model with three bugs that raise nothing, then the same model mended
 	cd tests/data && ../../$(BIN)/vaelint check vae_three_bugs.py:VAE mlp_vae.py:VAE --input 32x784 --exit-zero
 
+# One process a core is enough: the threads of small operations would only wait for each other.
 test: $(READY) ## All tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/ruff check
