@@ -17,6 +17,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
+from vaelint.anatomy.learned_prior import slipped_factor
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term
@@ -191,6 +192,8 @@ class _Points:
 def _probe(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
     small, middle, large = (_zero_share(slice_, site, sizes, spread) for spread in (0.4, 2.0, 8.0))
     if small == middle == large == 1.0:
+        if _zero_share(slice_, site, sizes, 0.05) < 1.0:  # a low ceiling: next to the prior there is a gradient
+            return KlProbe("inverted_floor", reason="the gradient vanishes where the KL is large")
         return KlProbe("unknown", reason="no gradient reaches the posterior's mean through this term")
     if large > small and large > 0.2:
         return KlProbe("inverted_floor", reason="the gradient vanishes where the KL is large")
@@ -235,7 +238,7 @@ def _zero_share(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
     return max(shares, default=1.0)
 
 
-def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> _Points | None:
+def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, fill: float = 0.3) -> _Points | None:
     """Collects samples over several draws of the heads; None when the moments are not element-wise functions of one head each."""
     hm = site.mu_heads[0]
     hs = site.scale_heads[0] if len(site.scale_heads) == 1 else None
@@ -244,7 +247,7 @@ def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) 
     collected: list[_Points] = []
     for seed in range(3):
         values = _values(slice_.heads, slice_.replay, sizes, spread, 10 + seed)
-        grads = slice_.gradients(sizes, values, seed=seed)
+        grads = slice_.gradients(sizes, values, fill, seed=seed)
         leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
         m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
         if s is None or m.shape != leaves[hm].shape or s.shape != leaves[hs].shape:
@@ -313,7 +316,7 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     (b, minus_c), res_t = fit(p.gt, [p.s**2, one])
     c = -minus_c
     if res_m < _TOLERANCE and res_t < _TOLERANCE:
-        return _judge_coefficients(a, a0, b, c, bool(slice_.others))
+        return _against_learned(_judge_coefficients(a, a0, b, c, bool(slice_.others)), slice_, site, sizes, spread)
     weights = p.gm / p.m
     weights_t = p.gt / (p.s**2 - 1)
     if bool(((weights - weights_t).abs() <= 1e-6 * weights.abs().max()).all()):
@@ -342,6 +345,27 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
             if res < _TOLERANCE and res_v < _TOLERANCE and abs(w - v) < 1e-6 * max(abs(w), abs(v)):
                 return KlProbe("swapped", w, reads_as=name)
     return _judge_stationary(slice_, site, p, sizes, a, res_m)
+
+
+def _against_learned(probe: KlProbe, slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    """A term that is a KL to some Gaussian at one value of a learned prior, held against the prior at other values."""
+    if probe.verdict != "prior" or not slice_.others:
+        return probe
+
+    def ratio_at(fill: float) -> float | None:
+        points = _points(slice_, site, sizes, spread, fill)
+        if points is None:
+            return None
+        one = torch.ones_like(points.m)
+        (a, _), _ = fit(points.gm, [points.m, one])
+        (_, minus_c), _ = fit(points.gt, [points.s**2, one])
+        return -minus_c / a if a else None
+
+    factor = slipped_factor(ratio_at)
+    if factor is None or abs(factor - 1) < 1e-4:
+        return probe
+    share = {"m": probe.weight / factor, "s2": probe.weight / factor, "1": probe.weight}
+    return KlProbe("wrong", probe.weight / factor, share, learned_prior=True)
 
 
 def _fit_shifted(p: _Points) -> tuple[list[float], float]:
