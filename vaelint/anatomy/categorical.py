@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.isolate import silence_others
-from vaelint.anatomy.kl import fit
+from vaelint.anatomy.readings import fit
 from vaelint.anatomy.replay import Replay, ReplayError
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term

@@ -6,21 +6,21 @@ dKL/dlog s = s^2 - 1. A term whose gradients are `w` times these *is* `w * KL`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
-from vaelint.anatomy.isolate import silence_others
+from vaelint.anatomy.kl_slice import Slice as Slice
+from vaelint.anatomy.kl_slice import loose_ends as loose_ends
 from vaelint.anatomy.learned_prior import slipped_factor
+from vaelint.anatomy.readings import READINGS, fit
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
-from vaelint.anatomy.terms import Term
 from vaelint.graph import shape, span
 
 Verdict = Literal[
@@ -59,87 +59,6 @@ class KlProbe:
     reason: str = ""
     monte_carlo: bool = False
     learned_prior: bool = False
-
-
-@dataclass
-class Slice:
-    """The replay of one KL term: its loose ends and how to set them."""
-
-    term: Term
-    loss: fx.Node
-    replay: Replay
-    flow: Flow
-    sites: list[Site]
-    heads: list[fx.Node]
-    others: list[fx.Node]  # loose ends that are not the posterior's: prior networks, prior draws
-    draws: list[fx.Node]
-
-    def overrides(
-        self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float, draw: torch.Tensor | float | None, seed: int
-    ) -> dict[fx.Node, Any]:
-        """Posterior heads as given, everything else constant, other terms of the loss silent."""
-        out: dict[fx.Node, Any] = dict(silence_others(self.term, self.replay, sizes))
-        generator = torch.Generator().manual_seed(seed)
-        for n in self.others:
-            out[n] = torch.full(self.replay.shape_of(n, sizes), fill, dtype=torch.float64)
-        for n in self.draws:
-            size = self.replay.shape_of(n, sizes)
-            out[n] = (
-                torch.full(size, draw, dtype=torch.float64)
-                if isinstance(draw, float)
-                else torch.randn(size, dtype=torch.float64, generator=generator)
-            )
-        out.update(values)
-        return out
-
-    def gradients(
-        self,
-        sizes: Mapping[str, int],
-        values: Mapping[fx.Node, torch.Tensor],
-        fill: float = 0.3,
-        draw: float | None = None,
-        seed: int = 0,
-        even: float = 0.0,
-    ) -> dict[fx.Node, torch.Tensor]:
-        """d loss / d head for every head, through this term alone."""
-        leaves = {h: v.detach().clone().requires_grad_() for h, v in values.items()}
-        overrides = self.overrides(sizes, {h: v.clone() for h, v in leaves.items()}, fill, draw, seed)
-        out = self.replay([self.loss], overrides, sizes, even=even)[self.loss]
-        if not isinstance(out, torch.Tensor) or not out.requires_grad:
-            return {h: torch.zeros_like(v) for h, v in leaves.items()}
-        grads = gradients(out, list(leaves.values()))
-        return {h: torch.zeros_like(v) if g is None else g for (h, v), g in zip(leaves.items(), grads, strict=True)}
-
-    def moments(
-        self, site: Site, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Mean and scale of a site's draw as (differentiable) functions of the heads."""
-        if site.kind == "drawn":
-            got = self.replay([n for n in (site.mu, site.scale) if n is not None], dict(values), sizes, attached=True)
-            return got[site.mu], got.get(site.scale)  # type: ignore[index,arg-type]
-        at = {}
-        try:
-            for level in (0.0, 1.0):
-                noise = {n: torch.full(self.replay.shape_of(n, sizes), level, dtype=torch.float64) for n in site.noise}
-                at[level] = self.replay([site.z], {**values, **noise}, sizes, attached=True)[site.z]
-        except ReplayError:
-            if site.mu is None or site.scale is None:
-                raise
-            got = self.replay([site.mu, site.scale], dict(values), sizes, attached=True)  # the noise has a fixed shape
-            return got[site.mu], got[site.scale]
-        return at[0.0], at[1.0] - at[0.0]
-
-
-def loose_ends(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay) -> Slice:
-    """Finds what a KL term is a function of."""
-    front = {f for leaf in term.leaves for f in leaf.frontier}
-    mine = [s for s in sites if s.z in front or any(h in front for h in s.heads)]
-    reached = flow.ancestors(*[leaf.node for leaf in term.leaves])
-    heads = flow.sorted({h for s in mine for h in s.heads})
-    zs = {s.z for s in mine if s.z in front}
-    others = [f for f in front if f not in heads and f not in zs and f in flow.learned]
-    draws = [n for s in mine if s.z in zs for n in s.noise if n in reached]
-    return Slice(term, loss, replay, flow, mine, heads, others, draws)
 
 
 def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None, KlProbe]]:
@@ -275,31 +194,6 @@ def _match(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
     return value.reshape(like.shape) if value.numel() == like.numel() else None
 
 
-def fit(target: Float[torch.Tensor, " n"], columns: list[torch.Tensor]) -> tuple[list[float], float]:
-    """Least squares coefficients of `target` on `columns`, and the largest relative residual."""
-    a = torch.stack([c.expand_as(target) for c in columns], dim=1)
-    solution = torch.linalg.lstsq(a, target.unsqueeze(1), driver="gelsd").solution.squeeze(1)
-    scale = float(target.abs().max()) or 1.0
-    return [float(c) for c in solution], float((a @ solution - target).abs().max()) / scale
-
-
-_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "logvar": lambda h: 0.5 * (h.exp() - 1),
-    "log-std": lambda h: (2 * h).exp() - 1,
-    "std": lambda h: h - 1 / h,
-    "variance": lambda h: 0.5 * (1 - 1 / h),
-}
-"""dKL/dh for a head h read as each parameterisation."""
-
-
-_SCALE_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "logvar": lambda s: 0.5 * s * (s.exp() - 1),
-    "log-std": lambda s: s * ((2 * s).exp() - 1),
-    "variance": lambda s: 0.5 * (s - 1),
-}
-"""dKL/dlog s when the sampler's scale s is itself taken for a log-variance, a log-standard deviation, a variance."""
-
-
 def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spread: float) -> KlProbe:
     one = torch.ones_like(p.m)
     if slice_.draws:
@@ -327,11 +221,11 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     if res_rm < _TOLERANCE and ra != 0:
         return KlProbe("reversed", abs(ra), reason="dKL/dm falls with the variance of the posterior")
     if res_m < _TOLERANCE and not slice_.others:
-        for name, reading in _READINGS.items():
+        for name, reading in READINGS.items():
             (w,), res = fit(p.ghs, [reading(p.hs)])
             if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
                 return KlProbe("parameterisation", w, reads_as=name)
-        for name, slope in _SCALE_READINGS.items():
+        for name, slope in SCALE_READINGS.items():
             (w,), res = fit(p.gt, [slope(p.s)])
             if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
                 return KlProbe("parameterisation", w, reads_as=name, reason="the value of the scale itself is read so")
@@ -340,7 +234,7 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
             return KlProbe("wrong", a, partial, reason="one part of the formula reads the head differently from the other")
     if not slice_.others:
         (w,), res = fit(p.ghs, [p.hs])
-        for name, reading in _READINGS.items():
+        for name, reading in READINGS.items():
             (v,), res_v = fit(p.ghm, [reading(p.hm)])
             if res < _TOLERANCE and res_v < _TOLERANCE and abs(w - v) < 1e-6 * max(abs(w), abs(v)):
                 return KlProbe("swapped", w, reads_as=name)

@@ -1,0 +1,32 @@
+"""The gradients of a Gaussian KL under each parameterisation of the scale, and the fit of measured ones to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+
+
+def fit(target: Float[torch.Tensor, " n"], columns: list[torch.Tensor]) -> tuple[list[float], float]:
+    """Least squares coefficients of `target` on `columns`, and the largest relative residual."""
+    a = torch.stack([c.expand_as(target) for c in columns], dim=1)
+    solution = torch.linalg.lstsq(a, target.unsqueeze(1), driver="gelsd").solution.squeeze(1)
+    scale = float(target.abs().max()) or 1.0
+    return [float(c) for c in solution], float((a @ solution - target).abs().max()) / scale
+
+
+READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "logvar": lambda h: 0.5 * (h.exp() - 1),
+    "log-std": lambda h: (2 * h).exp() - 1,
+    "std": lambda h: h - 1 / h,
+    "variance": lambda h: 0.5 * (1 - 1 / h),
+}
+"""dKL/dh for a head h read as each parameterisation."""
+
+SCALE_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "logvar": lambda s: 0.5 * s * (s.exp() - 1),
+    "log-std": lambda s: s * ((2 * s).exp() - 1),
+    "variance": lambda s: 0.5 * (s - 1),
+}
+"""dKL/dlog s when the sampler's scale s is itself taken for a log-variance, a log-standard deviation, a variance."""
