@@ -18,7 +18,7 @@ from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.kl_slice import Slice as Slice
 from vaelint.anatomy.kl_slice import loose_ends as loose_ends
 from vaelint.anatomy.learned_prior import slipped_factor
-from vaelint.anatomy.readings import READINGS, fit
+from vaelint.anatomy.readings import READINGS, SCALE_READINGS, fit
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
 from vaelint.graph import shape, span
