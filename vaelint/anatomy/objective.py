@@ -12,7 +12,8 @@ from torch import fx
 
 from vaelint.anatomy.categorical import categorical_site, fit_categorical
 from vaelint.anatomy.flow import Flow
-from vaelint.anatomy.kl import KlProbe, Slice, loose_ends, probe_kl
+from vaelint.anatomy.kl import KlProbe, probe_kl
+from vaelint.anatomy.kl_slice import Slice, loose_ends
 from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.scale import Scaling, measure, ratio
