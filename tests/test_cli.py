@@ -54,6 +54,15 @@ def test_a_sound_model_is_clean(project: Path) -> None:
     assert {t["role"] for t in target["loss"]["terms"]} == {"kl", "reconstruction"}
 
 
+def test_numpy_may_be_missing(project: Path) -> None:
+    (project / "without").mkdir()
+    (project / "without" / "sitecustomize.py").write_text("import sys\nsys.modules['numpy'] = None")
+    without = {"PYTHONPATH": str(project / "without")}
+    done = vaelint("check", "model.py:VAE", *SHAPE, "--device", "cpu", cwd=project, env=without)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "printed" not in done.stdout, "torch warns that it has no numpy"
+
+
 def test_bugs_that_raise_nothing_are_found_at_their_lines(project: Path) -> None:
     done = vaelint("check", "buggy.py:VAE", *SHAPE, "--device", "cpu", "--output-format", "json", cwd=project)
     assert done.returncode == 1

@@ -69,7 +69,9 @@ def _load(pipeline: str, sock: socket.socket) -> Pipeline | None:
     """Imports the pipeline (and with it torch); tells the front where that is not possible."""
     module, _, name = pipeline.partition(":")
     try:
-        found: Pipeline = getattr(importlib.import_module(module), name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Failed to initialize NumPy", UserWarning)  # torch says so, not the user's code
+            found: Pipeline = getattr(importlib.import_module(module), name)
         if pipeline == PIPELINE:
             importlib.import_module(_NEEDED)
             importlib.import_module("vaelint.load").load_rules()
