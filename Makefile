@@ -19,7 +19,7 @@ demo: $(READY) ## Check a model with three bugs that raise nothing, then the sam
 
 # One process a core is enough: the threads of small operations would only wait for each other.
 test: $(READY) ## All tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/ruff check
