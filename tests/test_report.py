@@ -21,6 +21,7 @@ from results import crossed, refuted, result, shared_noise
 from vaelint.finding import Certainty, Label, Span
 from vaelint.report import as_json, concise, full
 from vaelint.report.text import cells, fill, shapes
+from vaelint.report.view import View
 from vaelint.report.window import Sources, window
 from vaelint.result import TargetResult
 
@@ -63,7 +64,7 @@ def test_full_report_is_the_stored_one() -> None:
 
 def test_full_report_with_everything_shown() -> None:
     made = result()
-    view = full.View(show_refuted=True, verbose=True, output={id(made): "epoch 1\n\x1b[31mloss\t3\n"})
+    view = View(show_refuted=True, verbose=True, output={id(made): "epoch 1\n\x1b[31mloss\t3\n"})
     text = full.render([made], view)
     snapshot("full_verbose.txt", text)
     assert "\x1b" not in text
@@ -71,7 +72,7 @@ def test_full_report_with_everything_shown() -> None:
 
 def test_colour_changes_no_text() -> None:
     plain = full.render([result()])
-    colored = full.render([result()], full.View(color=True))
+    colored = full.render([result()], View(color=True))
     assert "\x1b[" in colored
     stripped = re.sub(r"\x1b\[[0-9;]*m", "", colored)
     assert [line.rstrip() for line in stripped.splitlines()] == plain.splitlines()
@@ -180,7 +181,7 @@ def test_concise_is_one_line_a_finding() -> None:
         "vae_three_bugs.py:19:15: VAE201 one noise vector serves the whole batch",
         "vae_three_bugs.py:32:11: VAE301 each reconstruction is compared with every input of the batch",
     ]
-    assert "VAE701" in concise.render([result()], show_refuted=True)
+    assert "VAE701" in concise.render([result()], View(show_refuted=True))
     assert "VAE701" not in concise.render([TargetResult("m.py:VAE", findings=[refuted()])])
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+Context = typer.Context
+
 
 class Format(StrEnum):
     """Formats of `check`."""

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from vaelint import __version__
+from vaelint.report.view import PLAIN, View
 from vaelint.result import SCHEMA_VERSION, TargetResult
 
 
-def render(results: Sequence[TargetResult]) -> str:
-    """The document, ending in a newline. Same results, same bytes, but for `timing`."""
+def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
+    """The document, ending in a newline. Same results, same bytes, but for `timing`; everything is in it, whatever the view."""
     document = {
         "schema": SCHEMA_VERSION,
         "tool": {"name": "vaelint", "version": __version__},

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vaelint.finding import Certainty
+from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
 
 
-def render(results: Sequence[TargetResult], *, show_refuted: bool = False) -> str:
+def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     """One line a finding, in the order of targets and findings."""
     lines = []
     for result in results:
         for f in result.findings:
-            if f.certainty is not Certainty.REFUTED or show_refuted:
+            if f.certainty is not Certainty.REFUTED or view.show_refuted:
                 mark = " (refuted)" if f.certainty is Certainty.REFUTED else ""
                 message = " ".join(f.message.split())
                 lines.append(f"{f.span.file}:{f.span.line}:{f.span.column}: {f.code} {message}{mark}")

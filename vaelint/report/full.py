@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from vaelint.finding import Certainty, Finding, Suggestion
 from vaelint.report.closing import SETUP, loss_block, summary, total
 from vaelint.report.text import Line, cells, clean, fill, hanging, pad, paint, shapes
+from vaelint.report.view import PLAIN, View
 from vaelint.report.window import Sources, window
 from vaelint.result import TargetResult
 
 
-@dataclass(frozen=True)
-class View:
-    """How to show. `output` is what user code printed, by the `id` of its result."""
-
-    width: int = 100
-    color: bool = False
-    show_refuted: bool = False
-    verbose: bool = False
-    output: Mapping[int, str] = field(default_factory=dict)
-
-
-def render(results: Sequence[TargetResult], view: View | None = None) -> str:
+def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     """The whole report. Reads the source files that the findings name; does without where they cannot be read."""
-    view = view or View()
     sources = Sources()
     lines: list[Line] = []
     for result in results:

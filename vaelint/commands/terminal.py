@@ -1,0 +1,26 @@
+"""What depends on the terminal: colour, width, where messages go. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+
+def say(message: str, help: str = "") -> None:
+    """One message on the error stream."""
+    print(f"vaelint: {message}" + (f"\nhelp: {help}" if help else ""), file=sys.stderr)
+
+
+def colour(wanted: bool | None, *, to_file: bool) -> bool:
+    """https://no-color.org and FORCE_COLOR, when the options leave it open."""
+    if wanted is not None:
+        return wanted
+    if to_file or os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def width() -> int:
+    """100 columns, or what a narrower terminal has."""
+    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 100

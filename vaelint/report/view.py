@@ -1,0 +1,36 @@
+"""How results are to be shown: what every renderer gets beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class RulePage:
+    """A rule as reports show it. `doc` is its page in Markdown."""
+
+    code: str
+    name: str
+    severity: str  # "error", "warning" or "info"
+    summary: str
+    doc: str = ""
+
+
+def _no_pages() -> Sequence[RulePage]:
+    return ()
+
+
+@dataclass(frozen=True)
+class View:
+    """How to show. `output` is what user code printed, by the `id` of its result; `pages` reads the rules, if they are at hand."""
+
+    width: int = 100
+    color: bool = False
+    show_refuted: bool = False
+    verbose: bool = False
+    output: Mapping[int, str] = field(default_factory=dict)
+    pages: Callable[[], Sequence[RulePage]] = _no_pages
+
+
+PLAIN = View()
