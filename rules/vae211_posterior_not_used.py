@@ -32,5 +32,7 @@ def check(model: Model) -> Findings:
             labels=model.labels((what, "")),
             why="what the decoder gets does not say which input it came from",
             help="z = mu + eps * std",
-            claim=Claim("no_grad_from_recon", "the reconstruction gives the mean no gradient", {"nodes": [what]}) if model.sites else None,
+            claim=Claim("no_grad_from_recon", "the reconstruction gives the mean no gradient", {"nodes": [what]})
+            if model.sites
+            else Claim("unmoved_by_data", "with other data the reconstruction is the same", {"node": what}),
         )

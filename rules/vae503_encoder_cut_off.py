@@ -2,8 +2,8 @@
 
 ## What it does
 Walks back from the decoder's output along everything that carries a gradient, and reports where the encoder's
-parameters are lost: `detach()`, `.data`, `torch.no_grad()`, a rounding or a trip through other types between encoder
-and decoder. Draws without a gradient are VAE207; vector quantisation is VAE505.
+parameters are lost: `detach()`, `.data`, `torch.no_grad()`, a rounding, whole numbers, `.item()`, or a trip through
+numpy between encoder and decoder. Draws without a gradient are VAE207; vector quantisation is VAE505.
 
 ## Why is this bad
 The encoder is moved by the KL alone, which pulls it to the prior: it learns to say nothing about the input, while the
@@ -21,6 +21,13 @@ When the encoder is frozen on purpose; then set `requires_grad_(False)` on it, w
 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+TEXT = {
+    "cut": ("no gradient passes here", "remove detach() or .data here"),
+    "no_grad": ("runs under torch.no_grad()", "remove no_grad around the encoder"),
+    "host": ("leaves torch here, for numpy or plain numbers", "compute this with torch: numpy and Python keep no gradient"),
+    "flat": ("its slope is 0 everywhere", "keep the value as it is, or let the gradient skip the rounding: z + (z.round() - z).detach()"),
+}
+
 
 @rule(
     "VAE503",
@@ -32,14 +39,14 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Each place at which the gradient ends."""
     for cut in model.wiring.cuts:
-        how = "runs under torch.no_grad()" if cut.no_grad else "no gradient passes here"
+        how, advice = TEXT[cut.how]
         yield Found(
             model.where(cut.node),
             label=how,
             labels=model.labels((cut.source if cut.source.op == "call_function" else None, "has a gradient up to here")),
             why=f"{len(cut.lost)} parameters of the encoder are moved by nothing but the KL, or by nothing at all",
             notes=(f"lost: {', '.join(cut.lost[:6])}{' ...' if len(cut.lost) > 6 else ''}",),
-            help="remove no_grad around the encoder" if cut.no_grad else "remove detach() or .data here",
+            help=advice,
             facts={"parameters": list(cut.lost)},
             claim=Claim("no_grad_from_recon", "the reconstruction gives these parameters no gradient", {"parameters": list(cut.lost)}),
         )

@@ -172,6 +172,10 @@ def _trace(
         failure_findings(record, tracer, inputs, step, source, result, loaded.span)
         return None
     other, record = _lifted(record, tracer, inputs, step)
+    if record.reads:
+        from vaelint.trace.host import link_host_values
+
+        link_host_values(record, tracer, step)
     result.rung = record.rung
     model = analyse(record, tracer, inputs, step, source, other)
     result.symbols = dict(model.symbols)

@@ -101,6 +101,8 @@ def _entry(model: Model, book: Codebook, ends: list[fx.Node]) -> fx.Node:
     ) & flow.ancestors(*ends)
     plain = [n for n in flow.sorted(between) if not ops.uses_parameter(n) or n is book.code]
     sums = [n for n in plain if ops.op(n) in ops.ADD]
+    if not sums and ops.op(book.code) in ops.LAYERS:
+        return book.index  # a layer on one-hot vectors
     return sums[-1] if sums else plain[-1] if plain else book.code
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import fx
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 
+How = Literal["cut", "no_grad", "host", "flat"]
+"""detach() or .data; run under no_grad; through numpy or plain numbers; rounded, or of whole numbers: a slope of 0."""
+
+
 @dataclass(frozen=True)
 class Cut:
     """A node behind which no gradient of the reconstruction arrives."""
@@ -22,7 +26,7 @@ class Cut:
     node: fx.Node
     source: fx.Node  # the last value that still asks for a gradient
     lost: tuple[str, ...]  # parameters that the reconstruction does not move because of it
-    no_grad: bool
+    how: How
 
 
 def reconstruction_ends(model: Model) -> list[fx.Node]:
@@ -51,17 +55,40 @@ def encoder_cuts(model: Model) -> list[Cut]:
     if not lost:
         return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
+    places = [
+        n
+        for n in flow.sorted(by_value)
+        if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn and not any(ops.is_random(u) for u in _carriers(model, n))
+    ]
     cuts: list[Cut] = []
-    for node in flow.sorted(by_value):
-        val = node.meta.get("val")
-        if node.op != "call_function" or gradients.carries(node) or not isinstance(val, torch.Tensor) or not val.is_floating_point():
-            continue
-        live = [n for n in ops.value_inputs(node) if gradients.carries(n)]
-        behind = gradients.names(flow.ancestors(node)) & lost
-        if not live or not behind or ops.is_random(node) or span(node) in drawn:
-            continue
-        cuts.append(Cut(node, live[0], tuple(sorted(behind)), bool(node.meta.get("no_grad"))))
+    for real in (True, False):  # whole numbers and single values only where no real-valued cut explains the loss: masks are no fault
+        explained = {name for cut in cuts for name in cut.lost}
+        for node in places:
+            if _is_real(node) is not real or (gradients.carries(node) and ops.op(node) not in ops.FLAT):
+                continue
+            live = [n for n in ops.value_inputs(node) if gradients.carries(n)]
+            behind = (gradients.names(flow.ancestors(node)) & lost) - (set() if real else explained)
+            if live and behind:
+                cuts.append(Cut(node, live[0], tuple(sorted(behind)), _how(model, node)))
     return _one_a_line(cuts)
+
+
+def _is_real(node: fx.Node) -> bool:
+    val = node.meta.get("val")
+    return isinstance(val, torch.Tensor) and val.is_floating_point()
+
+
+def _carriers(model: Model, node: fx.Node) -> list[fx.Node]:
+    """What was made of a value outside of torch."""
+    return [u for u in model.flow.users.get(node, ()) if node in u.meta.get("carried", ())]
+
+
+def _how(model: Model, node: fx.Node) -> How:
+    if node.meta.get("no_grad"):
+        return "no_grad"
+    if node.meta.get("read") or _carriers(model, node):
+        return "host"
+    return "flat" if ops.op(node) in ops.FLAT or not _is_real(node) else "cut"
 
 
 def _one_a_line(cuts: list[Cut]) -> list[Cut]:
@@ -69,6 +96,6 @@ def _one_a_line(cuts: list[Cut]) -> list[Cut]:
     kept: dict[object, Cut] = {}
     for cut in cuts:
         place = span(cut.node)
-        key = "no_grad" if cut.no_grad else (place.file, place.line) if place else None
+        key = "no_grad" if cut.how == "no_grad" else (place.file, place.line) if place else None
         kept.setdefault(key, cut)
     return list(kept.values())

@@ -96,13 +96,16 @@ def stray_tensors(model: Model) -> list[Stray]:
 
 
 def _step(model: Model, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]) -> None:
-    sources = [n for n in ops.value_inputs(node) if not n.meta.get("scalar")]
+    sources = [n for n in node.all_input_nodes if n in ops.value_inputs(node) and not n.meta.get("scalar")]
     strays = [n for n in sources if n in home]
     if node.meta.get("placed") or _placed(node):
         moved.add(node)
         return
     if not sources:
-        if _is_born(node):
+        filled = node.args[0] if ops.raw_name(node) in ops.OVERWRITES and node.args else None
+        if isinstance(filled, fx.Node) and filled in home:
+            home[node] = node if str(filled.target).startswith("_constant_") else home[filled]
+        elif _is_born(node):
             home[node] = node
         else:
             moved.add(node)  # made like another tensor
@@ -124,7 +127,7 @@ def _placed(node: fx.Node) -> bool:
     """Whether the user says where the result shall be: `device=`, `.to(device)`, `.cuda()`. A change of type alone says nothing."""
     if "device" in node.kwargs:
         return node.kwargs["device"] is not None
-    if ops.op(node) == "to":
+    if ops.op(node) in ("to", "type"):  # a type by its name ("torch.cuda.FloatTensor") says where as well
         return any(not isinstance(a, torch.dtype | bool) for a in node.args[1:])
     return ops.op(node) in ("cuda", "cpu", "type_as")
 

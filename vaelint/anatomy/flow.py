@@ -70,11 +70,7 @@ def analyse_flow(record: Record) -> Flow:
         if node.op == "get_attr":
             if node.meta.get("parameter"):
                 learned.add(node)
-            elif ops.is_random(node):
-                random.add(node)
-                noisy.add(node)
-            continue
-        if ops.is_random(node):
+        if ops.is_random(node) and node not in learned:
             random.add(node)
             noisy.add(node)
         for source in ops.value_inputs(node):

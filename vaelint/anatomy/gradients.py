@@ -69,7 +69,8 @@ class Gradients:
             node = todo.pop()
             if node not in seen:
                 seen.add(node)
-                todo.extend(n for n in ops.value_inputs(node) if n not in seen and self.carries(n))
+                if ops.op(node) not in ops.FLAT:
+                    todo.extend(n for n in ops.value_inputs(node) if n not in seen and self.carries(n))
         return seen
 
     def names(self, nodes: set[fx.Node]) -> set[str]:

@@ -65,6 +65,9 @@ LAYERS = frozenset(
 )
 """Affine layers: their output has no sign and no bound."""
 
+FLAT = frozenset({"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside"})
+"""Steps: their gradient is 0 everywhere."""
+
 OVERWRITES = frozenset(
     {"normal_", "uniform_", "bernoulli_", "exponential_", "cauchy_", "log_normal_", "geometric_", "random_", "zero_", "fill_", "copy_"}
 )
@@ -96,7 +99,12 @@ def raw_name(node: fx.Node) -> str:
 
 
 def value_inputs(node: fx.Node) -> list[fx.Node]:
-    """The nodes whose *values* the node depends on; inputs that only lend their shape are left out."""
+    """The nodes whose *values* the node depends on, through numpy as well; inputs that only lend their shape are left out."""
+    carried: tuple[fx.Node, ...] | None = node.meta.get("carried")
+    return _value_inputs(node) + list(carried) if carried else _value_inputs(node)
+
+
+def _value_inputs(node: fx.Node) -> list[fx.Node]:
     if node.op != "call_function":
         return []
     name = op(node)

@@ -107,6 +107,8 @@ def declared_range(model: Model, node: fx.Node) -> tuple[float, float] | None:
         if (spec.name or own) == name:
             if spec.values is not None:
                 return float(min(spec.values)), float(max(spec.values))
+            if spec.whole_range is not None:
+                return float(spec.whole_range[0]), float(spec.whole_range[1])
             if spec.low is None or spec.high is None:
                 return None
             return float(spec.low), float(spec.high)

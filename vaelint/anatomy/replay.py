@@ -135,6 +135,8 @@ class Replay:
                 continue  # a size of something outside the slice: known from the record
             lender = n.args[0] if _lends_shape(n) and n.args[0] not in below else None  # its values are not asked for
             todo.extend(i for i in n.all_input_nodes if i is not lender)
+        if any(source in below for n in seen if n not in overrides for source in n.meta.get("carried", ())):
+            raise ReplayError("a value in between goes through numpy or plain numbers")
         return [n for n in self._record.graph.nodes if n in seen]
 
     def _constant(self, node: fx.Node) -> torch.Tensor:

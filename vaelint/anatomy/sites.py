@@ -51,6 +51,8 @@ def find_sites(flow: Flow) -> list[Site]:
             if ops.raw_name(root).endswith("_") and len(args) > 1:  # x.normal_(mean, std)
                 mu, scale = args[1], args[2] if len(args) > 2 else None
             sites.append(Site(root, "drawn", (root,), (root,), mu, scale))
+        elif drawn_from and root.meta.get("carried"):  # drawn by numpy, from values that left torch
+            sites.append(Site(root, "drawn", (root,), (root,), drawn_from[0], drawn_from[1] if len(drawn_from) > 1 else None))
         elif drawn_from and name in ("bernoulli", "standard_gamma", "sample_dirichlet", "multinomial", "poisson"):
             sites.append(Site(root, "categorical" if name in ("bernoulli", "multinomial") else "noise", (root,), (), drawn_from[0], None))
     sites += _affine_sites(flow)
@@ -185,7 +187,7 @@ def frontier(
             continue
         seen.add(node)
         name = ops.op(node)
-        passes = (
+        passes = bool(node.meta.get("carried")) or (
             node.op == "call_function"
             and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through)
             and not ops.uses_parameter(node)

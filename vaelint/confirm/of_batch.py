@@ -90,6 +90,23 @@ def _changed_rows(base: Trial, place: fx.Node, axis: int, sample: int, moved: di
     return {r for r in range(a.shape[0]) if differ(a[r], b[r]) > limit}
 
 
+@experiment("unmoved_by_data", "a value when the samples are in another order, same noise")
+def unmoved_by_data(trial: Trial, about: About) -> Verdict:
+    """Whether a value is the same for other data."""
+    node: fx.Node = about["node"]
+
+    def shuffled(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+        calm(model)
+        for value in inputs.values():
+            value.copy_(value.flatten().roll(value[0].numel() if value.dim() else 1).view_as(value))
+
+    base, other = trial.again(prepare=calm), trial.again(prepare=shuffled)
+    gap = differ(base.value(node), other.value(node))
+    detail = "batch normalisation in evaluation mode, dropout at rate 0, same noise"
+    text = f"{trial.model.written(node)} differs by {number(gap)} of its size" if gap else f"{trial.model.written(node)} is the same"
+    return Verdict(gap <= tolerance(base.value(node)), text, detail)
+
+
 @experiment("rerun_batch", "the step at another batch size")
 def rerun_batch(trial: Trial, about: About) -> Verdict:
     """Whether the step raises at another batch (`size` or `sizes`; one more than now by default), or a node keeps its shape."""

@@ -97,10 +97,10 @@ def log_of_zero(trial: Trial, about: About) -> Verdict:
         raw = [n for n in ops.value_inputs(node) if n in trial.model.flow.learned and trial.has(n)]
     if not raw:
         raise CannotMeasureError("no layer output stands behind the value")
-    for at in (0.0, 20.0, -20.0, 200.0, -200.0):
-        changes = {n: torch.full_like(trial.value(n).detach(), at).requires_grad_() for n in raw}
+    for at, axis in ((0.0, None), (20.0, None), (-20.0, None), (200.0, None), (-200.0, None), (200.0, -1), (200.0, 1)):
+        changes = {n: _saturated(trial.value(n).detach(), at, axis).requires_grad_() for n in raw}
         got = trial.recompute([node], changes)[node]
-        where = f"at layer outputs of {at:g}"
+        where = f"at layer outputs of {at:g}" if axis is None else f"at layer outputs of {at:g} and {-at:g} in turn"
         if not bool(got.detach().isfinite().all()):
             bad = got.detach().flatten()
             return Verdict(True, f"{trial.model.written(node)} is {number(float(bad[~bad.isfinite()][0]))} {where}")
@@ -109,6 +109,15 @@ def log_of_zero(trial: Trial, about: About) -> Verdict:
             if any(g is not None and not bool(g.isfinite().all()) for g in grads):
                 return Verdict(True, f"its gradient is not finite {where}")
     return Verdict(False, f"{trial.model.written(node)} and its gradient stay finite for layer outputs from -200 to 200")
+
+
+def _saturated(like: torch.Tensor, at: float, axis: int | None) -> torch.Tensor:
+    """`at` everywhere; with an axis, `at` and `-at` in turn along it: a softmax of equal values is far from its bounds."""
+    filled = torch.full_like(like, at)
+    if axis is None or not -like.dim() <= axis < like.dim():
+        return filled
+    signs = 1 - 2 * (torch.arange(like.shape[axis], device=like.device) % 2).to(like.dtype)
+    return filled * signs.view([-1 if d == axis % like.dim() else 1 for d in range(like.dim())])
 
 
 @experiment("non_finite", "values and gradients of the run")

@@ -68,6 +68,8 @@ def _affected(
             continue
         if (redraw and ops.is_random(node)) or any(n in dirty for n in ops.value_inputs(node)):
             dirty.add(node)
+    if any(n in dirty for node in record.graph.nodes if node not in changes for n in node.meta.get("carried", ())):
+        raise CannotMeasureError("a value in between goes through numpy or plain numbers")
     needed: set[fx.Node] = set()
     todo = [n for n in wanted if n in dirty]
     while todo:

@@ -66,12 +66,14 @@ class Tracer:
         training: bool = True,
         build: Callable[[], torch.nn.Module] | None = None,
         device: str = "cpu",
+        change: Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None,
     ) -> Record:
-        """The same on real tensors."""
+        """The same on real tensors; `change` may exchange the inputs."""
         with quiet_torch():
             built = construct(build or self._build, self.spans)
             built.model.train(training).to(device)
-            inputs = {k: v.to(device) for k, v in self._make(sizes).items()}
+            made = self._make(sizes)
+            inputs = {k: v.to(device) for k, v in (change(made) if change is not None else made).items()}
             return record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, "real")
 
     def inputs(self, sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:

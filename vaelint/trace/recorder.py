@@ -32,7 +32,7 @@ _VALUE_READERS = {
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 _FAKE_KERNELS = ("torch._subclasses", "torch._prims", "torch._refs", "torch._meta_registrations", "torch._decomp", "torch._ops")
-_PLACES = {"to", "cuda", "cpu", "type_as"}
+_PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 
 
 def effect(value: Any, *_: Any) -> Any:
@@ -58,6 +58,7 @@ class Recorder(TorchFunctionMode):
         self._aliases: dict[int, list[torch.Tensor]] = {}  # storage -> tensors seen on it
         self._exprs: dict[int, fx.Node] = {}
         self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
+        self.reads: list[fx.Node] = []  # values that left torch, in order
         self._numpy_state: tuple[int, int] | None = None
         self._numpy_drew()
         self.current: tuple[Callable[..., Any], Any, Any, Any] | None = None
@@ -194,6 +195,8 @@ class Recorder(TorchFunctionMode):
             value = float("nan")
         else:
             value = func(*args, **kwargs)
+            if kind != "bool":
+                self.reads.append(node)
         if kind not in ("item", "float", "int"):
             return value
         expr = Expr(self, torch.Tensor.item, (node,))
@@ -221,7 +224,7 @@ class Recorder(TorchFunctionMode):
 
     def _record(self, func: Any, args: Any, kwargs: Any, result: Any, mutates: bool) -> Any:
         if not mutates and isinstance(result, torch.Tensor) and id(result) in self._nodes and not _inplace(kwargs, args):
-            if getattr(func, "__name__", "") in _PLACES:
+            if getattr(func, "__name__", "") in _PLACES and _names_place((*args[1:], *kwargs.values())):
                 self._nodes[id(result)].meta["placed"] = True  # the user moves it: on another device it would be another tensor
             return result  # the same tensor came back: dropout in eval mode, contiguous(), to()
         if not (mutates or _holds_tensor(result)):
@@ -325,6 +328,11 @@ def _number(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     if fn is torch.Tensor.item:
         return float("nan")
     return fn(*(plain(a.meta["val"]) if isinstance(a, fx.Node) else a for a in args))
+
+
+def _names_place(arguments: tuple[Any, ...]) -> bool:
+    """Whether the arguments of `to` and its kin say where; a type alone does not."""
+    return not arguments or any(not isinstance(a, torch.dtype | bool) for a in arguments)
 
 
 def _inplace(kwargs: Any, args: Any) -> bool:

@@ -111,7 +111,7 @@ def record_step(
             else:
                 node = recorder.to_arg(outcome.loss)
                 record.loss = node if isinstance(node, torch.fx.Node) else None
-    record.calls = modules.calls
+    record.calls, record.reads = modules.calls, recorder.reads
     record.asked_for_cuda = on_cpu.asked if isinstance(on_cpu, OnCpu) else []
     return record
 
