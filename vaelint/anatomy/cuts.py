@@ -55,11 +55,8 @@ def encoder_cuts(model: Model) -> list[Cut]:
     if not lost:
         return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
-    places = [
-        n
-        for n in flow.sorted(by_value)
-        if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn and not any(ops.is_random(u) for u in _carriers(model, n))
-    ]
+    places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
+    places = [n for n in places if not any(ops.is_random(u) for u in _carriers(model, n))]
     cuts: list[Cut] = []
     for real in (True, False):  # whole numbers and single values only where no real-valued cut explains the loss: masks are no fault
         explained = {name for cut in cuts for name in cut.lost}

@@ -67,9 +67,8 @@ def analyse_flow(record: Record) -> Flow:
         if node.op == "placeholder":
             data.add(node)
             continue
-        if node.op == "get_attr":
-            if node.meta.get("parameter"):
-                learned.add(node)
+        if node.op == "get_attr" and node.meta.get("parameter"):
+            learned.add(node)
         if ops.is_random(node) and node not in learned:
             random.add(node)
             noisy.add(node)

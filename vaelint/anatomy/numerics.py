@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 _LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0}
 _MENDED_AFTER = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "where", "masked_fill", "maximum", "xlogy"})
 _EXACT_ZERO = frozenset({"relu", "clamp", "clip", "clamp_min", "abs", "absolute", "square", "pow", "hardtanh", "relu6"})
-HALF_LIMIT = math.log(65504.0)
+_BCE = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+HALF_MAX = 65504.0
+"""The largest number of float16."""
+HALF_LIMIT = math.log(HALF_MAX)
 """exp() of more is infinite in float16: 11.09."""
 
 
@@ -60,23 +63,53 @@ def unstable_logs(model: Model) -> list[Unstable]:
     return list(found.values())
 
 
-def half_overflows(model: Model) -> list[Unstable]:
-    """VAE603: exponentials in float16 of what can pass 11.09; one for each line."""
-    found: dict[object, Unstable] = {}
+@dataclass(frozen=True)
+class Overflow:
+    """An operation that float16 cannot hold: at `limit` of its operand, or at that mean of the values it sums."""
+
+    node: fx.Node
+    operand: fx.Node
+    high: float  # the operand's upper bound
+    limit: float
+    summed: int = 1
+
+
+def half_overflows(model: Model) -> list[Overflow]:
+    """VAE603: exponentials in float16 of what can pass 11.09, and sums in float16 of too many values; one for each line.
+
+    Under autocast on CUDA both run in float32, by torch's lists of operations.
+    """
+    found: dict[object, Overflow] = {}
     for node in _in_loss(model):
-        val = node.meta.get("val")
-        if (
-            ops.op(node) not in ("exp", "expm1")
-            or not isinstance(val, torch.Tensor)
-            or val.dtype is not torch.float16
-            or not isinstance(node.args[0], fx.Node)
-        ):
+        val, region = node.meta.get("val"), node.meta.get("autocast")
+        source = node.args[0] if node.args else None
+        if not isinstance(val, torch.Tensor) or val.dtype is not torch.float16 or not isinstance(source, fx.Node):
             continue
-        bounds = model.wiring.intervals.of(node.args[0])
-        if bounds is not None and bounds.high > HALF_LIMIT and node in model.flow.learned:
+        if node not in model.flow.learned or (region is not None and region.device == "cuda"):
+            continue
+        over = _exponential(model, node, source) if ops.op(node) in ("exp", "expm1") else _sum(model, node, source)
+        if over is not None:
             place = span(node)
-            found.setdefault((place.file, place.line) if place else node, Unstable(node, node.args[0], bounds))
+            found.setdefault((place.file, place.line) if place else node, over)
     return list(found.values())
+
+
+def _exponential(model: Model, node: fx.Node, source: fx.Node) -> Overflow | None:
+    bounds = model.wiring.intervals.of(source)
+    return Overflow(node, source, bounds.high, HALF_LIMIT) if bounds is not None and bounds.high > HALF_LIMIT else None
+
+
+def _sum(model: Model, node: fx.Node, source: fx.Node) -> Overflow | None:
+    """A sum whose values need no more than a mean of 1, or of the bound they have, to pass 65504."""
+    name = ops.op(node)
+    summing = name == "sum" or (name in ("mse_loss", "l1_loss", *_BCE) and node.kwargs.get("reduction") == "sum")
+    count = math.prod(shape(source)) // max(1, math.prod(shape(node)))
+    if not summing or not count:
+        return None
+    bounds = model.wiring.intervals.of(source) if name == "sum" else None
+    high = max(abs(bounds.low), abs(bounds.high)) if bounds is not None else math.inf
+    limit = HALF_MAX / count
+    return Overflow(node, source, high, limit, count) if min(high, 1.0 if math.isinf(high) else high) > limit else None
 
 
 def _is(node: fx.Node, by: fx.Node | None) -> bool:

@@ -10,11 +10,12 @@ from torch import fx
 from vaelint.anatomy.codebook import Codebook, VqFault, find_codebooks, vq_faults
 from vaelint.anatomy.cuts import Cut, encoder_cuts
 from vaelint.anatomy.devices import Asked, Stray, asked_devices, stray_tensors
+from vaelint.anatomy.dtypes import Types
 from vaelint.anatomy.gradients import Gradients
 from vaelint.anatomy.heads import Alias, aliased_heads
 from vaelint.anatomy.intervals import Intervals
 from vaelint.anatomy.mixing import Batch
-from vaelint.anatomy.numerics import Unstable, half_overflows, unstable_logs
+from vaelint.anatomy.numerics import Overflow, Unstable, half_overflows, unstable_logs
 from vaelint.anatomy.optimizers import Missed, missed_parameters
 from vaelint.anatomy.pinned import Pinned, fixed_divisors, pinned_sizes
 from vaelint.anatomy.single import Single
@@ -107,9 +108,14 @@ class Wiring:
         return unstable_logs(self._model)
 
     @cached_property
-    def half_overflows(self) -> list[Unstable]:
-        """Exponentials that float16 cannot hold."""
+    def half_overflows(self) -> list[Overflow]:
+        """Exponentials and sums that float16 cannot hold."""
         return half_overflows(self._model)
+
+    @cached_property
+    def numbers(self) -> Types:
+        """Types of numbers."""
+        return Types(self._model)
 
     def birth_of(self, node: fx.Node) -> Span | None:
         """Where the layer that a node ran in was constructed."""

@@ -43,6 +43,18 @@ def device_error(trial: Trial, about: About) -> Verdict:
     return Verdict(True, f"it raises {first_line(failure.error)}{line}", where)
 
 
+@experiment("autocast_refuses", "the step on a CUDA device")
+def autocast_refuses(trial: Trial, about: About) -> Verdict:
+    """Whether autocast refused a function on the GPU. Only a CUDA device does."""
+    if trial.elsewhere is None and trial.device == "cpu":
+        raise CannotMeasureError("only a CUDA device refuses it, and there is none here")
+    if trial.elsewhere is None:
+        return Verdict(False, "it runs")
+    if "unsafe to autocast" not in str(trial.elsewhere.error):
+        raise CannotMeasureError(f"it raises something else first: {first_line(trial.elsewhere.error)}")
+    return Verdict(True, f"it raises {first_line(trial.elsewhere.error)}")
+
+
 def _moved(trial: Trial) -> Failure | None:
     """What the step raises with model and inputs on `meta`."""
     with seeded(0, "cpu"):

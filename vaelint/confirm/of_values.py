@@ -88,6 +88,23 @@ def _dtype(value: object) -> torch.dtype:
     return found
 
 
+@experiment("dtype_is", "the type of the result")
+def dtype_is(trial: Trial, about: About) -> Verdict:
+    """Whether a value has a type that the parameters have not."""
+    node: fx.Node = about["node"]
+    got, wanted = trial.value(node).dtype, _dtype(about["dtype"])
+    own = {str(p.dtype).removeprefix("torch.") for p in trial.record.model.parameters()}
+    text = f"{trial.model.written(node)} is {str(got).removeprefix('torch.')}; the parameters are {', '.join(sorted(own))}"
+    return Verdict(got == wanted and str(wanted).removeprefix("torch.") not in own, text)
+
+
+@experiment("values_left", "how many different values are left")
+def values_left(trial: Trial, about: About) -> Verdict:
+    """Whether a rounding leaves at most two different values of more."""
+    before, after = (len(set(trial.value(about[k]).detach().flatten().tolist())) for k in ("source", "node"))
+    return Verdict(after <= 2 < before, f"{after} different values, of {before} before")
+
+
 @experiment("log_of_zero", "the value and its gradient as the layers behind it saturate")
 def log_of_zero(trial: Trial, about: About) -> Verdict:
     """Whether a logarithm, root or quotient stops being finite, or its gradient does, for saturated layer outputs."""

@@ -17,7 +17,7 @@ from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.runs import Runner
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
-from vaelint.finding import Certainty, Evidence, Finding
+from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.graph import Failure, Record, span
 from vaelint.result import Request, TargetResult
 from vaelint.rule import Claim, Found, declared
@@ -103,7 +103,36 @@ def _first_run(
     if device != "cpu":
         return _first_run(model, need, "cpu", seconds, result, f"repeated on the CPU, as on {device} it raises {text}", failure)
     facts.update(outcome="raised", reason="; ".join(filter(None, [text, note])))
+    _note_raised(model, failure, error, result, bool(free))
     return Trial(model, record, runner, elsewhere) if record is not None else None
+
+
+_OF_VALUES = ("between 0 and 1", "out of range", "out of bounds", "must be", "negative", "expected value")
+
+
+def _note_raised(model: Model, failure: Failure | None, error: BaseException, result: TargetResult, invented: bool) -> None:
+    """A finding of the real pass itself: the step raises on real tensors, and no other finding speaks of that line.
+
+    Only a remark where the values are to blame and were not declared: they are ours then.
+    """
+    rule = next((r for r in declared() if r.name == "code-raises"), None)
+    place = failure.spans[0] if failure is not None and failure.spans else None
+    if rule is None or place is None or _told(result, place.file, place.line):
+        return
+    ours = invented and (isinstance(error, ValueError | IndexError | AssertionError) or any(w in str(error) for w in _OF_VALUES))
+    text = first_line(error)
+    found = Found(
+        place,
+        label=text[:160],
+        why="tensors without values do not refuse it, torch's kernels do: the step does not run",
+        notes=("the input has no declared range, and was drawn from a normal distribution",) if ours else (),
+        help="declare the range of the input: --input 32x784:float32[0,1]" if ours else "",
+        severity=Severity.INFO if ours else None,
+    )
+    evidence = Evidence("the step on real tensors", "it runs", f"it raises {text}"[:200], str(result.confirm["device"]))
+    finding = rule.finding(found, place).with_certainty(Certainty.CONFIRMED, evidence)
+    result.findings.append(replace(finding, fingerprint=_fingerprint(model, finding)))
+    result.quiet[:] = [c for c in result.quiet if c != rule.code]
 
 
 def _without_range(model: Model) -> frozenset[str]:
@@ -191,7 +220,7 @@ def _non_finite(trial: Trial, result: TargetResult) -> None:
         place,
     )
     evidence = Evidence("the first value that is not finite while its inputs are", "finite values and gradients", found.what, trial.device)
-    result.findings.append(replace(finding.with_certainty(Certainty.CONFIRMED, evidence), fingerprint=_fingerprint(trial, finding)))
+    result.findings.append(replace(finding.with_certainty(Certainty.CONFIRMED, evidence), fingerprint=_fingerprint(trial.model, finding)))
     result.quiet[:] = [c for c in result.quiet if c != rule.code]
 
 
@@ -201,7 +230,5 @@ def _told(result: TargetResult, file: str, line: int) -> bool:
     return any(s.file == file and s.line <= line <= (s.end_line or s.line) for s in places)
 
 
-def _fingerprint(trial: Trial, finding: Finding) -> str:
-    from vaelint.finding import fingerprint
-
-    return fingerprint(finding.code, finding.span.file, trial.model.source.line(finding.span), 0)
+def _fingerprint(model: Model, finding: Finding) -> str:
+    return fingerprint(finding.code, finding.span.file, model.source.line(finding.span), 0)

@@ -13,6 +13,7 @@ from torch import fx
 from torch.overrides import TorchFunctionMode
 
 from vaelint.graph import Failure
+from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace.spans import SpanFinder
@@ -59,6 +60,7 @@ class Recorder(TorchFunctionMode):
         self._exprs: dict[int, fx.Node] = {}
         self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
         self.reads: list[fx.Node] = []  # values that left torch, in order
+        self.autocast: list[Autocast | None] = []  # the automatic precision in force
         self._numpy_state: tuple[int, int] | None = None
         self._numpy_drew()
         self.current: tuple[Callable[..., Any], Any, Any, Any] | None = None
@@ -238,6 +240,8 @@ class Recorder(TorchFunctionMode):
         )
         if node.meta["no_grad"] is False:
             del node.meta["no_grad"]
+        if self.autocast and self.autocast[-1] is not None:
+            node.meta["autocast"] = self.autocast[-1]
         target = result
         if mutates:
             target = kwargs["out"] if kwargs.get("out") is not None else args[0] if args else result

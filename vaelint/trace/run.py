@@ -14,6 +14,7 @@ import torch
 
 from vaelint.finding import Span
 from vaelint.graph import MadeDistribution, Record, Rung
+from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.modules import ModuleTracker, noting_births
 from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.recorder import Recorder
@@ -90,6 +91,7 @@ def record_step(
         _no_graph_breaks(),
         noting_births(spans, built.births, built.keep),
         noting_optimizers(spans, record.optimizers),
+        noting_autocast(recorder.autocast),
         _noting_distributions(recorder, record),
         _recording_from_numpy(recorder),
     ):

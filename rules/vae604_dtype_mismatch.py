@@ -1,0 +1,44 @@
+"""A layer is given numbers of another type than its own.
+
+## What it does
+Reports products and layers (`linear`, `matmul`, convolutions) whose operands are of two types, and where the odd one
+began: a float64 array of numpy, an input of whole numbers, a tensor turned to half precision. Regions of autocast are
+left alone.
+
+## Why is this bad
+torch refuses: "mat1 and mat2 must have the same dtype". numpy's arrays are float64 unless told otherwise, and whole
+numbers have no gradient.
+
+## Example
+    eps = torch.from_numpy(np.random.randn(*mu.shape))    # float64
+    z = mu + std * eps
+    return self.decoder(z)                                # float32 weights
+
+## Use instead
+    eps = torch.randn_like(mu)
+
+## When to ignore
+Never: it raises.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE604", "dtype-mismatch", Severity.ERROR, message="a layer is given numbers of another type than its own")
+def check(model: Model) -> Findings:
+    """The first operation that refuses."""
+    types = model.wiring.numbers
+    for mixed in types.mismatches:
+        odd, own = types.name_of(mixed.odd), types.name_of(mixed.partner)
+        begun = mixed.origin if mixed.origin.op == "call_function" and model.where(mixed.origin) != model.where(mixed.node) else None
+        whose = "an input" if mixed.origin.op == "placeholder" else "a value"
+        yield Found(
+            model.where(mixed.node),
+            label=f"{model.written(mixed.odd)} is {odd}, {model.written(mixed.partner)} is {own}",
+            labels=model.labels((begun, f"{odd} from here on")),
+            why="torch does not multiply tensors of two types",
+            notes=(f"it began with {whose}: {model.written(mixed.origin)}",),
+            help=f"turn it into {own}: {model.written(mixed.origin)}.to({own}) before it is used",
+            facts={"type": odd, "own": own},
+            claim=Claim("raises", "it raises for the two types", {"node": mixed.node}),
+        )

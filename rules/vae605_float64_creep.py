@@ -1,0 +1,37 @@
+"""A float64 array of numpy turns the model's values into float64.
+
+## What it does
+Reports where float32 values of the model meet a tensor that is float64 only because numpy's numbers are
+(`torch.from_numpy`, `torch.tensor(array)`, a buffer made so), with no `dtype=` and no `.double()` that asks for it.
+
+## Why is this bad
+All that follows, the loss included, is computed in float64: up to 64 times slower on a GPU, twice the memory, refused
+by other accelerators, and the next layer that such a value reaches raises.
+
+## Example
+    mask = torch.from_numpy(np.ones(784))
+    rec = ((recon - x) ** 2 * mask).sum(1)
+
+## Use instead
+    mask = torch.from_numpy(np.ones(784, dtype=np.float32))
+
+## When to ignore
+When double precision is meant; then say so: `.double()`, or `dtype=torch.float64`.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE605", "float64-creep", Severity.WARNING, message="a float64 array turns the model's values into float64")
+def check(model: Model) -> Findings:
+    """Each such array."""
+    types = model.wiring.numbers
+    for mixed in types.creeping:
+        yield Found(
+            model.where(mixed.origin) or model.where(mixed.node),
+            label="float64, as numpy's numbers are",
+            labels=model.labels((mixed.node, f"meets {model.written(mixed.partner)}, which is {types.name_of(mixed.partner)}")),
+            why="everything after it is computed in float64",
+            help=".float(), or dtype=torch.float32 where the tensor is made",
+            claim=Claim("dtype_is", "the result is float64", {"node": mixed.node, "dtype": "float64"}),
+        )

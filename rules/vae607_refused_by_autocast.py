@@ -1,0 +1,37 @@
+"""Autocast refuses this loss on a GPU.
+
+## What it does
+Reports `binary_cross_entropy` of probabilities inside of `torch.autocast("cuda")`.
+
+## Why is this bad
+On the CPU the region does nothing. On a GPU the call raises: binary_cross_entropy is unsafe to autocast, as the
+logarithm of a probability in half precision is.
+
+## Example
+    with torch.autocast("cuda"):
+        recon = torch.sigmoid(model(x))
+        rec = F.binary_cross_entropy(recon, x)
+
+## Use instead
+    with torch.autocast("cuda"):
+        rec = F.binary_cross_entropy_with_logits(model(x), x)
+
+## When to ignore
+Never on CUDA: it raises.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE607", "refused-by-autocast", Severity.ERROR, message="autocast refuses this loss on a GPU")
+def check(model: Model) -> Findings:
+    """Each such call."""
+    for node in model.wiring.numbers.refused:
+        yield Found(
+            model.where(node),
+            label="raises inside of autocast",
+            when="the model is on a CUDA device",
+            why="torch calls it unsafe to autocast: the logarithm of a probability that is rounded to half precision",
+            help="binary_cross_entropy_with_logits on the logits, or leave the region: torch.autocast('cuda', enabled=False)",
+            claim=Claim("autocast_refuses", "on a CUDA device it raises", {"node": node}),
+        )
