@@ -11,7 +11,8 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.finding import Span
-from vaelint.graph import shape, span
+from vaelint.graph import Record, shape, span
+from vaelint.trace.standin import as_if_on_gpu
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -73,14 +74,53 @@ class Asked:
 
 
 def stray_tensors(model: Model) -> list[Stray]:
-    """VAE601: one for each place of birth."""
+    """VAE601: one for each place of birth.
+
+    What user code moves only where a GPU is ("if x.is_cuda", "if torch.cuda.is_available()") shows in a second run, in which the
+    answer is yes; what hangs on a switch of the user's own (`args.cuda`) cannot be known here and is left out.
+    """
     if torch.get_default_device().type != "cpu":
         return []
-    buffers = {id(b) for b in model.record.model.buffers()}
+    found = _strays(model, model.record)
+    if found:
+        with as_if_on_gpu():
+            again = model.tracer.run(model.step)
+        if again.failure is None:
+            still = {(s.span, s.attribute) for s in _strays(model, again)}
+            found = [s for s in found if (s.span, s.attribute) in still]
+    return [s for s in found if not _moved_by_switch(model, s)]
+
+
+def _moved_by_switch(model: Model, stray: Stray) -> bool:
+    """Whether a function on the way holds `if SWITCH: ... .cuda()`, with a test about a GPU."""
+    places = {(s.file, s.line) for node in (stray.born, stray.meets) for s in node.meta.get("stack", ())}
+    for file, line in places:
+        function = _function_at(model.source.file(file).tree, line)
+        for node in ast.walk(function) if function is not None else ():
+            if isinstance(node, ast.If | ast.IfExp) and _asks_for_gpu(node.test):
+                branch = [node.body] if isinstance(node, ast.IfExp) else node.body
+                calls = [c.func for part in branch for c in ast.walk(part) if isinstance(c, ast.Call)]
+                if any(isinstance(c, ast.Attribute) and c.attr in ("cuda", "to") for c in calls):
+                    return True
+    return False
+
+
+def _function_at(tree: ast.AST, line: int) -> ast.FunctionDef | None:
+    """The innermost function around a line."""
+    around = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    return max(around, key=lambda n: n.lineno, default=None)
+
+
+def _asks_for_gpu(test: ast.expr) -> bool:
+    return any(word in ast.unparse(test).lower() for word in ("cuda", "gpu", "device"))
+
+
+def _strays(model: Model, record: Record) -> list[Stray]:
+    buffers = {id(b) for b in record.model.buffers()}
     home: dict[fx.Node, fx.Node] = {}  # values on the CPU -> where they were born
     moved: set[fx.Node] = set()  # values on the model's device
     found: dict[object, Stray] = {}
-    for node in model.record.graph.nodes:
+    for node in record.graph.nodes:
         if node.op == "placeholder":
             moved.add(node)
         elif node.op == "get_attr":
@@ -170,6 +210,6 @@ def _guarded(model: Model, place: Span) -> bool:
         if isinstance(node, ast.If | ast.IfExp):
             parts = [node.body] if isinstance(node, ast.IfExp) else node.body
             inside = any(p.lineno <= place.line <= (p.end_lineno or p.lineno) for p in parts)
-            if inside and any(word in ast.unparse(node.test).lower() for word in ("cuda", "gpu", "device")):
+            if inside and _asks_for_gpu(node.test):
                 return True
     return False

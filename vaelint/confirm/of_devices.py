@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 from vaelint.confirm.of_batch import first_line
@@ -10,6 +12,7 @@ from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment
 from vaelint.graph import Failure
 from vaelint.trace.run import record_step
+from vaelint.trace.standin import InsteadOfCuda, as_if_on_gpu
 
 _APART = ("same device", "at least two devices", "is not on the expected device", "on device")
 _NO_CUDA = ("Torch not compiled with CUDA", "No CUDA GPUs", "no NVIDIA driver", "CUDA driver", "HIP")
@@ -25,7 +28,7 @@ def device_error(trial: Trial, about: About) -> Verdict:
     if about.get("asked"):
         if torch.cuda.is_available():
             raise CannotMeasureError("there is a CUDA device here")
-        failure = _moved(trial)
+        failure = _moved(trial, with_cuda=False)
         if failure is None:
             return Verdict(False, "it runs")
         if any(w in str(failure.error) for w in _NO_CUDA):
@@ -34,7 +37,7 @@ def device_error(trial: Trial, about: About) -> Verdict:
     if trial.elsewhere is not None or trial.device != "cpu":
         failure, where = trial.elsewhere, "on a CUDA device"
     else:
-        failure, where = _moved(trial), "model and inputs on the device meta, in the place of a GPU"
+        failure, where = _moved(trial, with_cuda=True), "model and inputs on the device meta, in the place of a GPU"
     if failure is None:
         return Verdict(False, "it runs", where)
     if not any(w in str(failure.error) for w in _APART):
@@ -55,10 +58,14 @@ def autocast_refuses(trial: Trial, about: About) -> Verdict:
     return Verdict(True, f"it raises {first_line(trial.elsewhere.error)}")
 
 
-def _moved(trial: Trial) -> Failure | None:
-    """What the step raises with model and inputs on `meta`."""
+def _moved(trial: Trial, *, with_cuda: bool) -> Failure | None:
+    """What the step raises with model and inputs on `meta`, either as if that were CUDA or as a machine without it."""
     with seeded(0, "cpu"):
         built = trial.runner.tracer.construct_real()
         built.model.to("meta")
         inputs = {k: v.to("meta") for k, v in trial.runner.inputs().items()}
-        return record_step(built, trial.runner.step, inputs, dict(trial.record.sizes), trial.runner.tracer.spans, "real").failure
+        with contextlib.ExitStack() as stack:
+            if with_cuda:
+                stack.enter_context(as_if_on_gpu())
+                stack.enter_context(InsteadOfCuda(device="meta"))
+            return record_step(built, trial.runner.step, inputs, dict(trial.record.sizes), trial.runner.tracer.spans, "real").failure

@@ -20,7 +20,7 @@ from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.sizes import NeedsValue
 from vaelint.trace.spans import SpanFinder
-from vaelint.trace.standin import OnCpu
+from vaelint.trace.standin import InsteadOfCuda
 
 
 @dataclass
@@ -68,7 +68,7 @@ def quiet_torch() -> Iterator[None]:
 def construct(build: Any, spans: SpanFinder) -> Built:
     """Calls `build()` and notes where each module was constructed. Whatever user code raises goes through."""
     built = Built(model=torch.nn.Module())
-    with noting_births(spans, built.births, built.keep), OnCpu():
+    with noting_births(spans, built.births, built.keep), InsteadOfCuda():
         built.model = build()
     return built
 
@@ -84,7 +84,7 @@ def record_step(
     recorder = Recorder(spans, modules, names_of_tensors(built.model), fake=rung != "real")
     record = Record(recorder.graph, built.model, rung, dict(sizes), births=built.births, step=step)
     record.node_for = recorder.node_for
-    on_cpu = OnCpu(spans) if all(t.device.type == "cpu" for t in inputs.values()) else contextlib.nullcontext()
+    instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else contextlib.nullcontext()
     record.inputs = {name: recorder.input(name, tensor) for name, tensor in inputs.items()}
     with (
         modules.watching(),
@@ -96,7 +96,7 @@ def record_step(
         _recording_from_numpy(recorder),
     ):
         try:
-            with on_cpu, recorder:
+            with instead, recorder:
                 outcome = step(built.model, inputs)
         except NeedsValue:
             raise
@@ -114,7 +114,7 @@ def record_step(
                 node = recorder.to_arg(outcome.loss)
                 record.loss = node if isinstance(node, torch.fx.Node) else None
     record.calls, record.reads = modules.calls, recorder.reads
-    record.asked_for_cuda = on_cpu.asked if isinstance(on_cpu, OnCpu) else []
+    record.asked_for_cuda = instead.asked if isinstance(instead, InsteadOfCuda) else []
     return record
 
 
