@@ -298,8 +298,9 @@ def _relative_level(path: Path) -> int:
 
 
 def repository_of(folder: Path) -> Path:
-    """The nearest folder upwards that looks like the root of a repository, else `folder`."""
-    return next((p for p in (folder, *folder.parents) if any((p / mark).exists() for mark in _ROOT_MARKS)), folder)
+    """The nearest folder upwards that looks like the root of a repository, else the working directory above it, else `folder`."""
+    marked = next((p for p in (folder, *folder.parents) if any((p / mark).exists() for mark in _ROOT_MARKS)), None)
+    return marked or (Path.cwd() if folder.is_relative_to(Path.cwd()) else folder)
 
 
 @contextmanager
