@@ -15,7 +15,8 @@ import pytest
 
 from vaelint.errors import UsageError
 from vaelint.finding import Span
-from vaelint.front import KEPT, Checked, Output, Worker, check_targets
+from vaelint.flight import KEPT, Checked, Output
+from vaelint.front import Worker
 from vaelint.protocol import Final, Lines, Ready, Stage, encode
 from vaelint.result import Request
 
@@ -144,8 +145,49 @@ def test_the_next_target_is_unharmed(worker: Worker, tmp_path: Path) -> None:
     for i, code in enumerate(codes):
         (tmp_path / f"m{i}.py").write_text(code)
         requests.append(Request(f"{tmp_path}/m{i}.py:VAE"))
-    last = list(check_targets(requests, worker))[-1]
+    last = list(worker.run_all(requests))[-1]
     assert (last.result.status, last.output) == ("clean", "fine\n")
+
+
+def test_several_run_at_once_and_answer_in_the_order_of_the_request(worker: Worker, tmp_path: Path) -> None:
+    """The first cannot end before the last has: so they run at once. Each is told its own output."""
+    waits = "import pathlib, time\nend = time.monotonic() + 9\n"
+    waits += "while not pathlib.Path({there!r}).exists():\n    assert time.monotonic() < end\n"
+    codes = [
+        waits.format(there=f"{tmp_path}/2") + "print(0)",
+        "print(1)",
+        f"open({f'{tmp_path}/2'!r}, 'w').close()\nprint(2)",
+        "import os\nprint(3, flush=True)\nos._exit(1)",
+    ]
+    for i, code in enumerate(codes):
+        (tmp_path / f"m{i}.py").write_text(code)
+    got = list(worker.run_all([Request(f"{tmp_path}/m{i}.py:VAE", timeout=20.0) for i in range(4)], 3))
+    assert [c.output.strip() for c in got] == ["0", "1", "2", "3"]
+    assert [c.result.status for c in got] == ["clean", "clean", "clean", "failed"]
+
+
+def test_a_killed_server_takes_only_what_ran_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", FAKE)
+    codes = ["import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", "while True: pass", "pass", "pass"]
+    for i, code in enumerate(codes):
+        (tmp_path / f"m{i}.py").write_text(code)
+    with Worker("fake_pipeline:check_target") as worker:
+        got = list(worker.run_all([Request(f"{tmp_path}/m{i}.py:VAE", timeout=20.0) for i in range(4)], 2))
+    assert [c.result.status for c in got[2:]] == ["clean", "clean"]
+    assert got[1].result.status == "failed"
+
+
+def test_whoever_stops_listening_ends_all_that_runs(worker: Worker, tmp_path: Path) -> None:
+    for i in range(2):
+        (tmp_path / f"m{i}.py").write_text(
+            f"import os, time, pathlib\npathlib.Path({f'{tmp_path}/pid{i}'!r}).write_text(str(os.getpid()))\n"
+            + ("time.sleep(60)" if i else "while not os.path.exists(" + repr(f"{tmp_path}/pid1") + "): pass")
+        )
+    results = worker.run_all([Request(f"{tmp_path}/m{i}.py:VAE") for i in range(2)], 2)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    wait_until(lambda: not alive(int((tmp_path / "pid1").read_text())))
+    assert run(worker, tmp_path, "print('still here')").output == "still here\n"
 
 
 def test_a_fault_of_ours_is_not_blamed_on_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from vaelint import __version__, options
+from vaelint.commands import cache
 from vaelint.commands.check import check
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_TROUBLE
 from vaelint.commands.rules import explain, rules
@@ -70,3 +71,7 @@ def _root(version: options.Version = False) -> None:
 
 for command in (check, rules, explain):
     app.command()(command)
+kept = typer.Typer(help="Results of earlier runs, kept in .vaelint_cache.", no_args_is_help=True)
+for command in (cache.dir, cache.clear):
+    kept.command()(command)
+app.add_typer(kept, name="cache")

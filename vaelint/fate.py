@@ -7,6 +7,7 @@ import re
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vaelint import protocol
 from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
@@ -33,6 +34,7 @@ class Fate:
     stage: str = ""
     static: TargetResult | None = None
     final: TargetResult | None = None
+    reads: dict[str, Any] | None = None  # what the result was made from, as reads.py says it
     escaped: protocol.Escaped | None = None
     code: int | None = None  # negative for a signal
     timed_out: float | None = None  # the limit in seconds, if it was reached
@@ -47,6 +49,8 @@ class Fate:
                 self.stage = stage
             case protocol.Static(result=result):
                 self.static = TargetResult.from_json(result)
+            case protocol.RestsOn(reads=reads):
+                self.reads = reads
             case protocol.Final(result=result):
                 self.final = TargetResult.from_json(result)
             case protocol.Escaped():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from importlib.metadata import entry_points
@@ -18,6 +19,16 @@ def load_rules() -> list[Rule]:
     Raises `UsageError` if a package or a rule cannot be loaded, naming it, and if no rule is found at all: an empty
     catalogue would find every model clean.
     """
+    _import_packages()
+    rules = declared()
+    if not rules:
+        raise UsageError("no rules are installed: nothing would be checked", "run `pip install -e .` in the checkout, or reinstall vaelint")
+    return rules
+
+
+@functools.cache
+def _import_packages() -> None:
+    """Once a process: what is installed is read from a file of each distribution."""
     for point in entry_points(group=GROUP):
         try:
             package = point.load()
@@ -30,7 +41,3 @@ def load_rules() -> list[Rule]:
                 f"rule package {point.value!r} cannot be loaded: {type(error).__name__}: {error}",
                 "reinstall it, or run `pip install -e .` in a checkout",
             ) from error
-    rules = declared()
-    if not rules:
-        raise UsageError("no rules are installed: nothing would be checked", "run `pip install -e .` in the checkout, or reinstall vaelint")
-    return rules

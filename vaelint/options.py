@@ -40,6 +40,8 @@ NAME(latent_dim=20) passes arguments. Without targets: those in [tool.vaelint] o
 configured ones that it touches."""
 _INPUT = "An input, such as 32x784, x=32x1x28x28:float32[0,1] or tokens=16x20:int64[0,1000). Once for each input."
 _STEP = 'One training step that leaves `loss`: "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)".'
+_JOBS = "How many targets are checked at once. Default: as many as there are cores, at most 4."
+_SHARD = "Only the I-th of N parts of the targets, for the machines of a CI matrix: --shard 1/4 to --shard 4/4."
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
 
 Targets = Annotated[list[str] | None, typer.Argument(metavar="[TARGETS]...", help=_TARGETS, show_default=False)]
@@ -61,6 +63,10 @@ ExitZero = Annotated[bool, typer.Option("--exit-zero", help=_ZERO)]
 ShowRefuted = Annotated[bool, typer.Option("--show-refuted", help="Show findings that the real pass refuted.")]
 Color = Annotated[bool | None, typer.Option("--color/--no-color", help="Default: colour on a terminal.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also rules that did not apply and why, and what the model's code printed.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", min=1, help=_JOBS)]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep results of other runs.")]
+Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help=_SHARD)]
+Watch = Annotated[bool, typer.Option("--watch", help="Check again whenever a file changes that a target rests on. Ctrl-C ends it.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 Rule = Annotated[str, typer.Argument(metavar="CODE", help="A rule's code or name: VAE201, shared-noise.")]
 AsList = Annotated[ListFormat, typer.Option("--output-format", help="Form of the output.")]

@@ -1,6 +1,8 @@
-"""What front and worker say to each other: one JSON object a line, over a socket of their own.
+"""What front and worker say to each other: one JSON object a line, over sockets of their own.
 
-The worker's standard output belongs to user code, so nothing of ours goes there. Imports no torch.
+Two kinds of socket. The server's says once whether there is an engine, and then takes one byte for each thing that is wanted of
+it. Each target has one more, made by the front and handed to the server with `TARGET`: its process reads the request there and
+says there all that becomes of it. Standard output belongs to user code, so nothing of ours goes there. Imports no torch.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+TARGET = b"+"  # comes with three descriptors: the target's socket, where its output goes, and a file for Python's stack
+WARM = b"w"  # many targets will come: import and set up now what each of them would for itself
 UNHEARD = 97  # exit code of a target's process that could not send its result
 
 
@@ -55,6 +59,14 @@ class Static:
 
 
 @dataclass(frozen=True)
+class RestsOn:
+    """What the result was made from besides the request: `Reads` of reads.py as JSON. Comes before `Final`."""
+
+    reads: dict[str, Any]
+    kind: str = "rests_on"
+
+
+@dataclass(frozen=True)
 class Final:
     """The last word on a target, as TargetResult JSON."""
 
@@ -85,9 +97,9 @@ class Exited:
     kind: str = "exited"
 
 
-Message = Ready | Unavailable | Started | Stage | Static | Final | Escaped | Exited
+Message = Ready | Unavailable | Started | Stage | Static | RestsOn | Final | Escaped | Exited
 
-_KINDS: dict[str, type[Message]] = {t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Final, Escaped, Exited)}
+_KINDS: dict[str, type[Message]] = {t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, RestsOn, Final, Escaped, Exited)}
 
 
 def encode(message: Message) -> bytes:

@@ -15,6 +15,7 @@ from vaelint.build import Loaded
 from vaelint.imports import repository_of
 from vaelint.meaning import Kind, is_loss_name, kinds
 from vaelint.paths import relative
+from vaelint.reads import holding
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _MOST_FILES = 200
@@ -45,8 +46,7 @@ def slices_elsewhere(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
     target = Path(loaded.file)
     name = loaded.name.partition(".")[0].encode()
     for path in () if loaded.package else _python_files(repository_of(target.parent)):
-        text = path.read_bytes()
-        if path == target or name not in text or b"backward(" not in text:
+        if path == target or holding(path, name, b"backward(") is None:
             continue
         for cut in _slices(path, loaded.name, inputs, None):
             found.setdefault(cut.code, cut)
@@ -95,8 +95,8 @@ def losses_elsewhere(loaded: Loaded) -> list[str]:
     target = Path(loaded.file)
     for path in () if loaded.package else dict.fromkeys((*sorted(target.parent.glob("*.py")), *_imported(loaded))):
         try:
-            text = path.read_bytes()
-            body = ast.parse(text).body if path != target and b"loss" in text else []
+            text = holding(path, b"loss") if path != target else None
+            body = ast.parse(text).body if text is not None else []
         except (OSError, SyntaxError, ValueError):
             continue
         named = (n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef))

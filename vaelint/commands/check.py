@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from vaelint import catalogue, config, options, suppress
+from vaelint import catalogue, config, gate, options, suppress
+from vaelint.cache import Cache, folder_for
 from vaelint.commands import terminal
 from vaelint.commands.outcome import Report, exit_code, write_reports
+from vaelint.commands.progress import Watched
 from vaelint.errors import UsageError
 from vaelint.finding import Severity
-from vaelint.front import Checked, Worker, check_targets
+from vaelint.flight import Checked
 from vaelint.inputs import InputSet
 from vaelint.result import Request
 from vaelint.target import module_classes, parse_init
@@ -37,37 +40,53 @@ def check(
     show_refuted: options.ShowRefuted = False,
     color: options.Color = None,
     verbose: options.Verbose = False,
+    jobs: options.Jobs = None,
+    no_cache: options.NoCache = False,
+    shard: options.Shard = None,
+    watch: options.Watch = False,
 ) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed."""
-    told = config.load()
     given = {"inputs": input, "init": init, "loss": loss, "step": step, "device": device, "timeout": timeout}
-    chosen = {k: v for k, v in given.items() if v is not None} | _selection(told, select, ignore, extend_select)
-    requests = [_with_options(r, told, chosen) for r in config.requests_for(targets or [], told)]
-    if not requests:
-        _nothing(targets)
-    results = _run(requests, context.obj)
-    bare = [r.result for r in results]
-    suppress.apply(bare)
-    write_reports(results, [Report(output_format.value, output_file)], color=color, show_refuted=show_refuted, verbose=verbose)
-    bar = Severity(fail_on.value if fail_on else told.fail_on or "warning")
-    return exit_code(bare, bar, exit_zero)
+    if shard is not None:
+        gate.shard(shard)
+    codes = [0]
+
+    def once() -> list[Checked]:
+        """One round: what is in force now, and the results of that."""
+        told = config.load()
+        chosen = {k: v for k, v in given.items() if v is not None} | _selection(told, select, ignore, extend_select)
+        requests = [_with_options(r, told, chosen) for r in config.requests_for(targets or [], told)]
+        if not requests:
+            _nothing(targets)
+        if shard is not None:
+            requests = gate.part(requests, shard)
+        results = _run(requests, hired, None if no_cache else told.root, jobs or gate.default_jobs())
+        bare = [r.result for r in results]
+        suppress.apply(bare)
+        write_reports(results, [Report(output_format.value, output_file)], color=color, show_refuted=show_refuted, verbose=verbose)
+        bar = Severity(fail_on.value if fail_on else told.fail_on or "warning")
+        codes.append(exit_code(bare, bar, exit_zero))
+        return results
+
+    with gate.Hired(context.obj) as hired:
+        if watch:
+            from vaelint.commands.watch import watch as rounds
+
+            rounds(once)
+        once()
+    return codes[-1]
 
 
-def _run(requests: Sequence[Request], early: Worker | None) -> list[Checked]:
-    """The results of the requests, in their order."""
+def _run(requests: Sequence[Request], hired: gate.Hired, root: Path | None, jobs: int) -> list[Checked]:
+    """The results of the requests, in their order. `root` is the project whose cache is used; None for none."""
     if not requests:
         return []
-    with early or Worker() as worker:
-        results = list(check_targets(requests, worker, _progress))
-    _progress(None, "")
+    cache = Cache(folder_for(root), terminal.say) if root is not None else None
+    with Watched(len(requests)) as eyes:
+        results = gate.run(requests, hired, cache=cache, jobs=jobs, on_stage=eyes.on_stage, on_done=eyes.on_done)
+    if cache is not None:
+        cache.close(sys.argv[1:], len(results))
     return results
-
-
-def _progress(request: Request | None, stage: str) -> None:
-    """One line on a terminal's error stream that says what is being done; emptied at the end."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K" + (f"{request.target}: {stage} ..." if request else ""))
-        sys.stderr.flush()
 
 
 def _nothing(targets: list[str] | None) -> None:

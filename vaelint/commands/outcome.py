@@ -11,7 +11,7 @@ from pathlib import Path
 from vaelint.commands import terminal
 from vaelint.errors import UsageError
 from vaelint.finding import Certainty, Severity
-from vaelint.front import Checked
+from vaelint.flight import Checked
 from vaelint.report.formats import FORMATS
 from vaelint.report.view import RulePage, View
 from vaelint.result import TargetResult
