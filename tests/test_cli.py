@@ -139,6 +139,22 @@ def test_a_module_that_stops_midway_is_told_and_read_on(project: Path, kind: str
     assert any(f"hostile.py stopped at line {line}" in note for note in first["notes"])
 
 
+STEPS_THAT_RAISE = {
+    "recon, mu, logvar = model(x); loss = foo(recon)": "NameError: name 'foo'",
+    "recon, mu = model(x); loss = recon.sum()": "ValueError: too many values",
+    "loss = model(x, 3)[0].sum()": "TypeError",
+}
+
+
+@pytest.mark.parametrize("step", STEPS_THAT_RAISE)
+def test_a_step_that_raises_is_wrong_usage_and_not_the_model(project: Path, step: str) -> None:
+    done = vaelint("check", "model.py:VAE", *SHAPE, "--step", step, "--device", "none", "--output-format", "json", cwd=project)
+    (finding,) = document(done)[0]["findings"]
+    assert (done.returncode, finding["code"]) == (2, "VAE003")
+    assert STEPS_THAT_RAISE[step] in finding["message"]
+    assert "--step" in finding["help"]
+
+
 def test_prints_never_mix_into_the_report(project: Path) -> None:
     noisy = MODEL.replace("        h = self.enc(x)", "        print('in forward', x.shape)\n        h = self.enc(x)")
     (project / "noisy.py").write_text("import sys\nprint('hello')\nprint('oops', file=sys.stderr)\n" + noisy)

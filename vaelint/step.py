@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -65,11 +67,12 @@ class Step:
         self._tree = tree or _parse(code)
         # statements cut out of the user's file keep their lines in it
         self._program = compile(self._tree, file, "exec")
+        self._loads = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
     def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
         """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
         self.input_shapes = {name: tuple(t.shape) for name, t in inputs.items()}
-        names = {**self._loaded.namespace, **self._extra, "torch": torch, "model": model, **inputs}
+        names = {**_usual_names(self._loads), **self._loaded.namespace, **self._extra, "torch": torch, "model": model, **inputs}
         if (alias := self._alias(names, inputs)) is not None:
             names[alias] = next(iter(inputs.values()))
         seen: list[object] = []
@@ -114,12 +117,22 @@ class Step:
         """The one name in a told step that nothing defines, when there is one input and the step does not use that by its own name."""
         if len(inputs) != 1:
             return None
-        loads = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        loads = self._loads
         stores = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         if loads & set(inputs):
             return None
         unknown = [name for name in loads - stores if name not in names and not hasattr(builtins, name)]
         return unknown[0] if len(unknown) == 1 else None
+
+
+def _usual_names(loads: set[str]) -> dict[str, Any]:
+    """`nn`, `F`, `math` and `np` for a step that uses them; the file's own meaning of a name goes before."""
+    usual = {"nn": "torch.nn", "F": "torch.nn.functional", "math": "math", "np": "numpy"}
+    found: dict[str, Any] = {}
+    for name in loads & set(usual):
+        with contextlib.suppress(ImportError):
+            found[name] = importlib.import_module(usual[name])
+    return found
 
 
 def _parse(code: str) -> ast.Module:

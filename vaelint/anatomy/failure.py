@@ -39,6 +39,8 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
         lifted = _lift(record, tracer, inputs, step)
         misread = _batch_finding(lifted, tracer, inputs, step, source, text)
         return misread or _shape_finding(lifted, failure, place, text, source, inputs, tracer, step), True
+    if not failure.spans and isinstance(failure.error, NameError | AttributeError | TypeError | ValueError | KeyError | ImportError):
+        return _step_finding(text, step, home), False  # no line of the user's file was on the way
     return (
         Finding(
             "VAE007",
@@ -52,6 +54,19 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
             help="mend the error, or give the inputs and arguments it wants (--input, --init, --step)",
         ),
         False,
+    )
+
+
+def _step_finding(text: str, step: Any, home: Span) -> Finding:
+    return Finding(
+        "VAE003",
+        "cannot-bind-inputs",
+        Severity.ERROR,
+        f"the step raises {text}",
+        home,
+        Certainty.PROVED,
+        help="mend --step; it sees model, the inputs by name, torch, nn, F, np, math, and what the file defines at its top level",
+        notes=(f"the step: {step.code}",),
     )
 
 
