@@ -185,7 +185,7 @@ def test_a_crash_in_the_real_pass_costs_no_finding(project: Path) -> None:
         (("model.py:VAE", "--input", "32y784:"), "--input"),
         (("model.py:VAE", "--init", "latent_dim"), "--init"),
         (("model.py:VAE", "--device", "tpu"), "--device must be"),
-        (("model.py:VAE", "--timeout", "0"), "--timeout must be above 0"),
+        (("model.py:VAE", "--timeout", "0"), "--timeout must be a number of seconds above 0"),
         (("model.py:VAE", "--timeout", "soon"), "valid number"),
         (("model.py:VAE", "--select", "VAE999"), "no rule is selected by 'VAE999'"),
         (("model.py:VAE", "--ignore", "shared-nois"), "did you mean shared-noise?"),

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from vaelint import config
+from vaelint import config, keys
+from vaelint.chosen import choose
 from vaelint.errors import UsageError
 from vaelint.result import Request
+from vaelint.settings import Given, Setting, resolve
 
 
 @pytest.fixture
@@ -26,6 +34,10 @@ def write(folder: Path, text: str) -> None:
 
 FULL = """
 [tool.vaelint]
+per-file-ignores = { "legacy/*" = "VAE4", "!src/*" = ["VAE5", "shared-noise"] }
+severity = { VAE414 = "info", kl-overweight = "error" }
+baseline = "known.json"
+jobs = 2
 select = ["VAE2", "VAE4"]
 ignore = "VAE414"
 extend-select = ["VAE8"]
@@ -45,6 +57,7 @@ loss = "train.py:loss_fn"
 step = "loss = model(x)"
 device = "cpu"
 timeout = 5.5
+beta = 4
 """
 
 
@@ -62,8 +75,11 @@ def test_everything_it_may_say(project: Path) -> None:
             "loss = model(x)",
             "cpu",
             5.5,
+            beta=4.0,
         ),
     )
+    assert told.per_file_ignores == (("legacy/*", ("VAE4",)), ("!src/*", ("VAE5", "shared-noise")))
+    assert (told.severity, told.baseline, told.jobs) == ((("VAE414", "info"), ("kl-overweight", "error")), "known.json", 2)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +99,14 @@ def test_everything_it_may_say(project: Path) -> None:
         ("[[tool.vaelint.targets]]\ntarget = 'vae.py'", "targets]] number 1: target 'vae.py'", ""),
         ("[[tool.vaelint.targets]]\ntarget = 'a.py:B'\ninit = 3", "init must be a table such as", ""),
         ("[[tool.vaelint.targets]]\ntarget = 'a.py:B'\ninput = 3", "input must be a text such as", ""),
+        ("[[tool.vaelint.targets]]\ntarget = 'a.py:B'\ninput = '3y4:'", "number 1: input '3y4:' is not understood", "for example"),
+        ("[[tool.vaelint.targets]]\ntarget = 'a.py:B'\ninit = 'k'", "number 1: init 'k' is not KEY=VALUE", "for example"),
+        ("[[tool.vaelint.targets]]\ntarget = 'a.py:B'\nbeta = -1", "beta must be a number above 0", ""),
+        ("[tool.vaelint]\ntimeout = nan", "timeout must be a number", ""),
+        ("[tool.vaelint]\njobs = 0", "jobs must be a whole number from 1 on", ""),
+        ("[tool.vaelint]\nper_file_ignores = {}", "unknown key 'per_file_ignores'", "did you mean 'per-file-ignores'?"),
+        ("[tool.vaelint]\nper-file-ignores = ['VAE4']", "per-file-ignores must be a table of patterns", ""),
+        ("[tool.vaelint.severity]\nVAE414 = 'off'", "severity must be a table of rules and severities", ""),
         ("[tool]\nvaelint = 3", "[tool.vaelint] must be a table", ""),
         ("[tool.vaelint\n", "cannot read pyproject.toml", ""),
     ],
@@ -104,6 +128,22 @@ def test_the_nearest_file_with_a_table_wins(project: Path) -> None:
     assert config.load(project / "src" / "pkg").fail_on == "info"
 
 
+def test_a_file_of_its_own_comes_before_the_shared_one(project: Path) -> None:
+    write(project, "[tool.vaelint]\nfail-on = 'error'")
+    (project / "vaelint.toml").write_text("fail-on = 'info'\n[[targets]]\ntarget = 'src/vae.py:VAE'\n")
+    told = config.load()
+    assert (told.fail_on, told.where, [t.target for t in told.targets]) == ("info", "vaelint.toml", ["src/vae.py:VAE"])
+    (project / "src" / "vaelint.toml").write_text("")
+    assert config.load(project / "src").targets == (), "an empty one is one"
+    (project / "vaelint.toml").write_text("[tool.vaelint]\nfail-on = 'info'")
+    with pytest.raises(UsageError, match="unknown key 'tool'") as caught:
+        config.load()
+    assert "without [tool.vaelint]" in caught.value.help
+    (project / "vaelint.toml").write_text("[[targets]]\ntarget = 'a.py:B'\nlos = 'f'")
+    with pytest.raises(UsageError, match=r"vaelint\.toml: \[\[targets\]\] number 1: unknown key 'los'"):
+        config.load()
+
+
 def test_no_file_is_an_empty_config(tmp_path: Path) -> None:
     assert config.load(tmp_path).targets == ()
 
@@ -115,7 +155,7 @@ def test_paths_are_seen_from_where_the_user_stands(project: Path, monkeypatch: p
 
 
 def targets(names: list[str]) -> list[str]:
-    return [r.target for r in config.requests_for(names, config.load())]
+    return [c.request.target for c in choose(names, config.load())]
 
 
 def test_which_targets_a_word_stands_for(project: Path) -> None:
@@ -135,17 +175,106 @@ def test_which_targets_a_word_stands_for(project: Path) -> None:
 
 def test_options_of_a_configured_target_apply_when_it_is_named(project: Path) -> None:
     write(project, FULL)
-    (request,) = config.requests_for(["./src/vae.py:VAE"], config.load())
-    assert request.inputs == ("32x784",)
-    (other,) = config.requests_for(["src/vae.py:Other"], config.load())
-    assert other.inputs == ()
+    (chosen,) = choose(["./src/vae.py:VAE"], config.load())
+    assert chosen.request.inputs == ("32x784",)
+    write(project, FULL + "[[tool.vaelint.targets]]\ntarget = 'src/vae.py:VAE'\ninput = '4x9'\n")
+    assert [c.request.inputs for c in choose(["src/vae.py:VAE"], config.load())] == [("32x784",), ("4x9",)], "each of its tables"
+    (other,) = choose(["src/vae.py:Other"], config.load())
+    assert other.request.inputs == ()
 
 
 def test_a_file_that_is_not_there_is_wrong_usage(project: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no file src/nope\.py"):
-        config.requests_for(["src/nope.py"], config.load())
+        choose(["src/nope.py"], config.load())
 
 
 def test_a_word_that_is_no_target_is_wrong_usage(project: Path) -> None:
     with pytest.raises(UsageError):
-        config.requests_for(["VAE"], config.load())
+        choose(["VAE"], config.load())
+
+
+def test_where_each_value_comes_from(project: Path) -> None:
+    write(project, FULL)
+    found = resolve([], config.load(), Given(timeout=7.0, ignore=["VAE5"], extend_select=["VAE801"]))
+    table = "pyproject.toml: [tool.vaelint]"
+    assert (found.select.origin, found.ignore.value, found.ignore.origin) == (table, ("VAE5",), "--ignore")
+    assert found.extend_select == Setting(("VAE8", "VAE801"), f"{table} and --extend-select")
+    assert found.severity.value == (("VAE414", "info"), ("VAE402", "error"))
+    assert found.baseline == Setting(Path("known.json"), table)
+    first, second = found.targets
+    assert (first.request.timeout, first.origins["timeout"], first.origins["device"]) == (7.0, "--timeout", table)
+    assert (second.request.device, second.origins["device"], second.request.beta) == ("cpu", "pyproject.toml: target 2", 4.0)
+    assert first.request.select == ("VAE2", "VAE4", "VAE8", "VAE801")
+    (new,) = resolve(["src/vae.py:Other"], config.load(), Given()).requests
+    assert (new.device, new.timeout, new.beta) == ("none", 30.0, None), "what holds for all holds for a target that is not configured"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "help"),
+    [
+        ('select = "VAE9"', "[tool.vaelint] select: no rule is selected by 'VAE9'", "vaelint rules lists them all"),
+        ('ignore = "kl-overwieght"', "[tool.vaelint] ignore: no rule", "did you mean kl-overweight?"),
+        ('severity = { VAE41x = "info" }', "[tool.vaelint] severity: no rule is selected by 'VAE41x'", "did you mean VAE410?"),
+        ('per-file-ignores = { "a.py" = "shared-nose" }', "[tool.vaelint] per-file-ignores: no rule", "did you mean shared-noise?"),
+    ],
+)
+def test_codes_that_mean_no_rule_are_refused_with_the_nearest(project: Path, text: str, message: str, help: str) -> None:
+    write(project, f"[tool.vaelint]\n{text}")
+    with pytest.raises(UsageError) as caught:
+        resolve([], config.load(), Given())
+    assert message in caught.value.message
+    assert help in caught.value.help
+
+
+SCHEMA_FILE = Path(keys.__file__).parent / "config.schema.json"
+EDITOR = jsonschema.Draft7Validator(keys.json_schema())
+
+
+def test_the_shipped_schema_is_the_printed_one() -> None:
+    text = json.dumps(keys.json_schema(), indent=1, ensure_ascii=False) + "\n"
+    if os.environ.get("VAELINT_UPDATE"):
+        SCHEMA_FILE.write_text(text)
+    assert SCHEMA_FILE.read_text() == text
+    jsonschema.Draft7Validator.check_schema(keys.json_schema())
+
+
+VALUES = st.one_of(
+    st.sampled_from(["VAE2", "cpu", "cuda:1", "cuda:", "none", "gpu", "info", "error", "never", "a.py:B", "32x784", "k=1", ""]),
+    st.sampled_from([0, 1, -1, 2.5, 0.0, True, False, [], {}, ["VAE2"], ["VAE2", 1], {"a": "VAE2"}, {"a": ["VAE2"]}, {"a": 1}]),
+    st.sampled_from([{"VAE4": "info"}, {"VAE4": "off"}, {"": "VAE4"}, {"x": "4x5"}, ["4x5"], ["k=1", "j='a'"]]),
+)
+
+
+def _is_in_reach(key: str, value: object) -> bool:
+    """Whether the schema can tell: texts with a grammar of their own are the reader's alone."""
+    good = {"target": {"a.py:B"}, "input": {"32x784", "4x5"}, "init": {"k=1", "j='a'"}}
+    if key not in good or (key == "init" and isinstance(value, dict)):
+        return True
+    texts = value if isinstance(value, list) else list(value.values()) if isinstance(value, dict) else [value]
+    return all(not isinstance(t, str) or t in good[key] for t in texts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([("", k) for k in keys.TOP] + [("targets", k) for k in keys.TARGET]), VALUES)
+def test_reader_and_schema_agree(place: tuple[str, keys.Key], value: object) -> None:
+    where, key = place
+    assume(_is_in_reach(key.name, value))
+    table: dict[str, object] = {key.name: value}
+    if where:
+        table = {"targets": [{"target": "a.py:B"} | table]}
+    try:
+        key.read(value)
+        read = True
+    except (ValueError, UsageError):
+        read = False
+    assert EDITOR.is_valid(table) == read, (table, read)
+
+
+def test_schema_and_reader_refuse_what_they_do_not_know(project: Path) -> None:
+    for text in ("[tool.vaelint]\nnews = 1", "[[tool.vaelint.targets]]\ntarget = 'a.py:B'\nnews = 1", "[[tool.vaelint.targets]]\nbeta = 1"):
+        write(project, text)
+        assert not EDITOR.is_valid(tomllib.loads(text)["tool"]["vaelint"])
+        with pytest.raises(UsageError):
+            config.load()
+    write(project, FULL)
+    EDITOR.validate(tomllib.loads(FULL)["tool"]["vaelint"])

@@ -37,8 +37,8 @@ def test_the_measure_can_fail() -> None:
     assert "rich" in imported("import rich")
 
 
-@pytest.mark.parametrize("command", [["rules"], ["explain", "VAE201"], ["--version"]])
-def test_rules_and_explain_start_without_torch(command: list[str]) -> None:
+@pytest.mark.parametrize("command", [["rules"], ["explain", "VAE201"], ["config"], ["config", "--schema"], ["--version"]])
+def test_what_only_tells_starts_without_torch(command: list[str]) -> None:
     code = f"from vaelint.cli import main\ntry:\n    main({command!r})\nexcept SystemExit as e:\n    assert not e.code, e.code"
     assert imported(code) == set()
 

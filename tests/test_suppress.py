@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vaelint import suppress
+from vaelint import catalogue, suppress
 from vaelint.finding import Finding, Severity, Span
 from vaelint.result import TargetResult
 
@@ -25,7 +25,7 @@ def checked(source: str, *findings: Finding, quiet: tuple[str, ...] = ()) -> Tar
     seen = {"sites": [{"z": {"span": {"file": "m.py", "line": 1}}}]}
     made = TargetResult("m.py:VAE", findings=list(findings), quiet=list(quiet), anatomy=seen)
     made.settle()
-    suppress.apply([made])
+    suppress.apply([made], lambda word: catalogue.find(word).code)
     return made
 
 
@@ -75,23 +75,66 @@ def test_the_end_of_a_block_speaks_for_its_own_statement_only() -> None:
     assert checked(source, finding(3)).findings == []
 
 
-def test_an_unused_one_is_told_once_if_its_rule_ran() -> None:
+def unused(source: str, *findings: Finding, quiet: tuple[str, ...] = ("VAE008",)) -> list[tuple[int, int, str]]:
+    """Place and label of the findings about the comments themselves."""
+    result = checked(source, *findings, quiet=quiet)
+    assert result.status == "clean" or findings
+    return [(f.span.line, f.span.column, f.label) for f in result.findings if f.code == "VAE008"]
+
+
+def test_an_unused_one_is_found_if_its_rule_ran() -> None:
     source = "kl = 1  # vaelint: ignore[VAE401]\n"
-    assert checked(source, quiet=("VAE401",)).notes == ["m.py:1: unused suppression of VAE401"]
-    assert checked(source).notes == [], "the rule did not run"
-    assert checked("kl = 1  # vaelint: ignore\n").notes == ["m.py:1: this comment suppresses nothing: write # vaelint: ignore[CODE] reason"]
+    assert unused(source, quiet=("VAE401", "VAE008")) == [(1, 9, "VAE401 finds nothing here")]
+    assert unused(source) == [], "the rule did not run"
+    assert unused(source, quiet=("VAE401",)) == [], "nobody asked for unused ones"
+    assert unused(source, finding(1), quiet=("VAE008",)) == []
+    assert unused("kl = 1  # noqa: E501, VAE401\n", quiet=("VAE401", "VAE008", "E501")) == [(1, 9, "VAE401 finds nothing here")]
+
+
+def test_a_comment_that_can_suppress_nothing_says_why() -> None:
+    assert unused("kl = 1  # vaelint: ignore\n") == [(1, 9, "it names no rule: write # vaelint: ignore[CODE] reason")]
+    ((_, _, unknown),) = unused("kl = 1  # vaelint: ignore[kl-overwieght]\n")
+    assert unknown == "there is no rule 'kl-overwieght'; did you mean kl-overweight?"
+    ((_, _, name),) = unused("kl = 1  # vaelint: ignore[shared-nois] because\n")
+    assert name.endswith("did you mean shared-noise?")
+    ((_, _, misplaced),) = unused("kl = 1  # vaelint: ignore-file[VAE401]\n", finding(1))
+    assert misplaced == "for the whole file it must stand on a line of its own"
+
+
+@pytest.mark.parametrize("comment", ["# vaelint: ignore-file[VAE401] generated", "# vaelint: noqa: VAE401", "# VAELINT: NOQA: vae401"])
+def test_a_comment_for_the_file_stands_on_its_own_line(comment: str) -> None:
+    source = f'"""Text."""\n{comment}\nkl = a\n\nkl = b\n'
+    assert checked(source, finding(3), finding(5)).findings == []
+    assert checked(f"kl = a  {comment}\n\nkl = b\n", finding(3)).status == "findings"
+    assert unused(source, quiet=("VAE401", "VAE008")) == [(2, 1, "VAE401 finds nothing here")]
+
+
+def test_several_comments_on_a_line() -> None:
+    both = "kl = a  # noqa: VAE401  # vaelint: ignore[VAE201] why  # type: ignore\n"
+    other = Finding("VAE201", "shared-noise", Severity.ERROR, "m", Span("m.py", 1))
+    assert [n.rpartition(" at ")[0] for n in checked(both, finding(1), other).notes] == [
+        "suppressed: VAE401 beta-moves-with-batch",
+        "suppressed: VAE201 shared-noise",
+    ]
+
+
+def test_what_stopped_the_analysis_cannot_be_suppressed() -> None:
+    Path("m.py").write_text("# vaelint: ignore-file[VAE006]\nx = 1  # vaelint: ignore[VAE006]\n")
+    made = TargetResult("m.py:VAE", "failed", findings=[finding(2, "VAE006")])
+    suppress.apply([made])
+    assert [f.code for f in made.findings] == ["VAE006"]
+
+
+def test_a_file_in_its_own_encoding_and_line_ends() -> None:
+    Path("m.py").write_bytes("# -*- coding: latin-1 -*-\r\nkl = 'é'  # vaelint: ignore[VAE401] ça va\r\n".encode("latin-1"))
+    made = TargetResult("m.py:VAE", findings=[finding(2)])
+    suppress.apply([made])
+    assert made.notes == ["suppressed: VAE401 beta-moves-with-batch at m.py:2 (ça va)"]
 
 
 def test_comments_in_code_that_was_not_run_are_left_alone() -> None:
     source = "def mine(): ...\ndef other():\n    kl = 1  # vaelint: ignore[VAE401]\n"
-    assert checked(source, quiet=("VAE401",)).notes == []
-
-
-def test_a_failed_target_stays_failed() -> None:
-    Path("m.py").write_text("x = 1  # vaelint: ignore[VAE006]\n")
-    made = TargetResult("m.py:VAE", "failed", findings=[finding(1, "VAE006")])
-    suppress.apply([made])
-    assert made.status == "failed"
+    assert unused(source, quiet=("VAE401", "VAE008")) == []
 
 
 def test_files_that_cannot_be_read_do_no_harm() -> None:

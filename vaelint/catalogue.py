@@ -42,11 +42,19 @@ def find(word: str) -> Rule:
     for rule in rules:
         if word.upper() == rule.code or word.lower() == rule.name:
             return rule
-    near = difflib.get_close_matches(word.lower(), [r.name for r in rules] + [r.code.lower() for r in rules], n=1)
-    known = {r.code.lower(): r.code for r in rules}
-    raise UsageError(
-        f"there is no rule {word!r}", f"did you mean {known.get(near[0], near[0])}?" if near else "vaelint rules lists them all"
-    )
+    raise UsageError(f"there is no rule {word!r}", _nearest(word, rules))
+
+
+def _nearest(word: str, rules: Sequence[Rule]) -> str:
+    """The rule that was most likely meant: codes agree at their beginning, names anywhere."""
+
+    def shared(code: str) -> int:
+        return next((i for i, (a, b) in enumerate(zip(code, word.upper(), strict=False)) if a != b), min(len(code), len(word)))
+
+    near = max((r.code for r in rules), key=shared, default="")
+    if not near.startswith(word[:4].upper()) or len(word) < 4:
+        near = next(iter(difflib.get_close_matches(word.lower(), [r.name for r in rules], n=1)), "")
+    return f"did you mean {near}?" if near else "vaelint rules lists them all"
 
 
 def defaults() -> tuple[str, ...]:
@@ -104,8 +112,5 @@ def selectors(words: Iterable[str], option: str) -> tuple[str, ...]:
         elif _SELECTOR.fullmatch(code) and any(r.code.startswith(code) for r in rules):
             found.append(code)
         else:
-            near = difflib.get_close_matches(word.lower(), [r.name for r in rules], n=1)
-            raise UsageError(
-                f"{option}: no rule is selected by {word!r}", f"did you mean {near[0]}?" if near else "vaelint rules lists them all"
-            )
+            raise UsageError(f"{option}: no rule is selected by {word!r}", _nearest(word, rules))
     return tuple(dict.fromkeys(found))

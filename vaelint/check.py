@@ -16,9 +16,10 @@ from vaelint.anatomy.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model, analyse
 from vaelint.build import Loaded, load_target
 from vaelint.errors import TargetError
-from vaelint.finding import Finding, Severity
+from vaelint.finding import Finding, Severity, Span, fingerprint
 from vaelint.inputs import InputSet
 from vaelint.load import load_rules
+from vaelint.paths import in_project
 from vaelint.result import Request, TargetResult
 from vaelint.run_rules import failure_findings, run_rules
 from vaelint.source import Source
@@ -92,18 +93,18 @@ def _chosen(code: str, request: Request) -> bool:
 
 
 def _fail(result: TargetResult, error: TargetError) -> None:
-    from vaelint.finding import Span
-
     result.status = "failed"
+    place = error.span or Span(result.target.rsplit(":", 1)[0], 1)
     result.findings.append(
         Finding(
             error.code,
             SETUP.get(error.code, "setup"),
             Severity.ERROR,
             error.message,
-            error.span or Span(result.target.rsplit(":", 1)[0], 1),
+            place,
             help=error.help,
             notes=error.notes,
+            fingerprint=fingerprint(error.code, in_project(place.file), result.target.rpartition(":")[2], 0),
         )
     )
 

@@ -12,6 +12,7 @@ import typer
 from vaelint import __version__, options
 from vaelint.commands import cache
 from vaelint.commands.check import check
+from vaelint.commands.config import config
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_TROUBLE
 from vaelint.commands.rules import explain, rules
 from vaelint.commands.terminal import say
@@ -69,9 +70,9 @@ def _root(version: options.Version = False) -> None:
         raise typer.Exit
 
 
-for command in (check, rules, explain):
+for command in (check, config, rules, explain):
     app.command()(command)
 kept = typer.Typer(help="Results of earlier runs, kept in .vaelint_cache.", no_args_is_help=True)
-for command in (cache.dir, cache.clear):
-    kept.command()(command)
+for of_cache in (cache.dir, cache.clear):
+    kept.command()(of_cache)
 app.add_typer(kept, name="cache")

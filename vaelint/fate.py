@@ -11,7 +11,7 @@ from typing import Any
 
 from vaelint import protocol
 from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
-from vaelint.paths import package_of, relative, user_file
+from vaelint.paths import in_project, package_of, relative, user_file
 from vaelint.result import Request, TargetResult
 
 REPORT = "this is a fault of vaelint, not of your model; please report it with the model that shows it"
@@ -89,7 +89,9 @@ def settle(request: Request, fate: Fate) -> TargetResult:
         help=help,
     )
     line = _source_line(place)
-    return TargetResult(request.target, "failed", findings=[replace(finding, fingerprint=fingerprint(code, place.file, line, 0))])
+    return TargetResult(
+        request.target, "failed", findings=[replace(finding, fingerprint=fingerprint(code, in_project(place.file), line, 0))]
+    )
 
 
 def _what_happened(fate: Fate) -> tuple[str, str, str, str]:

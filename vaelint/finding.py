@@ -129,6 +129,9 @@ class Finding:
 
 
 def fingerprint(code: str, file: str, source_line: str, occurrence: int) -> str:
-    """Names a finding across edits elsewhere in the file: rule, file and the text of its line, never its number."""
+    """Names a finding across edits elsewhere in the file: rule, file and the text of its line, never its number.
+
+    `file` is the path in the project (`paths.in_project`), so that the name is the same from every folder.
+    """
     text = "\0".join((code, file, " ".join(source_line.split()), str(occurrence)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

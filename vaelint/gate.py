@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from vaelint.cache import Cache
 from vaelint.errors import UsageError
 from vaelint.flight import Checked
 from vaelint.front import Worker
 from vaelint.result import Request
+
+Item = TypeVar("Item")
 
 
 class Hired:
@@ -81,7 +84,7 @@ def shard(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def part(requests: Sequence[Request], text: str) -> list[Request]:
-    """The requests of one shard: every n-th, so that neighbours, which are alike in cost, go to different ones. Raises UsageError."""
+def part(items: Sequence[Item], text: str) -> tuple[Item, ...]:
+    """The targets of one shard: every n-th, so that neighbours, which are alike in cost, go to different ones. Raises UsageError."""
     which, of = shard(text)
-    return list(requests[which - 1 :: of])
+    return tuple(items[which - 1 :: of])

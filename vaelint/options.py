@@ -8,15 +8,9 @@ from typing import Annotated
 
 import typer
 
+from vaelint.report.formats import FORMATS
+
 Context = typer.Context
-
-
-class Format(StrEnum):
-    """Formats of `check`."""
-
-    full = "full"
-    concise = "concise"
-    json = "json"
 
 
 class ListFormat(StrEnum):
@@ -25,6 +19,13 @@ class ListFormat(StrEnum):
     full = "full"
     json = "json"
     markdown = "markdown"
+
+
+class TableFormat(StrEnum):
+    """Formats of `config`."""
+
+    full = "full"
+    json = "json"
 
 
 class Bar(StrEnum):
@@ -42,6 +43,8 @@ _INPUT = "An input, such as 32x784, x=32x1x28x28:float32[0,1] or tokens=16x20:in
 _STEP = 'One training step that leaves `loss`: "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)".'
 _JOBS = "How many targets are checked at once. Default: as many as there are cores, at most 4."
 _SHARD = "Only the I-th of N parts of the targets, for the machines of a CI matrix: --shard 1/4 to --shard 4/4."
+_FORMATS = f"Form of the report: {', '.join(FORMATS)}. FORMAT:FILE writes to a file; several may be given. Default full."
+_ADD = "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1."
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
 
 Targets = Annotated[list[str] | None, typer.Argument(metavar="[TARGETS]...", help=_TARGETS, show_default=False)]
@@ -56,8 +59,14 @@ Select = Annotated[
 ]
 Ignore = Annotated[list[str] | None, typer.Option("--ignore", metavar="CODES", help="Not these rules.")]
 ExtendSelect = Annotated[list[str] | None, typer.Option("--extend-select", metavar="CODES", help="These rules as well.")]
-OutputFormat = Annotated[Format, typer.Option("--output-format", envvar="VAELINT_OUTPUT_FORMAT", help="Form of the report.")]
+OutputFormat = Annotated[
+    list[str] | None, typer.Option("--output-format", metavar="FORMAT[:FILE]", envvar="VAELINT_OUTPUT_FORMAT", help=_FORMATS)
+]
 OutputFile = Annotated[Path | None, typer.Option("--output-file", metavar="FILE", help="Write the report to a file.")]
+Baseline = Annotated[Path | None, typer.Option("--baseline", metavar="FILE", help="Known findings, which are not reported.")]
+UpdateBaseline = Annotated[bool, typer.Option("--update-baseline", help="Write what is found now to the baseline.")]
+PruneBaseline = Annotated[bool, typer.Option("--prune-baseline", help="Take what is no longer found out of the baseline.")]
+AddIgnore = Annotated[str | None, typer.Option("--add-ignore", metavar="REASON", help=_ADD)]
 FailOn = Annotated[Bar | None, typer.Option("--fail-on", help="Findings from this severity on give exit code 1. Default warning.")]
 ExitZero = Annotated[bool, typer.Option("--exit-zero", help=_ZERO)]
 ShowRefuted = Annotated[bool, typer.Option("--show-refuted", help="Show findings that the real pass refuted.")]
@@ -70,3 +79,5 @@ Watch = Annotated[bool, typer.Option("--watch", help="Check again whenever a fil
 Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 Rule = Annotated[str, typer.Argument(metavar="CODE", help="A rule's code or name: VAE201, shared-noise.")]
 AsList = Annotated[ListFormat, typer.Option("--output-format", help="Form of the output.")]
+AsTable = Annotated[TableFormat, typer.Option("--output-format", help="Form of the output.")]
+Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the configuration, for editors.")]

@@ -26,6 +26,7 @@ class Request:
     timeout: float = 120.0  # seconds for the whole target
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    beta: float | None = None  # the effective beta that is meant; where it is measured, the KL's weight is no finding
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:

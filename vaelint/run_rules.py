@@ -9,6 +9,7 @@ from vaelint.anatomy.failure import diagnose
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.replay import ReplayError
 from vaelint.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
+from vaelint.paths import in_project
 from vaelint.result import TargetResult
 from vaelint.rule import Claim, Found, Rule
 
@@ -78,7 +79,7 @@ def _signed(finding: Finding, before: list[Finding], source: Source) -> Finding:
 
     line = source.line(finding.span)
     same = sum(f.code == finding.code and source.line(f.span) == line for f in before)
-    return replace(finding, fingerprint=fingerprint(finding.code, finding.span.file, line, same))
+    return replace(finding, fingerprint=fingerprint(finding.code, in_project(finding.span.file), line, same))
 
 
 def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, result: TargetResult, home: Span) -> None:

@@ -47,6 +47,7 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
         facts={
             "beta": beta.value,
             "expression": beta.scaling.text(),
+            "at_any_batch": beta.scaling.exponents.get("B", 0.0) == 0.0,
             "kl_weight": kl.scaling.text(),
             "reconstruction_weight": recon.scaling.text(),
         },

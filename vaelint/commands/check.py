@@ -6,19 +6,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from vaelint import catalogue, config, gate, options, suppress
+from vaelint import config, gate, options
 from vaelint.cache import Cache, folder_for
 from vaelint.commands import terminal
-from vaelint.commands.outcome import Report, exit_code, write_reports
+from vaelint.commands.outcome import exit_code, reports_for, told_baseline, write_reports
 from vaelint.commands.progress import Watched
 from vaelint.errors import UsageError
 from vaelint.finding import Severity
 from vaelint.flight import Checked
-from vaelint.inputs import InputSet
+from vaelint.judge import judge
 from vaelint.result import Request
-from vaelint.target import module_classes, parse_init
+from vaelint.settings import Given, resolve
+from vaelint.target import module_classes
 
 
 def check(
@@ -33,10 +33,14 @@ def check(
     select: options.Select = None,
     ignore: options.Ignore = None,
     extend_select: options.ExtendSelect = None,
-    output_format: options.OutputFormat = options.Format.full,
+    output_format: options.OutputFormat = None,
     output_file: options.OutputFile = None,
     fail_on: options.FailOn = None,
     exit_zero: options.ExitZero = False,
+    baseline: options.Baseline = None,
+    update_baseline: options.UpdateBaseline = False,
+    prune_baseline: options.PruneBaseline = False,
+    add_ignore: options.AddIgnore = None,
     show_refuted: options.ShowRefuted = False,
     color: options.Color = None,
     verbose: options.Verbose = False,
@@ -46,26 +50,36 @@ def check(
     watch: options.Watch = False,
 ) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed."""
-    given = {"inputs": input, "init": init, "loss": loss, "step": step, "device": device, "timeout": timeout}
+    bar = fail_on.value if fail_on else None
+    given = Given(input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline, jobs)
+    reports = reports_for(output_format or (), output_file)
+    if add_ignore is not None and (set(add_ignore) & set("#\r\n")):
+        raise UsageError("--add-ignore: a reason is one line without #")
     if shard is not None:
         gate.shard(shard)
     codes = [0]
 
     def once() -> list[Checked]:
         """One round: what is in force now, and the results of that."""
-        told = config.load()
-        chosen = {k: v for k, v in given.items() if v is not None} | _selection(told, select, ignore, extend_select)
-        requests = [_with_options(r, told, chosen) for r in config.requests_for(targets or [], told)]
-        if not requests:
+        settings = resolve(targets or [], config.load(), given)
+        known = settings.baseline.value
+        if (update_baseline or prune_baseline) and known is None:
+            raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
+        if not settings.targets:
             _nothing(targets)
         if shard is not None:
-            requests = gate.part(requests, shard)
-        results = _run(requests, hired, None if no_cache else told.root, jobs or gate.default_jobs())
+            settings = replace(settings, targets=gate.part(settings.targets, shard))
+        results = _run(settings.requests, hired, None if no_cache else settings.root, settings.jobs.value)
         bare = [r.result for r in results]
-        suppress.apply(bare)
-        write_reports(results, [Report(output_format.value, output_file)], color=color, show_refuted=show_refuted, verbose=verbose)
-        bar = Severity(fail_on.value if fail_on else told.fail_on or "warning")
-        codes.append(exit_code(bare, bar, exit_zero))
+        judgement = judge(bare, settings, update=update_baseline, prune=prune_baseline, whole=not targets and shard is None)
+        severity = Severity(settings.fail_on.value)
+        if add_ignore is not None:
+            from vaelint.commands.ignores import add_ignores
+
+            add_ignores(bare, add_ignore, severity, settings.root)
+        write_reports(results, reports, color=color, show_refuted=show_refuted, verbose=verbose)
+        fine = told_baseline(judgement, known, written=update_baseline or prune_baseline)
+        codes.append(exit_code(bare, severity, exit_zero, fine))
         return results
 
     with gate.Hired(context.obj) as hired:
@@ -99,28 +113,3 @@ def _nothing(targets: list[str] | None) -> None:
         "nothing was checked: the files given touch no configured target",
         f"name a model, such as {(found or ['model.py:VAE'])[0]}, or {table}",
     )
-
-
-def _selection(told: config.Config, select: list[str] | None, ignore: list[str] | None, extend: list[str] | None) -> dict[str, Any]:
-    """`select` and `ignore` for the requests: the command line's, else the file's."""
-    chosen = catalogue.selectors(select or told.select, "--select" if select else "select")
-    more = catalogue.selectors((*told.extend_select, *(extend or ())), "--extend-select" if extend else "extend-select")
-    if more and not chosen:
-        chosen = catalogue.defaults()
-    return {"select": (*chosen, *more), "ignore": catalogue.selectors(ignore or told.ignore, "--ignore" if ignore else "ignore")}
-
-
-def _with_options(request: Request, told: config.Config, given: dict[str, Any]) -> Request:
-    """The request with what the command line says, checked before a process is bothered."""
-    defaults = {k: v for k, v in {"device": told.device, "timeout": told.timeout}.items() if v and request not in told.targets}
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in (defaults | given).items()}
-    done = replace(request, **values)
-    if done.timeout <= 0:
-        raise UsageError("--timeout must be above 0 seconds")
-    try:
-        config.check_device(done.device)
-    except ValueError as e:
-        raise UsageError(f"--device must be {e}, not {done.device!r}") from None
-    InputSet.from_texts(done.inputs)
-    parse_init(done.init)
-    return done

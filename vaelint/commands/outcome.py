@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vaelint import baseline
+from vaelint.adjust import stands
 from vaelint.commands import terminal
 from vaelint.errors import UsageError
-from vaelint.finding import Certainty, Severity
+from vaelint.finding import Severity
 from vaelint.flight import Checked
+from vaelint.judge import Judgement
 from vaelint.report.formats import FORMATS
 from vaelint.report.view import RulePage, View
 from vaelint.result import TargetResult
@@ -27,12 +32,66 @@ class Report:
     file: Path | None = None
 
 
-def exit_code(results: Sequence[TargetResult], bar: Severity, exit_zero: bool) -> int:
-    """2 if a target could not be analysed, else 1 if a finding at or above the bar stands, else 0."""
+def reports_for(forms: Sequence[str], file: Path | None) -> list[Report]:
+    """Reads `FORMAT` and `FORMAT:FILE`; `file` is for the one that names none.
+
+    Raises:
+        UsageError: an unknown format, a file that cannot be written or is named twice, or two documents for standard output.
+    """
+    found: list[Report] = []
+    for text in forms or ("full",):
+        form, colon, name = text.partition(":")
+        if form not in FORMATS:
+            near = difflib.get_close_matches(form.lower(), FORMATS, n=1)
+            raise UsageError(
+                f"--output-format: there is no format {form!r}", f"did you mean {near[0]}?" if near else "there are " + ", ".join(FORMATS)
+            )
+        if colon and not name:
+            raise UsageError(f"--output-format {text}: no file is named", f"write {form}:FILE, or {form} for standard output")
+        found.append(Report(form, Path(name) if colon else None))
+    bare = [r for r in found if r.file is None]
+    if file is not None:
+        if len(bare) != 1:
+            raise UsageError("--output-file is for one format that names no file", "write --output-format FORMAT:FILE for each")
+        found = [Report(r.form, r.file or file) for r in found]
+    elif len(bare) > 1 and not all(FORMATS[r.form].lines for r in bare):
+        raise UsageError(
+            "standard output has room for one document: " + ", ".join(r.form for r in bare),
+            "write --output-format FORMAT:FILE for the others",
+        )
+    files = [r.file.absolute() for r in found if r.file]
+    for f in files:
+        if files.count(f) > 1:
+            raise UsageError(f"two reports are to be written to {f.name}")
+        if not f.parent.is_dir() or f.is_dir():  # said before minutes of work, not after them
+            raise UsageError(f"cannot write {os.path.relpath(f)}: {'it is a folder' if f.is_dir() else 'there is no such folder'}")
+    return found
+
+
+def exit_code(results: Sequence[TargetResult], bar: Severity, exit_zero: bool, fine: bool = True) -> int:
+    """2 if a target could not be analysed, else 1 if a finding at or above the bar stands or all else is not fine, else 0."""
     if any(r.status == "failed" for r in results):
         return EXIT_TROUBLE
-    found = any(f.certainty is not Certainty.REFUTED and f.severity.rank >= bar.rank for r in results for f in r.findings)
+    found = not fine or any(stands(f, bar) for r in results for f in r.findings)
     return EXIT_FINDINGS if found and not exit_zero else EXIT_CLEAN
+
+
+def told_baseline(judgement: Judgement, file: Path | None, *, written: bool) -> bool:
+    """Writes the baseline, or says what of it is stale. Returns whether nothing is."""
+    if file is None:
+        return True
+    if written:
+        baseline.write(file, judgement.entries)
+        return True
+    if judgement.stale:
+        rows = [f"  {e.code} {e.name} in {e.file} ({', '.join(e.targets)})" for e in judgement.stale]
+        count = len(rows)
+        terminal.say(
+            f"{count} {'entry' if count == 1 else 'entries'} of the baseline {file} {'is' if count == 1 else 'are'} no longer found:\n"
+            + "\n".join(rows[:20] + ([f"  ... and {count - 20} more"] if count > 20 else [])),
+            "vaelint check --prune-baseline takes them out",
+        )
+    return not judgement.stale
 
 
 def write_reports(results: Sequence[Checked], reports: Sequence[Report], *, color: bool | None, show_refuted: bool, verbose: bool) -> None:
@@ -52,8 +111,13 @@ def write_reports(results: Sequence[Checked], reports: Sequence[Report], *, colo
             verbose=verbose,
             output=output,
             pages=_pages,
+            root=_repository(),
         )
-        _write(FORMATS[report.form].load()(bare, view), report.file)
+        text = FORMATS[report.form].load()(bare, view)
+        if report.file is not None:
+            _to_file(text, report.file)
+        else:
+            _to_stdout(text, guarded=FORMATS[report.form].lines and report.form != "github")
 
 
 def _pages() -> list[RulePage]:
@@ -62,16 +126,38 @@ def _pages() -> list[RulePage]:
     return [RulePage(r.code, r.name, r.severity.value, r.summary, r.doc) for r in all_rules()]
 
 
-def _write(text: str, file: Path | None) -> None:
-    """To standard output, or to a file at once and whole."""
-    if file is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-        sys.stdout.flush()
-        return
-    new = file.with_name(f".{file.name}.{os.getpid()}")
+def _repository() -> Path:
+    """What paths in the reports for platforms are relative to: the checkout."""
+    for name in ("GITHUB_WORKSPACE", "CI_PROJECT_DIR"):
+        if (told := os.environ.get(name)) and Path(told).is_dir() and Path.cwd().resolve().is_relative_to(Path(told).resolve()):
+            return Path(told).resolve()
+    here = Path.cwd().resolve()
+    return next((d for d in (here, *here.parents) if (d / ".git").exists()), here)
+
+
+def _to_stdout(text: str, *, guarded: bool) -> None:
+    """Writes at once. GitHub takes what a step prints for commands: nothing in a report for people may be one.
+
+    Documents escape what matters themselves: they are piped, and must stay whole.
+    """
+    if guarded and os.environ.get("GITHUB_ACTIONS") == "true" and ("::" in text or "##[" in text):
+        token = secrets.token_hex(16)  # what user code cannot know, it cannot end
+        text = f"::stop-commands::{token}\n{text}" + ("" if text.endswith("\n") else "\n") + f"::{token}::\n"
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.flush()
+
+
+def _to_file(text: str, file: Path) -> None:
+    """A regular file is replaced at once and whole; what is none (/dev/stdout, a pipe) is written to."""
     try:
+        real = file.resolve()
+        if real.exists() and not real.is_file():
+            with file.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(text)
+            return
+        new = real.with_name(f".{real.name}.{os.getpid()}")
         new.write_text(text, encoding="utf-8", errors="backslashreplace")
-        new.replace(file)
+        new.replace(real)
     except OSError as e:
         raise UsageError(f"cannot write {file}: {e.strerror}") from None

@@ -19,6 +19,7 @@ from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
 from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.graph import Failure, Record, span
+from vaelint.paths import in_project
 from vaelint.result import Request, TargetResult
 from vaelint.rule import Claim, Found, declared
 
@@ -231,4 +232,4 @@ def _told(result: TargetResult, file: str, line: int) -> bool:
 
 
 def _fingerprint(model: Model, finding: Finding) -> str:
-    return fingerprint(finding.code, finding.span.file, model.source.line(finding.span), 0)
+    return fingerprint(finding.code, in_project(finding.span.file), model.source.line(finding.span), 0)

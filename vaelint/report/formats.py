@@ -14,10 +14,11 @@ Render = Callable[[Sequence[TargetResult], View], str]
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the module whose `render(results, view)` makes it, and what it is for."""
+    """A format: the module whose `render(results, view)` makes it, what it is for, and whether it is lines and no document."""
 
     module: str
     about: str
+    lines: bool = False  # may share standard output with others
 
     def load(self) -> Render:
         """The function that renders."""
@@ -26,7 +27,7 @@ class Format:
 
 
 FORMATS = {
-    "full": Format("full", "for people: source, shapes, reason, measurement, help"),
-    "concise": Format("concise", "path:line:col: CODE message, one line a finding"),
+    "full": Format("full", "for people: source, shapes, reason, measurement, help", lines=True),
+    "concise": Format("concise", "path:line:col: CODE message, one line a finding", lines=True),
     "json": Format("as_json", "one document in the form of schema.json"),
 }

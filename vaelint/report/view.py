@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class View:
     verbose: bool = False
     output: Mapping[int, str] = field(default_factory=dict)
     pages: Callable[[], Sequence[RulePage]] = _no_pages
+    root: Path = field(default_factory=Path.cwd)  # paths in the reports for platforms are relative to it
 
 
 PLAIN = View()

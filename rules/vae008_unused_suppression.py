@@ -1,0 +1,26 @@
+"""A suppression comment suppresses nothing.
+
+## What it does
+Looks at the comments `# vaelint: ignore[...]`, `# noqa: VAE...` and their forms for a whole file, in the code that the
+target ran: at those that name a rule which ran and found nothing there, a rule that does not exist, or none at all.
+
+## Why is this bad
+A comment that outlives its reason hides the next bug on its line.
+
+## Example
+    kl = kl.sum(1).mean()  # vaelint: ignore[VAE401] the batch size never changes
+
+## Use instead
+    kl = kl.sum(1).mean()
+
+## When to ignore
+While the rule is switched on and off: `ignore = ["VAE008"]` in the configuration.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE008", "unused-suppression", Severity.INFO, message="this comment suppresses nothing")
+def check(model: Model) -> Findings:
+    """Found when all rules have spoken: the front reports it."""
+    yield from ()
