@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from vaelint.reading import keys_read, tree_of
 RoleOf = Callable[[torch.Tensor], str | None]
 _ROLES = {"recon": Kind.RECON, "mu": Kind.MU, "logvar": Kind.SCALE, "std": Kind.SCALE, "z": Kind.Z}
 _LITERALS = {Kind.WEIGHT: "1.0", Kind.COUNTER: "0"}
+_NO_TENSOR = re.compile(r"load|func|fn$|optim|sched|path|file|dir$|callback|criterion|logger|writer|args|config|dataset", re.IGNORECASE)
 _TRACED, _NAMED, _WEAK = 4, 3, 1  # how much a kind is worth: seen in the trace, said by a name, by shape or order alone
 _SEARCH_LIMIT = 20_000  # assignments looked at before a function with many alike parameters is given up
 
@@ -280,7 +282,7 @@ def _options(
             found.append((source, _TRACED if certain else _WEAK + 1))
         elif source.kind is Kind.RECON and Kind.TARGET in want.kinds:
             found.append((source, 0))  # `loss(input, target)`: whoever is not the target is the reconstruction
-        elif source.kind is Kind.RECON and not want.kinds and not want.star and want.required:
+        elif source.kind is Kind.RECON and not want.kinds and not want.star and want.required and not _NO_TENSOR.search(want.name):
             found.append((source, 0))  # `loss(p, x, mu, logvar)`: p is what is left
     named_whole = Kind.WHOLE in want.kinds
     wants_whole = (named_whole or (want.required and not found)) if want.container else (named_whole and not found)

@@ -26,7 +26,7 @@ from vaelint.inputs import InputSet
 from vaelint.lightning import silence
 from vaelint.paths import package_of as package_named_by
 from vaelint.paths import relative, user_file
-from vaelint.placeholder import package_of
+from vaelint.placeholder import forget, needed, package_of
 from vaelint.target import Expression, TargetSpec, module_classes
 
 
@@ -158,6 +158,8 @@ class Loaded:
         except TargetError:
             raise
         except (Exception, SystemExit) as error:
+            if (missing := needed()) is not None:
+                raise missing from error
             span = span_of(error.__traceback__, self.is_user) or self.span
             shown = ", ".join(f"{k}={v!r}" for k, v in init.items())
             notes = tuple(f"{name}={value!r} was chosen for you" for name, value in self.made_up.items())
@@ -196,6 +198,7 @@ def load_target(spec: TargetSpec, request: object = None) -> Loaded:
     Raises TargetError VAE001 with the line that failed, if the file is missing or not Python, or if the name is not there.
     """
     notes: list[str] = []
+    forget()
     if spec.path is not None:
         path = _file(spec.path)
         module = import_file(path, spec.name, notes)

@@ -17,9 +17,11 @@ from vaelint.anatomy.model import Model, analyse
 from vaelint.build import Loaded, load_target
 from vaelint.errors import TargetError
 from vaelint.finding import Finding, Severity, Span, fingerprint
+from vaelint.graph import Record
 from vaelint.inputs import InputSet
 from vaelint.load import load_rules
 from vaelint.paths import in_project
+from vaelint.placeholder import holds_placeholder, needed
 from vaelint.result import Request, TargetResult
 from vaelint.run_rules import failure_findings, run_rules
 from vaelint.source import Source
@@ -169,6 +171,8 @@ def _trace(
         if step.has_loss:
             record = tracer.run(step)
     result.symbols = dict(inputs.symbols)
+    if record.failure is not None or holds_placeholder(record.raw_output):
+        _raise_if_not_the_models(record)
     if record.failure is not None:
         failure_findings(record, tracer, inputs, step, source, result, loaded.span)
         return None
@@ -184,6 +188,15 @@ def _trace(
     if tracer.real_because:
         result.notes.append(f"traced on real tensors: {tracer.real_because}")
     return model
+
+
+def _raise_if_not_the_models(record: Record) -> None:
+    """A package that is not installed, or a step that leaves no loss: raises the TargetError that says so."""
+    error = record.failure.error if record.failure is not None else None
+    if (missing := needed()) is not None:
+        raise missing from error
+    if isinstance(error, TargetError):
+        raise error
 
 
 def _with_loss(

@@ -1,7 +1,9 @@
 """Inert stand-ins for packages that are not installed. Imports no torch until a Lightning base class is asked for.
 
 While modules are imported a placeholder accepts everything and does nothing, so that `torchvision.transforms.Compose([...])` at
-the top of a file hurts nobody. Once the model is built or run, using one is an error that names the package.
+the top of a file hurts nobody. Once the model is built or run, a call of one is remembered and gives another one: a logger or a
+container for reports hurts nobody either. What makes the model depend on it is an error that names the package: a torch operation
+on it, arithmetic, a loop over it, or any exception after such a call.
 """
 
 from __future__ import annotations
@@ -19,6 +21,17 @@ from vaelint.paths import user_file
 _DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "pyyaml"}
 _LIGHTNING = ("lightning", "pytorch_lightning")
 _importing = 0
+_calls: list[TargetError] = []  # what to say, once something turns out to depend on a placeholder that was called
+
+
+def needed() -> TargetError | None:
+    """The first call of a placeholder since `forget`, as the error to raise when the model needed it; None when there was none."""
+    return _calls[0] if _calls else None
+
+
+def forget() -> None:
+    """Starts over, for another target."""
+    _calls.clear()
 
 
 @contextmanager
@@ -33,11 +46,15 @@ def importing() -> Iterator[None]:
 
 
 def _refuse(dotted: str) -> NoReturn:
+    raise _calls[0] if _calls else _needs(dotted)
+
+
+def _needs(dotted: str) -> TargetError:
     package = dotted.partition(".")[0]
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not user_file(frame.f_code.co_filename):
         frame = frame.f_back
-    raise TargetError(
+    return TargetError(
         "VAE001",
         f"the model needs the package {package}, which is not installed ({dotted} is used)",
         f"install it: pip install {_DISTRIBUTIONS.get(package, package)}",
@@ -62,10 +79,10 @@ class Placeholder:
             _refuse(self._dotted)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not _importing:
-            _refuse(self._dotted)
         if len(args) == 1 and not kwargs and isinstance(args[0], FunctionType | type):
             return args[0]  # a decorator: leave what it decorates as it is
+        if not _importing:
+            _calls.append(_needs(self._dotted))
         return Placeholder(self._dotted)
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
@@ -75,6 +92,18 @@ class Placeholder:
         return False
 
     def __subclasscheck__(self, subclass: type) -> bool:
+        return False
+
+    @classmethod
+    def __torch_function__(cls, func: object, types: object, args: tuple[object, ...] = (), kwargs: object = None) -> NoReturn:
+        """A torch operation got one: the model cannot do without it."""
+        used = next((a for a in args if isinstance(a, Placeholder)), None)
+        _refuse(used._dotted if used is not None else "a package")
+
+    def __enter__(self) -> Placeholder:
+        return self
+
+    def __exit__(self, *args: object) -> bool:
         return False
 
     def _same(self, *args: object) -> Placeholder:
@@ -87,9 +116,9 @@ class Placeholder:
             _refuse(self._dotted)
         return False
 
-    __getitem__ = __or__ = __ror__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __enter__ = _same
+    __getitem__ = __or__ = __ror__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _same
     __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = __neg__ = _same
-    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = __exit__ = _no
+    __lt__ = __le__ = __gt__ = __ge__ = __contains__ = _no
 
     def __setitem__(self, key: object, value: object) -> None:
         self._same()
@@ -142,6 +171,14 @@ def _base_class(dotted: str) -> type:
 
         _bases[dotted] = type(dotted.rpartition(".")[2], (), {"__new__": refuse, "__init_subclass__": classmethod(accept)})
     return _bases[dotted]
+
+
+def holds_placeholder(value: object, depth: int = 3) -> bool:
+    """Whether a placeholder stands somewhere in what user code returned."""
+    if isinstance(value, Placeholder) or depth == 0:
+        return isinstance(value, Placeholder)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(holds_placeholder(part, depth - 1) for part in parts)
 
 
 def package_of(value: object) -> str | None:

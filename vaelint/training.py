@@ -133,6 +133,9 @@ def needed_of(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
             if i not in kept and name in _stores(node) and not isinstance(node, ast.For | ast.While | ast.With):
                 kept.add(i)
                 todo |= _loads(node) - seen
+    open_names = seen - set().union(*(_stores(tree.body[i]) for i in kept)) - set(vars(builtins)) if kept else set()
+    if open_names:  # one of these may come from `from x import *`
+        kept |= {i for i, n in enumerate(tree.body) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"}
     future = {i for i, n in enumerate(tree.body) if isinstance(n, ast.ImportFrom) and n.module == "__future__"}
     return [node for i, node in enumerate(tree.body) if i in kept | future]
 
@@ -210,8 +213,10 @@ class _Cut:
             if depth == 0 and len(self._path) > 1:
                 break  # what the file's top level defines is there already
             for node in reversed(block[:at]):
-                if not (_stores(node) & needed) or isinstance(node, _Function | ast.ClassDef | ast.Import | ast.ImportFrom):
+                if not (_stores(node) & needed):
                     continue
+                if isinstance(node, _Function | ast.ClassDef | ast.Import | ast.ImportFrom) and depth == 0:
+                    continue  # of the file's top level, which is there already
                 if set(data) & _stores(node) and not (_stores(node) - set(data)) & needed:
                     continue  # how the input is prepared: our input is what goes into the model
                 if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in _ENDS for n in ast.walk(node)):

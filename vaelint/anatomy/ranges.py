@@ -66,6 +66,8 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
     raw = raw_outputs(node, model.flow)
     if not raw or (node in raw and node.op == "call_function"):
         return Range(-math.inf, math.inf, tuple(raw))
+    if any(r.op == "call_function" and r not in model.flow.learned and not _is_bool(r) for r in raw):
+        return None  # made of the data in a way that is not followed
     generator = torch.Generator().manual_seed(7)
     for sizes in ({**model.symbols, "B": 2}, dict(model.symbols)):
         low, high = math.inf, -math.inf
@@ -77,6 +79,9 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
                         overrides[r] = _input_extremes(model, r, sizes)
                         continue
                     shape = model.replay.shape_of(r, sizes)
+                    if _is_bool(r):
+                        overrides[r] = torch.arange(math.prod(shape)).reshape(shape) % 2 == 0
+                        continue
                     values = spread * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
                     flat = values.flatten()
                     if flat.numel() >= 2:
@@ -88,6 +93,11 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
             continue
         return Range(low, high, tuple(raw), _bounding(node, raw, model.flow))
     return None
+
+
+def _is_bool(node: fx.Node) -> bool:
+    val = node.meta.get("val")
+    return isinstance(val, torch.Tensor) and val.dtype is torch.bool
 
 
 def _input_extremes(model: Model, node: fx.Node, sizes: dict[str, int]) -> torch.Tensor:

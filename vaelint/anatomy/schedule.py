@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.finding import Label, Span
 from vaelint.graph import Record, span
+from vaelint.trace.mode import set_mode
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -61,6 +62,8 @@ def unused_weights(model: Model) -> list[UnusedWeight]:
 def _weights(module: torch.nn.Module) -> list[tuple[str, str, float]]:
     found = []
     for path, sub in module.named_modules():
+        if type(sub).__module__.partition(".")[0] == "torch":
+            continue  # a Softplus has a beta of its own
         for name, value in vars(sub).items():
             if _WEIGHT.match(name) and isinstance(value, int | float) and not isinstance(value, bool):
                 found.append((path, name, float(value)))
@@ -202,7 +205,7 @@ def _run_many(model: Model, names: set[str]) -> dict[str, list[float]]:
     cls.__setattr__ = watch  # type: ignore[method-assign]
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            built.train()
+            set_mode(built, True)
             for _ in range(_STEPS):
                 model.step(built, inputs)
     except Exception:  # noqa: BLE001 - user code that cannot be repeated says nothing about its schedule

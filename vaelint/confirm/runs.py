@@ -13,6 +13,7 @@ import torch
 
 from vaelint.graph import Record
 from vaelint.trace.ladder import Tracer
+from vaelint.trace.mode import set_mode
 from vaelint.trace.run import Built, quiet_torch, record_step
 
 Prepare = Callable[[torch.nn.Module, dict[str, torch.Tensor]], None]
@@ -53,7 +54,8 @@ class Runner:
         """A fresh model on the device."""
         with seeded(0, self.device):
             built = self.tracer.construct_real()
-            built.model.train(training).to(self.device)
+            set_mode(built.model, training)
+            built.model.to(self.device)
         return built
 
     def inputs(self, sizes: Mapping[str, int] | None = None) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ import torch
 
 from vaelint import torch_private
 from vaelint.graph import Record, Rung
+from vaelint.trace.mode import set_mode
 from vaelint.trace.run import Built, construct, quiet_torch, record_step
 from vaelint.trace.sizes import NeedsValue
 from vaelint.trace.spans import SpanFinder
@@ -71,7 +72,8 @@ class Tracer:
         """The same on real tensors; `change` may exchange the inputs."""
         with quiet_torch():
             built = construct(build or self._build, self.spans)
-            built.model.train(training).to(device)
+            set_mode(built.model, training)
+            built.model.to(device)
             made = self._make(sizes)
             inputs = {k: v.to(device) for k, v in (change(made) if change is not None else made).items()}
             return record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, "real")
@@ -105,7 +107,7 @@ class Tracer:
         with quiet_torch(), torch_private.lean_dynamo(self._lean):
             mode = torch_private.fake_mode()
             built = self._fake_model(mode, build or self._build)
-            built.model.train(training)
+            set_mode(built.model, training)
             with mode:
                 inputs = self._make(sizes)
                 rung: Rung = "concrete"

@@ -41,6 +41,11 @@ def effect(value: Any, *_: Any) -> Any:
     return value
 
 
+def custom_gradient(value: Any, *_: Any) -> Any:
+    """The value, whose gradient goes to the other arguments: what a custom `autograd.Function` returned."""
+    return value
+
+
 def attribute(value: Any, name: str) -> Any:
     """A tensor reached through an attribute: `x.data`, `x.T`."""
     return getattr(value, name)
@@ -125,7 +130,8 @@ class Recorder(TorchFunctionMode):
     def to_arg(self, value: Any) -> Any:
         """`value` as an argument of a node: tensors and traced sizes become nodes."""
         if isinstance(value, torch.Tensor):
-            return self._nodes.get(id(value)) or self._leaf(value)
+            node = self._nodes.get(id(value)) or self._leaf(value)
+            return node if node.meta.get("grad") or value.grad_fn is None else self._with_own_backward(value, node)
         if isinstance(value, TracedInt | TracedFloat):
             return self._expr(value.expr, plain(value))
         if isinstance(value, float) and value in self._read_floats:
@@ -139,6 +145,20 @@ class Recorder(TorchFunctionMode):
         if isinstance(value, slice):
             return slice(self.to_arg(value.start), self.to_arg(value.stop), self.to_arg(value.step))
         return value
+
+    def _with_own_backward(self, tensor: torch.Tensor, node: fx.Node) -> fx.Node:
+        """The node of what a custom `autograd.Function` returned: its forward ran without gradients, its backward has them."""
+        if not isinstance(tensor.grad_fn, torch.autograd.function.BackwardCFunction):
+            return node
+        made_by = {
+            val.grad_fn: n for n in self.graph.nodes if isinstance(val := n.meta.get("val"), torch.Tensor) and val.grad_fn is not None
+        }
+        behind = [fn for fn, _ in tensor.grad_fn.next_functions if fn is not None]
+        sources = [made_by.get(fn) or (self.to_arg(fn.variable) if hasattr(fn, "variable") else None) for fn in behind]
+        joined = self.graph.call_function(custom_gradient, (node, *(s for s in sources if s is not None and s is not node)))
+        joined.meta.update({k: v for k, v in node.meta.items() if k not in ("no_grad", "val", "grad")})
+        self._bind(tensor, joined, node.meta.get("stack", ()))
+        return joined
 
     def _expr(self, expr: Any, value: Any) -> Any:
         """The node of a traced number; a number of another recording is just a number."""

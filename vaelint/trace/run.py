@@ -141,7 +141,10 @@ def _noting_distributions(recorder: Recorder, record: Record) -> Iterator[None]:
 
 def _parameters_of(distribution: Any) -> list[str]:
     """The names of a distribution's parameters; some families give them as a property, and a user's own may not say."""
-    constraints = getattr(distribution, "arg_constraints", {})
+    try:
+        constraints = getattr(distribution, "arg_constraints", {})
+    except NotImplementedError:  # torch's own base class raises it
+        return []
     return list(constraints) if isinstance(constraints, dict) else []
 
 
