@@ -192,13 +192,15 @@ def test_using_a_missing_package_names_it(load: Load) -> None:
             def __init__(self):
                 super().__init__()
                 self.net = nosuchvision.models.vgg16(pretrained=False)
-            def forward(self, x): return nosuchvision.ops.roll(x)
+                nosuchvision.log("built")
+            def forward(self, x): return self.net(x) + 1
         class Mixed(nosuchvision.Mixin, nn.Module):
             def __init__(self):
                 super().__init__()
         class Alone(nosuchvision.Base): ...
     """
-    error = failure(lambda: load(model=text).build({}))
+    model = load(model=text).build({})
+    error = failure(lambda: model(torch.ones(1)))  # a logger alone would hurt nobody
     assert error.code == "VAE001" and "nosuchvision" in error.message and error.help == "install it: pip install nosuchvision"
     assert error.span is not None and error.span.line == 7
     assert "nosuchvision.Base" in failure(lambda: load("model.py:Alone", model=text).build({})).message

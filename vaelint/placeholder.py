@@ -103,8 +103,8 @@ class Placeholder:
     def __enter__(self) -> Placeholder:
         return self
 
-    def __exit__(self, *args: object) -> bool:
-        return False
+    def __exit__(self, *args: object) -> None:
+        return None
 
     def _same(self, *args: object) -> Placeholder:
         if not _importing:

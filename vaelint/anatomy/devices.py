@@ -88,7 +88,27 @@ def stray_tensors(model: Model) -> list[Stray]:
         if again.failure is None:
             still = {(s.span, s.attribute) for s in _strays(model, again)}
             found = [s for s in found if (s.span, s.attribute) in still]
-    return [s for s in found if not _moved_by_switch(model, s)]
+    return [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
+
+
+def _of_chosen_type(model: Model, stray: Stray) -> bool:
+    """Whether its function makes tensors of a type that the file chooses: `Tensor = torch.cuda.FloatTensor if cuda else ...`."""
+    for file, line in {(s.file, s.line) for node in (stray.born, stray.meets) for s in node.meta.get("stack", ())}:
+        tree = model.source.file(file).tree
+        function = _function_at(tree, line)
+        called = {ast.unparse(c.func) for c in ast.walk(function) if isinstance(c, ast.Call)} if function is not None else set()
+        chosen = (n for n in ast.walk(tree) if isinstance(n, ast.Assign) and "torch.cuda." in ast.unparse(n.value))
+        if any(called & {ast.unparse(t) for t in n.targets} for n in chosen):
+            return True
+    return False
+
+
+def _placed_by_constructor(model: Model, stray: Stray) -> bool:
+    """Whether the constructor says where an attribute shall be: `self.prior = torch.zeros(n).to(device)`."""
+    statement = model.source.file(stray.span.file).statement(stray.span.line) if stray.attribute and stray.span is not None else None
+    calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)] if statement is not None else []
+    moves = (isinstance(c.func, ast.Attribute) and c.func.attr == "to" and "device" in ast.unparse(c) for c in calls)
+    return any(moves) or any(k.arg == "device" for c in calls for k in c.keywords)
 
 
 def _moved_by_switch(model: Model, stray: Stray) -> bool:

@@ -148,12 +148,13 @@ class Recorder(TorchFunctionMode):
 
     def _with_own_backward(self, tensor: torch.Tensor, node: fx.Node) -> fx.Node:
         """The node of what a custom `autograd.Function` returned: its forward ran without gradients, its backward has them."""
-        if not isinstance(tensor.grad_fn, torch.autograd.function.BackwardCFunction):
+        made_by_user: object = tensor.grad_fn
+        if not isinstance(made_by_user, torch.autograd.function.BackwardCFunction):
             return node
         made_by = {
             val.grad_fn: n for n in self.graph.nodes if isinstance(val := n.meta.get("val"), torch.Tensor) and val.grad_fn is not None
         }
-        behind = [fn for fn, _ in tensor.grad_fn.next_functions if fn is not None]
+        behind = [fn for fn, _ in made_by_user.next_functions if fn is not None]
         sources = [made_by.get(fn) or (self.to_arg(fn.variable) if hasattr(fn, "variable") else None) for fn in behind]
         joined = self.graph.call_function(custom_gradient, (node, *(s for s in sources if s is not None and s is not node)))
         joined.meta.update({k: v for k, v in node.meta.items() if k not in ("no_grad", "val", "grad")})
