@@ -11,7 +11,7 @@ from vaelint.early import untouched
 def main() -> NoReturn:
     """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
     early = None
-    if sys.argv[1:2] == ["check"] and "--help" not in sys.argv and ("--no-cache" in sys.argv or not untouched(sys.argv[1:])):
+    if sys.argv[1:2] in (["check"], ["trace"]) and "--help" not in sys.argv and ("--no-cache" in sys.argv or not untouched(sys.argv[1:])):
         from vaelint.errors import UsageError
         from vaelint.front import Worker
 

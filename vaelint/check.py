@@ -56,7 +56,7 @@ def check_target(request: Request, emit: Emit, given: _FromPython | None = None)
     result = TargetResult(request.target)
     started = time.perf_counter()
     try:
-        rules = [r for r in load_rules() if _chosen(r.code, request)]
+        rules = [r for r in load_rules() if _chosen(r.code, request)] if request.trail != "only" else []
         emit({"kind": "stage", "stage": "load"})
         loaded, inputs, tracer, step, names = _prepare(request, result, given)
         emit({"kind": "stage", "stage": "trace"})
@@ -67,6 +67,9 @@ def check_target(request: Request, emit: Emit, given: _FromPython | None = None)
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
     except TargetError as error:
         _fail(result, error)
+        return result
+    if request.trail == "only":
+        result.settle()
         return result
     if request.device == "none" or not result.confirm:
         result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
@@ -175,6 +178,8 @@ def _trace(
         _raise_if_not_the_models(record)
     if record.failure is not None:
         failure_findings(record, tracer, inputs, step, source, result, loaded.span)
+        if request.trail:
+            result.trail = _trail(analyse(record, tracer, inputs, step, source, None))
         return None
     other, record = _lifted(record, tracer, inputs, step)
     if record.reads:
@@ -185,6 +190,8 @@ def _trace(
     model = analyse(record, tracer, inputs, step, source, other)
     result.symbols = dict(model.symbols)
     result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
+    if request.trail:
+        result.trail = _trail(model)
     if tracer.real_because:
         result.notes.append(f"traced on real tensors: {tracer.real_because}")
     return model
@@ -197,6 +204,12 @@ def _raise_if_not_the_models(record: Record) -> None:
         raise missing from error
     if isinstance(error, TargetError):
         raise error
+
+
+def _trail(model: Model) -> dict[str, Any]:
+    from vaelint.trail import make_trail  # only where it was asked for
+
+    return make_trail(model)
 
 
 def _with_loss(

@@ -16,6 +16,7 @@ from vaelint.commands.config import config
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_TROUBLE
 from vaelint.commands.rules import explain, rules
 from vaelint.commands.terminal import say
+from vaelint.commands.trace import trace
 from vaelint.errors import UsageError
 from vaelint.front import Worker
 
@@ -70,7 +71,7 @@ def _root(version: options.Version = False) -> None:
         raise typer.Exit
 
 
-for command in (check, config, rules, explain):
+for command in (check, trace, config, rules, explain):
     app.command()(command)
 kept = typer.Typer(help="Results of earlier runs, kept in .vaelint_cache.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vaelint.report.formats import FORMATS
+from vaelint.report.formats import FORMATS, TRAILS
 
 Context = typer.Context
 
@@ -44,6 +44,7 @@ _STEP = 'One training step that leaves `loss`: "recon, mu, logvar = model(x); lo
 _JOBS = "How many targets are checked at once. Default: as many as there are cores, at most 4."
 _SHARD = "Only the I-th of N parts of the targets, for the machines of a CI matrix: --shard 1/4 to --shard 4/4."
 _FORMATS = f"Form of the report: {', '.join(FORMATS)}. FORMAT:FILE writes to a file; several may be given. Default full."
+_TRAILS = f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a file; several may be given. Default text."
 _ADD = "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1."
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
 
@@ -62,6 +63,9 @@ ExtendSelect = Annotated[list[str] | None, typer.Option("--extend-select", metav
 OutputFormat = Annotated[
     list[str] | None, typer.Option("--output-format", metavar="FORMAT[:FILE]", envvar="VAELINT_OUTPUT_FORMAT", help=_FORMATS)
 ]
+TrailFormat = Annotated[list[str] | None, typer.Option("--output-format", metavar="FORMAT[:FILE]", help=_TRAILS)]
+Depth = Annotated[int | None, typer.Option("--depth", metavar="N", min=0, help="Levels below encoder, decoder, ... Default 1.")]
+Everything = Annotated[bool, typer.Option("--all", help="Every operation.")]
 OutputFile = Annotated[Path | None, typer.Option("--output-file", metavar="FILE", help="Write the report to a file.")]
 Baseline = Annotated[Path | None, typer.Option("--baseline", metavar="FILE", help="Known findings, which are not reported.")]
 UpdateBaseline = Annotated[bool, typer.Option("--update-baseline", help="Write what is found now to the baseline.")]

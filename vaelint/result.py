@@ -28,6 +28,7 @@ class Request:
     ignore: tuple[str, ...] = ()
     beta: float | None = None  # the effective beta that is meant; where it is measured, the KL's weight is no finding
     seed: int = 0
+    trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -60,6 +61,9 @@ class TargetResult:
     timing: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # "latent_dim=20 was taken from the constructor's default", ...
 
+    trail: dict[str, Any] | None = None  # the way from input to loss, when it was asked for: `$defs.trail` of the schema
+    fits: list[dict[str, Any]] = field(default_factory=list)  # which sizes of the input the model takes: [{"text", "symbols", ...}]
+
     def settle(self) -> None:
         """Sets `status` from the findings, unless the target could not be analysed."""
         if self.status != "failed":
@@ -68,7 +72,7 @@ class TargetResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""
-        data = {k: v for k, v in self.__dict__.items() if k != "findings"}
+        data = {k: v for k, v in self.__dict__.items() if k != "findings" and not (k == "trail" and v is None)}
         return data | {"findings": [f.to_json() for f in self.findings]}
 
     @staticmethod

@@ -69,7 +69,7 @@ def check(
             _nothing(targets)
         if shard is not None:
             settings = replace(settings, targets=gate.part(settings.targets, shard))
-        results = _run(settings.requests, hired, None if no_cache else settings.root, settings.jobs.value)
+        results = run_requests(settings.requests, hired, None if no_cache else settings.root, settings.jobs.value)
         bare = [r.result for r in results]
         judgement = judge(bare, settings, update=update_baseline, prune=prune_baseline, whole=not targets and shard is None)
         severity = Severity(settings.fail_on.value)
@@ -91,7 +91,7 @@ def check(
     return codes[-1]
 
 
-def _run(requests: Sequence[Request], hired: gate.Hired, root: Path | None, jobs: int) -> list[Checked]:
+def run_requests(requests: Sequence[Request], hired: gate.Hired, root: Path | None, jobs: int) -> list[Checked]:
     """The results of the requests, in their order. `root` is the project whose cache is used; None for none."""
     if not requests:
         return []

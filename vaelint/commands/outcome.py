@@ -6,7 +6,7 @@ import difflib
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from vaelint.errors import UsageError
 from vaelint.finding import Severity
 from vaelint.flight import Checked
 from vaelint.judge import Judgement
-from vaelint.report.formats import FORMATS
+from vaelint.report.formats import FORMATS, Format
 from vaelint.report.view import RulePage, View
 from vaelint.result import TargetResult
 
@@ -32,19 +32,19 @@ class Report:
     file: Path | None = None
 
 
-def reports_for(forms: Sequence[str], file: Path | None) -> list[Report]:
+def reports_for(forms: Sequence[str], file: Path | None, formats: Mapping[str, Format] = FORMATS) -> list[Report]:
     """Reads `FORMAT` and `FORMAT:FILE`; `file` is for the one that names none.
 
     Raises:
         UsageError: an unknown format, a file that cannot be written or is named twice, or two documents for standard output.
     """
     found: list[Report] = []
-    for text in forms or ("full",):
+    for text in forms or (next(iter(formats)),):
         form, colon, name = text.partition(":")
-        if form not in FORMATS:
-            near = difflib.get_close_matches(form.lower(), FORMATS, n=1)
+        if form not in formats:
+            near = difflib.get_close_matches(form.lower(), formats, n=1)
             raise UsageError(
-                f"--output-format: there is no format {form!r}", f"did you mean {near[0]}?" if near else "there are " + ", ".join(FORMATS)
+                f"--output-format: there is no format {form!r}", f"did you mean {near[0]}?" if near else "there are " + ", ".join(formats)
             )
         if colon and not name:
             raise UsageError(f"--output-format {text}: no file is named", f"write {form}:FILE, or {form} for standard output")
@@ -54,7 +54,7 @@ def reports_for(forms: Sequence[str], file: Path | None) -> list[Report]:
         if len(bare) != 1:
             raise UsageError("--output-file is for one format that names no file", "write --output-format FORMAT:FILE for each")
         found = [Report(r.form, r.file or file) for r in found]
-    elif len(bare) > 1 and not all(FORMATS[r.form].lines for r in bare):
+    elif len(bare) > 1 and not all(formats[r.form].lines for r in bare):
         raise UsageError(
             "standard output has room for one document: " + ", ".join(r.form for r in bare),
             "write --output-format FORMAT:FILE for the others",
@@ -94,7 +94,17 @@ def told_baseline(judgement: Judgement, file: Path | None, *, written: bool) -> 
     return not judgement.stale
 
 
-def write_reports(results: Sequence[Checked], reports: Sequence[Report], *, color: bool | None, show_refuted: bool, verbose: bool) -> None:
+def write_reports(
+    results: Sequence[Checked],
+    reports: Sequence[Report],
+    *,
+    color: bool | None,
+    show_refuted: bool = False,
+    verbose: bool = False,
+    depth: int | None = None,
+    everything: bool = False,
+    formats: Mapping[str, Format] = FORMATS,
+) -> None:
     """Renders and writes each report.
 
     Raises:
@@ -112,12 +122,14 @@ def write_reports(results: Sequence[Checked], reports: Sequence[Report], *, colo
             output=output,
             pages=_pages,
             root=_repository(),
+            depth=depth,
+            everything=everything,
         )
-        text = FORMATS[report.form].load()(bare, view)
+        text = formats[report.form].load()(bare, view)
         if report.file is not None:
             _to_file(text, report.file)
         else:
-            _to_stdout(text, guarded=FORMATS[report.form].lines and report.form != "github")
+            _to_stdout(text, guarded=formats[report.form].lines and report.form != "github")
 
 
 def _pages() -> list[RulePage]:

@@ -26,6 +26,12 @@ class Format:
         return render
 
 
+TRAILS = {
+    "text": Format("tree", "a tree with shapes, parameters, FLOPs and memory", lines=True),
+    "json": Format("as_json", "one document in the form of schema.json, with `trail`"),
+}
+"""The formats of `trace`."""
+
 FORMATS = {
     "full": Format("full", "for people: source, shapes, reason, measurement, help", lines=True),
     "concise": Format("concise", "path:line:col: CODE message, one line a finding", lines=True),
