@@ -22,6 +22,12 @@ Never.
 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+_FORMULAS = {
+    "logvar": ", the sampler's: 1 + logvar - mu**2 - exp(logvar)",
+    "log-std": ", the sampler's: for a log-standard deviation s, 1 + 2*s - mu**2 - exp(2*s)",
+}
+_EITHER = ": 1 + logvar - mu**2 - exp(logvar) for a log-variance, 1 + 2*s - mu**2 - exp(2*s) for a log-standard deviation s"
+
 
 @rule(
     "VAE409",
@@ -44,14 +50,13 @@ def check(model: Model) -> Findings:
             )
     for fact in model.kls:
         if model.objective.is_partly_read(fact):
+            reading = model.parameterisation(fact.site).name if fact.site else ""
             yield Found(
                 model.where(fact.term.core),
                 label="log-determinant and variance read the head differently",
-                labels=model.labels((fact.site.scale, f"the sampler reads it as {model.parameterisation(fact.site).name}"))
-                if fact.site
-                else (),
+                labels=model.labels((fact.site.scale, f"the sampler reads it as {reading}")) if fact.site else (),
                 why="one part of the formula takes the head for a log-variance, another for a log-standard deviation",
-                help="use one reading throughout: for a log-standard deviation s, 1 + 2*s - mu**2 - exp(2*s)",
+                help=f"use one reading throughout{_FORMULAS.get(reading, _EITHER)}",
                 facts={"coefficients": fact.probe.coefficients},
                 claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
             )

@@ -75,14 +75,14 @@ def refuted() -> Finding:
         severity=Severity.WARNING,
         certainty=Certainty.REFUTED,
         message="the logarithm of a value that can be 0",
-        span=at("logvar.exp()"),
+        span=at("torch.exp(0.5 * logvar)", 1),
         evidence=Evidence("smallest argument of log", "0", "0.31", "cpu"),
     )
 
 
 def result() -> TargetResult:
     """A whole result: two findings that stand, one refuted, a loss, an anatomy."""
-    kl = at("-0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())")
+    kl = at("-0.5 * torch.sum(1 + logvar - mu.pow(2) - torch.exp(0.5 * logvar))")
     span = {"file": FILE, "line": kl.line, "column": kl.column, "end_line": kl.end_line, "end_column": kl.end_column}
     made = TargetResult(
         target=f"{FILE}:VAE",

@@ -71,6 +71,7 @@ def test_bugs_that_raise_nothing_are_found_at_their_lines(project: Path) -> None
     found = {(f["code"][:4], lines[f["span"]["line"] - 1].strip()) for f in target["findings"] if f["severity"] != "info"}
     assert ("VAE2", "eps = torch.randn(self.latent_dim, device=mu.device)") in found
     assert ("VAE3", "rec = F.mse_loss(recon, x)") in found or ("VAE3", "recon = self.dec(z).unsqueeze(1)") in found
+    assert ("VAE4", "kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - torch.exp(0.5 * logvar))") in found
 
 
 def test_the_full_report_shows_the_code_and_no_colour(project: Path) -> None:

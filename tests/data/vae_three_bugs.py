@@ -1,4 +1,4 @@
-"""An MLP VAE with three bugs that raise nothing: one noise vector for all, a crossed broadcast, a KL that counts too much."""
+"""An MLP VAE with three bugs that raise nothing: one noise vector for all, a crossed broadcast, a KL of another posterior."""
 
 import torch
 import torch.nn.functional as F
@@ -30,5 +30,5 @@ class VAE(nn.Module):
 def loss_fn(recon, x, mu, logvar):
     x = x.flatten(1)
     rec = F.mse_loss(recon, x)
-    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - torch.exp(0.5 * logvar))
     return rec + kl
