@@ -83,6 +83,7 @@ class Fixture:
             parser.add_argument(option, action="append", default=[])
         for option in ("--loss", "--step"):
             parser.add_argument(option)
+        parser.add_argument("--perturb", action="store_true")
         told = parser.parse_args(list(self.options))
         return Request(
             target=self.target,
@@ -93,6 +94,7 @@ class Fixture:
             device=device,
             select=tuple(told.select),
             ignore=tuple(told.ignore),
+            perturb=told.perturb,
         )
 
 

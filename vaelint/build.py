@@ -45,6 +45,7 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
     made_up: dict[str, object] = field(default_factory=dict)
     init: dict[str, object] = field(default_factory=dict)  # as written in the target's text
+    arguments: dict[str, object] = field(default_factory=dict)  # what the model is built with, once that is resolved
 
     @property
     def namespace(self) -> dict[str, Any]:
@@ -100,6 +101,7 @@ class Loaded:
             raise TargetError(
                 "VAE002", f"{self.name} cannot be built without {listed}", f"add {some}", self.span, (self._shown_signature(),)
             )
+        self.arguments = given
         return given
 
     def _refuse_unknown(self, given: Mapping[str, object]) -> None:

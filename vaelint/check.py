@@ -64,6 +64,8 @@ def check_target(request: Request, emit: Emit, given: _FromPython | None = None)
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
         emit({"kind": "stage", "stage": "rules"})
         claims = run_rules(rules, model, loaded.span, result) if model is not None else []
+        if model is not None and model.perturbation is not None:
+            result.notes += model.perturbation.report.said
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
     except TargetError as error:
         _fail(result, error)
@@ -188,6 +190,10 @@ def _trace(
         link_host_values(record, tracer, step)
     result.rung = record.rung
     model = analyse(record, tracer, inputs, step, source, other)
+    if request.perturb:
+        from vaelint.perturb.search import Perturbation
+
+        model.perturbation = Perturbation(loaded, loaded.arguments, tracer, inputs, step)
     result.symbols = dict(model.symbols)
     result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
     if request.trail:

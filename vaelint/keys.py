@@ -62,6 +62,13 @@ def whole(value: Any) -> int:
     return value
 
 
+def flag(value: Any) -> bool:
+    """`true` or `false`. Raises ValueError that says so."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
 def _beta(value: Any) -> float:
     number = _number(value)
     if number is None or number <= 0:
@@ -168,6 +175,7 @@ TOP = (
     ),
     Key("timeout", "timeout", seconds, _SECONDS, "Time limit for a target in seconds. Default: 120."),
     Key("device", "device", device, _DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto."),
+    Key("perturb", "perturb", flag, {"type": "boolean"}, "Also give constructor arguments other values, one at a time. Default: false."),
 )
 
 TARGET = (
@@ -186,6 +194,7 @@ TARGET = (
     Key("step", "step", _text, _TEXT, "One training step that leaves `loss`."),
     Key("device", "device", device, _DEVICE, "As above, for this target."),
     Key("timeout", "timeout", seconds, _SECONDS, "As above, for this target."),
+    Key("perturb", "perturb", flag, {"type": "boolean"}, "As above, for this target."),
     Key(
         "beta",
         "beta",

@@ -46,6 +46,7 @@ _SHARD = "Only the I-th of N parts of the targets, for the machines of a CI matr
 _FORMATS = f"Form of the report: {', '.join(FORMATS)}. FORMAT:FILE writes to a file; several may be given. Default full."
 _TRAILS = f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a file; several may be given. Default text."
 _ADD = "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1."
+_PERTURB = "Also give constructor arguments other values, one at a time, and report numbers in the code that stay behind. Default off."
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
 
 Targets = Annotated[list[str] | None, typer.Argument(metavar="[TARGETS]...", help=_TARGETS, show_default=False)]
@@ -54,6 +55,7 @@ Init = Annotated[list[str] | None, typer.Option("--init", metavar="KEY=VALUE", h
 Loss = Annotated[str | None, typer.Option("--loss", metavar="NAME", help="The loss function: a name, or train.py:loss_fn.")]
 Step = Annotated[str | None, typer.Option("--step", metavar="CODE", help=_STEP)]
 Device = Annotated[str | None, typer.Option("--device", metavar="auto|cuda|cpu|none", help="Where the real pass runs; none leaves it out.")]
+Perturb = Annotated[bool | None, typer.Option("--perturb/--no-perturb", help=_PERTURB, show_default=False)]
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for a target. Default 120.")]
 Select = Annotated[
     list[str] | None, typer.Option("--select", metavar="CODES", help="Only these rules: codes, prefixes (VAE2), names, ALL.")

@@ -29,6 +29,7 @@ class Request:
     beta: float | None = None  # the effective beta that is meant; where it is measured, the KL's weight is no finding
     seed: int = 0
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
+    perturb: bool = False  # change constructor arguments and input sizes, one at a time
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

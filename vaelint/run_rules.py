@@ -30,6 +30,7 @@ NEEDS: dict[str, tuple[Callable[[Model], bool], str]] = {
     "kl": (lambda m: bool(m.kls), "no KL term was found"),
     "reconstruction": (lambda m: bool(m.recons), "no reconstruction term was found"),
     "beta": (lambda m: bool(m.betas), "the weights of KL and reconstruction are not both known"),
+    "perturbation": (lambda m: m.perturbation is not None, "other constructor arguments are tried with --perturb only"),
 }
 """What a rule may need, and why it does not apply without it."""
 

@@ -17,7 +17,15 @@ from vaelint.result import Request
 from vaelint.target import parse_init
 
 DEFAULT = "default"
-_LINE = {"inputs": "--input", "init": "--init", "loss": "--loss", "step": "--step", "device": "--device", "timeout": "--timeout"}
+_LINE = {
+    "inputs": "--input",
+    "init": "--init",
+    "loss": "--loss",
+    "step": "--step",
+    "device": "--device",
+    "timeout": "--timeout",
+    "perturb": "--perturb",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Given:
     fail_on: str | None = None
     baseline: Path | None = None
     jobs: int | None = None
+    perturb: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any])
     """The request with all that is said of it elsewhere."""
     values: dict[str, Any] = {}
     origins = dict.fromkeys((*_LINE, "beta"), DEFAULT)
-    for name in ("device", "timeout"):
+    for name in ("device", "timeout", "perturb"):
         if (value := getattr(config, name)) is not None:
             values[name], origins[name] = value, config.where
     for name in config.told[chosen.number - 1] - {"target"} if chosen.number else ():

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
@@ -28,6 +28,9 @@ from vaelint.graph import Record, shape, span
 from vaelint.inputs import InputSet
 from vaelint.source import Source
 from vaelint.trace.ladder import Tracer
+
+if TYPE_CHECKING:
+    from vaelint.perturb.search import Perturbation
 
 SMALL = 30_000_000
 """Parameters up to which a real model is built for the values of its buffers and scalars."""
@@ -52,6 +55,7 @@ class Model:
     recons: list[ReconFact] = field(default_factory=list)
     symbols: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    perturbation: Perturbation | None = None  # set where other constructor arguments are to be tried
     _parameterisations: dict[fx.Node, Parameterisation] = field(default_factory=dict)
 
     # --- further runs, on request ----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ def check(
     step: options.Step = None,
     device: options.Device = None,
     timeout: options.Timeout = None,
+    perturb: options.Perturb = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     extend_select: options.ExtendSelect = None,
@@ -51,7 +52,7 @@ def check(
 ) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed."""
     bar = fail_on.value if fail_on else None
-    given = Given(input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline, jobs)
+    given = Given(input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline, jobs, perturb)
     reports = reports_for(output_format or (), output_file)
     if add_ignore is not None and (set(add_ignore) & set("#\r\n")):
         raise UsageError("--add-ignore: a reason is one line without #")

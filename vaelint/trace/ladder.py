@@ -78,6 +78,21 @@ class Tracer:
             inputs = {k: v.to(device) for k, v in (change(made) if change is not None else made).items()}
             return record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, "real")
 
+    def attempt(self, step: Any, sizes: Mapping[str, int], build: Callable[[], torch.nn.Module]) -> Record | None:
+        """One run of what may well fail, on the rung that the others stand on; None where that rung does not carry it.
+
+        It says nothing about later runs. Raises TargetError for a constructor that raises.
+        """
+        if self.real_because is not None:
+            return self.real(step, sizes, build=build)
+        kept = self._fake_construction
+        try:
+            return self._fake(step, sizes, True, build)
+        except _LIMITS:
+            return None
+        finally:
+            self._fake_construction = kept
+
     def inputs(self, sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
         """Real inputs, with some symbols at other values."""
         return self._make(sizes)
