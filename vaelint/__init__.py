@@ -1,6 +1,6 @@
 """Tells whether a PyTorch variational autoencoder is wired correctly.
 
-Public names: `check`, `Report`, `TargetResult`, `Finding`, `rule`. They load on first use, so that importing vaelint costs
+Public names: `check`, `Report`, `UsageError`, `TargetResult`, `Finding`, `rule`. They load on first use, so that importing vaelint costs
 nothing and needs no torch.
 """
 
@@ -12,19 +12,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vaelint.check import check as check
+    from vaelint.api import Report as Report
+    from vaelint.api import check as check
+    from vaelint.errors import UsageError as UsageError
     from vaelint.finding import Finding as Finding
-    from vaelint.result import TargetResult as Report
     from vaelint.result import TargetResult as TargetResult
     from vaelint.rule import rule as rule
 
 __version__ = "0.1.0"
-__all__ = ["Finding", "Report", "TargetResult", "__version__", "check", "rule"]
+__all__ = ["Finding", "Report", "TargetResult", "UsageError", "__version__", "check", "rule"]
 
 _HOME = {
-    "check": ("vaelint.check", "check"),
+    "check": ("vaelint.api", "check"),
     "Finding": ("vaelint.finding", "Finding"),
-    "Report": ("vaelint.result", "TargetResult"),
+    "UsageError": ("vaelint.errors", "UsageError"),
+    "Report": ("vaelint.api", "Report"),
     "TargetResult": ("vaelint.result", "TargetResult"),
     "rule": ("vaelint.rule", "rule"),
 }

@@ -6,8 +6,9 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -36,22 +37,42 @@ Emit = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class _FromPython:
-    """A target handed over as an object, with its constructor arguments."""
+class FromPython:
+    """A target handed over as an object, with its constructor arguments, and what else it is told by object: the loss, the step."""
 
     obj: Any
     init: dict[str, Any]
+    names: dict[str, Any] = field(default_factory=dict)
 
     def load(self, request: Request) -> Loaded:
         """The object's module and place, as if it had been named."""
         if isinstance(self.obj, str):
-            return load_target(parse_target(self.obj), request)
-        owner = self.obj if inspect.isclass(self.obj) or inspect.isfunction(self.obj) else type(self.obj)
-        module = sys.modules[owner.__module__]
-        return Loaded(module, self.obj, getattr(module, "__file__", None) or "<python>", owner.__name__)
+            loaded = load_target(parse_target(self.obj), request)
+        else:
+            owner = self.obj if inspect.isclass(self.obj) or inspect.isroutine(self.obj) else type(self.obj)
+            module = sys.modules[owner.__module__]
+            loaded = Loaded(module, self.obj, self._file(owner, module), owner.__name__)
+        if self.names:
+            loaded.module = _with_names(loaded.module, self.names)
+        return loaded
+
+    @staticmethod
+    def _file(owner: Any, module: ModuleType) -> str:
+        """Where it is written; for the cell of a notebook, the name that its code goes by."""
+        try:
+            return inspect.getfile(owner)
+        except (OSError, TypeError):
+            return getattr(module, "__file__", None) or "<python>"
 
 
-def check_target(request: Request, emit: Emit, given: _FromPython | None = None) -> TargetResult:
+def _with_names(module: ModuleType, names: Mapping[str, Any]) -> ModuleType:
+    """A module with more names; its own stays as it is."""
+    more = ModuleType(module.__name__, module.__doc__)
+    more.__dict__.update({**vars(module), **names})
+    return more
+
+
+def check_target(request: Request, emit: Emit, given: FromPython | None = None) -> TargetResult:
     """Checks one target. What user code does wrong comes back as findings; `emit` gets the static result before the real pass."""
     result = TargetResult(request.target)
     started = time.perf_counter()
@@ -123,7 +144,7 @@ SETUP = {
 """Names of the findings about the check itself."""
 
 
-def _prepare(request: Request, result: TargetResult, given: _FromPython | None = None) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
+def _prepare(request: Request, result: TargetResult, given: FromPython | None = None) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
     """From texts to a way of building and calling the model."""
     step: Any = None
     inputs = _batch_as_b(InputSet.from_texts(request.inputs))
@@ -278,29 +299,3 @@ def _another(size: int, taken: set[int]) -> int:
     while n in taken or any(n % k == 0 for k in range(2, int(n**0.5) + 1)):
         n += 1
     return n
-
-
-def check(
-    target: Any,
-    *,
-    input: str | Sequence[str] = (),
-    init: Mapping[str, Any] | None = None,
-    loss: str | None = None,
-    step: str | None = None,
-    device: str = "none",
-    seed: int = 0,
-) -> TargetResult:
-    """Checks a model from Python: a target text such as "model.py:VAE", a class, or a model.
-
-    Args:
-        input: one or more input texts, as for `--input`.
-        init: constructor arguments, for a class or a target text.
-        loss, step: as `--loss` and `--step`.
-        device: as `--device`; "none" by default, so that nothing is run for real.
-
-    The model is left as it was: it is copied before anything runs. Raises `UsageError` for texts that cannot be read.
-    """
-    texts = (input,) if isinstance(input, str) else tuple(input)
-    request = Request(target if isinstance(target, str) else type(target).__name__, texts, (), loss, step, device, seed=seed)
-    given = _FromPython(target, dict(init or {}))
-    return check_target(request, lambda message: None, given)

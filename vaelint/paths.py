@@ -8,6 +8,7 @@ import sysconfig
 from pathlib import Path
 
 _ENGINE = str(Path(__file__).parent) + os.sep
+_CELL = "<ipython-input-"  # how IPython names what was typed; ipykernel writes /tmp/ipykernel_PID/HASH.py
 _PYTHON = tuple({sysconfig.get_path(k) + os.sep for k in ("stdlib", "platstdlib")})
 
 
@@ -21,6 +22,11 @@ def relative(file: str) -> str:
     return path.as_posix()
 
 
+def is_cell(file: str) -> bool:
+    """Whether a code file is what was typed into IPython; its text is in `linecache`."""
+    return file.startswith(_CELL)
+
+
 def our_file(file: str) -> bool:
     """Whether a code file is the engine's or the built-in catalogue's."""
     catalogue = getattr(sys.modules.get("vaelint_rules"), "__file__", None)
@@ -29,7 +35,9 @@ def our_file(file: str) -> bool:
 
 def user_file(file: str, package: str = "") -> bool:
     """Whether a code file is the user's: not ours, not Python's, not an installed package's, unless `package` names that one."""
-    if file.startswith("<") or our_file(file):
+    if file.startswith("<"):
+        return is_cell(file)
+    if our_file(file):
         return False
     parts = Path(file).parts
     for folder in ("site-packages", "dist-packages"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import linecache
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +19,13 @@ class SourceFile:
 
     @cached_property
     def text(self) -> str:
-        """The file's text, "" if it cannot be read."""
+        """The file's text, "" if it cannot be read. The cells of a notebook are in no file: Python keeps them in `linecache`."""
         try:
             return Path(self.path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+        except UnicodeDecodeError:
             return ""
+        except OSError:
+            return "".join(linecache.getlines(self.path))
 
     @cached_property
     def lines(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,8 +44,8 @@ class Sources:
             try:
                 text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
                 self._lines[file] = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-            except (OSError, ValueError):
-                self._lines[file] = []
+            except (OSError, ValueError):  # the cells of a notebook are in no file: Python keeps them in `linecache`
+                self._lines[file] = [line.rstrip("\n") for line in linecache.getlines(file)]
         return self._lines[file]
 
     def line(self, file: str, number: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import sys
 import sysconfig
@@ -10,6 +11,7 @@ from types import CodeType, FrameType
 import torch
 
 from vaelint.finding import Span
+from vaelint.paths import is_cell
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -34,12 +36,15 @@ class SpanFinder:
         if known is None:
             path = os.path.abspath(filename)
             foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB)
-            known = not filename.startswith("<") and (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
+            known = (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
+            known = is_cell(filename) if filename.startswith("<") else known
             self._is_user[filename] = known
         return known
 
     def relative(self, filename: str) -> str:
         """The path as a report shows it: relative to the working directory where it lies below it, with `/`."""
+        if is_cell(filename):
+            return filename
         path = os.path.abspath(filename)
         if path.startswith(self._base + os.sep):
             path = os.path.relpath(path, self._base)
@@ -86,7 +91,7 @@ class SpanFinder:
                 with open(filename, "rb") as f:
                     self._lines[filename] = f.read().splitlines()
             except OSError:
-                self._lines[filename] = []
+                self._lines[filename] = [text.encode() for text in linecache.getlines(filename)]
         lines = self._lines[filename]
         return len(lines[line - 1][:offset].decode("utf-8", "replace")) if line <= len(lines) else offset
 

@@ -1,0 +1,183 @@
+"""`vaelint.check` on objects, in the process of the caller."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import linecache
+import os
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rich.console
+import torch
+
+import vaelint
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[dict[str, Any]]:
+    """The modules of tests/data that the tests take objects from."""
+    found = {}
+    for name in ("mlp_vae", "vae_three_bugs"):
+        spec = importlib.util.spec_from_file_location(f"api_{name}", DATA / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found[name] = module
+    vaelint.check(found["mlp_vae"].VAE(), input="32x784", device="cpu")  # what libraries import for the first time stays imported
+    yield found
+    for module in found.values():
+        del sys.modules[module.__name__]
+
+
+def _is_users(file: str) -> bool:
+    installed = (sys.prefix, sys.base_prefix, str(Path(vaelint.__file__).parent.parent))
+    return bool(file) and not file.startswith(installed)
+
+
+def state(model: torch.nn.Module) -> dict[str, Any]:
+    """All that a check in somebody's process must leave alone."""
+    hooks = [v for k, v in vars(torch.nn.modules.module).items() if k.startswith("_global_") and isinstance(v, dict)]
+    return {
+        "torch's random state": torch.get_rng_state().tolist(),
+        "numpy's random state": [*map(str, np.random.get_state())],
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "grad mode": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "anomaly": torch.is_anomaly_enabled(),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "path": list(sys.path),
+        "argv": list(sys.argv),
+        "finders": list(sys.meta_path),
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+        "warnings": list(warnings.filters),
+        "bytecode": sys.dont_write_bytecode,
+        "user modules": {n for n, m in list(sys.modules.items()) if _is_users(getattr(m, "__file__", None) or "")},
+        "hooks": [len(h) for h in hooks],
+        "functions": [torch.randn, torch.Tensor.backward, torch.nn.Module.__call__],
+        "weights": {k: v.tolist() for k, v in model.state_dict().items()},
+        "gradients": [p.grad for p in model.parameters()],
+        "training": [m.training for m in model.modules()],
+        "own hooks": [len(m._forward_hooks) for m in model.modules()],
+    }
+
+
+@pytest.mark.parametrize("device", ["none", "cpu"])
+@pytest.mark.parametrize("kind", ["model", "class", "text"])
+def test_nothing_is_left_changed(models: dict[str, Any], device: str, kind: str) -> None:
+    model = models["vae_three_bugs"].VAE()
+    before = state(model)
+    what = {"model": model, "class": type(model), "text": f"{DATA / 'vae_three_bugs.py'}:VAE"}[kind]
+    report = vaelint.check(what, input="32x784", device=device)
+    assert {"VAE201", "VAE301"} <= set(report.codes)
+    after = state(model)
+    assert {k: (before[k], after[k]) for k in before if before[k] != after[k]} == {}
+
+
+def test_what_the_model_itself_changes_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / "rude.py").write_text(
+        "import os, random, sys, torch, numpy, warnings\n"
+        "torch.manual_seed(1); random.seed(1); numpy.random.seed(1)\n"
+        "torch.set_default_dtype(torch.float64); torch.set_num_threads(3); torch.set_grad_enabled(True)\n"
+        "torch.use_deterministic_algorithms(True); torch.autograd.set_detect_anomaly(True)\n"
+        "sys.path.append('/nowhere'); sys.argv.append('x'); os.environ['RUDE'] = '1'; os.chdir('/')\n"
+        "warnings.simplefilter('ignore')\n" + (DATA / "mlp_vae.py").read_text()
+    )
+    probe = torch.nn.Linear(1, 1)
+    before = state(probe)
+    vaelint.check(f"{tmp_path}/rude.py:VAE", input="32x784")
+    assert {k: (before[k], v) for k, v in state(probe).items() if before[k] != v} == {}
+    with torch.no_grad():
+        vaelint.check(f"{tmp_path}/rude.py:VAE", input="32x784")
+        assert not torch.is_grad_enabled()
+
+
+def test_pythons_random_state_is_put_back() -> None:
+    """In a process of its own: the checking of types in this suite draws from it."""
+    code = (
+        "import random, vaelint\nbefore = random.getstate()\n"
+        f"assert 'VAE201' in vaelint.check('{DATA}/vae_three_bugs.py:VAE', input='32x784').codes\nassert random.getstate() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_as_it_stands_is_checked_in_its_own_state(models: dict[str, Any]) -> None:
+    model = models["mlp_vae"].VAE()
+    report = vaelint.check(model, input="32x784")
+    assert (report.status, report.clean, report.codes) == ("clean", True, ())
+    assert report.target == "VAE"
+    assert vaelint.check(models["mlp_vae"].VAE, input="32x784", init={"latent_dim": 5}).symbols["L"] == 5
+
+
+def test_loss_and_step_may_be_functions(models: dict[str, Any]) -> None:
+    model = models["mlp_vae"].VAE()
+
+    def squared(recon: Any, x: Any, mu: Any, logvar: Any) -> Any:
+        kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1).mean()
+        return torch.nn.functional.mse_loss(recon, x) + kl
+
+    def half_wrong(model: Any, x: Any) -> Any:
+        recon, mu, logvar = model(x)
+        return ((recon - x) ** 2).sum(1).mean() + (1 + logvar - mu.pow(2) - logvar.exp()).sum(1).mean() / 2
+
+    class Loss(torch.nn.Module):
+        def forward(self, recon: Any, x: Any, mu: Any, logvar: Any) -> Any:
+            return squared(recon, x, mu, logvar)
+
+    assert vaelint.check(model, input="32x784", loss=squared).codes == ("VAE402",)
+    assert vaelint.check(model, input="32x784", loss=Loss()).codes == ("VAE402",)
+    assert vaelint.check(model, input="32x784", step=half_wrong).codes == ("VAE407",)
+    assert not hasattr(models["mlp_vae"], "squared"), "the module has no new name"
+
+
+def test_rules_may_be_chosen(models: dict[str, Any]) -> None:
+    model = models["vae_three_bugs"].VAE()
+    assert vaelint.check(model, input="32x784", select="VAE201").codes == ("VAE201",)
+    assert "VAE201" not in vaelint.check(model, input="32x784", ignore=["shared-noise"]).codes
+    with pytest.raises(vaelint.UsageError, match="no rule is selected by 'VAE999'"):
+        vaelint.check(model, input="32x784", select="VAE999")
+    with pytest.raises(vaelint.UsageError):
+        vaelint.check(model, input="32y784:")
+
+
+def test_a_report_shows_itself(models: dict[str, Any]) -> None:
+    report = vaelint.check(models["vae_three_bugs"].VAE(), input="32x784")
+    assert "error[VAE201] shared-noise" in str(report)
+    assert repr(report) == f"<vaelint report of VAE: findings {', '.join(report.codes)}>"
+    console = rich.console.Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    console.print(report)
+    assert "error[VAE201] shared-noise" in console.export_text(clear=False)
+    assert "color" in console.export_html(inline_styles=True)
+    html = report._repr_html_()
+    assert html.startswith("<pre")
+    assert "error[VAE201]" in html
+    assert "&lt;-" in html, "what looks like markup is escaped"
+    assert "<-" not in html
+
+
+def test_a_model_of_a_notebook_has_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPython compiles each cell under a name of its own and leaves the text in linecache."""
+    source = (DATA / "vae_three_bugs.py").read_text()
+    for name in ("<ipython-input-3-0123456789ab>", "/tmp/ipykernel_77/123456.py"):
+        module = types.ModuleType("notebook_of_mine")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setitem(linecache.cache, name, (len(source), None, source.splitlines(keepends=True), name))
+        exec(compile(source, name, "exec"), module.__dict__)
+        report = vaelint.check(module.VAE(), input="32x784")
+        assert {"VAE201", "VAE301"} <= set(report.codes)
+        (shared,) = [f for f in report.findings if f.code == "VAE201"]
+        assert (shared.span.file, shared.span.line, shared.span.column) == (name, 19, 15)
+        assert "eps = torch.randn(self.latent_dim, device=mu.device)" in str(report)

@@ -1,0 +1,125 @@
+"""`vaelint.check(model, ...)`: the pipeline on an object, in the process of the caller, which stays as it was."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vaelint import catalogue, suppress
+from vaelint.check import FromPython, check_target
+from vaelint.finding import Certainty
+from vaelint.inputs import InputSet
+from vaelint.report import full
+from vaelint.report.view import View
+from vaelint.result import Request, TargetResult
+from vaelint.undisturbed import undisturbed
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+class Report(TargetResult):
+    """The result of a check. Prints as the command line's report; in a notebook it shows itself, in colour."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether the target was analysed and no finding of severity warning or error stands."""
+        return self.status == "clean"
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of the findings that stand, in their order."""
+        return tuple(f.code for f in self.findings if f.certainty is not Certainty.REFUTED)
+
+    def render(self, *, color: bool = False, width: int = 100) -> str:
+        """The full report as text."""
+        return full.render([self], View(width=width, color=color))
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def __repr__(self) -> str:
+        return f"<vaelint report of {self.target}: {self.status}{', '.join(['', *self.codes])[1:]}>"
+
+    def __rich__(self) -> Text:
+        from rich.text import Text
+
+        return Text.from_ansi(self.render(color=True))
+
+    def _repr_html_(self) -> str:
+        import html
+        import io
+
+        from rich.console import Console
+
+        console = Console(record=True, file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
+        console.print(self.__rich__(), soft_wrap=True)
+        shown = console.export_html(inline_styles=True, code_format="{code}")
+        return f'<pre title="{html.escape(repr(self))}" style="line-height:1.3;overflow-x:auto">{shown}</pre>'
+
+
+def check(
+    target: Any,
+    *,
+    input: str | Sequence[str] = (),
+    init: Mapping[str, Any] | None = None,
+    loss: str | Callable[..., Any] | None = None,
+    step: str | Callable[..., Any] | None = None,
+    device: str = "none",
+    select: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
+    seed: int = 0,
+) -> Report:
+    """Checks a model from Python: a model, a class, a function that makes one, or a target text such as "model.py:VAE".
+
+    Args:
+        input: one or more input texts, as for `--input`.
+        init: constructor arguments, for a class or a target text.
+        loss: the loss function itself, or its name as for `--loss`.
+        step: a function `(model, x, ...) -> loss`, or the code of a step as for `--step`.
+        device: as `--device`; "none" by default, so that nothing is run for real.
+        select, ignore: rules by code, prefix or name, as for `--select` and `--ignore`.
+
+    The model is copied before anything runs. Random states, torch's settings, `sys.path` and the user's modules are as before
+    afterwards. Unlike the command line, this runs in the process that calls it: a model that crashes takes it along.
+
+    Raises:
+        UsageError: texts that cannot be read.
+    """
+    names: dict[str, Any] = {}
+    shown = target if isinstance(target, str) else _named(target)
+    chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
+    left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
+    texts = (input,) if isinstance(input, str) else tuple(input)
+    InputSet.from_texts(texts)
+    request = Request(shown, texts, (), _loss_name(loss, names), _step_code(step, names), device, select=chosen, ignore=left, seed=seed)
+    with undisturbed():
+        result = check_target(request, lambda message: None, FromPython(target, dict(init or {}), names))
+    suppress.apply([result])
+    return Report(**vars(result))
+
+
+def _named(target: Any) -> str:
+    owner = target if inspect.isclass(target) or inspect.isroutine(target) else type(target)
+    return str(getattr(owner, "__name__", type(target).__name__))
+
+
+def _loss_name(loss: str | Callable[..., Any] | None, names: dict[str, Any]) -> str | None:
+    """The name that a loss goes by; one that is handed over is put under that name."""
+    if loss is None or isinstance(loss, str):
+        return loss
+    name = _named(loss)
+    name = name if inspect.isroutine(loss) and name.isidentifier() else "loss_fn"
+    names[name] = loss
+    return name
+
+
+def _step_code(step: str | Callable[..., Any] | None, names: dict[str, Any]) -> str | None:
+    """The code of a step; a function is called with the model and with inputs of its parameters' names."""
+    if step is None or isinstance(step, str):
+        return step
+    name = step.__name__ if inspect.isroutine(step) and step.__name__.isidentifier() else "training_step"
+    names[name] = step
+    wanted = [p.name for p in inspect.signature(step).parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    return f"loss = {name}({', '.join(['model', *wanted[1:]])})"
