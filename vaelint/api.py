@@ -96,7 +96,7 @@ def check(
     request = Request(shown, texts, (), _loss_name(loss, names), _step_code(step, names), device, select=chosen, ignore=left, seed=seed)
     with undisturbed():
         result = check_target(request, lambda message: None, FromPython(target, dict(init or {}), names))
-    suppress.apply([result])
+    suppress.apply([result], lambda word: catalogue.find(word).code)
     return Report(**vars(result))
 
 
