@@ -105,6 +105,21 @@ def test_the_file_sees_only_its_own_name_as_arguments(load: Load) -> None:
     assert len(loaded.obj.argv) == 1 and loaded.obj.argv[0].endswith("model.py") and loaded.namespace["args"].dim == 4
 
 
+def test_arguments_are_known_after_a_stop(load: Load) -> None:
+    text = """
+        import argparse
+        from torch import nn
+        data = open("/nowhere/at/all")
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--dim", type=int, default=4)
+        args = parser.parse_args()
+        class VAE(nn.Module):
+            dim = args.dim
+    """
+    loaded = load(model=text)
+    assert loaded.obj.dim == 4 and len([n for n in loaded.notes if "stopped" in n]) == 1
+
+
 def test_required_arguments_of_a_script_do_not_end_the_analysis(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     text = """
         import argparse

@@ -119,6 +119,20 @@ def test_training_code_of_another_file_is_cut_out(make: Make) -> None:
     assert case.code() == code and any("train.py:15" in note for note in case.found().notes)
 
 
+@pytest.mark.parametrize(
+    ("imported", "made"),
+    [
+        ("import model as models", "net = models.VAE().to('cpu')"),
+        ("from model import VAE as Net", "net = Net()"),
+        ("from model import VAE", "net = torch.nn.DataParallel(VAE())"),
+    ],
+)
+def test_training_code_of_another_file_may_call_the_model_by_any_name(make: Make, imported: str, made: str) -> None:
+    text = TRAINING_FILE.replace("from model import VAE", imported).replace("net = VAE()", made)
+    assert (case := make(HEAD + FORWARD, train=text)).code().startswith("images = x; recon, mu, logvar = model(images)")
+    assert any("train.py:15" in note for note in case.found().notes)
+
+
 def test_a_loss_beside_the_model_comes_before_training_elsewhere(make: Make) -> None:
     assert make(HEAD + FORWARD + PLAIN_LOSS, train=TRAINING_FILE).code().endswith("loss_function(recon, x, mu, logvar)")
 

@@ -133,13 +133,22 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 return rest
             raise error
         definitions: list[ast.stmt] = [
-            n for n in rest if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
+            n
+            for n in rest
+            if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
+            or _fills_a_parser(n)
         ]
         defined = set(module.__dict__) | {n.name for n in definitions if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         if self._wanted not in defined or self._wanted == getattr(node, "name", None):
             raise error
         self._notes.append(f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read")
         return definitions
+
+
+def _fills_a_parser(node: ast.stmt) -> bool:
+    """`parser.add_argument(...)`: what the definitions after it read from the arguments would be missing without it."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("add_argument", "set_defaults")
 
 
 def _first_line(node: ast.stmt) -> int:

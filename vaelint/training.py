@@ -142,14 +142,26 @@ def needed_of(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
 
 def _model_names(module: ast.Module, name: str) -> set[str]:
     """The expressions that hold the model: what `Name(...)` is assigned to, and the usual names of parameters."""
+    imported = [alias for n in ast.walk(module) if isinstance(n, ast.ImportFrom) for alias in n.names]
+    called_so = {name} | {alias.asname for alias in imported if alias.name == name and alias.asname}
     names = set()
     for node in ast.walk(module):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            called = ast.unparse(node.value.func)
-            inner = ast.unparse(node.value.func.value) if isinstance(node.value.func, ast.Attribute) else ""  # VAE(...).to(device)
-            if called == name or inner.startswith(f"{name}("):
-                names |= {ast.unparse(t) for t in node.targets}
+        if isinstance(node, ast.Assign) and any(_last_name(f) in called_so for f in _calls_in_chain(node.value)):
+            names |= {ast.unparse(t) for t in node.targets}
     return names
+
+
+def _calls_in_chain(node: ast.expr) -> Iterator[ast.expr]:
+    """What is called in `VAE(...)`, `models.VAE(...).to(device)`, `nn.DataParallel(VAE(...))`, the outermost first."""
+    while isinstance(node, ast.Call):
+        yield node.func
+        inner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        node = inner if isinstance(inner, ast.Call) else node.args[0] if node.args else node.func
+
+
+def _last_name(node: ast.expr) -> str:
+    """`VAE` of `models.VAE`."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _paths_to_backward(module: ast.Module) -> Iterator[list[tuple[list[ast.stmt], int]]]:
