@@ -51,8 +51,8 @@ def unused_weights(model: Model) -> list[UnusedWeight]:
         return []
     found = []
     for owner, name, value in _weights(model.record.model):
-        if _assigned_outside_init(model, name):
-            continue  # a schedule: what it starts from need not matter
+        if _assigned_outside_init(model, name) or _read_on_condition(model, name):
+            continue  # a schedule, whose start need not matter; or another mode of the loss, not taken here, has it
         changed = model.tracer.run(model.step, build=_with_attribute(model, owner, name, value * 3 + 1))
         if changed.failure is None and not _differs(model.record, changed):
             found.append(UnusedWeight(name, value, _assignment(model, name)))
@@ -89,6 +89,14 @@ def _assigned_outside_init(model: Model, name: str) -> bool:
             if any(isinstance(t, ast.Attribute) and t.attr == name for t in targets):
                 return True
     return False
+
+
+def _read_on_condition(model: Model, name: str) -> bool:
+    """Whether a branch of the user's functions reads the attribute."""
+    files = {s.file for n in model.record.nodes for s in n.meta.get("stack", ())}
+    functions = [f for file in sorted(files) for f in model.source.file(file).functions()]
+    branches = [b for f in functions for n in ast.walk(f) if isinstance(n, ast.If | ast.IfExp | ast.Match) for b in ast.iter_child_nodes(n)]
+    return any(isinstance(n, ast.Attribute) and n.attr == name and isinstance(n.ctx, ast.Load) for b in branches for n in ast.walk(b))
 
 
 def _differs(one: Record, other: Record) -> bool:
