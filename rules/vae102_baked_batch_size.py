@@ -19,7 +19,7 @@ fixed divisor raises nothing and weighs the last batch wrongly.
 When every batch has this size by construction, as with `drop_last=True` and no other use of the model.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
 @rule("VAE102", "baked-batch-size", Severity.ERROR, message="the batch size is fixed to a number")
@@ -36,6 +36,7 @@ def check(model: Model) -> Findings:
             why="the last batch of an epoch is smaller" + ("" if elsewhere else f"; there torch says: {pin.text[:120]}"),
             help="take the size from a tensor at hand: x.size(0), torch.randn_like(mu)",
             facts={"size": pin.size, "tried": pin.tried},
+            repair=Repair("batch_from_tensor", {"pin": pin}),
             claim=Claim("rerun_batch", f"at a batch of {pin.tried} the step raises", {"size": pin.tried}),
         )
     for pin in model.wiring.divisors:
@@ -46,5 +47,6 @@ def check(model: Model) -> Findings:
             why="with another batch, as the last of an epoch, the term has another weight",
             help="divide by x.size(0)",
             facts={"size": pin.size},
+            repair=Repair("batch_from_tensor", {"pin": pin}),
             claim=Claim("divisor_fixed", "at another batch size the divisor stays", {"node": pin.node, "size": pin.tried}),
         )

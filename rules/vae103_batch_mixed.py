@@ -21,7 +21,7 @@ the forward state of samples 0 and 1. PyTorch says nothing, the shapes are right
 When samples are meant to be mixed, as in a layer that works on the whole batch.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE103", "batch-mixed", Severity.ERROR, message="values of different samples get mixed")
@@ -44,5 +44,6 @@ def check(model: Model) -> Findings:
             when="B > 1",
             why=why,
             help="move the batch axis first (transpose, permute), then reshape; flatten(1) keeps samples apart",
+            repair=Repair("batch_to_front", {"cause": cause, "source": found.source}),
             claim=Claim("poison_row", "changing one sample changes the values of others", {"node": meets if not channels else cause}),
         )

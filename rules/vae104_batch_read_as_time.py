@@ -21,7 +21,7 @@ shapes fit, so PyTorch says nothing.
 When the first size of the input is the time axis: name the batch in `--input`, as in `20@T x 32@B x 5`.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
 @rule("VAE104", "batch-read-as-time", Severity.ERROR, message="the batch is read as time")
@@ -42,5 +42,6 @@ def check(model: Model) -> Findings:
             help="make the layer with batch_first=True, or transpose its input to (T, B, F)"
             if recurrent
             else "take the last step with [:, -1]",
+            repair=Repair("batch_first", {"made": made if recurrent else None, "called": None if recurrent else called}),
             claim=Claim("poison_row", "changing one sample changes the values of others", {"node": found.node}),
         )

@@ -18,7 +18,7 @@ may bring, that is the batch as well.
 When a batch of one never occurs.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
 @rule("VAE105", "squeezed-batch", Severity.WARNING, message="a squeeze drops the batch axis of a batch of one")
@@ -34,5 +34,6 @@ def check(model: Model) -> Findings:
             when="B = 1",
             why="squeeze() without an axis removes every dimension of size 1",
             help="name the axes (squeeze(-1)), or use flatten(1)",
+            repair=Repair("squeeze_axis", {"node": found.node, "source": found.source}),
             claim=Claim("squeeze_single", "at B = 1 the batch axis is gone here", {"node": found.node}),
         )

@@ -18,7 +18,7 @@ depends on who stands beside it, and a batch of one gives ones everywhere.
 When weights over the batch are meant, as in importance resampling.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE106", "softmax-over-batch", Severity.ERROR, message="a softmax runs over the batch")
@@ -33,5 +33,6 @@ def check(model: Model) -> Findings:
             when="B > 1; at B = 1 all values are 1",
             why="the samples of a batch compete with each other",
             help="give the axis of the classes or steps as dim, -1 for the last",
+            repair=Repair("softmax_axis", {"node": found.node}),
             claim=Claim("poison_row", "changing one sample changes the values of others", {"node": found.node}),
         )

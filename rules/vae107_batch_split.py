@@ -19,7 +19,7 @@ broadcast or `view` may hide it.
 When the batch holds two halves on purpose, such as pairs of views of the same samples.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE107", "batch-split", Severity.ERROR, message="two parts of the batch are taken for two quantities")
@@ -33,5 +33,6 @@ def check(model: Model) -> Findings:
             shapes=(model.row(found.source),),
             why="one half of the samples is read as the mean, the other half as the log-variance",
             help="split along the features: dim=1, or dim=-1",
+            repair=Repair("split_features", {"cause": found.cause, "source": found.source}),
             claim=Claim("poison_row", "changing one sample changes the values of others", {"node": found.node}),
         )

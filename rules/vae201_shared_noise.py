@@ -20,7 +20,7 @@ batch move together. PyTorch says nothing: `(L)` broadcasts over `(B, L)`.
 When common random numbers across the batch are meant, for variance reduction between samples.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE201", "shared-noise", Severity.ERROR, message="one noise vector serves the whole batch", needs=("site",))
@@ -44,5 +44,6 @@ def check(model: Model) -> Findings:
             why="z = mu + eps * std wants its own eps for each sample; a shared one does not average out over the batch",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
             fix=model.replacement(noise, f"torch.randn_like({model.written(std)})"),
+            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}),
             claim=Claim("noise_rows", "all rows of (z - mu) / scale are equal", {"site": site, "equal": True}),
         )

@@ -21,7 +21,7 @@ is a line, while the KL charges for a full Gaussian.
 When a posterior of rank one is meant, and the KL is that of the rank-one posterior.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE202", "noise-shape", Severity.ERROR, message="the noise lacks an axis of the latent", needs=("gaussian",))
@@ -45,5 +45,6 @@ def check(model: Model) -> Findings:
             why="every component of z wants its own noise; here they all share one number, and z varies along a line only",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
             fix=model.replacement(noise, f"torch.randn_like({model.written(std)})"),
+            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}),
             claim=Claim("noise_axes", f"(z - mu) / scale is constant along {', '.join(missing)}", {"site": site, "axes": missing}),
         )

@@ -22,7 +22,7 @@ as if it were not.
 When the posterior is another location-scale family and the KL is that family's.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE203", "non-gaussian-noise", Severity.ERROR, message="the reparameterisation noise is not standard normal", needs=("gaussian",))
@@ -47,5 +47,6 @@ def check(model: Model) -> Findings:
             if kind == "uniform" and text.startswith("torch.rand")
             else None,
             facts={"mean": moments.mean, "std": moments.std, "excess_kurtosis": moments.kurtosis},
+            repair=Repair("normal_noise", {"root": root, "like": site.scale or model.posterior_of(site)}),
             claim=Claim("noise_moments", facts, {"site": site, "mean": moments.mean, "std": moments.std}),
         )

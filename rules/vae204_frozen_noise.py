@@ -20,7 +20,7 @@ sees the posterior's width, and the KL regularises a spread that nobody samples.
 When fixed noise is meant: a debugging run, common random numbers.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE204", "frozen-noise", Severity.ERROR, message="the noise is the same at every call")
@@ -33,5 +33,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((frozen.draw, "this draw is not used"), (frozen.scale, "")),
             why="z is a fixed function of x: nothing is sampled, and the KL regularises a spread that is never used",
             help="draw new noise at each call: torch.randn_like(std)",
+            repair=Repair("draw_anew", {"frozen": frozen}),
             claim=Claim("noise_repeats", "two calls give the same z", {"node": frozen.node}),
         )

@@ -23,7 +23,7 @@ appendix B and C.2).
 Never: if the head is a log-standard deviation, mend the KL instead.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -45,6 +45,7 @@ def check(model: Model) -> Findings:
             shapes=(model.row(clash.scale, f"scale = {clash.formula_now}"), model.row(clash.kl, f"is exact for scale = {clash.formula}")),
             why="samples are drawn from one posterior and the KL charges for another: the loss is no bound",
             help=f"use {clash.formula} as the standard deviation",
+            repair=Repair("scale_as", {"clash": clash}),
             claim=Claim(
                 "scale_curve",
                 f"the scale is {clash.formula_now}, the KL wants {clash.formula}",

@@ -18,7 +18,7 @@ the one that the KL charges for.
 When the head is an unconstrained sigma and the KL is written with sigma^2: then the rule is silent already.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE206", "negative-scale", Severity.ERROR, message="the noise is scaled by a raw output that can be negative", needs=("gaussian",))
@@ -33,6 +33,7 @@ def check(model: Model) -> Findings:
             labels=model.labels((clash.head, "the head, unbounded"), (clash.kl, f"the KL reads it as {clash.kl_reads}")),
             why="a standard deviation is positive; here it can be 0 or negative, and it is not what the KL charges for",
             help=f"use {clash.formula} as the standard deviation",
+            repair=Repair("scale_as", {"clash": clash}),
             claim=Claim("scale_negative", "the scale takes negative values", {"site": clash.site}),
         )
     for made, scale in model.sampling.negative_scales:

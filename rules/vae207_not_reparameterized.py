@@ -20,7 +20,7 @@ the path of the gradient. `backward` does not complain.
 When the encoder is trained by a score-function estimator (REINFORCE).
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE207", "not-reparameterized", Severity.ERROR, message="the draw lets no gradient through to the encoder", needs=("site", "loss"))
@@ -36,6 +36,7 @@ def check(model: Model) -> Findings:
             shapes=(model.row(site.z, "no gradient to mu or std"),),
             why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
             help="sample by z = mu + std * torch.randn_like(std), or .rsample()",
+            repair=Repair("reparameterise", {"site": site}),
             claim=Claim(
                 "no_grad_from_recon",
                 "the reconstruction gives mu no gradient",

@@ -19,7 +19,7 @@ posterior's spread, the variance head is trained by the KL alone, and samples fr
 When the training step is another function than the one checked: name it with --step.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE208", "latent-not-sampled", Severity.ERROR, message="z is drawn, and the decoder gets the mean", needs=("draw", "loss"))
@@ -38,5 +38,6 @@ def check(model: Model) -> Findings:
             else (model.row(site.z, "not used"),),
             why="the decoder never sees the posterior's spread: this is a plain autoencoder with a penalty on its code",
             help="give the decoder z",
+            repair=Repair("decode_draw", {"entry": entry, "site": site}),
             claim=Claim("z_unused", "two draws give the same reconstruction", {"site": site}),
         )

@@ -18,7 +18,7 @@ information beyond the noise except by inflating mu, and the KL pulls against th
 Never for a log-variance. Bounds from above, clamps, and activations on a standard deviation are not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE212", "constrained-logvar", Severity.ERROR, message="the posterior's standard deviation cannot fall below 1", needs=("gaussian",))
@@ -35,5 +35,6 @@ def check(model: Model) -> Findings:
             why="sigma < 1 is out of reach: every code carries at least the prior's noise",
             help="leave the log-variance unbounded, or clamp it to a range such as (-10, 10)",
             facts={"lowest_std": reach.low},
+            repair=Repair("remove_activation", {"activation": reach.bound_by}),
             claim=Claim("value_range", "the standard deviation is at least 1", {"node": site.scale, "low": 1.0}),
         )

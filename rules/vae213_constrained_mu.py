@@ -17,7 +17,7 @@ half of the space is unused, and the aggregated posterior cannot match the prior
 When the latent space is bounded on purpose (a hypersphere, a torus) and the prior is too.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE213", "constrained-mu", Severity.WARNING, message="an activation bounds the posterior's mean", needs=("gaussian",))
@@ -41,5 +41,6 @@ def check(model: Model) -> Findings:
             why="the prior puts mass where no mean can go",
             help="take the mean from a linear layer, with no activation",
             facts={"low": reach.low, "high": reach.high},
+            repair=Repair("remove_activation", {"activation": reach.bound_by}),
             claim=Claim("value_range", bound, {"node": site.mu, "low": reach.low, "high": reach.high}),
         )

@@ -20,7 +20,7 @@ One library had it for years.
 When decoding at a fixed quantile is meant.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE214", "biased-eval", Severity.ERROR, message="in evaluation mode z is the mean plus a multiple of the scale", needs=("gaussian",))
@@ -33,6 +33,7 @@ def check(model: Model) -> Findings:
             labels=model.labels((biased.site.z, "the draw of training mode")) if biased.other_place else (),
             why="reconstructions at test time are off by a multiple of the standard deviation, which training never sees",
             help="return mu in evaluation mode, or draw there too",
+            repair=Repair("no_bias_in_eval", {"place": biased.span}),
             claim=Claim(
                 "eval_offset",
                 "z - mu is a fixed multiple of the scale in evaluation mode",

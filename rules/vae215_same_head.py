@@ -20,7 +20,7 @@ layer that was meant never gets a gradient.
 When the scale is meant to be a function of the mean.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE215", "same-head", Severity.ERROR, message="mean and scale of the posterior come from one head", needs=("site",))
@@ -34,5 +34,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((None if one else alias.mean, ""), (alias.site.z, "both meet here")),
             why="the posterior's scale is then tied to its mean, and cannot say how sure the encoder is",
             help="give the log-variance a layer (or a slice) of its own",
+            repair=Repair("idle_head", {"scale": alias.scale}),
             claim=Claim("heads_equal", "the raw mean and the raw scale are equal for every input", {"nodes": (alias.mean, alias.scale)}),
         )

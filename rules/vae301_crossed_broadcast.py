@@ -21,7 +21,7 @@ a line, `((r - x) ** 2).mean()` never does.
 When one target for several predictions is meant: give them a leading axis.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -49,5 +49,6 @@ def check(model: Model) -> Findings:
             when="any size above 1 in the stretched dimension",
             why="the loss compares pairs that do not belong together, and is smallest when every output is their mean",
             help="give the reconstruction the shape of the target before the loss",
+            repair=Repair("same_shape", {"meet": pair.meet, "recon": pair.recon, "target": pair.target}),
             claim=Claim("broadcast_shape", "the shapes differ", {"nodes": [pair.recon, pair.target]}),
         )

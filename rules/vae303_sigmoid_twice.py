@@ -20,7 +20,7 @@ Finds Bernoulli likelihoods on logits (by the gradient of the loss, not by its n
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -40,5 +40,6 @@ def check(model: Model) -> Findings:
             + model.birth_labels(squash, "the activation is made here"),
             why="the sigmoid is applied twice: the probability stays in [0.5, 0.73]",
             help="drop the activation and keep the loss on logits, or keep it and use binary_cross_entropy",
+            repair=Repair("remove_activation", {"activation": squash}),
             claim=Claim("value_range", "the logits lie in [0, 1]", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),
         )

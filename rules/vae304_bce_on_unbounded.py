@@ -19,7 +19,7 @@ kills the CUDA context), or a hand-written form gives NaN.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE304", "bce-on-unbounded", Severity.ERROR, message="binary cross-entropy gets values outside [0, 1]", needs=("reconstruction",))
@@ -35,6 +35,7 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.pair.raw[0], "a raw layer output")),
             why="the reconstruction is unbounded; on a GPU this is a device-side assert, elsewhere NaN or an error",
             help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
+            repair=Repair("loss_on_logits", {"meet": fact.pair.meet}),
             claim=Claim(
                 "raises", "binary cross-entropy refuses the values, or is not finite", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}
             ),

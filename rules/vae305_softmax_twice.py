@@ -19,7 +19,7 @@ K - 1), about 0.09 for 30 classes: the loss has a high floor and flat gradients.
 Never. log_softmax before cross_entropy is redundant but harmless, and is not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -37,5 +37,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((squash, "already a softmax here" if model.op(squash) == "softmax" else "squashed to [0, 1] here")),
             why="the softmax is applied twice: no class can get a probability near 1",
             help="give the loss the logits",
+            repair=Repair("remove_activation", {"activation": squash}),
             claim=Claim("value_range", "the logits lie in [0, 1]", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),
         )

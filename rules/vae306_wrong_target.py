@@ -22,7 +22,7 @@ constant it learns nothing of the data.
 When noise on the data is the data: dequantisation with uniform noise is not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -38,6 +38,10 @@ def check(model: Model) -> Findings:
             model.likelihood.target_place(fact),
             label=wrong.what,
             labels=model.labels((wrong.draw, "noise is drawn here"), (fact.pair.meet, "compared here")),
+            repair=Repair(
+                "clean_target",
+                {"place": model.likelihood.target_place(fact), "meet": fact.pair.meet, "target": fact.pair.target},
+            ),
             why="the model is rewarded for reproducing the noise it was given",
             help="compare with the clean input",
             claim=Claim(

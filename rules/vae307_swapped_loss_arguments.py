@@ -18,7 +18,7 @@ and unbounded below. Some versions of torch refuse a target that requires grad, 
 Never; squared and absolute errors are symmetric and not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -40,5 +40,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((pair.recon, "the reconstruction, given as target")),
             why="the loss is not symmetric: exchanged, it is another function of the reconstruction, and not its likelihood",
             help=f"exchange the arguments: {model.written(pair.recon)} first, {model.written(pair.target)} second",
+            repair=Repair("swap_arguments", {"meet": pair.meet}),
             claim=Claim("kernel", "the gradient is not that of the likelihood", {"fact": fact}),
         )

@@ -18,7 +18,7 @@ reconstructions.
 When values outside are known to be outliers.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE308", "output-range", Severity.ERROR, message="the last activation cannot reach the data", needs=("reconstruction",))
@@ -38,6 +38,7 @@ def check(model: Model) -> Findings:
             help="use an activation that covers the data (tanh for [-1, 1], sigmoid for [0, 1], none for standardised data), "
             "or rescale the data",
             facts={"data": [gap.low, gap.high], "reconstruction": [gap.reach.low, gap.reach.high]},
+            repair=Repair("activation_for_data", {"activation": squash, "data": (gap.low, gap.high)}),
             claim=Claim(
                 "value_range",
                 f"the reconstruction stays in {reached}",

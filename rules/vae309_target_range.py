@@ -20,7 +20,7 @@ For a target outside [0, 1] the cross-entropy is unbounded below: the loss goes 
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -39,5 +39,6 @@ def check(model: Model) -> Findings:
             why="the likelihood is that of values in [0, 1]; outside it has no lower bound",
             help="scale the data to [0, 1], or use a Gaussian likelihood",
             facts={"data": list(data)},
+            repair=Repair("rescale_target", {"meet": fact.pair.meet, "target": fact.pair.target, "data": data}),
             claim=Claim("value_range", "the target leaves [0, 1]", {"node": fact.pair.target, "outside": [0.0, 1.0]}),
         )

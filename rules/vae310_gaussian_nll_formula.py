@@ -18,7 +18,7 @@ raises (`gaussian_nll_loss` clamps it at 1e-6), and confident predictions are pu
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE310", "gaussian-nll-formula", Severity.ERROR, message="the decoder's Gaussian likelihood is not one", needs=("reconstruction",))
@@ -35,5 +35,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.pair.extra[0], "the variance")) if fact.pair.extra else (),
             why="error and log term must speak of the same variance, or the loss is no likelihood and its optimum is elsewhere",
             help="use (x - r)^2 / (2 * var) + 0.5 * log(var), with var = logvar.exp()",
+            repair=Repair("likelihood_formula", {"node": node, "extra": fact.pair.extra}),
             claim=Claim("kernel", "the loss is not a Gaussian likelihood", {"fact": fact}),
         )

@@ -18,7 +18,7 @@ the data as it can, and the loss goes to minus infinity.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE311", "recon-sign", Severity.ERROR, message="the reconstruction term has the wrong sign", needs=("reconstruction",))
@@ -33,5 +33,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((model.record.loss, "the loss")),
             why="the loss falls as the reconstruction moves away from the data, without bound",
             help="subtract the log-likelihood, or add the error",
+            repair=Repair("recon_sign", {"fact": fact}),
             claim=Claim("recon_gradient", "moving the reconstruction towards the target raises the loss", {"fact": fact}),
         )

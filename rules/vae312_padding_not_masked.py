@@ -19,7 +19,7 @@ weighed against a length that is not the sentence's.
 When the padding symbol is also the end of the sentence and must be learned.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE312", "padding-not-masked", Severity.WARNING, message="the token loss counts padding", needs=("reconstruction",))
@@ -35,5 +35,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((embedding, "tokens are embedded with a padding index")),
             why="the loss is spent on padding, and a batch of short sentences weighs as much as one of long ones",
             help="give the loss ignore_index, or multiply by a mask before the sum",
+            repair=Repair("ignore_padding", {"meet": fact.pair.meet, "embedding": embedding}),
             claim=Claim("padding_counts", "a change of the logits at padding changes the loss", {"fact": fact, "embedding": embedding}),
         )

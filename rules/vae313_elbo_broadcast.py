@@ -19,7 +19,7 @@ weight: the weights have no effect.
 When all pairs are meant: give both the same number of dimensions.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE313", "elbo-broadcast", Severity.ERROR, message="per-sample terms are combined into a table of all pairs", needs=("loss",))
@@ -35,5 +35,6 @@ def check(model: Model) -> Findings:
             when="B > 1",
             why="every sample's term meets every other sample's: weights average out, sums count B times",
             help="drop keepdim, or squeeze the one that has it",
+            repair=Repair("drop_ones", {"node": node}),
             claim=Claim("broadcast_shape", "the result has B * B elements", {"nodes": [node, *parts]}),
         )

@@ -20,7 +20,7 @@ bound.
 Never. (An ELBO that is maximised and then negated is not reported.)
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("kl",))
@@ -36,5 +36,6 @@ def check(model: Model) -> Findings:
             why="the loss rewards the posterior for leaving the prior, and has no lower bound",
             help="change the sign of the term",
             facts={"weight": fact.probe.weight},
+            repair=Repair("kl_sign", {"place": model.objective.sign_place(fact)}),
             claim=Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
         )

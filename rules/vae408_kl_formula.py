@@ -25,7 +25,7 @@ formula moves its minimum away from the prior, or removes it: the term can then 
 When the term is another regulariser on purpose.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE408", "kl-formula", Severity.ERROR, message="the KL term is not the KL of a Gaussian", needs=("kl",))
@@ -42,5 +42,6 @@ def check(model: Model) -> Findings:
             help="use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
             notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",),
             facts={"coefficients": model.objective.relative_coefficients(fact)},
+            repair=Repair("kl_formula", {"core": fact.term.core, "heads": fact.site.heads if fact.site else ()}),
             claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
         )

@@ -20,7 +20,7 @@ is at the wrong spread, and it can be negative.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 _FORMULAS = {
     "logvar": ", the sampler's: 1 + logvar - mu**2 - exp(logvar)",
@@ -46,6 +46,7 @@ def check(model: Model) -> Findings:
                 labels=model.labels((clash.scale, f"the sampler reads it as {clash.sampler}"), (clash.head, "the head")),
                 why="the KL charges for another posterior than the one that is sampled",
                 help=f"write the KL for a scale of {clash.formula_now}",
+                repair=Repair("kl_formula", {"core": clash.kl, "heads": clash.site.heads, "reading": True}),
                 claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": clash.fact}),
             )
     for fact in model.kls:
@@ -58,5 +59,6 @@ def check(model: Model) -> Findings:
                 why="one part of the formula takes the head for a log-variance, another for a log-standard deviation",
                 help=f"use one reading throughout{_FORMULAS.get(reading, _EITHER)}",
                 facts={"coefficients": fact.probe.coefficients},
+                repair=Repair("kl_formula", {"core": fact.term.core, "heads": fact.site.heads if fact.site else (), "reading": True}),
                 claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
             )

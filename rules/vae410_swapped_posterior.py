@@ -19,7 +19,7 @@ since they have the same shape.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE410", "swapped-posterior", Severity.ERROR, message="mean and log-variance are exchanged between sampler and KL", needs=("kl",))
@@ -36,5 +36,6 @@ def check(model: Model) -> Findings:
             ),
             why="the head that the sampler adds is charged as a log-variance, and the one it exponentiates as a mean",
             help="exchange the two arguments",
+            repair=Repair("swap_heads", {"place": model.objective.swap_place(fact), "heads": fact.site.heads}),
             claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
         )

@@ -19,7 +19,7 @@ When the step checked is only a part of the training, or the weight is 0 at its 
 not.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE412", "kl-not-in-loss", Severity.ERROR, message="no KL reaches the loss", needs=("gaussian", "loss"))
@@ -35,5 +35,6 @@ def check(model: Model) -> Findings:
             else model.labels((missing.site.z, "the posterior is drawn here")),
             why="nothing keeps the posterior near the prior: the variance goes to 0, and samples of the prior decode to noise",
             help="add the KL to the loss",
+            repair=Repair("add_kl", {"place": model.objective.loss_place, "computed": missing.computed}),
             claim=Claim("gradient_to_scale", "the loss only ever asks for a smaller variance", {"site": missing.site}),
         )

@@ -21,7 +21,7 @@ The hyper-parameter has no effect: a sweep over beta compares identical objectiv
 When it is used by another training function than the one checked.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE415", "beta-unused", Severity.WARNING, message="a KL weight is stored and never used in the loss", needs=("kl",))
@@ -34,5 +34,6 @@ def check(model: Model) -> Findings:
             labels=(weight.label,) if weight.label is not None else (),
             why=f"{weight.name} = {weight.value!r} has no effect on the objective",
             help=f"multiply the KL by {weight.name}",
+            repair=Repair("use_weight", {"name": weight.name}),
             claim=Claim("weight_has_no_effect", "the loss is the same for another value", {"name": weight.name}),
         )

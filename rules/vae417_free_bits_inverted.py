@@ -17,7 +17,7 @@ the gradient vanishes exactly for the latents that are too far from the prior.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE417", "free-bits-inverted", Severity.ERROR, message="the KL has no gradient where it is large", needs=("kl",))
@@ -33,5 +33,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.site.z, "")) if fact.site else (),
             why="a latent that is far from the prior feels no pull back; one that is near it does",
             help="use max (clamp(min=...)): free bits are a floor",
+            repair=Repair("floor_not_ceiling", {"node": node}),
             claim=Claim("kl_gradient", "the KL has no gradient where it is large", {"fact": fact}),
         )

@@ -18,7 +18,7 @@ of different inputs; a mean of logarithms in its place is the plain ELBO.
 When a mixture over the batch is meant (the aggregated posterior in beta-TC-VAE is recognised).
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule(
@@ -39,5 +39,6 @@ def check(model: Model) -> Findings:
             shapes=(model.row(source), model.row(node, "lacks B")),
             why="weights of different inputs are averaged with each other; each input's own samples are what the bound averages",
             help="reduce over the axis of the samples",
+            repair=Repair("reduce_samples", {"node": node}),
             claim=Claim("broadcast_shape", "the batch is gone", {"nodes": [node, source]}),
         )

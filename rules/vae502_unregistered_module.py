@@ -18,7 +18,7 @@ The optimizer does not get their parameters, `.to(device)` does not move them, a
 When a fixed network is hidden from the model on purpose; then its parameters should not require a gradient.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
 @rule("VAE502", "unregistered-module", Severity.ERROR, message="the model does not know a layer that it runs")
@@ -40,5 +40,6 @@ def check(model: Model) -> Findings:
             ),
             why="no optimizer gets them, .to(device) leaves them behind, state_dict() forgets them",
             help="keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
+            repair=Repair("register_layers", {"place": primary}),
             claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),
         )

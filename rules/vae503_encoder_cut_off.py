@@ -19,7 +19,7 @@ decoder learns what it can without it.
 When the encoder is frozen on purpose; then set `requires_grad_(False)` on it, which also says so.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 TEXT = {
     "cut": ("no gradient passes here", "remove detach() or .data here"),
@@ -48,5 +48,6 @@ def check(model: Model) -> Findings:
             notes=(f"lost: {', '.join(cut.lost[:6])}{' ...' if len(cut.lost) > 6 else ''}",),
             help=advice,
             facts={"parameters": list(cut.lost)},
+            repair=None if cut.no_grad else Repair("keep_gradient", {"node": cut.node}),
             claim=Claim("no_grad_from_recon", "the reconstruction gives these parameters no gradient", {"parameters": list(cut.lost)}),
         )

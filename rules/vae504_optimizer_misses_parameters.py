@@ -19,7 +19,7 @@ falls, because the rest adapts.
 When a part is frozen on purpose, or an optimizer in another file has it.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE504", "optimizer-misses-parameters", Severity.ERROR, message="the optimizer does not get all parameters", needs=("loss",))
@@ -33,5 +33,6 @@ def check(model: Model) -> Findings:
             why=f"{len(missed.parameters)} parameters get a gradient and are never updated",
             help="give the optimizer model.parameters()",
             facts={"parameters": list(missed.parameters)},
+            repair=Repair("all_parameters", {"place": missed.span}),
             claim=Claim("optimizer_groups", "these parameters are in no group of the optimizer", {"parameters": list(missed.parameters)}),
         )

@@ -20,7 +20,7 @@ value the codes never move; with both terms detached on one side one of them is 
 When the codes are fixed on purpose; keep them in a buffer then.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 TEXT = {
     "encoder": (
@@ -54,5 +54,6 @@ def check(model: Model) -> Findings:
             help=advice,
             severity=Severity.WARNING if fault.what == "commitment" else None,
             facts={"missing": fault.what},
+            repair=Repair("codes_with_gradient", {"node": fault.node}) if fault.what == "codebook" else None,
             claim=Claim("vq_gradients", label, {"what": fault.what, "parameters": sorted(fault.codebook.names), "node": fault.node}),
         )

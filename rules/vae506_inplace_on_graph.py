@@ -20,7 +20,7 @@ raises: one of the variables needed for gradient computation has been modified b
 Never: backward raises.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE506", "inplace-on-graph", Severity.ERROR, message="a value that backward still needs is changed in place", needs=("loss",))
@@ -33,5 +33,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((kept, f"backward needs this result of {model.op(kept)}")),
             why="the gradient is computed from a value that is no longer there: backward() raises",
             help="use the form that makes a new tensor (mul for mul_, x = x + y for x += y)",
+            repair=Repair("not_in_place", {"node": node}),
             claim=Claim("raises", "backward() refuses", {"node": node}),
         )

@@ -20,7 +20,7 @@ a plain attribute does not move with the model, and a new tensor starts on the d
 When the model never leaves the CPU.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE601", "born-on-cpu", Severity.WARNING, message="a tensor stays on the CPU when the model moves")
@@ -37,5 +37,6 @@ def check(model: Model) -> Findings:
             help=f'register it: self.register_buffer("{name.rpartition(".")[2]}", ...)'
             if stray.attribute
             else "make it like a tensor it meets (torch.randn_like, new_zeros), or pass device=",
+            repair=Repair("same_device", {"stray": stray}),
             claim=Claim("device_error", "on another device this operation raises", {"node": stray.meets, "born": stray.born}),
         )

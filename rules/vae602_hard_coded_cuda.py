@@ -17,7 +17,7 @@ The model does not run where there is no CUDA device, nor on the second one, nor
 When the code is for one machine only.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE602", "hard-coded-cuda", Severity.WARNING, message="a GPU is asked for by name")
@@ -30,5 +30,6 @@ def check(model: Model) -> Findings:
             when="there is no CUDA device, or the model is on another one",
             why="the step raises there",
             help="take the device from a tensor at hand: device=x.device, or torch.randn_like(x)",
+            repair=Repair("device_of_data", {"place": asked.span}),
             claim=Claim("device_error", "where there is no CUDA device this raises", {"asked": asked.what}),
         )

@@ -22,7 +22,7 @@ makes the loss infinite and the gradient NaN. bfloat16 and float32 hold up to 3e
 When something outside of the step keeps the values small.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE603", "half-overflow", Severity.WARNING, message="a value overflows in half precision")
@@ -47,5 +47,6 @@ def check(model: Model) -> Findings:
             why=why,
             help=advice,
             facts={"limit": round(found.limit, 6), "high": min(found.high, 1e308)},
+            repair=Repair("in_float32", {"node": found.node}),
             claim=Claim("value_overflow", f"at {at:.3g} the result is infinite", about),
         )

@@ -20,7 +20,7 @@ and then every weight is NaN. The root's gradient at 0 is infinite.
 When something outside of the graph keeps the value away from 0.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
 @rule("VAE701", "unstable-log", Severity.WARNING, message="a logarithm or root of what can be zero")
@@ -41,6 +41,7 @@ def check(model: Model) -> Findings:
             help="compute from the logits (binary_cross_entropy_with_logits, logsigmoid, log_softmax)"
             if squashed
             else "add a small constant, or clamp from below, before the logarithm or root",
+            repair=Repair("away_from_zero", {"node": found.node, "low": found.bounds.low}),
             claim=Claim(
                 "log_of_zero",
                 "with saturated values the result is not finite",

@@ -25,6 +25,7 @@ from vaelint.paths import in_project
 from vaelint.placeholder import holds_placeholder, needed
 from vaelint.result import Request, TargetResult
 from vaelint.run_rules import failure_findings, run_rules
+from vaelint.shapetypes import typed_files
 from vaelint.source import Source
 from vaelint.step import find_loss, forward_step, input_names, told_step
 from vaelint.target import parse_init, parse_target
@@ -81,10 +82,10 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
         emit({"kind": "stage", "stage": "load"})
         loaded, inputs, tracer, step, names = _prepare(request, result, given)
         emit({"kind": "stage", "stage": "trace"})
-        model = _trace(request, result, loaded, inputs, tracer, step, names)
+        model = _trace(request, result, loaded, inputs, tracer, step, names, emit)
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
         emit({"kind": "stage", "stage": "rules"})
-        claims = run_rules(rules, model, loaded.span, result) if model is not None else []
+        claims, repairs = run_rules(rules, model, loaded.span, result) if model is not None else ([], [])
         if model is not None and model.perturbation is not None:
             result.notes += model.perturbation.report.said
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
@@ -98,6 +99,10 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
         result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
     result.settle()
     emit({"kind": "static", "result": result.to_json()})
+    if request.fixes and model is not None:
+        from vaelint.repair.propose import proposals
+
+        emit({"kind": "proposals", "proposals": proposals(model, repairs)})
     if request.device != "none" and model is not None:
         try:
             from vaelint.confirm.run import confirm
@@ -157,6 +162,7 @@ def _prepare(request: Request, result: TargetResult, given: FromPython | None = 
         return make_inputs(inputs, names, sizes, seed=request.seed)
 
     tracer = Tracer(lambda: loaded.build(init), make, spans, inputs.symbols)
+    tracer.watch, tracer.calls_in = request.fixes, typed_files(_home(loaded))
     probe = tracer.construct_for_signature()
     if request.step is not None:
         step = told_step(request.step, loaded)
@@ -187,7 +193,7 @@ def _home(loaded: Loaded) -> str:
 
 
 def _trace(
-    request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str]
+    request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str], emit: Emit
 ) -> Model | None:
     """Records the step (finding the loss first if it was not told), lifts it to symbols, and finds its anatomy."""
     source = Source(os.getcwd())
@@ -201,6 +207,10 @@ def _trace(
         _raise_if_not_the_models(record)
     if record.failure is not None:
         failure_findings(record, tracer, inputs, step, source, result, loaded.span)
+        if request.fixes:
+            from vaelint.repair.propose import proposals_for_failure
+
+            emit({"kind": "proposals", "proposals": proposals_for_failure(record, source, result.findings)})
         if request.trail:
             result.trail = _trail(analyse(record, tracer, inputs, step, source, None))
         return None

@@ -60,6 +60,10 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
         leave(status)
 
     request = Request.from_json(_received(sock, leave))
+    if request.overlay:
+        from vaelint import overlay
+
+        overlay.install(dict(request.overlay))
     sys.argv = [request.target.rpartition(":")[0]]  # a module that parses its command line sees an empty one
     os._exit = exit_with_stack  # so that the front can say which line ended the process
     try:

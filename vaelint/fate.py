@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from vaelint import protocol
+from vaelint.edit import Proposal
 from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
 from vaelint.paths import in_project, package_of, relative, user_file
 from vaelint.result import Request, TargetResult
@@ -34,6 +35,7 @@ class Fate:
     stage: str = ""
     static: TargetResult | None = None
     final: TargetResult | None = None
+    proposals: dict[str, list[Proposal]] = field(default_factory=dict)  # by the fingerprint of the finding
     reads: dict[str, Any] | None = None  # what the result was made from, as reads.py says it
     escaped: protocol.Escaped | None = None
     code: int | None = None  # negative for a signal
@@ -51,6 +53,8 @@ class Fate:
                 self.static = TargetResult.from_json(result)
             case protocol.RestsOn(reads=reads):
                 self.reads = reads
+            case protocol.Proposals(proposals=proposals):
+                self.proposals = {k: [Proposal.from_json(p) for p in v] for k, v in proposals.items()}
             case protocol.Final(result=result):
                 self.final = TargetResult.from_json(result)
             case protocol.Escaped():

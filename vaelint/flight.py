@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vaelint import protocol
+from vaelint.edit import Proposal
 from vaelint.fate import Fate, settle
 from vaelint.result import Request, TargetResult
 
@@ -29,6 +30,7 @@ class Checked:
     request: Request = field(default_factory=lambda: Request(""))
     reads: dict[str, Any] | None = None  # what the result was made from; None if its process did not live to say it
     kept: bool = False  # whether it comes from an earlier run
+    proposals: dict[str, list[Proposal]] = field(default_factory=dict)  # when they were asked for: by the fingerprint of the finding
 
 
 class Output:
@@ -114,7 +116,9 @@ class Flight:
         self._drain(64)  # a left-over process may print for ever
         self._dump.seek(0)
         self._fate.stack = self._dump.read().decode(errors="replace")
-        return Checked(settle(self.request, self._fate), self._output.text(), self.request, self._fate.reads)
+        return Checked(
+            settle(self.request, self._fate), self._output.text(), self.request, self._fate.reads, proposals=self._fate.proposals
+        )
 
     def close(self) -> None:
         """Hangs up; the server then ends the process if it still runs."""

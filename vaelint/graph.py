@@ -42,6 +42,7 @@ class Record:
     step: Any = None
     failure: Failure | None = None
     calls: list[ModuleCall] = field(default_factory=list)
+    functions: list[FunctionCall] = field(default_factory=list)  # calls of the user's functions, where they were asked for
     distributions: list[MadeDistribution] = field(default_factory=list)
     births: Mapping[int, Span] = field(default_factory=dict)  # id(module) -> where it was constructed
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where user code asks for a GPU by name
@@ -71,6 +72,18 @@ class ModuleCall:
     span: Span | None  # where user code called it
     training: bool
     depth: int
+
+
+@dataclass(frozen=True)
+class FunctionCall:
+    """One call of a function that the user wrote. Values are nodes in the tuples, lists and dicts they came in, else names of types."""
+
+    file: str
+    name: str  # qualified: "VAE.encode"
+    line: int  # the first of its definition, decorators included
+    arguments: dict[str, Any]
+    result: Any
+    caller: Span | None
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ _FORMATS = f"Form of the report: {', '.join(FORMATS)}. FORMAT:FILE writes to a f
 _TRAILS = f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a file; several may be given. Default text."
 _ADD = "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1."
 _PERTURB = "Also give constructor arguments other values, one at a time, and report numbers in the code that stay behind. Default off."
+_FIX = """Write the repairs into the files. Each is unsafe in the sense that the model computes something else afterwards; none is made
+before a check of the edited source, with a real pass, has found the finding gone and no new one."""
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
 
 Targets = Annotated[list[str] | None, typer.Argument(metavar="[TARGETS]...", help=_TARGETS, show_default=False)]
@@ -82,6 +84,8 @@ Jobs = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", min=1, he
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep results of other runs.")]
 Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help=_SHARD)]
 Watch = Annotated[bool, typer.Option("--watch", help="Check again whenever a file changes that a target rests on. Ctrl-C ends it.")]
+Fix = Annotated[bool, typer.Option("--fix", help=_FIX)]
+Diff = Annotated[bool, typer.Option("--diff", help="Print what --fix would change as a patch, and write nothing.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 Rule = Annotated[str, typer.Argument(metavar="CODE", help="A rule's code or name: VAE201, shared-noise.")]
 AsList = Annotated[ListFormat, typer.Option("--output-format", help="Form of the output.")]

@@ -59,6 +59,14 @@ class Static:
 
 
 @dataclass(frozen=True)
+class Proposals:
+    """Edits that may repair findings, as Proposal JSON by the fingerprint of the finding, best first."""
+
+    proposals: dict[str, list[dict[str, Any]]]
+    kind: str = "proposals"
+
+
+@dataclass(frozen=True)
 class RestsOn:
     """What the result was made from besides the request: `Reads` of reads.py as JSON. Comes before `Final`."""
 
@@ -97,9 +105,11 @@ class Exited:
     kind: str = "exited"
 
 
-Message = Ready | Unavailable | Started | Stage | Static | RestsOn | Final | Escaped | Exited
+Message = Ready | Unavailable | Started | Stage | Static | Proposals | RestsOn | Final | Escaped | Exited
 
-_KINDS: dict[str, type[Message]] = {t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, RestsOn, Final, Escaped, Exited)}
+_KINDS: dict[str, type[Message]] = {
+    t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Proposals, RestsOn, Final, Escaped, Exited)
+}
 
 
 def encode(message: Message) -> bytes:

@@ -28,6 +28,8 @@ class Request:
     ignore: tuple[str, ...] = ()
     beta: float | None = None  # the effective beta that is meant; where it is measured, the KL's weight is no finding
     seed: int = 0
+    fixes: bool = False  # also propose edits that repair what is found
+    overlay: tuple[tuple[str, str], ...] = ()  # (file, text): files that read as edited
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
     perturb: bool = False  # change constructor arguments and input sizes, one at a time
 
@@ -39,6 +41,7 @@ class Request:
     def from_json(data: dict[str, Any]) -> Request:
         """The inverse of `to_json`."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        values["overlay"] = tuple((file, text) for file, text in values.get("overlay", ()))
         return Request(**values)
 
 

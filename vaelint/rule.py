@@ -29,6 +29,7 @@ __all__ = [
     "Found",
     "Label",
     "Model",
+    "Repair",
     "Rule",
     "RuleError",
     "Severity",
@@ -52,6 +53,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Repair:
+    """How a finding can be mended: the name of a repair, and what it is about. Edits are made only when they are asked for."""
+
+    kind: str
+    about: dict[str, Any] = field(default_factory=dict)  # nodes, places, numbers; read by the repair
+
+
+@dataclass(frozen=True)
 class Found:
     """What a rule's check yields: a place and the facts there."""
 
@@ -68,6 +77,7 @@ class Found:
     claim: Claim | None = None
     severity: Severity | None = None  # info in place of the rule's own, where an explicit choice of the user is in the way
     certainty: Certainty = Certainty.PROVED
+    repair: Repair | None = None
 
 
 Findings = Iterator[Found]

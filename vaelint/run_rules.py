@@ -11,7 +11,7 @@ from vaelint.anatomy.replay import ReplayError
 from vaelint.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
 from vaelint.paths import in_project
 from vaelint.result import TargetResult
-from vaelint.rule import Claim, Found, Rule
+from vaelint.rule import Claim, Found, Repair, Rule
 
 if TYPE_CHECKING:
     from vaelint.graph import Record
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Claims = list[tuple[int, Claim]]
 """Index of a finding in the result, and what it claims of a real run."""
+
+Repairs = list[tuple[str, Repair]]
+"""Fingerprint of a finding, and how it can be mended."""
 
 NEEDS: dict[str, tuple[Callable[[Model], bool], str]] = {
     "site": (lambda m: bool(m.sites), "nothing is drawn from a posterior on the way to the loss"),
@@ -35,17 +38,18 @@ NEEDS: dict[str, tuple[Callable[[Model], bool], str]] = {
 """What a rule may need, and why it does not apply without it."""
 
 
-def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> Claims:
-    """Appends findings, the quiet and the not applicable rules to `result`; returns the claims to measure."""
+def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> tuple[Claims, Repairs]:
+    """Appends findings, the quiet and the not applicable rules to `result`; returns the claims to measure and the repairs."""
     claims: Claims = []
-    found: list[tuple[Finding, Claim | None]] = []
+    repairs: Repairs = []
+    found: list[tuple[Finding, Found]] = []
     for rule in rules:
         missing = next((NEEDS[n][1] for n in rule.needs if not NEEDS[n][0](model)), None)
         if missing is not None:
             result.not_applicable.append({"code": rule.code, "reason": missing})
             continue
         try:
-            produced = [(rule.finding(f, home), f.claim) for f in _distinct(rule.check(model))]
+            produced = [(rule.finding(f, home), f) for f in _distinct(rule.check(model))]
         except ReplayError as error:
             result.not_applicable.append(
                 {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"}
@@ -60,11 +64,13 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
         found += produced
         if not produced:
             result.quiet.append(rule.code)
-    for finding, claim in sorted(found, key=lambda fc: (fc[0].span.file, fc[0].span.line, fc[0].span.column, fc[0].code)):
+    for finding, said in sorted(found, key=lambda fc: (fc[0].span.file, fc[0].span.line, fc[0].span.column, fc[0].code)):
         result.findings.append(_signed(finding, result.findings, model.source))
-        if claim is not None:
-            claims.append((len(result.findings) - 1, claim))
-    return claims
+        if said.claim is not None:
+            claims.append((len(result.findings) - 1, said.claim))
+        if said.repair is not None:
+            repairs.append((result.findings[-1].fingerprint, said.repair))
+    return claims, repairs
 
 
 def _distinct(found: Any) -> list[Found]:

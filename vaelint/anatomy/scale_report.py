@@ -8,7 +8,7 @@ from vaelint.anatomy.scale import Scaling
 from vaelint.anatomy.verdicts import ScaleVerdict
 from vaelint.finding import Severity, ShapeRow
 from vaelint.graph import span
-from vaelint.rule import Claim, Found
+from vaelint.rule import Claim, Found, Repair
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -53,7 +53,17 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
         },
         claim=Claim("gradient_ratio", f"KL over reconstruction = {beta.value:.6g} times the ELBO's", {"beta": beta}),
         severity=Severity.INFO if verdict.explicit else None,
+        repair=_repair(verdict),
     )
+
+
+def _repair(verdict: ScaleVerdict) -> Repair | None:
+    """How the balance comes right; a weight that someone has chosen is theirs to judge."""
+    if verdict.explicit or verdict.fault == "literal":
+        return None
+    if verdict.fault == "half":
+        return Repair("kl_half", {"core": verdict.beta.kl.term.core})
+    return Repair("balance", {"verdict": verdict})
 
 
 def reduced(scaling: Scaling, own: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.annotations import Disagreement, disagreements
 from vaelint.anatomy.codebook import Codebook, VqFault, find_codebooks, vq_faults
 from vaelint.anatomy.cuts import Cut, encoder_cuts
 from vaelint.anatomy.devices import Asked, Stray, asked_devices, stray_tensors
@@ -46,6 +47,11 @@ class Wiring:
     def gradients(self) -> Gradients:
         """Which parameters which value's gradient reaches."""
         return Gradients(self._model)
+
+    @cached_property
+    def annotations(self) -> list[Disagreement]:
+        """Shape annotations that some call does not keep to."""
+        return disagreements(self._model)
 
     @cached_property
     def codebooks(self) -> list[Codebook]:

@@ -49,6 +49,8 @@ def check(
     no_cache: options.NoCache = False,
     shard: options.Shard = None,
     watch: options.Watch = False,
+    fix: options.Fix = False,
+    diff: options.Diff = False,
 ) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed."""
     bar = fail_on.value if fail_on else None
@@ -70,7 +72,15 @@ def check(
             _nothing(targets)
         if shard is not None:
             settings = replace(settings, targets=gate.part(settings.targets, shard))
-        results = run_requests(settings.requests, hired, None if no_cache else settings.root, settings.jobs.value)
+        if fix or diff:
+            from vaelint.commands.mending import mend_all
+
+            results, code = mend_all(settings, hired, write=not diff)
+            if diff:
+                codes.append(code)
+                return results
+        else:
+            results = run_requests(settings.requests, hired, None if no_cache else settings.root, settings.jobs.value)
         bare = [r.result for r in results]
         judgement = judge(bare, settings, update=update_baseline, prune=prune_baseline, whole=not targets and shard is None)
         severity = Severity(settings.fail_on.value)

@@ -29,6 +29,8 @@ class Tracer:
     def __init__(self, build: Callable[[], torch.nn.Module], make: Make, spans: SpanFinder, symbols: Mapping[str, int]) -> None:
         self._build, self._make, self.spans, self.symbols = build, make, spans, dict(symbols)
         self.real_because: str | None = None  # why the ladder went down to real tensors
+        self.watch = False  # also note which names hold which tensors while a call is made
+        self.calls_in: Callable[[str], bool] | None = None  # the files whose functions' calls are noted, if any
         self._lean = True
         self._fake_construction = True
 
@@ -76,7 +78,11 @@ class Tracer:
             built.model.to(device)
             made = self._make(sizes)
             inputs = {k: v.to(device) for k, v in (change(made) if change is not None else made).items()}
-            return record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, "real")
+            return self._recorded(built, step, inputs, sizes, "real")
+
+    def _recorded(self, built: Built, step: Any, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int] | None, rung: Rung) -> Record:
+        at = {**self.symbols, **(sizes or {})}
+        return record_step(built, step, inputs, at, self.spans, rung, watch=self.watch, calls_in=self.calls_in)
 
     def attempt(self, step: Any, sizes: Mapping[str, int], build: Callable[[], torch.nn.Module]) -> Record | None:
         """One run of what may well fail, on the rung that the others stand on; None where that rung does not carry it.
@@ -126,7 +132,7 @@ class Tracer:
             with mode:
                 inputs = self._make(sizes)
                 rung: Rung = "concrete"
-                record = record_step(built, step, inputs, {**self.symbols, **(sizes or {})}, self.spans, rung)
+                record = self._recorded(built, step, inputs, sizes, rung)
         if record.failure is not None and isinstance(record.failure.error, torch_private.DynamoMissing):
             raise record.failure.error
         if record.failure is not None and _is_limit(record.failure.error):

@@ -54,8 +54,9 @@ def attribute(value: Any, name: str) -> Any:
 class Recorder(TorchFunctionMode):
     """A torch function mode that writes a graph. `fake` says that tensors have no values."""
 
-    def __init__(self, spans: SpanFinder, modules: ModuleTracker, names: dict[int, str], *, fake: bool) -> None:
+    def __init__(self, spans: SpanFinder, modules: ModuleTracker, names: dict[int, str], *, fake: bool, watch: bool = False) -> None:
         super().__init__()
+        self._watch = watch
         self.graph = fx.Graph()
         self.spans, self.modules, self.fake = spans, modules, fake
         self._names = names  # id of a parameter, buffer or attribute tensor -> its name in the model
@@ -263,6 +264,8 @@ class Recorder(TorchFunctionMode):
             del node.meta["no_grad"]
         if self.autocast and self.autocast[-1] is not None:
             node.meta["autocast"] = self.autocast[-1]
+        if self._watch:
+            node.meta["scopes"] = self._scopes(sys._getframe(2))
         target = result
         if mutates:
             target = kwargs["out"] if kwargs.get("out") is not None else args[0] if args else result
@@ -272,6 +275,15 @@ class Recorder(TorchFunctionMode):
                 self._changed(target, node)
         self._bind_result(target, node, stack)
         return result
+
+    def _scopes(self, frame: FrameType | None) -> tuple[dict[str, fx.Node], ...]:
+        """For each frame of the stack, the names that hold recorded tensors: locals, and attributes of `self` that a run has set."""
+        scopes = []
+        for user in self.spans.user_frames(frame):
+            held: list[tuple[str, Any]] = list(user.f_locals.items())
+            held += [(f"self.{k}", v) for k, v in getattr(user.f_locals.get("self"), "__dict__", {}).items() if isinstance(v, torch.Tensor)]
+            scopes.append({k: self._nodes[id(v)] for k, v in held if isinstance(v, torch.Tensor) and id(v) in self._nodes})
+        return tuple(scopes)
 
     def _numpy_drew(self) -> bool:
         """Whether numpy's global generator moved since this was last asked."""

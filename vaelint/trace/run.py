@@ -6,7 +6,7 @@ import contextlib
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from vaelint.finding import Span
 from vaelint.graph import MadeDistribution, Record, Rung
 from vaelint.trace.autocast import noting_autocast
+from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births
 from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.recorder import Recorder
@@ -74,14 +75,25 @@ def construct(build: Any, spans: SpanFinder) -> Built:
 
 
 def record_step(
-    built: Built, step: Any, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int], spans: SpanFinder, rung: Rung
+    built: Built,
+    step: Any,
+    inputs: Mapping[str, torch.Tensor],
+    sizes: Mapping[str, int],
+    spans: SpanFinder,
+    rung: Rung,
+    *,
+    watch: bool = False,
+    calls_in: Callable[[str], bool] | None = None,
 ) -> Record:
     """Runs `step(model, inputs)` under the recorder. What user code raises is kept in `Record.failure` with the partial graph.
+
+    With `watch`, each node also knows the names that held tensors when it ran: `meta["scopes"]`. With `calls_in`, calls of functions
+    of the files it names are noted in `Record.functions`.
 
     Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
     """
     modules = ModuleTracker(built.model, built.births, spans)
-    recorder = Recorder(spans, modules, names_of_tensors(built.model), fake=rung != "real")
+    recorder = Recorder(spans, modules, names_of_tensors(built.model), fake=rung != "real", watch=watch)
     record = Record(recorder.graph, built.model, rung, dict(sizes), births=built.births, step=step)
     record.node_for = recorder.node_for
     instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else contextlib.nullcontext()
@@ -96,7 +108,7 @@ def record_step(
         _recording_from_numpy(recorder),
     ):
         try:
-            with instead, recorder:
+            with instead, recorder, noting_calls(recorder, record.functions, calls_in) if calls_in else contextlib.nullcontext():
                 outcome = step(built.model, inputs)
         except NeedsValue:
             raise

@@ -51,16 +51,18 @@ class SpanFinder:
         return path.replace(os.sep, "/")
 
     def stack(self, frame: FrameType | None, limit: int = 8) -> tuple[Span, ...]:
-        """The user's frames from `frame` outwards, innermost first."""
-        found: list[Span] = []
+        """The user's places from `frame` outwards, innermost first."""
+        return tuple(s for f in self.user_frames(frame, limit) if (s := self.span(f.f_code, f.f_lasti)) is not None)
+
+    def user_frames(self, frame: FrameType | None, limit: int = 8) -> list[FrameType]:
+        """The frames of the user's code that have a place, from `frame` outwards, innermost first."""
+        found: list[FrameType] = []
         while frame is not None and len(found) < limit:
             code = frame.f_code
-            if self.is_user(code.co_filename):
-                span = self.span(code, frame.f_lasti)
-                if span is not None:
-                    found.append(span)
+            if self.is_user(code.co_filename) and self.span(code, frame.f_lasti) is not None:
+                found.append(frame)
             frame = frame.f_back
-        return tuple(found)
+        return found
 
     def span(self, code: CodeType, lasti: int) -> Span | None:
         """The expression that instruction `lasti` of `code` evaluates."""

@@ -1,0 +1,42 @@
+"""A shape annotation does not say what the callers pass.
+
+## What it does
+Holds the axis strings of jaxtyping annotations (`Float[Tensor, "batch latent"]`), with or without its decorators, against the
+shapes of every call in the trace. Names are bound within a call, as jaxtyping does. Shapes are symbolic: a latent of 32 is not
+a batch of 32, although the numbers are equal.
+
+## Why is this bad
+Either the annotation misleads its readers, or the code passes something else than its author meant. Without a type checker at
+run time nobody says so; with one, sizes that happen to be equal pass.
+
+## Example
+    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch features"]: ...
+
+    self.decode(torch.stack(samples))    # (K, B, L)
+
+## Use instead
+    self.decode(torch.stack(samples).flatten(0, 1))
+
+## When to ignore
+When the annotation is looser in its author's mind than jaxtyping reads it; `...` and `_` say so to both.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule("VAE108", "annotation-disagrees", Severity.WARNING, message="a shape annotation and the shape at a call disagree")
+def check(model: Model) -> Findings:
+    """Each annotation that some call does not keep to."""
+    for one in model.wiring.annotations:
+        subject = "the result" if one.name == "the result" else one.name
+        places = ((one.caller, f"{subject} of this call: {model.shape_text(one.node)}"), (one.against, "the size is another one here"))
+        yield Found(
+            one.span,
+            label=one.what,
+            labels=tuple(Label(place, text) for place, text in places if place is not None),
+            shapes=(model.row(one.node, f"annotated as {' '.join(one.axes) or 'a scalar'}", one.name),)
+            + ((model.row(one.bound),) if one.bound is not None else ()),
+            why=f"the annotation and the call of {one.function} cannot both be what was meant",
+            help="correct the call if the annotation says what was meant, else the annotation",
+            claim=Claim("annotated_shape", one.what, {"node": one.node, "axes": len(one.axes), "bound": one.bound}),
+        )

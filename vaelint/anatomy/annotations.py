@@ -1,0 +1,145 @@
+"""Shape annotations held against the shapes of the trace, at every call: the writer's word against what the callers pass."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import fx
+
+from vaelint.finding import Span
+from vaelint.graph import FunctionCall, shape
+from vaelint.shapetypes import Axis, ShapeType, shape_types
+from vaelint.source import SourceFile
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_BATCH = ("b", "bs", "batch", "batch_size", "nbatch", "n_batch")
+"""Names that say batch: the one size that must not be another. Read only where another axis of the same value is the batch."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """An annotation and a value that does not fit it."""
+
+    span: Span  # the annotation
+    what: str  # in words
+    node: fx.Node
+    name: str  # the argument, or "the result"
+    function: str
+    caller: Span | None
+    axes: tuple[str, ...]
+    against: Span | None  # the annotation that bound the name, when two differ
+    bound: fx.Node | None
+
+
+@dataclass(frozen=True)
+class _Bound:
+    node: fx.Node
+    axis: int
+    text: str
+    size: int
+    place: ShapeType
+    argument: str
+
+
+def disagreements(model: Model) -> list[Disagreement]:
+    """One for each annotation that some call of the trace does not keep to."""
+    found: dict[Span, Disagreement] = {}
+    for call in model.record.functions:
+        file = model.source.file(call.file)
+        function = _definition(file, call)
+        if function is not None:
+            for one in _of_call(model, call, function, file):
+                found.setdefault(one.span, one)
+    return list(found.values())
+
+
+def _definition(file: SourceFile, call: FunctionCall) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    name = call.name.rpartition(".")[2]
+    for function in file.functions():
+        first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
+        if function.name == name and first == call.line:
+            return function
+    return None
+
+
+def _of_call(
+    model: Model, call: FunctionCall, function: ast.FunctionDef | ast.AsyncFunctionDef, file: SourceFile
+) -> Iterator[Disagreement]:
+    """Names are bound by the arguments in their order, then held against the rest and the result, as jaxtyping does."""
+    bound: dict[str, _Bound] = {}
+    parameters = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    told = [(a.arg, a.annotation, call.arguments.get(a.arg)) for a in parameters]
+    for name, annotation, value in [*told, ("the result", function.returns, call.result)]:
+        for place, kind in shape_types(annotation, file):
+            node = _at(value, place)
+            if isinstance(node, fx.Node) and node.meta.get("val") is not None:
+                problem = _compare(model, node, kind, bound, name)
+                if problem is not None:
+                    what, against = problem
+                    yield Disagreement(
+                        _span(file, call.file, kind.node),
+                        what,
+                        node,
+                        name,
+                        function.name,
+                        call.caller,
+                        tuple(a.text for a in kind.axes),
+                        _span(file, call.file, against.place.node) if against is not None and against.place is not kind else None,
+                        against.node if against is not None else None,
+                    )
+
+
+def _at(value: Any, place: tuple[int, ...]) -> Any:
+    for index in place:
+        if not isinstance(value, tuple | list) or index >= len(value):
+            return None
+        value = value[index]
+    return value
+
+
+def _span(file: SourceFile, name: str, node: ast.expr) -> Span:
+    end = node.end_lineno or node.lineno
+    return Span(name, node.lineno, file.column(node.lineno, node.col_offset), end, file.column(end, node.end_col_offset or 0))
+
+
+def _compare(model: Model, node: fx.Node, kind: ShapeType, bound: dict[str, _Bound], argument: str) -> tuple[str, _Bound | None] | None:
+    """What is wrong, and the earlier value that says otherwise; binds the names that are new."""
+    texts, sizes, axes = model.dims(node), shape(node), kind.axes
+    many = [i for i, a in enumerate(axes) if a.many]
+    if len(many) > 1:
+        return None
+    if (not many and len(axes) != len(sizes)) or (many and len(sizes) < len(axes) - 1):
+        return f"{len(axes) - len(many)} axes are written, and {model.shape_text(node)} has {len(sizes)}", None
+    split = many[0] if many else len(axes)
+    pairs = [*enumerate(axes[:split]), *((i - len(axes), a) for i, a in enumerate(axes) if i > split)]
+    for at, axis in pairs:
+        i = at % len(sizes)
+        problem = _one(axis, _Bound(node, i, texts[i], sizes[i], kind, argument), bound, texts)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _one(axis: Axis, now: _Bound, bound: dict[str, _Bound], texts: tuple[str, ...]) -> tuple[str, _Bound | None] | None:
+    if axis.broadcasts and now.size == 1:
+        return None
+    if axis.size is not None:
+        return (f"{axis.size} is written, and the size is {now.text}", None) if axis.size != now.size else None
+    if not axis.name:
+        return None
+    before = bound.setdefault(axis.name, now)
+    if _differ(before, now):
+        return f"{axis.name} is {now.text} in {now.argument}, and {before.text} in {before.argument}", before
+    if axis.name.lower() in _BATCH and "B" not in now.text and any(t == "B" for t in texts):
+        return f"{axis.name} is {now.text} here, and the batch is axis {texts.index('B')}", None
+    return None
+
+
+def _differ(a: _Bound, b: _Bound) -> bool:
+    """Whether two sizes are not one: they differ now, or one moves with the batch and the other does not."""
+    return a.size != b.size or ("B" in a.text) != ("B" in b.text)

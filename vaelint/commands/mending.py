@@ -1,0 +1,72 @@
+"""`vaelint check --fix` and `--diff`: mends the targets of a check, then writes the files or prints a patch."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+
+from vaelint import fixing
+from vaelint.commands import terminal
+from vaelint.commands.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
+from vaelint.commands.progress import Watched
+from vaelint.errors import UsageError
+from vaelint.flight import Checked
+from vaelint.gate import Hired
+from vaelint.judge import judge
+from vaelint.result import Request
+from vaelint.settings import Settings
+
+
+def mend_all(settings: Settings, hired: Hired, *, write: bool) -> tuple[list[Checked], int]:
+    """Checks the targets, mends what can be mended, and writes the files (`write`) or prints a patch.
+
+    Returns:
+        The checks of the edited source, and the exit code of a patch: 1 if it changes something or a finding is left.
+
+    Raises:
+        UsageError: no real pass is to run, which every repair is held against; or a file cannot be written.
+    """
+    if any(r.device == "none" for r in settings.requests):
+        raise UsageError("a repair is held against a real pass, and --device none leaves it out", "leave --device none out")
+    wanted = [replace(r, fixes=True) for r in settings.requests]
+    with Watched(1) as eyes:
+
+        def run(request: Request) -> Checked:
+            return hired.worker().run(request, partial(eyes.on_stage, request))
+
+        checked = [run(request) for request in wanted]
+        mended = fixing.mend(checked, run, _decided(checked, settings))
+    texts = {file: text for file, text in mended.texts.items() if text != mended.before[file]}
+    if write:
+        fixing.write(texts, mended.before)
+    else:
+        sys.stdout.write(fixing.unified(texts, mended.before))
+    _tell(mended, write=write)
+    if any(c.result.status == "failed" for c in mended.checked):
+        return mended.checked, EXIT_TROUBLE
+    return mended.checked, EXIT_FINDINGS if texts or mended.left else EXIT_CLEAN
+
+
+def _decided(checked: list[Checked], settings: Settings) -> list[set[str]]:
+    """For each target, the findings that a comment, the configuration or the baseline allows."""
+    shown = [replace(c.result, findings=list(c.result.findings), notes=[]) for c in checked]
+    judge(shown, settings)
+    return [{f.fingerprint for f in c.result.findings} - {f.fingerprint for f in s.findings} for c, s in zip(checked, shown, strict=True)]
+
+
+def _tell(mended: fixing.Mended, *, write: bool) -> None:
+    """One line for each finding, on the error stream: what its edit changes, or why there is none."""
+    for fix in mended.fixes:
+        place = f"{fix.finding.span.file}:{fix.finding.span.line}"
+        print(f"{'fixed' if write else 'would fix'} {place} {fix.finding.code}: {fix.proposal.says}", file=sys.stderr)
+    for finding, reason in mended.left:
+        print(f"not fixed {finding.span.file}:{finding.span.line} {finding.code}: {reason}", file=sys.stderr)
+    count = len(mended.fixes)
+    if count:
+        terminal.say(
+            f"{count} {'fix' if count == 1 else 'fixes'}, each checked with a real pass on the edited source; "
+            "what the model computes is changed by it, so read the patch"
+        )
+    elif not mended.left:
+        terminal.say("nothing to fix")

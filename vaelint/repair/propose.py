@@ -1,0 +1,58 @@
+"""Proposals for the findings of a target. None of them is offered before a check of the edited source has spoken for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vaelint.anatomy.model import Model
+from vaelint.anatomy.replay import ReplayError
+from vaelint.edit import Proposal
+from vaelint.finding import Finding
+from vaelint.graph import Record, span
+from vaelint.repair import of_gradients, of_kl, of_likelihood, of_noise, of_posterior, of_scale, of_shapes, of_tensors  # noqa: F401  the repairs
+from vaelint.repair.bench import Bench, repair_called
+from vaelint.repair.of_shapes import sizes_that_fit, split_features
+from vaelint.rule import Repair
+from vaelint.source import Source
+
+MOST = 24
+"""Proposals for one finding: each costs a check."""
+
+
+def proposals(model: Model, repairs: Iterable[tuple[str, Repair]]) -> dict[str, list[dict[str, Any]]]:
+    """By the fingerprint of the finding: its proposals as JSON, best first. Edits after which a file is no Python are left out."""
+    bench = Bench(model.record, model.source, model)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for fingerprint, wanted in repairs:
+        try:
+            made = _whole(bench, repair_called(wanted.kind)(bench, wanted.about))
+        except ReplayError:  # a question to the graph that it does not answer: no repair is known
+            made = []
+        if made:
+            found[fingerprint] = made
+    return found
+
+
+def proposals_for_failure(record: Record, source: Source, findings: Sequence[Finding]) -> dict[str, list[dict[str, Any]]]:
+    """The same for a step that raised: there is no model to ask."""
+    bench = Bench(record, source, None)
+    if record.failure is None or not findings:
+        return {}
+    at = next((n for n in record.nodes if span(n) == findings[0].span and n.all_input_nodes), None)
+    split = split_features(bench, {"cause": at, "source": at.all_input_nodes[0]}) if at is not None else ()
+    made = _whole(bench, itertools.chain(sizes_that_fit(bench), split))
+    return {findings[0].fingerprint: made} if made else {}
+
+
+def _whole(bench: Bench, proposed: Iterable[Proposal]) -> list[dict[str, Any]]:
+    seen: set[Proposal] = set()
+    kept: list[dict[str, Any]] = []
+    for proposal in proposed:
+        if proposal not in seen and all(bench.code(f).changed(proposal.edits) for f in proposal.files):
+            kept.append(proposal.to_json())
+        seen.add(proposal)
+        if len(kept) == MOST:
+            break
+    return kept
