@@ -114,7 +114,7 @@ class _Steps:
         """The steps whose values this one reads."""
         found: dict[int, None] = {}
         seen: set[fx.Node] = set()
-        todo = list(reversed(node.all_input_nodes))
+        todo = list(reversed(ops.value_inputs(node)))
         while todo:
             n = todo.pop()
             if n in seen:
@@ -123,7 +123,7 @@ class _Steps:
             if n in self._order:
                 found[self._order[n]] = None
             elif n.op == "call_function" and not n.meta.get("scalar"):
-                todo.extend(reversed(n.all_input_nodes))
+                todo.extend(reversed(ops.value_inputs(n)))
         return list(found)
 
     def _call(self, index: int) -> int:

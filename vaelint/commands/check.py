@@ -16,6 +16,7 @@ from vaelint.errors import UsageError
 from vaelint.finding import Severity
 from vaelint.flight import Checked
 from vaelint.judge import judge
+from vaelint.report.formats import FORMATS
 from vaelint.result import Request
 from vaelint.settings import Given, resolve
 from vaelint.target import module_classes
@@ -60,6 +61,7 @@ def check(
         raise UsageError("--add-ignore: a reason is one line without #")
     if shard is not None:
         gate.shard(shard)
+    drawn = any(FORMATS[r.form].trail for r in reports)
     codes = [0]
 
     def once() -> list[Checked]:
@@ -72,6 +74,8 @@ def check(
             _nothing(targets)
         if shard is not None:
             settings = replace(settings, targets=gate.part(settings.targets, shard))
+        if drawn:
+            settings = replace(settings, targets=tuple(replace(t, request=replace(t.request, trail="with")) for t in settings.targets))
         if fix or diff:
             from vaelint.commands.mending import mend_all
 

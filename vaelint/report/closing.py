@@ -70,7 +70,7 @@ def _number(value: Any) -> str:
 
 def summary(result: TargetResult, output: str, width: int, verbose: bool, show_refuted: bool) -> list[Line]:
     """One line of counts; then sizes, the real pass, what did not apply, and notes."""
-    verdict, rules = _verdict(result), _rules(result, verbose)
+    verdict, rules = verdict_words(result), _rules(result, verbose)
     head: Line = [(f"{clean(result.target)}: ", "head"), (verdict, _style(result))]
     lines: list[Line] = [[*head, (f"; {rules}", "")]]
     if sum(cells(t) for t, _ in lines[0]) > width:
@@ -78,7 +78,7 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
     if result.rung:
         sizes = ", ".join(f"{k}={v}" for k, v in result.symbols.items())
         lines += hanging([("  ", "")], _RUNGS[result.rung] + (f"; {sizes}" if sizes else ""), width)
-    lines += hanging([("  ", "")], _real_pass(result), width)
+    lines += hanging([("  ", "")], ran_words(result), width)
     hidden = [f for f in result.findings if f.certainty is Certainty.REFUTED]
     if hidden and not show_refuted:
         codes = ", ".join(sorted({f.code for f in hidden}))
@@ -107,7 +107,8 @@ def _shown(result: TargetResult) -> Counter[str]:
     return Counter(f.severity.value for f in result.findings if f.certainty is not Certainty.REFUTED)
 
 
-def _verdict(result: TargetResult) -> str:
+def verdict_words(result: TargetResult) -> str:
+    """How many findings, and how many of them a real pass confirmed."""
     counts = _shown(result)
     words = ", ".join(f"{counts[s.value]} {_plural(s, counts[s.value])}" for s in Severity if counts[s.value])
     if result.status == "failed":
@@ -133,7 +134,8 @@ def _rules(result: TargetResult, verbose: bool) -> str:
     return f"{quiet} rule{'s' * (quiet != 1)} quiet, {unfit} not applicable" + (" (-v: why)" if unfit and not verbose else "")
 
 
-def _real_pass(result: TargetResult) -> str:
+def ran_words(result: TargetResult) -> str:
+    """What became of the real pass."""
     outcome, device, reason = (result.confirm.get(k) for k in ("outcome", "device", "reason"))
     if outcome == "ran":
         return f"real pass: ran on {device}" + (f" ({reason})" if reason else "")

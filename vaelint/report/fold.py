@@ -88,12 +88,13 @@ def fold(trail: dict[str, Any]) -> list[Row]:
 def _failed(failed: dict[str, Any]) -> Row:
     """The operation that raised, as a row without a value."""
     nothing = {
-        "shape": [], "size": [], "dtype": "", "device": "", "role": None, "parameters": 0, "flops": 0, "activation_bytes": 0,
+        "shape": [], "taken": [o["shape"] for o in failed["operands"]], "size": [],
+        "dtype": "", "device": "", "role": None, "parameters": 0, "flops": 0, "activation_bytes": 0,
         "operation": failed["operation"] or "", "expression": failed["expression"], "span": failed["span"], "stage": failed["stage"],
         "name": "", "id": None, "from": [o["step"] for o in failed["operands"] if o["step"] is not None],
     }  # fmt: skip
     parts = [failed["module"] or "", failed["operation"] or ""]
-    return Row("failed", f"FAILS: {failed['expression'] or '?'}", failed["stage"], (nothing,), [], " ".join(p for p in parts if p))
+    return Row("failed", failed["expression"] or "?", failed["stage"], (nothing,), [], " ".join(p for p in parts if p))
 
 
 def _chains(steps: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], list[int]]:

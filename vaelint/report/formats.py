@@ -14,11 +14,12 @@ Render = Callable[[Sequence[TargetResult], View], str]
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the module whose `render(results, view)` makes it, what it is for, and whether it is lines and no document."""
+    """A format: the module whose `render(results, view)` makes it, and what it is for."""
 
     module: str
     about: str
-    lines: bool = False  # may share standard output with others
+    lines: bool = False  # lines and no document: may share standard output with others
+    trail: bool = False  # shows the way from input to loss, which a check makes only where it is asked for
 
     def load(self) -> Render:
         """The function that renders."""
@@ -29,6 +30,9 @@ class Format:
 TRAILS = {
     "text": Format("tree", "a tree with shapes, parameters, FLOPs and memory", lines=True),
     "json": Format("as_json", "one document in the form of schema.json, with `trail`"),
+    "mermaid": Format("mermaid", "a flowchart for Markdown files", lines=True),
+    "svg": Format("svg", "a picture"),
+    "html": Format("html", "a page with picture, source and steps"),
 }
 """The formats of `trace`."""
 
@@ -36,4 +40,5 @@ FORMATS = {
     "full": Format("full", "for people: source, shapes, reason, measurement, help", lines=True),
     "concise": Format("concise", "path:line:col: CODE message, one line a finding", lines=True),
     "json": Format("as_json", "one document in the form of schema.json"),
+    "html": Format("html", "one page with picture, source, loss and evidence", trail=True),
 }

@@ -100,6 +100,8 @@ def _tree(rows: Sequence[Row], view: View, kinds: bool) -> str:
 def _title(row: Row) -> str:
     name = f"{row.title}  {row.detail}" if row.detail else row.title
     role = row.role
+    if row.kind == "failed":
+        return f"FAILS: {name}"
     if row.kind in ("stage", "operation") or not role or row.title.startswith(f"{role} =") or row.title == role:
         return name
     return f"{role}: {name}"
