@@ -133,6 +133,41 @@ def test_training_code_of_another_file_may_call_the_model_by_any_name(make: Make
     assert any("train.py:15" in note for note in case.found().notes)
 
 
+TRAINER_FILE = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+from model import VAE
+
+class Trainer{bases}:
+    def __init__(self, loader, beta=0.5, rate=1e-3):
+        self.loader, self.rate = loader, rate
+        self.beta = beta
+        self.criterion = nn.MSELoss(reduction="sum")
+        self.net = VAE()
+    def divergence(self, mu, logvar):
+        return self.beta * mu.pow(2).sum() + logvar.sum()
+    def fit(self):
+        for images in self.loader:
+            recon, mu, logvar = self.net(images)
+            loss = self.criterion(recon, images) + self.divergence(mu, logvar){more}
+            loss.backward()
+"""
+
+
+def test_a_trainer_is_stood_in_for_by_what_its_class_says(make: Make) -> None:
+    case = make(HEAD + FORWARD, train=TRAINER_FILE.format(bases="", more=""))
+    made = "self = object.__new__(Trainer); self.beta = 0.5; self.criterion = nn.MSELoss(reduction='sum'); "
+    code = "images = x; " + made + "recon, mu, logvar = model(images); loss = self.criterion(recon, images) + self.divergence(mu, logvar)"
+    assert case.code() == code and any("train.py:18" in note for note in case.found().notes)
+
+
+@pytest.mark.parametrize(("bases", "more"), [("(Base)", ""), ("", " + self.loader.extra")])
+def test_a_trainer_whose_attributes_come_from_elsewhere_is_left_alone(make: Make, bases: str, more: str) -> None:
+    case = make(HEAD + FORWARD, train=TRAINER_FILE.format(bases=bases, more=more).replace("class T", "class Base: ...\nclass T"))
+    assert "no loss was found" in case.none()
+
+
 def test_a_loss_beside_the_model_comes_before_training_elsewhere(make: Make) -> None:
     assert make(HEAD + FORWARD + PLAIN_LOSS, train=TRAINING_FILE).code().endswith("loss_function(recon, x, mu, logvar)")
 

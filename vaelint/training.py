@@ -16,6 +16,7 @@ from vaelint.imports import repository_of
 from vaelint.meaning import Kind, is_loss_name, kinds
 from vaelint.paths import relative
 from vaelint.reads import holding
+from vaelint.trainer import attributes_of_self, stand_in
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _MOST_FILES = 200
@@ -202,12 +203,15 @@ class _Cut:
     ) -> None:
         self._file, self._known, self._inputs, self._path = file, known, list(inputs), path
         self._models = set(models)
+        self._trainer: ast.ClassDef | None = None
         for body, place in path:
             node = body[place]
             if isinstance(node, _Function):
                 self._models |= {a.arg for a in node.args.args if Kind.MODEL in kinds(a.arg)}
             if isinstance(node, ast.ClassDef) and node.name == target:
                 self._models.add("self")
+            if isinstance(node, ast.ClassDef) and node.name != target:
+                self._trainer = node
         self._made_up: list[tuple[str, str]] = []
 
     def slice(self) -> Slice | None:
@@ -274,7 +278,7 @@ class _Cut:
         prefix: list[ast.stmt] = [_assign(name, source, line) for name, source in data.items() if name != source]
         free = set().union(*(_loads(node) for node in body)) - {"model"} - set(data)
         for name in sorted(free):
-            if name in self._known or hasattr(builtins, name) or name == "torch" or name in self._inputs:
+            if name in self._known or hasattr(builtins, name) or name in ("torch", "self") or name in self._inputs:
                 continue
             if name in stores and not _read_before_stored(name, body):
                 continue
@@ -283,13 +287,24 @@ class _Cut:
                 return None
             prefix.append(_assign(name, value, line))
         if "self" in free:
-            return None
+            made = self._self(body)
+            if made is None:
+                return None
+            prefix += [_statement(text, line) for text in made]
+            free = free - {"self"} | set().union(*(_loads(node) for node in prefix))
         tree = ast.fix_missing_locations(ast.Module([*prefix, *body], []))
         simple = all(not hasattr(node, "body") for node in tree.body)
         if isinstance(final.value, ast.Name) and final.value.id == "loss":
             tree.body.pop()
         code = ("; " if simple else "\n").join(ast.unparse(node) for node in tree.body)
         return Slice(tree, code, self._file, line, frozenset(free & self._known), tuple(self._made_up))
+
+    def _self(self, body: Sequence[ast.stmt]) -> list[str] | None:
+        """Statements that make a `self` of the trainer's class; None where there is none to be made."""
+        if self._trainer is None:
+            return None
+        read = attributes_of_self(*body)
+        return stand_in(self._trainer, read, self._models, self._known | set(vars(builtins)), self._literal)
 
     def _literal(self, name: str) -> str | None:
         """A value for a weight, a counter or the device that the training code gets from elsewhere."""
@@ -321,7 +336,12 @@ class _Rename(ast.NodeTransformer):
 
 
 def _assign(name: str, value: str, line: int) -> ast.stmt:
-    node = ast.parse(f"{name} = {value}").body[0]
+    return _statement(f"{name} = {value}", line)
+
+
+def _statement(text: str, line: int) -> ast.stmt:
+    """A statement that stands at a line of the user's file."""
+    node = ast.parse(text).body[0]
     for part in ast.walk(node):
         if hasattr(part, "lineno"):
             part.lineno = part.end_lineno = line  # type: ignore[attr-defined]
