@@ -159,7 +159,7 @@ def test_a_trainer_is_stood_in_for_by_what_its_class_says(make: Make) -> None:
     case = make(HEAD + FORWARD, train=TRAINER_FILE.format(bases="", more=""))
     made = "self = object.__new__(Trainer); self.beta = 0.5; self.criterion = nn.MSELoss(reduction='sum'); "
     code = "images = x; " + made + "recon, mu, logvar = model(images); loss = self.criterion(recon, images) + self.divergence(mu, logvar)"
-    assert case.code() == code and any("train.py:18" in note for note in case.found().notes)
+    assert case.code() == code and any("train.py:19" in note for note in case.found().notes)
 
 
 @pytest.mark.parametrize(("bases", "more"), [("(Base)", ""), ("", " + self.loader.extra")])
