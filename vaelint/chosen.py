@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vaelint.closure import imported_by
 from vaelint.config import Config
 from vaelint.errors import UsageError
 from vaelint.result import Request
@@ -24,8 +25,8 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
     """The targets that the command line's words stand for.
 
     A word with a `:` is a target; options of the configured targets of the same name apply to it. A plain file, as pre-commit
-    passes it, stands for the configured targets that it may change: those in it, and those in its folder or below, which may
-    import it. No words: all configured targets.
+    passes it, stands for the configured targets that it may change: those in it, those that import it, and, unless it holds
+    one itself, those in its folder or below, which may import it in ways that cannot be read. No words: all configured targets.
 
     Raises:
         UsageError: a target that cannot be read, or a file that does not exist.
@@ -49,8 +50,10 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
 
 def _touched(file: Path, configured: Sequence[Chosen], root: Path) -> list[Chosen]:
     homes = [(c, target_file(c.request, root)) for c in configured]
-    own = [c for c, home in homes if home == file]
-    return own or [c for c, home in homes if home is None or home.is_relative_to(file.parent)]
+    importing = {home for _, home in homes if home is not None and file in imported_by(home)}
+    if any(home == file for _, home in homes):
+        return [c for c, home in homes if home in importing]
+    return [c for c, home in homes if home is None or home in importing or home.is_relative_to(file.parent)]
 
 
 def target_file(request: Request, root: Path) -> Path | None:

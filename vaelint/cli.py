@@ -13,6 +13,7 @@ from vaelint import __version__, options
 from vaelint.commands import cache
 from vaelint.commands.check import check
 from vaelint.commands.config import config
+from vaelint.commands.merge_sarif import merge_sarif
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_TROUBLE
 from vaelint.commands.rules import explain, rules
 from vaelint.commands.terminal import say
@@ -23,7 +24,7 @@ from vaelint.front import Worker
 if TYPE_CHECKING:
     from click import Context
 
-app = typer.Typer(name="vaelint", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(name="vaelint", add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def main(args: Sequence[str], early: Worker | None = None) -> NoReturn:
@@ -71,7 +72,7 @@ def _root(version: options.Version = False) -> None:
         raise typer.Exit
 
 
-for command in (check, trace, config, rules, explain):
+for command in (check, trace, config, rules, explain, merge_sarif):
     app.command()(command)
 kept = typer.Typer(help="Results of earlier runs, kept in .vaelint_cache.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):

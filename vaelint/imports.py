@@ -234,7 +234,7 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
     """A module of some top-level statements of a file, beside the target imported before. Raises TargetError VAE001."""
     root, name = _place(path)
     module = ModuleType(f"_part_of_{name.replace('.', '_')}")
-    module.__file__, module.__package__ = str(path), name if path.stem == "__init__" else name.rpartition(".")[0]
+    module.__file__, module.__package__ = str(path), name.rpartition(".")[0]
     folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
     with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes, True):
         if module.__package__:
@@ -325,7 +325,8 @@ def _imports(
         sys.modules.pop(name, None)
         del _ours[name]
     sys.path[:] = [*dict.fromkeys(str(p) for p in path), *(p for p in sys.path if p not in {str(q) for q in path})]
-    before, argv, bytecode, missing = set(sys.modules), sys.argv, sys.dont_write_bytecode, list[str]()
+    before, argv, bytecode, missing = dict(sys.modules), sys.argv, sys.dont_write_bytecode, list[str]()
+    finders = list(sys.meta_path)
     finder = _Search(folders, package, missing)
     sys.meta_path.append(finder)
     sys.argv, sys.dont_write_bytecode = [shown], True  # never the checker's own arguments; no __pycache__ in a user's folder
@@ -340,8 +341,10 @@ def _imports(
         raise _import_error(error, shown, package) from error
     finally:
         sys.argv, sys.dont_write_bytecode = argv, bytecode
-        sys.meta_path.remove(finder)
-        for name in set(sys.modules) - before:
+        sys.meta_path[:] = [*finders, *(f for f in sys.meta_path if f not in finders and f is not finder)]
+        for name in before.keys() - sys.modules.keys():  # what user code has thrown out is still needed here
+            sys.modules[name] = before[name]
+        for name in sys.modules.keys() - before.keys():
             module = sys.modules[name]
             first = next(iter(getattr(module, "__path__", None) or []), None)
             if isinstance(module, PlaceholderModule):

@@ -86,6 +86,7 @@ Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help=_SHARD
 Watch = Annotated[bool, typer.Option("--watch", help="Check again whenever a file changes that a target rests on. Ctrl-C ends it.")]
 Fix = Annotated[bool, typer.Option("--fix", help=_FIX)]
 Diff = Annotated[bool, typer.Option("--diff", help="Print what --fix would change as a patch, and write nothing.")]
+SarifFiles = Annotated[list[Path], typer.Argument(metavar="FILES...", help="SARIF reports of vaelint, one of each shard.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 Rule = Annotated[str, typer.Argument(metavar="CODE", help="A rule's code or name: VAE201, shared-noise.")]
 AsList = Annotated[ListFormat, typer.Option("--output-format", help="Form of the output.")]

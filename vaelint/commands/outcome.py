@@ -147,6 +147,14 @@ def _repository() -> Path:
     return next((d for d in (here, *here.parents) if (d / ".git").exists()), here)
 
 
+def write_text(text: str, file: Path | None) -> None:
+    """A document to a file, else to standard output. Raises UsageError."""
+    if file is None:
+        _to_stdout(text, guarded=False)
+    else:
+        _to_file(text, file)
+
+
 def _to_stdout(text: str, *, guarded: bool) -> None:
     """Writes at once. GitHub takes what a step prints for commands: nothing in a report for people may be one.
 
