@@ -234,7 +234,7 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
     """A module of some top-level statements of a file, beside the target imported before. Raises TargetError VAE001."""
     root, name = _place(path)
     module = ModuleType(f"_part_of_{name.replace('.', '_')}")
-    module.__file__, module.__package__ = str(path), name.rpartition(".")[0]
+    module.__file__, module.__package__ = str(path), name if path.stem == "__init__" else name.rpartition(".")[0]
     folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
     with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes, True):
         if module.__package__:
