@@ -80,7 +80,7 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
     try:
         rules = [r for r in load_rules() if _chosen(r.code, request)] if request.trail != "only" else []
         emit({"kind": "stage", "stage": "load"})
-        loaded, inputs, tracer, step, names = _prepare(request, result, given)
+        loaded, inputs, tracer, step, names = prepare(request, result, given)
         emit({"kind": "stage", "stage": "trace"})
         model = _trace(request, result, loaded, inputs, tracer, step, names, emit)
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
@@ -149,7 +149,7 @@ SETUP = {
 """Names of the findings about the check itself."""
 
 
-def _prepare(request: Request, result: TargetResult, given: FromPython | None = None) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
+def prepare(request: Request, result: TargetResult, given: FromPython | None = None) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
     """From texts to a way of building and calling the model."""
     step: Any = None
     inputs = _batch_as_b(InputSet.from_texts(request.inputs))
@@ -199,7 +199,7 @@ def _trace(
     source = Source(os.getcwd())
     record = tracer.run(step)
     if record.failure is None and request.step is None and not step.has_loss:
-        step = _with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
+        step = with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
         if step.has_loss:
             record = tracer.run(step)
     result.symbols = dict(inputs.symbols)
@@ -249,7 +249,7 @@ def _trail(model: Model) -> dict[str, Any]:
     return make_trail(model)
 
 
-def _with_loss(
+def with_loss(
     request: Request,
     result: TargetResult,
     loaded: Loaded,
@@ -260,6 +260,7 @@ def _with_loss(
     record: Any,
     source: Source,
 ) -> Any:
+    """The step with its loss, if that can be found (or was named in the request); else the step as it is. What was seen is noted."""
     from vaelint.roles import roles_of
 
     model = analyse(record, tracer, inputs, step, source, None)

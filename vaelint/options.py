@@ -13,6 +13,13 @@ from vaelint.report.formats import FORMATS, TRAILS
 Context = typer.Context
 
 
+class TablesFormat(StrEnum):
+    """Formats of `discover`."""
+
+    full = "full"
+    json = "json"
+
+
 class ListFormat(StrEnum):
     """Formats of `rules` and `explain`."""
 
@@ -38,7 +45,7 @@ class Bar(StrEnum):
 
 _TARGETS = """FILE.py:NAME or package.module:NAME, where NAME is a class, a function that builds a model, or a model;
 NAME(latent_dim=20) passes arguments. Without targets: those in [tool.vaelint] of pyproject.toml. A plain FILE.py: the
-configured ones that it touches."""
+configured ones that it touches. A folder: the configured ones below it, else those that `vaelint discover` finds there."""
 _INPUT = "An input, such as 32x784, x=32x1x28x28:float32[0,1] or tokens=16x20:int64[0,1000). Once for each input."
 _STEP = 'One training step that leaves `loss`: "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)".'
 _JOBS = "How many targets are checked at once. Default: as many as there are cores, at most 4."
@@ -87,6 +94,10 @@ Watch = Annotated[bool, typer.Option("--watch", help="Check again whenever a fil
 Fix = Annotated[bool, typer.Option("--fix", help=_FIX)]
 Diff = Annotated[bool, typer.Option("--diff", help="Print what --fix would change as a patch, and write nothing.")]
 SarifFiles = Annotated[list[Path], typer.Argument(metavar="FILES...", help="SARIF reports of vaelint, one of each shard.")]
+Folder = Annotated[Path, typer.Argument(metavar="[PATH]", help="A folder or a file. Default: here.", show_default=False)]
+Static = Annotated[bool, typer.Option("--static", help="Read the code only: nothing is run, and nothing proposed.")]
+Write = Annotated[bool, typer.Option("--write", help="Add the proposals to vaelint.toml or pyproject.toml, keeping what is there.")]
+Tables = Annotated[TablesFormat, typer.Option("--output-format", help="full: TOML tables; json: everything that was seen.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 Rule = Annotated[str, typer.Argument(metavar="CODE", help="A rule's code or name: VAE201, shared-noise.")]
 AsList = Annotated[ListFormat, typer.Option("--output-format", help="Form of the output.")]

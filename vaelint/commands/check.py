@@ -10,6 +10,7 @@ from pathlib import Path
 from vaelint import config, gate, options
 from vaelint.cache import Cache, folder_for
 from vaelint.commands import terminal
+from vaelint.commands.folders import in_folders
 from vaelint.commands.outcome import exit_code, reports_for, told_baseline, write_reports
 from vaelint.commands.progress import Watched
 from vaelint.errors import UsageError
@@ -66,7 +67,7 @@ def check(
 
     def once() -> list[Checked]:
         """One round: what is in force now, and the results of that."""
-        settings = resolve(targets or [], config.load(), given)
+        settings = resolve(*in_folders(targets or [], config.load(), jobs), given)
         known = settings.baseline.value
         if (update_baseline or prune_baseline) and known is None:
             raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')

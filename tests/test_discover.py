@@ -1,0 +1,148 @@
+"""`vaelint discover`, and folders as words of `vaelint check`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SAMPLER = """
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+class Draw(nn.Module):
+    def forward(self, mu, logvar):
+        return mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+"""
+MODEL = """
+from torch import nn
+import torch.nn.functional as F
+from parts import Draw
+
+class Compressor(nn.Module):
+    def __init__(self, width, code):
+        super().__init__()
+        self.body = nn.Conv2d(1, width, 4, 4)
+        self.mu, self.logvar = nn.Linear(width * 49, code), nn.Linear(width * 49, code)
+        self.draw, self.back = Draw(), nn.Linear(code, 784)
+
+    def forward(self, x):
+        h = F.relu(self.body(x)).flatten(1)
+        mu, logvar = self.mu(h), self.logvar(h)
+        return self.back(self.draw(mu, logvar)).view_as(x), mu, logvar
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 784)
+
+    def forward(self, z):
+        return self.layer(z)
+
+    def sample(self, n):
+        import torch
+        return self(torch.randn(n, 8))
+
+def loss_function(recon, x, mu, logvar):
+    return ((recon - x).square().sum() - 0.5 * (1 + logvar - mu.square() - logvar.exp()).sum()) / x.size(0)
+"""
+TRAIN = """
+import argparse
+from torchvision import datasets, transforms
+from model import Compressor, loss_function
+parser = argparse.ArgumentParser()
+parser.add_argument("--code", type=int, default=12)
+args = parser.parse_args()
+data = datasets.MNIST("data", transform=transforms.ToTensor())
+model = Compressor(6, code=args.code)
+"""
+STRANGE = """
+import torch
+from torch import nn
+
+class Odd(nn.Module):
+    def __init__(self, blueprint):
+        super().__init__()
+        self.part = blueprint["part"]()
+
+    def forward(self, x):
+        mu, logvar = self.part(x)
+        return mu + torch.randn_like(mu) * logvar.exp()
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    for name, text in {"parts.py": SAMPLER, "model.py": MODEL, "train.py": TRAIN}.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def _run(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "vaelint", *words], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def _candidates(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(done.stdout)["candidates"]
+    return found
+
+
+def test_a_vae_is_found_by_its_structure_and_its_arguments_come_from_the_training_code(repository: Path) -> None:
+    """Neither its name nor its parts' say VAE; the sampler is another file's; the generator draws only to generate."""
+    done = _run(repository, "discover", "--output-format", "json")
+    (found,) = _candidates(done)
+    assert (done.returncode, found["target"], found["state"], found["saw"]) == (0, "model.py:Compressor", "runs", "1 sampling site")
+    assert found["proposal"]["input"] == ["4x1x28x28:float32[0,1]"]
+    assert found["proposal"]["init"] == ["width=6", "code=12"]
+
+
+def test_static_runs_nothing(repository: Path) -> None:
+    (repository / "model.py").write_text(MODEL + "\nraise SystemExit(3)\n")
+    done = _run(repository, "discover", "--static", "--output-format", "json")
+    assert [(c["target"], c["state"]) for c in _candidates(done)] == [("model.py:Compressor", "untried")]
+
+
+@pytest.mark.parametrize("before", [None, '# ours\n[project]\nname = "x"\n', '[tool.vaelint]\nfail-on = "error"\n'])
+def test_what_is_written_is_added_once_and_checked_by_check(repository: Path, before: str | None) -> None:
+    file = repository / ("vaelint.toml" if before is None else "pyproject.toml")
+    if before is not None:
+        file.write_text(before)
+    assert _run(repository, "discover", "--write").returncode == 0
+    once = file.read_text()
+    assert once.startswith(before or "")
+    table = tomllib.loads(once)
+    targets = table["targets"] if before is None else table["tool"]["vaelint"]["targets"]
+    assert [t["target"] for t in targets] == ["model.py:Compressor"]
+    if before is None:
+        assert _run(repository, "discover", "--write").returncode == 0
+        assert file.read_text() == once
+    else:
+        assert _run(repository, "check", "--device", "none").returncode == 0
+
+
+def test_a_folder_is_checked_and_what_cannot_be_is_said(repository: Path) -> None:
+    done = _run(repository.parent, "check", repository.name, "--device", "none", "--output-format", "json")
+    assert (done.returncode, [t["status"] for t in json.loads(done.stdout)["targets"]]) == (0, ["clean"])
+    (repository / "odd.py").write_text(STRANGE)
+    done = _run(repository.parent, "check", repository.name, "--device", "none", "--output-format", "json")
+    assert done.returncode == 2
+    assert [t["status"] for t in json.loads(done.stdout)["targets"]] == ["clean", "failed"]
+    assert "odd.py:Odd: no way to check it was found: Odd cannot be built without blueprint" in done.stderr
+    done = _run(repository, "discover")
+    assert done.returncode == 2
+    assert "# odd.py:Odd: could not propose how to check it, because Odd cannot be built without blueprint" in done.stdout
+
+
+def test_a_folder_without_a_vae_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("print 'old'\n")
+    for words in (["discover"], ["check", "."]):
+        done = _run(tmp_path, *words)
+        assert done.returncode == 2
+        assert "no VAE is found in .: 0 Python files read; 1 could not be read: broken.py" in done.stderr
+    assert _run(tmp_path, "discover", "nowhere").returncode == 2

@@ -1,0 +1,294 @@
+"""What the worker does for `vaelint discover`: tries how a candidate can be built and called. User code runs here."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaelint import construct
+from vaelint.anatomy import ops
+from vaelint.anatomy.model import Model, analyse
+from vaelint.blame import one_line
+from vaelint.build import Loaded, load_target
+from vaelint.check import prepare, with_loss
+from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
+from vaelint.discover.structure import python_files
+from vaelint.discover.usage import Usage, constants, usage
+from vaelint.errors import TargetError, UsageError
+from vaelint.graph import Record
+from vaelint.imports import repository_of
+from vaelint.inputs import InputSet
+from vaelint.meaning import Kind, kinds
+from vaelint.names import Means, meanings
+from vaelint.reading import keys_read, tree_of
+from vaelint.result import Request, TargetResult
+from vaelint.source import Source
+from vaelint.target import parse_target
+from vaelint.trace.ladder import Tracer
+
+SECONDS = 45.0
+TRIALS = 60
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A loaded target with constructor arguments, in place of a text."""
+
+    loaded: Loaded
+    init: dict[str, Any]
+
+    def load(self, request: Request) -> Loaded:
+        """A fresh one: notes of one trial are nothing to the next."""
+        return replace(self.loaded, notes=[], made_up={}, init={})
+
+
+@dataclass
+class _Trial:
+    """One way to call the model that ran."""
+
+    request: Request
+    init: dict[str, Any]
+    loaded: Loaded
+    inputs: InputSet
+    tracer: Tracer
+    step: Any
+    names: list[str]
+    record: Record
+    model: Model
+    worth: int  # 3: draws, and gives the input's shape back; 2: draws; 1: gives it back; 0: neither
+
+
+def probe(request: Request, emit: Callable[[dict[str, Any]], None]) -> TargetResult:
+    """Fills `anatomy` of the result with `proposal` (input, init, step or loss) and `saw`, or `because`: why there is none."""
+    result = TargetResult(request.target)
+    try:
+        emit({"kind": "stage", "stage": "try"})
+        result.anatomy = _propose(request, result)
+    except TargetError as error:
+        result.anatomy = {"because": error.message, "help": error.help}
+    except UsageError as error:
+        result.anatomy = {"because": error.message, "help": error.help}
+    return result
+
+
+def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
+    loaded = load_target(parse_target(request.target), request)
+    file = Path(loaded.file)
+    root = repository_of(file.parent)
+    files = [f for f in python_files(root) if f.stat().st_size < 400_000]
+    nodes = _classes([file, *(f for f in files if f != file)])
+    node = nodes.get(loaded.name)
+    parameters = list(loaded.signature.parameters) or (parameters_of(node) if node is not None else [])
+    told = usage(loaded.name, parameters, files, file)
+    best, reasons, started = None, dict[str, None](), time.monotonic()
+    ways, learned = _ways(loaded, node, nodes, told), list[tuple[dict[str, Any], tuple[str, ...], bool]]()
+    tried: set[str] = set()
+    while (way := learned.pop() if learned else next(ways, None)) is not None:
+        init, texts, fill = way
+        if (key := repr(way)) in tried:
+            continue
+        tried.add(key)
+        if time.monotonic() - started > SECONDS:
+            reasons.setdefault(f"no way was found within {SECONDS:.0f} seconds")
+            break
+        if fill and best is not None:
+            break
+        trial = _try(request, loaded, _filled(loaded, init, texts) if fill else init, texts)
+        if isinstance(trial, str):
+            reasons.setdefault(trial)
+            if (other := _told_channels(texts, trial)) is not None:
+                learned.append((init, other, fill))
+        elif best is None or trial.worth > best.worth:
+            best = trial
+        if best is not None and best.worth == 3:
+            break
+    if best is None:
+        first = next(iter(reasons), "nothing says what it takes")
+        return {"because": first, "help": "give --input and --init by hand"}
+    if best.worth < 2 and not _picks(best.record):
+        return {"because": "it runs and nothing is drawn from a posterior on the way to its output: no VAE", "none": True}
+    return {"proposal": _written(best, result), "saw": _seen(best)}
+
+
+def _told_channels(texts: tuple[str, ...], said: str) -> tuple[str, ...] | None:
+    """The inputs with as many channels as torch says that the layer wants which the first input goes into."""
+    match = re.search(r"expected input\[([\d, ]+)\] to have (\d+) channels", said)
+    shape, colon, rest = texts[0].partition(":")
+    if match is None or match[1].split(", ") != (sizes := shape.split("x")):
+        return None
+    return ("x".join([sizes[0], match[2], *sizes[2:]]) + colon + rest, *texts[1:])
+
+
+def _classes(files: list[Path]) -> dict[str, ast.ClassDef]:
+    """The classes of the repository by name; those of the target's own file, which comes first, win."""
+    found: dict[str, ast.ClassDef] = {}
+    for path in files:
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, node)
+    return found
+
+
+def _ways(
+    loaded: Loaded, node: ast.ClassDef | None, nodes: dict[str, ast.ClassDef], told: Usage
+) -> Iterator[tuple[dict[str, Any], tuple[str, ...], bool]]:
+    """Arguments and inputs to try, the likeliest first; at last with numbers of ours for required arguments that nothing speaks of."""
+    inits = [dict(i) for i in told.inits if set(i) <= set(loaded.signature.parameters)][:3]
+    if {} not in inits:
+        inits.append({})
+    fills = [False] * len(inits)
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in loaded.signature.parameters.values()):
+        inits.append(inits[0])
+        fills.append(True)
+    known = constants(ast.parse(Path(loaded.file).read_bytes()))
+    tried = 0
+    for init, fill in zip(inits, fills, strict=True):
+        values = {**known, **(defaults_of(node) if node is not None else {}), **init}
+        layers = first_layers(node, nodes, values) if node is not None else []
+        for text in shapes(layers, values, told)[: TRIALS // (2 * len(inits))]:
+            for rest in _partners(loaded, text, values):
+                tried += 1
+                if tried > TRIALS:
+                    return
+                yield init, (text, *rest), fill
+
+
+def _filled(loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments with small numbers for the required ones that are neither known nor to be inferred from the input."""
+    made, inputs = dict(init), InputSet.from_texts(texts)
+    for name, p in loaded.signature.parameters.items():
+        if name in made or p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            continue
+        uses = construct.uses_of(loaded.obj, name, loaded.namespace)
+        number = construct.annotation_of(p, loaded.namespace) not in (bool, str, float, dict)
+        if number and construct.guess(p, inputs, uses, loaded.namespace) is None and not uses & {"keys", "attributes"}:
+            few = 10 if Means.CLASSES in meanings(name) else 1
+            made[name] = [16, 16] if "list" in uses else few if few == 10 or name.startswith(("n_", "num_")) else 16
+    return made
+
+
+def _partners(loaded: Loaded, first: str, values: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The further inputs that `forward` must have, in the forms that are usual for what they are called."""
+    forward = getattr(loaded.obj, "forward", None)
+    if forward is None or not inspect.isclass(loaded.obj) or forward is nn.Module.forward:
+        return [()]
+    wanted = [p for p in list(inspect.signature(forward).parameters.values())[1:] if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    more = [p.name for p in wanted[1:] if p.default is p.empty]
+    star = next((p.name for p in inspect.signature(forward).parameters.values() if p.kind is p.VAR_KEYWORD), None)
+    more += [f"{k}=" for k in keys_read(tree_of(forward), star)] if star is not None else []
+    classes = next((v for k, v in values.items() if Means.CLASSES in meanings(k) and type(v) is int), 10)
+    steps = first.split(":")[0].split("x")[1:2]
+    forms: list[tuple[str, ...]] = [()]
+    for said in more:
+        name, named = said.rstrip("="), said if said.endswith("=") else ""
+        if "len" in name.lower():
+            options = [f"{BATCH}:int64[1,{steps[0] if steps else 1}]"]
+        elif Means.CLASSES in meanings(name) or name.lower() in ("y", "c", "label", "labels", "cond", "condition", "target", "targets"):
+            options = [f"{BATCH}:int64[0,{classes})", f"{BATCH}x{classes}"]
+        elif Kind.TARGET in kinds(name) or ":int64" in first:
+            options = [first]
+        else:
+            options = [first, f"{BATCH}:int64[0,{classes})"]
+        forms = [(*form, named + option) for form in forms for option in options][:4]
+    return forms
+
+
+def _try(request: Request, loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> _Trial | str:
+    """One way to call the model: what came of it, or why it does not run."""
+    asked = Request(request.target, texts, (), None, None, "none", seed=request.seed)
+    known: Any = _Known(loaded, init)
+    try:
+        own, inputs, tracer, step, names = prepare(asked, TargetResult(request.target), known)
+        record = tracer.attempt(step, {}, tracer.construct)
+    except TargetError as error:
+        return error.message
+    if record is None:  # it reads values: real tensors show them
+        record = tracer.run(step)
+    if record.failure is not None:
+        return f"with --input {' --input '.join(texts)} it raises {one_line(record.failure.error)}"
+    model = analyse(record, tracer, inputs, step, Source(str(Path.cwd())), None)
+    worth = (2 if model.sites or model.idle_sites else 0) + _gives_back(record)
+    return _Trial(asked, init, own, inputs, tracer, step, names, record, model, worth)
+
+
+def _gives_back(record: Record) -> int:
+    """1 if an output has as many values as the first input, or scores for each of its tokens."""
+    first = next(iter(record.inputs.values()), None)
+    x = first.meta.get("val") if first is not None else None
+    found: list[torch.Tensor] = []
+
+    def visit(value: Any, depth: int = 3) -> None:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, dict) and depth:
+            for part in value.values():
+                visit(part, depth - 1)
+        elif isinstance(value, list | tuple) and depth:
+            for part in value:
+                visit(part, depth - 1)
+        elif hasattr(value, "mean") and isinstance(value, torch.distributions.Distribution):
+            found.append(value.mean)
+        elif hasattr(value, "__dict__") and depth:
+            for part in vars(value).values():
+                visit(part, depth - 1)
+
+    visit(record.raw_output)
+    if not isinstance(x, torch.Tensor):
+        return 0
+    tokens = not x.is_floating_point()
+    return int(any(t.numel() == x.numel() or (tokens and t.shape[:1] == x.shape[:1] and t.ndim == x.ndim + 1) for t in found if t is not x))
+
+
+def _picks(record: Record) -> bool:
+    """Whether the nearest of some codes is looked up."""
+    names = {ops.op(n) for n in record.nodes}
+    return bool(names & {"argmin", "argmax", "min", "max", "cdist", "topk"}) and bool(names & {"embedding", "one_hot", "detach", "getitem"})
+
+
+def _seen(trial: _Trial) -> str:
+    count = len(trial.model.sites or trial.model.idle_sites)
+    if not count:
+        return "codes are picked, nothing is drawn"
+    return f"{count} sampling site{'s' if count > 1 else ''}"
+
+
+def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
+    """The options as the command line and the configuration take them. The loss is named only where it would not be found without."""
+    proposal: dict[str, Any] = {"input": list(trial.request.inputs), "init": [f"{k}={v!r}" for k, v in trial.init.items()]}
+    scratch, source = TargetResult(trial.request.target), Source(str(Path.cwd()))
+    step = trial.step
+
+    def with_told(loss: str | None) -> Any:
+        asked = replace(trial.request, loss=loss)
+        return with_loss(asked, scratch, trial.loaded, trial.inputs, trial.tracer, step, trial.names, trial.record, source)
+
+    try:
+        found = step if step.has_loss else with_told(None)
+        if found.has_loss:
+            result.notes.append(f"the loss is found by itself: {found.code}")
+            return proposal
+        offered = [word for note in scratch.notes for word in note.split() if ".py:" in word]
+        for word in dict.fromkeys(w.strip(",;.\"'") for w in offered):
+            named = with_told(word)
+            if named.has_loss and trial.tracer.run(named).failure is None:
+                proposal["loss"] = word
+                return proposal
+    except (TargetError, UsageError) as error:
+        result.notes.append(f"no loss is proposed: {error.message}")
+        return proposal
+    why = next((n for n in scratch.notes if n.startswith(("more than one", "only parts", "forward returns", "no loss was found; "))), "")
+    result.notes.append(f"no loss is proposed{': ' + why if why else ''}; say it with step = ...")
+    return proposal

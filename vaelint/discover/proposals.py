@@ -1,0 +1,124 @@
+"""The VAEs of a folder with a way to check each, tried in the worker, or why there is none. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from vaelint.commands.progress import Watched
+from vaelint.discover.structure import Found, Shape
+from vaelint.errors import UsageError
+from vaelint.flight import Checked
+from vaelint.front import Worker
+from vaelint.result import Request
+
+PIPELINE = "vaelint.discover.probe:probe"
+TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One candidate: how it can be checked (None: it could not be told, `because`), or that it is none after all."""
+
+    shape: Shape
+    request: Request | None
+    because: str = ""
+    saw: str = ""
+    notes: tuple[str, ...] = ()
+    is_none: bool = False  # it ran, and is no VAE
+    tried: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        r = self.request
+        said = {} if r is None else {"input": list(r.inputs), "init": list(r.init), "loss": r.loss, "step": r.step}
+        return {
+            "target": self.shape.target,
+            "line": self.shape.line,
+            "why": self.shape.noise,
+            "state": self.state,
+            "saw": self.saw,
+            "because": self.because,
+            "notes": list(self.notes),
+            "proposal": said or None,
+        }
+
+    @property
+    def state(self) -> str:
+        """`runs`, `open` (could not be proposed), `none` (no VAE) or `untried`."""
+        if not self.tried:
+            return "untried"
+        return "runs" if self.request is not None else "none" if self.is_none else "open"
+
+
+def untried(found: Found) -> list[Proposal]:
+    """The candidates as the code alone shows them."""
+    return [Proposal(s, None, "not tried", tried=False) for s in found.candidates]
+
+
+def tried(found: Found, jobs: int = 1) -> list[Proposal]:
+    """The candidates, each tried in a process of its own. Raises UsageError where the engine cannot be imported."""
+    if not found.candidates:
+        return []
+    requests = [Request(s.target, device="none", timeout=TIMEOUT) for s in found.candidates]
+    answers: list[Checked] = []
+    with Watched(len(requests)) as eyes, Worker(PIPELINE) as worker:
+        for answer in worker.run_all(requests, jobs, eyes.on_stage):
+            answers.append(answer)
+            eyes.on_done(answer)
+    return [_proposal(s, a) for s, a in zip(found.candidates, answers, strict=True)]
+
+
+def _proposal(shape: Shape, answer: Checked) -> Proposal:
+    said = answer.result.anatomy
+    notes = tuple(answer.result.notes)
+    if "proposal" in said:
+        p = said["proposal"]
+        request = Request(shape.target, tuple(p["input"]), tuple(p["init"]), p.get("loss"), p.get("step"))
+        return Proposal(shape, request, "", said.get("saw", ""), notes)
+    because = said.get("because") or next((f.message for f in answer.result.findings), "it could not be tried")
+    return Proposal(shape, None, because, "", notes, bool(said.get("none")))
+
+
+def requests_of(proposals: Iterable[Proposal]) -> list[Request]:
+    """What `check` is asked for a folder. A candidate without a proposal is asked as it is: its failure is then told, not passed over."""
+    return [p.request or Request(p.shape.target) for p in proposals if not p.is_none]
+
+
+def table(proposal: Proposal, header: str, target: str) -> str:
+    """The TOML table of one proposal; a comment says what it is, or why there is none."""
+    shape = proposal.shape
+    lines = [f"# {shape.name}, line {shape.line}: {shape.noise}" + (f"; {proposal.saw}" if proposal.saw else "")]
+    if proposal.request is None:
+        what = "no VAE" if proposal.is_none else "not tried" if not proposal.tried else "could not propose how to check it"
+        reason = f", because {_one_line(proposal.because)}" if proposal.tried else ""
+        return "\n".join([*lines, f"# {target}: {what}{reason}"])
+    request = proposal.request
+    lines += [f"# {_one_line(n)}" for n in proposal.notes]
+    lines += [header, f"target = {_text(target)}"]
+    lines.append(f"input = {_text(request.inputs[0]) if len(request.inputs) == 1 else _list(request.inputs)}")
+    if request.init:
+        lines.append(f"init = {_list(request.init)}")
+    lines += [f"{key} = {_text(value)}" for key, value in (("loss", request.loss), ("step", request.step)) if value]
+    return "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _text(value: str) -> str:
+    """A TOML basic string; JSON's escapes are TOML's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _list(values: Iterable[str]) -> str:
+    return "[" + ", ".join(_text(v) for v in values) + "]"
+
+
+def nothing(found: Found, root: str) -> UsageError:
+    """The error for a folder in which no VAE is found."""
+    unread = f"; {len(found.unread)} could not be read: {', '.join(f for f, _ in found.unread[:3])}" if found.unread else ""
+    return UsageError(f"no VAE is found in {root}: {found.files} Python files read{unread}", "name one: vaelint check model.py:VAE")

@@ -1,0 +1,147 @@
+"""Inputs that a class may take, read from its first layer, its arguments and what the repository loads. Imports no torch."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from vaelint.discover.usage import Unknown, Usage, value_of
+from vaelint.names import Means, meanings
+
+BATCH = 4
+_SIDES = (28, 32, 64, 128, 96, 256, 224, 16, 48)
+_STEPS = 12
+_LAYERS = {
+    "Conv2d": "image", "Linear": "features", "Conv1d": "signal", "Conv3d": "volume", "LSTM": "steps", "GRU": "steps", "RNN": "steps",
+    "Embedding": "tokens", "LSTMCell": "steps", "GRUCell": "steps", "GCNConv": "graph",
+}  # fmt: skip
+_FIRST = ("in_features", "in_channels", "input_size", "num_embeddings")
+
+
+def first_layers(
+    node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], values: Mapping[str, Any], depth: int = 4
+) -> list[tuple[str, int | None]]:
+    """What the first layers of a class read and how many of it, in the order they are written: `("image", 3)`.
+
+    `values` are the numbers that its constructor's names hold. Parts that are classes of the repository are entered.
+    """
+    method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    found: list[tuple[str, int | None]] = []
+    for call in _calls_in_order(method) if method is not None else ():
+        name = ast.unparse(call.func).rpartition(".")[2]
+        if name in _LAYERS:
+            keyword = next((k.value for k in call.keywords if k.arg in _FIRST), None)
+            first = call.args[0] if call.args else keyword
+            found.append((_LAYERS[name], _number(first, values)))
+        elif name in classes and depth:
+            inner = classes[name]
+            found += first_layers(inner, classes, _handed(call, inner, values), depth - 1)
+        if len(found) >= 3:
+            break
+    return found
+
+
+def _calls_in_order(method: ast.FunctionDef) -> Iterator[ast.Call]:
+    calls = [n for n in ast.walk(method) if isinstance(n, ast.Call)]
+    yield from sorted(calls, key=lambda c: (c.lineno, c.col_offset))
+
+
+def _number(node: ast.expr | None, values: Mapping[str, Any]) -> int | None:
+    try:
+        value = value_of(node, values) if node is not None else None
+    except Unknown:
+        return None
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _handed(call: ast.Call, inner: ast.ClassDef, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a part's parameters, from the call that makes it and from its defaults."""
+    known = defaults_of(inner)
+    for name, node in [*zip(parameters_of(inner), call.args, strict=False), *((k.arg, k.value) for k in call.keywords if k.arg)]:
+        try:
+            known[str(name)] = value_of(node, values)
+        except Unknown:
+            known.pop(str(name), None)
+    return known
+
+
+def parameters_of(node: ast.ClassDef) -> list[str]:
+    """The parameters of a class's own constructor, without `self`."""
+    method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    return [a.arg for a in (*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs)][1:] if method is not None else []
+
+
+def defaults_of(node: ast.ClassDef) -> dict[str, Any]:
+    """The parameters of a class's own constructor that have plain defaults."""
+    method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if method is None:
+        return {}
+    arguments = [*method.args.posonlyargs, *method.args.args]
+    pairs = [*zip(arguments[len(arguments) - len(method.args.defaults) :], method.args.defaults, strict=True)]
+    pairs += [(a, d) for a, d in zip(method.args.kwonlyargs, method.args.kw_defaults, strict=True) if d is not None]
+    known: dict[str, Any] = {}
+    for argument, default in pairs:
+        try:
+            known[argument.arg] = value_of(default, {})
+        except Unknown:
+            continue
+    return known
+
+
+def shapes(layers: Sequence[tuple[str, int | None]], values: Mapping[str, Any], usage: Usage) -> list[str]:
+    """Texts for `--input` without the batch's partner inputs, the likeliest first. Each is only a proposal: what counts is a run."""
+    span = ":float32[0,1]" if usage.unit else ""
+    found: dict[str, None] = {}
+
+    def add(sizes: Sequence[int], kind: str | None = None) -> None:
+        found.setdefault("x".join(map(str, (BATCH, *sizes))) + (span if kind is None else kind))
+
+    sides = _named(values, Means.SIDE) + [side for _, side in usage.images]
+    channels = _named(values, Means.CHANNELS)
+    kind, number = layers[0] if layers else ("", None)
+    for name, value in values.items():
+        if Means.SHAPE in meanings(name) and isinstance(value, tuple | list) and all(isinstance(v, int) for v in value):
+            add(tuple(value))
+    if kind == "tokens" or (kind == "" and _named(values, Means.WORDS)):
+        words = number or next(iter(_named(values, Means.WORDS)), 50)
+        for steps in dict.fromkeys((*_named(values, Means.STEPS), _STEPS)):
+            add((steps,), f":int64[0,{words})")
+    if kind == "image":
+        for c in dict.fromkeys((*([number] if number else ()), *channels[:1], *(c for c, _ in usage.images), *(() if number else (1, 3)))):
+            for side in dict.fromkeys((*sides, *_SIDES)):
+                add((c, side, side))
+    if kind == "features" or kind == "":
+        wide = [number] if number else _named(values, Means.FEATURES)
+        for n in wide:
+            for c, side in usage.images:
+                if c * side * side == n:
+                    add((c, side, side))
+            add((n,))
+            for c in (1, 3):
+                side = math.isqrt(n // c)
+                if c * side * side == n and side > 3:
+                    add((c, side, side))
+            for steps in dict.fromkeys((*_named(values, Means.STEPS), _STEPS)):
+                add((steps, n), "")
+    if kind == "steps" and number:
+        for steps in dict.fromkeys((*_named(values, Means.STEPS), _STEPS)):
+            add((steps, number), "")
+    if kind == "signal":
+        for c in [number] if number else (1, 3):
+            for length in dict.fromkeys((*_named(values, Means.STEPS), 64, 128, 100, 256, 1024, 784)):
+                add((c, length), "")
+    if kind == "volume":
+        for side in dict.fromkeys((*sides, 32, 64, 16)):
+            add((number or 1, side, side, side))
+    for c, side in usage.images:
+        add((c, side, side))
+        add((c * side * side,))
+    for sizes in ((1, 28, 28), (784,), (3, 32, 32), (3, 64, 64)):
+        add(sizes)
+    return list(found)
+
+
+def _named(values: Mapping[str, Any], means: Means) -> list[int]:
+    return [int(v) for k, v in values.items() if means in meanings(k.lstrip("."))[:1] and type(v) is int and v > 0]
