@@ -48,6 +48,7 @@ def _placeholder() -> dict[str, types.ModuleType]:
     dynamo, config, source = (types.ModuleType(n) for n in ("torch._dynamo", "torch._dynamo.config", "torch._dynamo.source"))
     dynamo.__path__ = []
     dynamo.config, dynamo.source = config, source  # type: ignore[attr-defined]
+    dynamo.graph_break = lambda *a, **k: None  # type: ignore[attr-defined]  # optimizers call it around their step
     dynamo.disable = lambda fn=None, *a, **k: fn  # type: ignore[attr-defined]
     config.fake_tensor_cache_enabled, config.fake_tensor_cache_crosscheck_enabled = True, False  # type: ignore[attr-defined]
     config._custom_ops_profile = None  # type: ignore[attr-defined]

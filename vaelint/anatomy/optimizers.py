@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
@@ -42,6 +42,26 @@ def missed_parameters(model: Model) -> list[Missed]:
     return []
 
 
+@dataclass(frozen=True)
+class Given:
+    """An optimizer that the file writes out: its class, the options that are plain numbers, and the parameters it gets."""
+
+    name: str
+    options: dict[str, Any]
+    covered: frozenset[str]
+
+
+def given_optimizer(model: Model) -> Given | None:
+    """The first optimizer that the model's file builds over this model's parameters; None where there is none that can be read."""
+    for file in _files(model):
+        written = _Written(model, model.source.file(file), file)
+        covered = written.covered()
+        if covered and written.first is not None:
+            options = {k.arg: k.value.value for k in written.first.keywords if k.arg and isinstance(k.value, ast.Constant)}
+            return Given(_called(written.first).rpartition(".")[2], options, frozenset(covered))
+    return None
+
+
 def _files(model: Model) -> list[str]:
     own = model.wiring.gradients.usage.file_of(model.record.model)
     return [f for f in (own,) if f]
@@ -65,6 +85,7 @@ class _Written:
     def __init__(self, model: Model, source: SourceFile, file: str) -> None:
         self._model, self._source, self._file = model, source, file
         self.span: Span | None = None
+        self.first: ast.Call | None = None
 
     def covered(self) -> set[str] | None:
         """Names of all parameters that some optimizer gets; None where nothing is built or something cannot be read."""
@@ -81,7 +102,7 @@ class _Written:
                 if got is None:
                     return None
                 names = (names or set()) | got
-                self.span = self.span or self._place(call)
+                self.span, self.first = self.span or self._place(call), self.first or call
         return names
 
     def _names(self, paths: set[str]) -> set[str] | None:

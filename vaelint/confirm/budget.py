@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from vaelint.anatomy import ops
-from vaelint.graph import Record, shape
+from vaelint.anatomy.cost import estimate as cost_of
+from vaelint.graph import Record
 
 _CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
 _CUDA_RATE = 5e12
+_CPU_TRAFFIC, _CUDA_TRAFFIC = 2e9, 2e11  # bytes a second that element-wise operations write
 _SHARE = 0.7  # of the free memory
 _SMALL = 2e9  # operations that one thread does in a tenth of a second or so
 _BACKWARD = 3.0  # forward and backward against forward alone
@@ -24,12 +24,14 @@ _BACKWARD = 3.0  # forward and backward against forward alone
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes and operations of one forward and backward pass that keeps every intermediate value, as the recorder does."""
+    """What one forward and backward pass needs, with every intermediate value kept, as the recorder does."""
 
     parameters: int  # numbers
     fixed: int  # bytes that do not depend on the batch: parameters, their gradients, buffers
     moving: int  # bytes that do: inputs, intermediate values, the gradients under way
-    flops: float  # of the forward pass
+    flops: float  # of the forward pass, in products, convolutions and attention
+    activations: int = 0  # bytes that autograd itself keeps for the backward pass
+    uncounted: tuple[str, ...] = ()  # operations whose FLOPs are not known
 
     @property
     def memory(self) -> int:
@@ -38,29 +40,26 @@ class Estimate:
 
     def seconds(self, device: str) -> float:
         """Forward and backward on that device, roughly."""
-        rate = _CUDA_RATE if device.startswith("cuda") else _CPU_RATE * torch.get_num_threads()
-        return _BACKWARD * self.flops / rate
+        cuda = device.startswith("cuda")
+        rate = _CUDA_RATE if cuda else _CPU_RATE * torch.get_num_threads()
+        return _BACKWARD * (self.flops / rate + self.moving / (_CUDA_TRAFFIC if cuda else _CPU_TRAFFIC))
 
 
 def estimate(record: Record) -> Estimate:
-    """Adds up a record. Values may be fake; views of one storage count once."""
-    model = record.model
-    held = [*model.parameters(), *model.buffers()]
-    weights = sum(_bytes(p) for p in held)
-    gradients = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+    """Adds up a record: operations and activations as `anatomy.cost` counts them, and the values that the recorder holds beside.
+
+    Values may be fake; views of one storage count once.
+    """
+    cost = cost_of(record)
     storages: dict[int, int] = {}
-    own = {_key(p) for p in held}
+    own = {_key(p) for p in (*record.model.parameters(), *record.model.buffers())}
     for node in record.graph.nodes:
         for val in _tensors(node):
             if _key(val) not in own and node.op != "get_attr":
                 storages[_key(val)] = max(storages.get(_key(val), 0), _bytes(val))
     sizes = sorted(storages.values())
-    return Estimate(
-        sum(p.numel() for p in model.parameters()),
-        weights + gradients,
-        sum(sizes) + sum(sizes[-2:]),
-        sum(_flops(n) for n in record.graph.nodes),
-    )
+    fixed = cost.parameter_bytes + cost.gradient_bytes + cost.buffer_bytes
+    return Estimate(cost.parameters, fixed, sum(sizes) + sum(sizes[-2:]), float(cost.flops), cost.activation_bytes, cost.uncounted)
 
 
 def _tensors(node: fx.Node) -> Iterator[torch.Tensor]:
@@ -81,28 +80,6 @@ def _key(tensor: torch.Tensor) -> int:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError):
         return id(tensor)
-
-
-def _flops(node: fx.Node) -> float:
-    """Operations of products and convolutions, two for each multiplication; other operations count their elements."""
-    if node.op != "call_function":
-        return 0.0
-    out = math.prod(shape(node))
-    name = ops.op(node)
-    parts = [shape(n) for n in ops.tensors(node.args) + ops.tensors(dict(node.kwargs))]
-    if name.startswith("conv") and len(parts) >= 2 and parts[1]:
-        weight = math.prod(parts[1])
-        through = math.prod(parts[0]) if "transpose" in name else out
-        return 2.0 * through * weight / parts[1][0]
-    if name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
-        steps = math.prod(parts[0][:-1]) if parts else 0
-        return 2.0 * steps * sum(math.prod(p) for p in parts[1:] if len(p) == 2)
-    if name in ops.PRODUCT | {"linear"} and parts and parts[0]:
-        inner = parts[0][-1] if name not in ("addmm", "baddbmm", "addbmm") else parts[1][-1]
-        return 2.0 * out * inner
-    if name == "scaled_dot_product_attention" and len(parts) >= 2:
-        return 4.0 * math.prod(parts[0]) * parts[1][-2]
-    return float(out)
 
 
 def free_memory(device: str) -> int:
@@ -163,7 +140,7 @@ def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
     if need.memory <= allowed and takes <= seconds:
         return Plan(batch)
     short = (
-        f"memory: about {_readable(need.memory)} of {_readable(allowed)}"
+        f"memory: about {readable(need.memory)} of {readable(allowed)}"
         if need.memory > allowed
         else f"time: about {takes:.0f} s of {seconds:.0f} s"
     )
@@ -174,7 +151,8 @@ def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
     return Plan(None, f"not even a small batch would fit, for want of {short}")
 
 
-def _readable(count: int | float) -> str:
+def readable(count: int | float) -> str:
+    """`3.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

@@ -15,8 +15,10 @@ from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.runs import Runner
+from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
+from vaelint.confirm.words import blocking_launches, in_words, is_memory
 from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.graph import Failure, Record, span
 from vaelint.paths import in_project
@@ -34,7 +36,7 @@ def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, res
         result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
         return
     need = estimate(model.record)
-    with few_threads(need):
+    with few_threads(need), blocking_launches(device):
         trial = _first_run(model, need, device, max(5.0, request.timeout - spent), result, why_not)
         if trial is None:
             return
@@ -43,6 +45,9 @@ def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, res
         for index, claim in claims:
             result.findings[index] = _measured(trial, result.findings[index], claim)
         _non_finite(trial, result)
+        stepped = optimizer_step(trial) if trial.record.failure is None and model.has_loss else None
+        if stepped is not None:
+            result.confirm["optimizer"] = stepped
         result.timing["experiments_s"] = round(time.perf_counter() - before, 4)
 
 
@@ -68,8 +73,11 @@ def _first_run(
     batch = model.record.sizes.get(symbol, 1) if symbol is not None else 1
     facts: dict[str, Any] = {
         "device": device, "outcome": "ran", "reason": note or None, "batch": batch, "parameters": need.parameters,
-        "estimated_memory_bytes": need.memory, "estimated_flops": need.flops, "torch": torch.__version__,
+        "estimated_memory_bytes": need.memory, "estimated_activation_bytes": need.activations, "estimated_flops": need.flops,
+        "torch": torch.__version__,
     }  # fmt: skip
+    if need.uncounted:
+        facts["uncounted"] = list(need.uncounted)
     result.confirm = facts
     planned = plan(need, batch, device, _TIME_SHARE * seconds)
     if planned.batch is None:
@@ -97,8 +105,10 @@ def _first_run(
         return Trial(model, record, runner, elsewhere)
     assert error is not None
     failure = record.failure if record is not None else None
-    text = first_line(error) + (f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure is not None and failure.spans else "")
-    if _is_memory(error):
+    text = in_words(error, device, need.memory) + (
+        f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure is not None and failure.spans else ""
+    )
+    if is_memory(error):
         facts.update(outcome="out of memory", reason=text)
         return None
     if device != "cpu":
@@ -152,27 +162,24 @@ def _attempt(runner: Runner) -> tuple[Record | None, BaseException | None]:
     return record, record.failure.error if record.failure is not None else None
 
 
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def _backward(trial: Trial, result: TargetResult) -> None:
     """The gradient of the loss in every parameter; what it costs and whether it is finite."""
     facts = result.confirm
     if not isinstance(trial.record.loss_value, torch.Tensor) or trial.record.failure is not None:
         return
-    loss = trial.loss.detach()
-    facts["loss"] = float(f"{float(loss.double().mean()):.6g}")
-    facts["finite"] = bool(loss.isfinite().all())
     started = time.perf_counter()
     parameters = [p for p in trial.record.model.parameters() if p.requires_grad]
     try:
+        loss = trial.loss.detach()
+        facts["loss"] = float(f"{float(loss.double().mean()):.6g}")
+        facts["finite"] = bool(loss.isfinite().all())
         grads = [g for g in trial.gradient(trial.loss, parameters) if g is not None]
     except CannotMeasureError as error:
         facts.update(outcome="raised", reason=str(error))
         return
-    except torch.OutOfMemoryError as error:
-        facts.update(outcome="out of memory", reason=f"in the backward pass: {first_line(error)}")
+    except Exception as error:  # noqa: BLE001  memory, or a kernel's assertion: the outcome says which
+        words = in_words(error, trial.device, int(facts["estimated_memory_bytes"]))
+        facts.update(outcome="out of memory" if is_memory(error) else "raised", reason=f"in the backward pass: {words}")
         return
     facts["grad_finite"] = all(bool(g.isfinite().all()) for g in grads)
     facts["parameters_with_gradient"] = sum(g.numel() for g in grads)

@@ -81,8 +81,9 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
     lines += hanging([("  ", "")], ran_words(result), width)
     hidden = [f for f in result.findings if f.certainty is Certainty.REFUTED]
     if hidden and not show_refuted:
-        codes = ", ".join(sorted({f.code for f in hidden}))
-        lines += hanging([("  ", "")], f"refuted by the real pass and not shown: {codes} (--show-refuted)", width)
+        codes, count = ", ".join(sorted({f.code for f in hidden})), len(hidden)
+        text = f"{count} finding{'s' * (count != 1)} refuted by the real pass and not shown: {codes} (--show-refuted)"
+        lines += hanging([("  ", "")], text, width)
     for note in result.notes:
         lines += hanging([("  note: ", "key")], note, width)
     printed = output.strip("\n")
@@ -138,10 +139,39 @@ def ran_words(result: TargetResult) -> str:
     """What became of the real pass."""
     outcome, device, reason = (result.confirm.get(k) for k in ("outcome", "device", "reason"))
     if outcome == "ran":
-        return f"real pass: ran on {device}" + (f" ({reason})" if reason else "")
+        return f"real pass: ran on {device}" + (f" ({reason})" if reason else "") + _measures(result.confirm)
     if outcome is None:
         return "real pass: not run" + (", as the target could not be analysed" if result.status == "failed" else "")
     return f"real pass: {outcome}" + (f" on {device}" if device else "") + (f": {reason}" if reason else "")
+
+
+def _measures(facts: dict[str, Any]) -> str:
+    """What the pass was expected to need, and what came out: `; about 628 parameters, 2.1 kB of activations, 9.2 kFLOP; loss 36.2`."""
+    text = ""
+    if "estimated_flops" in facts:
+        sizes = (facts.get("parameters", 0), "parameters"), (facts.get("estimated_activation_bytes", 0), "B of activations")
+        counts = ", ".join(f"{_scaled(n)}{unit}" for n, unit in (*sizes, (facts["estimated_flops"], "FLOP forward")))
+        text += f"; estimated {counts}"
+    if facts.get("finite") is False or facts.get("grad_finite") is False:
+        text += f"; the {'loss' if facts.get('finite') is False else 'gradient'} is not finite"
+    elif "loss" in facts:
+        text += f"; loss {_number(facts['loss'])}"
+    step = facts.get("optimizer")
+    if step and "loss_after" in step:
+        text += f", {_number(step['loss_after'])} after a step of {step['name']}"
+        text += "" if step.get("moved") else ", which moves no parameter"
+    elif step:
+        text += f"; no step of {step['name']} ({step.get('reason')})"
+    return text
+
+
+def _scaled(count: float) -> str:
+    """`9.2 k`: three digits and the prefix of a thousand, ready for a unit."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if count < 1000 or prefix == "T":
+            return f"{count:.3g} {prefix}"
+        count /= 1000
+    return ""
 
 
 def total(results: Sequence[TargetResult]) -> list[Line]:

@@ -21,6 +21,7 @@ class Optimizer:
     name: str
     span: Span | None
     parameters: frozenset[int]  # ids
+    made: torch.optim.Optimizer
 
 
 @contextlib.contextmanager
@@ -32,7 +33,7 @@ def noting_optimizers(spans: SpanFinder, found: list[Optimizer]) -> Iterator[Non
         original(self, params, defaults)
         stack = spans.stack(sys._getframe(1), limit=1)
         covered = frozenset(id(p) for group in self.param_groups for p in group["params"])
-        found.append(Optimizer(type(self).__name__, stack[0] if stack else None, covered))
+        found.append(Optimizer(type(self).__name__, stack[0] if stack else None, covered, self))
 
     torch.optim.Optimizer.__init__ = init  # type: ignore[method-assign]
     try:
