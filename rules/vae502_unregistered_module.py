@@ -3,7 +3,7 @@
 ## What it does
 Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a
 plain list, dict or tuple, made anew in `forward`, or lying outside of the model while the reconstruction is made with
-them.
+them; and tensors that ask for a gradient, kept as plain attributes or in lists and dicts.
 
 ## Why is this bad
 The optimizer does not get their parameters, `.to(device)` does not move them, and `state_dict()` does not save them.
@@ -21,7 +21,7 @@ When a fixed network is hidden from the model on purpose; then its parameters sh
 from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
-@rule("VAE502", "unregistered-module", Severity.ERROR, message="the model does not know a layer that it runs")
+@rule("VAE502", "unregistered-module", Severity.ERROR, message="the model does not know a layer or tensor that it trains")
 def check(model: Model) -> Findings:
     """Each unregistered module, where it is made."""
     lines = set()
@@ -42,4 +42,12 @@ def check(model: Model) -> Findings:
             help="keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
             repair=Repair("register_layers", {"place": primary}),
             claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),
+        )
+    for node, name, made in model.wiring.gradients.unknown_tensors():
+        yield Found(
+            made or model.where(node),
+            label=f"{name} gets a gradient, and model.parameters() does not hold it",
+            why="no optimizer gets it, .to(device) leaves it behind, state_dict() forgets it",
+            help=f"self.{name} = nn.Parameter(...), or an nn.ParameterList; a buffer if it is not to be trained",
+            claim=Claim("registered", "it is not among model.parameters()", {"node": node}),
         )

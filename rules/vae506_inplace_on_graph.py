@@ -1,8 +1,9 @@
 """A value that backward still needs is changed in place.
 
 ## What it does
-Finds operations in place (`mul_`, `+=`, slices assigned to) on the result of a function whose gradient is computed
-from that result: exp, sigmoid, tanh, softmax, sqrt.
+Asks autograd, after the step, which of the values that it kept for the backward pass have been changed since, and
+finds the operation in place (`mul_`, `+=`, slices assigned to) that did it: on the result of an exp, a sigmoid, a
+tanh, or on an operand of a product or a square.
 
 ## Why is this bad
 Autograd keeps the result of `exp` for its backward pass. Changed in place, it is another number, and `backward()`
@@ -30,7 +31,7 @@ def check(model: Model) -> Findings:
         yield Found(
             model.where(node),
             label="changes its operand in place",
-            labels=model.labels((kept, f"backward needs this result of {model.op(kept)}")),
+            labels=model.labels((kept, f"backward of this {model.op(kept)} needs the value as it was")),
             why="the gradient is computed from a value that is no longer there: backward() raises",
             help="use the form that makes a new tensor (mul for mul_, x = x + y for x += y)",
             repair=Repair("not_in_place", {"node": node}),

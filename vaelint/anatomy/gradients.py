@@ -180,6 +180,28 @@ class Gradients:
                 found.append(Unknown(call.module, made, self._kept(call.module), call.span, sum(p.numel() for p in strange)))
         return found
 
+    def unknown_tensors(self) -> list[tuple[fx.Node, str, Span | None]]:
+        """VAE502: tensors that a module of the model holds as a plain attribute, or in a list or dict, and that the loss would train:
+        (the tensor, its name, where it is put there)."""
+        known = {id(p) for p in self._record.model.parameters()}
+        inside = {id(p) for layer in self.unknown() for p in layer.module.parameters()}
+        found = []
+        for node in self._record.graph.nodes:
+            val = node.meta.get("val")
+            wanted = node.op == "get_attr" and node in self.of_loss and isinstance(val, torch.Tensor) and val.requires_grad and val.is_leaf
+            if wanted and id(val) not in known | inside and (held := self._held(val)) is not None:
+                found.append((node, held[1], self.usage.assignment(*held)))
+        return found
+
+    def _held(self, tensor: object) -> tuple[torch.nn.Module, str] | None:
+        """The module and the attribute that hold a tensor outside of its parameters."""
+        for owner in self._record.model.modules():
+            for name, held in vars(owner).items():
+                parts = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else (held,)
+                if not name.startswith("_") and any(part is tensor for part in parts):
+                    return owner, name
+        return None
+
     def _kept(self, module: torch.nn.Module) -> Span | None:
         """The statement that puts a layer into a plain list or dict of the model."""
         for owner in self._record.model.modules():

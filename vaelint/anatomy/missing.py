@@ -156,28 +156,6 @@ def split_draws(model: Model) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
     return found
 
 
-_KEEPS_RESULT = frozenset({"exp", "sigmoid", "tanh", "softmax", "sqrt", "rsqrt", "exp2", "log_softmax"})
-
-
-def changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
-    """Operations in place on a result that autograd keeps, where the loss depends on it: (the change, what it changes)."""
-    found = []
-    for node in model.record.graph.nodes:
-        if node.op != "call_function" or not _in_place(node) or not node.args or not isinstance(node.args[0], fx.Node):
-            continue
-        kept = node.args[0]
-        if ops.op(kept) in _KEEPS_RESULT and kept.meta.get("grad") and (kept in model.reaching_loss or node in model.reaching_loss):
-            found.append((node, kept))
-    return found
-
-
-def _in_place(node: fx.Node) -> bool:
-    name = ops.raw_name(node)
-    if name in ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__"):
-        return True
-    return name.endswith("_") and not name.endswith("__") and not name.startswith("_")
-
-
 def ceiling(model: Model, term: Term) -> fx.Node | None:
     """The operation that cuts a term off from above."""
     inside = {n for leaf in term.leaves for n in (*leaf.chain, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}

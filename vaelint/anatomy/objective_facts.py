@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.anatomy import missing
 from vaelint.anatomy.categorical import categorical_faults
 from vaelint.anatomy.objective import KlFact
+from vaelint.anatomy.saved import changed_in_place
 from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
 from vaelint.anatomy.terms import Term
@@ -86,7 +87,7 @@ class Objective:
     @cached_property
     def changed_in_place(self) -> list[tuple[fx.Node, fx.Node]]:
         """Values that backward still needs and that are changed in place."""
-        return missing.changed_in_place(self._model)
+        return changed_in_place(self._model)
 
     @cached_property
     def split_draws(self) -> list[tuple[fx.Node, fx.Node, fx.Node]]:

@@ -81,14 +81,8 @@ def gradient_to_scale(trial: Trial, about: About) -> Verdict:
 def registered(trial: Trial, about: About) -> Verdict:
     """Whether tensors that get a gradient are missing from `model.parameters()`."""
     known = {id(p) for p in trial.record.model.parameters()}
-    strange = [
-        n.meta["val"]
-        for n in trial.record.graph.nodes
-        if n.op == "get_attr"
-        and isinstance(n.meta.get("val"), torch.nn.Parameter)
-        and n.meta["val"].requires_grad
-        and id(n.meta["val"]) not in known
-    ]
+    leaves = [n.meta["val"] for n in trial.record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor) and n.meta["val"].is_leaf]
+    strange = list({id(v): v for v in leaves if v.requires_grad and id(v) not in known}.values())
     got = trial.gradient(trial.loss, strange) if trial.model.has_loss else strange
     used = [v for v, g in zip(strange, got, strict=True) if g is not None]
     count = sum(v.numel() for v in used)

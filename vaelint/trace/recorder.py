@@ -89,7 +89,7 @@ class Recorder(TorchFunctionMode):
     def _bind(self, tensor: torch.Tensor, node: fx.Node, stack: tuple[Any, ...]) -> None:
         self._nodes[id(tensor)] = node
         self._keep.append(tensor)
-        node.meta.update(val=tensor, grad=tensor.requires_grad, stack=stack)
+        node.meta.update(val=tensor, grad=tensor.requires_grad, stack=stack, backward=tensor.grad_fn)  # a change in place puts in another
         key = self._storage(tensor)
         if key is not None:
             self._aliases.setdefault(key, []).append(tensor)

@@ -1,0 +1,106 @@
+"""What autograd keeps for the backward pass, and what became of it: changed in place since, or freed by an earlier backward()."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.trace.recorder import effect
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_CHANGED = "modified by an inplace operation"
+
+
+def functions_behind(*starts: torch.Tensor) -> set[Any]:
+    """The backward functions that the gradient of some tensors runs."""
+    seen: set[Any] = set()
+    todo = [t.grad_fn for t in starts]
+    while todo:
+        function = todo.pop()
+        if function is not None and function not in seen:
+            seen.add(function)
+            todo.extend(f for f, _ in function.next_functions)
+    return seen
+
+
+def keeps_values(function: Any) -> bool:
+    """Whether a backward function reads tensors of the forward pass."""
+    for name in dir(function):
+        if name.startswith("_saved_") or name == "saved_tensors":
+            try:
+                value = getattr(function, name)
+            except RuntimeError:
+                return True  # changed or freed since
+            if any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, tuple | list) else (value,))):
+                return True
+    return False
+
+
+def changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
+    """VAE506: changes in place of what a backward function still needs: (the change, the operation whose gradient needs it).
+
+    Autograd itself is asked: it counts the changes of each tensor, with and without values.
+    """
+    loss = model.record.loss_value
+    if not isinstance(loss, torch.Tensor):
+        return []
+    nodes = model.record.nodes
+    owner: dict[Any, fx.Node] = {}
+    for node in nodes:
+        function = node.meta.get("backward")
+        if function is not None and node.op == "call_function" and node.target is not effect:
+            owner.setdefault(function, node)
+    found: list[tuple[fx.Node, fx.Node]] = []
+    for function in functions_behind(loss):
+        if _is_broken(function) and (kept := _owner(function, owner)) is not None:
+            change = _change_of(kept, nodes)
+            if change is not None:
+                found.append((change, kept))
+    order = model.flow.order
+    return sorted(found, key=lambda pair: (order[pair[0]], order[pair[1]]))
+
+
+def _is_broken(function: Any) -> bool:
+    for name in dir(function):
+        if name.startswith("_saved_"):
+            try:
+                getattr(function, name)
+            except RuntimeError as error:
+                if _CHANGED in str(error):
+                    return True
+    return False
+
+
+def _owner(function: Any, owner: dict[Any, fx.Node]) -> fx.Node | None:
+    """The recorded operation that a backward function belongs to: its own, or the one made of it."""
+    if function in owner:
+        return owner[function]
+    return next((node for other, node in owner.items() if any(f is function for f, _ in other.next_functions)), None)
+
+
+def _change_of(kept: fx.Node, nodes: list[fx.Node]) -> fx.Node | None:
+    """The first change in place, after an operation, of its result or of one of its operands."""
+    mine = {s for n in (kept, *ops.tensors(kept.args), *ops.tensors(dict(kept.kwargs))) if (s := _storage(n)) is not None}
+    after = nodes[nodes.index(kept) + 1 :]
+    return next((n for n in after if _in_place(n) and isinstance(n.args[0], fx.Node) and _storage(n.args[0]) in mine), None)
+
+
+def _in_place(node: fx.Node) -> bool:
+    if node.op != "call_function" or not node.args:
+        return False
+    name = ops.raw_name(node)
+    changes = name in ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__")
+    return changes or bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__") and not name.startswith("_"))
+
+
+def _storage(node: fx.Node) -> int | None:
+    val = node.meta.get("val")
+    try:
+        return int(val.untyped_storage()._cdata) if isinstance(val, torch.Tensor) else None
+    except (NotImplementedError, RuntimeError):  # sparse and other layouts have none
+        return None
