@@ -48,6 +48,6 @@ def check(model: Model) -> Findings:
             notes=(f"lost: {', '.join(cut.lost[:6])}{' ...' if len(cut.lost) > 6 else ''}",),
             help=advice,
             facts={"parameters": list(cut.lost)},
-            repair=None if cut.no_grad else Repair("keep_gradient", {"node": cut.node}),
+            repair=Repair("keep_gradient", {"node": cut.node}) if cut.how == "cut" else None,
             claim=Claim("no_grad_from_recon", "the reconstruction gives these parameters no gradient", {"parameters": list(cut.lost)}),
         )

@@ -23,6 +23,7 @@ class Trial:
 
     def __init__(self, model: Model, record: Record, runner: Runner, elsewhere: Failure | None = None) -> None:
         self.model, self.record, self.runner = model, record, runner
+        self.shared: dict[str, Any] = {}  # runs that several experiments read
         self.elsewhere = elsewhere  # what the step raised on the device that was asked for, when this run had to be on the CPU
 
     @property
