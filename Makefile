@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check update wheel
+.PHONY: help demo test test-newest check update wheel
 
 help: ## These words
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,15 @@ demo: $(READY) ## Check a model with three bugs that raise nothing, then the sam
 # One process a core is enough: the threads of small operations would only wait for each other.
 test: $(READY) ## All tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# The newest torch of the package index, in an environment of its own; everything else as pinned. It may be several GB.
+NEWEST ?= .venv-newest
+test-newest: ## All tests with the newest torch of the package index
+	$(PYTHON) -m venv $(NEWEST)
+	grep -v '^torch==' constraints.txt > $(NEWEST)/constraints.txt
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --constraint $(NEWEST)/constraints.txt torch --editable ".[dev]"
+	$(NEWEST)/bin/python -c "import torch; print('torch', torch.__version__)"
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/ruff check

@@ -132,7 +132,8 @@ TEXTS: dict[str, tuple[bytes, bool | None]] = {
     "old Python": (b"print 'hello'\n", False),
     "null byte": (SOUND.encode() + b"\0", False),
     "binary": (bytes(range(256)) * 20, False),
-    "not UTF-8": (b"# \xff\xfe\n" + SOUND.encode(), False),
+    "not UTF-8, in a comment": (b"# \xff\xfe\n" + SOUND.encode(), None),
+    "not UTF-8, in the code": (SOUND.encode().replace(b"mu", b"m\xff"), False),
     "Latin-1 declared": (b"# -*- coding: latin-1 -*-\n# \xe9\n" + SOUND.encode(), True),
     "unknown coding": (b"# -*- coding: klingon -*-\n" + SOUND.encode(), False),
     "BOM": (b"\xef\xbb\xbf" + SOUND.encode(), True),
@@ -146,8 +147,8 @@ TEXTS: dict[str, tuple[bytes, bool | None]] = {
     "unicode names": (SOUND.replace("recon", "rekonstruktión").replace("logvar", "лог").replace("kl", "κλ").encode(), True),
     "emoji in strings": (SOUND.replace("import torch\n", "import torch\nNAME = '🧨👩‍👩‍👧 \u202e abc'\n", 1).encode(), True),
     "deep nesting": (b"x = " + b"(" * 2000 + b")" * 2000 + b"\n" + SOUND.encode(), False),
-    "one long line": (b"x = [" + b"1, " * 300_000 + b"]\n" + SOUND.encode(), True),
-    "many lines": (b"x = 1\n" * 60_000 + SOUND.encode(), True),
+    "one long line": (b"x = [" + b"1, " * 50_000 + b"]\n" + SOUND.encode(), True),
+    "many lines": (b"x = 1\n" * 20_000 + SOUND.encode(), True),
     "no VAE": (SOUND.replace("class VAE", "class Other").encode(), False),
     "VAE is a number": (b"VAE = 3\n", False),
     "VAE is a trap": (b"class T:\n    def __getattr__(self, n): raise SystemExit\n    __call__ = None\nVAE = T()\n", False),
@@ -260,6 +261,7 @@ def faults(folder: Path, batch: Sequence[Target], jobs: int) -> Iterator[str]:
     """What is wrong with a run of a batch, twice: the second time with what the first one kept."""
     targets = [*(t.target for t in batch), "sound.py:VAE"]
     statuses: list[dict[str, str]] = []
+    late: set[str] = set()  # a busy machine may make a slow target a late one
     for name in ("first", "again"):
         done = check(folder, targets, "--output-format", "json", "--jobs", str(jobs))
         said = done.stderr.decode("utf-8", "replace")
@@ -272,6 +274,7 @@ def faults(folder: Path, batch: Sequence[Target], jobs: int) -> Iterator[str]:
             return
         found = {r["target"]: r["status"] for r in results}
         statuses.append(found)
+        late |= {r["target"] for r in results if "not done within" in json.dumps([*r["findings"], r["notes"]])}
         if [r["target"] for r in results] != targets:
             yield f"{name}: {len(results)} results for {len(targets)} targets, or in another order"
         if found.get("sound.py:VAE") != "clean":
@@ -291,8 +294,8 @@ def faults(folder: Path, batch: Sequence[Target], jobs: int) -> Iterator[str]:
                 if "fault of vaelint" in json.dumps(f):
                     what = next((t.what for t in batch if t.target == r["target"]), r["target"])
                     yield f"{name}: {what} is called a fault of vaelint: {f['message'][:200]}"
-    if statuses[0] != statuses[-1]:
-        moved = {k: (v, statuses[1].get(k)) for k, v in statuses[0].items() if statuses[1].get(k) != v}
+    moved = {k: (v, statuses[1].get(k)) for k, v in statuses[0].items() if statuses[1].get(k) != v and k not in late}
+    if moved:
         yield f"the second run says otherwise: {moved}"
     yield from broken_entries(folder)
 
@@ -400,6 +403,7 @@ def full_disk(folder: Path) -> list[str]:
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))
 
+    shutil.rmtree(folder / ".vaelint_cache", ignore_errors=True)
     done = check(folder, ["sound.py:VAE"], "--output-format", "concise", preexec_fn=small)
     told = done.stderr.count(b"results are not kept")
     return (

@@ -1,6 +1,6 @@
 """Speed as ratios within one run: `vaelint check` against `import torch`, and against the model's own forward and backward.
 
-    python benchmarks/speed.py [--repeat 5]
+    python benchmarks/speed.py [--repeat 5] [--only-gate]
 
 Prints a table: minimum and median wall of each command, and the ratio of the minima. The large model is diffusers' AutoencoderKL
 (84 M parameters) where that package is installed. The last rows check a chain of layers of growing length and fit the exponent.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,8 @@ import time
 from pathlib import Path
 
 MLP = Path(__file__).resolve().parent.parent / "tests" / "data" / "mlp_vae.py"
+COUNT = 50
+HEAVY = ("sympy", "torch._dynamo", "torch._inductor", "torch.distributed", "torch.distributions", "torch._functorch", "numpy")
 LARGE = "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL"
 LARGE_INIT = (
     "block_out_channels=(128, 256, 512, 512)", "layers_per_block=2", "latent_channels=4",
@@ -52,19 +56,19 @@ def loss_fn(recon, x, mu, logvar):
 """
 
 
-def walls(command: list[str], repeat: int) -> list[float]:
+def walls(command: list[str], repeat: int, folder: Path | None = None) -> list[float]:
     """Wall seconds of a whole command, several times."""
     found = []
     for _ in range(repeat):
         started = time.perf_counter()
-        subprocess.run(command, check=False, capture_output=True)
+        subprocess.run(command, check=False, capture_output=True, cwd=folder)
         found.append(time.perf_counter() - started)
     return found
 
 
 def vaelint(*words: str) -> list[str]:
     """The command line of a check."""
-    return [sys.executable, "-m", "vaelint", "check", *words, "--exit-zero"]
+    return [sys.executable, "-m", "vaelint", "check", *words, "--exit-zero", "--no-cache"]
 
 
 def row(name: str, seconds: list[float], base: float) -> None:
@@ -72,16 +76,72 @@ def row(name: str, seconds: list[float], base: float) -> None:
     print(f"{name:<46} min {min(seconds):7.2f} s   median {statistics.median(seconds):7.2f} s   ratio {min(seconds) / base:6.2f}")
 
 
+def repository(folder: Path, count: int) -> None:
+    """A repository of small models, configured."""
+    for i in range(count):
+        shutil.copyfile(MLP, folder / f"m{i}.py")
+        os.utime(folder / f"m{i}.py", (1e9, 1e9))
+    table = "".join(f'[[tool.vaelint.targets]]\ntarget = "m{i}.py:VAE"\ninput = "32x784"\n' for i in range(count))
+    (folder / "pyproject.toml").write_text('[tool.vaelint]\ndevice = "none"\n' + table)
+
+
+def gate(base: float, repeat: int) -> None:
+    """What a hook or a CI job waits for: a cold check, unchanged targets, one changed among many, many cold."""
+    command = [sys.executable, "-m", "vaelint", "check", "--exit-zero"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        repository(folder, COUNT)
+        one = [*command, "m0.py:VAE"]
+        cold = min(walls([*one, "--no-cache"], repeat, folder))
+        row("check of one target, no cache", [cold], base)
+        walls(one, 1, folder)
+        kept = walls(one, repeat, folder)
+        print(f"{'the same, unchanged':<46} min {min(kept):7.2f} s   median {statistics.median(kept):7.2f} s   imports no torch")
+        for jobs in (1, 2):
+            many = walls([*command, "--no-cache", "--jobs", str(jobs)], max(1, repeat // 3), folder)
+            each = (min(many) - cold) / (COUNT - 1)
+            print(f"{f'{COUNT} targets, no cache, --jobs {jobs}':<46} min {min(many):7.2f} s   {each:.3f} s each beyond the first")
+        walls([*command, "--jobs", "2"], 1, folder)
+        changed = []
+        for i in range(repeat):
+            path = folder / f"m{i}.py"
+            path.write_text(path.read_text() + "\n")
+            os.utime(path, (1e9, 1e9))
+            changed += walls(command, 1, folder)
+        print(f"{f'{COUNT} targets, one changed':<46} min {min(changed):7.2f} s   {min(changed) / cold:.2f} times the cold check of one")
+
+
+def imports() -> None:
+    """Heavy modules that a check imports beyond those of torch itself."""
+    code = (
+        "import sys, torch; before = set(sys.modules)\n"
+        "import vaelint.check as c\nfrom vaelint.result import Request\n"
+        f"sys.modules['vaelint.check'].check_target(Request({str(MLP) + ':VAE'!r}, ('32x784',), device='none'), lambda m: None)\n"
+        "new = set(sys.modules) - before\n"
+        f"for name in {HEAVY}:\n"
+        "    mine = [m for m in new if m == name or m.startswith(name + '.')]\n"
+        "    print(f'{name:<22}', f'{len(mine):4} modules more' if mine else 'torch has it' if name in before else 'not imported')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    print(done.stdout.rstrip() or done.stderr)
+
+
 def main() -> None:
     """Runs the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--only-gate", action="store_true", help="leave out the large model and the chains")
+    told = parser.parse_args()
+    repeat = told.repeat
     torch = walls([sys.executable, "-c", "import torch"], repeat)
     base = min(torch)
     row("import torch", torch, base)
     row("check, MLP VAE, --device none", walls(vaelint(f"{MLP}:VAE", "--input", "32x784", "--device", "none"), repeat), base)
     row("check, MLP VAE, --device cpu", walls(vaelint(f"{MLP}:VAE", "--input", "32x784", "--device", "cpu"), repeat), base)
+    gate(base, repeat)
+    imports()
+    if told.only_gate:
+        return
     if importlib.util.find_spec("diffusers") is not None:
         init = [w for i in LARGE_INIT for w in ("--init", i)]
         static = walls(vaelint(LARGE, "--input", "sample=1x3x256x256", *init, "--device", "none"), 1)

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from vaelint.finding import Certainty, Finding, Severity
+from vaelint.paths import real
 from vaelint.result import Request, TargetResult
 from vaelint.suppress import essential
 
@@ -68,7 +69,7 @@ def matches(finding: Finding, pattern: str, root: Path) -> bool:
     """Whether a finding's file is meant by a pattern: its path from `root`, its name, or a folder that it lies in."""
     if pattern.startswith("!"):
         return not matches(finding, pattern[1:], root)
-    file = Path(os.path.relpath(Path(finding.span.file).resolve(), root.resolve())).as_posix()
+    file = Path(os.path.relpath(real(finding.span.file), root.resolve())).as_posix()
     forms = {pattern, pattern.replace("**/", ""), pattern.rstrip("/") + "/*"}
     return any(fnmatchcase(file, p) or ("/" not in p and fnmatchcase(file.rpartition("/")[2], p)) for p in forms)
 

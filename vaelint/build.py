@@ -235,6 +235,8 @@ def _file(text: str) -> Path:
     if path.suffix != ".py":
         help = "save the model's cells as a .py file" if path.suffix == ".ipynb" else "name a .py file"
         raise TargetError("VAE001", f"{shown} is not a Python file", help)
+    if not path.is_file():
+        raise TargetError("VAE001", f"{shown} is no file with an end", "name a regular file")
     return path.resolve()
 
 

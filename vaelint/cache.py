@@ -23,6 +23,7 @@ from vaelint import early
 from vaelint.early import NAME, VARIABLE
 from vaelint.flight import Checked
 from vaelint.front import ENVIRONMENT
+from vaelint.paths import regular
 from vaelint.reads import Reads
 from vaelint.result import Request, TargetResult
 from vaelint.toolchain import toolchain
@@ -139,7 +140,7 @@ class Cache:
             stat = os.stat(file)
             state = (stat.st_mtime_ns, stat.st_size)
             if file not in self._digests or self._digests[file][0] != state:
-                with open(file, "rb") as opened:
+                with open(regular(file), "rb") as opened:
                     self._digests[file] = state, hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         except OSError:
             return "absent"
@@ -227,7 +228,7 @@ def _reads_from(told: dict[str, Any] | None) -> Reads | None:
 
 def _bytes(file: str) -> bytes:
     try:
-        return Path(file).read_bytes()
+        return regular(file).read_bytes()
     except OSError:
         return b""
 

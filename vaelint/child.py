@@ -116,5 +116,7 @@ def _escaped(error: BaseException, package: str) -> protocol.Escaped:
     else:
         text = traceback.format_exception_only(error)[-1].strip()
         ours = not theirs or (bool(mine) and frames.index(mine[-1]) > frames.index(theirs[-1]))
+    if sys.modules.get(protocol.__name__) is not protocol:
+        text, ours = f"{text}, after it had thrown out what runs it (sys.modules)", False
     file, line = next(iter((mine if ours else theirs)[-1:] or frames[-1:]), ("", 0))
     return protocol.Escaped(text, ours, file, line)

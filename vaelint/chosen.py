@@ -9,6 +9,7 @@ from pathlib import Path
 from vaelint.closure import imported_by
 from vaelint.config import Config
 from vaelint.errors import UsageError
+from vaelint.paths import real
 from vaelint.result import Request
 from vaelint.target import parse_target
 
@@ -39,7 +40,7 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
         if name.endswith((".py", ".ipynb")) and ":" not in name:
             if not Path(name).is_file():
                 raise UsageError(f"there is no file {name}")
-            new = _touched(Path(name).resolve(), configured, config.root)
+            new = _touched(real(name), configured, config.root)
         else:
             parse_target(name)
             same = [replace(c, request=replace(c.request, target=name)) for c in configured if _same(c.request.target, name)]
@@ -60,12 +61,12 @@ def target_file(request: Request, root: Path) -> Path | None:
     """The file that holds a target, resolved; None for a module that is not below `root`."""
     spec = parse_target(request.target)
     if spec.path is not None:
-        return Path(spec.path).resolve()
+        return real(spec.path)
     relative = Path(*(spec.module or "").split("."))
     for base in (root, root / "src"):
         for file in (base / relative.with_suffix(".py"), base / relative / "__init__.py"):
             if file.is_file():
-                return file.resolve()
+                return real(file)
     return None
 
 
@@ -74,4 +75,4 @@ def _same(configured: str, told: str) -> bool:
     a, b = parse_target(configured), parse_target(told)
     if b.init or a.name != b.name or a.module != b.module:
         return False
-    return a.path is None or b.path is None or Path(a.path).resolve() == Path(b.path).resolve()
+    return a.path is None or b.path is None or real(a.path) == real(b.path)

@@ -6,12 +6,14 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from vaelint.paths import real, regular
+
 _MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
 
 def imported_by(file: Path) -> frozenset[Path]:
     """The files that `file` reaches by import statements, with itself, resolved. What is not in the repository is left out."""
-    start = file.resolve()
+    start = real(file)
     root = next((p for p in start.parents if any((p / mark).exists() for mark in _MARKS)), start.parent)
     seen: set[Path] = set()
     todo = [start]
@@ -25,7 +27,7 @@ def imported_by(file: Path) -> frozenset[Path]:
 
 def _imports(file: Path, root: Path) -> Iterator[Path]:
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(regular(file).read_bytes())
     except (OSError, SyntaxError, ValueError):
         return
     above = [p for p in (file.parent, *file.parents) if p.is_relative_to(root)]
@@ -52,8 +54,8 @@ def _files(folders: list[Path], parts: list[str]) -> Iterator[Path]:
 def _below(folder: Path, parts: list[str]) -> Iterator[Path]:
     for part in parts:
         if (folder / f"{part}.py").is_file() and not (folder / part / "__init__.py").is_file():
-            yield (folder / f"{part}.py").resolve()
+            yield real(folder / f"{part}.py")
             return
         folder = folder / part
         if (folder / "__init__.py").is_file():
-            yield (folder / "__init__.py").resolve()
+            yield real(folder / "__init__.py")

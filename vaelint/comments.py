@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vaelint.finding import Finding
+from vaelint.paths import regular
 
 _CODES = r"(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*)"
 _IGNORE = re.compile(r"#\s*vaelint:\s*ignore(?P<file>-file)?\b\s*(?:\[(?P<codes>[^\]]*)\])?\s*(?P<reason>[^#]*)", re.I)
@@ -86,7 +87,7 @@ def lines_for(line: int, spans: list[tuple[int, int]]) -> set[int]:
 
 def read(file: str) -> str:
     """The text of a source file in its declared encoding. Raises OSError, ValueError or SyntaxError."""
-    with tokenize.open(file) as stream:
+    with tokenize.open(regular(file)) as stream:
         return stream.read()
 
 

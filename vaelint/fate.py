@@ -12,7 +12,7 @@ from typing import Any
 from vaelint import protocol
 from vaelint.edit import Proposal
 from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
-from vaelint.paths import in_project, package_of, relative, user_file
+from vaelint.paths import in_project, package_of, regular, relative, user_file
 from vaelint.result import Request, TargetResult
 
 REPORT = "this is a fault of vaelint, not of your model; please report it with the model that shows it"
@@ -157,7 +157,7 @@ def _definition(target: str) -> Span:
     path, _, name = target.partition("(")[0].rpartition(":")
     file = path if path.endswith(".py") else path.replace(".", "/") + ".py"
     try:
-        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+        tree = ast.parse(regular(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError):
         return Span(relative(file), 1, 1)
     for node in ast.walk(tree):
@@ -168,7 +168,7 @@ def _definition(target: str) -> Span:
 
 def _source_line(span: Span) -> str:
     try:
-        return Path(span.file).read_text(encoding="utf-8").splitlines()[span.line - 1]
+        return regular(span.file).read_text(encoding="utf-8").splitlines()[span.line - 1]
     except (OSError, ValueError, IndexError):
         return ""
 

@@ -17,6 +17,7 @@ from vaelint.edit import Proposal, applied
 from vaelint.errors import UsageError
 from vaelint.finding import Certainty, Finding, Severity
 from vaelint.flight import Checked
+from vaelint.paths import regular
 from vaelint.result import Request, TargetResult
 
 Run = Callable[[Request], Checked]
@@ -144,7 +145,7 @@ def _ours_to_edit(file: str) -> bool:
 def read(file: str) -> str | None:
     """A file's text with its line ends as they are; None where it is not UTF-8 or cannot be read."""
     try:
-        return Path(file).read_bytes().decode("utf-8")
+        return regular(file).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 

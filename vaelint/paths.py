@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import sysconfig
 from pathlib import Path
@@ -25,6 +27,19 @@ def relative(file: str) -> str:
 def is_cell(file: str) -> bool:
     """Whether a code file is what was typed into IPython; its text is in `linecache`."""
     return file.startswith(_CELL)
+
+
+def regular(file: str | Path) -> Path:
+    """The path of a regular file. Raises OSError for anything else: a pipe keeps its reader waiting, and /dev/zero has no end."""
+    path = Path(file)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(file))
+    return path
+
+
+def real(file: str | Path) -> Path:
+    """The path without links; one that goes in a circle stays as it is, where `Path.resolve` raises before Python 3.13."""
+    return Path(os.path.realpath(file))
 
 
 def our_file(file: str) -> bool:
@@ -57,7 +72,7 @@ def in_project(file: str) -> str:
 
     The top is the nearest folder with a `.git`, else the highest with a pyproject.toml or vaelint.toml, else the working directory.
     """
-    path = Path(file).resolve()
+    path = real(file)
     above = list(path.parents)
     top = next((d for d in above if (d / ".git").exists()), None)
     marked = [d for d in above if (d / "pyproject.toml").is_file() or (d / "vaelint.toml").is_file()]

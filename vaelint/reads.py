@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vaelint.paths import our_file
+from vaelint.paths import our_file, regular
 
 _PYTHON = tuple({sysconfig.get_path(k) + os.sep for k in ("stdlib", "platstdlib")})
 _SITE = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -94,7 +94,7 @@ class Witness:
         """See `holding`."""
         self._aside = True
         try:
-            text = path.read_bytes()
+            text = regular(path).read_bytes()
         finally:
             self._aside = False
         lacking = next((w for w in words if w not in text), None)
@@ -149,7 +149,7 @@ def holding(path: Path, *words: bytes) -> bytes | None:
     """
     if _witness is not None:
         return _witness.search(path, words)
-    text = path.read_bytes()
+    text = regular(path).read_bytes()
     return text if all(w in text for w in words) else None
 
 

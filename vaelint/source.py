@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vaelint.finding import Span
+from vaelint.paths import regular
 
 
 class SourceFile:
@@ -21,7 +22,7 @@ class SourceFile:
     def text(self) -> str:
         """The file's text, "" if it cannot be read. The cells of a notebook are in no file: Python keeps them in `linecache`."""
         try:
-            return Path(self.path).read_text(encoding="utf-8")
+            return regular(self.path).read_text(encoding="utf-8")
         except UnicodeDecodeError:
             return ""
         except OSError:

@@ -5,6 +5,8 @@ Nothing here is a user's; the forks inherit warm caches and modules, and a quart
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -31,7 +33,19 @@ def loss_fn(recon: torch.Tensor, x: torch.Tensor, mu: torch.Tensor, logvar: torc
 
 
 def warm_up() -> None:
-    """Runs the static part once. It runs no backward pass for real: on machines with a GPU that would start threads, and forbid forks."""
+    """Runs the static part once, where a process may fork afterwards.
+
+    The static part takes gradients. Where torch has a device besides the CPU, its first backward pass starts a thread for that
+    device, and no fork of the process could run another one: each target then sets itself up.
+    """
     from vaelint.check import check_target
 
-    check_target(Request(f"{__name__}:Tiny", ("5x6:float32[0,1]",), device="none"), lambda message: None)
+    if not _another_device():
+        check_target(Request(f"{__name__}:Tiny", ("5x6:float32[0,1]",), device="none"), lambda message: None)
+
+
+def _another_device() -> bool:
+    """Whether torch may find another device than the CPU. Asks for files: asking the driver would itself forbid the forks."""
+    if torch.version.cuda is not None:
+        return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()  # the latter is WSL's
+    return torch.version.hip is not None or torch.backends.mps.is_built() or torch.xpu._is_compiled()

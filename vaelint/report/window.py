@@ -6,9 +6,9 @@ import linecache
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from vaelint.finding import Label, Span
+from vaelint.paths import regular
 from vaelint.report.text import Line, cell, cells, fill, printable
 
 MOST_LINES = 5  # a longer span is shown by its first lines
@@ -42,7 +42,7 @@ class Sources:
         """The lines of a file, without line ends."""
         if file not in self._lines:
             try:
-                text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
+                text = regular(file).read_text(encoding="utf-8-sig", errors="replace")
                 self._lines[file] = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
             except (OSError, ValueError):  # the cells of a notebook are in no file: Python keeps them in `linecache`
                 self._lines[file] = [line.rstrip("\n") for line in linecache.getlines(file)]
