@@ -54,11 +54,11 @@ class ConvVAE(nn.Module):
 FAILING = BUGGY.replace("nn.Linear(latent_dim, hidden_dim), nn.ReLU()", "nn.Linear(latent_dim, 64), nn.ReLU()")
 
 
-def traced(folder: Path, text: str, target: str, *inputs: str, monkeypatch: pytest.MonkeyPatch) -> TargetResult:
+def traced(folder: Path, text: str, target: str, *inputs: str, monkeypatch: pytest.MonkeyPatch, fits: bool = False) -> TargetResult:
     monkeypatch.chdir(folder)
     monkeypatch.delitem(sys.modules, "model", raising=False)
     (folder / "model.py").write_text(text)
-    return check_target(Request(f"model.py:{target}", inputs, device="none", trail="only"), lambda message: None)
+    return check_target(Request(f"model.py:{target}", inputs, device="none", trail="only", fits=fits), lambda message: None)
 
 
 def cli(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -81,8 +81,13 @@ def test_the_way_is_folded_and_costs_are_told(tmp_path: Path) -> None:
     ):
         assert expected in lines, done.stdout
     assert "enc.0" not in done.stdout
-    assert "enc.0" in cli(tmp_path, "model.py:VAE", "--input", "32x784", "--depth", "2").stdout
-    assert "relu" in cli(tmp_path, "model.py:VAE", "--input", "32x784", "--all").stdout
+
+
+def test_depth_and_all_unfold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = traced(tmp_path, BUGGY, "VAE", "32x784", monkeypatch=monkeypatch)
+    assert "enc  Sequential" not in tree.render([result], View(depth=0))
+    assert "enc.0" in tree.render([result], View(depth=2))
+    assert "relu" in tree.render([result], View(everything=True))
 
 
 def test_json_follows_the_schema_also_where_user_code_fails(tmp_path: Path) -> None:
@@ -169,3 +174,80 @@ def test_wide_and_hostile_names_keep_the_columns(tmp_path: Path, monkeypatch: py
     shown = tree.render([result], View(width=80))
     assert "复原误差的值 = F.mse_loss" in shown
     assert "\x1b" not in shown
+
+
+STRIDED = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Strided(nn.Module):
+    def __init__(self):
+        super().__init__()
+        down = [(3, 8), (8, 8), (8, 8), (8, 8)]
+        self.enc = nn.Sequential(*[layer for a, b in down for layer in (nn.Conv2d(a, b, 4, 2, 1), nn.ReLU())])
+        self.head, self.lift = nn.Conv2d(8, 8, 2, 1), nn.ConvTranspose2d(4, 8, 2)
+        self.dec = nn.Sequential(*[layer for a, b in down[::-1] for layer in (nn.ReLU(), nn.ConvTranspose2d(b, a, 4, 2, 1))])
+
+    def forward(self, x):
+        mu, logvar = self.head(self.enc(x)).chunk(2, 1)
+        recon = self.dec(self.lift(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)))
+        return F.mse_loss(recon, x, reduction="sum") / len(x) - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum((1, 2, 3)).mean()
+"""
+
+PLACES = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Places(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.place, self.enc, self.norm = nn.Embedding(24, 16), nn.Linear(8, 16), nn.BatchNorm1d(16)
+        self.heads, self.lift, self.out = nn.Linear(16, 8), nn.Linear(4, 16), nn.Linear(16, 8)
+
+    def forward(self, x):
+        place = self.place.weight[: x.size(1)]
+        mu, logvar = self.heads(self.norm((self.enc(x) + place).mean(1))).chunk(2, -1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        recon = self.out(torch.relu(self.lift(z)[:, None] + place))
+        return F.mse_loss(recon, x, reduction="sum") / len(x) - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).mean()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "shape", "expected"),
+    [
+        (STRIDED, "Strided", "4x3x64x64", ["B: any batch size", "H and W: multiples of 16, at least 32", "C: 3 only"]),
+        (CONV, "ConvVAE", "4x1x28x28", ["B: any batch size", "H and W: 28 only", "C: 1 only"]),
+        (
+            PLACES,
+            "Places",
+            "4x10x8",
+            ["B: at least 2 in training, because of norm (BatchNorm1d); 1 is enough in evaluation", "T: at most 24", "F: 8 only"],
+        ),
+    ],
+)
+def test_which_inputs_fit(text: str, target: str, shape: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaelint.anatomy.fits.BUDGET_S", 60.0)
+    result = traced(tmp_path, text, target, shape, monkeypatch=monkeypatch, fits=True)
+    assert [f["text"] for f in result.fits] == expected
+
+
+def test_a_shape_error_names_an_image_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaelint.anatomy.fits.FAILED_BUDGET_S", 60.0)
+    result = traced(tmp_path, STRIDED, "Strided", "4x3x28x28", monkeypatch=monkeypatch)
+    finding = result.findings[0]
+    assert finding.code == "VAE101"
+    assert "a 28x28 image gives 1x1 here; 32x32 would fit" in finding.help
+    assert finding.why == "the map is 1x1 here, and the kernel 2x2"
+    assert [f["text"] for f in result.fits] == ["H and W: multiples of 16, at least 32"]
+
+
+def test_sizes_without_time_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaelint.anatomy.fits.BUDGET_S", 0.0)
+    result = traced(tmp_path, STRIDED, "Strided", "4x3x64x64", monkeypatch=monkeypatch, fits=True)
+    assert result.fits
+    assert all("want of time" in f["text"] for f in result.fits)

@@ -229,6 +229,10 @@ def _trace(
     result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
     if request.trail:
         result.trail = _trail(model)
+    if request.fits:
+        from vaelint.anatomy.fits import which_fit
+
+        result.fits = [f.to_json() for f in which_fit(tracer, step, inputs, inputs.symbols)]
     if tracer.real_because:
         result.notes.append(f"traced on real tensors: {tracer.real_because}")
     return model

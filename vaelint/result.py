@@ -30,6 +30,7 @@ class Request:
     seed: int = 0
     fixes: bool = False  # also propose edits that repair what is found
     overlay: tuple[tuple[str, str], ...] = ()  # (file, text): files that read as edited
+    fits: bool = False  # whether other sizes of the input are tried, to say which fit
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
     perturb: bool = False  # change constructor arguments and input sizes, one at a time
 

@@ -98,6 +98,7 @@ def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any
         finding = finding.with_certainty(Certainty.CONFIRMED, Evidence("the step on real tensors", "it raises here", text[:160], "cpu"))
         result.confirm = {"device": "cpu", "outcome": "raised", "reason": text[:160]}
     result.findings.append(_signed(finding, [], source))
+    result.fits = list(finding.facts.get("fits", ()))
     result.notes.append("user code raised: the rules that need a complete run did not run")
     if not analysed:
         result.status = "failed"

@@ -9,7 +9,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.fitting import fitting_inputs, what_fits
+from vaelint.anatomy.fits import fit_after_failure
+from vaelint.anatomy.fitting import image_size_before, what_fits
 from vaelint.anatomy.flow import analyse_flow
 from vaelint.finding import Certainty, Finding, Label, Severity, ShapeRow, Span
 from vaelint.graph import Failure, Record, name_of, shape, span
@@ -235,9 +236,10 @@ def _shape_finding(
     called = tuple(Label(s, "reached from here") for s in failure.spans[1:3])
     why, advice = what_fits(name, operands, failure, lambda n: _shape(n, record), compared)
     notes = [f"inside {failure.module}"] if failure.module else []
-    fits = fitting_inputs(tracer, step, inputs, failure)
-    if fits:
-        notes.append(fits)
+    near, fits = fit_after_failure(tracer, step, inputs, record)
+    if near:
+        advice += "; or change the input: " + _other_input(near, inputs, operands)
+    notes += [f"what fits: {f.text}" for f in fits]
     if trail := _trail(record):
         notes.append("the way here: " + " -> ".join(trail))
     code, slug, message = (
@@ -258,7 +260,17 @@ def _shape_finding(
         why=why,
         help=advice,
         notes=tuple(notes),
+        facts={"fits": [f.to_json() for f in fits]} if fits else {},
     )
+
+
+def _other_input(near: dict[str, int], inputs: InputSet, operands: list[fx.Node]) -> str:
+    """`a 28x28 image gives 1x1 here; 32x32 would fit`."""
+    if "H" not in near:
+        return ", ".join(f"{s} = {n}" for s, n in near.items()) + " would fit"
+    own, here = inputs.symbols, image_size_before(operands[0]) if operands else ""
+    gives = f" gives {here} here" if here else " does not go through"
+    return f"a {own['H']}x{own['W']} image{gives}; {near['H']}x{near['W']} would fit"
 
 
 def _compares(record: Record, failure: Failure, operands: list[fx.Node]) -> bool:

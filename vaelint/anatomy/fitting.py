@@ -1,25 +1,16 @@
-"""Which sizes would fit where shapes do not: of the layer, and of the input."""
+"""What does not fit where shapes do not go together, and which size of the layer would."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.graph import Failure, shape
 
-if TYPE_CHECKING:
-    from vaelint.inputs import InputSet
-    from vaelint.trace.ladder import Tracer
-
-BUDGET_S = 1.5
-"""Seconds that may go into trying other sizes of the input."""
-
-_IMAGE_SIZES = (64, 32, 28, 128, 16, 224, 256, 96, 48)
 _FLATTENS = frozenset({"flatten", "view", "reshape"})
 Named = Callable[[fx.Node], tuple[str, ...]]
 
@@ -40,6 +31,12 @@ def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named,
             return (
                 f"the layer takes {len(sizes[1])} dimensions and gets {len(sizes[0])}",
                 "bring the tensor back to channels and positions first: view(-1, C, H, W)",
+            )
+        if got == channels:
+            kernel = "x".join(str(n) for n in sizes[1][2:])
+            return (
+                f"the map is {'x'.join(str(n) for n in sizes[0][2:])} here, and the kernel {kernel}",
+                "use fewer strides or more padding before this layer",
             )
         return f"the layer takes {channels} channels and gets {got}", f"make the layer with {got} input channels, or feed it {channels}"
     if name in ("view", "reshape", "unflatten") and sizes:
@@ -112,29 +109,14 @@ def _whole(values: Any) -> list[int]:
     return found
 
 
-def fitting_inputs(tracer: Tracer, step: Any, inputs: InputSet, failure: Failure) -> str:
-    """A size of the input with which the step runs, found by running it; "" when none of a few is."""
-    trials = _trials(inputs, failure)
-    started = time.perf_counter()
-    if tracer.real_because is not None and max(inputs.symbols.values(), default=0) > 512:
-        return ""
-    for sizes in trials:
-        if time.perf_counter() - started > BUDGET_S:
+def image_size_before(node: fx.Node) -> str:
+    """`3x3`: height and width of the map that a value is, or was before it was flattened; "" where it was none."""
+    for _ in range(6):
+        size = shape(node)
+        if len(size) == 4:
+            return f"{size[2]}x{size[3]}"
+        sources = ops.value_inputs(node)
+        if not sources or ops.op(node) not in ops.POINTWISE | ops.SHAPE:
             return ""
-        if tracer.run(step, sizes).failure is None:
-            return "it runs with an input of " + ", ".join(f"{s} = {n}" for s, n in sizes.items())
+        node = sources[0]
     return ""
-
-
-def _trials(inputs: InputSet, failure: Failure) -> list[dict[str, int]]:
-    """Sizes to try: square images of common sizes; for other inputs the number of features that the layer wants."""
-    symbols = {s: n for s, n in inputs.symbols.items() if s != inputs.batch}
-    if "H" in symbols and "W" in symbols:
-        trials = [{"H": n, "W": n} for n in _IMAGE_SIZES if (n, n) != (symbols["H"], symbols["W"])]
-        return trials + [{"C": n} for n in (1, 3) if symbols.get("C", n) != n]
-    operands = [n for n in ops.tensors(failure.args) if n.op != "get_attr"]
-    weights = [n for n in ops.tensors(failure.args) if n.op == "get_attr"]
-    if len(operands) == 1 and weights and len(shape(weights[0])) >= 2 and shape(operands[0]):
-        got, wants = shape(operands[0])[-1], shape(weights[0])[1]
-        return [{s: wants} for s, n in symbols.items() if n == got and n != wants]
-    return []

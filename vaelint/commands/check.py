@@ -75,8 +75,9 @@ def check(
             _nothing(targets)
         if shard is not None:
             settings = replace(settings, targets=gate.part(settings.targets, shard))
-        if drawn:
-            settings = replace(settings, targets=tuple(replace(t, request=replace(t.request, trail="with")) for t in settings.targets))
+        if drawn or verbose:
+            asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
+            settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
         if fix or diff:
             from vaelint.commands.mending import mend_all
 

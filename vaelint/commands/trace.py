@@ -33,7 +33,7 @@ def trace(
         raise UsageError("--depth and --all contradict each other", "--all shows every operation, --depth N folds below N levels")
     reports = reports_for(output_format or (), output_file, TRAILS)
     settings = resolve(targets or [], config.load(), Given(input, init, loss, step, "none", timeout))
-    requests = [replace(r, select=(), ignore=(), trail="only") for r in settings.requests]
+    requests = [replace(r, select=(), ignore=(), trail="only", fits=True) for r in settings.requests]
     if not requests:
         raise UsageError("no target is named and none is configured", "write vaelint trace model.py:VAE --input 32x784")
     with gate.Hired(context.obj) as hired:

@@ -88,6 +88,8 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
         lines += hanging([("  note: ", "key")], note, width)
     printed = output.strip("\n")
     if verbose:
+        for fit in result.fits:
+            lines += hanging([("  fits: ", "key")], str(fit["text"]), width)
         for row in result.not_applicable:
             lines += hanging([("  not applicable: ", "key")], f"{row['code']}: {row['reason']}", width)
         if result.quiet:

@@ -128,9 +128,9 @@ def _level(
 
 
 def _statements(steps: Sequence[dict[str, Any]]) -> list[Row]:
-    """One row a statement of the user's; a value with a role (mu, eps, z, ...) ends its row."""
+    """One row a statement of the user's, and a term of the loss; a value with a role (mu, eps, z, ...) ends its row."""
     rows: list[Row] = []
-    for _, group in groupby(steps, lambda s: s["statement"]):
+    for _, group in groupby(steps, lambda s: (s["statement"], s["part"])):
         run: list[dict[str, Any]] = []
         for step in group:
             run.append(step)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from vaelint.report.fold import amount, count, memory
+from vaelint.report.fold import amount, count, cut, fold, leaves, memory, without_operations
 from vaelint.result import TargetResult
 
 
 def one_kind(trail: dict[str, Any]) -> str | None:
-    """`float32 on cpu`, where that holds for every value."""
-    kinds = {(s["dtype"], s["device"]) for s in trail["steps"]}
+    """`float32 on cpu`, where that holds for every value that leaves a module or a statement."""
+    rows = leaves(cut(without_operations(fold(trail)), 1))  # a counter inside a layer is no news
+    kinds = {(r.last["dtype"], r.last["device"]) for r in rows if r.kind != "failed"}
     return " on ".join(next(iter(kinds))) if len(kinds) == 1 else None
 
 

@@ -84,16 +84,18 @@ class Tracer:
         at = {**self.symbols, **(sizes or {})}
         return record_step(built, step, inputs, at, self.spans, rung, watch=self.watch, calls_in=self.calls_in)
 
-    def attempt(self, step: Any, sizes: Mapping[str, int], build: Callable[[], torch.nn.Module]) -> Record | None:
+    def attempt(
+        self, step: Any, sizes: Mapping[str, int], build: Callable[[], torch.nn.Module] | None = None, *, training: bool = True
+    ) -> Record | None:
         """One run of what may well fail, on the rung that the others stand on; None where that rung does not carry it.
 
         It says nothing about later runs. Raises TargetError for a constructor that raises.
         """
         if self.real_because is not None:
-            return self.real(step, sizes, build=build)
+            return self.real(step, sizes, training=training, build=build)
         kept = self._fake_construction
         try:
-            return self._fake(step, sizes, True, build)
+            return self._fake(step, sizes, training, build)
         except _LIMITS:
             return None
         finally:
