@@ -82,7 +82,7 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
         emit({"kind": "stage", "stage": "load"})
         loaded, inputs, tracer, step, names = prepare(request, result, given)
         emit({"kind": "stage", "stage": "trace"})
-        model = _trace(request, result, loaded, inputs, tracer, step, names, emit)
+        model = trace_step(request, result, loaded, inputs, tracer, step, names, emit)
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
         emit({"kind": "stage", "stage": "rules"})
         claims, repairs = run_rules(rules, model, loaded.span, result) if model is not None else ([], [])
@@ -155,14 +155,14 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
     inputs = _batch_as_b(InputSet.from_texts(request.inputs))
     loaded = given.load(request) if given is not None else load_target(parse_target(request.target), request)
     init = loaded.resolve_init(inputs, given.init if given is not None else parse_init(request.init))
-    spans = SpanFinder(_home(loaded))
+    spans = SpanFinder(home_of(loaded))
     names: list[str] = []
 
     def make(sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
         return make_inputs(inputs, names, sizes, seed=request.seed)
 
     tracer = Tracer(lambda: loaded.build(init), make, spans, inputs.symbols)
-    tracer.watch, tracer.calls_in = request.fixes, typed_files(_home(loaded))
+    tracer.watch, tracer.calls_in = request.fixes, typed_files(home_of(loaded))
     probe = tracer.construct_for_signature()
     if request.step is not None:
         step = told_step(request.step, loaded)
@@ -185,14 +185,14 @@ def _batch_as_b(inputs: InputSet) -> InputSet:
     return replace(inputs, symbols=symbols, dims=dims, batch="B")
 
 
-def _home(loaded: Loaded) -> str:
+def home_of(loaded: Loaded) -> str:
     """The folder whose files are the user's: that of the target's file, or its package."""
     if loaded.package and loaded.package in sys.modules:
         return os.path.dirname(os.path.abspath(sys.modules[loaded.package].__file__ or loaded.file))
     return os.path.dirname(os.path.abspath(loaded.file))
 
 
-def _trace(
+def trace_step(
     request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str], emit: Emit
 ) -> Model | None:
     """Records the step (finding the loss first if it was not told), lifts it to symbols, and finds its anatomy."""
@@ -286,7 +286,7 @@ def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[A
     if batch is None:
         return None, record
     size = inputs.symbols[batch]
-    another = _another(size, set(inputs.symbols.values()))
+    another = another_size(size, set(inputs.symbols.values()))
     variants = [{batch: another}]
     twins = [s for s, v in inputs.symbols.items() if v == size and s != batch]
     if twins:
@@ -308,7 +308,7 @@ def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[A
     return other, record
 
 
-def _another(size: int, taken: set[int]) -> int:
+def another_size(size: int, taken: set[int]) -> int:
     """A batch size that no other size has: the next prime that is free."""
     n = size + 1
     while n in taken or any(n % k == 0 for k in range(2, int(n**0.5) + 1)):

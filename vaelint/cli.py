@@ -11,6 +11,7 @@ import typer
 
 from vaelint import __version__, options
 from vaelint.commands import cache
+from vaelint.commands.annotate import annotate
 from vaelint.commands.check import check
 from vaelint.commands.config import config
 from vaelint.commands.discover import discover
@@ -73,7 +74,7 @@ def _root(version: options.Version = False) -> None:
         raise typer.Exit
 
 
-for command in (check, discover, trace, config, rules, explain, merge_sarif):
+for command in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
     app.command()(command)
 kept = typer.Typer(help="Results of earlier runs, kept in .vaelint_cache.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):

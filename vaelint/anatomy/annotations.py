@@ -51,14 +51,15 @@ def disagreements(model: Model) -> list[Disagreement]:
     found: dict[Span, Disagreement] = {}
     for call in model.record.functions:
         file = model.source.file(call.file)
-        function = _definition(file, call)
+        function = definition(file, call)
         if function is not None:
             for one in _of_call(model, call, function, file):
                 found.setdefault(one.span, one)
     return list(found.values())
 
 
-def _definition(file: SourceFile, call: FunctionCall) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def definition(file: SourceFile, call: FunctionCall) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The definition of a function that was called, None for a lambda and for what was made at run time."""
     name = call.name.rpartition(".")[2]
     for function in file.functions():
         first = min([function.lineno, *(d.lineno for d in function.decorator_list)])

@@ -1,0 +1,203 @@
+"""The worker's side of `vaelint annotate`: proposes annotations from a trace; holds an annotated file to them in real runs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import jaxtyping
+import torch
+from torch import fx
+
+from vaelint.anatomy.annotations import definition
+from vaelint.anatomy.model import Model
+from vaelint.annotate.names import Names
+from vaelint.annotate.signatures import Form, Signature
+from vaelint.check import another_size, home_of, prepare, trace_step
+from vaelint.edit import Edit, Proposal
+from vaelint.errors import TargetError
+from vaelint.graph import FunctionCall
+from vaelint.repair.bench import Bench
+from vaelint.result import Request, TargetResult
+from vaelint.shapetypes import shape_types
+from vaelint.source import SourceFile
+from vaelint.trace.run import construct, quiet_torch
+
+_CULPRIT = re.compile(r"(?:parameters|return value) of ([\w.]+?)\.?\n")
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+def annotate_target(request: Request, emit: Emit) -> TargetResult:
+    """Without an overlay: proposals, one for each function. With one: the annotated source, run with its annotations checked.
+
+    The second kind says in `confirm` whether it ran, at which batch sizes, what checked it, and which function did not keep to its word.
+    """
+    result = TargetResult(request.target)
+    try:
+        loaded, inputs, tracer, step, names = prepare(request, result)
+        start = home_of(loaded)
+        tracer.calls_in = None if request.overlay else (lambda file: file.startswith(start) and file.endswith(".py"))
+        model = trace_step(request, result, loaded, inputs, tracer, step, names, emit)
+    except TargetError as error:
+        result.status = "failed"
+        result.notes.append(error.message + (f" ({error.help})" if error.help else ""))
+        return result
+    if model is None:
+        result.status = "failed"
+        result.notes.append("the model's own code raises; vaelint check says where")
+    elif request.overlay:
+        _hold(model, {str(Path(file).absolute()) for file, _ in request.overlay}, result)
+    else:
+        emit({"kind": "proposals", "proposals": {name: [p.to_json()] for name, p in _proposals(model, loaded.file)}})
+    return result
+
+
+# --- proposals --------------------------------------------------------------------------------------------------------
+
+
+def _proposals(model: Model, home: str) -> Iterator[tuple[str, Proposal]]:
+    """A proposal for each function of the target's file that was called, and for each that the step itself calls: the loss."""
+    bench, names = Bench(model.record, model.source, model), Names(model.symbols)
+    grouped: dict[tuple[str, int, str], list[FunctionCall]] = {}
+    for call in sorted(model.record.functions, key=lambda c: c.line):
+        grouped.setdefault((call.file, call.line, call.name), []).append(call)
+    own = model.tracer.spans.relative(home)
+    for (file, _, name), calls in grouped.items():
+        if file != own and all(c.caller is not None for c in calls):
+            continue
+        code = bench.code(file)
+        function = definition(code.file, calls[0])
+        if function is None:
+            continue
+        signature = Signature(code, function)
+        edits: list[Edit] = []
+        for argument in calls[0].arguments:
+            values = [c.arguments.get(argument) for c in calls]
+            form = _form(model, names, [v for v in values if v != "NoneType"])
+            edits += signature.argument(argument, form, optional="NoneType" in values)
+        edits += signature.result(_form(model, names, [c.result for c in calls]))
+        if edits:
+            yield f"{file}:{name}", Proposal(f"annotates {name}", tuple(edits))
+
+
+def _form(model: Model, names: Names, values: list[Any]) -> Form:
+    """What a value was at all calls: a tensor with one set of axes, a tuple of such, a plain type; None where the calls differ in make."""
+    if not values:
+        return None
+    first = values[0]
+    if isinstance(first, fx.Node):
+        if not all(isinstance(v, fx.Node) for v in values):
+            return None
+        kinds = {_kind(v) for v in values}
+        maps = any(_of_convolution(model, v) for v in values)
+        axes = names.axes([model.dims(v) for v in values], maps)
+        return (kinds.pop(), axes) if len(kinds) == 1 and axes is not None else None
+    if isinstance(first, tuple):
+        if not all(isinstance(v, tuple) and len(v) == len(first) for v in values):
+            return None
+        return [_form(model, names, [v[i] for v in values]) for i in range(len(first))]
+    return first if isinstance(first, str) and all(v == first for v in values) else None
+
+
+def _kind(node: fx.Node) -> str:
+    dtype = node.meta["val"].dtype
+    if dtype.is_floating_point:
+        return "Float"
+    return "Complex" if dtype.is_complex else "Bool" if dtype == torch.bool else "Int"
+
+
+def _of_convolution(model: Model, node: fx.Node) -> bool:
+    """Whether a value of three or more axes has channels behind the batch: it goes into, or comes out of, a convolution."""
+    near = {node, *node.users, *node.all_input_nodes}
+    return any("conv" in model.op(n) or "pool" in model.op(n) or "batch_norm" in model.op(n) for n in near) or len(model.dims(node)) == 4
+
+
+# --- the run that holds a file to its annotations ---------------------------------------------------------------------
+
+
+def _hold(model: Model, files: set[str], result: TargetResult) -> None:
+    """Runs the step at two batch sizes with the annotations of `files` checked; the outcome goes to `result.confirm`."""
+    checker = _checker()
+    batch = model.inputs.batch
+    size = model.inputs.symbols[batch] if batch is not None else 1
+    sizes = [size, another_size(size, set(model.inputs.symbols.values()))] if batch is not None else [size]
+    watched = _watch(files, checker)
+    facts: dict[str, Any] = {"outcome": "ran", "batches": sizes, "checked_by": "beartype" if checker else "jaxtyping", "functions": watched}
+    result.confirm = facts
+    for n in sizes:
+        try:
+            with quiet_torch():
+                built = construct(model.tracer.construct, model.tracer.spans)
+                built.model.train()
+                model.step(built.model, model.tracer.inputs({batch: n} if batch is not None else None))
+        except Exception as error:  # noqa: BLE001 - whatever the annotated code raises is the answer
+            text = str(error)
+            found = _CULPRIT.search(text + "\n")
+            facts.update(
+                outcome="raised", batch=n, reason=f"{type(error).__name__}: {text.strip().splitlines()[0] if text.strip() else ''}",
+                function=found[1] if found is not None and isinstance(error, jaxtyping.TypeCheckError) else "",
+            )  # fmt: skip
+            return
+
+
+def _checker() -> Any:
+    """beartype's decorator, None where it is not installed."""
+    try:
+        from beartype import beartype
+    except ImportError:
+        return None
+    return beartype
+
+
+def _watch(files: set[str], checker: Any) -> list[str]:
+    """Has each annotated function of these files checked at every call; returns their names."""
+    found = []
+    for module in [m for m in list(sys.modules.values()) if str(getattr(m, "__file__", "")) in files]:
+        file = SourceFile(str(module.__file__))
+        typed = {f.name for f in file.functions() if any(any(True for _ in shape_types(a, file)) for a in _annotations(f))}
+        owners: list[Any] = [module, *(c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__)]
+        for owner in owners:
+            for name, held in list(vars(owner).items()):
+                function = held.__func__ if isinstance(held, staticmethod | classmethod) else held
+                if name in typed and inspect.isfunction(function) and function.__module__ == module.__name__:
+                    checked = jaxtyping.jaxtyped(typechecker=checker or _by_isinstance)(function)
+                    setattr(owner, name, type(held)(checked) if isinstance(held, staticmethod | classmethod) else checked)
+                    found.append(function.__qualname__)
+    return found
+
+
+def _annotations(function: Any) -> list[Any]:
+    arguments = function.args
+    return [a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)] + [function.returns]
+
+
+def _by_isinstance(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A type checker of the few forms that are written here, for where beartype is not installed."""
+    hints: Mapping[str, Any] = get_type_hints(function)
+    signature = inspect.signature(function)
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs).arguments
+        result = function(*args, **kwargs)
+        for name, value in (*given.items(), ("return", result)):
+            if name in hints and not _fits(value, hints[name]):
+                raise TypeError(f"{name} is no {hints[name]}")
+        return result
+
+    checked.__signature__ = signature  # type: ignore[attr-defined]
+    checked.__annotations__ = dict(hints)
+    return checked
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    parts = getattr(hint, "__args__", ())
+    if getattr(hint, "__origin__", None) is tuple:
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
+    if parts:
+        return any(_fits(value, p) for p in parts)
+    return value is None if hint is type(None) else isinstance(value, hint)
