@@ -84,6 +84,7 @@ class FunctionCall:
     arguments: dict[str, Any]
     result: Any
     caller: Span | None
+    left_at: int = 0  # the line of the `return` that was taken
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def fit_categorical(
 ) -> CategoricalFit | None:
     """Runs the term on random logits and fits it; None where it is no function of that form. Raises `ReplayError`."""
     assert site.mu is not None
-    classes, head = shape(site.mu)[-1], site.heads[0]
+    axis = _class_axis(site)
+    classes, head = shape(site.mu)[axis], site.heads[0]
     if classes < 2:
         return None
     rows, values = [], []
@@ -58,8 +59,11 @@ def fit_categorical(
     for i in range(3 * classes + 6):
         logits = (0.3 + 0.4 * (i % 6)) * torch.randn(replay.shape_of(head, sizes), dtype=torch.float64, generator=generator)
         got = replay([loss, site.mu], {**quiet, head: logits}, sizes, even=even)
-        q = torch.softmax(got[site.mu], dim=-1)
-        rows.append(((q * q.clamp(min=1e-300).log()).sum(), (q * got[site.mu]).sum(), q.flatten(0, -2).sum(0)))
+        raw = got[site.mu].movedim(axis, -1)
+        if raw.shape[-1] != classes:
+            return None  # the number of classes moves with a size
+        q = torch.softmax(raw, dim=-1)
+        rows.append(((q * q.clamp(min=1e-300).log()).sum(), (q * raw).sum(), q.flatten(0, -2).sum(0)))
         values.append(got[loss].sum())
     f = torch.stack(values)
     entropy, linear = torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])
@@ -70,6 +74,12 @@ def fit_categorical(
         return CategoricalFit(weight, sum(math.exp(-c / weight) for c in coefficients[1:]))  # exp(-c_k / w) is the prior of class k
     coefficients, residual = fit(f, [linear, *shares])
     return CategoricalFit(coefficients[0], logits_for_logs=True) if residual < 1e-6 else None
+
+
+def _class_axis(site: Site) -> int:
+    """The axis of the classes: what `gumbel_softmax` was told, else the last."""
+    told = site.roots[0].kwargs.get("dim", site.roots[0].args[4] if len(site.roots[0].args) > 4 else -1)
+    return told if isinstance(told, int) else -1
 
 
 def categorical_faults(model: Model) -> list[tuple[KlFact, str]]:

@@ -39,10 +39,10 @@ class Names:
         if len(texts) != 1:
             return "_"  # of another size at each call: nothing that a name could stand for
         text = next(iter(texts))
-        if text == "1":
-            return "1"
         if text.isdigit():
             text = next((s for s, n in self._symbols.items() if str(n) == text and _kind_of(s) == kind), text)
+        if text == "1":
+            return "1"
         key = (text, "" if text in self._symbols else kind)
         if key not in self._given:
             self._given[key] = self._fresh(_wanted(text, kind))
@@ -69,6 +69,8 @@ def _kind_of(symbol: str) -> str:
 
 
 def _kind(position: int, rank: int, texts: Sequence[str], maps: bool) -> str:
+    if position < next((i for i, t in enumerate(texts) if t == "B"), 0):
+        return "samples"  # an axis before the batch: draws of one posterior, above all
     if maps and rank in _MAPS and position > 0:
         return _MAPS[rank][position - 1]
     return "time" if rank == 3 and position == 1 and "B" in texts[0] else "flat"

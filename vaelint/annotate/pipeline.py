@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
@@ -25,8 +26,10 @@ from vaelint.repair.bench import Bench
 from vaelint.result import Request, TargetResult
 from vaelint.shapetypes import shape_types
 from vaelint.source import SourceFile
+from vaelint.trace.mode import set_mode
 from vaelint.trace.run import construct, quiet_torch
 
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _CULPRIT = re.compile(r"(?:parameters|return value) of ([\w.]+?)\.?\n")
 
 Emit = Callable[[dict[str, Any]], None]
@@ -67,6 +70,7 @@ def _proposals(model: Model, home: str) -> Iterator[tuple[str, Proposal]]:
     for call in sorted(model.record.functions, key=lambda c: c.line):
         grouped.setdefault((call.file, call.line, call.name), []).append(call)
     own = model.tracer.spans.relative(home)
+    elsewhere = model.evaluation.functions if model.evaluation.failure is None else []
     for (file, _, name), calls in grouped.items():
         if file != own and all(c.caller is not None for c in calls):
             continue
@@ -80,9 +84,26 @@ def _proposals(model: Model, home: str) -> Iterator[tuple[str, Proposal]]:
             values = [c.arguments.get(argument) for c in calls]
             form = _form(model, names, [v for v in values if v != "NoneType"])
             edits += signature.argument(argument, form, optional="NoneType" in values)
-        edits += signature.result(_form(model, names, [c.result for c in calls]))
+        if _all_ways_seen(function, calls, [c for c in elsewhere if (c.file, c.line) == (calls[0].file, calls[0].line)]):
+            edits += signature.result(_form(model, names, [c.result for c in calls]))
         if edits:
             yield f"{file}:{name}", Proposal(f"annotates {name}", tuple(edits))
+
+
+def _all_ways_seen(function: ast.FunctionDef | ast.AsyncFunctionDef, calls: list[FunctionCall], evaluated: list[FunctionCall]) -> bool:
+    """Whether every `return` of a function was taken, in training or evaluation mode, and gave a value of the same make."""
+    inner = {n for f in ast.walk(function) if f is not function and isinstance(f, _SCOPES) for n in ast.walk(f)}
+    returns = [n for n in ast.walk(function) if isinstance(n, ast.Return) and n not in inner]
+    taken = {c.left_at for c in (*calls, *evaluated)}
+    seen = all(any(n.lineno <= line <= (n.end_lineno or n.lineno) for line in taken) for n in returns)
+    return seen and all(_make(c.result) == _make(calls[0].result) for c in evaluated)
+
+
+def _make(value: Any) -> Any:
+    """A value's sizes inside its tuples: what an annotation speaks of, without names."""
+    if isinstance(value, fx.Node):
+        return _kind(value), tuple(value.meta["val"].shape)
+    return tuple(_make(v) for v in value) if isinstance(value, tuple | list) else value if isinstance(value, str) else None
 
 
 def _form(model: Model, names: Names, values: list[Any]) -> Form:
@@ -133,7 +154,7 @@ def _hold(model: Model, files: set[str], result: TargetResult) -> None:
         try:
             with quiet_torch():
                 built = construct(model.tracer.construct, model.tracer.spans)
-                built.model.train()
+                set_mode(built.model, True)
                 model.step(built.model, model.tracer.inputs({batch: n} if batch is not None else None))
         except Exception as error:  # noqa: BLE001 - whatever the annotated code raises is the answer
             text = str(error)

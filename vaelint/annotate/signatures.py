@@ -30,8 +30,8 @@ class Signature:
         """The edits that annotate an argument; none where what stands there says something else."""
         arguments = self.function.args
         found = next((a for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if a.arg == name), None)
-        if found is None or form is None:
-            return []
+        if found is None or not _leaves(form):
+            return []  # what else was passed in one run is no word on what may be
         if found.annotation is not None:
             return self._into(found.annotation, form)
         text = self.text(form)
@@ -42,7 +42,7 @@ class Signature:
 
     def result(self, form: Form) -> list[Edit]:
         """The edits that annotate what the function returns."""
-        if form is None or not _has_tensor(form):
+        if not _leaves(form):
             return []
         if self.function.returns is not None:
             return self._into(self.function.returns, form)
@@ -70,7 +70,7 @@ class Signature:
         leaves = _leaves(form)
         if len(bare) == 1 and len(set(leaves)) == 1:
             leaves = leaves[:1]
-        if len(bare) != len(leaves) or any(isinstance(s.parent.node, ast.Subscript) and _typed(s.parent) for s in bare if s.parent):
+        if len(bare) != len(leaves) or any(_typed(around) for s in bare for around in s.around()):
             return []
         return [Edit(s.span, self.text(leaf)) for s, leaf in zip(bare, leaves, strict=True)]
 
@@ -130,10 +130,6 @@ def _import_place(tree: ast.Module) -> int:
             return node.lineno
         line = (node.end_lineno or node.lineno) + 1
     return line
-
-
-def _has_tensor(form: Form) -> bool:
-    return bool(_leaves(form))
 
 
 def _leaves(form: Form) -> list[Leaf]:

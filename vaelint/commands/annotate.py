@@ -31,13 +31,14 @@ Write = Annotated[bool, typer.Option("--write", help="Write the annotations into
 
 
 @dataclass
-class _Annotated:
+class Held:
     """The texts so far, the functions in them, and those left out, with the reason."""
 
     texts: dict[str, str] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     left: list[tuple[str, str]] = field(default_factory=list)
     run: Checked | None = None
+    before: dict[str, str] = field(default_factory=dict)
 
 
 def annotate(
@@ -61,8 +62,7 @@ def annotate(
         found = worker.run(request)
         if found.result.status == "failed":
             raise UsageError(f"{target} cannot be annotated: {_reason(found)}", f"vaelint check {target} says more")
-        before = {file: text for p in found.proposals.values() for file in p[0].files if (text := fixing.read(file)) is not None}
-        done = _held(request, {name: p[0] for name, p in found.proposals.items()}, before, worker)
+        done = held(request, found, worker)
     for name, reason in done.left:
         print(f"not annotated {name}: {reason}", file=sys.stderr)
     if not done.names or done.run is None:
@@ -73,15 +73,17 @@ def annotate(
     sizes = " and ".join(str(n) for n in facts["batches"])
     terminal.say(f"{len(done.names)} functions annotated; ran at batch sizes {sizes}, checked by {by}")
     if write:
-        fixing.write(done.texts, before)
+        fixing.write(done.texts, done.before)
         return EXIT_CLEAN
-    sys.stdout.write(fixing.unified(done.texts, before))
+    sys.stdout.write(fixing.unified(done.texts, done.before))
     return EXIT_FINDINGS
 
 
-def _held(request: Request, proposals: dict[str, Proposal], before: dict[str, str], worker: Worker) -> _Annotated:
-    """The annotations that a run keeps to. A function that does not is left out, and the rest is run again."""
-    done = _Annotated()
+def held(request: Request, found: Checked, worker: Worker) -> Held:
+    """The proposed annotations that a run keeps to. A function that does not is left out, and the rest is run again."""
+    proposals = {name: p[0] for name, p in found.proposals.items()}
+    before = {file: text for p in proposals.values() for file in p.files if (text := fixing.read(file)) is not None}
+    done = Held(before=before)
     wanted = {name: p for name, p in proposals.items() if p.files <= set(before)}
     while wanted:
         texts, kept = dict(before), True

@@ -46,6 +46,7 @@ def noting_calls(recorder: Recorder, calls: list[FunctionCall], wanted: Callable
                     given,
                     _nodes(value, recorder),
                     stack[0] if stack else None,
+                    frame.f_lineno,
                 )
             )
 
