@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 import yaml
+
+from vaelint.report.formats import FORMATS
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
@@ -150,3 +156,92 @@ def test_shells_complete_commands_and_options() -> None:
 
     assert "check" in complete("vaelint che")
     assert {"--jobs", "--no-cache"} <= set(complete("vaelint check --"))
+
+
+def test_whoever_watches_sees_a_bar_and_the_report_is_untouched(tmp_path: Path) -> None:
+    """Standard error is a terminal, standard output a pipe."""
+    for i in range(3):
+        shutil.copy(DATA / "mlp_vae.py", tmp_path / f"m{i}.py")
+    words = ["vaelint", "check", *(f"m{i}.py:VAE" for i in range(3)), "--input", "32x784", "--device", "none", "--output-format", "json"]
+    main, terminal = pty.openpty()
+    with subprocess.Popen(words, cwd=tmp_path, env=os.environ | {"PATH": PATH, "TERM": "xterm"}, stdout=-1, stderr=terminal) as checking:
+        os.close(terminal)
+        assert checking.stdout is not None
+        report = checking.stdout.read()
+        seen = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while part := os.read(main, 1 << 16):
+                seen += part
+    os.close(main)
+    assert [t["status"] for t in json.loads(report)["targets"]] == ["clean"] * 3
+    assert b"3/3" in seen
+    assert b"Traceback" not in seen
+
+
+def write_models(folder: Path, count: int, targets: bool = True) -> None:
+    """Small models in files of their own, older than any run; every third one draws one noise vector for the whole batch."""
+    for i in range(count):
+        source = "vae_three_bugs.py" if i % 3 == 2 else "mlp_vae.py"
+        shutil.copyfile(DATA / source, folder / f"m{i}.py")
+        os.utime(folder / f"m{i}.py", (1e9, 1e9))
+    table = "".join(f'[[tool.vaelint.targets]]\ntarget = "m{i}.py:VAE"\ninput = "32x784"\n' for i in range(count))
+    (folder / "pyproject.toml").write_text('[tool.vaelint]\ndevice = "none"\n' + table)
+
+
+@pytest.mark.skipif(not {"sarif", "github", "markdown"} <= set(FORMATS), reason="these formats are not in this checkout")
+def test_shards_are_the_whole_and_their_sarif_is_one(tmp_path: Path) -> None:
+    write_models(tmp_path, 5)
+    whole = run(tmp_path, "vaelint", "check", "--output-format", "sarif:whole.sarif", "--output-format", "json:whole.json")
+    assert whole.returncode == 1
+    names = [t["target"] for t in json.loads((tmp_path / "whole.json").read_text())["targets"]]
+    seen: list[str] = []
+    for part in (1, 2):
+        formats = ("--output-format", f"sarif:{part}.sarif", "--output-format", "json")
+        done = run(tmp_path, "vaelint", "check", "--shard", f"{part}/2", *formats)
+        seen += [t["target"] for t in json.loads(done.stdout)["targets"]]
+    assert sorted(seen) == sorted(names)
+    run(tmp_path, "vaelint", "merge-sarif", "1.sarif", "2.sarif", "--output-file", "both.sarif")
+    both, one = (json.loads((tmp_path / f).read_text()) for f in ("both.sarif", "whole.sarif"))
+    jsonschema.validate(both, json.loads((DATA / "schemas" / "sarif-2.1.0.schema.json").read_text()))
+    assert _said(both) == _said(one)
+    again = run(tmp_path, "vaelint", "merge-sarif", "both.sarif", "1.sarif")
+    assert _said(json.loads(again.stdout)) == _said(one), "what several found is there once"
+    for wrong in ("0/2", "3/2", "x", "1"):
+        assert run(tmp_path, "vaelint", "check", "--shard", wrong).returncode == 2
+    assert run(tmp_path, "vaelint", "check", "--shard", "9/9").returncode == 0
+    (tmp_path / "bad.sarif").write_text("{}")
+    bad = run(tmp_path, "vaelint", "merge-sarif", "1.sarif", "bad.sarif")
+    assert (bad.returncode, "bad.sarif is no SARIF report of vaelint" in bad.stderr) == (2, True)
+
+
+def _said(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    (one,) = report["runs"]
+    rules = one["tool"]["driver"]["rules"]
+    assert all(rules[r["ruleIndex"]]["id"] == r["ruleId"] for r in one["results"])
+    return sorted((r["ruleId"], json.dumps(r["locations"]), r["message"]["text"]) for r in one["results"])
+
+
+@pytest.mark.skipif(not {"sarif", "github", "markdown"} <= set(FORMATS), reason="these formats are not in this checkout")
+def test_the_action_annotates_summarises_and_ends_as_the_check_does(tmp_path: Path) -> None:
+    """The shell script of action.yml, with the variables that GitHub sets."""
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    assert action["runs"]["using"] == "composite"
+    (check,) = [s for s in action["runs"]["steps"] if s.get("id") == "check"]
+    for step in action["runs"]["steps"]:
+        assert "${{" not in step.get("run", ""), "what comes from outside is never part of a script"
+    write_models(tmp_path, 3)
+    values = {"inputs.python": sys.executable, "inputs.targets": "", "inputs.args": "--fail-on error", "inputs.summary": "true"}
+    values |= {"inputs.sarif-file": "out.sarif"}
+    env = {k: values[v.removeprefix("${{ ").removesuffix(" }}")] for k, v in check["env"].items()}
+    env |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "output")}
+    env |= {"GITHUB_WORKSPACE": str(tmp_path)}
+    done = run(tmp_path, "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", check["run"], **env)
+    assert done.returncode == 1, done.stderr
+    assert "::error file=m2.py,line=19," in done.stdout
+    assert "VAE201" in (tmp_path / "summary").read_text()
+    assert json.loads((tmp_path / "out.sarif").read_text())["runs"][0]["results"]
+    assert (tmp_path / "output").read_text().splitlines() == ["exit-code=1", f"sarif-file={tmp_path}/out.sarif"]
+    env |= {"VAELINT_TARGETS": "m0.py:VAE;echo${IFS}owned", "VAELINT_SARIF": "other.sarif"}
+    done = run(tmp_path, "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", check["run"], **env)
+    assert done.returncode == 2
+    assert "owned\n" not in done.stdout
