@@ -172,6 +172,7 @@ def test_svg_and_mermaid_hold_hostile_names(tmp_path: Path, monkeypatch: pytest.
     assert "script" not in parser.tags
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_user_text_stays_text(first: str, second: str) -> None:
     page = join(element("p", first, title=second), second)
@@ -184,7 +185,7 @@ def test_user_text_stays_text(first: str, second: str) -> None:
     assert len("".join(seen)) == len(first + second)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 25).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1))))))
 def test_boxes_never_overlap(drawn: tuple[int, set[tuple[int, int]]]) -> None:
     count, pairs = drawn

@@ -167,7 +167,7 @@ def _measures(facts: dict[str, Any]) -> str:
     return text
 
 
-def _scaled(count: float) -> str:
+def _scaled(count: int | float) -> str:
     """`9.2 k`: three digits and the prefix of a thousand, ready for a unit."""
     for prefix in ("", "k", "M", "G", "T"):
         if count < 1000 or prefix == "T":

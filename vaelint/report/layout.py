@@ -112,20 +112,20 @@ def _centres(nodes: list[list[int]], up: dict[int, list[int]], down: dict[int, l
             at += widths[n]
         for n in level:
             x[n] -= at / 2
-    for sweep in range(8 * _SWEEPS if len(x) < 300 else 2 * _SWEEPS):
-        levels = nodes if sweep % 2 == 0 else nodes[::-1]
+    for sweep in range(2 * _SWEEPS + 1):
+        levels, side = (nodes, up) if sweep % 2 == 0 else (nodes[::-1], down)
         for level in levels:
-            wanted = [_wanted(n, x, up, down, widths) for n in level]
+            wanted = [_wanted(n, x, side[n], widths) for n in level]
             for n, value in zip(level, _apart(wanted, [widths[n] for n in level]), strict=True):
                 x[n] = value
     return x
 
 
-def _wanted(n: int, x: Sequence[float], up: dict[int, list[int]], down: dict[int, list[int]], widths: Sequence[float]) -> float:
-    """The mean of the neighbours; where an arrow passes layers, it should above all be straight."""
+def _wanted(n: int, x: Sequence[float], near: Sequence[int], widths: Sequence[float]) -> float:
+    """Right below (or above) the neighbours, so that chains are straight; a lane follows itself more than the box at its end."""
     narrow = min(widths)
-    near = [(x[m], _STRAIGHT if widths[n] == widths[m] == narrow else 1.0) for m in (*up[n], *down[n])]
-    return sum(v * w for v, w in near) / sum(w for _, w in near) if near else x[n]
+    told = [(x[m], _STRAIGHT if widths[n] == widths[m] == narrow else 1.0) for m in near]
+    return sum(v * w for v, w in told) / sum(w for _, w in told) if told else x[n]
 
 
 def _apart(wanted: Sequence[float], widths: Sequence[float]) -> list[float]:
