@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -63,6 +64,16 @@ def test_a_patch_is_printed_and_nothing_written(buggy: Path) -> None:
     assert "would fix buggy.py:" in done.stderr
     subprocess.run(["git", "apply", "-"], input=done.stdout, text=True, cwd=buggy, check=True)
     assert (buggy / "buggy.py").read_bytes() != before, "it is a patch that tools take"
+
+
+def test_a_report_has_each_fix_at_its_finding(buggy: Path) -> None:
+    done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", "--output-format", "json", cwd=buggy)
+    lines = (buggy / "buggy.py").read_text().split("\n")
+    (target,) = json.loads(done.stdout)["targets"]
+    fixes = {f["code"]: f["fix"] for f in target["findings"] if f["fix"]}
+    assert "torch.randn_like(std)" in fixes["VAE201"]["new"]
+    assert lines[fixes["VAE201"]["line"] - 1] != fixes["VAE201"]["new"]
+    assert (buggy / "buggy.py").read_text() == (DATA / "vae_three_bugs.py").read_text()
 
 
 def test_a_second_run_changes_nothing(buggy: Path) -> None:

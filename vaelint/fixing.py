@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vaelint.edit import Proposal, applied
+from vaelint.edit import Proposal, applied, suggestion
 from vaelint.errors import UsageError
-from vaelint.finding import Certainty, Finding, Severity
+from vaelint.finding import Certainty, Finding, Severity, Suggestion
 from vaelint.flight import Checked
 from vaelint.paths import regular
 from vaelint.result import Request, TargetResult
@@ -30,6 +30,7 @@ class Fix:
     target: str
     finding: Finding
     proposal: Proposal
+    lines: Suggestion | None = None  # the same as whole lines of the file on the disk, where it touches one place of it
 
 
 @dataclass
@@ -61,8 +62,9 @@ def mend(checked: Sequence[Checked], run: Run, leave: Sequence[set[str]] = ()) -
             for proposal in now.proposals.get(finding.fingerprint, ()):
                 texts, after, reason = _tried(now, finding, proposal, done, index, run)
                 if after is not None:
+                    lines = _as_lines(proposal, done, texts)
                     done.texts, now = texts, after
-                    done.fixes.append(Fix(now.result.target, finding, proposal))
+                    done.fixes.append(Fix(now.result.target, finding, proposal, lines))
                     break
             else:
                 left.append((finding, reason))
@@ -70,6 +72,17 @@ def mend(checked: Sequence[Checked], run: Run, leave: Sequence[set[str]] = ()) -
         still = {f.fingerprint for f in _standing(now.result)}  # an edit for one finding may have mended another
         done.left += [(finding, reason) for finding, reason in left if finding.fingerprint in still]
     return done
+
+
+def _as_lines(proposal: Proposal, done: Mended, texts: dict[str, str]) -> Suggestion | None:
+    """A proposal as lines of the file on the disk; None once an earlier fix has moved its lines or stands in them."""
+    file = next(iter(proposal.files))
+    now, disk = done.texts.get(file, done.before[file]), done.before[file]
+    found = suggestion(now, proposal)
+    if found is None or now.count("\n") != disk.count("\n"):
+        return None
+    rows = slice(found.line - 1, found.end_line)
+    return found if now.split("\n")[rows] == disk.split("\n")[rows] else None
 
 
 def _tried(

@@ -54,6 +54,7 @@ _FORMATS = f"Form of the report: {', '.join(FORMATS)}. FORMAT:FILE writes to a f
 _TRAILS = f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a file; several may be given. Default text."
 _ADD = "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1."
 _PERTURB = "Also give constructor arguments other values, one at a time, and report numbers in the code that stay behind. Default off."
+_DIFF = "Print what --fix would change as a patch, and write nothing. With an --output-format: as the fix of its finding there."
 _FIX = """Write the repairs into the files. Each is unsafe in the sense that the model computes something else afterwards; none is made
 before a check of the edited source, with a real pass, has found the finding gone and no new one."""
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
@@ -92,7 +93,10 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep 
 Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help=_SHARD)]
 Watch = Annotated[bool, typer.Option("--watch", help="Check again whenever a file changes that a target rests on. Ctrl-C ends it.")]
 Fix = Annotated[bool, typer.Option("--fix", help=_FIX)]
-Diff = Annotated[bool, typer.Option("--diff", help="Print what --fix would change as a patch, and write nothing.")]
+Diff = Annotated[
+    bool,
+    typer.Option("--diff", help=_DIFF),
+]
 SarifFiles = Annotated[list[Path], typer.Argument(metavar="FILES...", help="SARIF reports of vaelint, one of each shard.")]
 Folder = Annotated[Path, typer.Argument(metavar="[PATH]", help="A folder or a file. Default: here.", show_default=False)]
 Static = Annotated[bool, typer.Option("--static", help="Read the code only: nothing is run, and nothing proposed.")]

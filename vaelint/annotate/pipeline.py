@@ -129,7 +129,9 @@ def _kind(node: fx.Node) -> str:
     dtype = node.meta["val"].dtype
     if dtype.is_floating_point:
         return "Float"
-    return "Complex" if dtype.is_complex else "Bool" if dtype == torch.bool else "Int"
+    if dtype == torch.bool:
+        return "Bool"
+    return "Complex" if dtype.is_complex else "Int" if dtype.is_signed else "UInt"
 
 
 def _of_convolution(model: Model, node: fx.Node) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tokenize
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ Leaf = tuple[str, str]
 Form = str | Leaf | list["Form"] | None
 """A value's make: a tensor, a name of a type, a tuple of such (a list here), or None for what no annotation is written for."""
 
-KINDS = ("Bool", "Complex", "Float", "Int")
+KINDS = ("Bool", "Complex", "Float", "Int", "UInt")
 _PLAIN = frozenset({"int", "float", "str", "bool", "NoneType"})
 
 
@@ -100,7 +101,7 @@ class Signature:
 
 def imports(code: Code, written: Sequence[Edit]) -> list[Edit]:
     """The edits that import what annotations need, into an import of jaxtyping that is there, else behind the first imports."""
-    missing = [k for k in KINDS if any(f"{k}[" in e.new for e in written) and k not in code.names]
+    missing = [k for k in KINDS if any(re.search(rf"\b{k}\[", e.new) for e in written) and k not in code.names]
     tensor = code.spelling("torch.Tensor")
     edits: list[Edit] = []
     lines: list[str] = []

@@ -81,8 +81,9 @@ def check(
         if fix or diff:
             from vaelint.commands.mending import mend_all
 
-            results, code = mend_all(settings, hired, write=not diff)
-            if diff:
+            patch = diff and not (output_format or output_file)
+            results, code = mend_all(settings, hired, write=not diff, patch=patch)
+            if patch:
                 codes.append(code)
                 return results
         else:

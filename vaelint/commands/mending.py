@@ -18,11 +18,12 @@ from vaelint.result import Request
 from vaelint.settings import Settings
 
 
-def mend_all(settings: Settings, hired: Hired, *, write: bool) -> tuple[list[Checked], int]:
-    """Checks the targets, mends what can be mended, and writes the files (`write`) or prints a patch.
+def mend_all(settings: Settings, hired: Hired, *, write: bool, patch: bool) -> tuple[list[Checked], int]:
+    """Checks the targets, mends what can be mended, and writes the files (`write`) or prints a patch (`patch`).
 
     Returns:
-        The checks of the edited source, and the exit code of a patch: 1 if it changes something or a finding is left.
+        The checks of the files as they are now, findings with the fixes that were not written; and the exit code of a patch: 1 if
+        it changes something or a finding is left.
 
     Raises:
         UsageError: no real pass is to run, which every repair is held against; or a file cannot be written.
@@ -40,12 +41,16 @@ def mend_all(settings: Settings, hired: Hired, *, write: bool) -> tuple[list[Che
     texts = {file: text for file, text in mended.texts.items() if text != mended.before[file]}
     if write:
         fixing.write(texts, mended.before)
-    else:
+    elif patch:
         sys.stdout.write(fixing.unified(texts, mended.before))
     _tell(mended, write=write)
+    if not write:
+        for one in checked:
+            lines = {f.finding.fingerprint: f.lines for f in mended.fixes if f.target == one.result.target}
+            one.result.findings[:] = [replace(f, fix=lines.get(f.fingerprint)) for f in one.result.findings]
     if any(c.result.status == "failed" for c in mended.checked):
-        return mended.checked, EXIT_TROUBLE
-    return mended.checked, EXIT_FINDINGS if texts or mended.left else EXIT_CLEAN
+        return mended.checked if write else checked, EXIT_TROUBLE
+    return mended.checked if write else checked, EXIT_FINDINGS if texts or mended.left else EXIT_CLEAN
 
 
 def _decided(checked: list[Checked], settings: Settings) -> list[set[str]]:

@@ -43,7 +43,8 @@ def batch_from_tensor(bench: Bench, about: About) -> Iterator[Proposal]:
     names = bench.scope(pin.node) if pin.node is not None else {}
     if spot is None:
         return
-    rows = bench.name_of(pin.partner, names) or bench.batch_tensor(names)
+    of_data = (n for n, held in names.items() if held in bench.model.flow.data and shape(held)[:1] == (pin.size,))
+    rows = bench.name_of(pin.partner, names) or bench.batch_tensor(names) or next(of_data, None)
     if not rows:
         return
     says = f"takes the size of the batch from {rows}"
