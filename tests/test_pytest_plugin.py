@@ -44,7 +44,7 @@ def test_the_fixture_passes_a_sound_model_and_shows_the_report_of_another(projec
         "import buggy, model\n\n"
         'def test_sound(vaelint):\n    assert vaelint.assert_clean(model.VAE(latent_dim=7), input="32x784").symbols["L"] == 7\n\n'
         'def test_wrong(vaelint):\n    vaelint.assert_clean(buggy.VAE, input="32x784")\n\n'
-        'def test_chosen(vaelint):\n    vaelint.assert_clean(buggy.VAE, input="32x784", ignore=["VAE2", "VAE3"])\n'
+        'def test_chosen(vaelint):\n    vaelint.assert_clean(buggy.VAE, input="32x784", ignore=["VAE2", "VAE3", "VAE4"])\n'
     )
     done = run(project, "-q")
     assert done.returncode == 1
