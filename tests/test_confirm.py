@@ -119,6 +119,8 @@ CASES: list[tuple[str, dict[str, str], dict[str, str], Build]] = [
      lambda m: Claim("dtype_is", "", {"node": by_op(m, "sum", last=False), "dtype": "float64"})),
     ("values_left", {"flat": "x // 2"}, {"flat": "x * 2"},
      lambda m: Claim("values_left", "", {"source": m.record.inputs["x"], "node": next(iter(m.record.inputs["x"].users))})),
+    ("constant_data", {"flat": "x / x.std(1, keepdim=True)"}, {"flat": "x / (x.std(1, keepdim=True) + 1e-3)"},
+     lambda m: Claim("constant_data", "", {"input": m.record.inputs["x"], "node": by_op(m, "div", last=False)})),
     ("eval_offset", {"z": "mu + std * (eps if self.training else 1.0)"}, {}, of_site("eval_offset", multiple=1.0)),
     ("loss_against_repaired", {"weight": "0.3"}, {},
      lambda m: Claim("loss_against_repaired", "", {"repaired": lambda value: _elbo(m, value)})),

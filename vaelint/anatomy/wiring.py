@@ -19,6 +19,7 @@ from vaelint.anatomy.mixing import Batch
 from vaelint.anatomy.numerics import Overflow, Unstable, half_overflows, unstable_logs
 from vaelint.anatomy.optimizers import Missed, missed_parameters
 from vaelint.anatomy.pinned import Pinned, fixed_divisors, pinned_sizes
+from vaelint.anatomy.quotients import Divisor, Naive, naive_logs, zero_divisors
 from vaelint.anatomy.single import Single
 from vaelint.finding import Span
 
@@ -112,6 +113,16 @@ class Wiring:
     def unstable_logs(self) -> list[Unstable]:
         """Logarithms and roots of what can be zero."""
         return unstable_logs(self._model)
+
+    @cached_property
+    def naive_logs(self) -> list[Naive]:
+        """Logarithms of exponentials that overflow first."""
+        return naive_logs(self._model)
+
+    @cached_property
+    def zero_divisors(self) -> list[Divisor]:
+        """Quotients whose divisor can be exactly zero."""
+        return zero_divisors(self._model)
 
     @cached_property
     def half_overflows(self) -> list[Overflow]:

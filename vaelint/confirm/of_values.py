@@ -105,6 +105,16 @@ def values_left(trial: Trial, about: About) -> Verdict:
     return Verdict(after <= 2 < before, f"{after} different values, of {before} before")
 
 
+@experiment("constant_data", "the value on data without variation")
+def constant_data(trial: Trial, about: About) -> Verdict:
+    """Whether a value is not finite where all elements of an input are equal."""
+    node, source = about["node"], about["input"]
+    val = trial.value(source).detach()
+    got = trial.recompute([node], {source: torch.full_like(val, val.flatten()[0].item())})[node].detach()
+    bad = int((~got.isfinite()).sum())
+    return Verdict(bad > 0, f"{bad} of {got.numel()} values are not finite where all of {trial.model.written(source)} is equal")
+
+
 @experiment("log_of_zero", "the value and its gradient as the layers behind it saturate")
 def log_of_zero(trial: Trial, about: About) -> Verdict:
     """Whether a logarithm, root or quotient stops being finite, or its gradient does, for saturated layer outputs."""

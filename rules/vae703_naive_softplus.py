@@ -1,0 +1,41 @@
+"""A logarithm of an exponential overflows before the logarithm is taken.
+
+## What it does
+Reports `log(1 + exp(t))`, `log1p(exp(t))` and `log(exp(t).sum(...))` on the way to the loss, where t has no upper
+bound below the overflow of exp: 88.7 in float32, 11.09 in float16. With the highest value taken off before
+(`t - t.max()`), or of `-t.abs()`, they are fine. In the standard deviation of a draw, which does not get that large,
+it is only a remark.
+
+## Why is this bad
+Beyond the bound the result is infinite and its gradient NaN, where the right answer is close to t. One confident
+logit ends the training.
+
+## Example
+    rec = torch.log(1 + torch.exp(logits)) - x * logits
+
+## Use instead
+    rec = F.softplus(logits) - x * logits        # or F.binary_cross_entropy_with_logits
+
+## When to ignore
+When something outside of the graph keeps t small.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE703", "naive-softplus", Severity.WARNING, message="an exponential overflows before its logarithm is taken")
+def check(model: Model) -> Findings:
+    """Each line with such a logarithm."""
+    for found in model.wiring.naive_logs:
+        at = round(found.limit * 1.15)
+        yield Found(
+            model.where(found.log),
+            label=f"infinite once {model.written(found.operand)} passes {found.limit:g}",
+            labels=model.labels((found.operand, "")),
+            when=f"{model.written(found.operand)} passes {found.limit:g}",
+            why="the loss is infinite there and its gradient NaN",
+            help=f"{found.stable}, which does the same without overflow",
+            facts={"limit": found.limit},
+            severity=Severity.INFO if found.sampler else None,
+            claim=Claim("value_overflow", f"at {at:g} it is infinite", {"node": found.log, "operand": found.operand, "value": float(at)}),
+        )

@@ -1,0 +1,41 @@
+"""A divisor can be exactly zero.
+
+## What it does
+Reports divisions by a ReLU, by what is clamped at 0, and by the standard deviation of the data (`x / x.std(1)`) with no
+constant added. Divisions by exponentials, softplus, norms of layer outputs, and anything with an epsilon are fine. For
+data of no declared range it is only a remark: measured values hardly ever agree.
+
+## Why is this bad
+A ReLU is exactly 0 for half of its inputs, and a blank image has no deviation. The quotient is infinite or NaN, and so
+is every weight after the next step.
+
+## Example
+    x = (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
+
+## Use instead
+    x = (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-6)
+
+## When to ignore
+When the data is known to vary.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE704", "zero-divisor", Severity.WARNING, message="a divisor can be exactly zero")
+def check(model: Model) -> Findings:
+    """Each line with such a division."""
+    for found in model.wiring.zero_divisors:
+        of_data = found.data is not None
+        yield Found(
+            model.where(found.node),
+            label=f"{model.written(found.divisor)} is 0 " + ("where the data does not vary" if of_data else "for half of its inputs"),
+            labels=model.labels((found.by if found.by is not found.divisor else None, "exactly 0 here")),
+            when="the data does not vary, as in a blank image" if of_data else f"the {model.op(found.by)} cuts off",
+            why="the quotient is infinite or NaN",
+            help="add a small constant to the divisor",
+            severity=None if found.declared else Severity.INFO,
+            claim=Claim("constant_data", "on data of equal values it is not finite", {"node": found.node, "input": found.data})
+            if of_data
+            else Claim("log_of_zero", "where it cuts off the quotient is not finite", {"node": found.node, "operand": found.divisor}),
+        )
