@@ -53,6 +53,7 @@ class Record:
     joined: tuple[str, ...] = ()  # symbols that turned out to be the batch as well: both sides of an adjacency matrix
     moving: dict[tuple[fx.Node, int], Any] = field(default_factory=dict)  # literals that move with the batch: (node, position) -> Expr-like
     notes: list[str] = field(default_factory=list)
+    backwards: list[BackwardCall] = field(default_factory=list)  # the step's own calls of backward(), in order; none was run
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
 
@@ -85,6 +86,15 @@ class FunctionCall:
     result: Any
     caller: Span | None
     left_at: int = 0  # the line of the `return` that was taken
+
+
+@dataclass(frozen=True)
+class BackwardCall:
+    """One `backward()` of the step."""
+
+    of: torch.Tensor
+    keeps: bool  # retain_graph or create_graph
+    span: Span | None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.finding import Span
+from vaelint.graph import ancestors
 from vaelint.trace.recorder import effect
 
 if TYPE_CHECKING:
@@ -63,6 +66,50 @@ def changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
                 found.append((change, kept))
     order = model.flow.order
     return sorted(found, key=lambda pair: (order[pair[0]], order[pair[1]]))
+
+
+@dataclass(frozen=True)
+class Twice:
+    """A part of the graph that two backward passes run through, the first of which frees it."""
+
+    span: Span | None
+    attribute: str = ""  # the attribute that carries it into the next step; "" for two calls in one step
+
+
+def freed_graphs(model: Model) -> list[Twice]:
+    """VAE507: `backward()` twice over what it frees, in one step, or in the next by way of an attribute of the model."""
+    found: list[Twice] = []
+    calls = model.record.backwards
+    for i, later in enumerate(calls):
+        mine = functions_behind(later.of)
+        shared = (f for earlier in calls[:i] if not earlier.keeps for f in functions_behind(earlier.of) & mine)
+        if any(keeps_values(f) for f in shared):
+            found.append(Twice(later.span))
+    return found + _carried(model)
+
+
+def _carried(model: Model) -> list[Twice]:
+    """Attributes that hold a value with its graph after the step, and that the next step reads before it writes them."""
+    held = {
+        f"{path}.{name}".lstrip("."): (module, name)
+        for path, module in model.record.model.named_modules()
+        for name, val in vars(module).items()
+        if isinstance(val, torch.Tensor) and val.grad_fn is not None and any(map(keeps_values, functions_behind(val)))
+    }
+    if not held:
+        return []
+    second = model.tracer.second(model.step, {"B": 2} if "B" in model.inputs.symbols else None)
+    if second.loss is None:
+        return []
+    used = {
+        str(n.target) for n in ancestors(second.loss) if n.op == "get_attr" and (v := n.meta.get("val")) is not None and v.requires_grad
+    }
+    usage = model.wiring.gradients.usage
+    return [
+        Twice(usage.assignment(module, name, running=True) or usage.assignment(module, name), path)
+        for path, (module, name) in held.items()
+        if path in used
+    ]
 
 
 def _is_broken(function: Any) -> bool:

@@ -49,14 +49,21 @@ class Usage:
             return ""
         return self._spans.relative(path) if path and self._spans.is_user(path) else ""
 
-    def assignment(self, module: torch.nn.Module, name: str) -> Span | None:
-        """The statement `self.name = ...` or `self.register_buffer("name", ...)` of the module's class or its bases."""
+    def assignment(self, module: torch.nn.Module, name: str, *, running: bool = False) -> Span | None:
+        """The statement `self.name = ...` or `self.register_buffer("name", ...)` of the module's class or its bases.
+
+        With `running`, the constructor's do not count.
+        """
         for cls in type(module).__mro__:
             node, file = self._class(cls)
             if node is None:
                 continue
+            starts = [f for f in ast.walk(node) if isinstance(f, ast.FunctionDef) and f.name == "__init__"] if running else []
+            skipped = {id(part) for start in starts for part in ast.walk(start)}
             for part in ast.walk(node):
-                if isinstance(part, ast.Assign | ast.AnnAssign):
+                if id(part) in skipped:
+                    continue
+                if isinstance(part, ast.Assign | ast.AnnAssign | ast.AugAssign):
                     targets = part.targets if isinstance(part, ast.Assign) else [part.target]
                     if any(_is_attribute(t, name) for target in targets for t in ast.walk(target)):
                         return self._span(file, part)

@@ -20,6 +20,7 @@ from vaelint.anatomy.numerics import Overflow, Unstable, half_overflows, unstabl
 from vaelint.anatomy.optimizers import Missed, missed_parameters
 from vaelint.anatomy.pinned import Pinned, fixed_divisors, pinned_sizes
 from vaelint.anatomy.quotients import Divisor, Naive, naive_logs, zero_divisors
+from vaelint.anatomy.saved import Twice, freed_graphs
 from vaelint.anatomy.single import Single
 from vaelint.finding import Span
 
@@ -113,6 +114,11 @@ class Wiring:
     def unstable_logs(self) -> list[Unstable]:
         """Logarithms and roots of what can be zero."""
         return unstable_logs(self._model)
+
+    @cached_property
+    def freed_graphs(self) -> list[Twice]:
+        """Second backward passes over what the first has freed."""
+        return freed_graphs(self._model)
 
     @cached_property
     def naive_logs(self) -> list[Naive]:

@@ -118,6 +118,39 @@ def optimizer_groups(trial: Trial, about: About) -> Verdict:
     return Verdict(bool(moved), f"{len(moved)} of {len(names)} parameters without an optimizer get a gradient: {', '.join(moved[:3])}")
 
 
+_FREED = "backward through the graph a second time"
+
+
+def _backward_in_turn(trial: Trial, losses: list[tuple[torch.Tensor, bool]]) -> str | None:
+    """What the backward passes of some losses raise, one after the other, each with whether it keeps the graph; None if all run."""
+    parameters = [p for p in trial.record.model.parameters() if p.requires_grad]
+    for loss, keeps in losses:
+        try:
+            torch.autograd.grad(loss.sum(), parameters, retain_graph=keeps, allow_unused=True)
+        except RuntimeError as error:
+            return first_line(error)
+    return None
+
+
+@experiment("second_backward", "the backward passes of the step, one after the other")
+def second_backward(trial: Trial, about: About) -> Verdict:
+    """Whether the step's own backward calls raise for a graph that is freed."""
+    again = trial.again()
+    calls = again.record.backwards
+    if len(calls) < 2:
+        raise CannotMeasureError("the run called backward() less than twice")
+    raised = _backward_in_turn(again, [(c.of, c.keeps) for c in calls])
+    return Verdict(raised is not None and _FREED in raised, f"it raises {raised[:120]}" if raised else f"all {len(calls)} run")
+
+
+@experiment("second_step", "two steps of one model, each with its backward pass")
+def second_step(trial: Trial, about: About) -> Verdict:
+    """Whether the second step's backward pass goes through the first step's graph."""
+    first, second = trial.twice()
+    raised = _backward_in_turn(first, [(first.loss, False), (second.loss, False)])
+    return Verdict(raised is not None and _FREED in raised, f"it raises {raised[:120]}" if raised else "both run")
+
+
 @experiment("raises", "the forward and backward pass")
 def raises(trial: Trial, about: About) -> Verdict:
     """Whether the run raises; or would on other values, where a named value leaves the interval [low, high]."""

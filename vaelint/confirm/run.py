@@ -14,6 +14,7 @@ from vaelint.confirm import of_annotations, of_batch, of_comparison, of_devices,
 from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.of_batch import first_line
+from vaelint.confirm.ratio import FAR, gradient_ratio
 from vaelint.confirm.runs import Runner
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.trial import Trial
@@ -168,14 +169,18 @@ def _backward(trial: Trial, result: TargetResult) -> None:
     if not isinstance(trial.record.loss_value, torch.Tensor) or trial.record.failure is not None:
         return
     started = time.perf_counter()
-    parameters = [p for p in trial.record.model.parameters() if p.requires_grad]
+    trained = {n: p for n, p in trial.record.model.named_parameters() if p.requires_grad}
     try:
         loss = trial.loss.detach()
         facts["loss"] = float(f"{float(loss.double().mean()):.6g}")
         facts["finite"] = bool(loss.isfinite().all())
-        grads = [g for g in trial.gradient(trial.loss, parameters) if g is not None]
+        found = trial.gradient(trial.loss, list(trained.values()))
+        grads = [g for g in found if g is not None]
     except CannotMeasureError as error:
         facts.update(outcome="raised", reason=str(error))
+        if not any(f.code.startswith("VAE50") for f in result.findings):  # the rules on gradients say why
+            place = span(trial.loss_node)
+            _note_raised(trial.model, Failure(error, (place,) if place is not None else ()), error, result, False)
         return
     except Exception as error:  # noqa: BLE001  memory, or a kernel's assertion: the outcome says which
         words = in_words(error, trial.device, int(facts["estimated_memory_bytes"]))
@@ -183,10 +188,34 @@ def _backward(trial: Trial, result: TargetResult) -> None:
         return
     facts["grad_finite"] = all(bool(g.isfinite().all()) for g in grads)
     facts["parameters_with_gradient"] = sum(g.numel() for g in grads)
+    ratio = gradient_ratio(trial, dict(zip(trained, found, strict=True))) if facts["grad_finite"] else None
+    if ratio is not None:
+        facts["gradient_ratio"] = float(f"{ratio:.3g}")
+        _note_ratio(trial, ratio, result)
     result.timing["backward_s"] = round(time.perf_counter() - started, 4)
     if trial.device.startswith("cuda"):
         torch.cuda.synchronize(trial.device)
         facts["peak_memory_bytes"] = int(torch.cuda.max_memory_allocated(trial.device))
+
+
+def _note_ratio(trial: Trial, ratio: float, result: TargetResult) -> None:
+    """A finding of the real pass itself: the encoder's gradient vanished or exploded on its way."""
+    rule = next((r for r in declared() if r.name == "gradient-ratio"), None)
+    place = span(trial.model.sites[0].z) if trial.model.sites else None
+    if rule is None or rule.code not in result.quiet or place is None or 1 / FAR < ratio < FAR:
+        return
+    what = "vanishes" if ratio < 1 else "explodes"
+    found = Found(
+        place,
+        label=f"the gradient {what} between here and the input",
+        why=f"it is {ratio:.2g} times the decoder's in size: no learning rate serves both",
+        help="normalisation between the layers, residual connections, or an activation that does not saturate",
+        facts={"ratio": float(f"{ratio:.3g}")},
+    )
+    evidence = Evidence("the gradient in the encoder over that in the decoder", "within a million", f"{ratio:.3g}", trial.device)
+    finding = rule.finding(found, place).with_certainty(Certainty.CONFIRMED, evidence)
+    result.findings.append(replace(finding, fingerprint=_fingerprint(trial.model, finding)))
+    result.quiet[:] = [c for c in result.quiet if c != rule.code]
 
 
 def _measured(trial: Trial, finding: Finding, claim: Claim) -> Finding:

@@ -158,6 +158,8 @@ def _measures(facts: dict[str, Any]) -> str:
         text += f"; the {'loss' if facts.get('finite') is False else 'gradient'} is not finite"
     elif "loss" in facts:
         text += f"; loss {_number(facts['loss'])}"
+    if "gradient_ratio" in facts:
+        text += f", gradient of the encoder's first layer {_number(facts['gradient_ratio'])} times the decoder's"
     step = facts.get("optimizer")
     if step and "loss_after" in step:
         text += f", {_number(step['loss_after'])} after a step of {step['name']}"

@@ -101,6 +101,15 @@ class Tracer:
         finally:
             self._fake_construction = kept
 
+    def second(self, step: Any, sizes: Mapping[str, int] | None = None) -> Record:
+        """The second of two steps of one model, on real tensors."""
+        with quiet_torch():
+            built = construct(self._build, self.spans)
+            built.model.train()
+            for _ in range(2):
+                record = record_step(built, step, self._make(sizes), {**self.symbols, **(sizes or {})}, self.spans, "real")
+            return record
+
     def inputs(self, sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
         """Real inputs, with some symbols at other values."""
         return self._make(sizes)

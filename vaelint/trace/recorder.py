@@ -13,7 +13,7 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
-from vaelint.graph import Failure
+from vaelint.graph import BackwardCall, Failure
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
@@ -66,6 +66,7 @@ class Recorder(TorchFunctionMode):
         self._aliases: dict[int, list[torch.Tensor]] = {}  # storage -> tensors seen on it
         self._exprs: dict[int, fx.Node] = {}
         self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
+        self.backwards: list[BackwardCall] = []
         self.reads: list[fx.Node] = []  # values that left torch, in order
         self.autocast: list[Autocast | None] = []  # the automatic precision in force
         self._numpy_state: tuple[int, int] | None = None
@@ -191,6 +192,7 @@ class Recorder(TorchFunctionMode):
         if func in _VALUE_READERS:
             return self._read(func, _VALUE_READERS[func], args, kwargs)
         if func in _BACKWARD:
+            self._note_backward(args, kwargs)
             return None  # gradients are the real pass's business
         name = getattr(func, "__name__", "")
         if name == "__get__":
@@ -201,6 +203,12 @@ class Recorder(TorchFunctionMode):
         result = func(*raw_args, **raw_kwargs)
         self.current = None
         return self._record(func, args, kwargs, result, mutates)
+
+    def _note_backward(self, args: Any, kwargs: Any) -> None:
+        keeps = bool(kwargs.get("retain_graph") or kwargs.get("create_graph") or (len(args) > 2 and args[2]))
+        stack = self.spans.stack(sys._getframe(2), limit=1)
+        if args and isinstance(args[0], torch.Tensor):
+            self.backwards.append(BackwardCall(args[0], keeps, stack[0] if stack else None))
 
     def _size(self, tensor: torch.Tensor) -> torch.Size:
         node = self.to_arg(tensor)

@@ -125,7 +125,7 @@ def record_step(
             else:
                 node = recorder.to_arg(outcome.loss)
                 record.loss = node if isinstance(node, torch.fx.Node) else None
-    record.calls, record.reads = modules.calls, recorder.reads
+    record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.backwards
     record.asked_for_cuda = instead.asked if isinstance(instead, InsteadOfCuda) else []
     return record
 

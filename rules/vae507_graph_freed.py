@@ -1,0 +1,46 @@
+"""backward() runs a second time over what the first has freed.
+
+## What it does
+Looks at the `backward()` calls of the step: two over one part of the graph, the first without `retain_graph=True`. And
+at attributes of the model that still carry their graph when the step ends and that the next step computes with: a
+hidden state, a running loss.
+
+## Why is this bad
+A backward pass frees what it has used. The second raises: "Trying to backward through the graph a second time".
+
+## Example
+    rec.backward()
+    kl.backward()                      # both go through the encoder
+    self.hidden = hidden               # and the next step starts from it
+
+## Use instead
+    (rec + kl).backward()
+    self.hidden = hidden.detach()
+
+## When to ignore
+Never: backward raises.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE507", "graph-freed", Severity.ERROR, message="backward() runs a second time over what the first has freed")
+def check(model: Model) -> Findings:
+    """Second calls, and attributes that carry a graph into the next step."""
+    for twice in model.wiring.freed_graphs:
+        if twice.attribute:
+            yield Found(
+                twice.span,
+                label=f"{twice.attribute} keeps its graph, and the next step computes with it",
+                why="the first step's backward pass frees that graph; the second step's raises",
+                help="keep the value without its graph: .detach()",
+                claim=Claim("second_step", "the second step's backward pass raises", {"attribute": twice.attribute}),
+            )
+        else:
+            yield Found(
+                twice.span,
+                label="goes through a part that an earlier backward() has freed",
+                why="backward frees the values it has used",
+                help="add the losses and call backward() once, or pass retain_graph=True to the earlier call",
+                claim=Claim("second_backward", "the second call raises", {}),
+            )

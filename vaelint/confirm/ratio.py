@@ -1,0 +1,38 @@
+"""How large the encoder's gradient is beside the decoder's, at initialisation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from vaelint.anatomy.cuts import reconstruction_ends
+from vaelint.confirm.trial import Trial
+from vaelint.graph import shape
+
+FAR = 1e6
+"""A ratio this far from 1, either way, is no matter of the data: layers that saturate, or gains that multiply."""
+
+
+def gradient_ratio(trial: Trial, gradients: dict[str, torch.Tensor | None]) -> float | None:
+    """Root mean square of the gradient in the encoder's first weights over that in the decoder's parameters.
+
+    The first weights, those farthest from the loss, are where a gradient that shrinks or grows from layer to layer shows.
+    None where there is no draw or no reconstruction to tell them apart by, or where one of the two is exactly zero, as with a last layer
+    that starts at zero.
+    """
+    model = trial.model
+    ends = reconstruction_ends(model)
+    if not model.sites or not ends:
+        return None
+    names, encoder = model.wiring.gradients.names, model.flow.ancestors(*(s.z for s in model.sites))
+    after = names(model.flow.ancestors(*ends)) - names(encoder)
+    weights = [n for n in model.flow.sorted(encoder) if n in model.flow.learned and n.op == "get_attr" and len(shape(n)) > 1]
+    first = names(set(weights[:1]))
+    sizes = [_spread([g for n, g in gradients.items() if n in part and g is not None]) for part in (first, after)]
+    return sizes[0] / sizes[1] if all(math.isfinite(s) and s > 0 for s in sizes) else None
+
+
+def _spread(gradients: list[torch.Tensor]) -> float:
+    count = sum(g.numel() for g in gradients)
+    return math.sqrt(sum(float(g.detach().double().square().sum()) for g in gradients) / count) if count else 0.0
