@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from typing import Any
 
 from vaelint import __version__
+from vaelint.report.rows import dumps
 from vaelint.report.view import PLAIN, View
 from vaelint.result import SCHEMA_VERSION, TargetResult
 
@@ -17,9 +16,9 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     document = {
         "schema": SCHEMA_VERSION,
         "tool": {"name": "vaelint", "version": __version__},
-        "targets": [_plain(r.to_json()) for r in results],
+        "targets": [r.to_json() for r in results],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return dumps(document)
 
 
 def parse(text: str) -> list[TargetResult]:
@@ -28,16 +27,3 @@ def parse(text: str) -> list[TargetResult]:
     if document.get("schema") != SCHEMA_VERSION:
         raise ValueError(f"schema {document.get('schema')!r}, where {SCHEMA_VERSION} is understood")
     return [TargetResult.from_json(t) for t in document["targets"]]
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become the texts "nan", "inf" and "-inf"."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return str(value)

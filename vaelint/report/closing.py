@@ -70,11 +70,11 @@ def _number(value: Any) -> str:
 
 def summary(result: TargetResult, output: str, width: int, verbose: bool, show_refuted: bool) -> list[Line]:
     """One line of counts; then sizes, the real pass, what did not apply, and notes."""
-    verdict, rules = verdict_words(result), _rules(result, verbose)
-    head: Line = [(f"{clean(result.target)}: ", "head"), (verdict, _style(result))]
+    said, rules = verdict_words(result), _rules(result, verbose)
+    head: Line = [(f"{clean(result.target)}: ", "head"), (said, _style(result))]
     lines: list[Line] = [[*head, (f"; {rules}", "")]]
     if sum(cells(t) for t, _ in lines[0]) > width:
-        lines = [*hanging(head[:1], verdict, width, _style(result)), *hanging([("  ", "")], rules, width)]
+        lines = [*hanging(head[:1], said, width, _style(result)), *hanging([("  ", "")], rules, width)]
     if result.rung:
         sizes = ", ".join(f"{k}={v}" for k, v in result.symbols.items())
         lines += hanging([("  ", "")], _RUNGS[result.rung] + (f"; {sizes}" if sizes else ""), width)

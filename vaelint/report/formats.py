@@ -39,6 +39,14 @@ TRAILS = {
 FORMATS = {
     "full": Format("full", "for people: source, shapes, reason, measurement, help", lines=True),
     "concise": Format("concise", "path:line:col: CODE message, one line a finding", lines=True),
+    "grouped": Format("grouped", "the findings of each file together", lines=True),
     "json": Format("as_json", "one document in the form of schema.json"),
     "html": Format("html", "one page with picture, source, loss and evidence", trail=True),
+    "json-lines": Format("json_lines", "the same, an object a line for each finding and each target"),
+    "github": Format("github", "annotations on a change at GitHub", lines=True),
+    "gitlab": Format("gitlab", "a Code Quality report for GitLab"),
+    "junit": Format("junit", "JUnit XML: a suite a target, a test a rule"),
+    "sarif": Format("sarif", "SARIF 2.1.0, for code scanning"),
+    "rdjson": Format("rdjson", "the Reviewdog Diagnostic Format"),
+    "markdown": Format("markdown", "tables for the summary of a job"),
 }

@@ -32,7 +32,7 @@ class View:
     verbose: bool = False
     output: Mapping[int, str] = field(default_factory=dict)
     pages: Callable[[], Sequence[RulePage]] = _no_pages
-    root: Path = field(default_factory=Path.cwd)  # paths in the reports for platforms are relative to it
+    root: Path = Path()  # of the checkout: paths in the reports for platforms are relative to it
     depth: int | None = None  # levels of a trail that are unfolded; None: the format's own
     everything: bool = False  # of a trail, each operation
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from vaelint.finding import Label, Span
 from vaelint.paths import regular
-from vaelint.report.text import Line, cell, cells, fill, printable
+from vaelint.report.text import Line, cell, cells, clean, fill, printable
 
 MOST_LINES = 5  # a longer span is shown by its first lines
 
@@ -68,7 +68,7 @@ def window(span: Span, label: str, labels: Sequence[Label], sources: Sources, wi
         here = [p for p in places if p[0].file == file]
         arrow = "-->" if file == span.file else ":::"
         first = here[0][0]
-        out.append([(" " * (gutter + 1) + arrow + " ", "gutter"), (f"{file}:{first.line}:{first.column}", "")])
+        out.append([(" " * (gutter + 1) + arrow + " ", "gutter"), (f"{clean(file)}:{first.line}:{first.column}", "")])
         out += _file_window(here, file, sources, gutter, width)
     return out, gutter
 
@@ -79,7 +79,7 @@ def _file_window(places: Sequence[tuple[Span, str, bool]], file: str, sources: S
     for span, text, primary in places:
         if sources.line(file, span.line) is None:
             if text:
-                lost.append([(" " * (gutter + 2) + "| ", "gutter"), (f"line {span.line}: {text}", "")])
+                lost.append([(" " * (gutter + 2) + "| ", "gutter"), (f"line {span.line}: {clean(text)}", "")])
             continue
         last = min(span.end_line or span.line, span.line + MOST_LINES - 1)
         numbers = [n for n in range(span.line, max(last, span.line) + 1) if sources.line(file, n) is not None]

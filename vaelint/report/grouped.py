@@ -1,0 +1,27 @@
+"""`--output-format grouped`: the findings of each file together, by line; then one line a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vaelint.report.closing import total, verdict_words
+from vaelint.report.rows import headline, rows
+from vaelint.report.text import clean
+from vaelint.report.view import PLAIN, View
+from vaelint.result import TargetResult
+
+
+def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
+    """Files by name, findings by place."""
+    by_file: dict[str, list[tuple[int, int, str]]] = {}
+    for row in rows(results, view):
+        f = row.finding
+        by_file.setdefault(f.span.file, []).append((f.span.line, f.span.column, f"{f.severity.value} {headline(f)}"))
+    lines = []
+    for file in sorted(by_file):
+        width = max(len(f"{line}:{column}") for line, column, _ in by_file[file])
+        lines += [f"{file}:", *(f"  {f'{line}:{column}':>{width}}  {text}" for line, column, text in sorted(by_file[file])), ""]
+    lines += [f"{result.target}: {verdict_words(result)}" for result in results]
+    if len(results) > 1:
+        lines += ["".join(text for text, _ in line) for line in total(results)]
+    return "".join(clean(line) + "\n" for line in lines)

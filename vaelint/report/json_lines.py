@@ -1,0 +1,22 @@
+"""`--output-format json-lines`: an object a line: each finding with its target, and after them the target itself.
+
+Findings have the keys of `finding` in schema.json, targets those of `target` but `findings`; both have `kind`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vaelint.report.rows import dumps
+from vaelint.report.view import PLAIN, View
+from vaelint.result import TargetResult
+
+
+def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
+    """The lines, in the order of targets and findings; everything is in them, whatever the view."""
+    lines = []
+    for result in results:
+        whole = result.to_json()
+        lines += [dumps({"kind": "finding", "target": result.target, **f}, indent=None) for f in whole.pop("findings")]
+        lines.append(dumps({"kind": "target", **whole}, indent=None))
+    return "".join(lines)

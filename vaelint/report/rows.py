@@ -1,0 +1,84 @@
+"""What the formats for programs share: each finding once, its place in the repository, its words, and safe JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaelint.finding import Certainty, Finding, Span
+from vaelint.report.view import View
+from vaelint.result import TargetResult
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finding, and the targets that have it."""
+
+    finding: Finding
+    targets: tuple[str, ...]
+
+
+def rows(results: Sequence[TargetResult], view: View) -> list[Row]:
+    """Each finding once, by target and place: several targets may run the same code. Refuted ones if the view wants them."""
+    found: dict[tuple[str, Span, str], tuple[Finding, dict[str, None]]] = {}
+    for result in results:
+        for f in result.findings:
+            if f.certainty is not Certainty.REFUTED or view.show_refuted:
+                _, targets = found.setdefault((f.code, f.span, f.message), (f, {}))
+                targets[result.target] = None
+    return [Row(f, tuple(targets)) for f, targets in found.values()]
+
+
+def place(file: str, root: Path) -> str:
+    """A file relative to the repository, with `/`; absolute if it lies outside of it."""
+    path = Path(os.path.abspath(file))  # noqa: PTH100 - without following links: the repository knows the link
+    for base in (Path(os.path.abspath(root)), root.resolve()):  # noqa: PTH100
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return path.as_posix()
+
+
+def headline(f: Finding) -> str:
+    """`VAE201 shared-noise: one noise vector serves the whole batch (refuted)`, on one line."""
+    mark = " (refuted)" if f.certainty is Certainty.REFUTED else ""
+    return f"{f.code} {f.name}: {' '.join(f.message.split())}{mark}"
+
+
+def sentences(f: Finding) -> Iterator[str]:
+    """What else there is to say of a finding, a line each."""
+    if f.label:
+        yield f.label
+    if f.when:
+        yield f"when: {f.when}"
+    if f.why:
+        yield f"why: {f.why}"
+    if f.evidence is not None:
+        e = f.evidence
+        yield f"{f.certainty.value} on {e.device}: {e.claim}: predicted {e.predicted or '-'}, measured {e.measured or '-'}"
+    yield from (f"note: {n}" for n in f.notes)
+    if f.help:
+        yield f"help: {f.help}"
+
+
+def dumps(document: Any, *, indent: int | None = 1) -> str:
+    """JSON without NaN and without the old form of GitHub's commands (`##[`), which count anywhere in a line."""
+    text = json.dumps(plain(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.replace("##[", "#\\u0023[") + "\n"
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become the texts "nan", "inf" and "-inf"."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return str(value)

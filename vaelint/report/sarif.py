@@ -1,0 +1,134 @@
+"""`--output-format sarif`: SARIF 2.1.0 as code scanning reads it (https://docs.github.com/code-security, "SARIF support").
+
+Addresses are relative to the checkout, every result has a place, and the fingerprint is the one that GitHub would compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from vaelint import __version__
+from vaelint.finding import Certainty, Finding, Label, Span
+from vaelint.report.line_hash import line_hashes
+from vaelint.report.rows import Row, dumps, headline, place, rows, sentences
+from vaelint.report.view import PLAIN, RulePage, View
+from vaelint.result import TargetResult
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LEVELS = {"error": "error", "warning": "warning", "info": "note"}
+_PROBLEMS = {"error": "error", "warning": "warning", "info": "recommendation"}
+
+
+def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
+    """One run for all targets: GitHub takes 20 runs a file, and there may be more targets."""
+    found = rows(results, view)
+    pages = {p.code: p for p in view.pages()}
+    rules = [pages.get(code) or _bare(found, code) for code in sorted({r.finding.code for r in found})]
+    index = {rule.code: i for i, rule in enumerate(rules)}
+    hashes: dict[str, list[str]] = {}
+    run = {
+        "tool": {"driver": {"name": "vaelint", "semanticVersion": __version__, "version": __version__, "rules": [_rule(r) for r in rules]}},
+        "automationDetails": {"id": "vaelint/"},
+        "columnKind": "unicodeCodePoints",
+        "originalUriBaseIds": {"%SRCROOT%": {"uri": _root(view.root)}},
+        "invocations": [_invocation(results)],
+        "results": [_result(row, index, view, hashes) for row in found],
+    }
+    return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
+
+
+def _bare(found: Sequence[Row], code: str) -> RulePage:
+    """What is known of a rule that is not at hand, such as of a saved report."""
+    f = next(r.finding for r in found if r.finding.code == code)
+    return RulePage(code, f.name, f.severity.value, f.message)
+
+
+def _rule(rule: RulePage) -> dict[str, Any]:
+    text = rule.doc.strip() or rule.summary or rule.name
+    return {
+        "id": rule.code,
+        "name": "".join(word.capitalize() for word in rule.name.split("-")),
+        "shortDescription": {"text": rule.summary or rule.name},
+        "fullDescription": {"text": rule.summary or rule.name},
+        "help": {"text": text, "markdown": text},
+        "defaultConfiguration": {"level": _LEVELS[rule.severity]},
+        "properties": {"tags": ["vae"], "precision": "high", "problem.severity": _PROBLEMS[rule.severity]},
+    }
+
+
+def _invocation(results: Sequence[TargetResult]) -> dict[str, Any]:
+    """Whether every target was analysed, and what was noted of each."""
+    notes = [
+        {"level": "error" if r.status == "failed" else "note", "message": {"text": f"{r.target}: {note}"}}
+        for r in results
+        for note in (["could not be analysed"] if r.status == "failed" else []) + r.notes
+    ]
+    return {"executionSuccessful": all(r.status != "failed" for r in results), "toolExecutionNotifications": notes}
+
+
+def _result(row: Row, index: dict[str, int], view: View, hashes: dict[str, list[str]]) -> dict[str, Any]:
+    f = row.finding
+    refuted = f.certainty is Certainty.REFUTED
+    made: dict[str, Any] = {
+        "ruleId": f.code,
+        "ruleIndex": index[f.code],
+        "kind": "pass" if refuted else "fail",
+        "level": "none" if refuted else _LEVELS[f.severity.value],
+        "message": {"text": "\n".join((headline(f), *sentences(f)))},
+        "locations": [{"physicalLocation": _physical(f.span, view)}],
+        "properties": {"certainty": f.certainty.value, "targets": list(row.targets), "fingerprint": f.fingerprint},
+    }
+    if f.labels:
+        made["relatedLocations"] = [_related(x, i, view) for i, x in enumerate(f.labels)]
+    line_hash = _line_hash(f.span, hashes)
+    if line_hash:
+        made["partialFingerprints"] = {"primaryLocationLineHash": line_hash}
+    if f.fix is not None:
+        made["fixes"] = [_fix(f, view)]
+    return made
+
+
+def _physical(span: Span, view: View) -> dict[str, Any]:
+    region: dict[str, Any] = {"startLine": span.line, "startColumn": span.column, "endLine": span.end_line or span.line}
+    if span.end_column is not None and (span.end_line or span.line, span.end_column) > (span.line, span.column):
+        region["endColumn"] = span.end_column
+    return {"artifactLocation": _artifact(span.file, view), "region": region}
+
+
+def _artifact(file: str, view: View) -> dict[str, Any]:
+    path = place(file, view.root)
+    if path.startswith("/"):  # outside of the checkout
+        return {"uri": "file://" + quote(path)}
+    return {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
+
+
+def _root(root: Path) -> str:
+    return "file://" + quote(root.resolve().as_posix().rstrip("/") + "/")
+
+
+def _related(label: Label, number: int, view: View) -> dict[str, Any]:
+    return {"id": number, "message": {"text": label.text}, "physicalLocation": _physical(label.span, view)}
+
+
+def _line_hash(span: Span, hashes: dict[str, list[str]]) -> str:
+    if span.file not in hashes:
+        try:
+            hashes[span.file] = line_hashes(Path(span.file).read_bytes().decode("utf-8", "replace"))
+        except OSError:
+            hashes[span.file] = []
+    lines = hashes[span.file]
+    return lines[span.line - 1] if 0 < span.line <= len(lines) else ""
+
+
+def _fix(f: Finding, view: View) -> dict[str, Any]:
+    fix = f.fix
+    assert fix is not None
+    gone = {"startLine": fix.line, "startColumn": 1, "endLine": fix.end_line + 1, "endColumn": 1}
+    change = {"deletedRegion": gone, "insertedContent": {"text": fix.new}}
+    return {
+        "description": {"text": f.help or "replace it"},
+        "artifactChanges": [{"artifactLocation": _artifact(fix.file, view), "replacements": [change]}],
+    }
