@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from results import crossed, result
 
 from vaelint.check import check_target
+from vaelint.finding import Span
 from vaelint.report import html, mermaid, svg
 from vaelint.report.layout import place
 from vaelint.report.markup import element, join, text
@@ -239,3 +242,13 @@ def test_chromium_shows_it_on_a_phone(dark: bool, tmp_path: Path, monkeypatch: p
 
     assert (brightness(seen["paper"]) < 60) is dark
     assert abs(brightness(seen["paper"]) - brightness(seen["ink"])) > 150
+
+
+def test_a_page_of_several_targets_one_of_them_not_analysed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DATA)
+    lost = replace(crossed(), code="VAE001", message="cannot <import>", span=Span("gone.py", 3), labels=(), shapes=())
+    page = html.render([result(), TargetResult("gone.py:VAE", "failed", findings=[lost])])
+    parser = parsed(page)
+    assert parser.tags["h1"] == 2
+    assert "cannot &lt;import&gt;" in page
+    assert "could not be analysed" in page
