@@ -251,3 +251,13 @@ def test_sizes_without_time_are_named(tmp_path: Path, monkeypatch: pytest.Monkey
     result = traced(tmp_path, STRIDED, "Strided", "4x3x64x64", monkeypatch=monkeypatch, fits=True)
     assert result.fits
     assert all("want of time" in f["text"] for f in result.fits)
+
+
+def test_a_trail_up_to_an_exception_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = BUGGY.replace("        return recon, mu, logvar", "        raise KeyError('mine')")
+    result = traced(tmp_path, text, "VAE", "6x784", monkeypatch=monkeypatch)
+    assert result.status == "failed"
+    assert result.trail is not None
+    assert result.trail["failed"]["error"] == "KeyError: 'mine'"
+    assert result.trail["steps"][-1]["shape"] == ["B", "1", "784"]
+    assert result.symbols["L"] == 20

@@ -212,7 +212,10 @@ def trace_step(
 
             emit({"kind": "proposals", "proposals": proposals_for_failure(record, source, result.findings)})
         if request.trail:
-            result.trail = _trail(analyse(record, tracer, inputs, step, source, None))
+            from vaelint.anatomy.failure import lifted_failure
+
+            partial = analyse(lifted_failure(record, tracer, inputs, step), tracer, inputs, step, source, None)
+            result.trail, result.symbols = _trail(partial), dict(partial.symbols)
         return None
     other, record = _lifted(record, tracer, inputs, step)
     if record.reads:

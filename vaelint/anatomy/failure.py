@@ -37,7 +37,7 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
     if isinstance(failure.error, RuntimeError | ValueError | IndexError) and failure.fn is not None and _range_problem(text):
         return _range_finding(record, failure, place, text, source), True
     if _is_shape_problem(failure, text):
-        lifted = _lift(record, tracer, inputs, step)
+        lifted = lifted_failure(record, tracer, inputs, step)
         misread = _batch_finding(lifted, tracer, inputs, step, source, text)
         return misread or _shape_finding(lifted, failure, place, text, source, inputs, tracer, step), True
     if not failure.spans and isinstance(failure.error, NameError | AttributeError | TypeError | ValueError | KeyError | ImportError):
@@ -166,7 +166,7 @@ def _shape(node: fx.Node, record: Record) -> tuple[str, ...]:
     return record.shapes.get(node) or tuple(str(n) for n in shape(node))
 
 
-def _lift(record: Record, tracer: Tracer, inputs: InputSet, step: Any) -> Record:
+def lifted_failure(record: Record, tracer: Tracer, inputs: InputSet, step: Any) -> Record:
     """The same run with sizes that move with the batch named, by failing once more at another batch size."""
     batch = inputs.batch
     if batch is None or record.lifted:
