@@ -24,6 +24,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ def main() -> int:
     parser.add_argument("--device", default="none")
     parser.add_argument("--json", type=Path)
     told = parser.parse_args()
+    from vaelint import load  # with torch: once here, not in each of the processes
+
+    import_module("vaelint.check")
+    load.load_rules()
     rows: list[dict[str, Any]] = []
     for subject in _subjects(told):
         rows += list(_measure(subject, told))
@@ -149,7 +154,7 @@ def _apart(home: Path, subject: Subject, device: str) -> dict[str, Any]:
         result: dict[str, Any] = {"status": "broken"}
         try:
             os.chdir(home)
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
                 result = _run(subject, device)
         except BaseException as error:  # noqa: BLE001 - a mutant may end in any way
             result = {"status": "broken", "error": f"{type(error).__name__}: {error}"}
@@ -198,7 +203,7 @@ def _behaviour(request: Any) -> dict[str, Any]:
         loaded, inputs, tracer, step, names = prepare(own, result)
         record = tracer.real(step)
         if record.failure is None and not step.has_loss:
-            step = with_loss(own, result, loaded, inputs, tracer, step, names, tracer.run(step), Source(os.getcwd()))
+            step = with_loss(own, result, loaded, inputs, tracer, step, names, tracer.run(step), Source(str(Path.cwd())))
             record = tracer.real(step)
     except Exception as error:  # noqa: BLE001 - a mutant that cannot be built behaves differently
         return {"loss": f"raises {type(error).__name__}", "gradients": {}}

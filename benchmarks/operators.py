@@ -8,8 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MU = re.compile(r"(?:[a-z]+_)?(?:mu|mean|means|loc|m)\d?(?:_[a-z0-9]+)?")
-SCALE = re.compile(r"(?:[a-z]+_)?(?:log_?vars?|log_?sigma\w*|log_?std\w*|log_?scale|lv|ls|lnvar|log_variance)\d?(?:_[a-z0-9]+)?", re.IGNORECASE)
-LOSSES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "gaussian_nll_loss")
+SCALE = re.compile(
+    r"(?:[a-z]+_)?(?:log_?vars?|log_?sigma\w*|log_?std\w*|log_?scale|lv|ls|lnvar|log_variance)\d?(?:_[a-z0-9]+)?", re.IGNORECASE
+)
+LOSSES = (
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "gaussian_nll_loss",
+)
 
 
 @dataclass(frozen=True)
