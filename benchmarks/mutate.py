@@ -134,7 +134,9 @@ def _measure(subject: Subject, told: argparse.Namespace) -> Iterator[dict[str, A
 
 def _judged(subject: Subject, file: str, mutant: Mutant, clean: dict[str, Any], run: dict[str, Any]) -> dict[str, Any] | None:
     """The row of a mutant; None if it behaves as the clean model does."""
-    if run.get("loss") == clean["loss"] and run.get("gradients") == clean["gradients"]:
+    if "loss" not in run:
+        raise SystemExit(f"{subject.id}: {mutant.operator} at line {mutant.line}: the benchmark itself failed: {run}")
+    if run["loss"] == clean["loss"] and run.get("gradients") == clean["gradients"]:
         return None
     before = {(f["code"], f["line"]) for f in clean["findings"]}
     findings = [f for f in run.get("findings", ()) if (f["code"], f["line"]) not in before]

@@ -39,6 +39,7 @@ Verdict = Literal[
     "categorical",
 ]
 _TOLERANCE = 1e-6
+_LEAST_PRIOR = 1e-6  # the least variance of a prior; a fit below it has no log-determinant to speak of
 
 
 @dataclass
@@ -288,11 +289,12 @@ def _judge_coefficients(a: float, a0: float, b: float, c: float, learned_prior: 
     centred = abs(a0) <= 1e-6 * biggest
     if same(a, b) and same(b, c) and centred:
         return KlProbe("sign" if a < 0 else "exact", a, coefficients)
-    if same(a, b) and a * c > 0 and (learned_prior or not centred or _is_prior(a, c)):
+    plausible = bool(a) and _LEAST_PRIOR < abs(c / a) < 1 / _LEAST_PRIOR  # 0: there is no log s at all
+    if same(a, b) and a * c > 0 and plausible and (learned_prior or not centred or _is_prior(a, c)):
         return KlProbe("sign" if a < 0 else "prior", c, coefficients, prior=(-a0 / a, (c / a) ** 0.5))
     if learned_prior and same(a, b):
         return KlProbe("unknown", c, coefficients, reason="the prior is learned and the term is no KL to it at the probe's point")
-    return KlProbe("wrong", c if c else a, coefficients)
+    return KlProbe("wrong", c if plausible else a, coefficients)
 
 
 def _is_prior(a: float, c: float) -> bool:
