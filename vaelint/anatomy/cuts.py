@@ -48,6 +48,8 @@ def encoder_cuts(model: Model) -> list[Cut]:
     ends = reconstruction_ends(model)
     if not ends or model.wiring.codebooks:
         return []
+    if after := _between(model, ends):
+        return after
     by_value = flow.ancestors(*ends)
     lost = gradients.names(by_value) - gradients.names(gradients.reach(*ends))
     if model.sites:
@@ -67,6 +69,21 @@ def encoder_cuts(model: Model) -> list[Cut]:
             behind = (gradients.names(flow.ancestors(node)) & lost) - (set() if real else explained)
             if live and behind:
                 cuts.append(Cut(node, live[0], tuple(sorted(behind)), _how(model, node)))
+    return _one_a_line(cuts)
+
+
+def _between(model: Model, ends: list[fx.Node]) -> list[Cut]:
+    """The places between the decoder's outputs and the loss, where none of the outputs gets a gradient."""
+    gradients, flow, loss = model.wiring.gradients, model.flow, model.record.loss
+    lost = gradients.names(flow.ancestors(*ends))
+    if loss is None or not lost or any(n in gradients.of_loss for n in ends) or not any(gradients.carries(n) for n in ends):
+        return []
+    way = [n for n in flow.sorted(flow.descendants(*ends) & flow.ancestors(loss)) if n.op == "call_function"]
+    cuts = []
+    for node in way:
+        live = [n for n in ops.value_inputs(node) if gradients.carries(n)]
+        if live and _is_real(node) and not gradients.carries(node):
+            cuts.append(Cut(node, live[0], tuple(sorted(lost)), _how(model, node)))
     return _one_a_line(cuts)
 
 

@@ -65,7 +65,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
             and any((kl.scaling.exponents.get("B") or 0.0) == 0.0 for _ in (0,))
             and _reduces_batch_wrongly(core, record)
         ):
-            return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), explicit, beta)
+            return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), False, beta)
         if batch_literal(beta) is not None:
             return None  # a baked batch size: the shapes family says so
         return ScaleVerdict("batch", _kl_node(core), False, beta)
