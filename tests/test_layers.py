@@ -59,3 +59,17 @@ def test_typer_and_rich_have_few_homes(package: str, homes: set[str]) -> None:
 def test_import_contracts_hold() -> None:
     done = subprocess.run([str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("device", ["none", "cpu"])
+def test_a_check_does_not_import_the_compiler(device: str) -> None:
+    """It takes as long as torch itself. A placeholder stands for what fake tensors ask of it."""
+    target = f"{ROOT / 'tests' / 'data' / 'mlp_vae.py'}:VAE"
+    code = (
+        "import sys, importlib\ncheck = importlib.import_module('vaelint.check')\nfrom vaelint.result import Request\n"
+        f"result = check.check_target(Request({target!r}, ('32x784',), device={device!r}), lambda m: None)\n"
+        "assert result.status == 'clean', result\n"
+        "print([m for m in sys.modules if m.startswith(('torch._dynamo', 'torch._inductor'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -48,4 +48,4 @@ def _another_device() -> bool:
     """Whether torch may find another device than the CPU. Asks for files: asking the driver would itself forbid the forks."""
     if torch.version.cuda is not None:
         return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()  # the latter is WSL's
-    return torch.version.hip is not None or torch.backends.mps.is_built() or torch.xpu._is_compiled()
+    return torch.version.hip is not None or torch.version.xpu is not None or torch.backends.mps.is_built()

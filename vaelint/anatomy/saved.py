@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.finding import Span
 from vaelint.graph import ancestors
@@ -47,8 +48,17 @@ def keeps_values(function: Any) -> bool:
 def changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
     """VAE506: changes in place of what a backward function still needs: (the change, the operation whose gradient needs it).
 
-    Autograd itself is asked: it counts the changes of each tensor, with and without values.
+    Autograd itself is asked: it counts the changes of each tensor, with and without values. What it kept is fake, and giving it
+    back would import torch._dynamo, which takes as long as all the rest of a check.
     """
+    try:
+        with torch_private.lean_dynamo():
+            return _changed_in_place(model)
+    except torch_private.DynamoMissing:
+        return _changed_in_place(model)
+
+
+def _changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
     loss = model.record.loss_value
     if not isinstance(loss, torch.Tensor):
         return []
