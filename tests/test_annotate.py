@@ -104,6 +104,21 @@ def test_a_correct_model_keeps_to_its_annotations(name: str, place: tuple[Path, 
     assert 'Float[torch.Tensor, "batch' in done.texts[f"{name}.py"] or 'Float[Tensor, "batch' in done.texts[f"{name}.py"]
 
 
+@pytest.mark.parametrize("name", ["vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight"])
+def test_the_shapes_that_the_code_has_hide_no_bug(name: str, place: tuple[Path, Worker]) -> None:
+    """Type-checked at run time the annotated file is silent: its author wrote down what the code does. The bug is found all the same."""
+    folder, worker = place
+    fixture = read_fixture(FIXTURES / "bad" / f"{name}.py")
+    shutil.copy(fixture.path, folder)
+    request = replace(fixture.request("none"), target=f"{name}.py:{fixture.name}")
+    done = held(request, worker.run(request), worker)
+    assert done.run is not None
+    assert done.run.result.confirm["outcome"] == "ran"
+    with Worker() as checker:
+        found = checker.run(replace(request, overlay=tuple(done.texts.items()))).result.findings
+    assert {code for e in fixture.expectations for code in e.codes} & {f.code for f in found}
+
+
 _TEXTS = st.sampled_from(["B", "L", "D", "300", "7", "3*B", "T", "1"])
 
 
