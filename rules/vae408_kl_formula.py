@@ -1,8 +1,10 @@
-"""The KL is not the KL of a Gaussian.
+"""The KL is not the KL of the posterior that is drawn.
 
 ## What it does
 Measures the gradients of the term on chosen posteriors: for q = N(m, s^2) and p = N(0, 1) they must be m, and s^2 - 1
-with respect to log s, up to one common weight. Learned priors, other families, free bits and capacities are
+with respect to log s, up to one common weight. For a full covariance C = A A^T the parts are |m|^2, tr C and log det C;
+for a Laplace posterior of location m and scale b they are sign(m) (1 - e) and (|m| + b) e - 1 with e = exp(-|m|/b).
+Learned priors, other families, free bits and capacities are
 recognised and left alone.
 
 ## Why is this bad
@@ -20,6 +22,8 @@ formula moves its minimum away from the prior, or removes it: the term can then 
     kl = -0.5 * torch.sum(1 + 2 * logstd - mu.pow(2) - (2 * logstd).exp())     # head: log-standard deviation
     kl = torch.sum(0.5 * (mu.pow(2) + std.pow(2) - 1) - std.log())             # head: standard deviation
     kl = kl_divergence(Normal(mu, std), Normal(0.0, 1.0)).sum()
+    kl = (mu.abs() + b * torch.exp(-mu.abs() / b) - 1 - b.log()).sum()         # Laplace, scale b (Gil et al. 2013, table 3)
+    kl = 0.5 * (mu.pow(2).sum(1) + chol.pow(2).sum((1, 2)) - d) - chol.diagonal(dim1=1, dim2=2).log().sum(1)  # C = chol chol^T
 
 ## When to ignore
 When the term is another regulariser on purpose.
@@ -27,8 +31,13 @@ When the term is another regulariser on purpose.
 
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+_RIGHT = {
+    "Gaussian": "use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
+    "Laplace": "use mu.abs() + b * exp(-mu.abs() / b) - 1 - log(b) for a scale b, summed over the latent",
+}
 
-@rule("VAE408", "kl-formula", Severity.ERROR, message="the KL term is not the KL of a Gaussian", needs=("kl",))
+
+@rule("VAE408", "kl-formula", Severity.ERROR, message="the KL term is not the KL of the posterior", needs=("kl",))
 def check(model: Model) -> Findings:
     """Terms in the posterior alone whose gradients are not those of a KL."""
     for fact in model.kls:
@@ -38,9 +47,9 @@ def check(model: Model) -> Findings:
         yield Found(
             model.where(fact.term.core),
             label=fact.probe.reason or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
-            why="its minimum is not at the prior: mean 0, variance 1 is not what it pulls towards",
-            help="use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
-            notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",),
+            why="its minimum is not at the prior: a location of 0 and a scale of 1 is not what it pulls towards",
+            help=_RIGHT.get(fact.probe.family, "use torch.distributions.kl_divergence(posterior, prior), summed over the latent"),
+            notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",) if fact.probe.family == "Gaussian" else (),
             facts={"coefficients": model.objective.relative_coefficients(fact)},
             repair=Repair("kl_formula", {"core": fact.term.core, "heads": fact.site.heads if fact.site else ()}),
             claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),

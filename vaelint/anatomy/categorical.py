@@ -19,7 +19,6 @@ from vaelint.anatomy.readings import fit
 from vaelint.anatomy.replay import Replay, ReplayError
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term
-from vaelint.graph import shape
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -49,8 +48,9 @@ def fit_categorical(
 ) -> CategoricalFit | None:
     """Runs the term on random logits and fits it; None where it is no function of that form. Raises `ReplayError`."""
     assert site.mu is not None
-    axis = _class_axis(site)
-    classes, head = shape(site.mu)[axis], site.heads[0]
+    head, axis = site.heads[0], _class_axis(site)
+    still = {head: torch.zeros(replay.shape_of(head, sizes), dtype=torch.float64)}
+    classes = int(replay([site.mu], still, sizes)[site.mu].shape[axis])
     if classes < 2:
         return None
     rows, values = [], []

@@ -23,6 +23,7 @@ KL_WORDS = {
     "reversed": "reversed Gaussian KL, KL(p || q)",
     "inverted_floor": "KL with its gradient cut where it is large",
     "categorical": "categorical KL",
+    "bernoulli": "Bernoulli KL",
     "other": "another divergence",
     "unknown": "not measured",
 }
@@ -140,10 +141,16 @@ def _kl_name(model: Model, fact: KlFact) -> str:
     name = KL_WORDS[probe.verdict]
     if probe.verdict in ("other", "unknown"):
         name = _unmeasured(model, fact)
+    if probe.family != "Gaussian":
+        name = name.replace("Gaussian", probe.family)
+    if probe.whole and probe.verdict in ("exact", "prior"):
+        name = f"{name}, full covariance"
     if probe.verdict == "prior":
         name = (
             "Gaussian KL to a learned prior"
             if probe.learned_prior
+            else f"{probe.family} KL to a prior of scale {probe.prior[1] ** 2:.3g}"
+            if probe.family != "Gaussian"
             else f"Gaussian KL to N({round(probe.prior[0], 6):.3g}, {probe.prior[1] ** 2:.3g})"
         )
     extras = [w for w, on in (("free bits", probe.floor), ("capacity", probe.capacity)) if on]
@@ -154,7 +161,7 @@ def _unmeasured(model: Model, fact: KlFact) -> str:
     """What can be said of a divergence that was not held against a closed form."""
     if any(f.value == 0 for f in fact.factors):
         return "a KL with weight 0 at this step"
-    families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent")]
+    families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent", "Bernoulli", "Categorical")]
     if families:
         return f"a divergence of a {families[0]} posterior, left alone"
     if any(s.kind == "categorical" for s in fact.term.sites):
@@ -192,7 +199,7 @@ def objective_words(model: Model, beta: Beta | None) -> str:
         ]
         return " and ".join(named) + ": weights not all known" if named else "an objective whose weights are not all known"
     kl: KlFact = beta.kl
-    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only", "categorical"):
+    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only", "categorical", "bernoulli"):
         return f"a reconstruction and a term that is {KL_WORDS[kl.probe.verdict]}"
     moves = [s for s, e in beta.scaling.exponents.items() if e]
     value = beta.value

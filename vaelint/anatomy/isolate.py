@@ -21,9 +21,14 @@ def silence_others(term: Term, replay: Replay, sizes: Mapping[str, int]) -> dict
         if ops.op(node) not in ops.ADD | ops.JOIN or node in {leaf.node for leaf in term.leaves}:
             continue
         for operand in ops.value_inputs(node):
-            if operand not in on_path and operand not in silenced:
+            if operand not in on_path and operand not in silenced and not _is_size(operand, node):
                 silenced[operand] = _zeros(operand, replay, sizes)
     return silenced
+
+
+def _is_size(operand: fx.Node, user: fx.Node) -> bool:
+    """A number that shapes are made of as well: it has no gradient, and zeroed it would take the shapes along."""
+    return not isinstance(operand.meta.get("val"), torch.Tensor) and any(u is not user for u in operand.users)
 
 
 def _zeros(node: fx.Node, replay: Replay, sizes: Mapping[str, int]) -> Any:

@@ -7,7 +7,7 @@ dKL/dlog s = s^2 - 1. A term whose gradients are `w` times these *is* `w * KL`, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -15,8 +15,11 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.kl_families import GAUSSIAN, LAPLACE, Family, family_of
 from vaelint.anatomy.kl_slice import Slice as Slice
 from vaelint.anatomy.kl_slice import loose_ends as loose_ends
+from vaelint.anatomy.kl_slice import value_near
+from vaelint.anatomy.kl_whole import fit_whole
 from vaelint.anatomy.learned_prior import slipped_factor
 from vaelint.anatomy.readings import READINGS, SCALE_READINGS, fit
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
@@ -37,6 +40,7 @@ Verdict = Literal[
     "unknown",
     "mean_only",
     "categorical",
+    "bernoulli",
 ]
 _TOLERANCE = 1e-6
 _LEAST_PRIOR = 1e-6  # the least variance of a prior; a fit below it has no log-determinant to speak of
@@ -60,11 +64,13 @@ class KlProbe:
     reason: str = ""
     monte_carlo: bool = False
     learned_prior: bool = False
+    whole: bool = False  # measured as one function of all heads: full covariance, mixed heads
+    family: str = "Gaussian"  # of the posterior, where it is located and scaled
 
 
 def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None, KlProbe]]:
     """Measures a KL term at given (small) sizes, once for each place in the source where a posterior is drawn."""
-    sites = [s for s in slice_.sites if s.kind in ("gaussian", "drawn", "noise")]
+    sites = [s for s in slice_.sites if s.kind in ("gaussian", "laplace", "drawn", "noise")]
     if not sites or not slice_.heads:
         return [(None, KlProbe("other", reason="the posterior is not a Gaussian found by its draw"))]
     places: dict[object, Site] = {span(s.z): s for s in sites}  # of a loop, the last turn: its prior is no longer the start value
@@ -89,6 +95,11 @@ def _values(heads: list[fx.Node], replay: Replay, sizes: Mapping[str, int], spre
         * _signs(replay.shape_of(h, sizes), generator)
         for h in heads
     }
+
+
+def random_points(slice_: Slice, sizes: Mapping[str, int], spread: float = 2.0) -> list[dict[fx.Node, torch.Tensor]]:
+    """Three random values of all heads."""
+    return [_values(slice_.heads, slice_.replay, sizes, spread, 40 + seed) for seed in range(3)]
 
 
 def _signs(size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
@@ -119,20 +130,19 @@ def _probe(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
         return KlProbe("inverted_floor", reason="the gradient vanishes where the KL is large")
     floor = small > large
     spread = 2.0 if middle == large else 6.0
-    if len(site.mu_heads) != 1 or _is_full_covariance(site, slice_.flow):
-        return _mean_only(slice_, site, sizes, spread)
-    points = _points(slice_, site, sizes, spread)
-    if points is None:
-        return _mean_only(slice_, site, sizes, spread)
-    probe = _judge(slice_, site, points, sizes, spread)
-    if probe.verdict == "sign" and (beyond := _points(slice_, site, sizes, 9.0)) is not None:
+    points = None if len(site.mu_heads) != 1 or _is_full_covariance(site, slice_.flow) else _points(slice_, site, sizes, spread)
+    probe = _whole(slice_, site, sizes, spread) if points is None else _judge(slice_, site, points, sizes, spread)
+    if probe.verdict == "wrong" and points is not None and _vanishes_at_prior(slice_, site, sizes, probe):
+        probe = replace(probe, verdict="prior", prior=(0.0, (probe.coefficients["1"] / probe.coefficients["m"]) ** 0.5))
+    if points is not None and probe.verdict == "sign" and (beyond := _points(slice_, site, sizes, 9.0)) is not None:
         again = _judge(slice_, site, beyond, sizes, 9.0)
         if again.verdict == "exact":  # |KL - C| below its capacity
             probe = again
             probe.capacity = True
     probe.floor = floor
     probe.learned_prior = bool(slice_.others)
-    if probe.verdict in ("exact", "prior") and not floor:
+    probe.family = family_of(site).name
+    if points is not None and probe.verdict in ("exact", "prior") and not floor:
         near = _points(slice_, site, sizes, 0.3)
         if not probe.capacity and near is not None and float((near.gm * near.m).sum()) * probe.weight < 0:
             probe.capacity = True
@@ -198,7 +208,7 @@ def _match(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
 def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spread: float) -> KlProbe:
     one = torch.ones_like(p.m)
     if slice_.draws:
-        if any(site.z in slice_.flow.ancestors(n) for n in slice_.others):
+        if _through_layers(slice_, site):
             return KlProbe(
                 "other", monte_carlo=True, reason="a Monte Carlo estimate whose prior is reached through learned layers, as a flow's is"
             )
@@ -207,6 +217,9 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     if not bool(masked.all()) and bool(masked.any()):  # padding masks, floors per element
         p = _Points(*(getattr(p, f)[masked] for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
         one = torch.ones_like(p.m)
+    family = family_of(site)
+    if family is not GAUSSIAN:
+        return _judge_family(p, family)
     (a, a0), res_m = fit(p.gm, [p.m, one])
     (b, minus_c), res_t = fit(p.gt, [p.s**2, one])
     c = -minus_c
@@ -240,6 +253,32 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
             if res < _TOLERANCE and res_v < _TOLERANCE and abs(w - v) < 1e-6 * max(abs(w), abs(v)):
                 return KlProbe("swapped", w, reads_as=name)
     return _judge_stationary(slice_, site, p, sizes, a, res_m)
+
+
+def _through_layers(slice_: Slice, site: Site) -> bool:
+    """Whether the prior's side of a Monte Carlo estimate sees z through learned layers."""
+    return any(site.z in slice_.flow.ancestors(n) for n in slice_.others)
+
+
+def _vanishes_at_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], probe: KlProbe) -> bool:
+    """Whether a term whose parts have the proportions of a KL to a prior of another scale is 0 at that prior, as a KL is."""
+    known = probe.coefficients
+    if set(known) != {"m", "s2", "1"} or abs(known["m"] - known["s2"]) > 1e-6 * abs(known["m"]) or known["m"] * known["1"] <= 0:
+        return False
+    wanted = (known["1"] / known["m"]) ** (1 / family_of(site).power)
+    value, scale = value_near(slice_, site, sizes, wanted)
+    return scale is not None and abs(value) <= 1e-6 * abs(known["1"])
+
+
+def _judge_family(p: _Points, family: Family) -> KlProbe:
+    """A posterior that is no Gaussian, against the closed form of its own family with a prior at 0."""
+    (a,), res_m = fit(p.gm, [family.along_mean(p.m, p.s)])
+    (b, minus_c), res_t = fit(p.gt, [family.along_scale(p.m, p.s), torch.ones_like(p.m)])
+    if res_m < _TOLERANCE and res_t >= _TOLERANCE and a > 0:
+        return KlProbe("wrong", a, {"m": 1.0}, reason=f"its part in the scale is not that of a {family.name} KL")
+    if res_m >= _TOLERANCE or res_t >= _TOLERANCE:
+        return KlProbe("other", reason=f"its gradients are not those of a {family.name} KL to a prior at 0")
+    return _judge_coefficients(a, 0.0, b, -minus_c, False)
 
 
 def _against_learned(probe: KlProbe, slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
@@ -325,7 +364,24 @@ def _judge_monte_carlo(slice_: Slice, site: Site, sizes: Mapping[str, int], spre
     (a, _), res = fit(g, [z, torch.ones_like(z)])
     if res < 1e-5:
         return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True)
+    (a,), res = fit(g, [LAPLACE.score(z)])
+    if res < 1e-5:
+        return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True, reason="the prior is a Laplace distribution")
     return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate against a prior that is not Gaussian")
+
+
+def _whole(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    """Full covariance, or heads that are mixed: held against the closed form as a function of all heads, else in the mean alone."""
+    if site.kind == "gaussian" and not slice_.draws:
+        found = fit_whole(slice_, site, sizes, random_points(slice_, sizes, min(spread, 2.0)))
+        if found is not None:
+            a, a0, b, c = found
+            judged = replace(_judge_coefficients(a, a0, b, c, bool(slice_.others)), whole=True)
+            if judged.verdict != "wrong" or a * b * c != 0:  # a part that is missing may stand in a term of its own
+                return judged
+    if slice_.draws and len(site.mu_heads) == 1 and not _through_layers(slice_, site):
+        return _judge_monte_carlo(slice_, site, sizes, spread)
+    return _mean_only(slice_, site, sizes, spread)
 
 
 def _mean_only(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:

@@ -85,6 +85,30 @@ class Slice:
         return at[0.0], at[1.0] - at[0.0]
 
 
+def value_near(slice_: Slice, site: Site, sizes: Mapping[str, int], scale: float) -> tuple[float, float | None]:
+    """The term where the posterior has mean 0 and this scale everywhere, found by halving; None for the scale where no head gives it."""
+    if len(site.mu_heads) != 1 or len(site.scale_heads) != 1 or site.mu_heads == site.scale_heads:
+        return 0.0, None
+
+    def at(h: float) -> dict[fx.Node, torch.Tensor]:
+        return {
+            n: torch.full(slice_.replay.shape_of(n, sizes), h if n in site.scale_heads else 0.0, dtype=torch.float64) for n in slice_.heads
+        }
+
+    def scale_at(h: float) -> float:
+        _, s = slice_.moments(site, sizes, at(h))
+        return abs(float(s.flatten()[0])) if s is not None else 0.0
+
+    low, high = -12.0, 12.0
+    if not scale_at(low) <= scale <= scale_at(high):
+        return 0.0, None
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if scale_at(middle) < scale else (low, middle)
+    out = slice_.replay([slice_.loss], slice_.overrides(sizes, at(low), 0.0, None, 0), sizes)[slice_.loss]
+    return float(out.sum()), scale_at(low)
+
+
 def loose_ends(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay) -> Slice:
     """Finds what a KL term is a function of."""
     front = {f for leaf in term.leaves for f in leaf.frontier}

@@ -78,7 +78,7 @@ class Model:
     @cached_property
     def replay(self) -> Replay:
         """Runs slices of the record."""
-        return Replay(self.record, self.leaf_value, lambda sizes: self.tracer.inputs(self.input_sizes(sizes)))
+        return Replay(self.record, self.leaf_value, lambda sizes: self.tracer.inputs(self.input_sizes(sizes)), self.symbols)
 
     def input_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """The part of an assignment that inputs are made with; symbols that are the batch follow it."""

@@ -10,10 +10,13 @@ from functools import partial
 import torch
 from torch import fx
 
+from vaelint.anatomy.bernoulli import fit_bernoulli
 from vaelint.anatomy.categorical import categorical_site, fit_categorical
 from vaelint.anatomy.flow import Flow
-from vaelint.anatomy.kl import KlProbe, probe_kl
+from vaelint.anatomy.kl import KlProbe, Verdict, probe_kl, random_points
+from vaelint.anatomy.kl_families import GAUSSIAN, family_of
 from vaelint.anatomy.kl_slice import Slice, loose_ends
+from vaelint.anatomy.kl_whole import fit_whole
 from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.scale import Scaling, measure, ratio
@@ -118,33 +121,55 @@ def measure_kl(
     slice_ = loose_ends(term, loss, sites, flow, replay)
     chain = tuple(n for leaf in term.leaves for n in leaf.chain)
     found: list[KlFact] = []
+    weights = factors(tuple(dict.fromkeys(chain)), source)
     for base in _bases(symbols):
-        found = [KlFact(term, site, probe, factors=factors(tuple(dict.fromkeys(chain)), source)) for site, probe in probe_kl(slice_, base)]
-        if any(f.probe.verdict != "unknown" for f in found):
+        probed = [KlFact(term, site, probe, factors=weights) for site, probe in probe_kl(slice_, base)]
+        if not found or _told(probed) > _told(found):
+            found = probed
+        if _told(found) == 2:
             break
     for fact in found:
-        _measure_categorical(fact, loss, replay, symbols)
+        _measure_discrete(fact, loss, replay, symbols)
         if fact.site is None or fact.probe.weight == 0.0 or not fact.site.mu_heads:
             continue
-        texts = slice_.replay._record.shapes.get(fact.site.z, ())
-        fact.latent = tuple(t for t in texts if t in symbols and t != "B")
-        fact.scaling = _measured(partial(_kl_weight, slice_, fact), symbols)
+        fact.latent = _own_symbols(slice_.replay._record.shapes.get(fact.site.z, ()), symbols)
+        fact.scaling = _measured(partial(_kl_weight, slice_, fact), symbols, replay)
     return found
 
 
-def _measure_categorical(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> None:
-    """A KL of a categorical posterior, recognised by its values."""
+def _told(facts: list[KlFact]) -> int:
+    """How much a probe says: nothing, the part of the mean, all there is to say."""
+    return max(({"unknown": 0, "mean_only": 1}.get(f.probe.verdict, 2) for f in facts), default=0)
+
+
+def _measure_discrete(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> None:
+    """A KL of a categorical or Bernoulli posterior, recognised by its values."""
     site = categorical_site(fact.term)
     if fact.site is not None or site is None:
         return
 
-    def weight(even: float, sizes: Mapping[str, int]) -> float:
+    def categorical(even: float, sizes: Mapping[str, int]) -> float:
         fitted = fit_categorical(fact.term, site, loss, replay, sizes, even)
         return 0.0 if fitted is None or fitted.logits_for_logs else fitted.weight
 
-    fact.scaling = _measured(weight, symbols)
-    if fact.scaling is not None:
-        fact.probe = KlProbe("sign" if fact.scaling.constant < 0 else "categorical", fact.scaling.constant)
+    def bernoulli(even: float, sizes: Mapping[str, int]) -> float:
+        fitted = fit_bernoulli(fact.term, site, loss, replay, sizes, even)
+        return 0.0 if fitted is None else fitted.weight
+
+    fact.latent = _own_symbols(replay._record.shapes.get(site.z, ()), symbols)
+    forms: tuple[tuple[Verdict, Callable[[float, Mapping[str, int]], float]], ...] = (
+        ("bernoulli", bernoulli),
+        ("categorical", categorical),
+    )
+    for verdict, weight in forms:
+        fact.scaling = _measured(weight, symbols, replay)
+        if fact.scaling is not None:
+            fact.probe = KlProbe("sign" if fact.scaling.constant < 0 else verdict, fact.scaling.constant, family=verdict.capitalize())
+            return
+
+
+def _own_symbols(texts: tuple[str, ...], symbols: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(t for t in texts if t in symbols and t != "B")
 
 
 def _bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
@@ -153,8 +178,27 @@ def _bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
     return [small, {**symbols, "B": 3}, dict(symbols)]
 
 
-def _measured(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str = "") -> Scaling | None:
-    """The scaling of a weight, with inputs all 1 (masks let through) or else all 3/4 (ratios of counts stay finite); `fixed` is not varied.
+def _measured(
+    weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], replay: Replay, fixed: str = ""
+) -> Scaling | None:
+    """The scaling of a weight; sizes at which the slice does not run as it stands are varied with its constants stretched along."""
+    plain = _measured_plainly(weight, symbols, fixed)
+    unknown = [s for s, e in plain.exponents.items() if e is None and s != "B"] if plain is not None else []
+    if plain is None or not unknown:
+        return plain
+    with replay.stretched():
+        again = _measured_plainly(weight, symbols, fixed)
+    if again is None or abs(again.value - plain.value) > 1e-4 * abs(plain.value):
+        return plain  # what was stretched is not what it was taken for
+    exponents = {s: again.exponents.get(s) if e is None else e for s, e in plain.exponents.items()}
+    constant = plain.constant
+    for s in unknown:
+        constant /= symbols[s] ** (exponents[s] or 0.0)
+    return Scaling(plain.value, exponents, constant)
+
+
+def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str) -> Scaling | None:
+    """Runs with inputs all 1 (masks let through) or else all 3/4 (ratios of counts stay finite); `fixed` is not varied.
 
     None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes.
     """
@@ -181,6 +225,11 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
     """The term's weight on one latent element against the exact KL, all elements equal."""
     site, probe = fact.site, fact.probe
     assert site is not None
+    if probe.whole:
+        fitted = fit_whole(slice_, site, sizes, random_points(slice_, sizes))
+        if fitted is None:
+            raise ReplayError("the term is not the closed form at these sizes")
+        return fitted[3]
     height = 6.0 if probe.floor else 1.3
     values = {
         h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads
@@ -193,12 +242,19 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
     if dm is None or float(dm.abs().max()) == 0:
         return 0.0
     at = m.detach().flatten()[0]
-    if probe.monte_carlo and s is not None:
-        at = at + 0.5 * s.detach().flatten()[0]
+    family = family_of(site)
+    if probe.monte_carlo:
+        drawn = slice_.replay([site.z], slice_.overrides(sizes, values, 0.3, 0.5, 0), sizes)[site.z].flatten()
+        at = drawn[grads[head].abs().argmax()] if drawn.numel() == grads[head].numel() else drawn[0]
     g = grads[head]
-    slope = float(dm.flatten()[0]) * m.numel() / max(1, m.numel())
+    slope = float(dm.flatten()[0])
     picked = g.flatten()[g.abs().argmax()]
-    expected = float(at) - probe.prior[0]
+    if family is GAUSSIAN:
+        expected = float(at) - probe.prior[0]
+    elif probe.monte_carlo or s is None:
+        expected = float(family.score(at))
+    else:
+        expected = float(family.along_mean(at, s.detach().flatten()[0]))
     weight = float(picked) / (expected * slope) * (probe.prior[1] ** 2) if expected else 0.0
     return abs(weight) if probe.capacity else weight  # |KL - C| falls below its capacity
 
@@ -222,7 +278,7 @@ def measure_recon(
                 break
         if fact.probe.weight:
             weight = partial(_recon_weight, fact, term, loss, replay)
-            fact.scaling = _measured(weight, symbols, _class_symbol(fact, replay._record))
+            fact.scaling = _measured(weight, symbols, replay, _class_symbol(fact, replay._record))
             fact.learned_variance = _has_learned_variance(term, pair, flow)
         found.append(fact)
     return found

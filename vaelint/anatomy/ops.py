@@ -49,6 +49,14 @@ REDUCE = LINEAR_REDUCE | frozenset([
 PRODUCT = frozenset(
     ["matmul", "bmm", "mm", "mv", "dot", "einsum", "baddbmm", "addmm", "addbmm", "rmatmul", "tensordot", "outer", "ger", "inner", "cdist"]
 )
+LINEAR_ALGEBRA = frozenset([
+    "solve_triangular", "linalg_solve_triangular", "triangular_solve", "cholesky", "cholesky_ex", "cholesky_solve", "cholesky_inverse",
+    "det", "inverse", "inv", "solve", "diag_embed", "logdet", "slogdet", "linalg_cholesky", "linalg_det", "linalg_slogdet", "linalg_inv",
+    "linalg_solve", "linalg_cholesky_ex",
+])
+COMPARE = frozenset([
+    "lt", "le", "gt", "ge", "eq", "ne", "logical_and", "logical_or", "logical_not", "and", "or", "invert", "isnan", "isinf",
+])
 LOSSES = frozenset([
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
     "nll_loss", "gaussian_nll_loss", "poisson_nll_loss", "kl_div", "cosine_similarity", "cosine_embedding_loss",

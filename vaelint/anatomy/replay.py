@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.stretch import size_map, stretch_literals, stretch_value
 from vaelint.graph import Record
 from vaelint.trace.lift import SymbolPower, scaled_by
 from vaelint.trace.recorder import effect
@@ -36,8 +38,28 @@ class Replay:
         record: Record,
         leaf: Callable[[fx.Node], torch.Tensor | None],
         make: Callable[[Mapping[str, int]], Mapping[str, torch.Tensor]],
+        symbols: Mapping[str, int] | None = None,
     ) -> None:
         self._record, self._leaf, self._make = record, leaf, make
+        self._symbols: Mapping[str, int] = symbols if symbols is not None else record.sizes
+        self._stretches = False
+
+    @contextmanager
+    def stretched(self) -> Iterator[None]:
+        """Within, constants and literals of the size of a named dimension follow that dimension."""
+        self._stretches = True
+        try:
+            yield
+        finally:
+            self._stretches = False
+
+    def _stretch(self, sizes: Mapping[str, int]) -> Mapping[int, int]:
+        if not self._stretches:
+            return {}
+        by = size_map(self._symbols, sizes)
+        if by is None:
+            raise ReplayError("two dimensions have the same size and cannot be told apart")
+        return by
 
     def size_of(self, node: fx.Node, dim: int, sizes: Mapping[str, int]) -> int:
         """The size of a node's dimension when the symbols have the given values."""
@@ -48,6 +70,8 @@ class Replay:
         text = texts[dim]
         if text in sizes:
             return sizes[text]
+        if text.isdigit():
+            return self._stretch(sizes).get(recorded, recorded)
         batch = scaled_by(text, "B", self._record.sizes.get("B", 1), sizes.get("B", self._record.sizes.get("B", 1)))
         if batch is not None and batch < 0:
             raise ReplayError(f"{node.name} has no size {text} at B = {sizes['B']}")
@@ -76,6 +100,7 @@ class Replay:
         """
         env: dict[fx.Node, Any] = dict(overrides)
         needed = self._needed(targets, overrides)
+        by = self._stretch(sizes)
         inputs: Mapping[str, torch.Tensor] | None = None
         default = torch.get_default_dtype()
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -92,11 +117,11 @@ class Replay:
                         given = inputs[str(node.meta["input"])]
                         env[node] = self._double(_evened(given, even) if even else given, doubles)
                     elif node.op == "get_attr":
-                        env[node] = self._double(self._constant(node), doubles)
+                        env[node] = self._double(stretch_value(self._constant(node), by), doubles)
                     elif attached and ops.op(node) in ("detach", "data") and isinstance(source := node.args[0], fx.Node):
                         env[node] = env[source]
                     else:
-                        env[node] = self._call(node, env, sizes, doubles)
+                        env[node] = self._call(node, env, sizes, doubles, by)
             except (
                 RuntimeError,
                 ValueError,
@@ -145,7 +170,7 @@ class Replay:
             raise ReplayError(f"no value is known for {node.target}")
         return found.detach().clone()
 
-    def _call(self, node: fx.Node, env: dict[fx.Node, Any], sizes: Mapping[str, int], doubles: bool) -> Any:
+    def _call(self, node: fx.Node, env: dict[fx.Node, Any], sizes: Mapping[str, int], doubles: bool, by: Mapping[int, int]) -> Any:
         if (_shape_only(node) and any(i not in env for i in node.all_input_nodes)) or (_lends_shape(node) and node.args[0] not in env):
             source = node.args[0]
             assert isinstance(source, fx.Node)
@@ -160,8 +185,10 @@ class Replay:
             env = {**env, source: env_like}
             for extra in node.all_input_nodes:
                 if extra not in env:
-                    env[extra] = self._call(extra, env, sizes, doubles) if _shape_only(extra) else extra.meta.get("val")
+                    env[extra] = self._call(extra, env, sizes, doubles, by) if _shape_only(extra) else extra.meta.get("val")
         args, kwargs = self._resolve(node.args, env, sizes, doubles), self._resolve(dict(node.kwargs), env, sizes, doubles)
+        if by:
+            args = stretch_literals(node, args, by)
         target: Any = node.target
         if target in _KEEPS_DEVICE:
             return args[0]

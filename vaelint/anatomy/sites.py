@@ -10,8 +10,9 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 
-Kind = Literal["gaussian", "drawn", "categorical", "noise"]
-"""gaussian: affine in a draw; drawn: torch.normal(mu, std) or .sample(), no gradient; categorical: Gumbel; noise: no scale of its own."""
+Kind = Literal["gaussian", "laplace", "drawn", "categorical", "noise"]
+"""gaussian: affine in a draw; laplace: affine in sign(u) log(1 - |u|);
+drawn: torch.normal(mu, std) or .sample(), no gradient; categorical: Gumbel; noise: no scale of its own."""
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Site:
 _THROUGH = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | {"neg", "negative", "addcmul", "lerp", "effect", "detach", "data"}
 _PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbmm"})
 _SHAPED = frozenset({"sample_dirichlet", "standard_gamma", "poisson", "binomial"})
+_OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
 _CATEGORICAL = frozenset({"gumbel_softmax"})
 
 
@@ -78,6 +80,12 @@ def _affine_sites(flow: Flow) -> list[Site]:
             continue
         name = ops.op(node)
         others = [n for n in ins if n not in noisy and (n in flow.data or n in flow.learned)]
+        known = next((s for s in sites if s.z in others), None)
+        if known is not None and name in ops.ADD and not inside and _same_draw(known.noise, fresh, flow):
+            sites.remove(known)  # logits + log(u) - log(1 - u): the second half of the same noise
+            sites.append(_site(node, {*known.noise, *fresh}, known.mu or known.z, [known.scale] if known.scale is not None else [], flow))
+            closed.add(node)
+            continue
         if not _affine(node, name, noisy, others, flow):
             continue
         eps = set(fresh) | {e for n in inside for e in region[n]}
@@ -124,7 +132,7 @@ def _affine(node: fx.Node, name: str, noisy: list[fx.Node], others: list[fx.Node
         return True
     if name in ops.MUL or name in _PRODUCTS:
         if len(noisy) != 1:
-            return False
+            return name in ops.MUL and not others and _one_draw(noisy, flow)
         # a product with a bare weight is a layer, and the layer's output is no longer z
         return name in ops.MUL or (bool(others) and not ops.uses_parameter(node) and all(o in flow.data for o in others))
     if name in ops.DIV:
@@ -141,19 +149,54 @@ def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.No
     factor = learned or parameters
     scale = factor[-1] if factor else None
     kind: Kind = "gaussian" if scale is not None else "noise"
-    if any(_is_gumbel(e, flow) for e in eps):
+    if _is_laplace(eps, flow):
+        kind = "laplace"
+    elif any(_is_gumbel(e, flow) for e in eps) or _is_logistic(eps, flow):
         kind = "categorical"
     elif any(ops.op(r) in _SHAPED for r in roots):
         kind = "noise"  # a posterior of another family, drawn by acceptance and rejection
     return Site(z, kind, tuple(roots), tuple(flow.sorted(eps)), mu, scale)
 
 
+def _one_draw(noisy: list[fx.Node], flow: Flow) -> bool:
+    """Whether a product is one of scaled noise with another function of the same draw: (s * sign(u)) * log(1 - |u|)."""
+    scaled = [n for n in noisy if n not in flow.pure_noise]
+    if len(noisy) != 2 or len(scaled) != 1 or ops.op(scaled[0]) not in ops.MUL:
+        return False
+    draws = [flow.ancestors(n) & flow.random for n in noisy]
+    return bool(draws[0] & draws[1])
+
+
+def _same_draw(known: tuple[fx.Node, ...], fresh: list[fx.Node], flow: Flow) -> bool:
+    """Whether all noise values are functions of the same draws."""
+    return bool(fresh) and all(flow.ancestors(f) & flow.random == flow.ancestors(*known) & flow.random for f in fresh)
+
+
+def _is_laplace(eps: set[fx.Node], flow: Flow) -> bool:
+    """sign(u) * log(1 - |u|) of a uniform draw u: the inverse of the Laplace distribution function."""
+    chain = flow.ancestors(*eps)
+    names = {ops.op(n) for n in chain}
+    return (
+        "sign" in names
+        and bool(names & {"log", "log1p"})
+        and bool({ops.op(n) for n in chain if ops.is_random(n)} & {"rand", "rand_like", "uniform"})
+    )
+
+
 def _is_gumbel(eps: fx.Node, flow: Flow) -> bool:
     """-log(-log u): two logarithms, or the logarithm of an exponential draw, on a draw that is not normal."""
     chain = flow.ancestors(eps)
-    logs = sum(ops.op(n) in ("log", "log1p") for n in chain)
+    logs = sum(ops.op(n) in ("log", "log1p", "logit") for n in chain)
     draws = {ops.op(n) for n in chain if ops.is_random(n)}
     return (logs >= 2 and bool(draws & {"rand", "rand_like", "uniform"})) or (logs >= 1 and "exponential" in draws)
+
+
+def _is_logistic(eps: set[fx.Node], flow: Flow) -> bool:
+    """log(u) - log(1 - u) of a uniform draw, added in one piece or in two."""
+    chain = flow.ancestors(*eps)
+    logs = [n for n in chain if ops.op(n) in ("log", "log1p")]
+    uniform = {ops.op(n) for n in chain if ops.is_random(n)} & {"rand", "rand_like", "uniform"}
+    return bool(uniform) and (len(logs) >= 2 or any(ops.op(n) == "logit" for n in chain))
 
 
 def _merge(sites: list[Site]) -> list[Site]:
@@ -166,7 +209,9 @@ def _merge(sites: list[Site]) -> list[Site]:
 
 def _find_heads(site: Site, flow: Flow) -> None:
     site.mu_heads = tuple(frontier([site.mu], flow)) if site.mu is not None else ()
-    site.scale_heads = tuple(frontier([site.scale], flow)) if site.scale is not None and site.scale in flow.data else ()
+    matrix = _PRODUCTS & {ops.op(n) for n in flow.descendants(*site.noise, stop={site.z}) & flow.ancestors(site.z)}
+    through = _OF_MATRICES if matrix else frozenset[str]()
+    site.scale_heads = tuple(frontier([site.scale], flow, through=through)) if site.scale is not None and site.scale in flow.data else ()
     site.heads = tuple(flow.sorted({*site.mu_heads, *site.scale_heads}))
 
 

@@ -43,6 +43,7 @@ _LINEAR_UNARY = (
     | ops.SHAPE
     | ops.CAST
 )
+_THROUGH = ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT | ops.LINEAR_ALGEBRA | ops.COMPARE | {"setitem"}
 _LINEAR_SELECT = frozenset({"getitem", "select", "narrow", "index_select", "masked_select"})
 
 
@@ -68,11 +69,26 @@ def expand(loss: fx.Node, flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = 
             factors = tuple(
                 f for link in chain if ops.op(link) in ops.MUL for f in ops.value_inputs(link) if f in flow.data and f not in flow.learned
             )
-            leaves.append(Leaf(node, chain, factors=factors, detached=cut))
+            leaves.append(Leaf(node, chain, factors=factors, detached=cut or _cut_inside(node, flow)))
         else:
             todo.extend((p, (*chain, node), cut) for p in reversed(parts))
     leaves.sort(key=lambda leaf: flow.order[leaf.node])
     return leaves
+
+
+def _cut_inside(node: fx.Node, flow: Flow) -> fx.Node | None:
+    """The first cut below an addend that no gradient leaves: `f(mu.detach(), logvar.detach())`."""
+    if node.meta.get("grad") or node not in flow.learned or node not in flow.data or node.op != "call_function":
+        return None
+    todo, seen = [node], {node}
+    while todo:
+        here = todo.pop()
+        live = [n for n in ops.value_inputs(here) if n not in seen and n in flow.learned]
+        if any(n.meta.get("grad") for n in live):
+            return here
+        seen.update(live)
+        todo.extend(live)
+    return None
 
 
 def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
@@ -115,9 +131,7 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
     for leaf in leaves:
-        leaf.frontier = tuple(
-            frontier([leaf.node], flow, stop=z | heads, through=ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT)
-        )
+        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads, through=_THROUGH))
         leaf.role = _role(leaf, z, heads, draws, layered, flow)
     decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in layered}
     for leaf in leaves:

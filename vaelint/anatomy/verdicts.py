@@ -34,7 +34,11 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
     A dependence on the batch is always a fault; one on other sizes only if the number is far from 1.
     """
     kl, recon = beta.kl, beta.recon
-    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only", "categorical") or kl.scaling is None or recon.scaling is None:
+    if (
+        kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only", "categorical", "bernoulli")
+        or kl.scaling is None
+        or recon.scaling is None
+    ):
         return None
     if recon.probe.weight < 0 or recon.probe.kernel == "unknown" or any(e != round(e) for e in beta.scaling.exponents.values() if e):
         return None
@@ -143,7 +147,7 @@ def _own_chain(term: Term) -> list[fx.Node]:
         return []
     chain = term.leaves[0].chain
     above = list(chain[: chain.index(term.core)]) if term.core in chain else list(chain)
-    joins = [i for i, n in enumerate(above) if ops.op(n) in ops.ADD]
+    joins = [i for i, n in enumerate(above) if ops.op(n) in ops.ADD and len([a for a in ops.value_inputs(n) if a.meta.get("grad")]) > 1]
     return above[joins[-1] + 1 :] if joins else above
 
 

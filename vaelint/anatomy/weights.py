@@ -49,6 +49,8 @@ def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor
     if isinstance(arg, fx.Node):
         if arg.meta.get("scalar"):
             return Factor(node, _number(arg.meta.get("val"), divides), arg.name, "size" if not arg.meta.get("read") else "tensor")
+        if source.is_inside_a_call(span(node)) and not arg.meta.get("input"):
+            return None  # a parameter of a distribution, not a weight
         val = arg.meta.get("val")
         return Factor(node, None, source.expression(span(arg)) or arg.name, "tensor") if isinstance(val, torch.Tensor) else None
     value = _number(arg, divides)
