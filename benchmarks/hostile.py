@@ -148,7 +148,7 @@ TEXTS: dict[str, tuple[bytes, bool | None]] = {
     "emoji in strings": (SOUND.replace("import torch\n", "import torch\nNAME = '🧨👩‍👩‍👧 \u202e abc'\n", 1).encode(), True),
     "deep nesting": (b"x = " + b"(" * 2000 + b")" * 2000 + b"\n" + SOUND.encode(), False),
     "one long line": (b"x = [" + b"1, " * 50_000 + b"]\n" + SOUND.encode(), True),
-    "many lines": (b"x = 1\n" * 20_000 + SOUND.encode(), True),
+    "many lines": (b"x = 1\n" * 5_000 + SOUND.encode(), True),
     "no VAE": (SOUND.replace("class VAE", "class Other").encode(), False),
     "VAE is a number": (b"VAE = 3\n", False),
     "VAE is a trap": (b"class T:\n    def __getattr__(self, n): raise SystemExit\n    __call__ = None\nVAE = T()\n", False),
