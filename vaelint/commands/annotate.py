@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, field, replace
-from typing import Annotated
-
-import typer
 
 from vaelint import config, fixing, options
 from vaelint.annotate.signatures import imports, tokens_kept
@@ -26,9 +23,6 @@ from vaelint.source import SourceFile
 PIPELINE = "vaelint.annotate.pipeline:annotate_target"
 _ADDED = ("jaxtyping", "torch")  # modules that a signature may need an import of
 
-Target = Annotated[str, typer.Argument(metavar="TARGET", help="FILE.py:NAME or package.module:NAME, as for `check`.")]
-Write = Annotated[bool, typer.Option("--write", help="Write the annotations into the file, in place of printing a patch.")]
-
 
 @dataclass
 class Held:
@@ -42,13 +36,13 @@ class Held:
 
 
 def annotate(
-    target: Target,
+    target: options.OneTarget,
     input: options.Inputs = None,
     init: options.Init = None,
     loss: options.Loss = None,
     step: options.Step = None,
     timeout: options.Timeout = None,
-    write: Write = False,
+    write: options.WriteAnnotations = False,
 ) -> int:
     """Annotate the functions that a step calls with the shapes they get and give (jaxtyping), as a patch or in place.
 
