@@ -379,7 +379,7 @@ def test_what_ends_a_pass_is_said_in_words(
 ) -> None:
     write(tmp_path)
     model = traced()
-    kept, torch.tanh = torch.tanh, lambda *_: (_ for _ in ()).throw(error)  # type: ignore[assignment]
+    kept, torch.tanh = torch.tanh, lambda *_: (_ for _ in ()).throw(error)
     try:
         facts = measured(model).confirm
     finally:
