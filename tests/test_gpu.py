@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +19,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
 ]
-BAD = [
-    f for f in fixtures("bad") if f.path.stem.startswith(("vae103", "vae201", "vae208", "vae301", "vae402", "vae407", "vae503", "vae601"))
-]
+FAMILIES = ("vae103", "vae201", "vae208", "vae301", "vae402", "vae407", "vae50", "vae603", "vae70")
+BAD = [f for f in fixtures("bad") if f.path.stem.startswith(FAMILIES)]
 
 
 @pytest.mark.parametrize("fixture", BAD, ids=lambda f: f.path.stem)
@@ -41,10 +41,57 @@ def test_a_tensor_left_on_the_cpu_is_seen_for_real(tmp_path: Path, monkeypatch: 
     assert result.confirm["device"] == "cpu" and "repeated on the CPU" in result.confirm["reason"]
 
 
-def test_a_half_precision_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fixture", [f for f in fixtures("bad") if f.path.stem.startswith("vae601")], ids=lambda f: f.path.stem)
+def test_faults_of_the_device_are_confirmed_for_real(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = importlib.import_module("vaelint.check").check_target(fixture.request("cuda"), lambda message: None)
+    assert complaints(fixture, result.findings) == []
+    (finding,) = (f for f in result.findings if f.code == "VAE601")
+    assert finding.certainty is Certainty.CONFIRMED
+    assert finding.evidence is not None and finding.evidence.detail == "on a CUDA device"
+    assert "repeated on the CPU" in result.confirm["reason"]
+
+
+@pytest.mark.parametrize("fixture", [*fixtures("bad", "vae[2-7]*.py"), *fixtures("good", "ok_*.py")], ids=lambda f: f.id)
+def test_static_findings_do_not_hang_on_the_device(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found before anything runs for real is the same on a machine with a GPU and on one without."""
+    monkeypatch.chdir(ROOT)
+    check = importlib.import_module("vaelint.check").check_target
+
+    def static(device: str) -> list[object]:
+        seen: list[dict[str, Any]] = []
+        check(fixture.request(device), lambda message: seen.append(message) if message["kind"] == "static" else None)
+        return [(f["code"], f["span"], f["label"]) for message in seen for f in message["result"]["findings"]]
+
+    with_gpu = static("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert with_gpu == static("none")
+
+
+def test_autocast_refuses_what_is_said_to_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (fixture,) = fixtures("bad", "vae607*.py")
+    result = importlib.import_module("vaelint.check").check_target(fixture.request("cuda"), lambda message: None)
+    (finding,) = (f for f in result.findings if f.code == "VAE607")
+    assert finding.certainty is Certainty.CONFIRMED and finding.evidence is not None
+    assert "unsafe to autocast" in finding.evidence.measured
+
+
+def test_autocast_computes_exponentials_and_sums_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lists of operations that VAE603 relies on: under autocast on CUDA neither overflows."""
+    monkeypatch.chdir(tmp_path)
+    with torch.autocast("cuda", dtype=torch.float16):
+        half = torch.full((70_000,), 12.0, dtype=torch.float16, device="cuda")
+        assert half.exp().dtype is half.sum().dtype is torch.float32
+        assert bool(half.exp().isfinite().all()) and bool(half.sum().isfinite())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_half_precision_model_runs(dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, eps="torch.randn(4, device=std.device)")
-    model = traced(code="with torch.autocast(model.dec[0].weight.device.type, dtype=torch.bfloat16):\n    loss = model(x)")
+    model = traced(code=f"with torch.autocast(model.dec[0].weight.device.type, dtype=torch.{dtype}):\n    loss = model(x)")
     result = measured(model, Claim("noise_rows", "", {"site": model.sites[0], "equal": True}), device="cuda")
     assert (result.confirm["outcome"], result.confirm["device"]) == ("ran", "cuda:0")
     assert result.findings[0].certainty is Certainty.CONFIRMED
@@ -75,4 +122,14 @@ def test_an_assertion_on_the_device_costs_no_finding(tmp_path: Path) -> None:
     (target,) = json.loads(done.stdout)["targets"]
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "VAE201" in {f["code"] for f in target["findings"]}
-    assert target["confirm"]["outcome"] in ("raised", "ran") and "assert" in target["confirm"]["reason"]
+    assert target["confirm"]["outcome"] in ("raised", "ran") and "an assertion failed on the GPU" in target["confirm"]["reason"]
+
+
+def test_an_optimizer_steps_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path)
+    with (tmp_path / "model.py").open("a") as file:
+        file.write("\n\ndef train(model):\n    return torch.optim.Adam(model.parameters(), lr=0.01)\n")
+    facts = measured(traced(), device="cuda").confirm
+    assert facts["device"] == "cuda:0"
+    assert facts["optimizer"]["moved"] == facts["parameters"] and facts["optimizer"]["finite"]
