@@ -66,7 +66,9 @@ Inputs = Annotated[list[str] | None, typer.Option("--input", metavar="[NAME=]SHA
 Init = Annotated[list[str] | None, typer.Option("--init", metavar="KEY=VALUE", help="A constructor argument, as a Python literal.")]
 Loss = Annotated[str | None, typer.Option("--loss", metavar="NAME", help="The loss function: a name, or train.py:loss_fn.")]
 Step = Annotated[str | None, typer.Option("--step", metavar="CODE", help=_STEP)]
-Device = Annotated[str | None, typer.Option("--device", metavar="auto|cuda|cpu|none", help="Where the real pass runs; none leaves it out.")]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="auto|cuda|cuda:1|cpu|none", help="Where the real pass runs; none leaves it out.")
+]
 Perturb = Annotated[bool | None, typer.Option("--perturb/--no-perturb", help=_PERTURB, show_default=False)]
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for a target. Default 120.")]
 Select = Annotated[
