@@ -65,7 +65,8 @@ def main() -> int:
     told = parser.parse_args()
     from vaelint import load  # with torch: once here, not in each of the processes
 
-    import_module("vaelint.check")
+    for name in ("vaelint.check", "torch.fx.experimental.symbolic_shapes", "vaelint.confirm.run"):
+        import_module(name)
     load.load_rules()
     rows: list[dict[str, Any]] = []
     for subject in _subjects(told):

@@ -15,6 +15,7 @@ from vaelint.anatomy.noise import NoiseMoments, constant_axes, noise_moments
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import layered_nodes
+from vaelint.anatomy.undrawn import Undrawn, undrawn_posterior
 from vaelint.graph import MadeDistribution
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ class Sampling:
     def decoder_entry(self, site: Site) -> Entry | None:
         """What the decoder reads when a site's z is idle."""
         return decoder_entry(self._model, site)
+
+    @cached_property
+    def undrawn(self) -> Undrawn | None:
+        """A posterior that has a KL and that nothing is drawn from."""
+        return undrawn_posterior(self._model)
 
     @cached_property
     def undrawn_entries(self) -> list[Entry]:

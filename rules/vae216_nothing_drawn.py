@@ -1,0 +1,37 @@
+"""The posterior has a KL, and nothing is drawn from it.
+
+## What it does
+Where no noise is drawn in the whole step, looks for a Gaussian KL in the loss: a value that is squared beside another one that
+is there both plain and exponentiated. If the reconstruction is made of the first and does not depend on the second, the mean
+is decoded in place of a sample.
+
+## Why is this bad
+The variance is trained by the KL alone, which sets it to 1, and the decoder never meets the spread that it will see when it
+generates: this is a plain autoencoder with a penalty on its code.
+
+## Example
+    z = mu
+
+## Use instead
+    z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+
+## When to ignore
+Never in training; a step that is meant to evaluate should not be the one that is checked.
+"""
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+
+@rule("VAE216", "nothing-drawn", Severity.ERROR, message="the posterior has a KL, and nothing is drawn from it", needs=("loss",))
+def check(model: Model) -> Findings:
+    """The mean goes into the decoder."""
+    undrawn = model.sampling.undrawn
+    if undrawn is not None:
+        yield Found(
+            model.where(undrawn.reader),
+            label=f"decodes {model.written(undrawn.mu)}",
+            labels=model.labels((undrawn.mu, "the mean"), (undrawn.scale, "only the KL reads the scale")),
+            shapes=(model.row(undrawn.mu, "decoded"), model.row(undrawn.scale, "not used")),
+            why="the reconstruction does not depend on the scale: this is a plain autoencoder with a penalty on its code",
+            help="draw z = mu + std * torch.randn_like(std), and decode that",
+        )
