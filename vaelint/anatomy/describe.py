@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact
+from vaelint.anatomy.published import importance_samples, known_divergence
 from vaelint.anatomy.scale import Scaling
 
 KL_WORDS = {
@@ -88,8 +89,9 @@ def describe_loss(model: Model) -> dict[str, Any]:
         if t.detached is not None:
             terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))
         elif t.role not in ("kl", "reconstruction") or (t.role == "reconstruction" and not model.recons):
+            samples = importance_samples(model, t) if t.role == "mixed" else None
             name = {
-                "mixed": "log-mean of importance weights, or another mixture",
+                "mixed": f"log-mean of {samples} importance weights" if samples else "log-mean of importance weights, or another mixture",
                 "vq": "codebook or commitment",
                 "prior": "log prior of z",
                 "discrepancy": "distance between samples",
@@ -161,6 +163,8 @@ def _unmeasured(model: Model, fact: KlFact) -> str:
     """What can be said of a divergence that was not held against a closed form."""
     if any(f.value == 0 for f in fact.factors):
         return "a KL with weight 0 at this step"
+    if known := known_divergence(model, fact):
+        return known
     families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent", "Bernoulli", "Categorical")]
     if families:
         return f"a divergence of a {families[0]} posterior, left alone"
@@ -189,8 +193,13 @@ def objective_words(model: Model, beta: Beta | None) -> str:
             return "a vector-quantised autoencoder: a codebook in the place of a posterior"
         if "discrepancy" in roles:
             return "an autoencoder whose codes are held against draws of the prior (WAE, MMD)"
+        if model.wiring.draws:
+            return "an autoencoder, with draws that were not identified as a posterior"
         return "an autoencoder: nothing is drawn, and there is no KL"
-    if any(t.role == "mixed" for t in model.terms):
+    for mixed in model.terms_of("mixed"):
+        samples = importance_samples(model, mixed)
+        if samples:
+            return f"a bound on importance-weighted samples (IWAE), K = {samples}"
         return "a bound on importance-weighted samples, or another mixture of its terms"
     if beta is None:
         named = [

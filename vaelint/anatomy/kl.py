@@ -43,6 +43,7 @@ Verdict = Literal[
     "bernoulli",
 ]
 _TOLERANCE = 1e-6
+THROUGH_LAYERS = "a Monte Carlo estimate whose prior is reached through learned layers, as a flow's is"
 _LEAST_PRIOR = 1e-6  # the least variance of a prior; a fit below it has no log-determinant to speak of
 
 
@@ -209,9 +210,7 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     one = torch.ones_like(p.m)
     if slice_.draws:
         if _through_layers(slice_, site):
-            return KlProbe(
-                "other", monte_carlo=True, reason="a Monte Carlo estimate whose prior is reached through learned layers, as a flow's is"
-            )
+            return KlProbe("other", monte_carlo=True, reason=THROUGH_LAYERS)
         return _judge_monte_carlo(slice_, site, sizes, spread)
     masked = (p.gm != 0) | (p.gt != 0)
     if not bool(masked.all()) and bool(masked.any()):  # padding masks, floors per element

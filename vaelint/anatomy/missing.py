@@ -98,7 +98,7 @@ def misplaced_logsumexp(model: Model) -> list[fx.Node]:
     """Log-sum-exps on the way to the loss that reduce the batch and leave another axis."""
     found = []
     for node in model.flow.sorted(model.reaching_loss):
-        source = _summed_exponent(node)
+        source = summed_exponent(node)
         if source is None:
             continue
         before, after = model.dims(source), model.dims(node)
@@ -107,7 +107,7 @@ def misplaced_logsumexp(model: Model) -> list[fx.Node]:
     return found
 
 
-def _summed_exponent(node: fx.Node) -> fx.Node | None:
+def summed_exponent(node: fx.Node) -> fx.Node | None:
     """x for logsumexp(x) and for log(sum(exp(x))) or log(mean(exp(x)))."""
     if ops.op(node) == "logsumexp":
         return ops.value_inputs(node)[0]

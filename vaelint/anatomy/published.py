@@ -1,0 +1,50 @@
+"""Terms that are left alone, by what they are made of: bounds on importance samples, total correlation, mixture priors, flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.kl import THROUGH_LAYERS
+from vaelint.anatomy.missing import summed_exponent
+from vaelint.anatomy.terms import Term
+from vaelint.graph import shape
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+    from vaelint.anatomy.objective import KlFact
+
+
+def importance_samples(model: Model, term: Term) -> int | None:
+    """K of a log-mean-exp over K draws per input (Burda et al. 2016, equation 8); None where no axis of draws is reduced so."""
+    for node, source in _log_sums(model, term):
+        axes = _reduced(node, source)
+        texts = model.dims(source)
+        if len(axes) == 1 and texts[axes[0]] != "B" and any(t == "B" for t in texts):
+            return shape(source)[axes[0]]
+    return None
+
+
+def known_divergence(model: Model, fact: KlFact) -> str:
+    """What a divergence without closed form is: a total correlation, a KL to a mixture, that of a flow; "" where it cannot be told."""
+    for _, source in _log_sums(model, fact.term):
+        if sum("B" in t for t in model.dims(source)) > 1:  # every sample against every posterior (Chen et al. 2018, section 4.1)
+            return "KL taken apart over the minibatch: mutual information, total correlation, dimension-wise KL"
+    if any(any("B" in t for t in model.dims(source)) for _, source in _log_sums(model, fact.term)):
+        return "Monte Carlo KL to a mixture prior"  # Tomczak and Welling 2018, equation 9
+    if fact.probe.reason == THROUGH_LAYERS:
+        return "Monte Carlo KL whose z goes through learned layers, as in a normalising flow"
+    return ""
+
+
+def _log_sums(model: Model, term: Term) -> list[tuple[fx.Node, fx.Node]]:
+    inside = {n for leaf in term.leaves for n in (leaf.node, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}
+    pairs = [(n, summed_exponent(n)) for n in model.flow.sorted(inside)]
+    return [(n, source) for n, source in pairs if source is not None]
+
+
+def _reduced(node: fx.Node, source: fx.Node) -> tuple[int, ...]:
+    reducer = node if ops.op(node) == "logsumexp" else ops.value_inputs(node)[0]
+    return ops.dims_of(reducer) or ()
