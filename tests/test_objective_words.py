@@ -8,7 +8,7 @@ from expectations import FIXTURES, read_fixture
 from vaelint.check import check_target
 
 SAID = {
-    "ok_laplace_manual": ("Laplace KL to N(0, 1)", "mean over B, sum over L"),
+    "ok_laplace_manual": ("Laplace KL to Laplace(0, 1)", "mean over B, sum over L"),
     "ok_laplace_prior_of_other_scale": ("Laplace KL to a prior of scale 2", "mean over B, sum over L"),
     "ok_relaxed_bernoulli": ("Bernoulli KL", "mean over B, sum over L"),
     "ok_concrete_bernoulli": ("Bernoulli KL", "mean over B, sum over L"),

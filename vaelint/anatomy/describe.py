@@ -144,7 +144,7 @@ def _kl_name(model: Model, fact: KlFact) -> str:
     if probe.verdict in ("other", "unknown"):
         name = _unmeasured(model, fact)
     if probe.family != "Gaussian":
-        name = name.replace("Gaussian", probe.family)
+        name = name.replace("N(0, 1)", f"{probe.family}(0, 1)").replace("Gaussian", probe.family)
     if probe.whole and probe.verdict in ("exact", "prior"):
         name = f"{name}, full covariance"
     if probe.verdict == "prior":
