@@ -64,9 +64,10 @@ def _edited(source: str, node: ast.AST, text: str) -> str | None:
     after = "\n".join([lines[end[0] - 1].encode()[end[1] :].decode(), *lines[end[0] :]])
     new = before + text + after
     try:
-        return new if ast.dump(ast.parse(new)) != ast.dump(ast.parse(source)) else None
+        ast.parse(new)
     except SyntaxError:
         return None
+    return new if new != source else None
 
 
 # --- what code shows -------------------------------------------------------------------------------------------------
