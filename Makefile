@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-newest check update wheel
+.PHONY: help demo test test-newest test-packages check update wheel
 
 help: ## These words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,6 +29,13 @@ test-newest: ## All tests with the newest torch of the package index
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --constraint $(NEWEST)/constraints.txt torch --editable ".[dev]"
 	$(NEWEST)/bin/python -c "import torch; print('torch', torch.__version__)"
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest --numprocesses auto --dist worksteal
+
+# Packages that ship VAEs, in an environment of their own: they pin versions of theirs.
+PACKAGES ?= .venv-packages
+test-packages: ## The models of pythae, diffusers, scvi-tools and transformers
+	$(PYTHON) -m venv $(PACKAGES)
+	$(PACKAGES)/bin/python -m pip install --quiet --editable ".[dev]" pythae==0.1.2 diffusers==0.42.1 scvi-tools==1.4.2 transformers==5.23.0
+	OMP_NUM_THREADS=1 $(PACKAGES)/bin/python -m pytest -W default tests/test_packages.py
 
 check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/ruff check

@@ -4,7 +4,8 @@
 
 The list is JSON: objects with `id`, `repo` ("owner/name"), `file`, `target` (a class or function in the file), `init` (key -> Python
 expression, as text), `inputs` (as `--input` takes them), `step` or `loss` (as the options take them; both optional) and `status` (a
-reader's verdict). A checkout lies in CHECKOUTS/owner+name. With `--bare`, only target and inputs are given, and vaelint finds the rest.
+reader's verdict) with its `reason`; `benchmarks/corpus.json` is such a list, of public models. A checkout lies in
+CHECKOUTS/owner+name. With `--bare`, only target and inputs are given, and vaelint finds the rest.
 """
 
 from __future__ import annotations
