@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from usermodels import Load, failure
 
+from vaelint.check import check_target
 from vaelint.inputs import InputSet
+from vaelint.result import Request
 from vaelint.target import parse_init
 
 MLP = """
@@ -186,3 +189,29 @@ def test_parts_of_the_model_as_arguments(load: Load) -> None:
     assert first.encoder.fc.in_features == 4 and first.encoder is not second.encoder
     error = failure(lambda: loaded.build(parse_init(["encoder=Decoder(4)", "act=nn.ReLU()"])))
     assert error.code == "VAE002" and "NameError: name 'Decoder' is not defined" in error.message
+
+
+GUESSED = """
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self, hidden):
+        super().__init__()
+        self.hidden = hidden
+        self.mu, self.logvar, self.out = nn.Linear(hidden, 3), nn.Linear(hidden, 3), nn.Linear(3, hidden)
+    def forward(self, x):
+        h = {body}
+        mu, logvar = self.mu(h), self.logvar(h)
+        return self.out(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)), mu, logvar
+"""
+
+
+@pytest.mark.parametrize("body", ["x.view(-1, self.hidden)", "x[:, :5] @ torch.eye(7)"])
+def test_what_a_value_of_ours_breaks_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(GUESSED.format(body=body))
+    result = check_target(Request("model.py:VAE", ("16x800",), device="none"), lambda message: None)
+    (finding,) = [f for f in result.findings if f.severity.value != "info"]
+    assert (result.status, finding.code) == ("failed", "VAE002")
+    assert "chosen for want of better" in finding.message and "--init hidden=..." in finding.help

@@ -19,6 +19,7 @@ from vaelint.build import Loaded, load_target
 from vaelint.errors import TargetError
 from vaelint.finding import Finding, Severity, Span, fingerprint
 from vaelint.graph import Record
+from vaelint.guessed import another_guess, refuse_findings_of_guesses
 from vaelint.inputs import InputSet
 from vaelint.load import load_rules
 from vaelint.paths import in_project
@@ -86,6 +87,8 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
         emit({"kind": "stage", "stage": "rules"})
         claims, repairs = run_rules(rules, model, loaded.span, result) if model is not None else ([], [])
+        if loaded.made_up:
+            refuse_findings_of_guesses(loaded, result)
         if model is not None and model.perturbation is not None:
             result.notes += model.perturbation.report.said
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
@@ -192,16 +195,24 @@ def home_of(loaded: Loaded) -> str:
     return os.path.dirname(os.path.abspath(loaded.file))
 
 
+def _run(loaded: Loaded, tracer: Tracer, step: Any, result: TargetResult) -> Record:
+    """The step recorded; with other values for arguments that nobody gave, if it fails for those chosen first."""
+    record = tracer.run(step)
+    if record.failure is not None and loaded.made_up and isinstance(record.failure.error, RuntimeError):
+        return another_guess(loaded, tracer, step, record, result)
+    return record
+
+
 def trace_step(
     request: Request, result: TargetResult, loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: list[str], emit: Emit
 ) -> Model | None:
     """Records the step (finding the loss first if it was not told), lifts it to symbols, and finds its anatomy."""
     source = Source(os.getcwd())
-    record = tracer.run(step)
+    record = _run(loaded, tracer, step, result)
     if record.failure is None and request.step is None and not step.has_loss:
         step = with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
         if step.has_loss:
-            record = tracer.run(step)
+            record = _run(loaded, tracer, step, result)
     result.symbols = dict(inputs.symbols)
     if record.failure is not None or holds_placeholder(record.raw_output):
         _raise_if_not_the_models(record)
