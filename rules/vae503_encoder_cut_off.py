@@ -49,5 +49,9 @@ def check(model: Model) -> Findings:
             help=advice,
             facts={"parameters": list(cut.lost)},
             repair=Repair("keep_gradient", {"node": cut.node}) if cut.how == "cut" else None,
-            claim=Claim("no_grad_from_recon", "the reconstruction gives these parameters no gradient", {"parameters": list(cut.lost)}),
+            claim=Claim(
+                "no_grad_from_recon",
+                "the reconstruction gives these parameters no gradient",
+                {"parameters": list(cut.lost), "cut": cut.node},
+            ),
         )

@@ -145,6 +145,12 @@ def test_nothing_in_a_finding_is_a_workflow_command(pieces: Any) -> None:
     assert f"VAE007 code-raises: {''.join(f.message.split())}"[:19] in message
 
 
+def test_a_file_of_no_possible_name_has_no_lines() -> None:
+    made = hostile((["\ud800", *[""] * 9], (1, 1, None), Severity.ERROR))
+    for name in ("full", "concise", "markdown", "github"):
+        assert FORMATS[name].load()([made], View(pages=pages))
+
+
 @settings(max_examples=100, deadline=None)
 @given(HOSTILE)
 def test_every_document_stands_what_user_code_says(pieces: Any) -> None:

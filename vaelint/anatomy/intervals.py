@@ -111,7 +111,7 @@ class Intervals:
             return None
         if node.meta.get("scalar"):
             val = node.meta.get("val")
-            return Bounds(val, val, True) if isinstance(val, int) and not isinstance(val, bool) else None
+            return Bounds(float(val), float(val), True) if isinstance(val, int) and not isinstance(val, bool) else None
         name = ops.op(node)
         if name in _FIXED:
             low, high, reached = _FIXED[name]

@@ -24,12 +24,18 @@ def gradient_reaches(trial: Trial, about: About) -> Verdict:
 @experiment("no_grad_from_recon", "the gradient of the reconstruction")
 def no_grad_from_recon(trial: Trial, about: About) -> Verdict:
     """Whether the reconstruction's gradient stays away from some nodes and parameters."""
-    return _arrives(trial, _reconstruction(trial), about)
+    return _arrives(trial, _reconstruction(trial, about.get("cut")), about)
 
 
-def _reconstruction(trial: Trial) -> torch.Tensor:
-    """A scalar made of the decoder's outputs with random weights: a plain sum may be constant, as that of a softmax is."""
-    ends = [trial.value(n) for n in reconstruction_ends(trial.model)]
+def _reconstruction(trial: Trial, cut: fx.Node | None = None) -> torch.Tensor:
+    """A scalar made of the decoder's outputs with random weights: a plain sum may be constant, as that of a softmax is.
+
+    Where the cut lies behind the decoder, it is made of what the loss gets.
+    """
+    nodes = reconstruction_ends(trial.model)
+    if cut is not None and cut in trial.model.flow.descendants(*nodes):
+        nodes = [cut]
+    ends = [trial.value(n) for n in nodes]
     if not ends:
         raise CannotMeasureError("no reconstruction was found")
     generator = torch.Generator().manual_seed(11)

@@ -44,8 +44,10 @@ class Sources:
             try:
                 text = regular(file).read_text(encoding="utf-8-sig", errors="replace")
                 self._lines[file] = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-            except (OSError, ValueError):  # the cells of a notebook are in no file: Python keeps them in `linecache`
+            except OSError:  # the cells of a notebook are in no file: Python keeps them in `linecache`
                 self._lines[file] = [line.rstrip("\n") for line in linecache.getlines(file)]
+            except ValueError:  # no name that a file can have
+                self._lines[file] = []
         return self._lines[file]
 
     def line(self, file: str, number: int) -> str | None:
