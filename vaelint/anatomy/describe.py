@@ -114,7 +114,7 @@ def _row(
     return {
         "role": role,
         "kernel": kernel,
-        "weight": scaling.text() if scaling is not None else "",
+        "weight": "" if scaling is None else scaling.form() if kernel == "other" else scaling.text(),
         "reduction": reduction_words(scaling, own),
         "sign": "-" if weight < 0 else "+",
         "span": asdict(place) if place else None,

@@ -21,6 +21,10 @@ class Scaling:
         """`0.5 / (B*D)`."""
         return format_product(self.constant, {k: v for k, v in self.exponents.items() if v})
 
+    def form(self) -> str:
+        """`?/(B*D)`: how it moves, for a term whose unit is not known."""
+        return format_product(math.nan, {k: v for k, v in self.exponents.items() if v}).replace("nan", "?")
+
 
 def measure(
     weight: Callable[[Mapping[str, int]], float], base: Mapping[str, int], actual: Mapping[str, int], vary: Mapping[str, int]
