@@ -31,3 +31,9 @@ def test_a_divergence_is_named_with_its_reduction(name: str) -> None:
 def test_a_bound_on_importance_samples_says_how_many() -> None:
     result = check_target(read_fixture(FIXTURES / "good" / "ok_iwae.py").request("none"), lambda _: None)
     assert result.loss["objective"] == "a bound on importance-weighted samples (IWAE), K = 7"
+
+
+def test_the_weight_of_a_drawn_kl_is_told_from_the_variance_of_a_learned_prior() -> None:
+    result = check_target(read_fixture(FIXTURES / "good" / "ok_drawn_kl_learned_prior.py").request("none"), lambda _: None)
+    (term,) = [t for t in result.loss["terms"] if t["role"] == "kl"]
+    assert (term["weight"], result.loss["beta"]["expression"]) == ("1/B", "1")

@@ -6,6 +6,7 @@ dKL/dlog s = s^2 - 1. A term whose gradients are `w` times these *is* `w * KL`, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -171,32 +172,38 @@ def _zero_share(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
 
 def _points(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, fill: float = 0.3) -> _Points | None:
     """Collects samples over several draws of the heads; None when the moments are not element-wise functions of one head each."""
+    collected = [_points_of(slice_, site, sizes, spread, fill, seed) for seed in range(3)]
+    whole = [p for p in collected if p is not None]
+    if len(whole) < len(collected):
+        return None
+    joined = _Points(*(torch.cat([getattr(p, f) for p in whole]) for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
+    return joined if joined.m.numel() >= 6 else None
+
+
+def _points_of(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, fill: float, seed: int) -> _Points | None:
+    """The samples of one draw."""
     hm = site.mu_heads[0]
     hs = site.scale_heads[0] if len(site.scale_heads) == 1 else None
     if hs is None or hs is hm or shape(hm) != shape(hs):
         return None
-    collected: list[_Points] = []
-    for seed in range(3):
-        values = _values(slice_.heads, slice_.replay, sizes, spread, 10 + seed)
-        grads = slice_.gradients(sizes, values, fill, seed=seed)
-        leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
-        m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
-        if s is None or m.shape != leaves[hm].shape or s.shape != leaves[hs].shape:
-            squeezed = _match(m, leaves[hm]), None if s is None else _match(s, leaves[hs])
-            if squeezed[0] is None or squeezed[1] is None:
-                return None
-            m, s = squeezed[0], squeezed[1]
-        if not m.requires_grad or not s.requires_grad:
+    values = _values(slice_.heads, slice_.replay, sizes, spread, 10 + seed)
+    grads = slice_.gradients(sizes, values, fill, seed=seed)
+    leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
+    m, s = slice_.moments(site, sizes, {h: v.clone() for h, v in leaves.items()})
+    if s is None or m.shape != leaves[hm].shape or s.shape != leaves[hs].shape:
+        squeezed = _match(m, leaves[hm]), None if s is None else _match(s, leaves[hs])
+        if squeezed[0] is None or squeezed[1] is None:
             return None
-        dm = gradients(m, [leaves[hm]], retain=True)[0]
-        ds = gradients(s, [leaves[hs]])[0]
-        if dm is None or ds is None:
-            return None
-        ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
-        columns = (m, s, grads[hm] / dm, grads[hs] * s / ds, values[hm], values[hs], grads[hs], grads[hm])
-        collected.append(_Points(*(c.detach()[ok] for c in columns)))
-    joined = _Points(*(torch.cat([getattr(p, f) for p in collected]) for f in ("m", "s", "gm", "gt", "hm", "hs", "ghs", "ghm")))
-    return joined if joined.m.numel() >= 6 else None
+        m, s = squeezed[0], squeezed[1]
+    if not m.requires_grad or not s.requires_grad:
+        return None
+    dm = gradients(m, [leaves[hm]], retain=True)[0]
+    ds = gradients(s, [leaves[hs]])[0]
+    if dm is None or ds is None:
+        return None
+    ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
+    columns = (m, s, grads[hm] / dm, grads[hs] * s / ds, values[hm], values[hs], grads[hs], grads[hm])
+    return _Points(*(c.detach()[ok] for c in columns))
 
 
 def _match(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
@@ -360,13 +367,37 @@ def _judge_monte_carlo(slice_: Slice, site: Site, sizes: Mapping[str, int], spre
         z_all.append(like.flatten())
         g_all.append(grads[hm].flatten())
     g, z = torch.cat(g_all), torch.cat(z_all)
-    (a, _), res = fit(g, [z, torch.ones_like(z)])
+    (a, b), res = fit(g, [z, torch.ones_like(z)])
     if res < 1e-5:
-        return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True)
+        prior = (0.0, 1.0)
+        if slice_.others and (w := _drawn_weight(slice_, site, sizes, spread)) is not None and w / a > 0:
+            prior, a = (-b / a, math.sqrt(w / a)), w  # the slope holds the weight and the learned prior's variance in one
+        return KlProbe("sign" if a < 0 else "monte_carlo", a, prior=prior, monte_carlo=True)
     (a,), res = fit(g, [LAPLACE.score(z)])
     if res < 1e-5:
         return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True, reason="the prior is a Laplace distribution")
     return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate against a prior that is not Gaussian")
+
+
+def _drawn_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> float | None:
+    """The weight w of log q(z) - log p(z) against any Gaussian prior N(n, r^2), at z = m + s e.
+
+    dL/dm = w (z - n) / r^2 and dL/dlog s = w ((z - n) / r^2 s e - 1), so that dL/dm (z - m) - dL/dlog s = w, whatever n and r are.
+    None where the moments are not element-wise functions of one head each.
+    """
+    found = []
+    for seed in range(3):
+        points = _points_of(slice_, site, sizes, spread, 0.3, seed)
+        if points is None:
+            return None
+        values = _values(slice_.heads, slice_.replay, sizes, spread, 10 + seed)
+        z = _match(slice_.replay([site.z], slice_.overrides(sizes, values, 0.3, None, seed), sizes)[site.z], values[site.mu_heads[0]])
+        if z is None or z.numel() != points.m.numel():
+            return None
+        found.append(points.gm * (z.detach().flatten() - points.m) - points.gt)
+    w = torch.cat(found)
+    mean = float(w.mean())
+    return mean if mean and float((w - mean).abs().max()) < 1e-4 * abs(mean) else None
 
 
 def _whole(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
