@@ -151,8 +151,8 @@ def _measures(facts: dict[str, Any]) -> str:
     """What the pass was expected to need, and what came out: `; about 628 parameters, 2.1 kB of activations, 9.2 kFLOP; loss 36.2`."""
     text = ""
     if "estimated_flops" in facts:
-        sizes = (facts.get("parameters", 0), "parameters"), (facts.get("estimated_activation_bytes", 0), "B of activations")
-        counts = ", ".join(f"{_scaled(n)}{unit}" for n, unit in (*sizes, (facts["estimated_flops"], "FLOP forward")))
+        sizes = (facts.get("parameters", 0), " parameters"), (facts.get("estimated_activation_bytes", 0), "B of activations")
+        counts = ", ".join((_scaled(n) + unit).replace("  ", " ") for n, unit in (*sizes, (facts["estimated_flops"], "FLOP forward")))
         text += f"; estimated {counts}"
     if facts.get("finite") is False or facts.get("grad_finite") is False:
         text += f"; the {'loss' if facts.get('finite') is False else 'gradient'} is not finite"
