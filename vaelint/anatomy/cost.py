@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.graph import Record
+from vaelint.storage import storage_of
 
 _UNCOUNTED = (
     ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.RANDOM | (ops.REDUCE - {"einsum"}) | {"effect", "embedding"}
@@ -181,14 +182,14 @@ def _saved(record: Record) -> dict[fx.Node, int]:
     for node in record.nodes:
         if (val := _tensor(node)) is None:
             continue
-        if (key := _storage(val)) is not None:
+        if (key := storage_of(val)) is not None:
             makers.setdefault(key, node)
         if val.grad_fn is not None:
             functions.setdefault(val.grad_fn, node)
     kept: dict[fx.Node, int] = {}
     seen_storages: set[int] = set()
     for tensor, user in _saved_tensors(record, functions):
-        key = _storage(tensor)
+        key = storage_of(tensor)
         if key is None or key in seen_storages:
             continue
         seen_storages.add(key)
@@ -226,10 +227,3 @@ def _attributes(function: Any) -> Iterator[Any]:
                 yield getattr(function, name)
             except RuntimeError:  # changed in place since, or freed: the backward pass would say so itself
                 continue
-
-
-def _storage(tensor: torch.Tensor) -> int | None:
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (NotImplementedError, RuntimeError):  # sparse and other layouts have none
-        return None

@@ -12,6 +12,7 @@ from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.finding import Span
 from vaelint.graph import ancestors
+from vaelint.storage import storage_of
 from vaelint.trace.recorder import effect
 
 if TYPE_CHECKING:
@@ -157,7 +158,4 @@ def _in_place(node: fx.Node) -> bool:
 
 def _storage(node: fx.Node) -> int | None:
     val = node.meta.get("val")
-    try:
-        return int(val.untyped_storage()._cdata) if isinstance(val, torch.Tensor) else None
-    except (NotImplementedError, RuntimeError):  # sparse and other layouts have none
-        return None
+    return storage_of(val) if isinstance(val, torch.Tensor) else None

@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.anatomy.cost import estimate as cost_of
 from vaelint.graph import Record
+from vaelint.storage import storage_of
 
 _CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
 _CUDA_RATE = 5e12
@@ -76,10 +77,8 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def _key(tensor: torch.Tensor) -> int:
-    try:
-        return int(tensor.untyped_storage()._cdata)
-    except (NotImplementedError, RuntimeError):
-        return id(tensor)
+    found = storage_of(tensor)
+    return id(tensor) if found is None else found
 
 
 def free_memory(device: str) -> int:

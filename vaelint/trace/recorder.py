@@ -14,6 +14,7 @@ from torch import fx
 from torch.overrides import TorchFunctionMode
 
 from vaelint.graph import BackwardCall, Failure
+from vaelint.storage import storage_of
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
@@ -91,20 +92,13 @@ class Recorder(TorchFunctionMode):
         self._nodes[id(tensor)] = node
         self._keep.append(tensor)
         node.meta.update(val=tensor, grad=tensor.requires_grad, stack=stack, backward=tensor.grad_fn)  # a change in place puts in another
-        key = self._storage(tensor)
+        key = storage_of(tensor)
         if key is not None:
             self._aliases.setdefault(key, []).append(tensor)
 
-    @staticmethod
-    def _storage(tensor: torch.Tensor) -> int | None:
-        try:
-            return int(tensor.untyped_storage()._cdata)
-        except (NotImplementedError, RuntimeError):  # sparse and other layouts have none
-            return None
-
     def _known_twin(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """A recorded tensor that an unseen one is another handle of, as `Variable(x)` makes it."""
-        if id(tensor) in self._names or (key := self._storage(tensor)) is None:
+        if id(tensor) in self._names or (key := storage_of(tensor)) is None:
             return None
         layout = (tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype)
         seen = (t for t in reversed(self._aliases.get(key, ())) if (t.shape, t.stride(), t.storage_offset(), t.dtype) == layout)
@@ -306,7 +300,7 @@ class Recorder(TorchFunctionMode):
 
     def _changed(self, target: torch.Tensor, node: fx.Node) -> None:
         """After a change in place, other tensors on the same storage hold new values too."""
-        key = self._storage(target)
+        key = storage_of(target)
         for other in self._aliases.get(key, []) if key is not None else ():
             if other is not target and id(other) in self._nodes:
                 old = self._nodes[id(other)]
