@@ -198,7 +198,7 @@ def _behaviour(request: Any) -> dict[str, Any]:
     """The loss and the gradients of a real run under a fixed seed, as digests; `error` if it raises."""
     from vaelint.check import prepare, with_loss
     from vaelint.result import TargetResult
-    from vaelint.source import Source
+    from vaelint.source.written import Source
 
     own = replace(request, device="none")
     result = TargetResult(request.target)

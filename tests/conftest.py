@@ -10,9 +10,9 @@ import pytest
 import typehooks  # noqa: F401 - stands before all that imports vaelint, and so checks it
 from usermodels import Case, Load, Make
 
-from vaelint.build import Loaded, load_target
-from vaelint.inputs import InputSet
-from vaelint.target import parse_target
+from vaelint.loading.build import Loaded, load_target
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.target import parse_target
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from vaelint.anatomy.model import Model, analyse
-from vaelint.build import load_target
 from vaelint.confirm.run import confirm
 from vaelint.finding import Finding, Severity, Span
-from vaelint.inputs import InputSet
+from vaelint.loading.build import load_target
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.target import parse_target
+from vaelint.loading.tensors import make_inputs
 from vaelint.result import Request, TargetResult
 from vaelint.rule import Claim
-from vaelint.source import Source
-from vaelint.step import told_step
-from vaelint.target import parse_target
-from vaelint.tensors import make_inputs
+from vaelint.source.written import Source
+from vaelint.step.step import told_step
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift
 from vaelint.trace.spans import SpanFinder

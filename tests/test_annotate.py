@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from vaelint.annotate.names import Names
 from vaelint.annotate.signatures import tokens_kept
 from vaelint.commands.annotate import PIPELINE, held
-from vaelint.edit import Edit, Proposal
 from vaelint.finding import Span
-from vaelint.front import Worker
+from vaelint.fixing.edit import Edit, Proposal
+from vaelint.process.front import Worker
 from vaelint.result import Request
 
 DATA = Path(__file__).parent / "data"

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from usermodels import Load, failure
 
-from vaelint.inputs import InputSet
+from vaelint.loading.inputs import InputSet
 
 # -- loading
 

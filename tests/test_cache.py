@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from vaelint import gate
-from vaelint.cache import Cache, clear, folder_for
-from vaelint.flight import Checked
-from vaelint.front import Worker
+from vaelint.cache.store import Cache, clear, folder_for
+from vaelint.process import gate
+from vaelint.process.flight import Checked
+from vaelint.process.front import Worker
 from vaelint.result import Request
 
 HERE = Path(__file__).parent

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vaelint import config, keys
-from vaelint.chosen import choose
+from vaelint.config import file as config
+from vaelint.config import keys
+from vaelint.config.chosen import choose
+from vaelint.config.settings import Given, Setting, resolve
 from vaelint.errors import UsageError
 from vaelint.result import Request
-from vaelint.settings import Given, Setting, resolve
 
 
 @pytest.fixture
@@ -226,7 +227,7 @@ def test_codes_that_mean_no_rule_are_refused_with_the_nearest(project: Path, tex
     assert help in caught.value.help
 
 
-SCHEMA_FILE = Path(keys.__file__).parent / "config.schema.json"
+SCHEMA_FILE = Path(keys.__file__).parent / "schema.json"
 EDITOR = jsonschema.Draft7Validator(keys.json_schema())
 
 

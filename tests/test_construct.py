@@ -9,9 +9,9 @@ import pytest
 from usermodels import Load, failure
 
 from vaelint.check import check_target
-from vaelint.inputs import InputSet
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.target import parse_init
 from vaelint.result import Request
-from vaelint.target import parse_init
 
 MLP = """
     import torch

@@ -10,7 +10,7 @@ import pytest
 import torch
 from usermodels import FORWARD, HEAD, LOSS, PLAIN_LOSS, Make, failure, methods
 
-from vaelint.step import told_step
+from vaelint.step.step import told_step
 
 # -- the loss, found
 

@@ -19,11 +19,11 @@ from expectations import FIXTURES, ROOT, fixtures
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelint import fixing
-from vaelint.edit import Edit, applied
 from vaelint.finding import Span
-from vaelint.flight import Checked
-from vaelint.front import Worker
+from vaelint.fixing import verify as fixing
+from vaelint.fixing.edit import Edit, applied
+from vaelint.process.flight import Checked
+from vaelint.process.front import Worker
 
 DATA = Path(__file__).parent / "data"
 VAELINT = str(Path(sys.executable).parent / "vaelint")

@@ -15,9 +15,9 @@ import pytest
 
 from vaelint.errors import UsageError
 from vaelint.finding import Span
-from vaelint.flight import KEPT, Checked, Output
-from vaelint.front import Worker
-from vaelint.protocol import Final, Lines, Ready, Stage, encode
+from vaelint.process.flight import KEPT, Checked, Output
+from vaelint.process.front import Worker
+from vaelint.process.protocol import Final, Lines, Ready, Stage, encode
 from vaelint.result import Request
 
 FAKE = str(Path(__file__).parent / "data" / "fake")
@@ -223,7 +223,7 @@ def test_a_killed_server_is_started_again(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_target_dies_with_the_front(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text("import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n")
     code = (
-        "from vaelint.front import Worker; from vaelint.result import Request; "
+        "from vaelint.process.front import Worker; from vaelint.result import Request; "
         "Worker('fake_pipeline:check_target').run(Request('m.py:VAE'))"
     )
     front = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": FAKE})

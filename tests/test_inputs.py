@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaelint.errors import UsageError
-from vaelint.inputs import InputSet, InputSpec, parse_input
-from vaelint.tensors import make_inputs
+from vaelint.loading.inputs import InputSet, InputSpec, parse_input
+from vaelint.loading.tensors import make_inputs
 
 NAMES = st.from_regex(r"[a-wyzA-Z_][a-wyzA-Z_0-9]{0,5}", fullmatch=True)
 SIZES = st.lists(st.tuples(st.integers(1, 99), st.one_of(st.just(""), NAMES)), max_size=5)

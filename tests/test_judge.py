@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaelint import baseline, config
-from vaelint.adjust import matches
-from vaelint.comments import Commented
+from vaelint.config import file as config
+from vaelint.config.settings import Given, resolve
 from vaelint.errors import UsageError
 from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
-from vaelint.judge import Judgement, judge
+from vaelint.judging import baseline
+from vaelint.judging.adjust import matches
+from vaelint.judging.comments import Commented
+from vaelint.judging.judge import Judgement, judge
+from vaelint.judging.write_ignores import add, with_comments
 from vaelint.paths import in_project
 from vaelint.result import TargetResult
-from vaelint.settings import Given, resolve
-from vaelint.write_ignores import add, with_comments
 
 
 @pytest.fixture(autouse=True)

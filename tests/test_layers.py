@@ -25,7 +25,8 @@ def imported(code: str) -> set[str]:
     [
         "import vaelint",
         "import vaelint.cli",
-        "import vaelint.front, vaelint.worker, vaelint.protocol, vaelint.config, vaelint.suppress, vaelint.target, vaelint.inputs",
+        "import vaelint.process.front, vaelint.process.worker, vaelint.process.protocol, vaelint.config.file",
+        "import vaelint.judging.suppress, vaelint.loading.target, vaelint.loading.inputs",
         "import vaelint.report.full, vaelint.report.as_json, vaelint.report.concise",
     ],
 )

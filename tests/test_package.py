@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 import vaelint
-from vaelint.inputs import InputSet
+from vaelint.loading.inputs import InputSet
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())

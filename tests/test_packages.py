@@ -8,8 +8,8 @@ import pytest
 
 from vaelint import check
 from vaelint.finding import Severity
+from vaelint.loading.target import Expression
 from vaelint.result import TargetResult
-from vaelint.target import Expression
 
 pytestmark = pytest.mark.packages
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from usermodels import FORWARD, HEAD, PLAIN_LOSS, Make, failure, methods
 
-from vaelint.step import input_names, told_step
+from vaelint.step.step import input_names, told_step
 
 # -- told
 

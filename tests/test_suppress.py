@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vaelint import catalogue, suppress
+from vaelint import catalogue
 from vaelint.finding import Finding, Severity, Span
+from vaelint.judging import suppress
 from vaelint.result import TargetResult
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from vaelint.build import Loaded
 from vaelint.errors import TargetError
-from vaelint.inputs import InputSet
-from vaelint.step import Step, find_loss, forward_step
-from vaelint.tensors import make_inputs
+from vaelint.loading.build import Loaded
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.tensors import make_inputs
+from vaelint.step.step import Step, find_loss, forward_step
 
 HEAD = """
 import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from vaelint.early import untouched
+from vaelint.cache.early import untouched
 
 
 def main() -> NoReturn:
@@ -13,7 +13,7 @@ def main() -> NoReturn:
     early = None
     if sys.argv[1:2] in (["check"], ["trace"]) and "--help" not in sys.argv and ("--no-cache" in sys.argv or not untouched(sys.argv[1:])):
         from vaelint.errors import UsageError
-        from vaelint.front import Worker
+        from vaelint.process.front import Worker
 
         try:
             early = Worker()

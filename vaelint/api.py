@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vaelint import catalogue, suppress
+from vaelint import catalogue
 from vaelint.check import FromPython, check_target
 from vaelint.finding import Certainty
-from vaelint.inputs import InputSet
+from vaelint.judging import suppress
+from vaelint.loading.inputs import InputSet
 from vaelint.report import full
 from vaelint.report.view import View
 from vaelint.result import Request, TargetResult

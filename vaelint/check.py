@@ -15,22 +15,22 @@ import torch
 
 from vaelint.anatomy.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model, analyse
-from vaelint.build import Loaded, load_target
 from vaelint.errors import TargetError
 from vaelint.finding import Finding, Severity, Span, fingerprint
 from vaelint.graph import Record
-from vaelint.guessed import another_guess, refuse_findings_of_guesses
-from vaelint.inputs import InputSet
 from vaelint.load import load_rules
+from vaelint.loading.build import Loaded, load_target
+from vaelint.loading.guessed import another_guess, refuse_findings_of_guesses
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.placeholder import holds_placeholder, needed
+from vaelint.loading.target import parse_init, parse_target
+from vaelint.loading.tensors import make_inputs
 from vaelint.paths import in_project
-from vaelint.placeholder import holds_placeholder, needed
 from vaelint.result import Request, TargetResult
 from vaelint.run_rules import failure_findings, run_rules
-from vaelint.shapetypes import typed_files
-from vaelint.source import Source
-from vaelint.step import find_loss, forward_step, input_names, told_step
-from vaelint.target import parse_init, parse_target
-from vaelint.tensors import make_inputs
+from vaelint.source.shapetypes import typed_files
+from vaelint.source.written import Source
+from vaelint.step.step import find_loss, forward_step, input_names, told_step
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.spans import SpanFinder
@@ -262,7 +262,7 @@ def _raise_if_not_the_models(record: Record) -> None:
 
 
 def _trail(model: Model) -> dict[str, Any]:
-    from vaelint.trail import make_trail  # only where it was asked for
+    from vaelint.anatomy.trail import make_trail  # only where it was asked for
 
     return make_trail(model)
 
@@ -279,7 +279,7 @@ def with_loss(
     source: Source,
 ) -> Any:
     """The step with its loss, if that can be found (or was named in the request); else the step as it is. What was seen is noted."""
-    from vaelint.roles import roles_of
+    from vaelint.anatomy.roles import roles_of
 
     model = analyse(record, tracer, inputs, step, source, None)
     found = find_loss(

@@ -21,7 +21,7 @@ from vaelint.commands.rules import explain, rules
 from vaelint.commands.terminal import say
 from vaelint.commands.trace import trace
 from vaelint.errors import UsageError
-from vaelint.front import Worker
+from vaelint.process.front import Worker
 
 if TYPE_CHECKING:
     from click import Context

@@ -15,9 +15,9 @@ import pytest
 
 if TYPE_CHECKING:
     from vaelint.api import Report
-    from vaelint.cache import Cache
-    from vaelint.gate import Hired
-    from vaelint.settings import Settings
+    from vaelint.cache.store import Cache
+    from vaelint.config.settings import Settings
+    from vaelint.process.gate import Hired
 
 
 class Checker:
@@ -60,9 +60,9 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     """Adds the configured targets, before `-k` and `-m` choose among all."""
     if not config.getoption("--vaelint"):
         return
-    from vaelint import config as configuration
+    from vaelint.config import file as configuration
+    from vaelint.config.settings import Given, resolve
     from vaelint.errors import UsageError
-    from vaelint.settings import Given, resolve
 
     try:
         settings = resolve((), configuration.load(config.rootpath), Given())
@@ -90,11 +90,11 @@ class Desk:
         """The result of one target, judged as the command line would, and whether it stays below the bar."""
         from dataclasses import replace
 
-        from vaelint import gate
-        from vaelint.cache import Cache, folder_for
+        from vaelint.cache.store import Cache, folder_for
         from vaelint.commands.outcome import EXIT_CLEAN, exit_code
         from vaelint.finding import Severity
-        from vaelint.judge import judge
+        from vaelint.judging.judge import judge
+        from vaelint.process import gate
 
         if self._hired is None:
             self._hired = gate.Hired()

@@ -15,8 +15,8 @@ from vaelint.rule import Claim, Found, Repair, Rule
 
 if TYPE_CHECKING:
     from vaelint.graph import Record
-    from vaelint.inputs import InputSet
-    from vaelint.source import Source
+    from vaelint.loading.inputs import InputSet
+    from vaelint.source.written import Source
     from vaelint.trace.ladder import Tracer
 
 Claims = list[tuple[int, Claim]]

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from vaelint.loading.placeholder import PlaceholderModule
 from vaelint.paths import user_file
-from vaelint.placeholder import PlaceholderModule
 
 _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),

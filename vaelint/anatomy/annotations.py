@@ -11,8 +11,8 @@ from torch import fx
 
 from vaelint.finding import Span
 from vaelint.graph import FunctionCall, shape
-from vaelint.shapetypes import Axis, ShapeType, shape_types
-from vaelint.source import SourceFile
+from vaelint.source.shapetypes import Axis, ShapeType, shape_types
+from vaelint.source.written import SourceFile
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

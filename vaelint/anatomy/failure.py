@@ -17,8 +17,8 @@ from vaelint.graph import Failure, Record, name_of, shape, span
 from vaelint.trace.lift import lift
 
 if TYPE_CHECKING:
-    from vaelint.inputs import InputSet
-    from vaelint.source import Source
+    from vaelint.loading.inputs import InputSet
+    from vaelint.source.written import Source
     from vaelint.trace.ladder import Tracer
 
 _SHAPE_WORDS = re.compile(

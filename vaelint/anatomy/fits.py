@@ -11,7 +11,7 @@ from vaelint.anatomy import ops
 from vaelint.graph import Record, name_of, shape
 
 if TYPE_CHECKING:
-    from vaelint.inputs import InputSet
+    from vaelint.loading.inputs import InputSet
     from vaelint.trace.ladder import Tracer
 
 BUDGET_S = 5.0

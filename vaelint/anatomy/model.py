@@ -25,8 +25,8 @@ from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_node
 from vaelint.anatomy.wiring import Wiring
 from vaelint.finding import Label, ShapeRow, Span, Suggestion
 from vaelint.graph import Record, shape, span
-from vaelint.inputs import InputSet
-from vaelint.source import Source
+from vaelint.loading.inputs import InputSet
+from vaelint.source.written import Source
 from vaelint.trace.ladder import Tracer
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term, layered_nodes
 from vaelint.anatomy.weights import Factor, factors
 from vaelint.graph import Record, shape
-from vaelint.source import Source
+from vaelint.source.written import Source
 
 
 @dataclass

@@ -12,7 +12,7 @@ from vaelint.finding import Span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
-    from vaelint.source import SourceFile
+    from vaelint.source.written import SourceFile
 
 _NAMES = frozenset(n for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, torch.optim.Optimizer))
 _LISTS = frozenset({"list", "chain", "itertools.chain", "tuple", "sorted"})

@@ -11,7 +11,7 @@ import torch
 from vaelint.finding import Span
 
 if TYPE_CHECKING:
-    from vaelint.source import Source
+    from vaelint.source.written import Source
     from vaelint.trace.spans import SpanFinder
 
 _HOUSEKEEPING = frozenset(

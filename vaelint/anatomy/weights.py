@@ -9,7 +9,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.graph import span
-from vaelint.source import Source
+from vaelint.source.written import Source
 from vaelint.trace.lift import SymbolPower
 
 

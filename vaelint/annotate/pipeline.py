@@ -19,13 +19,13 @@ from vaelint.anatomy.model import Model
 from vaelint.annotate.names import Names
 from vaelint.annotate.signatures import Form, Signature
 from vaelint.check import another_size, home_of, prepare, trace_step
-from vaelint.edit import Edit, Proposal
 from vaelint.errors import TargetError
+from vaelint.fixing.edit import Edit, Proposal
 from vaelint.graph import FunctionCall
 from vaelint.repair.bench import Bench
 from vaelint.result import Request, TargetResult
-from vaelint.shapetypes import shape_types
-from vaelint.source import SourceFile
+from vaelint.source.shapetypes import shape_types
+from vaelint.source.written import SourceFile
 from vaelint.trace.mode import set_mode
 from vaelint.trace.run import construct, quiet_torch
 

@@ -7,8 +7,8 @@ import re
 import tokenize
 from collections.abc import Sequence
 
-from vaelint.edit import Edit
 from vaelint.finding import Span
+from vaelint.fixing.edit import Edit
 from vaelint.repair.spot import Code, Spot
 
 Leaf = tuple[str, str]

@@ -6,19 +6,21 @@ import re
 import sys
 from dataclasses import dataclass, field, replace
 
-from vaelint import config, fixing, options
+from vaelint import options
 from vaelint.annotate.signatures import imports, tokens_kept
 from vaelint.annotate.wrapping import wrapped
 from vaelint.commands import terminal
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
-from vaelint.edit import Proposal, applied, parses
+from vaelint.config import file as config
+from vaelint.config.settings import Given, resolve
 from vaelint.errors import UsageError
-from vaelint.flight import Checked
-from vaelint.front import Worker
+from vaelint.fixing import verify as fixing
+from vaelint.fixing.edit import Proposal, applied, parses
+from vaelint.process.flight import Checked
+from vaelint.process.front import Worker
 from vaelint.repair.spot import Code
 from vaelint.result import Request
-from vaelint.settings import Given, resolve
-from vaelint.source import SourceFile
+from vaelint.source.written import SourceFile
 
 PIPELINE = "vaelint.annotate.pipeline:annotate_target"
 _ADDED = ("jaxtyping", "torch")  # modules that a signature may need an import of

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from vaelint import config
+from vaelint.config import file as config
 from vaelint.errors import UsageError
 
 
 def dir() -> None:
     """Print the folder of kept results."""
-    from vaelint.cache import folder_for
+    from vaelint.cache.store import folder_for
 
     print(folder_for(config.load().root))
 
 
 def clear() -> None:
     """Remove all kept results."""
-    from vaelint import cache
+    from vaelint.cache import store as cache
 
     where = cache.folder_for(config.load().root)
     try:

@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vaelint import config, gate, options
-from vaelint.cache import Cache, folder_for
+from vaelint import options
+from vaelint.cache.store import Cache, folder_for
 from vaelint.commands import terminal
 from vaelint.commands.folders import in_folders
 from vaelint.commands.outcome import exit_code, reports_for, told_baseline, write_reports
 from vaelint.commands.progress import Watched
+from vaelint.config import file as config
+from vaelint.config.settings import Given, resolve
 from vaelint.errors import UsageError
 from vaelint.finding import Severity
-from vaelint.flight import Checked
-from vaelint.judge import judge
+from vaelint.judging.judge import judge
+from vaelint.loading.target import module_classes
+from vaelint.process import gate
+from vaelint.process.flight import Checked
 from vaelint.report.formats import FORMATS
 from vaelint.result import Request
-from vaelint.settings import Given, resolve
-from vaelint.target import module_classes
 
 
 def check(

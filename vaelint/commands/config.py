@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vaelint import options
-from vaelint.config import Config, load, shown
-from vaelint.keys import TARGET, TOP, json_schema
-from vaelint.settings import DEFAULT, Given, Setting, Settings, Target, resolve
+from vaelint.config.file import Config, load, shown
+from vaelint.config.keys import TARGET, TOP, json_schema
+from vaelint.config.settings import DEFAULT, Given, Setting, Settings, Target, resolve
 
 _UNSAID: dict[str, Any] = {"select": "all but VAE8", "baseline": None}
 

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaelint import config, options
+from vaelint import options
 from vaelint.commands import terminal
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_TROUBLE
+from vaelint.config import file as config
 from vaelint.errors import UsageError
-from vaelint.gate import default_jobs
+from vaelint.process.gate import default_jobs
 
 if TYPE_CHECKING:
     from vaelint.discover.proposals import Proposal

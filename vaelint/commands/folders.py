@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from vaelint.chosen import target_file
 from vaelint.commands import terminal
-from vaelint.config import Config
-from vaelint.gate import default_jobs
+from vaelint.config.chosen import target_file
+from vaelint.config.file import Config
+from vaelint.process.gate import default_jobs
 from vaelint.result import Request
 
 

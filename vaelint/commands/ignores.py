@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaelint.adjust import stands
 from vaelint.commands import terminal
 from vaelint.finding import Finding, Severity
+from vaelint.judging.adjust import stands
+from vaelint.judging.suppress import essential
+from vaelint.judging.write_ignores import add
 from vaelint.result import TargetResult
-from vaelint.suppress import essential
-from vaelint.write_ignores import add
 
 
 def add_ignores(results: Sequence[TargetResult], reason: str, bar: Severity, root: Path) -> None:

@@ -6,16 +6,16 @@ import sys
 from dataclasses import replace
 from functools import partial
 
-from vaelint import fixing
 from vaelint.commands import terminal
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
 from vaelint.commands.progress import Watched
+from vaelint.config.settings import Settings
 from vaelint.errors import UsageError
-from vaelint.flight import Checked
-from vaelint.gate import Hired
-from vaelint.judge import judge
+from vaelint.fixing import verify as fixing
+from vaelint.judging.judge import judge
+from vaelint.process.flight import Checked
+from vaelint.process.gate import Hired
 from vaelint.result import Request
-from vaelint.settings import Settings
 
 
 def mend_all(settings: Settings, hired: Hired, *, write: bool, patch: bool) -> tuple[list[Checked], int]:

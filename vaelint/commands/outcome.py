@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaelint import baseline
-from vaelint.adjust import stands
 from vaelint.commands import terminal
 from vaelint.errors import UsageError
 from vaelint.finding import Severity
-from vaelint.flight import Checked
-from vaelint.judge import Judgement
+from vaelint.judging import baseline
+from vaelint.judging.adjust import stands
+from vaelint.judging.judge import Judgement
+from vaelint.process.flight import Checked
 from vaelint.report.formats import FORMATS, Format
 from vaelint.report.view import RulePage, View
 from vaelint.result import TargetResult

@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vaelint.flight import Checked
+from vaelint.process.flight import Checked
 from vaelint.result import Request
 
 if TYPE_CHECKING:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vaelint import config, gate, options
+from vaelint import options
 from vaelint.commands.check import run_requests
 from vaelint.commands.outcome import exit_code, reports_for, write_reports
+from vaelint.config import file as config
+from vaelint.config.settings import Given, resolve
 from vaelint.errors import UsageError
 from vaelint.finding import Severity
+from vaelint.process import gate
 from vaelint.report.formats import TRAILS
-from vaelint.settings import Given, resolve
 
 
 def trace(

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from vaelint import config
 from vaelint.commands.terminal import say
+from vaelint.config import file as config
 from vaelint.errors import UsageError
-from vaelint.flight import Checked
+from vaelint.process.flight import Checked
 
 _EVERY = 0.3  # seconds between two looks
 _SETTLED = 0.1  # seconds without a further change: editors and git write in several steps

@@ -14,25 +14,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from vaelint import construct
 from vaelint.anatomy import ops
 from vaelint.anatomy.model import Model, analyse
-from vaelint.blame import one_line
-from vaelint.build import Loaded, load_target
 from vaelint.check import prepare, with_loss
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.structure import python_files
 from vaelint.discover.usage import Usage, constants, usage
 from vaelint.errors import TargetError, UsageError
 from vaelint.graph import Record
-from vaelint.imports import repository_of
-from vaelint.inputs import InputSet
-from vaelint.meaning import Kind, kinds
-from vaelint.names import Means, meanings
-from vaelint.reading import keys_read, tree_of
+from vaelint.loading import construct
+from vaelint.loading.build import Loaded, load_target
+from vaelint.loading.imports import repository_of
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.names import Means, meanings
+from vaelint.loading.target import parse_target
 from vaelint.result import Request, TargetResult
-from vaelint.source import Source
-from vaelint.target import parse_target
+from vaelint.source.blame import one_line
+from vaelint.source.written import Source
+from vaelint.step.meaning import Kind, kinds
+from vaelint.step.reading import keys_read, tree_of
 from vaelint.trace.ladder import Tracer
 
 SECONDS = 45.0

@@ -10,8 +10,8 @@ from typing import Any
 from vaelint.commands.progress import Watched
 from vaelint.discover.structure import Found, Shape
 from vaelint.errors import UsageError
-from vaelint.flight import Checked
-from vaelint.front import Worker
+from vaelint.process.flight import Checked
+from vaelint.process.front import Worker
 from vaelint.result import Request
 
 PIPELINE = "vaelint.discover.probe:probe"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vaelint.discover.usage import Unknown, Usage, value_of
-from vaelint.names import Means, meanings
+from vaelint.loading.names import Means, meanings
 
 BATCH = 4
 _SIDES = (28, 32, 64, 128, 96, 256, 224, 16, 48)

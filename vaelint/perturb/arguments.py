@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vaelint.build import Loaded
-from vaelint.names import Means, meanings
-from vaelint.reading import tree_of
+from vaelint.loading.build import Loaded
+from vaelint.loading.names import Means, meanings
+from vaelint.step.reading import tree_of
 
 _NO_SIZE = frozenset({Means.BATCH, Means.DEVICE, Means.WEIGHT, Means.DROPOUT})
 _NO_NAME = frozenset({"seed", "random_seed", "epochs", "num_epochs", "n_epochs", "gpu", "gpus", "num_workers", "verbose"})

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from vaelint.build import Loaded
 from vaelint.errors import TargetError
 from vaelint.graph import Record
-from vaelint.inputs import InputSet
+from vaelint.loading.build import Loaded
+from vaelint.loading.inputs import InputSet
 from vaelint.perturb.arguments import Knob, changed, knobs
 from vaelint.perturb.literals import SIZED, Change, Literal, Literals
 from vaelint.perturb.outcome import Kind, Outcome, of_error, of_record

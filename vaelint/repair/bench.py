@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.edit import Proposal
 from vaelint.finding import Span
+from vaelint.fixing.edit import Proposal
 from vaelint.graph import Record, shape, span
 from vaelint.repair.spot import Code, Spot
-from vaelint.source import Source
+from vaelint.source.written import Source
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

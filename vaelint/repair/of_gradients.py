@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from vaelint.anatomy import ops
-from vaelint.edit import Edit, Proposal
 from vaelint.finding import Span
+from vaelint.fixing.edit import Edit, Proposal
 from vaelint.graph import shape
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.spot import Spot, propose

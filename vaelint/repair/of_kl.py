@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.edit import Edit, Proposal
 from vaelint.finding import Span
+from vaelint.fixing.edit import Edit, Proposal
 from vaelint.graph import span
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.spot import Spot, propose
-from vaelint.source import is_literal
+from vaelint.source.written import is_literal
 
 _SIGNS = {ast.Add: ("+", "-"), ast.Sub: ("-", "+")}
 

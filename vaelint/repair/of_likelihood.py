@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.edit import Proposal
+from vaelint.fixing.edit import Proposal
 from vaelint.graph import shape, span
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.of_kl import negated, other_readings, other_sign

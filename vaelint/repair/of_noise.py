@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from vaelint.edit import Edit, Proposal
 from vaelint.finding import Span
+from vaelint.fixing.edit import Edit, Proposal
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.spot import Code, Spot, propose
 

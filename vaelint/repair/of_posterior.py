@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from torch import fx, nn
 
 from vaelint.anatomy import ops
-from vaelint.edit import Edit, Proposal
 from vaelint.finding import Span
+from vaelint.fixing.edit import Edit, Proposal
 from vaelint.graph import span
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.of_noise import standard_normal

@@ -9,7 +9,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.terms import Leaf
-from vaelint.edit import Edit, Proposal
+from vaelint.fixing.edit import Edit, Proposal
 from vaelint.graph import shape, span
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.spot import Spot, propose

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from torch import fx
 
-from vaelint.edit import Proposal
+from vaelint.fixing.edit import Proposal
 from vaelint.graph import Record, name_of, shape
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.spot import Spot, propose
-from vaelint.source import is_literal
+from vaelint.source.written import is_literal
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.edit import Edit, Proposal
+from vaelint.fixing.edit import Edit, Proposal
 from vaelint.repair.bench import About, Bench, repair
 from vaelint.repair.spot import Spot, propose
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.replay import ReplayError
-from vaelint.edit import Proposal
 from vaelint.finding import Finding
+from vaelint.fixing.edit import Proposal
 from vaelint.graph import Record, span
 from vaelint.repair import of_gradients, of_kl, of_likelihood, of_noise, of_posterior, of_scale, of_shapes, of_tensors  # noqa: F401  the repairs
 from vaelint.repair.bench import Bench, repair_called
 from vaelint.repair.of_shapes import sizes_that_fit, split_features
 from vaelint.rule import Repair
-from vaelint.source import Source
+from vaelint.source.written import Source
 
 MOST = 24
 """Proposals for one finding: each costs a check."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from vaelint.edit import Edit, Proposal, applied, parses
 from vaelint.finding import Span
-from vaelint.source import SourceFile
+from vaelint.fixing.edit import Edit, Proposal, applied, parses
+from vaelint.source.written import SourceFile
 
 _ATOMS = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant, ast.List, ast.Tuple, ast.Dict)
 

@@ -1,0 +1,243 @@
+"""Results of earlier runs, kept by the content of all that they were made from. Imports no torch.
+
+Two kinds of entry in `.vaelint_cache/`. What a target's last run read is found by its request and the toolchain; the result is
+found by that and the content of all that was read (reads.py). So a result can only answer for the very files that made it, and a
+branch that is switched back to finds its own again. Entries are written whole and then renamed into place; one that is broken,
+from whatever crash, is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from vaelint.cache import early
+from vaelint.cache.early import NAME, VARIABLE
+from vaelint.cache.reads import Reads
+from vaelint.cache.toolchain import toolchain
+from vaelint.paths import regular
+from vaelint.process.flight import Checked
+from vaelint.process.front import ENVIRONMENT
+from vaelint.result import Request, TargetResult
+
+FORM = 1  # of the entries
+_KEEP = 30 * 86400.0  # seconds an entry lives without being used
+_SLACK = 10_000_000  # ns: file times are a clock tick behind
+_TAG_FILE, _IGNORED = "CACHEDIR.TAG", ".gitignore"
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Results of vaelint; see https://bford.info/cachedir/\n"
+
+
+def folder_for(root: Path) -> Path:
+    """Where the results of a project lie: `VAELINT_CACHE_DIR`, else `.vaelint_cache` beside its configuration."""
+    told = os.environ.get(VARIABLE)
+    return Path(told).absolute() if told else root.absolute() / NAME
+
+
+def clear(folder: Path) -> bool:
+    """Removes all that is kept, and nothing else that may lie there; False if there was nothing. Raises OSError."""
+    if not (folder / _TAG_FILE).is_file():
+        return False
+    for path in (*folder.glob(f"v{FORM}"), *folder.glob("last-*"), folder / "pruned", folder / _IGNORED, folder / _TAG_FILE):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # unless something of somebody else's lies there
+    return True
+
+
+class Cache:
+    """The kept results of one project, for one run. Nothing here raises: what cannot be read or written is as if it were not there."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        """`say` is told, once, when results cannot be kept."""
+        self.folder, self._say = folder, say
+        self._silent = False
+        self._toolchain = toolchain()
+        self._digests: dict[str, tuple[tuple[int, int], str]] = {}
+        self._used: dict[str, tuple[int, int]] = {}  # files behind the results, with time of change and size
+        self._count = 0  # of results that a next run may find
+
+    def lookup(self, request: Request) -> Checked | None:
+        """The result of an earlier run that read the same; None if there is none."""
+        key = self._key(request)
+        told = self._read(self._path(key, "reads"))
+        reads = _reads_from(told)
+        if reads is None:
+            return None
+        found = self._read(self._path(self._content(key, reads), "result"))
+        try:
+            checked = Checked(TargetResult.from_json(found["result"]), str(found["output"]), request, told, kept=True) if found else None
+        except (KeyError, TypeError, ValueError):
+            return None  # of a form that this version does not know
+        if checked is not None:
+            self._note_use(reads)
+        return checked
+
+    def store(self, checked: Checked, started: int) -> None:
+        """Keeps a result, if another run on the same files would come to the same.
+
+        Args:
+            checked: as it came from the worker, before suppressions.
+            started: `time.time_ns()` before the run; what has changed since may be read half before and half after.
+        """
+        reads = _reads_from(checked.reads)
+        if reads is None or not _repeatable(checked.result) or reads.outside or self._changed_since(started, reads):
+            return
+        key = self._key(checked.request)
+        self._write(self._path(self._content(key, reads), "result"), {"result": checked.result.to_json(), "output": checked.output})
+        self._write(self._path(key, "reads"), checked.reads or {})
+        self._note_use(reads)
+
+    def close(self, args: Sequence[str], results: int) -> None:
+        """Ends the run of a command line with so many results: notes for the next one what it rested on, and removes what is old."""
+        if self._count >= results > 0 and not self._silent:
+            with contextlib.suppress(OSError):
+                early.note(str(self.folder), args, self._used)
+        self._prune()
+
+    def _key(self, request: Request) -> str:
+        said = json.dumps([FORM, self._toolchain, os.getcwd(), request.to_json()], sort_keys=True)
+        return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
+    def _path(self, key: str, kind: str) -> Path:
+        return self.folder / f"v{FORM}" / key[:2] / f"{key}.{kind}.json"
+
+    def _content(self, key: str, reads: Reads) -> str:
+        """The name of the result that these files, as they are now, make."""
+        digest = hashlib.blake2b(key.encode(), digest_size=16)
+        for part in self._facts(reads):
+            digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
+        return digest.hexdigest()
+
+    def _facts(self, reads: Reads) -> Iterator[str]:
+        for file in reads.files:
+            yield f"{file}={self._digest(file)}"
+        for file, words in reads.lacks.items():
+            yield f"{file} has {[w for w in words if w.encode() in _bytes(file)]}"
+        for folder in reads.listings:
+            yield f"{folder} holds {_names(folder, modules=False)}"
+        for folder in reads.modules:
+            yield f"{folder} has modules {_names(folder, modules=True)}"
+        yield f"there now: {[p for p in reads.absent if os.path.lexists(p)]}"
+        environment: Mapping[str, str] = os.environ | ENVIRONMENT
+        for name in reads.variables:
+            value = repr(sorted(environment.items())) if name == "*" else environment.get(name)
+            yield f"${name}={hashlib.blake2b(value.encode('utf-8', 'surrogateescape')).hexdigest() if value is not None else None}"
+
+    def _digest(self, file: str) -> str:
+        """Of a file's content; several targets share files."""
+        try:
+            stat = os.stat(file)
+            state = (stat.st_mtime_ns, stat.st_size)
+            if file not in self._digests or self._digests[file][0] != state:
+                with open(regular(file), "rb") as opened:
+                    self._digests[file] = state, hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        except OSError:
+            return "absent"
+        return self._digests[file][1]
+
+    def _changed_since(self, started: int, reads: Reads) -> bool:
+        for file in (*reads.files, *reads.lacks):
+            with contextlib.suppress(OSError):
+                if os.stat(file).st_mtime_ns >= started - _SLACK:
+                    return True
+        return False
+
+    def _note_use(self, reads: Reads) -> None:
+        self._count += 1
+        for file in reads.files:
+            if file in self._digests:
+                self._used[file] = self._digests[file][0]
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """An entry; None if there is none or it is broken."""
+        try:
+            digest, _, body = path.read_text(encoding="utf-8").partition("\n")
+            if hashlib.blake2b(body.encode(), digest_size=16).hexdigest() != digest:
+                return None
+            found = json.loads(body)
+        except (OSError, ValueError):
+            return None
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _KEEP / 30:
+                os.utime(path)
+        return found if isinstance(found, dict) else None
+
+    def _write(self, path: Path, body: dict[str, Any]) -> None:
+        text = json.dumps(body, ensure_ascii=True)
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            self._make(path.parent)
+            new.write_text(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() + "\n" + text, encoding="utf-8")
+            new.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            if not self._silent:
+                self._silent = True
+                self._say(f"results are not kept: {self.folder} cannot be written ({error.strerror or error})")
+
+    def _make(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        if not self.folder.is_dir() or not any(self.folder.iterdir()):  # a folder of somebody else's gets no .gitignore
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / _IGNORED).write_text("# Made by vaelint.\n*\n")
+        (self.folder / _TAG_FILE).write_text(_TAG)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _prune(self) -> None:
+        """Removes what has not been used for a month; looks for it once a day."""
+        stamp = self.folder / "pruned"
+        now = time.time()
+        with contextlib.suppress(OSError):
+            if not self.folder.is_dir() or (stamp.exists() and now - stamp.stat().st_mtime < _KEEP / 30):
+                return
+            stamp.touch()
+            for path in (*self.folder.glob("v*/*/*"), *self.folder.glob("last-*")):
+                if now - path.stat().st_mtime > _KEEP:
+                    path.unlink(missing_ok=True)
+
+
+def _repeatable(result: TargetResult) -> bool:
+    """Whether another run would come to the same. A failure may be the machine's; a real pass may be cut short for want of memory."""
+    if result.status == "failed":
+        return False
+    if result.confirm.get("reason") == "--device none":
+        return True
+    return result.confirm.get("outcome") in ("ran", "raised") and not (result.confirm["outcome"] == "ran" and result.confirm.get("reason"))
+
+
+def _reads_from(told: dict[str, Any] | None) -> Reads | None:
+    known = {f.name for f in fields(Reads)}
+    if told is None or set(told) != known:
+        return None
+    lists = all(isinstance(told[k], list) for k in known - {"lacks", "outside"})
+    return Reads(**told) if lists and isinstance(told["lacks"], dict) else None
+
+
+def _bytes(file: str) -> bytes:
+    try:
+        return regular(file).read_bytes()
+    except OSError:
+        return b""
+
+
+def _names(folder: str, *, modules: bool) -> list[str]:
+    """The names in a folder, hidden ones apart; `modules`: Python files and folders only."""
+    try:
+        with os.scandir(folder) as entries:
+            kept = [e for e in entries if not e.name.startswith(".") and e.name != "__pycache__"]
+            return sorted(e.name for e in kept if not modules or e.name.endswith(".py") or e.is_dir())
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""Edits of source text, and the check that each one holds."""

@@ -1,0 +1,1 @@
+"""The user's module, its class and its inputs brought to life."""

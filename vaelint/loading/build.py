@@ -1,0 +1,273 @@
+"""Loads a target and makes fresh models of it. Runs user code."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import difflib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaelint.errors import TargetError
+from vaelint.finding import Span
+from vaelint.loading import construct
+from vaelint.loading.imports import import_file, import_module
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.lightning import silence
+from vaelint.loading.placeholder import forget, needed, package_of
+from vaelint.loading.target import Expression, TargetSpec, module_classes
+from vaelint.paths import package_of as package_named_by
+from vaelint.paths import relative, user_file
+from vaelint.source.blame import one_line, span_of
+
+
+@dataclass
+class Loaded:
+    """A target's module and the object its name stands for: a class, a factory function or a model.
+
+    `notes` collects what a user should know; `made_up` the constructor arguments that no size of the input speaks for.
+    """
+
+    module: ModuleType
+    obj: Any
+    file: str
+    name: str
+    package: str = ""  # the installed package the target lies in, "" for files
+    notes: list[str] = field(default_factory=list)
+    made_up: dict[str, object] = field(default_factory=dict)
+    init: dict[str, object] = field(default_factory=dict)  # as written in the target's text
+    arguments: dict[str, object] = field(default_factory=dict)  # what the model is built with, once that is resolved
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """The names of the module, as its functions see them."""
+        return vars(self.module)
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """The arguments of the constructor or factory; none for an instance."""
+        return inspect.Signature() if isinstance(self.obj, nn.Module) else construct.signature_of(self.obj)
+
+    @property
+    def span(self) -> Span:
+        """Where the object is defined: what a finding about it as a whole points at."""
+        target = self.obj if inspect.isclass(self.obj) or inspect.isfunction(self.obj) else type(self.obj)
+        try:
+            file, line = inspect.getsourcefile(target) or self.file, inspect.getsourcelines(target)[1]
+        except (OSError, TypeError):
+            return Span(relative(self.file), 1)
+        return Span(relative(file), max(line, 1))
+
+    def resolve_init(self, inputs: InputSet, init: Mapping[str, object]) -> dict[str, object]:
+        """The arguments to build with: those of the target's text, those of `init`, and what can be inferred of the required rest.
+
+        Raises TargetError VAE002 for arguments that do not exist or cannot be inferred. What was inferred is said in `notes`.
+        """
+        given = {**self.init, **init}
+        if isinstance(self.obj, nn.Module):
+            if given:
+                raise TargetError("VAE002", f"{self.name} is a model already: it takes no arguments", "name its class instead", self.span)
+            return {}
+        parameters = self.signature.parameters
+        self._refuse_unknown(given)
+        missing: list[str] = []
+        for name, parameter in parameters.items():
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            if name in given:
+                given[name] = self._fitting(name, given[name])
+            elif parameter.default is parameter.empty:
+                uses = construct.uses_of(self.obj, name, self.namespace)
+                found = construct.guess(parameter, inputs, uses, self.namespace)
+                if found is None:
+                    missing.append(name)
+                    continue
+                given[name] = found.value
+                self.notes.append(f"{name}={found.value!r} was not given: {found.reason}")
+                if found.made_up:
+                    self.made_up[name] = found.value
+        if missing:
+            listed = ", ".join(missing)
+            some = " ".join(f'--init "{name}={_example(name)}"' if _example(name) else f"--init {name}=..." for name in missing)
+            raise TargetError(
+                "VAE002", f"{self.name} cannot be built without {listed}", f"add {some}", self.span, (self._shown_signature(),)
+            )
+        self.arguments = given
+        return given
+
+    def _refuse_unknown(self, given: Mapping[str, object]) -> None:
+        parameters = self.signature.parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or (not parameters and not inspect.isclass(self.obj)):
+            return
+        for name in given:
+            if name not in parameters:
+                near = difflib.get_close_matches(name, parameters, 3, 0.5)
+                help = f"did you mean {' or '.join(near)}?" if near else ""
+                raise TargetError("VAE002", f"{self.name} has no argument {name}", help, self.span, (self._shown_signature(),))
+
+    def _fitting(self, name: str, value: object) -> object:
+        """A dict given for a configuration becomes what the constructor reads: a dataclass by its annotation, else a namespace."""
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            return value
+        annotation = construct.annotation_of(self.signature.parameters[name], self.namespace)
+        if isinstance(annotation, type) and hasattr(annotation, "__dataclass_fields__"):
+            return annotation(**value)
+        uses = construct.uses_of(self.obj, name, self.namespace)
+        if "attributes" in uses and not uses & {"keys", "list"}:
+            self.notes.append(f"{name} is read by attribute: the dict became a Namespace")
+            return argparse.Namespace(**value)
+        return value
+
+    def _shown_signature(self) -> str:
+        return f"signature: {self.name}{self.signature}"
+
+    def build(self, init: Mapping[str, object]) -> nn.Module:
+        """A fresh model. Arguments, and mutable defaults of the constructor, are copied: some constructors change them.
+
+        Raises TargetError VAE002 with the user's line if the constructor raises (the exception is its `__cause__`), or if what it
+        makes is not an nn.Module.
+        """
+        with self._as_script():
+            model: object = copy.deepcopy(self.obj) if isinstance(self.obj, nn.Module) else self._construct(init)
+        if not isinstance(model, nn.Module):
+            raise TargetError(
+                "VAE002",
+                f"{self.name} makes a {type(model).__name__}, not an nn.Module",
+                "name a class or function that makes the model",
+                self.span,
+            )
+        silence(model)
+        return model
+
+    def _construct(self, init: Mapping[str, object]) -> object:
+        parameters = self.signature.parameters.values()
+        defaults = {p.name: p.default for p in parameters if isinstance(p.default, list | dict | set) and p.name not in init}
+        # symbolic sizes must pass as they are
+        given = {name: self._evaluated(name, value) for name, value in init.items()}
+        arguments = {k: v if isinstance(v, int | torch.SymInt) else copy.deepcopy(v) for k, v in {**defaults, **given}.items()}
+        positional = [arguments.pop(p.name) for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in arguments]
+        try:
+            return self.obj(*positional, **arguments)
+        except TargetError:
+            raise
+        except (Exception, SystemExit) as error:
+            if (missing := needed()) is not None:
+                raise missing from error
+            span = span_of(error.__traceback__, self.is_user) or self.span
+            shown = ", ".join(f"{k}={v!r}" for k, v in init.items())
+            notes = tuple(f"{name}={value!r} was chosen for you" for name, value in self.made_up.items())
+            raise TargetError("VAE002", f"{self.name}({shown}) raises {one_line(error)}", "", span, notes) from error
+
+    def _evaluated(self, name: str, value: object) -> object:
+        """An argument that is an expression, in the names of the module; anything else as it is."""
+        if not isinstance(value, Expression):
+            return value
+        try:
+            return eval(value.text, {"torch": torch, "nn": nn, **self.namespace})
+        except TargetError:
+            raise
+        except Exception as error:
+            raise TargetError(
+                "VAE002", f"--init {name}={value} raises {one_line(error)}", "it is evaluated in the target's file", self.span
+            ) from error
+
+    @contextmanager
+    def _as_script(self) -> Iterator[None]:
+        """User code sees no command line but its own file's name."""
+        argv, sys.argv = sys.argv, [self.file]
+        try:
+            yield
+        finally:
+            sys.argv = argv
+
+    def is_user(self, file: str) -> bool:
+        """Whether a code file is the user's, for this target."""
+        return user_file(file, self.package)
+
+
+def load_target(spec: TargetSpec, request: object = None) -> Loaded:
+    """Imports the target's module and finds its object.
+
+    Raises TargetError VAE001 with the line that failed, if the file is missing or not Python, or if the name is not there.
+    """
+    notes: list[str] = []
+    forget()
+    if spec.path is not None:
+        path = _file(spec.path)
+        module = import_file(path, spec.name, notes)
+        file, package = str(path), ""
+    else:
+        assert spec.module is not None
+        module = import_module(spec.module, notes)
+        file, package = getattr(module, "__file__", None) or spec.module, package_named_by(spec.text)
+    return Loaded(module, _object(module, spec.name, file), file, spec.name, package, notes, init=dict(spec.init))
+
+
+def _example(name: str) -> str:
+    """How a part of the model is written on the command line, "" for a plain value."""
+    part = next((p for p in ("encoder", "decoder") if p in name.lower()), None)
+    return f"{part.capitalize()}(...)" if part else ""
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    shown = relative(text)
+    if path.is_dir():
+        raise TargetError("VAE001", f"{shown} is a folder", f"name a file in it: {shown.rstrip('/')}/model.py:VAE")
+    if not path.exists():
+        folder = path.parent if path.parent.is_dir() else Path()
+        near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.py")], 3, 0.5)
+        help = (
+            f"did you mean {' or '.join((folder / name).as_posix() for name in near)}?"
+            if near
+            else "the path starts at the working directory"
+        )
+        raise TargetError("VAE001", f"there is no file {shown}", help)
+    if path.suffix != ".py":
+        help = "save the model's cells as a .py file" if path.suffix == ".ipynb" else "name a .py file"
+        raise TargetError("VAE001", f"{shown} is not a Python file", help)
+    if not path.is_file():
+        raise TargetError("VAE001", f"{shown} is no file with an end", "name a regular file")
+    return path.resolve()
+
+
+def _object(module: ModuleType, name: str, file: str) -> Any:
+    """The class, function or model that `name` stands for."""
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise _no_such_name(module, name, file)
+        found = getattr(found, part)
+    if package := package_of(found):
+        raise TargetError(
+            "VAE001",
+            f"{name} comes from the package {package}, which is not installed",
+            f"install it: pip install {package}",
+            Span(relative(file), 1),
+        )
+    if isinstance(found, nn.Module) or callable(found):
+        return found
+    raise TargetError(
+        "VAE001",
+        f"{name} in {relative(file)} is a {type(found).__name__}, not a model",
+        "name a class, a function or an nn.Module",
+        Span(relative(file), 1),
+    )
+
+
+def _no_such_name(module: ModuleType, name: str, file: str) -> TargetError:
+    classes = [k for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, nn.Module) and v.__module__ == module.__name__]
+    classes = classes or module_classes(file)
+    near = difflib.get_close_matches(name, [k for k in vars(module) if not k.startswith("_")], 3, 0.6)
+    help = f"did you mean {' or '.join(near)}?" if near else ""
+    notes = (f"nn.Module classes in it: {', '.join(classes)}",) if classes else ("it defines no nn.Module class",)
+    return TargetError("VAE001", f"{relative(file)} has no {name}", help, Span(relative(file), 1), notes)

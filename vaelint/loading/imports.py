@@ -1,0 +1,376 @@
+"""Imports a user's module: packages and siblings found, missing third-party packages replaced, training left out.
+
+Runs user code. Imports no torch itself.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, ModuleType
+
+from vaelint.errors import TargetError
+from vaelint.finding import Span
+from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
+from vaelint.paths import relative, user_file
+from vaelint.source.blame import one_line, span_of
+
+_ROOT_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
+_ours: dict[str, str] = {}  # user modules imported so far, by name, with the folder they were imported for
+
+
+class _Search(importlib.abc.MetaPathFinder):
+    """The last resort of an import in a user's file: a folder above the file, else a placeholder for a package not installed."""
+
+    def __init__(self, folders: Sequence[Path], package: str, missing: list[str]) -> None:
+        self._folders, self._package, self._missing = folders, package, missing
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        top = name.partition(".")[0]
+        if isinstance(sys.modules.get(top), PlaceholderModule):
+            return importlib.machinery.ModuleSpec(name, _PlaceholderLoader(), is_package=True)
+        if path is not None or top in sys.stdlib_module_names:
+            return None
+        frame = _importer(sys._getframe(1))
+        if frame is None or not user_file(frame.f_code.co_filename, self._package):
+            return None
+        for folder in self._folders:
+            if (folder / f"{top}.py").is_file() or (folder / top).is_dir():
+                return importlib.machinery.PathFinder.find_spec(name, [str(folder)])
+        if _is_guarded(frame):
+            return None
+        self._missing.append(top)
+        return importlib.machinery.ModuleSpec(name, _PlaceholderLoader(), is_package=True)
+
+
+class _PlaceholderLoader(importlib.abc.Loader):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return PlaceholderModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+def _importer(frame: FrameType | None) -> FrameType | None:
+    """The frame of the import statement; None when somebody merely asks whether a module exists."""
+    inside = False  # of the import machinery; before it come the finder's own frames
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file in (importlib.util.__file__, "<frozen importlib.util>"):
+            return None
+        if "importlib" in file:
+            inside = True
+        elif inside:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _is_guarded(frame: FrameType) -> bool:
+    """Whether the import stands in a `try` that handles its failure: then the file knows how to go on without."""
+    try:
+        tree = ast.parse(Path(frame.f_code.co_filename).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and node.body[0].lineno <= frame.f_lineno <= (node.body[-1].end_lineno or 0):
+            caught = [name for handler in node.handlers for name in _names(handler.type)]
+            if any(name in ("ImportError", "ModuleNotFoundError", "Exception", "BaseException", "") for name in caught):
+                return True
+    return False
+
+
+def _names(node: ast.expr | None) -> list[str]:
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return [ast.unparse(part).rpartition(".")[2] if part is not None else "" for part in parts]
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs the target's file statement groups: skips training, and goes on with the definitions when something else fails."""
+
+    def __init__(self, name: str, path: str, wanted: str, notes: list[str]) -> None:
+        super().__init__(name, path)
+        self._wanted, self._notes = wanted, notes
+
+    def exec_module(self, module: ModuleType) -> None:
+        source = self.get_data(self.path)
+        tree = ast.parse(source, self.path)
+        body, skipped = without_training(tree)
+        if skipped:
+            lines = ", ".join(str(line) for line in skipped)
+            self._notes.append(f"training at the top level of {relative(self.path)} was not run (line {lines})")
+        flags = _future_flags(tree)
+        while body:
+            try:
+                exec(compile(ast.Module(body, []), self.path, "exec", flags, dont_inherit=True), module.__dict__)
+                return
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code raises anything; it is raised again unless noted)
+                body = self._after(error, body, module)
+
+    def _after(self, error: BaseException, body: list[ast.stmt], module: ModuleType) -> list[ast.stmt]:
+        """What is still to be run once a statement of `body` raised; re-raises where the target itself is lost."""
+        line = _line_in(error, self.path)
+        place = next((i for i, node in enumerate(body) if _first_line(node) <= line <= (node.end_lineno or 0)), None)
+        if place is None:
+            raise error
+        node, rest = body[place], body[place + 1 :]
+        if isinstance(node, ast.Import | ast.ImportFrom) and isinstance(error, ImportError) and user_file(self.path):
+            if isinstance(node, ast.ImportFrom) and not node.level and error.name and error.path and not user_file(error.path):
+                for alias in node.names:  # a name that this version of an installed package no longer has
+                    if not hasattr(sys.modules.get(str(node.module)), alias.name):
+                        module.__dict__[alias.asname or alias.name] = Placeholder(f"{node.module}.{alias.name}")
+                        self._notes.append(f"{node.module} has no {alias.name} here (line {line}); a placeholder stands for it")
+                    else:
+                        module.__dict__[alias.asname or alias.name] = getattr(sys.modules[str(node.module)], alias.name)
+                return rest
+            raise error
+        definitions: list[ast.stmt] = [
+            n
+            for n in rest
+            if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
+            or _fills_a_parser(n)
+        ]
+        defined = set(module.__dict__) | {n.name for n in definitions if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        if self._wanted not in defined or self._wanted == getattr(node, "name", None):
+            raise error
+        self._notes.append(f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read")
+        return definitions
+
+
+def _fills_a_parser(node: ast.stmt) -> bool:
+    """`parser.add_argument(...)`: what the definitions after it read from the arguments would be missing without it."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("add_argument", "set_defaults")
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
+
+
+def _line_in(error: BaseException, path: str) -> int:
+    """The line of the file's own top level at which `error` passed."""
+    traceback, line = error.__traceback__, 0
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename == path and code.co_name == "<module>":
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _future_flags(tree: ast.Module) -> int:
+    names = [a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__" for a in n.names]
+    flags: list[int] = [getattr(__future__, name).compiler_flag for name in names]
+    return sum(flags)
+
+
+def without_training(tree: ast.Module) -> tuple[list[ast.stmt], list[int]]:
+    """The top-level statements less those that train (they call `.backward()`, if only through the file's functions), and their lines."""
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    kept: list[ast.stmt] = []
+    skipped: list[int] = []
+    for node in tree.body:
+        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
+        if is_definition or not _trains(node, functions, set()):
+            kept.append(node)
+        elif not _is_main_guard(node):  # never run anyway
+            skipped.append(node.lineno)
+    return kept, skipped
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+
+
+def _trains(node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str]) -> bool:
+    for part in ast.walk(node):
+        if not isinstance(part, ast.Call):
+            continue
+        if isinstance(part.func, ast.Attribute) and part.func.attr == "backward":
+            return True
+        if isinstance(part.func, ast.Name) and part.func.id in functions and part.func.id not in seen:
+            seen.add(part.func.id)
+            if _trains(functions[part.func.id], functions, seen):
+                return True
+    return False
+
+
+def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
+    """Imports a file as part of the package it lies in, if any. Notes go to `notes`. Raises TargetError VAE001."""
+    root, name = _place(path)
+    folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
+    parent = name.rpartition(".")[0]
+    if not parent and (name in sys.stdlib_module_names or (name in sys.modules and name not in _ours)):
+        name = f"_target_{name}"  # model.py may be called types.py or torch.py
+    with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes):
+        if parent:
+            _import_package(parent, path.parent, notes)
+            if getattr(sys.modules.get(name), "__file__", None) == str(path):
+                return sys.modules[name]  # the package imports it itself; a second copy would define every class twice
+        spec = importlib.util.spec_from_file_location(name, path, loader=_Loader(name, str(path), wanted.partition(".")[0], notes))
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+        if parent:
+            setattr(sys.modules[parent], name.rpartition(".")[2], module)
+        return module
+
+
+def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) -> ModuleType:
+    """A module of some top-level statements of a file, beside the target imported before. Raises TargetError VAE001."""
+    root, name = _place(path)
+    module = ModuleType(f"_part_of_{name.replace('.', '_')}")
+    module.__file__, module.__package__ = str(path), name if path.stem == "__init__" else name.rpartition(".")[0]
+    folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
+    with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes, True):
+        if module.__package__:
+            _import_package(module.__package__, path.parent, notes)
+        sys.modules[module.__name__] = module
+        body = [node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+        flags = _future_flags(ast.Module(list(statements), []))
+        exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)
+    return module
+
+
+def _import_package(name: str, folder: Path, notes: list[str]) -> None:
+    """Imports the package a file lies in. Without an `__init__.py`, or where it fails, an empty one does: relative imports need no more."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        dotted, place = ".".join(parts[:count]), [folder, *folder.parents][len(parts) - count]
+        if dotted in sys.modules:
+            continue
+        if (place / "__init__.py").is_file():
+            try:
+                importlib.import_module(dotted)
+                continue
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code raises anything; noted)
+                notes.append(f"the package {dotted} cannot be imported ({one_line(error)}); the file was read without its __init__.py")
+        stand_in = ModuleType(dotted)
+        stand_in.__path__ = [str(place)]
+        sys.modules[dotted] = stand_in
+
+
+def import_module(name: str, notes: list[str]) -> ModuleType:
+    """Imports a module by its dotted name, with the working directory on the path. Raises TargetError VAE001."""
+    package = name.partition(".")[0]
+    with _imports([Path.cwd()], [Path.cwd()], package, name, notes):
+        if importlib.util.find_spec(package) is None:
+            raise TargetError(
+                "VAE001",
+                f"there is no module {package}",
+                f"run from the folder that holds {package}, or name the file: path/to/file.py:NAME",
+            )
+        return importlib.import_module(name)
+
+
+def _place(path: Path) -> tuple[Path, str]:
+    """The folder that belongs on sys.path and the dotted name of a file: packages are the folders with an `__init__.py`."""
+    folder, parts = path.parent, [] if path.stem == "__init__" else [path.stem]
+    level = _relative_level(path)  # folders without __init__.py are packages too where the file imports relatively
+    while ((folder / "__init__.py").is_file() or len(parts) <= level - (path.stem == "__init__")) and folder.name.isidentifier():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return folder, ".".join(parts)
+
+
+def parsed(path: Path) -> ast.Module:
+    """The tree of a file. Raises TargetError VAE001 where it is not Python."""
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except SyntaxError as error:
+        raise _syntax_error(error, str(path)) from None
+    except (OSError, ValueError) as error:
+        raise TargetError("VAE001", f"{relative(path.as_posix())} cannot be read: {one_line(error)}") from None
+
+
+def _relative_level(path: Path) -> int:
+    """How many folders up the file's relative imports reach: 1 for `from .x import y`."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return 0
+    return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
+
+
+def repository_of(folder: Path) -> Path:
+    """The nearest folder upwards that looks like the root of a repository, else the working directory above it, else `folder`."""
+    marked = next((p for p in (folder, *folder.parents) if any((p / mark).exists() for mark in _ROOT_MARKS)), None)
+    return marked or (Path.cwd() if folder.is_relative_to(Path.cwd()) else folder)
+
+
+@contextmanager
+def _imports(
+    folders: Sequence[Path], path: Sequence[Path], package: str, shown: str, notes: list[str], beside: bool = False
+) -> Iterator[None]:
+    """The surroundings of a user's import; whatever it raises becomes TargetError VAE001 with the user's line.
+
+    `beside` means that it belongs to the target imported before, whose modules then stay.
+    """
+    home = str(folders[0])
+    for name in [n for n, where in _ours.items() if where != home and not beside]:  # a `utils` of another repository must not answer here
+        sys.modules.pop(name, None)
+        del _ours[name]
+    sys.path[:] = [*dict.fromkeys(str(p) for p in path), *(p for p in sys.path if p not in {str(q) for q in path})]
+    before, argv, bytecode, missing = dict(sys.modules), sys.argv, sys.dont_write_bytecode, list[str]()
+    finders = list(sys.meta_path)
+    finder = _Search(folders, package, missing)
+    sys.meta_path.append(finder)
+    sys.argv, sys.dont_write_bytecode = [shown], True  # never the checker's own arguments; no __pycache__ in a user's folder
+    try:
+        with importing():
+            yield
+    except TargetError:
+        raise
+    except SyntaxError as error:
+        raise _syntax_error(error, shown) from error
+    except (Exception, SystemExit) as error:
+        raise _import_error(error, shown, package) from error
+    finally:
+        sys.argv, sys.dont_write_bytecode = argv, bytecode
+        sys.meta_path[:] = [*finders, *(f for f in sys.meta_path if f not in finders and f is not finder)]
+        for name in before.keys() - sys.modules.keys():  # what user code has thrown out is still needed here
+            sys.modules[name] = before[name]
+        for name in sys.modules.keys() - before.keys():
+            module = sys.modules[name]
+            first = next(iter(getattr(module, "__path__", None) or []), None)
+            if isinstance(module, PlaceholderModule):
+                del sys.modules[name]  # a later `import x` inside a function must fail as it would for the user
+            elif not package and user_file(getattr(module, "__file__", None) or first or "<none>"):
+                _ours[name] = home
+        for top in dict.fromkeys(missing):
+            notes.append(f"{top} is not installed; the model is analysed without it")
+
+
+def _syntax_error(error: SyntaxError, shown: str) -> TargetError:
+    file = error.filename or shown
+    span = Span(relative(file), error.lineno or 1, error.offset or 1, error.end_lineno, error.end_offset or None)
+    return TargetError("VAE001", f"{relative(file)} is not valid Python: {error.msg}", "", span)
+
+
+def _import_error(error: BaseException, shown: str, package: str) -> TargetError:
+    span = span_of(error.__traceback__, lambda file: user_file(file, package))
+    where = relative(shown)
+    if isinstance(error, SystemExit):
+        message = f"importing {where} ends the program (exit {error.code})"
+        return TargetError("VAE001", message, 'put what runs the program under `if __name__ == "__main__":`', span)
+    help = ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        help = f"install {top}, or run from the folder that holds it" if top == error.name else f"{top} is there, but has no {error.name}"
+    elif not isinstance(error, ImportError):
+        help = 'put what is not a definition under `if __name__ == "__main__":`'
+    return TargetError("VAE001", f"importing {where} raises {one_line(error)}", help, span)

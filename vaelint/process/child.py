@@ -1,0 +1,123 @@
+"""One target's process, forked off the server: user code runs here and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vaelint.cache import reads
+from vaelint.errors import UsageError
+from vaelint.paths import our_file, package_of, user_file
+from vaelint.process import protocol
+
+if TYPE_CHECKING:
+    from vaelint.result import Request, TargetResult
+
+Pipeline = Callable[["Request", Callable[[dict[str, Any]], None]], "TargetResult"]
+
+
+def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> NoReturn:
+    """Runs the pipeline on the target that the front asks for on `sock`, and ends the process, whatever user code does.
+
+    Args:
+        sock: where the request comes from and all messages go.
+        printed: an open descriptor for what user code prints.
+        dump: an open file that takes Python stacks when user code crashes or is stopped.
+    """
+    from vaelint.result import Request
+
+    os.setpgid(0, 0)
+    _die_first()
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    os.close(printed)
+    faulthandler.enable(file=dump, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, file=dump, all_threads=False)
+    me, leave = os.getpid(), os._exit
+
+    def tell(message: protocol.Message) -> None:
+        if os.getpid() == me:  # user code may fork, and its child must not speak for us
+            sock.sendall(protocol.encode(message))
+
+    def emit(message: dict[str, Any]) -> None:
+        known = protocol.decode(json.dumps(message, default=str).encode())
+        if known is None:
+            raise ValueError(f"the front knows no such message: {str(message)[:80]}")
+        tell(known)
+
+    def exit_with_stack(status: int) -> NoReturn:
+        if os.getpid() == me:
+            faulthandler.dump_traceback(dump, all_threads=False)
+        leave(status)
+
+    request = Request.from_json(_received(sock, leave))
+    if request.overlay:
+        from vaelint.fixing import overlay
+
+        overlay.install(dict(request.overlay))
+    sys.argv = [request.target.rpartition(":")[0]]  # a module that parses its command line sees an empty one
+    os._exit = exit_with_stack  # so that the front can say which line ended the process
+    try:
+        tell(protocol.Started(me))
+        seen = reads.watch(package_of(request.target))
+        result = run(request, emit).to_json()
+        tell(protocol.RestsOn(seen.to_json()))
+        tell(protocol.Final(result))
+    except BaseException as e:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code as well
+        try:
+            tell(_escaped(e, package_of(request.target)))
+        except OSError:
+            leave(protocol.UNHEARD)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # user code may have closed or replaced it
+            stream.flush()
+    leave(0)  # no atexit handlers, no waiting for user threads
+
+
+def _received(sock: socket.socket, leave: Callable[[int], NoReturn]) -> dict[str, Any]:
+    """The request: one line."""
+    data = b""
+    while not data.endswith(b"\n"):
+        more = sock.recv(1 << 16)
+        if not more:
+            leave(0)  # the front is gone: so is whoever wanted to know
+        data += more
+    request: dict[str, Any] = json.loads(data)
+    return request
+
+
+def _die_first() -> None:
+    """Asks the kernel to end this process, not another, when memory runs out, and when the server dies."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _escaped(error: BaseException, package: str) -> protocol.Escaped:
+    """Names the innermost frame that is ours or the user's. Torch and the standard library raise on someone's behalf."""
+    frames = [(f.f_code.co_filename, n) for f, n in traceback.walk_tb(error.__traceback__)]
+    theirs = [f for f in frames if user_file(f[0], package)]
+    mine = [f for f in frames if our_file(f[0])]
+    if isinstance(error, UsageError):
+        return protocol.Escaped(error.message, False, "", 0, error.help or "vaelint check --help shows the options")
+    if isinstance(error, SystemExit):
+        text, ours = f"sys.exit({error.code!r})" if error.code is not None else "sys.exit()", False
+    else:
+        text = traceback.format_exception_only(error)[-1].strip()
+        ours = not theirs or (bool(mine) and frames.index(mine[-1]) > frames.index(theirs[-1]))
+    if sys.modules.get(protocol.__name__) is not protocol:
+        text, ours = f"{text}, after it had thrown out what runs it (sys.modules)", False
+    file, line = next(iter((mine if ours else theirs)[-1:] or frames[-1:]), ("", 0))
+    return protocol.Escaped(text, ours, file, line)

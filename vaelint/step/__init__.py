@@ -1,0 +1,1 @@
+"""The training step: told, or found in the user's own code."""

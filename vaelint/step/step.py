@@ -1,0 +1,384 @@
+"""One training step of a model: told, or found. A step is Python code; what is shown is what is run."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaelint.errors import TargetError
+from vaelint.finding import Span
+from vaelint.loading.build import Loaded
+from vaelint.loading.imports import import_part, parsed
+from vaelint.loading.inputs import InputSet
+from vaelint.paths import relative
+from vaelint.step import seek
+from vaelint.step.candidates import is_whole_loss
+from vaelint.step.reading import keys_read, tree_of
+from vaelint.step.step_imports import import_for_step
+from vaelint.step.training import Slice, losses_elsewhere, needed_of, slices_elsewhere, training_slices
+
+STEP_FILE = "<step>"
+_SAMPLERS = re.compile(r"_*(?:re-?param\w*|sample|sample_?(?:z|latent|posterior)|sampling|draw_?z?|latent)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step gave: the model's output, and the loss (None when no loss is known)."""
+
+    output: object
+    loss: object
+
+
+class Step:
+    """Runs `code` in a copy of the module's names plus `model`, `torch` and the inputs; what it leaves in `loss` is the loss.
+
+    `code` is the text for display, `call` the expression that runs the model, `notes` what a user should know of the choice, `made_up`
+    the weights in it that are ours (so that nobody blames the user for them).
+    """
+
+    def __init__(
+        self,
+        code: str,
+        loaded: Loaded,
+        *,
+        has_loss: bool,
+        call: str = "",
+        notes: Sequence[str] = (),
+        extra: Mapping[str, Any] | None = None,
+        tree: ast.Module | None = None,
+        file: str = STEP_FILE,
+    ) -> None:
+        self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
+        self.made_up: dict[str, str] = {}  # weights and counters that nobody gave and that got a value of ours
+        self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
+        self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
+        self._loaded, self._extra = loaded, dict(extra or {})
+        self._tree = tree or _parse(code)
+        # statements cut out of the user's file keep their lines in it
+        self._program = compile(self._tree, file, "exec")
+        self._loads = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+    def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
+        """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
+        self.input_shapes = {name: tuple(t.shape) for name, t in inputs.items()}
+        names = {**_usual_names(self._loads), **self._loaded.namespace, **self._extra, "torch": torch, "model": model, **inputs}
+        if (alias := self._alias(names, inputs)) is not None:
+            names[alias] = next(iter(inputs.values()))
+        seen: list[object] = []
+        # the output is taken where the model hands it over, so that code which calls it inside another function is seen too
+        hook = model.register_forward_hook(lambda module, args, output: seen.append(output))
+        before = set(names)
+        try:
+            exec(self._program, names)
+        finally:
+            hook.remove()
+        if seen:
+            output = seen[-1]
+        else:
+            output = names["out"] if "out" in names and "out" not in before else _new_tensors(names, before)
+        return Outcome(output, self._loss(names))
+
+    def _loss(self, names: Mapping[str, Any]) -> object:
+        if not self.has_loss:
+            return None
+        if "loss" not in names:
+            raise TargetError("VAE004", "the step leaves no variable named loss", "end it with loss = ...", self._span())
+        loss = names["loss"]
+        if self.output_part is not None:
+            loss, path = self.output_part(loss)
+            if path and not self.code.endswith(path):
+                self.code += path
+                self.notes.append(f"of what the loss returns, {path} is minimised")
+        if not isinstance(loss, torch.Tensor):
+            kind = "None" if loss is None else f"a {type(loss).__name__}"
+            hint = (
+                "take its part that is minimised: loss = result['loss']"
+                if isinstance(loss, Mapping | tuple | list)
+                else "it must be a tensor"
+            )
+            raise TargetError("VAE004", f"the step leaves {kind} in loss, not a tensor", hint, self._span())
+        return loss
+
+    def _span(self) -> Span:
+        return Span(relative(self._loaded.file), self._loaded.span.line)
+
+    def _alias(self, names: Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> str | None:
+        """The one name in a told step that nothing defines, when there is one input and the step does not use that by its own name."""
+        if len(inputs) != 1:
+            return None
+        loads = self._loads
+        stores = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        if loads & set(inputs):
+            return None
+        unknown = [name for name in loads - stores if name not in names and not hasattr(builtins, name)]
+        return unknown[0] if len(unknown) == 1 else None
+
+
+def _usual_names(loads: set[str]) -> dict[str, Any]:
+    """`nn`, `F`, `math` and `np` for a step that uses them; the file's own meaning of a name goes before."""
+    usual = {"nn": "torch.nn", "F": "torch.nn.functional", "math": "math", "np": "numpy"}
+    found: dict[str, Any] = {}
+    for name in loads & set(usual):
+        with contextlib.suppress(ImportError):
+            found[name] = importlib.import_module(usual[name])
+    return found
+
+
+def _parse(code: str) -> ast.Module:
+    try:
+        return ast.parse(code, STEP_FILE)
+    except SyntaxError as error:
+        shown = (error.text or code).strip()
+        raise TargetError(
+            "VAE003", f"the step is not valid Python: {error.msg}: {shown}", "separate statements by ; or by line ends"
+        ) from None
+
+
+def _new_tensors(names: Mapping[str, Any], before: set[str]) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in names.items() if k not in before and k != "loss" and isinstance(v, torch.Tensor)}
+
+
+def told_step(code: str, loaded: Loaded) -> Step:
+    """The step that the user wrote. Raises TargetError VAE003 if it is not Python and VAE004 if it cannot leave a `loss`."""
+    tree = _parse(code)
+    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    if "loss" not in stored:
+        raise TargetError("VAE004", f"the step assigns nothing to loss: {code.strip()}", "end it with loss = ...", loaded.span)
+    tree, names = import_for_step(tree, loaded)
+    return Step(code, loaded, has_loss=True, extra=names, tree=tree)
+
+
+def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[Step, list[str]]:
+    """A step that runs the model on the inputs, and the names of the inputs: those that `forward` takes first, in its order.
+
+    A named input goes to the parameter of its name, the others go by position; an input that `forward` has no place for stays
+    available to the loss. Raises TargetError VAE003 when `forward` wants more than there is, or when there is no way to run the model.
+    """
+    if not _has_forward(model):
+        return _pieces_step(loaded, model, inputs)
+    where = f"{type(model).__name__}.forward"
+    try:
+        bound, names, notes = _bind_inputs(_parameters(model.forward), inputs, where, model.forward)
+    except TargetError as error:
+        own = _own_loss_step(loaded, model, inputs, f"{where} takes more than the inputs given")
+        if own is None:
+            raise error from None
+        return own
+    call = f"model({', '.join(bound)})"
+    return Step(f"out = {call}", loaded, has_loss=False, call=call, notes=notes), names
+
+
+def input_names(model: nn.Module, inputs: InputSet) -> list[str]:
+    """A name for every input, in the order given: the user's, else that of `forward`'s parameter, else x, y, ...; raises nothing."""
+    parameters = _parameters(model.forward) if _has_forward(model) else []
+    free = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    taken = {spec.name for spec in inputs.specs if spec.name}
+    waiting = [n for n in (*free, "x", "y", *(f"input{k}" for k in range(1, len(inputs.specs) + 2))) if n not in taken]
+    fresh = iter(dict.fromkeys(waiting))
+    return [spec.name or next(fresh) for spec in inputs.specs]
+
+
+def _has_forward(model: nn.Module) -> bool:
+    forward = getattr(type(model), "forward", None)
+    return forward is not None and getattr(forward, "__qualname__", "") != nn.Module.forward.__qualname__
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return [inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+
+
+def _bind_inputs(
+    parameters: Sequence[inspect.Parameter], inputs: InputSet, where: str, function: Callable[..., Any]
+) -> tuple[list[str], list[str], list[str]]:
+    """Arguments as written in a call, the input names in the order of the parameters, and notes."""
+    open_parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    by_name = {spec.name for spec in inputs.specs if spec.name and spec.name in {p.name for p in open_parameters}}
+    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
+    keys = [k for k in _keyword_keys(parameters, function) if waiting]  # `forward(self, x, **kwargs)` that reads kwargs["labels"]
+    open_parameters += [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None) for k in keys]
+    by_name |= {spec.name for spec in inputs.specs if spec.name and spec.name in keys}
+    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
+    free = [p for p in open_parameters if p.name not in by_name]
+    # required parameters first: an unnamed second input is a label rather than an option
+    free.sort(key=lambda p: p.default is not p.empty)
+    given = {name: name for name in by_name}
+    names: dict[int, str] = {i: spec.name for i, spec in enumerate(inputs.specs) if spec.name}
+    notes: list[str] = []
+    has_required = any(p.default is p.empty for p in free)
+    for parameter in free:
+        # an option is filled by position only where nothing required was left to fill
+        is_option = parameter.default is not parameter.empty and parameter.name not in keys
+        if not waiting or (is_option and (has_required or by_name or inputs.specs[waiting[0]].name)):
+            continue
+        i = waiting.pop(0)
+        names.setdefault(i, parameter.name)
+        given[parameter.name] = names[i]
+        if names[i] != parameter.name:
+            notes.append(f"input {names[i]} goes to {where}({parameter.name})")
+    missing = [p.name for p in open_parameters if p.default is p.empty and p.name not in given]
+    if missing:
+        raise _too_few(missing, where, inputs, function)
+    taken = set(names.values()) | {p.name for p in open_parameters}
+    for i in range(len(inputs.specs)):
+        if i not in names:
+            names[i] = next(n for n in ("x", "y", *(f"input{k}" for k in range(1, len(inputs.specs) + 2))) if n not in taken)
+            taken.add(names[i])
+    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    arguments = _written(open_parameters, given)
+    order = [given[p.name] for p in open_parameters if p.name in given]
+    if star:
+        arguments += [names[i] for i in waiting]
+    order += [names[i] for i in sorted(names) if names[i] not in order]
+    return arguments, order, notes
+
+
+def _keyword_keys(parameters: Sequence[inspect.Parameter], function: Callable[..., Any]) -> list[str]:
+    star = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+    return keys_read(tree_of(function), star) if star is not None else []
+
+
+def _written(parameters: Sequence[inspect.Parameter], given: Mapping[str, str]) -> list[str]:
+    arguments: list[str] = []
+    skipped = False
+    for p in parameters:
+        if p.name not in given:
+            skipped = True
+        elif skipped or p.kind is p.KEYWORD_ONLY:
+            arguments.append(f"{p.name}={given[p.name]}")
+        else:
+            arguments.append(given[p.name])
+    return arguments
+
+
+def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Callable[..., Any]) -> TargetError:
+    code = getattr(function, "__code__", None)
+    span = Span(relative(code.co_filename), code.co_firstlineno) if code is not None else None
+    given = f"{len(inputs.specs)} input{'s' if len(inputs.specs) != 1 else ''} {'are' if len(inputs.specs) != 1 else 'is'} given"
+    batch = inputs.symbols.get(inputs.batch or "", 32)
+    example = " ".join(f"--input {name}={batch}x..." for name in missing)
+    return TargetError(
+        "VAE003",
+        f"{where} also needs {', '.join(missing)}; {given}",
+        f"add {example}",
+        span,
+        (f"signature: {where}{inspect.signature(function)}",),
+    )
+
+
+def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[Step, list[str]]:
+    """The step of a class without `forward`: encode, sample, decode; else one of its methods that computes the loss."""
+    encode, decode = (getattr(model, name, None) for name in ("encode", "decode"))
+    sampler = next((n for n in _public_methods(model) if _SAMPLERS.fullmatch(n)), None)
+    where = type(model).__name__
+    if callable(encode) and callable(decode) and sampler is not None and len(_parameters(getattr(model, sampler))) == 2:
+        arguments, names, notes = _bind_inputs(_parameters(encode), inputs, f"{where}.encode", encode)
+        notes.append(f"{where} has no forward: encode, {sampler} and decode were called one after the other")
+        encoded = f"mu, logvar = model.encode({', '.join(arguments)})"
+        code = f"{encoded}; z = model.{sampler}(mu, logvar); recon = model.decode(z); out = (recon, mu, logvar)"
+        return Step(code, loaded, has_loss=False, call="", notes=notes), names
+    if (own := _own_loss_step(loaded, model, inputs, f"{where} has no forward")) is not None:
+        return own
+    has = ", ".join(_public_methods(model)) or "no methods"
+    help = 'say what one step does: --step "mu, logvar = model.encode(x); ...; loss = ..."'
+    raise TargetError(
+        "VAE003", f"{where} has no forward, and no encode, sampling and decode to call instead", help, loaded.span, (f"it has {has}",)
+    )
+
+
+def _own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str) -> tuple[Step, list[str]] | None:
+    """The step that is one method of the model which makes the loss from the inputs alone, if there is just one such method."""
+    found: list[tuple[str, list[str], list[str], list[str]]] = []
+    for name in _public_methods(model):
+        method = getattr(model, name)
+        if is_whole_loss(method, name) and len([p for p in _parameters(method) if p.default is p.empty]) == len(inputs.specs):
+            found.append((name, *_bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)))
+    if len(found) != 1:
+        return None
+    name, arguments, names, notes = found[0]
+    step = Step(
+        f"loss = model.{name}({', '.join(arguments)})", loaded, has_loss=True, notes=[*notes, f"{why}: its method {name} is the step"]
+    )
+    step.output_part = seek.pick_loss
+    return step, names
+
+
+def _public_methods(model: nn.Module) -> list[str]:
+    names = [n for base in type(model).__mro__ if base not in nn.Module.__mro__ for n, v in vars(base).items() if inspect.isfunction(v)]
+    return [n for n in dict.fromkeys(names) if not n.startswith("__")]
+
+
+def find_loss(
+    loaded: Loaded,
+    model: nn.Module,
+    step: Step,
+    names: Sequence[str],
+    output: object,
+    role_of: Callable[[torch.Tensor], str | None],
+    told: str | None = None,
+    runs: Callable[[Step], bool] = lambda step: False,
+) -> Step | None:
+    """The forward step extended by the loss, None where none was found or more than one is as good.
+
+    `told` is what the user gave as `--loss`. `output` is what `step` returned, `role_of` what the trace knows of its tensors: "mu",
+    "logvar", "std", "z", "recon", "input:x"; `runs` tries a step where two ways to call the loss are in question. When None is
+    returned, `step.notes` says why and which `--step` would do. Raises TargetError VAE004 when the loss that was told does not exist or
+    cannot be called.
+    """
+    if told is None and len(slices := training_slices(loaded, names)) == 1:
+        return _trained(loaded, step, slices[0], {})
+    found = seek.seek_loss(loaded, model, step.call, step.code, names, output, role_of, step.input_shapes, told)
+    if found.otherwise is not None and (found.code is None or not runs(_extended(loaded, step, found))):
+        found = found.otherwise
+    if found.code is None:
+        if (
+            told is None
+            and len(slices := slices_elsewhere(loaded, names)) == 1
+            and (names_of := _names_for(slices[0], step.notes)) is not None
+        ):
+            return _trained(loaded, step, slices[0], names_of)
+        step.notes += found.notes
+        if told is None and (elsewhere := losses_elsewhere(loaded)):
+            step.notes.append("other files define losses: " + " or ".join(f"--loss {name}" for name in elsewhere[:3]))
+        return None
+    return _extended(loaded, step, found)
+
+
+def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
+    """The step of the code that was found."""
+    extended = Step(found.code or "", loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
+    extended.output_part, extended.made_up = seek.pick_loss, found.made_up
+    return extended
+
+
+def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
+    """The step that is cut out of training code."""
+    chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in cut.made_up]
+    notes = [*step.notes, f"the step is that of the training code at {relative(cut.file)}:{cut.line}", *chosen]
+    trained = Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=extra, tree=cut.tree, file=cut.file)
+    trained.made_up = dict(cut.made_up)
+    return trained
+
+
+def _names_for(cut: Slice, notes: list[str]) -> dict[str, Any] | None:
+    """What the training code of another file needs of that file's top level; None where that part cannot be run."""
+    path = Path(cut.file)
+    try:
+        module = import_part(path, needed_of(parsed(path), set(cut.needs)), notes)
+    except TargetError as error:
+        notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {error.message}")
+        return None
+    return {name: vars(module)[name] for name in cut.needs if name in vars(module)}
