@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-newest test-packages check update wheel
+.PHONY: help demo docs test test-newest test-packages check update wheel
 
 help: ## These words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -16,6 +16,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## Check a model with three bugs that raise nothing, then the same model mended
 	cd tests/data && ../../$(BIN)/vaelint check vae_three_bugs.py:VAE mlp_vae.py:VAE --input 32x784 --exit-zero
+
+docs: $(READY) ## The pages, into docs/_build/html: guides, and one a rule
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo file://$(CURDIR)/docs/_build/html/index.html
 
 # One process a core is enough: the threads of small operations would only wait for each other.
 test: $(READY) ## All tests

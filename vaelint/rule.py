@@ -42,6 +42,18 @@ __all__ = [
 SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead", "When to ignore")
 """Every rule's docstring has these, in this order, after a one-line summary."""
 
+NEEDS = {
+    "site": "nothing is drawn from a posterior on the way to the loss",
+    "draw": "nothing is drawn",
+    "gaussian": "the posterior is not Gaussian",
+    "loss": "no loss is known",
+    "kl": "no KL term was found",
+    "reconstruction": "no reconstruction term was found",
+    "beta": "the weights of KL and reconstruction are not both known",
+    "perturbation": "other constructor arguments are tried with --perturb only",
+}
+"""What a rule may need, and why it does not apply without it."""
+
 
 @dataclass(frozen=True)
 class Claim:

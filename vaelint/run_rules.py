@@ -11,7 +11,7 @@ from vaelint.anatomy.replay import ReplayError
 from vaelint.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
 from vaelint.paths import in_project
 from vaelint.result import TargetResult
-from vaelint.rule import Claim, Found, Repair, Rule
+from vaelint.rule import NEEDS, Claim, Found, Repair, Rule
 
 if TYPE_CHECKING:
     from vaelint.graph import Record
@@ -25,17 +25,17 @@ Claims = list[tuple[int, Claim]]
 Repairs = list[tuple[str, Repair]]
 """Fingerprint of a finding, and how it can be mended."""
 
-NEEDS: dict[str, tuple[Callable[[Model], bool], str]] = {
-    "site": (lambda m: bool(m.sites), "nothing is drawn from a posterior on the way to the loss"),
-    "draw": (lambda m: m.variational, "nothing is drawn"),
-    "gaussian": (lambda m: any(s.kind in ("gaussian", "drawn") for s in m.sites), "the posterior is not Gaussian"),
-    "loss": (lambda m: m.has_loss, "no loss is known"),
-    "kl": (lambda m: bool(m.kls), "no KL term was found"),
-    "reconstruction": (lambda m: bool(m.recons), "no reconstruction term was found"),
-    "beta": (lambda m: bool(m.betas), "the weights of KL and reconstruction are not both known"),
-    "perturbation": (lambda m: m.perturbation is not None, "other constructor arguments are tried with --perturb only"),
+MET: dict[str, Callable[[Model], bool]] = {
+    "site": lambda m: bool(m.sites),
+    "draw": lambda m: m.variational,
+    "gaussian": lambda m: any(s.kind in ("gaussian", "drawn") for s in m.sites),
+    "loss": lambda m: m.has_loss,
+    "kl": lambda m: bool(m.kls),
+    "reconstruction": lambda m: bool(m.recons),
+    "beta": lambda m: bool(m.betas),
+    "perturbation": lambda m: m.perturbation is not None,
 }
-"""What a rule may need, and why it does not apply without it."""
+"""Whether a model has what a rule needs, by the name of the need."""
 
 
 def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> tuple[Claims, Repairs]:
@@ -44,7 +44,7 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
     repairs: Repairs = []
     found: list[tuple[Finding, Found]] = []
     for rule in rules:
-        missing = next((NEEDS[n][1] for n in rule.needs if not NEEDS[n][0](model)), None)
+        missing = next((NEEDS[n] for n in rule.needs if not MET[n](model)), None)
         if missing is not None:
             result.not_applicable.append({"code": rule.code, "reason": missing})
             continue

@@ -1,0 +1,35 @@
+"""Sphinx: how the pages are built. `make docs`, or `sphinx-build --fail-on-warning --nitpicky docs docs/_build/html`."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import generated
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+_PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+project = "vaelint"
+author = copyright = _PROJECT["authors"][0]["name"]
+version = release = _PROJECT["version"]
+html_baseurl = _PROJECT["urls"]["Documentation"]
+html_title = f"vaelint {version}"
+html_theme = "furo"
+html_copy_source = False
+extensions = ["myst_parser"]
+myst_heading_anchors = 3  # a link to a heading that is not there is a warning, and a warning is an error
+highlight_language = "default"  # Python where it is some: a step of a training loop need not be
+exclude_patterns = ["_build"]
+nitpicky = True
+
+
+def setup(app: Sphinx) -> None:
+    """Has the pages that follow from the code written anew before each build."""
+    app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir)))

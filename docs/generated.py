@@ -1,0 +1,76 @@
+"""The pages that follow from the code: one a rule, their index, the keys of the configuration. Written at each build, never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vaelint import catalogue, keys
+from vaelint.rule import NEEDS, Rule
+
+ROOT = Path(__file__).parent.parent
+
+
+def write(folder: Path) -> None:
+    """Writes them into the folder of the sources; pages of rules that are gone are removed, and what is as it was is not touched."""
+    pages = {f"rules/{rule.code}.md": rule_page(rule) for rule in own_rules()}
+    pages |= {"rules/index.md": index(own_rules()), "keys.md": key_tables()}
+    (folder / "rules").mkdir(exist_ok=True)
+    for old in (folder / "rules").glob("*.md"):
+        if f"rules/{old.name}" not in pages:
+            old.unlink()
+    for name, text in pages.items():
+        file = folder / name
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+
+
+def own_rules() -> list[Rule]:
+    """The rules that vaelint brings, whatever other packages are installed."""
+    return [r for r in catalogue.all_rules() if r.module.startswith("vaelint_rules.")]
+
+
+def rule_page(rule: Rule) -> str:
+    """The page that `vaelint explain` prints, what it needs, and its two fixtures."""
+    family = catalogue.FAMILIES[rule.code[:4]]
+    needs = "".join(f"\n- It does not apply where {NEEDS[n]}." for n in rule.needs)
+    head, _, body = catalogue.explain(rule).partition("\n")
+    facts = f"- Severity: {rule.severity.value}. Family: [{family}](index.md#{_anchor(family)}).{needs}"
+    return f"{head}\n\n{facts}\n\n{body.strip()}\n" + "".join(_twins(rule))
+
+
+def _twins(rule: Rule) -> Iterator[str]:
+    for side, title in (("bad", "A whole model with it"), ("good", "The same model without it")):
+        file = ROOT / "fixtures" / side / f"{rule.stem}.py"
+        if file.exists():
+            text = file.read_text(encoding="utf-8").strip()
+            marked = ",".join(str(n) for n, line in enumerate(text.splitlines(), 1) if "# expect:" in line or "# or:" in line)
+            option = f":emphasize-lines: {marked}\n" if marked else ""
+            yield f"\n## {title}\n\n```{{code-block}} python\n{option}\n{text}\n```\n"
+
+
+def index(rules: Sequence[Rule]) -> str:
+    """All rules by family, each with a link to its page."""
+    parts = ["# Rules\n\n`vaelint rules` lists them, `vaelint explain VAE201` prints the page of one.\n"]
+    for prefix, family in catalogue.FAMILIES.items():
+        members = [r for r in rules if r.code.startswith(prefix)]
+        rows = "".join(f"| [{r.code}]({r.code}.md) | {r.name} | {r.severity.value} | {_cell(r.summary)} |\n" for r in members)
+        about = "" if prefix != catalogue.ADVICE else "\nAdvice, off unless it is selected: `--extend-select VAE8`.\n"
+        parts.append(f"\n## {family}\n{about}\n| code | name | severity | what it finds |\n|---|---|---|---|\n{rows}")
+    listed = "".join(f"{r.code}\n" for r in rules)
+    return "".join(parts) + f"\n```{{toctree}}\n:hidden:\n\n{listed}```\n"
+
+
+def key_tables() -> str:
+    """The keys of the configuration, as editors are told of them."""
+    top, target = ("".join(f"| `{k.name}` | {_cell(k.about)} |\n" for k in table) for table in (keys.TOP, keys.TARGET))
+    head = "\n| key | says |\n|---|---|\n"
+    return f"# Keys of the configuration\n\n## At the top\n{head}{top}\n## For a target\n\nIn `[[tool.vaelint.targets]]`.\n{head}{target}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _anchor(heading: str) -> str:
+    return heading.lower().replace(" ", "-")
