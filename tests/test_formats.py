@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -147,8 +148,13 @@ def test_nothing_in_a_finding_is_a_workflow_command(pieces: Any) -> None:
 
 def test_a_file_of_no_possible_name_has_no_lines() -> None:
     made = hostile((["\ud800", *[""] * 9], (1, 1, None), Severity.ERROR))
-    for name in ("full", "concise", "markdown", "github"):
+    for name in ("full", "concise", "markdown", "github", "sarif", "rdjson", "gitlab"):
         assert FORMATS[name].load()([made], View(pages=pages))
+
+
+def test_a_file_whose_name_is_no_utf8_is_named_by_its_bytes() -> None:
+    made = TargetResult("m.py:VAE", findings=[replace(shared_noise(), span=Span("caf\udce9.py", 1), labels=())])
+    assert sarif_run([made])["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "caf%E9.py"
 
 
 @settings(max_examples=100, deadline=None)
@@ -351,3 +357,33 @@ def test_same_results_same_text(name: str) -> None:
     render = FORMATS[name].load()
     assert render(shared(), View(pages=pages)) == render(shared(), View(pages=pages))
     assert render([], View()) == render([], View()), "no targets are no error"
+
+
+def test_every_finding_carries_the_address_of_its_page() -> None:
+    view = View(pages=lambda: (), docs="https://docs.my.org/v/")
+    page = "https://docs.my.org/v/rules/VAE201.html"
+    of_others = replace(shared_noise(), code="ACM101", name="theirs", url="https://acme.org/ACM101", span=Span("a.py", 1))
+    made = [TargetResult("vae_three_bugs.py:VAE", findings=[shared_noise(), of_others])]
+
+    def text(name: str, view: View = view) -> str:
+        return FORMATS[name].load()(made, view)
+
+    assert [f["url"] for f in json.loads(text("json"))["targets"][0]["findings"]] == [page, "https://acme.org/ACM101"]
+    assert [json.loads(line).get("url") for line in text("json-lines").splitlines()] == [page, "https://acme.org/ACM101", None]
+    rules = sarif_run(made, view)["tool"]["driver"]["rules"]
+    assert [(r["id"], r["helpUri"]) for r in rules] == [("ACM101", "https://acme.org/ACM101"), ("VAE201", page)]
+    assert [d["code"]["url"] for d in json.loads(text("rdjson"))["diagnostics"]] == [page, "https://acme.org/ACM101"]
+    assert f"more: vaelint explain VAE201\n      {page}\n" in text("full")
+    assert f'href="{page}"' in text("html")
+    for name in ("github", "junit"):
+        assert page in text(name), name
+    assert [unescape(a) for a in re.findall(r'<a href="([^"]+)">', text("markdown"))] == [page, "https://acme.org/ACM101"]
+    for name in ("full", "html", "github", "junit", "markdown"):
+        assert ".invalid" not in text(name, View()), f"{name} shows people an address that leads nowhere"
+
+
+def test_a_rule_without_a_page_has_no_address() -> None:
+    bare = TargetResult("m.py:VAE", findings=[replace(shared_noise(), code="ACM101")])
+    assert json.loads(FORMATS["json"].load()([bare], View()))["targets"][0]["findings"][0]["url"] == ""
+    (rule,) = sarif_run([bare])["tool"]["driver"]["rules"]
+    assert "helpUri" not in rule

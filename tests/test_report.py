@@ -151,7 +151,9 @@ def test_json_follows_the_schema() -> None:
 
 
 def test_json_comes_back_as_it_was() -> None:
-    assert as_json.parse(as_json.render([result()])) == [result()]
+    told = result()
+    told.findings = [replace(f, url=f"https://vaelint.invalid/rules/{f.code}.html") for f in told.findings]
+    assert as_json.parse(as_json.render([result()])) == [told]
 
 
 def test_json_has_no_nan() -> None:

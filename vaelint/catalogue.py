@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from vaelint.errors import UsageError
+from vaelint.pages import address
 
 if TYPE_CHECKING:
     from vaelint.rule import Rule
@@ -81,10 +82,11 @@ def listing(rules: Sequence[Rule]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_json(rules: Sequence[Rule], *, whole: bool = False) -> str:
-    """The same for programs; `whole` adds the rules' pages."""
+def as_json(rules: Sequence[Rule], docs: str, *, whole: bool = False) -> str:
+    """The same for programs, with the addresses of the pages, vaelint's own below `docs`; `whole` adds their text."""
     rows = [
-        {"code": r.code, "name": r.name, "severity": r.severity.value, "summary": r.summary} | ({"doc": r.doc} if whole else {})
+        {"code": r.code, "name": r.name, "severity": r.severity.value, "summary": r.summary, "url": address(r.code, r.url, docs)}
+        | ({"doc": r.doc} if whole else {})
         for r in rules
     ]
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"

@@ -103,6 +103,7 @@ class Finding:
     evidence: Evidence | None = None
     facts: dict[str, Any] = field(default_factory=dict, hash=False)  # numbers by name, for JSON readers
     fingerprint: str = ""
+    url: str = ""  # of the rule's page, where its package tells one; vaelint's own pages: `pages.address`
 
     def with_certainty(self, certainty: Certainty, evidence: Evidence | None = None) -> Finding:
         """The same finding after a real run spoke."""

@@ -113,6 +113,7 @@ class Rule:
     stem: str
     module: str
     check: Check
+    url: str = ""
 
     @property
     def summary(self) -> str:
@@ -139,6 +140,7 @@ class Rule:
             found.fix,
             None,
             found.facts,
+            url=self.url,
         )
 
 

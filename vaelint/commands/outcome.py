@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vaelint.commands import terminal
@@ -16,6 +17,7 @@ from vaelint.finding import Severity
 from vaelint.judging import baseline
 from vaelint.judging.adjust import stands
 from vaelint.judging.judge import Judgement
+from vaelint.pages import HOME, address
 from vaelint.process.flight import Checked
 from vaelint.report.formats import FORMATS, Format
 from vaelint.report.view import RulePage, View
@@ -103,6 +105,7 @@ def write_reports(
     verbose: bool = False,
     depth: int | None = None,
     everything: bool = False,
+    docs: str = HOME,
     formats: Mapping[str, Format] = FORMATS,
 ) -> None:
     """Renders and writes each report.
@@ -120,10 +123,11 @@ def write_reports(
             show_refuted=show_refuted,
             verbose=verbose,
             output=output,
-            pages=_pages,
+            pages=partial(_pages, docs),
             root=_repository(),
             depth=depth,
             everything=everything,
+            docs=docs,
         )
         text = formats[report.form].load()(bare, view)
         if report.file is not None:
@@ -132,10 +136,10 @@ def write_reports(
             _to_stdout(text, guarded=formats[report.form].lines and report.form != "github")
 
 
-def _pages() -> list[RulePage]:
+def _pages(docs: str) -> list[RulePage]:
     from vaelint.catalogue import all_rules
 
-    return [RulePage(r.code, r.name, r.severity.value, r.summary, r.doc) for r in all_rules()]
+    return [RulePage(r.code, r.name, r.severity.value, r.summary, r.doc, address(r.code, r.url, docs)) for r in all_rules()]
 
 
 def _repository() -> Path:

@@ -40,5 +40,5 @@ def trace(
         raise UsageError("no target is named and none is configured", "write vaelint trace model.py:VAE --input 32x784")
     with gate.Hired(context.obj) as hired:
         results = run_requests(requests, hired, None if no_cache else settings.root, settings.jobs.value)
-    write_reports(results, reports, color=color, depth=depth, everything=everything, formats=TRAILS)
+    write_reports(results, reports, color=color, depth=depth, everything=everything, docs=settings.docs_url.value, formats=TRAILS)
     return exit_code([r.result for r in results], Severity.WARNING, exit_zero=False)

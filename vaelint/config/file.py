@@ -42,6 +42,7 @@ class Config:
     timeout: float | None = None
     device: str | None = None
     perturb: bool | None = None
+    docs_url: str | None = None
     targets: tuple[Request, ...] = ()
     told: tuple[frozenset[str], ...] = field(default=())  # per target, the fields its table set
 

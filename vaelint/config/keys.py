@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from vaelint import pages
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.target import parse_init, parse_target
 
@@ -138,6 +139,10 @@ def device(value: Any) -> str:
     raise ValueError("auto, cuda, cuda:NUMBER, cpu or none")
 
 
+def _home(value: Any) -> str:
+    return pages.home(_text(value))
+
+
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _TEXTS: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
@@ -176,6 +181,13 @@ TOP = (
     Key("timeout", "timeout", seconds, _SECONDS, "Time limit for a target in seconds. Default: 120."),
     Key("device", "device", device, _DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto."),
     Key("perturb", "perturb", flag, {"type": "boolean"}, "Also give constructor arguments other values, one at a time. Default: false."),
+    Key(
+        "docs-url",
+        "docs_url",
+        _home,
+        {"type": "string", "pattern": "^(https?|file)://[^ ?#]+$"},
+        "Where the pages of vaelint's documentation are, for the addresses in reports: https://docs.my.org/vaelint/.",
+    ),
 )
 
 TARGET = (

@@ -14,6 +14,7 @@ from vaelint.config.file import Config, shown
 from vaelint.errors import UsageError
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.target import parse_init
+from vaelint.pages import HOME, home
 from vaelint.process.gate import default_jobs
 from vaelint.result import Request
 
@@ -78,6 +79,7 @@ class Settings:
     jobs: Setting
     per_file_ignores: Setting  # ((pattern, selectors), ...)
     severity: Setting  # ((selector, severity), ...)
+    docs_url: Setting  # where vaelint's own pages are
     root: Path = field(default_factory=Path.cwd)
 
     @property
@@ -121,6 +123,7 @@ def resolve(names: Sequence[str], config: Config, given: Given) -> Settings:
             tuple((code, s) for word, s in config.severity for code in catalogue.selectors([word], f"{top} severity")),
             top if config.severity else DEFAULT,
         ),
+        docs_url=_first("docs-url", None, config.docs_url, HOME, home, top),
         root=config.root,
     )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from vaelint import __version__
-from vaelint.report.rows import dumps
+from vaelint.report.rows import dumps, whole
 from vaelint.report.view import PLAIN, View
 from vaelint.result import SCHEMA_VERSION, TargetResult
 
@@ -16,7 +16,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     document = {
         "schema": SCHEMA_VERSION,
         "tool": {"name": "vaelint", "version": __version__},
-        "targets": [r.to_json() for r in results],
+        "targets": [whole(r, view) for r in results],
     }
     return dumps(document)
 

@@ -20,7 +20,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     for result in results:
         for finding in result.findings:
             if finding.certainty is not Certainty.REFUTED or view.show_refuted:
-                lines += [*_finding(finding, result, sources, view.width), []]
+                lines += [*_finding(finding, result, sources, view), []]
         block = loss_block(result, view.width)
         lines += [*block, []] if block else []
         lines += summary(result, view.output.get(id(result), ""), view.width, view.verbose, view.show_refuted)
@@ -31,7 +31,8 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     return paint(lines, view.color)
 
 
-def _finding(f: Finding, result: TargetResult, sources: Sources, width: int) -> list[Line]:
+def _finding(f: Finding, result: TargetResult, sources: Sources, view: View) -> list[Line]:
+    width = view.width
     head = f"{f.severity.value}[{f.code}]"
     lines = hanging([(head, f.severity.value), (f" {f.name}: ", "head")], f.message, width, "head")
     if len(lines) > 1:  # a long message: indent modestly, not by the length of the name
@@ -53,7 +54,9 @@ def _finding(f: Finding, result: TargetResult, sources: Sources, width: int) -> 
         lines += _diff(f.fix, f, sources)
     for note in f.notes:
         lines += hanging([("note: ", "key")], note, width)
-    return [*lines, [("more: ", "key"), (f"vaelint explain {f.code}", "")]]
+    lines.append([("more: ", "key"), (f"vaelint explain {f.code}", "")])
+    page = view.more(f)
+    return [*lines, [("      ", ""), (page, "")]] if page else lines  # an address is never broken, however narrow the terminal
 
 
 def _shapes(f: Finding, lead: str, width: int) -> list[Line]:

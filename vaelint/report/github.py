@@ -29,7 +29,7 @@ def _command(f: Finding, view: View) -> str:
         properties |= {"endColumn": f.span.end_column} if f.span.end_column else {}
     properties |= {"endLine": f.span.end_line or f.span.line, "title": f"vaelint ({f.code})"}
     said = ",".join(f"{k}={_property(str(v))}" for k, v in properties.items())
-    message = "\n".join((f"{file}:{f.span.line}:{f.span.column}: {headline(f)}", *sentences(f)))
+    message = "\n".join((f"{file}:{f.span.line}:{f.span.column}: {headline(f)}", *sentences(f), *filter(None, [view.more(f)])))
     return f"::{_LEVELS[f.severity]} {said}::{_data(message)}"
 
 

@@ -67,7 +67,7 @@ def _target(result: TargetResult, number: int, view: View, sources: Sources) -> 
     parts = [element("header", head), _summary(shown, here)]
     if result.trail is not None:
         parts.append(_picture(result, view, here))
-    parts += [_loss(result), _evidence(shown, here), _fits(result), listings(result, shown, here, sources)]
+    parts += [_loss(result), _evidence(shown, here), _fits(result), listings(result, shown, here, sources, view)]
     if result.trail is not None:
         parts.append(flow(result.trail, one_kind(result.trail), totals_sentence(result.trail, partly=result.trail["failed"] is not None)))
     parts.append(_checked(result))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vaelint.report.rows import dumps
+from vaelint.report.rows import dumps, whole
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
 
@@ -16,7 +16,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     """The lines, in the order of targets and findings; everything is in them, whatever the view."""
     lines = []
     for result in results:
-        whole = result.to_json()
-        lines += [dumps({"kind": "finding", "target": result.target, **f}, indent=None) for f in whole.pop("findings")]
-        lines.append(dumps({"kind": "target", **whole}, indent=None))
+        told = whole(result, view)
+        lines += [dumps({"kind": "finding", "target": result.target, **f}, indent=None) for f in told.pop("findings")]
+        lines.append(dumps({"kind": "target", **told}, indent=None))
     return "".join(lines)

@@ -60,7 +60,9 @@ def _suite(result: TargetResult, view: View, names: dict[str, str]) -> ET.Elemen
 
 
 def _text(f: Finding, view: View) -> str:
-    return "\n".join((f"{place(f.span.file, view.root)}:{f.span.line}:{f.span.column}: {headline(f)}", *sentences(f)))
+    return "\n".join(
+        (f"{place(f.span.file, view.root)}:{f.span.line}:{f.span.column}: {headline(f)}", *sentences(f), *filter(None, [view.more(f)]))
+    )
 
 
 def _safe(text: str) -> str:

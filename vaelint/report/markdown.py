@@ -49,7 +49,14 @@ def _row(row: Row, view: View) -> str:
     f = row.finding
     where = f"{place(f.span.file, view.root)}:{f.span.line}"
     what = escape(f.message) + (f"<br>{escape(f.label)}" if f.label else "")
-    return f"| {f.severity.value} | {f.code} {escape(f.name)} | {code(where)} | {what} | {f.certainty.value} |\n"
+    return f"| {f.severity.value} | {_rule(row, view)} | {code(where)} | {what} | {f.certainty.value} |\n"
+
+
+def _rule(row: Row, view: View) -> str:
+    """Code and name, with a link to the page."""
+    said, page = f"{row.finding.code} {escape(row.finding.name)}", view.more(row.finding)
+    quoted = escape(page).replace('"', "&quot;")
+    return f'<a href="{quoted}">{said}</a>' if page else said
 
 
 def _details(row: Row, view: View) -> str:

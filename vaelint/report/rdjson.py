@@ -28,6 +28,8 @@ def _diagnostic(row: Row, view: View, sources: Sources) -> dict[str, Any]:
         "severity": _LEVELS[f.severity],
         "code": {"value": f.code},
     }
+    if url := view.address(f):
+        made["code"]["url"] = url
     if f.labels:
         made["related_locations"] = [{"message": x.text, "location": _location(x.span, view, sources)} for x in f.labels]
     if f.fix is not None and f.fix.file == f.span.file:

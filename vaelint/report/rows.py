@@ -65,6 +65,14 @@ def sentences(f: Finding) -> Iterator[str]:
         yield f"help: {f.help}"
 
 
+def whole(result: TargetResult, view: View) -> dict[str, Any]:
+    """All of a result as JSON has it; each finding with the address of its rule's page."""
+    told = result.to_json()
+    for row, f in zip(told["findings"], result.findings, strict=True):
+        row["url"] = view.address(f)
+    return told
+
+
 def dumps(document: Any, *, indent: int | None = 1) -> str:
     """JSON without NaN and without the old form of GitHub's commands (`##[`), which count anywhere in a line."""
     text = json.dumps(plain(document), indent=indent, ensure_ascii=False, allow_nan=False)

@@ -26,7 +26,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     """One run for all targets: GitHub takes 20 runs a file, and there may be more targets."""
     found = rows(results, view)
     pages = {p.code: p for p in view.pages()}
-    rules = [pages.get(code) or _bare(found, code) for code in sorted({r.finding.code for r in found})]
+    rules = [pages.get(code) or _bare(found, code, view) for code in sorted({r.finding.code for r in found})]
     index = {rule.code: i for i, rule in enumerate(rules)}
     hashes: dict[str, list[str]] = {}
     run = {
@@ -40,15 +40,15 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
-def _bare(found: Sequence[Row], code: str) -> RulePage:
+def _bare(found: Sequence[Row], code: str, view: View) -> RulePage:
     """What is known of a rule that is not at hand, such as of a saved report."""
     f = next(r.finding for r in found if r.finding.code == code)
-    return RulePage(code, f.name, f.severity.value, f.message)
+    return RulePage(code, f.name, f.severity.value, f.message, url=view.address(f))
 
 
 def _rule(rule: RulePage) -> dict[str, Any]:
     text = rule.doc.strip() or rule.summary or rule.name
-    return {
+    made = {
         "id": rule.code,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),
         "shortDescription": {"text": rule.summary or rule.name},
@@ -57,6 +57,7 @@ def _rule(rule: RulePage) -> dict[str, Any]:
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
         "properties": {"tags": ["vae"], "precision": "high", "problem.severity": _PROBLEMS[rule.severity]},
     }
+    return made | ({"helpUri": rule.url} if rule.url else {})
 
 
 def _invocation(results: Sequence[TargetResult]) -> dict[str, Any]:
@@ -101,12 +102,20 @@ def _physical(span: Span, view: View) -> dict[str, Any]:
 def _artifact(file: str, view: View) -> dict[str, Any]:
     path = place(file, view.root)
     if path.startswith("/"):  # outside of the checkout
-        return {"uri": "file://" + quote(path)}
-    return {"uri": quote(path), "uriBaseId": "%SRCROOT%"}
+        return {"uri": "file://" + _quoted(path)}
+    return {"uri": _quoted(path), "uriBaseId": "%SRCROOT%"}
+
+
+def _quoted(path: str) -> str:
+    """As an address has it: the bytes of the name, also where they are no UTF-8 (PEP 383)."""
+    try:
+        return quote(path.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # no file has this name
+        return quote(path.encode("utf-8", "replace"))
 
 
 def _root(root: Path) -> str:
-    return "file://" + quote(root.resolve().as_posix().rstrip("/") + "/")
+    return "file://" + _quoted(root.resolve().as_posix().rstrip("/") + "/")
 
 
 def _related(label: Label, number: int, view: View) -> dict[str, Any]:
@@ -117,7 +126,7 @@ def _line_hash(span: Span, hashes: dict[str, list[str]]) -> str:
     if span.file not in hashes:
         try:
             hashes[span.file] = line_hashes(Path(span.file).read_bytes().decode("utf-8", "replace"))
-        except OSError:
+        except (OSError, ValueError):  # not there, or no name that a file can have
             hashes[span.file] = []
     lines = hashes[span.file]
     return lines[span.line - 1] if 0 < span.line <= len(lines) else ""

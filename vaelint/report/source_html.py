@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from vaelint.finding import Finding, Span
 from vaelint.report.fold import shape_text
 from vaelint.report.markup import E, element, join
+from vaelint.report.view import View
 from vaelint.report.window import Sources
 from vaelint.result import TargetResult
 
@@ -16,7 +17,7 @@ _WHOLE = 400  # lines up to which a file is shown whole
 _AROUND = 5  # of a longer one, lines around each place of note
 
 
-def listings(result: TargetResult, shown: Sequence[tuple[int, Finding]], here: str, sources: Sources) -> E:
+def listings(result: TargetResult, shown: Sequence[tuple[int, Finding]], here: str, sources: Sources, view: View) -> E:
     """A section with each file that findings or steps name. Findings whose file cannot be read come first, without source."""
     steps: list[dict[str, Any]] = result.trail["steps"] if result.trail is not None else []
     places = [f.span.file for _, f in shown] + [s["span"]["file"] for s in steps if s["span"]]
@@ -24,13 +25,16 @@ def listings(result: TargetResult, shown: Sequence[tuple[int, Finding]], here: s
     lost = [(i, f) for i, f in shown if sources.line(f.span.file, f.span.line) is None]
     if not names and not lost:
         return E("")
-    parts = [finding_card(f, i, here) for i, f in lost]
-    parts += [_listing(n, [(i, f) for i, f in shown if f.span.file == n and (i, f) not in lost], steps, here, sources) for n in names]
+    cards = {i: finding_card(f, i, here, view) for i, f in shown}
+    parts = [cards[i] for i, _ in lost]
+    parts += [_listing(n, [(i, f) for i, f in shown if f.span.file == n and (i, f) not in lost], steps, cards, sources) for n in names]
     about = "On the right of a line: the shapes of the values it makes." if steps else ""
     return element("section", join(element("h2", "The source"), element("p", about, class_="about") if about else E(""), *parts))
 
 
-def _listing(name: str, findings: Sequence[tuple[int, Finding]], steps: Sequence[dict[str, Any]], here: str, sources: Sources) -> E:
+def _listing(
+    name: str, findings: Sequence[tuple[int, Finding]], steps: Sequence[dict[str, Any]], cards: Mapping[int, E], sources: Sources
+) -> E:
     lines = sources.lines(name)
     if lines and not lines[-1]:
         lines = lines[:-1]
@@ -42,7 +46,7 @@ def _listing(name: str, findings: Sequence[tuple[int, Finding]], steps: Sequence
     made = _made(name, steps)
     below: dict[int, list[E]] = {}
     for i, f in findings:
-        below.setdefault(min(f.span.end_line or f.span.line, len(lines)), []).append(finding_card(f, i, here))
+        below.setdefault(min(f.span.end_line or f.span.line, len(lines)), []).append(cards[i])
     wanted = _wanted(len(lines), [*marks, *(made if len(lines) > _WHOLE else ())])
     out: list[E] = []
     before = 0
@@ -100,7 +104,7 @@ def _marked(line: str, number: int, marks: Sequence[tuple[Span, str]]) -> E:
     return join(*parts) if parts else E("&#8203;")
 
 
-def finding_card(f: Finding, number: int, here: str) -> E:
+def finding_card(f: Finding, number: int, here: str, view: View) -> E:
     """All that is said of a finding, to stand below its line."""
     head = join(element("span", f.code, class_=f"code {f.severity.value}"), f" {f.name}: {f.message}")
     parts: list[E] = [element("h4", head)]
@@ -126,5 +130,7 @@ def finding_card(f: Finding, number: int, here: str) -> E:
     parts.append(element("dl", join(*(join(element("dt", k), element("dd", v)) for k, v in items))))
     if f.fix is not None:
         parts.append(element("pre", f.fix.new, class_="fix", aria_label="Suggested replacement"))
-    parts.append(element("p", join("More: ", element("code", f"vaelint explain {f.code}")), class_="soft"))
+    page = view.more(f)
+    link = join(", or ", element("a", "its page", href=page)) if page else E("")
+    parts.append(element("p", join("More: ", element("code", f"vaelint explain {f.code}"), link), class_="soft"))
     return element("aside", join(*parts), id=f"{here}-f{number}", class_=f"finding {f.severity.value}", aria_label=f"{f.code} {f.name}")

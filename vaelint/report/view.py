@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vaelint import pages as addresses
+from vaelint.finding import Finding
+
 
 @dataclass(frozen=True)
 class RulePage:
@@ -16,6 +19,7 @@ class RulePage:
     severity: str  # "error", "warning" or "info"
     summary: str
     doc: str = ""
+    url: str = ""
 
 
 def _no_pages() -> Sequence[RulePage]:
@@ -35,6 +39,16 @@ class View:
     root: Path = Path()  # of the checkout: paths in the reports for platforms are relative to it
     depth: int | None = None  # levels of a trail that are unfolded; None: the format's own
     everything: bool = False  # of a trail, each operation
+    docs: str = addresses.HOME  # where vaelint's own pages are
+
+    def address(self, finding: Finding) -> str:
+        """Of the page of a finding's rule; empty if it has none."""
+        return addresses.address(finding.code, finding.url, self.docs)
+
+    def more(self, finding: Finding) -> str:
+        """The same for people, who are shown no address that leads nowhere."""
+        address = self.address(finding)
+        return address if addresses.leads_somewhere(address) else ""
 
 
 PLAIN = View()

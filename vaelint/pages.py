@@ -1,0 +1,35 @@
+"""Where the page of a rule is to be read. Imports no torch."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+HOME = "https://vaelint.invalid/"
+"""Where the pages of the documentation are: `[project.urls]` has the same, `docs-url` of the configuration another one."""
+
+OWN = "VAE"  # how the codes of vaelint's own rules begin; those of other packages do not
+
+
+def address(code: str, told: str = "", home: str = HOME) -> str:
+    """The address of a rule's page: the one that its package tells, else, for vaelint's own, below `home`. Empty if there is none."""
+    return told or (f"{home}rules/{code}.html" if code.startswith(OWN) else "")
+
+
+def leads_somewhere(address: str) -> bool:
+    """Whether a person may be shown an address: not if its host can never exist (RFC 2606, section 2)."""
+    host = urlsplit(address).hostname or ""
+    return bool(address) and host.rpartition(".")[2] not in ("invalid", "example", "test")
+
+
+def home(text: str) -> str:
+    """An address as `docs-url` has it, ending in `/`. Raises ValueError that says what is wanted."""
+    try:
+        parts = urlsplit(text)
+        told = (
+            parts.scheme in ("http", "https", "file") and (parts.netloc or parts.scheme == "file") and text.isascii() and text.isprintable()
+        )
+        if told and " " not in text and not parts.query and not parts.fragment:
+            return text.rstrip("/") + "/"
+    except ValueError:
+        pass
+    raise ValueError("an address such as https://docs.my.org/vaelint/, below which there is rules/VAE201.html")
