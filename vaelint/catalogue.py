@@ -69,11 +69,11 @@ def explain(rule: Rule) -> str:
 
 
 def listing(rules: Sequence[Rule]) -> str:
-    """Rules by family, one line each."""
+    """Rules by family, one line each; those of other packages last."""
     width = max((len(r.name) for r in rules), default=0)
     lines: list[str] = []
     family = None
-    for rule in rules:
+    for rule in sorted(rules, key=lambda r: r.code[:4] not in FAMILIES):
         new = FAMILIES.get(rule.code[:4], "from other packages")
         if new != family:
             lines += [*([""] if lines else []), f"{rule.code[:4]}xx {new}" if rule.code[:4] in FAMILIES else new]

@@ -6,6 +6,8 @@ declaration's, so the same bug always has the same headline.
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -117,8 +119,8 @@ class Rule:
 
     @property
     def summary(self) -> str:
-        """The first line of the documentation."""
-        return self.doc.strip().splitlines()[0] if self.doc.strip() else ""
+        """The first line of the documentation, else the headline."""
+        return self.doc.strip().splitlines()[0] if self.doc.strip() else self.message
 
     def finding(self, found: Found, span: Span) -> Finding:
         """The finished finding, at `span` where the rule named no place."""
@@ -147,22 +149,64 @@ class Rule:
 _RULES: dict[str, Rule] = {}
 
 
-def rule(code: str, name: str, severity: Severity, *, message: str, needs: tuple[str, ...] = ()) -> Callable[[Check], Check]:
-    """Declares a rule. `needs` names parts of the model it cannot do without: "site", "kl", "reconstruction", "loss".
+def rule(code: str, name: str, severity: Severity, *, message: str, needs: tuple[str, ...] = (), url: str = "") -> Callable[[Check], Check]:
+    """Declares a rule.
 
-    A need that is not met is reported as "not applicable", never skipped in silence. Raises `RuleError` for a code met twice.
+    Args:
+        code: two to four capitals and three digits. Those that begin with VAE are vaelint's own.
+        name: words with hyphens between them; `--select` and comments take it in place of the code.
+        message: the headline of every finding, one line.
+        needs: parts of the model that the rule cannot do without: keys of `NEEDS`. One that is not met is reported as "not
+            applicable", never skipped in silence.
+        url: the address of the rule's page, for packages that publish one.
+
+    Raises:
+        RuleError: a declaration that makes no sense, or a code or a name met twice; it begins with the place.
     """
 
     def declare(check: Check) -> Check:
         module = check.__module__
-        known = _RULES.get(code)
-        if known is not None and known.module != module:
-            raise RuleError(f"{code} is declared twice: in {known.module} and in {module}")
         doc = sys.modules[module].__doc__ or check.__doc__ or ""
-        _RULES[code] = Rule(code, name, severity, message, needs, doc, module.rsplit(".", 1)[-1], module, check)
+        made = Rule(code, name, severity, message, needs, doc, module.rsplit(".", 1)[-1], module, check, url)
+        if fault := _fault(made):
+            raise RuleError(f"{_place(check)}: {fault}")
+        _RULES[code] = made
         return check
 
     return declare
+
+
+def _fault(made: Rule) -> str:
+    """What is wrong with a declaration; empty if nothing is."""
+    unknown = [n for n in made.needs if n not in NEEDS] if isinstance(made.needs, tuple) else [made.needs]
+    for wrong, said in (
+        (not re.fullmatch(r"[A-Z]{2,4}[0-9]{3}", made.code), f"the code {made.code!r} must be two to four capitals and three digits"),
+        (
+            not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", made.name),
+            f"the name {made.name!r} must be words in small letters with hyphens between",
+        ),
+        (not isinstance(made.severity, Severity), f"the severity of {made.code} must be one of Severity, not {made.severity!r}"),
+        (not made.message.strip() or not made.message.isprintable(), f"the message of {made.code} must be one line of text"),
+        (unknown, f"needs of {made.code} must be a tuple with any of {', '.join(NEEDS)}, not {made.needs!r}"),
+        (made.url and not re.fullmatch(r"https?://[!-~]+", made.url), f"the url of {made.code} must be an address, not {made.url!r}"),
+    ):
+        if wrong:
+            return said
+    try:
+        inspect.signature(made.check).bind(None)
+    except TypeError:
+        return f"the check of {made.code} must take the model and nothing else: def {made.check.__name__}(model: Model) -> Findings"
+    for known in _RULES.values():
+        same = (known.module, _place(known.check)) == (made.module, _place(made.check))  # a module that was loaded anew
+        if not same and (known.code == made.code or known.name == made.name):
+            what = made.code if known.code == made.code else repr(made.name)
+            return f"{what} is declared twice: in {known.module} and in {made.module}"
+    return ""
+
+
+def _place(check: Check) -> str:
+    code = inspect.unwrap(check).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def declared() -> list[Rule]:

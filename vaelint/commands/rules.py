@@ -6,7 +6,7 @@ import sys
 
 from vaelint import catalogue, config, options
 from vaelint.commands import terminal
-from vaelint.pages import HOME
+from vaelint.pages import HOME, address, leads_somewhere
 
 
 def rules(output_format: options.AsList = options.ListFormat.full) -> None:
@@ -27,12 +27,14 @@ def explain(
     rule = catalogue.find(code)
     if output_format is options.ListFormat.json:
         sys.stdout.write(catalogue.as_json([rule], _docs(), whole=True))
-    elif output_format is options.ListFormat.full and terminal.colour(color, to_file=False):
+        return
+    page = address(rule.code, rule.url, _docs())
+    text = catalogue.explain(rule) + (f"\n{page}\n" if leads_somewhere(page) else "")
+    if output_format is options.ListFormat.full and terminal.colour(color, to_file=False):
         from vaelint.report.page import render_page
 
-        sys.stdout.write(render_page(catalogue.explain(rule), terminal.width()))
-    else:
-        sys.stdout.write(catalogue.explain(rule))
+        text = render_page(text, terminal.width())
+    sys.stdout.write(text)
 
 
 def _docs() -> str:
