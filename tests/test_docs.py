@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from vaelint import cli
+from vaelint.check import check_target
+from vaelint.config import load
 from vaelint.load import load_rules
+from vaelint.result import Request
+from vaelint.settings import Given, resolve
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+DATA = Path(__file__).parent / "data"
 
 
 def build(source: Path, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -57,3 +66,101 @@ def test_links_that_lead_nowhere_stop_the_build(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no-such-heading" in done.stderr
     assert "nowhere.md" in done.stderr
+
+
+def printed(folder: Path, target: str, *options: str) -> str:
+    """What a check says on standard output."""
+    command = [sys.executable, "-m", "vaelint", "check", target, "--device", "cpu", "--no-cache", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (1, "")
+    return done.stdout
+
+
+def as_shown(name: str, text: str) -> None:
+    """Compares with the output that a guide shows: the words, as numbers of a real pass differ from one torch to the next."""
+    file = DOCS / "output" / name
+    if os.environ.get("VAELINT_UPDATE"):
+        file.write_text(text)
+
+    def words(text: str) -> list[str]:
+        return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text).split()
+
+    assert words(file.read_text()) == words(text), "run make update"
+
+
+MODEL = """import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class VAE(nn.Module):
+    def __init__(self, latent_dim=20):
+        super().__init__()
+        self.enc = nn.Sequential(nn.Linear(784, 128), nn.ReLU())
+        self.mu = nn.Linear(128, latent_dim)
+        self.logvar = nn.Linear(128, latent_dim)
+        self.dec = nn.Sequential(nn.Linear(latent_dim, 784), nn.Sigmoid())
+
+    def forward(self, x):
+        h = self.enc(x)
+        mu, logvar = self.mu(h), self.logvar(h)
+        return self.dec(mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)), mu, logvar
+
+
+def loss_fn(recon, x, mu, logvar):
+    kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp())
+    return {loss}
+"""
+
+
+def test_the_guides_show_what_is_printed(tmp_path: Path) -> None:
+    shape = ("--input", "32x784")
+    full = printed(DATA, "vae_three_bugs.py:VAE", *shape, "--output-format", "full", "--output-format", f"grouped:{tmp_path}/grouped")
+    as_shown("grouped.txt", (tmp_path / "grouped").read_text())
+    as_shown("finding.txt", full.partition("\n\n")[0] + "\n")
+    (tmp_path / "model.py").write_text(MODEL.replace("{loss}", "F.mse_loss(recon, x) + kl.sum(1).mean()"))
+    heavy = printed(tmp_path, "model.py:VAE", "--input", "32x784:float32[0,1]")
+    *_, loss, summary = heavy.split("\n\n")
+    as_shown("loss.txt", loss + "\n")
+    as_shown("summary.txt", summary)
+
+
+def test_the_losses_of_the_guide_have_the_betas_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = re.findall(r"^\| `(.+ \+ .+)` \| (\S+) \| (\S+) \| (\S*) ?\|$", (DOCS / "kl-and-beta.md").read_text(), re.M)
+    assert len(rows) >= 13
+    for number, (loss, expression, value, code) in enumerate(rows):
+        (tmp_path / f"m{number}.py").write_text(MODEL.replace("{loss}", loss))
+        result = check_target(Request(f"m{number}.py:VAE", ("32x784:float32[0,1]",), device="none"), lambda message: None)
+        beta = result.loss["beta"]
+        assert (beta["expression"], f"{beta['value']:.6g}") == (expression, f"{float(value):.6g}"), loss
+        assert [f.code for f in result.findings] == ([code] if code else []), loss
+
+
+def test_the_commands_of_the_guides_exist() -> None:
+    """Each option that stands behind a command, and each command."""
+    known: dict[str, set[str]] = {}
+    for name, command in get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+        parts = [command, *getattr(command, "commands", {}).values()]
+        known[name] = {o for part in parts for p in part.params for o in (*p.opts, *p.secondary_opts)} | set(
+            getattr(command, "commands", {})
+        )
+    seen = 0
+    for guide in (*DOCS.glob("*.md"), ROOT / "README.md"):
+        for name, words in re.findall(r"vaelint ([a-z]+(?:-[a-z]+)*)((?: [^`\n]*)?)[`\n]", guide.read_text()):
+            if name not in known and not words.strip().startswith("-"):
+                continue  # a sentence about vaelint
+            options = set(re.findall(r"(?<!\S)--[a-z-]+", words))
+            assert options <= known.get(name, set()), f"{guide.name}: vaelint {name}{words}"
+            seen += 1
+    assert seen > 30
+
+
+def test_the_configurations_of_the_guides_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = [b for guide in (*DOCS.glob("*.md"), ROOT / "README.md") for b in re.findall(r"```toml\n(.*?)```", guide.read_text(), re.S)]
+    tables = [b for b in blocks if "vaelint.targets" in b]
+    assert len(tables) >= 3
+    for table in tables:
+        (tmp_path / "pyproject.toml").write_text(table)
+        assert resolve((), load(), Given()).targets
