@@ -1,6 +1,7 @@
 """`--output-format sarif`: SARIF 2.1.0 as code scanning reads it (https://docs.github.com/code-security, "SARIF support").
 
-Addresses are relative to the checkout, every result has a place, and the fingerprint is the one that GitHub would compute.
+Addresses are relative to the checkout, every result has a place, and the fingerprint is the one that GitHub would compute. Braces
+are doubled: `{0}` is a placeholder in every message (SARIF 2.1.0, section 3.11.5), and user code may well say `{0}`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
+def _message(text: str) -> dict[str, str]:
+    return {"text": text.replace("{", "{{").replace("}", "}}")}
+
+
 def _bare(found: Sequence[Row], code: str, view: View) -> RulePage:
     """What is known of a rule that is not at hand, such as of a saved report."""
     f = next(r.finding for r in found if r.finding.code == code)
@@ -51,9 +56,9 @@ def _rule(rule: RulePage) -> dict[str, Any]:
     made = {
         "id": rule.code,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),
-        "shortDescription": {"text": rule.summary or rule.name},
-        "fullDescription": {"text": rule.summary or rule.name},
-        "help": {"text": text, "markdown": text},
+        "shortDescription": _message(rule.summary or rule.name),
+        "fullDescription": _message(rule.summary or rule.name),
+        "help": _message(text) | {"markdown": _message(text)["text"]},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
         "properties": {"tags": ["vae"], "precision": "high", "problem.severity": _PROBLEMS[rule.severity]},
     }
@@ -63,7 +68,7 @@ def _rule(rule: RulePage) -> dict[str, Any]:
 def _invocation(results: Sequence[TargetResult]) -> dict[str, Any]:
     """Whether every target was analysed, and what was noted of each."""
     notes = [
-        {"level": "error" if r.status == "failed" else "note", "message": {"text": f"{r.target}: {note}"}}
+        {"level": "error" if r.status == "failed" else "note", "message": _message(f"{r.target}: {note}")}
         for r in results
         for note in (["could not be analysed"] if r.status == "failed" else []) + r.notes
     ]
@@ -78,7 +83,7 @@ def _result(row: Row, index: dict[str, int], view: View, hashes: dict[str, list[
         "ruleIndex": index[f.code],
         "kind": "pass" if refuted else "fail",
         "level": "none" if refuted else _LEVELS[f.severity.value],
-        "message": {"text": "\n".join((headline(f), *sentences(f)))},
+        "message": _message("\n".join((headline(f), *sentences(f)))),
         "locations": [{"physicalLocation": _physical(f.span, view)}],
         "properties": {"certainty": f.certainty.value, "targets": list(row.targets), "fingerprint": f.fingerprint},
     }
@@ -119,7 +124,7 @@ def _root(root: Path) -> str:
 
 
 def _related(label: Label, number: int, view: View) -> dict[str, Any]:
-    return {"id": number, "message": {"text": label.text}, "physicalLocation": _physical(label.span, view)}
+    return {"id": number, "message": _message(label.text), "physicalLocation": _physical(label.span, view)}
 
 
 def _line_hash(span: Span, hashes: dict[str, list[str]]) -> str:
@@ -138,6 +143,6 @@ def _fix(f: Finding, view: View) -> dict[str, Any]:
     gone = {"startLine": fix.line, "startColumn": 1, "endLine": fix.end_line + 1, "endColumn": 1}
     change = {"deletedRegion": gone, "insertedContent": {"text": fix.new}}
     return {
-        "description": {"text": f.help or "replace it"},
+        "description": _message(f.help or "replace it"),
         "artifactChanges": [{"artifactLocation": _artifact(fix.file, view), "replacements": [change]}],
     }
