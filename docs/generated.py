@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vaelint import catalogue, keys
+from vaelint import catalogue
+from vaelint.config import keys
 from vaelint.rule import NEEDS, Rule
 
 ROOT = Path(__file__).parent.parent

@@ -13,10 +13,10 @@ from typer.main import get_command
 
 from vaelint import cli
 from vaelint.check import check_target
-from vaelint.config import load
+from vaelint.config.file import load
+from vaelint.config.settings import Given, resolve
 from vaelint.load import load_rules
 from vaelint.result import Request
-from vaelint.settings import Given, resolve
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

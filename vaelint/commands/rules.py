@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from vaelint import catalogue, config, options
+from vaelint import catalogue, options
 from vaelint.commands import terminal
+from vaelint.config import file as config
 from vaelint.pages import HOME, address, leads_somewhere
 
 
