@@ -29,9 +29,17 @@ def check(model: Model) -> Findings:
     for alias in model.wiring.aliases:
         one = alias.mean is alias.scale
         yield Found(
-            model.where(alias.scale),
-            label="is read as the mean and as the scale" if one else f"the same as {model.written(alias.mean)}",
-            labels=model.labels((None if one else alias.mean, ""), (alias.site.z, "both meet here")),
+            alias.bound or model.where(alias.scale),
+            label="one layer under two names"
+            if alias.bound
+            else "is read as the mean and as the scale"
+            if one
+            else f"the same as {model.written(alias.mean)}",
+            labels=model.labels(
+                (None if one else alias.mean, ""),
+                (alias.scale if alias.bound else None, "the same values"),
+                (alias.site.z, "both meet here"),
+            ),
             why="the posterior's scale is then tied to its mean, and cannot say how sure the encoder is",
             help="give the log-variance a layer (or a slice) of its own",
             repair=Repair("idle_head", {"scale": alias.scale}),

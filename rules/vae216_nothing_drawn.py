@@ -19,7 +19,7 @@ generates: this is a plain autoencoder with a penalty on its code.
 Never in training; a step that is meant to evaluate should not be the one that is checked.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
 @rule("VAE216", "nothing-drawn", Severity.ERROR, message="the posterior has a KL, and nothing is drawn from it", needs=("loss",))
@@ -34,4 +34,5 @@ def check(model: Model) -> Findings:
             shapes=(model.row(undrawn.mu, "decoded"), model.row(undrawn.scale, "not used")),
             why="the reconstruction does not depend on the scale: this is a plain autoencoder with a penalty on its code",
             help="draw z = mu + std * torch.randn_like(std), and decode that",
+            claim=Claim("no_grad_from_recon", "the reconstruction gives the scale no gradient", {"nodes": [undrawn.scale]}),
         )

@@ -21,7 +21,7 @@ numbers have no gradient.
 Never: it raises.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
 
 @rule("VAE604", "dtype-mismatch", Severity.ERROR, message="a layer is given numbers of another type than its own")
@@ -30,12 +30,15 @@ def check(model: Model) -> Findings:
     types = model.wiring.numbers
     for mixed in types.mismatches:
         odd, own = types.name_of(mixed.odd), types.name_of(mixed.partner)
-        begun = mixed.origin if mixed.origin.op == "call_function" and model.where(mixed.origin) != model.where(mixed.node) else None
+        begun, layer = types.place_of(mixed), model.where(mixed.node)
         whose = "an input" if mixed.origin.op == "placeholder" else "a value"
+        clash = f"{model.written(mixed.odd)} is {odd}, {model.written(mixed.partner)} is {own}"
+        numpys = types.unasked(mixed) and begun is not None  # the fault lies where it is made, and not at the layer
+        other, text = (layer, f"refused here: {clash}") if numpys else (begun, f"{odd} from here on")
         yield Found(
-            model.where(mixed.node),
-            label=f"{model.written(mixed.odd)} is {odd}, {model.written(mixed.partner)} is {own}",
-            labels=model.labels((begun, f"{odd} from here on")),
+            begun if numpys else layer,
+            label="float64, as numpy's numbers are" if numpys else clash,
+            labels=(Label(other, text),) if other is not None else (),
             why="torch does not multiply tensors of two types",
             notes=(f"it began with {whose}: {model.written(mixed.origin)}",),
             help=f"turn it into {own}: {model.written(mixed.origin)}.to({own}) before it is used",

@@ -28,7 +28,7 @@ def check(model: Model) -> Findings:
     types = model.wiring.numbers
     for mixed in types.creeping:
         yield Found(
-            model.where(mixed.origin) or model.where(mixed.node),
+            types.place_of(mixed) or model.where(mixed.node),
             label="float64, as numpy's numbers are",
             labels=model.labels((mixed.node, f"meets {model.written(mixed.partner)}, which is {types.name_of(mixed.partner)}")),
             why="everything after it is computed in float64",

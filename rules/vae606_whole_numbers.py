@@ -1,32 +1,53 @@
-"""Data of whole numbers is divided with rounding.
+"""Arithmetic in whole numbers spoils the data.
 
 ## What it does
-Reports `//` on an input of whole numbers by about as much as the input's largest value: `x // 255` of bytes.
+From the declared range of the input, finds three ways of losing it: a division with rounding by about as much as the largest
+value (`x // 255` of bytes, `torch.div(..., rounding_mode="floor")`), a turn of real numbers between 0 and 1 into whole ones that
+are computed with as real numbers again, and sums or products that leave the type of the bytes: `5 - 128` is 133 in uint8.
 
 ## Why is this bad
-The result is 0 nearly everywhere. The model is given black images and learns to paint them.
+In the first two cases the result is 0 nearly everywhere: the model is given black images and learns to paint them. In the third
+dark pixels become bright ones. torch says nothing.
 
 ## Example
     x = x // 255
+    x = (x / 255).to(torch.uint8)
+    x = x - 128
 
 ## Use instead
     x = x / 255          # a true division gives float32
+    x = x.float() - 128
 
 ## When to ignore
-When a threshold at that number is meant; then write the comparison.
+When a threshold is meant; then write the comparison.
 """
 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+TEXT = {
+    "divided": ("0 for all values below {:g}", "the data is rounded away", "divide with /, which gives real numbers"),
+    "cast": ("0 for all values below {:g}", "the data is rounded away", "keep it as real numbers"),
+    "wrapped": (
+        "{:g} is beyond the type, and wraps around",
+        "dark values become bright ones",
+        "turn it into real numbers first: x.float()",
+    ),
+}
 
-@rule("VAE606", "whole-numbers", Severity.WARNING, message="data of whole numbers is divided with rounding")
+
+@rule("VAE606", "whole-numbers", Severity.WARNING, message="arithmetic in whole numbers spoils the data")
 def check(model: Model) -> Findings:
-    """Each such division."""
-    for node, source, divisor in model.wiring.numbers.floored:
+    """Each such operation."""
+    for fact in model.wiring.spoiled:
+        label, why, advice = TEXT[fact.how]
+        about = {"node": fact.node, "source": fact.source}
         yield Found(
-            model.where(node),
-            label=f"0 for all values below {divisor:g}",
-            why="the data is rounded away",
-            help="divide with /, which gives real numbers",
-            claim=Claim("values_left", "few different values are left", {"node": node, "source": source}),
+            model.where(fact.node),
+            label=label.format(fact.number),
+            labels=model.labels((fact.source if fact.source.op == "call_function" else None, "")),
+            why=why,
+            help=advice,
+            claim=Claim("wraps_around", "real numbers give other values", about)
+            if fact.how == "wrapped"
+            else Claim("values_left", "few different values are left", about),
         )

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.gradients import holder_of
 from vaelint.finding import Span
 from vaelint.graph import Record, shape, span
 from vaelint.trace.standin import as_if_on_gpu
@@ -151,11 +152,13 @@ def _strays(model: Model, record: Record) -> list[Stray]:
             else:
                 moved.add(node)
         elif node.op == "call_function" and not node.meta.get("scalar"):
-            _step(model, node, home, moved, found)
+            _step(model, record, node, home, moved, found)
     return list(found.values())
 
 
-def _step(model: Model, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]) -> None:
+def _step(
+    model: Model, record: Record, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]
+) -> None:
     sources = [n for n in node.all_input_nodes if n in ops.value_inputs(node) and not n.meta.get("scalar")]
     strays = [n for n in sources if n in home]
     if node.meta.get("placed") or _placed(node):
@@ -174,11 +177,11 @@ def _step(model: Model, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[
     real = [n for n in strays if shape(n)]
     if partners and real and ops.op(node) not in _INDEXES and any(shape(p) or p.meta.get("val") is None for p in partners):
         born = home[real[0]]
-        place, attribute = _birthplace(model, born)
+        place, attribute = _birthplace(model, record, born)
         if place is not None or (born.op == "get_attr" and span(node) is not None):  # else it is made in the step, not in a file
             found.setdefault(place or born, Stray(born, node, partners[0], place or span(node), attribute))
-    if strays and not partners:
-        home[node] = home[strays[0]]
+    if (strays and not partners) or (ops.op(node) in _INDEXES and node.args and node.args[0] in home):
+        home[node] = home[strays[0]]  # what is filled, or read with an index, stays where it is
     else:
         moved.add(node)
 
@@ -201,18 +204,20 @@ def _is_born(node: fx.Node) -> bool:
     )
 
 
-def _birthplace(model: Model, born: fx.Node) -> tuple[Span | None, str]:
+def _birthplace(model: Model, record: Record, born: fx.Node) -> tuple[Span | None, str]:
     if born.op != "get_attr":
         return span(born), ""
     path = str(born.target)
+    gradients = model.wiring.gradients
     if path.startswith("_constant_"):
-        return None, ""
+        held = holder_of(record.model, born.meta.get("val"))
+        return (gradients.usage.assignment(*held), held[1]) if held is not None else (None, "")
     owner, _, name = path.rpartition(".")
     try:
-        module = model.record.model.get_submodule(owner)
+        module = record.model.get_submodule(owner)
     except AttributeError:
         return None, ""
-    return model.wiring.gradients.usage.assignment(module, name), path
+    return gradients.usage.assignment(module, name), path
 
 
 def asked_devices(model: Model) -> list[Asked]:

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.ranges import declared_range
+from vaelint.finding import Span
 from vaelint.graph import shape, span
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ _ONE_TYPE = ops.LAYERS | {"matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm"
 """Operations that take operands of one type only. Tensors without values do not refuse others: torch's kernels do."""
 
 _ASKED = frozenset({"double", "to", "type", "type_as"})
-_FLOORS = frozenset({"floordiv", "floor_divide", "rfloordiv"})
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,21 @@ class Types:
         return creeping(self._model)
 
     @cached_property
-    def floored(self) -> list[tuple[fx.Node, fx.Node, float]]:
-        """Whole-number data divided by `//`."""
-        return floored(self._model)
-
-    @cached_property
     def refused(self) -> list[fx.Node]:
         """Losses that automatic precision on a GPU refuses."""
         return refused_by_autocast(self._model)
+
+    def place_of(self, mixed: Mixed) -> Span | None:
+        """Where the odd type began: where the tensor is made, or put into the model."""
+        origin, gradients = mixed.origin, self._model.wiring.gradients
+        if origin.op != "get_attr":
+            return self._model.where(origin)
+        holder = gradients.holder(origin)
+        return gradients.usage.assignment(*holder) if holder is not None else None
+
+    def unasked(self, mixed: Mixed) -> bool:
+        """Whether the odd type is float64 only because numpy's numbers are."""
+        return self.name_of(mixed.origin) == "float64" and _unasked(mixed.origin)
 
     def name_of(self, node: fx.Node) -> str:
         """`float64`."""
@@ -96,21 +102,6 @@ def creeping(model: Model) -> list[Mixed]:
         if _unasked(origin) and origin not in raising:
             found.setdefault(span(origin) or origin, Mixed(node, wide[0], own[0], origin))
     return list(found.values())
-
-
-def floored(model: Model) -> list[tuple[fx.Node, fx.Node, float]]:
-    """VAE606: whole-number data divided by `//` of a number it hardly reaches, so that nearly all becomes 0: (division, data, divisor)."""
-    found = []
-    for node in model.record.graph.nodes:
-        if node.op != "call_function" or ops.op(node) not in _FLOORS or len(node.args) < 2:
-            continue
-        source, divisor = node.args[0], node.args[1]
-        if not isinstance(source, fx.Node) or isinstance(divisor, bool) or not isinstance(divisor, int | float):
-            continue
-        bounds = declared_range(model, source) if source.op == "placeholder" else None
-        if bounds is not None and divisor > 1 and bounds[0] >= 0 and bounds[1] <= divisor and node in model.reaching_loss:
-            found.append((node, source, float(divisor)))
-    return found
 
 
 def refused_by_autocast(model: Model) -> list[fx.Node]:

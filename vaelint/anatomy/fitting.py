@@ -65,6 +65,12 @@ def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named,
             f"the inner sizes {sizes[0][-1]} and {sizes[1][-2 if len(sizes[1]) > 1 else -1]} must be equal",
             "transpose one of the two, or change the layer that makes it",
         )
+    if name in ("batch_norm", "instance_norm") and sizes:
+        one = "position of a map" if name == "instance_norm" else "value for each channel"
+        return (
+            f"it normalises by mean and variance of what it gets, and {'x'.join(map(str, sizes[0]))} has a single {one}",
+            "a batch of two or more (drop_last=True in the DataLoader), model.eval() for single samples, or LayerNorm or GroupNorm",
+        )
     if len(sizes) >= 2:
         return (
             f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} cannot be combined",

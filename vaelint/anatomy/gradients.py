@@ -189,18 +189,15 @@ class Gradients:
         for node in self._record.graph.nodes:
             val = node.meta.get("val")
             wanted = node.op == "get_attr" and node in self.of_loss and isinstance(val, torch.Tensor) and val.requires_grad and val.is_leaf
-            if wanted and id(val) not in known | inside and (held := self._held(val)) is not None:
+            if wanted and id(val) not in known | inside and (held := holder_of(self._record.model, val)) is not None:
                 found.append((node, held[1], self.usage.assignment(*held)))
         return found
 
-    def _held(self, tensor: object) -> tuple[torch.nn.Module, str] | None:
-        """The module and the attribute that hold a tensor outside of its parameters."""
-        for owner in self._record.model.modules():
-            for name, held in vars(owner).items():
-                parts = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else (held,)
-                if not name.startswith("_") and any(part is tensor for part in parts):
-                    return owner, name
-        return None
+    def holder(self, node: fx.Node) -> tuple[torch.nn.Module, str] | None:
+        """The module and the attribute that hold the tensor of a `get_attr` node: a buffer, a plain attribute, or a part of one."""
+        val = node.meta.get("val")
+        owners = ((m, name) for m in self._record.model.modules() for name, held in m._buffers.items() if held is val)
+        return next(owners, None) or holder_of(self._record.model, val)
 
     def _kept(self, module: torch.nn.Module) -> Span | None:
         """The statement that puts a layer into a plain list or dict of the model."""
@@ -216,6 +213,22 @@ class Gradients:
         model's."""
         ids = {id(p) for p in parameters}
         return any(n.op == "get_attr" and id(n.meta.get("val")) in ids for n in self._flow.ancestors(*reconstruction_ends(self._model)))
+
+
+def holder_of(model: torch.nn.Module, tensor: object) -> tuple[torch.nn.Module, str] | None:
+    """The module and the attribute that hold a tensor outside of parameters and buffers: the attribute itself, an element of its list or
+    dict, or a part of the distribution in it."""
+    for owner in model.modules():
+        for name, held in vars(owner).items():
+            if not name.startswith("_") and any(part is tensor for part in _parts(held)):
+                return owner, name
+    return None
+
+
+def _parts(held: object) -> list[object]:
+    """The value of an attribute, its elements, and the tensors of the distributions among them."""
+    items = list(held.values()) if isinstance(held, dict) else list(held) if isinstance(held, list | tuple) else [held]
+    return items + [part for item in items if isinstance(item, torch.distributions.Distribution) for part in vars(item).values()]
 
 
 def _in_place(name: str) -> bool:

@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site
+from vaelint.finding import Span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -21,6 +22,7 @@ class Alias:
     site: Site
     mean: fx.Node
     scale: fx.Node
+    bound: Span | None = None  # the statement that gives the one layer its second name, where that is why
 
 
 def aliased_heads(model: Model) -> list[Alias]:
@@ -30,8 +32,21 @@ def aliased_heads(model: Model) -> list[Alias]:
         if len(site.mu_heads) == 1 and len(site.scale_heads) == 1:
             mean, scale = site.mu_heads[0], site.scale_heads[0]
             if same(mean, scale):
-                found.append(Alias(site, mean, scale))
+                found.append(Alias(site, mean, scale, _second_name(model, mean, scale)))
     return found
+
+
+def _second_name(model: Model, mean: fx.Node, scale: fx.Node) -> Span | None:
+    """Where a layer that is held under two names gets the second: `self.fc_logvar = self.fc_mu`."""
+    paths = {str(n.meta.get("module") or "") for n in (mean, scale)}
+    layers = {id(c.module): c.module for c in model.record.calls if c.path in paths}
+    for owner in model.record.model.modules():
+        for layer in layers.values():
+            names = [name for name, held in owner._modules.items() if held is layer]
+            if len(names) > 1:
+                places = [model.wiring.gradients.usage.assignment(owner, name, last=True) for name in names]
+                return max((p for p in places if p is not None), key=lambda p: p.line, default=None)
+    return None
 
 
 def same(a: Any, b: Any, known: dict[tuple[int, int], bool] | None = None) -> bool:

@@ -1,5 +1,6 @@
 """Between which bounds a value lies, by interval arithmetic over the record, and whether it can be exactly at the lower one.
 
+With a `Precision`, bounds are rounded as the numbers of each value's type are: what was kept from zero by 1e-8 can be 0 in float16.
 Unknown is the answer wherever an operation is not modelled: rules about bounds then stay silent.
 """
 
@@ -13,10 +14,12 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.precision import computed_in, rounded
 from vaelint.anatomy.ranges import declared_range
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
+    from vaelint.anatomy.precision import Precision
 
 INF = math.inf
 
@@ -89,11 +92,18 @@ _RAW = frozenset(
 class Intervals:
     """Bounds of every node of one model, each computed once."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, precision: Precision | None = None) -> None:
+        self._model, self._precision = model, precision
         self._known: dict[fx.Node, Bounds | None] = {}
         for node in model.record.graph.nodes:  # in the order they ran: operands come first
-            self._known[node] = self._bounds(node)
+            self._known[node] = self._held(node, self._bounds(node))
+
+    def _held(self, node: fx.Node, bounds: Bounds | None) -> Bounds | None:
+        """The bounds as the type of the node holds them."""
+        if bounds is None or self._precision is None:
+            return bounds
+        kind = self._precision.of(node)
+        return replace(bounds, low=rounded(bounds.low, kind), high=rounded(bounds.high, kind))
 
     def of(self, value: Any) -> Bounds | None:
         """Bounds of a node or a number; None when unknown."""
@@ -138,11 +148,19 @@ class Intervals:
         return Bounds(lowest.low, max(b.high for b in known), lowest.reached, lowest.by)
 
     def _arithmetic(self, name: str) -> Any:
+        if name in ("rtruediv", "rdiv", "reciprocal"):
+            return self._inverted
         return self._added if name in ops.ADD else self._multiplied if name in ops.MUL else self._divided if name in ops.DIV else None
 
     def _pair(self, node: fx.Node) -> tuple[Bounds | None, Bounds | None]:
         pair = (*node.args, *node.kwargs.values())[:2]
-        return (self.of(pair[0]), self.of(pair[1])) if len(pair) == 2 else (None, None)
+        return (self._taken(node, pair[0]), self._taken(node, pair[1])) if len(pair) == 2 else (None, None)
+
+    def _taken(self, node: fx.Node, value: Any) -> Bounds | None:
+        """Bounds of an operand; a plain number as the operation takes it."""
+        if self._precision is not None and isinstance(value, int | float):
+            value = rounded(float(value), computed_in(self._precision.of(node)))
+        return self.of(value)
 
     def _added(self, node: fx.Node) -> Bounds | None:
         a, b = self._pair(node)
@@ -190,6 +208,32 @@ class Intervals:
             return None
         ends = [x / y if math.isfinite(x) else x for x in (a.low, a.high) for y in (b.low, b.high)]
         return Bounds(min(ends), max(ends), a.reached, a.by)
+
+    def _inverted(self, node: fx.Node) -> Bounds | None:
+        """c / a for a number c > 0: exactly 0 where an exponential in `a` overflows, as in 1 / (1 + exp(-t))."""
+        over = self._taken(node, node.args[1]) if len(node.args) > 1 else Bounds(1.0, 1.0, True)
+        a = self.of(node.args[0])
+        if a is None or over is None or over.low != over.high or over.low <= 0 or a.low < 0:
+            return None
+        low = over.low / a.high if a.high < INF else 0.0
+        return Bounds(low, over.low / a.low if a.low > 0 else INF, a.high == INF and _overflows(node.args[0]), node)
+
+    def _spread(self, node: fx.Node) -> Bounds | None:
+        """What is never negative, and 0 only by chance."""
+        return Bounds(0.0, INF, False, node)
+
+    op_norm = op_vector_norm = op_linalg_norm = op_linalg_vector_norm = op_std = op_var = _spread
+
+    def op_sum(self, node: fx.Node) -> Bounds | None:
+        a = self.of(node.args[0])
+        if a is None or a.low < 0:
+            return None
+        shapes = [n.meta["val"].shape.numel() for n in (node.args[0], node) if isinstance(n, fx.Node)]
+        return Bounds(a.low, a.high * shapes[0] / max(1, shapes[-1]) if a.high > 0 else a.high, False, a.by)
+
+    def op_rsqrt(self, node: fx.Node) -> Bounds | None:
+        a = self.of(node.args[0])
+        return Bounds(0.0, INF, False, node) if a is not None and a.low >= 0 else None
 
     def op_neg(self, node: fx.Node) -> Bounds | None:
         a = self.of(node.args[0])
@@ -294,6 +338,13 @@ def _limited(a: Bounds, low: float | None, high: float | None, node: fx.Node) ->
     if high is not None and a.high > high:
         a = Bounds(min(a.low, high), high, a.reached, a.by)
     return a
+
+
+def _overflows(node: Any) -> bool:
+    """Whether an exponential stands behind a value, through sums with numbers and changes of shape."""
+    while isinstance(node, fx.Node) and ops.op(node) in ops.ADD | ops.SHAPE | ops.CAST:
+        node = next(iter(ops.value_inputs(node)), None)
+    return isinstance(node, fx.Node) and ops.op(node) == "exp"
 
 
 def _times(x: float, y: float) -> float:

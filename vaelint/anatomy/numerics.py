@@ -16,7 +16,7 @@ from vaelint.graph import shape, span
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0}
+_LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0, "logit": 0.0}
 _MENDED_AFTER = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "where", "masked_fill", "maximum", "xlogy"})
 _EXACT_ZERO = frozenset({"relu", "clamp", "clip", "clamp_min", "abs", "absolute", "square", "pow", "hardtanh", "relu6"})
 _BCE = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -33,6 +33,7 @@ class Unstable:
     node: fx.Node
     operand: fx.Node
     bounds: Bounds
+    data: fx.Node | None = None  # the input, where it is a value of the data alone
 
 
 def unstable_logs(model: Model) -> list[Unstable]:
@@ -43,10 +44,17 @@ def unstable_logs(model: Model) -> list[Unstable]:
     for node in _in_loss(model):
         name = ops.op(node)
         root = name == "sqrt" or (name == "pow" and len(node.args) > 1 and node.args[1] == 0.5)
-        if (name not in _LOGS and not root) or not isinstance(node.args[0], fx.Node) or node not in model.flow.learned:
+        if (
+            (name not in _LOGS and not root)
+            or not isinstance(node.args[0], fx.Node)
+            or (name == "logit" and (node.args[1:] or node.kwargs))
+        ):
             continue
         operand = node.args[0]
         bounds = model.wiring.intervals.of(operand)
+        data = bounds.by if node not in model.flow.learned and bounds is not None else None
+        if node not in model.flow.learned and (root or data is None or data.op != "placeholder" or not _is(operand, data)):
+            continue  # of data: only the logarithm of an input that was declared to reach 0
         users = model.flow.users.get(node, [])
         if bounds is None or (users and all(ops.op(u) in _MENDED_AFTER for u in users)):
             continue
@@ -59,7 +67,7 @@ def unstable_logs(model: Model) -> list[Unstable]:
             continue  # sums and products of bounds are too wide to be sure of
         if bounds.low < edge or (bounds.low == edge and bounds.reached):
             place = span(node)
-            found.setdefault((place.file, place.line) if place else node, Unstable(node, operand, bounds))
+            found.setdefault((place.file, place.line) if place else node, Unstable(node, operand, bounds, data))
     return list(found.values())
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from vaelint.source.written import SourceFile
 
 _NAMES = frozenset(n for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, torch.optim.Optimizer))
+_HARMLESS: dict[str, Any] = {
+    f.__name__: f for f in (any, all, len, list, tuple, set, filter, isinstance, str, sorted, id, next, iter, map, zip, enumerate, bool)
+} | {"torch": torch, "nn": torch.nn}
+"""What a choice of parameters may use beside the model."""
 _LISTS = frozenset({"list", "chain", "itertools.chain", "tuple", "sorted"})
 
 
@@ -90,7 +94,7 @@ class _Written:
     def covered(self) -> set[str] | None:
         """Names of all parameters that some optimizer gets; None where nothing is built or something cannot be read."""
         names: set[str] | None = None
-        for function in self._source.functions():
+        for function in (*self._source.functions(), _top_level(self._source.tree)):
             for call in ast.walk(function):
                 if not isinstance(call, ast.Call) or _called(call).rpartition(".")[2] not in _NAMES:
                     continue
@@ -127,6 +131,8 @@ class _Written:
         """Dotted paths below the model whose parameters an expression holds; None when it cannot be read."""
         if depth > 6:
             return None
+        if isinstance(node, ast.ListComp | ast.GeneratorExp) or (isinstance(node, ast.Call) and _called(node) == "filter"):
+            return self._filtered(node)
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and node.func.attr == "parameters":
                 return _below(node.func.value)
@@ -147,6 +153,30 @@ class _Written:
         if isinstance(node, ast.Attribute):
             return _below(node)
         return None
+
+    def _filtered(self, node: ast.expr) -> set[str] | None:
+        """Names of the parameters that `[p for n, p in model.named_parameters() if ...]` holds, evaluated on the traced model.
+
+        None where it reads anything but the model, torch and a few functions of Python.
+        """
+        model = self._model.record.model
+        roots = {
+            base.id
+            for call in ast.walk(node)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("parameters", "named_parameters")
+            if isinstance(base := _root(call.func.value), ast.Name)
+        }
+        own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        own |= {a.arg for part in ast.walk(node) if isinstance(part, ast.Lambda) for a in part.args.args}
+        free = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - own - roots
+        if len(roots) != 1 or not free <= _HARMLESS.keys():
+            return None
+        code = compile(ast.fix_missing_locations(ast.Expression(node)), self._file, "eval")
+        try:
+            held = {id(p) for p in eval(code, {"__builtins__": {}, **_HARMLESS, next(iter(roots)): model})}
+        except (AttributeError, TypeError, ValueError, LookupError):
+            return None  # the text speaks of another model
+        return {n for n, p in model.named_parameters() if id(p) in held}
 
     def _named(self, name: str, function: ast.AST, depth: int) -> set[str] | None:
         """A local variable, when it is assigned once and only extended otherwise."""
@@ -177,6 +207,18 @@ class _Written:
     def _place(self, call: ast.Call) -> Span:
         column, end = self._source.column, call.end_lineno or call.lineno
         return Span(self._file, call.lineno, column(call.lineno, call.col_offset), end, column(end, call.end_col_offset or 0))
+
+
+def _top_level(tree: ast.Module) -> ast.Module:
+    """What runs when the file itself does, `if __name__ == "__main__":` among it."""
+    return ast.Module([s for s in tree.body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)], [])
+
+
+def _root(node: ast.expr) -> ast.expr:
+    """`model` of `model.encoder.fc`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node
 
 
 def _called(call: ast.Call) -> str:

@@ -15,6 +15,7 @@ from vaelint.anatomy.replay import ReplayError
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
+    from vaelint.inputs import InputSpec
 
 _THROUGH = ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"effect", "detach", "data", "softmax", "log_softmax"}
 _FAR = 60.0
@@ -111,18 +112,25 @@ def _input_extremes(model: Model, node: fx.Node, sizes: dict[str, int]) -> torch
 
 def declared_range(model: Model, node: fx.Node) -> tuple[float, float] | None:
     """What the user said of an input's values."""
-    names = list(model.record.inputs)
+    spec = _spec_of(model, node)
+    if spec is None:
+        return None
+    if spec.values is not None:
+        return float(min(spec.values)), float(max(spec.values))
+    if spec.whole_range is not None:
+        return float(spec.whole_range[0]), float(spec.whole_range[1])
+    return None if spec.low is None or spec.high is None else (float(spec.low), float(spec.high))
+
+
+def declared_values(model: Model, node: fx.Node) -> tuple[float, ...] | None:
+    """The values that the user said an input takes, where they were listed one by one."""
+    spec = _spec_of(model, node)
+    return tuple(map(float, spec.values)) if spec is not None and spec.values is not None else None
+
+
+def _spec_of(model: Model, node: fx.Node) -> InputSpec | None:
     name = str(node.meta.get("input"))
-    for spec, own in zip(model.inputs.specs, names, strict=False):
-        if (spec.name or own) == name:
-            if spec.values is not None:
-                return float(min(spec.values)), float(max(spec.values))
-            if spec.whole_range is not None:
-                return float(spec.whole_range[0]), float(spec.whole_range[1])
-            if spec.low is None or spec.high is None:
-                return None
-            return float(spec.low), float(spec.high)
-    return None
+    return next((spec for spec, own in zip(model.inputs.specs, model.record.inputs, strict=False) if (spec.name or own) == name), None)
 
 
 def _bounding(node: fx.Node, raw: list[fx.Node], flow: Flow) -> fx.Node | None:

@@ -16,6 +16,7 @@ from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import layered_nodes
 from vaelint.anatomy.undrawn import Undrawn, undrawn_posterior
+from vaelint.anatomy.unscaled import Unscaled, unscaled_draws
 from vaelint.graph import MadeDistribution
 
 if TYPE_CHECKING:
@@ -111,3 +112,8 @@ class Sampling:
             and any(n in decoded for n in self._model.flow.ancestors(leaf.node))
             for leaf in self._model.leaves
         )
+
+    @cached_property
+    def unscaled(self) -> list[Unscaled]:
+        """Draws without the scale that the KL is charged for."""
+        return unscaled_draws(self._model)

@@ -49,10 +49,10 @@ class Usage:
             return ""
         return self._spans.relative(path) if path and self._spans.is_user(path) else ""
 
-    def assignment(self, module: torch.nn.Module, name: str, *, running: bool = False) -> Span | None:
+    def assignment(self, module: torch.nn.Module, name: str, *, running: bool = False, last: bool = False) -> Span | None:
         """The statement `self.name = ...` or `self.register_buffer("name", ...)` of the module's class or its bases.
 
-        With `running`, the constructor's do not count.
+        With `running`, the constructor's do not count. With `last`, the last of several in place of the first.
         """
         for cls in type(module).__mro__:
             node, file = self._class(cls)
@@ -60,15 +60,18 @@ class Usage:
                 continue
             starts = [f for f in ast.walk(node) if isinstance(f, ast.FunctionDef) and f.name == "__init__"] if running else []
             skipped = {id(part) for start in starts for part in ast.walk(start)}
+            found: list[ast.stmt | ast.expr] = []
             for part in ast.walk(node):
                 if id(part) in skipped:
                     continue
                 if isinstance(part, ast.Assign | ast.AnnAssign | ast.AugAssign):
                     targets = part.targets if isinstance(part, ast.Assign) else [part.target]
                     if any(_is_attribute(t, name) for target in targets for t in ast.walk(target)):
-                        return self._span(file, part)
+                        found.append(part)
                 if isinstance(part, ast.Call) and _registers(part, name):
-                    return self._span(file, part)
+                    found.append(part)
+            if found:
+                return self._span(file, max(found, key=lambda n: n.lineno) if last else found[0])
         return None
 
     def readers(self, file: str, name: str) -> list[str]:

@@ -18,10 +18,13 @@ from vaelint.anatomy.intervals import Intervals
 from vaelint.anatomy.mixing import Batch
 from vaelint.anatomy.numerics import Overflow, Unstable, half_overflows, unstable_logs
 from vaelint.anatomy.optimizers import Missed, missed_parameters
+from vaelint.anatomy.overflow import Unbounded, unbounded_exponentials
 from vaelint.anatomy.pinned import Pinned, fixed_divisors, pinned_sizes
 from vaelint.anatomy.quotients import Divisor, Naive, naive_logs, zero_divisors
 from vaelint.anatomy.saved import Twice, freed_graphs
 from vaelint.anatomy.single import Single
+from vaelint.anatomy.vanished import Vanished, vanished_constants
+from vaelint.anatomy.whole_numbers import Spoiled, spoiled_data
 from vaelint.finding import Span
 
 if TYPE_CHECKING:
@@ -134,6 +137,21 @@ class Wiring:
     def half_overflows(self) -> list[Overflow]:
         """Exponentials and sums that float16 cannot hold."""
         return half_overflows(self._model)
+
+    @cached_property
+    def unbounded(self) -> list[Unbounded]:
+        """How large layer outputs may become before an exponential of them overflows."""
+        return unbounded_exponentials(self._model)
+
+    @cached_property
+    def vanished(self) -> list[Vanished]:
+        """Constants against zero that rounding takes away."""
+        return vanished_constants(self._model)
+
+    @cached_property
+    def spoiled(self) -> list[Spoiled]:
+        """Data that whole-number arithmetic spoils."""
+        return spoiled_data(self._model)
 
     @cached_property
     def numbers(self) -> Types:

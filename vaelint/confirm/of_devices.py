@@ -16,7 +16,15 @@ from vaelint.trace.run import record_step
 from vaelint.trace.standin import as_if_on_gpu
 
 _APART = ("same device", "at least two devices", "is not on the expected device", "on device")
-_NO_CUDA = ("Torch not compiled with CUDA", "No CUDA GPUs", "no NVIDIA driver", "CUDA driver", "HIP")
+_NO_CUDA = (
+    "Torch not compiled with CUDA",
+    "Cannot initialize CUDA",
+    "type torch.cuda.",
+    "No CUDA GPUs",
+    "no NVIDIA driver",
+    "CUDA driver",
+    "HIP",
+)
 
 
 @experiment("device_error", "the step with model and inputs on another device")

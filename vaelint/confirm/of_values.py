@@ -79,6 +79,27 @@ def value_overflow(trial: Trial, about: About) -> Verdict:
     return Verdict(False, f"{trial.model.written(node)} stays finite up to {number(tried[-1])}")
 
 
+@experiment("guard_vanishes", "the value where its constant should keep it from 0, in the precision it is computed in")
+def guard_vanishes(trial: Trial, about: About) -> Verdict:
+    """Whether `operand` is 0 after all where what the constant is added to lies at an end of its range."""
+    guard, operand, dtype = about["guard"], about["operand"], _dtype(about["dtype"])
+    sources = [n for n in ops.value_inputs(guard) if trial.has(n)]
+    if not sources or not about["ends"]:
+        raise CannotMeasureError("nothing was found to drive the value with")
+    lowest = torch.inf
+    for at in about["ends"]:
+        changes = {n: torch.full_like(trial.value(n).detach(), at).to(dtype) for n in sources}
+        with torch.no_grad():
+            got = float(trial.recompute([operand], changes)[operand].double().min())
+        if got <= 0:
+            name = str(dtype).removeprefix("torch.")
+            return Verdict(
+                True, f"{trial.model.written(operand)} is {number(got)} where {trial.model.written(sources[0])} is {at:g}, in {name}"
+            )
+        lowest = min(lowest, got)
+    return Verdict(False, f"{trial.model.written(operand)} is never below {number(lowest)}")
+
+
 def _dtype(value: object) -> torch.dtype:
     if isinstance(value, torch.dtype):
         return value
@@ -105,14 +126,31 @@ def values_left(trial: Trial, about: About) -> Verdict:
     return Verdict(after <= 2 < before, f"{after} different values, of {before} before")
 
 
+@experiment("wraps_around", "the same operation on real numbers")
+def wraps_around(trial: Trial, about: About) -> Verdict:
+    """Whether whole numbers give another value than the same numbers as real ones do: at the ends of their type, where the run has
+    none that large."""
+    node, source = about["node"], about["source"]
+    val = trial.value(source).detach()
+    ends = torch.iinfo(val.dtype)
+    for filled in (val, torch.full_like(val, ends.min), torch.full_like(val, ends.max)):
+        whole, real = (trial.recompute([node], {source: v})[node].detach().double() for v in (filled.clone(), filled.double()))
+        off = (whole - real).abs().flatten()
+        if bool((off > 0).any()):
+            at = int(off.argmax())
+            return Verdict(True, f"{number(float(whole.flatten()[at]))} where real numbers give {number(float(real.flatten()[at]))}")
+    return Verdict(False, "the same values")
+
+
 @experiment("constant_data", "the value on data without variation")
 def constant_data(trial: Trial, about: About) -> Verdict:
-    """Whether a value is not finite where all elements of an input are equal."""
+    """Whether a value is not finite where all elements of an input are equal, to `value` where that is given."""
     node, source = about["node"], about["input"]
     val = trial.value(source).detach()
-    got = trial.recompute([node], {source: torch.full_like(val, val.flatten()[0].item())})[node].detach()
-    bad = int((~got.isfinite()).sum())
-    return Verdict(bad > 0, f"{bad} of {got.numel()} values are not finite where all of {trial.model.written(source)} is equal")
+    level = about.get("value", val.flatten()[0].item())
+    got = trial.recompute([node], {source: torch.full_like(val, level)})[node].detach()
+    bad, told = int((~got.isfinite()).sum()), f"{level:g}" if "value" in about else "equal"
+    return Verdict(bad > 0, f"{bad} of {got.numel()} values are not finite where all of {trial.model.written(source)} is {told}")
 
 
 @experiment("log_of_zero", "the value and its gradient as the layers behind it saturate")

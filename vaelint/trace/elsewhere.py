@@ -54,6 +54,8 @@ class Elsewhere(TorchFunctionMode):
             goes = any(id(t) in self._there for t in others) if others else told or id(first) in self._there
             result = func(*(_here(a) for a in args), **{k: _here(v) for k, v in kwargs.items()})
             return self._twin(result, goes) if isinstance(result, torch.Tensor) else result
+        if name in _EITHER:
+            there = id(first) in self._there  # what is filled, or read with an index, stays where it is
         if kwargs.get("device") is not None:
             kwargs["device"], there = _CPU, True
         elif there and name not in _EITHER and any(id(t) not in self._there and t.dim() > 0 for t in tensors):

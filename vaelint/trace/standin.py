@@ -22,6 +22,19 @@ class InsteadOfCuda(TorchFunctionMode):
         self._spans = spans
         self._device = torch.device(device)
         self.asked: list[tuple[Span, str]] = []
+        self._legacy: dict[str, Any] = {}  # torch.cuda's own constructors, while others stand in for them
+
+    def __enter__(self) -> InsteadOfCuda:
+        self._legacy = {name: getattr(torch.cuda, name) for name in _LEGACY}
+        for name in _LEGACY:
+            setattr(torch.cuda, name, _LegacyType(name, (), {"__module__": "torch.cuda"}))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for name, kept in self._legacy.items():
+            setattr(torch.cuda, name, kept)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -37,6 +50,10 @@ class InsteadOfCuda(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _instead(self, value: Any) -> Any:
+        if isinstance(value, type) and _is_cuda(value):
+            return getattr(torch, value.__name__)
+        if isinstance(value, str) and value.startswith("torch.cuda."):
+            return value.replace("torch.cuda.", "torch.")
         return self._device if _is_cuda(value) else value
 
     def _note(self, what: str) -> None:
@@ -49,7 +66,22 @@ class InsteadOfCuda(TorchFunctionMode):
 def _is_cuda(value: Any) -> bool:
     if isinstance(value, torch.device):
         return value.type == "cuda"
-    return isinstance(value, str) and (value == "cuda" or value.startswith("cuda:"))
+    if isinstance(value, type):
+        return value.__module__ == "torch.cuda"
+    return isinstance(value, str) and (value == "cuda" or value.startswith(("cuda:", "torch.cuda.")))
+
+
+_LEGACY = tuple(f"{kind}Tensor" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Char", "Bool"))
+
+
+class _LegacyType(type):
+    """Stands in for `torch.cuda.FloatTensor`, which raises where torch has no CUDA: makes a tensor and asks for the GPU."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return getattr(torch, cls.__name__)(*args, **kwargs).to("cuda")
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return False
 
 
 _IS_CUDA: Any = getattr(torch.Tensor.is_cuda, "__get__")  # noqa: B009 - the type stubs call it a bool
