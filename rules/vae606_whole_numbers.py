@@ -47,7 +47,7 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.source if fact.source.op == "call_function" else None, "")),
             why=why,
             help=advice,
-            claim=Claim("wraps_around", "real numbers give other values", about)
+            claim=Claim("wraps_around", "real numbers give other values", {**about, "ends": fact.ends})
             if fact.how == "wrapped"
             else Claim("values_left", "few different values are left", about),
         )

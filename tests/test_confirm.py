@@ -31,9 +31,17 @@ def an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def by_op(model: Model, name: str, last: bool = True) -> fx.Node:
+def by_op(model: Model, name: str, last: bool = True, of: str = "") -> fx.Node:
+    """An operation of that name; with `of`, one that an operation of that other name stands behind."""
     found = [n for n in model.record.nodes if n.op == "call_function" and ops.op(n) == name]
+    behind = [n for n in model.record.nodes if ops.op(n) == of]
+    found = [n for n in found if not of or any(n in model.flow.descendants(b) for b in behind)]
     return found[-1 if last else 0]
+
+
+def guarded(model: Model, guard: fx.Node) -> Claim:
+    """The claim that the constant of `guard` is nothing in its precision."""
+    return Claim("guard_vanishes", "", {"guard": guard, "operand": guard, "ends": (0.0, 1.0), "dtype": guard.meta["val"].dtype})
 
 
 def of_site(experiment: str, **about: object) -> Build:
@@ -121,6 +129,10 @@ CASES: list[tuple[str, dict[str, str], dict[str, str], Build]] = [
      lambda m: Claim("values_left", "", {"source": m.record.inputs["x"], "node": next(iter(m.record.inputs["x"].users))})),
     ("constant_data", {"flat": "x / x.std(1, keepdim=True)"}, {"flat": "x / (x.std(1, keepdim=True) + 1e-3)"},
      lambda m: Claim("constant_data", "", {"input": m.record.inputs["x"], "node": by_op(m, "div", last=False)})),
+    ("guard_vanishes", {"rec": "-(x * torch.log(torch.sigmoid(recon).half() + 1e-8)).sum()"},
+     {"rec": "-(x * torch.log(torch.sigmoid(recon) + 1e-8)).sum()"}, lambda m: guarded(m, by_op(m, "add", last=False, of="sigmoid"))),
+    ("wraps_around", {"flat": "((x * 200).to(torch.uint8) - 128).float()"}, {"flat": "((x * 200).to(torch.int16) - 128).float()"},
+     lambda m: Claim("wraps_around", "", {"node": by_op(m, "sub", last=False), "source": by_op(m, "to", last=False), "ends": (0, 200)})),
     ("second_step", {"init": "self.kept = torch.zeros(())", "loss": "(vars(self).update(kept=self.kept + rec + kl), self.kept)[1]"},
      {"init": "self.kept = torch.zeros(())"}, lambda m: Claim("second_step", "", {})),
     ("eval_offset", {"z": "mu + std * (eps if self.training else 1.0)"}, {}, of_site("eval_offset", multiple=1.0)),

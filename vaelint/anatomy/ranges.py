@@ -15,7 +15,7 @@ from vaelint.anatomy.replay import ReplayError
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
-    from vaelint.inputs import InputSpec
+    from vaelint.loading.inputs import InputSpec
 
 _THROUGH = ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"effect", "detach", "data", "softmax", "log_softmax"}
 _FAR = 60.0

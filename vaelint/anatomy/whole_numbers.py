@@ -31,6 +31,7 @@ class Spoiled:
     source: fx.Node
     how: How
     number: float
+    ends: tuple[float, float] = (0.0, 0.0)  # of the data, where it wraps
 
 
 def spoiled_data(model: Model) -> list[Spoiled]:
@@ -113,5 +114,7 @@ def _wrapped(model: Model, node: fx.Node) -> Iterator[Spoiled]:
         return
     bounds, ends = model.wiring.intervals.of(node), torch.iinfo(kind)
     source = next(iter(ops.value_inputs(node)), None)
-    if bounds is not None and source is not None and (bounds.low < ends.min or bounds.high > ends.max):
-        yield Spoiled(node, source, "wrapped", bounds.low if bounds.low < ends.min else bounds.high)
+    before = model.wiring.intervals.of(source)
+    if bounds is not None and before is not None and source is not None and (bounds.low < ends.min or bounds.high > ends.max):
+        passed = bounds.low if bounds.low < ends.min else bounds.high
+        yield Spoiled(node, source, "wrapped", passed, (before.low, before.high))

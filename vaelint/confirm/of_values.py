@@ -128,12 +128,10 @@ def values_left(trial: Trial, about: About) -> Verdict:
 
 @experiment("wraps_around", "the same operation on real numbers")
 def wraps_around(trial: Trial, about: About) -> Verdict:
-    """Whether whole numbers give another value than the same numbers as real ones do: at the ends of their type, where the run has
-    none that large."""
+    """Whether whole numbers give another value than the same numbers as real ones do: those of the run, or the `ends` of their range."""
     node, source = about["node"], about["source"]
     val = trial.value(source).detach()
-    ends = torch.iinfo(val.dtype)
-    for filled in (val, torch.full_like(val, ends.min), torch.full_like(val, ends.max)):
+    for filled in (val, *(torch.full_like(val, int(end)) for end in about["ends"])):
         whole, real = (trial.recompute([node], {source: v})[node].detach().double() for v in (filled.clone(), filled.double()))
         off = (whole - real).abs().flatten()
         if bool((off > 0).any()):
