@@ -64,6 +64,8 @@ def _changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
     if not isinstance(loss, torch.Tensor):
         return []
     nodes = model.record.nodes
+    if not any(map(_in_place, nodes)):
+        return []
     owner: dict[Any, fx.Node] = {}
     for node in nodes:
         function = node.meta.get("backward")

@@ -13,6 +13,7 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
+from vaelint import torch_private
 from vaelint.graph import BackwardCall, Failure
 from vaelint.storage import storage_of
 from vaelint.trace.autocast import Autocast
@@ -196,7 +197,8 @@ class Recorder(TorchFunctionMode):
         self.current = (func, args, kwargs, sys._getframe(1))
         result = func(*raw_args, **raw_kwargs)
         self.current = None
-        return self._record(func, args, kwargs, result, mutates)
+        with torch_private.no_torch_function():  # what is asked of tensors here is nobody else's business, and need not pass other modes
+            return self._record(func, args, kwargs, result, mutates)
 
     def _note_backward(self, args: Any, kwargs: Any) -> None:
         keeps = bool(kwargs.get("retain_graph") or kwargs.get("create_graph") or (len(args) > 2 and args[2]))
