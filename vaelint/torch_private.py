@@ -1,6 +1,6 @@
-"""The private torch interfaces vaelint stands on, all in one place, each with what to do when it moves.
+"""The private torch interfaces that vaelint stands on: all of them, and nowhere else.
 
-Known to work on torch 2.11 to 2.15. Everything here degrades to the slower public way when an interface is gone.
+They have no promise of stability, so a torch of another version than those that were tried is refused, in words (`refuse_unknown`).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -15,14 +16,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-    FakeTensorMode,
-    UnsupportedFakeTensorException,
-    UnsupportedOperatorException,
-)
+
+from vaelint import __version__
+from vaelint.errors import UsageError
+
+KNOWN = ((2, 11), (2, 15))
+"""The first and the last minor version of torch that the tests were run on; pyproject.toml asks for the same."""
+
+
+def refuse_unknown(version: str) -> None:
+    """Raises UsageError for a version of torch outside of `KNOWN`."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None or not KNOWN[0] <= (int(numbers[1]), int(numbers[2])) <= KNOWN[1]:
+        (a, b), (c, d) = KNOWN
+        raise UsageError(
+            f"vaelint {__version__} does not know torch {version}: it was tried with {a}.{b} to {c}.{d}",
+            f'pip install "torch>={a}.{b},<{c}.{d + 1}", or a newer vaelint',
+        )
+
+
+refuse_unknown(torch.__version__)
+try:
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        FakeTensor,
+        FakeTensorMode,
+        UnsupportedFakeTensorException,
+        UnsupportedOperatorException,
+    )
+except ImportError as error:
+    raise UsageError(f"torch {torch.__version__} is not as it was released: {error}", "install torch again") from error
 
 FAKE_LIMITS: tuple[type[BaseException], ...] = (
     DataDependentOutputException,
@@ -32,7 +56,11 @@ FAKE_LIMITS: tuple[type[BaseException], ...] = (
 )
 """What fake tensors raise where real ones would go on: never the user's fault."""
 
-__all__ = ["FAKE_LIMITS", "FakeTensor", "FakeTensorMode", "fake_mode", "lean_dynamo", "to_fake"]
+BatchNorm, Dropout = torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd
+"""What the layers of their kinds have in common."""
+
+FAKE_KERNELS = ("torch._subclasses", "torch._prims", "torch._refs", "torch._meta_registrations", "torch._decomp", "torch._ops")
+"""Modules that run inside of fake operations: what they call is not the user's."""
 
 
 class DynamoMissing(Exception):
@@ -144,7 +172,7 @@ _made: dict[tuple[Any, ...], tuple[_Made, ...] | None] = {}  # by operation and 
 _plain: dict[Any, bool] = {}
 
 
-class _QuickFakeMode(FakeTensorMode):
+class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
     """Remembers what an operation makes of arguments of such shapes, types and devices.
 
     Torch's own cache does the same with five times the work for each hit: it allows for symbolic sizes, sparse and quantised tensors, and
@@ -206,7 +234,7 @@ class _QuickFakeMode(FakeTensorMode):
             attributes = {k: v for k, v in vars(out).items() if k != "fake_mode"}
             if any(v is not None for k, v in attributes.items() if k != "_fake_device"):
                 return None
-            told = _Made(tuple(out.shape), out.stride(), out.storage_offset(), out.dtype, out.fake_device, attributes, view_of)
+            told = _Made(tuple(out.shape), out.stride(), int(out.storage_offset()), out.dtype, out.fake_device, attributes, view_of)
             again = self._make(told, args)
             if torch._C._dispatch_key_set(again) != torch._C._dispatch_key_set(out) or set(vars(again)) != set(vars(out)):
                 return None
@@ -245,7 +273,8 @@ def _looks_plain(func: Any) -> bool:
     aliases = [r for r in returns if r.alias_info is not None]
     if not func.is_view:
         return not aliases
-    implicit = torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), torch._C.DispatchKey.CompositeImplicitAutograd)
+    name: str = func._schema.name + (f".{func._schema.overload_name}" if func._schema.overload_name else "")
+    implicit = torch._C._dispatch_has_kernel_for_dispatch_key(name, torch._C.DispatchKey.CompositeImplicitAutograd)
     return len(returns) == 1 and not implicit
 
 
@@ -265,6 +294,42 @@ def fake_mode() -> FakeTensorMode:
     """A mode in which new tensors have shape, dtype and device, and no storage; real tensors met are turned into fakes."""
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL + 1)  # it logs what it then raises
     return _kind_of_mode()(allow_non_fake_inputs=True)
+
+
+def fakes_active() -> bool:
+    """Whether new tensors are fake."""
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+
+
+def storage_of(tensor: torch.Tensor) -> int | None:
+    """A number that two tensors share if they share memory; None for sparse and other layouts, which have no storage."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def own_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parameters and buffers that a module itself holds, whatever it makes of `named_parameters`."""
+    return ((k, v) for k, v in (*module._parameters.items(), *module._buffers.items()) if v is not None)
+
+
+def distributions_validate() -> bool:
+    """Whether torch's distributions check their arguments."""
+    return bool(torch.distributions.Distribution._validate_args)
+
+
+def saved_by(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a backward function holds, by name: the `_saved_*` of torch's own, the `saved_tensors` of a user's.
+
+    A RuntimeError stands for what was changed in place since, or freed: the backward pass would say the same.
+    """
+    for name in dir(function):
+        if name.startswith("_saved_") or name == "saved_tensors":
+            try:
+                yield name, getattr(function, name)
+            except RuntimeError as error:
+                yield name, error
 
 
 def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:

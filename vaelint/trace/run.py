@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from vaelint import torch_private
 from vaelint.finding import Span
 from vaelint.graph import MadeDistribution, Record, Rung
 from vaelint.trace.autocast import noting_autocast
@@ -41,16 +42,15 @@ def names_of_tensors(model: torch.nn.Module) -> dict[int, str]:
         for key, val in vars(module).items():
             if isinstance(val, torch.Tensor):
                 names.setdefault(id(val), prefix + key)
-        for key, val in (*module._parameters.items(), *module._buffers.items()):
-            if val is not None:
-                names.setdefault(id(val), prefix + key)
+        for key, val in torch_private.own_tensors(module):
+            names.setdefault(id(val), prefix + key)
     return names
 
 
 @contextlib.contextmanager
 def quiet_torch() -> Iterator[None]:
     """User code sees fixed seeds, no argument checks of distributions (they branch on values), no warnings; all restored after."""
-    validate = torch.distributions.Distribution._validate_args
+    validate = torch_private.distributions_validate()
     python, dtype, grad = random.getstate(), torch.get_default_dtype(), torch.is_grad_enabled()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
@@ -202,7 +202,7 @@ def _recording_from_numpy(recorder: Recorder) -> Iterator[None]:
     original = torch.from_numpy
 
     def from_numpy(ndarray: Any) -> torch.Tensor:
-        with torch._C.DisableTorchFunction():
+        with torch_private.no_torch_function():
             made = original(ndarray)
         recorder.record_made(original, (ndarray,), made)
         return made
