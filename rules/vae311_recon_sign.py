@@ -24,13 +24,19 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 @rule("VAE311", "recon-sign", Severity.ERROR, message="the reconstruction term has the wrong sign", needs=("reconstruction",))
 def check(model: Model) -> Findings:
     """Terms that shrink as the reconstruction moves away from the target."""
+    seen = set()
     for fact in model.recons:
         if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or model.likelihood.swapped_arguments(fact):
             continue
+        place = model.where(model.likelihood.sign_place(fact))
+        line = (place.file, place.line) if place is not None else None
+        if line in seen:  # one likelihood, written as two products
+            continue
+        seen.add(line)
         yield Found(
-            model.where(fact.pair.meet),
+            place,
             label="a likelihood that is minimised",
-            labels=model.labels((model.record.loss, "the loss")),
+            labels=model.labels((fact.pair.meet, "compared with the data here"), (model.record.loss, "the loss")),
             why="the loss falls as the reconstruction moves away from the data, without bound",
             help="subtract the log-likelihood, or add the error",
             repair=Repair("recon_sign", {"fact": fact}),

@@ -29,7 +29,7 @@ def check(model: Model) -> Findings:
     if missing is not None:
         yield Found(
             model.objective.loss_place,
-            label="the loss holds no KL",
+            label="the loss holds no KL" if missing.nullified is None else "the KL is multiplied with 0",
             labels=model.labels((missing.computed, "a KL is computed here and not added"))
             if missing.computed is not None
             else model.labels((missing.site.z, "the posterior is drawn here")),

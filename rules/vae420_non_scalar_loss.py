@@ -25,9 +25,11 @@ def check(model: Model) -> Findings:
     """Losses with dimensions of size above 1."""
     loss = model.record.loss
     if loss is not None and model.elements(loss) > 1:
+        origin = model.objective.unreduced or loss
         yield Found(
-            model.where(loss),
-            label=model.shape_text(loss),
+            model.where(origin),
+            label=model.shape_text(origin),
+            labels=model.labels((loss, f"the loss: {model.shape_text(loss)}")) if origin is not loss else (),
             shapes=(model.row(loss, "more than one element", "loss"),),
             why="backward() needs a scalar",
             help="reduce it: sum over the dimensions of a sample, mean over the batch",

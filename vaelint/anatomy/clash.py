@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.sites import Site
+from vaelint.graph import span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -59,8 +61,13 @@ def find_clashes(model: Model) -> list[Clash]:
             )
             found.append(Clash(site, fact, site.scale, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd))
             continue
-        culprit: Literal["sampler", "kl"] = (
-            "kl" if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, fact.probe.reads_as) else "sampler"
+        derived = site.scale not in site.scale_heads and site.scale in model.flow.ancestors(*(n.node for n in fact.term.leaves))
+        culprit: Literal["sampler", "kl"] = (  # a KL that is worked out from the sampler's scale is the one that changed it
+            "kl"
+            if derived and not reading.negative
+            else "kl"
+            if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, fact.probe.reads_as)
+            else "sampler"
         )
         found.append(
             Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, fact.probe.reads_as, reading.negative, culprit)
@@ -76,6 +83,12 @@ def _scale_expression(site: Site) -> fx.Node:
     return scale if scale not in site.scale_heads else site.z
 
 
+def _unpacked(model: Model, head: fx.Node) -> str:
+    """The name that one part of a value is unpacked to: `logvar` in `mu, logvar = self.heads(h).chunk(2)`."""
+    part = head.args[1] if head.target is operator.getitem and len(head.args) > 1 else None
+    return model.source.unpacked(span(head), part) if isinstance(part, int) else ""
+
+
 def _agrees(hint: str, reading: str) -> bool:
     return reading.startswith(hint)
 
@@ -86,6 +99,7 @@ def _hint(model: Model, head: fx.Node, site: Site) -> str | None:
         n.lower()
         for n in (
             model.written(head),
+            _unpacked(model, head),
             str(head.meta.get("module") or ""),
             *(model.written(u) for u in head.users if ops.op(u) in ops.SHAPE | ops.CAST),
         )

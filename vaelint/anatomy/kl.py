@@ -22,7 +22,7 @@ from vaelint.anatomy.kl_slice import loose_ends as loose_ends
 from vaelint.anatomy.kl_slice import value_near
 from vaelint.anatomy.kl_whole import fit_whole
 from vaelint.anatomy.learned_prior import slipped_factor
-from vaelint.anatomy.readings import READINGS, SCALE_READINGS, fit
+from vaelint.anatomy.readings import READINGS, SCALE_READINGS, SOFTENED, agree, fit
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
 from vaelint.graph import shape, span
@@ -231,6 +231,8 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
     c = -minus_c
     if res_m < _TOLERANCE and res_t < _TOLERANCE:
         return _against_learned(_judge_coefficients(a, a0, b, c, bool(slice_.others)), slice_, site, sizes, spread)
+    if max(res_m, res_t) < SOFTENED and agree(a, b, c) and abs(a0) < SOFTENED * abs(a):
+        return KlProbe("exact" if a > 0 else "sign", a, {"m": 1.0, "s2": 1.0, "1": 1.0})  # a small constant inside a logarithm or a root
     weights = p.gm / p.m
     weights_t = p.gt / (p.s**2 - 1)
     if bool(((weights - weights_t).abs() <= 1e-6 * weights.abs().max()).all()):

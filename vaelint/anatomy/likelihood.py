@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,10 +13,10 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.ranges import Range, declared_range, value_range
-from vaelint.anatomy.recon import Pair
+from vaelint.anatomy.recon import FAMILIES, Pair, fits_family, recon_gradient
 from vaelint.anatomy.replay import ReplayError
 from vaelint.anatomy.sites import frontier
-from vaelint.anatomy.terms import layered_nodes
+from vaelint.anatomy.terms import layered_nodes, same_values
 from vaelint.finding import Span
 from vaelint.graph import shape, span
 
@@ -118,11 +118,30 @@ def swapped(pair: Pair, model: Model) -> bool:
         "gaussian_nll_loss",
         "nll_loss",
     ):
-        return False
+        return _exact_when_exchanged(pair, model)
     operands = ops.tensors(pair.meet.args)[:2]
     named = [pair.meet.kwargs.get("input"), pair.meet.kwargs.get("target")]
     first = named[0] if isinstance(named[0], fx.Node) else operands[0] if operands else None
     return first is pair.target and pair.target is not None and pair.target not in model.decoded
+
+
+def _exact_when_exchanged(pair: Pair, model: Model) -> bool:
+    """Whether a likelihood written out is none of the reconstruction, and exact as one of the data given the reconstruction."""
+    term = next((t for t in model.terms if pair.leaf in t.leaves), None)
+    fact = next((r for r in model.recons if r.pair is pair), None)
+    if term is None or fact is None or model.record.loss is None or pair.target is None or not pair.target.meta["val"].is_floating_point():
+        return False
+    data = frontier([pair.target], model.flow)
+    if fact.probe.kernel not in ("other", "negative_log_probability") or len(data) != 1 or shape(data[0]) != shape(pair.recon):
+        return False
+    exchanged = replace(pair, recon=data[0], target=pair.recon)
+    try:
+        r, t, g = recon_gradient(exchanged, term, model.record.loss, model.replay, {**model.symbols, "B": 3}, {}, apart=False)
+    except ReplayError:
+        return False
+    if t is None or g is None or t.shape != r.shape:
+        return False
+    return any(fits_family(g, FAMILIES[name](r, t)) for name in ("bce", "bce_with_logits", "poisson", "poisson_log"))
 
 
 @dataclass(frozen=True)
@@ -156,12 +175,14 @@ def self_targets(model: Model) -> list[Corruption]:
     encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
     found = []
     for leaf in model.leaves:
-        if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "prior", "discrepancy", "vq"):
+        if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "discrepancy", "vq"):
             continue
         node = _comparison(leaf.node, model)
         if node is None:
             continue
         operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
+        if leaf.role == "prior" and not _decoded_beside_latent(model, operands):
+            continue
         if any(n in model.flow.data and n not in model.decoded and n not in encoded for n in operands):
             continue  # features of the data, as a discriminator or a perceptual loss makes them
         other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
@@ -170,6 +191,13 @@ def self_targets(model: Model) -> list[Corruption]:
             what = "z"
         found.append(Corruption(node, other, f"the target is {what}"))
     return found
+
+
+def _decoded_beside_latent(model: Model, operands: list[fx.Node]) -> bool:
+    """Whether one of two operands is z itself and the other was made of z by layers: `decoder(z) - z`."""
+    z = {s.z for s in model.sites}
+    made = layered_nodes(model.flow, model.sites)
+    return any(o in z for o in operands) and any(o in made for o in operands)
 
 
 def requires(node: fx.Node) -> bool:
@@ -236,8 +264,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if ops.op(pair.meet) == "gaussian_nll_loss":
         return _raw_variance(model, pair, pair.extra[0])
     raw = frontier([pair.extra[0]], model.flow)
-    head = raw[0] if len(raw) == 1 else pair.extra[0]
-    curve = _nll_curve(model, fact, head)
+    curve = _nll_curve(model, fact, same_values(raw[0] if len(raw) == 1 else pair.extra[0]))
     if curve is None:
         return None
     slope, offset = curve
@@ -272,7 +299,7 @@ def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node,
     return None
 
 
-def _nll_curve(model: Model, fact: ReconFact, head: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torch.Tensor, torch.Tensor] | None:
     """(factor of the squared error, value without error) of the term per element, over a grid of the variance head."""
     from vaelint.anatomy.isolate import silence_others
 
@@ -282,14 +309,14 @@ def _nll_curve(model: Model, fact: ReconFact, head: fx.Node) -> tuple[torch.Tens
     try:
         quiet = silence_others(fact.term, model.replay, sizes)
         for leaf in fact.term.leaves:  # other reconstructions of the same term
-            above = model.flow.ancestors(leaf.node)
-            if fact.pair.recon not in above and head not in above:
+            along = {*model.flow.ancestors(leaf.node), *leaf.chain}
+            if fact.pair.recon not in along and not along & set(head):
                 quiet[leaf.node] = torch.zeros(model.replay.shape_of(leaf.node, sizes), dtype=torch.float64)
         for v in (0.3, 0.5, 0.8, 1.2, 1.7):
             at = []
             for delta in (0.0, 1.0):
                 values = {
-                    head: torch.full(model.replay.shape_of(head, sizes), v, dtype=torch.float64),
+                    **{h: torch.full(model.replay.shape_of(h, sizes), v, dtype=torch.float64) for h in head},
                     fact.pair.recon: torch.full(model.replay.shape_of(fact.pair.recon, sizes), delta, dtype=torch.float64),
                     fact.pair.target: torch.zeros(model.replay.shape_of(fact.pair.target, sizes), dtype=torch.float64),
                 }

@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.anatomy import likelihood
 from vaelint.anatomy.leak import leaked_tokens
 from vaelint.anatomy.objective import ReconFact
+from vaelint.anatomy.signs import sign_place
 from vaelint.finding import Label, Span
 from vaelint.graph import span
 
@@ -47,6 +48,12 @@ class Likelihood:
     def swapped_arguments(self, fact: ReconFact) -> bool:
         """Whether an asymmetric loss has its arguments exchanged."""
         return likelihood.swapped(fact.pair, self._model)
+
+    def sign_place(self, fact: ReconFact) -> fx.Node | None:
+        """Where a reconstruction term gets its wrong sign."""
+        alone = sum(other.term is fact.term for other in self._model.recons) == 1
+        place = sign_place(self._model, fact.pair.leaf, fact.term.core if alone else None)
+        return fact.pair.meet if place in (fact.term.core, fact.pair.leaf.node) else place
 
     def output_mismatch(self, fact: ReconFact) -> likelihood.Mismatch | None:
         """Declared data that the reconstruction cannot reach."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site, frontier
 from vaelint.anatomy.terms import Term
+from vaelint.anatomy.weights import factors
 from vaelint.finding import Span
 from vaelint.graph import span
 
@@ -20,16 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MissingKl:
-    """A posterior that nothing holds, and the KL that was computed for it, if any."""
+    """A posterior that nothing holds, and the KL that was computed for it, if any; `nullified` is where it is multiplied with 0."""
 
     site: Site
     computed: fx.Node | None
+    nullified: fx.Node | None = None
 
 
 def missing_kl(model: Model) -> MissingKl | None:
     """A Gaussian posterior with a learned scale and no term against its collapse to a point."""
-    if any(t.role in ("kl", "prior", "discrepancy", "mixed", "vq") for t in model.terms):
+    if any(t.role in ("prior", "discrepancy", "mixed", "vq") or (t.role == "kl" and _zero(model, t) is None) for t in model.terms):
         return None
+    zero = next((n for t in model.terms if t.role == "kl" and (n := _zero(model, t)) is not None), None)
+    if zero is not None:
+        return next((MissingKl(s, None, zero) for s in model.gaussian_sites if s.scale_heads), None)
     heads = {h for s in model.sites for h in s.heads}
     z = {s.z for s in model.sites}
     if any(f in heads for leaf in model.leaves for f in leaf.frontier):
@@ -41,6 +48,12 @@ def missing_kl(model: Model) -> MissingKl | None:
         if site.scale_heads:
             return MissingKl(site, _idle_kl(model, site))
     return None
+
+
+def _zero(model: Model, term: Term) -> fx.Node | None:
+    """The product that multiplies a term with a literal 0; a named weight may be 0 at this step alone."""
+    chain = tuple(dict.fromkeys(n for leaf in term.leaves for n in leaf.chain))
+    return next((f.node for f in factors(chain, model.source) if f.origin == "literal" and f.value == 0), None)
 
 
 def _idle_kl(model: Model, site: Site) -> fx.Node | None:
@@ -65,26 +78,36 @@ def detached_terms(model: Model, role: str) -> list[Term]:
 
 
 def loss_place(model: Model) -> Span | None:
-    """Where the loss is put together: the last name given to it, else the expression that made it."""
-    node = model.record.loss
-    place = span(node) if node is not None else None
-    if place is None:
-        return None
+    """Where the loss is put together: the last name given to it, else the expression that made it.
+
+    That is in the function that has the KL as well, where one is computed and not used.
+    """
+    node, missing = model.record.loss, model.objective.missing_kl
+    if missing is not None and missing.nullified is not None:
+        return span(missing.nullified)
+    place = _beside(model, node, missing) if node is not None else None
+    if node is None or place is None or (place == span(node) and ops.op(node) in ops.ADD | ops.SELECT):
+        return place
     name = model.source.assigned(place) if model.source.is_whole_value(place) else ""
-    for function in model.source.file(place.file).functions():
-        if not name or not function.lineno <= place.line <= (function.end_lineno or function.lineno):
-            continue
-        for statement in ast.walk(function):
-            if (
-                isinstance(statement, ast.Assign | ast.Return)
-                and statement.lineno > place.line
-                and statement.value is not None
-                and _hands_on(statement, name)
-            ):
-                return Span(
-                    place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1
-                )
+    function = model.source.function(place)
+    for statement in ast.walk(function) if function is not None and name else ():
+        if (
+            isinstance(statement, ast.Assign | ast.Return)
+            and statement.lineno > place.line
+            and statement.value is not None
+            and _hands_on(statement, name)
+        ):
+            return Span(place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1)
     return place
+
+
+def _beside(model: Model, node: fx.Node, missing: MissingKl | None) -> Span | None:
+    """Where a value is made, or handed up to, in the innermost function that a computed KL goes through too."""
+    stack: tuple[Span, ...] = node.meta.get("stack") or ()
+    if missing is None or missing.computed is None:
+        return span(node)
+    others = {(s.file, id(model.source.function(s))) for s in missing.computed.meta.get("stack") or ()}
+    return next((s for s in stack if (s.file, id(model.source.function(s))) in others), span(node))
 
 
 def _hands_on(statement: ast.Assign | ast.Return, name: str) -> bool:
@@ -92,6 +115,17 @@ def _hands_on(statement: ast.Assign | ast.Return, name: str) -> bool:
     value = statement.value
     parts = [value, *value.values] if isinstance(value, ast.Dict) else [value, *value.elts] if isinstance(value, ast.Tuple) else [value]
     return any(isinstance(p, ast.Name) and p.id == name for p in parts)
+
+
+def unreduced(model: Model) -> fx.Node | None:
+    """The addend that makes the loss more than one number, where the others are one number each; None where several do."""
+    node = model.record.loss
+    while node is not None and ops.op(node) in ops.ADD | ops.MUL | ops.DIV | ops.CAST | {"neg", "effect"}:
+        parts = [n for n in ops.value_inputs(node) if isinstance(n.meta.get("val"), torch.Tensor) and model.elements(n) > 1]
+        if len(parts) != 1:
+            break
+        node = parts[0]
+    return node
 
 
 def misplaced_logsumexp(model: Model) -> list[fx.Node]:
@@ -167,26 +201,31 @@ def ceiling(model: Model, term: Term) -> fx.Node | None:
     return cuts[-1] if cuts else term.core
 
 
-def sign_place(model: Model, term: Term) -> fx.Node | None:
-    """Where a KL gets its wrong sign.
-
-    That is the subtraction that joins it to the other terms, if the term itself is positive, else its own expression.
-    """
-    leaf = term.leaves[0]
-    own = [leaf.chain.index(term.core)] if term.core in leaf.chain else [len(leaf.chain)]
-    above = leaf.chain[: own[0]]
-    for outer, inner in zip(above, (*above[1:], term.core), strict=False):
-        if (
-            ops.op(outer) == "sub"
-            and len(outer.args) > 1
-            and outer.args[1] is inner
-            and any(n not in (inner,) and n in model.flow.learned for n in ops.value_inputs(outer))
-        ):
-            return outer
-    return term.core
-
-
 def swap_place(model: Model, term: Term) -> Span | None:
-    """The call that exchanges the parameters: the frame just outside the one that computes the term."""
+    """The call that exchanges the parameters, or the term itself where names say that the call has them right.
+
+    Measurement shows that they are exchanged, and cannot show where: that is for names, of arguments against those of parameters. Where
+    these say nothing it is the call just outside the term.
+    """
     stack: tuple[Span, ...] = (term.core.meta.get("stack") or ()) if term.core is not None else ()
-    return stack[1] if len(stack) > 1 else (stack[0] if stack else None)
+    innocent = len(stack) < 2
+    for inner, outer in itertools.pairwise(stack):
+        pairs = _passed(model, inner, outer)
+        names = {parameter for _, parameter in pairs}
+        if any(given != taken and given in names for given, taken in pairs):
+            return outer
+        innocent = innocent or sum(given == taken for given, taken in pairs) > 1
+    return stack[0] if innocent and stack else stack[1] if stack else None
+
+
+def _passed(model: Model, inner: Span, outer: Span) -> list[tuple[str, str]]:
+    """The names given and taken at the call `outer` of the function that `inner` stands in."""
+    call = model.source.file(outer.file).at(outer)
+    function = model.source.function(inner)
+    if not isinstance(call, ast.Call) or function is None:
+        return []
+    taken = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
+    if taken and taken[0] in ("self", "cls") and len(taken) > len(call.args):
+        taken = taken[1:]
+    pairs = [(a.id, t) for a, t in zip(call.args, taken, strict=False) if isinstance(a, ast.Name)]
+    return pairs + [(k.value.id, k.arg) for k in call.keywords if isinstance(k.value, ast.Name) and k.arg is not None]

@@ -13,6 +13,7 @@ from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.saved import changed_in_place
 from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
+from vaelint.anatomy.signs import sign_place
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
 from vaelint.finding import Span
@@ -32,6 +33,8 @@ class Objective:
     @cached_property
     def scale_verdicts(self) -> list[ScaleVerdict]:
         """The fault of each effective beta, one for each place in the source."""
+        if self._model.record.loss is not None and self._model.elements(self._model.record.loss) > 1:
+            return []  # who reduces it later decides on its scale
         judged = [judge_scale(b, self._model.record, self._model.symbols) for b in self._model.betas]
         seen: dict[Any, ScaleVerdict] = {}
         for v in judged:
@@ -55,7 +58,7 @@ class Objective:
 
     def sign_place(self, fact: KlFact) -> fx.Node | None:
         """Where a KL gets its wrong sign."""
-        return missing.sign_place(self._model, fact.term)
+        return sign_place(self._model, fact.term.leaves[0], fact.term.core)
 
     def swap_place(self, fact: KlFact) -> Span | None:
         """The call that exchanges mean and log-variance."""
@@ -64,6 +67,11 @@ class Objective:
     def ceiling_of(self, fact: KlFact) -> fx.Node | None:
         """The operation that cuts a KL off from above."""
         return missing.ceiling(self._model, fact.term)
+
+    @cached_property
+    def unreduced(self) -> fx.Node | None:
+        """The addend that makes the loss more than one number, where the others are one number each."""
+        return missing.unreduced(self._model)
 
     @cached_property
     def missing_kl(self) -> missing.MissingKl | None:

@@ -19,6 +19,15 @@ def fit(target: Float[torch.Tensor, " n"], columns: list[torch.Tensor]) -> tuple
     return [float(c) for c in solution], float((a @ solution - target).abs().max()) / scale
 
 
+SOFTENED = 1e-3
+"""How far a small constant, as in log(s + 1e-6), may move a closed form."""
+
+
+def agree(*coefficients: float) -> bool:
+    """Whether coefficients are one number, up to what a small constant inside a logarithm changes."""
+    return max(coefficients) - min(coefficients) <= SOFTENED * max(abs(c) for c in coefficients)
+
+
 READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "logvar": lambda h: 0.5 * (h.exp() - 1),
     "log-std": lambda h: (2 * h).exp() - 1,

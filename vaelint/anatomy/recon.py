@@ -183,10 +183,12 @@ def recon_gradient(
     *,
     fill: tuple[float, float] | None = None,
     even: float = 0.0,
+    apart: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """(reconstruction, target, d loss / d reconstruction), the other terms of the loss silent.
 
-    `shapes` gives the shapes of reconstruction, target and extras; `fill` sets them to constants instead of random values.
+    `shapes` gives the shapes of reconstruction, target and extras; `fill` sets them to constants instead of random values. With `apart`,
+    other reconstructions in the same term are silent.
     """
     generator = torch.Generator().manual_seed(5)
     overrides: dict[fx.Node, Any] = dict(silence_others(term, replay, sizes))
@@ -212,7 +214,7 @@ def recon_gradient(
         overrides[pair.target] = t.clone()
     for node in pair.extra:
         overrides[node] = torch.full(shapes.get(node) or replay.shape_of(node, sizes), 0.5, dtype=torch.float64)
-    for leaf in term.leaves:  # other reconstructions of the same term
+    for leaf in term.leaves if apart else ():  # other reconstructions of the same term
         if leaf is not pair.leaf and pair.recon not in _above(leaf):
             overrides[leaf.node] = torch.zeros(replay.shape_of(leaf.node, sizes), dtype=torch.float64)
     out = replay([loss], overrides, sizes, even=even)[loss]
@@ -279,3 +281,9 @@ def _weighted(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe |
 
 def _mean_size(g: Float[torch.Tensor, "..."]) -> float:
     return float(g.abs().mean())
+
+
+def fits_family(gradient: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether a gradient is a positive multiple of a likelihood's, up to what a small constant inside a logarithm changes."""
+    weight = float((gradient * expected).sum() / (expected * expected).sum())
+    return weight > 0 and float((gradient - weight * expected).abs().max()) <= 1e-3 * float(gradient.abs().max())

@@ -102,6 +102,9 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
         return ins
     if name in _LINEAR_UNARY and len(live) == 1:
         return live
+    picked = _picked(node)
+    if picked is not None:
+        return [picked] if picked in flow.learned else []
     if name in _LINEAR_SELECT and live and live[0] is node.args[0] and isinstance(node.args[0].meta.get("val"), torch.Tensor):
         return live[:1]
     if name in ops.MUL and len(live) == 1:
@@ -115,6 +118,29 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
     if name in ops.JOIN:
         return ins
     return []
+
+
+def _picked(node: fx.Node) -> fx.Node | None:
+    """The one of several stacked values that an index picks out again: `torch.stack((rec, kl))[0]`."""
+    if ops.op(node) not in ("getitem", "select") or not isinstance(source := node.args[0], fx.Node) or ops.op(source) != "stack":
+        return None
+    index = node.args[-1]
+    along = source.kwargs.get("dim", source.args[1] if len(source.args) > 1 else 0)
+    parts = source.args[0] if source.args else source.kwargs.get("tensors")
+    if along != 0 or type(index) is not int or (ops.op(node) == "select" and node.args[1] != 0) or not isinstance(parts, list | tuple):
+        return None
+    part = parts[index] if -len(parts) <= index < len(parts) else None
+    return part if isinstance(part, fx.Node) else None
+
+
+def same_values(node: fx.Node) -> list[fx.Node]:
+    """All nodes that are this value: the same selection of the same tensor, taken again; what was stacked, for an entry of a stack."""
+    while (source := _picked(node)) is not None:
+        node = source
+    first = node.args[0] if node.args else None
+    if ops.op(node) not in ops.SELECT | ops.SHAPE or not isinstance(first, fx.Node):
+        return [node]
+    return [n for n in first.users if n.target is node.target and n.args == node.args and n.kwargs == node.kwargs]
 
 
 def _is_weight(node: fx.Node, flow: Flow) -> bool:

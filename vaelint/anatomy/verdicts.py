@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import Beta
+from vaelint.anatomy.reducers import averaging, keeps_another, outermost_average, summing
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.weights import Factor
 from vaelint.graph import Record
@@ -55,45 +56,40 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
     far = not 0.4 < abs(beta.value) < 2.5
     core = kl.term
     if batch:
-        if batch < 0 and not event_off and not latent_off:
+        if (kl.scaling.exponents.get("B") or 0.0) < -1 and batch < 0 and not event_off and not latent_off:
             return ScaleVerdict("twice", batch_divisor(core, record), False, beta)
         if event_off and not latent_off and batch > 0:
             return (
-                ScaleVerdict("data", _recon_reducer(beta), explicit, beta)
+                ScaleVerdict("data", _recon_reducer(beta, record, event_off), explicit, beta)
                 if not explicit
-                else ScaleVerdict("batch", _kl_node(core), False, beta)
+                else ScaleVerdict("batch", _batch_node(beta, record), False, beta)
             )
-        if (
-            latent_off
-            and batch > 0
-            and any((kl.scaling.exponents.get("B") or 0.0) == 0.0 for _ in (0,))
-            and _reduces_batch_wrongly(core, record)
-        ):
-            return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), False, beta)
+        if latent_off and batch > 0 and (kl.scaling.exponents.get("B") or 0.0) == 0.0 and _reduces_batch_wrongly(core, record):
+            return ScaleVerdict("axis", _latent_reducer(beta, record, latent_off), False, beta)
         if batch_literal(beta) is not None:
             return None  # a baked batch size: the shapes family says so
-        return ScaleVerdict("batch", _kl_node(core), False, beta)
+        return ScaleVerdict("batch", _batch_node(beta, record), False, beta)
     if not far:
         return _half(beta, explicit, exponents)
     if recon.probe.kernel == "other":
         return None  # its weight is known up to a constant only
     if explicit:
-        return ScaleVerdict("data", _recon_reducer(beta), True, beta) if event_off or latent_off else None
+        return ScaleVerdict("data", _recon_reducer(beta, record, event_off), True, beta) if event_off or latent_off else None
     if latent_off and len(kl.latent) > 1 and len(latent_off) < len(kl.latent) and not event_off:
-        return ScaleVerdict("axis", _latent_reducer(core, record) or _kl_node(core), False, beta)
+        return ScaleVerdict("axis", _latent_reducer(beta, record, latent_off), False, beta)
     if latent_off and not event_off:
-        return ScaleVerdict("latent", _latent_reducer(core, record) or _kl_node(core), False, beta)
+        return ScaleVerdict("latent", _latent_reducer(beta, record, latent_off), False, beta)
     literals = [f for f in kl.factors if f.origin == "literal"]
     beyond = beyond_literal(beta)
     if event_off:
         if beyond is not None and literals:
             # a mean over the data with a small number on the summed KL is a known convention; two means and a number are not
             return ScaleVerdict("literal", beyond.node, not latent_off, beta)
-        return ScaleVerdict("data", _recon_reducer(beta), False, beta)
+        return ScaleVerdict("data", _recon_reducer(beta, record, event_off), False, beta)
     if beyond is not None:
         return ScaleVerdict("literal", beyond.node, False, beta)
     if _is_size_ratio(beta, sizes):
-        return ScaleVerdict("data", _recon_reducer(beta), False, beta)
+        return ScaleVerdict("data", _recon_reducer(beta, record, event_off), False, beta)
     return None
 
 
@@ -151,27 +147,27 @@ def _own_chain(term: Term) -> list[fx.Node]:
     return above[joins[-1] + 1 :] if joins else above
 
 
-def _latent_reducer(term: Term, record: Record) -> fx.Node | None:
-    """The reduction that averages over a dimension of the latent's own."""
-    chain = [n for n in term.leaves[0].chain if ops.op(n) in ("mean", "nanmean")]
-    for node in reversed(chain):
-        dims = ops.dims_of(node)
-        source = node.args[0]
-        texts = record.shapes.get(source, ()) if isinstance(source, fx.Node) else ()
-        if dims and any(d < len(texts) and texts[d] != "B" and texts[d] != "1" for d in dims):
-            return node
-    return chain[-1] if chain else None
+def _latent_reducer(beta: Beta, record: Record, symbols: Collection[str]) -> fx.Node | None:
+    """The operation that averages over dimensions of the latent's own."""
+    return averaging(_links(beta.kl.term), record, symbols) or _kl_node(beta.kl.term)
+
+
+def _batch_node(beta: Beta, record: Record) -> fx.Node | None:
+    """Where the KL is reduced over the batch: the sum beside a mean, the mean beside a sum."""
+    links, batch = _links(beta.kl.term), beta.scaling.exponents.get("B") or 0.0
+    own = (*_own_chain(beta.kl.term), beta.kl.term.leaves[0].node)
+    found = summing(links, record, "B") if batch > 0 else outermost_average(own, record, "B") or outermost_average(links, record, "B")
+    return found or _kl_node(beta.kl.term)
+
+
+def _links(term: Term) -> tuple[fx.Node, ...]:
+    """The operations from the loss down to the term's first addend, itself included."""
+    return (*term.leaves[0].chain, term.leaves[0].node)
 
 
 def _reduces_batch_wrongly(term: Term, record: Record) -> bool:
     """Whether the KL is summed over the batch axis alone."""
-    for node in term.leaves[0].chain:
-        if ops.op(node) != "sum" or not isinstance(node.args[0], fx.Node):
-            continue
-        texts, dims = record.shapes.get(node.args[0], ()), ops.dims_of(node)
-        if dims is not None and len(dims) == 1 and dims[0] < len(texts) and texts[dims[0]] == "B" and len(texts) > 1:
-            return True
-    return False
+    return any(keeps_another(n, record) for n in _links(term))
 
 
 def batch_divisor(term: Term, record: Record) -> fx.Node | None:
@@ -187,10 +183,9 @@ def batch_divisor(term: Term, record: Record) -> fx.Node | None:
     return _kl_node(term)
 
 
-def _recon_reducer(beta: Beta) -> fx.Node | None:
+def _recon_reducer(beta: Beta, record: Record, symbols: Collection[str]) -> fx.Node | None:
     """Where the reconstruction is averaged over the data's dimensions."""
-    return (
-        beta.recon.pair.meet
-        if ops.op(beta.recon.pair.meet) in ops.LOSSES
-        else next((n for n in reversed(beta.recon.pair.leaf.chain) if ops.op(n) in ("mean", "nanmean")), beta.recon.pair.meet)
-    )
+    pair = beta.recon.pair
+    if ops.op(pair.meet) in ops.LOSSES and pair.meet.kwargs.get("reduction", "mean") == "mean":
+        return pair.meet
+    return averaging((*pair.leaf.chain, pair.leaf.node), record, symbols) or pair.meet

@@ -52,6 +52,8 @@ def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor
         if source.is_inside_a_call(span(node)) and not arg.meta.get("input"):
             return None  # a parameter of a distribution, not a weight
         val = arg.meta.get("val")
+        if _is_mask(arg):
+            return None
         return Factor(node, None, source.expression(span(arg)) or arg.name, "tensor") if isinstance(val, torch.Tensor) else None
     value = _number(arg, divides)
     if source.is_inside_a_call(span(node)):
@@ -59,6 +61,14 @@ def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor
     if literal and _same(text, arg):
         return Factor(node, value, text, "literal")
     return Factor(node, value, next((t for t, lit in written if not lit), ""), "named")
+
+
+def _is_mask(node: fx.Node) -> bool:
+    """Whether a tensor says which elements count, as comparisons do, in place of how much."""
+    while ops.op(node) in ops.CAST | ops.SHAPE | {"getitem"} and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    val = node.meta.get("val")
+    return ops.op(node) in ops.COMPARE | {"ones_like", "ones", "new_ones"} or (isinstance(val, torch.Tensor) and val.dtype == torch.bool)
 
 
 def _number(value: object, divides: bool) -> float | None:

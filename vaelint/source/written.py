@@ -92,6 +92,11 @@ class Source:
             self._files[name] = SourceFile(str(self._base / name))
         return self._files[name]
 
+    def function(self, span: Span) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+        """The innermost function that the span stands in."""
+        around = [f for f in self.file(span.file).functions() if f.lineno <= span.line <= (f.end_lineno or f.lineno)]
+        return max(around, key=lambda f: f.lineno, default=None)
+
     def line(self, span: Span) -> str:
         """The first source line of a span."""
         lines = self.file(span.file).lines
@@ -130,6 +135,14 @@ class Source:
                 ).column(part.end_lineno or 0, part.end_col_offset or 0):
                     return ast.unparse(name)
         return ast.unparse(targets[0]) if isinstance(targets[0], ast.Name | ast.Attribute) else ""
+
+    def unpacked(self, span: Span | None, part: int) -> str:
+        """The name that the span's statement unpacks a part of its value to, "" where it unpacks nothing."""
+        statement = self.file(span.file).statement(span.line) if span is not None else None
+        target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
+        if not isinstance(target, ast.Tuple) or (isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Tuple)):
+            return ""
+        return ast.unparse(target.elts[part]) if -len(target.elts) <= part < len(target.elts) else ""
 
     def is_whole_value(self, span: Span | None) -> bool:
         """Whether the span is the whole right side of its assignment."""

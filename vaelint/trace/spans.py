@@ -15,6 +15,7 @@ from vaelint.paths import is_cell
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_ENTRY = _OURS + "check.py"
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib")})
 _PACKAGES = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib")})
 
@@ -59,6 +60,8 @@ class SpanFinder:
         found: list[FrameType] = []
         while frame is not None and len(found) < limit:
             code = frame.f_code
+            if code.co_filename == _ENTRY:
+                break  # who called vaelint is not part of the step
             if self.is_user(code.co_filename) and self.span(code, frame.f_lasti) is not None:
                 found.append(frame)
             frame = frame.f_back
