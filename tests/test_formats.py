@@ -223,6 +223,19 @@ def test_junit_has_a_test_for_each_rule() -> None:
     assert root[2].get("failures") == "1", "a target that was not analysed is no green test"
     info = TargetResult("m.py:VAE", findings=[replace(shared_noise(), severity=Severity.INFO)])
     assert 'failures="0"' in junit.render([info])
+    assert 'failures="1"' in junit.render([info], View(bar=Severity.INFO))
+
+
+def test_junit_fails_what_makes_the_exit_code_1() -> None:
+    warned = TargetResult("m.py:VAE", findings=[replace(shared_noise(), severity=Severity.WARNING), crossed()])
+    root = ET.fromstring(junit.render([warned], View(bar=Severity.ERROR)))
+    assert [(c.get("name"), [e.tag for e in c]) for c in root[0]] == [
+        ("VAE201 shared-noise", ["system-out"]),
+        ("VAE301 crossed-broadcast", ["failure"]),
+    ]
+    lowered = failed()
+    lowered.findings = [replace(f, severity=Severity.INFO) for f in lowered.findings]
+    assert 'failures="1"' in junit.render([lowered], View(bar=Severity.ERROR)), "what was not analysed is no green test"
 
 
 def sarif_run(results: Sequence[TargetResult], view: View | None = None) -> Any:
@@ -252,6 +265,17 @@ def test_sarif_is_what_code_scanning_takes() -> None:
     assert invocation["executionSuccessful"] is False
     assert "other.py:VAE: could not be analysed" in [n["message"]["text"] for n in invocation["toolExecutionNotifications"]]
     assert sarif_run([result()])["invocations"][0]["executionSuccessful"] is True
+
+
+def test_sarif_takes_no_word_of_user_code_for_a_placeholder_or_a_link() -> None:
+    spoken = replace(shared_noise(), label="heads[0](h) of {0}: {'a': 1}", help="use {}", labels=(Label(crossed().span, "{1}"),))
+    run = sarif_run([TargetResult("m.py:VAE", findings=[spoken], notes=["{2}"])])
+    (found,) = run["results"]
+    assert "heads[0] (h) of {{0}}: {{'a': 1}}" in found["message"]["text"]
+    texts = [found["message"], *(r["message"] for r in found["relatedLocations"]), found["fixes"][0]["description"]]
+    texts += [n["message"] for n in run["invocations"][0]["toolExecutionNotifications"]]
+    for text in texts:  # 3.11.5: a placeholder is a number in single braces
+        assert not re.search(r"(?<!\{)(?:\{\{)*\{(?!\{)", text["text"]), text
 
 
 def test_sarif_of_refuted_and_of_files_elsewhere(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -19,13 +19,10 @@ SAMPLE = (
 
 
 @pytest.fixture(scope="module")
-def hostile() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hostile", Path(__file__).parent.parent / "benchmarks" / "hostile.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["hostile"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def hostile() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+        yield importlib.import_module("hostile")
 
 
 @pytest.fixture(scope="module")

@@ -244,6 +244,13 @@ def test_the_action_annotates_summarises_and_ends_as_the_check_does(tmp_path: Pa
     assert "VAE201" in (tmp_path / "summary").read_text()
     assert json.loads((tmp_path / "out.sarif").read_text())["runs"][0]["results"]
     assert (tmp_path / "output").read_text().splitlines() == ["exit-code=1", f"sarif-file={tmp_path}/out.sarif"]
+    env |= {
+        "VAELINT_TARGETS": "m0.py:VAE(input_dim=784, latent_dim=5)\n  m1.py:VAE\n",
+        "VAELINT_SARIF": "two.sarif",
+        "VAELINT_ARGS": "--input 32x784",
+    }
+    done = run(tmp_path, "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", check["run"], **env)
+    assert done.returncode == 0, done.stderr
     env |= {"VAELINT_TARGETS": "m0.py:VAE;echo${IFS}owned", "VAELINT_SARIF": "other.sarif"}
     done = run(tmp_path, "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", check["run"], **env)
     assert done.returncode == 2

@@ -212,7 +212,7 @@ def trace_step(
     if record.failure is None and request.step is None and not step.has_loss:
         step = with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
         if step.has_loss:
-            record = _run(loaded, tracer, step, result)
+            record = tracer.extended(record, step) or _run(loaded, tracer, step, result)
     result.symbols = dict(inputs.symbols)
     if record.failure is not None or holds_placeholder(record.raw_output):
         _raise_if_not_the_models(record)

@@ -109,6 +109,10 @@ class Finding:
         """The same finding after a real run spoke."""
         return replace(self, certainty=certainty, evidence=evidence or self.evidence)
 
+    def stands(self, bar: Severity) -> bool:
+        """Whether it makes the exit code 1, where findings from the severity `bar` on do."""
+        return self.certainty is not Certainty.REFUTED and self.severity.rank >= bar.rank
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""
         data = asdict(self)

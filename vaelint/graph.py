@@ -56,6 +56,7 @@ class Record:
     backwards: list[BackwardCall] = field(default_factory=list)  # the step's own calls of backward(), in order; none was run
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
+    recording: Any = None  # the `trace.run.Recording` that made it and can go on with it
 
     @property
     def nodes(self) -> list[fx.Node]:

@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.graph import Record
-from vaelint.storage import storage_of
 
 _UNCOUNTED = (
     ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.RANDOM | (ops.REDUCE - {"einsum"}) | {"effect", "embedding"}
@@ -182,14 +181,14 @@ def _saved(record: Record) -> dict[fx.Node, int]:
     for node in record.nodes:
         if (val := _tensor(node)) is None:
             continue
-        if (key := storage_of(val)) is not None:
+        if (key := torch_private.storage_of(val)) is not None:
             makers.setdefault(key, node)
         if val.grad_fn is not None:
             functions.setdefault(val.grad_fn, node)
     kept: dict[fx.Node, int] = {}
     seen_storages: set[int] = set()
     for tensor, user in _saved_tensors(record, functions):
-        key = storage_of(tensor)
+        key = torch_private.storage_of(tensor)
         if key is None or key in seen_storages:
             continue
         seen_storages.add(key)
@@ -212,18 +211,8 @@ def _saved_tensors(record: Record, functions: dict[Any, fx.Node]) -> Iterator[tu
             continue
         seen.add(function)
         owner = functions.get(function, owner)
-        for value in _attributes(function):
+        for _, value in torch_private.saved_by(function):
             for tensor in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(tensor, torch.Tensor):
                     yield tensor, owner
         todo.extend((f, owner) for f, _ in function.next_functions)
-
-
-def _attributes(function: Any) -> Iterator[Any]:
-    """What a backward function holds: the `_saved_*` of torch's own, the `saved_tensors` of a user's."""
-    for name in dir(function):
-        if name.startswith("_saved_") or name == "saved_tensors":
-            try:
-                yield getattr(function, name)
-            except RuntimeError:  # changed in place since, or freed: the backward pass would say so itself
-                continue

@@ -103,12 +103,12 @@ class Gradients:
         """VAE501: layers of which the loss reaches nothing, outermost first; the rest as bare parameters."""
         if self._record.loss is None or not self.reached:
             return []
-        dead = set(self.trainable.values()) - self.reached - self.updated
-        left, found = set(dead), list[Unreached]()
+        trainable, called = set(self.trainable.values()), {id(c.module) for c in self._record.calls}
+        left, found = trainable - self.reached - self.updated, list[Unreached]()
         for path, module in self._record.model.named_modules():
             own = {f"{path}.{n}" for n, p in module.named_parameters() if id(p) in self.trainable}
-            own = {n for n in own if n in self.trainable.values()}
-            runs = any(c.module is module for c in self._record.calls) and any(True for _ in module.children())
+            own &= trainable
+            runs = id(module) in called and any(True for _ in module.children())
             if path and own and own <= left and not runs:
                 left -= own
                 found.append(self._judge(path, module, own))

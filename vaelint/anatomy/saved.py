@@ -12,7 +12,6 @@ from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.finding import Span
 from vaelint.graph import ancestors
-from vaelint.storage import storage_of
 from vaelint.trace.recorder import effect
 
 if TYPE_CHECKING:
@@ -35,14 +34,10 @@ def functions_behind(*starts: torch.Tensor) -> set[Any]:
 
 def keeps_values(function: Any) -> bool:
     """Whether a backward function reads tensors of the forward pass."""
-    for name in dir(function):
-        if name.startswith("_saved_") or name == "saved_tensors":
-            try:
-                value = getattr(function, name)
-            except RuntimeError:
-                return True  # changed or freed since
-            if any(isinstance(v, torch.Tensor) for v in (value if isinstance(value, tuple | list) else (value,))):
-                return True
+    for _, value in torch_private.saved_by(function):
+        held = value if isinstance(value, tuple | list) else (value,)
+        if any(isinstance(v, torch.Tensor | RuntimeError) for v in held):
+            return True
     return False
 
 
@@ -64,6 +59,8 @@ def _changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
     if not isinstance(loss, torch.Tensor):
         return []
     nodes = model.record.nodes
+    if not any(map(_in_place, nodes)):
+        return []
     owner: dict[Any, fx.Node] = {}
     for node in nodes:
         function = node.meta.get("backward")
@@ -124,14 +121,8 @@ def _carried(model: Model) -> list[Twice]:
 
 
 def _is_broken(function: Any) -> bool:
-    for name in dir(function):
-        if name.startswith("_saved_"):
-            try:
-                getattr(function, name)
-            except RuntimeError as error:
-                if _CHANGED in str(error):
-                    return True
-    return False
+    saved = torch_private.saved_by(function)
+    return any(isinstance(value, RuntimeError) and _CHANGED in str(value) for name, value in saved if name != "saved_tensors")
 
 
 def _owner(function: Any, owner: dict[Any, fx.Node]) -> fx.Node | None:
@@ -158,4 +149,4 @@ def _in_place(node: fx.Node) -> bool:
 
 def _storage(node: fx.Node) -> int | None:
     val = node.meta.get("val")
-    return storage_of(val) if isinstance(val, torch.Tensor) else None
+    return torch_private.storage_of(val) if isinstance(val, torch.Tensor) else None

@@ -97,7 +97,7 @@ def check(
             from vaelint.commands.ignores import add_ignores
 
             add_ignores(bare, add_ignore, severity, settings.root)
-        write_reports(results, reports, color=color, show_refuted=show_refuted, verbose=verbose, docs=settings.docs_url.value)
+        write_reports(results, reports, color=color, show_refuted=show_refuted, verbose=verbose, docs=settings.docs_url.value, bar=severity)
         fine = told_baseline(judgement, known, written=update_baseline or prune_baseline)
         codes.append(exit_code(bare, severity, exit_zero, fine))
         return results

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vaelint.commands import terminal
 from vaelint.finding import Finding, Severity
-from vaelint.judging.adjust import stands
 from vaelint.judging.suppress import essential
 from vaelint.judging.write_ignores import add
 from vaelint.result import TargetResult
@@ -19,7 +18,7 @@ def add_ignores(results: Sequence[TargetResult], reason: str, bar: Severity, roo
     for result in results:
         for f in result.findings:
             codes = wanted.setdefault(f.span.file, {}).setdefault(f.span.line, [])
-            if stands(f, bar) and not essential(f, result) and f.code not in codes:
+            if f.stands(bar) and not essential(f, result) and f.code not in codes:
                 codes.append(f.code)
     done: set[tuple[str, int, str]] = set()
     problems: list[str] = []
@@ -38,7 +37,7 @@ def add_ignores(results: Sequence[TargetResult], reason: str, bar: Severity, roo
         done |= asked - {(file, line, code) for line, code in left}
         problems += [f"{file}:{line}: there is no place for a comment about {code}" for line, code in sorted(left)]
     for result in results:
-        suppressed = [f for f in result.findings if _key(f) in done and stands(f, bar)]
+        suppressed = [f for f in result.findings if _key(f) in done and f.stands(bar)]
         result.findings = [f for f in result.findings if f not in suppressed]
         result.notes += [f"suppressed: {f.code} {f.name} at {f.span.file}:{f.span.line} (just now)" for f in suppressed]
         result.settle()

@@ -15,7 +15,6 @@ from vaelint.commands import terminal
 from vaelint.errors import UsageError
 from vaelint.finding import Severity
 from vaelint.judging import baseline
-from vaelint.judging.adjust import stands
 from vaelint.judging.judge import Judgement
 from vaelint.pages import HOME, address
 from vaelint.process.flight import Checked
@@ -74,7 +73,7 @@ def exit_code(results: Sequence[TargetResult], bar: Severity, exit_zero: bool, f
     """2 if a target could not be analysed, else 1 if a finding at or above the bar stands or all else is not fine, else 0."""
     if any(r.status == "failed" for r in results):
         return EXIT_TROUBLE
-    found = not fine or any(stands(f, bar) for r in results for f in r.findings)
+    found = not fine or any(f.stands(bar) for r in results for f in r.findings)
     return EXIT_FINDINGS if found and not exit_zero else EXIT_CLEAN
 
 
@@ -106,6 +105,7 @@ def write_reports(
     depth: int | None = None,
     everything: bool = False,
     docs: str = HOME,
+    bar: Severity = Severity.WARNING,
     formats: Mapping[str, Format] = FORMATS,
 ) -> None:
     """Renders and writes each report.
@@ -128,6 +128,7 @@ def write_reports(
             depth=depth,
             everything=everything,
             docs=docs,
+            bar=bar,
         )
         text = formats[report.form].load()(bare, view)
         if report.file is not None:

@@ -8,8 +8,12 @@ import sys
 
 
 def say(message: str, help: str = "") -> None:
-    """One message on the error stream."""
-    print(f"vaelint: {message}" + (f"\nhelp: {help}" if help else ""), file=sys.stderr)
+    """One message on the error stream. What user code put into it neither moves the cursor nor gives GitHub's runner a command."""
+    text = f"vaelint: {message}" + (f"\nhelp: {help}" if help else "")
+    text = "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in text)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        text = text.replace("::", ": :").replace("##[", "## [")
+    print(text, file=sys.stderr)
 
 
 def colour(wanted: bool | None, *, to_file: bool) -> bool:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import fx
 
+from vaelint import torch_private
 from vaelint.anatomy.cost import estimate as cost_of
 from vaelint.graph import Record
-from vaelint.storage import storage_of
 
 _CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
 _CUDA_RATE = 5e12
@@ -77,7 +77,7 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def _key(tensor: torch.Tensor) -> int:
-    found = storage_of(tensor)
+    found = torch_private.storage_of(tensor)
     return id(tensor) if found is None else found
 
 

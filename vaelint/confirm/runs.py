@@ -98,7 +98,7 @@ class Runner:
 def calm(model: torch.nn.Module, _: dict[str, torch.Tensor] | None = None) -> None:
     """Takes away what mixes rows or draws by design: batch normalisation in evaluation mode, dropout layers at rate 0."""
     for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, torch_private.BatchNorm):
             module.eval()
-        elif isinstance(module, torch.nn.modules.dropout._DropoutNd):
+        elif isinstance(module, torch_private.Dropout):
             module.p = 0.0

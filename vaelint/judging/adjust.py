@@ -9,7 +9,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from vaelint.finding import Certainty, Finding, Severity
+from vaelint.finding import Finding, Severity
 from vaelint.judging.suppress import essential
 from vaelint.paths import real
 from vaelint.result import Request, TargetResult
@@ -72,8 +72,3 @@ def matches(finding: Finding, pattern: str, root: Path) -> bool:
     file = Path(os.path.relpath(real(finding.span.file), root.resolve())).as_posix()
     forms = {pattern, pattern.replace("**/", ""), pattern.rstrip("/") + "/*"}
     return any(fnmatchcase(file, p) or ("/" not in p and fnmatchcase(file.rpartition("/")[2], p)) for p in forms)
-
-
-def stands(finding: Finding, bar: Severity) -> bool:
-    """Whether a finding makes the exit code 1."""
-    return finding.certainty is not Certainty.REFUTED and finding.severity.rank >= bar.rank

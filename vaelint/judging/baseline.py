@@ -15,7 +15,6 @@ from typing import Any
 
 from vaelint.errors import UsageError
 from vaelint.finding import Finding, Severity
-from vaelint.judging.adjust import stands
 from vaelint.judging.suppress import essential
 from vaelint.paths import in_project
 from vaelint.result import TargetResult
@@ -135,7 +134,7 @@ def added(entries: Entries, results: Sequence[TargetResult], bar: Severity) -> E
     left = dict(entries)
     for result in results:
         for f in result.findings:
-            if stands(f, bar) and f.fingerprint and not essential(f, result):
+            if f.stands(bar) and f.fingerprint and not essential(f, result):
                 left[f.fingerprint] = _with(left.get(f.fingerprint), f, target_name(result.target))
     return left
 

@@ -165,7 +165,8 @@ class Loaded:
             span = span_of(error.__traceback__, self.is_user) or self.span
             shown = ", ".join(f"{k}={v!r}" for k, v in init.items())
             notes = tuple(f"{name}={value!r} was chosen for you" for name, value in self.made_up.items())
-            raise TargetError("VAE002", f"{self.name}({shown}) raises {one_line(error)}", "", span, notes) from error
+            help = "mend it, or say what it is to be built with: --init KEY=VALUE"
+            raise TargetError("VAE002", f"{self.name}({shown}) raises {one_line(error)}", help, span, notes) from error
 
     def _evaluated(self, name: str, value: object) -> object:
         """An argument that is an expression, in the names of the module; anything else as it is."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from vaelint import torch_private
 from vaelint.loading.inputs import InputSet, InputSpec
 
 
@@ -26,7 +27,7 @@ def make_inputs(
     only shapes and dtypes are made.
     """
     values = {**inputs.symbols, **(assignment or {})}
-    fake = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+    fake = torch_private.fakes_active()
     generator = None if fake else torch.Generator().manual_seed(seed)
     left = [name for name in names if name not in {spec.name for spec in inputs.specs}]
     made: dict[str, torch.Tensor] = {}

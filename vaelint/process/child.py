@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -22,6 +23,9 @@ from vaelint.process import protocol
 
 if TYPE_CHECKING:
     from vaelint.result import Request, TargetResult
+
+_HASTE = 200_000
+"""Objects that the static part may make before garbage is looked for: it keeps nearly all of them, and looking costs a tenth."""
 
 Pipeline = Callable[["Request", Callable[[dict[str, Any]], None]], "TargetResult"]
 
@@ -50,6 +54,8 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
             sock.sendall(protocol.encode(message))
 
     def emit(message: dict[str, Any]) -> None:
+        if message.get("stage") == "confirm":
+            gc.set_threshold(*usual)  # real tensors: memory counts
         known = protocol.decode(json.dumps(message, default=str).encode())
         if known is None:
             raise ValueError(f"the front knows no such message: {str(message)[:80]}")
@@ -66,6 +72,8 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
 
         overlay.install(dict(request.overlay))
     sys.argv = [request.target.rpartition(":")[0]]  # a module that parses its command line sees an empty one
+    usual = gc.get_threshold()
+    gc.set_threshold(_HASTE)
     os._exit = exit_with_stack  # so that the front can say which line ended the process
     try:
         tell(protocol.Started(me))

@@ -1,7 +1,7 @@
 """`--output-format junit`: JUnit XML as Jenkins' xUnit plugin and GitLab read it: a suite a target, a test a rule.
 
-A rule that found nothing has passed, one that did not apply is skipped, one with findings of severity warning or error has
-failed. What stopped the analysis of a target is a failure of its suite as well: no test is green that did not run.
+A rule that found nothing has passed, one that did not apply is skipped, one with findings that make the exit code 1 has failed. What
+stopped the analysis of a target is a failure of its suite whatever its severity: no test is green that did not run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from vaelint.finding import Certainty, Finding, Severity
+from vaelint.finding import Certainty, Finding
+from vaelint.report.closing import SETUP
 from vaelint.report.rows import headline, place, sentences
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
@@ -43,7 +44,8 @@ def _suite(result: TargetResult, view: View, names: dict[str, str]) -> ET.Elemen
     for code in sorted({*by_code, *skipped, *result.quiet}):
         case = ET.SubElement(suite, "testcase", name=f"{code} {names.get(code, '')}".strip(), classname=_safe(result.target))
         found = by_code.get(code, [])
-        failed = [f for f in found if f.severity is not Severity.INFO and f.certainty is not Certainty.REFUTED]
+        stopped = result.status == "failed" and code.startswith(SETUP)
+        failed = [f for f in found if stopped or f.stands(view.bar)]
         if failed:
             failure = ET.SubElement(case, "failure", type=failed[0].severity.value, message=_safe(headline(failed[0])))
             failure.text = _safe("\n\n".join(_text(f, view) for f in failed))

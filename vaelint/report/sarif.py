@@ -41,8 +41,14 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
-def _message(text: str) -> dict[str, str]:
+def _words(text: str) -> dict[str, str]:
+    """A message without placeholders."""
     return {"text": text.replace("{", "{{").replace("}", "}}")}
+
+
+def _message(text: str) -> dict[str, str]:
+    """The same without embedded links (section 3.11.6), which `self.heads[0](h)` looks like."""
+    return _words(text.replace("](", "] ("))
 
 
 def _bare(found: Sequence[Row], code: str, view: View) -> RulePage:
@@ -56,9 +62,9 @@ def _rule(rule: RulePage) -> dict[str, Any]:
     made = {
         "id": rule.code,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),
-        "shortDescription": _message(rule.summary or rule.name),
-        "fullDescription": _message(rule.summary or rule.name),
-        "help": _message(text) | {"markdown": _message(text)["text"]},
+        "shortDescription": _words(rule.summary or rule.name),
+        "fullDescription": _words(rule.summary or rule.name),
+        "help": _words(text) | {"markdown": _words(text)["text"]},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
         "properties": {"tags": ["vae"], "precision": "high", "problem.severity": _PROBLEMS[rule.severity]},
     }

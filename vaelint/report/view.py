@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vaelint import pages as addresses
-from vaelint.finding import Finding
+from vaelint.finding import Finding, Severity
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class View:
     depth: int | None = None  # levels of a trail that are unfolded; None: the format's own
     everything: bool = False  # of a trail, each operation
     docs: str = addresses.HOME  # where vaelint's own pages are
+    bar: Severity = Severity.WARNING  # findings from this severity on make the exit code 1
 
     def address(self, finding: Finding) -> str:
         """Of the page of a finding's rule; empty if it has none."""

@@ -10,7 +10,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import torch
@@ -29,6 +31,7 @@ from vaelint.step.step_imports import import_for_step
 from vaelint.step.training import Slice, losses_elsewhere, needed_of, slices_elsewhere, training_slices
 
 STEP_FILE = "<step>"
+_GIVEN = "the output of the model"  # no identifier: no user's name is in its way
 _SAMPLERS = re.compile(r"_*(?:re-?param\w*|sample|sample_?(?:z|latent|posterior)|sampling|draw_?z?|latent)", re.IGNORECASE)
 
 
@@ -71,16 +74,40 @@ class Step:
 
     def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
         """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
+        return self._run(self._program, model, inputs)
+
+    def continues(self, other: Step) -> bool:
+        """Whether this step begins with all that the other does: runs the model, and then goes on."""
+        return other._rest is not None and self._rest is not None and self.call == other.call and self._loaded is other._loaded
+
+    def rest(self, model: nn.Module, inputs: Mapping[str, torch.Tensor], output: object) -> Outcome:
+        """Runs what comes after the call of the model, which has given `output`. Only where it `continues` another step."""
+        assert self._rest is not None
+        return self._run(compile(self._rest, STEP_FILE, "exec"), model, inputs, {_GIVEN: output})
+
+    @cached_property
+    def _rest(self) -> ast.Module | None:
+        """The step with the name of a given output in the place of its call of the model; None if it does not begin with that call."""
+        first = self._tree.body[0] if self._tree.body else None
+        if not self.call or not isinstance(first, ast.Assign) or ast.unparse(first.value) != ast.unparse(_parse(self.call)):
+            return None
+        given = ast.copy_location(ast.Assign(first.targets, ast.copy_location(ast.Name(_GIVEN, ast.Load()), first.value)), first)
+        return ast.Module([given, *self._tree.body[1:]], [])
+
+    def _run(
+        self, program: CodeType, model: nn.Module, inputs: Mapping[str, torch.Tensor], given: Mapping[str, object] | None = None
+    ) -> Outcome:
         self.input_shapes = {name: tuple(t.shape) for name, t in inputs.items()}
         names = {**_usual_names(self._loads), **self._loaded.namespace, **self._extra, "torch": torch, "model": model, **inputs}
+        names.update(given or {})
         if (alias := self._alias(names, inputs)) is not None:
             names[alias] = next(iter(inputs.values()))
-        seen: list[object] = []
+        seen: list[object] = list((given or {}).values())
         # the output is taken where the model hands it over, so that code which calls it inside another function is seen too
         hook = model.register_forward_hook(lambda module, args, output: seen.append(output))
         before = set(names)
         try:
-            exec(self._program, names)
+            exec(program, names)
         finally:
             hook.remove()
         if seen:

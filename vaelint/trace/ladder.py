@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from vaelint.trace.spans import SpanFinder
 Make = Callable[[Mapping[str, int] | None], dict[str, torch.Tensor]]
 
 _LIMITS: tuple[type[BaseException], ...] = (NeedsValue, *torch_private.FAKE_LIMITS)
+_NOT_CARRIED: tuple[type[BaseException], ...] = (torch_private.DynamoMissing, *_LIMITS)
 
 
 class Tracer:
@@ -33,6 +35,7 @@ class Tracer:
         self.calls_in: Callable[[str], bool] | None = None  # the files whose functions' calls are noted, if any
         self._lean = True
         self._fake_construction = True
+        self._spare: tuple[Any, Built, Any] | None = None  # a fake model nobody has run, its mode, and the random state it left
 
     def run(
         self,
@@ -121,7 +124,10 @@ class Tracer:
     def construct_for_signature(self) -> Built:
         """A model whose signature can be read: a fake one where its constructor allows."""
         with quiet_torch(), torch_private.lean_dynamo(self._lean):
-            return self._fake_model(torch_private.fake_mode(), self._build)
+            mode = torch_private.fake_mode()
+            built = self._fake_model(mode, self._build)
+            self._spare = (mode, built, random.getstate())
+            return built
 
     def construct_real(self) -> Built:
         """A real model, as the confirming pass wants it."""
@@ -137,18 +143,41 @@ class Tracer:
 
     def _fake_once(self, step: Any, sizes: Mapping[str, int] | None, training: bool, build: Callable[[], torch.nn.Module] | None) -> Record:
         with quiet_torch(), torch_private.lean_dynamo(self._lean):
-            mode = torch_private.fake_mode()
-            built = self._fake_model(mode, build or self._build)
+            mode, built = self._fresh(build)
             set_mode(built.model, training)
             with mode:
                 inputs = self._make(sizes)
                 rung: Rung = "concrete"
                 record = self._recorded(built, step, inputs, sizes, rung)
+                record.recording.mode = mode
         if record.failure is not None and isinstance(record.failure.error, torch_private.DynamoMissing):
             raise record.failure.error
         if record.failure is not None and _is_limit(record.failure.error):
             raise record.failure.error
         return record
+
+    def _fresh(self, build: Callable[[], torch.nn.Module] | None) -> tuple[Any, Built]:
+        """A fake model that nothing has been done with, and its mode. The first is the one whose signature was read."""
+        spare, self._spare = self._spare, None
+        if spare is not None and build is None:
+            random.setstate(spare[2])
+            return spare[0], spare[1]
+        mode = torch_private.fake_mode()
+        return mode, self._fake_model(mode, build or self._build)
+
+    def extended(self, record: Record, step: Any) -> Record | None:
+        """A record of the step that takes up another record where it ended, for a step that begins with the recorded one.
+
+        None where that is not possible, or where the rest fails: then the whole is run.
+        """
+        if record.rung == "real" or record.recording is None or not step.continues(record.step):
+            return None
+        try:
+            with quiet_torch(), torch_private.lean_dynamo(self._lean), record.recording.mode:
+                again: Record = record.recording.extended(step)
+        except _NOT_CARRIED:
+            return None
+        return again if again.failure is None else None
 
     def _fake_model(self, mode: Any, build: Callable[[], torch.nn.Module]) -> Built:
         if self._fake_construction:
@@ -184,7 +213,7 @@ def _is_limit(error: BaseException) -> bool:
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
-        if isinstance(current, (torch_private.DynamoMissing, *_LIMITS)):
+        if isinstance(current, _NOT_CARRIED):
             return True
         seen.add(id(current))
         current = current.__cause__ or current.__context__

@@ -13,8 +13,8 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
+from vaelint import torch_private
 from vaelint.graph import BackwardCall, Failure
-from vaelint.storage import storage_of
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
@@ -34,7 +34,6 @@ _VALUE_READERS = {
 }
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
-_FAKE_KERNELS = ("torch._subclasses", "torch._prims", "torch._refs", "torch._meta_registrations", "torch._decomp", "torch._ops")
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 
 
@@ -92,13 +91,13 @@ class Recorder(TorchFunctionMode):
         self._nodes[id(tensor)] = node
         self._keep.append(tensor)
         node.meta.update(val=tensor, grad=tensor.requires_grad, stack=stack, backward=tensor.grad_fn)  # a change in place puts in another
-        key = storage_of(tensor)
+        key = torch_private.storage_of(tensor)
         if key is not None:
             self._aliases.setdefault(key, []).append(tensor)
 
     def _known_twin(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """A recorded tensor that an unseen one is another handle of, as `Variable(x)` makes it."""
-        if id(tensor) in self._names or (key := storage_of(tensor)) is None:
+        if id(tensor) in self._names or (key := torch_private.storage_of(tensor)) is None:
             return None
         layout = (tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype)
         seen = (t for t in reversed(self._aliases.get(key, ())) if (t.shape, t.stride(), t.storage_offset(), t.dtype) == layout)
@@ -177,7 +176,7 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if sys._getframe(1).f_globals.get("__name__", "").startswith(_FAKE_KERNELS):
+        if sys._getframe(1).f_globals.get("__name__", "").startswith(torch_private.FAKE_KERNELS):
             return func(*args, **kwargs)  # a legacy constructor, which itself is not announced, at work
         if func == _SIZE_GETTER or (func is _T.size and len(args) == 1 and not kwargs):
             return self._size(args[0])
@@ -196,7 +195,8 @@ class Recorder(TorchFunctionMode):
         self.current = (func, args, kwargs, sys._getframe(1))
         result = func(*raw_args, **raw_kwargs)
         self.current = None
-        return self._record(func, args, kwargs, result, mutates)
+        with torch_private.no_torch_function():  # what is asked of tensors here is nobody else's business, and need not pass other modes
+            return self._record(func, args, kwargs, result, mutates)
 
     def _note_backward(self, args: Any, kwargs: Any) -> None:
         keeps = bool(kwargs.get("retain_graph") or kwargs.get("create_graph") or (len(args) > 2 and args[2]))
@@ -300,7 +300,7 @@ class Recorder(TorchFunctionMode):
 
     def _changed(self, target: torch.Tensor, node: fx.Node) -> None:
         """After a change in place, other tensors on the same storage hold new values too."""
-        key = storage_of(target)
+        key = torch_private.storage_of(target)
         for other in self._aliases.get(key, []) if key is not None else ():
             if other is not target and id(other) in self._nodes:
                 old = self._nodes[id(other)]

@@ -7,11 +7,12 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from vaelint import torch_private
 from vaelint.finding import Span
 from vaelint.graph import MadeDistribution, Record, Rung
 from vaelint.trace.autocast import noting_autocast
@@ -41,16 +42,15 @@ def names_of_tensors(model: torch.nn.Module) -> dict[int, str]:
         for key, val in vars(module).items():
             if isinstance(val, torch.Tensor):
                 names.setdefault(id(val), prefix + key)
-        for key, val in (*module._parameters.items(), *module._buffers.items()):
-            if val is not None:
-                names.setdefault(id(val), prefix + key)
+        for key, val in torch_private.own_tensors(module):
+            names.setdefault(id(val), prefix + key)
     return names
 
 
 @contextlib.contextmanager
 def quiet_torch() -> Iterator[None]:
     """User code sees fixed seeds, no argument checks of distributions (they branch on values), no warnings; all restored after."""
-    validate = torch.distributions.Distribution._validate_args
+    validate = torch_private.distributions_validate()
     python, dtype, grad = random.getstate(), torch.get_default_dtype(), torch.is_grad_enabled()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
@@ -92,42 +92,78 @@ def record_step(
 
     Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
     """
-    modules = ModuleTracker(built.model, built.births, spans)
-    recorder = Recorder(spans, modules, names_of_tensors(built.model), fake=rung != "real", watch=watch)
-    record = Record(recorder.graph, built.model, rung, dict(sizes), births=built.births, step=step)
-    record.node_for = recorder.node_for
-    instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else contextlib.nullcontext()
-    record.inputs = {name: recorder.input(name, tensor) for name, tensor in inputs.items()}
-    with (
-        modules.watching(),
-        _no_graph_breaks(),
-        noting_births(spans, built.births, built.keep),
-        noting_optimizers(spans, record.optimizers),
-        noting_autocast(recorder.autocast),
-        _noting_distributions(recorder, record),
-        _recording_from_numpy(recorder),
-    ):
-        try:
-            with instead, recorder, noting_calls(recorder, record.functions, calls_in) if calls_in else contextlib.nullcontext():
-                outcome = step(built.model, inputs)
-        except NeedsValue:
-            raise
-        except (KeyboardInterrupt, MemoryError):
-            raise
-        except BaseException as error:  # noqa: BLE001 - user code may raise anything, SystemExit included
-            record.failure = recorder.failure(error)
-        else:
-            record.raw_output = outcome.output
-            record.output = recorder.to_arg_structure(outcome.output)
-            record.loss_value = outcome.loss
-            if isinstance(outcome.loss, torch.Tensor):
-                record.loss = recorder.node_for(outcome.loss)
+    return Recording(built, inputs, sizes, spans, rung, watch, calls_in).run(step)
+
+
+class Recording:
+    """A model, its inputs and the recorder of what is done with them; what it has recorded can be gone on with."""
+
+    def __init__(
+        self,
+        built: Built,
+        inputs: Mapping[str, torch.Tensor],
+        sizes: Mapping[str, int],
+        spans: SpanFinder,
+        rung: Rung,
+        watch: bool,
+        calls_in: Callable[[str], bool] | None,
+    ) -> None:
+        self._built, self._inputs, self._spans, self._calls_in = built, inputs, spans, calls_in
+        self._modules = ModuleTracker(built.model, built.births, spans)
+        self._recorder = Recorder(spans, self._modules, names_of_tensors(built.model), fake=rung != "real", watch=watch)
+        self._instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else None
+        self._record = Record(self._recorder.graph, built.model, rung, dict(sizes), births=built.births)
+        self._record.node_for = self._recorder.node_for
+        self._record.inputs = {name: self._recorder.input(name, tensor) for name, tensor in inputs.items()}
+        self._drawn = random.getstate()
+        self.mode: Any = contextlib.nullcontext()  # that of fake tensors, where they are fake
+
+    def run(self, step: Any) -> Record:
+        """Runs the step."""
+        return self._go(step, lambda: step(self._built.model, self._inputs), self._record)
+
+    def extended(self, step: Any) -> Record:
+        """Goes on with the rest of a step whose beginning is what was run; a record of the whole, in the same graph."""
+        random.setstate(self._drawn)
+        output = self._record.raw_output
+        record = replace(self._record, shapes={}, symbols={}, notes=[])
+        return self._go(step, lambda: step.rest(self._built.model, self._inputs, output), record)
+
+    def _go(self, step: Any, act: Callable[[], Any], record: Record) -> Record:
+        recorder, modules, spans, built = self._recorder, self._modules, self._spans, self._built
+        record.step, record.recording = step, self
+        noting = noting_calls(recorder, record.functions, self._calls_in) if self._calls_in else contextlib.nullcontext()
+        with (
+            modules.watching(),
+            _no_graph_breaks(),
+            noting_births(spans, built.births, built.keep),
+            noting_optimizers(spans, record.optimizers),
+            noting_autocast(recorder.autocast),
+            _noting_distributions(recorder, record),
+            _recording_from_numpy(recorder),
+        ):
+            try:
+                with self._instead or contextlib.nullcontext(), recorder, noting:
+                    outcome = act()
+            except NeedsValue:
+                raise
+            except (KeyboardInterrupt, MemoryError):
+                raise
+            except BaseException as error:  # noqa: BLE001 - user code may raise anything, SystemExit included
+                record.failure = recorder.failure(error)
             else:
-                node = recorder.to_arg(outcome.loss)
-                record.loss = node if isinstance(node, torch.fx.Node) else None
-    record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.backwards
-    record.asked_for_cuda = instead.asked if isinstance(instead, InsteadOfCuda) else []
-    return record
+                record.raw_output = outcome.output
+                record.output = recorder.to_arg_structure(outcome.output)
+                record.loss_value = outcome.loss
+                if isinstance(outcome.loss, torch.Tensor):
+                    record.loss = recorder.node_for(outcome.loss)
+                else:
+                    node = recorder.to_arg(outcome.loss)
+                    record.loss = node if isinstance(node, torch.fx.Node) else None
+        record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.backwards
+        record.asked_for_cuda = self._instead.asked if self._instead is not None else []
+        self._drawn = random.getstate()
+        return record
 
 
 @contextlib.contextmanager
@@ -166,7 +202,7 @@ def _recording_from_numpy(recorder: Recorder) -> Iterator[None]:
     original = torch.from_numpy
 
     def from_numpy(ndarray: Any) -> torch.Tensor:
-        with torch._C.DisableTorchFunction():
+        with torch_private.no_torch_function():
             made = original(ndarray)
         recorder.record_made(original, (ndarray,), made)
         return made
