@@ -76,6 +76,22 @@ def test_the_end_of_a_block_speaks_for_its_own_statement_only() -> None:
     assert checked(source, finding(3)).findings == []
 
 
+def test_a_decorated_definition_begins_with_its_decorators() -> None:
+    source = "@one  {first}\n@two(\n    3,\n)\ndef f(  {own}\n    a,\n):\n    return a\n"
+    ignore = "# vaelint: ignore[VAE401]"
+    for place in ("first", "own"):
+        marked = source.format(**({"first": "", "own": ""} | {place: ignore}))
+        assert checked(marked, finding(5)).findings == [], place
+    assert checked(source.format(first=ignore, own=""), finding(8)).findings != [], "the body has statements of its own"
+    assert checked(f"class A:\n    @one\n    def f(self): ...  {ignore}\n", finding(3)).findings == []
+
+
+def test_a_comment_stands_behind_a_text_of_several_lines() -> None:
+    ignore = "# vaelint: ignore[VAE401]"
+    assert checked(f'kl = """a\nb\n"""  {ignore}\n', finding(1)).findings == []
+    assert checked(f'kl = f("""a {ignore}\n{ignore}\n""")\n', finding(1)).findings != [], "inside of the text it is text"
+
+
 def unused(source: str, *findings: Finding, quiet: tuple[str, ...] = ("VAE008",)) -> list[tuple[int, int, str]]:
     """Place and label of the findings about the comments themselves."""
     result = checked(source, *findings, quiet=quiet)

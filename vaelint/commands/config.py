@@ -96,4 +96,7 @@ def _words(name: str, setting: Setting) -> str:
         return str(_UNSAID.get(name) or "-")
     if isinstance(value, dict):
         return "; ".join(f"{k}: {v if isinstance(v, str) else ' '.join(v)}" for k, v in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " | ".join(line.strip() for line in text.strip().splitlines())  # a step may have several lines

@@ -72,7 +72,13 @@ def statements(text: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]
     except (SyntaxError, ValueError, RecursionError):
         return [], []
     every = [n for n in ast.walk(tree) if isinstance(n, ast.stmt)]
-    return [(n.lineno, n.end_lineno or n.lineno) for n in every], [(n.lineno, n.end_lineno or n.lineno) for n in tree.body]
+    return [_lines(n) for n in every], [_lines(n) for n in tree.body]
+
+
+def _lines(statement: ast.stmt) -> tuple[int, int]:
+    """From its first decorator, if it has any."""
+    first = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", ()))])
+    return first, statement.end_lineno or statement.lineno
 
 
 def lines_for(line: int, spans: list[tuple[int, int]]) -> set[int]:
