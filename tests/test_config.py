@@ -242,6 +242,9 @@ def test_the_shipped_schema_is_the_printed_one() -> None:
 VALUES = st.one_of(
     st.sampled_from(["VAE2", "cpu", "cuda:1", "cuda:", "none", "gpu", "info", "error", "never", "a.py:B", "32x784", "k=1", ""]),
     st.sampled_from([0, 1, -1, 2.5, 0.0, True, False, [], {}, ["VAE2"], ["VAE2", 1], {"a": "VAE2"}, {"a": ["VAE2"]}, {"a": 1}]),
+    st.sampled_from(
+        ["https://a.b/c", "http://a", "file:///a/b/", "ftp://a.b", "https://a.b/?c", "https://a b", "https://", "a.b/c", "file://"]
+    ),
     st.sampled_from([{"VAE4": "info"}, {"VAE4": "off"}, {"": "VAE4"}, {"x": "4x5"}, ["4x5"], ["k=1", "j='a'"]]),
 )
 
@@ -269,6 +272,13 @@ def test_reader_and_schema_agree(place: tuple[str, keys.Key], value: object) -> 
     except (ValueError, UsageError):
         read = False
     assert EDITOR.is_valid(table) == read, (table, read)
+
+
+def test_where_the_pages_are_may_be_said(project: Path) -> None:
+    assert resolve([], config.load(), Given()).docs_url == Setting("https://vaelint.invalid/")
+    write(project, '[tool.vaelint]\ndocs-url = "file:///srv/vaelint"')
+    told = resolve([], config.load(), Given()).docs_url
+    assert (told.value, "pyproject.toml" in told.origin) == ("file:///srv/vaelint/", True)
 
 
 def test_schema_and_reader_refuse_what_they_do_not_know(project: Path) -> None:

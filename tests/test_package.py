@@ -13,6 +13,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 import vaelint
+from vaelint import pages
 from vaelint.loading.inputs import InputSet
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,7 @@ def test_data_files_are_listed() -> None:
 
 def test_versions_agree() -> None:
     assert PROJECT["project"]["version"] == vaelint.__version__
+    assert PROJECT["project"]["urls"]["Documentation"] == pages.HOME
 
 
 def test_every_dependency_is_pinned() -> None:

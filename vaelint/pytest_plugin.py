@@ -124,8 +124,9 @@ class TargetItem(pytest.Item):
         result, fine = self._desk.check(self._number)
         if not fine:
             from vaelint.report import full
+            from vaelint.report.view import View
 
-            pytest.fail(full.render([result]), pytrace=False)
+            pytest.fail(full.render([result], View(docs=self._desk.settings.docs_url.value)), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return Path(self._request.target.partition("(")[0].rpartition(":")[0]), None, f"vaelint {self._request.target}"

@@ -185,7 +185,7 @@ TOP = (
         "docs-url",
         "docs_url",
         _home,
-        {"type": "string", "pattern": "^(https?|file)://[^ ?#]+$"},
+        {"type": "string", "pattern": pages.FORM},
         "Where the pages of vaelint's documentation are, for the addresses in reports: https://docs.my.org/vaelint/.",
     ),
 )
