@@ -230,9 +230,14 @@ def test_conditional_models(make: Make) -> None:
 
 
 def test_two_losses_as_good_are_not_chosen_between(make: Make) -> None:
-    text = HEAD + FORWARD + PLAIN_LOSS + PLAIN_LOSS.replace("loss_function", "bce_loss")
+    text = HEAD + FORWARD + PLAIN_LOSS + PLAIN_LOSS.replace("loss_function", "bce_loss").replace("return ", "return 2 * ")
     why = make(text).none()
     assert "more than one way" in why and '--step "recon, mu, logvar = model(x); loss = bce_loss(recon, x, mu, logvar)"' in why
+
+
+def test_two_names_of_one_loss_are_no_doubt(make: Make) -> None:
+    text = HEAD + FORWARD + PLAIN_LOSS + PLAIN_LOSS.replace("loss_function", "bce_loss")
+    assert make(text).code() == "recon, mu, logvar = model(x); loss = loss_function(recon, x, mu, logvar)"
 
 
 def test_the_loss_that_training_calls_is_chosen(make: Make) -> None:
@@ -346,10 +351,28 @@ def test_losses_of_files_nearby_are_proposed(make: Make) -> None:
     assert note.endswith("other files define losses: --loss helpers.py:my_loss or --loss losses.py:vae_loss")
 
 
-def test_losses_of_folders_nearby_are_not(make: Make, tmp_path: Path) -> None:
+def test_losses_of_folders_nearby_are_proposed_too(make: Make, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "losses.py").write_text("def vae_loss(recon, x, mu, logvar): ...\n")
-    assert "other files" not in make(HEAD + FORWARD).none()
+    assert "--loss project/losses.py:vae_loss" in make(HEAD + FORWARD).none()
+
+
+def test_a_loss_of_another_file_is_taken_if_it_runs(make: Make) -> None:
+    losses = "import torch\nimport torch.nn.functional as F\n" + PLAIN_LOSS
+    case = make(HEAD + FORWARD, losses=losses)
+    assert case.code() == "recon, mu, logvar = model(x); loss = loss_function(recon, x, mu, logvar)"
+    assert any("loss_function is that of losses.py:" in note for note in case.found().notes)
+
+
+def test_of_two_losses_elsewhere_the_one_that_trains_the_model_is_taken(make: Make) -> None:
+    losses = (
+        "import torch\nimport torch.nn.functional as F\n"
+        + PLAIN_LOSS
+        + PLAIN_LOSS.replace("loss_function", "other_loss").replace("return ", "return 2 * ")
+    )
+    trains = "from model import VAE\nfrom losses import other_loss\nfor batch in load():\n    other_loss(prepare(batch)).backward()\n"
+    assert "other files define losses" in make(HEAD + FORWARD, losses=losses).none()
+    assert "loss = other_loss(" in make(HEAD + FORWARD, losses=losses, train=trains).code()
 
 
 def test_no_loss_at_all(make: Make) -> None:

@@ -157,15 +157,20 @@ class Trainer{bases}:
 
 def test_a_trainer_is_stood_in_for_by_what_its_class_says(make: Make) -> None:
     case = make(HEAD + FORWARD, train=TRAINER_FILE.format(bases="", more=""))
-    made = "self = object.__new__(Trainer); self.beta = 0.5; self.criterion = nn.MSELoss(reduction='sum'); "
+    made = "self = object.__new__(Trainer); self.beta = 0.5; self.criterion = torch.nn.MSELoss(reduction='sum'); "
     code = "images = x; " + made + "recon, mu, logvar = model(images); loss = self.criterion(recon, images) + self.divergence(mu, logvar)"
     assert case.code() == code and any("train.py:19" in note for note in case.found().notes)
 
 
-@pytest.mark.parametrize(("bases", "more"), [("(Base)", ""), ("", " + self.loader.extra")])
-def test_a_trainer_whose_attributes_come_from_elsewhere_is_left_alone(make: Make, bases: str, more: str) -> None:
-    case = make(HEAD + FORWARD, train=TRAINER_FILE.format(bases=bases, more=more).replace("class T", "class Base: ...\nclass T"))
+def test_a_trainer_whose_attributes_come_from_elsewhere_is_left_alone(make: Make) -> None:
+    case = make(HEAD + FORWARD, train=TRAINER_FILE.format(bases="", more=" + self.loader.extra"))
     assert "no loss was found" in case.none()
+
+
+def test_a_trainer_keeps_what_its_base_class_says(make: Make) -> None:
+    base = "class Base:\n    def __init__(self):\n        self.beta = 0.25\n\nclass T"
+    text = TRAINER_FILE.format(bases="(Base)", more="").replace("        self.beta = beta\n", "").replace("class T", base)
+    assert "self.beta = 0.25; " in make(HEAD + FORWARD, train=text).code()
 
 
 def test_a_loss_beside_the_model_comes_before_training_elsewhere(make: Make) -> None:

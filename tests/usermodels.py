@@ -16,7 +16,8 @@ from vaelint.errors import TargetError
 from vaelint.loading.build import Loaded
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.tensors import make_inputs
-from vaelint.step.step import Step, find_loss, forward_step
+from vaelint.step.search import Trials, find_loss
+from vaelint.step.step import Step, forward_step
 
 HEAD = """
 import torch
@@ -72,15 +73,21 @@ class Case:
         known = {id(v): f"input:{k}" for k, v in x.items()}
         known |= {id(output[int(i)]): role for i, role in (roles or {}).items()}
         roles_of = lambda t: known.get(id(t))  # noqa: E731
-        return find_loss(self.loaded, self.model, step, names, output, roles_of, told, runs=lambda s: self.runs(s, names)), step
+        trials = Trials(lambda s: self.fails(s, names), lambda s: self.value(s, names))
+        return find_loss(self.loaded, self.model, step, names, output, roles_of, told, trials), step
 
-    def runs(self, step: Step, names: list[str]) -> bool:
-        """Whether the step comes to its end."""
+    def fails(self, step: Step, names: list[str]) -> BaseException | None:
+        """What the step raises, None if it comes to its end."""
         try:
             self.run(step, names)
-        except (RuntimeError, ValueError):
-            return False
-        return True
+        except Exception as error:  # noqa: BLE001 - handed on
+            return error
+        return None
+
+    def value(self, step: Step, names: list[str]) -> float:
+        """The loss, with the same draws each time."""
+        loss: Any = self.run(step, names).loss
+        return float(loss.detach())
 
     def found(self, told: str | None = None, roles: dict[str, str] | None = None) -> Step:
         step, forward = self.seek(told, roles)

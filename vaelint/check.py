@@ -20,7 +20,7 @@ from vaelint.finding import Finding, Severity, Span, fingerprint
 from vaelint.graph import Record
 from vaelint.load import load_rules
 from vaelint.loading.build import Loaded, load_target
-from vaelint.loading.guessed import another_guess, refuse_findings_of_guesses
+from vaelint.loading.guessed import another_choice, refuse_findings_of_guesses
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.placeholder import holds_placeholder, needed
 from vaelint.loading.target import parse_init, parse_target
@@ -30,9 +30,11 @@ from vaelint.result import Request, TargetResult
 from vaelint.run_rules import failure_findings, run_rules
 from vaelint.source.shapetypes import typed_files
 from vaelint.source.written import Source
-from vaelint.step.step import find_loss, forward_step, input_names, told_step
+from vaelint.step.search import Trials, find_loss
+from vaelint.step.step import forward_step, input_names, told_step
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends
+from vaelint.trace.run import Built
 from vaelint.trace.spans import SpanFinder
 
 Emit = Callable[[dict[str, Any]], None]
@@ -164,9 +166,12 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
     def make(sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
         return make_inputs(inputs, names, sizes, seed=request.seed)
 
-    tracer = Tracer(lambda: loaded.build(init), make, spans, inputs.symbols)
-    tracer.watch, tracer.calls_in = request.fixes, typed_files(home_of(loaded))
-    probe = tracer.construct_for_signature()
+    def fresh() -> Tracer:
+        tracer = Tracer(lambda: loaded.build(init), make, spans, inputs.symbols)
+        tracer.watch, tracer.calls_in = request.fixes, typed_files(home_of(loaded))
+        return tracer
+
+    tracer, probe = _constructed(loaded, fresh)
     if request.step is not None:
         step = told_step(request.step, loaded)
         names += [spec.name for spec in inputs.specs if spec.name]
@@ -176,6 +181,21 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
         names[:] = found
     result.notes += loaded.notes
     return loaded, inputs, tracer, step, names
+
+
+def _constructed(loaded: Loaded, fresh: Callable[[], Tracer]) -> tuple[Tracer, Built]:
+    """A first model: of the ways to fill its constructor the first that works. Raises the error of the first."""
+    first, error = loaded.choice, None
+    while True:
+        tracer = fresh()
+        try:
+            return tracer, tracer.construct_for_signature()
+        except TargetError as raised:
+            error = error or raised
+            if not loaded.next_choice():
+                if first is not None:
+                    loaded.take(first)
+                raise error from error.__cause__
 
 
 def _batch_as_b(inputs: InputSet) -> InputSet:
@@ -198,8 +218,8 @@ def home_of(loaded: Loaded) -> str:
 def _run(loaded: Loaded, tracer: Tracer, step: Any, result: TargetResult) -> Record:
     """The step recorded; with other values for arguments that nobody gave, if it fails for those chosen first."""
     record = tracer.run(step)
-    if record.failure is not None and loaded.made_up and isinstance(record.failure.error, RuntimeError):
-        return another_guess(loaded, tracer, step, record, result)
+    if record.failure is not None and loaded.made_up and not isinstance(record.failure.error, TargetError | NameError):
+        return another_choice(loaded, tracer, step, record, result)
     return record
 
 
@@ -282,9 +302,8 @@ def with_loss(
     from vaelint.anatomy.roles import roles_of
 
     model = analyse(record, tracer, inputs, step, source, None)
-    found = find_loss(
-        loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, runs=lambda s: tracer.run(s).failure is None
-    )
+    trials = Trials(lambda s: _error_of(tracer, s), lambda s: _value_of(tracer, s))
+    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, trials)
     if found is None:
         result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
         result.notes += step.notes
@@ -292,6 +311,26 @@ def with_loss(
     result.notes += [n for n in found.notes if n not in result.notes]
     result.notes.append(f"the loss was found: {found.code}")
     return found
+
+
+def _error_of(tracer: Tracer, step: Any) -> BaseException | None:
+    """What a step raises, None if it runs."""
+    try:
+        record = tracer.run(step)
+    except TargetError as error:
+        return error
+    return record.failure.error if record.failure is not None else None
+
+
+def _value_of(tracer: Tracer, step: Any) -> float | None:
+    """The loss of a step on real tensors, from fixed seeds; None where it does not run, or is no number."""
+    torch.manual_seed(0)
+    try:
+        record = tracer.real(step)
+    except TargetError:
+        return None
+    loss = record.loss_value
+    return float(loss.detach()) if record.failure is None and isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
 
 
 def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[Any, Any]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_FILES = 2000
-_FOREIGN = frozenset({"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env", "tests", "test"})
+_FOREIGN = frozenset({"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"})
+_TESTS = frozenset({"tests", "test"})
 _NOISE = frozenset(
     {"randn", "randn_like", "rsample", "normal_", "normal", "rand_like", "gumbel_softmax", "kl_divergence", "standard_normal"}
 )
@@ -54,8 +55,11 @@ def _shown(path: Path) -> str:
     return Path(os.path.relpath(path)).as_posix()
 
 
-def python_files(root: Path) -> list[Path]:
-    """The Python files at or below `root`, without environments, hidden folders, builds and tests; at most `MOST_FILES`."""
+def python_files(root: Path, *, tests: bool = False) -> list[Path]:
+    """The Python files at or below `root`, the nearest first, without environments, hidden folders and builds; at most `MOST_FILES`.
+
+    Those in folders of tests are left out unless `tests`.
+    """
     if root.is_file():
         return [root]
     found: list[Path] = []
@@ -67,12 +71,14 @@ def python_files(root: Path) -> list[Path]:
         except OSError:
             continue
         found += [e for e in entries if e.suffix == ".py" and e.is_file()]
-        folders += [e for e in entries if _worth_entering(e)]
+        folders += [e for e in entries if _worth_entering(e, tests)]
     return found[:MOST_FILES]
 
 
-def _worth_entering(entry: Path) -> bool:
+def _worth_entering(entry: Path, tests: bool) -> bool:
     if not entry.is_dir() or entry.is_symlink() or entry.name.startswith(".") or entry.name in _FOREIGN:
+        return False
+    if entry.name in _TESTS and not tests:
         return False
     return not (entry / "pyvenv.cfg").exists()
 

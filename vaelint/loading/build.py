@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,13 +21,17 @@ from torch import nn
 from vaelint.errors import TargetError
 from vaelint.finding import Span
 from vaelint.loading import construct
-from vaelint.loading.imports import import_file, import_module
+from vaelint.loading.arguments import Choice, choices
+from vaelint.loading.elsewhere import named
+from vaelint.loading.imports import import_file, import_module, repository_of
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.lightning import silence
 from vaelint.loading.placeholder import forget, needed, package_of
 from vaelint.loading.target import Expression, TargetSpec, module_classes
 from vaelint.paths import package_of as package_named_by
 from vaelint.paths import relative, user_file
+from vaelint.repository.scopes import Repository
+from vaelint.repository.values import Reader
 from vaelint.source.blame import one_line, span_of
 
 
@@ -46,11 +51,25 @@ class Loaded:
     made_up: dict[str, object] = field(default_factory=dict)
     init: dict[str, object] = field(default_factory=dict)  # as written in the target's text
     arguments: dict[str, object] = field(default_factory=dict)  # what the model is built with, once that is resolved
+    choice: Choice | None = None  # where these come from
+    lacking: tuple[str, ...] = ()  # the arguments for which nothing was found
+    _choices: Iterator[Choice] = field(default_factory=lambda: iter(()))  # other ways to fill the constructor
 
     @property
     def namespace(self) -> dict[str, Any]:
         """The names of the module, as its functions see them."""
         return vars(self.module)
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The Python files around the target, read when they are asked for; of an installed package, its own file."""
+        home = Path(self.file)
+        return Repository(home.parent if self.package else repository_of(home.parent), home)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads values out of the repository's code."""
+        return Reader(self.repository)
 
     @property
     def signature(self) -> inspect.Signature:
@@ -77,32 +96,38 @@ class Loaded:
             if given:
                 raise TargetError("VAE002", f"{self.name} is a model already: it takes no arguments", "name its class instead", self.span)
             return {}
-        parameters = self.signature.parameters
         self._refuse_unknown(given)
-        missing: list[str] = []
-        for name, parameter in parameters.items():
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        parameters = self.signature.parameters
+        given = {name: self.fitting(name, value) if name in parameters else value for name, value in given.items()}
+        self._choices = choices(self, inputs, given)
+        if not self.next_choice():
+            raise self._missing()
+        return self.arguments
+
+    def next_choice(self) -> bool:
+        """Goes on to the next way to fill the constructor; False, and all as it was, if there is none that is complete."""
+        for choice in self._choices:
+            if choice.missing:
+                self.lacking = choice.missing
                 continue
-            if name in given:
-                given[name] = self._fitting(name, given[name])
-            elif parameter.default is parameter.empty:
-                uses = construct.uses_of(self.obj, name, self.namespace)
-                found = construct.guess(parameter, inputs, uses, self.namespace)
-                if found is None:
-                    missing.append(name)
-                    continue
-                given[name] = found.value
-                self.notes.append(f"{name}={found.value!r} was not given: {found.reason}")
-                if found.made_up:
-                    self.made_up[name] = found.value
-        if missing:
-            listed = ", ".join(missing)
-            some = " ".join(f'--init "{name}={_example(name)}"' if _example(name) else f"--init {name}=..." for name in missing)
-            raise TargetError(
-                "VAE002", f"{self.name} cannot be built without {listed}", f"add {some}", self.span, (self._shown_signature(),)
-            )
-        self.arguments = given
-        return given
+            self.take(choice)
+            return True
+        return False
+
+    def take(self, choice: Choice) -> None:
+        """Builds with these arguments from now on."""
+        if self.choice is not None:
+            self.notes[:] = [n for n in self.notes if n not in self.choice.notes]
+        self.choice = choice
+        self.arguments.clear()
+        self.arguments.update(choice.values)
+        self.made_up = dict(choice.chosen)
+        self.notes += choice.notes
+
+    def _missing(self) -> TargetError:
+        listed = ", ".join(self.lacking)
+        some = " ".join(f'--init "{name}={_example(name)}"' if _example(name) else f"--init {name}=..." for name in self.lacking)
+        return TargetError("VAE002", f"{self.name} cannot be built without {listed}", f"add {some}", self.span, (self._shown_signature(),))
 
     def _refuse_unknown(self, given: Mapping[str, object]) -> None:
         parameters = self.signature.parameters
@@ -114,7 +139,7 @@ class Loaded:
                 help = f"did you mean {' or '.join(near)}?" if near else ""
                 raise TargetError("VAE002", f"{self.name} has no argument {name}", help, self.span, (self._shown_signature(),))
 
-    def _fitting(self, name: str, value: object) -> object:
+    def fitting(self, name: str, value: object) -> object:
         """A dict given for a configuration becomes what the constructor reads: a dataclass by its annotation, else a namespace."""
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             return value
@@ -173,7 +198,7 @@ class Loaded:
         if not isinstance(value, Expression):
             return value
         try:
-            return eval(value.text, {"torch": torch, "nn": nn, **self.namespace})
+            return eval(value.text, {"torch": torch, "nn": nn, **self.namespace, **named(self, value)})
         except TargetError:
             raise
         except Exception as error:

@@ -97,6 +97,15 @@ def _size(means: Means, inputs: InputSet, uses: frozenset[str], wants_list: bool
     return None
 
 
+def size_of(name: str, inputs: InputSet) -> int | None:
+    """The size of the input that an entry of a configuration goes by; None where its name does not say one."""
+    if not inputs.specs:
+        return None
+    known = (_size(m, inputs, frozenset(), False) for m in meanings(name)[:1])
+    found = next((g.value for g in known if g is not None), None)
+    return found if type(found) is int else None
+
+
 def _features(sizes: list[int], shown: str, uses: frozenset[str], means: Means) -> Guess | None:
     """What `input_dim` means: the last size of a matrix; for more sizes it takes the layers it goes into to tell."""
     if len(sizes) == 1:

@@ -31,9 +31,13 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class Expression:
-    """An argument that is not a literal, such as `nn.ReLU()` or `Encoder(784, 20)`: evaluated in the target's module when it is built."""
+    """An argument that is not a literal, such as `nn.ReLU()` or `Encoder(784, 20)`: evaluated in the target's module when it is built.
+
+    `names` says where names come from that the module may not have: name, file ("" for a library), what it is called there.
+    """
 
     text: str
+    names: tuple[tuple[str, str, str], ...] = ()
 
     def __repr__(self) -> str:
         return self.text

@@ -97,10 +97,16 @@ def _loss_objects(loaded: Loaded, model: nn.Module) -> Iterator[Candidate]:
         if isinstance(value, nn.Module) and of_user(type(value)) and (is_loss_name(name) or is_loss_name(type(value).__name__)):
             yield Candidate(name, "loss", type(value).forward, 2, True)
         elif inspect.isclass(value) and issubclass(value, nn.Module) and value is not type(model) and of_user(value) and is_loss_name(name):
-            arguments, made_up = [], []
-            for p in signature_of(value).parameters.values():
-                if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-                    arguments.append(f"{p.name}=1.0" if Kind.WEIGHT in kinds(p.name) else "")
-                    made_up.append((p.name, "1.0"))
-            if all(arguments):
-                yield Candidate(f"{name}({', '.join(arguments)})", "loss", value.forward, 2, True, tuple(made_up))
+            yield from made_of(name, value)
+
+
+def made_of(name: str, value: type) -> Iterator[Candidate]:
+    """A loss that is a class: an object of it, if nothing but weights must be given to make it."""
+    arguments, made_up = [], []
+    for p in signature_of(value).parameters.values():
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+            arguments.append(f"{p.name}=1.0" if Kind.WEIGHT in kinds(p.name) else "")
+            made_up.append((p.name, "1.0"))
+    call = getattr(value, "forward", None) or getattr(value, "__call__", None)  # noqa: B004  (a loss may be any class that is called)
+    if all(arguments) and inspect.isfunction(call):
+        yield Candidate(f"{name}({', '.join(arguments)})", "loss", call, 2, True, tuple(made_up))

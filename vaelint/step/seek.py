@@ -19,6 +19,7 @@ from vaelint.loading.build import Loaded
 from vaelint.loading.construct import signature_of
 from vaelint.loading.imports import import_part, parsed
 from vaelint.paths import relative
+from vaelint.repository.dataflow import needed_of
 from vaelint.step.bind import Binding, RoleOf, Source, bind, fits, sources_of, wanted_by
 from vaelint.step.candidates import PART, Candidate, candidates
 from vaelint.step.meaning import ELBO_NAME, KL_NAME, TOTAL_NAME, Kind, is_loss_name, is_step_name, kinds
@@ -32,7 +33,6 @@ from vaelint.step.reading import (
     stores_kl,
     tree_of,
 )
-from vaelint.step.training import needed_of
 
 _POSTERIOR = frozenset({Kind.MU, Kind.SCALE, Kind.POSTERIOR})
 _EVERYTHING = frozenset({Kind.MODEL, Kind.WHOLE, Kind.BATCH})  # whoever gets one of these can compute the rest
@@ -47,6 +47,7 @@ class Found:
     extra: dict[str, Any] = field(default_factory=dict)
     made_up: dict[str, str] = field(default_factory=dict)  # weights and counters that got a value of ours
     otherwise: Found | None = None  # what it is if this code does not run
+    equal: tuple[Found, ...] = ()  # ways that are as good as each other, where that is the doubt
 
 
 @dataclass(frozen=True)
@@ -89,16 +90,20 @@ def seek_loss(
     role_of: RoleOf,
     input_shapes: Mapping[str, tuple[int, ...]],
     told: str | None,
+    among: Sequence[Candidate] | None = None,
 ) -> Found:
-    """See `vaelint.step.find_loss`. `call` is the expression that runs the model, `prefix` the code that leaves its output in `out`."""
+    """See `vaelint.step.search.find_loss`. `call` is the expression that runs the model, `prefix` the code that leaves its output in `out`.
+
+    `among` are the functions to choose from, where these are not the target's own.
+    """
     scene = _scene(model, call, prefix, names, output, role_of, input_shapes)
     if told is not None:
         return _told(loaded, model, scene, told)
-    if (own := _in_output(model, scene)) is not None:
+    if among is None and (own := _in_output(model, scene)) is not None:
         return own
     complete: list[tuple[Candidate, Binding]] = []
     parts: list[tuple[Candidate, Binding]] = []
-    for candidate in candidates(loaded, model):
+    for candidate in candidates(loaded, model) if among is None else among:
         binding = _bound(candidate, scene)
         if binding is not None and not (binding.guessed and not _covers(candidate, binding, scene)):
             (complete if _covers(candidate, binding, scene) else parts).append((candidate, binding))
@@ -117,8 +122,10 @@ def seek_loss(
             return _doubt([_code(scene, candidate, binding) + f" + model.{kept}"], f"{candidate.name} takes no KL, and {kept} may hold it")
         return _settled(scene, candidate, binding)
     if complete:
-        ways = [_code(scene, c, b) for c, first in complete for b in (first, *first.alternatives)]
-        return _doubt(ways, f"more than one way to compute the loss is as good: {', '.join(dict.fromkeys(c.name for c, _ in complete))}")
+        ways = [(c, b) for c, first in complete for b in (first, *first.alternatives)]
+        why = f"more than one way to compute the loss is as good: {', '.join(dict.fromkeys(c.name for c, _ in complete))}"
+        doubt = _doubt([_code(scene, c, b) for c, b in ways], why)
+        return dataclasses.replace(doubt, equal=tuple(_settled(scene, c, b) for c, b in ways))
     if any(c.rank != PART for c, _ in parts):
         listed = ", ".join(c.name for c, _ in parts)
         return _doubt([_sum(scene, parts)], f"only parts of a loss were found ({listed}); nothing says how they are combined")

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -21,14 +20,12 @@ from torch import nn
 from vaelint.errors import TargetError
 from vaelint.finding import Span
 from vaelint.loading.build import Loaded
-from vaelint.loading.imports import import_part, parsed
 from vaelint.loading.inputs import InputSet
 from vaelint.paths import relative
 from vaelint.step import seek
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.reading import keys_read, tree_of
 from vaelint.step.step_imports import import_for_step
-from vaelint.step.training import Slice, losses_elsewhere, needed_of, slices_elsewhere, training_slices
 
 STEP_FILE = "<step>"
 _GIVEN = "the output of the model"  # no identifier: no user's name is in its way
@@ -63,6 +60,7 @@ class Step:
         file: str = STEP_FILE,
     ) -> None:
         self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
+        self.place = ""  # where it was cut out, "" for a step that was told or put together
         self.made_up: dict[str, str] = {}  # weights and counters that nobody gave and that got a value of ours
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
         self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
@@ -346,66 +344,3 @@ def _own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str)
 def _public_methods(model: nn.Module) -> list[str]:
     names = [n for base in type(model).__mro__ if base not in nn.Module.__mro__ for n, v in vars(base).items() if inspect.isfunction(v)]
     return [n for n in dict.fromkeys(names) if not n.startswith("__")]
-
-
-def find_loss(
-    loaded: Loaded,
-    model: nn.Module,
-    step: Step,
-    names: Sequence[str],
-    output: object,
-    role_of: Callable[[torch.Tensor], str | None],
-    told: str | None = None,
-    runs: Callable[[Step], bool] = lambda step: False,
-) -> Step | None:
-    """The forward step extended by the loss, None where none was found or more than one is as good.
-
-    `told` is what the user gave as `--loss`. `output` is what `step` returned, `role_of` what the trace knows of its tensors: "mu",
-    "logvar", "std", "z", "recon", "input:x"; `runs` tries a step where two ways to call the loss are in question. When None is
-    returned, `step.notes` says why and which `--step` would do. Raises TargetError VAE004 when the loss that was told does not exist or
-    cannot be called.
-    """
-    if told is None and len(slices := training_slices(loaded, names)) == 1:
-        return _trained(loaded, step, slices[0], {})
-    found = seek.seek_loss(loaded, model, step.call, step.code, names, output, role_of, step.input_shapes, told)
-    if found.otherwise is not None and (found.code is None or not runs(_extended(loaded, step, found))):
-        found = found.otherwise
-    if found.code is None:
-        if (
-            told is None
-            and len(slices := slices_elsewhere(loaded, names)) == 1
-            and (names_of := _names_for(slices[0], step.notes)) is not None
-        ):
-            return _trained(loaded, step, slices[0], names_of)
-        step.notes += found.notes
-        if told is None and (elsewhere := losses_elsewhere(loaded)):
-            step.notes.append("other files define losses: " + " or ".join(f"--loss {name}" for name in elsewhere[:3]))
-        return None
-    return _extended(loaded, step, found)
-
-
-def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
-    """The step of the code that was found."""
-    extended = Step(found.code or "", loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
-    extended.output_part, extended.made_up = seek.pick_loss, found.made_up
-    return extended
-
-
-def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
-    """The step that is cut out of training code."""
-    chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in cut.made_up]
-    notes = [*step.notes, f"the step is that of the training code at {relative(cut.file)}:{cut.line}", *chosen]
-    trained = Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=extra, tree=cut.tree, file=cut.file)
-    trained.made_up = dict(cut.made_up)
-    return trained
-
-
-def _names_for(cut: Slice, notes: list[str]) -> dict[str, Any] | None:
-    """What the training code of another file needs of that file's top level; None where that part cannot be run."""
-    path = Path(cut.file)
-    try:
-        module = import_part(path, needed_of(parsed(path), set(cut.needs)), notes)
-    except TargetError as error:
-        notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {error.message}")
-        return None
-    return {name: vars(module)[name] for name in cut.needs if name in vars(module)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from vaelint.loading.build import Loaded
 from vaelint.loading.imports import import_part, parsed, repository_of
-from vaelint.step.training import needed_of
+from vaelint.repository.dataflow import needed_of
 
 
 def import_for_step(tree: ast.Module, loaded: Loaded) -> tuple[ast.Module, dict[str, Any]]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import builtins
 import copy
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
-from vaelint.cache.reads import holding
 from vaelint.loading.build import Loaded
-from vaelint.loading.imports import repository_of
-from vaelint.paths import relative
+from vaelint.repository.dataflow import loads, read_before_stored, stores, top_level
+from vaelint.repository.objects import Unknown, written
+from vaelint.repository.scopes import File, Scope
+from vaelint.repository.values import Reader
 from vaelint.step.meaning import Kind, is_loss_name, kinds
 from vaelint.step.trainer import attributes_of_self, stand_in
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
-_MOST_FILES = 200
-_FOREIGN = ("site-packages", "node_modules", "__pycache__", "build", "dist")
+_MOST = 8  # ways to train that are tried
 _ENDS = ("backward", "manual_backward", "zero_grad", "step")
 
 
@@ -34,111 +33,38 @@ class Slice:
     line: int
     needs: frozenset[str]  # names of the file's top level
     made_up: tuple[tuple[str, str], ...]  # weights and counters that the training code gets from elsewhere, with values of ours
+    told: tuple[tuple[str, str], ...] = ()  # what else it gets from elsewhere, with the values that the repository says
+    names: tuple[tuple[str, str, str], ...] = ()  # names in these values, see `target.Expression`
 
 
 def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
     """Every way the target's file trains the model that can be cut out whole, alike ones once."""
-    return _slices(Path(loaded.file), loaded.name, inputs, set(loaded.namespace))
+    file = loaded.repository.file(Path(loaded.file))
+    return _slices(loaded.reader, file, Path(loaded.file).resolve(), loaded.name, inputs, set(loaded.namespace)) if file is not None else []
 
 
 def slices_elsewhere(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
     """The same for the other files of the repository that name the target and train; nothing of them is run."""
     found: dict[str, Slice] = {}
-    target = Path(loaded.file)
-    name = loaded.name.partition(".")[0].encode()
-    for path in () if loaded.package else _python_files(repository_of(target.parent)):
-        if path == target or holding(path, name, b"backward(") is None:
-            continue
-        for cut in _slices(path, loaded.name, inputs, None):
-            found.setdefault(cut.code, cut)
+    target = Path(loaded.file).resolve()
+    for file in () if loaded.package else loaded.repository.holding("backward("):
+        if file.path != target and len(found) < _MOST:
+            for cut in _slices(loaded.reader, file, Path(loaded.file).resolve(), loaded.name, inputs, None):
+                found.setdefault(cut.code, cut)
     return list(found.values())
 
 
-def _python_files(root: Path) -> list[Path]:
-    """The Python files below `root`, the nearest first; not those of environments, hidden folders or very large trees."""
-    found: list[Path] = []
-    folders = [root]
-    while folders and len(found) < _MOST_FILES:
-        folder = folders.pop(0)
-        try:
-            entries = sorted(folder.iterdir())
-        except OSError:
-            continue
-        found += [e for e in entries if e.suffix == ".py" and e.is_file()]
-        folders += [
-            e for e in entries if e.is_dir() and not e.name.startswith(".") and not (e / "pyvenv.cfg").exists() and e.name not in _FOREIGN
-        ]
-    return found[:_MOST_FILES]
-
-
-def _slices(path: Path, name: str, inputs: Sequence[str], known: set[str] | None) -> list[Slice]:
+def _slices(reader: Reader, file: File, home: Path, name: str, inputs: Sequence[str], known: set[str] | None) -> list[Slice]:
     """The slices of one file. `known` are the names its functions see; None for those that its top level defines."""
-    try:
-        module = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return []
-    models = _model_names(module, name)
+    models = _model_names(file.tree, name)
     if known is None:
-        known = set().union(*(_stores(node) for node in module.body))
-        if name not in known and not models:
-            return []
+        known = top_level(file.tree)
     found: dict[str, Slice] = {}
-    for steps in _paths_to_backward(module):
-        cut = _Cut(str(path), name, known, models, inputs, steps).slice()
+    for steps in _paths_to_backward(file.tree):
+        cut = _Cut(reader, file, (home, name), known, models, inputs, steps).slice()
         if cut is not None:
             found.setdefault(cut.code, cut)
     return list(found.values())
-
-
-def losses_elsewhere(loaded: Loaded) -> list[str]:
-    """`file.py:name` of losses beside the target or in what it imports, for `--loss`: named so, and taking what a loss takes. Never run."""
-    found: list[str] = []
-    target = Path(loaded.file)
-    for path in () if loaded.package else dict.fromkeys((*sorted(target.parent.glob("*.py")), *_imported(loaded))):
-        try:
-            text = holding(path, b"loss") if path != target else None
-            body = ast.parse(text).body if text is not None else []
-        except (OSError, SyntaxError, ValueError):
-            continue
-        named = (n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef))
-        found += [f"{relative(str(path))}:{n.name}" for n in named if _looks_like_a_loss(n)]
-    return found
-
-
-def _imported(loaded: Loaded) -> Iterator[Path]:
-    """The user's files that the target's names come from."""
-    for value in loaded.namespace.values():
-        module = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
-        file = getattr(module, "__file__", None)
-        if file and loaded.is_user(file):
-            yield Path(file)
-
-
-def _looks_like_a_loss(node: ast.FunctionDef | ast.ClassDef) -> bool:
-    if node.name.startswith("_") or not is_loss_name(node.name):
-        return False
-    methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in ("forward", "__call__")]
-    function = node if isinstance(node, ast.FunctionDef) else next(iter(methods), None)
-    taken = [kinds(a.arg) for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)] if function else []
-    return sum(bool(k) for k in taken) >= 2
-
-
-def needed_of(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
-    """The top-level statements of a file that `names` need, in order: imports, definitions and values, and what these need in turn."""
-    kept: set[int] = set()
-    todo, seen = set(names), set[str]()
-    while todo:
-        name = todo.pop()
-        seen.add(name)
-        for i, node in enumerate(tree.body):
-            if i not in kept and name in _stores(node) and not isinstance(node, ast.For | ast.While | ast.With):
-                kept.add(i)
-                todo |= _loads(node) - seen
-    open_names = seen - set().union(*(_stores(tree.body[i]) for i in kept)) - set(vars(builtins)) if kept else set()
-    if open_names:  # one of these may come from `from x import *`
-        kept |= {i for i, n in enumerate(tree.body) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"}
-    future = {i for i, n in enumerate(tree.body) if isinstance(n, ast.ImportFrom) and n.module == "__future__"}
-    return [node for i, node in enumerate(tree.body) if i in kept | future]
 
 
 def _model_names(module: ast.Module, name: str) -> set[str]:
@@ -199,20 +125,55 @@ class _Cut:
     """One attempt to cut the loss out of the blocks on `path`."""
 
     def __init__(
-        self, file: str, target: str, known: set[str], models: set[str], inputs: Sequence[str], path: list[tuple[list[ast.stmt], int]]
+        self,
+        reader: Reader,
+        file: File,
+        target: tuple[Path, str],
+        known: set[str],
+        models: set[str],
+        inputs: Sequence[str],
+        path: list[tuple[list[ast.stmt], int]],
     ) -> None:
-        self._file, self._known, self._inputs, self._path = file, known, list(inputs), path
+        self._reader, self._file, self._known, self._inputs, self._path = reader, file, known, list(inputs), path
+        around = tuple(n for body, place in path if isinstance(n := body[place], _Function | ast.ClassDef))
+        self._scope = Scope(file, around, path[-1][0][path[-1][1]].lineno)
+        self._parameters = {a.arg for n in around if isinstance(n, _Function) for a in ast.walk(n.args) if isinstance(a, ast.arg)}
+        self._target, self._named = target, bool(models) or target[1] in known
         self._models = set(models)
         self._trainer: ast.ClassDef | None = None
-        for body, place in path:
-            node = body[place]
-            if isinstance(node, _Function):
+        for node in around:
+            if isinstance(node, _Function) and self._named:
                 self._models |= {a.arg for a in node.args.args if Kind.MODEL in kinds(a.arg)}
-            if isinstance(node, ast.ClassDef) and node.name == target:
+            if isinstance(node, ast.ClassDef) and node.name == target[1]:
                 self._models.add("self")
-            if isinstance(node, ast.ClassDef) and node.name != target:
+            elif isinstance(node, ast.ClassDef):
                 self._trainer = node
+        self._models |= self._built(path)
         self._made_up: list[tuple[str, str]] = []
+        self._told: list[tuple[str, str]] = []
+        self._names: dict[tuple[str, str, str], None] = {}
+
+    def _built(self, path: list[tuple[list[ast.stmt], int]]) -> set[str]:
+        """What is called near the end of the path and is an object of the target's class, as the repository builds it.
+
+        Where only names speak, an attribute of a trainer that is called a model is it, if the file names the target.
+        """
+        blocks = path[1:] if len(path) > 1 else path
+        calls = (c.func for block, at in blocks[-3:] for n in block[:at] for c in ast.walk(n) if isinstance(c, ast.Call))
+        found: set[str] = set()
+        for func in calls:
+            for node in (func, func.value) if isinstance(func, ast.Attribute) else (func,):
+                text = ast.unparse(node)
+                if text in self._models | found or not isinstance(node, ast.Name | ast.Attribute):
+                    continue
+                try:
+                    if self._reader.instance(node, self._scope) == self._target:
+                        found.add(text)
+                except Unknown:
+                    of_self = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+                    if self._named and self._trainer is not None and of_self and Kind.MODEL in kinds(node.attr):  # type: ignore[union-attr]
+                        found.add(text)
+        return found
 
     def slice(self) -> Slice | None:
         """The step, None where something in it cannot be resolved."""
@@ -223,17 +184,17 @@ class _Cut:
         if loss is None:
             return None
         kept: list[ast.stmt] = []
-        needed = _loads(loss)
+        needed = loads(loss)
         data: dict[str, str] = {}
         for depth, (block, at) in reversed(list(enumerate(self._path))):
             if depth == 0 and len(self._path) > 1:
                 break  # what the file's top level defines is there already
             for node in reversed(block[:at]):
-                if not (_stores(node) & needed):
+                if not (stores(node) & needed):
                     continue
                 if isinstance(node, _Function | ast.ClassDef | ast.Import | ast.ImportFrom) and depth == 0:
                     continue  # of the file's top level, which is there already
-                if set(data) & _stores(node) and not (_stores(node) - set(data)) & needed:
+                if set(data) & stores(node) and not (stores(node) - set(data)) & needed:
                     continue  # how the input is prepared: our input is what goes into the model
                 if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in _ENDS for n in ast.walk(node)):
                     return None
@@ -241,7 +202,7 @@ class _Cut:
                     continue
                 kept.insert(0, node)
                 data |= self._data(node)
-                needed |= _loads(node)
+                needed |= loads(node)
             if isinstance(block[at], _Function) and block is not self._path[-1][0]:
                 break
         if not any(self._data(node) for node in kept) and not self._data(end):
@@ -271,50 +232,116 @@ class _Cut:
         return found
 
     def _finished(self, kept: list[ast.stmt], loss: ast.expr, data: dict[str, str], line: int) -> Slice | None:
-        stores = set().union(*(_stores(node) for node in kept)) if kept else set()
+        stored = set().union(*(stores(node) for node in kept)) if kept else set()
         final = ast.copy_location(ast.Assign([ast.Name("loss", ast.Store())], copy.deepcopy(loss)), loss)
         rename = _Rename(self._models)
         body: list[ast.stmt] = [rename.statement(copy.deepcopy(node)) for node in (*kept, final)]
         prefix: list[ast.stmt] = [_assign(name, source, line) for name, source in data.items() if name != source]
-        free = set().union(*(_loads(node) for node in body)) - {"model"} - set(data)
+        free = set().union(*(loads(node) for node in body)) - {"model"} - set(data)
         for name in sorted(free):
-            if name in self._known or hasattr(builtins, name) or name in ("torch", "self") or name in self._inputs:
+            if hasattr(builtins, name) or name in ("torch", "self") or name in self._inputs:
                 continue
-            if name in stores and not _read_before_stored(name, body):
+            if name in stored and not read_before_stored(name, body):
                 continue
-            value = self._literal(name)
+            if name in self._known and name not in self._parameters:
+                continue
+            value = self._value(name, body)
             if value is None:
-                return None
-            prefix.append(_assign(name, value, line))
+                if name in self._known:
+                    continue
+                if not self._dropped(name, body):
+                    return None
+                continue
+            if value != name:
+                prefix.append(_assign(name, value, line))
         if "self" in free:
             made = self._self(body)
             if made is None:
                 return None
             prefix += [_statement(text, line) for text in made]
-            free = free - {"self"} | set().union(*(_loads(node) for node in prefix))
+            free = free - {"self"} | set().union(*(loads(node) for node in prefix))
         tree = ast.fix_missing_locations(ast.Module([*prefix, *body], []))
         simple = all(not hasattr(node, "body") for node in tree.body)
         if isinstance(final.value, ast.Name) and final.value.id == "loss":
             tree.body.pop()
         code = ("; " if simple else "\n").join(ast.unparse(node) for node in tree.body)
-        return Slice(tree, code, self._file, line, frozenset(free & self._known), tuple(self._made_up))
+        needs = frozenset(free & self._known)
+        return Slice(tree, code, str(self._file.path), line, needs, tuple(self._made_up), tuple(self._told), tuple(self._names))
+
+    def _dropped(self, name: str, body: Sequence[ast.stmt]) -> bool:
+        """Leaves out what the model is handed beyond the inputs given, if that is all that a name is for: it may have a default."""
+        uses = [n for node in body for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == name]
+        spare = [(c, a) for node in body for c in ast.walk(node) if _calls_model(c) for a in c.args[len(self._inputs) :]]  # type: ignore[attr-defined]
+        within = [(c, a) for c, a in spare if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(a))]
+        if len(within) != len(uses):
+            return False
+        for call, argument in within:
+            call.args.remove(argument)  # type: ignore[attr-defined]
+        return True
 
     def _self(self, body: Sequence[ast.stmt]) -> list[str] | None:
         """Statements that make a `self` of the trainer's class; None where there is none to be made."""
         if self._trainer is None:
             return None
         read = attributes_of_self(*body)
-        return stand_in(self._trainer, read, self._models, self._known | set(vars(builtins)), self._literal)
+        return stand_in(self._trainer, read, self._models, self._attribute)
 
-    def _literal(self, name: str) -> str | None:
-        """A value for a weight, a counter or the device that the training code gets from elsewhere."""
+    def _value(self, name: str, body: Sequence[ast.AST]) -> str | None:
+        """A value for a name that the training code gets from elsewhere: the device, what the repository says, else a weight of 1."""
         means = kinds(name)
         first = self._inputs[0] if self._inputs else "x"
-        values = {Kind.WEIGHT: "1.0", Kind.COUNTER: "0", Kind.DEVICE: f"{first}.device", Kind.BATCH_SIZE: f"{first}.size(0)"}
-        value = next((values[m] for m in means if m in values), None)
-        if value is not None and value in ("1.0", "0"):
+        if Kind.DEVICE in means or Kind.BATCH_SIZE in means:
+            return f"{first}.device" if Kind.DEVICE in means else f"{first}.size(0)"
+        said = self._said(ast.Name(name, ast.Load()), _attributes_of(name, body))
+        if said is not None:
+            if said != name:
+                self._told.append((name, said))
+            return said
+        value = next(({Kind.WEIGHT: "1.0", Kind.COUNTER: "0"}[m] for m in means if m in (Kind.WEIGHT, Kind.COUNTER)), None)
+        if value is not None:
             self._made_up.append((name, value))
         return value
+
+    def _said(self, node: ast.expr, attributes: set[str]) -> str | None:
+        """What the repository says of a name, as text; of options that are read by attribute, no more than these."""
+        try:
+            if not attributes:
+                return self._written(self._reader.read(node, self._scope))
+            values = {a: self._reader.read(ast.Attribute(node, a, ast.Load()), self._scope) for a in sorted(attributes)}
+            return self._written(argparse.Namespace(**values))
+        except Unknown:
+            return None
+
+    def _written(self, value: object) -> str:
+        text, names = written(value)
+        self._names.update(dict.fromkeys(names))
+        return text
+
+    def _attribute(self, name: str) -> str | None:
+        """A value for an attribute of the trainer."""
+        means = kinds(name)
+        first = self._inputs[0] if self._inputs else "x"
+        if Kind.DEVICE in means:
+            return f"{first}.device"
+        said = self._said(ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load()), set())
+        if said is not None:
+            self._told.append((f"self.{name}", said))
+        return said if said is not None else self._value(name, [])
+
+
+def _calls_model(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "model"
+
+
+def _attributes_of(name: str, body: Sequence[ast.AST]) -> set[str]:
+    """The attributes that statements read from a name; none if they use it in another way as well."""
+    found, owners = set[str](), set[int]()
+    for part in (p for node in body for p in ast.walk(node)):
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == name:
+            found.add(part.attr)
+            owners.add(id(part.value))
+    bare = any(isinstance(p, ast.Name) and p.id == name and id(p) not in owners for node in body for p in ast.walk(node))
+    return set() if bare else found
 
 
 class _Rename(ast.NodeTransformer):
@@ -353,49 +380,3 @@ def _root(node: ast.expr) -> str | None:
     while isinstance(node, ast.Call | ast.Attribute):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else None
-
-
-def _loads(node: ast.AST) -> set[str]:
-    """The names that a node takes from outside: not those bound by its own comprehensions, lambdas and functions."""
-    if isinstance(node, ast.Name):
-        return {node.id} if isinstance(node.ctx, ast.Load) else set()
-    found = set().union(*(_loads(child) for child in ast.iter_child_nodes(node)))
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-        found.add(node.target.id)
-    if isinstance(node, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef):
-        bound = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
-        found -= bound | (set() if isinstance(node, ast.Lambda) else set().union(*(_stores(inner) for inner in node.body)))
-    elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-        found -= set().union(*(_stores(c.target) for c in node.generators))
-    return found
-
-
-def _stores(node: ast.AST) -> set[str]:
-    """The names that a statement gives a value to."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    inner = set().union(*(_stores(child) for child in ast.iter_child_nodes(node)))
-    return inner | ({node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set())
-
-
-def _read_before_stored(name: str, body: Sequence[ast.stmt]) -> bool:
-    """Whether the statements read `name` before one of them gives it a value."""
-    for node in _simple(body):
-        if name in _loads(node):
-            return True
-        if name in _stores(node):
-            return False
-    return False
-
-
-def _simple(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
-    """The statements in order, blocks taken apart: first what their head reads, then what they hold."""
-    for node in body:
-        if not hasattr(node, "body"):
-            yield node
-            continue
-        yield from (part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.stmt))
-        for block in ("body", "orelse", "finalbody"):
-            yield from _simple(getattr(node, block, []))

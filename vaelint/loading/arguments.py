@@ -1,0 +1,133 @@
+"""The constructor arguments that nobody gave: sizes of the input, what the repository builds the class with, at last numbers of ours."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaelint.loading import construct
+from vaelint.loading.inputs import InputSet
+from vaelint.loading.names import Means, meanings
+from vaelint.paths import relative
+
+if TYPE_CHECKING:
+    from vaelint.loading.build import Loaded
+    from vaelint.repository.constructions import Construction
+
+_MOST = 4  # places of the repository that are tried
+_SHOWN = 80  # characters of a value in a note
+
+
+@dataclass
+class Choice:
+    """A way to fill the constructor: all its arguments, what to say of it, and which of them neither the user nor the input speaks for."""
+
+    values: dict[str, object]
+    notes: list[str] = field(default_factory=list)
+    chosen: dict[str, object] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> Iterator[Choice]:
+    """The ways to fill the constructor, the likeliest first; the last one is that without the repository, complete or not.
+
+    What the user gave stands in all of them. Of the repository's arguments those that are sizes of the input give way to the input;
+    if that does not fit, they are taken whole.
+    """
+    required = [p for p in _parameters(loaded) if p.default is p.empty and p.name not in given]
+    found = {
+        p.name: construct.guess(p, inputs, construct.uses_of(loaded.obj, p.name, loaded.namespace), loaded.namespace) for p in required
+    }
+    sure = {name: g for name, g in found.items() if g is not None and not g.made_up}
+    open_names = [p.name for p in required if p.name not in sure]
+    own = Choice(dict(given))
+    for p in required:
+        guess = found[p.name]
+        if guess is None:
+            own.missing += (p.name,)
+            continue
+        own.values[p.name] = guess.value
+        own.notes.append(f"{p.name}={shown(guess.value)} was not given: {guess.reason}")
+        if guess.made_up:
+            own.chosen[p.name] = guess.value
+    if not open_names:
+        yield own
+    inferred = {name: g.value for name, g in sure.items()}
+    places = _places(loaded, given, open_names or [p.name for p in required]) if required else []
+    seen: list[dict[str, object]] = [own.values]
+    for over in (inferred, None):
+        for place in places:
+            choice = _choice(loaded, inputs, place, given, over, own)
+            if choice is not None and choice.values not in seen:
+                seen.append(choice.values)
+                yield choice
+    if open_names:
+        yield own
+
+
+def _parameters(loaded: Loaded) -> list[inspect.Parameter]:
+    return [p for p in loaded.signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _choice(
+    loaded: Loaded, inputs: InputSet, place: Construction, given: Mapping[str, object], over: Mapping[str, object] | None, own: Choice
+) -> Choice | None:
+    """The arguments of one place, completed by those that are ours; None where they do not do."""
+    parameters = {p.name: p for p in _parameters(loaded)}
+    any_name = any(p.kind is p.VAR_KEYWORD for p in loaded.signature.parameters.values())
+    taken = {k: v for k, v in place.arguments.items() if (k in parameters or any_name) and k not in given and k not in (over or {})}
+    taken = {k: v for k, v in taken.items() if Means.DEVICE not in meanings(k)}
+    if over is not None:
+        taken = {k: _at_input(v, inputs) for k, v in taken.items()}
+    taken = {k: loaded.fitting(k, v) if k in parameters else v for k, v in taken.items()}
+    values: dict[str, object] = {**given, **(over or {}), **taken}
+    rest = {name: value for name, value in own.values.items() if name not in values}
+    needed = {name for name, p in parameters.items() if p.default is p.empty}
+    if not taken or needed - set(values) - set(rest) or any(k is None for k in values):
+        return None
+    where = relative(str(place.file)) + (f":{place.line}" if place.line else "")
+    says = ", ".join(f"{k}={shown(v)}" for k, v in taken.items())
+    notes = [f"{says}: nobody gave {'this' if len(taken) == 1 else 'these'}; {where} {'builds' if place.line else 'configures'} it so"]
+    notes += [n for n in own.notes if n.partition("=")[0] in {*(over or {}), *rest}]
+    return Choice({**values, **rest}, notes, {**taken, **{k: v for k, v in own.chosen.items() if k in rest}})
+
+
+def _at_input(value: Any, inputs: InputSet) -> Any:
+    """A configuration with the sizes of the input in the place of those that go by the same names."""
+    content = vars(value) if isinstance(value, argparse.Namespace) else value
+    if not isinstance(content, dict):
+        return value
+    changed = {k: size if type(v) is int and (size := construct.size_of(str(k), inputs)) is not None else v for k, v in content.items()}
+    return argparse.Namespace(**changed) if isinstance(value, argparse.Namespace) else changed
+
+
+def _places(loaded: Loaded, given: Mapping[str, object], wanted: list[str]) -> list[Construction]:
+    """What the repository says of the constructor; of the places those first that tell most of what is wanted."""
+    from vaelint.repository.constructions import Construction, configured, constructions, keys_of
+
+    if loaded.package:
+        return []
+    home = Path(loaded.file)
+    repository = loaded.repository
+    names = list(loaded.signature.parameters)
+    found = constructions(loaded.reader, home, loaded.name, names)
+    if not any(set(wanted) <= set(c.arguments) for c in found):
+        found += configured(repository.root, wanted)
+        file = repository.file(home)
+        node = file.definitions.get(loaded.name) if file is not None else None
+        for name in wanted if node is not None else ():
+            uses = construct.uses_of(loaded.obj, name, loaded.namespace)
+            if uses & {"keys", "attributes"} and node is not None:
+                found += [Construction({name: c.arguments}, c.file, 0) for c in configured(repository.root, keys_of(node, name))]
+    found.sort(key=lambda c: -len(set(wanted) & set(c.arguments)))
+    return found[:_MOST]
+
+
+def shown(value: Any) -> str:
+    """A value in a note, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -1,0 +1,1 @@
+"""What a repository's own code says of values: read from its files, nothing of it run."""

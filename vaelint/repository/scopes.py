@@ -1,0 +1,197 @@
+"""The files of a repository as trees, and what each of their scopes gives a value to. Runs no user code, imports no torch."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vaelint.cache.reads import holding
+from vaelint.discover.structure import python_files
+from vaelint.paths import regular
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Guards = tuple[tuple[ast.expr, bool], ...]
+"""The tests of the `if`s around a statement, each with the outcome that leads to it."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """One statement that gives a name, or something like `args.size` or `config["size"]`, a value.
+
+    `how`: "value"; "part" of a tuple, at `place`; "opened" by a with statement; "item" of a loop; "import", of the name at `place`;
+    "changed" by `+=`; "definition".
+    """
+
+    how: str
+    line: int
+    node: ast.AST
+    guards: Guards = ()
+    place: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where an expression stands: its file, the functions and classes around it from the outside in, and its line."""
+
+    file: File
+    chain: tuple[ast.AST, ...] = ()
+    line: int = 0
+
+    def at(self, line: int, depth: int | None = None) -> Scope:
+        """The same scope, or an outer one, at another line."""
+        return Scope(self.file, self.chain if depth is None else self.chain[:depth], line)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One call, with what stands around it."""
+
+    call: ast.Call
+    scope: Scope
+    guards: Guards
+
+
+class File:
+    """One Python file as a tree."""
+
+    def __init__(self, path: Path, tree: ast.Module) -> None:
+        self.path, self.tree = path, tree
+        self._given: dict[int, dict[str, list[Given]]] = {}
+
+    def given(self, owner: ast.AST | None = None) -> dict[str, list[Given]]:
+        """What the statements of a function, of a class or of the file's top level give a value to, in order; nested functions apart."""
+        node = owner if owner is not None else self.tree
+        if id(node) not in self._given:
+            found: dict[str, list[Given]] = {}
+            for name, given in _givens(getattr(node, "body", []), ()):
+                found.setdefault(name, []).append(given)
+            self._given[id(node)] = found
+        return self._given[id(node)]
+
+    @cached_property
+    def calls(self) -> list[Site]:
+        """Every call in the file."""
+        return list(_sites(self, self.tree, (), ()))
+
+    @cached_property
+    def definitions(self) -> dict[str, ast.AST]:
+        """The functions and classes of the top level, by name."""
+        found = {n.name: n for n in ast.walk(self.tree) if isinstance(n, ast.ClassDef | Function) and n.col_offset == 0}
+        return dict(found)
+
+
+def _givens(body: list[ast.stmt], guards: Guards) -> Iterator[tuple[str, Given]]:
+    for node in body:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield from _targets(target, node.value, node.lineno, guards)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            yield from _targets(node.target, node.value, node.lineno, guards)
+        elif isinstance(node, ast.AugAssign):
+            yield _key(node.target), Given("changed", node.lineno, node, guards)
+        elif isinstance(node, Function | ast.ClassDef):
+            yield node.name, Given("definition", node.lineno, node, guards)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for i, alias in enumerate(node.names):
+                whole = isinstance(node, ast.Import) and alias.asname is None
+                name = alias.asname or (alias.name.partition(".")[0] if whole else alias.name)
+                yield name, Given("import", node.lineno, node, guards, (i,))
+        elif isinstance(node, ast.If):
+            yield from _givens(node.body, (*guards, (node.test, True)))
+            yield from _givens(node.orelse, (*guards, (node.test, False)))
+        elif isinstance(node, ast.With | ast.AsyncWith):
+            for item in node.items:
+                if isinstance(item.optional_vars, ast.Name):
+                    yield item.optional_vars.id, Given("opened", node.lineno, item.context_expr, guards)
+            yield from _givens(node.body, guards)
+        elif isinstance(node, ast.For | ast.AsyncFor):
+            for part in ast.walk(node.target):
+                if isinstance(part, ast.Name):
+                    yield part.id, Given("item", node.lineno, node.iter, guards)
+            yield from _givens(node.body + node.orelse, guards)
+        elif isinstance(node, ast.While):
+            yield from _givens(node.body + node.orelse, guards)
+        elif isinstance(node, ast.Try):
+            yield from _givens(node.body + node.orelse + node.finalbody, guards)
+
+
+def _targets(target: ast.expr, value: ast.expr, line: int, guards: Guards, place: tuple[int, ...] = ()) -> Iterator[tuple[str, Given]]:
+    if isinstance(target, ast.Tuple | ast.List):
+        for i, part in enumerate(target.elts):
+            yield from _targets(part, value, line, guards, (*place, i))
+    else:
+        yield _key(target), Given("part" if place else "value", line, value, guards, place)
+
+
+def _key(target: ast.expr) -> str:
+    return target.id if isinstance(target, ast.Name) else ast.unparse(target)
+
+
+def _sites(file: File, node: ast.AST, chain: tuple[ast.AST, ...], guards: Guards) -> Iterator[Site]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            yield Site(child, Scope(file, chain, child.lineno), guards)
+        if isinstance(node, ast.If) and child is not node.test:
+            yield from _sites(file, child, chain, (*guards, (node.test, child in node.body)))
+        elif isinstance(child, Function | ast.ClassDef):
+            yield from _sites(file, child, (*chain, child), guards)
+        else:
+            yield from _sites(file, child, chain, guards)
+
+
+class Repository:
+    """The Python files below a folder, each parsed when it is first asked for."""
+
+    def __init__(self, root: Path, first: Path | None = None) -> None:
+        self.root = root
+        self._first = [first.resolve()] if first is not None else []
+        self._files: dict[Path, File | None] = {}
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """The files, `first` before all others, then the nearest to the root."""
+        return list(dict.fromkeys((*self._first, *(p.resolve() for p in python_files(self.root, tests=True)))))
+
+    def file(self, path: Path) -> File | None:
+        """The file as a tree; None where it is not Python."""
+        path = path.resolve()
+        if path not in self._files:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._files[path] = File(path, ast.parse(regular(path).read_bytes()))
+            except (OSError, SyntaxError, ValueError, RecursionError):
+                self._files[path] = None
+        return self._files[path]
+
+    def holding(self, *words: str) -> Iterator[File]:
+        """The files whose text holds all the words, the first file first."""
+        for path in self.paths:
+            try:
+                if holding(path, *(w.encode() for w in words)) is None:
+                    continue
+            except OSError:
+                continue
+            if (file := self.file(path)) is not None:
+                yield file
+
+    def imported(self, file: File, module: str, level: int = 0) -> File | None:
+        """The repository's file that `import module` in `file` means; None for what is installed, or not to be found."""
+        folder = file.path.parent
+        if level:
+            for _ in range(level - 1):
+                folder = folder.parent
+            bases = [folder]
+        else:
+            bases = [p for p in (folder, *folder.parents) if p == self.root or p.is_relative_to(self.root)] or [folder]
+            bases += [self.root / "src"]
+        for base in bases:
+            path = base.joinpath(*module.split(".")) if module else base
+            for there in (path.with_suffix(".py") if module else path, path / "__init__.py"):
+                if there.is_file():
+                    return self.file(there)
+        return None

@@ -1,0 +1,183 @@
+"""Finds the loss of a model: in its own file, in training code, in the files beside it. What is found elsewhere counts if it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaelint.errors import TargetError
+from vaelint.loading.build import Loaded
+from vaelint.loading.elsewhere import named
+from vaelint.loading.imports import import_part, parsed
+from vaelint.loading.target import Expression
+from vaelint.paths import relative
+from vaelint.repository.dataflow import needed_of
+from vaelint.source.blame import one_line
+from vaelint.step import seek
+from vaelint.step.candidates import Candidate
+from vaelint.step.neighbours import callers_of, losses_elsewhere, neighbours, shown
+from vaelint.step.step import Step
+from vaelint.step.training import Slice, slices_elsewhere, training_slices
+
+_OWN = (RuntimeError, ValueError, ArithmeticError, IndexError)
+"""What a step raises by the user's own mistake; other errors speak of a name or an attribute that the cut did not bring along."""
+
+
+_Look = Callable[[str | None, Sequence[Candidate] | None], seek.Found]
+"""Looks for the loss that was told, or for one among some candidates."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How a step is tried: `fails` runs it and gives what it raises, None for nothing; `value` is its loss on real tensors, with the
+    same weights, inputs and draws for all."""
+
+    fails: Callable[[Step], BaseException | None]
+    value: Callable[[Step], float | None]
+
+
+def find_loss(
+    loaded: Loaded,
+    model: nn.Module,
+    step: Step,
+    names: Sequence[str],
+    output: object,
+    role_of: Callable[[torch.Tensor], str | None],
+    told: str | None,
+    trials: Trials,
+) -> Step | None:
+    """The forward step extended by the loss, None where none was found or more than one is as good.
+
+    `told` is what the user gave as `--loss`. `output` is what `step` returned, `role_of` what the trace knows of its tensors: "mu",
+    "logvar", "std", "z", "recon", "input:x". When None is returned, `step.notes` says why and which `--step` would do. Raises
+    TargetError VAE004 when the loss that was told does not exist or cannot be called.
+    """
+    look: _Look = partial(seek.seek_loss, loaded, model, step.call, step.code, names, output, role_of, step.input_shapes)
+    if told is not None:
+        found = look(told, None)
+        step.notes += [] if found.code else found.notes
+        return _extended(loaded, step, found) if found.code else None
+    own = _Tier(trials)
+    own.add(_trained(loaded, step, cut, {}) for cut in training_slices(loaded, names))
+    if (one := own.one()) is not None:
+        return one
+    found = look(None, None)
+    if found.otherwise is not None and (found.code is None or trials.fails(_extended(loaded, step, found)) is not None):
+        found = found.otherwise
+    if found.code is not None:
+        return _extended(loaded, step, found)
+    alike = _Tier(trials)
+    alike.add(_extended(loaded, step, way) for way in found.equal if way.code)
+    if (one := alike.one()) is not None:
+        return one
+    if len(own.raised) == 1 and not own.ran and isinstance(own.raised[0][1], _OWN) and not own.raised[0][0].made_up:
+        return own.raised[0][0]  # the file's own training code, as it stands: what it raises is a finding
+    notes = list(found.notes)
+    one = _from_training(loaded, step, names, trials, notes) or _from_neighbours(loaded, model, step, look, trials, notes)
+    if one is None:
+        step.notes += notes
+    return one
+
+
+class _Tier:
+    """Steps that are as good as each other: which of them run, and how many losses they are."""
+
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
+        self.ran: list[Step] = []
+        self.raised: list[tuple[Step, BaseException]] = []
+
+    def add(self, steps: Iterable[Step]) -> None:
+        """Tries each."""
+        for step in steps:
+            error = self._trials.fails(step)
+            if error is None:
+                self.ran.append(step)
+            else:
+                self.raised.append((step, error))
+
+    def one(self) -> Step | None:
+        """The step, if all that run give one loss."""
+        if len(self.ran) < 2:
+            return self.ran[0] if self.ran else None
+        values = [self._trials.value(step) for step in self.ran]
+        first = values[0]
+        alike = first is not None and all(v is not None and math.isclose(v, first, rel_tol=1e-5, abs_tol=1e-7) for v in values)
+        return self.ran[0] if alike else None
+
+
+def _from_training(loaded: Loaded, step: Step, names: Sequence[str], trials: Trials, notes: list[str]) -> Step | None:
+    """The step of the training code in other files, if it runs and there is one."""
+    tier = _Tier(trials)
+    for cut in slices_elsewhere(loaded, names):
+        extra = _names_for(loaded, cut, notes)
+        if extra is not None:
+            tier.add([_trained(loaded, step, cut, extra)])
+    if (one := tier.one()) is not None:
+        return one
+    if tier.ran:
+        ways = " or ".join(f'--step "{s.code}"' for s in tier.ran[:3])
+        notes.append(f"the training code of other files computes more than one loss; say which: {ways}")
+    notes += [f"{s.place} trains the model, but does not run by itself: {one_line(error)}" for s, error in tier.raised[:2]]
+    return None
+
+
+def _from_neighbours(loaded: Loaded, model: nn.Module, step: Step, look: _Look, trials: Trials, notes: list[str]) -> Step | None:
+    """A loss function of another file, if the outputs can be bound to it and it runs; of several, the one that trains the model."""
+    found: list[tuple[Step, str]] = []
+    for candidate, extra in neighbours(loaded, model):
+        said = look(None, [candidate])
+        for way in said.equal or ((said,) if said.code else ()):
+            where = relative(candidate.function.__code__.co_filename)
+            note = f"{candidate.name} is that of {where}:{candidate.function.__code__.co_firstlineno}"
+            made = replace(way, notes=[*way.notes, note], extra={**way.extra, **extra})
+            found.append((_extended(loaded, step, made), candidate.name))
+    tier = _Tier(trials)
+    tier.add(s for s, _ in found)
+    if (one := tier.one()) is not None:
+        return one
+    trained = _Tier(trials)
+    trained.ran = [s for s, name in found if s in tier.ran and callers_of(loaded, name)]
+    if (one := trained.one()) is not None:
+        return one
+    if elsewhere := losses_elsewhere(loaded):
+        notes.append("other files define losses: " + " or ".join(f"--loss {shown(*there)}" for there in elsewhere[:3]))
+    return None
+
+
+def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
+    """The step of the code that was found."""
+    extended = Step(found.code or "", loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
+    extended.output_part, extended.made_up = seek.pick_loss, found.made_up
+    return extended
+
+
+def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
+    """The step that is cut out of training code."""
+    chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in cut.made_up]
+    chosen += [f"{name} = {value} was read from the repository" for name, value in cut.told]
+    place = f"{relative(cut.file)}:{cut.line}"
+    notes = [*step.notes, f"the step is that of the training code at {place}", *chosen]
+    names = {**extra, **named(loaded, Expression("", cut.names))}
+    trained = Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=names, tree=cut.tree, file=cut.file)
+    trained.made_up, trained.place = dict((*cut.made_up, *cut.told)), place
+    return trained
+
+
+def _names_for(loaded: Loaded, cut: Slice, notes: list[str]) -> dict[str, Any] | None:
+    """What the training code of another file needs of that file's top level; None where that part cannot be run."""
+    path = Path(cut.file)
+    try:
+        module = import_part(path, needed_of(parsed(path), set(cut.needs)), notes)
+        named(loaded, Expression("", cut.names))
+    except (TargetError, ImportError, AttributeError) as error:
+        notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {one_line(error)}")
+        return None
+    return {name: vars(module)[name] for name in cut.needs if name in vars(module)}
