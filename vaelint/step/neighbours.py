@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from vaelint.errors import TargetError
 from vaelint.loading.build import Loaded
 from vaelint.loading.elsewhere import in_file
 from vaelint.paths import relative
-from vaelint.repository.scopes import File
+from vaelint.repository.objects import Unknown
+from vaelint.repository.scopes import File, Scope
 from vaelint.step.candidates import Candidate, made_of
 from vaelint.step.meaning import Kind, is_loss_name, kinds
 
@@ -32,6 +33,19 @@ def losses_elsewhere(loaded: Loaded) -> list[tuple[Path, str]]:
                 (file.path, n.name) for n in file.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and _looks_like_a_loss(n)
             ]
     return sorted(found, key=lambda there: _distance(there[0], target))[:_MOST]
+
+
+def _belongs(loaded: Loaded, file: File, definitions: Sequence[ast.FunctionDef | ast.ClassDef]) -> bool:
+    """Whether a file's losses may be the target's: it names the target's class, or has no models of its own that they would be for."""
+    own = [n for n in definitions if isinstance(n, ast.ClassDef) and not _looks_like_a_loss(n)]
+    models = any(m.name == "forward" for n in own for m in n.body if isinstance(m, ast.FunctionDef))
+    if not models:
+        return True
+    name = ast.Name(loaded.name.partition(".")[0], ast.Load())
+    try:
+        return loaded.reader.definition(name, Scope(file)) == (Path(loaded.file).resolve(), name.id)
+    except Unknown:
+        return False
 
 
 def _distance(path: Path, target: Path) -> int:

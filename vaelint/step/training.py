@@ -59,12 +59,22 @@ def _slices(reader: Reader, file: File, home: Path, name: str, inputs: Sequence[
     models = _model_names(file.tree, name)
     if known is None:
         known = top_level(file.tree)
+        if _is_another(reader, file, home, name):
+            models, known = set(), known - {name}
     found: dict[str, Slice] = {}
     for steps in _paths_to_backward(file.tree):
         cut = _Cut(reader, file, (home, name), known, models, inputs, steps).slice()
         if cut is not None:
             found.setdefault(cut.code, cut)
     return list(found.values())
+
+
+def _is_another(reader: Reader, file: File, home: Path, name: str) -> bool:
+    """Whether a file means another class by the name of the target."""
+    try:
+        return reader.definition(ast.Name(name, ast.Load()), Scope(file)) != (home, name)
+    except Unknown:
+        return False
 
 
 def _model_names(module: ast.Module, name: str) -> set[str]:
