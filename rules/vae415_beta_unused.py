@@ -2,7 +2,8 @@
 
 ## What it does
 Looks for constructor arguments and attributes named as weights of the KL (beta, kl_weight, kl_coeff, ...) whose value
-does not change the loss: the step is run again with another value.
+does not change the loss: the step is run again with another value. Where another weight, an argument of the loss say,
+multiplies the KL instead, it is information only.
 
 ## Why is this bad
 The hyper-parameter has no effect: a sweep over beta compares identical objectives.
@@ -33,7 +34,9 @@ def check(model: Model) -> Findings:
             label=f"{weight.name} does not enter",
             labels=(weight.label,) if weight.label is not None else (),
             why=f"{weight.name} = {weight.value!r} has no effect on the objective",
-            help=f"multiply the KL by {weight.name}",
-            repair=Repair("use_weight", {"name": weight.name}),
+            help=f"multiply the KL by {weight.name}" if not weight.instead else f"remove {weight.name}, or pass it on as {weight.instead}",
+            repair=None if weight.instead else Repair("use_weight", {"name": weight.name}),
+            notes=(f"{weight.instead} multiplies the KL",) if weight.instead else (),
+            severity=Severity.INFO if weight.instead else None,
             claim=Claim("weight_has_no_effect", "the loss is the same for another value", {"name": weight.name}),
         )

@@ -32,6 +32,7 @@ class UnusedWeight:
     name: str
     value: float
     label: Label | None
+    instead: str  # the weight that does multiply the KL, as written; empty if none does
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,14 @@ def unused_weights(model: Model) -> list[UnusedWeight]:
             continue  # a schedule, whose start need not matter; or another mode of the loss, not taken here, has it
         changed = model.tracer.run(model.step, build=_with_attribute(model, owner, name, value * 3 + 1))
         if changed.failure is None and not _differs(model.record, changed):
-            found.append(UnusedWeight(name, value, _assignment(model, name)))
+            found.append(UnusedWeight(name, value, _assignment(model, name), _applied(model)))
     return found
+
+
+def _applied(model: Model) -> str:
+    """Another weight of the KL, as the code writes it."""
+    named = (f.text for fact in model.kls for f in fact.factors if f.origin == "named")
+    return next((text for text in named if _WEIGHT.match(text.rpartition(".")[2])), "")
 
 
 def _weights(module: torch.nn.Module) -> list[tuple[str, str, float]]:
