@@ -156,8 +156,12 @@ def _batch_node(beta: Beta, record: Record) -> fx.Node | None:
     """Where the KL is reduced over the batch: the sum beside a mean, the mean beside a sum."""
     links, batch = _links(beta.kl.term), beta.scaling.exponents.get("B") or 0.0
     own = (*_own_chain(beta.kl.term), beta.kl.term.leaves[0].node)
-    found = summing(links, record, "B") if batch > 0 else outermost_average(own, record, "B") or outermost_average(links, record, "B")
-    return found or _kl_node(beta.kl.term)
+    if batch > 0:
+        found = summing(links, record, "B")
+    else:
+        # a mean of both terms is no fault of the KL: the reconstruction was one number for the whole batch before it
+        found = outermost_average(own, record, "B") or summing(beta.recon.pair.leaf.chain, record, "B")
+    return found or outermost_average(links, record, "B") or _kl_node(beta.kl.term)
 
 
 def _links(term: Term) -> tuple[fx.Node, ...]:
