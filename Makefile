@@ -47,8 +47,8 @@ check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-update: $(READY) ## Write the stored reports and the README's rule table anew
-	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/test_report.py tests/test_package.py
+update: $(READY) ## Write the stored reports, the guides' output and the README's rule table anew
+	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/test_report.py tests/test_package.py tests/test_config.py tests/test_docs.py
 
 wheel: $(READY) ## Build the wheel from a clean tree: a left-over build/ would bring deleted rules back
 	rm -rf build dist
