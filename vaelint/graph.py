@@ -49,6 +49,7 @@ class Record:
     optimizers: list[Any] = field(default_factory=list)  # those that the step built
     shapes: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)  # symbolic shapes, filled by lifting
     symbols: dict[str, int] = field(default_factory=dict)
+    reads_mode: bool = False  # whether the model's code may do something else in evaluation mode, apart from what torch's layers do
     lifted: bool = False
     joined: tuple[str, ...] = ()  # symbols that turned out to be the batch as well: both sides of an adjacency matrix
     moving: dict[tuple[fx.Node, int], Any] = field(default_factory=dict)  # literals that move with the batch: (node, position) -> Expr-like

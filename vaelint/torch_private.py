@@ -309,9 +309,10 @@ def storage_of(tensor: torch.Tensor) -> int | None:
         return None
 
 
-def own_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameters and buffers that a module itself holds, whatever it makes of `named_parameters`."""
-    return ((k, v) for k, v in (*module._parameters.items(), *module._buffers.items()) if v is not None)
+def own_tensors(module: torch.nn.Module, *, parameters: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parameters (unless not asked for) and buffers that a module itself holds, whatever it makes of `named_parameters`."""
+    held = (*module._parameters.items(), *module._buffers.items()) if parameters else module._buffers.items()
+    return ((k, v) for k, v in held if v is not None)
 
 
 def distributions_validate() -> bool:

@@ -31,7 +31,7 @@ class Biased:
 
 def biased_evaluation(model: Model) -> list[Biased]:
     """Compares evaluation mode with training mode at each Gaussian draw."""
-    if not model.gaussian_sites:
+    if not model.gaussian_sites or not model.record.reads_mode:
         return []
     record = model.evaluation
     if record.failure is not None:

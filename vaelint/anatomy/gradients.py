@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.anatomy.cuts import reconstruction_ends
 from vaelint.anatomy.usage import Usage
@@ -184,19 +185,20 @@ class Gradients:
         """VAE502: tensors that a module of the model holds as a plain attribute, or in a list or dict, and that the loss would train:
         (the tensor, its name, where it is put there)."""
         known = {id(p) for p in self._record.model.parameters()}
-        inside = {id(p) for layer in self.unknown() for p in layer.module.parameters()}
+        known |= {id(p) for layer in self.unknown() for p in layer.module.parameters()}
         found = []
         for node in self._record.graph.nodes:
             val = node.meta.get("val")
             wanted = node.op == "get_attr" and node in self.of_loss and isinstance(val, torch.Tensor) and val.requires_grad and val.is_leaf
-            if wanted and id(val) not in known | inside and (held := holder_of(self._record.model, val)) is not None:
+            if wanted and id(val) not in known and (held := holder_of(self._record.model, val)) is not None:
                 found.append((node, held[1], self.usage.assignment(*held)))
         return found
 
     def holder(self, node: fx.Node) -> tuple[torch.nn.Module, str] | None:
         """The module and the attribute that hold the tensor of a `get_attr` node: a buffer, a plain attribute, or a part of one."""
         val = node.meta.get("val")
-        owners = ((m, name) for m in self._record.model.modules() for name, held in m._buffers.items() if held is val)
+        buffers = ((m, *pair) for m in self._record.model.modules() for pair in torch_private.own_tensors(m, parameters=False))
+        owners = ((m, name) for m, name, held in buffers if held is val)
         return next(owners, None) or holder_of(self._record.model, val)
 
     def _kept(self, module: torch.nn.Module) -> Span | None:

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -162,7 +163,11 @@ class Replay:
             todo.extend(i for i in n.all_input_nodes if i is not lender)
         if any(source in below for n in seen if n not in overrides for source in n.meta.get("carried", ())):
             raise ReplayError("a value in between goes through numpy or plain numbers")
-        return [n for n in self._record.graph.nodes if n in seen]
+        return sorted(seen, key=self._order.__getitem__)
+
+    @cached_property
+    def _order(self) -> dict[fx.Node, int]:
+        return {n: i for i, n in enumerate(self._record.graph.nodes)}
 
     def _constant(self, node: fx.Node) -> torch.Tensor:
         found = self._leaf(node)

@@ -33,7 +33,7 @@ class ModuleTracker:
     @property
     def training(self) -> bool:
         """Whether the innermost running module is in training mode."""
-        return bool(self._active[-1].training) if self._active else True
+        return _training(self._active[-1]) if self._active else True
 
     def births_of_active(self) -> tuple[Span, ...]:
         """Where the running modules were constructed, innermost first."""
@@ -42,7 +42,7 @@ class ModuleTracker:
     def _enter(self, module: torch.nn.Module, _: Any) -> None:
         stack = self._spans.stack(sys._getframe(1), limit=1)
         path = self._paths.get(id(module), "?")
-        self.calls.append(ModuleCall(path, module, self.count(), stack[0] if stack else None, module.training, len(self._active)))
+        self.calls.append(ModuleCall(path, module, self.count(), stack[0] if stack else None, _training(module), len(self._active)))
         self._active.append(module)
 
     def _leave(self, module: torch.nn.Module, *_: Any) -> None:
@@ -84,3 +84,61 @@ def noting_births(spans: SpanFinder, births: dict[int, Span], keep: list[Any]) -
         yield
     finally:
         torch.nn.Module.__init__ = original  # type: ignore[method-assign]
+
+
+def _training(module: torch.nn.Module) -> bool:
+    """Whether a module is in training mode; passes by `noting_modes` where the module keeps it as all do."""
+    kept = vars(module).get("training")
+    return bool(module.training if kept is None else kept)
+
+
+class _Mode:
+    """`module.training`, kept where it always is; `note` is called when it is read."""
+
+    def __init__(self, note: Callable[[], None]) -> None:
+        self._note = note
+
+    def __get__(self, module: torch.nn.Module | None, owner: type) -> Any:
+        if module is None:
+            raise AttributeError("training")  # the class itself has none
+        if not (owner.__module__.startswith(_LAYERS) and _reads_its_own(module)):
+            self._note()
+        if "training" not in vars(module):
+            raise AttributeError("training")  # then the class is asked in its own way: a compiled module keeps it elsewhere
+        return vars(module)["training"]
+
+    def __set__(self, module: torch.nn.Module, value: Any) -> None:
+        vars(module)["training"] = value
+
+
+_LAYERS = "torch.nn.modules."
+
+
+def _reads_its_own(layer: torch.nn.Module) -> bool:
+    """Whether it is the code of a layer of torch that reads the layer's mode."""
+    frame: Any = sys._getframe(1)
+    for _ in range(12):
+        if frame is not None and frame.f_globals.get("__name__", "").startswith(_LAYERS):
+            return frame.f_locals.get("self") is layer
+        frame = frame.f_back if frame is not None else None
+    return False
+
+
+@contextlib.contextmanager
+def noting_modes(model: torch.nn.Module, note: Callable[[], None]) -> Iterator[None]:
+    """Calls `note` where the model may act on whether it is in training mode: its code reads that, or has a `train()` of its own.
+
+    Layers of torch that read their own (dropout, batch normalisation) do not count.
+    """
+    own = torch.nn.Module
+    if any(c.train is not own.train or c.eval is not own.eval or hasattr(c, "training") for c in {type(m) for m in model.modules()}):
+        note()
+    before = vars(own).get("training")
+    own.training = _Mode(note)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del own.training
+        else:
+            own.training = before

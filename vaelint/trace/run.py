@@ -17,7 +17,7 @@ from vaelint.finding import Span
 from vaelint.graph import MadeDistribution, Record, Rung
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
-from vaelint.trace.modules import ModuleTracker, noting_births
+from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
 from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.sizes import NeedsValue
@@ -135,6 +135,7 @@ class Recording:
         noting = noting_calls(recorder, record.functions, self._calls_in) if self._calls_in else contextlib.nullcontext()
         with (
             modules.watching(),
+            noting_modes(built.model, lambda: setattr(record, "reads_mode", True)),
             _no_graph_breaks(),
             noting_births(spans, built.births, built.keep),
             noting_optimizers(spans, record.optimizers),

@@ -1,0 +1,134 @@
+"""What a record shares with others: a step gone on with is the whole step, and a mode that nobody reads is not run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from usermodels import Make
+
+from vaelint.check import check_target
+from vaelint.graph import Record
+from vaelint.loading.tensors import make_inputs
+from vaelint.result import Request
+from vaelint.step.step import Step
+from vaelint.trace.ladder import Tracer
+from vaelint.trace.spans import SpanFinder
+
+MODEL = """
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(6, 8), nn.Linear(4, 6)
+
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, 1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        self.kept = mu * 2
+        return self.dec(z), mu, logvar
+
+    def loss(self, out, x):
+        again, _, _ = self(x)
+        recon, mu, logvar = out
+        kl = (mu.pow(2) + logvar.exp() - 1 - logvar).sum() / x.size(0)
+        return (recon - x).pow(2).sum() + kl + self.kept.sum() + again.mean()
+"""
+
+
+@pytest.mark.parametrize(
+    "loss", ["out = model(x); loss = model.loss(out, x)", "recon, mu, logvar = model(x); loss = (recon - x).abs().sum()"]
+)
+def test_a_step_gone_on_with_is_recorded_as_the_whole_is(make: Make, tmp_path: Path, loss: str) -> None:
+    case = make(MODEL)
+    names: list[str] = ["x"]
+    tracer = Tracer(
+        lambda: case.loaded.build({}), lambda sizes: make_inputs(case.inputs, names, sizes), SpanFinder(str(tmp_path)), {"B": 5}
+    )
+    forward = Step("out = model(x)", case.loaded, has_loss=False, call="model(x)")
+    step = Step(loss, case.loaded, has_loss=True, call="model(x)")
+    assert step.continues(forward)
+    tracer.construct_for_signature()
+    longer, whole = tracer.extended(tracer.run(forward), step), tracer.run(step)
+    assert longer is not None
+    assert longer.loss is not None
+    assert [_told(n) for n in longer.nodes] == [_told(n) for n in whole.nodes]
+    assert [c.path for c in longer.calls] == [c.path for c in whole.calls]
+    assert (longer.loss.name, longer.step) == (whole.loss.name if whole.loss else "", step)
+    assert not Step("loss = model.loss(model(x), x)", case.loaded, has_loss=True, call="model(x)").continues(forward)
+    raising = Step("out = model(x); loss = out.nothing", case.loaded, has_loss=True, call="model(x)")
+    assert tracer.extended(tracer.run(forward), raising) is None, "a failure is looked at in a run of the whole"
+
+
+def _told(node: object) -> tuple[object, ...]:
+    meta = node.meta  # type: ignore[attr-defined]
+    place = [s for s in meta.get("stack", ()) if s.file == "model.py"]
+    shape = tuple(meta["val"].shape) if hasattr(meta.get("val"), "shape") else meta.get("val")
+    return str(node), str(node.target), str(node.args), shape, meta.get("grad"), meta.get("module"), place  # type: ignore[attr-defined]
+
+
+BIASED = """
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.mu, self.lv, self.dec = nn.Dropout(0.1), nn.Linear(6, 4), nn.Linear(6, 4), nn.Linear(4, 6)
+        MADE
+
+    def forward(self, x):
+        h = self.drop(x)
+        mu, logvar = self.mu(h), self.lv(h)
+        std = torch.exp(0.5 * logvar)
+        z = mu + std * (torch.randn_like(std) if MODE else torch.ones_like(std))
+        return self.dec(z), mu, logvar
+    MORE
+
+def loss_fn(recon, x, mu, logvar):
+    return ((recon - x).pow(2).sum(1) + 0.5 * (mu.pow(2) + logvar.exp() - 1 - logvar).sum(1)).mean()
+"""
+
+
+OWN_TRAIN = """def train(self, mode=True):
+        self.draws = mode
+        return super().train(mode)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "made", "more", "found"),
+    [
+        ("self.training", "pass", "", True),
+        ("getattr(self, 'training')", "pass", "", True),
+        ("self.drop.training", "pass", "", True),
+        (
+            "self.draws",
+            "self.draws = True",
+            OWN_TRAIN,
+            True,
+        ),
+        ("self.drop.p", "pass", "", False),
+    ],
+)
+def test_evaluation_mode_is_looked_at_where_the_code_can_tell_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, made: str, more: str, found: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    (tmp_path / "model.py").write_text(BIASED.replace("MODE", mode).replace("MADE", made).replace("MORE", more))
+    runs: list[bool] = []
+    original = Tracer.run
+
+    def run(self: Tracer, *args: Any, **options: Any) -> Record:
+        runs.append(options.get("training", True))
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(Tracer, "run", run)
+    result = check_target(Request("model.py:VAE", ("5x6",), device="none"), lambda message: None)
+    assert ("VAE214" in [f.code for f in result.findings]) is found
+    assert (False in runs) is found
