@@ -315,6 +315,11 @@ def own_tensors(module: torch.nn.Module, *, parameters: bool = True) -> Iterator
     return ((k, v) for k, v in held if v is not None)
 
 
+def own_layers(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The modules that a module itself holds, each by every name it has there."""
+    return ((k, v) for k, v in module._modules.items() if v is not None)
+
+
 def distributions_validate() -> bool:
     """Whether torch's distributions check their arguments."""
     return bool(torch.distributions.Distribution._validate_args)

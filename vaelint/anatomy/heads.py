@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
+from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site
 from vaelint.finding import Span
@@ -42,7 +43,7 @@ def _second_name(model: Model, mean: fx.Node, scale: fx.Node) -> Span | None:
     layers = {id(c.module): c.module for c in model.record.calls if c.path in paths}
     for owner in model.record.model.modules():
         for layer in layers.values():
-            names = [name for name, held in owner._modules.items() if held is layer]
+            names = [name for name, held in torch_private.own_layers(owner) if held is layer]
             if len(names) > 1:
                 places = [model.wiring.gradients.usage.assignment(owner, name, last=True) for name in names]
                 return max((p for p in places if p is not None), key=lambda p: p.line, default=None)
