@@ -35,9 +35,9 @@ def rule_page(rule: Rule) -> str:
     """The page that `vaelint explain` prints, what it needs, and its two fixtures."""
     family = catalogue.FAMILIES[rule.code[:4]]
     needs = "".join(f"\n- It does not apply where {NEEDS[n]}." for n in rule.needs)
-    head, _, body = catalogue.explain(rule).partition("\n")
+    body = catalogue.explain(rule).partition("\n")[2]
     facts = f"- Severity: {rule.severity.value}. Family: [{family}](index.md#{_anchor(family)}).{needs}"
-    return f"{head}\n\n{facts}\n\n{body.strip()}\n" + "".join(_twins(rule))
+    return f"# {rule.code} {rule.name}\n\n{facts}\n\n{body.strip()}\n" + "".join(_twins(rule))
 
 
 def _twins(rule: Rule) -> Iterator[str]:

@@ -183,6 +183,13 @@ def test_every_document_stands_what_user_code_says(pieces: Any) -> None:
         assert not set(map(ord, lines)) & ({*range(32), 127} - {10}), name
 
 
+def test_what_was_refuted_is_shown_as_a_remark() -> None:
+    made, view = [TargetResult("m.py:VAE", findings=[refuted()])], View(show_refuted=True)
+    assert read_command(github.render(made, view).rstrip("\n"))[0] == "notice"
+    assert json.loads(gitlab.render(made, view))[0]["severity"] == "info"
+    assert json.loads(rdjson.render(made, view))["diagnostics"][0]["severity"] == "INFO"
+
+
 def test_gitlab_names_each_issue_once() -> None:
     issues = json.loads(gitlab.render([*shared(), TargetResult("m.py:VAE", findings=[shared_noise(), replace(shared_noise(), label="b")])]))
     GITLAB.validate(issues)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vaelint.finding import Finding, Severity
-from vaelint.report.rows import headline, place, rows, sentences
+from vaelint.report.rows import headline, level, place, rows, sentences
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
 
@@ -30,7 +30,7 @@ def _command(f: Finding, view: View) -> str:
     properties |= {"endLine": f.span.end_line or f.span.line, "title": f"vaelint ({f.code})"}
     said = ",".join(f"{k}={_property(str(v))}" for k, v in properties.items())
     message = "\n".join((f"{file}:{f.span.line}:{f.span.column}: {headline(f)}", *sentences(f), *filter(None, [view.more(f)])))
-    return f"::{_LEVELS[f.severity]} {said}::{_data(message)}"
+    return f"::{_LEVELS[level(f)]} {said}::{_data(message)}"
 
 
 def _data(text: str) -> str:

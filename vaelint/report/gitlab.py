@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vaelint.finding import Severity
-from vaelint.report.rows import Row, dumps, headline, place, rows
+from vaelint.report.rows import Row, dumps, headline, level, place, rows
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
 
@@ -30,6 +30,6 @@ def _issue(row: Row, view: View, seen: dict[str, int]) -> dict[str, Any]:
         "description": headline(f) + (f" ({' '.join(f.label.split())})" if f.label else ""),
         "check_name": f.code,
         "fingerprint": name,
-        "severity": _LEVELS[f.severity],
+        "severity": _LEVELS[level(f)],
         "location": {"path": place(f.span.file, view.root), "lines": {"begin": f.span.line, "end": f.span.end_line or f.span.line}},
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vaelint.finding import Severity, Span
-from vaelint.report.rows import Row, dumps, headline, place, rows, sentences
+from vaelint.report.rows import Row, dumps, headline, level, place, rows, sentences
 from vaelint.report.view import PLAIN, View
 from vaelint.report.window import Sources
 from vaelint.result import TargetResult
@@ -25,7 +25,7 @@ def _diagnostic(row: Row, view: View, sources: Sources) -> dict[str, Any]:
     made: dict[str, Any] = {
         "message": "\n".join((headline(f), *sentences(f))),
         "location": _location(f.span, view, sources),
-        "severity": _LEVELS[f.severity],
+        "severity": _LEVELS[level(f)],
         "code": {"value": f.code},
     }
     if url := view.address(f):

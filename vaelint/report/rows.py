@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelint.finding import Certainty, Finding, Span
+from vaelint.finding import Certainty, Finding, Severity, Span
 from vaelint.report.view import View
 from vaelint.result import TargetResult
 
@@ -47,6 +47,11 @@ def headline(f: Finding) -> str:
     """`VAE201 shared-noise: one noise vector serves the whole batch (refuted)`, on one line."""
     mark = " (refuted)" if f.certainty is Certainty.REFUTED else ""
     return f"{f.code} {f.name}: {' '.join(f.message.split())}{mark}"
+
+
+def level(f: Finding) -> Severity:
+    """How a platform is to show a finding: what was refuted is only a remark."""
+    return Severity.INFO if f.certainty is Certainty.REFUTED else f.severity
 
 
 def sentences(f: Finding) -> Iterator[str]:
