@@ -38,5 +38,5 @@ def check(model: Model) -> Findings:
             + ((model.row(one.bound),) if one.bound is not None else ()),
             why=f"the annotation and the call of {one.function} cannot both be what was meant",
             help="correct the call if the annotation says what was meant, else the annotation",
-            claim=Claim("annotated_shape", one.what, {"node": one.node, "axes": len(one.axes), "bound": one.bound}),
+            claim=Claim("annotated_shape", one.what, {"node": one.node, "bound": one.bound, **one.measure}),
         )

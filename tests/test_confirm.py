@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from injections import CASES, LOGITS, RIGHT, STATE, Build, of_site, outcomes, ratio_is, table
 from realpass import SLOTS, measured, traced, write
-from torch import fx
 
-from vaelint.anatomy import ops
-from vaelint.anatomy.model import Model
 from vaelint.confirm import budget
 from vaelint.confirm.budget import estimate, plan
 from vaelint.confirm.run import choose_device
@@ -23,130 +20,11 @@ from vaelint.load import load_rules
 from vaelint.rule import Claim
 
 CONFIRMED, REFUTED = Certainty.CONFIRMED, Certainty.REFUTED
-Build = Callable[[Model], Claim]
 
 
 @pytest.fixture(autouse=True)
 def an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def by_op(model: Model, name: str, last: bool = True, of: str = "") -> fx.Node:
-    """An operation of that name; with `of`, one that an operation of that other name stands behind."""
-    found = [n for n in model.record.nodes if n.op == "call_function" and ops.op(n) == name]
-    behind = [n for n in model.record.nodes if ops.op(n) == of]
-    found = [n for n in found if not of or any(n in model.flow.descendants(b) for b in behind)]
-    return found[-1 if last else 0]
-
-
-def guarded(model: Model, guard: fx.Node) -> Claim:
-    """The claim that the constant of `guard` is nothing in its precision."""
-    return Claim("guard_vanishes", "", {"guard": guard, "operand": guard, "ends": (0.0, 1.0), "dtype": guard.meta["val"].dtype})
-
-
-def of_site(experiment: str, **about: object) -> Build:
-    return lambda m: Claim(experiment, "", {"site": (m.sites or m.idle_sites)[0], **about})
-
-
-def of_kl(experiment: str) -> Build:
-    return lambda m: Claim(experiment, "", {"fact": m.kls[0]})
-
-
-def of_recon(experiment: str) -> Build:
-    return lambda m: Claim(experiment, "", {"fact": m.recons[0]})
-
-
-def ratio_is(value: float) -> Build:
-    """The claim that beta is `value`, at the sizes of the run."""
-
-    def build(m: Model) -> Claim:
-        beta = m.betas[0]
-        return Claim("gradient_ratio", "", {"beta": replace(beta, scaling=replace(beta.scaling, value=value))})
-
-    return build
-
-
-LOGITS = {"out": "torch.sigmoid(self.dec(code))"}
-CASES: list[tuple[str, dict[str, str], dict[str, str], Build]] = [
-    # experiment, what makes it so, what both models have in common, the claim
-    ("noise_rows", {"eps": "torch.randn(4)"}, {}, of_site("noise_rows", equal=True)),
-    ("noise_axes", {"eps": "torch.randn(std.size(0), 1)"}, {}, of_site("noise_axes", axes=["L"])),
-    ("noise_moments", {"eps": "torch.rand_like(std)"}, {}, of_site("noise_moments")),
-    ("noise_moments: spread", {"eps": "0.5 * torch.randn_like(std)"}, {}, of_site("noise_moments")),
-    ("noise_repeats", {"eps": "torch.randn(std.shape, generator=torch.Generator().manual_seed(3))"}, {}, of_site("noise_repeats")),
-    ("z_unused", {"code": "mu"}, {}, of_site("z_unused")),
-    ("scale_negative", {"std": "logvar"}, {}, of_site("scale_negative")),
-    ("scale_curve", {"std": "logvar.exp()"}, {}, of_site("scale_curve", reads="logvar")),
-    ("kl_closed_form", {"kl": "-0.5 * (1 + logvar - mu**2 - std).sum()"}, {}, of_kl("kl_closed_form")),
-    ("kl_closed_form: reversed", {"kl": "0.5 * (logvar + (1 + mu**2) / logvar.exp() - 1).sum()"}, {}, of_kl("kl_closed_form")),
-    ("kl_gradient", {"weight": "-1.0"}, {}, of_kl("kl_gradient")),
-    ("gradient_ratio", {"rec": "F.mse_loss(recon, x) * x.size(0)"}, {}, ratio_is(12.0)),
-    ("gradient_ratio: half", {"kl": "-(1 + logvar - mu**2 - logvar.exp()).sum()"}, {}, ratio_is(2.0)),
-    ("recon_gradient", {"rec": "-F.mse_loss(recon, x, reduction='sum')"}, {}, of_recon("recon_gradient")),
-    ("kernel", {"rec": "F.binary_cross_entropy(x, recon, reduction='sum')"},
-     {"rec": "F.binary_cross_entropy(recon, x, reduction='sum')", **LOGITS}, of_recon("kernel")),
-    ("gradient_reaches", {"loss": "(rec + weight * kl.detach()) / x.size(0)"}, {},
-     lambda m: Claim("gradient_reaches", "", {"node": next(t.core for t in m.terms if t.role == "kl")})),
-    ("gradient_reaches: parameters", {"out": "self.dec(code.detach())"}, {"loss": "rec"},
-     lambda m: Claim("gradient_reaches", "", {"parameters": ["mu.weight", "mu.bias"]})),
-    ("no_grad_from_recon", {"code": "z.detach()"}, {}, lambda m: Claim("no_grad_from_recon", "", {"nodes": [m.sites[0].mu]})),
-    ("gradient_to_scale", {"loss": "rec / x.size(0)"}, {}, of_site("gradient_to_scale")),
-    ("broadcast_shape", {"out": "self.dec(code).unsqueeze(1)"}, {"rec": "((recon - x) ** 2).sum()"},
-     lambda m: Claim("broadcast_shape", "", {"nodes": [m.recons[0].pair.recon, m.recons[0].pair.target]})),
-    ("shuffle_target", {"out": "self.dec(code).unsqueeze(1)"}, {"rec": "((recon - x) ** 2).mean()"},
-     lambda m: Claim("shuffle_target", "", {"pair": m.recons[0].pair})),
-    ("poison_row", {"flat": "x.transpose(0, 1).reshape(x.size(0), 12)"}, {}, lambda m: Claim("poison_row", "", {"node": m.sites[0].mu})),
-    ("rerun_batch", {"flat": "x.view(8, 12)"}, {}, lambda m: Claim("rerun_batch", "", {"size": 5})),
-    ("squeeze_single", {"flat": "x.squeeze()"}, {}, lambda m: Claim("squeeze_single", "", {"node": m.sites[0].mu})),
-    ("divisor_fixed", {"loss": "(rec + weight * kl) / 8"}, {}, lambda m: Claim("divisor_fixed", "", {"node": m.record.loss})),
-    ("value_range", LOGITS, {}, lambda m: Claim("value_range", "", {"node": m.recons[0].pair.recon, "low": 0.0, "high": 1.0})),
-    ("value_range: outside", {"rec": "F.mse_loss(recon, 3 * x)"}, {},
-     lambda m: Claim("value_range", "", {"node": m.recons[0].pair.target, "outside": [0.0, 1.0]})),
-    ("value_overflow", {"std": "torch.exp(logvar)"}, {"std": "torch.exp(logvar.clamp(max=5))"},
-     lambda m: Claim("value_overflow", "", {"node": by_op(m, "exp", last=False), "operand": m.sites[0].scale_heads[0]})),
-    ("log_of_zero", {"rec": "-(x * torch.log(torch.sigmoid(recon))).sum()"}, {"rec": "-(x * torch.log(torch.sigmoid(recon) + 1e-6)).sum()"},
-     lambda m: Claim("log_of_zero", "", {"node": by_op(m, "log")})),
-    ("non_finite", {"rec": "F.mse_loss(recon, x) / (recon - recon).sum()"}, {}, lambda m: Claim("non_finite", "", {})),
-    ("same_values", {"rec": "F.mse_loss(recon, x + torch.randn_like(x))"}, {},
-     lambda m: Claim("same_values", "", {"nodes": [m.recons[0].pair.target, *m.record.inputs.values()], "equal": False})),
-    ("heads_equal", {"init": "self.mu = self.logvar"}, {},
-     lambda m: Claim("heads_equal", "", {"nodes": (m.sites[0].mu_heads[0], m.sites[0].scale_heads[0])})),
-    ("data_behind_encoder", {"rec": "F.mse_loss(recon, recon.detach() * 2)"}, {}, lambda m: Claim("data_behind_encoder", "", {})),
-    ("registered", {"init": "self.extra = [nn.Linear(12, 12)]", "flat": "self.extra[0](x)"}, {}, lambda m: Claim("registered", "", {})),
-    ("optimizer_groups", {}, {"out": "self.dec(code.detach())", "loss": "rec", "init": "self.idle = nn.Linear(2, 2)"},
-     lambda m: Claim("optimizer_groups", "", {"parameters": ["dec.0.weight"]})),
-    ("raises", {"loss": "rec + weight * kl + x.sum(1)"}, {}, lambda m: Claim("raises", "", {})),
-    ("raises: range", {"out": SLOTS["out"]}, LOGITS,
-     lambda m: Claim("raises", "", {"node": m.recons[0].pair.recon, "low": 0.0, "high": 1.0})),
-    ("weight_has_no_effect", {}, {"init": "self.beta = 4.0"}, lambda m: Claim("weight_has_no_effect", "", {"name": "beta"})),
-    ("weight_stays", {}, {"init": "self.beta = 0.0"}, lambda m: Claim("weight_stays", "", {"name": "beta"})),
-    ("device_error", {"eps": "torch.randn(std.size(0), 4)"}, {}, lambda m: Claim("device_error", "", {"node": m.sites[0].z})),
-    ("unmoved_by_data", {"code": "eps"}, {}, lambda m: Claim("unmoved_by_data", "", {"node": by_op(m, "linear")})),
-    ("dtype_is", {"rec": "((recon - x) ** 2 * torch.ones(12, dtype=torch.float64)).sum()"},
-     {"rec": "((recon - x) ** 2 * torch.ones(12)).sum()"},
-     lambda m: Claim("dtype_is", "", {"node": by_op(m, "sum", last=False), "dtype": "float64"})),
-    ("values_left", {"flat": "x // 2"}, {"flat": "x * 2"},
-     lambda m: Claim("values_left", "", {"source": m.record.inputs["x"], "node": next(iter(m.record.inputs["x"].users))})),
-    ("constant_data", {"flat": "x / x.std(1, keepdim=True)"}, {"flat": "x / (x.std(1, keepdim=True) + 1e-3)"},
-     lambda m: Claim("constant_data", "", {"input": m.record.inputs["x"], "node": by_op(m, "div", last=False)})),
-    ("guard_vanishes", {"rec": "-(x * torch.log(torch.sigmoid(recon).half() + 1e-8)).sum()"},
-     {"rec": "-(x * torch.log(torch.sigmoid(recon) + 1e-8)).sum()"}, lambda m: guarded(m, by_op(m, "add", last=False, of="sigmoid"))),
-    ("wraps_around", {"flat": "((x * 200).to(torch.uint8) - 128).float()"}, {"flat": "((x * 200).to(torch.int16) - 128).float()"},
-     lambda m: Claim("wraps_around", "", {"node": by_op(m, "sub", last=False), "source": by_op(m, "to", last=False), "ends": (0, 200)})),
-    ("second_step", {"init": "self.kept = torch.zeros(())", "loss": "(vars(self).update(kept=self.kept + rec + kl), self.kept)[1]"},
-     {"init": "self.kept = torch.zeros(())"}, lambda m: Claim("second_step", "", {})),
-    ("eval_offset", {"z": "mu + std * (eps if self.training else 1.0)"}, {}, of_site("eval_offset", multiple=1.0)),
-    ("loss_against_repaired", {"weight": "0.3"}, {},
-     lambda m: Claim("loss_against_repaired", "", {"repaired": lambda value: _elbo(m, value)})),
-]  # fmt: skip
-
-
-def _elbo(model: Model, value: Callable[[fx.Node], torch.Tensor]) -> float:
-    """The loss of the right model, from values of the run."""
-    site, pair = model.sites[0], model.recons[0].pair
-    assert site.mu is not None and pair.target is not None
-    mu, logvar, recon, x = (value(n).detach().double() for n in (site.mu, site.scale_heads[0], pair.recon, pair.target))
-    return float(((recon - x) ** 2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()) / x.shape[0]
 
 
 @pytest.mark.parametrize(("slots", "shared", "build"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
@@ -172,29 +50,22 @@ def test_what_is_not_so_is_refuted(tmp_path: Path, shared: dict[str, str], build
     assert result.findings[0].certainty is REFUTED, evidence
 
 
-@pytest.mark.parametrize(
-    ("slots", "claim"),
-    [
-        ({"init": "self.beta = 4.0", "weight": "self.beta"}, Claim("weight_has_no_effect", "", {"name": "beta"})),
-        ({"init": "self.beta = 0.0", "weight": "self.grow()", "method": "self.beta += 0.1; return self.beta"},
-         Claim("weight_stays", "", {"name": "beta"})),
-        ({"out": "self.dec(code.detach())", "loss": "rec", "init": "self.idle = nn.Linear(2, 2)"},
-         Claim("optimizer_groups", "", {"parameters": ["idle.weight"]})),
-    ],
-    ids=["weight_has_no_effect", "weight_stays", "optimizer_groups"],
-)  # fmt: skip
+@pytest.mark.parametrize(("slots", "claim"), [s[1:] for s in STATE], ids=[s[0] for s in STATE])
 def test_claims_about_the_state_are_refuted(tmp_path: Path, slots: dict[str, str], claim: Claim) -> None:
     write(tmp_path, **slots)
     result = measured(traced(), claim)
     assert result.findings[0].certainty is REFUTED, result.findings[0].evidence
 
 
-def test_every_experiment_is_tried_here_or_in_the_fixtures() -> None:
-    tried = {name.split(":")[0] for name, *_ in CASES}
-    elsewhere = {"vq_gradients", "padding_counts", "target_leak", "annotated_shape"}  # fixtures/bad/vae505*, vae312*, vae317*, vae108*
-    elsewhere |= {"second_backward"}  # a step that calls backward() itself: vae507*
-    elsewhere |= {"autocast_refuses"}  # needs a CUDA device: tests/test_gpu.py
-    assert set(experiment_names()) - tried == elsewhere
+def test_each_experiment_refutes_wrong_findings_and_confirms_none(tmp_path: Path) -> None:
+    """On models that mix and draw by design, and in half and double precision. `python tests/injections.py` prints the table."""
+    counts = outcomes([v for v in RIGHT if v != "plain"], tmp_path)
+    assert {name: dict(got) for name, got in counts.items() if got[CONFIRMED.value]} == {}
+    assert set(experiment_names()) == {name for name, got in counts.items() if got[REFUTED.value]}
+    undecided = sum(got[Certainty.SUSPECTED.value] + got[Certainty.PROVED.value] for got in counts.values())
+    assert undecided < 0.05 * sum(got[c.value] for got in counts.values() for c in Certainty)
+    rows = table(counts).splitlines()
+    assert len(rows) == 2 + len(experiment_names()) and all(row.count("|") == 8 and row.endswith("| 0 |") for row in rows[2:])
 
 
 def test_an_unknown_experiment_leaves_the_finding(tmp_path: Path) -> None:

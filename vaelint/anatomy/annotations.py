@@ -34,6 +34,14 @@ class Disagreement:
     axes: tuple[str, ...]
     against: Span | None  # the annotation that bound the name, when two differ
     bound: fx.Node | None
+    measure: dict[str, Any]  # what a run must show: `how`, and the axes or sizes that it is about
+
+
+@dataclass(frozen=True)
+class _Problem:
+    what: str
+    against: _Bound | None
+    measure: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,10 @@ def _of_call(
             if isinstance(node, fx.Node) and node.meta.get("val") is not None:
                 problem = _compare(model, node, kind, bound, name)
                 if problem is not None:
-                    what, against = problem
+                    against = problem.against
                     yield Disagreement(
                         _span(file, call.file, kind.node),
-                        what,
+                        problem.what,
                         node,
                         name,
                         function.name,
@@ -92,6 +100,7 @@ def _of_call(
                         tuple(a.text for a in kind.axes),
                         _span(file, call.file, against.place.node) if against is not None and against.place is not kind else None,
                         against.node if against is not None else None,
+                        problem.measure,
                     )
 
 
@@ -108,14 +117,16 @@ def _span(file: SourceFile, name: str, node: ast.expr) -> Span:
     return Span(name, node.lineno, file.column(node.lineno, node.col_offset), end, file.column(end, node.end_col_offset or 0))
 
 
-def _compare(model: Model, node: fx.Node, kind: ShapeType, bound: dict[str, _Bound], argument: str) -> tuple[str, _Bound | None] | None:
-    """What is wrong, and the earlier value that says otherwise; binds the names that are new."""
+def _compare(model: Model, node: fx.Node, kind: ShapeType, bound: dict[str, _Bound], argument: str) -> _Problem | None:
+    """What is wrong, with the earlier value that says otherwise; binds the names that are new."""
     texts, sizes, axes = model.dims(node), shape(node), kind.axes
     many = [i for i, a in enumerate(axes) if a.many]
     if len(many) > 1:
         return None
     if (not many and len(axes) != len(sizes)) or (many and len(sizes) < len(axes) - 1):
-        return f"{len(axes) - len(many)} axes are written, and {model.shape_text(node)} has {len(sizes)}", None
+        written = len(axes) - len(many)
+        what = f"{written} axes are written, and {model.shape_text(node)} has {len(sizes)}"
+        return _Problem(what, None, {"how": "rank", "written": written, "more": bool(many)})
     split = many[0] if many else len(axes)
     pairs = [*enumerate(axes[:split]), *((i - len(axes), a) for i, a in enumerate(axes) if i > split)]
     for at, axis in pairs:
@@ -126,18 +137,21 @@ def _compare(model: Model, node: fx.Node, kind: ShapeType, bound: dict[str, _Bou
     return None
 
 
-def _one(axis: Axis, now: _Bound, bound: dict[str, _Bound], texts: tuple[str, ...]) -> tuple[str, _Bound | None] | None:
+def _one(axis: Axis, now: _Bound, bound: dict[str, _Bound], texts: tuple[str, ...]) -> _Problem | None:
     if axis.broadcasts and now.size == 1:
         return None
     if axis.size is not None:
-        return (f"{axis.size} is written, and the size is {now.text}", None) if axis.size != now.size else None
+        what = f"{axis.size} is written, and the size is {now.text}"
+        return _Problem(what, None, {"how": "size", "axis": now.axis, "written": axis.size}) if axis.size != now.size else None
     if not axis.name:
         return None
     before = bound.setdefault(axis.name, now)
     if _differ(before, now):
-        return f"{axis.name} is {now.text} in {now.argument}, and {before.text} in {before.argument}", before
+        what = f"{axis.name} is {now.text} in {now.argument}, and {before.text} in {before.argument}"
+        return _Problem(what, before, {"how": "bound", "axis": now.axis, "other": before.axis})
     if axis.name.lower() in _BATCH and "B" not in now.text and any(t == "B" for t in texts):
-        return f"{axis.name} is {now.text} here, and the batch is axis {texts.index('B')}", None
+        what = f"{axis.name} is {now.text} here, and the batch is axis {texts.index('B')}"
+        return _Problem(what, None, {"how": "batch", "axis": now.axis})
     return None
 
 

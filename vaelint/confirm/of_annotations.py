@@ -1,19 +1,41 @@
-"""The experiment on shape annotations: the shapes of a real call."""
+"""The experiment on shape annotations: the shapes of real calls."""
 
 from __future__ import annotations
 
 from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import About, Verdict, experiment
+from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment
 
 
-@experiment("annotated_shape", "the shapes of the call")
+@experiment("annotated_shape", "the shapes of the call, at two batch sizes", "exact")
 def annotated_shape(trial: Trial, about: About) -> Verdict:
-    """The shape that a value had in the run. That two sizes are equal now does not make them one."""
-    found = tuple(trial.value(about["node"]).shape)
-    measured = f"{trial.model.written(about['node'])} {found}"
-    bound = about.get("bound")
-    if bound is None or bound is about["node"]:
-        static = tuple(about["node"].meta["val"].shape)
-        return Verdict(True if len(found) == len(static) else None, measured)
-    other = tuple(trial.value(bound).shape)
-    return Verdict(True if set(found) ^ set(other) else None, f"{measured}, {trial.model.written(bound)} {other}")
+    """Whether a value does not have the `rank` or `size` that is written; whether two axes of one name differ at one of the batch sizes
+    (`bound`); whether an axis that is called the batch keeps its size as the batch grows (`batch`)."""
+    node, how = about["node"], str(about["how"])
+    shape = tuple(trial.value(node).shape)
+    name = trial.model.written(node)
+    if how == "rank":
+        few = len(shape) < int(about["written"])
+        return Verdict(few or (len(shape) != int(about["written"]) and not about["more"]), f"{name} {shape}")
+    axis = int(about["axis"])
+    if how == "size":
+        return Verdict(shape[axis] != int(about["written"]), f"{name} {shape}")
+    symbol = trial.model.inputs.batch
+    runs = [trial]
+    if symbol is not None and trial.batch is not None:
+        other = trial.again({symbol: trial.batch + 1})
+        runs += (
+            [other] if other.has(node) and other.has(about.get("bound") or node) else []
+        )  # it may raise later on, as a check at run time does
+    if how == "batch":
+        if len(runs) < 2:
+            raise CannotMeasureError("the step does not run at another batch size")
+        sizes = [int(run.value(node).shape[axis]) for run in runs]
+        return Verdict(
+            sizes[0] == sizes[1],
+            f"axis {axis} of {name} has {sizes[0]} and {sizes[1]} elements at {symbol}={runs[0].batch} and {runs[1].batch}",
+        )
+    pairs = [(int(run.value(node).shape[axis]), int(run.value(about["bound"]).shape[int(about["other"])])) for run in runs]
+    if len(runs) < 2 and pairs[0][0] == pairs[0][1]:
+        raise CannotMeasureError("equal at this batch size, and the step does not come there at another")
+    told = " and ".join(f"{a} against {b}" for a, b in dict.fromkeys(pairs))
+    return Verdict(any(a != b for a, b in pairs), f"{name} against {trial.model.written(about['bound'])}: {told}")

@@ -8,13 +8,13 @@ from torch import fx
 from vaelint.anatomy.cuts import reconstruction_ends
 from vaelint.anatomy.recon import Pair
 from vaelint.confirm.runs import calm
-from vaelint.confirm.trial import Trial, differ, tolerance
+from vaelint.confirm.trial import SAME, Trial, differ, tolerance
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
 
 _TRIED = 4
 
 
-@experiment("poison_row", "which rows change when one sample is exchanged for another")
+@experiment("poison_row", "which rows change when one sample is exchanged for another", SAME)
 def poison_row(trial: Trial, about: About) -> Verdict:
     """Exchanges single samples and looks for rows of other samples that change."""
     node: fx.Node = about["node"]
@@ -90,7 +90,7 @@ def _changed_rows(base: Trial, place: fx.Node, axis: int, sample: int, moved: di
     return {r for r in range(a.shape[0]) if differ(a[r], b[r]) > limit}
 
 
-@experiment("unmoved_by_data", "a value when the samples are in another order, same noise")
+@experiment("unmoved_by_data", "a value when the samples are in another order, same noise", SAME)
 def unmoved_by_data(trial: Trial, about: About) -> Verdict:
     """Whether a value is the same for other data."""
     node: fx.Node = about["node"]
@@ -107,7 +107,7 @@ def unmoved_by_data(trial: Trial, about: About) -> Verdict:
     return Verdict(gap <= tolerance(base.value(node)), text, detail)
 
 
-@experiment("rerun_batch", "the step at another batch size")
+@experiment("rerun_batch", "the step at another batch size", "raises or not; the shape")
 def rerun_batch(trial: Trial, about: About) -> Verdict:
     """Whether the step raises at another batch (`size` or `sizes`; one more than now by default), or a node keeps its shape."""
     symbol = trial.model.inputs.batch
@@ -126,7 +126,7 @@ def rerun_batch(trial: Trial, about: About) -> Verdict:
     return Verdict(False, f"{size} runs")
 
 
-@experiment("divisor_fixed", "the divisor at another batch size")
+@experiment("divisor_fixed", "the divisor at another batch size", "exact")
 def divisor_fixed(trial: Trial, about: About) -> Verdict:
     """Whether the numbers in an operation are the same at another batch size."""
     node, symbol = about["node"], trial.model.inputs.batch
@@ -149,7 +149,7 @@ def _numbers(node: fx.Node) -> list[float]:
     return found
 
 
-@experiment("squeeze_single", "the step on a batch of one")
+@experiment("squeeze_single", "the step on a batch of one", "raises or not; the shape")
 def squeeze_single(trial: Trial, about: About) -> Verdict:
     """Whether a batch of one raises, or loses its batch axis at a node."""
     symbol = trial.model.inputs.batch
@@ -172,7 +172,7 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:140]}" if text else type(error).__name__
 
 
-@experiment("broadcast_shape", "the shapes that meet")
+@experiment("broadcast_shape", "the shapes that meet", "exact")
 def broadcast_shape(trial: Trial, about: About) -> Verdict:
     """Whether the shapes of some values differ; for a comparison with the data, also whether a shuffled target is noticed."""
     nodes: list[fx.Node] = [n for n in about["nodes"] if n is not None]
@@ -202,7 +202,7 @@ def _shuffle_detail(trial: Trial, pair: Pair) -> str:
     )
 
 
-@experiment("shuffle_target", "the loss with the target shuffled in the batch")
+@experiment("shuffle_target", "the loss with the target shuffled in the batch", f"{SAME}, an eighth of it")
 def shuffle_target(trial: Trial, about: About) -> Verdict:
     """Whether shuffling the target leaves the loss unchanged."""
     before, after, limit = _shuffled_loss(trial, about["pair"])

@@ -9,7 +9,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.objective import ReconFact
 from vaelint.confirm.isolated import share, term_value
 from vaelint.confirm.likelihoods import family_slope, recon_slope
-from vaelint.confirm.trial import Trial, differ, tolerance
+from vaelint.confirm.trial import SAME, Trial, differ, rounding, tolerance
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
 
 _KERNEL_OF = {
@@ -20,7 +20,7 @@ _KERNEL_OF = {
 }
 
 
-@experiment("recon_gradient", "the loss as the reconstruction moves towards its target")
+@experiment("recon_gradient", "the loss as the reconstruction moves towards its target", "the sign")
 def recon_gradient(trial: Trial, about: About) -> Verdict:
     """Whether a small step of the reconstruction towards the target raises the loss."""
     fact: ReconFact = about["fact"]
@@ -37,7 +37,7 @@ def recon_gradient(trial: Trial, about: About) -> Verdict:
     return Verdict(change > 0, f"the loss {'rises' if change > 0 else 'falls'}: its slope on that way is {number(change)}")
 
 
-@experiment("kernel", "the reconstruction term against the likelihood it stands for")
+@experiment("kernel", "the reconstruction term against the likelihood it stands for", "2 % of the gradient, or 4 roundings")
 def kernel(trial: Trial, about: About) -> Verdict:
     """Whether the term's gradient is not a multiple of the likelihood's; for a learned variance, whether its two parts disagree."""
     fact: ReconFact = about["fact"]
@@ -51,7 +51,8 @@ def kernel(trial: Trial, about: About) -> Verdict:
     if not bool(want.isfinite().all()):
         want = want.nan_to_num(0.0, 0.0, 0.0)
     w, residual = share(got, want)
-    return Verdict(residual > 0.02 or w < 0, f"the gradient is off the nearest multiple of the likelihood's by {residual:.0%}")
+    allowed = max(0.02, 4 * rounding(r))
+    return Verdict(residual > allowed or w < 0, f"the gradient is off the nearest multiple of the likelihood's by {residual:.0%}")
 
 
 def _gaussian(trial: Trial, fact: ReconFact) -> Verdict:
@@ -97,7 +98,7 @@ def _gaussian(trial: Trial, fact: ReconFact) -> Verdict:
     )
 
 
-@experiment("same_values", "the values of the two")
+@experiment("same_values", "the values of the two", SAME)
 def same_values(trial: Trial, about: About) -> Verdict:
     """Whether the first value equals any of the others."""
     first, *others = [n for n in about["nodes"] if n is not None]
@@ -124,7 +125,7 @@ def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
     return differ(a, b)
 
 
-@experiment("heads_equal", "the raw mean and the raw scale")
+@experiment("heads_equal", "the raw mean and the raw scale", SAME)
 def heads_equal(trial: Trial, about: About) -> Verdict:
     """Whether the two heads of a posterior are one value, or equal ones."""
     mean, scale = about["nodes"]
@@ -134,7 +135,7 @@ def heads_equal(trial: Trial, about: About) -> Verdict:
     return same_values(trial, {"nodes": [mean, scale], "equal": True})
 
 
-@experiment("data_behind_encoder", "the loss with the data exchanged, the posterior and all that was encoded held fixed")
+@experiment("data_behind_encoder", "the loss with the data exchanged, the posterior and all that was encoded held fixed", SAME)
 def data_behind_encoder(trial: Trial, about: About) -> Verdict:
     """Whether the loss sees the data through layers of the model only."""
     model = trial.model
@@ -162,7 +163,7 @@ def _after_decoder(trial: Trial) -> set[fx.Node]:
     return model.flow.descendants(*meets) if meets else set()
 
 
-@experiment("padding_counts", "the loss as the logits at padding change")
+@experiment("padding_counts", "the loss as the logits at padding change", SAME)
 def padding_counts(trial: Trial, about: About) -> Verdict:
     """Puts padding at the end of each target and changes the logits there."""
     fact: ReconFact = about["fact"]
@@ -187,14 +188,17 @@ def padding_counts(trial: Trial, about: About) -> Verdict:
     )
 
 
-@experiment("loss_against_repaired", "the loss against that of the repaired code")
+@experiment("loss_against_repaired", "the loss against that of the repaired code", f"0.1 %, or {SAME}")
 def loss_against_repaired(trial: Trial, about: About) -> Verdict:
     """`repaired(value)` gives the repaired loss from the values of nodes; the two must differ."""
     got, mended = float(trial.loss.detach().double().sum()), float(about["repaired"](trial.value))
-    return Verdict(abs(got - mended) > 1e-3 * max(abs(got), abs(mended)), f"the loss is {number(got)}, repaired it is {number(mended)}")
+    return Verdict(
+        abs(got - mended) > max(1e-3, tolerance(trial.loss)) * max(abs(got), abs(mended)),
+        f"the loss is {number(got)}, repaired it is {number(mended)}",
+    )
 
 
-@experiment("target_leak", "the prediction of a token when that token changes, z held fixed")
+@experiment("target_leak", "the prediction of a token when that token changes, z held fixed", SAME)
 def target_leak(trial: Trial, about: About) -> Verdict:
     """Changes single tokens in the input and looks at the logits that are to predict them."""
     fact: ReconFact = about["fact"]

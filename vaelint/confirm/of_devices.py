@@ -27,7 +27,7 @@ _NO_CUDA = (
 )
 
 
-@experiment("device_error", "the step with model and inputs on another device")
+@experiment("device_error", "the step with model and inputs on another device", "raises or not")
 def device_error(trial: Trial, about: About) -> Verdict:
     """Whether the step raises for a tensor on the wrong device, once the model has moved.
 
@@ -89,7 +89,7 @@ def _run_elsewhere(trial: Trial) -> tuple[list[tuple[Span | None, str]], Failure
     return found
 
 
-@experiment("autocast_refuses", "the step on a CUDA device")
+@experiment("autocast_refuses", "the step on a CUDA device", "raises or not")
 def autocast_refuses(trial: Trial, about: About) -> Verdict:
     """Whether autocast refused a function on the GPU. Only a CUDA device does."""
     if trial.elsewhere is None and trial.device == "cpu":

@@ -11,17 +11,17 @@ from vaelint.anatomy.cuts import reconstruction_ends
 from vaelint.anatomy.sites import Site
 from vaelint.confirm.isolated import leaves_like
 from vaelint.confirm.of_batch import first_line
-from vaelint.confirm.trial import Trial, tolerance
+from vaelint.confirm.trial import SAME, Trial, tolerance
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
 
 
-@experiment("gradient_reaches", "the gradient of the loss")
+@experiment("gradient_reaches", "the gradient of the loss", "exactly 0")
 def gradient_reaches(trial: Trial, about: About) -> Verdict:
     """Whether the loss's gradient stays away from some nodes and parameters (`reaches`: whether it arrives)."""
     return _arrives(trial, trial.loss, about)
 
 
-@experiment("no_grad_from_recon", "the gradient of the reconstruction")
+@experiment("no_grad_from_recon", "the gradient of the reconstruction", "exactly 0")
 def no_grad_from_recon(trial: Trial, about: About) -> Verdict:
     """Whether the reconstruction's gradient stays away from some nodes and parameters."""
     return _arrives(trial, _reconstruction(trial, about.get("cut")), about)
@@ -67,7 +67,7 @@ def _named(trial: Trial, names: Iterable[str]) -> list[torch.Tensor]:
     return [known[n] for n in names]
 
 
-@experiment("gradient_to_scale", "the loss with other scales, z held fixed")
+@experiment("gradient_to_scale", "the loss with other scales, z held fixed", f"{SAME}, an eighth of it")
 def gradient_to_scale(trial: Trial, about: About) -> Verdict:
     """Whether the posterior's scale enters the loss only by way of z: nothing then holds it up."""
     site: Site = about["site"]
@@ -83,7 +83,7 @@ def gradient_to_scale(trial: Trial, about: About) -> Verdict:
     return Verdict(alone, f"the loss is {number(before)}, and {number(after)} with other scales and the same z")
 
 
-@experiment("registered", "the parameters that the step uses, against model.parameters()")
+@experiment("registered", "the parameters that the step uses, against model.parameters()", "exact")
 def registered(trial: Trial, about: About) -> Verdict:
     """Whether tensors that get a gradient are missing from `model.parameters()`."""
     known = {id(p) for p in trial.record.model.parameters()}
@@ -96,7 +96,7 @@ def registered(trial: Trial, about: About) -> Verdict:
     return Verdict(bool(used), f"{len(used)} tensors ({count} numbers) get a gradient and are not among the {held} of model.parameters()")
 
 
-@experiment("vq_gradients", "the gradients on both sides of the lookup of the nearest code")
+@experiment("vq_gradients", "the gradients on both sides of the lookup of the nearest code", "exactly 0")
 def vq_gradients(trial: Trial, about: About) -> Verdict:
     """Whether a gradient is missing: the reconstruction's in the encoder, the loss's in the codes, the other terms' in the encoder."""
     model = trial.model
@@ -113,7 +113,7 @@ def vq_gradients(trial: Trial, about: About) -> Verdict:
     return _arrives(trial, torch.stack([v.double() for v in others]).sum(), encoder)
 
 
-@experiment("optimizer_groups", "the parameters that get a gradient, against those the optimizer holds")
+@experiment("optimizer_groups", "the parameters that get a gradient, against those the optimizer holds", "exactly 0")
 def optimizer_groups(trial: Trial, about: About) -> Verdict:
     """Whether the named parameters exist, train, and get a gradient: so that leaving them out of the optimizer matters."""
     names = list(about.get("parameters") or about.get("names") or ())
@@ -138,7 +138,7 @@ def _backward_in_turn(trial: Trial, losses: list[tuple[torch.Tensor, bool]]) -> 
     return None
 
 
-@experiment("second_backward", "the backward passes of the step, one after the other")
+@experiment("second_backward", "the backward passes of the step, one after the other", "raises or not")
 def second_backward(trial: Trial, about: About) -> Verdict:
     """Whether the step's own backward calls raise for a graph that is freed."""
     again = trial.again()
@@ -149,7 +149,7 @@ def second_backward(trial: Trial, about: About) -> Verdict:
     return Verdict(raised is not None and _FREED in raised, f"it raises {raised[:120]}" if raised else f"all {len(calls)} run")
 
 
-@experiment("second_step", "two steps of one model, each with its backward pass")
+@experiment("second_step", "two steps of one model, each with its backward pass", "raises or not")
 def second_step(trial: Trial, about: About) -> Verdict:
     """Whether the second step's backward pass goes through the first step's graph."""
     first, second = trial.twice()
@@ -157,7 +157,7 @@ def second_step(trial: Trial, about: About) -> Verdict:
     return Verdict(raised is not None and _FREED in raised, f"it raises {raised[:120]}" if raised else "both run")
 
 
-@experiment("raises", "the forward and backward pass")
+@experiment("raises", "the forward and backward pass", "raises or not")
 def raises(trial: Trial, about: About) -> Verdict:
     """Whether the run raises; or would on other values, where a named value leaves the interval [low, high]."""
     failure = trial.record.failure

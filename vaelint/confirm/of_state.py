@@ -19,7 +19,7 @@ def _holders(model: torch.nn.Module, name: str) -> list[torch.nn.Module]:
     return found
 
 
-@experiment("weight_has_no_effect", "the loss with another value of the weight")
+@experiment("weight_has_no_effect", "the loss with another value of the weight", "exact")
 def weight_has_no_effect(trial: Trial, about: About) -> Verdict:
     """Whether the loss stays the same when an attribute gets another value."""
     name = str(about["name"])
@@ -35,7 +35,7 @@ def weight_has_no_effect(trial: Trial, about: About) -> Verdict:
     return Verdict(before == after, f"the loss is {number(before)} at {name} = {was:g}, and {number(after)} at {now:g}")
 
 
-@experiment("weight_stays", "the weight over many steps of one model")
+@experiment("weight_stays", "the weight over many steps of one model", "1e-9")
 def weight_stays(trial: Trial, about: About) -> Verdict:
     """Whether an attribute, or else the measured weight of the KL, is the same after each of many steps."""
     name, built = str(about["name"]), trial.runner.build()

@@ -7,13 +7,13 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.ranges import raw_outputs
-from vaelint.confirm.trial import Trial, tolerance
+from vaelint.confirm.trial import SAME, Trial, tolerance
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
 
 _FAR = 60.0
 
 
-@experiment("value_range", "the smallest and the largest value")
+@experiment("value_range", "the smallest and the largest value", SAME)
 def value_range(trial: Trial, about: About) -> Verdict:
     """Whether a value stays in [low, high] whatever the layers put out; with `outside`, whether it leaves that interval in the run."""
     node: fx.Node = about["node"]
@@ -55,7 +55,7 @@ def _driven(trial: Trial, node: fx.Node) -> tuple[float, float] | None:
     return low, high
 
 
-@experiment("value_overflow", "the value as the layers behind it put out more and more")
+@experiment("value_overflow", "the value as the layers behind it put out more and more", "finite or not")
 def value_overflow(trial: Trial, about: About) -> Verdict:
     """Whether a node stops being finite at `at` (or below `below`) in `dtype`, for raw values up to that bound."""
     node: fx.Node = about["node"]
@@ -79,7 +79,7 @@ def value_overflow(trial: Trial, about: About) -> Verdict:
     return Verdict(False, f"{trial.model.written(node)} stays finite up to {number(tried[-1])}")
 
 
-@experiment("guard_vanishes", "the value where its constant should keep it from 0, in the precision it is computed in")
+@experiment("guard_vanishes", "the value where its constant should keep it from 0, in the precision it is computed in", "exactly 0")
 def guard_vanishes(trial: Trial, about: About) -> Verdict:
     """Whether `operand` is 0 after all where what the constant is added to lies at an end of its range."""
     guard, operand, dtype = about["guard"], about["operand"], _dtype(about["dtype"])
@@ -109,7 +109,7 @@ def _dtype(value: object) -> torch.dtype:
     return found
 
 
-@experiment("dtype_is", "the type of the result")
+@experiment("dtype_is", "the type of the result", "exact")
 def dtype_is(trial: Trial, about: About) -> Verdict:
     """Whether a value has a type that the parameters have not."""
     node: fx.Node = about["node"]
@@ -119,14 +119,14 @@ def dtype_is(trial: Trial, about: About) -> Verdict:
     return Verdict(got == wanted and str(wanted).removeprefix("torch.") not in own, text)
 
 
-@experiment("values_left", "how many different values are left")
+@experiment("values_left", "how many different values are left", "at most 2 values")
 def values_left(trial: Trial, about: About) -> Verdict:
     """Whether a rounding leaves at most two different values of more."""
     before, after = (len(set(trial.value(about[k]).detach().flatten().tolist())) for k in ("source", "node"))
     return Verdict(after <= 2 < before, f"{after} different values, of {before} before")
 
 
-@experiment("wraps_around", "the same operation on real numbers")
+@experiment("wraps_around", "the same operation on real numbers", "exact")
 def wraps_around(trial: Trial, about: About) -> Verdict:
     """Whether whole numbers give another value than the same numbers as real ones do: those of the run, or the `ends` of their range."""
     node, source = about["node"], about["source"]
@@ -140,7 +140,7 @@ def wraps_around(trial: Trial, about: About) -> Verdict:
     return Verdict(False, "the same values")
 
 
-@experiment("constant_data", "the value on data without variation")
+@experiment("constant_data", "the value on data without variation", "finite or not")
 def constant_data(trial: Trial, about: About) -> Verdict:
     """Whether a value is not finite where all elements of an input are equal, to `value` where that is given."""
     node, source = about["node"], about["input"]
@@ -151,7 +151,7 @@ def constant_data(trial: Trial, about: About) -> Verdict:
     return Verdict(bad > 0, f"{bad} of {got.numel()} values are not finite where all of {trial.model.written(source)} is {told}")
 
 
-@experiment("log_of_zero", "the value and its gradient as the layers behind it saturate")
+@experiment("log_of_zero", "the value and its gradient as the layers behind it saturate", "finite or not")
 def log_of_zero(trial: Trial, about: About) -> Verdict:
     """Whether a logarithm, root or quotient stops being finite, or its gradient does, for saturated layer outputs."""
     node: fx.Node = about["node"]
@@ -183,7 +183,7 @@ def _saturated(like: torch.Tensor, at: float, axis: int | None) -> torch.Tensor:
     return filled * signs.view([-1 if d == axis % like.dim() else 1 for d in range(like.dim())])
 
 
-@experiment("non_finite", "values and gradients of the run")
+@experiment("non_finite", "values and gradients of the run", "finite or not")
 def non_finite(trial: Trial, about: About) -> Verdict:
     """Whether a node, or else the loss or a gradient, is not finite."""
     node: fx.Node | None = about.get("node")

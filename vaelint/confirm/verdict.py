@@ -27,21 +27,22 @@ class CannotMeasureError(Exception):
 
 @dataclass(frozen=True)
 class Experiment:
-    """A measurement: `claim` says in words what is looked at; `run` does it."""
+    """A measurement: `claim` says in words what is looked at, `tolerance` what counts as no difference; `run` does it."""
 
     name: str
     claim: str
+    tolerance: str
     run: Callable[[Trial, About], Verdict]
 
 
 _EXPERIMENTS: dict[str, Experiment] = {}
 
 
-def experiment(name: str, claim: str) -> Callable[[Callable[[Trial, About], Verdict]], Callable[[Trial, About], Verdict]]:
+def experiment(name: str, claim: str, tolerance: str) -> Callable[[Callable[[Trial, About], Verdict]], Callable[[Trial, About], Verdict]]:
     """Registers an experiment under the name that claims use."""
 
     def register(run: Callable[[Trial, About], Verdict]) -> Callable[[Trial, About], Verdict]:
-        _EXPERIMENTS[name] = Experiment(name, claim, run)
+        _EXPERIMENTS[name] = Experiment(name, claim, tolerance, run)
         return run
 
     return register
