@@ -153,7 +153,7 @@ def _kl_name(model: Model, fact: KlFact) -> str:
             if probe.learned_prior
             else f"{probe.family} KL to a prior of scale {probe.prior[1] ** 2:.3g}"
             if probe.family != "Gaussian"
-            else f"Gaussian KL to N({round(probe.prior[0], 6):.3g}, {probe.prior[1] ** 2:.3g})"
+            else f"Gaussian KL to N({round(probe.prior[0], 6) + 0.0:.3g}, {probe.prior[1] ** 2:.3g})"  # + 0.0: no "-0"
         )
     extras = [w for w, on in (("free bits", probe.floor), ("capacity", probe.capacity)) if on]
     return f"{name}, {', '.join(extras)}" if extras else name
