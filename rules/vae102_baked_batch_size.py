@@ -29,7 +29,7 @@ def check(model: Model) -> Findings:
         elsewhere = pin.raises is not None and pin.raises != pin.span
         yield Found(
             pin.span,
-            label=f"{pin.size} is the batch size",
+            label=f"{pin.size} is the batch size" + ("" if pin.span is not None else "; the number stands in the step that was given"),
             labels=((Label(pin.raises, f"raises at a batch of {pin.tried}: {pin.text[:90]}"),) if elsewhere and pin.raises else ()),
             shapes=tuple(model.row(n) for n in (pin.node, pin.partner) if n is not None and model.shape_text(n) != "()"),
             when=f"the batch is not {pin.size}; tried with {pin.tried}",

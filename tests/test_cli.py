@@ -156,6 +156,13 @@ def test_a_step_that_raises_is_wrong_usage_and_not_the_model(project: Path, step
     assert "--step" in finding["help"]
 
 
+def test_a_batch_size_written_in_the_step_is_said_to_stand_there(project: Path) -> None:
+    step = "r, mu, logvar = model(x); loss = (r.view(32, 784) - x).pow(2).sum() + mu.pow(2).sum() + logvar.pow(2).sum()"
+    done = vaelint("check", "model.py:VAE", *SHAPE, "--step", step, "--device", "none", "--output-format", "json", cwd=project)
+    (finding,) = [f for f in document(done)[0]["findings"] if f["code"] == "VAE102"]
+    assert "stands in the step" in finding["label"]
+
+
 def test_prints_never_mix_into_the_report(project: Path) -> None:
     noisy = MODEL.replace("        h = self.enc(x)", "        print('in forward', x.shape)\n        h = self.enc(x)")
     (project / "noisy.py").write_text("import sys\nprint('hello')\nprint('oops', file=sys.stderr)\n" + noisy)
