@@ -88,6 +88,8 @@ def test_the_hook_under_the_real_pre_commit(repository: Path) -> None:
         ("src/models/extra.py", {"first", "second"}),
         ("pyproject_tools.py", {"first", "second"}),
         ("docs/conf.py", set()),
+        ("pyproject.toml", {"first", "second"}),
+        ("other.toml", set()),
     ],
 )
 def test_a_changed_file_stands_for_the_targets_it_may_change(repository: Path, changed: str, checked: set[str]) -> None:

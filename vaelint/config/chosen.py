@@ -27,7 +27,8 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
 
     A word with a `:` is a target; options of the configured targets of the same name apply to it. A plain file, as pre-commit
     passes it, stands for the configured targets that it may change: those in it, those that import it, and, unless it holds
-    one itself, those in its folder or below, which may import it in ways that cannot be read. No words: all configured targets.
+    one itself, those in its folder or below, which may import it in ways that cannot be read. The file of the configuration stands
+    for all of them, another one of its kind for none. No words: all configured targets.
 
     Raises:
         UsageError: a target that cannot be read, or a file that does not exist.
@@ -37,10 +38,10 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
         return configured
     found: list[Chosen] = []
     for name in names:
-        if name.endswith((".py", ".ipynb")) and ":" not in name:
+        if name.endswith((".py", ".ipynb", ".toml")) and ":" not in name:
             if not Path(name).is_file():
                 raise UsageError(f"there is no file {name}")
-            new = _touched(real(name), configured, config.root)
+            new = _touched(real(name), configured, config)
         else:
             parse_target(name)
             same = [replace(c, request=replace(c.request, target=name)) for c in configured if _same(c.request.target, name)]
@@ -49,8 +50,10 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
     return found
 
 
-def _touched(file: Path, configured: Sequence[Chosen], root: Path) -> list[Chosen]:
-    homes = [(c, target_file(c.request, root)) for c in configured]
+def _touched(file: Path, configured: Sequence[Chosen], config: Config) -> list[Chosen]:
+    if file.suffix == ".toml":
+        return list(configured) if config.file is not None and file == real(config.file) else []
+    homes = [(c, target_file(c.request, config.root)) for c in configured]
     importing = {home for _, home in homes if home is not None and file in imported_by(home)}
     if any(home == file for _, home in homes):
         return [c for c, home in homes if home in importing]
