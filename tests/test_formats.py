@@ -414,7 +414,7 @@ def test_every_finding_carries_the_address_of_its_page() -> None:
 
 
 def test_a_rule_without_a_page_has_no_address() -> None:
-    bare = TargetResult("m.py:VAE", findings=[replace(shared_noise(), code="ACM101")])
+    bare = TargetResult("m.py:VAE", findings=[replace(shared_noise(), code="ACM101", url="")])
     assert json.loads(FORMATS["json"].load()([bare], View()))["targets"][0]["findings"][0]["url"] == ""
     (rule,) = sarif_run([bare])["tool"]["driver"]["rules"]
     assert "helpUri" not in rule

@@ -151,9 +151,7 @@ def test_json_follows_the_schema() -> None:
 
 
 def test_json_comes_back_as_it_was() -> None:
-    told = result()
-    told.findings = [replace(f, url=f"https://vaelint.invalid/rules/{f.code}.html") for f in told.findings]
-    assert as_json.parse(as_json.render([result()])) == [told]
+    assert as_json.parse(as_json.render([result()])) == [result()]
 
 
 def test_json_has_no_nan() -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from vaelint.pages import address
+
 
 class Severity(Enum):
     """How bad it is. A run never changes it."""
@@ -103,7 +105,11 @@ class Finding:
     evidence: Evidence | None = None
     facts: dict[str, Any] = field(default_factory=dict, hash=False)  # numbers by name, for JSON readers
     fingerprint: str = ""
-    url: str = ""  # of the rule's page, where its package tells one; vaelint's own pages: `pages.address`
+    url: str = ""  # of the rule's page; empty if its package tells none
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            object.__setattr__(self, "url", address(self.code))
 
     def with_certainty(self, certainty: Certainty, evidence: Evidence | None = None) -> Finding:
         """The same finding after a real run spoke."""

@@ -19,6 +19,11 @@ def address(code: str, told: str = "", home: str = HOME) -> str:
     return told or (f"{home}rules/{code}.html" if code.startswith(OWN) else "")
 
 
+def moved(address: str, home: str) -> str:
+    """The address of a page where vaelint's own are below `home`."""
+    return home + address.removeprefix(HOME) if address.startswith(HOME) else address
+
+
 def leads_somewhere(address: str) -> bool:
     """Whether a person may be shown an address: not if its host can never exist (RFC 2606, section 2)."""
     host = urlsplit(address).hostname or ""

@@ -44,7 +44,7 @@ class View:
 
     def address(self, finding: Finding) -> str:
         """Of the page of a finding's rule; empty if it has none."""
-        return addresses.address(finding.code, finding.url, self.docs)
+        return addresses.moved(finding.url, self.docs)
 
     def more(self, finding: Finding) -> str:
         """The same for people, who are shown no address that leads nowhere."""
