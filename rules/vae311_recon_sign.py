@@ -28,7 +28,7 @@ def check(model: Model) -> Findings:
     for fact in model.recons:
         if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or model.likelihood.swapped_arguments(fact):
             continue
-        place = model.where(model.likelihood.sign_place(fact))
+        place = model.pointed(model.likelihood.sign_place(fact))
         line = (place.file, place.line) if place is not None else None
         if line in seen:  # one likelihood, written as two products
             continue

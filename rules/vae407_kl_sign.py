@@ -30,7 +30,7 @@ def check(model: Model) -> Findings:
         if fact.probe.verdict != "sign":
             continue
         yield Found(
-            model.where(model.objective.sign_place(fact)),
+            model.pointed(model.objective.sign_place(fact)),
             label=f"weight {fact.probe.weight:.3g} on the KL",
             labels=model.labels((model.record.loss, "minimised here")),
             why="the loss rewards the posterior for leaving the prior, and has no lower bound",

@@ -45,8 +45,10 @@ def check(model: Model) -> Findings:
             continue
         found = ", ".join(f"{k}: {v:.3g}" for k, v in model.objective.relative_coefficients(fact).items())
         yield Found(
-            model.where(fact.term.core),
-            label=fact.probe.reason or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
+            model.objective.wrong_part(fact),
+            label=fact.probe.reason
+            or model.objective.wrong_coefficient(fact)
+            or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
             why="its minimum is not at the prior: a location of 0 and a scale of 1 is not what it pulls towards",
             help=_RIGHT.get(fact.probe.family, "use torch.distributions.kl_divergence(posterior, prior), summed over the latent"),
             notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",) if fact.probe.family == "Gaussian" else (),

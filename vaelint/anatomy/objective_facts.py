@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.anatomy import missing
 from vaelint.anatomy.categorical import categorical_faults
 from vaelint.anatomy.objective import KlFact
+from vaelint.anatomy.pointing import odd_part, wrong_part
 from vaelint.anatomy.saved import changed_in_place
 from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
@@ -22,6 +23,9 @@ from vaelint.rule import Found
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
+
+
+_PARTS = {"m": "mu^2", "s2": "sigma^2", "1": "log sigma^2"}
 
 
 class Objective:
@@ -55,6 +59,18 @@ class Objective:
         known = fact.probe.coefficients
         unit = max((abs(v) for v in known.values()), default=1.0) or 1.0
         return {k: round(v / unit, 6) for k, v in known.items()}
+
+    def wrong_part(self, fact: KlFact) -> Span | None:
+        """The addend of a KL that is not the formula's."""
+        return wrong_part(self._model, fact)
+
+    def wrong_coefficient(self, fact: KlFact) -> str:
+        """Which coefficient is off and what it should be, "" where more than one is."""
+        odd = odd_part(fact)
+        others = [v for k, v in fact.probe.coefficients.items() if k != odd]
+        if odd is None or not others[0]:
+            return ""
+        return f"the coefficient of {_PARTS[odd]} is {fact.probe.coefficients[odd] / others[0]:.4g} times what it should be"
 
     def sign_place(self, fact: KlFact) -> fx.Node | None:
         """Where a KL gets its wrong sign."""

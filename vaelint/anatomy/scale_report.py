@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from vaelint.anatomy.scale import Scaling
 from vaelint.anatomy.verdicts import ScaleVerdict
 from vaelint.finding import Severity, ShapeRow
-from vaelint.graph import span
 from vaelint.rule import Claim, Found, Repair
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
     if verdict.explicit:
         notes.append("a weight multiplies the KL: taken as chosen")
     return Found(
-        span(verdict.node) if verdict.node is not None else None,
+        model.pointed(verdict.node),
         label=label.format(**words),
         labels=model.labels(
             (kl.term.core, f"KL, weight {kl.scaling.text()}"), (recon.pair.meet, f"reconstruction, weight {recon.scaling.text()}")
