@@ -47,7 +47,7 @@ def check(model: Model) -> Findings:
     for fault in model.wiring.vq_faults:
         label, why, advice = TEXT[fault.what]
         yield Found(
-            model.where(fault.node),
+            fault.place or model.where(fault.node),
             label=label,
             labels=model.labels((fault.codebook.code, "the nearest codes are looked up here")),
             why=why,

@@ -9,12 +9,15 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.cuts import reconstruction_ends
+from vaelint.anatomy.frames import frame_beside
+from vaelint.finding import Span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _NEAREST = frozenset({"argmin", "argmax"})
 _LOOKS_UP = frozenset({"embedding", "getitem", "index_select", "gather", "take_along_dim", "matmul", "mm", "bmm", "einsum", "linear"})
+_SMALL = 30_000_000  # parameters up to which the model is built for real
 Fault = Literal["encoder", "codebook", "commitment"]
 
 
@@ -35,6 +38,7 @@ class VqFault:
     what: Fault
     node: fx.Node
     codebook: Codebook
+    place: Span | None = None  # where it is to be mended, if that is not the node's own place
 
 
 def find_codebooks(model: Model) -> list[Codebook]:
@@ -53,6 +57,31 @@ def find_codebooks(model: Model) -> list[Codebook]:
                 found.append(Codebook(node, user, tuple(leaves), frozenset(gradients.names(set(leaves)))))
                 break
     return found
+
+
+@dataclass(frozen=True)
+class EqualCodes:
+    """A table of codes that all start at one point, and the axis that they are numbered along."""
+
+    codebook: Codebook
+    table: fx.Node
+    axis: int
+
+
+def equal_codes(model: Model) -> list[EqualCodes]:
+    """VAE508: trained tables whose codes are equal and not 0; at 0 they wait for the first batch, as some are made to."""
+    found: dict[fx.Node, EqualCodes] = {}
+    for book in model.wiring.codebooks:
+        for table in book.table:
+            value = model.leaf_value(table) if table.meta.get("parameter") else None
+            if value is None or value.dim() != 2 or model.parameter_count > _SMALL:
+                continue
+            count = max(value.shape)
+            axis = 1 if value.shape[1] == count and value.shape[0] != count else 0
+            rows = value if axis == 0 else value.t()
+            if count > 1 and bool((rows == rows[0]).all()) and bool((rows[0] != 0).any()):
+                found.setdefault(table, EqualCodes(book, table, axis))
+    return list(found.values())
 
 
 def _position(node: fx.Node) -> bool:
@@ -80,7 +109,8 @@ def vq_faults(model: Model) -> list[VqFault]:
         if not encoder or not any(book.code in model.flow.ancestors(e) for e in ends):
             continue
         if not encoder & by_recon:
-            faults.append(VqFault("encoder", _entry(model, book, ends), book))
+            entry = _entry(model, book, ends)
+            faults.append(VqFault("encoder", entry, book, frame_beside(book.code, entry) if entry in _below(model, book) else None))
         touching = [
             leaf.node
             for leaf in others
@@ -104,6 +134,13 @@ def _entry(model: Model, book: Codebook, ends: list[fx.Node]) -> fx.Node:
     if not sums and ops.op(book.code) in ops.LAYERS:
         return book.index  # a layer on one-hot vectors
     return sums[-1] if sums else plain[-1] if plain else book.code
+
+
+def _below(model: Model, book: Codebook) -> set[fx.Node]:
+    """What is made of the codes without any sum with the encoder's output."""
+    return {
+        n for n in model.flow.descendants(book.code) if not any(ops.op(a) in ops.ADD for a in model.flow.ancestors(n, stop={book.code}))
+    }
 
 
 def _meant_for_codes(model: Model, book: Codebook, touching: list[fx.Node]) -> fx.Node:

@@ -50,6 +50,20 @@ def _second_name(model: Model, mean: fx.Node, scale: fx.Node) -> Span | None:
     return None
 
 
+def aliased_likelihoods(model: Model) -> list[tuple[fx.Node, fx.Node]]:
+    """VAE320: (mean, variance) of decoders whose likelihood reads both from layers that compute the same, one pair for each place."""
+    found: dict[object, tuple[fx.Node, fx.Node]] = {}
+    for fact in model.recons:
+        raw = fact.pair.raw
+        if len(raw) != 2 or not fact.pair.extra:
+            continue
+        behind = model.flow.ancestors(*fact.pair.extra, stop=set(raw))
+        mean, variance = (raw[0], raw[1]) if raw[1] in behind else (raw[1], raw[0])
+        if variance in behind and mean is not variance and same(mean, variance):
+            found.setdefault(model.where(variance) or variance, (mean, variance))
+    return list(found.values())
+
+
 def same(a: Any, b: Any, known: dict[tuple[int, int], bool] | None = None) -> bool:
     """Whether two nodes compute the same value: the same operations on the same values. Two draws never do."""
     known = {} if known is None else known

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy import likelihood
+from vaelint.anatomy.classes import Capped, capped_softmax, probabilities_for_logs
 from vaelint.anatomy.leak import leaked_tokens
+from vaelint.anatomy.made_at import made_at
 from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.signs import sign_place
 from vaelint.finding import Label, Span
@@ -66,6 +68,18 @@ class Likelihood:
     def nll_fault(self, fact: ReconFact) -> tuple[fx.Node, str] | None:
         """What is wrong with a Gaussian likelihood of learned variance."""
         return likelihood.nll_fault(self._model, fact)
+
+    def compared_at(self, fact: ReconFact) -> Span | None:
+        """Where reconstruction and target are compared; where the loss is made, when the call is in no file."""
+        return span(fact.pair.meet) or made_at(self._model, fact.pair.meet)
+
+    def probabilities_for_logs(self, fact: ReconFact) -> tuple[float, float] | None:
+        """The range of probabilities that stand where log-probabilities should."""
+        return probabilities_for_logs(self._model, fact)
+
+    def capped_softmax(self, fact: ReconFact) -> Capped | None:
+        """A softmax whose scores are too close together to choose a class."""
+        return capped_softmax(self._model, fact)
 
     def padded_embedding(self, fact: ReconFact) -> fx.Node | None:
         """The embedding whose padding the loss counts."""

@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.bound_facts import Bound
 from vaelint.anatomy.flow import Flow, analyse_flow
 from vaelint.anatomy.likelihood_facts import Likelihood
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, measure_kl, measure_recon, name_dimensions
@@ -120,6 +121,11 @@ class Model:
     def objective(self) -> Objective:
         """The KL, and the balance of the loss."""
         return Objective(self)
+
+    @cached_property
+    def bound(self) -> Bound:
+        """Mixtures, importance weights, flows, hierarchies."""
+        return Bound(self)
 
     @cached_property
     def wiring(self) -> Wiring:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0, "logit": 0.0}
 _MENDED_AFTER = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "where", "masked_fill", "maximum", "xlogy"})
 _EXACT_ZERO = frozenset({"relu", "clamp", "clip", "clamp_min", "abs", "absolute", "square", "pow", "hardtanh", "relu6"})
+_REACHES_BOTH = frozenset({"sigmoid", "softmax", "hardsigmoid", "clamp", "hardtanh"})
+"""What is exactly at both of its bounds in floating point."""
 _BCE = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 HALF_MAX = 65504.0
 """The largest number of float16."""
@@ -63,7 +65,7 @@ def unstable_logs(model: Model) -> list[Unstable]:
             continue  # a raw scale: the rule on negative scales says so
         if root and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
             continue
-        if bounds.low < edge and not _is(operand, bounds.by):
+        if bounds.low < edge and not _is(operand, bounds.by) and not _shifted(operand, bounds.by, model):
             continue  # sums and products of bounds are too wide to be sure of
         if bounds.low < edge or (bounds.low == edge and bounds.reached):
             place = span(node)
@@ -125,6 +127,18 @@ def _is(node: fx.Node, by: fx.Node | None) -> bool:
     while node is not by and node.op == "call_function" and ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT and ops.value_inputs(node):
         node = ops.value_inputs(node)[0]
     return node is by
+
+
+def _shifted(node: fx.Node, by: fx.Node | None, model: Model) -> bool:
+    """Whether a value is `by` or minus `by`, plus numbers: its bounds are then exact, and both are reached."""
+    if by is None or ops.op(by) not in _REACHES_BOTH:
+        return False
+    while node is not by:
+        moving = [n for n in ops.value_inputs(node) if n in model.flow.learned]
+        if len(moving) != 1 or ops.op(node) not in ops.ADD | ops.SHAPE | ops.CAST | {"neg", "negative"}:
+            return False
+        (node,) = moving
+    return True
 
 
 def _in_loss(model: Model) -> list[fx.Node]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy.annotations import Disagreement, disagreements
-from vaelint.anatomy.codebook import Codebook, VqFault, find_codebooks, vq_faults
+from vaelint.anatomy.codebook import Codebook, EqualCodes, VqFault, equal_codes, find_codebooks, vq_faults
 from vaelint.anatomy.cuts import Cut, encoder_cuts
 from vaelint.anatomy.devices import Asked, Stray, asked_devices, stray_tensors
 from vaelint.anatomy.dtypes import Types
+from vaelint.anatomy.first_values import initialised
 from vaelint.anatomy.gradients import Gradients
-from vaelint.anatomy.heads import Alias, aliased_heads
+from vaelint.anatomy.heads import Alias, aliased_heads, aliased_likelihoods
 from vaelint.anatomy.intervals import Intervals
 from vaelint.anatomy.mixing import Batch
 from vaelint.anatomy.numerics import Overflow, Unstable, half_overflows, unstable_logs
@@ -77,6 +78,20 @@ class Wiring:
     def aliases(self) -> list[Alias]:
         """Posteriors whose mean and scale are one value."""
         return aliased_heads(self._model)
+
+    @cached_property
+    def equal_codes(self) -> list[EqualCodes]:
+        """Tables of codes that all start at one point."""
+        return equal_codes(self._model)
+
+    def initialised(self, parameter: fx.Node) -> Span | None:
+        """Where a parameter gets the values that it starts with."""
+        return initialised(self._model, parameter)
+
+    @cached_property
+    def aliased_likelihoods(self) -> list[tuple[fx.Node, fx.Node]]:
+        """Decoders whose mean and variance are one value."""
+        return aliased_likelihoods(self._model)
 
     @cached_property
     def missed(self) -> list[Missed]:

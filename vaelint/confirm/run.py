@@ -10,7 +10,19 @@ import torch
 
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.ranges import declared_range
-from vaelint.confirm import of_annotations, of_batch, of_comparison, of_devices, of_divergence, of_gradients, of_noise, of_state, of_values  # noqa: F401  the experiments
+from vaelint.confirm import (  # noqa: F401  the experiments
+    of_annotations,
+    of_batch,
+    of_bounds,
+    of_comparison,
+    of_devices,
+    of_divergence,
+    of_gradients,
+    of_mixtures,
+    of_noise,
+    of_state,
+    of_values,
+)
 from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.of_batch import first_line

@@ -1,0 +1,41 @@
+"""A diagonal pairs sample i with feature i.
+
+## What it does
+Follows the samples of the batch through the graph and reports `diagonal`, `diag` and `trace` over the batch axis and
+an axis of the samples' own.
+
+## Why is this bad
+Entry i of such a diagonal is feature i of sample i: which feature counts depends on where in the batch a sample
+stands, and the length is the smaller of batch and features. Nothing raises.
+
+## Example
+    variance = torch.diagonal(logvar.exp()).mean()         # logvar: (B, L)
+
+## Use instead
+    variance = torch.diag_embed(logvar.exp()).mean(0)      # (L, L): the mean over the batch
+
+## When to ignore
+Never. A diagonal over two axes of samples (all pairs) or over two of features is not reported.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE111", "diagonal-across-samples", Severity.ERROR, message="a diagonal pairs sample i with feature i", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Diagonals over the batch and another axis."""
+    for found in model.bound.crossed_diagonals:
+        texts = model.dims(found.source)
+        yield Found(
+            model.where(found.node),
+            label=f"over {texts[found.axes[0]]} and {texts[found.axes[1]]}: entry i is feature i of sample i",
+            labels=model.labels((found.source, "")),
+            shapes=(model.row(found.source), model.row(found.node)),
+            why="which feature of a sample counts depends on its place in the batch",
+            help="make a matrix for each sample with torch.diag_embed, or reduce one of the axes",
+            claim=Claim(
+                "diagonal_entries",
+                "the entries belong to one sample each",
+                {"node": found.node, "source": found.source, "batch": found.batch},
+            ),
+        )

@@ -1,0 +1,44 @@
+"""A loss on log-probabilities gets probabilities.
+
+## What it does
+For `nll_loss` and `kl_div`, whose first argument is a log-probability, looks at which values the reconstruction can
+take: reports one that is never below 0, such as the output of a softmax.
+
+## Why is this bad
+The losses take no logarithm. On probabilities they are linear: -t p. A softmax's gradient is all but 0 where the
+prediction is confidently wrong, the value is no likelihood (it lies in [-1, 0]), and beside a KL in nats it weighs
+next to nothing.
+
+## Example
+    probs = torch.softmax(self.out(h), dim=1)
+    loss = F.kl_div(probs, target, reduction="sum")
+
+## Use instead
+    log_probs = torch.log_softmax(self.out(h), dim=1)
+    loss = F.kl_div(log_probs, target, reduction="sum")
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule(
+    "VAE318", "probabilities-for-logs", Severity.ERROR, message="a loss on log-probabilities gets probabilities", needs=("reconstruction",)
+)
+def check(model: Model) -> Findings:
+    """nll_loss and kl_div on what is never negative."""
+    for fact in model.recons:
+        reach = model.likelihood.probabilities_for_logs(fact)
+        if reach is None:
+            continue
+        squash = model.likelihood.activation(fact.pair.recon)
+        yield Found(
+            model.likelihood.compared_at(fact),
+            label=f"{model.op(fact.pair.meet)} takes log-probabilities",
+            labels=model.labels((squash or fact.pair.recon, "probabilities: never below 0")),
+            why="no logarithm is taken anywhere: the term is linear in the probabilities, and no likelihood",
+            help="give it log_softmax of the logits",
+            claim=Claim("value_range", "the values are never negative", {"node": fact.pair.recon, "low": 0.0}),
+        )

@@ -1,0 +1,46 @@
+"""A softmax gets scores that are too close together.
+
+## What it does
+For class probabilities that are compared with the data, looks at between which bounds their scores lie: reports a
+softmax whose scores are squashed (by a sigmoid, a tanh) so that no class can get even half of the probability.
+
+## Why is this bad
+With scores in [0, 1] the largest probability of K classes is e / (e + K - 1): 0.23 for 10. The model cannot say that it
+is sure, the likelihood has a high floor, and all its gradients are small.
+
+## Example
+    h = torch.sigmoid(self.out(h))
+    probs = torch.softmax(h, dim=1)
+
+## Use instead
+    probs = torch.softmax(self.out(h), dim=1)
+
+## When to ignore
+When the flat distribution is meant. Scores that are squashed and then multiplied are not reported.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule(
+    "VAE319",
+    "softmax-of-bounded-scores",
+    Severity.WARNING,
+    message="a softmax gets scores that are too close together",
+    needs=("reconstruction",),
+)
+def check(model: Model) -> Findings:
+    """Softmaxes that cannot choose."""
+    for fact in model.recons:
+        capped = model.likelihood.capped_softmax(fact)
+        if capped is None:
+            continue
+        yield Found(
+            model.where(capped.node),
+            label=f"of {capped.classes} classes none can get more than {capped.largest:.2g}",
+            labels=model.labels((model.likelihood.activation(capped.scores), f"scores lie in [{capped.low:.2g}, {capped.high:.2g}]")),
+            why="the softmax needs scores without bounds to give a class a probability near 1",
+            help="give the softmax the layer's output",
+            facts={"largest": capped.largest, "classes": capped.classes},
+            claim=Claim("value_range", "no probability passes the bound", {"node": capped.node, "low": -1e9, "high": capped.largest}),
+        )

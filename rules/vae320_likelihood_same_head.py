@@ -1,0 +1,43 @@
+"""Mean and variance of the likelihood come from one head.
+
+## What it does
+For a likelihood with a learned variance, compares how the decoder's mean and variance are computed, back to the
+layers: reports two values that are the same, because one layer is called for both.
+
+## Why is this bad
+The variance is then a function of the mean: the decoder cannot say where it is unsure. It is usually a slip of copy and
+paste; the layer that was meant never gets a gradient.
+
+## Example
+    mean = self.mean_out(h)
+    logvar = self.mean_out(h)
+
+## Use instead
+    mean = self.mean_out(h)
+    logvar = self.logvar_out(h)
+
+## When to ignore
+When the variance is meant to follow the mean.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule(
+    "VAE320",
+    "likelihood-same-head",
+    Severity.ERROR,
+    message="mean and variance of the likelihood come from one head",
+    needs=("reconstruction",),
+)
+def check(model: Model) -> Findings:
+    """Likelihoods whose two halves compute the same."""
+    for mean, variance in model.wiring.aliased_likelihoods:
+        yield Found(
+            model.where(variance),
+            label=f"the same as {model.written(mean)}",
+            labels=model.labels((mean, "the mean")),
+            why="the variance is tied to the mean, and cannot say where the reconstruction is unsure",
+            help="give the log-variance layers of its own",
+            claim=Claim("heads_equal", "the raw mean and the raw variance are equal for every input", {"nodes": (mean, variance)}),
+        )

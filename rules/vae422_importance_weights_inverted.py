@@ -1,0 +1,51 @@
+"""The worse of several draws gets the larger weight.
+
+## What it does
+Finds softmaxes and log-sum-exps over the draws of one input and follows them to the loss: reports those that weigh a
+draw the more, the larger the loss of that draw is. Which axis holds the draws is tried out: with equal noise the
+entries along it are equal.
+
+## Why is this bad
+The importance-weighted bound is log 1/K sum_k w_k with w_k = p(x, z_k) / q(z_k | x), and the gradient of a draw counts
+in proportion to w_k (Burda et al. 2016, equations 8 and 13). With the loss in the place of log w_k the draws that
+explain x worst are trained on, and the others are all but left out: the bound is looser than with one draw.
+
+## Example
+    log_weight = nll + kl                                   # (B, K), each a loss
+    weight = torch.softmax(log_weight, dim=-1)
+    loss = (weight * log_weight).sum(-1).mean()
+
+## Use instead
+    log_weight = -(nll + kl)
+    loss = -(torch.logsumexp(log_weight, dim=-1) - math.log(K)).mean()
+
+## When to ignore
+When the worst draw is what shall be trained on.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule(
+    "VAE422",
+    "importance-weights-inverted",
+    Severity.ERROR,
+    message="the worse of several draws gets the larger weight",
+    needs=("site", "loss"),
+)
+def check(model: Model) -> Findings:
+    """Weights over draws that grow with the loss."""
+    for found in model.bound.inverted_weights:
+        yield Found(
+            model.where(found.node),
+            label=f"grows with the loss of a draw, over the {model.dims(found.score)[found.axis]} draws of an input",
+            labels=model.labels((found.score, "")),
+            shapes=(model.row(found.score, "one loss a draw"),),
+            why="a draw should count by how well it explains the input: its weight is exp(-loss), not exp(loss)",
+            help="take minus the loss for the log-weight: -(logsumexp(-loss, dim) - log(K))",
+            claim=Claim(
+                "weights_of_draws",
+                "the draw with the larger loss has the larger weight",
+                {"node": found.node, "score": found.score, "axis": found.axis},
+            ),
+        )

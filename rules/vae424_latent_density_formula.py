@@ -1,0 +1,50 @@
+"""A density of z is not that of a Gaussian.
+
+## What it does
+For the hand-written log-densities of z in a Monte Carlo KL or in a mixture prior: where the error in z is that of a
+Gaussian, holds the part in its variance against it. -log N(z; m, s^2) = (z - m)^2 / (2 s^2) + log s + const, so that
+the slope in a log-variance h is (1 - (z - m)^2 / s^2) / 2 times the weight of the error.
+
+## Why is this bad
+log s is what makes the density integrate to 1. Divided by the variance as well, as by a bracket in the wrong place,
+counted twice or halved, the estimate is of no divergence: it can be negative, and its optimum is not q = p.
+
+## Example
+    log_q = -0.5 * (logvar + (z - mu) ** 2) / logvar.exp()
+
+## Use instead
+    log_q = -0.5 * (logvar + (z - mu) ** 2 / logvar.exp())
+
+## When to ignore
+When the term is meant to be something else than a log-density.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE424", "latent-density-formula", Severity.ERROR, message="a density of z is not that of a Gaussian", needs=("site", "loss"))
+def check(model: Model) -> Findings:
+    """Densities whose error and normaliser do not go together."""
+    for found in model.bound.flawed_densities:
+        counted = found.normaliser
+        yield Found(
+            model.where(found.node),
+            label="the error is that of a Gaussian, the part in its variance is not"
+            if counted is None
+            else f"log s is counted {counted:g} times",
+            labels=model.labels((found.mean, "the mean"), (found.head, f"read as a {found.reading}")),
+            why="error and normaliser must speak of one variance, or the term is no log-density and its optimum is elsewhere",
+            help="write -0.5 * (logvar + (z - mu) ** 2 / logvar.exp()), or use torch.distributions.Normal(mu, std).log_prob(z)",
+            claim=Claim(
+                "log_density",
+                f"its slope in {model.written(found.head)} is not that of a log-density",
+                {
+                    "place": found.node,
+                    "z": found.z,
+                    "mean": found.mean,
+                    "head": found.head,
+                    "reading": found.reading,
+                    "leaves": found.leaves,
+                },
+            ),
+        )

@@ -1,0 +1,45 @@
+"""The covariance over the batch is of values centred over their own features.
+
+## What it does
+Finds products a^T a over the batch, made of the posterior's means or of z, and looks at what a is centred by, with
+random values for the posterior: reports a whose mean over each sample's own features is 0, and not that over the batch.
+
+## Why is this bad
+The covariance of DIP-VAE is that of the means over the data (Kumar et al. 2018, equation 4): E[mu mu^T] - E[mu] E[mu]^T.
+Without the mean over each sample's features the rows of the matrix sum to 0: dimensions are pushed to be negatively
+correlated, and a mean that is the same for all samples counts as covariance.
+
+## Example
+    centred = mu - mu.mean(dim=1, keepdim=True)
+    cov = centred.t() @ centred
+
+## Use instead
+    centred = mu - mu.mean(dim=0, keepdim=True)
+    cov = centred.t() @ centred / mu.size(0)
+
+## When to ignore
+When no covariance over the data is meant.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule(
+    "VAE426",
+    "covariance-not-centred",
+    Severity.ERROR,
+    message="the covariance over the batch is of values centred over their own features",
+    needs=("site", "loss"),
+)
+def check(model: Model) -> Findings:
+    """Products over the batch of values without their features' mean."""
+    for found in model.bound.miscentred_covariances:
+        yield Found(
+            model.where(found.centred),
+            label="the mean over the features is taken off, not that over the batch",
+            labels=model.labels((found.product, f"{model.shape_text(found.product)} is summed over the batch here")),
+            shapes=(model.row(found.values), model.row(found.product)),
+            why="what is summed over the batch must have mean 0 over the batch to give a covariance",
+            help="take off mu.mean(dim=0, keepdim=True), and divide the product by the batch size",
+            claim=Claim("centred_by", "the means over the features are 0, those over the batch are not", {"values": found.values}),
+        )

@@ -1,0 +1,49 @@
+"""The flow's log-determinant does not weigh what the KL weighs.
+
+## What it does
+Finds the log-determinant of a normalising flow among the addends of the loss, by its value, and measures its weight
+against that of the KL of z_0. Both belong to one expectation and must weigh the same.
+
+## Why is this bad
+In log q_K(z_K) = log q_0(z_0) - log|det dz_K/dz_0| (Rezende and Mohamed 2015, equation 13) the two are one density. A sum over
+the batch beside a mean over it makes the determinant count 1/B of what it should: the flow gets next to no gradient
+from the divergence. Of the wrong sign, it is trained to contract.
+
+## Example
+    kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum()
+    loss = (rec.sum() + kl - log_det).mean()        # log_det: (B,)
+
+## Use instead
+    loss = rec.sum() + kl - log_det.sum()
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule(
+    "VAE428",
+    "flow-determinant-weight",
+    Severity.ERROR,
+    message="the flow's log-determinant does not weigh what the KL weighs",
+    needs=("kl",),
+)
+def check(model: Model) -> Findings:
+    """Log-determinants of another weight than their KL."""
+    for found in model.bound.flow_bounds:
+        ratio = found.weight / found.kl_weight if found.kl_weight else 1.0
+        if abs(ratio - 1) < 1e-3:
+            continue
+        yield Found(
+            model.where(found.determinant),
+            label=f"the log-determinant counts {ratio:.4g} times what the KL counts",
+            labels=model.labels((found.fact.term.core, "the KL"), (found.bent, "z_K")),
+            why="both are parts of one log-density: log q_K(z_K) = log q_0(z_0) - log|det|",
+            help="sum (or average) both over the batch in the same way, and subtract the log-determinant",
+            facts={"ratio": ratio},
+            claim=Claim(
+                "determinant_weight", f"the log-determinant weighs {ratio:.4g} of the KL", {"bound": found, "leaves": found.leaves}
+            ),
+        )

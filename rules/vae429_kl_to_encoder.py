@@ -1,0 +1,51 @@
+"""The KL holds the posterior to its own encoder, not to the prior.
+
+## What it does
+For a posterior that is made of two Gaussians, the encoder's and one computed from the draw above, looks at which of
+the two the KL is taken to. Reports a KL to the encoder's where no term of the loss sees the other.
+
+## Why is this bad
+In a ladder the Gaussian from above is the prior p(z_l | z_l+1) that samples are made with (Sonderby et al. 2016,
+section 2.1). If the KL is taken to the encoder's half, nothing pulls posterior and prior together: what the prior
+generates is not what the decoder was trained on.
+
+## Example
+    mu, logvar = merge(mu_e, logvar_e, mu_t, logvar_t)
+    kl = gaussian_kl((mu, logvar), (mu_e, logvar_e))
+
+## Use instead
+    kl = gaussian_kl((mu, logvar), (mu_t, logvar_t))
+
+## When to ignore
+When the second Gaussian is no prior.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule(
+    "VAE429",
+    "kl-to-encoder",
+    Severity.ERROR,
+    message="the KL holds the posterior to its own encoder, not to the prior",
+    needs=("site", "loss"),
+)
+def check(model: Model) -> Findings:
+    """Merged posteriors whose KL sees the encoder's half."""
+    for found in model.bound.held_to_encoder:
+        yield Found(
+            model.bound.beside(found.kl.node, found.prior[0]),
+            label="the KL is taken to what the encoder gives",
+            labels=model.labels(
+                (found.encoder[0], "the encoder's half"),
+                (found.prior[0], "computed from the draw above: the prior"),
+                (found.site.z, "drawn here"),
+            ),
+            why="the prior p(z | z above) is in no term of the loss: it is not trained to be one, and samples start from it",
+            help="take the KL to the mean and log-variance that are computed from the draw above",
+            claim=Claim(
+                "kl_sees",
+                "the KL moves with the encoder's half alone",
+                {"leaf": found.kl, "encoder": found.encoder, "prior": found.prior},
+            ),
+        )

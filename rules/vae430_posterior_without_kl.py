@@ -1,0 +1,39 @@
+"""One of several posteriors has no KL.
+
+## What it does
+In a model that draws from several learned posteriors, looks for the KL (or another term) of each: reports a Gaussian
+posterior with a learned scale that is decoded and in no term, where others have their KL.
+
+## Why is this bad
+With nothing against it the encoder drives this variance to 0: that level is an autoencoder, and its prior samples are
+noise to the layers above the data. In a ladder it is easily the first level, whose KL stands outside of the loop.
+
+## Example
+    kl = 0
+    for level in self.levels:
+        z, kl_level = level(z)
+        kl = kl + kl_level                 # that of the first z is missing
+
+## Use instead
+    kl = gaussian_kl(mu, logvar)
+    for level in self.levels: ...
+
+## When to ignore
+When the first level is meant to be deterministic in the end.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE430", "posterior-without-kl", Severity.ERROR, message="one of several posteriors has no KL", needs=("site", "loss"))
+def check(model: Model) -> Findings:
+    """Posteriors that no term holds beside others that are held."""
+    for site in model.bound.unheld_sites:
+        yield Found(
+            model.bound.beside(site.z, site.heads[0]),
+            label=f"{model.shape_text(site.z)} is drawn from a posterior without a KL",
+            labels=model.labels((site.heads[0], "its head")),
+            why="nothing keeps this posterior near its prior: its variance goes to 0, and samples of the prior decode to noise",
+            help="add the KL of this posterior to the others",
+            claim=Claim("gradient_to_scale", "the loss only ever asks for a smaller variance", {"site": site}),
+        )

@@ -1,0 +1,60 @@
+"""Log-sum-exps on the way to the loss: what they sum, over which axes. The marks of mixtures and of importance-weighted bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.missing import summed_exponent
+from vaelint.graph import shape
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_LARGEST = frozenset({"max", "amax"})
+
+
+@dataclass(frozen=True)
+class LogSum:
+    """`node` = log sum exp `source` over `axes` of the source."""
+
+    node: fx.Node
+    source: fx.Node
+    axes: tuple[int, ...]
+
+
+def log_sums(model: Model) -> list[LogSum]:
+    """Those that the loss depends on and that see a draw, in the order they ran."""
+    found = []
+    for node in model.flow.sorted(model.reaching_loss & model.flow.noisy):
+        source = summed_exponent(node)
+        if source is None or not shape(source):
+            continue
+        reducer = node if ops.op(node) == "logsumexp" else ops.value_inputs(node)[0]
+        axes = ops.dims_of(reducer)
+        if axes:
+            found.append(LogSum(node, _unshifted(source), axes))
+    return found
+
+
+def _unshifted(source: fx.Node) -> fx.Node:
+    """u for `u - max(u)`, which is taken off against overflow and added again after the logarithm."""
+    if ops.op(source) != "sub" or len(source.args) < 2:
+        return source
+    first, second = source.args[0], source.args[1]
+    if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or shape(first) != shape(source):
+        return source
+    while isinstance(second, fx.Node) and ops.op(second) in ops.SHAPE | ops.SELECT | {"detach", "data"} and ops.value_inputs(second):
+        second = ops.value_inputs(second)[0]
+    return first if ops.op(second) in _LARGEST and ops.value_inputs(second)[:1] == [first] else source
+
+
+def posterior_values(model: Model, sizes: dict[str, int], seed: int) -> dict[fx.Node, torch.Tensor]:
+    """Random values for all draws and for the raw outputs behind them: what densities in z are functions of. May raise `ReplayError`."""
+    generator = torch.Generator().manual_seed(seed)
+    nodes = model.flow.sorted({s.z for s in model.sites} | {h for s in model.sites for h in s.heads})
+    return {n: torch.randn(model.replay.shape_of(n, sizes), dtype=torch.float64, generator=generator) for n in nodes}

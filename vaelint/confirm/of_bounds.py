@@ -1,0 +1,83 @@
+"""Experiments on flows, hierarchies and draws: what the prior sees, what a determinant weighs, which parameters have a part."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.flows import FlowBound
+from vaelint.anatomy.terms import Leaf, Term
+from vaelint.confirm.isolated import slope, term_value
+from vaelint.confirm.trial import Trial, tolerance
+from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+
+
+@experiment("prior_sees", "the slope of the divergence in the value that is decoded")
+def prior_sees(trial: Trial, about: About) -> Verdict:
+    """Whether no addend but the reconstruction depends on the value that is decoded."""
+    node: fx.Node = about["node"]
+    leaves = [leaf for t in trial.model.terms if t.role != "reconstruction" for leaf in t.leaves]
+    at = {node: trial.value(node).detach().clone().requires_grad_()}
+    steepest = float(slope(term_value(trial, Term("kl", leaves), at), at)[node].abs().max())
+    return Verdict(steepest == 0, f"the divergence has a slope of {number(steepest)} in {trial.model.written(node)}, which is decoded")
+
+
+@experiment("determinant_weight", "the weight of the log-determinant, computed from the map itself")
+def determinant_weight(trial: Trial, about: About) -> Verdict:
+    """Whether the addends are another multiple of minus log|det| than the KL's weight."""
+    bound: FlowBound = about["bound"]
+    leaves: tuple[Leaf, ...] = about["leaves"]
+    start = bound.site.z
+    base = trial.value(start).detach()
+    told, values = [], []
+    for seed in range(3):
+        noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        z = noise.to(base.dtype).to(base.device).requires_grad_()
+        end = trial.recompute([bound.bent], {start: z})[bound.bent]
+        rows = [torch.autograd.grad(end[:, d].sum(), [z], retain_graph=True)[0] for d in range(z.shape[1])]
+        told.append(torch.linalg.slogdet(torch.stack(rows, 1).double())[1].sum())
+        values.append(term_value(trial, Term("other", list(leaves)), {start: z.detach()}).detach().double())
+    x, y = torch.stack(told).cpu(), torch.stack(values).cpu()
+    x, y = x - x.mean(), y - y.mean()
+    weight = -float((x * y).sum() / (x * x).sum())
+    return Verdict(abs(weight / bound.kl_weight - 1) > 0.02, f"it weighs {number(weight)}, the KL {number(bound.kl_weight)}")
+
+
+@experiment("kl_sees", "the slopes of the KL in the two Gaussians that the posterior is made of")
+def kl_sees(trial: Trial, about: About) -> Verdict:
+    """Whether the KL's own expression moves with the encoder's half and not with the prior's."""
+    leaf: Leaf = about["leaf"]
+    halves = {**dict.fromkeys(about["encoder"], "encoder"), **dict.fromkeys(about["prior"], "prior")}
+    at = {n: trial.value(n).detach().clone().requires_grad_() for n in halves}
+    held = {n: trial.value(n).detach() for n in leaf.frontier if n not in halves}
+    got = slope(term_value(trial, Term("kl", [leaf]), {**held, **at}), at)
+    steepest = {half: max(float(got[n].abs().max()) for n in halves if halves[n] == half) for half in ("encoder", "prior")}
+    text = f"slopes of {number(steepest['encoder'])} in the encoder's half, {number(steepest['prior'])} in the prior's"
+    return Verdict(steepest["encoder"] > 0 and steepest["prior"] == 0, text)
+
+
+@experiment("no_part", "the slope of what is decoded in a parameter of the posterior")
+def no_part(trial: Trial, about: About) -> Verdict:
+    """Whether a value does not move with a head although it is computed from it."""
+    entry, head, through = about["entry"], about["head"], about["through"]
+    leaf = trial.value(head).detach().clone().requires_grad_()
+    inside = trial.model.flow.descendants(head, stop={about["draw"]}) - {about["draw"]}  # the draw stays what it was
+    got = trial.recompute([entry, through], {head: leaf}, inside=inside)
+    probe = torch.randn(got[entry].shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(got[entry])
+    (whole,) = trial.gradient((got[entry] * probe).sum(), [leaf])
+    (part,) = trial.gradient((got[entry] * probe).sum(), [got[through]])
+    if whole is None or part is None:
+        raise CannotMeasureError("no gradient runs between the two")
+    ratio = float(whole.abs().max()) / max(float(part.abs().max()), 1e-30)
+    return Verdict(
+        ratio < 10 * tolerance(leaf), f"the slope is {number(float(whole.abs().max()))}, one of its parts {number(float(part.abs().max()))}"
+    )
+
+
+@experiment("equal_rows", "the rows of a table before training")
+def equal_rows(trial: Trial, about: About) -> Verdict:
+    """Whether all rows of a table are one."""
+    rows = trial.value(about["node"]).detach()
+    rows = rows if about["axis"] == 0 else rows.movedim(int(about["axis"]), 0)
+    different = len(torch.unique(rows.reshape(rows.shape[0], -1), dim=0))
+    return Verdict(different == 1 < rows.shape[0], f"{different} different among {rows.shape[0]}")

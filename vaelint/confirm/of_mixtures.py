@@ -1,0 +1,119 @@
+"""Experiments on mixtures and importance weights: which draw counts most, how often a weight counts, what a density is."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.densities import READINGS
+from vaelint.anatomy.terms import Leaf, Term
+from vaelint.confirm.isolated import term_value
+from vaelint.confirm.trial import Trial
+from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+
+
+@experiment("weights_of_draws", "the slope of the loss in the weights of the draws, against their scores")
+def weights_of_draws(trial: Trial, about: About) -> Verdict:
+    """Whether the draw with the larger score, which gets the larger weight, is the one that the loss holds for worse."""
+    node, score, axis = about["node"], trial.value(about["score"]).detach().double(), int(about["axis"])
+    leaf = trial.value(node).detach().clone().requires_grad_()
+    out = trial.recompute([trial.loss_node], {node: leaf})[trial.loss_node]
+    (slope,) = trial.gradient(out, [leaf])
+    if slope is None:
+        raise CannotMeasureError("the loss does not depend on the weights")
+    g = slope.double()
+    if g.shape != score.shape:  # a log-sum-exp: one slope for all draws of an input
+        return Verdict(bool((g > 0).all()), f"the loss grows by {number(float(g.mean()))} with the log-sum of the weights")
+    s, g = score - score.mean(axis, keepdim=True), g - g.mean(axis, keepdim=True)
+    together = float((s * g).sum() / (s.norm() * g.norm()).clamp(min=1e-30))
+    return Verdict(together > 0.99, f"score and loss of a draw have a correlation of {number(together)}")
+
+
+@experiment("counted_times", "the slope of one component's exponent in its log-weight")
+def counted_times(trial: Trial, about: About) -> Verdict:
+    """Whether a log-weight enters the exponent of its component more than once."""
+    weight, source = about["weight"], about["source"]
+    leaf = trial.value(weight).detach().clone().requires_grad_()
+    out = trial.recompute([source], {weight: leaf})[source]
+    (slope,) = trial.gradient(out.flatten()[:1], [leaf])
+    times = 0.0 if slope is None else float(slope.abs().max())
+    return Verdict(times > 1.5, f"{trial.model.written(weight)} counts {number(times)} times in one component")
+
+
+@experiment("log_density", "the slopes of the expression in z and in the head of its variance")
+def log_density(trial: Trial, about: About) -> Verdict:
+    """Whether the slope in the head is another than that of a Gaussian log-density with the same error in z."""
+    z, mean, head = about["z"], about["mean"], about["head"]
+    values = {n: trial.value(n).detach().clone().requires_grad_() for n in (z, mean, head)}
+    leaves: tuple[Leaf, ...] = about["leaves"]
+    place: fx.Node = about["place"]
+    if leaves:
+        out = term_value(trial, Term("kl", list(leaves)), values)
+    else:
+        out = trial.recompute([place], values)[place].flatten()[0]
+    try:
+        (along,) = torch.autograd.grad(out, [values[z]], create_graph=True)
+        (curvature,) = torch.autograd.grad(along.sum(), [values[z]], retain_graph=True)
+        (slope,) = torch.autograd.grad(out, [values[head]])
+    except RuntimeError as error:
+        raise CannotMeasureError(f"autograd refuses: {str(error).splitlines()[0][:80]}") from error
+    used = slope != 0
+    precision, step = READINGS[about["reading"]]
+    at = [_rows(values[n].detach(), slope.shape, used) for n in (z, mean, head)]
+    r = _rows(curvature.detach(), slope.shape, used)
+    w = (r / precision(at[2])).median()
+    wanted = w * step(at[2]) * (1 - precision(at[2]) * (at[0] - at[1]) ** 2)
+    off = float((slope[used] - wanted).norm() / wanted.norm().clamp(min=1e-30))
+    return Verdict(off > 0.01, f"its slope in {trial.model.written(head)} is off that of a log-density by {off:.0%}")
+
+
+def _rows(value: torch.Tensor, size: torch.Size, used: torch.Tensor) -> torch.Tensor:
+    """The entries of a value that belong to those of the head; z has a row for each input, the components have theirs."""
+    if value.shape == size:
+        return value[used]
+    count = int(used.sum())
+    live = value.reshape(-1, value.shape[-1])[0]
+    if live.numel() != count:
+        raise CannotMeasureError("z and the head have different shapes")
+    return live
+
+
+@experiment("unbounded_fall", "the addends of one output as it grows")
+def unbounded_fall(trial: Trial, about: About) -> Verdict:
+    """Whether the part of the loss that depends on an output falls faster than a line as the output grows."""
+    output, leaves, at = about["output"], about["leaves"], float(about["at"])
+    got = []
+    for share in (0.25, 0.5, 1.0):
+        changed = torch.full_like(trial.value(output).detach(), share * at)
+        got.append(float(term_value(trial, Term("kl", list(leaves)), {output: changed}).detach()))
+    falls = got[2] - got[1] < 3 * (got[1] - got[0]) < 0
+    text = ", ".join(f"{number(v)} at {number(s * at)}" for s, v in zip((0.25, 0.5, 1.0), got, strict=True))
+    return Verdict(falls, f"{text}: lower and lower")
+
+
+@experiment("centred_by", "the means of the values that the covariance is made of")
+def centred_by(trial: Trial, about: About) -> Verdict:
+    """Whether values have mean 0 over their own features, and not over the batch."""
+    value = trial.value(about["values"]).detach().double()
+    batch, features = (float(value.mean(axis).abs().max()) for axis in (0, 1))
+    scale = float(value.abs().max())
+    return Verdict(
+        features < 1e-4 * scale < batch, f"the largest mean over the batch is {number(batch)}, over the features {number(features)}"
+    )
+
+
+@experiment("diagonal_entries", "which entries a diagonal picks")
+def diagonal_entries(trial: Trial, about: About) -> Verdict:
+    """Whether entry i of a diagonal is feature i of sample i."""
+    node, source, batch = about["node"], about["source"], int(about["batch"])
+    leaf = trial.value(source).detach().clone().requires_grad_()
+    out = trial.recompute([node], {source: leaf})[node]
+    if ops.op(node) == "trace" or out.dim() == 0:
+        raise CannotMeasureError("the entries are summed already")
+    touched = []
+    for i in range(min(2, out.shape[-1])):
+        (slope,) = trial.gradient(out[..., i], [leaf])
+        touched.append(set() if slope is None else {int(n) for n in slope.nonzero()[:, batch]})
+    apart = all(len(t) == 1 for t in touched) and len(set.union(*touched)) == len(touched)
+    return Verdict(apart, "entry by entry it belongs to " + ", ".join(f"sample {min(t)}" for t in touched if t))
