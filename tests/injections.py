@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import torch
+from expectations import ROOT
 from realpass import SLOTS, measured, traced, write
 from torch import fx
 
@@ -233,6 +234,80 @@ def _wrong_of_shapes(m: Model) -> list[tuple[fx.Node, fx.Node | None, dict[str, 
     ]
 
 
+def _layer_input(m: Model, parameter: str) -> fx.Node:
+    """What the layer of that weight reads."""
+    found = next(n for n in m.record.nodes if any(a.op == "get_attr" and a.meta.get("parameter") == parameter for a in n.all_input_nodes))
+    return cast(fx.Node, found.args[0])
+
+
+def _layer_output(m: Model, parameter: str) -> fx.Node:
+    return next(n for n in m.record.nodes if any(a.op == "get_attr" and a.meta.get("parameter") == parameter for a in n.all_input_nodes))
+
+
+def _density(m: Model) -> dict[str, object]:
+    """log q of the right model: all addends that are made of z, its mean and its log-variance."""
+    site = m.sites[0]
+    ends = {site.z, *site.heads}
+    leaves = tuple(
+        leaf for t in m.terms for leaf in t.leaves if leaf.frontier and set(leaf.frontier) <= ends and set(leaf.frontier) != {site.z}
+    )
+    mean, head = site.mu_heads[0], site.scale_heads[0]
+    return {"place": leaves[0].node, "z": site.z, "mean": mean, "head": head, "reading": "log-variance", "leaves": leaves}
+
+
+def _kl_to_prior(m: Model) -> dict[str, object]:
+    encoder, prior = _layer_output(m, "low.weight"), _layer_output(m, "down.2.weight")
+    leaf = next(leaf for t in m.terms if t.role == "kl" for leaf in t.leaves if prior in leaf.frontier and len(leaf.frontier) > 1)
+    return {"leaf": leaf, "encoder": (encoder,), "prior": (prior,)}
+
+
+def _fall(m: Model) -> dict[str, object]:
+    output = _layer_output(m, "prior_lv.weight")
+    return {"output": output, "leaves": tuple(leaf for t in m.terms for leaf in t.leaves if output in leaf.frontier), "at": 16.0}
+
+
+def _twin(
+    experiment: str, rule: str, about: Callable[[Model], dict[str, object]], shape: str
+) -> tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]:
+    """A wrong claim about the good twin of a rule's fixture."""
+    text = next((ROOT / "fixtures" / "good").glob(f"{rule}_*.py")).read_text()
+    name = text.split()[3]
+    return experiment, f"{text}\n\nVAE = {name}\n", (f"x={shape}",), "loss = model.loss(x)", lambda m: [Claim(experiment, "", about(m))]
+
+
+TWINS = [
+    _twin("weights_of_draws", "vae422", lambda m: {"node": by_op(m, "softmax"), "score": by_op(m, "softmax").args[0], "axis": 1}, "12x20"),
+    _twin(
+        "counted_times",
+        "vae423",
+        lambda m: {"weight": by_op(m, "log_softmax"), "source": by_op(m, "logsumexp").args[0]},
+        "14x30:float32{0,1}",
+    ),
+    _twin("log_density", "vae424", _density, "16x24:float32[0,1]"),
+    _twin("unbounded_fall", "vae425", _fall, "12x24"),
+    _twin("centred_by", "vae426", lambda m: {"values": by_op(m, "matmul").args[1]}, "16x24"),
+    _twin("diagonal_entries", "vae426", lambda m: {"node": by_op(m, "diagonal")}, "16x24"),
+    _twin("prior_sees", "vae427", lambda m: {"node": _layer_input(m, "dec.0.weight")}, "12x20"),
+    _twin("determinant_weight", "vae428", lambda m: {"bound": m.bound.flow_bounds[0], "leaves": m.bound.flow_bounds[0].leaves}, "12x20"),
+    _twin("kl_sees", "vae429", _kl_to_prior, "12x24"),
+    _twin(
+        "no_part",
+        "vae218",
+        lambda m: {
+            "entry": _layer_input(m, "dec.0.weight"),
+            "head": by_op(m, "softplus"),
+            "through": by_op(m, "sqrt"),
+            "draw": by_op(m, "standard_gamma"),
+        },
+        "12x20:float32[0,1]",
+    ),
+    _twin(
+        "equal_rows",
+        "vae508",
+        lambda m: {"node": next(n for n in m.record.nodes if n.meta.get("parameter") == "codes.weight"), "axis": 0},
+        "16x20",
+    ),
+]
 _TWO_CALLS = "rec, kl = (lambda a: (a, a * 2))(model(x)); rec.backward(retain_graph=True); kl.backward(); loss = rec"
 WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]] = [
     ("vq_gradients", _VQ, ("x=8x12",), "loss = model(x)",
@@ -285,7 +360,7 @@ def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False)
     for _, slots, claim in STATE:
         write(folder, **slots)
         note([claim], traced())
-    for _, text, inputs, step, claims in WHOLE:
+    for _, text, inputs, step, claims in (*WHOLE, *TWINS):
         if text:
             (folder / "model.py").write_text(text)
         else:

@@ -12,7 +12,7 @@ from vaelint.confirm.trial import Trial, tolerance
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
 
 
-@experiment("prior_sees", "the slope of the divergence in the value that is decoded")
+@experiment("prior_sees", "the slope of the divergence in the value that is decoded", "none: a slope of exactly 0")
 def prior_sees(trial: Trial, about: About) -> Verdict:
     """Whether no addend but the reconstruction depends on the value that is decoded."""
     node: fx.Node = about["node"]
@@ -22,7 +22,7 @@ def prior_sees(trial: Trial, about: About) -> Verdict:
     return Verdict(steepest == 0, f"the divergence has a slope of {number(steepest)} in {trial.model.written(node)}, which is decoded")
 
 
-@experiment("determinant_weight", "the weight of the log-determinant, computed from the map itself")
+@experiment("determinant_weight", "the weight of the log-determinant, computed from the map itself", "2% of the weight")
 def determinant_weight(trial: Trial, about: About) -> Verdict:
     """Whether the addends are another multiple of minus log|det| than the KL's weight."""
     bound: FlowBound = about["bound"]
@@ -43,7 +43,7 @@ def determinant_weight(trial: Trial, about: About) -> Verdict:
     return Verdict(abs(weight / bound.kl_weight - 1) > 0.02, f"it weighs {number(weight)}, the KL {number(bound.kl_weight)}")
 
 
-@experiment("kl_sees", "the slopes of the KL in the two Gaussians that the posterior is made of")
+@experiment("kl_sees", "the slopes of the KL in the two Gaussians that the posterior is made of", "none: a slope of exactly 0")
 def kl_sees(trial: Trial, about: About) -> Verdict:
     """Whether the KL's own expression moves with the encoder's half and not with the prior's."""
     leaf: Leaf = about["leaf"]
@@ -56,7 +56,7 @@ def kl_sees(trial: Trial, about: About) -> Verdict:
     return Verdict(steepest["encoder"] > 0 and steepest["prior"] == 0, text)
 
 
-@experiment("no_part", "the slope of what is decoded in a parameter of the posterior")
+@experiment("no_part", "the slope of what is decoded in a parameter of the posterior", "8e-3 of one of its parts in float32")
 def no_part(trial: Trial, about: About) -> Verdict:
     """Whether a value does not move with a head although it is computed from it."""
     entry, head, through = about["entry"], about["head"], about["through"]
@@ -74,7 +74,7 @@ def no_part(trial: Trial, about: About) -> Verdict:
     )
 
 
-@experiment("equal_rows", "the rows of a table before training")
+@experiment("equal_rows", "the rows of a table before training", "none: equal bits")
 def equal_rows(trial: Trial, about: About) -> Verdict:
     """Whether all rows of a table are one."""
     rows = trial.value(about["node"]).detach()
