@@ -98,7 +98,7 @@ def _varies(model: Model, weight: fx.Node, log_sum: LogSum) -> bool:
     return isinstance(value, torch.Tensor) and float(value.max() - value.min()) > 1e-9
 
 
-def _counted(model: Model, weight: fx.Node, source: fx.Node) -> float:
+def _counted(model: Model, weight: fx.Node, source: fx.Node) -> int:
     """How often one weight enters one exponent: the derivative, at two random points; 0 where it is no whole number."""
     seen = []
     for seed in (1, 2):
@@ -109,7 +109,7 @@ def _counted(model: Model, weight: fx.Node, source: fx.Node) -> float:
             out = model.replay([source], {**posterior_values(model, sizes, seed), weight: leaf.clone()}, sizes)[source]
             (slope,) = gradients(out.flatten()[:1], [leaf])
         except ReplayError:
-            return 0.0
+            return 0
         seen.append(0.0 if slope is None else float(slope.abs().max()))
     whole = round(seen[0])
-    return whole if all(abs(s - whole) < 1e-6 * max(1, whole) for s in seen) else 0.0
+    return whole if all(abs(s - whole) < 1e-6 * max(1, whole) for s in seen) else 0
