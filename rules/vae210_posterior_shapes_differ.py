@@ -30,7 +30,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Sites where the scale is stretched over the mean, or the mean over the scale."""
     for site in model.gaussian_sites:
-        if site.mu is None or site.scale is None or not site.scale_heads:
+        if site.mu is None or site.scale is None or not site.scale_heads or model.sampling.is_scaled_by_matrix(site):
             continue
         if not (missing := model.missing_axes(site.scale, site.mu)) and not (missing := model.missing_axes(site.mu, site.scale)):
             continue

@@ -29,7 +29,11 @@ def check(model: Model) -> Findings:
     if missing is not None:
         yield Found(
             model.objective.loss_place,
-            label="the loss holds no KL" if missing.nullified is None else "the KL is multiplied with 0",
+            label="the KL is multiplied with 0"
+            if missing.nullified is not None
+            else "the loss holds no KL"
+            if len(model.sites) < 2
+            else "the loss holds no KL of this latent",
             labels=model.labels((missing.computed, "a KL is computed here and not added"))
             if missing.computed is not None
             else model.labels((missing.site.z, "the posterior is drawn here")),

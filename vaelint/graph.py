@@ -130,6 +130,11 @@ def span(node: fx.Node) -> Span | None:
     return stack[0] if stack else None
 
 
+def route(node: fx.Node) -> tuple[Span, ...]:
+    """The user's expressions that led to the node, innermost first: the same for all turns of a loop, not for two callers of a helper."""
+    return tuple(node.meta.get("stack") or ())
+
+
 def requires_grad(node: fx.Node) -> bool:
     """Whether gradients flow through the node's value in the recorded run."""
     return bool(node.meta.get("grad"))

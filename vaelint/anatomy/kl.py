@@ -25,7 +25,7 @@ from vaelint.anatomy.learned_prior import slipped_factor
 from vaelint.anatomy.readings import READINGS, SCALE_READINGS, SOFTENED, agree, fit
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
-from vaelint.graph import shape, span
+from vaelint.graph import route, shape
 
 Verdict = Literal[
     "exact",
@@ -75,7 +75,8 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
     sites = [s for s in slice_.sites if s.kind in ("gaussian", "laplace", "drawn", "noise")]
     if not sites or not slice_.heads:
         return [(None, KlProbe("other", reason="the posterior is not a Gaussian found by its draw"))]
-    places: dict[object, Site] = {span(s.z): s for s in sites}  # of a loop, the last turn: its prior is no longer the start value
+    # one site for each way to a draw: of a loop the last turn, as its prior is no longer the start value; each caller of a shared helper
+    places: dict[object, Site] = {route(s.z): s for s in sites}
     found: list[tuple[Site | None, KlProbe]] = []
     seen: set[tuple[fx.Node, ...]] = set()
     for site in places.values():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
@@ -117,5 +118,13 @@ def loose_ends(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay:
     heads = flow.sorted({h for s in mine for h in s.heads})
     zs = {s.z for s in mine if s.z in front}
     others = [f for f in front if f not in heads and f not in zs and f in flow.learned]
+    others += _free_priors(reached, flow, {*heads, *zs, *others})
     draws = [n for s in mine if s.z in zs for n in s.noise if n in reached]
     return Slice(term, loss, replay, flow, mine, heads, others, draws)
+
+
+def _free_priors(reached: set[fx.Node], flow: Flow, known: set[fx.Node]) -> list[fx.Node]:
+    """The last layers' outputs in a term that depend on no input: a prior that is read from a start value."""
+    layers = [n for n in reached if n not in known and n not in flow.data and n in flow.learned and ops.op(n) in ops.LAYERS]
+    above = flow.ancestors(*(i for n in layers for i in ops.value_inputs(n)))
+    return [n for n in flow.sorted(set(layers)) if n not in above]

@@ -15,7 +15,7 @@ from vaelint.anatomy.sites import Site, frontier
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.weights import factors
 from vaelint.finding import Span
-from vaelint.graph import span
+from vaelint.graph import shape, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -33,7 +33,7 @@ class MissingKl:
 def missing_kl(model: Model) -> MissingKl | None:
     """A Gaussian posterior with a learned scale and no term against its collapse to a point."""
     if any(t.role in ("prior", "discrepancy", "mixed", "vq") or (t.role == "kl" and _zero(model, t) is None) for t in model.terms):
-        return None
+        return _forgotten_kl(model)
     zero = next((n for t in model.terms if t.role == "kl" and (n := _zero(model, t)) is not None), None)
     if zero is not None:
         return next((MissingKl(s, None, zero) for s in model.gaussian_sites if s.scale_heads), None)
@@ -56,6 +56,23 @@ def _zero(model: Model, term: Term) -> fx.Node | None:
     return next((f.node for f in factors(chain, model.source) if f.origin == "literal" and f.value == 0), None)
 
 
+def _forgotten_kl(model: Model) -> MissingKl | None:
+    """One of several posteriors whose KL was computed and left out, while those of others are in the loss.
+
+    The loss must see its heads through its draw alone: what is held by any other way is held on purpose.
+    """
+    loss, flow = model.record.loss, model.flow
+    for site in model.gaussian_sites:
+        if len(model.sites) < 2 or loss is None or not site.scale_heads or not model.sampling.feeds_reconstruction(site.z):
+            continue
+        if loss in flow.descendants(*site.heads, stop={site.z}):
+            continue
+        computed = _idle_kl(model, site)
+        if computed is not None:
+            return MissingKl(site, computed)
+    return None
+
+
 def _idle_kl(model: Model, site: Site) -> fx.Node | None:
     """The last value made of both heads alone that does not reach the loss."""
     wanted = set(site.heads)
@@ -64,10 +81,16 @@ def _idle_kl(model: Model, site: Site) -> fx.Node | None:
         if (
             ops.op(node) in ops.REDUCE | ops.ARITHMETIC
             and not node.meta.get("read")
-            and set(frontier([node], model.flow, stop=wanted, through=ops.REDUCE | ops.SELECT)) == wanted
+            and _is_made_of(frontier([node], model.flow, stop=wanted, through=ops.REDUCE | ops.SELECT), wanted, model)
         ):
             return node
     return None
+
+
+def _is_made_of(front: list[fx.Node], heads: set[fx.Node], model: Model) -> bool:
+    """Whether a value holds all heads, and beside them at most values of the same shape that are learned: those of a prior."""
+    like = {shape(h) for h in heads}
+    return heads <= set(front) and all(f in model.flow.learned and f in model.flow.data and shape(f) in like for f in set(front) - heads)
 
 
 def detached_terms(model: Model, role: str) -> list[Term]:

@@ -135,8 +135,16 @@ class Batch:
     def softmaxed(self) -> list[Mixing]:
         """VAE106: a softmax whose entries are of different samples."""
         return [
-            Mixing(m.node, m.operands[0], m.node) for m in self._meetings if m.how == "softmax" and m.node in self._path and not m.crossed
+            Mixing(m.node, m.operands[0], m.node)
+            for m in self._meetings
+            if m.how == "softmax" and not m.crossed and (m.node in self._path or self._normalises_classes(m.node))
         ]
+
+    def _normalises_classes(self, node: fx.Node) -> bool:
+        """Whether a softmax in the loss leaves an axis of its own beside the batch: classes, not one weight for each sample."""
+        model = self._model
+        sizes = [n for d, n in enumerate(shape(node)) if n > 1 and model.inputs.batch not in model.dims(node)[d : d + 1]]
+        return node in model.reaching_loss and bool(node.meta.get("grad")) and bool(sizes)
 
     def split(self) -> list[Mixing]:
         """VAE107: two parts of the batch, taken by chunk, split or a slice, that are put together as if they were two quantities."""

@@ -26,7 +26,7 @@ from vaelint.anatomy.sites import Site, find_sites
 from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_nodes
 from vaelint.anatomy.wiring import Wiring
 from vaelint.finding import Label, ShapeRow, Span, Suggestion
-from vaelint.graph import Record, shape, span
+from vaelint.graph import Record, route, shape, span
 from vaelint.loading.inputs import InputSet
 from vaelint.source.written import Source
 from vaelint.trace.ladder import Tracer
@@ -195,11 +195,11 @@ class Model:
 
     @property
     def gaussian_sites(self) -> list[Site]:
-        """Draws of a Gaussian posterior, one for each place in the source."""
+        """Draws of a Gaussian posterior, one for each way to its place: two calls of a helper are two, turns of a loop one."""
         seen: dict[Any, Site] = {}
         for s in self.sites:
             if s.kind in ("gaussian", "drawn"):
-                seen.setdefault(span(s.z), s)
+                seen.setdefault(route(s.z), s)
         return list(seen.values())
 
     def noise_of(self, site: Site) -> fx.Node | None:
@@ -311,8 +311,8 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     found = find_sites(flow)
     reach = flow.ancestors(record.loss) if record.loss is not None else set(flow.order)
     sites = [s for s in found if s.z in reach]
-    lines = {span(s.z) for s in sites}
-    idle = [s for s in found if s not in sites and span(s.z) not in lines]
+    routes = {route(s.z) for s in sites}
+    idle = [s for s in found if s not in sites and route(s.z) not in routes]
     symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
     model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
     _name_inputs(model)

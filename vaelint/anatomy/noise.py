@@ -49,7 +49,7 @@ def constant_axes(model: Model, site: Site) -> list[str]:
     eps = site.noise[0]
     full, texts = list(like.meta["val"].shape), model.dims(like)
     mine = list(eps.meta["val"].shape)
-    if len(mine) < len(full) and model.mentions_batch(eps) and _meets_a_matrix(model, site):
+    if len(mine) < len(full) and model.mentions_batch(eps) and meets_a_matrix(model, site):
         return []  # a vector for each sample, multiplied with a matrix for each: their axes do not line up
     if len(mine) > len(full) and mine[len(mine) - len(full) :] != full:
         return (
@@ -70,7 +70,7 @@ def constant_axes(model: Model, site: Site) -> list[str]:
     return found[::-1]
 
 
-def _meets_a_matrix(model: Model, site: Site) -> bool:
+def meets_a_matrix(model: Model, site: Site) -> bool:
     """Whether the noise goes through a matrix product on its way to z."""
     between = model.flow.descendants(*site.noise, stop={site.z}) & model.flow.ancestors(site.z)
     return any(ops.op(n) in ops.PRODUCT for n in between)

@@ -21,7 +21,7 @@ from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, rec
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.scale import Scaling, measure, ratio
 from vaelint.anatomy.sites import Site
-from vaelint.anatomy.terms import Term, layered_nodes
+from vaelint.anatomy.terms import Term, layered_nodes, part_of
 from vaelint.anatomy.weights import Factor, factors
 from vaelint.graph import Record, shape
 from vaelint.source.written import Source
@@ -134,7 +134,18 @@ def measure_kl(
             continue
         fact.latent = _own_symbols(slice_.replay._record.shapes.get(fact.site.z, ()), symbols)
         fact.scaling = _measured(partial(_kl_weight, slice_, fact), symbols, replay)
+    _name_own_addends(found, flow)
     return found
+
+
+def _name_own_addends(facts: list[KlFact], flow: Flow) -> None:
+    """KLs of several latents that are added up: each has its own addends, where they lie apart, and so its own place in the source."""
+    posteriors = [{f.site.z, *f.site.heads} if f.site is not None else set() for f in facts]
+    own = [[leaf for leaf in f.term.leaves if at & {*leaf.frontier, leaf.node}] for f, at in zip(facts, posteriors, strict=True)]
+    if len(facts) < 2 or not all(own) or sum(map(len, own)) != len({id(leaf) for leaves in own for leaf in leaves}):
+        return
+    for fact, leaves in zip(facts, own, strict=True):
+        fact.term = part_of(fact.term, leaves, [fact.site] if fact.site is not None else [], flow)
 
 
 def _told(facts: list[KlFact]) -> int:

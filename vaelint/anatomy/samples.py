@@ -56,7 +56,7 @@ _LIKE_SECOND = frozenset({"view_as", "reshape_as", "expand_as"})
 _ALONG = frozenset(
     {"softmax", "log_softmax", "softmin", "gumbel_softmax", "cumsum", "cumprod", "logcumsumexp", "normalize", "sort", "argsort"}
 )
-_SOFTMAX = frozenset({"softmax", "log_softmax", "softmin"})
+_SOFTMAX = frozenset({"softmax", "log_softmax", "softmin", "gumbel_softmax"})
 _LOOKS_UP = frozenset({"embedding", "one_hot"})
 
 
@@ -264,7 +264,7 @@ class Samples:
                 Meets(
                     node,
                     (source,),
-                    "softmax" if ops.op(node) in _SOFTMAX | {"gumbel_softmax"} else "combined",
+                    "softmax" if ops.op(node) in _SOFTMAX else "combined",
                     crossed=ops.op(node) not in _SOFTMAX,
                 )
             )

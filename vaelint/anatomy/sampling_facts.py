@@ -11,10 +11,10 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.clash import Clash, find_clashes
 from vaelint.anatomy.evaluation import Biased, biased_evaluation
 from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries, unused_posteriors
-from vaelint.anatomy.noise import NoiseMoments, constant_axes, noise_moments
+from vaelint.anatomy.noise import NoiseMoments, constant_axes, meets_a_matrix, noise_moments
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.sites import Site
-from vaelint.anatomy.terms import layered_nodes
+from vaelint.anatomy.terms import Leaf, layered_nodes
 from vaelint.anatomy.undrawn import Undrawn, undrawn_posterior
 from vaelint.anatomy.unscaled import Unscaled, unscaled_draws
 from vaelint.graph import MadeDistribution
@@ -95,6 +95,10 @@ class Sampling:
         """Draws whose evaluation-mode value is the mean plus a multiple of the scale."""
         return biased_evaluation(self._model)
 
+    def is_scaled_by_matrix(self, site: Site) -> bool:
+        """Whether the noise goes through a matrix product on its way to z: its scale has other axes than the mean."""
+        return meets_a_matrix(self._model, site)
+
     def scale_range(self, site: Site) -> Range | None:
         """Which values the scale of a Gaussian draw can take; None for a constant scale or a bare draw."""
         return value_range(self._model, site.scale) if site.scale is not None and site.scale_heads else None
@@ -105,11 +109,18 @@ class Sampling:
 
     def has_score_function(self, site: Site) -> bool:
         """Whether the loss holds a log-probability of the draw multiplied by something decoded: a score-function estimator."""
-        decoded = layered_nodes(self._model.flow, [site])
+        flow = self._model.flow
+        decoded = layered_nodes(flow, [site])
+
+        def rewards(leaf: Leaf) -> list[fx.Node]:
+            """What the addend is multiplied with on its way up, cut off from its own gradient or not."""
+            path = {leaf.node, *leaf.chain}
+            return [n for link in leaf.chain if ops.op(link) in ops.MUL for n in ops.value_inputs(link) if n not in path]
+
         return any(
             site.z in leaf.frontier
             and any(h in leaf.frontier for h in site.heads)
-            and any(n in decoded for n in self._model.flow.ancestors(leaf.node))
+            and any(n in decoded for n in flow.ancestors(leaf.node, *rewards(leaf)))
             for leaf in self._model.leaves
         )
 

@@ -71,10 +71,11 @@ def _affine_sites(flow: Flow) -> list[Site]:
     scales: dict[fx.Node, list[fx.Node]] = {}
     sites: list[Site] = []
     closed: set[fx.Node] = set()
+    masks = _masks(flow)
     for node in flow.record.graph.nodes:
         ins = ops.value_inputs(node)
         inside = [n for n in ins if n in region and n not in closed]
-        fresh = [n for n in ins if n in flow.pure_noise] if node in flow.data or node in flow.learned else []
+        fresh = [n for n in ins if n in flow.pure_noise and n not in masks] if node in flow.data or node in flow.learned else []
         noisy = [*inside, *fresh]
         if not noisy or node in flow.pure_noise:
             continue
@@ -253,9 +254,44 @@ def frontier(
 
 
 def _drop_noise_layers(sites: list[Site], flow: Flow) -> list[Site]:
-    """Noise with a constant scale is a posterior only if nothing better is there and a layer decodes it."""
+    """Noise that disturbs a hidden value is no posterior.
+
+    Where a posterior is held by the loss, what the loss sees through its draw alone is a posterior only if it has a mean
+    and a scale head of its own: dropout, noise in proportion to the value itself, noise of learned strength have none. Noise with a
+    constant scale is a posterior only if nothing better is there and a layer decodes it.
+    """
     real = [s for s in sites if s.kind != "noise"]
+    held = [s for s in real if s.kind != "gaussian" or _is_held(s, flow)]
+    if held:
+        real = [s for s in real if s in held or _has_own_scale(s, flow)]
     return real or [s for s in sites if _decoded(s, flow)]
+
+
+def _masks(flow: Flow) -> set[fx.Node]:
+    """Noise that only keeps or drops values: drawn as Bernoulli, compared with a threshold, or rounded on the way."""
+    masks: set[fx.Node] = set()
+    for node in flow.sorted(flow.pure_noise):
+        if (
+            ops.op(node) == "bernoulli"
+            or ops.op(node) in ops.COMPARE | (ops.FLAT - {"sign", "sgn"})
+            or any(n in masks for n in ops.value_inputs(node))
+        ):
+            masks.add(node)
+    return masks
+
+
+def _is_held(site: Site, flow: Flow) -> bool:
+    """Whether the loss sees a site's heads by another way than its draw, as a KL or a log-density does."""
+    loss = flow.record.loss
+    return loss is None or (bool(site.heads) and loss in flow.descendants(*site.heads, stop={site.z}))
+
+
+def _has_own_scale(site: Site, flow: Flow) -> bool:
+    """Whether there is a mean, and a scale that is made of something the mean is not: a layer's output, or a part of one."""
+    if site.mu is None or site.scale is None or not site.scale_heads:
+        return False
+    own = flow.ancestors(site.scale) - flow.ancestors(site.mu)
+    return any(n in flow.data and (ops.op(n) in ops.LAYERS | ops.SELECT or ops.is_opaque(n)) for n in own)
 
 
 def _decoded(site: Site, flow: Flow) -> bool:

@@ -186,6 +186,13 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     return list(terms.values())
 
 
+def part_of(term: Term, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Term:
+    """Some addends of a term, with the expression that holds them."""
+    part = Term(term.role, leaves, sites, term.detached)
+    part.core = _core(part, flow)
+    return part
+
+
 def _shares_parameter(leaf: Leaf, leaves: list[Leaf], flow: Flow) -> bool:
     own = {n for n in flow.ancestors(leaf.node) if n.meta.get("parameter")}
     return any(own & flow.ancestors(other.node, stop=set(other.frontier)) for other in leaves if other.role == "reconstruction")
