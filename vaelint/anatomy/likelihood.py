@@ -261,7 +261,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
         return None
     if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):
         return None  # a bound that is one function of likelihood and KL
-    if set(pair.raw) & model.flow.ancestors(*pair.extra):
+    if set(frontier([pair.recon], model.flow)) & model.flow.ancestors(pair.extra[0]):
         return None  # a statistic of the reconstruction, as structural similarity divides by, is no variance of its own
     if ops.op(pair.meet) == "gaussian_nll_loss":
         return _raw_variance(model, pair, pair.extra[0])
