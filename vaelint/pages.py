@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 HOME = "https://vaelint.invalid/"
 """Where the pages of the documentation are: `[project.urls]` has the same, `docs-url` of the configuration another one."""
@@ -26,7 +25,7 @@ def moved(address: str, home: str) -> str:
 
 def leads_somewhere(address: str) -> bool:
     """Whether a person may be shown an address: not if its host can never exist (RFC 2606, section 2)."""
-    host = urlsplit(address).hostname or ""
+    host = address.partition("://")[2].partition("/")[0].partition(":")[0]
     return bool(address) and host.rpartition(".")[2] not in ("invalid", "example", "test")
 
 
