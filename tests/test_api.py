@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import io
 import linecache
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import rich.console
 import torch
 
 import vaelint
+from vaelint import torch_private
 
 DATA = Path(__file__).parent / "data"
 
@@ -48,7 +51,7 @@ def _is_users(file: str) -> bool:
 
 def state(model: torch.nn.Module) -> dict[str, Any]:
     """All that a check in somebody's process must leave alone."""
-    hooks = [v for k, v in vars(torch.nn.modules.module).items() if k.startswith("_global_") and isinstance(v, dict)]
+    hooks = torch_private.hooks_of_all_modules()
     return {
         "torch's random state": torch.get_rng_state().tolist(),
         "numpy's random state": [*map(str, np.random.get_state())],
@@ -58,6 +61,13 @@ def state(model: torch.nn.Module) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "anomaly": torch.is_anomaly_enabled(),
         "deterministic": torch.get_deterministic_debug_mode(),
+        "backends": [torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic, torch.backends.cuda.matmul.fp32_precision],
+        "matrix products": [torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_tf32],
+        "printing": dict(torch_private.print_options()),
+        "distributions": torch_private.distributions_validate(),
+        "numpy's errors": np.geterr(),
+        "log": [logging.getLogger().level, list(logging.getLogger().handlers)],
+        "python": [sys.excepthook, sys.stdout, sys.getrecursionlimit(), gc.isenabled()],
         "path": list(sys.path),
         "argv": list(sys.argv),
         "finders": list(sys.meta_path),
@@ -94,7 +104,13 @@ def test_what_the_model_itself_changes_is_put_back(tmp_path: Path) -> None:
         "torch.set_default_dtype(torch.float64); torch.set_num_threads(3); torch.set_grad_enabled(True)\n"
         "torch.use_deterministic_algorithms(True); torch.autograd.set_detect_anomaly(True)\n"
         "sys.path.append('/nowhere'); sys.argv.append('x'); os.environ['RUDE'] = '1'; os.chdir('/')\n"
-        "warnings.simplefilter('ignore')\n" + (DATA / "mlp_vae.py").read_text()
+        "warnings.simplefilter('ignore')\n"
+        "torch.backends.cudnn.benchmark = torch.backends.cudnn.deterministic = True\n"
+        "torch.set_float32_matmul_precision('medium'); torch.backends.cuda.matmul.allow_tf32 = True\n"
+        "torch.set_printoptions(precision=2); torch.distributions.Distribution.set_default_validate_args(False)\n"
+        "torch.nn.modules.module.register_module_forward_hook(lambda *a: None)\n"
+        "import gc, logging\nlogging.basicConfig(level=5); sys.excepthook = print; sys.setrecursionlimit(4321); gc.disable()\n"
+        "numpy.seterr(all='ignore'); sys.stdout = sys.stderr\n" + (DATA / "mlp_vae.py").read_text()
     )
     probe = torch.nn.Linear(1, 1)
     before = state(probe)
@@ -103,6 +119,15 @@ def test_what_the_model_itself_changes_is_put_back(tmp_path: Path) -> None:
     with torch.no_grad():
         vaelint.check(f"{tmp_path}/rude.py:VAE", input="32x784")
         assert not torch.is_grad_enabled()
+
+
+def test_settings_that_torch_refuses_to_tell_are_no_hindrance(models: dict[str, Any]) -> None:
+    """In a process of its own: what was said in the older and in the newer way cannot be taken back."""
+    code = (
+        "import torch, vaelint\ntorch.set_float32_matmul_precision('medium'); torch.backends.cuda.matmul.fp32_precision = 'ieee'\n"
+        f"assert vaelint.check('{DATA}/mlp_vae.py:VAE', input='32x784').clean\nassert torch.backends.cuda.matmul.fp32_precision == 'ieee'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_pythons_random_state_is_put_back() -> None:

@@ -325,6 +325,17 @@ def distributions_validate() -> bool:
     return bool(torch.distributions.Distribution._validate_args)
 
 
+def print_options() -> dict[str, Any]:
+    """How tensors are printed; changed in place it is changed for all."""
+    return vars(torch._tensor_str.PRINT_OPTS)
+
+
+def hooks_of_all_modules() -> list[dict[Any, Any]]:
+    """The hooks that every module runs, and what is kept beside them."""
+    known = vars(torch.nn.modules.module)
+    return [v for k, v in known.items() if k.startswith("_global_") and isinstance(v, dict)]
+
+
 def saved_by(function: Any) -> Iterator[tuple[str, Any]]:
     """What a backward function holds, by name: the `_saved_*` of torch's own, the `saved_tensors` of a user's.
 
