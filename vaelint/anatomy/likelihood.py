@@ -261,7 +261,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
         return None
     if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):
         return None  # a bound that is one function of likelihood and KL
-    if set(frontier([pair.recon], model.flow)) & model.flow.ancestors(pair.extra[0]):
+    if _outputs(model, pair.recon) & _outputs(model, pair.extra[0]):
         return None  # a statistic of the reconstruction, as structural similarity divides by, is no variance of its own
     if ops.op(pair.meet) == "gaussian_nll_loss":
         return _raw_variance(model, pair, pair.extra[0])
@@ -289,6 +289,21 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
         if abs(math.exp((weight * norm - constant) / slope_of_log) / (weight / 2) - 1) < 1e-3:
             return None
     return pair.meet, "the log term is not that of the variance the error is divided by"
+
+
+def _outputs(model: Model, node: fx.Node) -> set[fx.Node]:
+    """The layers' outputs, or parts of one, that a value is worked out from without a further layer."""
+    found: set[fx.Node] = set()
+    todo, seen = [node], {node}
+    while todo:
+        here = todo.pop()
+        if ops.uses_parameter(here) or ops.op(here) in ops.SELECT or ops.is_opaque(here):
+            found.add(here)
+            continue
+        more = [n for n in ops.value_inputs(here) if n not in seen and n in model.flow.learned]
+        seen.update(more)
+        todo.extend(more)
+    return found
 
 
 def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node, str] | None:
