@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.replay import ReplayError
@@ -55,10 +56,7 @@ def constant_axes(model: Model, site: Site) -> list[str]:
         return (
             [] if mine[: len(full)] == full else [t for t in texts if t == "B" and not model.mentions_batch(eps)]
         )  # a column for a product with a matrix
-    try:
-        drawn = model.replay([eps], {}, dict(model.record.sizes), seed=1)[eps]
-    except ReplayError:
-        drawn = None
+    drawn = _drawn(model, eps)
     found = []
     for back in range(1, len(full) + 1):
         if full[-back] == 1:
@@ -68,6 +66,18 @@ def constant_axes(model: Model, site: Site) -> list[str]:
         if not varies:
             found.append(texts[-back])
     return found[::-1]
+
+
+def _drawn(model: Model, eps: fx.Node) -> torch.Tensor | None:
+    """The noise of a few samples; of as many as the user has where another number does not go."""
+    own = dict(model.record.sizes)
+    for sizes in ({**own, "B": min(8, own.get("B", 8))}, own):
+        try:
+            drawn = model.replay([eps], {}, sizes, seed=1)[eps]
+        except ReplayError:
+            continue
+        return drawn if isinstance(drawn, torch.Tensor) else None
+    return None
 
 
 def meets_a_matrix(model: Model, site: Site) -> bool:
@@ -98,7 +108,7 @@ def noise_moments(model: Model, site: Site) -> NoiseMoments | None:
         return None  # what numpy drew cannot be drawn again here
     eps = site.noise[0]
     values: list[torch.Tensor] = []
-    sizes = {**model.symbols, "B": max(8, model.symbols.get("B", 8))}
+    sizes = {**model.symbols, "B": min(512, max(8, model.symbols.get("B", 8)))}
     try:
         for seed in range(400):
             values.append(model.replay([eps], {}, sizes, seed=seed)[eps].flatten().double())

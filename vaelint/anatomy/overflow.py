@@ -54,7 +54,7 @@ def _line(model: Model, operand: fx.Node) -> tuple[fx.Node, float, float] | None
     heads = [n for n in raw_outputs(operand, model.flow) if n in model.flow.learned]
     if len(heads) != 1:
         return None
-    head, sizes = heads[0], model.record.sizes
+    head, sizes = heads[0], {**model.symbols, "B": 2}
     if head is operand:
         return head, 1.0, 0.0
     values = []

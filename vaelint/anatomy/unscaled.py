@@ -66,12 +66,12 @@ def _alone(term: Term, flow: Flow) -> fx.Node | None:
 def _has_a_floor(model: Model, term: Term, head: fx.Node) -> bool:
     """Whether the term, as a function of its head, is least in the middle and rises on both sides, or is infinite there."""
     assert model.record.loss is not None
-    sizes = model.record.sizes
+    sizes = {**model.symbols, "B": 2}
     values = []
     try:
         silent = silence_others(term, model.replay, sizes)
         for at in _TRIED:
-            filled = torch.full(shape(head), at, dtype=torch.float64)
+            filled = torch.full(model.replay.shape_of(head, sizes), at, dtype=torch.float64)
             got = model.replay([model.record.loss], {**silent, head: filled}, sizes)[model.record.loss]
             values.append(float(got.sum()))
     except (ReplayError, RuntimeError, ValueError):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,9 @@ from vaelint.graph import Record
 _CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
 _CUDA_RATE = 5e12
 _CPU_TRAFFIC, _CUDA_TRAFFIC = 2e9, 2e11  # bytes a second that element-wise operations write
+_DRAWN = 4e8  # bytes of inputs a second
 _SHARE = 0.7  # of the free memory
+_LEFT = 0.5  # of that where the batch has to be made smaller: experiments make copies in double precision
 _SMALL = 2e9  # operations that one thread does in a tenth of a second or so
 _BACKWARD = 3.0  # forward and backward against forward alone
 
@@ -33,6 +38,7 @@ class Estimate:
     flops: float  # of the forward pass, in products, convolutions and attention
     activations: int = 0  # bytes that autograd itself keeps for the backward pass
     uncounted: tuple[str, ...] = ()  # operations whose FLOPs are not known
+    given: int = 0  # bytes of the inputs, which are drawn on the CPU
 
     @property
     def memory(self) -> int:
@@ -40,10 +46,13 @@ class Estimate:
         return self.fixed + self.moving
 
     def seconds(self, device: str) -> float:
-        """Forward and backward on that device, roughly."""
+        """Inputs, forward and backward on that device, roughly: on the CPU, as busy as it is now."""
         cuda = device.startswith("cuda")
         rate = _CUDA_RATE if cuda else _CPU_RATE * torch.get_num_threads()
-        return _BACKWARD * (self.flops / rate + self.moving / (_CUDA_TRAFFIC if cuda else _CPU_TRAFFIC))
+        takes = _BACKWARD * (self.flops / rate + self.moving / (_CUDA_TRAFFIC if cuda else _CPU_TRAFFIC))
+        drawing = self.given / _DRAWN
+        longest = max(takes, drawing)
+        return takes + drawing if longest < 1.0 else takes * (1.0 if cuda else _busy()) + drawing * _busy()
 
 
 def estimate(record: Record) -> Estimate:
@@ -60,7 +69,9 @@ def estimate(record: Record) -> Estimate:
                 storages[_key(val)] = max(storages.get(_key(val), 0), _bytes(val))
     sizes = sorted(storages.values())
     fixed = cost.parameter_bytes + cost.gradient_bytes + cost.buffer_bytes
-    return Estimate(cost.parameters, fixed, sum(sizes) + sum(sizes[-2:]), float(cost.flops), cost.activation_bytes, cost.uncounted)
+    return Estimate(
+        cost.parameters, fixed, sum(sizes) + sum(sizes[-2:]), float(cost.flops), cost.activation_bytes, cost.uncounted, cost.input_bytes
+    )
 
 
 def _tensors(node: fx.Node) -> Iterator[torch.Tensor]:
@@ -81,6 +92,16 @@ def _key(tensor: torch.Tensor) -> int:
     return id(tensor) if found is None else found
 
 
+@functools.cache
+def _busy() -> float:
+    """How much slower this machine is just now than the rates above assume, 1 to 20: others may be at work on it."""
+    values = torch.ones(1 << 20)
+    started = time.perf_counter()
+    for _ in range(4):
+        values = values * 1.0001
+    return min(20.0, max(1.0, (time.perf_counter() - started) * _CPU_TRAFFIC / (4 * values.nbytes)))
+
+
 def free_memory(device: str) -> int:
     """Bytes that may be had on a device: of the card, or of the machine and the limits set on this process."""
     if device.startswith("cuda"):
@@ -92,7 +113,18 @@ def free_memory(device: str) -> int:
         if text.isdigit():
             used = _text(path.replace("memory.max", "memory.current").replace("memory.limit_in_bytes", "memory.usage_in_bytes"))
             found.append(int(text) - (int(used) if used.isdigit() else 0))
-    return max(0, min(found))
+    return max(0, min(*found, _addresses()))
+
+
+def _addresses() -> int:
+    """Bytes of address space that `ulimit -v` leaves to this process."""
+    if sys.platform == "win32":
+        return 1 << 62
+    import resource  # there is none on Windows
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = _text("/proc/self/statm").split()
+    return 1 << 62 if limit == resource.RLIM_INFINITY else limit - (int(pages[0]) * resource.getpagesize() if pages else 0)
 
 
 def _meminfo() -> int:
@@ -143,10 +175,11 @@ def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
         if need.memory > allowed
         else f"time: about {takes:.0f} s of {seconds:.0f} s"
     )
-    room = (allowed - need.fixed) / max(1, need.moving)
-    fits = int(batch * min(room, seconds / takes if takes else 1.0))
-    if fits >= 2 or (fits == 1 and batch == 1):
-        return Plan(fits, f"B={fits} in place of {batch}, for want of {short}")
+    for share in (_LEFT, 1.0):
+        room = (share * allowed - need.fixed) / max(1, need.moving)
+        fits = int(batch * min(room, seconds / takes if takes else 1.0))
+        if fits >= 2 or (fits == 1 and batch == 1):
+            return Plan(fits, f"B={fits} in place of {batch}, for want of {short}")
     return Plan(None, f"not even a small batch would fit, for want of {short}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 import torch
@@ -29,13 +30,20 @@ def in_words(error: BaseException, device: str, estimated: int) -> str:
             free = f", {readable(free_memory(device))} are free"
         except RuntimeError:
             free = ""
-        return f"{'the GPU' if device.startswith('cuda') else 'the machine'} ran out of memory: estimated {readable(estimated)}{free}"
+        who = "the GPU" if device.startswith("cuda") else "the machine"
+        return f"{who} ran out of memory: estimated {readable(estimated)}{free}{_asked(error)}"
     if is_assertion(error):
         return (
             "an assertion failed on the GPU (device-side assert), which answers this process no more: an index out of range "
             "(an embedding, a class number), or a probability outside of [0, 1] in binary_cross_entropy"
         )
     return first_line(error)
+
+
+def _asked(error: BaseException) -> str:
+    """What the allocation that failed wanted, as torch's message tells it for the CPU (bytes) and for CUDA (MiB, GiB)."""
+    plain, units = re.search(r"allocate (\d+) bytes", str(error)), re.search(r"allocate ([\d.]+ [KMG]iB)", str(error))
+    return f", {readable(int(plain[1]))} were asked for at once" if plain else f", {units[1]} were asked for at once" if units else ""
 
 
 @contextlib.contextmanager
