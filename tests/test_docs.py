@@ -12,11 +12,15 @@ import pytest
 from typer.main import get_command
 
 from vaelint import cli
+from vaelint.anatomy.model import Model
 from vaelint.check import check_target
 from vaelint.config.file import load
 from vaelint.config.settings import Given, resolve
+from vaelint.confirm import run  # noqa: F401 - it has all experiments
+from vaelint.confirm.verdict import experiment_called
 from vaelint.load import load_rules
 from vaelint.result import Request
+from vaelint.rule import NEEDS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -166,3 +170,19 @@ def test_the_configurations_of_the_guides_are_read(tmp_path: Path, monkeypatch: 
     for table in tables:
         (tmp_path / "pyproject.toml").write_text(table)
         assert resolve((), load(), Given()).targets
+
+
+def test_the_files_that_the_readme_links_are_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)(?:#([^)]+))?\)", (ROOT / "README.md").read_text())
+    assert len(links) > 8
+    assert [name for name, _ in links if not (ROOT / name).exists()] == []
+
+
+def test_what_the_guide_says_of_rules_is_there() -> None:
+    guide = (DOCS / "write-a-rule.md").read_text()
+    assert dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", guide.replace("`--perturb`", "--perturb"), re.M)) == NEEDS
+    asked = set(re.findall(r"`model\.(\w+)", guide))
+    assert len(asked) > 12
+    assert [name for name in asked if not hasattr(Model, name) and name not in Model.__dataclass_fields__] == []
+    experiments = re.findall(r"`([a-z]+_[a-z]+)`", guide.partition("## Predict")[2].partition("## ")[0])
+    assert experiments and all(experiment_called(name) for name in experiments)
