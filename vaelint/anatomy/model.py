@@ -22,7 +22,7 @@ from vaelint.anatomy.pointing import pointed
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.replay import Replay
 from vaelint.anatomy.sampling_facts import Sampling
-from vaelint.anatomy.sites import Site, find_sites
+from vaelint.anatomy.sites import Site, find_sites, is_draw_of_data
 from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_nodes
 from vaelint.anatomy.wiring import Wiring
 from vaelint.finding import Label, ShapeRow, Span, Suggestion
@@ -312,7 +312,7 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     reach = flow.ancestors(record.loss) if record.loss is not None else set(flow.order)
     sites = [s for s in found if s.z in reach]
     routes = {route(s.z) for s in sites}
-    idle = [s for s in found if s not in sites and route(s.z) not in routes]
+    idle = [s for s in found if s not in sites and route(s.z) not in routes and not is_draw_of_data(s, sites, flow)]
     symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
     model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
     _name_inputs(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -296,3 +297,10 @@ def _has_own_scale(site: Site, flow: Flow) -> bool:
 
 def _decoded(site: Site, flow: Flow) -> bool:
     return any(ops.uses_parameter(n) for n in flow.descendants(site.z) if n is not site.z)
+
+
+def is_draw_of_data(site: Site, drawn: Iterable[Site], flow: Flow) -> bool:
+    """Whether a draw is one of the data: its heads are made of a latent, and no layer reads them or it. The decoder's own sample is."""
+    if not site.heads or not flow.descendants(*(s.z for s in drawn)).issuperset(site.heads):
+        return False
+    return not any(ops.uses_parameter(n) for n in flow.descendants(*site.heads) - set(site.heads))
