@@ -314,11 +314,14 @@ def with_loss(
 
 
 def _error_of(tracer: Tracer, step: Any) -> BaseException | None:
-    """What a step raises, None if it runs."""
+    """What a step raises, None if it runs. What it takes to run it says nothing of other steps."""
+    rung = tracer.real_because
     try:
         record = tracer.run(step)
     except TargetError as error:
         return error
+    finally:
+        tracer.real_because = rung
     return record.failure.error if record.failure is not None else None
 
 

@@ -45,6 +45,11 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
     sure = {name: g for name, g in found.items() if g is not None and not g.made_up}
     open_names = [p.name for p in required if p.name not in sure]
     own = Choice(dict(given))
+    for p in _parameters(loaded):
+        size = construct.size_of(p.name, inputs) if p.name not in given and meanings(p.name)[:1] == [Means.BATCH] else None
+        if size is not None and type(p.default) is int and size != p.default:
+            own.values[p.name] = size
+            own.notes.append(f"{p.name}={size} was not given: the batch size of the input")
     for p in required:
         guess = found[p.name]
         if guess is None:
@@ -56,10 +61,12 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
             own.chosen[p.name] = guess.value
     if not open_names:
         yield own
-    inferred = {name: g.value for name, g in sure.items()}
+        yield from _other_shapes(own, sure, inputs)
+    inferred = {name: value for name, value in own.values.items() if name not in own.chosen}
     places = _places(loaded, given, open_names or [p.name for p in required]) if required else []
     seen: list[dict[str, object]] = [own.values]
-    for over in (inferred, None):
+    wholes = [{**inferred, **c.values} for c in _other_shapes(Choice(dict(inferred)), sure, inputs)]
+    for over in (inferred, *wholes, None):
         for place in places:
             choice = _choice(loaded, inputs, place, given, over, own)
             if choice is not None and choice.values not in seen:
@@ -67,6 +74,17 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
                 yield choice
     if open_names:
         yield own
+
+
+def _other_shapes(own: Choice, sure: Mapping[str, construct.Guess], inputs: InputSet) -> Iterator[Choice]:
+    """The sizes of an image with its channels, where height and width alone were taken."""
+    first = inputs.specs[0].sizes if inputs.specs else ()
+    for name, found in sure.items():
+        if len(first) == 4 and found.value == tuple(first[2:]):
+            notes = [n for n in own.notes if not n.startswith(f"{name}=")]
+            yield Choice(
+                {**own.values, name: tuple(first[1:])}, [*notes, f"{name}={tuple(first[1:])} was not given: the shape of the input"]
+            )
 
 
 def _parameters(loaded: Loaded) -> list[inspect.Parameter]:

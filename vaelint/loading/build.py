@@ -177,7 +177,7 @@ class Loaded:
         parameters = self.signature.parameters.values()
         defaults = {p.name: p.default for p in parameters if isinstance(p.default, list | dict | set) and p.name not in init}
         # symbolic sizes must pass as they are
-        given = {name: self._evaluated(name, value) for name, value in init.items()}
+        given = {name: self.evaluated(name, value) for name, value in init.items()}
         arguments = {k: v if isinstance(v, int | torch.SymInt) else copy.deepcopy(v) for k, v in {**defaults, **given}.items()}
         positional = [arguments.pop(p.name) for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in arguments]
         try:
@@ -193,7 +193,7 @@ class Loaded:
             help = "mend it, or say what it is to be built with: --init KEY=VALUE"
             raise TargetError("VAE002", f"{self.name}({shown}) raises {one_line(error)}", help, span, notes) from error
 
-    def _evaluated(self, name: str, value: object) -> object:
+    def evaluated(self, name: str, value: object) -> object:
         """An argument that is an expression, in the names of the module; anything else as it is."""
         if not isinstance(value, Expression):
             return value

@@ -54,6 +54,8 @@ def guess(parameter: inspect.Parameter, inputs: InputSet, uses: frozenset[str], 
     annotation = annotation_of(parameter, namespace)
     if configured := _configuration(annotation):
         return configured
+    if uses & {"keys", "attributes"}:
+        return None  # a configuration, whatever its name says
     means = meanings(parameter.name)
     wants_list = "list" in uses or _is_list(annotation)
     if not wants_list and annotation not in (None, int, float, str, Any):

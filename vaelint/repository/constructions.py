@@ -31,7 +31,9 @@ def constructions(reader: Reader, home: Path, name: str, parameters: Sequence[st
     """The places that build `name` of the file `home`: first those in code that trains, then the rest, each set of arguments once."""
     found: list[tuple[int, Construction]] = []
     for site in _sites(reader, home, name):
+        reader.assumed = {(id(test), outcome) for test, outcome in site.guards}
         arguments = _arguments(reader, site, parameters)
+        reader.assumed = set()
         if arguments and not any(c.arguments == arguments for _, c in found):
             likely = reader.holds(site.guards, site.scope)
             trains = b"backward(" in site.scope.file.path.read_bytes()
@@ -83,6 +85,11 @@ def _arguments(reader: Reader, site: Site, parameters: Sequence[str]) -> dict[st
                 **{**_stored(reader, _written_as(site.call, key, parameters), site.scope, value), **vars(value)}
             )
     return found
+
+
+def completed(reader: Reader, name: str, scope: Scope, value: argparse.Namespace) -> argparse.Namespace:
+    """A Namespace that goes by `name`, with what statements elsewhere store in it."""
+    return argparse.Namespace(**{**_stored(reader, name, scope, value), **vars(value)})
 
 
 def _written_as(call: ast.Call, key: str, parameters: Sequence[str]) -> str:

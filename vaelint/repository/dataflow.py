@@ -64,7 +64,7 @@ def read_before_stored(name: str, body: Sequence[ast.stmt]) -> bool:
 def _simple(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
     """The statements in order, blocks taken apart: first what their head reads, then what they hold."""
     for node in body:
-        if not hasattr(node, "body"):
+        if not hasattr(node, "body") or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node
             continue
         yield from (part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.stmt))

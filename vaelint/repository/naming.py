@@ -30,6 +30,7 @@ class Names:
         self.repository = repository
         self._steps = 0
         self._active: set[tuple[int, int]] = set()
+        self.assumed: set[tuple[int, bool]] = set()  # tests that lead to the place that is read
         self._handed: dict[tuple[int, str], Any] = {}  # what callers hand to a parameter, once that was looked up
         self._bound: list[tuple[ast.AST, dict[str, Any]]] = []  # functions being read, with their arguments
 
@@ -54,6 +55,8 @@ class Names:
     def holds(self, guards: Guards, scope: Scope) -> bool:
         """Whether nothing says that the tests around a statement come out otherwise."""
         for test, outcome in guards:
+            if (id(test), outcome) in self.assumed:
+                continue
             try:
                 if bool(self._value(test, scope.at(test.lineno))) is not outcome:
                     return False
@@ -123,12 +126,18 @@ class Names:
             return self._imported(given, scope)
         if given.how == "changed" or not isinstance(node, ast.expr):
             raise Unknown
-        value = self._value(node, scope)
         if given.how == "part":
-            for i in given.place:
-                value = value[i]
-        elif given.how == "item":
-            value = next(iter(value))
+            return self._part(node, given.place, scope)
+        value = self._value(node, scope)
+        return next(iter(value)) if given.how == "item" else value
+
+    def _part(self, node: ast.expr, place: tuple[int, ...], scope: Scope) -> Any:
+        """One part of a tuple; the others need not be known."""
+        if place and isinstance(node, ast.Tuple | ast.List):
+            return self._part(node.elts[place[0]], place[1:], scope)
+        value = self._value(node, scope)
+        for i in place:
+            value = value[i]
         return value
 
     def _imported(self, given: Given, scope: Scope) -> Any:
@@ -176,12 +185,20 @@ class Names:
         method = isinstance(owner, ast.ClassDef)
         for file in self.repository.holding(str(called)):
             for site in file.calls:
-                if last_name(site.call.func) != called:
+                if last_name(site.call.func) != called or not (method or self._means(site.call.func, function, site.scope)):
                     continue
                 try:
                     yield self._argument(site.call, function, name, site.scope, method)
                 except (Unknown, LookupError):
                     continue
+
+    def _means(self, node: ast.expr, function: Any, scope: Scope) -> bool:
+        """Whether nothing says that an expression is another function of the same name."""
+        try:
+            value = self._value(node, scope)
+        except Unknown:
+            return True
+        return not isinstance(value, Definition) or value.node is function
 
     def _argument(self, call: ast.Call, function: Any, name: str, scope: Scope, method: bool) -> Any:
         """One argument of a call."""

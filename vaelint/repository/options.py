@@ -88,8 +88,18 @@ def _default(reader: Reader, site: Site, keywords: dict[str, ast.expr], name: st
     try:
         value = reader.peek(keywords["default"], site.scope)
     except Unknown:
-        raise LookupError(name) from None
+        return _first_choice(reader, site, keywords, name)
     kind = keywords.get("type")
     if isinstance(value, str) and isinstance(kind, ast.Name) and kind.id in _CONVERTS:
         return _CONVERTS[kind.id](value)  # argparse converts the defaults that are text
     return value
+
+
+def _first_choice(reader: Reader, site: Site, keywords: dict[str, ast.expr], name: str) -> Any:
+    """The first of the values that an option may have, where its default is not known. Raises LookupError."""
+    from vaelint.repository.objects import Unknown
+
+    try:
+        return reader.peek(keywords["choices"], site.scope)[0]
+    except (Unknown, TypeError):
+        raise LookupError(name) from None

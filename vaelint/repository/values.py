@@ -187,6 +187,15 @@ class Reader(Expressions):
         bound = self.arguments(call, method, scope, bound_self=not static)
         return self._returned(method, bound, Scope(owner.file, (owner.node, method), method.end_lineno or method.lineno))
 
+    def _part(self, node: ast.expr, place: tuple[int, ...], scope: Scope) -> Any:
+        if place and isinstance(node, ast.Call) and not isinstance(node.func, ast.Attribute):
+            function = self._value(node.func, scope)
+            if isinstance(function, Definition) and isinstance(function.node, Function) and function.file is not None:
+                bound = self.arguments(node, function.node, scope, bound_self=False)
+                chain = (*function.scope.chain, function.node) if function.scope is not None else (function.node,)
+                return self._returned(function.node, bound, Scope(function.file, chain, function.node.end_lineno or 0), place)
+        return super()._part(node, place, scope)
+
     def _of_function(self, function: Definition, call: ast.Call, scope: Scope) -> Any:
         """What a function of the user's returns, read from its code; else the call of it, if all that it is given is known."""
         assert isinstance(function.node, Function) and function.file is not None
@@ -199,12 +208,12 @@ class Reader(Expressions):
                 raise
             return self._called(function, call, scope)
 
-    def _returned(self, function: ast.AST, bound: dict[str, Any], scope: Scope) -> Any:
+    def _returned(self, function: ast.AST, bound: dict[str, Any], scope: Scope, place: tuple[int, ...] = ()) -> Any:
         with self._reading(function, bound):
             for guards, value in reversed(list(returns_of(getattr(function, "body", []), ()))):
                 here = scope.at(value.lineno)
                 if self.holds(guards, here):
-                    return self._value(value, here)
+                    return self._part(value, place, here)
         raise Unknown
 
     def _instance(self, definition: Definition, call: ast.Call, scope: Scope) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +15,13 @@ from torch import nn
 
 from vaelint.errors import TargetError
 from vaelint.loading.build import Loaded
-from vaelint.loading.elsewhere import named
+from vaelint.loading.elsewhere import in_file, named
 from vaelint.loading.imports import import_part, parsed
 from vaelint.loading.target import Expression
 from vaelint.paths import relative
 from vaelint.repository.dataflow import needed_of
+from vaelint.repository.objects import Unknown
+from vaelint.repository.scopes import Scope
 from vaelint.source.blame import one_line
 from vaelint.step import seek
 from vaelint.step.candidates import Candidate
@@ -29,6 +32,8 @@ from vaelint.step.training import Slice, slices_elsewhere, training_slices
 _OWN = (RuntimeError, ValueError, ArithmeticError, IndexError)
 """What a step raises by the user's own mistake; other errors speak of a name or an attribute that the cut did not bring along."""
 
+
+_SHOWN = 80  # characters of a value in a note
 
 _Look = Callable[[str | None, Sequence[Candidate] | None], seek.Found]
 """Looks for the loss that was told, or for one among some candidates."""
@@ -162,7 +167,7 @@ def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
 def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -> Step:
     """The step that is cut out of training code."""
     chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in cut.made_up]
-    chosen += [f"{name} = {value} was read from the repository" for name, value in cut.told]
+    chosen += [f"{name} = {_cut(value)} was read from the repository" for name, value in cut.told]
     place = f"{relative(cut.file)}:{cut.line}"
     notes = [*step.notes, f"the step is that of the training code at {place}", *chosen]
     names = {**extra, **named(loaded, Expression("", cut.names))}
@@ -175,9 +180,32 @@ def _names_for(loaded: Loaded, cut: Slice, notes: list[str]) -> dict[str, Any] |
     """What the training code of another file needs of that file's top level; None where that part cannot be run."""
     path = Path(cut.file)
     try:
-        module = import_part(path, needed_of(parsed(path), set(cut.needs)), notes)
         named(loaded, Expression("", cut.names))
+        try:
+            module = import_part(path, needed_of(parsed(path), set(cut.needs)), notes)
+        except TargetError:
+            return _one_by_one(loaded, path, cut)
     except (TargetError, ImportError, AttributeError) as error:
         notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {one_line(error)}")
         return None
     return {name: vars(module)[name] for name in cut.needs if name in vars(module)}
+
+
+def _one_by_one(loaded: Loaded, path: Path, cut: Slice) -> dict[str, Any]:
+    """The names that a step needs of a file whose top level does not run: values as its code tells them, definitions alone.
+
+    Raises TargetError VAE001, ImportError or AttributeError for one that cannot be had.
+    """
+    file = loaded.repository.file(path)
+    found: dict[str, Any] = {}
+    for name in cut.needs if file is not None else ():
+        try:
+            value = loaded.reader.read(ast.Name(name, ast.Load()), Scope(file))  # type: ignore[arg-type]
+        except Unknown:
+            value = in_file(loaded, path, name)
+        found[name] = loaded.evaluated(name, value)
+    return found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -24,7 +24,7 @@ from vaelint.loading.inputs import InputSet
 from vaelint.paths import relative
 from vaelint.step import seek
 from vaelint.step.candidates import is_whole_loss
-from vaelint.step.reading import keys_read, tree_of
+from vaelint.step.reading import called_names, keys_read, tree_of
 from vaelint.step.step_imports import import_for_step
 
 STEP_FILE = "<step>"
@@ -331,6 +331,8 @@ def _own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str)
         method = getattr(model, name)
         if is_whole_loss(method, name) and len([p for p in _parameters(method) if p.default is p.empty]) == len(inputs.specs):
             found.append((name, *_bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)))
+    calls = {name: called_names(getattr(model, name)) for name, *_ in found}
+    found = [f for f in found if not any(f[0] in called for name, called in calls.items() if name != f[0])]  # parts of another one
     if len(found) != 1:
         return None
     name, arguments, names, notes = found[0]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaelint.loading.build import Loaded
+from vaelint.repository.constructions import completed
 from vaelint.repository.dataflow import loads, read_before_stored, stores, top_level
 from vaelint.repository.objects import Unknown, written
 from vaelint.repository.scopes import File, Scope
@@ -159,6 +160,7 @@ class _Cut:
             elif isinstance(node, ast.ClassDef):
                 self._trainer = node
         self._models |= self._built(path)
+        self._bare = False
         self._made_up: list[tuple[str, str]] = []
         self._told: list[tuple[str, str]] = []
         self._names: dict[tuple[str, str, str], None] = {}
@@ -177,11 +179,14 @@ class _Cut:
                 if text in self._models | found or not isinstance(node, ast.Name | ast.Attribute):
                     continue
                 try:
-                    if self._reader.instance(node, self._scope) == self._target:
-                        found.add(text)
+                    other = self._reader.instance(node, self._scope) != self._target
                 except Unknown:
+                    other = True
+                if not other:
+                    found.add(text)
+                elif self._named:
                     of_self = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
-                    if self._named and self._trainer is not None and of_self and Kind.MODEL in kinds(node.attr):  # type: ignore[union-attr]
+                    if self._trainer is not None and of_self and Kind.MODEL in kinds(node.attr):  # type: ignore[union-attr]
                         found.add(text)
         return found
 
@@ -193,13 +198,26 @@ class _Cut:
         loss = _backward_of(end.value)
         if loss is None:
             return None
+        return self._attempt(loss, end) or self._attempt(loss, end, bare=True)
+
+    def _attempt(self, loss: ast.expr, end: ast.Expr, *, bare: bool = False) -> Slice | None:
+        """The step; `bare` leaves out what the model is handed beyond the inputs given, which may have defaults."""
+        self._bare, self._made_up, self._told, self._names = bare, [], [], {}
+        kept = self._kept(loss, {})
+        first = next((self._data(node) for node in kept or () if self._data(node)), self._data(end))
+        if kept is None or not first:
+            return None
+        kept = self._kept(loss, first)
+        return self._finished(kept, loss, first, end.lineno) if kept is not None else None
+
+    def _kept(self, loss: ast.expr, data: dict[str, str]) -> list[ast.stmt] | None:
+        """The statements that the loss needs, in order, less those that prepare the data; None if one of them trains."""
         kept: list[ast.stmt] = []
         needed = loads(loss)
-        data: dict[str, str] = {}
         for depth, (block, at) in reversed(list(enumerate(self._path))):
             if depth == 0 and len(self._path) > 1:
                 break  # what the file's top level defines is there already
-            for node in reversed(block[:at]):
+            for node in reversed([taken for n in block[:at] for taken in self._taken(n)]):
                 if not (stores(node) & needed):
                     continue
                 if isinstance(node, _Function | ast.ClassDef | ast.Import | ast.ImportFrom) and depth == 0:
@@ -211,13 +229,19 @@ class _Cut:
                 if self._makes_model(node):
                     continue
                 kept.insert(0, node)
-                data |= self._data(node)
                 needed |= loads(node)
             if isinstance(block[at], _Function) and block is not self._path[-1][0]:
                 break
-        if not any(self._data(node) for node in kept) and not self._data(end):
-            return None
-        return self._finished(kept, loss, data, end.lineno)
+        return kept
+
+    def _taken(self, node: ast.stmt) -> list[ast.stmt]:
+        """A statement; of an `if` whose test the repository's options decide, the branch that is taken."""
+        if not isinstance(node, ast.If):
+            return [self._with_inputs_only(node) if self._bare else node]
+        for outcome in (True, False):
+            if not self._reader.holds(((node.test, not outcome),), self._scope.at(node.lineno)):
+                return [taken for n in (node.body if outcome else node.orelse) for taken in self._taken(n)]
+        return [node]
 
     def _makes_model(self, node: ast.stmt) -> bool:
         return isinstance(node, ast.Assign) and any(ast.unparse(t) in self._models for t in node.targets)
@@ -259,9 +283,7 @@ class _Cut:
             if value is None:
                 if name in self._known:
                     continue
-                if not self._dropped(name, body):
-                    return None
-                continue
+                return None
             if value != name:
                 prefix.append(_assign(name, value, line))
         if "self" in free:
@@ -278,16 +300,16 @@ class _Cut:
         needs = frozenset(free & self._known)
         return Slice(tree, code, str(self._file.path), line, needs, tuple(self._made_up), tuple(self._told), tuple(self._names))
 
-    def _dropped(self, name: str, body: Sequence[ast.stmt]) -> bool:
-        """Leaves out what the model is handed beyond the inputs given, if that is all that a name is for: it may have a default."""
-        uses = [n for node in body for n in ast.walk(node) if isinstance(n, ast.Name) and n.id == name]
-        spare = [(c, a) for node in body for c in ast.walk(node) if _calls_model(c) for a in c.args[len(self._inputs) :]]  # type: ignore[attr-defined]
-        within = [(c, a) for c, a in spare if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(a))]
-        if len(within) != len(uses):
-            return False
-        for call, argument in within:
-            call.args.remove(argument)  # type: ignore[attr-defined]
-        return True
+    def _with_inputs_only(self, node: ast.stmt) -> ast.stmt:
+        """A statement in which the model is called with as many arguments as there are inputs."""
+        if not any(True for _ in self._model_calls(node)):
+            return node
+        copied = copy.deepcopy(node)
+        for call in self._model_calls(copied):
+            if not isinstance(call.func, ast.Attribute) or ast.unparse(call.func) in self._models:
+                call.args = call.args[: len(self._inputs)]
+                call.keywords = [k for k in call.keywords if k.arg in self._inputs]
+        return copied
 
     def _self(self, body: Sequence[ast.stmt]) -> list[str] | None:
         """Statements that make a `self` of the trainer's class; None where there is none to be made."""
@@ -316,7 +338,9 @@ class _Cut:
         """What the repository says of a name, as text; of options that are read by attribute, no more than these."""
         try:
             if not attributes:
-                return self._written(self._reader.read(node, self._scope))
+                value = self._reader.read(node, self._scope)
+                is_options = isinstance(value, argparse.Namespace) and isinstance(node, ast.Name)
+                return self._written(completed(self._reader, node.id, self._scope, value) if is_options else value)  # type: ignore[attr-defined]
             values = {a: self._reader.read(ast.Attribute(node, a, ast.Load()), self._scope) for a in sorted(attributes)}
             return self._written(argparse.Namespace(**values))
         except Unknown:
@@ -337,10 +361,6 @@ class _Cut:
         if said is not None:
             self._told.append((f"self.{name}", said))
         return said if said is not None else self._value(name, [])
-
-
-def _calls_model(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "model"
 
 
 def _attributes_of(name: str, body: Sequence[ast.AST]) -> set[str]:
