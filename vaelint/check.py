@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -20,18 +20,20 @@ from vaelint.finding import Finding, Severity, Span, fingerprint
 from vaelint.graph import Record
 from vaelint.load import load_rules
 from vaelint.loading.build import Loaded, load_target
-from vaelint.loading.guessed import another_choice, refuse_findings_of_guesses
+from vaelint.loading.guessed import another_choice, withhold
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.placeholder import holds_placeholder, needed
 from vaelint.loading.target import parse_init, parse_target
 from vaelint.loading.tensors import make_inputs
 from vaelint.paths import in_project
 from vaelint.result import Request, TargetResult
+from vaelint.rule import Rule
 from vaelint.run_rules import failure_findings, run_rules
+from vaelint.source.blame import one_line
 from vaelint.source.shapetypes import typed_files
 from vaelint.source.written import Source
 from vaelint.step.search import Trials, find_loss
-from vaelint.step.step import forward_step, input_names, told_step
+from vaelint.step.step import forward_step, input_names, own_loss_step, told_step
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.run import Built
@@ -89,8 +91,9 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
         emit({"kind": "stage", "stage": "rules"})
         claims, repairs = run_rules(rules, model, loaded.span, result) if model is not None else ([], [])
-        if loaded.made_up:
-            refuse_findings_of_guesses(loaded, result)
+        if loaded.made_up and model is not None:
+            gone = withhold(loaded, tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
+            claims = [(i - sum(g < i for g in gone), claim) for i, claim in claims if i not in gone]
         if model is not None and model.perturbation is not None:
             result.notes += model.perturbation.report.said
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
@@ -218,7 +221,7 @@ def home_of(loaded: Loaded) -> str:
 def _run(loaded: Loaded, tracer: Tracer, step: Any, result: TargetResult) -> Record:
     """The step recorded; with other values for arguments that nobody gave, if it fails for those chosen first."""
     record = tracer.run(step)
-    if record.failure is not None and loaded.made_up and not isinstance(record.failure.error, TargetError | NameError):
+    if record.failure is not None and loaded.choice is not None and not isinstance(record.failure.error, TargetError | NameError):
         return another_choice(loaded, tracer, step, record, result)
     return record
 
@@ -229,6 +232,8 @@ def trace_step(
     """Records the step (finding the loss first if it was not told), lifts it to symbols, and finds its anatomy."""
     source = Source(os.getcwd())
     record = _run(loaded, tracer, step, result)
+    if record.failure is not None and request.step is None and not isinstance(record.failure.error, TargetError | RuntimeError):
+        step, record = _without_forward(loaded, inputs, tracer, step, names, record, result)
     if record.failure is None and request.step is None and not step.has_loss:
         step = with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
         if step.has_loss:
@@ -279,6 +284,36 @@ def _raise_if_not_the_models(record: Record) -> None:
         raise missing from error
     if isinstance(error, TargetError):
         raise error
+
+
+def _without_forward(
+    loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: Sequence[str], record: Record, result: TargetResult
+) -> tuple[Any, Record]:
+    """The model's own loss in the place of a `forward` that raises, if it has one that runs without; else what there was."""
+    assert record.failure is not None
+    own = own_loss_step(loaded, record.model, inputs, f"forward raises {one_line(record.failure.error)}")
+    if own is None or list(own[1]) != list(names):
+        return step, record
+    other = tracer.run(own[0])
+    if other.failure is not None:
+        return step, record
+    result.notes += own[0].notes
+    return own[0], other
+
+
+def _found_again(model: Model, codes: frozenset[str], rules: Sequence[Rule], loaded: Loaded) -> list[Finding] | None:
+    """What some rules find with the constructor arguments as they are now; None where the step does not run with them."""
+    tracer, step, inputs = model.tracer, model.step, model.inputs
+    try:
+        record = tracer.run(step)
+        if record.failure is not None:
+            return None
+        other, record = _lifted(record, tracer, inputs, step)
+    except TargetError:
+        return None
+    scratch = TargetResult("")
+    run_rules([r for r in rules if r.code in codes], analyse(record, tracer, inputs, step, model.source, other), loaded.span, scratch)
+    return scratch.findings
 
 
 def _trail(model: Model) -> dict[str, Any]:

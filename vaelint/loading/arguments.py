@@ -62,8 +62,10 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
     if not open_names:
         yield own
         yield from _other_shapes(own, sure, inputs)
+        yield from _at_sizes(loaded, own, inputs)
     inferred = {name: value for name, value in own.values.items() if name not in own.chosen}
-    places = _places(loaded, given, open_names or [p.name for p in required]) if required else []
+    wanted = open_names or [p.name for p in required] or [p.name for p in _parameters(loaded) if p.name not in given]
+    places = _places(loaded, given, wanted) if wanted else []
     seen: list[dict[str, object]] = [own.values]
     wholes = [{**inferred, **c.values} for c in _other_shapes(Choice(dict(inferred)), sure, inputs)]
     for over in (inferred, *wholes, None):
@@ -74,6 +76,18 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
                 yield choice
     if open_names:
         yield own
+
+
+def _at_sizes(loaded: Loaded, own: Choice, inputs: InputSet) -> Iterator[Choice]:
+    """The sizes of the input in the place of defaults that go by the same names, where these differ."""
+    sizes: dict[str, object] = {}
+    for p in _parameters(loaded):
+        size = construct.size_of(p.name, inputs) if p.name not in own.values and type(p.default) is int else None
+        if size is not None and size != p.default:
+            sizes[p.name] = size
+    if sizes:
+        says = ", ".join(f"{k}={v}" for k, v in sizes.items())
+        yield Choice({**own.values, **sizes}, [*own.notes, f"{says} is taken from the input: the default does not fit it"])
 
 
 def _other_shapes(own: Choice, sure: Mapping[str, construct.Guess], inputs: InputSet) -> Iterator[Choice]:

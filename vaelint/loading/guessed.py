@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from typing import Any
 
 from vaelint.errors import TargetError
-from vaelint.finding import Finding
+from vaelint.finding import Finding, Severity
 from vaelint.graph import Record
 from vaelint.loading.arguments import shown
 from vaelint.loading.build import Loaded
@@ -17,38 +18,78 @@ from vaelint.result import TargetResult
 from vaelint.source.blame import one_line
 from vaelint.trace.ladder import Tracer
 
-_MOST = 12  # runs spent on other values
-_OF_SIZES = ("VAE102", "VAE103", "VAE104", "VAE107")  # findings about sizes that meet
+Again = Callable[[frozenset[str]], Sequence[Finding] | None]
+"""Runs the rules of some codes with the arguments as they are then; None where the model does not run with them."""
+_MOST, _EACH = 10, 6  # runs spent on other values: in all, and on other sizes in one set of arguments
 
 
 def another_choice(loaded: Loaded, tracer: Tracer, step: Any, record: Record, result: TargetResult) -> Record:
     """A run with other arguments where those that nobody gave do not fit: as the repository builds the model elsewhere, else with
-    sizes that torch's message names.
+    sizes that torch's message names. A failure that is the same whatever they are is the code's own, and comes back as it is.
 
     Raises TargetError VAE002 if none runs: what a value of ours breaks is no finding about the user's code.
     """
     assert record.failure is not None
-    first, failed = loaded.choice, record
+    first, failed, made_up, left = loaded.choice, record, dict(loaded.made_up), _MOST
     while True:
-        found = _resized(loaded, tracer, step, failed, result)
+        sizes = list(itertools.islice(_others(loaded.made_up, failed, tracer), min(_EACH, left)))
+        left -= len(sizes) + 1
+        found = _resized(loaded, tracer, step, sizes, result)
         if found is not None:
             return found
-        if not loaded.next_choice():
+        if left < 0 or not loaded.next_choice():
             break
         failed = _run(tracer, step) or failed
         if failed.failure is None:
             return _said(loaded, result, failed)
     if first is not None:
         loaded.take(first)
+    if not made_up or _whatever(loaded, tracer, step, record):
+        return record
     raise _refused(loaded, f"runs into {one_line(record.failure.error)}", record.failure.spans[0] if record.failure.spans else loaded.span)
 
 
-def _resized(loaded: Loaded, tracer: Tracer, step: Any, failed: Record, result: TargetResult) -> Record | None:
-    """A run with another size in the arguments, None if none of those that the message names fits."""
-    assert failed.failure is not None
+def _whatever(loaded: Loaded, tracer: Tracer, step: Any, record: Record) -> bool:
+    """Whether it fails in the same place with the same words at other numbers, too."""
+    assert record.failure is not None
+    for values in variants(loaded.made_up, _sizes(tracer)):
+        with _instead(loaded, values):
+            other = _run(tracer, step)
+        if other is not None:
+            same = other.failure is not None and one_line(other.failure.error) == one_line(record.failure.error)
+            return same and other.failure is not None and other.failure.spans[:1] == record.failure.spans[:1]
+    return False
+
+
+def variants(made_up: Mapping[str, object], fixed: Set[int]) -> Iterator[dict[str, object]]:
+    """Other values for what nobody gave: each number one larger, else twice as large, but for those in `fixed`; none without numbers."""
+    for change in (lambda n: n if n in fixed else n + 1, lambda n: n if n in fixed else 2 * n):
+        changed = {name: _changed(value, change) for name, value in made_up.items()}
+        if any(value != made_up[name] for name, value in changed.items()):
+            yield changed
+
+
+def _changed(value: object, change: Callable[[int], int]) -> object:
+    if isinstance(value, list | tuple):
+        return type(value)(_changed(v, change) for v in value)
+    return change(value) if type(value) is int and value > 1 else value
+
+
+@contextmanager
+def _instead(loaded: Loaded, values: Mapping[str, object]) -> Iterator[None]:
+    """Builds with other values while inside."""
+    kept = {name: loaded.arguments[name] for name in values}
+    loaded.arguments.update(values)
+    try:
+        yield
+    finally:
+        loaded.arguments.update(kept)
+
+
+def _resized(loaded: Loaded, tracer: Tracer, step: Any, sizes: Sequence[tuple[str, object]], result: TargetResult) -> Record | None:
+    """A run with another size in the arguments, None if none of those fits."""
     fresh = dict(loaded.made_up)
-    each = [t[0].numel() for t in tracer.inputs(None).values() if t.ndim > 1]
-    for name, value in itertools.islice(_others(fresh, one_line(failed.failure.error), each), _MOST):
+    for name, value in sizes:
         loaded.arguments[name] = value
         attempt = _run(tracer, step)
         if attempt is not None and attempt.failure is None:
@@ -75,10 +116,12 @@ def _said(loaded: Loaded, result: TargetResult, attempt: Record) -> Record:
     return attempt
 
 
-def _others(chosen: dict[str, object], text: str, each: Sequence[int]) -> Iterator[tuple[str, object]]:
+def _others(chosen: dict[str, object], failed: Record, tracer: Tracer) -> Iterator[tuple[str, object]]:
     """Each made-up number with each size of the message; within a list or a configuration, what one sample holds, or a size of the
     message, for another of them."""
-    sizes = [int(n) for n in dict.fromkeys(re.findall(r"\d+", text)) if int(n)]
+    assert failed.failure is not None
+    sizes = [int(n) for n in dict.fromkeys(re.findall(r"\d+", one_line(failed.failure.error))) if int(n)]
+    each = [t[0].numel() for t in tracer.inputs(None).values() if t.ndim > 1]
     for name, value in chosen.items():
         if isinstance(value, int) and not isinstance(value, bool):
             yield from ((name, size) for size in sizes if size != value)
@@ -100,17 +143,60 @@ def _exchanged(value: Any, old: int, new: int) -> Any:
     return new if type(value) is int and value == old else value
 
 
-def refuse_findings_of_guesses(loaded: Loaded, result: TargetResult) -> None:
-    """Raises TargetError VAE002 where a finding about sizes names a size that is ours."""
-    ours = {int(n) for value in loaded.made_up.values() for n in re.findall(r"\d+", repr(value))} - {0, 1}
-    for finding in result.findings:
-        if finding.code in _OF_SIZES and ours & _sizes(finding):
+def withhold(
+    loaded: Loaded, tracer: Tracer, result: TargetResult, again: Callable[[frozenset[str]], Sequence[Finding] | None]
+) -> list[int]:
+    """Takes back the findings that hang on values nobody gave: they are gone at other values. Says so in the notes.
+
+    Returns the places of the findings that were taken back. Raises TargetError VAE002 where no other value runs and a finding is about a
+    size of ours.
+    """
+    doubtful = [(i, f) for i, f in enumerate(result.findings) if f.severity is not Severity.INFO]
+    seen: Sequence[Finding] | None = None
+    for values in variants(loaded.made_up, _sizes(tracer)) if doubtful else ():
+        with _instead(loaded, values):
+            seen = again(frozenset(f.code for _, f in doubtful))
+        if seen is not None:
+            break
+        _refuse_those_of_our_sizes(loaded, result, doubtful)
+    if seen is None:
+        return []
+    there = {(f.code, f.span.file, f.span.line) for f in seen}
+    gone = [i for i, f in doubtful if (f.code, f.span.file, f.span.line) not in there]
+    listed = ", ".join(f"{name}={shown(value)}" for name, value in loaded.made_up.items())
+    for i in gone:
+        f = result.findings[i]
+        result.notes.append(f"{f.code} at {f.span.file}:{f.span.line} is withheld: it hangs on {listed}, and is gone at other values")
+    result.findings[:] = [f for i, f in enumerate(result.findings) if i not in gone]
+    return gone
+
+
+def _refuse_those_of_our_sizes(loaded: Loaded, result: TargetResult, doubtful: Sequence[tuple[int, Finding]]) -> None:
+    """Our numbers meet the sizes of the input, as others do not run: what is said of such a size may be our doing."""
+    ours = _numbers(list(loaded.made_up.values())) - {0, 1}
+    for _, finding in doubtful:
+        if ours & {int(size) for row in finding.shapes for size in row.shape if size.isdigit()}:
             result.findings.remove(finding)
             raise _refused(loaded, f"may be at odds with the input: {finding.message} ({finding.label})", finding.span)
 
 
-def _sizes(finding: Finding) -> set[int]:
-    return {int(n) for n in re.findall(r"\d+", finding.label)}
+def _sizes(tracer: Tracer) -> set[int]:
+    """The sizes of the inputs, and what one sample holds: arguments that are one of these are no numbers of ours."""
+    tensors = tracer.inputs(None).values()
+    return {n for t in tensors for n in t.shape} | {t[0].numel() for t in tensors if t.ndim > 1}
+
+
+def _numbers(values: Sequence[object]) -> set[int]:
+    """The numbers in some values, however deep in lists, dicts and Namespaces."""
+    found: set[int] = set()
+    for value in values:
+        if type(value) is int:
+            found.add(value)
+        elif isinstance(value, list | tuple):
+            found |= _numbers(value)
+        elif isinstance(value, dict | argparse.Namespace):
+            found |= _numbers(list((value if isinstance(value, dict) else vars(value)).values()))
+    return found
 
 
 def _refused(loaded: Loaded, what: str, span: Any) -> TargetError:

@@ -196,7 +196,7 @@ def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[St
     try:
         bound, names, notes = _bind_inputs(_parameters(model.forward), inputs, where, model.forward)
     except TargetError as error:
-        own = _own_loss_step(loaded, model, inputs, f"{where} takes more than the inputs given")
+        own = own_loss_step(loaded, model, inputs, f"{where} takes more than the inputs given")
         if own is None:
             raise error from None
         return own
@@ -315,7 +315,7 @@ def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[St
         encoded = f"mu, logvar = model.encode({', '.join(arguments)})"
         code = f"{encoded}; z = model.{sampler}(mu, logvar); recon = model.decode(z); out = (recon, mu, logvar)"
         return Step(code, loaded, has_loss=False, call="", notes=notes), names
-    if (own := _own_loss_step(loaded, model, inputs, f"{where} has no forward")) is not None:
+    if (own := own_loss_step(loaded, model, inputs, f"{where} has no forward")) is not None:
         return own
     has = ", ".join(_public_methods(model)) or "no methods"
     help = 'say what one step does: --step "mu, logvar = model.encode(x); ...; loss = ..."'
@@ -324,7 +324,7 @@ def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[St
     )
 
 
-def _own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str) -> tuple[Step, list[str]] | None:
+def own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str) -> tuple[Step, list[str]] | None:
     """The step that is one method of the model which makes the loss from the inputs alone, if there is just one such method."""
     found: list[tuple[str, list[str], list[str], list[str]]] = []
     for name in _public_methods(model):
