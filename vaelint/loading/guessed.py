@@ -143,9 +143,7 @@ def _exchanged(value: Any, old: int, new: int) -> Any:
     return new if type(value) is int and value == old else value
 
 
-def withhold(
-    loaded: Loaded, tracer: Tracer, result: TargetResult, again: Callable[[frozenset[str]], Sequence[Finding] | None]
-) -> list[int]:
+def withhold(loaded: Loaded, tracer: Tracer, result: TargetResult, again: Again) -> list[int]:
     """Takes back the findings that hang on values nobody gave: they are gone at other values. Says so in the notes.
 
     Returns the places of the findings that were taken back. Raises TargetError VAE002 where no other value runs and a finding is about a
