@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -171,6 +171,7 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
 
     def fresh() -> Tracer:
         tracer = Tracer(lambda: loaded.build(init), make, spans, inputs.symbols)
+        tracer.variants = lambda value, to: _resized(loaded, init, value, to)
         tracer.watch, tracer.calls_in = request.fixes, typed_files(home_of(loaded))
         return tracer
 
@@ -184,6 +185,16 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
         names[:] = found
     result.notes += loaded.notes
     return loaded, inputs, tracer, step, names
+
+
+def _resized(loaded: Loaded, init: dict[str, object], value: int, to: int) -> Iterator[Callable[[], torch.nn.Module]]:
+    """Models whose constructor gets `to` in the place of one argument that is `value`."""
+    from vaelint.perturb.arguments import changed, knobs
+
+    for knob in knobs(loaded, init):
+        if knob.value == value and not knob.is_global:
+            other = changed(loaded, init, knob, to)
+            yield lambda other=other: loaded.build(other)  # type: ignore[misc]
 
 
 def _constructed(loaded: Loaded, fresh: Callable[[], Tracer]) -> tuple[Tracer, Built]:

@@ -29,6 +29,7 @@ from vaelint.finding import Label, ShapeRow, Span, Suggestion
 from vaelint.graph import Record, route, shape, span
 from vaelint.loading.inputs import InputSet
 from vaelint.source.written import Source
+from vaelint.trace.along import find_along
 from vaelint.trace.ladder import Tracer
 
 if TYPE_CHECKING:
@@ -80,7 +81,13 @@ class Model:
     @cached_property
     def replay(self) -> Replay:
         """Runs slices of the record."""
-        return Replay(self.record, self.leaf_value, lambda sizes: self.tracer.inputs(self.input_sizes(sizes)), self.symbols)
+        return Replay(
+            self.record,
+            self.leaf_value,
+            lambda sizes: self.tracer.inputs(self.input_sizes(sizes)),
+            self.symbols,
+            lambda symbol: find_along(self.record, self.tracer, symbol, self.inputs.symbols),
+        )
 
     def input_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """The part of an assignment that inputs are made with; symbols that are the batch follow it."""

@@ -13,6 +13,7 @@ from torch import fx
 from vaelint.anatomy.bernoulli import fit_bernoulli
 from vaelint.anatomy.categorical import categorical_site, fit_categorical
 from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.growing import grown
 from vaelint.anatomy.kl import KlProbe, Verdict, probe_kl, random_points
 from vaelint.anatomy.kl_families import GAUSSIAN, family_of
 from vaelint.anatomy.kl_slice import Slice, loose_ends
@@ -194,6 +195,7 @@ def _measured(
 ) -> Scaling | None:
     """The scaling of a weight; sizes at which the slice does not run as it stands are varied with its constants stretched along."""
     plain = _measured_plainly(weight, symbols, fixed)
+    plain = grown(weight, plain, symbols, replay) if plain is not None else None
     unknown = [s for s, e in plain.exponents.items() if e is None and s != "B"] if plain is not None else []
     if plain is None or not unknown:
         return plain
@@ -237,7 +239,7 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
     site, probe = fact.site, fact.probe
     assert site is not None
     if probe.whole:
-        fitted = fit_whole(slice_, site, sizes, random_points(slice_, sizes))
+        fitted = fit_whole(slice_, site, sizes, random_points(slice_, sizes, 0.8))  # far out, large covariances lose digits
         if fitted is None:
             raise ReplayError("the term is not the closed form at these sizes")
         return fitted[3]

@@ -15,6 +15,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.stretch import size_map, stretch_literals, stretch_value
 from vaelint.graph import Record
+from vaelint.trace.along import Along, Growth
 from vaelint.trace.lift import SymbolPower, scaled_by
 from vaelint.trace.recorder import effect
 
@@ -40,10 +41,26 @@ class Replay:
         leaf: Callable[[fx.Node], torch.Tensor | None],
         make: Callable[[Mapping[str, int]], Mapping[str, torch.Tensor]],
         symbols: Mapping[str, int] | None = None,
+        find_along: Callable[[str], Along | None] = lambda symbol: None,
     ) -> None:
         self._record, self._leaf, self._make = record, leaf, make
         self._symbols: Mapping[str, int] = symbols if symbols is not None else record.sizes
         self._stretches = False
+        self._find_along, self._known = find_along, dict[str, Along | None]()
+
+    def along(self, symbol: str) -> int | None:
+        """Another size of a symbol that slices can run at, from a second run of the user's model; None where there is none."""
+        if symbol not in self._known:
+            self._known[symbol] = self._find_along(symbol)
+        found = self._known[symbol]
+        return found.new if found is not None else None
+
+    def _moved(self, sizes: Mapping[str, int]) -> Along | None:
+        """The second run that says how the record moves to these sizes."""
+        moved = [a for s, a in self._known.items() if a is not None and sizes.get(s, a.old) != a.old]
+        if len(moved) > 1 and not self._stretches:
+            raise ReplayError("the record is known to move with one size at a time")
+        return moved[0] if moved and not self._stretches else None
 
     @contextmanager
     def stretched(self) -> Iterator[None]:
@@ -64,6 +81,18 @@ class Replay:
 
     def size_of(self, node: fx.Node, dim: int, sizes: Mapping[str, int]) -> int:
         """The size of a node's dimension when the symbols have the given values."""
+        recorded = int(node.meta["val"].shape[dim])
+        moved = self._moved(sizes)
+        forms = moved.dims.get(node) if moved is not None else None
+        if moved is not None and forms is not None and (form := forms[dim]) is not None:
+            there = form.at(sizes[moved.symbol])
+            size = self._batched(node, dim, {**sizes, moved.symbol: moved.old}) * there / recorded
+            if size != int(size) or size < 0:
+                raise ReplayError(f"{node.name} has no whole size at {moved.symbol} = {sizes[moved.symbol]}")
+            return int(size)
+        return self._batched(node, dim, sizes)
+
+    def _batched(self, node: fx.Node, dim: int, sizes: Mapping[str, int]) -> int:
         recorded = int(node.meta["val"].shape[dim])
         texts = self._record.shapes.get(node)
         if texts is None:
@@ -103,6 +132,7 @@ class Replay:
         needed = self._needed(targets, overrides)
         by = self._stretch(sizes)
         inputs: Mapping[str, torch.Tensor] | None = None
+        moved = self._moved(sizes)
         default = torch.get_default_dtype()
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
@@ -114,11 +144,12 @@ class Replay:
                     if node in env:
                         continue
                     if node.op == "placeholder":
-                        inputs = inputs if inputs is not None else self._make(sizes)
+                        inputs = inputs if inputs is not None else self._make({**sizes, **moved.inputs} if moved is not None else sizes)
                         given = inputs[str(node.meta["input"])]
                         env[node] = self._double(_evened(given, even) if even else given, doubles)
                     elif node.op == "get_attr":
-                        env[node] = self._double(stretch_value(self._constant(node), by), doubles)
+                        value = stretch_value(self._constant(node), by)
+                        env[node] = self._double(self._grown(node, value, moved), doubles)
                     elif attached and ops.op(node) in ("detach", "data") and isinstance(source := node.args[0], fx.Node):
                         env[node] = env[source]
                     else:
@@ -169,6 +200,16 @@ class Replay:
     def _order(self) -> dict[fx.Node, int]:
         return {n: i for i, n in enumerate(self._record.graph.nodes)}
 
+    @staticmethod
+    def _grown(node: fx.Node, value: torch.Tensor, moved: Along | None) -> torch.Tensor:
+        """A parameter or buffer as the second run's model has it, where it moves with that run's size."""
+        if moved is None or node not in moved.dims:
+            return value
+        other = moved.leaf(node)
+        if other is None:
+            raise ReplayError(f"no value is known for {node.target} at {moved.symbol} = {moved.new}")
+        return other.detach().clone()
+
     def _constant(self, node: fx.Node) -> torch.Tensor:
         found = self._leaf(node)
         if found is None:
@@ -191,7 +232,10 @@ class Replay:
             for extra in node.all_input_nodes:
                 if extra not in env:
                     env[extra] = self._call(extra, env, sizes, doubles, by) if _shape_only(extra) else extra.meta.get("val")
-        args, kwargs = self._resolve(node.args, env, sizes, doubles), self._resolve(dict(node.kwargs), env, sizes, doubles)
+        moved = self._moved(sizes)
+        given = moved.literals.get(node) if moved is not None else None
+        given_args, given_kwargs = given if given is not None else (node.args, dict(node.kwargs))
+        args, kwargs = self._resolve(given_args, env, sizes, doubles), self._resolve(given_kwargs, env, sizes, doubles)
         if by:
             args = stretch_literals(node, args, by)
         target: Any = node.target
@@ -209,6 +253,9 @@ class Replay:
     def _resolve(self, value: Any, env: Mapping[fx.Node, Any], sizes: Mapping[str, int], doubles: bool) -> Any:
         if isinstance(value, fx.Node):
             return env[value]
+        if isinstance(value, Growth):
+            moved = self._moved(sizes)
+            return value.at(sizes[moved.symbol]) if moved is not None else float(value)
         if isinstance(value, SymbolPower):
             return value.at(sizes.get(value.symbol, self._record.sizes[value.symbol]))
         if isinstance(value, tuple):

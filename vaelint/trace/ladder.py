@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Tracer:
         self.real_because: str | None = None  # why the ladder went down to real tensors
         self.watch = False  # also note which names hold which tensors while a call is made
         self.calls_in: Callable[[str], bool] | None = None  # the files whose functions' calls are noted, if any
+        self.variants: Callable[[int, int], Iterable[Callable[[], torch.nn.Module]]] = lambda value, to: ()  # models of other sizes
         self._lean = True
         self._fake_construction = True
         self._spare: tuple[Any, Built, Any] | None = None  # a fake model nobody has run, its mode, and the random state it left

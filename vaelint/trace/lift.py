@@ -17,7 +17,7 @@ def lift(record: Record, other: Record, symbol: str = "B") -> bool:
     Returns False, and changes nothing, when the two runs did not take the same path. Both records must have run without failure.
     """
     mine, theirs = record.nodes, other.nodes
-    if len(mine) != len(theirs) or not all(map(_alike, mine, theirs)):
+    if len(mine) != len(theirs) or not all(map(alike, mine, theirs)):
         return False
     if not _lay(record, list(zip(mine, theirs, strict=True)), other.sizes[symbol], symbol):
         return False
@@ -32,9 +32,9 @@ def lift_ends(record: Record, other: Record, symbol: str = "B") -> None:
     """
     mine, theirs = record.nodes, other.nodes
     short = min(len(mine), len(theirs))
-    head = next((i for i in range(short) if not _alike(mine[i], theirs[i])), short)
+    head = next((i for i in range(short) if not alike(mine[i], theirs[i])), short)
     tail = next(
-        (i for i in range(short - head) if not _alike(mine[-1 - i], theirs[-1 - i]) or _another_sample(mine[-1 - i], theirs[-1 - i])),
+        (i for i in range(short - head) if not alike(mine[-1 - i], theirs[-1 - i]) or _another_sample(mine[-1 - i], theirs[-1 - i])),
         short - head,
     )
     pairs = [*zip(mine[:head], theirs[:head], strict=True), *zip(mine[len(mine) - tail :], theirs[len(theirs) - tail :], strict=True)]
@@ -45,7 +45,8 @@ def lift_ends(record: Record, other: Record, symbol: str = "B") -> None:
         record.shapes.clear()
 
 
-def _alike(a: fx.Node, b: fx.Node) -> bool:
+def alike(a: fx.Node, b: fx.Node) -> bool:
+    """Whether two nodes of two runs are the same operation."""
     return a.op == b.op and (a.op != "call_function" or a.target is b.target)
 
 

@@ -1,0 +1,29 @@
+"""Exponents of sizes that a slice cannot be run at as it stands, from a second run of the user's model at another size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.scale import Scaling, measure
+
+
+def grown(weight: Callable[[float, Mapping[str, int]], float], plain: Scaling, symbols: Mapping[str, int], replay: Replay) -> Scaling:
+    """The scaling with the exponents that were unknown filled in, one size at a time; those that stay unknown are None."""
+    for symbol in [s for s, e in plain.exponents.items() if e is None and s != "B"]:
+        other = replay.along(symbol)
+        if other is None:
+            continue
+        for even in (1.0, 0.75):
+            try:
+                found = measure(partial(weight, even), {**symbols, "B": 3}, symbols, {symbol: other})
+            except ReplayError:
+                break
+            exponent = found.exponents.get(symbol)
+            if exponent is not None and exponent == round(exponent) and math.isfinite(plain.constant):
+                exponents = {**plain.exponents, symbol: exponent}
+                plain = Scaling(plain.value, exponents, plain.constant / symbols[symbol] ** exponent)
+                break
+    return plain
