@@ -9,6 +9,12 @@ A dimension of size 1 against a real one is stretched: (B, 1, D) against (B, D) 
 every input, B * B pairs. The loss is then smallest when every output is the mean of the batch. `mse_loss` warns once
 a line, `((r - x) ** 2).mean()` never does.
 
+## Formula
+-log p(x|r) = sum_d l(r_d, x_d): the element d of the reconstruction meets the element d of the data, and no other.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 7 and appendix C; broadcasting: the PyTorch
+documentation, Broadcasting semantics.
+
 ## Example
     recon = self.decoder(z).unsqueeze(1)      # (B, 1, D)
     loss = F.mse_loss(recon, x)               # x: (B, D)

@@ -8,8 +8,14 @@ from the run that raised.
 ## Why is this bad
 The step does not run: the decoder does not undo what the encoder did to the size.
 
+## Formula
+-log p(x|r) = sum_d l(r_d, x_d): as many elements in r as in x.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.
+
 ## Example
     nn.ConvTranspose2d(16, 1, 3, 2, 1)             # 14 -> 27, the input has 28
+    loss = F.binary_cross_entropy(recon.view(-1, 784), x)                    # x is still (B, 1, 28, 28)
 
 ## Use instead
     nn.ConvTranspose2d(16, 1, 3, 2, 1, output_padding=1)

@@ -8,6 +8,12 @@ Finds Bernoulli likelihoods on logits (by the gradient of the loss, not by its n
 `binary_cross_entropy_with_logits` applies the sigmoid itself. On values in [0, 1] the probability stays in [0.5,
 0.73]: black pixels cannot be reconstructed, and the gradient is nearly flat.
 
+## Formula
+-log p(x|a) = softplus(a) - x a = -x log s(a) - (1 - x) log(1 - s(a)), s the sigmoid: a is any real number.
+
+Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.90; Kingma & Welling 2014, Auto-Encoding
+Variational Bayes, appendix C.1.
+
 ## Example
     recon = torch.sigmoid(self.out(h))
     loss = F.binary_cross_entropy_with_logits(recon, x)

@@ -7,6 +7,11 @@ Finds Bernoulli likelihoods on probabilities whose argument is a raw layer outpu
 -x log y - (1 - x) log(1 - y) needs y in [0, 1]; outside, torch raises on the CPU and asserts on the device (which
 kills the CUDA context), or a hand-written form gives NaN.
 
+## Formula
+-log p(x|y) = -x log y - (1 - x) log(1 - y), for 0 <= y <= 1.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 11 (appendix C.1).
+
 ## Example
     recon = self.out(h)
     loss = F.binary_cross_entropy(recon, x)

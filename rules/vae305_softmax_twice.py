@@ -7,6 +7,11 @@ Finds categorical likelihoods on logits whose argument is the output of a softma
 `cross_entropy` applies log-softmax itself. On probabilities the largest class probability it can express is e / (e +
 K - 1), about 0.09 for 30 classes: the loss has a high floor and flat gradients.
 
+## Formula
+-log p(x = k|a) = -a_k + log sum_j exp(a_j): a is any vector of real numbers.
+
+Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62 and 4.108.
+
 ## Example
     probs = torch.softmax(self.out(h), dim=-1)
     loss = F.cross_entropy(probs.flatten(0, 1), tokens.flatten())

@@ -8,6 +8,12 @@ that the encoder saw too, and models whose only comparison is with a constant or
 A denoising model that is compared with its corrupted input learns to reproduce the noise; compared with itself or a
 constant it learns nothing of the data.
 
+## Formula
+-log p(x|r): x is the clean data, also where the encoder is given x plus noise.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3; Vincent et al. 2008, Extracting and Composing
+Robust Features with Denoising Autoencoders, section 2.3.
+
 ## Example
     noisy = x + 0.3 * torch.randn_like(x)
     recon, mu, logvar = model(noisy)

@@ -8,8 +8,15 @@ cross-entropy, Poisson and Gaussian likelihoods.
 With the arguments exchanged the loss is another function: BCE-with-logits(x, recon) is linear in the reconstruction
 and unbounded below. Some versions of torch refuse a target that requires grad, most do not.
 
+## Formula
+-log p(x|y) is no symmetric function: -x log y - (1 - x) log(1 - y) has the logarithm of the prediction, and the
+data as weights.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 11 (appendix C.1).
+
 ## Example
     loss = F.binary_cross_entropy_with_logits(x, recon)
+    loss = -(recon * torch.log(x) + (1 - recon) * torch.log(1 - x)).sum()    # the same, written out
 
 ## Use instead
     loss = F.binary_cross_entropy_with_logits(recon, x)

@@ -8,8 +8,15 @@ output to its extremes. Without a declared range nothing is assumed.
 With a sigmoid on data in [-1, 1], half of the values can never be reproduced: an error floor, grey or clipped
 reconstructions.
 
+## Formula
+-log p(x|r) has its minimum at r = x: every value of the data must be one that r can take.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 12 (appendix C.2): the mean of the decoder's
+Gaussian.
+
 ## Example
     recon = torch.sigmoid(self.out(h))      # data in [-1, 1]
+    recon = F.relu(self.out(h))             # data of mean 0
 
 ## Use instead
     recon = torch.tanh(self.out(h))         # data in [-1, 1]

@@ -8,6 +8,12 @@ cross-entropy.
 For a target outside [0, 1] the cross-entropy is unbounded below: the loss goes to minus infinity.
 `binary_cross_entropy` refuses such targets on the CPU since 2.x, the form with logits never does.
 
+## Formula
+-x log y - (1 - x) log(1 - y) is bounded below for 0 <= x <= 1 only.
+
+Source: Loaiza-Ganem & Cunningham 2019, The continuous Bernoulli, section 2; Kingma & Welling 2014, Auto-Encoding
+Variational Bayes, eq. 11.
+
 ## Example
     x = images.float()                       # 0..255
     loss = F.binary_cross_entropy_with_logits(recon, x)

@@ -8,8 +8,17 @@ divided by, and that `gaussian_nll_loss` gets a variance and not a raw layer out
 -log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + const. With a log-variance in the place of the variance nothing
 raises (`gaussian_nll_loss` clamps it at 1e-6), and confident predictions are punished without bound or not at all.
 
+## Formula
+-log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + log(2 pi) / 2; with v = log s^2: 0.5 * (v + (x - r)^2 exp(-v)) +
+const.
+
+Source: Nix & Weigend 1994, Estimating the mean and variance of the target probability distribution, eq. 3; Kingma &
+Welling 2014, Auto-Encoding Variational Bayes, eq. 12.
+
 ## Example
     nll = F.gaussian_nll_loss(mean, x, logvar)
+    nll = 0.5 * (logvar + (x - mean) ** 2 / torch.exp(0.5 * logvar))    # the variance is exp(logvar)
+    nll = logvar + 0.5 * (x - mean) ** 2 / logvar.exp()                 # log s is half of it
 
 ## Use instead
     nll = F.gaussian_nll_loss(mean, x, logvar.exp())

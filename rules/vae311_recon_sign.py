@@ -8,8 +8,15 @@ descent goes towards it.
 A log-likelihood that is added to a loss, in place of subtracted, is minimised: the model is trained to be as far from
 the data as it can, and the loss goes to minus infinity.
 
+## Formula
+loss = -log p(x|z) + KL: for squared error +(x - r)^2 / (2 s^2), for a Bernoulli -x log y - (1 - x) log(1 - y).
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, with its sign turned: a loss is minimised.
+
 ## Example
     loss = p.log_prob(x).sum(-1).mean() + kl
+    loss = kl - F.mse_loss(recon, x, reduction="sum")
+    loss = (x * recon - F.softplus(recon)).sum() + kl
 
 ## Use instead
     loss = -p.log_prob(x).sum(-1).mean() + kl

@@ -8,6 +8,11 @@ mask or weight.
 Most of a padded batch is padding: the decoder is rewarded for it, the reconstruction term is diluted, and the KL is
 weighed against a length that is not the sentence's.
 
+## Formula
+-log p(x_1..x_n|z) = -sum_{t <= n} log p(x_t | x_<t, z), with n the length of the sentence, not of the padded row.
+
+Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3.
+
 ## Example
     self.emb = nn.Embedding(vocab, 64, padding_idx=0)
     loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="sum")

@@ -7,6 +7,12 @@ Finds sums and products on the way up to the loss whose result has the batch dim
 keepdim leaves (B, 1); times weights of shape (B) it becomes (B, B), and the mean over it gives every sample the mean
 weight: the weights have no effect.
 
+## Formula
+loss = (1/B) sum_i w_i (rec_i + KL_i): sample i meets its own weight.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 8; broadcasting: the PyTorch documentation,
+Broadcasting semantics.
+
 ## Example
     kl = kl_elements.sum(dim=1, keepdim=True)    # (B, 1)
     loss = (w * kl).mean()                        # w: (B)

@@ -6,6 +6,11 @@ Looks for a term that sees what the decoder made of z.
 ## Why is this bad
 Without a reconstruction the encoder is pushed to the prior and the decoder gets no gradient at all.
 
+## Formula
+loss = -E_q[log p(x|z)] + KL(q(z|x) || p(z)): two terms.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3.
+
 ## Example
     recon, mu, logvar = model(x)
     loss = kl(mu, logvar)

@@ -8,6 +8,12 @@ sigmoid to the decoder's output elsewhere.
 The code itself says that the decoder puts out logits: sampled images go through a sigmoid. Trained with a squared
 error against data in [0, 1], the raw output is the image, and the sigmoid then squashes it to [0.5, 0.73].
 
+## Formula
+-log N(x; r, s^2) = (x - r)^2 / (2 s^2) + const, with r the image itself; -log p(x|a) = softplus(a) - x a, with
+sigmoid(a) the image.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.1 and C.2.
+
 ## Example
     recon = self.decode(z)
     loss = F.mse_loss(recon, x, reduction="sum")

@@ -8,6 +8,12 @@ forcing shows the tokens before it only.
 A decoder that reads the token it is to predict copies it: the reconstruction falls to zero, z is ignored, the
 posterior collapses, and generation (where the token is not known) fails.
 
+## Formula
+p(x|z) = prod_t p(x_t | x_<t, z): x_t is on the left of the bar only.
+
+Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3; Williams & Zipser 1989 (teacher
+forcing).
+
 ## Example
     logits = self.decoder(self.emb(tokens), z)                 # reads token t
     loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="sum")

@@ -9,6 +9,12 @@ The losses take no logarithm. On probabilities they are linear: -t p. A softmax'
 prediction is confidently wrong, the value is no likelihood (it lies in [-1, 0]), and beside a KL in nats it weighs
 next to nothing.
 
+## Formula
+nll_loss(a, k) = -a_k and kl_div(a, t) = sum t (log t - a), with a = log p.
+
+Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.108; the PyTorch documentation, NLLLoss and
+KLDivLoss.
+
 ## Example
     probs = torch.softmax(self.out(h), dim=1)
     loss = F.kl_div(probs, target, reduction="sum")

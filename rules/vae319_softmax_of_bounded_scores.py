@@ -8,6 +8,11 @@ softmax whose scores are squashed (by a sigmoid, a tanh) so that no class can ge
 With scores in [0, 1] the largest probability of K classes is e / (e + K - 1): 0.23 for 10. The model cannot say that it
 is sure, the likelihood has a high floor, and all its gradients are small.
 
+## Formula
+p_k = exp(a_k) / sum_j exp(a_j): with all a in [l, h] no p_k is above 1 / (1 + (K - 1) exp(l - h)).
+
+Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62.
+
 ## Example
     h = torch.sigmoid(self.out(h))
     probs = torch.softmax(h, dim=1)

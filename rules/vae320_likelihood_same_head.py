@@ -8,6 +8,11 @@ layers: reports two values that are the same, because one layer is called for bo
 The variance is then a function of the mean: the decoder cannot say where it is unsure. It is usually a slip of copy and
 paste; the layer that was meant never gets a gradient.
 
+## Formula
+-log N(x; r(z), s(z)^2) = (x - r)^2 / (2 s^2) + log s + const: r and s are two functions of z.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 12 (appendix C.2).
+
 ## Example
     mean = self.mean_out(h)
     logvar = self.mean_out(h)

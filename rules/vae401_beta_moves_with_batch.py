@@ -10,6 +10,14 @@ the latent's (Kingma & Welling 2014, eq. 3 and 10). Over a batch both terms are 
 over the batch beside a reconstruction averaged over it is a beta-VAE with beta = B: the last, smaller batch of an
 epoch has another objective.
 
+## Formula
+ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)): one number for each sample, both terms summed over their own
+dimensions. Over a batch: (1/B) sum_i ELBO(x_i), or sum_i ELBO(x_i); beta = (weight of the KL) / (weight of log p) =
+1, at every B.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, 8 and 10; beta: Higgins et al. 2017,
+beta-VAE, eq. 4.
+
 ## Example
     rec = F.mse_loss(recon, x, reduction="none").sum(1).mean()
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())

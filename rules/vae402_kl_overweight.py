@@ -10,6 +10,13 @@ the latent's (Kingma & Welling 2014, eq. 3 and 10). With the default `reduction=
 by the number of pixels: the loss is that of a Gaussian decoder with variance D/2, the KL falls to 0 within an epoch
 and every input decodes to the mean image.
 
+## Formula
+ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)): one number for each sample, both terms summed over their own
+dimensions. With log p averaged over D elements: beta = D.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, 8 and 10; beta: Higgins et al. 2017,
+beta-VAE, eq. 4.
+
 ## Example
     rec = F.mse_loss(recon, x)
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())

@@ -8,8 +8,17 @@ The ELBO of one sample is the expected log-likelihood, summed over the data's di
 the latent's (Kingma & Welling 2014, eq. 3 and 10). The KL of independent components is the sum of theirs. Averaged,
 it is L times too weak: reconstructions are good and samples from the prior are noise.
 
+## Formula
+ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)): one number for each sample, both terms summed over their own
+dimensions. With the KL averaged over L latents: beta = 1/L.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, 8 and 10; beta: Higgins et al. 2017,
+beta-VAE, eq. 4.
+
 ## Example
     kl = -0.5 * torch.mean(1 + logvar - mu.pow(2) - logvar.exp(), dim=1).sum()
+    kl = kl_divergence(q, p).mean()                  # of Normal(mu, std): one number for each latent
+    kl = kl_elements.sum() / mu.numel()
 
 ## Use instead
 One convention for both terms:

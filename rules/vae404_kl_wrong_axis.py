@@ -9,8 +9,17 @@ The ELBO of one sample is the expected log-likelihood, summed over the data's di
 the latent's (Kingma & Welling 2014, eq. 3 and 10). For a map of shape (B, C, H, W), a sum over C with a mean over the
 rest is H*W times too weak; `sum(0).mean()` sums over the batch and averages over the latent.
 
+## Formula
+ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)): one number for each sample, both terms summed over their own
+dimensions. KL = sum over all of the latent's axes; summed over the batch and averaged over the latent: beta = B/L.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, 8 and 10; beta: Higgins et al. 2017,
+beta-VAE, eq. 4.
+
 ## Example
     kl = 0.5 * torch.sum(mu ** 2 + logvar.exp() - 1 - logvar, dim=1).mean()      # mu: (B, C, H, W)
+    kl = kl_elements.sum(0).mean()
+    kl = torch.einsum("bl->l", kl_elements).mean()
 
 ## Use instead
 One convention for both terms:

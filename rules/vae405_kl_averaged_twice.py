@@ -7,6 +7,13 @@ edges and divide the KL by N * N agree, and are not reported.
 ## Why is this bad
 A mean that is divided by the batch size again makes the KL negligible: an autoencoder in effect.
 
+## Formula
+ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)): one number for each sample, both terms summed over their own
+dimensions. With the KL divided by B once more: beta = 1/B.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, 8 and 10; beta: Higgins et al. 2017,
+beta-VAE, eq. 4.
+
 ## Example
     kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean()
     loss = rec + kl / x.size(0)

@@ -8,8 +8,15 @@ is a forgotten 1/2.
 KL(N(m, s^2) || N(0, 1)) = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). Without the 1/2 it is
 a beta-VAE with beta = 2, silently.
 
+## Formula
+KL(N(m, s^2) || N(0, 1)) = 0.5 * sum_j (m_j^2 + s_j^2 - 1 - log s_j^2).
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
+
 ## Example
     kl = -(1 + logvar - mu.pow(2) - logvar.exp()).sum(-1)
+    kl = torch.sum(mu ** 2 + logvar.exp() - 1 - logvar)
+    kl = (mu ** 2 + std ** 2 - 1 - 2 * std.log()).sum()
 
 ## Use instead
     kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(-1)

@@ -8,6 +8,11 @@ the minimised loss, after all negations, never that of its line.
 A negative KL rewards the posterior for leaving the prior: variances explode or vanish, and the loss falls without
 bound.
 
+## Formula
+loss = -log p(x|z) + KL, and KL(N(m, s^2) || N(0, 1)) = 0.5 * sum_j (m_j^2 + s_j^2 - 1 - log s_j^2) >= 0.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and appendix B.
+
 ## Example
     kl = 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
     loss = rec + kl

@@ -11,6 +11,11 @@ recognised and left alone.
 KL = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). A sign or a coefficient off inside the
 formula moves its minimum away from the prior, or removes it: the term can then be negative, and unbounded below.
 
+## Formula
+KL(N(m, s^2) || N(0, 1)) = 0.5 * sum_j (m_j^2 + s_j^2 - 1 - log s_j^2); its slopes: m in m, and s^2 - 1 in log s.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
+
 ## Example
     kl = -0.5 * torch.sum(1 + logvar + mu.pow(2) - logvar.exp())      # sign of mu^2
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar)            # exp forgotten

@@ -8,6 +8,12 @@ variance) and compares with the sampler's.
 `1 + log_std - mu^2 - exp(log_std)` is the formula of a log-variance applied to a log-standard deviation: its minimum
 is at the wrong spread, and it can be negative.
 
+## Formula
+KL(N(m, s^2) || N(0, 1)) = 0.5 * sum_j (m_j^2 + s_j^2 - 1 - log s_j^2): with v = log s^2 it is 0.5 (m^2 + e^v - 1 -
+v), with h = log s it is 0.5 (m^2 + e^(2h) - 1) - h.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
+
 ## Example
     z = mu + torch.exp(log_std) * eps
     kl = -0.5 * torch.sum(1 + log_std - mu.pow(2) - log_std.exp())

@@ -7,6 +7,11 @@ Evaluates the KL as a function of both heads: if it is exact with the two exchan
 The sampler uses one head as the mean, the KL the other: both heads are pulled to the wrong place, and nothing raises,
 since they have the same shape.
 
+## Formula
+KL(N(m, s^2) || N(0, 1)) = 0.5 * sum_j (m_j^2 + s_j^2 - 1 - log s_j^2), and z = m + s e with the same m and s.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B and eq. 10.
+
 ## Example
     recon, mu, logvar = model(x)
     loss = loss_function(recon, x, logvar, mu)

@@ -8,8 +8,15 @@ it.
 The ELBO holds KL(q(z|x) || p(z)). Reversed, the posterior is pushed to cover the prior: it becomes over-dispersed,
 and the loss is no bound.
 
+## Formula
+KL(q || p) = E_q[log q - log p]; for N(m, s^2) against N(0, 1) 0.5 (m^2 + s^2 - 1 - log s^2). The reverse is 0.5
+((m^2 + 1) / s^2 - 1 + log s^2).
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and appendix B.
+
 ## Example
     kl = kl_divergence(prior, posterior).sum(-1).mean()
+    kl = 0.5 * ((1 + mu ** 2) / logvar.exp() - 1 + logvar).sum()       # the same, written out
 
 ## Use instead
     kl = kl_divergence(posterior, prior).sum(-1).mean()

@@ -7,6 +7,11 @@ Reports a Gaussian posterior with a learned scale and none of these, and a KL th
 ## Why is this bad
 With nothing against it the encoder drives the variance to 0: an autoencoder, whose prior samples are noise.
 
+## Formula
+loss = -E_q[log p(x|z)] + KL(q(z|x) || p(z)): two terms.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3.
+
 ## Example
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
     loss = rec

@@ -7,6 +7,12 @@ Finds KL terms that enter the loss by `.item()`, `float()`, `detach()`, `.data` 
 The number is in the loss and the logs look right, but the gradient is that of the reconstruction alone: the KL never
 falls.
 
+## Formula
+d loss / d phi = d(-log p(x|z)) / d phi + d KL / d phi, phi the encoder's parameters: the KL has a gradient of its
+own.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, section 2.2 and eq. 10.
+
 ## Example
     kl = (-0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)).mean().item()
     loss = rec + kl

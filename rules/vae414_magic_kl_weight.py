@@ -8,8 +8,14 @@ named weight stands.
 A weight like 0.01 often compensates for a wrong reduction elsewhere, for one data set and one latent size. As a named
 beta it can be read, logged and tuned (Higgins et al. 2017, beta-VAE, eq. 4).
 
+## Formula
+loss = -E_q[log p(x|z)] + beta KL, with beta a named choice.
+
+Source: Higgins et al. 2017, beta-VAE, eq. 4.
+
 ## Example
     loss = rec + 0.01 * kl
+    loss = rec + 5e-4 * kl.mean()
 
 ## Use instead
     loss = rec + self.beta * kl

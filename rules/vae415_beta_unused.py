@@ -8,6 +8,11 @@ multiplies the KL instead, it is information only.
 ## Why is this bad
 The hyper-parameter has no effect: a sweep over beta compares identical objectives.
 
+## Formula
+loss = -E_q[log p(x|z)] + beta KL.
+
+Source: Higgins et al. 2017, beta-VAE, eq. 4.
+
 ## Example
     self.beta = beta
     ...

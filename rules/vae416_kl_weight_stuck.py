@@ -8,6 +8,12 @@ leaves its start.
 An annealed weight that is reset at every step, or divides whole numbers, stays at 0: a plain autoencoder that looks
 like a VAE with warm-up.
 
+## Formula
+loss = -E_q[log p(x|z)] + beta(t) KL, with beta(t) rising from 0 to 1.
+
+Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3.1; Fu et al. 2019, Cyclical
+Annealing Schedule, section 3.
+
 ## Example
     self.kl_weight = min(1.0, self.kl_weight + self.rate)
     if self.epoch % self.cycle == 0: self.kl_weight = 0.0      # true at every step of the epoch

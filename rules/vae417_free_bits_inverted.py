@@ -7,8 +7,14 @@ Measures where the KL has a gradient: free bits remove it where the KL is small,
 Free bits (Kingma et al. 2016, appendix C.8) are max(lambda, KL): a latent may keep lambda nats for free. With min,
 the gradient vanishes exactly for the latents that are too far from the prior.
 
+## Formula
+KL with free bits = sum_j max(lambda, KL_j): no gradient below the floor, the KL's own above it.
+
+Source: Kingma et al. 2016, Improved Variational Inference with Inverse Autoregressive Flow, appendix C.8.
+
 ## Example
     kl = kl_per_dim.clamp(max=self.free_bits).sum()
+    kl = torch.minimum(kl_elements, floor).sum()
 
 ## Use instead
     kl = kl_per_dim.clamp(min=self.free_bits).sum()

@@ -8,8 +8,14 @@ batch.
 The bound is the mean over x of log 1/K sum_k w_k (Burda et al. 2016, eq. 8). Over the batch axis it mixes the weights
 of different inputs; a mean of logarithms in its place is the plain ELBO.
 
+## Formula
+L_K = log (1/K) sum_k p(x, z_k) / q(z_k|x): the logarithm of a mean over the K samples, for each x.
+
+Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8.
+
 ## Example
     return torch.logsumexp(log_w, dim=1) - math.log(self.k)      # log_w: (K, B)
+    bound = torch.logsumexp(log_w, dim=0).mean()      # log_w: (B, K)
 
 ## Use instead
     return torch.logsumexp(log_w, dim=0) - math.log(self.k)

@@ -8,8 +8,15 @@ random distributions.
 KL(q || uniform) = sum q (log q + log K). With 1/K for log(1/K), or logits for probabilities, it is negative somewhere
 and its minimum is elsewhere.
 
+## Formula
+KL(q || uniform) = sum_k q_k (log q_k + log K).
+
+Source: Jang et al. 2017, Categorical Reparameterization with Gumbel-Softmax, section 3; Cover & Thomas 2006,
+Elements of Information Theory, eq. 2.26.
+
 ## Example
     kl = (q * (torch.log(q) - 1 / K)).sum()
+    kl = (logits * (F.log_softmax(logits, -1) + math.log(K))).sum()    # logits for probabilities
 
 ## Use instead
     kl = (q * (torch.log(q) + math.log(K))).sum()

@@ -7,8 +7,15 @@ Looks at the shape of what the step leaves as loss.
 `backward()` refuses a loss with more than one element; summed or averaged later by someone else, its scale is
 anybody's guess.
 
+## Formula
+loss = (1/B) sum_i (rec_i + KL_i): one number.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 8; the PyTorch documentation,
+torch.Tensor.backward.
+
 ## Example
     loss = F.mse_loss(recon, x, reduction="none") + kl
+    loss = rec + kl            # both of shape (B)
 
 ## Use instead
     loss = F.mse_loss(recon, x, reduction="none").sum(1).mean() + kl

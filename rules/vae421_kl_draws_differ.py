@@ -7,6 +7,11 @@ Follows the z of both log-probabilities in a Monte Carlo KL back to its draw.
 log q(z) - log p(z) estimates the KL only at one and the same z ~ q. At two draws the difference is of much higher
 variance, and at a draw of the prior it estimates something else.
 
+## Formula
+KL(q || p) = E_q[log q(z) - log p(z)], estimated by log q(z) - log p(z) at one z ~ q.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 6 (estimator A).
+
 ## Example
     log_q = q.log_prob(q.rsample())
     log_p = p.log_prob(q.rsample())

@@ -10,6 +10,11 @@ The importance-weighted bound is log 1/K sum_k w_k with w_k = p(x, z_k) / q(z_k 
 in proportion to w_k (Burda et al. 2016, equations 8 and 13). With the loss in the place of log w_k the draws that
 explain x worst are trained on, and the others are all but left out: the bound is looser than with one draw.
 
+## Formula
+d log (1/K) sum_k w_k = sum_k (w_k / sum_j w_j) d log w_k, with w_k = p(x, z_k) / q(z_k|x).
+
+Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8 and 14.
+
 ## Example
     log_weight = nll + kl                                   # (B, K), each a loss
     weight = torch.softmax(log_weight, dim=-1)

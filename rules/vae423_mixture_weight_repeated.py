@@ -10,6 +10,11 @@ log q(z) = log sum_n w_n prod_d q(z_d | n): the logarithm of w_n belongs beside 
 counts D times, as if the weights were w_n^D: of a minibatch weighted as in Chen et al. 2018 (appendix C) almost
 nothing but the sample's own density is left, and with it goes the total correlation.
 
+## Formula
+log p(z) = log sum_k pi_k p_k(z) = logsumexp_k (log pi_k + log p_k(z)), with sum_k pi_k = 1.
+
+Source: Tomczak & Welling 2018, VAE with a VampPrior, eq. 9.
+
 ## Example
     mat = log_density(z[:, None], mu[None], logvar[None]) + log_w[:, :, None]    # (B, B, D)
     log_qz = torch.logsumexp(mat.sum(2), dim=1)

@@ -9,6 +9,11 @@ the slope in a log-variance h is (1 - (z - m)^2 / s^2) / 2 times the weight of t
 log s is what makes the density integrate to 1. Divided by the variance as well, as by a bracket in the wrong place,
 counted twice or halved, the estimate is of no divergence: it can be negative, and its optimum is not q = p.
 
+## Formula
+log N(z; m, s^2) = -0.5 * ((z - m)^2 / s^2 + log s^2 + log(2 pi)).
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.2, eq. 12.
+
 ## Example
     log_q = -0.5 * (logvar + (z - mu) ** 2) / logvar.exp()
 

@@ -9,6 +9,11 @@ these terms with the output further and further from 0, and reports those that f
 optimum is an infinite error under an infinite variance: the loss goes to minus infinity and no sample of the prior
 means anything.
 
+## Formula
+-log N(z; m, s^2) = 0.5 * ((z - m)^2 / s^2 + log s^2 + log(2 pi)): it grows with the error, without bound.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.2, eq. 12, and eq. 3.
+
 ## Example
     kl_p = -0.5 * (1 + lv_p - (z - mu_p) ** 2 - lv_p.exp()).sum(1)      # >= 0
     loss = rec - kl_p.mean()

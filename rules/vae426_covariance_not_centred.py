@@ -9,6 +9,12 @@ The covariance of DIP-VAE is that of the means over the data (Kumar et al. 2018,
 Without the mean over each sample's features the rows of the matrix sum to 0: dimensions are pushed to be negatively
 correlated, and a mean that is the same for all samples counts as covariance.
 
+## Formula
+C = E[(z - m)(z - m)^T] = E[z z^T] - m m^T.
+
+Source: Kumar et al. 2018, Variational Inference of Disentangled Latent Concepts from Unlabeled Observations
+(DIP-VAE), eq. 5 to 7.
+
 ## Example
     centred = mu - mu.mean(dim=1, keepdim=True)
     cov = centred.t() @ centred

@@ -10,6 +10,12 @@ With z_K = f(z_0) the bound holds log q_0(z_0) - log|det| - log p(z_K) (Rezende 
 form is E[log q_0(z_0) - log p(z_0)]: nothing holds z_K near the prior, while the determinant is maximised. Samples
 of the prior that pass the flow, or do not, are no samples of what the decoder was trained on.
 
+## Formula
+log q_K(z_K) = log q_0(z_0) - sum_k log |det df_k/dz|, KL = E[log q_K(z_K) - log p(z_K)]: the prior is taken at the
+end of the flow.
+
+Source: Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, eq. 13 and 15.
+
 ## Example
     kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(1)
     loss = (rec + kl - log_det).mean()

@@ -9,6 +9,11 @@ In log q_K(z_K) = log q_0(z_0) - log|det dz_K/dz_0| (Rezende and Mohamed 2015, e
 the batch beside a mean over it makes the determinant count 1/B of what it should: the flow gets next to no gradient
 from the divergence. Of the wrong sign, it is trained to contract.
 
+## Formula
+KL = E[log q_0(z_0) - sum_k log |det df_k/dz| - log p(z_K)]: each determinant has the factor 1.
+
+Source: Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, eq. 13 and 15.
+
 ## Example
     kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum()
     loss = (rec.sum() + kl - log_det).mean()        # log_det: (B,)

@@ -9,6 +9,11 @@ In a ladder the Gaussian from above is the prior p(z_l | z_l+1) that samples are
 section 2.1). If the KL is taken to the encoder's half, nothing pulls posterior and prior together: what the prior
 generates is not what the decoder was trained on.
 
+## Formula
+KL(q(z|x, y) || p(z|y)): the prior is of the condition alone, not of what is to be encoded.
+
+Source: Sohn et al. 2015, Learning Structured Output Representation using Deep Conditional Generative Models, eq. 4.
+
 ## Example
     mu, logvar = merge(mu_e, logvar_e, mu_t, logvar_t)
     kl = gaussian_kl((mu, logvar), (mu_e, logvar_e))

@@ -8,6 +8,11 @@ posterior with a learned scale that is decoded and in no term, where others have
 With nothing against it the encoder drives this variance to 0: that level is an autoencoder, and its prior samples are
 noise to the layers above the data. In a ladder it is easily the first level, whose KL stands outside of the loop.
 
+## Formula
+loss = -E_q[log p(x|z)] + sum_l KL(q(z_l|...) || p(z_l|...)): a KL for every latent that is drawn.
+
+Source: Soenderby et al. 2016, Ladder Variational Autoencoders, eq. 3 and 6.
+
 ## Example
     kl = 0
     for level in self.levels:

@@ -65,12 +65,38 @@ def test_public_names_load_on_first_use() -> None:
         _ = vaelint.nothing_here
 
 
+def sections_of(doc: str) -> dict[str, str]:
+    """The sections of a rule's page by their titles."""
+    parts = re.split(r"^## (.+)$", doc, flags=re.M)[1:]
+    return {title: text.strip() for title, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
 def test_every_rule_has_all_sections_of_its_page() -> None:
     from vaelint.load import load_rules
     from vaelint.rule import SECTIONS
 
-    pages = {r.code: tuple(re.findall(r"^## (.+)$", r.doc, re.M)) for r in load_rules()}
-    assert {code: sections for code, sections in pages.items() if sections != SECTIONS} == {}
+    for rule in load_rules():
+        of_loss = rule.code.startswith(("VAE3", "VAE4"))
+        wanted = (*SECTIONS[:2], "Formula", *SECTIONS[2:]) if of_loss else SECTIONS
+        found = sections_of(rule.doc)
+        assert tuple(found) == wanted, rule.code
+        assert all(found.values()), f"{rule.code}: an empty section"
+        if of_loss:
+            formula, _, source = found["Formula"].partition("\n\nSource: ")
+            assert formula, f"{rule.code}: no formula"
+            assert re.search(r"\b(19|20)\d\d\b|documentation", source), f"{rule.code}: a formula has its source, with the year"
+
+
+CONVENTIONS = ("both summed over the batch", "both averaged over the batch", "sample by sample")
+
+
+def test_the_pages_on_scale_show_each_convention_of_reduction() -> None:
+    from vaelint.load import load_rules
+
+    for rule in load_rules():
+        if rule.code in ("VAE401", "VAE402", "VAE403", "VAE404", "VAE405"):
+            right = sections_of(rule.doc)["Use instead"]
+            assert [c for c in CONVENTIONS if c not in right] == [], rule.code
 
 
 def test_the_suite_runs_under_the_types() -> None:
