@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generated
+from linked import linked
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -30,6 +31,12 @@ exclude_patterns = ["_build"]
 nitpicky = True
 
 
+def _link_rules(app: Sphinx, name: str, source: list[str]) -> None:
+    folder, own = ("", name.removeprefix("rules/")) if name.startswith("rules/") else ("rules/", "")
+    source[0] = linked(source[0], folder, {r.code for r in generated.own_rules()} - {own})
+
+
 def setup(app: Sphinx) -> None:
-    """Has the pages that follow from the code written anew before each build."""
+    """Has the pages that follow from the code written anew before each build, and codes linked in all."""
     app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir)))
+    app.connect("source-read", _link_rules)

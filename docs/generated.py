@@ -1,4 +1,7 @@
-"""The pages that follow from the code: one a rule, their index, the keys of the configuration. Written at each build, never kept."""
+"""The pages that follow from the code: one a rule, their index, the keys of the configuration. Written at each build.
+
+Only the keys are kept as a file, for those who read the guides without the site; a test holds it against the code.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def index(rules: Sequence[Rule]) -> str:
     parts = ["# Rules\n\n`vaelint rules` lists them, `vaelint explain VAE201` prints the page of one.\n"]
     for prefix, family in catalogue.FAMILIES.items():
         members = [r for r in rules if r.code.startswith(prefix)]
-        rows = "".join(f"| [{r.code}]({r.code}.md) | {r.name} | {r.severity.value} | {_cell(r.summary)} |\n" for r in members)
+        rows = "".join(f"| {r.code} | {r.name} | {r.severity.value} | {_cell(r.summary)} |\n" for r in members)
         about = "" if prefix != catalogue.ADVICE else "\nAdvice, off unless it is selected: `--extend-select VAE8`.\n"
         parts.append(f"\n## {family}\n{about}\n| code | name | severity | what it finds |\n|---|---|---|---|\n{rows}")
     listed = "".join(f"{r.code}\n" for r in rules)
