@@ -108,6 +108,11 @@ class _Loader(importlib.machinery.SourceFileLoader):
             lines = ", ".join(str(line) for line in skipped)
             self._notes.append(f"training at the top level of {relative(self.path)} was not run (line {lines})")
         flags = _future_flags(tree)
+        if late := _late_futures(body):  # cells of a notebook saved as a file: each ran on its own
+            self._notes.append(
+                f"{relative(self.path)}:{late[0].lineno}: an import from __future__ stands too late for a file; it was read as one in a notebook"
+            )
+            body = [n for n in body if n not in late]
         while body:
             try:
                 exec(compile(ast.Module(body, []), self.path, "exec", flags, dont_inherit=True), module.__dict__)
@@ -171,6 +176,13 @@ def _future_flags(tree: ast.Module) -> int:
     names = [a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__" for a in n.names]
     flags: list[int] = [getattr(__future__, name).compiler_flag for name in names]
     return sum(flags)
+
+
+def _late_futures(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Imports from `__future__` behind other statements, which Python takes in a notebook only."""
+    futures = [n for n in body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    first = next((i for i, n in enumerate(body) if n not in futures and not (i == 0 and isinstance(n, ast.Expr))), len(body))
+    return [n for n in futures if body.index(n) > first]
 
 
 def without_training(tree: ast.Module) -> tuple[list[ast.stmt], list[int]]:
