@@ -276,6 +276,7 @@ def _twin(
 
 
 TWINS = [
+    _twin("argument_has_no_effect", "vae431", lambda m: {"function": "combine", "argument": "kl_weight"}, "16x24:float32[0,1]"),
     _twin("weights_of_draws", "vae422", lambda m: {"node": by_op(m, "softmax"), "score": by_op(m, "softmax").args[0], "axis": 1}, "12x20"),
     _twin(
         "counted_times",

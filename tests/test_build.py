@@ -135,6 +135,17 @@ def test_required_arguments_of_a_script_do_not_end_the_analysis(load: Load, caps
     assert "stopped at line 6 (SystemExit: 2)" in loaded.notes[0] and "loss" in loaded.namespace
 
 
+def test_cells_of_a_notebook_may_import_from_the_future_late(load: Load) -> None:
+    text = """
+        import torch
+        from __future__ import print_function
+        class VAE(torch.nn.Module):
+            size = 3
+    """
+    loaded = load(model=text)
+    assert loaded.obj.size == 3 and "model.py:3: an import from __future__ stands too late for a file" in loaded.notes[0]
+
+
 def test_training_at_the_top_level_is_not_run(load: Load) -> None:
     text = """
         import torch

@@ -42,13 +42,6 @@ _PYTHAE = {
 """Each model of pythae: the package it lies in, and its configuration."""
 
 
-_KNOWN = {
-    "SVAE": "VAE605: the sampler of the von Mises-Fisher really makes float64 numbers; not judged yet",
-    "HVAE": "VAE213, a false alarm: the mean after leapfrog steps is not bounded by an activation",
-    "RHVAE": "VAE503, a false alarm: the gradient passes through torch.autograd.grad",
-}
-
-
 def _needs(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed; run make test-packages")
@@ -63,9 +56,7 @@ def _assert_silent(target: str, **told: object) -> TargetResult:
     return result
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.xfail(reason=_KNOWN[n], strict=True) if n in _KNOWN else ()) for n in _PYTHAE]
-)
+@pytest.mark.parametrize("name", _PYTHAE)
 def test_pythae(name: str) -> None:
     _needs("pythae")
     config = _PYTHAE[name]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 How = Literal["cut", "no_grad", "host", "flat"]
 """detach() or .data; run under no_grad; through numpy or plain numbers; rounded, or of whole numbers: a slope of 0."""
 
+_STEPS = frozenset({"grad"})
+"""`torch.autograd.grad` without create_graph: a step of a sampler in z (Hamiltonian, Langevin), taken as it comes."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -58,7 +61,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
         return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
-    places = [n for n in places if not any(ops.is_random(u) for u in _carriers(model, n))]
+    places = [n for n in places if ops.op(n) not in _STEPS and not any(ops.is_random(u) for u in _carriers(model, n))]
     cuts: list[Cut] = []
     for real in (True, False):  # whole numbers and single values only where no real-valued cut explains the loss: masks are no fault
         explained = {name for cut in cuts for name in cut.lost}

@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy import missing
 from vaelint.anatomy.categorical import categorical_faults
+from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.pointing import odd_part, wrong_part
 from vaelint.anatomy.saved import changed_in_place
@@ -16,6 +17,7 @@ from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
 from vaelint.anatomy.signs import sign_place
 from vaelint.anatomy.terms import Term
+from vaelint.anatomy.tied_batch import with_batch
 from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
 from vaelint.finding import Span
 from vaelint.graph import span
@@ -39,7 +41,7 @@ class Objective:
         """The fault of each effective beta, one for each place in the source."""
         if self._model.record.loss is not None and self._model.elements(self._model.record.loss) > 1:
             return []  # who reduces it later decides on its scale
-        judged = [judge_scale(b, self._model.record, self._model.symbols) for b in self._model.betas]
+        judged = [judge_scale(with_batch(b, self._model.record), self._model.record, self._model.symbols) for b in self._model.betas]
         seen: dict[Any, ScaleVerdict] = {}
         for v in judged:
             if v is not None:
@@ -122,6 +124,11 @@ class Objective:
     def unused_weights(self) -> list[UnusedWeight]:
         """Named KL weights without effect."""
         return unused_weights(self._model)
+
+    @cached_property
+    def dead_weights(self) -> list[DeadWeight]:
+        """Weights that are read from an argument and not used."""
+        return dead_weights(self._model)
 
     @cached_property
     def stuck_weights(self) -> list[StuckWeight]:

@@ -18,10 +18,12 @@ from vaelint.trace.mode import set_mode
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_WEIGHT = re.compile(
+WEIGHT = re.compile(
     r"^(beta|kl|kld|lambda_?kld?|kld?_?(weight|coeff?|coef|lambda|beta|factor|scale|w)|(weight|coeff?|coef|lambda|beta)_?kld?|beta_?(vae|kl))$",
     re.IGNORECASE,
 )
+"""Names that weights of the KL go by."""
+
 _STEPS = 40
 
 
@@ -63,7 +65,7 @@ def unused_weights(model: Model) -> list[UnusedWeight]:
 def _applied(model: Model) -> str:
     """Another weight of the KL, as the code writes it."""
     named = (f.text for fact in model.kls for f in fact.factors if f.origin == "named")
-    return next((text for text in named if _WEIGHT.match(text.rpartition(".")[2])), "")
+    return next((text for text in named if WEIGHT.match(text.rpartition(".")[2])), "")
 
 
 def _weights(module: torch.nn.Module) -> list[tuple[str, str, float]]:
@@ -72,7 +74,7 @@ def _weights(module: torch.nn.Module) -> list[tuple[str, str, float]]:
         if type(sub).__module__.partition(".")[0] == "torch":
             continue  # a Softplus has a beta of its own
         for name, value in vars(sub).items():
-            if _WEIGHT.match(name) and isinstance(value, int | float) and not isinstance(value, bool):
+            if WEIGHT.match(name) and isinstance(value, int | float) and not isinstance(value, bool):
                 found.append((path, name, float(value)))
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from vaelint.anatomy.objective import KlFact
@@ -33,6 +35,33 @@ def weight_has_no_effect(trial: Trial, about: About) -> Verdict:
     other = trial.again(prepare=change)
     before, after = float(trial.loss.detach().double().sum()), float(other.loss.detach().double().sum())
     return Verdict(before == after, f"the loss is {number(before)} at {name} = {was:g}, and {number(after)} at {now:g}")
+
+
+@experiment("argument_has_no_effect", "the loss with another value of the argument", "exact")
+def argument_has_no_effect(trial: Trial, about: About) -> Verdict:
+    """Whether the loss stays the same when a method of the model is given another number."""
+    function, argument = str(about["function"]), str(about["argument"])
+    given: list[tuple[float, float]] = []
+
+    def change(model: torch.nn.Module, _: dict[str, torch.Tensor]) -> None:
+        own = getattr(model, function, None)
+        if own is None:
+            raise CannotMeasureError(f"{function} is no method of the model")
+
+        def changed(*args: Any, **kwargs: Any) -> Any:
+            if _is_number(kwargs.get(argument)):
+                given.append((float(kwargs[argument]), 3 * float(kwargs[argument]) + 1))
+                kwargs[argument] = given[-1][1]
+            return own(*args, **kwargs)
+
+        setattr(model, function, changed)
+
+    other = trial.again(prepare=change)
+    if not given:
+        raise CannotMeasureError(f"{argument} is not given by name")
+    before, after = float(trial.loss.detach().double().sum()), float(other.loss.detach().double().sum())
+    was, now = given[0]
+    return Verdict(before == after, f"the loss is {number(before)} at {argument} = {was:g}, and {number(after)} at {now:g}")
 
 
 @experiment("weight_stays", "the weight over many steps of one model", "1e-9")

@@ -109,9 +109,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
             self._notes.append(f"training at the top level of {relative(self.path)} was not run (line {lines})")
         flags = _future_flags(tree)
         if late := _late_futures(body):  # cells of a notebook saved as a file: each ran on its own
-            self._notes.append(
-                f"{relative(self.path)}:{late[0].lineno}: an import from __future__ stands too late for a file; it was read as one in a notebook"
-            )
+            place = f"{relative(self.path)}:{late[0].lineno}"
+            self._notes.append(f"{place}: an import from __future__ stands too late for a file; it was read as in a notebook")
             body = [n for n in body if n not in late]
         while body:
             try:

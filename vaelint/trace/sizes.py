@@ -78,6 +78,11 @@ class TracedFloat(float):
         return (float, (float(self),))
 
 
+def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """numpy takes a plain number for one of the array's own type; a subclass of it would make float64 of a float32 array."""
+    return getattr(ufunc, method)(*(plain(x) for x in inputs), **kwargs)
+
+
 def _comparison(name: str) -> Callable[[Any, Any], Any]:
     plain = getattr(float, f"__{name}__")
 
@@ -93,6 +98,7 @@ for _base, _cls in ((int, TracedInt), (float, TracedFloat)):
     for _fn in (operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow):
         setattr(_cls, f"__{_fn.__name__}__", _binary(_fn, _base, reflected=False))
         setattr(_cls, f"__r{_fn.__name__}__", _binary(_fn, _base, reflected=True))
+    _cls.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
     for _fn1 in (operator.neg, operator.abs):
         setattr(_cls, f"__{_fn1.__name__}__", _unary(_fn1, _base))
 for _name in ("lt", "le", "gt", "ge"):

@@ -1,0 +1,41 @@
+"""A KL weight is read from the arguments and not used.
+
+## What it does
+In the functions that put the loss together, looks for a local name of a KL weight (beta, kl_weight, kld_weight, ...)
+that is assigned from an argument and read nowhere.
+
+## Why is this bad
+The caller gives a weight that has no effect: the KL counts in full. Beside a squared error that is a mean over the data it
+is then thousands of times too heavy, and the posterior collapses.
+
+## Example
+    def loss_function(self, *args, **kwargs):
+        kld_weight = kwargs["M_N"]
+        ...
+        return rec + kl
+
+## Use instead
+        return rec + kld_weight * kl
+
+## When to ignore
+When the argument is there for callers that serve several models.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE431", "weight-not-applied", Severity.WARNING, message="a KL weight is read from the arguments and not used", needs=("kl", "loss"))
+def check(model: Model) -> Findings:
+    """Local weights without a use."""
+    for weight in model.objective.dead_weights:
+        yield Found(
+            weight.span,
+            label=f"{weight.name} is used nowhere in {weight.function}()",
+            why=f"what is given as {weight.argument} has no effect on the objective",
+            help=f"multiply the KL by {weight.name}, or do not ask for it",
+            claim=Claim(
+                "argument_has_no_effect",
+                "the loss is the same for another value",
+                {"function": weight.function, "argument": weight.argument},
+            ),
+        )
