@@ -98,7 +98,7 @@ for _base, _cls in ((int, TracedInt), (float, TracedFloat)):
     for _fn in (operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow):
         setattr(_cls, f"__{_fn.__name__}__", _binary(_fn, _base, reflected=False))
         setattr(_cls, f"__r{_fn.__name__}__", _binary(_fn, _base, reflected=True))
-    _cls.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
+    setattr(_cls, "__array_ufunc__", _array_ufunc)  # noqa: B010 - as the operators above
     for _fn1 in (operator.neg, operator.abs):
         setattr(_cls, f"__{_fn1.__name__}__", _unary(_fn1, _base))
 for _name in ("lt", "le", "gt", "ge"):
