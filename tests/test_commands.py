@@ -96,6 +96,14 @@ def test_a_report_is_written_into_what_is_no_regular_file(project: Path) -> None
     assert "VAE201" in (project / "real.txt").read_text()
 
 
+def test_what_goes_wrong_is_said_in_no_words_of_a_runner() -> None:
+    for words in (["check", "a\n::error::pwned"], ["check", "x.py:VAE##[error]\x1b[31m", "--input", "y"], ["explain", "\r::error::pwned"]):
+        done = vaelint(*words, GITHUB_ACTIONS="true")
+        assert done.returncode == 2
+        assert not [line for line in done.stderr.splitlines() if line.strip().startswith("::")] and "##[" not in done.stderr
+        assert not set(done.stderr) & {"\x1b", "\r"}
+
+
 def test_a_baseline_from_first_to_last() -> None:
     known = ("check", "--output-format", "concise", "--baseline", "known.json")
     assert vaelint(*known, "--update-baseline").returncode == 0
@@ -124,7 +132,8 @@ def test_comments_are_added_with_their_reason() -> None:
 
 
 def test_config_shows_what_is_in_force_and_why() -> None:
-    shown = vaelint("config", "--timeout", "7").stdout
+    shown = vaelint("config", "--timeout", "7", "--jobs", "3", "--perturb").stdout
+    assert re.search(r"jobs +3 +--jobs\n", shown) and re.search(r"perturb +True +--perturb\n", shown)
     assert re.search(r"device +none +vaelint\.toml\n +timeout +7 +--timeout", shown)
     document = json.loads(vaelint("config", "--output-format", "json").stdout)
     assert document["file"] == "vaelint.toml"

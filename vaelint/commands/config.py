@@ -23,11 +23,13 @@ def config(
     step: options.Step = None,
     device: options.Device = None,
     timeout: options.Timeout = None,
+    perturb: options.Perturb = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     extend_select: options.ExtendSelect = None,
     fail_on: options.FailOn = None,
     baseline: options.Baseline = None,
+    jobs: options.Jobs = None,
     output_format: options.AsTable = options.TableFormat.full,
     schema: options.Schema = False,
 ) -> None:
@@ -36,7 +38,7 @@ def config(
         sys.stdout.write(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
         return
     bar = fail_on.value if fail_on else None
-    given = Given(input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline)
+    given = Given(input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline, jobs, perturb)
     told = load()
     settings = resolve(targets or [], told, given)
     text = _as_json(told, settings) if output_format is options.TableFormat.json else _as_text(told, settings)
