@@ -268,3 +268,41 @@ def test_what_ends_a_pass_is_said_in_words(
     finally:
         torch.tanh = kept
     assert facts["outcome"] == outcome and words in facts["reason"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "words", "claimed"),
+    [
+        ("Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!", "same device", CONFIRMED),
+        ("CUDA error: device-side assert triggered", "an assertion failed on the GPU", Certainty.SUSPECTED),
+    ],
+)
+def test_what_another_device_refuses_is_repeated_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str, words: str, claimed: Certainty
+) -> None:
+    """A device that is the CPU under another name stands in for a GPU, whose first run raises."""
+    write(tmp_path, eps="torch.randn(4, device=std.device)")
+    model = traced()
+    monkeypatch.setattr("vaelint.confirm.run.choose_device", lambda asked: ("cpu:0", ""))
+    kept, faults = torch.tanh, iter([RuntimeError(raised)])
+
+    def fails_once(*args: torch.Tensor) -> torch.Tensor:
+        for fault in faults:
+            raise fault
+        return kept(*args)
+
+    monkeypatch.setattr(torch, "tanh", fails_once)
+    result = measured(model, Claim("device_error", "", {"node": model.sites[0].z}), of_site("noise_rows", equal=True)(model))
+    facts, (of_device, of_noise) = result.confirm, result.findings
+    assert (facts["device"], facts["outcome"]) == ("cpu", "ran")
+    assert facts["reason"].startswith("repeated on the CPU, as on cpu:0 it raises ") and words in facts["reason"]
+    assert (of_device.certainty, of_noise.certainty) == (claimed, CONFIRMED)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_under_autocast_is_measured(tmp_path: Path, dtype: str) -> None:
+    write(tmp_path, eps="torch.randn(4, device=std.device)")
+    model = traced(code=f"with torch.autocast(model.dec[0].weight.device.type, dtype=torch.{dtype}):\n    loss = model(x)")
+    result = measured(model, Claim("noise_rows", "", {"site": model.sites[0], "equal": True}))
+    assert result.confirm["outcome"] == "ran" and result.confirm["grad_finite"]
+    assert result.findings[0].certainty is CONFIRMED

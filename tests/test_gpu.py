@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from expectations import ROOT, Fixture, complaints, fixtures
 from realpass import measured, traced, write
+from test_anywhere import static
 
 from vaelint.finding import Certainty
 from vaelint.rule import Claim
@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device"),
 ]
-FAMILIES = ("vae103", "vae201", "vae208", "vae301", "vae402", "vae407", "vae50", "vae603", "vae70")
+FAMILIES = ("vae103", "vae201", "vae208", "vae217", "vae301", "vae402", "vae407", "vae50", "vae603", "vae606", "vae608", "vae70")
 BAD = [f for f in fixtures("bad") if f.path.stem.startswith(FAMILIES)]
 
 
@@ -54,19 +54,15 @@ def test_faults_of_the_device_are_confirmed_for_real(fixture: Fixture, monkeypat
 
 @pytest.mark.parametrize("fixture", [*fixtures("bad", "vae[2-7]*.py"), *fixtures("good", "ok_*.py")], ids=lambda f: f.id)
 def test_static_findings_do_not_hang_on_the_device(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is found before anything runs for real is the same on a machine with a GPU and on one without."""
+    """What is found before anything runs for real is the same on a machine with a GPU and on one without.
+
+    The check ends before its real pass: an assertion in a kernel would take all tests that follow along.
+    """
     monkeypatch.chdir(ROOT)
-    check = importlib.import_module("vaelint.check").check_target
-
-    def static(device: str) -> list[object]:
-        seen: list[dict[str, Any]] = []
-        check(fixture.request(device), lambda message: seen.append(message) if message["kind"] == "static" else None)
-        return [(f["code"], f["span"], f["label"]) for message in seen for f in message["result"]["findings"]]
-
-    with_gpu = static("cuda")
+    with_gpu = static(fixture.request("cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert with_gpu == static("none")
+    assert with_gpu == static(fixture.request("none"))
 
 
 def test_autocast_refuses_what_is_said_to_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,4 +128,5 @@ def test_an_optimizer_steps_on_the_device(tmp_path: Path, monkeypatch: pytest.Mo
         file.write("\n\ndef train(model):\n    return torch.optim.Adam(model.parameters(), lr=0.01)\n")
     facts = measured(traced(), device="cuda").confirm
     assert facts["device"] == "cuda:0"
-    assert facts["optimizer"]["moved"] == facts["parameters"] and facts["optimizer"]["finite"]
+    assert facts["optimizer"]["finite"] and facts["optimizer"]["loss_after"] < facts["optimizer"]["loss_before"]
+    assert facts["optimizer"]["moved"] > 0.7 * facts["parameters"]  # units of a ReLU that no sample of these draws switches on stay

@@ -38,6 +38,7 @@ from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.run import Built
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.standin import as_if_without_gpu
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -87,13 +88,15 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
         emit({"kind": "stage", "stage": "load"})
         loaded, inputs, tracer, step, names = prepare(request, result, given)
         emit({"kind": "stage", "stage": "trace"})
-        model = trace_step(request, result, loaded, inputs, tracer, step, names, emit)
+        with as_if_without_gpu():
+            model = trace_step(request, result, loaded, inputs, tracer, step, names, emit)
         result.timing["trace_s"] = round(time.perf_counter() - started, 4)
         emit({"kind": "stage", "stage": "rules"})
-        claims, repairs = run_rules(rules, model, loaded.span, result) if model is not None else ([], [])
-        if loaded.made_up and model is not None:
-            gone = withhold(loaded, tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
-            claims = [(i - sum(g < i for g in gone), claim) for i, claim in claims if i not in gone]
+        with as_if_without_gpu():
+            claims, repairs = run_rules(rules, model, loaded.span, result) if model is not None else ([], [])
+            if loaded.made_up and model is not None:
+                gone = withhold(loaded, tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
+                claims = [(i - sum(g < i for g in gone), claim) for i, claim in claims if i not in gone]
         if model is not None and model.perturbation is not None:
             result.notes += model.perturbation.report.said
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)
@@ -203,7 +206,8 @@ def _constructed(loaded: Loaded, fresh: Callable[[], Tracer]) -> tuple[Tracer, B
     while True:
         tracer = fresh()
         try:
-            return tracer, tracer.construct_for_signature()
+            with as_if_without_gpu():
+                return tracer, tracer.construct_for_signature()
         except TargetError as raised:
             error = error or raised
             if not loaded.next_choice():

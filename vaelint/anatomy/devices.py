@@ -66,14 +66,6 @@ class Stray:
     attribute: str  # its name, when it is kept as a plain attribute
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A GPU asked for by name."""
-
-    span: Span
-    what: str
-
-
 def stray_tensors(model: Model) -> list[Stray]:
     """VAE601: one for each place of birth.
 
@@ -118,7 +110,7 @@ def _moved_by_switch(model: Model, stray: Stray) -> bool:
     for file, line in places:
         function = _function_at(model.source.file(file).tree, line)
         for node in ast.walk(function) if function is not None else ():
-            if isinstance(node, ast.If | ast.IfExp) and _asks_for_gpu(node.test):
+            if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test):
                 branch = [node.body] if isinstance(node, ast.IfExp) else node.body
                 calls = [c.func for part in branch for c in ast.walk(part) if isinstance(c, ast.Call)]
                 if any(isinstance(c, ast.Attribute) and c.attr in ("cuda", "to") for c in calls):
@@ -132,7 +124,8 @@ def _function_at(tree: ast.AST, line: int) -> ast.FunctionDef | None:
     return max(around, key=lambda n: n.lineno, default=None)
 
 
-def _asks_for_gpu(test: ast.expr) -> bool:
+def asks_for_gpu(test: ast.expr) -> bool:
+    """Whether a condition is about a GPU."""
     return any(word in ast.unparse(test).lower() for word in ("cuda", "gpu", "device"))
 
 
@@ -218,23 +211,3 @@ def _birthplace(model: Model, record: Record, born: fx.Node) -> tuple[Span | Non
     except AttributeError:
         return None, ""
     return gradients.usage.assignment(module, name), path
-
-
-def asked_devices(model: Model) -> list[Asked]:
-    """VAE602: places that name a GPU and are not behind a question whether there is one; one for each line."""
-    found: dict[tuple[str, int], Asked] = {}
-    for place, what in model.record.asked_for_cuda:
-        if not _guarded(model, place):
-            found.setdefault((place.file, place.line), Asked(place, what))
-    return list(found.values())
-
-
-def _guarded(model: Model, place: Span) -> bool:
-    tree = model.source.file(place.file).tree
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If | ast.IfExp):
-            parts = [node.body] if isinstance(node, ast.IfExp) else node.body
-            inside = any(p.lineno <= place.line <= (p.end_lineno or p.lineno) for p in parts)
-            if inside and _asks_for_gpu(node.test):
-                return True
-    return False

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy.annotations import Disagreement, disagreements
+from vaelint.anatomy.asked import Asked, asked_devices
 from vaelint.anatomy.codebook import Codebook, EqualCodes, VqFault, equal_codes, find_codebooks, vq_faults
 from vaelint.anatomy.cuts import Cut, encoder_cuts
-from vaelint.anatomy.devices import Asked, Stray, asked_devices, stray_tensors
+from vaelint.anatomy.devices import Stray, stray_tensors
 from vaelint.anatomy.dtypes import Types
 from vaelint.anatomy.first_values import initialised
 from vaelint.anatomy.gradients import Gradients

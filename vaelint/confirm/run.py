@@ -31,7 +31,7 @@ from vaelint.confirm.runs import Runner
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
-from vaelint.confirm.words import blocking_launches, in_words, is_memory
+from vaelint.confirm.words import blocking_launches, in_words, is_memory, steady_kernels
 from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.graph import Failure, Record, span
 from vaelint.paths import in_project
@@ -49,7 +49,7 @@ def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, res
         result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
         return
     need = estimate(model.record)
-    with few_threads(need), blocking_launches(device):
+    with few_threads(need), blocking_launches(device), steady_kernels(device):
         trial = _first_run(model, need, device, max(5.0, request.timeout - spent), result, why_not)
         if trial is None:
             return
@@ -102,6 +102,7 @@ def _first_run(
     runner = Runner(model.tracer, model.step, device, sizes, seconds)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
+        runner.held = int(torch.cuda.memory_allocated(device))
     started = time.perf_counter()
     record, error = _attempt(runner)
     free = _without_range(model)
@@ -207,7 +208,7 @@ def _backward(trial: Trial, result: TargetResult) -> None:
     result.timing["backward_s"] = round(time.perf_counter() - started, 4)
     if trial.device.startswith("cuda"):
         torch.cuda.synchronize(trial.device)
-        facts["peak_memory_bytes"] = int(torch.cuda.max_memory_allocated(trial.device))
+        facts["peak_memory_bytes"] = int(torch.cuda.max_memory_allocated(trial.device)) - trial.runner.held
 
 
 def _note_ratio(trial: Trial, ratio: float, result: TargetResult) -> None:

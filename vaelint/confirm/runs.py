@@ -28,7 +28,10 @@ def seeded(seed: int, device: str) -> Iterator[None]:
     kept_numpy = numpy.random.get_state() if numpy is not None else None
     kept_cuda = torch.cuda.get_rng_state(device) if device.startswith("cuda") else None
     with quiet_torch(), torch.enable_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed: after a device-side assert it raises
+        if kept_cuda is not None:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         random.seed(seed)
         if numpy is not None:
             numpy.random.seed(seed)
@@ -48,6 +51,7 @@ class Runner:
     def __init__(self, tracer: Tracer, step: Any, device: str, sizes: Mapping[str, int] | None, seconds: float) -> None:
         self.tracer, self.step, self.device, self.sizes = tracer, step, device, dict(sizes or {})
         self.lean = True  # whether torch._dynamo is kept from being imported
+        self.held = 0  # bytes that others hold on the device
         self.dearest = 0.0  # seconds of the longest run so far
         self.squeezed: frozenset[str] = frozenset()  # inputs that are brought into [0, 1]
         self._ends = time.perf_counter() + seconds

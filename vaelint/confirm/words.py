@@ -57,3 +57,16 @@ def blocking_launches(device: str) -> Iterator[None]:
     finally:
         if kept is None:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def steady_kernels(device: str) -> Iterator[None]:
+    """On CUDA, convolutions by one algorithm that adds in one order: two runs that differ in nothing give the same then."""
+    cudnn = torch.backends.cudnn
+    kept = cudnn.deterministic, cudnn.benchmark
+    if device.startswith("cuda"):
+        cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = kept

@@ -54,7 +54,7 @@ def quiet_torch() -> Iterator[None]:
     python, dtype, grad = random.getstate(), torch.get_default_dtype(), torch.is_grad_enabled()
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed asks every device, which may not answer any more
         random.seed(0)
         torch.distributions.Distribution.set_default_validate_args(False)
         try:

@@ -97,10 +97,22 @@ class _SaysCuda(TorchFunctionMode):
 @contextlib.contextmanager
 def as_if_on_gpu() -> Iterator[None]:
     """Answers "yes" wherever user code asks whether it is on a GPU: `if x.is_cuda: eps = eps.cuda()` runs as it would there."""
+    with _answering(1), _SaysCuda():
+        yield
+
+
+@contextlib.contextmanager
+def as_if_without_gpu() -> Iterator[None]:
+    """Answers "no" wherever user code asks whether there is a GPU: what is recorded here is what other machines record."""
+    with _answering(0):
+        yield
+
+
+@contextlib.contextmanager
+def _answering(count: int) -> Iterator[None]:
     kept = torch.cuda.is_available, torch.cuda.device_count
-    torch.cuda.is_available, torch.cuda.device_count = (lambda: True), (lambda: 1)
+    torch.cuda.is_available, torch.cuda.device_count = (lambda: count > 0), (lambda: count)
     try:
-        with _SaysCuda():
-            yield
+        yield
     finally:
         torch.cuda.is_available, torch.cuda.device_count = kept
