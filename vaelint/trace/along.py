@@ -127,7 +127,7 @@ def lay(record: Record, other: Record, symbol: str, n: int) -> Along | None:
         if isinstance(val, torch.Tensor) and isinstance(twin, torch.Tensor):
             if val.dim() != twin.dim():
                 return None
-            moved = tuple(growth(p, q, n, m) if p != q else None for p, q in zip(val.shape, twin.shape, strict=True))
+            moved = tuple(growth(float(p), float(q), n, m) if p != q else None for p, q in zip(val.shape, twin.shape, strict=True))
             if any(p != q and g is None for p, q, g in zip(val.shape, twin.shape, moved, strict=True)):
                 return None
             if any(moved):
@@ -147,7 +147,7 @@ def _literals(a: Any, b: Any, record: Record, n: int, m: int) -> Any:
         return a
     if isinstance(a, int | float) and isinstance(b, int | float):
         here = a.at(record.sizes[a.symbol]) if isinstance(a, SymbolPower) else a
-        return a if here == b else growth(here, b, n, m) or a
+        return a if here == b else growth(float(here), float(b), n, m) or a
     if isinstance(a, tuple | list) and isinstance(b, tuple | list) and len(a) == len(b):
         made = [_literals(x, y, record, n, m) for x, y in zip(a, b, strict=True)]
         return a if all(x is y for x, y in zip(made, a, strict=True)) else type(a)(made)
