@@ -42,8 +42,9 @@ def _links(leaf: Leaf, core: fx.Node) -> list[tuple[fx.Node, fx.Node]]:
 
 
 def _joins(model: Model, leaf: Leaf, node: fx.Node) -> bool:
-    """Whether terms of another role are below the node as well."""
-    return any(other.role not in (leaf.role, "constant") and node in other.chain for other in model.leaves)
+    """Whether other terms are below the node as well."""
+    own = next((t.leaves for t in model.terms if leaf in t.leaves), [leaf])
+    return any(other.role != "constant" and other not in own and node in other.chain for other in model.leaves)
 
 
 def turns(outer: fx.Node, inner: fx.Node) -> bool:
