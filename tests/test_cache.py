@@ -208,9 +208,12 @@ def test_the_folder_is_beside_the_configuration_unless_told(tmp_path: Path, monk
 
 
 def command(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """The command in a folder whose Python can be told to have no torch."""
+    """The command in a folder whose Python can be told to lack packages."""
     (folder / "site").mkdir(exist_ok=True)
-    (folder / "site" / "sitecustomize.py").write_text("import os, sys\nif os.environ.get('NO_TORCH'): sys.modules['torch'] = None\n")
+    custom = folder / "site" / "sitecustomize.py"
+    if not custom.exists():
+        custom.write_text("import os, sys\nfor name in os.environ.get('LACKS', '').split(): sys.modules[name] = None\n")
+        os.utime(custom, (1e9, 1e9))
     path = os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run([VAELINT, *args], cwd=folder, env=os.environ | {"PYTHONPATH": path} | env, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
@@ -223,14 +226,42 @@ def test_an_unchanged_target_answers_without_torch(tmp_path: Path) -> None:
     check = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--output-format", "json")
     first = command(tmp_path, *check)
     assert first.returncode == 1
-    again = command(tmp_path, *check, NO_TORCH="1")
+    again = command(tmp_path, *check, LACKS="torch")
     assert (again.returncode, again.stdout) == (1, first.stdout)
-    without = command(tmp_path, *check, "--no-cache", NO_TORCH="1")
+    without = command(tmp_path, *check, "--no-cache", LACKS="torch")
     assert (without.returncode, "'torch'" in without.stderr) == (2, True)
     assert command(tmp_path, "cache", "dir").stdout.strip() == str(tmp_path / ".vaelint_cache")
     assert command(tmp_path, "cache", "clear").stdout.startswith("removed ")
-    assert command(tmp_path, *check, NO_TORCH="1").returncode == 2
+    assert command(tmp_path, *check, LACKS="torch").returncode == 2
     assert command(tmp_path, "cache", "clear").stdout.startswith("nothing to remove")
+
+
+def test_what_a_line_said_is_remembered_and_a_broken_memory_is_none(tmp_path: Path) -> None:
+    shutil.copy(HERE / "data" / "vae_three_bugs.py", tmp_path / "model.py")
+    os.utime(tmp_path / "model.py", (1e9, 1e9))
+    check = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--baseline", "known.json", "--fail-on", "error")
+    (tmp_path / "known.json").write_text('{"version": 1, "findings": []}\n')
+    first = command(tmp_path, *check)
+    assert first.returncode == 1, first.stderr
+    again = command(tmp_path, *check, LACKS="torch typer pydantic")
+    assert (again.returncode, again.stdout) == (1, first.stdout)
+    in_json = command(tmp_path, *check, VAELINT_OUTPUT_FORMAT="json", LACKS="torch")
+    assert json.loads(in_json.stdout)["targets"], "a variable is part of what is said"
+    (note,) = (
+        p for p in (tmp_path / ".vaelint_cache").glob("last-*") if "files" in p.read_text() and '"output_format": null' in p.read_text()
+    )
+    told = json.loads(note.read_text())
+    for broken in (
+        "",
+        "[]",
+        "{}",
+        json.dumps({**told, "words": 3}),
+        json.dumps({**told, "words": {"what": 1}}),
+        json.dumps({**told, "files": []}),
+    ):
+        note.write_text(broken)
+        after = command(tmp_path, *check, LACKS="torch")
+        assert (after.returncode, after.stdout) == (1, first.stdout), broken
 
 
 def test_two_runs_at_once_agree_and_break_nothing(tmp_path: Path) -> None:
@@ -242,7 +273,7 @@ def test_two_runs_at_once_agree_and_break_nothing(tmp_path: Path) -> None:
     said = [p.communicate(timeout=120) for p in both]
     assert [p.returncode for p in both] == [0, 0], said
     assert [err for _, err in said] == ["", ""]
-    after = command(tmp_path, *words[1:], NO_TORCH="")
+    after = command(tmp_path, *words[1:], LACKS="")
     assert [t["status"] for t in json.loads(after.stdout)["targets"]] == ["clean"] * 3
     kept = [*(tmp_path / ".vaelint_cache").rglob("*")]
     assert not [f for f in kept if f.name.startswith(".") and f.name != ".gitignore"]

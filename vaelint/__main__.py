@@ -5,23 +5,36 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from vaelint.cache.early import untouched
+from vaelint.cache.early import recalled
 
 
 def main() -> NoReturn:
     """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
-    early = None
-    if sys.argv[1:2] in (["check"], ["trace"]) and "--help" not in sys.argv and ("--no-cache" in sys.argv or not untouched(sys.argv[1:])):
-        from vaelint.errors import UsageError
-        from vaelint.process.front import Worker
+    args, early = sys.argv[1:], None
+    if args[:1] in (["check"], ["trace"]) and "--help" not in args:
+        told = recalled(args) if "--no-cache" not in args else None
+        if told:
+            _again(told)
+        if told is None:
+            from vaelint.errors import UsageError
+            from vaelint.process.front import Worker
 
-        try:
-            early = Worker()
-        except UsageError:
-            early = None  # `check` runs into it again, where it is reported
+            try:
+                early = Worker()
+            except UsageError:
+                early = None  # `check` runs into it again, where it is reported
     from vaelint import cli
 
-    cli.main(sys.argv[1:], early)
+    cli.main(args, early)
+
+
+def _again(told: dict[str, object]) -> None:
+    """A check whose words are known from an earlier run of the same line; returns if they are not of a form that is known."""
+    from vaelint.commands.checking import Words, check_all
+    from vaelint.commands.ends import ended
+
+    if (words := Words.from_json(told)) is not None:
+        ended(lambda: check_all(words, None))
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
             if out.requires_grad or any(out is a for a in args):
                 return None
             attributes = {k: v for k, v in vars(out).items() if k != "fake_mode"}
-            if any(v is not None for k, v in attributes.items() if k != "_fake_device"):
+            if any(v is not None for k, v in attributes.items() if not k.endswith("fake_device")):
                 return None
             told = _Made(tuple(out.shape), out.stride(), int(out.storage_offset()), out.dtype, out.fake_device, attributes, view_of)
             again = self._make(told, args)

@@ -2,7 +2,7 @@
 
 Importing torch is most of a check, so the worker is started first of all. Where the last run of the same command line rested on
 files that have not been touched since, the kept results will most likely do, and starting it would only be in their way. A wrong
-guess costs time, never a result.
+guess costs time, never a result. What such a line says is remembered as well: reading it anew takes as long as all the rest.
 """
 
 from __future__ import annotations
@@ -12,35 +12,47 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_UNDERSTANDING = [os.path.join(_HERE, *p) for p in (("options.py",), ("commands", "check.py"), ("commands", "checking.py"))]
+"""Our files that decide what a command line says."""
 
 NAME = ".vaelint_cache"
 VARIABLE = "VAELINT_CACHE_DIR"
 
 
-def untouched(args: Sequence[str]) -> bool:
-    """Whether the files behind the last run of this command line have the times and sizes of then."""
+def recalled(args: Sequence[str]) -> dict[str, Any] | None:
+    """What the last run of this command line was understood to say, if all files behind it have the times and sizes of then.
+
+    Empty where it was not written down; None where anything has been touched.
+    """
     for folder in _folders():
         try:
             with open(note_for(folder, args), encoding="utf-8") as file:
                 told = json.load(file)
-            return bool(told) and all(_state(path) == state for path, state in told.items())
-        except (OSError, ValueError, AttributeError):
+            if told["files"] and all(_state(path) == state for path, state in told["files"].items()):
+                return dict(told["words"])
+            return None
+        except (OSError, ValueError, AttributeError, KeyError, TypeError):
             continue
-    return False
+    return None
 
 
-def note(folder: str, args: Sequence[str], files: Mapping[str, tuple[int, int]]) -> None:
-    """Writes down what a run of this command line rested on. Raises OSError."""
+def note(folder: str, args: Sequence[str], files: Mapping[str, tuple[int, int]], words: Mapping[str, Any]) -> None:
+    """Writes down what a run of this command line rested on, and what it was understood to say. Raises OSError."""
     path = note_for(folder, args)
+    ours = {p: _state(p) for p in _UNDERSTANDING}
     with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
-        json.dump(files, file)
+        json.dump({"files": {**files, **ours}, "words": words}, file)
     os.replace(f"{path}.{os.getpid()}", path)
 
 
 def note_for(folder: str, args: Sequence[str]) -> str:
-    """The file for a command line in this folder."""
-    said = json.dumps([sys.prefix, os.getcwd(), *args])
-    return os.path.join(folder, "last-" + hashlib.blake2b(said.encode(), digest_size=16).hexdigest())
+    """The file for a command line in this folder. Variables of ours are part of it: options may be given by them."""
+    variables = sorted((k, v) for k, v in os.environ.items() if k.startswith("VAELINT_"))
+    said = json.dumps([sys.prefix, os.getcwd(), variables, *args])
+    return os.path.join(folder, "last-" + hashlib.blake2b(said.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest())
 
 
 def _folders() -> list[str]:

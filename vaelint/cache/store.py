@@ -98,11 +98,14 @@ class Cache:
         self._write(self._path(key, "reads"), checked.reads or {})
         self._note_use(reads)
 
-    def close(self, args: Sequence[str], results: int) -> None:
-        """Ends the run of a command line with so many results: notes for the next one what it rested on, and removes what is old."""
+    def close(self, args: Sequence[str], results: int, words: Mapping[str, Any] | None = None) -> None:
+        """Ends the run of a command line with so many results: notes for the next one what it rested on, and removes what is old.
+
+        `words` is what the command line was understood to say, for it to be remembered.
+        """
         if self._count >= results > 0 and not self._silent:
             with contextlib.suppress(OSError):
-                early.note(str(self.folder), args, self._used)
+                early.note(str(self.folder), args, self._used, words or {})
         self._prune()
 
     def _key(self, request: Request) -> str:

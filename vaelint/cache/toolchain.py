@@ -28,7 +28,7 @@ def toolchain() -> str:
     digest = hashlib.blake2b("\0".join(told).encode(), digest_size=16)
     _add_folder(digest, Path(__file__).parents[1])
     for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
-        digest.update(f"{point.name}={point.value} {point.dist.version if point.dist else ''}".encode())
+        digest.update(f"{point.name}={point.value} {_version_of(point.dist) if point.dist else ''}".encode())
         for folder in _folders(point.module):
             _add_folder(digest, Path(folder))
     return digest.hexdigest()
@@ -36,9 +36,16 @@ def toolchain() -> str:
 
 def _version(package: str) -> str:
     try:
-        return metadata.version(package)
+        return _version_of(metadata.distribution(package))
     except metadata.PackageNotFoundError:
         return ""
+
+
+def _version_of(dist: metadata.Distribution) -> str:
+    """`dist.version`, without its parsing the whole of the package's metadata as a mail."""
+    head = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    found = next((line for line in head.splitlines() if line.lower().startswith("version:")), "")
+    return found.partition(":")[2].strip()
 
 
 def _folders(module: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vaelint import options
-from vaelint.commands.check import run_requests
+from vaelint.commands.checking import run_requests
 from vaelint.commands.outcome import exit_code, reports_for, write_reports
 from vaelint.config import file as config
 from vaelint.config.settings import Given, resolve

@@ -1,0 +1,166 @@
+"""One `vaelint check`, its words understood: configuration to requests, requests to results, results to reports.
+
+Knows nothing of the command line's library, so that a run which is answered by kept results does without importing it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from vaelint.cache.store import Cache, folder_for
+from vaelint.commands import terminal
+from vaelint.commands.folders import in_folders
+from vaelint.commands.outcome import exit_code, reports_for, told_baseline, write_reports
+from vaelint.commands.progress import Watched
+from vaelint.config import file as config
+from vaelint.config.settings import Given, resolve
+from vaelint.errors import UsageError
+from vaelint.finding import Severity
+from vaelint.judging.judge import judge
+from vaelint.loading.target import module_classes
+from vaelint.process import gate
+from vaelint.process.flight import Checked
+from vaelint.process.front import Worker
+from vaelint.report.formats import FORMATS
+from vaelint.result import Request
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a command line says, in plain JSON values; each field is an option of options.py."""
+
+    targets: list[str] | None = None
+    input: list[str] | None = None
+    init: list[str] | None = None
+    loss: str | None = None
+    step: str | None = None
+    device: str | None = None
+    timeout: float | None = None
+    perturb: bool | None = None
+    select: list[str] | None = None
+    ignore: list[str] | None = None
+    extend_select: list[str] | None = None
+    output_format: list[str] | None = None
+    output_file: str | None = None
+    fail_on: str | None = None
+    exit_zero: bool = False
+    baseline: str | None = None
+    update_baseline: bool = False
+    prune_baseline: bool = False
+    add_ignore: str | None = None
+    show_refuted: bool = False
+    color: bool | None = None
+    verbose: bool = False
+    jobs: int | None = None
+    no_cache: bool = False
+    shard: str | None = None
+    watch: bool = False
+    fix: bool = False
+    diff: bool = False
+
+    @staticmethod
+    def from_json(told: Mapping[str, Any]) -> Words | None:
+        """What was written down of an earlier command line; None if it is not of this form."""
+        return Words(**told) if set(told) == {f.name for f in fields(Words)} else None
+
+
+def check_all(words: Words, early: Worker | None) -> int:
+    """Runs it and returns the exit code. `early` is a worker that was started already.
+
+    Raises:
+        UsageError: options or a configuration that make no sense.
+    """
+    output_file = Path(words.output_file) if words.output_file is not None else None
+    given = _given(words)
+    reports = reports_for(words.output_format or (), output_file)
+    if words.add_ignore is not None and (set(words.add_ignore) & set("#\r\n")):
+        raise UsageError("--add-ignore: a reason is one line without #")
+    if words.shard is not None:
+        gate.shard(words.shard)
+    drawn = any(FORMATS[r.form].trail for r in reports)
+    codes = [0]
+
+    def once() -> list[Checked]:
+        """One round: what is in force now, and the results of that."""
+        settings = resolve(*in_folders(words.targets or [], config.load(), words.jobs), given)
+        known = settings.baseline.value
+        if (words.update_baseline or words.prune_baseline) and known is None:
+            raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
+        if not settings.targets:
+            _nothing(words.targets)
+        if words.shard is not None:
+            settings = replace(settings, targets=gate.part(settings.targets, words.shard))
+        if drawn or words.verbose:
+            asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
+            settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
+        if words.fix or words.diff:
+            from vaelint.commands.mending import mend_all
+
+            patch = words.diff and not (words.output_format or output_file)
+            results, code = mend_all(settings, hired, write=not words.diff, patch=patch)
+            if patch:
+                codes.append(code)
+                return results
+        else:
+            results = run_requests(settings.requests, hired, None if words.no_cache else settings.root, settings.jobs.value, words)
+        bare = [r.result for r in results]
+        whole = not words.targets and words.shard is None
+        judgement = judge(bare, settings, update=words.update_baseline, prune=words.prune_baseline, whole=whole)
+        severity = Severity(settings.fail_on.value)
+        if words.add_ignore is not None:
+            from vaelint.commands.ignores import add_ignores
+
+            add_ignores(bare, words.add_ignore, severity, settings.root)
+        color, docs = words.color, settings.docs_url.value
+        write_reports(results, reports, color=color, show_refuted=words.show_refuted, verbose=words.verbose, docs=docs, bar=severity)
+        fine = told_baseline(judgement, known, written=words.update_baseline or words.prune_baseline)
+        codes.append(exit_code(bare, severity, words.exit_zero, fine))
+        return results
+
+    with gate.Hired(early) as hired:
+        if words.watch:
+            from vaelint.commands.watch import watch as rounds
+
+            rounds(once)
+        once()
+    return codes[-1]
+
+
+def _given(words: Words) -> Given:
+    """What of it goes before the configuration."""
+    known = Path(words.baseline) if words.baseline is not None else None
+    told = (words.input, words.init, words.loss, words.step, words.device, words.timeout, words.select, words.ignore, words.extend_select)
+    return Given(*told, words.fail_on, known, words.jobs, words.perturb)
+
+
+def run_requests(requests: Sequence[Request], hired: gate.Hired, root: Path | None, jobs: int, words: Words | None = None) -> list[Checked]:
+    """The results of the requests, in their order.
+
+    Args:
+        root: the project whose cache is used; None for none.
+        words: what the command line says, for the next run of the same.
+    """
+    if not requests:
+        return []
+    cache = Cache(folder_for(root), terminal.say) if root is not None else None
+    with Watched(len(requests)) as eyes:
+        results = gate.run(requests, hired, cache=cache, jobs=jobs, on_stage=eyes.on_stage, on_done=eyes.on_done)
+    if cache is not None:
+        cache.close(sys.argv[1:], len(results), asdict(words) if words is not None else {})
+    return results
+
+
+def _nothing(targets: list[str] | None) -> None:
+    """Says that nothing is checked. Files that hold no configured target are no error: pre-commit passes whatever changed."""
+    table = "add it as [[tool.vaelint.targets]] to pyproject.toml"
+    if not targets:
+        raise UsageError("no target is named and none is configured", f"write vaelint check model.py:VAE --input 32x784, or {table}")
+    found = [f"{t}:{name}" for t in targets if t.endswith(".py") for name in module_classes(t)[-1:]]
+    terminal.say(
+        "nothing was checked: the files given touch no configured target",
+        f"name a model, such as {(found or ['model.py:VAE'])[0]}, or {table}",
+    )
