@@ -197,8 +197,9 @@ def _fault(made: Rule) -> str:
     except TypeError:
         return f"the check of {made.code} must take the model and nothing else: def {made.check.__name__}(model: Model) -> Findings"
     for known in _RULES.values():
-        same = (known.module, _place(known.check)) == (made.module, _place(made.check))  # a module that was loaded anew
-        if not same and (known.code == made.code or known.name == made.name):
+        if known.code != made.code and known.name != made.name:
+            continue
+        if (known.module, _place(known.check)) != (made.module, _place(made.check)):  # else a module that was loaded anew
             what = made.code if known.code == made.code else repr(made.name)
             return f"{what} is declared twice: in {known.module} and in {made.module}"
     return ""
