@@ -78,6 +78,12 @@ def test_the_hook_under_the_real_pre_commit(repository: Path) -> None:
     run(repository, "git", "add", ".")
     commit = run(repository, "git", "commit", "-qm", "no model", **env)
     assert commit.returncode == 0, "what holds and touches no model is skipped: " + commit.stdout + commit.stderr
+    with (repository / "pyproject.toml").open("a") as file:
+        file.write("# a remark\n")
+    run(repository, "git", "add", ".")
+    commit = run(repository, "git", "commit", "-qm", "configuration", **env)
+    assert commit.returncode == 0
+    assert "2 targets: 2 clean" in commit.stdout + commit.stderr, "a changed configuration checks all that it names"
 
 
 @pytest.mark.parametrize(
