@@ -34,10 +34,11 @@ def check(model: Model) -> Findings:
             if reach.low > -3
             else f"mu <= {reach.high:.3g}"
         )
+        made = model.wiring.activation_made(reach.bound_by)
         yield Found(
-            model.where(reach.bound_by),
+            made or model.where(reach.bound_by),
             label=bound,
-            labels=model.labels((site.z, "drawn around it here")),
+            labels=model.labels((reach.bound_by if made else None, "applied here"), (site.z, "drawn around it here")),
             why="the prior puts mass where no mean can go",
             help="take the mean from a linear layer, with no activation",
             facts={"low": reach.low, "high": reach.high},

@@ -13,6 +13,7 @@ from vaelint.anatomy.evaluation import Biased, biased_evaluation
 from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries, unused_posteriors
 from vaelint.anatomy.noise import NoiseMoments, constant_axes, meets_a_matrix, noise_moments
 from vaelint.anatomy.ranges import Range, value_range
+from vaelint.anatomy.recovered import Recovered, recovered_noise
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Leaf, layered_nodes
 from vaelint.anatomy.undrawn import Undrawn, undrawn_posterior
@@ -79,6 +80,11 @@ class Sampling:
     def decoder_entry(self, site: Site) -> Entry | None:
         """What the decoder reads when a site's z is idle."""
         return decoder_entry(self._model, site)
+
+    @cached_property
+    def recovered_noise(self) -> list[Recovered]:
+        """Quotients of z - mu by what is no standard deviation."""
+        return recovered_noise(self._model)
 
     @cached_property
     def undrawn(self) -> Undrawn | None:

@@ -174,6 +174,12 @@ class Wiring:
         """Types of numbers."""
         return Types(self._model)
 
+    def activation_made(self, node: fx.Node) -> Span | None:
+        """Where the activation layer that a value comes out of was constructed; None for a function."""
+        path = str(node.meta.get("module") or "")
+        layer = next((c.module for c in self._model.record.calls if c.path == path), None)
+        return self.birth_of(node) if type(layer).__module__ == "torch.nn.modules.activation" else None
+
     def birth_of(self, node: fx.Node) -> Span | None:
         """Where the layer that a node ran in was constructed."""
         return self._model.birth(str(node.meta.get("module") or ""))
