@@ -97,6 +97,9 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
             if loaded.made_up and model is not None:
                 gone = withhold(loaded, tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
                 claims = [(i - sum(g < i for g in gone), claim) for i, claim in claims if i not in gone]
+        if model is not None and not (model.has_loss or model.variational):
+            result.status = "failed"
+            result.notes.append("nothing is drawn and no loss is known: there was nothing to check")
         if model is not None and model.perturbation is not None:
             result.notes += model.perturbation.report.said
         result.timing["rules_s"] = round(time.perf_counter() - started - result.timing["trace_s"], 4)

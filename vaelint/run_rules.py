@@ -37,6 +37,8 @@ MET: dict[str, Callable[[Model], bool]] = {
 }
 """Whether a model has what a rule needs, by the name of the need."""
 
+_OF_LOSS = {"loss", "kl", "reconstruction", "beta"}  # what no model has whose loss is not known
+
 
 def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> tuple[Claims, Repairs]:
     """Appends findings, the quiet and the not applicable rules to `result`; returns the claims to measure and the repairs."""
@@ -44,9 +46,10 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
     repairs: Repairs = []
     found: list[tuple[Finding, Found]] = []
     for rule in rules:
-        missing = next((NEEDS[n] for n in rule.needs if not MET[n](model)), None)
-        if missing is not None:
-            result.not_applicable.append({"code": rule.code, "reason": missing})
+        lacks = [n for n in rule.needs if not MET[n](model)]
+        if lacks:
+            first = "loss" if not model.has_loss and _OF_LOSS & set(lacks) else lacks[0]
+            result.not_applicable.append({"code": rule.code, "reason": NEEDS[first]})
             continue
         try:
             produced = [(rule.finding(f, home), f) for f in _distinct(rule.check(model))]

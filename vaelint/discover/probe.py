@@ -19,6 +19,7 @@ from vaelint.anatomy.model import Model, analyse
 from vaelint.check import prepare, with_loss
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.structure import python_files
+from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
 from vaelint.errors import TargetError, UsageError
 from vaelint.graph import Record
@@ -28,6 +29,7 @@ from vaelint.loading.imports import repository_of
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.names import Means, meanings
 from vaelint.loading.target import parse_target
+from vaelint.repository.constructions import constructions
 from vaelint.result import Request, TargetResult
 from vaelint.source.blame import one_line
 from vaelint.source.written import Source
@@ -88,7 +90,9 @@ def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
     nodes = _classes([file, *(f for f in files if f != file)])
     node = nodes.get(loaded.name)
     parameters = list(loaded.signature.parameters) or (parameters_of(node) if node is not None else [])
-    told = usage(loaded.name, parameters, files, file)
+    places = constructions(loaded.reader, file, loaded.name, parameters) if not loaded.package else []
+    built = [{k: v for k, v in c.arguments.items() if k in parameters} for c in places]
+    told = replace(usage(files, file), inits=tuple(built))
     best, reasons, started = None, dict[str, None](), time.monotonic()
     ways, learned = _ways(loaded, node, nodes, told), list[tuple[dict[str, Any], tuple[str, ...], bool]]()
     tried: set[str] = set()
@@ -267,7 +271,9 @@ def _seen(trial: _Trial) -> str:
 
 def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     """The options as the command line and the configuration take them. The loss is named only where it would not be found without."""
-    proposal: dict[str, Any] = {"input": list(trial.request.inputs), "init": [f"{k}={v!r}" for k, v in trial.init.items()]}
+    chosen = {**trial.init, **(trial.loaded.choice.chosen if trial.loaded.choice is not None else {})}
+    texts = {k: as_text(v, Path(trial.loaded.file)) for k, v in chosen.items()}
+    proposal: dict[str, Any] = {"input": list(trial.request.inputs), "init": [f"{k}={t}" for k, t in texts.items()]}
     scratch, source = TargetResult(trial.request.target), Source(str(Path.cwd()))
     step = trial.step
 

@@ -1,9 +1,8 @@
-"""How a repository itself builds a class and what it feeds it: constructor calls, command-line defaults, data sets. Imports no torch."""
+"""What a repository feeds its models: data sets, and the plain values of a file. Imports no torch."""
 
 from __future__ import annotations
 
 import ast
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,28 +29,24 @@ class Unknown(Exception):
     """An expression whose value the code does not tell."""
 
 
-def usage(name: str, parameters: Sequence[str], files: Sequence[Path], own: Path) -> Usage:
-    """Reads the files that name the class, its own first. Values that are computed at run time are left out."""
-    inits: list[dict[str, object]] = []
+def usage(files: Sequence[Path], own: Path) -> Usage:
+    """Reads the target's own file and those that load data sets. Values that are computed at run time are left out."""
     images: dict[tuple[int, int], None] = {}
     unit = normalised = False
     for path in sorted(files, key=lambda f: f != own):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
-            if name not in text and path != own and not any(d in text for d in _DATASETS):
+            if path != own and not any(d in text for d in _DATASETS):
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tree = ast.parse(text)
         except (OSError, SyntaxError, ValueError):
             continue
-        known = constants(tree)
-        if re.search(rf"\b{re.escape(name)}\b", text):
-            inits += [init for init in _constructions(tree, name, parameters, known) if init not in inits]
-        images.update(dict.fromkeys(_images(tree, known)))
+        images.update(dict.fromkeys(_images(tree, constants(tree))))
         unit |= "ToTensor(" in text
         normalised |= "Normalize(" in text
-    return Usage(tuple(inits), tuple(images), unit and not normalised)
+    return Usage((), tuple(images), unit and not normalised)
 
 
 def constants(tree: ast.Module) -> dict[str, Any]:
@@ -96,22 +91,6 @@ def value_of(node: ast.expr, known: Mapping[str, Any]) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         raise Unknown from None
-
-
-def _constructions(tree: ast.Module, name: str, parameters: Sequence[str], known: Mapping[str, Any]) -> Iterator[dict[str, object]]:
-    """The arguments of each call of the class, by name; those that the code does not tell are left out."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != name:
-            continue
-        given = [*zip(parameters, node.args, strict=False), *((k.arg, k.value) for k in node.keywords if k.arg)]
-        init: dict[str, object] = {}
-        for key, value in given:
-            try:
-                init[str(key)] = value_of(value, known)
-            except Unknown:
-                continue
-        if init:
-            yield init
 
 
 def _images(tree: ast.Module, known: Mapping[str, Any]) -> Iterator[tuple[int, int]]:

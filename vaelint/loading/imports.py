@@ -298,6 +298,11 @@ def _place(path: Path) -> tuple[Path, str]:
     return folder, ".".join(parts)
 
 
+def dotted_name(path: Path) -> str:
+    """What a file of the user's is imported by, from the folder that belongs on sys.path."""
+    return _place(path)[1]
+
+
 def parsed(path: Path) -> ast.Module:
     """The tree of a file. Raises TargetError VAE001 where it is not Python."""
     try:

@@ -78,6 +78,8 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
     if result.rung:
         sizes = ", ".join(f"{k}={v}" for k, v in result.symbols.items())
         lines += hanging([("  ", "")], _RUNGS[result.rung] + (f"; {sizes}" if sizes else ""), width)
+    if lossless(result):
+        lines += hanging([("  ", "")], seen_words(result), width)
     lines += hanging([("  ", "")], ran_words(result), width)
     hidden = [f for f in result.findings if f.certainty is Certainty.REFUTED]
     if hidden and not show_refuted:
@@ -118,7 +120,24 @@ def verdict_words(result: TargetResult) -> str:
         return "could not be analysed" + (f" ({words})" if words else "")
     tested = [f for f in result.findings if f.certainty is not Certainty.REFUTED and not f.code.startswith(SETUP)]
     sure = sum(f.certainty is Certainty.CONFIRMED for f in tested)
-    return (words or "no findings") + (f"; {sure} of {len(tested)} confirmed by running" if tested else "")
+    part = " in the model alone, as no loss is known" if lossless(result) else ""
+    return (words or "no findings") + part + (f"; {sure} of {len(tested)} confirmed by running" if tested else "")
+
+
+def lossless(result: TargetResult) -> bool:
+    """Whether the model was analysed and its loss is not known."""
+    return result.status != "failed" and bool(result.anatomy) and not result.loss
+
+
+def seen_words(result: TargetResult) -> str:
+    """What was seen of a model whose loss is not known, which rules ran, and which could not."""
+    sites = result.anatomy.get("sites") or []
+    places = ", ".join(dict.fromkeys(f"{s['kind']} at {_place(s['z'].get('span'))}" for s in sites if s.get("z")))
+    seen = f"{len(sites)} sampling site{'s' * (len(sites) != 1)}" + (f" ({places})" if places else "") if sites else "no sampling site"
+    ran = len(result.quiet) + len({f.code for f in result.findings})
+    lacking: Counter[str] = Counter(row["reason"] for row in result.not_applicable)
+    without = "; ".join(f"{count} did not: {reason}" for reason, count in lacking.most_common())
+    return f"seen: {seen}, no loss; {ran} rules ran" + (f", {without}" if without else "")
 
 
 def _plural(severity: Severity, count: int) -> str:

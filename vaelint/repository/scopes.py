@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,11 +36,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where an expression stands: its file, the functions and classes around it from the outside in, and its line."""
+    """Where an expression stands: its file, the functions and classes around it from the outside in, and its line.
+
+    Without a line it is the end of the file.
+    """
 
     file: File
     chain: tuple[ast.AST, ...] = ()
-    line: int = 0
+    line: int = sys.maxsize
 
     def at(self, line: int, depth: int | None = None) -> Scope:
         """The same scope, or an outer one, at another line."""

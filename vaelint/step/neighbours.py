@@ -28,10 +28,12 @@ def losses_elsewhere(loaded: Loaded) -> list[tuple[Path, str]]:
     target = Path(loaded.file).resolve()
     found: list[tuple[Path, str]] = []
     for file in () if loaded.package else loaded.repository.holding("def "):
-        if file.path != target:
-            found += [
-                (file.path, n.name) for n in file.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef) and _looks_like_a_loss(n)
-            ]
+        if file.path == target:
+            continue
+        definitions = [n for n in file.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+        losses = [n.name for n in definitions if _looks_like_a_loss(n)]
+        if losses and _belongs(loaded, file, definitions):
+            found += [(file.path, name) for name in losses]
     return sorted(found, key=lambda there: _distance(there[0], target))[:_MOST]
 
 
