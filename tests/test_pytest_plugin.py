@@ -44,13 +44,15 @@ def test_the_fixture_passes_a_sound_model_and_shows_the_report_of_another(projec
         "import buggy, model\n\n"
         'def test_sound(vaelint):\n    assert vaelint.assert_clean(model.VAE(latent_dim=7), input="32x784").symbols["L"] == 7\n\n'
         'def test_wrong(vaelint):\n    vaelint.assert_clean(buggy.VAE, input="32x784")\n\n'
+        'def test_misspelt(vaelint):\n    vaelint.assert_clean(model.VAE, input="32y784:")\n\n'
         'def test_chosen(vaelint):\n    vaelint.assert_clean(buggy.VAE, input="32x784", ignore=["VAE2", "VAE3", "VAE4"])\n'
     )
     done = run(project, "-q")
     assert done.returncode == 1
-    assert "1 failed, 2 passed" in done.stdout
+    assert "2 failed, 2 passed" in done.stdout
     assert "error[VAE201] shared-noise" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    assert "vaelint: --input '32y784:' is not understood\nhelp: " in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr and "inputs.py" not in done.stdout
 
 
 def test_configured_targets_are_tests(project: Path) -> None:
@@ -66,6 +68,19 @@ def test_configured_targets_are_tests(project: Path) -> None:
     assert (chosen.returncode, "1 passed, 2 deselected" in chosen.stdout) == (0, True)
     assert "vaelint::buggy.py:VAE" in run(project, "--vaelint", "--collect-only", "-q").stdout
     assert "2 passed" not in run(project, "--vaelint", "-q", "-m", "not vaelint").stdout
+
+
+def test_a_rule_package_that_is_broken_is_one_message(project: Path) -> None:
+    (project / "broken_rules").mkdir()
+    (project / "broken_rules" / "__init__.py").write_text("import nothing_of_this_name\n")
+    info = project / "broken_rules-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-rules\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[vaelint.rules]\nbroken = broken_rules\n")
+    done = run(project, "--vaelint", "-q", "-k", "model.py")
+    assert done.returncode == 1
+    assert "vaelint: rule package 'broken_rules' cannot be loaded: ModuleNotFoundError" in done.stdout
+    assert "front.py" not in done.stdout
 
 
 def test_a_wrong_configuration_is_wrong_usage(project: Path) -> None:

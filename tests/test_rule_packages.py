@@ -48,6 +48,8 @@ def test_a_rule_of_another_package_is_a_rule(site: Path, project: Path) -> None:
     )
     page = vaelint(site, project, "explain", "wide-latent").stdout
     assert page.startswith("# ACM101 wide-latent (warning)\n\nThe latent has as many numbers as the data.\n\n## What it does\n")
+    urls = {r["code"]: r["url"] for r in json.loads(vaelint(site, project, "rules", "--output-format", "json").stdout)}
+    assert (urls["ACM101"], urls["VAE201"]) == ("https://acme.example/vae/ACM101", "https://vaelint.invalid/rules/VAE201.html")
     done = vaelint(site, project, *CHECK, "--output-format", "json", "--output-format", "concise:out")
     (found,) = json.loads(done.stdout)["targets"][0]["findings"]
     assert (done.returncode, found["code"], found["span"]["line"]) == (1, "ACM101", 20)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vaelint.api import Report
     from vaelint.cache.store import Cache
     from vaelint.config.settings import Settings
+    from vaelint.errors import UsageError
     from vaelint.process.gate import Hired
 
 
@@ -37,7 +38,12 @@ class Checker:
             how: `input`, `init`, `loss`, `step`, `device`, `select`, `ignore`, `seed`, as `vaelint.check` takes them.
         """
         __tracebackhide__ = True
-        report = self.check(target, **how)
+        from vaelint.errors import UsageError
+
+        try:
+            report = self.check(target, **how)
+        except UsageError as error:
+            pytest.fail(_said(error), pytrace=False)
         if not report.clean:
             pytest.fail(f"vaelint finds {report.target} {report.status}\n{report}", pytrace=False)
         return report
@@ -67,7 +73,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     try:
         settings = resolve((), configuration.load(config.rootpath), Given())
     except UsageError as error:
-        raise pytest.UsageError(f"vaelint: {error.message}" + (f"\nhelp: {error.help}" if error.help else "")) from None
+        raise pytest.UsageError(_said(error)) from None
     if not settings.targets:
         raise pytest.UsageError(f"--vaelint: no target is configured at or above {config.rootpath}: add [[tool.vaelint.targets]]")
     desk = Desk(settings, keep=not config.getoption("--vaelint-no-cache"))
@@ -76,6 +82,10 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         name = target.request.target
         item = TargetItem.from_parent(session, name=name, nodeid=f"vaelint::{name}", desk=desk, number=number)
         items.append(item)
+
+
+def _said(error: UsageError) -> str:
+    return f"vaelint: {error.message}" + (f"\nhelp: {error.help}" if error.help else "")
 
 
 class Desk:
@@ -121,7 +131,12 @@ class TargetItem(pytest.Item):
         self.add_marker("vaelint")
 
     def runtest(self) -> None:
-        result, fine = self._desk.check(self._number)
+        from vaelint.errors import UsageError
+
+        try:
+            result, fine = self._desk.check(self._number)
+        except UsageError as error:  # a broken rule package, for one
+            pytest.fail(_said(error), pytrace=False)
         if not fine:
             from vaelint.report import full
             from vaelint.report.view import View
