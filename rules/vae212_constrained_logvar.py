@@ -29,7 +29,7 @@ def check(model: Model) -> Findings:
         if reach is None or reach.low < 0.999 or not reach.high > reach.low:
             continue
         yield Found(
-            model.where(reach.bound_by),
+            model.own_place(reach.bound_by),
             label="keeps the log-variance at 0 or above",
             labels=model.labels((site.scale, f"standard deviation, at least {reach.low:.3g}")),
             why="sigma < 1 is out of reach: every code carries at least the prior's noise",

@@ -36,7 +36,7 @@ def check(model: Model) -> Findings:
         )
         made = model.wiring.activation_made(reach.bound_by)
         yield Found(
-            made or model.where(reach.bound_by),
+            made or model.own_place(reach.bound_by),
             label=bound,
             labels=model.labels((reach.bound_by if made else None, "applied here"), (site.z, "drawn around it here")),
             why="the prior puts mass where no mean can go",

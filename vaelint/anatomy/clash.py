@@ -104,7 +104,9 @@ def _hint(model: Model, head: fx.Node, site: Site) -> str | None:
             *(model.written(u) for u in head.users if ops.op(u) in ops.SHAPE | ops.CAST),
         )
     )
-    if re.search(r"log.?_?(std|sigma|scale|sd)|ln.?sigma|logs\b|log_s\b", names):
+    if re.search(r"(log|ln).?_?(sigma|sig|std|s)_?(2|sq|squared)\b|\bls_?2\b", names):
+        return "logvar"
+    if re.search(r"log.?_?(std|sigma|sig\b|scale|sd)|ln.?sigma|logs\b|log_s\b|\bls\b", names):
         return "log-std"
     if re.search(r"log.?_?v|lv\b|logvar", names):
         return "logvar"

@@ -22,7 +22,7 @@ from vaelint.anatomy.kl_slice import loose_ends as loose_ends
 from vaelint.anatomy.kl_slice import value_near
 from vaelint.anatomy.kl_whole import fit_whole
 from vaelint.anatomy.learned_prior import slipped_factor
-from vaelint.anatomy.readings import READINGS, SCALE_READINGS, SOFTENED, agree, fit
+from vaelint.anatomy.readings import READINGS, SCALE_READINGS, SOFTENED, agree, fit, partly_read, read_against_wide_prior
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
 from vaelint.graph import route, shape
@@ -252,7 +252,10 @@ def _judge(slice_: Slice, site: Site, p: _Points, sizes: Mapping[str, int], spre
             (w,), res = fit(p.gt, [slope(p.s)])
             if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
                 return KlProbe("parameterisation", w, reads_as=name, reason="the value of the scale itself is read so")
-        partial = _partly_read(p, a)
+        wide = read_against_wide_prior(p.hs, p.ghs, a)
+        if wide is not None and _is_prior(a, wide[1]):
+            return KlProbe("parameterisation", wide[1], reads_as=wide[0], prior=(0.0, (wide[1] / a) ** 0.5))
+        partial = partly_read(p.hs, p.ghs, a)
         if partial:
             return KlProbe("wrong", a, partial, reason="one part of the formula reads the head differently from the other")
     if not slice_.others:
@@ -314,16 +317,6 @@ def _against_learned(probe: KlProbe, slice_: Slice, site: Site, sizes: Mapping[s
 def _fit_shifted(p: _Points) -> tuple[list[float], float]:
     (a, _), res = fit(p.gm, [p.m / p.s**2, 1 / p.s**2])
     return [a], res
-
-
-def _partly_read(p: _Points, a: float) -> dict[str, float]:
-    """A log-determinant in one parameterisation and a variance in another: `1 + 2*ls - m^2 - exp(ls)`."""
-    one = torch.ones_like(p.hs)
-    for power in (0.5, 1.0, 2.0, 4.0):
-        (b, c), res = fit(p.ghs, [(power * p.hs).exp(), one])
-        if res < _TOLERANCE and abs(b) > 1e-9:
-            return {"m": 1.0, f"exp({power:g}*head)": b / a, "1": -c / a}
-    return {}
 
 
 def _judge_coefficients(a: float, a0: float, b: float, c: float, learned_prior: bool) -> KlProbe:

@@ -1,4 +1,7 @@
-"""The part of a long expression that is meant: of a sum or product over several lines, the operand with the wrong sign or factor."""
+"""The part of a long expression that is meant: of a sum or product over several lines, the operand with the wrong sign or factor.
+
+And the expression on the way to a node that is meant: of a helper module that several share, its call.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.terms import Leaf
 from vaelint.finding import Span
-from vaelint.graph import span
+from vaelint.graph import route, span
 from vaelint.source.written import is_literal
 
 if TYPE_CHECKING:
@@ -80,3 +83,21 @@ def _place(model: Model, whole: Span, part: ast.expr) -> Span:
     file = model.source.file(whole.file)
     end = part.end_lineno or part.lineno
     return Span(whole.file, part.lineno, file.column(part.lineno, part.col_offset), end, file.column(end, part.end_col_offset or 0))
+
+
+def own_place(model: Model, node: fx.Node) -> Span | None:
+    """The innermost expression on the way to a node that no other module of the same code runs: of a helper module, its call."""
+    stack = route(node)
+    module = node.meta.get("module")
+    for depth, place in enumerate(stack):
+        others = {n.meta.get("module") for n in model.record.graph.nodes if len(route(n)) > depth and route(n)[depth] == place}
+        if depth + 1 == len(stack) or not any(_sibling(module, o) for o in others):
+            return place
+    return None
+
+
+def _sibling(one: object, other: object) -> bool:
+    """Whether two module paths are different modules, neither inside the other."""
+    if not isinstance(one, str) or not isinstance(other, str) or one == other:
+        return False
+    return not (one + ".").startswith(other + ".") and not (other + ".").startswith(one + ".")

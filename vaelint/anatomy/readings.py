@@ -42,3 +42,30 @@ SCALE_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "variance": lambda s: 0.5 * (s - 1),
 }
 """dKL/dlog s when the sampler's scale s is itself taken for a log-variance, a log-standard deviation, a variance."""
+
+
+_TOLERANCE = 1e-6
+
+
+def read_against_wide_prior(
+    head: Float[torch.Tensor, " n"], gradient: Float[torch.Tensor, " n"], along_mean: float
+) -> tuple[str, float] | None:
+    """The reading under which a term is an exact KL to N(0, r^2), r other than 1, and its weight; `along_mean` is that of m in dKL/dm.
+
+    For s = exp(k h / 2), dKL/dh = w (k / 2) (exp(k h) / r^2 - 1) and dKL/dm = w m / r^2.
+    """
+    for name, k in (("logvar", 1.0), ("log-std", 2.0)):
+        (rise, fall), residual = fit(gradient, [(k * head).exp(), torch.ones_like(head)])
+        weight = -fall * 2 / k
+        if residual < _TOLERANCE and agree(rise, along_mean * k / 2) and weight * along_mean > 0 and not agree(along_mean, weight):
+            return name, weight
+    return None
+
+
+def partly_read(head: Float[torch.Tensor, " n"], gradient: Float[torch.Tensor, " n"], along_mean: float) -> dict[str, float]:
+    """A log-determinant in one parameterisation and a variance in another: `1 + 2*ls - m^2 - exp(ls)`."""
+    for power in (0.5, 1.0, 2.0, 4.0):
+        (b, c), residual = fit(gradient, [(power * head).exp(), torch.ones_like(head)])
+        if residual < _TOLERANCE and abs(b) > 1e-9:
+            return {"m": 1.0, f"exp({power:g}*head)": b / along_mean, "1": -c / along_mean}
+    return {}

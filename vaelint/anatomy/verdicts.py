@@ -14,7 +14,7 @@ from vaelint.anatomy.objective import Beta
 from vaelint.anatomy.reducers import averaging, keeps_another, outermost_average, summing
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.weights import Factor
-from vaelint.graph import Record
+from vaelint.graph import Record, shape
 
 ScaleFault = Literal["batch", "data", "latent", "axis", "twice", "half", "literal"]
 
@@ -100,7 +100,8 @@ def _is_size_ratio(beta: Beta, sizes: Mapping[str, int]) -> bool:
     """
     data = math.prod(sizes.get(s, 1) for s in beta.recon.event)
     latent = math.prod(sizes.get(s, 1) for s in beta.kl.latent)
-    return any(abs(beta.value / n - 1) < 1e-6 for n in (data, data / latent) if n > 2.5)
+    terms = math.prod(shape(beta.recon.pair.target or beta.recon.pair.recon)) / max(1, sizes.get("B", 1))
+    return any(abs(beta.value / n - 1) < 1e-6 for n in (data, data / latent, terms, terms / latent) if n > 2.5)
 
 
 def named_weight(factors: list[Factor]) -> bool:
