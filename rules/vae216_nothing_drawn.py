@@ -28,7 +28,7 @@ def check(model: Model) -> Findings:
     undrawn = model.sampling.undrawn
     if undrawn is not None:
         yield Found(
-            model.where(undrawn.reader),
+            model.renamed_argument(undrawn.reader) or model.where(undrawn.reader),
             label=f"decodes {model.written(undrawn.mu)}",
             labels=model.labels((undrawn.mu, "the mean"), (undrawn.scale, "only the KL reads the scale")),
             shapes=(model.row(undrawn.mu, "decoded"), model.row(undrawn.scale, "not used")),

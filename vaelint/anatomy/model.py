@@ -18,7 +18,7 @@ from vaelint.anatomy.likelihood_facts import Likelihood
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, measure_kl, measure_recon, name_dimensions
 from vaelint.anatomy.objective_facts import Objective
 from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
-from vaelint.anatomy.pointing import own_place, pointed
+from vaelint.anatomy.pointing import own_place, pointed, renamed_argument
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.replay import Replay
 from vaelint.anatomy.sampling_facts import Sampling
@@ -152,6 +152,10 @@ class Model:
     def own_place(self, node: fx.Node | None) -> Span | None:
         """The same; of a helper module that stands in several places, its call."""
         return own_place(self, node) if node is not None else None
+
+    def renamed_argument(self, node: fx.Node) -> Span | None:
+        """Where an argument on the way to a node got another value's name: `z = mu`."""
+        return renamed_argument(self, node)
 
     def written(self, node: fx.Node | None) -> str:
         """How the user calls a value: the name it is assigned to, else its expression, else the layer's path."""
