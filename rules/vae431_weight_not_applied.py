@@ -8,6 +8,11 @@ that is assigned from an argument and read nowhere.
 The caller gives a weight that has no effect: the KL counts in full. Beside a squared error that is a mean over the data it
 is then thousands of times too heavy, and the posterior collapses.
 
+## Formula
+loss = -E_q[log p(x|z)] + beta KL.
+
+Source: Higgins et al. 2017, beta-VAE, eq. 4.
+
 ## Example
     def loss_function(self, *args, **kwargs):
         kld_weight = kwargs["M_N"]
