@@ -11,8 +11,11 @@ from vaelint.anatomy.scale import Scaling, measure
 
 
 def grown(weight: Callable[[float, Mapping[str, int]], float], plain: Scaling, symbols: Mapping[str, int], replay: Replay) -> Scaling:
-    """The scaling with the exponents that were unknown filled in, one size at a time; those that stay unknown are None."""
-    for symbol in [s for s, e in plain.exponents.items() if e is None and s != "B"]:
+    """The scaling with the exponents that were unknown filled in, one size at a time; those that stay unknown are None.
+
+    A plain number that looks like one over a size (`1.0 / n` tells nobody where n came from) makes that size's exponent unknown.
+    """
+    for symbol in [s for s, e in plain.exponents.items() if s != "B" and (e is None or _hidden(replay, symbols[s]))]:
         other = replay.along(symbol)
         if other is None:
             continue
@@ -27,3 +30,8 @@ def grown(weight: Callable[[float, Mapping[str, int]], float], plain: Scaling, s
                 plain = Scaling(plain.value, exponents, plain.constant / symbols[symbol] ** exponent)
                 break
     return plain
+
+
+def _hidden(replay: Replay, size: int) -> bool:
+    """Whether a plain number that something is multiplied with, or divided by, may have been worked out from a size."""
+    return size > 2 and any(abs(abs(number) * by - 1) < 1e-9 for number in replay.factors for by in (size, 2 * size, size / 2, 1 / size))

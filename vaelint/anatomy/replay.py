@@ -48,6 +48,12 @@ class Replay:
         self._stretches = False
         self._find_along, self._known = find_along, dict[str, Along | None]()
 
+    @cached_property
+    def factors(self) -> set[float]:
+        """The plain numbers that values of the record are multiplied with or divided by."""
+        products = (n for n in self._record.graph.nodes if ops.op(n) in ops.MUL | ops.DIV)
+        return {float(a) for n in products for a in n.args if type(a) in (int, float)}
+
     def along(self, symbol: str) -> int | None:
         """Another size of a symbol that slices can run at, from a second run of the user's model; None where there is none."""
         if symbol not in self._known:

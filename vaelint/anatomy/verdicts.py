@@ -12,6 +12,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import Beta
 from vaelint.anatomy.reducers import averaging, keeps_another, outermost_average, summing
+from vaelint.anatomy.scale import Scaling
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.weights import Factor
 from vaelint.graph import Record, shape
@@ -43,7 +44,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         return None
     if recon.probe.weight < 0 or recon.probe.kernel == "unknown" or any(e != round(e) for e in beta.scaling.exponents.values() if e):
         return None
-    explicit = named_weight(kl.factors) or named_weight(recon.factors)
+    explicit = named_weight(kl.factors, kl.scaling, sizes) or named_weight(recon.factors, recon.scaling, sizes)
     exponents = beta.scaling.exponents
     if kl.scaling.exponents.get("B", 0.0) is None or recon.scaling.exponents.get("B", 0.0) is None:
         return None
@@ -104,9 +105,21 @@ def _is_size_ratio(beta: Beta, sizes: Mapping[str, int]) -> bool:
     return any(abs(beta.value / n - 1) < 1e-6 for n in (data, data / latent, terms, terms / latent) if n > 2.5)
 
 
-def named_weight(factors: list[Factor]) -> bool:
-    """Whether a weight with a name (an attribute, an argument, a schedule, a learned scale) is among the factors."""
-    return any(f.origin in ("named", "tensor") for f in factors)
+def named_weight(factors: list[Factor], scaling: Scaling, sizes: Mapping[str, int]) -> bool:
+    """Whether a weight with a name (an attribute, an argument, a schedule, a learned scale) is among the factors.
+
+    A name for the 1/2 of the formula, for a sign, or for one over a size that the term moves with, is no name of a weight.
+    """
+    return any(f.origin == "tensor" or (f.origin == "named" and not _is_part(f, scaling, sizes)) for f in factors)
+
+
+def _is_part(factor: Factor, scaling: Scaling, sizes: Mapping[str, int]) -> bool:
+    if factor.value is None:
+        return False
+    value = abs(factor.value)
+    if factor.value == -1 or (value == 0.5 and abs(abs(scaling.constant) - 1) < 1e-6):
+        return True
+    return any(abs(value * sizes.get(s, 0) - 1) < 1e-9 for s, e in scaling.exponents.items() if e is not None and e < 0 and s != "B")
 
 
 def beyond_literal(beta: Beta) -> Factor | None:

@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -118,36 +118,36 @@ def maximised(tree: ast.AST | None, name: str) -> bool | None:
     """Whether an ELBO is to be maximised: `... - kl` is, `... + kl` is not, None when the source does not say."""
     if tree is None:
         return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            value: ast.expr = node.value
-        elif isinstance(node, ast.Return) and node.value is not None:
-            value = node.value
-        else:
-            continue
-        if (sign := _sign_of_kl(value)) is not None:
+    named = [(t.id, n.value) for n in ast.walk(tree) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)]
+    values = [value for target, value in named if target == name]
+    values += [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value is not None]
+    for value in values:
+        if (sign := _sign_of_kl(value, dict(named))) is not None:
             return sign < 0
     return None
 
 
-def _sign_of_kl(node: ast.expr) -> int | None:
-    """The sign with which something named KL enters a sum."""
+def _sign_of_kl(node: ast.expr, named: Mapping[str, ast.expr]) -> int | None:
+    """The sign with which something named KL enters a sum; other names stand for what they were last given."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        right = _sign_of_kl(node.right)
+        right = _sign_of_kl(node.right, named)
         if right is not None:
             return right if isinstance(node.op, ast.Add) else -right
-        return _sign_of_kl(node.left)
+        return _sign_of_kl(node.left, named)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        sign = _sign_of_kl(node.operand)
+        sign = _sign_of_kl(node.operand, named)
         return None if sign is None else -sign
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
-        parts = [_sign_of_kl(node.left), _sign_of_kl(node.right)]
+        parts = [_sign_of_kl(node.left, named), _sign_of_kl(node.right, named)]
         return next((p for p in parts if p is not None), None)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("mean", "sum"):
         inner = node.args[0] if isinstance(node.func.value, ast.Name) and node.func.value.id == "torch" and node.args else node.func.value
-        return _sign_of_kl(inner)
+        return _sign_of_kl(inner, named)
     name = _name_of(node) or (ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else None)
-    return 1 if name and KL_NAME.search(name) else None
+    if name and KL_NAME.search(name):
+        return 1
+    given = named.get(node.id) if isinstance(node, ast.Name) else None
+    return _sign_of_kl(given, {k: v for k, v in named.items() if k != name}) if given is not None else None
 
 
 def stores_kl(model: object) -> str | None:
