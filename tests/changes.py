@@ -131,13 +131,14 @@ def forms_of(change: Change) -> list[str]:
 def dresses_of(change: Change) -> list[str]:
     """How the other statements may be dressed: not those that the change is about, nor what would hide it."""
     taken = {change.slot, *change.slots}
-    fits = [name for name, slots in DRESSED.items() if not taken & set(slots)]
-    rows = change.base == "rows"
-    return [
-        name
-        for name in fits
-        if not (name in ("masked", "module loss") and not rows) and not (name in ("free bits", "in place kl") and "std" in change.slots)
-    ]
+    unfit: set[str] = set()
+    if change.base != "rows":
+        unfit |= {"masked", "module loss"}
+    if "std" in change.slots:
+        unfit |= {"free bits", "in place kl"}
+    if change.slot == "std":
+        unfit |= {"sampled", "distributions"}  # a KL of the wrong scale is that of a posterior, too
+    return [name for name, slots in DRESSED.items() if not taken & set(slots) and name not in unfit]
 
 
 # -- forms

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.drawn_clash import other_scale
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.sites import Site
 from vaelint.graph import span
@@ -50,28 +51,38 @@ def find_clashes(model: Model) -> list[Clash]:
     found = []
     for fact in model.kls:
         site = fact.site
-        if fact.probe.verdict != "parameterisation" or site is None or site.scale is None or not site.scale_heads or fact.term.core is None:
+        drawn = other_scale(model, fact)
+        if (
+            (fact.probe.verdict != "parameterisation" and drawn is None)
+            or site is None
+            or site.scale is None
+            or not site.scale_heads
+            or fact.term.core is None
+        ):
             continue
         reading = model.parameterisation(site)
         head = site.scale_heads[0]
         hint = _hint(model, head, site)
-        if fact.probe.reason and not reading.negative:  # the KL takes the positive scale for a logarithm, or for a variance
+        kl_reads = drawn or fact.probe.reads_as
+        if (
+            drawn is None and fact.probe.reason and not reading.negative
+        ):  # the KL takes the positive scale for a logarithm, or for a variance
             odd: Literal["sampler", "kl"] = (
                 "sampler" if fact.probe.reads_as == "variance" and "var" in model.written(site.scale).lower() else "kl"
             )
             found.append(Clash(site, fact, site.scale, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd))
             continue
-        derived = site.scale not in site.scale_heads and site.scale in model.flow.ancestors(*(n.node for n in fact.term.leaves))
+        derived = site.scale not in site.scale_heads and site.scale in model.flow.ancestors(
+            *(n.node for n in fact.term.leaves), stop={site.z}
+        )
         culprit: Literal["sampler", "kl"] = (  # a KL that is worked out from the sampler's scale is the one that changed it
             "kl"
             if derived and not reading.negative
             else "kl"
-            if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, fact.probe.reads_as)
+            if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, kl_reads)
             else "sampler"
         )
-        found.append(
-            Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, fact.probe.reads_as, reading.negative, culprit)
-        )
+        found.append(Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, kl_reads, reading.negative, culprit))
     return found
 
 
