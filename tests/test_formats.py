@@ -169,6 +169,8 @@ def test_every_document_stands_what_user_code_says(pieces: Any) -> None:
         assert not [line for line in text.split("\n") if line.strip().startswith("::")], name
         if name == "sarif":
             SARIF.validate(json.loads(text))
+            for said in re.findall(r'"message": \{\s*"text": ("(?:[^"\\]|\\.)*")', text):
+                assert not re.search(r"(?<!\{)(?:\{\{)*\{(?!\{)|\]\(", json.loads(said)), "neither placeholders nor links"
         elif name == "rdjson":
             RDJSON.validate(json.loads(text))
         elif name == "gitlab":
