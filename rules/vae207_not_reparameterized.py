@@ -1,7 +1,8 @@
 """The draw lets no gradient through to the encoder.
 
 ## What it does
-Finds latents drawn by `torch.normal(mu, std)` or a distribution's `.sample()` that the reconstruction depends on.
+Finds latents drawn by `torch.normal(mu, std)` or a distribution's `.sample()` that the reconstruction depends on, and
+discrete draws (`torch.bernoulli`, `torch.multinomial`) with no straight-through path or score function around them.
 
 ## Why is this bad
 The gradient of the reconstruction with respect to mu and std is zero: only the KL trains the encoder, and it falls to
@@ -42,4 +43,13 @@ def check(model: Model) -> Findings:
                 "the reconstruction gives mu no gradient",
                 {"nodes": [n for n in (site.mu, site.scale) if n is not None]},
             ),
+        )
+    for site in model.sampling.discrete_draws:
+        yield Found(
+            model.where(site.z),
+            label="a discrete draw, which has no gradient",
+            labels=model.labels((site.mu, "the distribution it is drawn from")),
+            why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
+            help="F.gumbel_softmax, or let the gradient skip the draw: p + (draw - p).detach(), or add a score-function term",
+            claim=Claim("no_grad_from_recon", "the reconstruction gives the distribution no gradient", {"nodes": [site.mu]}),
         )

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.sites import Site
 from vaelint.graph import span
 
 if TYPE_CHECKING:
@@ -85,9 +86,27 @@ def _between(model: Model, ends: list[fx.Node]) -> list[Cut]:
     cuts = []
     for node in way:
         live = [n for n in ops.value_inputs(node) if gradients.carries(n)]
-        if live and _is_real(node) and not gradients.carries(node):
+        if live and (_is_real(node) or node.meta.get("read")) and not gradients.carries(node):
             cuts.append(Cut(node, live[0], tuple(sorted(lost)), _how(model, node)))
     return _one_a_line(cuts)
+
+
+def discrete_draws(model: Model) -> list[Site]:
+    """VAE207: draws from a learned categorical or Bernoulli distribution that the reconstruction is made of, and whose distribution gets no
+    gradient from it: no straight-through path goes around the draw."""
+    gradients, flow = model.wiring.gradients, model.flow
+    ends = reconstruction_ends(model)
+    if not ends or model.wiring.codebooks:
+        return []
+    reached, below = gradients.reach(*ends), flow.ancestors(*ends)
+    lost = gradients.names(below) - gradients.names(reached)
+    found = []
+    for site in model.sites:
+        drawn = site.kind == "categorical" and site.z in below and site.mu is not None
+        drawn = drawn and (not gradients.carries(site.z) or ops.op(site.z) in ops.FLAT)
+        if drawn and site.mu not in reached and gradients.names(flow.ancestors(site.z)) & lost:
+            found.append(site)
+    return found
 
 
 def _is_real(node: fx.Node) -> bool:

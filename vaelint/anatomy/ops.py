@@ -73,8 +73,8 @@ LAYERS = frozenset(
 )
 """Affine layers: their output has no sign and no bound."""
 
-FLAT = frozenset({"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside"})
-"""Steps: their gradient is 0 everywhere."""
+FLAT = frozenset({"round", "floor", "ceil", "trunc", "fix", "sign", "sgn", "heaviside", "bernoulli"})
+"""Steps, and a draw of 0 or 1 for which torch gives zeros: their gradient is 0 everywhere."""
 
 OVERWRITES = frozenset(
     {"normal_", "uniform_", "bernoulli_", "exponential_", "cauchy_", "log_normal_", "geometric_", "random_", "zero_", "fill_", "copy_"}

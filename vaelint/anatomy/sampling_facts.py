@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.clash import Clash, find_clashes
+from vaelint.anatomy.cuts import discrete_draws
 from vaelint.anatomy.evaluation import Biased, biased_evaluation
 from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries, unused_posteriors
 from vaelint.anatomy.noise import NoiseMoments, constant_axes, meets_a_matrix, noise_moments
@@ -134,3 +135,8 @@ class Sampling:
     def unscaled(self) -> list[Unscaled]:
         """Draws without the scale that the KL is charged for."""
         return unscaled_draws(self._model)
+
+    @cached_property
+    def discrete_draws(self) -> list[Site]:
+        """Discrete draws that let no gradient of the reconstruction through, with no score function in the loss to make up for it."""
+        return [s for s in discrete_draws(self._model) if not self.has_score_function(s)]

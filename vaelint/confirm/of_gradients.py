@@ -35,13 +35,19 @@ def _reconstruction(trial: Trial, cut: fx.Node | None = None) -> torch.Tensor:
     nodes = reconstruction_ends(trial.model)
     if cut is not None and cut in trial.model.flow.descendants(*nodes):
         nodes = [cut]
-    ends = [trial.value(n) for n in nodes]
+    ends = [_as_tensor(trial, n) for n in nodes]
     if not ends:
         raise CannotMeasureError("no reconstruction was found")
     generator = torch.Generator().manual_seed(11)
     return torch.stack(
         [(v.double() * torch.randn(v.shape, generator=generator, dtype=torch.float64).to(v.device)).sum() for v in ends]
     ).sum()
+
+
+def _as_tensor(trial: Trial, node: fx.Node) -> torch.Tensor:
+    """The value of a node; of a plain number that was read from a tensor, a tensor without a gradient."""
+    val = trial.node(node).meta.get("val")
+    return torch.tensor(float(val)) if isinstance(val, int | float) else trial.value(node)
 
 
 def _arrives(trial: Trial, of: torch.Tensor, about: About) -> Verdict:
