@@ -2,14 +2,16 @@
 
     python benchmarks/speed.py [--repeat 5] [--only-gate]
 
-Prints a table: minimum and median wall of each command, and the ratio of the minima. The large model is diffusers' AutoencoderKL
-(84 M parameters) where that package is installed. The last rows check a chain of layers of growing length and fit the exponent.
+Prints a table: minimum and median wall of each command, and the ratio of the minima. The large models are diffusers' AutoencoderKL
+(84 M parameters, and as wide as makes it a billion) where that package is installed; they are measured in CPU time as well, imports
+apart. The last rows check a chain of layers of growing length and fit the exponent.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import math
 import os
 import shutil
@@ -19,24 +21,34 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 MLP = Path(__file__).resolve().parent.parent / "tests" / "data" / "mlp_vae.py"
 COUNT = 50
 HEAVY = ("sympy", "torch._dynamo", "torch._inductor", "torch.distributed", "torch.distributions", "torch._functorch", "numpy")
 LARGE = "diffusers.models.autoencoders.autoencoder_kl:AutoencoderKL"
-LARGE_INIT = (
-    "block_out_channels=(128, 256, 512, 512)", "layers_per_block=2", "latent_channels=4",
-    "down_block_types=" + repr(("DownEncoderBlock2D",) * 4), "up_block_types=" + repr(("UpDecoderBlock2D",) * 4),
-)  # fmt: skip
+CHANNELS = {"84 M": (128, 256, 512, 512), "1 B": (448, 896, 1792, 1792)}
+LOSS = "loss = ((recon - sample).pow(2).sum(dim=(1, 2, 3)) + posterior.kl()).mean()"
+STEP = f"posterior = model.encode(sample).latent_dist; recon = model.decode(posterior.sample()).sample; {LOSS}"
+# Both import everything first: what is compared is the analysis and the arithmetic.
+STATIC = """
+import json, resource, sys, time, torch, vaelint.check
+import {module}
+from vaelint.result import Request
+check = sys.modules["vaelint.check"].check_target
+wall, cpu = time.perf_counter(), time.process_time()
+result = check(Request({target!r}, ("sample=1x3x256x256",), init={init!r}, step={step!r}, device="none"), lambda message: None)
+seen = [time.process_time() - cpu, time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]
+print(json.dumps([*seen, result.status, result.loss["beta"]["expression"]]))
+"""
 REAL = """
-import time, torch
+import json, resource, time, torch
 from diffusers.models import AutoencoderKL
-m = AutoencoderKL({init})
-x = torch.rand(1, 3, 256, 256)
-t = time.perf_counter()
-out = m(x, sample_posterior=True).sample
-torch.nn.functional.mse_loss(out, x).backward()
-print(time.perf_counter() - t)
+model, sample = AutoencoderKL({init}), torch.rand(1, 3, 256, 256)
+wall, cpu = time.perf_counter(), time.process_time()
+{step}
+loss.backward()
+print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
 """
 CHAIN = """
 import torch
@@ -111,6 +123,37 @@ def gate(base: float, repeat: int) -> None:
         print(f"{f'{COUNT} targets, one changed':<46} min {min(changed):7.2f} s   {min(changed) / cold:.2f} times the cold check of one")
 
 
+def large() -> None:
+    """The static part of a large model, imports apart, against its own forward and backward; and of one of a billion parameters."""
+    for size, channels in CHANNELS.items():
+        kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+        init = {"block_out_channels": channels, "layers_per_block": 2, "latent_channels": 4, **kinds}
+        texts = tuple(f"{k}={v!r}" for k, v in init.items())
+        static = told(STATIC.format(module=LARGE.partition(":")[0], target=LARGE, init=texts, step=STEP))
+        print(f"AutoencoderKL, {size}: static part {seconds(static)}; {static[3]}, beta {static[4]}")
+        if size == "84 M":
+            real = told(REAL.format(init=", ".join(texts), step=STEP))
+            print(f"    its forward + backward  {seconds(real)}: {real[0] / static[0]:.0f} x CPU, {real[2] / static[2]:.1f} x the memory")
+            words = [w for t in texts for w in ("--init", t)]
+            whole = walls(vaelint(LARGE, "--input", "sample=1x3x256x256", *words, "--step", STEP, "--device", "none"), 1)[0]
+            bare = walls([sys.executable, "-c", f"import torch, {LARGE.partition(':')[0]}"], 1)[0]
+            print(f"    the whole command {whole:.2f} s, of which importing torch and diffusers takes {bare:.2f} s")
+
+
+def told(code: str) -> list[Any]:
+    """What a program of its own prints, as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"this did not run: {done.stderr.strip().splitlines()[-1]}")
+    found: list[Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def seconds(seen: list[Any]) -> str:
+    """CPU time, wall time and memory of the whole process."""
+    return f"{seen[0]:6.2f} s of CPU ({seen[1]:.2f} s), {seen[2]:.2f} GB"
+
+
 def imports() -> None:
     """Heavy modules that a check imports beyond those of torch itself."""
     code = (
@@ -143,15 +186,12 @@ def main() -> None:
     if told.only_gate:
         return
     if importlib.util.find_spec("diffusers") is not None:
-        init = [w for i in LARGE_INIT for w in ("--init", i)]
-        static = walls(vaelint(LARGE, "--input", "sample=1x3x256x256", *init, "--device", "none"), 1)
-        real = subprocess.run([sys.executable, "-c", REAL.format(init=", ".join(LARGE_INIT))], check=False, capture_output=True, text=True)
-        row("check, AutoencoderKL 84 M, --device none", static, base)
-        if real.returncode == 0:
-            seconds = float(real.stdout)
-            print(f"{'its forward + backward at 256x256, once':<46} {seconds:11.2f} s   {seconds / static[0]:.1f} times the check")
-        else:
-            print("its forward + backward did not run:", real.stderr.strip().splitlines()[-1])
+        large()
+    chains(base)
+
+
+def chains(base: float) -> None:
+    """Checks of chains of layers: the exponent of the time beyond importing torch, and what one operation costs."""
     sizes, times = (50, 500, 5000), []
     with tempfile.TemporaryDirectory() as folder:
         for n in sizes:
@@ -161,7 +201,8 @@ def main() -> None:
             times.append(max(1e-3, taken[0] - base))
             row(f"check, {2 * n} layer operations, --device none", taken, base)
     slope = math.log(times[-1] / times[0]) / math.log(sizes[-1] / sizes[0])
-    print(f"time beyond importing torch grows with the power {slope:.2f} of the graph's size")
+    each = (times[-1] - times[0]) / (2 * (sizes[-1] - sizes[0]))
+    print(f"time beyond importing torch grows with the power {slope:.2f} of the graph's size; {1000 * each:.2f} ms an operation")
 
 
 if __name__ == "__main__":
