@@ -61,6 +61,7 @@ def test_every_rule_has_its_page(pages: Path) -> None:
     for rule in load_rules():
         text = (pages / "rules" / f"{rule.code}.html").read_text()
         assert f"{rule.code} {rule.name}" in text
+        assert "<em>" not in text, f"{rule.code}: the asterisks of a formula are taken for emphasis; put it into backticks"
         assert f'href="{rule.code}.html"' in listed
     assert 'href="rules/VAE402.html"' in (pages / "kl-and-beta.html").read_text(), "codes are links"
     assert 'href="VAE301.html"' in (pages / "rules" / "VAE302.html").read_text()
