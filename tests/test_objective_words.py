@@ -14,8 +14,7 @@ SAID = {
     "ok_concrete_bernoulli": ("Bernoulli KL", "mean over B, sum over L"),
     "ok_multivariate_normal": ("Gaussian KL to N(0, 1), full covariance", None),
     "ok_independent_normal": ("Gaussian KL to N(0, 1)", "mean over B, sum over L"),
-    "ok_total_correlation_naive": ("KL taken apart over the minibatch: mutual information, total correlation, dimension-wise KL", ""),
-    "ok_mixture_prior": ("Monte Carlo KL to a mixture prior", ""),
+    "ok_mixture_prior": ("Monte Carlo KL to a mixture prior", "mean over B, at a fixed L"),
 }
 
 
@@ -28,9 +27,87 @@ def test_a_divergence_is_named_with_its_reduction(name: str) -> None:
     assert reduction is None or term["reduction"] == reduction
 
 
+PARTS = {
+    "ok_total_correlation": {"index-code mutual information": "1/B", "total correlation": "6/B", "dimension-wise KL": "1/B"},
+    "ok_total_correlation_naive": {"index-code mutual information": "1/B", "total correlation": "4/B", "dimension-wise KL": "1/B"},
+    "ok_dip_vae": {
+        "Gaussian KL to N(0, 1)": "1/B",
+        "off-diagonal covariance of the codes, squared": "5",
+        "diagonal covariance of the codes against 1, squared": "20",
+    },
+    "ok_dip_two": {
+        "Gaussian KL to N(0, 1)": "1/B",
+        "off-diagonal covariance of the codes, squared": "10",
+        "diagonal covariance of the codes against 1, squared": "5",
+    },
+    "ok_two_latents": {"Gaussian KL to N(0, 1)": "1/B", "Gaussian KL to a learned prior": "1/B"},
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_parts_of_a_divergence_are_listed_with_their_weights(name: str) -> None:
+    result = check_target(read_fixture(FIXTURES / "good" / f"{name}.py").request("none"), lambda _: None)
+    assert {t["kernel"]: t["weight"] for t in result.loss["terms"] if t["role"] != "reconstruction"} == PARTS[name]
+
+
+LIKELIHOODS = {
+    "ok_negative_binomial": ("negative binomial", "an ELBO; counts as in scVI (Lopez et al. 2018)"),
+    "ok_zero_inflated_counts": ("zero-inflated negative binomial", "an ELBO; counts as in scVI (Lopez et al. 2018)"),
+    "ok_student_t": ("Student's t, nu = 4", "an ELBO"),
+    "ok_huber": ("Huber, delta = 1", "an ELBO"),
+    "ok_optimal_sigma": ("Gaussian with the variance that fits the batch best", None),
+    "ok_gaussian_nll_loss": ("Gaussian with learned variance", None),
+    "ok_discretised_logistic": ("discretised logistic, bins of width 0.00391", None),
+    "ok_mixture_of_logistics": ("mixture of discretised logistics, bins of width 0.00784", None),
+    "ok_continuous_bernoulli": ("continuous Bernoulli", None),
+}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_a_likelihood_is_named_with_its_exact_weight(name: str) -> None:
+    result = check_target(read_fixture(FIXTURES / "good" / f"{name}.py").request("none"), lambda _: None)
+    term = next(t for t in result.loss["terms"] if t["role"] == "reconstruction")
+    kernel, objective = LIKELIHOODS[name]
+    assert term["kernel"] == kernel
+    assert result.loss["beta"]["value"] == pytest.approx(1, abs=1e-6)
+    assert result.loss["objective"].startswith("an ELBO") and objective in (None, result.loss["objective"])
+
+
+OBJECTIVES = {
+    "ok_total_correlation": ("beta-TC-VAE", {"alpha": 1, "beta": 6, "gamma": 1}),
+    "ok_dip_vae": ("DIP-VAE-I", {"lambda_od": 5, "lambda_d": 20}),
+    "ok_dip_two": ("DIP-VAE-II", {"lambda_od": 10, "lambda_d": 5}),
+    "ok_factor_vae": ("FactorVAE", {"gamma": 10}),
+    "ok_info_vae": ("InfoVAE", {"alpha": 0, "lambda": 51}),
+    "ok_wae_mmd": ("WAE-MMD", {"lambda": 100}),
+    "ok_vq_vae": ("VQ-VAE", {"codebook": 1, "commitment": 0.25}),
+    "ok_vampprior": ("VampPrior", {}),
+    "ok_coupling_flow": ("normalising flow", {}),
+    "ok_iwae": ("IWAE", {"K": 7}),
+    "ok_beta_attribute": ("beta-VAE", {"beta": 8}),
+    "ok_two_latents": ("hierarchical VAE", {}),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_published_objective_is_named_with_its_source_and_weights(name: str) -> None:
+    loss = check_target(read_fixture(FIXTURES / "good" / f"{name}.py").request("none"), lambda _: None).loss
+    known, weights = OBJECTIVES[name]
+    (source,) = [p["source"] for p in loss["published"] if p["name"] == known]
+    assert source in loss["objective"]
+    assert {k: pytest.approx(v, rel=1e-6, abs=1e-9) for k, v in weights.items()}.items() <= loss["weights"].items()
+
+
+def test_a_kl_of_weight_zero_is_described_as_it_would_weigh() -> None:
+    loss = check_target(read_fixture(FIXTURES / "good" / "ok_annealed_by_argument.py").request("none"), lambda _: None).loss
+    (term,) = [t for t in loss["terms"] if t["role"] == "kl"]
+    assert (term["kernel"], term["weight"], term["reduction"]) == ("Gaussian KL to N(0, 1)", "0", "mean over B, sum over L")
+    assert "kl_weight" in loss["objective"]
+
+
 def test_a_bound_on_importance_samples_says_how_many() -> None:
     result = check_target(read_fixture(FIXTURES / "good" / "ok_iwae.py").request("none"), lambda _: None)
-    assert result.loss["objective"] == "a bound on importance-weighted samples (IWAE), K = 7"
+    assert result.loss["objective"] == "a bound on importance-weighted samples (IWAE, Burda et al. 2016), K = 7"
 
 
 def test_the_weight_of_a_drawn_kl_is_told_from_the_variance_of_a_learned_prior() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
 from torch import fx
 
+from vaelint.anatomy.density_facts import Density
+from vaelint.anatomy.extras import EXTRA_WORDS, Extra, find_extras
+from vaelint.anatomy.kl_parts import PART_WORDS
 from vaelint.anatomy.model import Model
+from vaelint.anatomy.naming import name_objective
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact
 from vaelint.anatomy.published import importance_samples, known_divergence
 from vaelint.anatomy.scale import Scaling
@@ -16,7 +21,9 @@ KL_WORDS = {
     "exact": "Gaussian KL to N(0, 1)",
     "prior": "Gaussian KL to a Gaussian prior",
     "monte_carlo": "Monte Carlo KL, log q(z) - log p(z)",
+    "drawn": "Monte Carlo KL to another prior, log q(z) - log p(z)",
     "mean_only": "Gaussian KL (only the part of the mean was measured)",
+    "decomposed": "KL taken apart over the minibatch",
     "wrong": "not a KL: its formula is off",
     "sign": "Gaussian KL of wrong sign",
     "parameterisation": "Gaussian KL of another parameterisation than the sampler's",
@@ -82,33 +89,66 @@ def describe_loss(model: Model) -> dict[str, Any]:
         return {}
     terms: list[dict[str, Any]] = []
     for r in model.recons:
-        terms.append(_row(model, "reconstruction", _recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason))
+        terms.append(_row(model, "reconstruction", recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason))
     for k in model.kls:
-        terms.append(_row(model, "kl", _kl_name(model, k), k.scaling, k.latent, k.probe.weight, k.term.core, k.probe.reason))
+        if k.probe.verdict == "decomposed":
+            continue
+        terms.append(_kl_row(model, k))
+    for p in model.parts:
+        terms.append(_row(model, p.role, PART_WORDS.get(p.symbol) or PART_WORDS[p.kind], p.scaling, p.own, 0.0, p.node, "", p.symbol))
+    extras = find_extras(model)
+    terms += [_extra_row(model, e) for e in _one_each(model, extras)]
     for t in model.terms:
         if t.detached is not None:
             terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))
-        elif t.role not in ("kl", "reconstruction") or (t.role == "reconstruction" and not model.recons):
-            samples = importance_samples(model, t) if t.role == "mixed" else None
-            name = {
-                "mixed": f"log-mean of {samples} importance weights" if samples else "log-mean of importance weights, or another mixture",
-                "vq": "codebook or commitment",
-                "prior": "log prior of z",
-                "discrepancy": "distance between samples",
-            }
-            terms.append(_row(model, t.role, name.get(t.role, "other"), None, (), 0.0, t.core, ""))
-    betas = model.betas
-    beta = next((b for b in betas if b.recon.probe.kernel not in ("other", "unknown")), None)
+        elif t.role == "mixed":
+            samples = importance_samples(model, t)
+            name = f"log-mean of {samples} importance weights" if samples else "log-mean of importance weights, or another mixture"
+            terms.append(_row(model, t.role, name, None, (), 0.0, t.core, ""))
+    beta = next((b for b in model.betas if b.recon.probe.kernel not in ("other", "unknown")), None)
+    naming = name_objective(model, beta, extras)
     return {
         "terms": terms,
         "beta": None if beta is None else {"expression": beta.scaling.text(), "value": beta.value, "note": _variance_note(beta)},
-        "objective": objective_words(model, beta),
+        "objective": naming.words,
+        "published": naming.sources(),
+        "weights": naming.weights,
         "notes": [],
     }
 
 
+def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:
+    if k.silent is None:
+        return _row(model, "kl", kl_name(model, k), k.scaling, k.latent, k.probe.weight, k.term.core, k.probe.reason)
+    name = next((f" ({f.text})" for f in k.factors if f.value == 0 and f.text), "")
+    note = f"its weight is 0 at this step{name}; where that is 1, it is {k.silent.text()}"
+    row = _row(model, "kl", kl_name(model, k), k.silent, k.latent, k.probe.weight, k.term.core, note)
+    return row | {"weight": "0", "value": 0.0}
+
+
+def _extra_row(model: Model, e: Extra) -> dict[str, Any]:
+    size = Scaling(abs(e.scaling.value), e.scaling.exponents, abs(e.scaling.constant)) if e.scaling is not None else None
+    return _row(model, e.role, EXTRA_WORDS[e.kind], size, (), e.scaling.constant if e.scaling else 0.0, e.node, "", e.symbol)
+
+
+def _one_each(model: Model, extras: list[Extra]) -> list[Extra]:
+    """Of a loop's turns, the first."""
+    seen: dict[Any, Extra] = {}
+    for e in extras:
+        seen.setdefault((e.kind, model.where(e.node)), e)
+    return list(seen.values())
+
+
 def _row(
-    model: Model, role: str, kernel: str, scaling: Scaling | None, own: tuple[str, ...], weight: float, node: fx.Node | None, note: str
+    model: Model,
+    role: str,
+    kernel: str,
+    scaling: Scaling | None,
+    own: tuple[str, ...],
+    weight: float,
+    node: fx.Node | None,
+    note: str,
+    symbol: str = "",
 ) -> dict[str, Any]:
     place = model.where(node)
     return {
@@ -117,6 +157,8 @@ def _row(
         "weight": "" if scaling is None else scaling.form() if kernel == "other" else scaling.text(),
         "reduction": reduction_words(scaling, own),
         "sign": "-" if weight < 0 else "+",
+        "value": scaling.value if scaling is not None and kernel != "other" and math.isfinite(scaling.value) else None,
+        "symbol": symbol,
         "span": asdict(place) if place else None,
         "note": note,
     }
@@ -138,10 +180,11 @@ def reduction_words(scaling: Scaling | None, own: tuple[str, ...]) -> str:
     return ", ".join(words)
 
 
-def _kl_name(model: Model, fact: KlFact) -> str:
+def kl_name(model: Model, fact: KlFact) -> str:
+    """`Gaussian KL to N(0, 1), free bits`."""
     probe = fact.probe
     name = KL_WORDS[probe.verdict]
-    if probe.verdict in ("other", "unknown"):
+    if probe.verdict in ("other", "unknown", "drawn"):
         name = _unmeasured(model, fact)
     if probe.family != "Gaussian":
         name = name.replace("N(0, 1)", f"{probe.family}(0, 1)").replace("Gaussian", probe.family)
@@ -161,8 +204,6 @@ def _kl_name(model: Model, fact: KlFact) -> str:
 
 def _unmeasured(model: Model, fact: KlFact) -> str:
     """What can be said of a divergence that was not held against a closed form."""
-    if any(f.value == 0 for f in fact.factors):
-        return "a KL with weight 0 at this step"
     if known := known_divergence(model, fact):
         return known
     families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent", "Bernoulli", "Categorical")]
@@ -173,44 +214,47 @@ def _unmeasured(model: Model, fact: KlFact) -> str:
     return KL_WORDS[fact.probe.verdict]
 
 
-def _recon_name(fact: ReconFact) -> str:
+def recon_name(fact: ReconFact) -> str:
+    """`Bernoulli on logits`."""
+    if fact.density is not None and not fact.density.fault:
+        return density_words(fact.density)
     if fact.learned_variance and fact.probe.kernel == "squared_error":
         return "Gaussian with learned variance"
     return RECON_WORDS.get(fact.probe.kernel, fact.probe.kernel)
+
+
+DENSITY_WORDS = {
+    "bernoulli": "Bernoulli on probabilities",
+    "continuous_bernoulli": "continuous Bernoulli",
+    "gaussian": "Gaussian with learned variance",
+    "gaussian_optimal": "Gaussian with the variance that fits the batch best",
+    "huber": "Huber",
+    "laplace": "Laplace with learned scale",
+    "logistic": "logistic",
+    "discretised_logistic": "discretised logistic",
+    "negative_binomial": "negative binomial",
+    "zero_inflated_negative_binomial": "zero-inflated negative binomial",
+    "student_t": "Student's t",
+    "mixture_of_gaussian": "mixture of Gaussians",
+    "mixture_of_laplace": "mixture of Laplace distributions",
+    "mixture_of_logistic": "mixture of logistics",
+    "mixture_of_discretised_logistic": "mixture of discretised logistics",
+}
+
+
+def density_words(density: Density) -> str:
+    """A likelihood with the parameters that were measured: `Student's t, nu = 4`."""
+    known = density.parameters
+    if "nu" in known and density.learned:
+        return f"{DENSITY_WORDS[density.name]}, nu = {known['nu']:.4g}"
+    if "delta" in known:
+        return f"{DENSITY_WORDS[density.name]}, delta = {known['delta']:.4g}"
+    if "half_width" in known:
+        return f"{DENSITY_WORDS[density.name]}, bins of width {2 * known['half_width']:.3g}"
+    return DENSITY_WORDS[density.name]
 
 
 def _variance_note(beta: Beta) -> str:
     if beta.variance is None:
         return ""
     return f"the exact ELBO of a Gaussian decoder with variance {abs(beta.variance):.4g}"
-
-
-def objective_words(model: Model, beta: Beta | None) -> str:
-    """One sentence on what the whole loss trains."""
-    roles = {t.role for t in model.terms}
-    if not model.variational and not model.kls:
-        if "vq" in roles:
-            return "a vector-quantised autoencoder: a codebook in the place of a posterior"
-        if "discrepancy" in roles:
-            return "an autoencoder whose codes are held against draws of the prior (WAE, MMD)"
-        if model.wiring.draws:
-            return "an autoencoder, with draws that were not identified as a posterior"
-        return "an autoencoder: nothing is drawn, and there is no KL"
-    for mixed in model.terms_of("mixed"):
-        samples = importance_samples(model, mixed)
-        if samples:
-            return f"a bound on importance-weighted samples (IWAE), K = {samples}"
-        return "a bound on importance-weighted samples, or another mixture of its terms"
-    if beta is None:
-        named = [
-            f"{r} ({k})"
-            for r, k in [("reconstruction", _recon_name(f)) for f in model.recons[:1]] + [("KL", _kl_name(model, f)) for f in model.kls[:1]]
-        ]
-        return " and ".join(named) + ": weights not all known" if named else "an objective whose weights are not all known"
-    kl: KlFact = beta.kl
-    if kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only", "categorical", "bernoulli"):
-        return f"a reconstruction and a term that is {KL_WORDS[kl.probe.verdict]}"
-    moves = [s for s, e in beta.scaling.exponents.items() if e]
-    value = beta.value
-    name = "an ELBO" if abs(value - 1) < 1e-6 and not moves else f"a beta-VAE with beta = {value:.6g}"
-    return f"{name}, moving with {' and '.join(moves)}" if moves else name

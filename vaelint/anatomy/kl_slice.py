@@ -29,6 +29,7 @@ class Slice:
     heads: list[fx.Node]
     others: list[fx.Node]  # loose ends that are not the posterior's: prior networks, prior draws
     draws: list[fx.Node]
+    after: list[fx.Node]  # what learned layers make of the draw: it follows the draw
 
     def overrides(
         self, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor], fill: float, draw: torch.Tensor | float | None, seed: int
@@ -117,10 +118,12 @@ def loose_ends(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay:
     reached = flow.ancestors(*[leaf.node for leaf in term.leaves])
     heads = flow.sorted({h for s in mine for h in s.heads})
     zs = {s.z for s in mine if s.z in front}
-    others = [f for f in front if f not in heads and f not in zs and f in flow.learned]
+    loose = [f for f in front if f not in heads and f not in zs and f in flow.learned]
+    follows = flow.descendants(*zs) if zs else set()
+    others, after = [f for f in loose if f not in follows], [f for f in loose if f in follows]
     others += _free_priors(reached, flow, {*heads, *zs, *others})
     draws = [n for s in mine if s.z in zs for n in s.noise if n in reached]
-    return Slice(term, loss, replay, flow, mine, heads, others, draws)
+    return Slice(term, loss, replay, flow, mine, heads, others, draws, after)
 
 
 def _free_priors(reached: set[fx.Node], flow: Flow, known: set[fx.Node]) -> list[fx.Node]:

@@ -257,6 +257,10 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     squared error, for every value of the variance head.
     """
     pair = fact.pair
+    if ops.op(pair.meet) == "gaussian_nll_loss" and pair.extra and (unscaled := _raw_variance(model, pair, pair.extra[0])) is not None:
+        return unscaled
+    if fact.density is not None and fact.density.name != "gaussian":
+        return (pair.meet, fact.density.fault) if fact.density.fault else None
     if fact.probe.kernel not in ("squared_error", "other") or not pair.extra:
         return None
     if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):
@@ -264,7 +268,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if _outputs(model, pair.recon) & _outputs(model, pair.extra[0]):
         return None  # a statistic of the reconstruction, as structural similarity divides by, is no variance of its own
     if ops.op(pair.meet) == "gaussian_nll_loss":
-        return _raw_variance(model, pair, pair.extra[0])
+        return None
     raw = frontier([pair.extra[0]], model.flow)
     curve = _nll_curve(model, fact, same_values(raw[0] if len(raw) == 1 else pair.extra[0]))
     if curve is None:

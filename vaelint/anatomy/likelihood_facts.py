@@ -49,7 +49,7 @@ class Likelihood:
 
     def swapped_arguments(self, fact: ReconFact) -> bool:
         """Whether an asymmetric loss has its arguments exchanged."""
-        return likelihood.swapped(fact.pair, self._model)
+        return fact.probe.kernel == "bce_swapped" or likelihood.swapped(fact.pair, self._model)
 
     def sign_place(self, fact: ReconFact) -> fx.Node | None:
         """Where a reconstruction term gets its wrong sign."""

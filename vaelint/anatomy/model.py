@@ -14,12 +14,14 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.bound_facts import Bound
 from vaelint.anatomy.flow import Flow, analyse_flow
+from vaelint.anatomy.kl_parts import PartFact, read_kl
 from vaelint.anatomy.likelihood_facts import Likelihood
-from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, measure_kl, measure_recon, name_dimensions
+from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, name_dimensions
 from vaelint.anatomy.objective_facts import Objective
 from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.pointing import own_place, pointed, renamed_argument
 from vaelint.anatomy.ranges import Range, value_range
+from vaelint.anatomy.recon_depth import read_recon
 from vaelint.anatomy.replay import Replay
 from vaelint.anatomy.sampling_facts import Sampling
 from vaelint.anatomy.sites import Site, find_sites, is_draw_of_data
@@ -56,6 +58,7 @@ class Model:
     terms: list[Term] = field(default_factory=list)
     kls: list[KlFact] = field(default_factory=list)
     recons: list[ReconFact] = field(default_factory=list)
+    parts: list[PartFact] = field(default_factory=list)  # what else the loss is made of
     symbols: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     perturbation: Perturbation | None = None  # set where other constructor arguments are to be tried
@@ -297,8 +300,17 @@ class Model:
     @cached_property
     def betas(self) -> list[Beta]:
         """Effective beta of each KL against its reconstruction."""
-        made = [effective_beta(k, self.recon, self.symbols) for k in self.kls if self.recon is not None]
+        made = [effective_beta(k, r, self.symbols) for k in self.kls if (r := self._recon_of(k)) is not None]
         return [b for b in made if b is not None]
+
+    def _recon_of(self, kl: KlFact) -> ReconFact | None:
+        """The reconstruction that is made of a KL's own posterior: with several encoders, each has its draws and its share."""
+        known = [r for r in self.recons if r.scaling is not None and r.scaling.constant]
+        if kl.site is None or len(known) < 2:
+            return self.recon
+        below = self.flow.descendants(*(s.z for s in self.sites if s.heads == kl.site.heads))
+        own = [r for r in known if r.pair.recon in below]
+        return joined_draws(own) if own else self.recon
 
     def term(self, role: str) -> Term | None:
         """The first term of a role."""
@@ -353,7 +365,9 @@ def _analyse_loss(model: Model) -> None:
     model.terms = assign_roles(model.leaves, sites, flow)
     for term in model.terms:
         if term.role == "reconstruction":
-            model.recons += measure_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source)
+            model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source)
     for term in model.terms:
         if term.role == "kl" and term.detached is None:
-            model.kls += measure_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
+            facts, parts = read_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
+            model.kls += facts
+            model.parts += parts

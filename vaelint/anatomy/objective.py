@@ -12,15 +12,19 @@ from torch import fx
 
 from vaelint.anatomy.bernoulli import fit_bernoulli
 from vaelint.anatomy.categorical import categorical_site, fit_categorical
+from vaelint.anatomy.density_facts import Density
 from vaelint.anatomy.flow import Flow
-from vaelint.anatomy.growing import grown
-from vaelint.anatomy.kl import KlProbe, Verdict, probe_kl, random_points
+from vaelint.anatomy.kl import probe_kl
+from vaelint.anatomy.kl_drawn import drawn_weight
 from vaelint.anatomy.kl_families import GAUSSIAN, family_of
+from vaelint.anatomy.kl_points import random_points
+from vaelint.anatomy.kl_probe import KlProbe, Verdict
 from vaelint.anatomy.kl_slice import Slice, loose_ends
 from vaelint.anatomy.kl_whole import fit_whole
+from vaelint.anatomy.measuring import bases, measured, own_symbols
 from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
-from vaelint.anatomy.scale import Scaling, measure, ratio
+from vaelint.anatomy.scale import Scaling, ratio
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term, layered_nodes, part_of
 from vaelint.anatomy.weights import Factor, factors
@@ -38,6 +42,8 @@ class KlFact:
     scaling: Scaling | None = None
     factors: list[Factor] = field(default_factory=list)
     latent: tuple[str, ...] = ()  # the symbols of the latent's own dimensions
+    silent: Scaling | None = None  # its weight without the factor that is 0 at this step
+    silenced_by: fx.Node | None = None  # the product with that factor
 
 
 @dataclass
@@ -51,6 +57,7 @@ class ReconFact:
     factors: list[Factor] = field(default_factory=list)
     event: tuple[str, ...] = ()  # the symbols of the data's own dimensions
     learned_variance: bool = False  # the likelihood has its own log-variance: its scale is right by itself
+    density: Density | None = None  # what it is as a density of the data, where the gradient at the reconstruction does not tell
 
 
 @dataclass
@@ -123,7 +130,7 @@ def measure_kl(
     chain = tuple(n for leaf in term.leaves for n in leaf.chain)
     found: list[KlFact] = []
     weights = factors(tuple(dict.fromkeys(chain)), source)
-    for base in _bases(symbols):
+    for base in bases(symbols):
         probed = [KlFact(term, site, probe, factors=weights) for site, probe in probe_kl(slice_, base)]
         if not found or _told(probed) > _told(found):
             found = probed
@@ -133,8 +140,8 @@ def measure_kl(
         _measure_discrete(fact, loss, replay, symbols)
         if fact.site is None or fact.probe.weight == 0.0 or not fact.site.mu_heads:
             continue
-        fact.latent = _own_symbols(slice_.replay._record.shapes.get(fact.site.z, ()), symbols)
-        fact.scaling = _measured(partial(_kl_weight, slice_, fact), symbols, replay)
+        fact.latent = own_symbols(slice_.replay.texts_of(fact.site.z), symbols)
+        fact.scaling = measured(partial(_kl_weight, slice_, fact), symbols, replay)
     _name_own_addends(found, flow)
     return found
 
@@ -168,70 +175,16 @@ def _measure_discrete(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapp
         fitted = fit_bernoulli(fact.term, site, loss, replay, sizes, even)
         return 0.0 if fitted is None else fitted.weight
 
-    fact.latent = _own_symbols(replay._record.shapes.get(site.z, ()), symbols)
+    fact.latent = own_symbols(replay.texts_of(site.z), symbols)
     forms: tuple[tuple[Verdict, Callable[[float, Mapping[str, int]], float]], ...] = (
         ("bernoulli", bernoulli),
         ("categorical", categorical),
     )
     for verdict, weight in forms:
-        fact.scaling = _measured(weight, symbols, replay)
+        fact.scaling = measured(weight, symbols, replay)
         if fact.scaling is not None:
             fact.probe = KlProbe("sign" if fact.scaling.constant < 0 else verdict, fact.scaling.constant, family=verdict.capitalize())
             return
-
-
-def _own_symbols(texts: tuple[str, ...], symbols: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(t for t in texts if t in symbols and t != "B")
-
-
-def _bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
-    """Sizes to probe at: small ones, and the user's own with a small batch where the code insists on them."""
-    small = {s: 1 if n == 1 else 3 if s == "B" else 2 if s.startswith("L") else 4 for s, n in symbols.items()}
-    return [small, {**symbols, "B": 3}, dict(symbols)]
-
-
-def _measured(
-    weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], replay: Replay, fixed: str = ""
-) -> Scaling | None:
-    """The scaling of a weight; sizes at which the slice does not run as it stands are varied with its constants stretched along."""
-    plain = _measured_plainly(weight, symbols, fixed)
-    plain = grown(weight, plain, symbols, replay) if plain is not None else None
-    unknown = [s for s, e in plain.exponents.items() if e is None and s != "B"] if plain is not None else []
-    if plain is None or not unknown:
-        return plain
-    with replay.stretched():
-        again = _measured_plainly(weight, symbols, fixed)
-    if again is None or abs(again.value - plain.value) > 1e-4 * abs(plain.value):
-        return plain  # what was stretched is not what it was taken for
-    exponents = {s: again.exponents.get(s) if e is None else e for s, e in plain.exponents.items()}
-    constant = plain.constant
-    for s in unknown:
-        constant /= symbols[s] ** (exponents[s] or 0.0)
-    return Scaling(plain.value, exponents, constant)
-
-
-def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str) -> Scaling | None:
-    """Runs with inputs all 1 (masks let through) or else all 3/4 (ratios of counts stay finite); `fixed` is not varied.
-
-    None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes.
-    """
-    second: Scaling | None = None
-    for base in _bases(symbols):
-        if fixed:
-            base = {**base, fixed: symbols[fixed]}
-        vary = {s: base[s] * 2 for s, n in symbols.items() if s != fixed and n > 1}
-        for even in (1.0, 0.75):
-            try:
-                found = measure(partial(weight, even), base, symbols, vary)
-            except ReplayError:
-                break
-            whole = all(e is None or e == round(e) for e in found.exponents.values())
-            if found.constant and whole and found.exponents.get("B", 0.0) is not None:
-                return found
-            second = second or (found if found.constant and whole else None)
-        if second is not None:
-            return second
-    return None
 
 
 def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int]) -> float:
@@ -243,6 +196,8 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
         if fitted is None:
             raise ReplayError("the term is not the closed form at these sizes")
         return fitted[3]
+    if probe.verdict == "drawn":
+        return drawn_weight(slice_, site, sizes, 6.0 if probe.floor else 2.0, even) or 0.0
     height = 6.0 if probe.floor else 1.3
     values = {
         h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads
@@ -285,13 +240,13 @@ def measure_recon(
         event = _name_event(pair, term, replay._record, symbols, flow)
         chain = tuple(n for n in pair.leaf.chain if n is not pair.meet)  # a product with the target is no weight
         fact = ReconFact(term, pair, ReconProbe("unknown"), factors=factors(chain, source), event=event)
-        for base in _bases(symbols):
+        for base in bases(symbols):
             fact.probe = probe_recon(pair, term, loss, replay, base, {})
             if fact.probe.kernel != "unknown":
                 break
         if fact.probe.weight:
             weight = partial(_recon_weight, fact, term, loss, replay)
-            fact.scaling = _measured(weight, symbols, replay, _class_symbol(fact, replay._record))
+            fact.scaling = measured(weight, symbols, replay, _class_symbol(fact, replay._record))
             fact.learned_variance = _has_learned_variance(term, pair, flow)
         found.append(fact)
     return found
@@ -387,19 +342,25 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
         )
     scaling = ratio(kl.scaling, likelihood, symbols)
     variance = None
-    if recon.probe.kernel == "squared_error" and not recon.learned_variance:
+    if recon.probe.kernel == "squared_error" and not recon.learned_variance and (recon.density is None or recon.density.name == "huber"):
         variance = scaling.value / 2
-        if _halved(recon):
+        if _halved(recon, kl):
             scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)
     return Beta(scaling, kl, recon, variance)
 
 
-def _halved(recon: ReconFact) -> bool:
-    """Whether the squared error is written with the 1/2 of a unit-variance Gaussian."""
+def _halved(recon: ReconFact, kl: KlFact) -> bool:
+    """Whether the squared error is written with the 1/2 of a unit-variance Gaussian.
+
+    A factor that the KL has as well is none of its own.
+    """
     assert recon.scaling is not None
-    literal = 1.0
+    literal, shared = 1.0, 1.0
+    both = {f.node for f in kl.factors}
     for f in recon.factors:
-        if f.origin == "literal" and f.value is not None:
+        if f.node in both:
+            shared *= f.value if f.value is not None and f.origin in ("literal", "named") else 1.0
+        elif f.origin == "literal" and f.value is not None:
             literal *= f.value
-    constant = abs(recon.scaling.constant)
+    constant = abs(recon.scaling.constant / shared) if shared else 0.0
     return abs(constant - 0.5) < 1e-9 or (abs(literal - 0.5) < 1e-9 and abs(constant - 1) > 1e-9)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.kl import THROUGH_LAYERS
 from vaelint.anatomy.missing import summed_exponent
 from vaelint.anatomy.terms import Term
 from vaelint.graph import shape
@@ -34,9 +33,28 @@ def known_divergence(model: Model, fact: KlFact) -> str:
             return "KL taken apart over the minibatch: mutual information, total correlation, dimension-wise KL"
     if any(any("B" in t for t in model.dims(source)) for _, source in _log_sums(model, fact.term)):
         return "Monte Carlo KL to a mixture prior"  # Tomczak and Welling 2018, equation 9
-    if fact.probe.reason == THROUGH_LAYERS:
+    if fact.probe.flow:
         return "Monte Carlo KL whose z goes through learned layers, as in a normalising flow"
     return ""
+
+
+def is_mixture_prior(model: Model, fact: KlFact) -> bool:
+    """Whether a drawn KL's prior is a log-sum over components, each sample on its own."""
+    sums = _log_sums(model, fact.term)
+    return any(any("B" in t for t in model.dims(source)) for _, source in sums) and not any(
+        sum("B" in t for t in model.dims(source)) > 1 for _, source in sums
+    )
+
+
+def shares_encoder(model: Model, fact: KlFact) -> bool:
+    """Whether the components come out of the posterior's own layers, at inputs that are learned (Tomczak and Welling 2018, section 3)."""
+    if fact.site is None:
+        return False
+    encoder = model.wiring.gradients.names(model.flow.ancestors(*fact.site.heads))
+    prior: set[fx.Node] = set()
+    for _, source in _log_sums(model, fact.term):
+        prior |= model.flow.ancestors(source, stop={fact.site.z, *fact.site.heads})
+    return bool(encoder & model.wiring.gradients.names(prior))
 
 
 def _log_sums(model: Model, term: Term) -> list[tuple[fx.Node, fx.Node]]:

@@ -135,6 +135,7 @@ FAMILIES: dict[str, Family] = {
     "bce_with_logits": lambda r, t: torch.sigmoid(r) - t,
     "poisson": lambda r, t: 1 - t / r,
     "poisson_log": lambda r, t: r.exp() - t,
+    "bce_swapped": lambda r, t: -torch.logit(t),
     "log_cosh": lambda r, t: torch.tanh(r - t),
     "cross_entropy_soft": lambda r, t: -t / r,
     "negative_log_probability": lambda r, t: -t,
@@ -184,11 +185,12 @@ def recon_gradient(
     fill: tuple[float, float] | None = None,
     even: float = 0.0,
     apart: bool = True,
+    shift: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """(reconstruction, target, d loss / d reconstruction), the other terms of the loss silent.
 
     `shapes` gives the shapes of reconstruction, target and extras; `fill` sets them to constants instead of random values. With `apart`,
-    other reconstructions in the same term are silent.
+    other reconstructions in the same term are silent. `shift` moves the target away.
     """
     generator = torch.Generator().manual_seed(5)
     overrides: dict[fx.Node, Any] = dict(silence_others(term, replay, sizes))
@@ -210,6 +212,7 @@ def recon_gradient(
     t = None
     if pair.target is not None:
         t = values(pair.target)
+        t = t + shift if t.is_floating_point() else t
         overrides[pair.target] = t.clone()
     for node in pair.extra:
         overrides[node] = torch.full(shapes.get(node) or replay.shape_of(node, sizes), 0.5, dtype=torch.float64)

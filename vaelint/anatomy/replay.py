@@ -113,6 +113,10 @@ class Replay:
             raise ReplayError(f"{node.name} has no size {text} at B = {sizes['B']}")
         return recorded if batch is None else batch
 
+    def texts_of(self, node: fx.Node) -> tuple[str, ...]:
+        """The symbolic shape of a node; empty where it is not known."""
+        return self._record.shapes.get(node, ())
+
     def shape_of(self, node: fx.Node, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """A node's shape when the symbols have the given values."""
         return tuple(self.size_of(node, d, sizes) for d in range(node.meta["val"].dim()))

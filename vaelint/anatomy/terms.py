@@ -156,8 +156,9 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     heads = {h for s in sites for h in s.heads}
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
+    decoding = {n for n in layered if _product_with_learned(n, flow)}
     for leaf in leaves:
-        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads, through=_THROUGH))
+        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH))
         leaf.role = _role(leaf, z, heads, draws, layered, flow)
     decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in layered}
     for leaf in leaves:
@@ -168,9 +169,14 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
             and all(f in decoded or f not in flow.data for f in leaf.frontier)
         ):
             leaf.role = "reconstruction"  # the log-variance part of a Gaussian likelihood
-        if leaf.role == "other" and not leaf.frontier and _shares_parameter(leaf, leaves, flow):
-            leaf.role = "reconstruction"  # the log of a learned decoder variance
-    has_log_q = any(leaf.role == "kl" and any(f in z for f in leaf.frontier) for leaf in leaves)
+        if (
+            leaf.role == "other"
+            and all(f in flow.data and f not in flow.learned for f in leaf.frontier)
+            and _shares_parameter(leaf, leaves, flow)
+        ):
+            leaf.role = "reconstruction"  # the log of a learned decoder variance, a log-gamma of counts and a learned dispersion
+    _complete_pairs(leaves, flow)
+    has_log_q = _complete_divergences(leaves, sites, z, heads, flow)
     terms: dict[tuple[object, ...], Term] = {}
     for leaf in leaves:
         role: Role = "kl" if leaf.role == "prior" and has_log_q else leaf.role
@@ -180,9 +186,7 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
         term = terms.setdefault(key, Term(role, [], detached=leaf.detached))
         term.leaves.append(leaf)
     for term in terms.values():
-        reached = {f for leaf in term.leaves for f in leaf.frontier}
-        term.sites = [s for s in sites if s.z in reached or any(h in reached for h in s.heads)]
-        term.core = _core(term, flow)
+        _complete(term, sites, flow)
     return list(terms.values())
 
 
@@ -191,6 +195,49 @@ def part_of(term: Term, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Te
     part = Term(term.role, leaves, sites, term.detached)
     part.core = _core(part, flow)
     return part
+
+
+def _complete_pairs(leaves: list[Leaf], flow: Flow) -> None:
+    """A distance between codes and draws of the prior has addends of codes alone: every sample against every other."""
+    for leaf in leaves:
+        codes = {f for other in leaves if other.role == "discrepancy" for f in other.frontier}
+        if leaf.role in ("prior", "other") and leaf.frontier and codes.issuperset(leaf.frontier) and _of_pairs(leaf.node, flow):
+            leaf.role = "discrepancy"
+
+
+def _of_pairs(node: fx.Node, flow: Flow) -> bool:
+    return sum("B" in text for text in flow.record.shapes.get(node, ())) > 1
+
+
+def _complete_divergences(leaves: list[Leaf], sites: list[Site], z: set[fx.Node], heads: set[fx.Node], flow: Flow) -> bool:
+    """Gives a KL the addends that see its prior alone; says whether it is estimated at the draw.
+
+    It is where log q(z) stands beside log p(z), or where the KL sees no mean: log q was written in eps.
+    """
+    divergence = [leaf for leaf in leaves if leaf.role == "kl"]
+    priors = [leaf for leaf in leaves if leaf.role == "prior"]
+    means = {h for s in sites for h in s.mu_heads}
+    at_draw = any(f in z for leaf in divergence for f in leaf.frontier)
+    in_noise = bool(divergence) and bool(priors) and not any(f in means for leaf in divergence for f in leaf.frontier)
+    beside = {f for leaf in divergence + (priors if at_draw or in_noise else []) for f in leaf.frontier} - heads - z
+    for leaf in leaves:
+        if leaf.role == "other" and leaf.frontier and all(f in beside and f in flow.learned for f in leaf.frontier):
+            leaf.role = "kl"  # the log of the prior's variance, the log-determinant of a flow
+    return at_draw or in_noise
+
+
+def gather(role: Role, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Term:
+    """Some addends as a term of their own."""
+    term = Term(role, leaves, detached=leaves[0].detached if leaves else None)
+    _complete(term, sites, flow)
+    return term
+
+
+def _complete(term: Term, sites: list[Site], flow: Flow) -> None:
+    """Which posteriors a term sees, and where its formula is written."""
+    reached = {f for leaf in term.leaves for f in leaf.frontier}
+    term.sites = [s for s in sites if s.z in reached or any(h in reached for h in s.heads)]
+    term.core = _core(term, flow)
 
 
 def _shares_parameter(leaf: Leaf, leaves: list[Leaf], flow: Flow) -> bool:
@@ -211,11 +258,16 @@ def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.No
         n
         for n in below
         if n not in starts
-        and ops.uses_parameter(n)
+        and (ops.uses_parameter(n) or _product_with_learned(n, flow))
         and any(i in below and i not in flow.pure_noise for i in ops.value_inputs(n))
         and not _bare_parameter_arithmetic(n)
     ]
     return flow.descendants(*layers) if layers else set()
+
+
+def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
+    """A product with something made of parameters alone: topic words, a normalised weight."""
+    return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
 
 
 def _bare_parameter_arithmetic(node: fx.Node) -> bool:

@@ -10,6 +10,7 @@ from typing import Literal
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.kl_probe import KNOWN
 from vaelint.anatomy.objective import Beta
 from vaelint.anatomy.reducers import averaging, keeps_another, outermost_average, summing
 from vaelint.anatomy.scale import Scaling
@@ -36,11 +37,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
     A dependence on the batch is always a fault; one on other sizes only if the number is far from 1.
     """
     kl, recon = beta.kl, beta.recon
-    if (
-        kl.probe.verdict not in ("exact", "prior", "monte_carlo", "mean_only", "categorical", "bernoulli")
-        or kl.scaling is None
-        or recon.scaling is None
-    ):
+    if kl.probe.verdict not in KNOWN or kl.scaling is None or recon.scaling is None:
         return None
     if recon.probe.weight < 0 or recon.probe.kernel == "unknown" or any(e != round(e) for e in beta.scaling.exponents.values() if e):
         return None

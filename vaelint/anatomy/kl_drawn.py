@@ -1,0 +1,77 @@
+"""A KL estimated at the draw: log q(z) - log p(z) at z = m + s e."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from vaelint.anatomy.kl_families import LAPLACE
+from vaelint.anatomy.kl_points import match, points_of, values_of
+from vaelint.anatomy.kl_probe import KlProbe
+from vaelint.anatomy.kl_slice import Slice
+from vaelint.anatomy.readings import fit
+from vaelint.anatomy.sites import Site
+
+
+def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    """log q(z) - log p(z) at z = m + s e: dL/dm = z, dL/dlog s = z s e - 1."""
+    m_all, z_all, g_all = [], [], []
+    for seed in range(3):
+        values = values_of(slice_.heads, slice_.replay, sizes, spread, 20 + seed)
+        grads = slice_.gradients(sizes, values, seed=seed)
+        overrides = slice_.overrides(sizes, values, 0.3, None, seed)
+        z = slice_.replay([site.z], overrides, sizes)[site.z]
+        hm = site.mu_heads[0]
+        like = match(z, values[hm])
+        if like is None or z.numel() != grads[hm].numel():
+            return KlProbe("other", monte_carlo=True, reason="several samples of z per posterior")
+        m_all.append(values[hm].flatten())
+        z_all.append(like.flatten())
+        g_all.append(grads[hm].flatten())
+    if slice_.after:
+        return _any_prior(slice_, site, sizes, spread)
+    g, z = torch.cat(g_all), torch.cat(z_all)
+    (a, b), res = fit(g, [z, torch.ones_like(z)])
+    if res < 1e-5:
+        prior = (0.0, 1.0)
+        if slice_.others and (w := drawn_weight(slice_, site, sizes, spread)) is not None and w / a > 0:
+            prior, a = (-b / a, math.sqrt(w / a)), w  # the slope holds the weight and the learned prior's variance in one
+        return KlProbe("sign" if a < 0 else "monte_carlo", a, prior=prior, monte_carlo=True)
+    (a,), res = fit(g, [LAPLACE.score(z)])
+    if res < 1e-5:
+        return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True, reason="the prior is a Laplace distribution")
+    return _any_prior(slice_, site, sizes, spread)
+
+
+def _any_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    """Against a density that is no single Gaussian: a mixture, or one that is reached through learned layers, as a flow's is."""
+    w = drawn_weight(slice_, site, sizes, spread)
+    if w is None:
+        return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate that is not log q(z) - log p(z) for any density p")
+    return KlProbe("sign" if w < 0 else "drawn", w, monte_carlo=True, flow=bool(slice_.after))
+
+
+def drawn_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, even: float = 0.0) -> float | None:
+    """The weight w of log q(z) - log p(z) against any prior density, at z = m + s e.
+
+    dL/dm = -w p'/p and dL/dlog s = -w (1 + s e p'/p), so that dL/dm (z - m) - dL/dlog s = w, whatever p is: another Gaussian, a mixture,
+    the image of a Gaussian under a flow. None where the moments are not element-wise functions of one head each.
+    """
+    found = []
+    for seed in range(3):
+        points = points_of(slice_, site, sizes, spread, 0.3, seed, even)
+        if points is None:
+            return None
+        values = values_of(slice_.heads, slice_.replay, sizes, spread, 10 + seed)
+        z = match(slice_.replay([site.z], slice_.overrides(sizes, values, 0.3, None, seed), sizes)[site.z], values[site.mu_heads[0]])
+        if z is None or z.numel() != points.m.numel():
+            return None
+        found.append(points.gm * (z.detach().flatten() - points.m) - points.gt)
+    w = torch.cat(found)
+    used = w[w.abs() > 1e-9 * w.abs().max()]  # the rest is masked, or below its free bits
+    if 3 * used.numel() < w.numel():
+        return None
+    mean = float(used.mean())
+    return mean if mean and float((used - mean).abs().max()) < 1e-4 * abs(mean) else None

@@ -1,0 +1,52 @@
+"""What is known of a KL term once it was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal[
+    "exact",
+    "prior",
+    "monte_carlo",
+    "drawn",
+    "decomposed",
+    "wrong",
+    "sign",
+    "parameterisation",
+    "swapped",
+    "reversed",
+    "inverted_floor",
+    "other",
+    "unknown",
+    "mean_only",
+    "categorical",
+    "bernoulli",
+]
+
+
+KNOWN: frozenset[Verdict] = frozenset({"exact", "prior", "monte_carlo", "drawn", "mean_only", "categorical", "bernoulli"})
+"""Verdicts on a term that is a KL of right sign, whose weight means something."""
+
+
+@dataclass
+class KlProbe:
+    """What was measured of a KL term.
+
+    `weight` is the term's weight against the exact KL of one latent, at the probe's sizes; `coefficients` are those of m in dL/dm and of
+    s^2 and -1 in dL/dlog s, divided by the weight of a correct term: (1, 1, 1) when the formula is right.
+    """
+
+    verdict: Verdict
+    weight: float = 0.0
+    coefficients: dict[str, float] = field(default_factory=dict)
+    reads_as: str = ""  # the parameterisation under which the term is an exact KL
+    prior: tuple[float, float] = (0.0, 1.0)  # mean and standard deviation of the prior, when constant
+    capacity: bool = False  # the sign of its gradient depends on the KL: |KL - C|
+    floor: bool = False  # no gradient while the KL is small: free bits
+    reason: str = ""
+    monte_carlo: bool = False
+    flow: bool = False  # the prior sees z through learned layers
+    learned_prior: bool = False
+    whole: bool = False  # measured as one function of all heads: full covariance, mixed heads
+    family: str = "Gaussian"  # of the posterior, where it is located and scaled
