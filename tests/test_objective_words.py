@@ -14,7 +14,7 @@ SAID = {
     "ok_concrete_bernoulli": ("Bernoulli KL", "mean over B, sum over L"),
     "ok_multivariate_normal": ("Gaussian KL to N(0, 1), full covariance", None),
     "ok_independent_normal": ("Gaussian KL to N(0, 1)", "mean over B, sum over L"),
-    "ok_mixture_prior": ("Monte Carlo KL to a mixture prior", "mean over B, at a fixed L"),
+    "ok_mixture_prior": ("Monte Carlo KL to a mixture prior", "mean over B, sum over L"),
 }
 
 

@@ -186,6 +186,8 @@ def kl_name(model: Model, fact: KlFact) -> str:
     name = KL_WORDS[probe.verdict]
     if probe.verdict in ("other", "unknown", "drawn"):
         name = _unmeasured(model, fact)
+    if probe.verdict == "monte_carlo":
+        name = known_divergence(model, fact) or name
     if probe.family != "Gaussian":
         name = name.replace("N(0, 1)", f"{probe.family}(0, 1)").replace("Gaussian", probe.family)
     if probe.whole and probe.verdict in ("exact", "prior"):

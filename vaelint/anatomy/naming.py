@@ -11,7 +11,7 @@ from torch import fx
 from vaelint.anatomy.extras import Extra
 from vaelint.anatomy.kl_probe import KNOWN
 from vaelint.anatomy.objective import Beta, KlFact, effective_beta
-from vaelint.anatomy.published import importance_samples, is_mixture_prior, shares_encoder
+from vaelint.anatomy.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
 from vaelint.anatomy.scale import Scaling, format_product, ratio
 
 if TYPE_CHECKING:
@@ -260,9 +260,9 @@ def _likelihoods(model: Model, said: _Said) -> Iterator[str]:
 def _posteriors(model: Model, said: _Said) -> Iterator[str]:
     known = [k for k in model.kls if k.probe.verdict != "decomposed"]
     for k in known:
-        if k.probe.flow:
+        if is_flow(model, k):
             yield f"with a {said.name('normalising flow')}"
-        elif k.probe.verdict == "drawn" and is_mixture_prior(model, k):
+        elif k.probe.verdict in ("drawn", "monte_carlo") and is_mixture_prior(model, k):
             yield f"with a {said.name('VampPrior')}" if shares_encoder(model, k) else "with a mixture prior"
         elif k.probe.verdict in ("categorical", "bernoulli"):
             yield f"with a relaxed discrete posterior, {said.name('Gumbel-softmax')}"

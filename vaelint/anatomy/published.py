@@ -33,9 +33,24 @@ def known_divergence(model: Model, fact: KlFact) -> str:
             return "KL taken apart over the minibatch: mutual information, total correlation, dimension-wise KL"
     if any(any("B" in t for t in model.dims(source)) for _, source in _log_sums(model, fact.term)):
         return "Monte Carlo KL to a mixture prior"  # Tomczak and Welling 2018, equation 9
-    if fact.probe.flow:
+    if is_flow(model, fact):
         return "Monte Carlo KL whose z goes through learned layers, as in a normalising flow"
     return ""
+
+
+def is_flow(model: Model, fact: KlFact) -> bool:
+    """Whether a drawn KL's prior is neither a Gaussian nor a mixture and sees z through what is learned: layers, planar flows."""
+    if fact.probe.flow:
+        return True
+    if fact.probe.verdict != "drawn" or fact.site is None or _log_sums(model, fact.term):
+        return False
+    z = fact.site.z
+    after = model.flow.descendants(z) - {z}
+    return any(n in after and any(i.meta.get("parameter") for i in model.flow.ancestors(n, stop={z})) for n in _inside(model, fact.term))
+
+
+def _inside(model: Model, term: Term) -> set[fx.Node]:
+    return {n for leaf in term.leaves for n in (leaf.node, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}
 
 
 def is_mixture_prior(model: Model, fact: KlFact) -> bool:
@@ -58,8 +73,7 @@ def shares_encoder(model: Model, fact: KlFact) -> bool:
 
 
 def _log_sums(model: Model, term: Term) -> list[tuple[fx.Node, fx.Node]]:
-    inside = {n for leaf in term.leaves for n in (leaf.node, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}
-    pairs = [(n, summed_exponent(n)) for n in model.flow.sorted(inside)]
+    pairs = [(n, summed_exponent(n)) for n in model.flow.sorted(_inside(model, term))]
     return [(n, source) for n, source in pairs if source is not None]
 
 

@@ -218,12 +218,17 @@ def _find_heads(site: Site, flow: Flow) -> None:
 
 
 def frontier(
-    starts: list[fx.Node], flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = frozenset(), through: frozenset[str] = frozenset()
+    starts: list[fx.Node],
+    flow: Flow,
+    stop: frozenset[fx.Node] | set[fx.Node] = frozenset(),
+    through: frozenset[str] = frozenset(),
+    bare: bool = False,
 ) -> list[fx.Node]:
     """Walks back from `starts` through element-wise and shape operations to the raw outputs they are made of.
 
     Stops at layers (operations with parameters), at selections (`chunk`, slices), at reductions and draws. Values that
-    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole.
+    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole. With `bare`, element-wise
+    arithmetic with a parameter is no layer.
     """
     found: set[fx.Node] = set()
     seen: set[fx.Node] = set()
@@ -237,7 +242,7 @@ def frontier(
         passes = bool(node.meta.get("carried")) or (
             node.op == "call_function"
             and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through)
-            and not ops.uses_parameter(node)
+            and (not ops.uses_parameter(node) or (bare and name in ops.ARITHMETIC))
             and name != "batch_norm"
         )
         sources = [n for n in ops.value_inputs(node) if n in flow.data]

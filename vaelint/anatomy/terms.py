@@ -158,7 +158,7 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     layered = layered_nodes(flow, sites)
     decoding = {n for n in layered if _product_with_learned(n, flow)}
     for leaf in leaves:
-        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH))
+        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
         leaf.role = _role(leaf, z, heads, draws, layered, flow)
     decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in layered}
     for leaf in leaves:
