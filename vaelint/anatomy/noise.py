@@ -76,7 +76,10 @@ def _drawn(model: Model, eps: fx.Node) -> torch.Tensor | None:
             drawn = model.replay([eps], {}, sizes, seed=1)[eps]
         except ReplayError:
             continue
-        return drawn if isinstance(drawn, torch.Tensor) else None
+        if not isinstance(drawn, torch.Tensor):
+            return None
+        if drawn.numel():  # what cuts a part off by a number may leave nothing of a few samples
+            return drawn
     return None
 
 

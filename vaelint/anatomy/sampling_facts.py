@@ -94,8 +94,8 @@ class Sampling:
 
     @cached_property
     def undrawn_entries(self) -> list[Entry]:
-        """Layers fed with the posterior's parameters instead of a draw."""
-        return undrawn_entries(self._model)
+        """Layers fed with the posterior's parameters instead of a draw, or of one whose noise is a constant."""
+        return [] if self.frozen_noise else undrawn_entries(self._model)
 
     @cached_property
     def biased_evaluation(self) -> list[Biased]:
