@@ -2,7 +2,8 @@
 
 ## What it does
 Finds the log-determinant of a normalising flow among the addends of the loss, by its value, and measures its weight
-against that of the KL of z_0. Both belong to one expectation and must weigh the same.
+against that of the KL of z_0, or of log p(z_K). Both belong to one expectation and must weigh the same. Reports as well
+a log p(z_K) of a value that is bent, with no log-determinant anywhere.
 
 ## Why is this bad
 In log q_K(z_K) = log q_0(z_0) - log|det dz_K/dz_0| (Rezende and Mohamed 2015, equation 13) the two are one density. A sum over
@@ -43,7 +44,9 @@ def check(model: Model) -> Findings:
             continue
         yield Found(
             model.where(found.determinant),
-            label=f"the log-determinant counts {ratio:.4g} times what the KL counts",
+            label=f"the log-determinant counts {ratio:.4g} times what the KL counts"
+            if found.leaves
+            else "log p(z_K), and no log-determinant",
             labels=model.labels((found.fact.term.core, "the KL"), (found.bent, "z_K")),
             why="both are parts of one log-density: log q_K(z_K) = log q_0(z_0) - log|det|",
             help="sum (or average) both over the batch in the same way, and subtract the log-determinant",

@@ -1,4 +1,4 @@
-"""Normalising flows behind a closed-form KL: which addends are the log-determinant, what they weigh, and where the prior is read.
+"""Normalising flows: which addends of the loss are the log-determinant, what they weigh, and where the prior is read.
 
 With z_K = f(z_0) and z_0 ~ q_0, the KL part of the bound is E[log q_0(z_0) - log|det df/dz_0| - log p(z_K)] (Rezende and Mohamed 2015,
 equation 15). The determinant is known by its value: it is computed from the recorded map itself.
@@ -30,39 +30,86 @@ _WIDEST = 64
 
 @dataclass(frozen=True)
 class FlowBound:
-    """A closed-form KL of z_0 beside the log-determinant of the map from z_0 to z_K."""
+    """The divergence of a posterior whose draw z_0 is bent to z_K, and the log-determinant of that map in the loss."""
 
     fact: KlFact
     site: Site
     bent: fx.Node  # z_K
     determinant: fx.Node  # where the addends of the log-determinant join the rest of the loss
     weight: float  # of minus the log-determinant of one sample
-    kl_weight: float  # of the KL of one sample
+    kl_weight: float  # of the KL of one sample, or of -log p(z_K)
     prior_at_end: bool  # whether an addend reads z_K and is no reconstruction
-    leaves: tuple[Leaf, ...]  # the addends of the log-determinant
+    leaves: tuple[Leaf, ...]  # the addends of the log-determinant; none where it is missing
 
 
 def flow_bounds(model: Model) -> list[FlowBound]:
-    """One for each posterior with a closed-form KL that a flow bends."""
+    """One for each posterior that a flow bends, with a KL in closed form or estimated with the draw."""
     found = []
     for fact in model.kls:
         site = fact.site
-        if site is None or fact.probe.verdict not in ("exact", "prior") or fact.probe.monte_carlo or fact.scaling is None:
+        if site is None or len(shape(site.z)) != 2 or shape(site.z)[-1] > _WIDEST or fact.term.detached is not None:
             continue
-        leaves = [leaf for t in model.terms if t.role == "other" for leaf in t.leaves if site.z in model.flow.ancestors(leaf.node)]
-        if not leaves or shape(site.z)[-1] > _WIDEST or len(shape(site.z)) != 2:
-            continue
+        closed = fact.probe.verdict in ("exact", "prior") and not fact.probe.monte_carlo and fact.scaling is not None
         for bent in _bent(model, site):
             try:
-                weight = _weight(model, site, bent, leaves)
+                bound = _closed(model, fact, site, bent) if closed else _drawn(model, fact, site, bent)
             except ReplayError:
                 continue
-            if weight is not None:
-                rest = [leaf for t in model.terms if t.role != "reconstruction" for leaf in t.leaves if leaf not in leaves]
-                read = any(bent in model.flow.ancestors(leaf.node) for leaf in rest)
-                found.append(FlowBound(fact, site, bent, _join(model, leaves), weight, fact.scaling.value, read, tuple(leaves)))
+            if bound is not None:
+                found.append(bound)
                 break
     return found
+
+
+def _closed(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound | None:
+    """A closed-form KL of z_0, and addends that are the log-determinant."""
+    leaves = [leaf for t in model.terms if t.role == "other" for leaf in t.leaves if site.z in model.flow.ancestors(leaf.node)]
+    weight = _weight(model, site, bent, leaves) if leaves else None
+    if weight is None or fact.scaling is None:
+        return None
+    rest = [leaf for t in model.terms if t.role != "reconstruction" for leaf in t.leaves if leaf not in leaves]
+    read = any(bent in model.flow.ancestors(leaf.node) for leaf in rest)
+    return FlowBound(fact, site, bent, _join(model, leaves), weight, fact.scaling.value, read, tuple(leaves))
+
+
+def _drawn(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound | None:
+    """Addends that are a standard normal density of z_K, and those of the rest that are the log-determinant, if any."""
+    own = {site.z, *site.heads, *site.noise}
+    leaves = [leaf for t in model.terms if t.role in ("kl", "prior", "other") and t.detached is None for leaf in t.leaves]
+    at_end = [leaf for leaf in leaves if bent in model.flow.ancestors(leaf.node)]
+    between = [
+        leaf for leaf in leaves if leaf not in at_end and site.z in model.flow.ancestors(leaf.node) and not set(leaf.frontier) <= own
+    ]
+    prior = _prior_weight(model, bent, at_end) if at_end else None
+    if prior is None or prior <= 0:
+        return None
+    if not between:
+        told = [_log_determinant(model, site, bent, seed)[1] for seed in range(2)]
+        varies = all(t is not None and bool(t.isfinite()) for t in told) and abs(float(told[0] - told[1])) > 1e-6  # type: ignore[operator]
+        return FlowBound(fact, site, bent, at_end[0].node, 0.0, prior, True, ()) if varies else None
+    weight = _weight(model, site, bent, between)
+    return FlowBound(fact, site, bent, _join(model, between), weight, prior, True, tuple(between)) if weight is not None else None
+
+
+def _prior_weight(model: Model, bent: fx.Node, leaves: list[Leaf]) -> float | None:
+    """w where the addends are w |z_K|^2 / 2, summed over the batch, up to a constant; None where they are not."""
+    sizes, loss = dict(model.symbols), model.record.loss
+    assert loss is not None
+    quiet = silence_others(Term("prior", leaves), model.replay, sizes)
+    values, squares = [], []
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(80 + seed)
+        z = torch.randn(model.replay.shape_of(bent, sizes), dtype=torch.float64, generator=generator)
+        squares.append(z.square().sum() / 2)
+        values.append(model.replay([loss], {**quiet, bent: z}, sizes)[loss].sum().detach())
+    return _multiple(torch.stack(values), torch.stack(squares))
+
+
+def _multiple(values: torch.Tensor, of: torch.Tensor) -> float | None:
+    """w where `values` = w * `of` + a constant; None where they are not."""
+    (w, _), residual = fit(values, [of, torch.ones_like(of)])
+    spread = float(values.max() - values.min())
+    return w if spread > 0 and residual * float(values.abs().max()) < 1e-4 * spread else None
 
 
 def _bent(model: Model, site: Site) -> list[fx.Node]:
@@ -83,20 +130,27 @@ def _weight(model: Model, site: Site, bent: fx.Node, leaves: list[Leaf]) -> floa
     quiet = silence_others(Term("other", leaves), model.replay, sizes)
     values, determinants = [], []
     for seed in range(3):
-        generator = torch.Generator().manual_seed(60 + seed)
-        z = torch.randn(model.replay.shape_of(site.z, sizes), dtype=torch.float64, generator=generator).requires_grad_()
-        end = model.replay([bent], {site.z: z.clone()}, sizes)[bent]
-        rows = [gradients(end[:, d], [z], retain=True)[0] for d in range(z.shape[1])]
-        if any(r is None for r in rows):
+        z, told = _log_determinant(model, site, bent, seed)
+        if told is None:
             return None
-        determinants.append(torch.linalg.slogdet(torch.stack([r for r in rows if r is not None], 1))[1].sum())
-        values.append(model.replay([loss], {**quiet, site.z: z.detach().clone()}, sizes)[loss].sum())
+        determinants.append(told)
+        values.append(model.replay([loss], {**quiet, site.z: z}, sizes)[loss].sum().detach())
     told = torch.stack(determinants)
     if not bool(told.isfinite().all()) or float(told.max() - told.min()) < 1e-9:
         return None
-    (w, _), residual = fit(torch.stack(values).detach(), [-told, torch.ones_like(told)])
-    spread = float((torch.stack(values).max() - torch.stack(values).min()).detach())
-    return w if spread > 0 and residual * max(float(v.detach().abs()) for v in values) < 1e-4 * spread else None
+    return _multiple(torch.stack(values), -told)
+
+
+def _log_determinant(model: Model, site: Site, bent: fx.Node, seed: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A random z_0, and log|det dz_K/dz_0| there, summed over the batch; None where z_K does not depend on it."""
+    sizes = dict(model.symbols)
+    generator = torch.Generator().manual_seed(60 + seed)
+    z = torch.randn(model.replay.shape_of(site.z, sizes), dtype=torch.float64, generator=generator).requires_grad_()
+    end = model.replay([bent], {site.z: z.clone()}, sizes)[bent]
+    rows = [gradients(end[:, d], [z], retain=True)[0] for d in range(z.shape[1])]
+    known = [r for r in rows if r is not None]
+    told = torch.linalg.slogdet(torch.stack(known, 1))[1].sum().detach() if len(known) == len(rows) else None
+    return z.detach(), told
 
 
 def _join(model: Model, leaves: list[Leaf]) -> fx.Node:

@@ -6,6 +6,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.flows import FlowBound
+from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Leaf, Term
 from vaelint.confirm.isolated import slope, term_value
 from vaelint.confirm.trial import Trial, tolerance
@@ -27,20 +28,32 @@ def determinant_weight(trial: Trial, about: About) -> Verdict:
     """Whether the addends are another multiple of minus log|det| than the KL's weight."""
     bound: FlowBound = about["bound"]
     leaves: tuple[Leaf, ...] = about["leaves"]
-    start = bound.site.z
+    start, site = bound.site.z, bound.site
+    held: dict[fx.Node, torch.Tensor] = {}
+    if not leaves:  # the whole divergence, with z_K where it is: what is left must not move with the determinant
+        leaves = tuple(leaf for t in trial.model.terms if t.role != "reconstruction" for leaf in t.leaves)
+        held = {n: trial.value(n).detach() for n in (bound.bent, *site.heads, *site.noise)}
     base = trial.value(start).detach()
-    told, values = [], []
-    for seed in range(3):
+    columns, values = [], []
+    for seed in range(6):
         noise = torch.randn(base.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         z = noise.to(base.dtype).to(base.device).requires_grad_()
         end = trial.recompute([bound.bent], {start: z})[bound.bent]
         rows = [torch.autograd.grad(end[:, d].sum(), [z], retain_graph=True)[0] for d in range(z.shape[1])]
-        told.append(torch.linalg.slogdet(torch.stack(rows, 1).double())[1].sum())
-        values.append(term_value(trial, Term("other", list(leaves)), {start: z.detach()}).detach().double())
-    x, y = torch.stack(told).cpu(), torch.stack(values).cpu()
-    x, y = x - x.mean(), y - y.mean()
-    weight = -float((x * y).sum() / (x * x).sum())
+        told = torch.linalg.slogdet(torch.stack(rows, 1).double())[1].sum()
+        columns.append([told, _error(trial, site, z.detach()), torch.ones_like(told)] if held else [told, torch.ones_like(told)])
+        values.append(term_value(trial, Term("other", list(leaves)), {**held, start: z.detach()}).detach().double())
+    table = torch.stack([torch.stack(row) for row in columns]).cpu()
+    weight = -float(torch.linalg.lstsq(table, torch.stack(values).cpu().unsqueeze(1)).solution[0])
     return Verdict(abs(weight / bound.kl_weight - 1) > 0.02, f"it weighs {number(weight)}, the KL {number(bound.kl_weight)}")
+
+
+def _error(trial: Trial, site: Site, z: torch.Tensor) -> torch.Tensor:
+    """(z - m)^2 / (2 s^2), summed: what log q_0 may hold of z_0."""
+    if site.mu is None or site.scale is None:
+        raise CannotMeasureError("the draw has no mean or scale of its own")
+    m, s = trial.value(site.mu).detach().double(), trial.value(site.scale).detach().double()
+    return ((z.double() - m) ** 2 / (2 * s**2)).sum()
 
 
 @experiment("kl_sees", "the slopes of the KL in the two Gaussians that the posterior is made of", "none: a slope of exactly 0")
