@@ -37,7 +37,9 @@ def checked(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch, **told: ob
     return check_target(request, lambda message: None)
 
 
-@pytest.mark.parametrize(("rec", "kl", "found"), [("sum", "mean", True), ("mean", "sum", True), ("sum", "sum", False), ("mean", "mean", False)])
+@pytest.mark.parametrize(
+    ("rec", "kl", "found"), [("sum", "mean", True), ("mean", "sum", True), ("sum", "sum", False), ("mean", "mean", False)]
+)
 def test_the_batch_is_read_off_the_reductions_where_one_size_alone_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rec: str, kl: str, found: bool
 ) -> None:
