@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,13 +30,23 @@ def vaelint(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all tests: what one of them has checked, the others get from the kept results."""
+    return tmp_path_factory.mktemp("commands")
+
+
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "buggy.py").write_text(NOISE + BUGGY)
-    (tmp_path / "vaelint.toml").write_text(CONFIG)
-    (tmp_path / ".git").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def project(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for path in home.iterdir():
+        if path.name != ".vaelint_cache":
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (home / "buggy.py").write_text(NOISE + BUGGY)
+    os.utime(home / "buggy.py", (1e9, 1e9))
+    (home / "vaelint.toml").write_text(CONFIG)
+    (home / ".git").mkdir()
+    monkeypatch.chdir(home)
+    return home
 
 
 def test_several_formats_in_one_run_and_no_word_of_user_code_in_any() -> None:
