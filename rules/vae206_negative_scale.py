@@ -40,7 +40,7 @@ def check(model: Model) -> Findings:
         yield Found(
             made.stack[0],
             label=f"{made.family} wants a positive scale",
-            labels=model.labels((scale, "a raw output, unbounded")),
+            labels=model.labels((scale, "can be negative")),
             why="torch refuses a scale that is not positive as soon as one appears; without validation the log-density is NaN",
             help="pass the raw output through softplus, or exponentiate half of it",
             claim=Claim("value_range", "the scale takes negative values", {"node": scale, "outside": [0.0, float("inf")]}),

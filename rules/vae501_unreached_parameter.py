@@ -33,9 +33,13 @@ def check(model: Model) -> Findings:
         if quantised & set(layer.parameters):
             continue  # the codes have a rule of their own
         yield Found(
-            layer.span or layer.called,
+            layer.instead or layer.span or layer.called,
             label=f"{layer.path}: {layer.why}",
-            labels=(Label(layer.called, "called here"),) if layer.called and layer.span else (),
+            labels=(Label(layer.span, f"{layer.path} is made here"),)
+            if layer.instead and layer.span
+            else (Label(layer.called, "called here"),)
+            if layer.called and layer.span
+            else (),
             why="they keep their random initial values",
             notes=(f"without gradient: {', '.join(layer.parameters[:6])}{' ...' if len(layer.parameters) > 6 else ''}",),
             help="use the layer on the way to the loss, or remove it",

@@ -29,6 +29,7 @@ class Unreached:
     called: Span | None  # where it is called, if it is
     why: str
     certain: bool  # False: another method of the class uses it, so it may be meant
+    instead: Span | None = None  # the call of a twin in the place where this layer belongs
 
 
 @dataclass(frozen=True)
@@ -147,15 +148,31 @@ class Gradients:
                 called,
                 f"{twice} is called twice and this one never" if twice else "nothing calls it in this step",
                 bool(twice),
+                self._call_in_its_place(path, twice),
             )
         if readers:
             return Unreached(
                 path, tuple(sorted(names)), made, called, f"this step does not call it; {', '.join(sorted(set(readers))[:3])} does", False
             )
         twice = self._twin_called_twice(path, module)
-        return Unreached(
-            path, tuple(sorted(names)), made, called, f"nothing calls it{f', and {twice} is called twice' if twice else ''}", True
-        )
+        why = f"nothing calls it{f', and {twice} is called twice' if twice else ''}"
+        return Unreached(path, tuple(sorted(names)), made, called, why, True, self._call_in_its_place(path, twice))
+
+    def _call_in_its_place(self, path: str, twin: str) -> Span | None:
+        """The one call of a twin that comes where this layer stands among its siblings, in the order they were made."""
+        if not twin:
+            return None
+        siblings = [m for _, m in self._record.model.get_submodule(path.rpartition(".")[0]).named_children()]
+        order = {id(m): i for i, m in enumerate(siblings)}
+        mine = order[id(self._record.model.get_submodule(path))]
+        calls = [c for c in self._record.calls if id(c.module) in order]
+        places = [-1, *(order[id(c.module)] for c in calls), len(siblings)]
+        fits = [
+            c.span
+            for c, before, after in zip(calls, places, places[2:], strict=False)
+            if c.path.rpartition(".")[2] == twin and before < mine < after
+        ]
+        return fits[0] if len(fits) == 1 else None
 
     def _twin_called_twice(self, path: str, module: torch.nn.Module) -> str:
         parent = self._record.model.get_submodule(path.rpartition(".")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Sampling:
 
     @cached_property
     def negative_scales(self) -> list[tuple[MadeDistribution, fx.Node]]:
-        """Distributions whose scale is a layer's raw output."""
+        """Distributions whose scale is a layer's raw output, or bounded below zero."""
         found = []
         for made in self._model.record.distributions:
             scale = made.parameters.get("scale")
@@ -61,6 +62,10 @@ class Sampling:
                 and ops.op(raw[0]) in ops.LAYERS
             ):
                 found.append((made, scale))
+            elif scale is not None and scale in self._model.flow.data and scale in self._model.flow.learned:
+                reach = value_range(self._model, scale)  # a bounded activation that goes below zero: a tanh, an ELU
+                if reach is not None and reach.bound_by is not None and -math.inf < reach.low < -1e-6:
+                    found.append((made, scale))
         return found
 
     @cached_property
@@ -111,23 +116,32 @@ class Sampling:
         return value_range(self._model, site.scale) if site.scale is not None and site.scale_heads else None
 
     def feeds_reconstruction(self, node: fx.Node) -> bool:
-        """Whether a reconstruction term depends on a node."""
-        return any(node in self._model.flow.ancestors(leaf.node) for t in self._model.terms_of("reconstruction") for leaf in t.leaves)
+        """Whether a reconstruction term, or a bound that holds one, depends on a node."""
+        held = [*self._model.terms_of("reconstruction"), *self._model.terms_of("mixed")]
+        return any(node in self._model.flow.ancestors(leaf.node) for t in held for leaf in t.leaves)
 
     def has_score_function(self, site: Site) -> bool:
         """Whether the loss holds a log-probability of the draw multiplied by something decoded: a score-function estimator."""
         flow = self._model.flow
         decoded = layered_nodes(flow, [site])
 
-        def rewards(leaf: Leaf) -> list[fx.Node]:
-            """What the addend is multiplied with on its way up, cut off from its own gradient or not."""
+        def sees_decoded(*nodes: fx.Node) -> bool:
+            return any(n in decoded for n in flow.ancestors(*nodes))
+
+        def is_weighed_by_decoded(leaf: Leaf) -> bool:
+            """By a factor on its way up, cut off from its own gradient or not, or by one inside of it."""
             path = {leaf.node, *leaf.chain}
-            return [n for link in leaf.chain if ops.op(link) in ops.MUL for n in ops.value_inputs(link) if n not in path]
+            outer = [n for link in leaf.chain if ops.op(link) in ops.MUL for n in ops.value_inputs(link) if n not in path]
+            if sees_decoded(*outer):
+                return True
+            products = [ops.value_inputs(n) for n in flow.ancestors(leaf.node) if ops.op(n) in ops.MUL]
+            return any(
+                len(p) == 2 and any(sees_decoded(a) and {site.z, *site.heads} <= flow.ancestors(b) for a, b in (p, p[::-1]))
+                for p in products
+            )
 
         return any(
-            site.z in leaf.frontier
-            and any(h in leaf.frontier for h in site.heads)
-            and any(n in decoded for n in flow.ancestors(leaf.node, *rewards(leaf)))
+            site.z in leaf.frontier and any(h in leaf.frontier for h in site.heads) and is_weighed_by_decoded(leaf)
             for leaf in self._model.leaves
         )
 

@@ -34,7 +34,7 @@ class Site:
 
 _THROUGH = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | {"neg", "negative", "addcmul", "lerp", "effect", "detach", "data"}
 _PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbmm"})
-_SHAPED = frozenset({"sample_dirichlet", "standard_gamma", "poisson", "binomial"})
+_SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
 _CATEGORICAL = frozenset({"gumbel_softmax"})
 
@@ -156,7 +156,7 @@ def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.No
     elif any(_is_gumbel(e, flow) for e in eps) or _is_logistic(eps, flow):
         kind = "categorical"
     elif any(ops.op(r) in _SHAPED for r in roots):
-        kind = "noise"  # a posterior of another family, drawn by acceptance and rejection
+        kind = "noise"  # a posterior of another family
     return Site(z, kind, tuple(roots), tuple(flow.sorted(eps)), mu, scale)
 
 
