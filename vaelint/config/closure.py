@@ -6,7 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from vaelint.paths import real, regular
+from vaelint.paths import real
+from vaelint.source.notebook import source_of_file
 
 _MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 
@@ -27,7 +28,7 @@ def imported_by(file: Path) -> frozenset[Path]:
 
 def _imports(file: Path, root: Path) -> Iterator[Path]:
     try:
-        tree = ast.parse(regular(file).read_bytes())
+        tree = ast.parse(source_of_file(file))
     except (OSError, SyntaxError, ValueError):
         return
     above = [p for p in (file.parent, *file.parents) if p.is_relative_to(root)]

@@ -55,13 +55,14 @@ def _shown(path: Path) -> str:
     return Path(os.path.relpath(path)).as_posix()
 
 
-def python_files(root: Path, *, tests: bool = False) -> list[Path]:
+def python_files(root: Path, *, tests: bool = False, notebooks: bool = False) -> list[Path]:
     """The Python files at or below `root`, the nearest first, without environments, hidden folders and builds; at most `MOST_FILES`.
 
-    Those in folders of tests are left out unless `tests`.
+    Those in folders of tests are left out unless `tests`; notebooks come with them if they are asked for.
     """
     if root.is_file():
         return [root]
+    ends = (".py", ".ipynb") if notebooks else (".py",)
     found: list[Path] = []
     folders = [root]
     while folders and len(found) < MOST_FILES:
@@ -70,7 +71,7 @@ def python_files(root: Path, *, tests: bool = False) -> list[Path]:
             entries = sorted(folder.iterdir())
         except OSError:
             continue
-        found += [e for e in entries if e.suffix == ".py" and e.is_file()]
+        found += [e for e in entries if e.suffix in ends and e.is_file()]
         folders += [e for e in entries if _worth_entering(e, tests)]
     return found[:MOST_FILES]
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from vaelint.finding import Finding
 from vaelint.paths import regular
+from vaelint.source.notebook import source_of_file
 
 _CODES = r"(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*)"
 _IGNORE = re.compile(r"#\s*vaelint:\s*ignore(?P<file>-file)?\b\s*(?:\[(?P<codes>[^\]]*)\])?\s*(?P<reason>[^#]*)", re.I)
@@ -93,6 +94,8 @@ def lines_for(line: int, spans: list[tuple[int, int]]) -> set[int]:
 
 def read(file: str) -> str:
     """The text of a source file in its declared encoding. Raises OSError, ValueError or SyntaxError."""
+    if file.endswith(".ipynb"):
+        return source_of_file(file).decode()
     with tokenize.open(regular(file)) as stream:
         return stream.read()
 

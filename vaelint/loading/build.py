@@ -258,8 +258,8 @@ def _file(text: str) -> Path:
             else "the path starts at the working directory"
         )
         raise TargetError("VAE001", f"there is no file {shown}", help)
-    if path.suffix != ".py":
-        help = "save the model's cells as a .py file" if path.suffix == ".ipynb" else "name a .py file"
+    if path.suffix not in (".py", ".ipynb"):
+        help = "name a .py file or a notebook"
         raise TargetError("VAE001", f"{shown} is not a Python file", help)
     if not path.is_file():
         raise TargetError("VAE001", f"{shown} is no file with an end", "name a regular file")

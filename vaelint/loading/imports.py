@@ -22,6 +22,7 @@ from vaelint.finding import Span
 from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
 from vaelint.paths import relative, user_file
 from vaelint.source.blame import one_line, span_of
+from vaelint.source.notebook import show, source_of_file
 
 _ROOT_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 _ours: dict[str, str] = {}  # user modules imported so far, by name, with the folder they were imported for
@@ -101,7 +102,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
         self._wanted, self._notes = wanted, notes
 
     def exec_module(self, module: ModuleType) -> None:
-        source = self.get_data(self.path)
+        source = source_of_file(self.path)
+        show(self.path)
         tree = ast.parse(source, self.path)
         body, skipped = without_training(tree)
         if skipped:
@@ -251,6 +253,7 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
         if module.__package__:
             _import_package(module.__package__, path.parent, notes)
         sys.modules[module.__name__] = module
+        show(str(path))
         body = [node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
         flags = _future_flags(ast.Module(list(statements), []))
         exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)
@@ -306,7 +309,7 @@ def dotted_name(path: Path) -> str:
 def parsed(path: Path) -> ast.Module:
     """The tree of a file. Raises TargetError VAE001 where it is not Python."""
     try:
-        return ast.parse(path.read_bytes(), str(path))
+        return ast.parse(source_of_file(path), str(path))
     except SyntaxError as error:
         raise _syntax_error(error, str(path)) from None
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vaelint.errors import UsageError
-from vaelint.paths import regular
+from vaelint.source.notebook import source_of_file
 
 _TARGET = re.compile(r"(?P<where>.+?):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?P<call>\(.*\))?", re.DOTALL)
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -124,7 +124,7 @@ def _not_literal(key: str, value: str, source: str) -> UsageError:
 def module_classes(path: str) -> list[str]:
     """Names of the top-level classes of a file that look like an nn.Module (by their bases), in order; [] if it cannot be read."""
     try:
-        tree = ast.parse(regular(path).read_bytes())
+        tree = ast.parse(source_of_file(path))
     except (OSError, SyntaxError, ValueError):
         return []
     classes = {node.name: [ast.unparse(base) for base in node.bases] for node in tree.body if isinstance(node, ast.ClassDef)}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from vaelint.finding import Label, Span
-from vaelint.paths import regular
 from vaelint.report.text import Line, cell, cells, clean, fill, printable
+from vaelint.source.notebook import source_of_file
 
 MOST_LINES = 5  # a longer span is shown by its first lines
 
@@ -42,7 +42,7 @@ class Sources:
         """The lines of a file, without line ends."""
         if file not in self._lines:
             try:
-                text = regular(file).read_text(encoding="utf-8-sig", errors="replace")
+                text = source_of_file(file).decode("utf-8-sig", "replace")
                 self._lines[file] = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
             except OSError:  # the cells of a notebook are in no file: Python keeps them in `linecache`
                 self._lines[file] = [line.rstrip("\n") for line in linecache.getlines(file)]

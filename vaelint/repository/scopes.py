@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vaelint.cache.reads import holding
 from vaelint.discover.structure import python_files
-from vaelint.paths import regular
+from vaelint.source.notebook import source_of_file
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Guards = tuple[tuple[ast.expr, bool], ...]
@@ -158,7 +158,7 @@ class Repository:
     @cached_property
     def paths(self) -> list[Path]:
         """The files, `first` before all others, then the nearest to the root."""
-        return list(dict.fromkeys((*self._first, *(p.resolve() for p in python_files(self.root, tests=True)))))
+        return list(dict.fromkeys((*self._first, *(p.resolve() for p in python_files(self.root, tests=True, notebooks=True)))))
 
     def file(self, path: Path) -> File | None:
         """The file as a tree; None where it is not Python."""
@@ -167,7 +167,7 @@ class Repository:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    self._files[path] = File(path, ast.parse(regular(path).read_bytes()))
+                    self._files[path] = File(path, ast.parse(source_of_file(path)))
             except (OSError, SyntaxError, ValueError, RecursionError):
                 self._files[path] = None
         return self._files[path]

@@ -41,13 +41,15 @@ class Reader(Expressions):
         self._steps = 0
         return self._finished(self._given(given, scope))
 
-    def definition(self, node: ast.expr, scope: Scope) -> tuple[Path, str]:
-        """The file and name of the user's class or function that an expression is. Raises Unknown."""
+    def definition(self, node: ast.expr, scope: Scope) -> tuple[Path, str] | None:
+        """The file and name of the user's class or function that an expression is, None for a value. Raises Unknown."""
         self._steps = 0
         value = self._value(node, scope)
-        if isinstance(value, Definition) and value.file is not None and value.node is not None:
-            return value.file.path, value.name
-        raise Unknown
+        if not isinstance(value, Definition):
+            return None
+        if value.file is None or value.node is None:
+            raise Unknown
+        return value.file.path, value.name
 
     def instance(self, node: ast.expr, scope: Scope) -> tuple[Path, str]:
         """The file and name of the user's class that an expression is an object of. Raises Unknown."""

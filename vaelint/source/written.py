@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vaelint.finding import Span
-from vaelint.paths import regular
+from vaelint.source.notebook import source_of_file
 
 
 class SourceFile:
@@ -22,8 +22,8 @@ class SourceFile:
     def text(self) -> str:
         """The file's text, "" if it cannot be read. The cells of a notebook are in no file: Python keeps them in `linecache`."""
         try:
-            return regular(self.path).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
+            return source_of_file(self.path).decode().replace("\r\n", "\n").replace("\r", "\n")
+        except ValueError:
             return ""
         except OSError:
             return "".join(linecache.getlines(self.path))

@@ -12,6 +12,7 @@ import torch
 
 from vaelint.finding import Span
 from vaelint.paths import is_cell
+from vaelint.source.notebook import source_of_file
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -93,9 +94,8 @@ class SpanFinder:
             return 0
         if filename not in self._lines:
             try:
-                with open(filename, "rb") as f:
-                    self._lines[filename] = f.read().splitlines()
-            except OSError:
+                self._lines[filename] = source_of_file(filename).splitlines()
+            except (OSError, ValueError):
                 self._lines[filename] = [text.encode() for text in linecache.getlines(filename)]
         lines = self._lines[filename]
         return len(lines[line - 1][:offset].decode("utf-8", "replace")) if line <= len(lines) else offset

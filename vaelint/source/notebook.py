@@ -1,0 +1,82 @@
+"""Notebooks read as Python: each line of a cell stands where it stands in the notebook's own file, so that places are those of the file.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+from pathlib import Path
+from typing import Any
+
+from vaelint.paths import regular
+
+
+def source_of_file(path: str | Path) -> bytes:
+    """The Python text of a file: its bytes, or the code cells of a notebook. Raises OSError; ValueError for a broken notebook."""
+    data = regular(path).read_bytes()
+    return as_module(data.decode("utf-8", "replace")).encode() if str(path).endswith(".ipynb") else data
+
+
+def show(path: str) -> None:
+    """Lets whoever shows source, Python's own `inspect` too, find a notebook's Python text. Nothing for other files."""
+    if path.endswith(".ipynb"):
+        text = source_of_file(path).decode()
+        linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+
+
+def as_module(text: str) -> str:
+    """The code cells of a notebook as one module; what is no line of code is empty. Magics, which are not Python, are left out.
+
+    A notebook that is written without line breaks has no lines of its own: its cells follow each other. Raises ValueError.
+    """
+    document = json.loads(text)
+    cells = [_lines(c) for c in document.get("cells", ()) if isinstance(c, dict) and c.get("cell_type") == "code"]
+    stated = [_stated(line) for line in text.split("\n")]
+    placed = [""] * len(stated)
+    start = 0
+    for lines in cells:
+        place = next((i for i in range(start, len(stated)) if stated[i : i + len(lines)] == lines), None) if lines else start
+        if place is None:
+            return "\n".join(line for cell in cells for line in _python(cell))
+        placed[place : place + len(lines)] = _python(lines)
+        start = place + len(lines)
+    return _without_late_futures("\n".join(placed))
+
+
+def _lines(cell: dict[str, Any]) -> list[str]:
+    source = cell.get("source", "")
+    parts = source.splitlines(keepends=True) if isinstance(source, str) else list(source)
+    return [str(part) for part in parts]
+
+
+def _stated(line: str) -> str | None:
+    """The text that a line of the notebook's file states, None if it is no text alone."""
+    line = line.strip().removesuffix(",")
+    if not line.startswith('"'):
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _python(lines: list[str]) -> list[str]:
+    """The lines of a cell as Python; a cell of another language (`%%bash`) is left out whole."""
+    if lines and lines[0].startswith("%%"):
+        return [""] * len(lines)
+    plain = [line.rstrip("\n") for line in lines]
+    return ["" if line.lstrip().startswith(("%", "!")) else line.removesuffix("?") for line in plain]
+
+
+def _without_late_futures(text: str) -> str:
+    """A cell may say `from __future__ import ...` late, where a module may not: in one module it is dropped there."""
+    seen = False
+    kept = []
+    for line in text.split("\n"):
+        future = line.startswith("from __future__ import")
+        kept.append("" if future and seen else line)
+        seen = seen or bool(line.strip() and not future and not line.lstrip().startswith("#"))
+    return "\n".join(kept)
