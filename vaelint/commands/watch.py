@@ -20,9 +20,11 @@ State = dict[str, tuple[int, int] | None]
 
 def watch(once: Callable[[], Sequence[Checked]]) -> None:
     """Runs `once` again and again, until Ctrl-C. What is wrong with the configuration is said, and may be mended while this runs."""
+    hurried = False
     while True:
         if sys.stdout.isatty():
             print("\x1b[2J\x1b[H", end="")
+        began = time.time_ns()
         try:
             files = _files(once())
         except UsageError as error:
@@ -32,11 +34,20 @@ def watch(once: Callable[[], Sequence[Checked]]) -> None:
         if (told := _configuration()) is not None:
             files.add(told)
         before = _state(files)
+        hurried = not hurried and any(_saved_since(began, file, before[file]) for file in files)
+        if hurried:  # it may have been read before it was saved; once only: a model may write what it reads
+            _settle(files)
+            continue
         say(f"watching {len(files)} files; Ctrl-C ends it")
         while (now := _state(files)) == before:
             time.sleep(_EVERY)
         while now != (now := _settle(files)):
             continue
+
+
+def _saved_since(began: int, file: str, state: tuple[int, int] | None) -> bool:
+    """Whether a file changed after a moment; folders change by what is written beside."""
+    return state is not None and state[0] >= began and not Path(file).is_dir()
 
 
 def _settle(files: Iterable[str]) -> State:
