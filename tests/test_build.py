@@ -296,13 +296,13 @@ def test_a_missing_name_suggests_and_lists(load: Load) -> None:
     [
         ("modle.py:VAE", "there is no file modle.py"),
         ("folder/:VAE", "is a folder"),
-        ("book.ipynb:VAE", "not a Python file"),
+        ("./book.txt:VAE", "not a Python file"),
         ("nosuchpackage.vae:VAE", "there is no module nosuchpackage"),
     ],
 )
 def test_targets_that_are_not_there(load: Load, tmp_path: Path, target: str, part: str) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "book.ipynb").write_text("{}")
+    (tmp_path / "book.txt").write_text("{}")
     error = failure(lambda: load(target, model="x = 1"))
     assert error.code == "VAE001" and part in error.message and error.help
 
