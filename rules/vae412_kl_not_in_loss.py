@@ -33,7 +33,7 @@ def check(model: Model) -> Findings:
     missing = model.objective.missing_kl
     if missing is not None:
         yield Found(
-            model.objective.loss_place,
+            model.objective.loss_place or model.where(missing.computed),
             label="the KL is multiplied with 0"
             if missing.nullified is not None
             else "the loss holds no KL"

@@ -188,6 +188,7 @@ def _whole_number_schedules(model: Model) -> list[StuckWeight]:
             file = model.source.file(place.file)
             called = set(re.findall(r"(\w+)\s*\(", factor.text)) | set(re.findall(r"\.(\w+)", factor.text))
             bodies: list[ast.AST] = [f for f in file.functions() if f.name in called]
+            bodies += _call_methods(model, file.tree, called)
             here = file.at(place)
             for body in [*bodies, *([here] if here is not None else [])]:
                 for node in ast.walk(body):
@@ -195,6 +196,13 @@ def _whole_number_schedules(model: Model) -> list[StuckWeight]:
                         where = Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
                         found.append(StuckWeight(factor.text, 0.0, 1, where, Label(place, "weighs the KL here")))
     return found
+
+
+def _call_methods(model: Model, tree: ast.AST, names: set[str]) -> list[ast.AST]:
+    """`__call__` of the classes of the model's attributes with these names: a schedule that is an object."""
+    kinds = {type(vars(model.record.model).get(n)).__name__ for n in names}
+    classes = [c for c in ast.walk(tree) if isinstance(c, ast.ClassDef) and c.name in kinds]
+    return [f for c in classes for f in c.body if isinstance(f, ast.FunctionDef) and f.name == "__call__"]
 
 
 def _zero_weight_names(model: Model) -> set[str]:
