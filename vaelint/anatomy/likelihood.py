@@ -15,7 +15,7 @@ from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.ranges import Range, declared_range, value_range
 from vaelint.anatomy.recon import FAMILIES, Pair, fits_family, recon_gradient
 from vaelint.anatomy.replay import ReplayError
-from vaelint.anatomy.sites import frontier
+from vaelint.anatomy.sites import frontier, sample_axes
 from vaelint.anatomy.terms import layered_nodes, same_values
 from vaelint.finding import Span
 from vaelint.graph import shape, span
@@ -39,9 +39,10 @@ def broadcast(model: Model, pair: Pair) -> str | None:
     if not r or not t or r == t:
         return None
     texts_r, texts_t = model.dims(pair.recon), model.dims(pair.target)
+    drawn = {shape(s.z)[d] for s in model.sites for d in sample_axes(s)}
     for back in range(1, min(len(r), len(t)) + 1):
         a, b = r[-back], t[-back]
-        if a != b and 1 in (a, b):
+        if a != b and 1 in (a, b) and a not in drawn:
             return f"{texts_r[-back]} meets {texts_t[-back]}"
     if len(t) > len(r) or (len(r) > len(t) and "B" in texts_r[: len(r) - len(t)]):
         return f"{len(r)} dimensions meet {len(t)}"

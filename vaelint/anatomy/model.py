@@ -365,7 +365,7 @@ def _analyse_loss(model: Model) -> None:
     model.terms = assign_roles(model.leaves, sites, flow)
     for term in model.terms:
         if term.role == "reconstruction":
-            model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source)
+            model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source, sites)
     for term in model.terms:
         if term.role == "kl" and term.detached is None:
             facts, parts = read_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)

@@ -25,7 +25,7 @@ from vaelint.anatomy.measuring import bases, measured, own_symbols
 from vaelint.anatomy.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.scale import Scaling, ratio
-from vaelint.anatomy.sites import Site
+from vaelint.anatomy.sites import Site, sample_axes
 from vaelint.anatomy.terms import Term, layered_nodes, part_of
 from vaelint.anatomy.weights import Factor, factors
 from vaelint.graph import Record, shape
@@ -44,6 +44,7 @@ class KlFact:
     latent: tuple[str, ...] = ()  # the symbols of the latent's own dimensions
     silent: Scaling | None = None  # its weight without the factor that is 0 at this step
     silenced_by: fx.Node | None = None  # the product with that factor
+    samples: tuple[str, ...] = ()  # those of axes along which the posterior is drawn several times
 
 
 @dataclass
@@ -87,8 +88,9 @@ def name_dimensions(record: Record, sites: list[Site], symbols: dict[str, int], 
         if texts is None:
             continue
         size = shape(site.z)
-        own = [d for d in range(len(size)) if texts[d].isdigit() and size[d] != 1]
-        names = _latent_names(len(own), len(size))
+        drawn = sample_axes(site)
+        own = [d for d in range(len(size)) if texts[d].isdigit() and size[d] != 1 and d not in drawn]
+        names = _latent_names(len(own), len(size) - len(drawn))
         mapping: dict[int, str] = {}
         for d, name in zip(own, names, strict=True):
             shared = next(
@@ -102,6 +104,10 @@ def name_dimensions(record: Record, sites: list[Site], symbols: dict[str, int], 
             symbol = shared or name
             while symbol in symbols and symbols[symbol] != size[d]:
                 symbol += "'"
+            symbols.setdefault(symbol, size[d])
+            mapping[d] = symbol
+        for d in drawn:
+            symbol = next(s for s in ("S", *(f"S{i}" for i in range(2, 99))) if symbols.get(s, size[d]) == size[d])
             symbols.setdefault(symbol, size[d])
             mapping[d] = symbol
         below = flow.descendants(*site.heads) if site.heads else set()
@@ -140,7 +146,9 @@ def measure_kl(
         _measure_discrete(fact, loss, replay, symbols)
         if fact.site is None or fact.probe.weight == 0.0 or not fact.site.mu_heads:
             continue
-        fact.latent = own_symbols(slice_.replay.texts_of(fact.site.z), symbols)
+        texts, drawn = slice_.replay.texts_of(fact.site.z), sample_axes(fact.site)
+        fact.latent = own_symbols(tuple(t for d, t in enumerate(texts) if d not in drawn), symbols)
+        fact.samples = tuple(texts[d] for d in drawn if d < len(texts))
         fact.scaling = measured(partial(_kl_weight, slice_, fact), symbols, replay)
     _name_own_addends(found, flow)
     return found
@@ -216,6 +224,8 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
         at = drawn[grads[head].abs().argmax()] if drawn.numel() == grads[head].numel() else drawn[0]
     g = grads[head]
     slope = float(dm.flatten()[0])
+    if not probe.monte_carlo and m.numel() % g.numel() == 0:
+        slope /= m.numel() // g.numel()  # of one of several draws of the posterior
     picked = g.flatten()[g.abs().argmax()]
     if family is GAUSSIAN:
         expected = float(at) - probe.prior[0]
@@ -228,12 +238,12 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
 
 
 def measure_recon(
-    term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source
+    term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source, sites: list[Site]
 ) -> list[ReconFact]:
     """Probes each reconstruction of a term and measures how its weight moves with every size."""
     found: list[ReconFact] = []
     seen: set[fx.Node] = set()
-    for pair in find_pairs(term, flow, decoded):
+    for pair in find_pairs(term, flow, decoded, sites):
         if any(r in seen for r in pair.raw):
             continue
         seen.update(pair.raw)
@@ -340,6 +350,10 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
             likelihood.exponents,
             math.copysign(1.0, likelihood.constant),
         )
+    for s in kl.samples:  # the expectation is a mean over the draws: together they have the weight of one
+        power = likelihood.exponents.get(s)
+        if power is not None and s in recon.event:
+            likelihood = Scaling(likelihood.value * symbols[s], {**likelihood.exponents, s: power + 1}, likelihood.constant)
     scaling = ratio(kl.scaling, likelihood, symbols)
     variance = None
     if recon.probe.kernel == "squared_error" and not recon.learned_variance and (recon.density is None or recon.density.name == "huber"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
+from vaelint.anatomy.sites import Site, sample_axes
 from vaelint.anatomy.terms import Leaf, Term
 from vaelint.graph import shape
 
@@ -41,26 +42,27 @@ class ReconProbe:
     axis: int | None = None  # the class axis of a categorical likelihood
 
 
-def find_pairs(term: Term, flow: Flow, decoded: set[fx.Node]) -> list[Pair]:
+def find_pairs(term: Term, flow: Flow, decoded: set[fx.Node], sites: Sequence[Site] = ()) -> list[Pair]:
     """Where each addend of the reconstruction term brings the reconstruction and its target together."""
     pairs: list[Pair] = []
+    drawn = {shape(s.z)[d] for s in sites for d in sample_axes(s)}
     for leaf in term.leaves:
         raw = [f for f in leaf.frontier if f in decoded]
         data = [f for f in leaf.frontier if f not in raw and f in flow.data] + list(leaf.factors)
         if not raw or not data:
             continue
         others = flow.ancestors(*(other.node for other in term.leaves if other is not leaf), stop=set(raw))
-        pair = _meet(leaf, raw, data, flow, others)
+        pair = _meet(leaf, raw, data, flow, others, drawn)
         if pair is not None:
             pairs.append(pair)
     return pairs
 
 
-def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, others: set[fx.Node]) -> Pair | None:
+def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, others: set[fx.Node], drawn: set[int]) -> Pair | None:
     """The last value made of decoder output alone, and the last made of data alone, before they mix.
 
     `others` are the values that the term's other addends are made of. Data of another shape that enters earlier (a library size, a
-    condition) is part of the reconstruction.
+    condition) is part of the reconstruction. `drawn` are the sizes of axes along which z is drawn several times.
     """
     inside = flow.ancestors(leaf.node, stop={*raw, *data})
     ours, theirs = set(raw), {d for d in data if d not in leaf.factors}
@@ -69,7 +71,15 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, other
     for node in flow.sorted(inside - ours - theirs):
         ins = ops.value_inputs(node)
         from_raw, from_data = [n for n in ins if n in ours], [n for n in ins if n in theirs]
-        if from_raw and from_data and (ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data)):
+        if (
+            from_raw
+            and from_data
+            and (
+                ops.op(node) in ops.LOSSES
+                or _comparable(from_raw, from_data)
+                or (ops.op(node) in ("sub", "rsub") and _is_repeated(from_raw[0], from_data[0], drawn))
+            )
+        ):
             meets.append(node)
             mixed.add(node)
         elif any(n in mixed for n in ins):
@@ -100,6 +110,14 @@ def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:
     if r == t or not r or not t:
         return r == t
     return math.prod(t) >= math.prod(r) or len([n for n in t if n != 1]) >= len([n for n in r if n != 1])
+
+
+def _is_repeated(recon: fx.Node, data: fx.Node, drawn: set[int]) -> bool:
+    """Whether a target without one of the reconstruction's axes is compared with each entry along it: several draws, one target."""
+    r, t = shape(recon), shape(data)
+    t = (1,) * (len(r) - len(t)) + t
+    apart = [a for a, b in zip(r, t, strict=False) if a != b]
+    return len(t) == len(r) and len(apart) == 1 and apart[0] in drawn and t.count(1) > r.count(1) and sum(n != 1 for n in t) >= 2
 
 
 def _meet_on_the_way_up(leaf: Leaf, raw: list[fx.Node], inside: set[fx.Node], flow: Flow, others: set[fx.Node]) -> Pair | None:
@@ -162,6 +180,8 @@ def probe_recon(
         return ReconProbe("unknown", reason="no gradient reaches the reconstruction through this term")
     if t is not None and not t.is_floating_point():
         return _categorical(r, t, g)
+    if t is not None and t.dim() <= r.dim() and all(a in (1, b) for a, b in zip(t.shape[::-1], r.shape[::-1], strict=False)):
+        t = t.expand_as(r)  # several draws are compared with one target
     if t is None or t.shape != r.shape:
         return ReconProbe("unknown", reason="the target has another shape")
     used = g != 0

@@ -14,6 +14,7 @@ from vaelint.anatomy.measuring import bases, measured, own_symbols
 from vaelint.anatomy.objective import ReconFact, measure_recon
 from vaelint.anatomy.recon import Pair, ReconProbe, recon_gradient
 from vaelint.anatomy.replay import Replay, ReplayError
+from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Leaf, Term
 from vaelint.source.written import Source
 
@@ -22,10 +23,10 @@ _UNSURE = ("other", "unknown", "cross_entropy_soft", "negative_log_probability")
 
 
 def read_recon(
-    term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source
+    term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: dict[str, int], decoded: set[fx.Node], source: Source, sites: list[Site]
 ) -> list[ReconFact]:
     """The reconstructions of a term; those that their gradient at the reconstruction does not tell are read as densities of the data."""
-    facts = measure_recon(term, loss, flow, replay, symbols, decoded, source)
+    facts = measure_recon(term, loss, flow, replay, symbols, decoded, source, sites)
     for fact in facts:
         if fact.probe.kernel == "squared_error":
             _look_far(fact, term, loss, replay, symbols)

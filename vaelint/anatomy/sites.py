@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
+from vaelint.graph import shape
 
 Kind = Literal["gaussian", "laplace", "drawn", "categorical", "noise"]
 """gaussian: affine in a draw; laplace: affine in sign(u) log(1 - |u|);
@@ -37,6 +38,14 @@ _PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbm
 _SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
 _CATEGORICAL = frozenset({"gumbel_softmax"})
+
+
+def sample_axes(site: Site) -> tuple[int, ...]:
+    """The axes of z along which one posterior is drawn several times: the mean has no entries of its own there."""
+    if site.mu is None or not site.noise:
+        return ()
+    z, mu = shape(site.z), shape(site.mu)
+    return tuple(d for d, n in enumerate(z) if n != 1 and (d < len(z) - len(mu) or mu[d - len(z) + len(mu)] == 1))
 
 
 def find_sites(flow: Flow) -> list[Site]:

@@ -47,7 +47,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         return None
     batch = exponents.get("B") or 0.0
     latent = {s: kl.scaling.exponents.get(s) or 0.0 for s in kl.latent}
-    event = {s: recon.scaling.exponents.get(s) or 0.0 for s in recon.event}
+    event = {s: recon.scaling.exponents.get(s) or 0.0 for s in recon.event if s not in kl.samples}
     shared = set(latent) & set(event)  # a sequence's time axis belongs to both
     latent_off = {s: e for s, e in latent.items() if e and s not in shared}
     event_off = {s: e for s, e in event.items() if e and s not in shared}
