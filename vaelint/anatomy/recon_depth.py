@@ -19,6 +19,7 @@ from vaelint.anatomy.terms import Leaf, Term
 from vaelint.source.written import Source
 
 _FAR = 40.0
+_OF_SCALE = ("squared_error", "absolute_error", "log_cosh")  # kernels whose density may have a scale that is learned
 _UNSURE = ("other", "unknown", "cross_entropy_soft", "negative_log_probability")
 
 
@@ -38,7 +39,7 @@ def read_recon(
 def _is_open(fact: ReconFact, term: Term) -> bool:
     if fact.probe.kernel in _UNSURE:
         return (fact.probe.kernel in ("other", "unknown") and not fact.probe.reason.endswith("another shape")) or len(term.leaves) > 1
-    return fact.learned_variance or bool(fact.pair.extra)
+    return fact.probe.kernel in _OF_SCALE and (fact.learned_variance or bool(fact.pair.extra))
 
 
 def _read(fact: ReconFact, leaf: Leaf, term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> None:
