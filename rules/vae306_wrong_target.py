@@ -65,3 +65,12 @@ def check(model: Model) -> Findings:
             help="compare the reconstruction with the input",
             claim=Claim("data_behind_encoder", "the loss sees the data through the encoder only", {"node": own.node}),
         )
+    for same in model.likelihood.with_itself:
+        yield Found(
+            model.where(same.node),
+            label="both sides are the same values",
+            labels=model.labels((same.one, ""), (same.other, "")),
+            why="the term is 0 whatever the parameters are: nothing makes the reconstruction resemble the input",
+            help="compare the reconstruction with the input",
+            claim=Claim("same_values", "both sides are equal", {"nodes": [same.one, same.other], "equal": True}),
+        )

@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy import likelihood
 from vaelint.anatomy.classes import Capped, capped_softmax, probabilities_for_logs
+from vaelint.anatomy.itself import Itself, compared_with_itself
 from vaelint.anatomy.leak import leaked_tokens
 from vaelint.anatomy.made_at import made_at
 from vaelint.anatomy.objective import ReconFact
@@ -46,6 +47,12 @@ class Likelihood:
     def self_targets(self) -> list[likelihood.Corruption]:
         """Comparisons of the reconstruction with constants or with itself."""
         return likelihood.self_targets(self._model)
+
+    @cached_property
+    def with_itself(self) -> list[Itself]:
+        """Terms that compare a value with a copy of itself."""
+        told = {own.node for own in self.self_targets}
+        return [found for found in compared_with_itself(self._model) if found.node not in told]
 
     def swapped_arguments(self, fact: ReconFact) -> bool:
         """Whether an asymmetric loss has its arguments exchanged."""
