@@ -255,9 +255,7 @@ def trace_step(
     if record.failure is not None and request.step is None and not isinstance(record.failure.error, TargetError | RuntimeError):
         step, record = _without_forward(loaded, inputs, tracer, step, names, record, result)
     if record.failure is None and request.step is None and not step.has_loss:
-        step = with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
-        if step.has_loss:
-            record = tracer.extended(record, step) or _run(loaded, tracer, step, result)
+        step, record = _with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
     result.symbols = dict(inputs.symbols)
     if record.failure is not None or holds_placeholder(record.raw_output):
         _raise_if_not_the_models(record)
@@ -304,6 +302,29 @@ def _raise_if_not_the_models(record: Record) -> None:
         raise missing from error
     if isinstance(error, TargetError):
         raise error
+
+
+def _with_loss(
+    request: Request,
+    result: TargetResult,
+    loaded: Loaded,
+    inputs: InputSet,
+    tracer: Tracer,
+    step: Any,
+    names: list[str],
+    record: Record,
+    source: Source,
+) -> tuple[Any, Record]:
+    """The step with the loss that is found, and its run; without it where the way to call it was no right one."""
+    found = with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
+    if not found.has_loss:
+        return step, record
+    whole = tracer.extended(record, found) or _run(loaded, tracer, found, result)
+    error = whole.failure.error if whole.failure is not None else None
+    if request.loss is None and isinstance(error, ValueError | TypeError | AttributeError | KeyError) and not found.place:
+        result.notes.append(f"that step raises {one_line(error)}, so it is none: say how the loss is computed with --step")
+        return step, record
+    return found, whole
 
 
 def _without_forward(
@@ -372,7 +393,7 @@ def _error_of(tracer: Tracer, step: Any) -> BaseException | None:
     """What a step raises, None if it runs. What it takes to run it says nothing of other steps."""
     rung = tracer.real_because
     try:
-        record = tracer.run(step)
+        record = tracer.attempt(step, {}) or tracer.run(step)
     except TargetError as error:
         return error
     finally:

@@ -50,7 +50,7 @@ class _Known:
 
     def load(self, request: Request) -> Loaded:
         """A fresh one: notes of one trial are nothing to the next."""
-        return replace(self.loaded, notes=[], made_up={}, init={}, arguments={}, choice=None)
+        return replace(self.loaded, notes=[], made_up={}, init={}, arguments={}, choice=None, passed=set())
 
 
 @dataclass

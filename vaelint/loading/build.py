@@ -52,6 +52,7 @@ class Loaded:
     init: dict[str, object] = field(default_factory=dict)  # as written in the target's text
     arguments: dict[str, object] = field(default_factory=dict)  # what the model is built with, once that is resolved
     choice: Choice | None = None  # where these come from
+    passed: set[str] = field(default_factory=set)  # notes of choices that were given up
     lacking: tuple[str, ...] = ()  # the arguments for which nothing was found
     _choices: Iterator[Choice] = field(default_factory=lambda: iter(()))  # other ways to fill the constructor
 
@@ -118,6 +119,8 @@ class Loaded:
         """Builds with these arguments from now on."""
         if self.choice is not None:
             self.notes[:] = [n for n in self.notes if n not in self.choice.notes]
+            self.passed |= set(self.choice.notes) - set(choice.notes)
+        self.passed -= set(choice.notes)
         self.choice = choice
         self.arguments.clear()
         self.arguments.update(choice.values)

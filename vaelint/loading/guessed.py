@@ -20,6 +20,7 @@ from vaelint.trace.ladder import Tracer
 
 Again = Callable[[frozenset[str]], Sequence[Finding] | None]
 """Runs the rules of some codes with the arguments as they are then; None where the model does not run with them."""
+_COUNT = 8  # smaller numbers count layers or blocks: a size in their place would build a model without end
 _MOST, _EACH = 10, 6  # runs spent on other values: in all, and on other sizes in one set of arguments
 
 
@@ -54,7 +55,10 @@ def _whatever(loaded: Loaded, tracer: Tracer, step: Any, record: Record) -> bool
     assert record.failure is not None
     for values in variants(loaded.made_up, _sizes(tracer)):
         with _instead(loaded, values):
-            other = _run(tracer, step)
+            try:
+                other = tracer.run(step)
+            except TargetError:
+                continue
         if other is not None:
             same = other.failure is not None and one_line(other.failure.error) == one_line(record.failure.error)
             return same and other.failure is not None and other.failure.spans[:1] == record.failure.spans[:1]
@@ -102,9 +106,9 @@ def _resized(loaded: Loaded, tracer: Tracer, step: Any, sizes: Sequence[tuple[st
 
 
 def _run(tracer: Tracer, step: Any) -> Record | None:
-    """A run with the arguments as they are now; None if the model cannot be built."""
+    """A run with the arguments as they are now, on fake tensors where these carry it: wrong sizes may be huge. None: it cannot be built."""
     try:
-        return tracer.run(step)
+        return tracer.attempt(step, {}) or tracer.run(step)
     except TargetError:
         return None
 
@@ -112,6 +116,7 @@ def _run(tracer: Tracer, step: Any) -> Record | None:
 def _said(loaded: Loaded, result: TargetResult, attempt: Record) -> Record:
     """Notes that were true of the first choice give way to those of the one that runs."""
     assert loaded.choice is not None
+    result.notes[:] = [n for n in result.notes if n not in loaded.passed]
     result.notes += [n for n in loaded.choice.notes if n not in result.notes]
     return attempt
 
@@ -123,10 +128,10 @@ def _others(chosen: dict[str, object], failed: Record, tracer: Tracer) -> Iterat
     sizes = [int(n) for n in dict.fromkeys(re.findall(r"\d+", one_line(failed.failure.error))) if int(n)]
     each = [t[0].numel() for t in tracer.inputs(None).values() if t.ndim > 1]
     for name, value in chosen.items():
-        if isinstance(value, int) and not isinstance(value, bool):
+        if type(value) is int and value >= _COUNT:
             yield from ((name, size) for size in sizes if size != value)
         elif isinstance(value, list | tuple | dict | argparse.Namespace):
-            pairs = ((old, new) for new in (*each, *sizes) for old in sizes if old != new != 1)
+            pairs = ((old, new) for new in (*each, *sizes) for old in sizes if old >= _COUNT and old != new != 1)
             for old, new in pairs:
                 if (other := _exchanged(value, old, new)) != value:
                     yield name, other
