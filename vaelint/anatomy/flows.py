@@ -63,7 +63,7 @@ def flow_bounds(model: Model) -> list[FlowBound]:
 
 def _closed(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound | None:
     """A closed-form KL of z_0, and addends that are the log-determinant."""
-    leaves = [leaf for t in model.terms if t.role == "other" for leaf in t.leaves if site.z in model.flow.ancestors(leaf.node)]
+    leaves = _of_the_map(model, site, bent)
     weight = _weight(model, site, bent, leaves) if leaves else None
     if weight is None or fact.scaling is None:
         return None
@@ -74,12 +74,8 @@ def _closed(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound 
 
 def _drawn(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound | None:
     """Addends that are a standard normal density of z_K, and those of the rest that are the log-determinant, if any."""
-    own = {site.z, *site.heads, *site.noise}
-    leaves = [leaf for t in model.terms if t.role in ("kl", "prior", "other") and t.detached is None for leaf in t.leaves]
-    at_end = [leaf for leaf in leaves if bent in model.flow.ancestors(leaf.node)]
-    between = [
-        leaf for leaf in leaves if leaf not in at_end and site.z in model.flow.ancestors(leaf.node) and not set(leaf.frontier) <= own
-    ]
+    at_end = [leaf for leaf in _divergence(model) if bent in model.flow.ancestors(leaf.node)]
+    between = _of_the_map(model, site, bent)
     prior = _prior_weight(model, bent, at_end) if at_end else None
     if prior is None or prior <= 0:
         return None
@@ -89,6 +85,23 @@ def _drawn(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound |
         return FlowBound(fact, site, bent, at_end[0].node, 0.0, prior, True, ()) if varies else None
     weight = _weight(model, site, bent, between)
     return FlowBound(fact, site, bent, _join(model, between), weight, prior, True, tuple(between)) if weight is not None else None
+
+
+def _divergence(model: Model) -> list[Leaf]:
+    return [leaf for t in model.terms if t.role in ("kl", "prior", "other") and t.detached is None for leaf in t.leaves]
+
+
+def _of_the_map(model: Model, site: Site, bent: fx.Node) -> list[Leaf]:
+    """Addends that see z_0 through parameters, and z_K not at all: what a log-determinant is made of."""
+    own = {site.z, *site.heads, *site.noise}
+    found = []
+    for leaf in _divergence(model):
+        made_of = model.flow.ancestors(leaf.node)
+        if bent in made_of or site.z not in made_of:
+            continue
+        if any(n.op == "get_attr" and n.meta.get("parameter") for n in model.flow.ancestors(leaf.node, stop=own)):
+            found.append(leaf)
+    return found
 
 
 def _prior_weight(model: Model, bent: fx.Node, leaves: list[Leaf]) -> float | None:
