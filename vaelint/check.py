@@ -26,6 +26,7 @@ from vaelint.loading.placeholder import holds_placeholder, needed
 from vaelint.loading.target import parse_init, parse_target
 from vaelint.loading.tensors import make_inputs
 from vaelint.paths import in_project
+from vaelint.perturb.arguments import changed, knobs
 from vaelint.result import Request, TargetResult
 from vaelint.rule import Rule
 from vaelint.run_rules import failure_findings, run_rules
@@ -197,8 +198,6 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
 
 def _resized(loaded: Loaded, init: dict[str, object], value: int, to: int) -> Iterator[Callable[[], torch.nn.Module]]:
     """Models whose constructor gets `to` in the place of one argument that is `value`."""
-    from vaelint.perturb.arguments import changed, knobs
-
     for knob in knobs(loaded, init):
         if knob.value == value and not knob.is_global:
             other = changed(loaded, init, knob, to)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 _HASTE = 200_000
 """Objects that the static part may make before garbage is looked for: it keeps nearly all of them, and looking costs a tenth."""
+
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+"""How many files may be open, before user code says something else."""
 
 Pipeline = Callable[["Request", Callable[[dict[str, Any]], None]], "TargetResult"]
 
@@ -125,6 +130,9 @@ def _escaped(error: BaseException, package: str) -> protocol.Escaped:
     else:
         text = traceback.format_exception_only(error)[-1].strip()
         ours = not theirs or (bool(mine) and frames.index(mine[-1]) > frames.index(theirs[-1]))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if isinstance(error, OSError) and error.errno == errno.EMFILE and files < _FILES:
+        text, ours = f"{text}, after it had limited itself to {files} open files", False
     if sys.modules.get(protocol.__name__) is not protocol:
         text, ours = f"{text}, after it had thrown out what runs it (sys.modules)", False
     file, line = next(iter((mine if ours else theirs)[-1:] or frames[-1:]), ("", 0))
