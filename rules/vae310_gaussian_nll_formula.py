@@ -2,7 +2,8 @@
 
 ## What it does
 For a likelihood with a learned variance, checks that the log term belongs to the variance that the squared error is
-divided by, and that `gaussian_nll_loss` gets a variance and not a raw layer output.
+divided by, and that `gaussian_nll_loss` gets a variance and not a raw layer output. For counts, checks that a term with
+the shape of a negative binomial is normalised as one: that its slope has mean 0 under it.
 
 ## Why is this bad
 -log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + const. With a log-variance in the place of the variance nothing
@@ -30,7 +31,7 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE310", "gaussian-nll-formula", Severity.ERROR, message="the decoder's Gaussian likelihood is not one", needs=("reconstruction",))
+@rule("VAE310", "gaussian-nll-formula", Severity.ERROR, message="the decoder's likelihood is not one", needs=("reconstruction",))
 def check(model: Model) -> Findings:
     """Likelihoods whose variance and log term disagree."""
     for fact in model.recons:
@@ -38,6 +39,15 @@ def check(model: Model) -> Findings:
         if fault is None:
             continue
         node, what = fault
+        if fact.density is not None and fact.density.fault:
+            yield Found(
+                model.where(node),
+                label=what,
+                why="the slope of minus a log-density has mean 0 under that density; where it has not, what is learned is drawn elsewhere",
+                help="log p(t) = lgamma(t + r) - lgamma(r) - lgamma(t + 1) + r log(r / (r + m)) + t log(m / (r + m)), mean m, dispersion r",
+                claim=Claim("kernel", "the loss is not the likelihood of its shape", {"fact": fact}),
+            )
+            continue
         yield Found(
             model.where(node),
             label=what,

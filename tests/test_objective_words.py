@@ -86,6 +86,8 @@ OBJECTIVES = {
     "ok_iwae": ("IWAE", {"K": 7}),
     "ok_beta_attribute": ("beta-VAE", {"beta": 8}),
     "ok_two_latents": ("hierarchical VAE", {}),
+    "ok_joint_latents": ("JointVAE", {"beta_z": 4, "beta_c": 3}),
+    "ok_sphere": ("S-VAE", {}),
 }
 
 

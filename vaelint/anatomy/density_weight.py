@@ -29,8 +29,9 @@ def nodes(shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
     if shape.support == "counts":
         t = torch.arange(0, 400, dtype=torch.float64)
         return t, torch.ones_like(t)
-    u = torch.linspace(-9, 9, 241, dtype=torch.float64)
-    return shape.centre + shape.spread * u.sinh(), shape.spread * u.cosh()
+    u = torch.linspace(-14, 14, 361, dtype=torch.float64)  # from a thousandth of the shape's own width up: the weight may be small
+    near = 1e-3 * shape.spread
+    return shape.centre + near * u.sinh(), near * u.cosh()
 
 
 def mean_score(shape: Shape, points: Curve, mass: torch.Tensor, w: float, score: torch.Tensor, jump: float = 0.0) -> float:
@@ -66,7 +67,7 @@ def _root(shape: Shape, points: Curve, mass: torch.Tensor, score: torch.Tensor) 
     """Where the mean of a score changes its sign over w; None where it never does, as for a location: its mean is 0 at every w."""
     ends = torch.tensor([shape.centre + shape.spread, shape.centre], dtype=torch.float64)
     unit = abs(float(shape.value(ends)[0] - shape.value(ends)[1])) or 1.0
-    grid = [unit * 10 ** (-3 + 0.125 * i) for i in range(49)]
+    grid = [unit * 10 ** (-6 + 0.125 * i) for i in range(65)]
     means = [mean_score(shape, points, mass, w, score) for w in grid]
     if max(abs(m) for m in means) < 1e-6:
         return None

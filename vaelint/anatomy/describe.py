@@ -32,6 +32,7 @@ KL_WORDS = {
     "inverted_floor": "KL with its gradient cut where it is large",
     "categorical": "categorical KL",
     "bernoulli": "Bernoulli KL",
+    "sphere": "von Mises-Fisher KL to the uniform prior on the sphere",
     "other": "another divergence",
     "unknown": "not measured",
 }

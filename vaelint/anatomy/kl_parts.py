@@ -52,6 +52,10 @@ def read_kl(
 ) -> tuple[list[KlFact], list[PartFact]]:
     """Probes a KL term; where it is no closed form of its own, the parts it is made of."""
     rest = (sites, flow, replay, symbols, source)
+    kinds = _by_kind(term, sites, flow)
+    if len(kinds) > 1:
+        read = [read_kl(part, loss, *rest) for part in kinds]
+        return [f for facts, _ in read for f in facts], [p for _, parts in read for p in parts]
     facts = measure_kl(term, loss, *rest)
     if any(f.probe.verdict not in ("other", "unknown", "wrong") for f in facts):
         return facts, []
@@ -62,6 +66,15 @@ def read_kl(
         if silent and all(f.probe.verdict in KNOWN for f in silent):
             return [replace(f, term=term, factors=facts[0].factors, scaling=None, silent=f.scaling, silenced_by=weight) for f in silent], []
     return _taken_apart(term, loss, facts, *rest)
+
+
+def _by_kind(term: Term, sites: list[Site], flow: Flow) -> list[Term]:
+    """A KL of discrete latents beside one of continuous ones: each is measured alone, where their addends lie apart."""
+    discrete = {n for s in term.sites if s.kind == "categorical" for n in (s.z, *s.heads)}
+    other = {n for s in term.sites if s.kind != "categorical" for n in (s.z, *s.heads)}
+    groups = [[leaf for leaf in term.leaves if nodes & {leaf.node, *leaf.frontier}] for nodes in (discrete, other)]
+    apart = len(groups[0]) + len(groups[1]) == len(term.leaves) and not any(leaf in groups[1] for leaf in groups[0])
+    return [gather(term.role, leaves, sites, flow) for leaves in groups] if apart and all(groups) else []
 
 
 def _below_zero(term: Term, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> tuple[Term, fx.Node, fx.Node] | None:

@@ -22,10 +22,11 @@ Verdict = Literal[
     "mean_only",
     "categorical",
     "bernoulli",
+    "sphere",
 ]
 
 
-KNOWN: frozenset[Verdict] = frozenset({"exact", "prior", "monte_carlo", "drawn", "mean_only", "categorical", "bernoulli"})
+KNOWN: frozenset[Verdict] = frozenset({"exact", "prior", "monte_carlo", "drawn", "mean_only", "categorical", "bernoulli", "sphere"})
 """Verdicts on a term that is a KL of right sign, whose weight means something."""
 
 

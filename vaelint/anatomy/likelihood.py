@@ -261,7 +261,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if ops.op(pair.meet) == "gaussian_nll_loss" and pair.extra and (unscaled := _raw_variance(model, pair, pair.extra[0])) is not None:
         return unscaled
     if fact.density is not None and fact.density.name != "gaussian":
-        return (pair.meet, fact.density.fault) if fact.density.fault else None
+        return (fact.term.core or pair.meet, fact.density.fault) if fact.density.fault else None
     if fact.probe.kernel not in ("squared_error", "other") or not pair.extra:
         return None
     if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):

@@ -15,6 +15,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.bound_facts import Bound
 from vaelint.anatomy.flow import Flow, analyse_flow
 from vaelint.anatomy.kl_parts import PartFact, read_kl
+from vaelint.anatomy.kl_sphere import read_sphere
 from vaelint.anatomy.likelihood_facts import Likelihood
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, name_dimensions
 from vaelint.anatomy.objective_facts import Objective
@@ -371,3 +372,8 @@ def _analyse_loss(model: Model) -> None:
             facts, parts = read_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
             model.kls += facts
             model.parts += parts
+        elif term.role == "other" and term.detached is None:
+            sphere = read_sphere(term, record.loss, flow, model.replay, model.symbols, model.source)
+            if sphere is not None:
+                term.role = "kl"
+                model.kls.append(sphere)

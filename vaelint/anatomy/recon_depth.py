@@ -31,15 +31,18 @@ def read_recon(
     for fact in facts:
         if fact.probe.kernel == "squared_error":
             _look_far(fact, term, loss, replay, symbols)
-        if fact.density is None and _is_open(fact, term):
+        if fact.density is None and _is_open(fact, term, flow):
             _read(fact, fact.pair.leaf, term, loss, flow, replay, symbols)
     return facts or _unpaired(term, loss, flow, replay, symbols, decoded)
 
 
-def _is_open(fact: ReconFact, term: Term) -> bool:
+def _is_open(fact: ReconFact, term: Term, flow: Flow) -> bool:
+    """Whether the gradient at the reconstruction leaves something to be told: a kernel, or a scale that is learned."""
     if fact.probe.kernel in _UNSURE:
         return (fact.probe.kernel in ("other", "unknown") and not fact.probe.reason.endswith("another shape")) or len(term.leaves) > 1
-    return fact.probe.kernel in _OF_SCALE and (fact.learned_variance or bool(fact.pair.extra))
+    inside = flow.ancestors(fact.pair.leaf.node, stop={*fact.pair.leaf.frontier, fact.pair.recon})
+    scaled = fact.learned_variance or bool(fact.pair.extra) or any(n.meta.get("parameter") for n in inside)
+    return fact.probe.kernel in _OF_SCALE and scaled
 
 
 def _read(fact: ReconFact, leaf: Leaf, term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> None:

@@ -43,7 +43,7 @@ _LINEAR_UNARY = (
     | ops.SHAPE
     | ops.CAST
 )
-_THROUGH = ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT | ops.LINEAR_ALGEBRA | ops.COMPARE | {"setitem"}
+_THROUGH = ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT | ops.LINEAR_ALGEBRA | ops.COMPARE | {"setitem", "cov", "corrcoef"}
 _LINEAR_SELECT = frozenset({"getitem", "select", "narrow", "index_select", "masked_select"})
 
 
