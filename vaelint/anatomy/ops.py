@@ -24,7 +24,8 @@ ARITHMETIC = (
 )
 CAST = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_as", "cpu", "cuda", "clone", "contiguous", "requires_grad"})
 FUNCTIONS = frozenset([
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logsigmoid", "log_sigmoid", "sqrt", "rsqrt", "abs", "absolute", "sign", "sin", "cos",
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logsigmoid", "sqrt", "rsqrt", "abs", "absolute", "sign", "sin", "cos",
+    "log_sigmoid",
     "tan", "tanh", "sigmoid", "hardsigmoid", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus",
     "softsign", "hardtanh", "hardswish", "tanhshrink", "clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum", "fmax", "fmin",
     "where", "nan_to_num", "rrelu", "prelu", "threshold", "erf", "digamma", "lgamma", "logit", "xlogy", "masked_fill", "floor", "ceil",
