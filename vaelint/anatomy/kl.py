@@ -24,7 +24,7 @@ from vaelint.anatomy.learned_prior import slipped_factor
 from vaelint.anatomy.readings import READINGS, SCALE_READINGS, SOFTENED, agree, fit, partly_read, read_against_wide_prior
 from vaelint.anatomy.replay import ReplayError
 from vaelint.anatomy.sites import Site
-from vaelint.graph import route
+from vaelint.graph import route, shape
 
 _TOLERANCE = 1e-6
 _LEAST_PRIOR = 1e-6  # the least variance of a prior; a fit below it has no log-determinant to speak of
@@ -51,6 +51,24 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
 
 
 def _probe(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
+    probe = _probed(slice_, site, sizes)
+    if probe.verdict == "inverted_floor" and _weighed_by_draws(slice_):
+        return KlProbe("other", reason="it is weighed draw by draw: a draw of no weight has no gradient")
+    return probe
+
+
+def _weighed_by_draws(slice_: Slice) -> bool:
+    """Whether an addend is multiplied with something that the draws are in, as importance weights are."""
+    flow = slice_.flow
+    for leaf in slice_.term.leaves:
+        path = {leaf.node, *leaf.chain}
+        for link in leaf.chain:
+            if ops.op(link) in ops.MUL and any(n in flow.noisy and n not in path and shape(n) for n in ops.value_inputs(link)):
+                return True
+    return False
+
+
+def _probed(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
     small, middle, large = (_zero_share(slice_, site, sizes, spread) for spread in (0.4, 2.0, 8.0))
     if small == middle == large == 1.0:
         if _zero_share(slice_, site, sizes, 0.05) < 1.0:  # a low ceiling: next to the prior there is a gradient
