@@ -222,7 +222,9 @@ def recon_gradient(
             low = 1 if top > 2 else 0  # class 0 is the padding, where there is one
             labels = torch.ones(size) if fill else torch.randint(low, top, size, generator=generator)
             ignored = pair.meet.kwargs.get("ignore_index")
-            return torch.where(labels == ignored, top - 1 if ignored != top - 1 else low, labels).to(node.meta["val"].dtype)
+            if isinstance(ignored, int):
+                labels = labels.masked_fill(labels == ignored, top - 1 if ignored != top - 1 else low)
+            return labels.to(node.meta["val"].dtype)
         if fill:
             return torch.full(size, fill[0] if node is pair.recon else fill[1], dtype=torch.float64)
         return 0.1 + 0.8 * torch.rand(size, dtype=torch.float64, generator=generator)
