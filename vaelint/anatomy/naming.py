@@ -10,12 +10,14 @@ from torch import fx
 
 from vaelint.anatomy.extras import Extra
 from vaelint.anatomy.kl_probe import KNOWN
-from vaelint.anatomy.objective import Beta, KlFact, effective_beta
+from vaelint.anatomy.objective import Beta, KlFact, effective_beta, likelihood_scaling
 from vaelint.anatomy.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
 from vaelint.anatomy.scale import Scaling, format_product, ratio
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
+
+_ONE = 1e-4  # a beta this near 1 is one: small constants in a scale or a logarithm move it
 
 SOURCES = {
     "beta-VAE": "Higgins et al. 2017",
@@ -97,10 +99,10 @@ def name_objective(model: Model, beta: Beta | None, extras: list[Extra]) -> Nami
 
 def _per_sample(model: Model, scaling: Scaling | None) -> float | None:
     """A weight on a mean over the batch against the reconstruction's weight of one sample; None where it moves with the sizes."""
-    recon = model.recon
-    if scaling is None or recon is None or recon.scaling is None or not recon.scaling.constant:
+    likelihood = likelihood_scaling(model.recon) if model.recon is not None else None
+    if scaling is None or likelihood is None or not likelihood.constant:
         return None
-    against = ratio(scaling, recon.scaling, model.symbols)
+    against = ratio(scaling, likelihood, model.symbols)
     powers = {s: e for s, e in against.exponents.items() if e}
     return against.constant if set(powers) <= {"B"} else against.value
 
@@ -191,7 +193,7 @@ def _moves(beta: Beta) -> list[str]:
 
 def _elbo_words(beta: Beta, said: _Said) -> str:
     moves = _moves(beta)
-    if abs(beta.value - 1) < 1e-6 and not moves:
+    if abs(beta.value - 1) < _ONE and not moves:
         return "an ELBO"
     said.weight(beta=beta.value)
     text = f"a beta-VAE with beta = {beta.value:.6g}"
@@ -333,7 +335,7 @@ def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
 
 def _plainly(model: Model, scaling: Scaling) -> str:
     """A weight against the reconstruction where both are taken alike; else as it stands."""
-    recon = model.recon.scaling if model.recon is not None else None
+    recon = likelihood_scaling(model.recon) if model.recon is not None else None
     if recon is None or not recon.constant or any(e for s, e in recon.exponents.items() if s != "B"):
         return scaling.text()
     against = ratio(scaling, recon, model.symbols)

@@ -339,17 +339,21 @@ def joined_draws(known: list[ReconFact]) -> ReconFact:
     return replace(first, scaling=Scaling(first.scaling.value * factor, first.scaling.exponents, first.scaling.constant * factor))
 
 
+def likelihood_scaling(recon: ReconFact) -> Scaling | None:
+    """The weight of the likelihood itself, in nats: with a learned variance the squared error's own weight moves as the variance does."""
+    known = recon.scaling
+    if known is None or not known.constant or not recon.learned_variance:
+        return known
+    return Scaling(math.copysign(known.value / known.constant, known.value), known.exponents, math.copysign(1.0, known.constant))
+
+
 def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> Beta | None:
     """beta = (KL weight) / (reconstruction weight), or None where one of them is unknown."""
     if kl.scaling is None or recon.scaling is None or not recon.scaling.constant or not kl.scaling.constant:
         return None
-    likelihood = recon.scaling
-    if recon.learned_variance:  # in nats, whatever the variance is just now
-        likelihood = Scaling(
-            math.copysign(likelihood.value / likelihood.constant, likelihood.value),
-            likelihood.exponents,
-            math.copysign(1.0, likelihood.constant),
-        )
+    likelihood = likelihood_scaling(recon)
+    if likelihood is None:
+        return None
     for s in kl.samples:  # the expectation is a mean over the draws: together they have the weight of one
         power = likelihood.exponents.get(s)
         if power is not None and s in recon.event:
