@@ -12,6 +12,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
+from vaelint.anatomy.noise import standard_deviation
 from vaelint.anatomy.replay import Replay, ReplayError, gradients
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Term
@@ -75,9 +76,10 @@ class Slice:
             got = self.replay([n for n in (site.mu, site.scale) if n is not None], dict(values), sizes, attached=True)
             return got[site.mu], got.get(site.scale)  # type: ignore[index,arg-type]
         at = {}
+        units = {n: standard_deviation(n, self.flow, self.replay, sizes) for n in site.noise}
         try:
             for level in (0.0, 1.0):
-                noise = {n: torch.full(self.replay.shape_of(n, sizes), level, dtype=torch.float64) for n in site.noise}
+                noise = {n: torch.full(self.replay.shape_of(n, sizes), level * unit, dtype=torch.float64) for n, unit in units.items()}
                 at[level] = self.replay([site.z], {**values, **noise}, sizes, attached=True)[site.z]
         except ReplayError:
             if site.mu is None or site.scale is None:

@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl_slice import Slice
+from vaelint.anatomy.noise import standard_deviation
 from vaelint.anatomy.readings import fit
 from vaelint.anatomy.replay import ReplayError, gradients
 from vaelint.anatomy.sites import Site
@@ -47,6 +48,7 @@ def fit_whole(slice_: Slice, site: Site, sizes: Mapping[str, int], points: list[
 
 def _parts(slice_: Slice, site: Site, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor]) -> list[torch.Tensor] | None:
     """|m|^2/2, sum m, tr C/2, -log det C/2 of the drawn posterior, summed over the batch."""
+    units = {n: standard_deviation(n, slice_.flow, slice_.replay, sizes) for n in site.noise}
     shapes = {n: slice_.replay.shape_of(n, sizes) for n in site.noise}
     still = {n: torch.zeros(size, dtype=torch.float64) for n, size in shapes.items()}
 
@@ -66,7 +68,7 @@ def _parts(slice_: Slice, site: Site, sizes: Mapping[str, int], values: Mapping[
         moved = []
         for i in range(size[axis]):
             unit = torch.zeros(size, dtype=torch.float64)
-            unit.select(axis, i).fill_(1.0)
+            unit.select(axis, i).fill_(units[node])
             moved.append(z_at({node: unit}) - m)
         root = torch.stack(moved, -1)
         covariance = covariance + root @ root.transpose(-1, -2)

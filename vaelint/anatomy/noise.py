@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.replay import ReplayError
+from vaelint.anatomy.flow import Flow
+from vaelint.anatomy.replay import Replay, ReplayError
 from vaelint.anatomy.sites import Site
 
 if TYPE_CHECKING:
@@ -127,3 +129,31 @@ def noise_moments(model: Model, site: Site) -> NoiseMoments | None:
         n.op == "call_function" and not ops.is_random(n) and not n.meta.get("scalar") and ops.op(n) not in _AFFINE for n in between
     )
     return NoiseMoments(float(x.mean()), std, kurtosis, shaped, ", ".join(ops.raw_name(r) for r in site.roots))
+
+
+_UNIFORM = frozenset({"rand", "rand_like", "uniform"})
+_LEAST_SHARE = 0.9  # of the draws that follow the quantile function: the rest was clamped away from its poles
+
+
+def standard_deviation(eps: fx.Node, flow: Flow, replay: Replay, sizes: Mapping[str, int]) -> float:
+    """The standard deviation of noise that is a normal draw made of a uniform one by the quantile function; 1 for all other noise.
+
+    erfinv(2 u - 1) is such a draw, of standard deviation 1/sqrt(2): what it is multiplied with is not yet the posterior's scale. Noise
+    that is drawn normal keeps the unit of its own: a constant in it is the rule's on noise to judge.
+    """
+    roots = flow.sorted(flow.ancestors(eps) & flow.random)
+    if len(roots) != 1 or eps in roots or ops.op(roots[0]) not in _UNIFORM:
+        return 1.0
+    bounds = [a for a in (*roots[0].args[1:], *roots[0].kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)]
+    low, high = bounds if ops.op(roots[0]) == "uniform" and len(bounds) == 2 else (0.0, 1.0)
+    try:
+        got = replay([eps, roots[0]], {}, sizes, seed=5)
+    except ReplayError:
+        return 1.0
+    noise, normal = got[eps], torch.special.ndtri((got[roots[0]] - low) / (high - low))
+    if not isinstance(noise, torch.Tensor) or noise.numel() != normal.numel() or not noise.numel():
+        return 1.0
+    ratio = (noise.flatten() / normal.flatten()).double()
+    middle = float(ratio.median())
+    same = float(((ratio - middle).abs() <= 1e-6 * abs(middle)).double().mean())
+    return abs(middle) if same >= _LEAST_SHARE else 1.0
