@@ -10,8 +10,9 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.fits import fit_after_failure
-from vaelint.anatomy.fitting import image_size_before, what_fits
+from vaelint.anatomy.fitting import features_read, image_size_before, what_fits
 from vaelint.anatomy.flow import analyse_flow
+from vaelint.anatomy.wrong_axis import split_along_wrong_axis
 from vaelint.finding import Certainty, Finding, Label, Severity, ShapeRow, Span
 from vaelint.graph import Failure, Record, name_of, shape, span
 from vaelint.trace.lift import lift
@@ -39,7 +40,8 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
     if _is_shape_problem(failure, text):
         lifted = lifted_failure(record, tracer, inputs, step)
         misread = _batch_finding(lifted, tracer, inputs, step, source, text)
-        return misread or _shape_finding(lifted, failure, place, text, source, inputs, tracer, step), True
+        known = misread or _split_finding(lifted, source, text)
+        return known or _shape_finding(lifted, failure, place, text, source, inputs, tracer, step), True
     if not failure.spans and isinstance(failure.error, NameError | AttributeError | TypeError | ValueError | KeyError | ImportError):
         return _step_finding(text, step, home), False  # no line of the user's file was on the way
     return (
@@ -222,6 +224,33 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
                 help=advice,
             )
     return None
+
+
+def _split_finding(record: Record, source: Source, text: str) -> Finding | None:
+    """A value that was split along another axis than the one the failing layer reads: the split is the place, not the layer."""
+    failure = record.failure
+    assert failure is not None
+    operands = _operands(failure)
+    name = name_of(failure.fn) if failure.fn is not None else ""
+    asks = features_read(name, operands, failure)
+    wrong = split_along_wrong_axis(operands[0], *asks) if asks is not None else None
+    place = span(wrong.cut) if wrong is not None else None
+    if asks is None or wrong is None or place is None:
+        return None
+    return Finding(
+        "VAE101",
+        "shape-mismatch",
+        Severity.ERROR,
+        "an operation cannot take these shapes",
+        place,
+        Certainty.PROVED,
+        label=f"splits {_dims(wrong.source, record)} along axis {wrong.axis}: each part is {_dims(wrong.part, record)}",
+        labels=tuple(Label(s, f"raises here: {text[:100]}") for s in failure.spans[:1]),
+        shapes=tuple(ShapeRow(_name(n, source), _shape(n, record), _remark(n)) for n in (wrong.source, *operands[:2])),
+        why=f"the layer takes {asks[1]} features along axis {wrong.fitting}, which is what a part has when that axis is split",
+        help=f"split along the features: dim={wrong.fitting}",
+        notes=(f"inside {failure.module}",) if failure.module else (),
+    )
 
 
 def _shape_finding(

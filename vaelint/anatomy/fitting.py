@@ -79,6 +79,18 @@ def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named,
     return "", "check the sizes that reach this line"
 
 
+def features_read(name: str, operands: list[fx.Node], failure: Failure) -> tuple[int, int] | None:
+    """The axis along which a layer reads its features, and how many it takes; None for what is no affine layer."""
+    sizes = [shape(n) for n in operands[:2]]
+    if len(sizes) < 2 or not sizes[0]:
+        return None
+    if name == "linear" and len(sizes[1]) == 2:
+        return len(sizes[0]) - 1, sizes[1][1]
+    if name.startswith("conv") and len(sizes[0]) == len(sizes[1]) > 2:
+        return 1, sizes[1][0] if "transpose" in name else sizes[1][1] * _groups(failure)
+    return None
+
+
 def _text(dims: tuple[str, ...]) -> str:
     return "(" + ", ".join(dims) + ")"
 

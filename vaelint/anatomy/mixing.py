@@ -173,13 +173,28 @@ class Batch:
     def _turned(self, operand: fx.Node) -> fx.Node | None:
         """The transposition that put the batch where it does not belong, if there is one right before."""
         for _ in range(8):
-            if ops.op(operand) in _TURNS:
+            if ops.op(operand) in _TURNS or self._moves_batch(operand):
                 return operand
             sources = ops.value_inputs(operand)
             if ops.op(operand) not in _KEEPS or not sources:
                 return None
             operand = sources[0]
         return None
+
+    def _moves_batch(self, node: fx.Node) -> bool:
+        """Whether a product leaves the batch on another axis than all its operands have it: `einsum("bij,bcj->cbi", ...)`."""
+        samples = self.samples
+        if samples is None or not _is_product(node):
+            return False
+        before = {self._axis_of(n) for n in ops.value_inputs(node)} - {None}
+        after = self._axis_of(node)
+        return after is not None and bool(before) and after not in before
+
+    def _axis_of(self, node: fx.Node) -> int | None:
+        """The one axis along which the entries of a node are of different samples."""
+        labels = self.samples.of(node) if self.samples is not None else None
+        axes = [d for d, n in enumerate(labels.shape) if n > 1] if labels is not None else []
+        return axes[0] if len(axes) == 1 else None
 
 
 def _is_product(node: fx.Node) -> bool:
