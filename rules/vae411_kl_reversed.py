@@ -36,7 +36,7 @@ def check(model: Model) -> Findings:
         if fact.probe.verdict != "reversed":
             continue
         yield Found(
-            model.where(fact.term.core),
+            model.objective.reversed_at(fact),
             label="KL(prior || posterior)",
             labels=model.labels((fact.site.z, "the posterior is drawn here")) if fact.site else (),
             why="the bound holds KL(posterior || prior); the other direction spreads the posterior over the prior",

@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.anatomy import missing
 from vaelint.anatomy.categorical import categorical_faults
 from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
+from vaelint.anatomy.direction import reversed_at
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.pointing import odd_part, wrong_part
 from vaelint.anatomy.saved import changed_in_place
@@ -65,6 +66,10 @@ class Objective:
     def wrong_part(self, fact: KlFact) -> Span | None:
         """The addend of a KL that is not the formula's."""
         return wrong_part(self._model, fact)
+
+    def reversed_at(self, fact: KlFact) -> Span | None:
+        """Where a KL in the wrong direction was turned round."""
+        return reversed_at(self._model, fact)
 
     def wrong_coefficient(self, fact: KlFact) -> str:
         """Which coefficient is off and what it should be, "" where more than one is."""
