@@ -42,7 +42,7 @@ def unstable_logs(model: Model) -> list[Unstable]:
     """VAE701: one for each line."""
     found: dict[object, Unstable] = {}
     scales = {s.scale for s in model.sites if s.scale is not None}
-    raw = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low == -math.inf]
+    negative = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low < 0]
     for node in _in_loss(model):
         name = ops.op(node)
         root = name == "sqrt" or (name == "pow" and len(node.args) > 1 and node.args[1] == 0.5)
@@ -61,8 +61,8 @@ def unstable_logs(model: Model) -> list[Unstable]:
         if bounds is None or (users and all(ops.op(u) in _MENDED_AFTER for u in users)):
             continue
         edge = _LOGS.get(name, 0.0)
-        if any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in raw):
-            continue  # a raw scale: the rule on negative scales says so
+        if any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in negative):
+            continue  # the rule on negative scales says so
         if root and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
             continue
         if bounds.low < edge and not _is(operand, bounds.by) and not _shifted(operand, bounds.by, model):

@@ -57,6 +57,8 @@ def _read(fact: ReconFact, leaf: Leaf, term: Term, loss: fx.Node, flow: Flow, re
         return
     if fact.probe.kernel in _UNSURE:
         fact.probe = ReconProbe(density.name, density.weight)
+    else:
+        fact.error = fact.scaling
     fact.scaling, fact.learned_variance = scaling, False
     if not fact.event:
         fact.event = own_symbols(replay.texts_of(at.target), symbols)

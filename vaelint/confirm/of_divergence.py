@@ -156,6 +156,9 @@ def _at_half_the_batch(trial: Trial, symbol: str, beta: Beta) -> tuple[float, fl
 def measured_beta(trial: Trial, beta: Beta) -> float:
     """w_kl / w_recon of this run, in the units of `Beta` (which halves the weight of a squared error written with 1/2)."""
     assert beta.kl.scaling is not None and beta.recon.scaling is not None
+    if beta.recon.error is not None and beta.recon.error.value:
+        likelihood = recon_weight(trial, beta.recon) * beta.recon.scaling.value / beta.recon.error.value
+        return _weight(trial, beta.kl) / likelihood
     bare = beta.kl.scaling.constant / beta.recon.scaling.constant
     units = beta.scaling.constant / bare if bare else 1.0
     return units * _weight(trial, beta.kl) / recon_weight(trial, beta.recon)
