@@ -2,7 +2,8 @@
 
 ## What it does
 Looks for constructor arguments and attributes named as weights of the KL (beta, kl_weight, kl_coeff, ...) whose value
-does not change the loss: the step is run again with another value. Where another weight, an argument of the loss say,
+does not change the loss: the step is run again with another value; and for such arguments, with a number for a default, of
+the function that puts the loss together, which nothing that the loss depends on reads. Where another weight, an argument of the loss say,
 multiplies the KL instead, it is information only.
 
 ## Why is this bad
@@ -40,8 +41,8 @@ def check(model: Model) -> Findings:
             labels=(weight.label,) if weight.label is not None else (),
             why=f"{weight.name} = {weight.value!r} has no effect on the objective",
             help=f"multiply the KL by {weight.name}" if not weight.instead else f"remove {weight.name}, or pass it on as {weight.instead}",
-            repair=None if weight.instead else Repair("use_weight", {"name": weight.name}),
+            repair=None if weight.instead or not weight.stored else Repair("use_weight", {"name": weight.name}),
             notes=(f"{weight.instead} multiplies the KL",) if weight.instead else (),
             severity=Severity.INFO if weight.instead else None,
-            claim=Claim("weight_has_no_effect", "the loss is the same for another value", {"name": weight.name}),
+            claim=Claim("weight_has_no_effect", "the loss is the same for another value", {"name": weight.name}) if weight.stored else None,
         )

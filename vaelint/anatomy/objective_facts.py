@@ -11,6 +11,7 @@ from vaelint.anatomy import missing
 from vaelint.anatomy.categorical import categorical_faults
 from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
 from vaelint.anatomy.direction import reversed_at
+from vaelint.anatomy.idle_arguments import idle_arguments
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.pointing import odd_part, wrong_part
 from vaelint.anatomy.saved import changed_in_place
@@ -128,7 +129,7 @@ class Objective:
     @cached_property
     def unused_weights(self) -> list[UnusedWeight]:
         """Named KL weights without effect."""
-        return unused_weights(self._model)
+        return unused_weights(self._model) + idle_arguments(self._model)
 
     @cached_property
     def dead_weights(self) -> list[DeadWeight]:

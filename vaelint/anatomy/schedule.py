@@ -35,6 +35,7 @@ class UnusedWeight:
     value: float
     label: Label | None
     instead: str  # the weight that does multiply the KL, as written; empty if none does
+    stored: bool = True  # in an attribute; else it is an argument of the loss
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ def unused_weights(model: Model) -> list[UnusedWeight]:
             continue  # a schedule, whose start need not matter; or another mode of the loss, not taken here, has it
         changed = model.tracer.run(model.step, build=_with_attribute(model, owner, name, value * 3 + 1))
         if changed.failure is None and not _differs(model.record, changed):
-            found.append(UnusedWeight(name, value, _assignment(model, name), _applied(model)))
+            found.append(UnusedWeight(name, value, _assignment(model, name), applied_weight(model)))
     return found
 
 
-def _applied(model: Model) -> str:
+def applied_weight(model: Model) -> str:
     """Another weight of the KL, as the code writes it."""
     named = (f.text for fact in model.kls for f in fact.factors if f.origin == "named")
     return next((text for text in named if WEIGHT.match(text.rpartition(".")[2])), "")

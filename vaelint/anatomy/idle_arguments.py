@@ -1,0 +1,49 @@
+"""Arguments named as weights of the KL, of the function that puts the loss together, that no part of the loss reads."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from vaelint.anatomy.schedule import WEIGHT, UnusedWeight, applied_weight
+from vaelint.finding import Label, Span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+def idle_arguments(model: Model) -> list[UnusedWeight]:
+    """Arguments with a number for a default that are read nowhere, or only by what does not reach the loss, such as a logged value."""
+    place = model.objective.loss_place
+    function = model.source.function(place) if place is not None else None
+    if place is None or function is None or not any(f.scaling is not None and f.scaling.constant for f in model.kls):
+        return []
+    names = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+    if names & {"locals", "eval", "exec", "vars"}:
+        return []
+    found = []
+    for argument, default in _defaults(function.args):
+        number = default.value if isinstance(default, ast.Constant) else None
+        if not WEIGHT.match(argument.arg) or not isinstance(number, int | float) or isinstance(number, bool):
+            continue
+        reads = [n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == argument.arg]
+        if all(isinstance(n.ctx, ast.Load) and _reads_for_nothing(model, place.file, n) for n in reads):
+            at = Span(place.file, argument.lineno, argument.col_offset + 1, argument.end_lineno, (argument.end_col_offset or 0) + 1)
+            found.append(UnusedWeight(argument.arg, float(number), Label(at, "given here"), applied_weight(model), stored=False))
+    return found
+
+
+def _defaults(a: ast.arguments) -> list[tuple[ast.arg, ast.expr | None]]:
+    plain = [*a.posonlyargs, *a.args]
+    return [*zip(plain[len(plain) - len(a.defaults) :], a.defaults, strict=True), *zip(a.kwonlyargs, a.kw_defaults, strict=True)]
+
+
+def _reads_for_nothing(model: Model, file: str, read: ast.Name) -> bool:
+    """Whether a name is read by operations that were recorded, and by none that the loss depends on."""
+    around = [n for n in model.record.graph.nodes for s in n.meta.get("stack") or () if s.file == file and _holds(s, read)]
+    return bool(around) and not any(n in model.reaching_loss for n in around)
+
+
+def _holds(span: Span, read: ast.Name) -> bool:
+    start, end = (span.line, span.column - 1), (span.end_line or span.line, (span.end_column or 0) - 1)
+    return start <= (read.lineno, read.col_offset) and (read.end_lineno or 0, read.end_col_offset or 0) <= end
