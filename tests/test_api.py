@@ -97,6 +97,17 @@ def test_nothing_is_left_changed(models: dict[str, Any], device: str, kind: str)
     assert {k: (before[k], after[k]) for k in before if before[k] != after[k]} == {}
 
 
+def test_a_module_that_the_user_imported_after_a_check_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in ("a/of_the_user.py", "b/another.py"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text((DATA / "mlp_vae.py").read_text())
+    vaelint.check(f"{tmp_path}/a/of_the_user.py:VAE", input="32x784", device="none")
+    monkeypatch.syspath_prepend(str(tmp_path / "a"))
+    mine = importlib.import_module("of_the_user")
+    vaelint.check(f"{tmp_path}/b/another.py:VAE", input="32x784", device="none")
+    assert sys.modules.pop("of_the_user", None) is mine
+
+
 def test_what_the_model_itself_changes_is_put_back(tmp_path: Path) -> None:
     (tmp_path / "rude.py").write_text(
         "import os, random, sys, torch, numpy, warnings\n"

@@ -116,7 +116,9 @@ def _restore_environment(before: dict[str, str]) -> None:
 
 
 def _restore_modules(before: dict[str, Any]) -> None:
-    """Users' modules go, and those that were replaced come back."""
+    """Users' modules that came go, and those that were replaced or thrown out come back."""
+    for name in before.keys() - sys.modules.keys():
+        sys.modules[name] = before[name]
     for name, module in list(sys.modules.items()):
         old = before.get(name)
         if old is not None and module is not old:
