@@ -35,10 +35,10 @@ class Undrawn:
 
 def undrawn_posterior(model: Model) -> Undrawn | None:
     """Two values alike in shape, learned from the data: the loss squares the one and has the other both plain and exponentiated, as the
-    KL of a Gaussian does; the reconstruction depends on the first and not on the second. None where anything is drawn.
+    KL of a Gaussian does; the reconstruction depends on the first and not on the second. None where a draw reaches the loss.
     """
     loss, flow = model.record.loss, model.flow
-    if loss is None or model.variational or flow.random:
+    if loss is None or model.variational or flow.random & flow.ancestors(loss):
         return None
     return _by_formula(model, loss) or _by_gradient(model, loss)
 
