@@ -84,6 +84,7 @@ class Fixture:
         for option in ("--loss", "--step"):
             parser.add_argument(option)
         parser.add_argument("--perturb", action="store_true")
+        parser.add_argument("--timeout", type=float, default=120.0)
         told = parser.parse_args(list(self.options))
         return Request(
             target=self.target,
@@ -95,6 +96,7 @@ class Fixture:
             select=tuple(told.select),
             ignore=tuple(told.ignore),
             perturb=told.perturb,
+            timeout=told.timeout,
         )
 
 

@@ -1,4 +1,4 @@
-"""The codes about a check itself, which no fixture can have: each beside the same model without its cause, through the command line."""
+"""The codes about a check itself, all in one run, with exit codes: each beside the same model without its cause, at the command line."""
 
 from __future__ import annotations
 
