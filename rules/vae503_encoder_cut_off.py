@@ -40,12 +40,13 @@ def check(model: Model) -> Findings:
     """Each place at which the gradient ends."""
     for cut in model.wiring.cuts:
         how, advice = TEXT[cut.how]
+        lost = f"{len(cut.lost)} parameters of the encoder" if cut.lost else " and ".join(model.written(h) for h in cut.heads)
         yield Found(
             model.where(cut.node),
             label=how,
             labels=model.labels((cut.source if cut.source.op == "call_function" else None, "has a gradient up to here")),
-            why=f"{len(cut.lost)} parameters of the encoder are moved by nothing but the KL, or by nothing at all",
-            notes=(f"lost: {', '.join(cut.lost[:6])}{' ...' if len(cut.lost) > 6 else ''}",),
+            why=f"{lost}: moved by nothing but the KL, or by nothing at all",
+            notes=(f"lost: {', '.join(cut.lost[:6])}{' ...' if len(cut.lost) > 6 else ''}",) if cut.lost else (),
             help=advice,
             facts={"parameters": list(cut.lost)},
             repair=Repair("keep_gradient", {"node": cut.node}) if cut.how == "cut" else None,
@@ -53,5 +54,7 @@ def check(model: Model) -> Findings:
                 "no_grad_from_recon",
                 "the reconstruction gives these parameters no gradient",
                 {"parameters": list(cut.lost), "cut": cut.node},
-            ),
+            )
+            if cut.lost
+            else Claim("no_grad_from_recon", "the reconstruction gives these heads no gradient", {"nodes": list(cut.heads)}),
         )

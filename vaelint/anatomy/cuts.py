@@ -31,6 +31,7 @@ class Cut:
     source: fx.Node  # the last value that still asks for a gradient
     lost: tuple[str, ...]  # parameters that the reconstruction does not move because of it
     how: How
+    heads: tuple[fx.Node, ...] = ()  # heads that it does not move, of a layer that makes others as well
 
 
 def reconstruction_ends(model: Model) -> list[fx.Node]:
@@ -58,7 +59,8 @@ def encoder_cuts(model: Model) -> list[Cut]:
     lost = gradients.names(by_value) - gradients.names(gradients.reach(*ends))
     if model.sites:
         lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites)))
-    if not lost:
+    heads = _lost_heads(model, ends, lost)
+    if not lost and not heads:
         return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
@@ -66,14 +68,26 @@ def encoder_cuts(model: Model) -> list[Cut]:
     cuts: list[Cut] = []
     for real in (True, False):  # whole numbers and single values only where no real-valued cut explains the loss: masks are no fault
         explained = {name for cut in cuts for name in cut.lost}
+        settled = {head for cut in cuts for head in cut.heads}
         for node in places:
             if _is_real(node) is not real or (gradients.carries(node) and ops.op(node) not in ops.FLAT):
                 continue
             live = [n for n in ops.value_inputs(node) if gradients.carries(n)]
-            behind = (gradients.names(flow.ancestors(node)) & lost) - (set() if real else explained)
-            if live and behind:
-                cuts.append(Cut(node, live[0], tuple(sorted(behind)), _how(model, node)))
+            below = flow.ancestors(node)
+            behind = (gradients.names(below) & lost) - (set() if real else explained)
+            cut_heads = [h for h in heads if h in below and (real or h not in settled)]
+            if live and (behind or cut_heads):
+                cuts.append(Cut(node, live[0], tuple(sorted(behind)), _how(model, node), tuple(cut_heads)))
     return _one_a_line(cuts)
+
+
+def _lost_heads(model: Model, ends: list[fx.Node], lost: set[str]) -> list[fx.Node]:
+    """The posterior's heads that the reconstruction is made of and does not move, though it moves the layer that makes them: a half of
+    its output that is cut off."""
+    gradients, flow = model.wiring.gradients, model.flow
+    by_value, reached = flow.ancestors(*ends), gradients.reach(*ends)
+    heads = flow.sorted({h for s in model.gaussian_sites for h in s.heads} & by_value - reached)
+    return [h for h in heads if gradients.carries(h) and not gradients.names(flow.ancestors(h)) & lost]
 
 
 def _between(model: Model, ends: list[fx.Node]) -> list[Cut]:

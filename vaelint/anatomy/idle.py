@@ -11,7 +11,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site, frontier
-from vaelint.anatomy.terms import layered_nodes
+from vaelint.anatomy.terms import Leaf, layered_nodes
 from vaelint.finding import Span
 from vaelint.graph import requires_grad, shape, span
 
@@ -198,10 +198,10 @@ def unused_posteriors(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]
     for site in model.gaussian_sites:
         if site.mu is not None or not site.scale_heads:
             continue
-        others = {f for t in model.terms if t.role in ("kl", "other") for leaf in t.leaves for f in leaf.frontier}
+        others = {n for t in model.terms if t.role in ("kl", "other") for leaf in t.leaves for n in _sources(model, leaf)}
         means = [
             f
-            for f in model.flow.sorted(others - set(site.heads))
+            for f in model.flow.sorted(others - model.flow.ancestors(site.z))
             if f in model.flow.data and f in model.flow.learned and shape(f) == shape(site.z)
         ]
         if means:
@@ -209,6 +209,12 @@ def unused_posteriors(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]
     if not model.sites and not model.idle_sites:
         found += _decoded_noise(model)
     return found
+
+
+def _sources(model: Model, leaf: Leaf) -> set[fx.Node]:
+    """What an addend is made of: its frontier, and the parts of it that are used, such as a half of a layer's output."""
+    below = model.flow.ancestors(leaf.node, stop=set(leaf.frontier))
+    return set(leaf.frontier) | {n for n in below if ops.op(n) in ops.SELECT}
 
 
 def _decoded_noise(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]:

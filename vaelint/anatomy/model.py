@@ -20,9 +20,10 @@ from vaelint.anatomy.likelihood_facts import Likelihood
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, name_dimensions
 from vaelint.anatomy.objective_facts import Objective
 from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
-from vaelint.anatomy.pointing import own_place, pointed, renamed_argument
+from vaelint.anatomy.pointing import own_place, pointed
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.recon_depth import read_recon
+from vaelint.anatomy.renamed import renamed_argument
 from vaelint.anatomy.replay import Replay
 from vaelint.anatomy.sampling_facts import Sampling
 from vaelint.anatomy.sites import Site, find_sites, is_draw_of_data
@@ -158,7 +159,7 @@ class Model:
         return own_place(self, node) if node is not None else None
 
     def renamed_argument(self, node: fx.Node) -> Span | None:
-        """Where an argument on the way to a node got another value's name: `z = mu`."""
+        """Where an argument on the way to a node got another value's name: `z = mu`, `return mu`."""
         return renamed_argument(self, node)
 
     def written(self, node: fx.Node | None) -> str:

@@ -101,22 +101,3 @@ def _sibling(one: object, other: object) -> bool:
     if not isinstance(one, str) or not isinstance(other, str) or one == other:
         return False
     return not (one + ".").startswith(other + ".") and not (other + ".").startswith(one + ".")
-
-
-def renamed_argument(model: Model, node: fx.Node) -> Span | None:
-    """The assignment `z = mu` that gave an argument of a call on the way to a node another value's name; None where there is none."""
-    for place in route(node):
-        call = model.source.file(place.file).at(place)
-        function = model.source.function(place)
-        if not isinstance(call, ast.Call) or function is None:
-            continue
-        names = {n.id for a in call.args for n in ast.walk(a) if isinstance(n, ast.Name)}
-        given = [
-            s
-            for s in ast.walk(function)
-            if isinstance(s, ast.Assign) and s.lineno < place.line and any(isinstance(t, ast.Name) and t.id in names for t in s.targets)
-        ]
-        last = max(given, key=lambda s: s.lineno, default=None)
-        if last is not None and isinstance(last.value, ast.Name | ast.Attribute):
-            return Span(place.file, last.lineno, last.col_offset + 1, last.end_lineno, (last.end_col_offset or 0) + 1)
-    return None

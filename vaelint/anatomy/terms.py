@@ -160,7 +160,8 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
         leaf.role = _role(leaf, z, heads, draws, layered, flow)
-    decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in layered}
+    outputs = layered if z or heads else flow.learned
+    decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in outputs}
     for leaf in leaves:
         if (
             leaf.role == "other"
