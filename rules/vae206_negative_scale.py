@@ -28,9 +28,11 @@ def check(model: Model) -> Findings:
         if not clash.negative:
             continue
         yield Found(
-            model.where(clash.site.z),
+            model.where(clash.scale),
             label=f"the scale is the raw head: {clash.formula_now}",
-            labels=model.labels((clash.head, "the head, unbounded"), (clash.kl, f"the KL reads it as {clash.kl_reads}")),
+            labels=model.labels(
+                (clash.head, "the head, unbounded"), (clash.site.z, "drawn with it"), (clash.kl, f"the KL reads it as {clash.kl_reads}")
+            ),
             why="a standard deviation is positive; here it can be 0 or negative, and it is not what the KL charges for",
             help=f"use {clash.formula} as the standard deviation",
             repair=Repair("scale_as", {"clash": clash}),

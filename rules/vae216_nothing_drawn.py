@@ -28,9 +28,11 @@ def check(model: Model) -> Findings:
     undrawn = model.sampling.undrawn
     if undrawn is not None:
         yield Found(
-            model.renamed_argument(undrawn.reader) or model.where(undrawn.reader),
+            model.sampling.undrawn_place,
             label=f"decodes {model.written(undrawn.mu)}",
-            labels=model.labels((undrawn.mu, "the mean"), (undrawn.scale, "only the KL reads the scale")),
+            labels=model.labels(
+                (undrawn.mu, "the mean"), (undrawn.scale, "only the KL reads the scale"), (undrawn.reader, "reads the mean for z")
+            ),
             shapes=(model.row(undrawn.mu, "decoded"), model.row(undrawn.scale, "not used")),
             why="the reconstruction does not depend on the scale: this is a plain autoencoder with a penalty on its code",
             help="draw z = mu + std * torch.randn_like(std), and decode that",

@@ -33,14 +33,15 @@ def check(model: Model) -> Findings:
     for fact in model.kls:
         if fact.probe.verdict != "swapped" or fact.site is None:
             continue
+        place = model.objective.swap_place(fact)
         yield Found(
-            model.objective.swap_place(fact),
+            place,
             label="exchanges the posterior's parameters",
             labels=model.labels(
                 (fact.term.core, "the KL takes the scale's head for the mean"), (fact.site.z, "the sampler has them the other way")
             ),
             why="the head that the sampler adds is charged as a log-variance, and the one it exponentiates as a mean",
             help="exchange the two arguments",
-            repair=Repair("swap_heads", {"place": model.objective.swap_place(fact), "heads": fact.site.heads}),
+            repair=Repair("swap_heads", {"place": place, "heads": fact.site.heads}),
             claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
         )

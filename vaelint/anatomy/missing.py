@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -222,33 +221,3 @@ def ceiling(model: Model, term: Term) -> fx.Node | None:
         if ops.op(n) in ("clamp", "clip", "clamp_max", "minimum", "min", "hardtanh", "relu", "fmin", "where")
     ]
     return cuts[-1] if cuts else term.core
-
-
-def swap_place(model: Model, term: Term) -> Span | None:
-    """The call that exchanges the parameters, or the term itself where names say that the call has them right.
-
-    Measurement shows that they are exchanged, and cannot show where: that is for names, of arguments against those of parameters. Where
-    these say nothing it is the call just outside the term.
-    """
-    stack: tuple[Span, ...] = (term.core.meta.get("stack") or ()) if term.core is not None else ()
-    innocent = len(stack) < 2
-    for inner, outer in itertools.pairwise(stack):
-        pairs = _passed(model, inner, outer)
-        names = {parameter for _, parameter in pairs}
-        if any(given != taken and given in names for given, taken in pairs):
-            return outer
-        innocent = innocent or sum(given == taken for given, taken in pairs) > 1
-    return stack[0] if innocent and stack else stack[1] if stack else None
-
-
-def _passed(model: Model, inner: Span, outer: Span) -> list[tuple[str, str]]:
-    """The names given and taken at the call `outer` of the function that `inner` stands in."""
-    call = model.source.file(outer.file).at(outer)
-    function = model.source.function(inner)
-    if not isinstance(call, ast.Call) or function is None:
-        return []
-    taken = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
-    if taken and taken[0] in ("self", "cls") and len(taken) > len(call.args):
-        taken = taken[1:]
-    pairs = [(a.id, t) for a, t in zip(call.args, taken, strict=False) if isinstance(a, ast.Name)]
-    return pairs + [(k.value.id, k.arg) for k in call.keywords if isinstance(k.value, ast.Name) and k.arg is not None]

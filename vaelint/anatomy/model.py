@@ -23,7 +23,6 @@ from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.pointing import own_place, pointed
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.recon_depth import read_recon
-from vaelint.anatomy.renamed import renamed_argument
 from vaelint.anatomy.replay import Replay
 from vaelint.anatomy.sampling_facts import Sampling
 from vaelint.anatomy.sites import Site, find_sites, is_draw_of_data
@@ -77,6 +76,11 @@ class Model:
     def single(self) -> Record:
         """The step on a batch of one, in training mode."""
         return self.tracer.run(self.step, {"B": 1})
+
+    @cached_property
+    def with_calls(self) -> Record:
+        """The step once more, with the calls of the user's functions."""
+        return self.tracer.with_calls(self.step)
 
     @cached_property
     def real_model(self) -> torch.nn.Module:
@@ -157,10 +161,6 @@ class Model:
     def own_place(self, node: fx.Node | None) -> Span | None:
         """The same; of a helper module that stands in several places, its call."""
         return own_place(self, node) if node is not None else None
-
-    def renamed_argument(self, node: fx.Node) -> Span | None:
-        """Where an argument on the way to a node got another value's name: `z = mu`, `return mu`."""
-        return renamed_argument(self, node)
 
     def written(self, node: fx.Node | None) -> str:
         """How the user calls a value: the name it is assigned to, else its expression, else the layer's path."""

@@ -18,6 +18,7 @@ from vaelint.anatomy.saved import changed_in_place
 from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
 from vaelint.anatomy.signs import sign_place
+from vaelint.anatomy.swapped import swap_place
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.tied_batch import with_batch
 from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
@@ -85,8 +86,8 @@ class Objective:
         return sign_place(self._model, fact.term.leaves[0], fact.term.core)
 
     def swap_place(self, fact: KlFact) -> Span | None:
-        """The call that exchanges mean and log-variance."""
-        return missing.swap_place(self._model, fact.term)
+        """The expression that exchanges mean and log-variance."""
+        return swap_place(self._model, fact)
 
     def ceiling_of(self, fact: KlFact) -> fx.Node | None:
         """The operation that cuts a KL off from above."""

@@ -12,15 +12,18 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.clash import Clash, find_clashes
 from vaelint.anatomy.cuts import discrete_draws
 from vaelint.anatomy.evaluation import Biased, biased_evaluation
+from vaelint.anatomy.handed_back import handed_back
 from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries, unused_posteriors
 from vaelint.anatomy.noise import NoiseMoments, constant_axes, meets_a_matrix, noise_moments
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.recovered import Recovered, recovered_noise
+from vaelint.anatomy.renamed import renamed_argument
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Leaf, layered_nodes
 from vaelint.anatomy.undrawn import Undrawn, undrawn_posterior
 from vaelint.anatomy.unscaled import Unscaled, unscaled_draws
-from vaelint.graph import MadeDistribution
+from vaelint.finding import Span
+from vaelint.graph import MadeDistribution, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -96,6 +99,15 @@ class Sampling:
     def undrawn(self) -> Undrawn | None:
         """A posterior that has a KL and that nothing is drawn from."""
         return undrawn_posterior(self._model)
+
+    @cached_property
+    def undrawn_place(self) -> Span | None:
+        """Where its mean takes the place of a draw: in the function that should draw, else where it is renamed or first read."""
+        fact = self.undrawn
+        if fact is None:
+            return None
+        model = self._model
+        return handed_back(model, fact.mu, fact.scale) or renamed_argument(model, fact.reader) or span(fact.reader)
 
     @cached_property
     def undrawn_entries(self) -> list[Entry]:

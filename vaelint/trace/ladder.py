@@ -105,6 +105,14 @@ class Tracer:
         finally:
             self._fake_construction = kept
 
+    def with_calls(self, step: Any) -> Record:
+        """One recorded run that notes the calls of all functions of the user's."""
+        kept, self.calls_in = self.calls_in, self.spans.is_user
+        try:
+            return self.run(step)
+        finally:
+            self.calls_in = kept
+
     def second(self, step: Any, sizes: Mapping[str, int] | None = None) -> Record:
         """The second of two steps of one model, on real tensors."""
         with quiet_torch():
