@@ -27,6 +27,8 @@ Never. (An ELBO that is maximised and then negated is not reported.)
 
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+_HELD = "inside of |KL - C| it adds up with the capacity: the KL is pulled to 0, whatever the capacity is"
+
 
 @rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("kl",))
 def check(model: Model) -> Findings:
@@ -38,9 +40,9 @@ def check(model: Model) -> Findings:
             model.pointed(model.objective.sign_place(fact)),
             label=f"weight {fact.probe.weight:.3g} on the KL",
             labels=model.labels((model.record.loss, "minimised here")),
-            why="the loss rewards the posterior for leaving the prior, and has no lower bound",
+            why=_HELD if fact.probe.capacity else "the loss rewards the posterior for leaving the prior, and has no lower bound",
             help="change the sign of the term",
             facts={"weight": fact.probe.weight},
             repair=Repair("kl_sign", {"place": model.objective.sign_place(fact)}),
-            claim=Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
+            claim=None if fact.probe.capacity else Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
         )

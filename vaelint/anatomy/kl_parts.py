@@ -13,6 +13,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
 from vaelint.anatomy.kl_batch import BatchFit, fit_covariance, fit_total_correlation, measured_weight, mixes_samples
+from vaelint.anatomy.kl_capacity import facts_inside, held_at_capacity
 from vaelint.anatomy.kl_probe import KNOWN, KlProbe
 from vaelint.anatomy.kl_slice import Slice, loose_ends
 from vaelint.anatomy.measuring import bases, measured, own_symbols
@@ -57,6 +58,9 @@ def read_kl(
         read = [read_kl(part, loss, *rest) for part in kinds]
         return [f for facts, _ in read for f in facts], [p for _, parts in read for p in parts]
     facts = measure_kl(term, loss, *rest)
+    held = held_at_capacity(term, sites, flow)
+    if held is not None and (inside := facts_inside(held, facts, partial(_measured, *rest), flow, replay, symbols)) is not facts:
+        return inside, []
     if any(f.probe.verdict not in ("other", "unknown", "wrong") for f in facts):
         return facts, []
     below = _below_zero(term, flow, replay, symbols)
@@ -66,6 +70,12 @@ def read_kl(
         if silent and all(f.probe.verdict in KNOWN for f in silent):
             return [replace(f, term=term, factors=facts[0].factors, scaling=None, silent=f.scaling, silenced_by=weight) for f in silent], []
     return _taken_apart(term, loss, facts, *rest)
+
+
+def _measured(
+    sites: list[Site], flow: Flow, replay: Replay, symbols: Mapping[str, int], source: Source, term: Term, root: fx.Node
+) -> list[KlFact]:
+    return measure_kl(term, root, sites, flow, replay, symbols, source)
 
 
 def _by_kind(term: Term, sites: list[Site], flow: Flow) -> list[Term]:

@@ -112,6 +112,8 @@ def loss_place(model: Model) -> Span | None:
         return place
     name = model.source.assigned(place) if model.source.is_whole_value(place) else ""
     function = model.source.function(place)
+    if function is not None and name and (alias := _alias(function, name, place.line)) is not None:
+        return Span(place.file, alias.lineno, alias.col_offset + 1, alias.end_lineno, (alias.end_col_offset or 0) + 1)
     for statement in ast.walk(function) if function is not None and name else ():
         if (
             isinstance(statement, ast.Assign | ast.Return)
@@ -121,6 +123,18 @@ def loss_place(model: Model) -> Span | None:
         ):
             return Span(place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1)
     return place
+
+
+def _alias(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str, line: int) -> ast.Assign | None:
+    """`loss = rec`, where the statement of a line then goes on with that name alone: `loss = loss / n`."""
+    given = [
+        s for s in ast.walk(function) if isinstance(s, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in s.targets)
+    ]
+    here = next((s for s in given if s.lineno == line), None)
+    above = max((s for s in given if s.lineno < line), key=lambda s: s.lineno, default=None)
+    if here is None or above is None or not isinstance(above.value, ast.Name):
+        return None
+    return above if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(here.value)) else None
 
 
 def _beside(model: Model, node: fx.Node, missing: MissingKl | None) -> Span | None:

@@ -18,7 +18,7 @@ def sign_place(model: Model, leaf: Leaf, core: fx.Node | None) -> fx.Node | None
     """The link that gives a term the wrong sign.
 
     Of the links from `core` up to where the term joins the others, the outermost that turns the sign. Where none does, the core is a
-    negative term by itself, and what lacks a sign is the constant factor above it; or the core is right, and the join is not, as in
+    negative term by itself, and what lacks a sign is the first constant factor above it; or the core is right, and the join is not, as in
     `-(log_likelihood + kl)`.
     """
     core = core if core is not None else leaf.node
@@ -31,7 +31,7 @@ def sign_place(model: Model, leaf: Leaf, core: fx.Node | None) -> fx.Node | None
         return turning[0]
     if sum(turns(outer, inner) for outer, inner in links) % 2:
         return join[0] if join is not None else core  # the core is right, and what turns it turns the other terms too
-    return next((outer for outer, inner in own if _is_factor(outer)), core)
+    return next((outer for outer, inner in reversed(own) if _is_factor(outer)), core)
 
 
 def _links(leaf: Leaf, core: fx.Node) -> list[tuple[fx.Node, fx.Node]]:
