@@ -27,7 +27,8 @@ def grown(weight: Callable[[float, Mapping[str, int]], float], plain: Scaling, s
             exponent = found.exponents.get(symbol)
             if exponent is not None and exponent == round(exponent) and math.isfinite(plain.constant):
                 exponents = {**plain.exponents, symbol: exponent}
-                plain = Scaling(plain.value, exponents, plain.constant / symbols[symbol] ** exponent)
+                gained = exponent - (plain.exponents[symbol] or 0.0)  # what was known of it is not in the constant any more
+                plain = Scaling(plain.value, exponents, plain.constant / symbols[symbol] ** gained)
                 break
     return plain
 

@@ -21,7 +21,16 @@ from vaelint.anatomy.kl_probe import KlProbe
 from vaelint.anatomy.kl_slice import Slice, value_near
 from vaelint.anatomy.kl_whole import fit_whole
 from vaelint.anatomy.learned_prior import slipped_factor
-from vaelint.anatomy.readings import READINGS, SCALE_READINGS, SOFTENED, agree, fit, partly_read, read_against_wide_prior
+from vaelint.anatomy.readings import (
+    READINGS,
+    SCALE_READINGS,
+    SOFTENED,
+    VARIANCE_READINGS,
+    agree,
+    fit,
+    partly_read,
+    read_against_wide_prior,
+)
 from vaelint.anatomy.replay import ReplayError
 from vaelint.anatomy.sites import Site
 from vaelint.graph import route, shape
@@ -143,28 +152,51 @@ def _judge(slice_: Slice, site: Site, p: Points, sizes: Mapping[str, int], sprea
     (ra,), res_rm = fit(p.gm, [p.m / p.s**2]) if not slice_.others else _fit_shifted(p)
     if res_rm < _TOLERANCE and ra != 0:
         return KlProbe("reversed", abs(ra), reason="dKL/dm falls with the variance of the posterior")
-    if res_m < _TOLERANCE and not slice_.others:
-        for name, reading in READINGS.items():
-            (w,), res = fit(p.ghs, [reading(p.hs)])
-            if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
-                return KlProbe("parameterisation", w, reads_as=name)
-        for name, slope in SCALE_READINGS.items():
+    if res_m < _TOLERANCE and (misread := _misread(p, a, bool(slice_.others))) is not None:
+        return misread
+    if (swapped := _swapped(p, bool(slice_.others))) is not None:
+        return swapped
+    return _judge_stationary(slice_, site, p, sizes, a, res_m)
+
+
+def _misread(p: Points, a: float, learned_prior: bool) -> KlProbe | None:
+    """A KL, right in the mean, that is exact for another reading of the scale's head, or of the scale itself; `a` is that of m in dL/dm."""
+    for name, reading in READINGS.items():
+        (w,), res = fit(p.ghs, [reading(p.hs)])
+        if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
+            return KlProbe("parameterisation", w, reads_as=name)
+    for readings, what in ((SCALE_READINGS, "scale"), (VARIANCE_READINGS, "variance")):
+        for name, slope in readings.items():
             (w,), res = fit(p.gt, [slope(p.s)])
             if res < _TOLERANCE and abs(w - a) < 1e-6 * max(abs(a), abs(w)):
-                return KlProbe("parameterisation", w, reads_as=name, reason="the value of the scale itself is read so")
-        wide = read_against_wide_prior(p.hs, p.ghs, a)
-        if wide is not None and _is_prior(a, wide[1]):
-            return KlProbe("parameterisation", wide[1], reads_as=wide[0], prior=(0.0, (wide[1] / a) ** 0.5))
-        partial = partly_read(p.hs, p.ghs, a)
-        if partial:
-            return KlProbe("wrong", a, partial, reason="one part of the formula reads the head differently from the other")
-    if not slice_.others:
+                return KlProbe("parameterisation", w, reads_as=name, reason=f"the value of the {what} itself is read so")
+    wide = read_against_wide_prior(p.hs, p.ghs, a)
+    if wide is not None and (learned_prior or _is_prior(a, wide[1])):
+        return KlProbe("parameterisation", wide[1], reads_as=wide[0], prior=(0.0, (wide[1] / a) ** 0.5))
+    partial = None if learned_prior else partly_read(p.hs, p.ghs, a)
+    if partial:
+        return KlProbe("wrong", a, partial, reason="one part of the formula reads the head differently from the other")
+    return None
+
+
+def _swapped(p: Points, learned_prior: bool) -> KlProbe | None:
+    """A KL that is exact where the two heads are exchanged, or in which the scale's head stands for the mean of a learned prior."""
+    if not learned_prior:
         (w,), res = fit(p.ghs, [p.hs])
         for name, reading in READINGS.items():
             (v,), res_v = fit(p.ghm, [reading(p.hm)])
             if res < _TOLERANCE and res_v < _TOLERANCE and abs(w - v) < 1e-6 * max(abs(w), abs(v)):
                 return KlProbe("swapped", w, reads_as=name)
-    return _judge_stationary(slice_, site, p, sizes, a, res_m)
+        return None
+    one = torch.ones_like(p.hs)
+    (w, _), res = fit(p.ghs, [p.hs, one])
+    read = read_against_wide_prior(p.hm, p.ghm, w) if res < _TOLERANCE else None
+    if read is not None and read[1] > 0:
+        return KlProbe("swapped", read[1], reads_as=read[0], learned_prior=True)
+    (mine, its, _), res = fit(p.ghm, [p.hm, p.hs, one])
+    if res < _TOLERANCE and mine > 0 and agree(mine, -its) and float((p.ghm + p.ghs).abs().max()) <= _TOLERANCE * float(p.ghm.abs().max()):
+        return KlProbe("swapped", mine, learned_prior=True, reason="the scale's head stands for the mean of the prior")
+    return None
 
 
 def _vanishes_at_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], probe: KlProbe) -> bool:

@@ -43,6 +43,13 @@ SCALE_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 """dKL/dlog s when the sampler's scale s is itself taken for a log-variance, a log-standard deviation, a variance."""
 
+VARIANCE_READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "logvar": lambda s: s**2 * ((s**2).exp() - 1),
+    "log-std": lambda s: 2 * s**2 * ((2 * s**2).exp() - 1),
+    "std": lambda s: 2 * (s**4 - 1),
+}
+"""dKL/dlog s when the sampler's variance s^2 is itself taken for a log-variance, a log-standard deviation, a standard deviation."""
+
 
 _TOLERANCE = 1e-6
 
