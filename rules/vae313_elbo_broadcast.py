@@ -1,11 +1,12 @@
-"""Per-sample terms are combined into a table of all pairs.
+"""Terms of the loss are broadcast against each other.
 
 ## What it does
-Finds sums and products on the way up to the loss whose result has the batch dimension twice: (B) with (B, 1).
+Finds sums and products on the way up to the loss whose result has the batch dimension twice: (B) with (B, 1). And a KL of
+one number a sample that is added to a reconstruction of one number a data element: (B, D) with (B, 1).
 
 ## Why is this bad
 keepdim leaves (B, 1); times weights of shape (B) it becomes (B, B), and the mean over it gives every sample the mean
-weight: the weights have no effect.
+weight: the weights have no effect. A KL that is added to every data element counts D times when these are summed.
 
 ## Formula
 loss = (1/B) sum_i w_i (rec_i + KL_i): sample i meets its own weight.
@@ -22,15 +23,15 @@ Broadcasting semantics.
     loss = (w * kl).mean()
 
 ## When to ignore
-When all pairs are meant: give both the same number of dimensions.
+When all pairs are meant: give both the same number of dimensions. A weight with a name on the KL makes the second kind a note.
 """
 
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE313", "elbo-broadcast", Severity.ERROR, message="per-sample terms are combined into a table of all pairs", needs=("loss",))
+@rule("VAE313", "elbo-broadcast", Severity.ERROR, message="terms of the loss are broadcast against each other", needs=("loss",))
 def check(model: Model) -> Findings:
-    """Sums and products of (B) with (B, 1) among the terms of the loss."""
+    """Sums and products of (B) with (B, 1), and of (B, D) with (B, 1), among the terms of the loss."""
     for node in model.likelihood.crossed_terms:
         parts = [n for n in node.all_input_nodes if model.dims(n)]
         yield Found(
@@ -44,3 +45,11 @@ def check(model: Model) -> Findings:
             repair=Repair("drop_ones", {"node": node}),
             claim=Claim("broadcast_shape", "the result has B * B elements", {"nodes": [node, *parts]}),
         )
+    for verdict in model.objective.scale_verdicts:
+        if verdict.fault == "spread":
+            yield model.objective.scale_found(
+                verdict,
+                label="{kl}, once for every element of the data",
+                why="the KL is added to each element of the reconstruction and summed with them: a beta-VAE with beta = {beta}",
+                help="sum the reconstruction over its own dimensions first, then add the KL of the sample",
+            )

@@ -70,7 +70,8 @@ def find_clashes(model: Model) -> list[Clash]:
             odd: Literal["sampler", "kl"] = (
                 "sampler" if fact.probe.reads_as == "variance" and "var" in model.written(site.scale).lower() else "kl"
             )
-            found.append(Clash(site, fact, site.scale, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd))
+            place = site.z if odd == "sampler" and site.scale not in site.scale_heads else site.scale  # the variance is right
+            found.append(Clash(site, fact, place, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd))
             continue
         derived = site.scale not in site.scale_heads and site.scale in model.flow.ancestors(
             *(n.node for n in fact.term.leaves), stop={site.z}
@@ -117,7 +118,7 @@ def _hint(model: Model, head: fx.Node, site: Site) -> str | None:
     )
     if re.search(r"(log|ln).?_?(sigma|sig|std|s)_?(2|sq|squared)\b|\bls_?2\b", names):
         return "logvar"
-    if re.search(r"log.?_?(std|sigma|sig\b|scale|sd)|ln.?sigma|logs\b|log_s\b|\bls\b", names):
+    if re.search(r"log.?_?(std|sigma|sig\b|scale|sd)|ln.?sigma|logs\b|log_s\b|\b[a-z]?_?ls_?\d?\b", names):
         return "log-std"
     if re.search(r"log.?_?v|lv\b|logvar", names):
         return "logvar"

@@ -15,7 +15,7 @@ def grown(weight: Callable[[float, Mapping[str, int]], float], plain: Scaling, s
 
     A plain number that looks like one over a size (`1.0 / n` tells nobody where n came from) makes that size's exponent unknown.
     """
-    for symbol in [s for s, e in plain.exponents.items() if s != "B" and (e is None or _hidden(replay, symbols[s]))]:
+    for symbol in [s for s, e in plain.exponents.items() if s != "B" and (e is None or _hidden(replay, symbols[s], plain.constant))]:
         other = replay.along(symbol)
         if other is None:
             continue
@@ -33,6 +33,10 @@ def grown(weight: Callable[[float, Mapping[str, int]], float], plain: Scaling, s
     return plain
 
 
-def _hidden(replay: Replay, size: int) -> bool:
-    """Whether a plain number that something is multiplied with, or divided by, may have been worked out from a size."""
-    return size > 2 and any(abs(abs(number) * by - 1) < 1e-9 for number in replay.factors for by in (size, 2 * size, size / 2, 1 / size))
+def _hidden(replay: Replay, size: int, constant: float) -> bool:
+    """Whether a plain number that something is multiplied with, or divided by, may have been worked out from a size.
+
+    The constant that is left of a weight may be one as well: of a mask over `torch.arange(n)`, which has n entries at every size.
+    """
+    numbers = (*replay.factors, constant)
+    return size > 2 and any(abs(abs(number) * by - 1) < 1e-9 for number in numbers for by in (size, 2 * size, size / 2, 1 / size))

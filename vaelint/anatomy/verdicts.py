@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from vaelint.anatomy.terms import Term
 from vaelint.anatomy.weights import Factor
 from vaelint.graph import Record, shape
 
-ScaleFault = Literal["batch", "data", "latent", "axis", "twice", "half", "literal"]
+ScaleFault = Literal["batch", "data", "spread", "latent", "axis", "twice", "half", "literal"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
     latent = {s: kl.scaling.exponents.get(s) or 0.0 for s in kl.latent}
     event = {s: recon.scaling.exponents.get(s) or 0.0 for s in recon.event if s not in kl.samples}
     shared = set(latent) & set(event)  # a sequence's time axis belongs to both
-    latent_off = {s: e for s, e in latent.items() if e and s not in shared}
-    event_off = {s: e for s, e in event.items() if e and s not in shared}
+    latent_off = {s: e for s, e in latent.items() if e and (s not in shared or (exponents.get(s) and not event[s]))}
+    event_off = {s: e for s, e in event.items() if e and (s not in shared or (exponents.get(s) and not latent[s]))}
+    spread = [s for s in event if s not in latent and (kl.scaling.exponents.get(s) or 0.0) > 0 and not event[s]]
     far = not 0.4 < abs(beta.value) < 2.5
     core = kl.term
     if batch:
@@ -71,6 +73,8 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         return _half(beta, explicit, exponents)
     if recon.probe.kernel == "other":
         return None  # its weight is known up to a constant only
+    if spread and not latent_off and not event_off:
+        return ScaleVerdict("spread", _spreading(kl.term, record, spread), explicit, beta)
     if explicit:
         return ScaleVerdict("data", _recon_reducer(beta, record, event_off), True, beta) if event_off or latent_off else None
     if latent_off and len(kl.latent) > 1 and len(latent_off) < len(kl.latent) and not event_off:
@@ -161,6 +165,16 @@ def _own_chain(term: Term) -> list[fx.Node]:
 def _latent_reducer(beta: Beta, record: Record, symbols: Collection[str]) -> fx.Node | None:
     """The operation that averages over dimensions of the latent's own."""
     return averaging(_links(beta.kl.term), record, symbols) or _kl_node(beta.kl.term)
+
+
+def _spreading(term: Term, record: Record, symbols: Collection[str]) -> fx.Node | None:
+    """The operation that gives the term a dimension of the data, by meeting something that has it."""
+    links = _links(term)
+    for outer, inner in itertools.pairwise(links):
+        if any(s in record.shapes.get(outer, ()) and s not in record.shapes.get(inner, ()) for s in symbols):
+            return outer
+    grown = (o for o, i in itertools.pairwise(links) if len(ops.value_inputs(o)) > 1 and math.prod(shape(o)) > math.prod(shape(i)))
+    return next(grown, _kl_node(term))
 
 
 def _batch_node(beta: Beta, record: Record) -> fx.Node | None:

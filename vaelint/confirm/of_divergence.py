@@ -73,6 +73,8 @@ def _categorical(trial: Trial, fact: KlFact) -> Verdict:
 def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int = 0) -> tuple[float, float]:
     """(weight of the term on the exact KL, residual), by the gradients in the heads: those of the run, or random ones."""
     site = _site(fact)
+    if fact.probe.learned_prior and fact.probe.verdict in ("exact", "prior") and not fact.probe.monte_carlo and not fact.probe.whole:
+        return _weight_to_its_prior(trial, fact, site)
     nodes = site.mu_heads if fact.probe.verdict == "mean_only" else tuple(dict.fromkeys((*site.mu_heads, *site.scale_heads)))
     heads = leaves_like(trial, nodes, spread, seed)
     got = slope(term_value(trial, fact.term, heads), heads)
@@ -85,6 +87,30 @@ def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int
         m, s = moments(trial, site, fresh)
         want = slope(closed_form(m, s, fact.probe.prior).sum(), fresh)
     return share(*(torch.cat([t[n].flatten() for n in nodes]) for t in (got, want)))
+
+
+def _weight_to_its_prior(trial: Trial, fact: KlFact, site: Site) -> tuple[float, float]:
+    """(weight, residual) of a KL to a Gaussian that the run has its own values for: dL/dlog s = w (s^2 / v - 1) at two s, v the same."""
+    if len(site.scale_heads) != 1 or site.scale_heads == site.mu_heads:
+        raise CannotMeasureError("mean and scale have no head each")
+    head, squares, slopes = site.scale_heads[0], [], []
+    for seed in (1, 2):
+        heads = leaves_like(trial, site.heads, 1.0, seed)
+        got = slope(term_value(trial, fact.term, heads), heads)[head]
+        fresh = {n: v.detach().clone().requires_grad_() for n, v in heads.items()}
+        _, s = moments(trial, site, fresh)
+        along = slope(s.abs().log().sum(), fresh)[head]
+        if s.numel() != got.numel() or not bool((along != 0).all()):
+            raise CannotMeasureError("the scale is no function of its head, element by element")
+        squares.append((s.detach().double() ** 2).flatten())
+        slopes.append((got / along).double().flatten())
+    apart = squares[0] - squares[1]
+    used = (apart.abs() > 0.3 * apart.abs().max()) & (slopes[0] != 0) & (slopes[1] != 0)
+    if not bool(used.any()):
+        raise CannotMeasureError("no gradient to measure at these values")
+    w = ((slopes[0] - slopes[1]) / apart * squares[0] - slopes[0])[used]
+    middle = float(w.median())
+    return middle, float((w - middle).abs().median()) / max(abs(middle), 1e-30)
 
 
 def _weight(trial: Trial, fact: KlFact) -> float:
