@@ -174,6 +174,7 @@ def self_targets(model: Model) -> list[Corruption]:
     if model.recons or any(t.role in ("reconstruction", "mixed") for t in model.terms):
         return []
     encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
+    own = model.decoded | model.flow.descendants(*(s.z for s in model.sites))
     found = []
     for leaf in model.leaves:
         if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "discrepancy", "vq"):
@@ -182,9 +183,9 @@ def self_targets(model: Model) -> list[Corruption]:
         if node is None:
             continue
         operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
-        if leaf.role == "prior" and not _decoded_beside_latent(model, operands):
+        if leaf.role == "prior" and not _decoded_beside_latent(model, operands) and not _decoded_by_product(model, operands):
             continue
-        if any(n in model.flow.data and n not in model.decoded and n not in encoded for n in operands):
+        if any(n in model.flow.data and n not in own and n not in encoded for n in operands):
             continue  # features of the data, as a discriminator or a perceptual loss makes them
         other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
         what = "a constant" if other is not None and other not in model.flow.data else "the model's own output"
@@ -199,6 +200,14 @@ def _decoded_beside_latent(model: Model, operands: list[fx.Node]) -> bool:
     z = {s.z for s in model.sites}
     made = layered_nodes(model.flow, model.sites)
     return any(o in z for o in operands) and any(o in made for o in operands)
+
+
+def _decoded_by_product(model: Model, operands: list[fx.Node]) -> bool:
+    """Whether an operand is made of products of z with itself: a decoder without layers, as `z @ z.t()` is that of a graph."""
+    z = {s.z for s in model.sites}
+    below = model.flow.descendants(*z)
+    products = {n for n in below if ops.op(n) in ops.PRODUCT and all(i in below for i in ops.value_inputs(n))}
+    return any(model.flow.ancestors(o, stop=z) & products for o in operands)
 
 
 def requires(node: fx.Node) -> bool:

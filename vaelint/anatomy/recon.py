@@ -40,6 +40,7 @@ class ReconProbe:
     weight: float = 0.0
     reason: str = ""
     axis: int | None = None  # the class axis of a categorical likelihood
+    relative: bool = False  # its weight is one of several, those of the classes
 
 
 def find_pairs(term: Term, flow: Flow, decoded: set[fx.Node], sites: Sequence[Site] = ()) -> list[Pair]:
@@ -190,7 +191,10 @@ def probe_recon(
         if ratio.numel() and float((ratio - ratio.median()).abs().max()) <= 1e-5 * float(ratio.abs().max()):
             return ReconProbe(name, float(ratio.median()))
     return (
-        _weighted(r, t, g) or _softmax(r, t, g) or ReconProbe("other", _mean_size(g), reason="no likelihood of the list has this gradient")
+        _weighted(r, t, g)
+        or _softmax(r, t, g)
+        or _by_class(r, t, g)
+        or ReconProbe("other", _mean_size(g), reason="no likelihood of the list has this gradient")
     )
 
 
@@ -300,6 +304,18 @@ def _weighted(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe |
         spread = (ratio - ratio.mean(dim=tuple(range(1, ratio.dim())), keepdim=True)).abs().max()
         if float(spread) <= 1e-5 * float(ratio.abs().max()):
             return ReconProbe(name, float(ratio.abs().mean() * ratio.mean().sign()), reason="weighted sample by sample")
+    return None
+
+
+def _by_class(r: Float[torch.Tensor, "*shape"], t: Num[torch.Tensor, "*shape"], g: Float[torch.Tensor, "*shape"]) -> ReconProbe | None:
+    """A Bernoulli likelihood whose ones weigh more or less than its zeros, as `pos_weight` makes them; the weight is that of the zeros."""
+    zeros, ones = torch.zeros_like(r), torch.ones_like(r)
+    for name in ("bce_with_logits", "bce"):
+        columns = torch.stack([(1 - t) * FAMILIES[name](r, zeros), t * FAMILIES[name](r, ones)], -1).flatten(0, -2)
+        weights = torch.linalg.lstsq(columns, g.flatten()).solution
+        residual = float((columns @ weights - g.flatten()).abs().max())
+        if residual <= 1e-6 * float(g.abs().max()) and float(weights.prod()) > 0 and g.numel() > 4:
+            return ReconProbe(name, float(weights[0]), reason="zeros and ones weigh differently", relative=True)
     return None
 
 

@@ -54,17 +54,18 @@ class Sampling:
         found = []
         for made in self._model.record.distributions:
             scale = made.parameters.get("scale")
-            raw = [scale] if scale is not None else []
-            while raw and ops.op(raw[0]) in ops.SHAPE | ops.SELECT | {"expand"} and ops.value_inputs(raw[0]):
-                raw = [ops.value_inputs(raw[0])[0]]
+            given = _behind(scale, ops.SHAPE | {"expand"}) if scale is not None else None
+            raw = given
+            while raw is not None and (ops.op(raw) in ops.SHAPE | ops.SELECT or _is_affine(raw)) and ops.value_inputs(raw):
+                raw = ops.value_inputs(raw)[0]
             if (
-                raw
-                and scale is not None
-                and raw[0] in self._model.flow.data
-                and ops.uses_parameter(raw[0])
-                and ops.op(raw[0]) in ops.LAYERS
+                scale is not None
+                and raw in self._model.flow.data
+                and raw is not None
+                and ops.uses_parameter(raw)
+                and ops.op(raw) in ops.LAYERS
             ):
-                found.append((made, scale))
+                found.append((made, given if given is not None and _is_affine(given) else scale))
             elif scale is not None and scale in self._model.flow.data and scale in self._model.flow.learned:
                 reach = value_range(self._model, scale)  # a bounded activation that goes below zero: a tanh, an ELU
                 if reach is not None and reach.bound_by is not None and -math.inf < reach.low < -1e-6:
@@ -166,3 +167,18 @@ class Sampling:
     def discrete_draws(self) -> list[Site]:
         """Discrete draws that let no gradient of the reconstruction through, with no score function in the loss to make up for it."""
         return [s for s in discrete_draws(self._model) if not self.has_score_function(s)]
+
+
+def _behind(node: fx.Node, through: frozenset[str]) -> fx.Node:
+    while ops.op(node) in through and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    return node
+
+
+def _is_affine(node: fx.Node) -> bool:
+    """Whether a value is another one multiplied with a number, or with one added: it goes below zero where the other is unbounded."""
+    return (
+        ops.op(node) in ops.ADD | ops.MUL | ops.DIV | {"neg", "negative"}
+        and len(ops.value_inputs(node)) == 1
+        and node.args[0] in node.all_input_nodes
+    )

@@ -71,7 +71,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         return ScaleVerdict("batch", _batch_node(beta, record), False, beta)
     if not far:
         return _half(beta, explicit, exponents)
-    if recon.probe.kernel == "other":
+    if recon.probe.kernel == "other" or recon.probe.relative:
         return None  # its weight is known up to a constant only
     if spread and not latent_off and not event_off:
         return ScaleVerdict("spread", _spreading(kl.term, record, spread), explicit, beta)
