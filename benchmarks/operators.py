@@ -11,6 +11,7 @@ MU = re.compile(r"(?:[a-z]+_)?(?:mu|mean|means|loc|m)\d?(?:_[a-z0-9]+)?")
 SCALE = re.compile(
     r"(?:[a-z]+_)?(?:log_?vars?|log_?sigma\w*|log_?std\w*|log_?scale|lv|ls|lnvar|log_variance)\d?(?:_[a-z0-9]+)?", re.IGNORECASE
 )
+BATCH = re.compile(r"[\w.]+\.(?:size\(0\)|shape\[0\])|len\(\w+\)|batch_?size|bs")
 LOSSES = (
     "mse_loss",
     "l1_loss",
@@ -20,6 +21,14 @@ LOSSES = (
     "binary_cross_entropy_with_logits",
     "gaussian_nll_loss",
 )
+MODULES = {
+    "MSELoss": "mse_loss",
+    "L1Loss": "l1_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "HuberLoss": "huber_loss",
+    "BCELoss": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+}
 
 
 @dataclass(frozen=True)
@@ -132,12 +141,32 @@ def _total(statement: ast.AST) -> Iterator[ast.BinOp]:
 
 
 def _sampling(statement: ast.AST) -> Iterator[ast.BinOp]:
-    """mu + std * eps, spelt out."""
-    for n in _walk(statement, ast.BinOp):
-        if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Add):
-            for mu, noise in ((n.left, n.right), (n.right, n.left)):
-                if _is_mu(mu) and isinstance(noise, ast.BinOp) and isinstance(noise.op, ast.Mult):
-                    yield ast.copy_location(ast.BinOp(mu, ast.Add(), noise), n)
+    """mu + std * eps, spelt out with signs or methods: eps.mul(std).add_(mu), torch.addcmul(mu, std, eps)."""
+    for n in _walk(statement, ast.BinOp, ast.Call):
+        pairs = [(n.left, n.right), (n.right, n.left)] if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Add) else []
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in ("add", "add_") and len(n.args) == 1:
+            pairs = [(n.args[0], n.func.value), (n.func.value, n.args[0])]
+        if isinstance(n, ast.Call) and _u(n.func) == "torch.addcmul" and len(n.args) == 3:
+            pairs = [(n.args[0], ast.BinOp(n.args[1], ast.Mult(), n.args[2]))]
+        for mu, noise in pairs:
+            product = isinstance(noise, ast.BinOp) and isinstance(noise.op, ast.Mult)
+            if _is_mu(mu) and (product or _called(noise) in ("mul", "mul_")):
+                yield ast.copy_location(ast.BinOp(mu, ast.Add(), noise), n)
+
+
+def _draws(statement: ast.AST) -> Iterator[ast.Call]:
+    """q.rsample(), with nothing in the brackets."""
+    return (n for n in ast.walk(statement) if isinstance(n, ast.Call) and _called(n) == "rsample" and not n.args and not n.keywords)
+
+
+def _deviation(statement: ast.AST) -> Iterator[tuple[ast.Call, ast.expr]]:
+    """std = exp(x): the exponential of one value, and the value."""
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Call):
+        return
+    targets, inner = statement.targets, _exps(statement.value)
+    named = len(targets) == 1 and re.search(r"(?<!log)(?<!log_)(?:std|sigma|scale)", _u(targets[0]), re.IGNORECASE)
+    if named and isinstance(inner, ast.Name | ast.Attribute):
+        yield statement.value, inner
 
 
 # --- the operators: KL -------------------------------------------------------------------------------------------------
@@ -226,6 +255,14 @@ def sum_over_the_batch(s: ast.stmt) -> Iterator[Edit]:
                     yield a, "0"
 
 
+def reverse_the_kl(s: ast.stmt) -> Iterator[Edit]:
+    """kl_divergence(prior, posterior)."""
+    for n in _walk(s, ast.Call):
+        assert isinstance(n, ast.Call)
+        if _called(n) == "kl_divergence" and len(n.args) == 2:
+            yield n, f"{_u(n.func)}({_u(n.args[1])}, {_u(n.args[0])})"
+
+
 def mean_the_kl(s: ast.stmt) -> Iterator[Edit]:
     """mean in place of sum in the KL."""
     for n in _walk(s, ast.Call) if _kl(s) else ():
@@ -254,6 +291,8 @@ def std_without_exp(s: ast.stmt) -> Iterator[Edit]:
         inner = _exps(n)
         if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Mult | ast.Div) and any(_is_scale(x) for x in ast.walk(inner)):
             yield n, f"({_u(inner)})"
+    for whole, inner in _deviation(s):
+        yield whole, _u(inner)
 
 
 def _like(s: ast.stmt) -> Iterator[ast.Call]:
@@ -264,6 +303,10 @@ def noise_without_batch(s: ast.stmt) -> Iterator[Edit]:
     """One draw for the whole batch."""
     for n in _like(s):
         yield n.args[0], f"{_u(n.args[0])}[0]"
+    for call in _walk(s, ast.Call):
+        assert isinstance(call, ast.Call)
+        if _u(call.func) == "torch.randn" and len(call.args) > 1 and BATCH.fullmatch(_u(call.args[0])):
+            yield call.args[0], "1"
 
 
 def uniform_noise(s: ast.stmt) -> Iterator[Edit]:
@@ -278,6 +321,9 @@ def skip_the_noise(s: ast.stmt) -> Iterator[Edit]:
     """z = mu."""
     for n in _sampling(s):
         yield n, _u(n.left)
+    for d in _draws(s):
+        assert isinstance(d.func, ast.Attribute)
+        yield d, f"{_u(d.func.value)}.mean"
 
 
 def subtract_no_mean(s: ast.stmt) -> Iterator[Edit]:
@@ -290,6 +336,9 @@ def detach_the_sample(s: ast.stmt) -> Iterator[Edit]:
     """z = (mu + std * eps).detach()."""
     for n in _sampling(s):
         yield n, f"({_u(n)}).detach()"
+    for d in _draws(s):
+        assert isinstance(d.func, ast.Attribute)
+        yield d.func, f"{_u(d.func.value)}.sample"
 
 
 def detach_the_scale(s: ast.stmt) -> Iterator[Edit]:
@@ -318,13 +367,19 @@ def decode_the_mean(s: ast.stmt) -> Iterator[Edit]:
 
 
 def _losses(s: ast.stmt) -> Iterator[ast.Call]:
-    return (n for n in ast.walk(s) if isinstance(n, ast.Call) and _called(n) in LOSSES and len(n.args) >= 2)
+    """F.mse_loss(a, b), nn.MSELoss()(a, b)."""
+    return (n for n in ast.walk(s) if isinstance(n, ast.Call) and _loss(n) in LOSSES and len(n.args) >= 2)
+
+
+def _loss(n: ast.Call) -> str:
+    """The function's name: also of the module that is made and called at once."""
+    return MODULES.get(_called(n.func), "") if isinstance(n.func, ast.Call) else _called(n)
 
 
 def unsqueeze_the_reconstruction(s: ast.stmt) -> Iterator[Edit]:
     """recon.unsqueeze(1) beside x."""
     for n in _losses(s):
-        if _called(n) not in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):  # torch refuses those
+        if _loss(n) not in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):  # torch refuses those
             yield n.args[0], f"({_u(n.args[0])}).unsqueeze(1)"
 
 
@@ -349,7 +404,7 @@ def detach_the_reconstruction(s: ast.stmt) -> Iterator[Edit]:
 def mean_the_reconstruction(s: ast.stmt) -> Iterator[Edit]:
     """reduction="mean" beside a summed KL."""
     for n in _losses(s):
-        for k in n.keywords:
+        for k in n.func.keywords if isinstance(n.func, ast.Call) else n.keywords:
             if k.arg == "reduction" and _u(k.value) == "'sum'":
                 yield k.value, "'mean'"
 
@@ -357,7 +412,7 @@ def mean_the_reconstruction(s: ast.stmt) -> Iterator[Edit]:
 def sigmoid_twice(s: ast.stmt) -> Iterator[Edit]:
     """A sigmoid before a loss that takes logits."""
     for n in _losses(s):
-        if _called(n).endswith("with_logits"):
+        if _loss(n).endswith("with_logits"):
             yield n.args[0], f"torch.sigmoid({_u(n.args[0])})"
 
 
@@ -377,8 +432,8 @@ def fixed_divisor(s: ast.stmt) -> Iterator[Edit]:
 
 OPERATORS: tuple[Operator, ...] = (
     drop_the_half, flip_the_kl, subtract_the_kl, forget_the_kl, detach_the_kl, forget_the_exp, forget_the_square, forget_the_logvar,
-    swap_in_the_kl, sum_over_the_batch, mean_the_kl, variance_for_std, std_without_exp, noise_without_batch, uniform_noise,
-    skip_the_noise, subtract_no_mean, detach_the_sample, detach_the_scale, swap_the_heads, decode_the_mean,
+    swap_in_the_kl, sum_over_the_batch, reverse_the_kl, mean_the_kl, variance_for_std, std_without_exp, noise_without_batch,
+    uniform_noise, skip_the_noise, subtract_no_mean, detach_the_sample, detach_the_scale, swap_the_heads, decode_the_mean,
     unsqueeze_the_reconstruction, itself_for_target, zeros_for_target, detach_the_reconstruction, mean_the_reconstruction,
     sigmoid_twice, flip_the_reconstruction, fixed_divisor,
 )  # fmt: skip

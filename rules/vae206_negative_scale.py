@@ -40,7 +40,7 @@ def check(model: Model) -> Findings:
         )
     for made, scale in model.sampling.negative_scales:
         yield Found(
-            made.stack[0],
+            model.sampling.scale_place(made, scale),
             label=f"{made.family} wants a positive scale",
             labels=model.labels((scale, "can be negative")),
             why="torch refuses a scale that is not positive as soon as one appears; without validation the log-density is NaN",

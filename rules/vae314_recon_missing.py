@@ -30,10 +30,11 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 def check(model: Model) -> Findings:
     """A decoder whose output is computed and never compared with anything."""
     place = model.likelihood.unused_reconstruction
+    blind = model.objective.blind_term
     if place is not None:
         yield Found(
-            model.objective.loss_place,
-            label="holds no reconstruction",
+            model.where(blind) or model.objective.loss_place,
+            label="holds no reconstruction" if blind is None else "compares the data with nothing that was decoded",
             labels=model.labels((place, "the decoder's output, not used")),
             why="nothing trains the decoder, and nothing keeps the code informative",
             help="add the negative log-likelihood of the input under the decoder's output",

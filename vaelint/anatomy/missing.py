@@ -99,6 +99,12 @@ def detached_terms(model: Model, role: str) -> list[Term]:
     return [t for t in model.terms if t.role == role and t.detached is not None]
 
 
+def blind_term(model: Model) -> fx.Node | None:
+    """The one addend that is a function of the data alone: a comparison that leaves out what was decoded."""
+    blind = {leaf.node for leaf in model.leaves if leaf.node in model.flow.data and leaf.node not in model.flow.learned}
+    return next(iter(blind)) if len(blind) == 1 else None
+
+
 def loss_place(model: Model) -> Span | None:
     """Where the loss is put together: the last name given to it, else the expression that made it.
 

@@ -104,6 +104,11 @@ class Objective:
         return missing.missing_kl(self._model)
 
     @cached_property
+    def blind_term(self) -> fx.Node | None:
+        """The addend of the loss that knows the data alone."""
+        return missing.blind_term(self._model)
+
+    @cached_property
     def loss_place(self) -> Span | None:
         """Where the loss is put together."""
         return missing.loss_place(self._model)

@@ -34,6 +34,16 @@ def renamed_argument(model: Model, node: fx.Node) -> Span | None:
     return None
 
 
+def renamed_value(model: Model, place: Span, position: int, keyword: str) -> Span | None:
+    """The statement that gave an argument of the call at a place another value's name: `sigma = log_sigma` before `Normal(mu, sigma)`."""
+    call, function = model.source.file(place.file).at(place), model.source.function(place)
+    if not isinstance(call, ast.Call) or function is None:
+        return None
+    told = next((k.value for k in call.keywords if k.arg == keyword), call.args[position] if len(call.args) > position else None)
+    last = _last_assignment(function, {told.id}, place.line) if isinstance(told, ast.Name) else None
+    return _place(place.file, last) if last is not None and isinstance(last.value, ast.Name | ast.Attribute) else None
+
+
 def _last_assignment(function: _Function, names: set[str], before: int) -> ast.Assign | None:
     """The last assignment above a line to one of some names, alone or beside others."""
     given = [

@@ -17,7 +17,7 @@ from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, und
 from vaelint.anatomy.noise import NoiseMoments, constant_axes, meets_a_matrix, noise_moments
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.recovered import Recovered, recovered_noise
-from vaelint.anatomy.renamed import renamed_argument
+from vaelint.anatomy.renamed import renamed_argument, renamed_value
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Leaf, layered_nodes
 from vaelint.anatomy.undrawn import Undrawn, undrawn_posterior
@@ -71,6 +71,13 @@ class Sampling:
                 if reach is not None and reach.bound_by is not None and -math.inf < reach.low < -1e-6:
                     found.append((made, scale))
         return found
+
+    def scale_place(self, made: MadeDistribution, scale: fx.Node) -> Span:
+        """Where a distribution gets its scale: where that is computed or renamed, else the constructor."""
+        while ops.op(scale) in ops.SHAPE | ops.SELECT | {"expand"} and ops.value_inputs(scale):
+            scale = ops.value_inputs(scale)[0]
+        computed = span(scale) if ops.op(scale) in ops.ARITHMETIC else None
+        return computed or renamed_value(self._model, made.stack[0], 1, "scale") or made.stack[0]
 
     @cached_property
     def frozen_noise(self) -> list[Frozen]:

@@ -35,6 +35,7 @@ class Site:
 
 _THROUGH = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | {"neg", "negative", "addcmul", "lerp", "effect", "detach", "data"}
 _PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbmm"})
+_ENLARGED = frozenset({"getitem", "interpolate", "upsample", "pad", "tile", "repeat_interleave"})
 _SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
 _CATEGORICAL = frozenset({"gumbel_softmax"})
@@ -122,18 +123,20 @@ def _affine_sites(flow: Flow) -> list[Site]:
             continue
         if any(u in region for u in flow.users.get(node, ())) or not _feeds_layer(node, flow):
             continue
+        while ops.op(node) in ops.SHAPE | ops.CAST and ops.value_inputs(node)[0] in region:
+            node = ops.value_inputs(node)[0]  # where it is multiplied, not where a decoder changes its shape
         sites.append(_site(node, region[node], None, factors, flow))
     return sites
 
 
 def _feeds_layer(node: fx.Node, flow: Flow) -> bool:
-    """Whether a layer reads the value itself, through changes of shape at most."""
+    """Whether a layer reads the value itself, in whole or in part, through changes of shape and enlargements at most."""
     todo = [node]
     while todo:
         for user in flow.users.get(todo.pop(), ()):
             if ops.uses_parameter(user):
                 return True
-            if ops.op(user) in ops.SHAPE | ops.CAST | ops.JOIN:
+            if ops.op(user) in ops.SHAPE | ops.CAST | ops.JOIN | _ENLARGED:
                 todo.append(user)
     return False
 

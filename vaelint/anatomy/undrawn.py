@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.cuts import reconstruction_ends
+from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
 from vaelint.anatomy.readings import fit
 from vaelint.anatomy.replay import ReplayError, gradients
@@ -56,9 +57,9 @@ def _by_formula(model: Model, loss: fx.Node) -> Undrawn | None:
         is_plain = any(ops.op(u) in ops.ADD and u in below for u in flow.users.get(head, ()))
         mu = next((a for a in squared if shape(a) == shape(head) and a is not head), None)
         if is_plain and mu is not None:
-            readers = [u for u in flow.users.get(mu, ()) if u in decoded]
-            if readers and mu not in ends:
-                return Undrawn(mu, head, flow.sorted(set(readers))[0])
+            reader = _reader(mu, decoded, flow)
+            if reader is not None and mu not in ends:
+                return Undrawn(mu, head, reader)
     return None
 
 
@@ -74,10 +75,10 @@ def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
     term = Term("other", leaves)
     pairs = [(a, b) for a in raw if a in decoded and a not in ends for b in raw if b not in decoded and shape(a) == shape(b)]
     for mean, scale in pairs[:_MOST]:
-        readers = [u for u in flow.users.get(mean, ()) if u in decoded]
+        reader = _reader(mean, decoded, flow)
         try:
-            if readers and _holds(model, loss, term, raw, mean, scale):
-                return Undrawn(mean, scale, flow.sorted(set(readers))[0])
+            if reader is not None and _holds(model, loss, term, raw, mean, scale):
+                return Undrawn(mean, scale, reader)
         except ReplayError:
             continue
     return None
@@ -105,6 +106,14 @@ def _holds(model: Model, loss: fx.Node, term: Term, raw: list[fx.Node], mean: fx
         return False
     (slope, _), residual = fit(along[used], [here[used], torch.ones_like(here[used])])
     return residual < 1e-6 and slope != 0
+
+
+def _reader(mean: fx.Node, decoded: set[fx.Node], flow: Flow) -> fx.Node | None:
+    """What reads the mean first on the way to the reconstruction; a distribution that only gives it a shape does not."""
+    readers = flow.sorted({u for u in flow.users.get(mean, ()) if u in decoded})
+    while readers and ops.op(readers[0]) in ("broadcast_tensors", "expand"):
+        readers = flow.sorted({u for u in flow.users.get(readers[0], ()) if u in decoded})
+    return readers[0] if readers else None
 
 
 def _squared(node: fx.Node) -> fx.Node | None:
