@@ -1,11 +1,12 @@
 """log q and log p are taken at different draws.
 
 ## What it does
-Follows the z of both log-probabilities in a Monte Carlo KL back to its draw.
+Follows the z of both log-probabilities in a Monte Carlo KL back to its draw, and finds a prior's that is taken at the
+posterior's mean.
 
 ## Why is this bad
 log q(z) - log p(z) estimates the KL only at one and the same z ~ q. At two draws the difference is of much higher
-variance, and at a draw of the prior it estimates something else.
+variance, and at a draw of the prior, or at the mean, it estimates something else.
 
 ## Formula
 KL(q || p) = E_q[log q(z) - log p(z)], estimated by log q(z) - log p(z) at one z ~ q.
@@ -30,12 +31,12 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 @rule("VAE421", "kl-draws-differ", Severity.ERROR, message="log q and log p are taken at different draws", needs=("site", "loss"))
 def check(model: Model) -> Findings:
     """Monte Carlo KLs with one draw in log q and another in log p."""
-    for node, first, second in model.objective.split_draws:
+    for found in model.objective.split_draws:
         yield Found(
-            model.where(node),
-            label="two draws in one estimate",
-            labels=model.labels((first, "one draw"), (second, "another draw")),
+            found.place,
+            label="two points in one estimate",
+            labels=model.labels((found.usual, "z"), (found.odd, "taken for z here")),
             why="the difference of log-probabilities estimates the KL only at one and the same z",
             help="draw z once and use it in both",
-            claim=Claim("same_values", "the two draws differ", {"nodes": [first, second], "equal": False}),
+            claim=Claim("same_values", "the two differ", {"nodes": [found.usual, found.odd], "equal": False}),
         )

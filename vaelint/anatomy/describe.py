@@ -30,6 +30,7 @@ KL_WORDS = {
     "swapped": "Gaussian KL with mean and log-variance exchanged",
     "reversed": "reversed Gaussian KL, KL(p || q)",
     "inverted_floor": "KL with its gradient cut where it is large",
+    "at_mean": "Monte Carlo KL with the prior taken at the posterior's mean",
     "categorical": "categorical KL",
     "bernoulli": "Bernoulli KL",
     "sphere": "von Mises-Fisher KL to the uniform prior on the sphere",

@@ -16,6 +16,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.kl_drawn import judge_drawn
 from vaelint.anatomy.kl_families import GAUSSIAN, Family, family_of
+from vaelint.anatomy.kl_offset import mean_of_prior_is_added, with_constant
 from vaelint.anatomy.kl_points import Points, match, points_at, random_points, values_of
 from vaelint.anatomy.kl_probe import KlProbe
 from vaelint.anatomy.kl_slice import Slice, value_near
@@ -97,13 +98,15 @@ def _probed(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
             probe = again
             probe.capacity = True
     probe.floor = floor
+    if probe.verdict == "prior" and mean_of_prior_is_added(slice_, site, sizes, spread):
+        probe = replace(probe, verdict="wrong", reason="the mean of the prior is added to the posterior's, and not subtracted")
     probe.learned_prior = bool(slice_.others)
     probe.family = family_of(site).name
     if points is not None and probe.verdict in ("exact", "prior") and not floor:
         near = points_at(slice_, site, sizes, 0.3)
         if not probe.capacity and near is not None and float((near.gm * near.m).sum()) * probe.weight < 0:
             probe.capacity = True
-    return probe
+    return with_constant(probe, slice_, site, sizes)
 
 
 def _is_full_covariance(site: Site, flow: Flow) -> bool:

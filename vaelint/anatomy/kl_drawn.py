@@ -39,10 +39,22 @@ def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
         if slice_.others and (w := drawn_weight(slice_, site, sizes, spread)) is not None and w / a > 0:
             prior, a = (-b / a, math.sqrt(w / a)), w  # the slope holds the weight and the learned prior's variance in one
         return KlProbe("sign" if a < 0 else "monte_carlo", a, prior=prior, monte_carlo=True)
+    (a, _), res = fit(g, [torch.cat(m_all), torch.ones_like(z)])
+    if res < 1e-5 and a > 0 and _entropy_alone(slice_, site, sizes, spread):
+        return KlProbe("at_mean", a, monte_carlo=True, reason="log p is taken at the posterior's mean, log q at the draw")
     (a,), res = fit(g, [LAPLACE.score(z)])
     if res < 1e-5:
         return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True, reason="the prior is a Laplace distribution")
     return _any_prior(slice_, site, sizes, spread)
+
+
+def _entropy_alone(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> bool:
+    """Whether the term moves with the scale by -log s alone, as log q(m + s e) does."""
+    points = points_of(slice_, site, sizes, spread, 0.3, 0)
+    if points is None:
+        return False
+    slope = points.gt
+    return bool((slope < 0).all()) and float(slope.max() - slope.min()) < 1e-5 * float(slope.abs().max())
 
 
 def _any_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:

@@ -17,6 +17,7 @@ Verdict = Literal[
     "swapped",
     "reversed",
     "inverted_floor",
+    "at_mean",
     "other",
     "unknown",
     "mean_only",
@@ -50,4 +51,5 @@ class KlProbe:
     flow: bool = False  # the prior sees z through learned layers
     learned_prior: bool = False
     whole: bool = False  # measured as one function of all heads: full covariance, mixed heads
+    constant: float = 0.0  # what the term lacks to be 0 at the prior, for each latent element, in units of its weight
     family: str = "Gaussian"  # of the posterior, where it is located and scaled

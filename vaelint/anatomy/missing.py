@@ -200,38 +200,6 @@ def summed_exponent(node: fx.Node) -> fx.Node | None:
     return None
 
 
-def split_draws(model: Model) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
-    """Monte Carlo KLs whose log q sees one draw of a posterior and whose log p another."""
-    by_heads: dict[tuple[fx.Node, ...], list[Site]] = {}
-    for s in model.sites:
-        by_heads.setdefault(s.heads, []).append(s)
-    found = []
-    for sites in by_heads.values():
-        places = {span(s.z): s for s in sites}
-        if len(places) < 2:
-            continue
-        zs = {s.z for s in sites}
-        with_heads = {
-            f
-            for leaf in model.leaves
-            if leaf.role == "kl" and any(h in leaf.frontier for h in sites[0].heads)
-            for f in leaf.frontier
-            if f in zs
-        }
-        without = {
-            f
-            for leaf in model.leaves
-            if leaf.role in ("kl", "prior") and not any(h in leaf.frontier for h in sites[0].heads)
-            for f in leaf.frontier
-            if f in zs
-        }
-        apart = [z for z in without if z not in with_heads]
-        if with_heads and apart:
-            leaf = next(leaf for leaf in model.leaves if apart[0] in leaf.frontier and leaf.role in ("kl", "prior"))
-            found.append((leaf.node, next(iter(model.flow.sorted(with_heads))), apart[0]))
-    return found
-
-
 def ceiling(model: Model, term: Term) -> fx.Node | None:
     """The operation that cuts a term off from above."""
     inside = {n for leaf in term.leaves for n in (*leaf.chain, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}

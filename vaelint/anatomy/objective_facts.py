@@ -18,6 +18,7 @@ from vaelint.anatomy.saved import changed_in_place
 from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
 from vaelint.anatomy.signs import sign_place
+from vaelint.anatomy.split_draws import SplitDraws, split_draws
 from vaelint.anatomy.swapped import swap_place
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.tied_batch import with_batch
@@ -128,9 +129,9 @@ class Objective:
         return changed_in_place(self._model)
 
     @cached_property
-    def split_draws(self) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
-        """Monte Carlo KLs at two draws."""
-        return missing.split_draws(self._model)
+    def split_draws(self) -> list[SplitDraws]:
+        """Monte Carlo KLs at two draws, or at a draw and the mean."""
+        return split_draws(self._model)
 
     @cached_property
     def unused_weights(self) -> list[UnusedWeight]:

@@ -38,14 +38,28 @@ def kl_closed_form(trial: Trial, about: About) -> Verdict:
             m, s = moments(trial, site, heads)
             values.append(float(term_value(trial, fact.term, heads).double()))
             exact.append(float(closed_form(m.double(), s.double(), prior).sum()))
+    if fact.probe.constant:
+        return _at_the_prior(values, exact)
     return _compare(values, exact, "the term", max(_FORM, 2 * rounding(*(trial.value(h) for h in site.heads))))
 
 
-def _compare(values: list[float], exact: list[float], what: str, allowed: float) -> Verdict:
+def _at_the_prior(values: list[float], exact: list[float]) -> Verdict:
+    """What is left of a multiple of the closed form where that is 0."""
+    w, rest = _fitted(values, exact)[0].flatten().tolist()
+    left = rest / w if w else math.nan
+    return Verdict(abs(left) > 0.4, f"at the prior the term is {number(rest)}, where a KL is 0", f"{len(values)} random posteriors")
+
+
+def _fitted(values: list[float], exact: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor and offset that bring the closed form nearest to a term, and what is left."""
     v, k = (torch.tensor(t, dtype=torch.float64) for t in (values, exact))
     columns = torch.stack([k, torch.ones_like(k)], 1)
-    fitted = torch.linalg.lstsq(columns, v.unsqueeze(1)).solution
-    residual = float((columns @ fitted - v.unsqueeze(1)).norm() / (v - v.mean()).norm().clamp(min=1e-30))
+    solution = torch.linalg.lstsq(columns, v.unsqueeze(1)).solution
+    return solution, (columns @ solution - v.unsqueeze(1)).norm() / (v - v.mean()).norm().clamp(min=1e-30)
+
+
+def _compare(values: list[float], exact: list[float], what: str, allowed: float) -> Verdict:
+    residual = float(_fitted(values, exact)[1])
     measured = f"{what} is off the nearest multiple of the closed form by {residual:.2%} of its spread"
     return Verdict(residual > allowed, measured, f"{len(values)} random posteriors")
 
