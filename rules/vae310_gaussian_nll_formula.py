@@ -51,9 +51,9 @@ def check(model: Model) -> Findings:
         yield Found(
             model.where(node),
             label=what,
-            labels=model.labels((fact.pair.extra[0], "the variance")) if fact.pair.extra else (),
+            labels=model.labels((model.likelihood.scale_of(fact), "the variance")),
             why="error and log term must speak of the same variance, or the loss is no likelihood and its optimum is elsewhere",
             help="use (x - r)^2 / (2 * var) + 0.5 * log(var), with var = logvar.exp()",
             repair=Repair("likelihood_formula", {"node": node, "extra": fact.pair.extra}),
-            claim=Claim("kernel", "the loss is not a Gaussian likelihood", {"fact": fact}),
+            claim=Claim("kernel", "the loss is not a Gaussian likelihood", {"fact": fact, "scale": model.likelihood.scale_of(fact)}),
         )

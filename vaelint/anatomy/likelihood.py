@@ -271,16 +271,17 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
         return unscaled
     if fact.density is not None and fact.density.name != "gaussian":
         return (fact.term.core or pair.meet, fact.density.fault) if fact.density.fault else None
-    if fact.probe.kernel not in ("squared_error", "other") or not pair.extra:
+    scale = scale_of(model, fact)
+    if fact.probe.kernel not in ("squared_error", "other") or scale is None:
         return None
     if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):
         return None  # a bound that is one function of likelihood and KL
-    if _outputs(model, pair.recon) & _outputs(model, pair.extra[0]):
+    if _outputs(model, pair.recon) & _outputs(model, scale):
         return None  # a statistic of the reconstruction, as structural similarity divides by, is no variance of its own
     if ops.op(pair.meet) == "gaussian_nll_loss":
         return None
-    raw = frontier([pair.extra[0]], model.flow)
-    curve = _nll_curve(model, fact, same_values(raw[0] if len(raw) == 1 else pair.extra[0]))
+    raw = frontier([scale], model.flow)
+    curve = _nll_curve(model, fact, same_values(raw[0] if len(raw) == 1 else scale))
     if curve is None:
         return None
     slope, offset = curve
@@ -303,6 +304,17 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
         if abs(math.exp((weight * norm - constant) / slope_of_log) / (weight / 2) - 1) < 1e-3:
             return None
     return pair.meet, "the log term is not that of the variance the error is divided by"
+
+
+def scale_of(model: Model, fact: ReconFact) -> fx.Node | None:
+    """The decoder's output that is a likelihood's scale, or the one parameter that all elements share for it."""
+    if fact.pair.extra:
+        return fact.pair.extra[0]
+    if fact.density is None or not fact.density.learned:
+        return None
+    inside = model.flow.ancestors(*(leaf.node for leaf in fact.term.leaves), stop=set(fact.pair.raw))
+    own = [n for n in inside if n.meta.get("parameter")]
+    return own[0] if len(own) == 1 else None
 
 
 def _outputs(model: Model, node: fx.Node) -> set[fx.Node]:

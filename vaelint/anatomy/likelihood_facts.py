@@ -76,6 +76,10 @@ class Likelihood:
         """What is wrong with a Gaussian likelihood of learned variance."""
         return likelihood.nll_fault(self._model, fact)
 
+    def scale_of(self, fact: ReconFact) -> fx.Node | None:
+        """What is learned of a likelihood's scale."""
+        return likelihood.scale_of(self._model, fact)
+
     def compared_at(self, fact: ReconFact) -> Span | None:
         """Where reconstruction and target are compared; where the loss is made, when the call is in no file."""
         return span(fact.pair.meet) or made_at(self._model, fact.pair.meet)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import fx
 
@@ -41,8 +43,9 @@ def recon_gradient(trial: Trial, about: About) -> Verdict:
 def kernel(trial: Trial, about: About) -> Verdict:
     """Whether the term's gradient is not a multiple of the likelihood's; for a learned variance, whether its two parts disagree."""
     fact: ReconFact = about["fact"]
-    if fact.pair.extra:
-        return _gaussian(trial, fact)
+    scale: fx.Node | None = about.get("scale") or next(iter(fact.pair.extra), None)
+    if scale is not None:
+        return _gaussian(trial, fact, scale)
     name = _KERNEL_OF.get(ops.op(fact.pair.meet), fact.probe.kernel)
     r, t, got = recon_slope(trial, fact)
     if t is None:
@@ -55,9 +58,9 @@ def kernel(trial: Trial, about: About) -> Verdict:
     return Verdict(residual > allowed or w < 0, f"the gradient is off the nearest multiple of the likelihood's by {residual:.0%}")
 
 
-def _gaussian(trial: Trial, fact: ReconFact) -> Verdict:
+def _gaussian(trial: Trial, fact: ReconFact, head: fx.Node) -> Verdict:
     """-log N(t; r, v) = (r - t)^2 / (2 v) + log(v) / 2: the part without error is -1/2 times the log of the factor of the error."""
-    head, pair = fact.pair.extra[0], fact.pair
+    pair = fact.pair
     if pair.target is None:
         raise CannotMeasureError("the target was not found")
     if ops.op(pair.meet) == "gaussian_nll_loss":
@@ -91,11 +94,22 @@ def _gaussian(trial: Trial, fact: ReconFact) -> Verdict:
     residual = float((columns @ fitted - y.unsqueeze(1)).norm()) / size if size else 0.0
     constant = float(x.log().std()) < 1e-6
     wrong = residual > 0.01 or float(fitted[0]) >= 0 or (constant and size > 1e-6)
+    if not wrong and (share_ := _share_of_error(float(fitted[0]), float(fitted[1]))) is not None and abs(share_ - 1) > 0.02:
+        return Verdict(True, f"beside its log term the error has {number(share_)} times the factor of a Gaussian likelihood")
     return Verdict(
         wrong,
         f"the log term is {number(float(fitted[0]))} times the log of the error's weight, off by {residual:.0%}",
         "a likelihood has a negative factor and no rest",
     )
+
+
+def _share_of_error(slope: float, offset: float) -> float | None:
+    """The error's factor where the log term is 0, over the one that belongs to it; with log(2 pi) / 2 or without, whichever fits."""
+    try:
+        shares = [math.exp((-2 * slope * norm - offset) / slope) / -slope for norm in (0.0, 0.5 * math.log(2 * math.pi))]
+    except OverflowError:
+        return None
+    return min(shares, key=lambda s: abs(s - 1))
 
 
 @experiment("same_values", "the values of the two", SAME)
