@@ -16,7 +16,7 @@ from vaelint.errors import TargetError
 from vaelint.loading.build import Loaded
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.tensors import make_inputs
-from vaelint.step.search import Trials, find_loss
+from vaelint.step.search import Measured, Trials, find_loss
 from vaelint.step.step import Step, forward_step
 
 HEAD = """
@@ -73,7 +73,7 @@ class Case:
         known = {id(v): f"input:{k}" for k, v in x.items()}
         known |= {id(output[int(i)]): role for i, role in (roles or {}).items()}
         roles_of = lambda t: known.get(id(t))  # noqa: E731
-        trials = Trials(lambda s: self.fails(s, names), lambda s: self.value(s, names))
+        trials = Trials(lambda s: self.fails(s, names), lambda s: self.measured(s, names))
         return find_loss(self.loaded, self.model, step, names, output, roles_of, told, trials), step
 
     def fails(self, step: Step, names: list[str]) -> BaseException | None:
@@ -84,10 +84,10 @@ class Case:
             return error
         return None
 
-    def value(self, step: Step, names: list[str]) -> float:
+    def measured(self, step: Step, names: list[str]) -> Measured:
         """The loss, with the same draws each time."""
         loss: Any = self.run(step, names).loss
-        return float(loss.detach())
+        return Measured(float(loss.detach()), True, 0)
 
     def found(self, told: str | None = None, roles: dict[str, str] | None = None) -> Step:
         step, forward = self.seek(told, roles)

@@ -33,8 +33,9 @@ from vaelint.run_rules import failure_findings, run_rules
 from vaelint.source.blame import one_line
 from vaelint.source.shapetypes import typed_files
 from vaelint.source.written import Source
-from vaelint.step.search import Trials, find_loss
+from vaelint.step.search import find_loss
 from vaelint.step.step import forward_step, input_names, own_loss_step, told_step
+from vaelint.step.trial import trials_of
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.run import Built
@@ -314,16 +315,25 @@ def _with_loss(
     record: Record,
     source: Source,
 ) -> tuple[Any, Record]:
-    """The step with the loss that is found, and its run; without it where the way to call it was no right one."""
-    found = with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
-    if not found.has_loss:
-        return step, record
-    whole = tracer.extended(record, found) or _run(loaded, tracer, found, result)
-    error = whole.failure.error if whole.failure is not None else None
-    if request.loss is None and isinstance(error, ValueError | TypeError | AttributeError | KeyError) and not found.place:
-        result.notes.append(f"that step raises {one_line(error)}, so it is none: say how the loss is computed with --step")
-        return step, record
-    return found, whole
+    """The step with the loss that is found, and its run; without it where the way to call it was no right one, and no other runs."""
+    for elsewhere in (False, True):
+        found = with_loss(request, result, loaded, inputs, tracer, step, names, record, source, elsewhere)
+        if not found.has_loss:
+            break
+        whole = tracer.extended(record, found) or _run(loaded, tracer, found, result)
+        failure = whole.failure
+        if failure is None or request.loss is not None or not isinstance(failure.error, NOT_BOUND) or found.place:
+            return found, whole
+        where = f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure.spans else ""
+        result.notes.remove(f"the loss was found: {found.code}")
+        result.notes.append(
+            f"{found.code} would be the loss, but raises {one_line(failure.error)}{where}; say how it is called with --step"
+        )
+    return step, record
+
+
+NOT_BOUND = (ValueError, TypeError, AttributeError, KeyError)
+"""What a loss raises that was called in another way than its author meant."""
 
 
 def _without_forward(
@@ -372,13 +382,14 @@ def with_loss(
     names: list[str],
     record: Any,
     source: Source,
+    elsewhere: bool = False,
 ) -> Any:
     """The step with its loss, if that can be found (or was named in the request); else the step as it is. What was seen is noted."""
     from vaelint.anatomy.roles import roles_of
 
     model = analyse(record, tracer, inputs, step, source, None)
-    trials = Trials(lambda s: _error_of(tracer, s), lambda s: _value_of(tracer, s))
-    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, trials)
+    trials = trials_of(tracer)
+    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, trials, elsewhere)
     if found is None:
         result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
         result.notes += step.notes
@@ -386,29 +397,6 @@ def with_loss(
     result.notes += [n for n in found.notes if n not in result.notes]
     result.notes.append(f"the loss was found: {found.code}")
     return found
-
-
-def _error_of(tracer: Tracer, step: Any) -> BaseException | None:
-    """What a step raises, None if it runs. What it takes to run it says nothing of other steps."""
-    rung = tracer.real_because
-    try:
-        record = tracer.attempt(step, {}) or tracer.run(step)
-    except TargetError as error:
-        return error
-    finally:
-        tracer.real_because = rung
-    return record.failure.error if record.failure is not None else None
-
-
-def _value_of(tracer: Tracer, step: Any) -> float | None:
-    """The loss of a step on real tensors, from fixed seeds; None where it does not run, or is no number."""
-    torch.manual_seed(0)
-    try:
-        record = tracer.real(step)
-    except TargetError:
-        return None
-    loss = record.loss_value
-    return float(loss.detach()) if record.failure is None and isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
 
 
 def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[Any, Any]:

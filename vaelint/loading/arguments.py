@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ class Choice:
     notes: list[str] = field(default_factory=list)
     chosen: dict[str, object] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    told: str = ""  # where those would come from that are not missing, if any were
 
 
 def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> Iterator[Choice]:
@@ -75,7 +76,18 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
                 seen.append(choice.values)
                 yield choice
     if open_names:
-        yield own
+        yield _nearest(own, places)
+
+
+def _nearest(own: Choice, places: Sequence[Construction]) -> Choice:
+    """The choice without the repository; what is missing where all places leave something open is what the best of them leaves open."""
+    for place in places if own.missing else ():
+        told = set(own.missing) & set(place.arguments)
+        missing = tuple(name for name in own.missing if name not in told)
+        if told and missing:
+            where = relative(str(place.file)) + (f":{place.line}" if place.line else "")
+            return replace(own, missing=missing, told=f"{', '.join(sorted(told))} would be taken from {where}")
+    return own
 
 
 def _at_sizes(loaded: Loaded, own: Choice, inputs: InputSet) -> Iterator[Choice]:
@@ -91,14 +103,15 @@ def _at_sizes(loaded: Loaded, own: Choice, inputs: InputSet) -> Iterator[Choice]
 
 
 def _other_shapes(own: Choice, sure: Mapping[str, construct.Guess], inputs: InputSet) -> Iterator[Choice]:
-    """The sizes of an image with its channels, where height and width alone were taken."""
+    """The sizes of an image with its channels, where height and width alone were taken; and the other way round."""
     first = inputs.specs[0].sizes if inputs.specs else ()
     for name, found in sure.items():
-        if len(first) == 4 and found.value == tuple(first[2:]):
+        shapes = (tuple(first[2:]), tuple(first[1:]))
+        if len(first) == 4 and found.value in shapes:
+            other = shapes[found.value == shapes[0]]
+            what = "shape" if other == shapes[1] else "image size"
             notes = [n for n in own.notes if not n.startswith(f"{name}=")]
-            yield Choice(
-                {**own.values, name: tuple(first[1:])}, [*notes, f"{name}={tuple(first[1:])} was not given: the shape of the input"]
-            )
+            yield Choice({**own.values, name: other}, [*notes, f"{name}={other} was not given: the {what} of the input"])
 
 
 def _parameters(loaded: Loaded) -> list[inspect.Parameter]:

@@ -53,7 +53,7 @@ class Loaded:
     arguments: dict[str, object] = field(default_factory=dict)  # what the model is built with, once that is resolved
     choice: Choice | None = None  # where these come from
     passed: set[str] = field(default_factory=set)  # notes of choices that were given up
-    lacking: tuple[str, ...] = ()  # the arguments for which nothing was found
+    incomplete: Choice | None = None  # the best way to fill the constructor that leaves arguments open
     _choices: Iterator[Choice] = field(default_factory=lambda: iter(()))  # other ways to fill the constructor
 
     @property
@@ -109,7 +109,7 @@ class Loaded:
         """Goes on to the next way to fill the constructor; False, and all as it was, if there is none that is complete."""
         for choice in self._choices:
             if choice.missing:
-                self.lacking = choice.missing
+                self.incomplete = choice
                 continue
             self.take(choice)
             return True
@@ -128,9 +128,10 @@ class Loaded:
         self.notes += choice.notes
 
     def _missing(self) -> TargetError:
-        listed = ", ".join(self.lacking)
-        some = " ".join(f'--init "{name}={_example(name)}"' if _example(name) else f"--init {name}=..." for name in self.lacking)
-        return TargetError("VAE002", f"{self.name} cannot be built without {listed}", f"add {some}", self.span, (self._shown_signature(),))
+        lacking, told = (self.incomplete.missing, self.incomplete.told) if self.incomplete is not None else ((), "")
+        some = " ".join(f'--init "{name}={_example(name)}"' if _example(name) else f"--init {name}=..." for name in lacking)
+        notes = (self._shown_signature(), *((told,) if told else ()))
+        return TargetError("VAE002", f"{self.name} cannot be built without {', '.join(lacking)}", f"add {some}", self.span, notes)
 
     def _refuse_unknown(self, given: Mapping[str, object]) -> None:
         parameters = self.signature.parameters

@@ -6,7 +6,7 @@ import re
 from enum import Enum
 
 _SIZE = r"(?:dims?|dimensions?|size|sizes|features?|units|length|len|d)"
-_COUNT = r"(?:n|num|no|numberof|d|dim)"
+_COUNT = r"(?:n|nb|num|no|numberof|d|dim)"
 
 
 class Means(Enum):
@@ -22,11 +22,11 @@ class Means(Enum):
     STEPS = (
         r"(?:max|maximum)?(?:seq|seqs|sequence|window|context|time|series|sentence)?(?:len|length)"
         rf"|(?:seq|sequence|window){_SIZE}"
-        r"|(?:n|num)?(?:time)?steps"
+        r"|(?:n|nb|num)?(?:time)?steps"
         r"|window"
     )
     CHANNELS = (
-        r"(?:n|num)?(?:in|input|inp|out|output|image|img|im|color|colour|data|x)?(?:channels?|ch|chan|nc)"
+        r"(?:n|nb|num)?(?:in|input|inp|out|output|image|img|im|color|colour|data|x)?(?:channels?|ch|chan|nc)"
         r"|ch(?:in|out)"
         r"|c(?:in|out)"
         r"|nc"
@@ -51,13 +51,13 @@ class Means(Enum):
     HIDDEN = (
         rf"{_COUNT}?(?:enc|dec|encoder|decoder|mlp|rnn|lstm|gru|cnn|base)?(?:hiddens?|hid)(?:layers?|units?|channels?|ch)?{_SIZE}?"
         rf"|(?:h|intermediate|embed|embedding|emb|encoder|decoder|enc|dec|base|mlp|rnn|lstm|gru|fc|cnn|model|wordembed|wordemb){_SIZE}"
-        r"|(?:n|num)(?:h|hid|filters?|kernels?)|(?:base|initial|first)(?:channels?|ch|filters?)"
+        r"|(?:n|nb|num)(?:h|hid|filters?|kernels?)|(?:base|initial|first)(?:channels?|ch|filters?)"
         r"|n[gde]?f"
         r"|(?:base|hidden)width"
         r"|d(?:model|h)"
     )
     CODES = rf"{_COUNT}?(?:embeddings|embed|codes|codewords)|(?:codebook|dictionary){_SIZE}"
-    LAYERS = r"(?:n|num)(?:rnn|lstm|gru|hidden|encoder|decoder|enc|dec)?layers?"
+    LAYERS = r"(?:n|nb|num)(?:rnn|lstm|gru|hidden|encoder|decoder|enc|dec)?layers?"
     DROPOUT = r"(?:p|word|input)?(?:drop|dropout)(?:p|prob|rate|ratio)?"
     WEIGHT = r"beta|(?:kl|kld)(?:weight|w|coef|coeff|beta)|lambda(?:kl|kld)"
     BATCH = r"batch(?:size)?|bs"

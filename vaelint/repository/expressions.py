@@ -19,7 +19,8 @@ _BINARY: dict[type, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b, ast.Is: operator.is_, ast.IsNot: operator.is_not,
+    ast.In: lambda a, b: a in b, ast.NotIn: lambda a, b: a not in b, ast.Is: lambda a, b: _same(a, b),
+    ast.IsNot: lambda a, b: not _same(a, b),
 }  # fmt: skip
 
 
@@ -121,6 +122,13 @@ class Expressions(Names):
         if isinstance(owner, Definition):
             return self._member(owner, node.attr)
         raise Unknown
+
+
+def _same(left: Any, right: Any) -> bool:
+    """`is`: a class or function is the same wherever it is read."""
+    if isinstance(left, Definition) and isinstance(right, Definition):
+        return (left.node, left.name) == (right.node, right.name)
+    return left is right
 
 
 def _small(value: Any) -> bool:

@@ -129,7 +129,11 @@ class Names:
         if given.how == "part":
             return self._part(node, given.place, scope)
         value = self._value(node, scope)
-        return next(iter(value)) if given.how == "item" else value
+        if given.how != "item":
+            return value
+        if (first := next(iter(value), _NOTHING)) is _NOTHING:
+            raise Unknown
+        return first
 
     def _part(self, node: ast.expr, place: tuple[int, ...], scope: Scope) -> Any:
         """One part of a tuple; the others need not be known."""

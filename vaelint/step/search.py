@@ -22,12 +22,13 @@ from vaelint.paths import relative
 from vaelint.repository.dataflow import needed_of
 from vaelint.repository.objects import Unknown
 from vaelint.repository.scopes import Scope
-from vaelint.source.blame import one_line
+from vaelint.source.blame import one_line, span_of
 from vaelint.step import seek
 from vaelint.step.candidates import Candidate
+from vaelint.step.cut import Slice
 from vaelint.step.neighbours import callers_of, losses_elsewhere, neighbours, shown
 from vaelint.step.step import Step
-from vaelint.step.training import Slice, slices_elsewhere, training_slices
+from vaelint.step.training import slices_elsewhere, training_slices
 
 _OWN = (RuntimeError, ValueError, ArithmeticError, IndexError)
 """What a step raises by the user's own mistake; other errors speak of a name or an attribute that the cut did not bring along."""
@@ -40,12 +41,21 @@ _Look = Callable[[str | None, Sequence[Candidate] | None], seek.Found]
 
 
 @dataclass(frozen=True)
+class Measured:
+    """The loss of a step on real tensors: its value, whether it moves the model, and how many parameters beside the model's it moves."""
+
+    value: float
+    moves_model: bool
+    others: int
+
+
+@dataclass(frozen=True)
 class Trials:
-    """How a step is tried: `fails` runs it and gives what it raises, None for nothing; `value` is its loss on real tensors, with the
-    same weights, inputs and draws for all."""
+    """How a step is tried: `fails` runs it and gives what it raises, None for nothing; `measure` is its loss, with the same weights,
+    inputs and draws for all steps, None where it does not run on real tensors or is no number."""
 
     fails: Callable[[Step], BaseException | None]
-    value: Callable[[Step], float | None]
+    measure: Callable[[Step], Measured | None]
 
 
 def find_loss(
@@ -57,6 +67,7 @@ def find_loss(
     role_of: Callable[[torch.Tensor], str | None],
     told: str | None,
     trials: Trials,
+    elsewhere: bool = False,
 ) -> Step | None:
     """The forward step extended by the loss, None where none was found or more than one is as good.
 
@@ -69,6 +80,11 @@ def find_loss(
         found = look(told, None)
         step.notes += [] if found.code else found.notes
         return _extended(loaded, step, found) if found.code else None
+    if elsewhere:
+        notes: list[str] = []
+        one = _from_training(loaded, step, names, trials, notes) or _from_neighbours(loaded, model, step, look, trials, notes)
+        step.notes += [] if one is not None else notes
+        return one
     own = _Tier(trials)
     own.add(_trained(loaded, step, cut, {}) for cut in training_slices(loaded, names))
     if (one := own.one()) is not None:
@@ -112,26 +128,47 @@ class _Tier:
         """The step, if all that run give one loss."""
         if len(self.ran) < 2:
             return self.ran[0] if self.ran else None
-        values = [self._trials.value(step) for step in self.ran]
-        first = values[0]
-        alike = first is not None and all(v is not None and math.isclose(v, first, rel_tol=1e-5, abs_tol=1e-7) for v in values)
-        return self.ran[0] if alike else None
+        measured = [(step, self._trials.measure(step)) for step in self.ran]
+        trains = [(step, m) for step, m in measured if m is None or m.moves_model]
+        alone = [(step, m) for step, m in trains if m is not None and not m.others]  # a discriminator, say, trains along in the rest
+        return next((some[0][0] for some in (trains, alone) if _alike([m for _, m in some])), None)
+
+
+def _alike(measured: Sequence[Measured | None]) -> bool:
+    """Whether there is just one loss among these."""
+    first = measured[0] if measured else None
+    return first is not None and all(m is not None and math.isclose(m.value, first.value, rel_tol=1e-5, abs_tol=1e-7) for m in measured)
 
 
 def _from_training(loaded: Loaded, step: Step, names: Sequence[str], trials: Trials, notes: list[str]) -> Step | None:
     """The step of the training code in other files, if it runs and there is one."""
-    tier = _Tier(trials)
-    for cut in slices_elsewhere(loaded, names):
-        extra = _names_for(loaded, cut, notes)
-        if extra is not None:
-            tier.add([_trained(loaded, step, cut, extra)])
-    if (one := tier.one()) is not None:
-        return one
+    left, before, said_before = list[str](), len(notes), False
+    cuts = slices_elsewhere(loaded, names, left)
+    for sure in (True, False):
+        tier = _Tier(trials)
+        said: list[str] = []
+        for cut in (c for c in cuts if c.sure is sure):
+            extra = _names_for(loaded, cut, said)
+            if extra is not None:
+                tier.add([_trained(loaded, step, cut, extra)])
+        if (one := tier.one()) is not None:
+            return one
+        if sure or not said_before:
+            _say_of(loaded, tier, [*said, *(line for line in left if ("may train" not in line) is sure)], notes)
+        said_before = len(notes) > before
+    return None
+
+
+def _say_of(loaded: Loaded, tier: _Tier, left: Sequence[str], notes: list[str]) -> None:
+    """Why none of the places that train the model gives the step."""
+    notes += left[:3]
     if tier.ran:
         ways = " or ".join(f'--step "{s.code}"' for s in tier.ran[:3])
         notes.append(f"the training code of other files computes more than one loss; say which: {ways}")
-    notes += [f"{s.place} trains the model, but does not run by itself: {one_line(error)}" for s, error in tier.raised[:2]]
-    return None
+    for step, error in tier.raised[:2]:
+        span = span_of(error.__traceback__, loaded.is_user)
+        where = f" at {span.file}:{span.line}" if span is not None and f"{span.file}:{span.line}" != step.place else ""
+        notes.append(f"{step.place} trains the model, but does not run by itself: {one_line(error)}{where}")
 
 
 def _from_neighbours(loaded: Loaded, model: nn.Module, step: Step, look: _Look, trials: Trials, notes: list[str]) -> Step | None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Set
 
+from vaelint.repository.objects import Unknown
+
+_MODULES = ("LightningModule", "Module")
+_LOGS = frozenset({"log", "log_dict", "print"})
+_OF_LIGHTNING = frozenset({"current_epoch", "global_step", "device", "dtype", "trainer", "logger", "training"})
+"""What a LightningModule has by itself."""
+
 Literal = Callable[[str], str | None]
 """The value of an attribute, as text; None where it is not known."""
 
 
-def stand_in(trainer: ast.ClassDef, read: Set[str], models: Set[str], value: Literal) -> list[str] | None:
-    """Statements that make a `self` on which the training code runs; None where an attribute's value is not to be known.
+def stand_in(trainer: ast.ClassDef, read: Set[str], models: Set[str], value: Literal) -> list[str]:
+    """Statements that make a `self` on which the training code runs. Raises Unknown with the attribute whose value is not to be known.
 
     Args:
         trainer: the class whose method trains.
@@ -20,11 +27,16 @@ def stand_in(trainer: ast.ClassDef, read: Set[str], models: Set[str], value: Lit
     """
     methods = {n.name: n for n in trainer.body if isinstance(n, ast.FunctionDef)}
     made = [f"self = object.__new__({trainer.name})"]
-    for name in sorted(_needed(read, methods)):
+    needed = _needed(read, methods)
+    if any(ast.unparse(base).endswith("Module") for base in trainer.bases):
+        made.append(f"next(b for b in {trainer.name}.__mro__ if b.__name__ in {_MODULES}).__init__(self)")
+        made += [f"self.{name} = lambda *given, **named: None" for name in sorted(needed & _LOGS)]
+        needed -= _LOGS | _OF_LIGHTNING
+    for name in sorted(needed):
         text = "model" if f"self.{name}" in models else value(name)
         if text is None:
-            return None
-        made.append(f"self.{name} = {text}")
+            raise Unknown(f"self.{name}")
+        made.append(f"self.{'_hparams' if name == 'hparams' else name} = {text}")
     return made
 
 
