@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -206,18 +207,21 @@ def _resized(loaded: Loaded, init: dict[str, object], value: int, to: int) -> It
 
 
 def _constructed(loaded: Loaded, fresh: Callable[[], Tracer]) -> tuple[Tracer, Built]:
-    """A first model: of the ways to fill its constructor the first that works. Raises the error of the first."""
-    first, error = loaded.choice, None
+    """A first model: of the ways to fill its constructor the first that works. Raises the error of the one that came furthest."""
+    first, error, depth = loaded.choice, None, -1
     while True:
         tracer = fresh()
         try:
             with as_if_without_gpu():
                 return tracer, tracer.construct_for_signature()
         except TargetError as raised:
-            error = error or raised
+            deep = len(list(traceback.walk_tb(raised.__cause__.__traceback__))) if raised.__cause__ is not None else 0
+            if deep > depth:
+                error, first, depth = raised, loaded.choice, deep
             if not loaded.next_choice():
                 if first is not None:
                     loaded.take(first)
+                assert error is not None
                 raise error from error.__cause__
 
 
@@ -316,6 +320,7 @@ def _with_loss(
     source: Source,
 ) -> tuple[Any, Record]:
     """The step with the loss that is found, and its run; without it where the way to call it was no right one, and no other runs."""
+    said = ""
     for elsewhere in (False, True):
         found = with_loss(request, result, loaded, inputs, tracer, step, names, record, source, elsewhere)
         if not found.has_loss:
@@ -329,6 +334,7 @@ def _with_loss(
         result.notes.append(
             f"{found.code} would be the loss, but raises {one_line(failure.error)}{where}; say how it is called with --step"
         )
+    result.notes += [said] if said else []
     return step, record
 
 

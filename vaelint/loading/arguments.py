@@ -40,9 +40,9 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
     if that does not fit, they are taken whole.
     """
     required = [p for p in _parameters(loaded) if p.default is p.empty and p.name not in given]
-    found = {
-        p.name: construct.guess(p, inputs, construct.uses_of(loaded.obj, p.name, loaded.namespace), loaded.namespace) for p in required
-    }
+    of_steps = {"step"} if any(meanings(p.name)[:1] == [Means.STEPS] for p in _parameters(loaded)) else set[str]()
+    uses = {p.name: construct.uses_of(loaded.obj, p.name, loaded.namespace) for p in required}
+    found = {p.name: construct.guess(p, inputs, uses[p.name] or frozenset(of_steps), loaded.namespace) for p in required}
     sure = {name: g for name, g in found.items() if g is not None and not g.made_up}
     open_names = [p.name for p in required if p.name not in sure]
     own = Choice(dict(given))
@@ -68,10 +68,14 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
     wanted = open_names or [p.name for p in required] or [p.name for p in _parameters(loaded) if p.name not in given]
     places = _places(loaded, given, wanted) if wanted else []
     seen: list[dict[str, object]] = [own.values]
-    wholes = [{**inferred, **c.values} for c in _other_shapes(Choice(dict(inferred)), sure, inputs)]
-    for over in (inferred, *wholes, None):
+    wholes = list(_other_shapes(Choice(dict(inferred), own.notes), sure, inputs))
+    for over, said in (
+        (inferred, own),
+        *((c.values, replace(own, values={**own.values, **c.values}, notes=c.notes)) for c in wholes),
+        (None, own),
+    ):
         for place in places:
-            choice = _choice(loaded, inputs, place, given, over, own)
+            choice = _choice(loaded, inputs, place, given, over, said)
             if choice is not None and choice.values not in seen:
                 seen.append(choice.values)
                 yield choice
@@ -137,7 +141,8 @@ def _choice(
     where = relative(str(place.file)) + (f":{place.line}" if place.line else "")
     says = ", ".join(f"{k}={shown(v)}" for k, v in taken.items())
     notes = [f"{says}: nobody gave {'this' if len(taken) == 1 else 'these'}; {where} {'builds' if place.line else 'configures'} it so"]
-    notes += [n for n in own.notes if n.partition("=")[0] in {*(over or {}), *rest}]
+    here = {**(over or {}), **rest}
+    notes += [n for n in own.notes if (name := n.partition("=")[0]) in here and here[name] == own.values.get(name)]
     return Choice({**values, **rest}, notes, {**taken, **{k: v for k, v in own.chosen.items() if k in rest}})
 
 

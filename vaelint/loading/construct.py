@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaelint.loading.inherited import constructor_tree, constructors, full_signature
 from vaelint.loading.inputs import InputSet, InputSpec
 from vaelint.loading.names import Means, meanings
 
@@ -184,14 +185,14 @@ def _configuration(annotation: object) -> Guess | None:
 def signature_of(obj: Callable[..., Any]) -> inspect.Signature:
     """The parameters of a constructor or factory, without `self`; empty where Python cannot tell."""
     try:
-        return inspect.signature(obj)
+        return full_signature(obj) if isinstance(obj, type) else inspect.signature(obj)
     except (TypeError, ValueError):
         return inspect.Signature()
 
 
 def uses_of(obj: object, name: str, namespace: Mapping[str, Any], depth: int = 4) -> frozenset[str]:
     """What a constructor (or factory) does with its parameter `name`, followed into the classes of the same module that it hands it to."""
-    tree = _source(obj)
+    tree = _source(obj, name)
     if tree is None or depth == 0:
         return frozenset()
     aliases = {name} | {f"self.{node.attr}" for node in _copies(tree, name)}
@@ -211,10 +212,14 @@ def uses_of(obj: object, name: str, namespace: Mapping[str, Any], depth: int = 4
     return frozenset(found)
 
 
-def _source(obj: object) -> ast.AST | None:
-    target = obj.__init__ if isinstance(obj, type) else obj  # type: ignore[misc]
+def _source(obj: object, name: str) -> ast.AST | None:
+    """The constructor that takes `name`, of the class or of a base of it; the function, where `obj` is one."""
+    if isinstance(obj, type):
+        own = constructors(obj)
+        taking = next((c for c in own if name in inspect.signature(vars(c)["__init__"]).parameters), own[0] if own else obj)
+        return constructor_tree(taking)
     try:
-        return ast.parse(textwrap.dedent(inspect.getsource(target)))  # type: ignore[arg-type]
+        return ast.parse(textwrap.dedent(inspect.getsource(obj)))  # type: ignore[arg-type]
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
 

@@ -103,7 +103,7 @@ class Reader(Expressions):
         if called in ("parse_args", "parse_known_args") and isinstance(node.func, ast.Attribute):
             options = options_of(self, node, scope)
             return options if called == "parse_args" else (options, [])
-        if isinstance(node.func, ast.Name) and node.func.id in ("open", "eval", "getattr", "globals"):
+        if isinstance(node.func, ast.Name) and node.func.id in ("open", "eval", "getattr", "globals", "vars"):
             return self._builtin(node, scope)
         if isinstance(node.func, ast.Attribute) and not self._is_module(node.func.value, scope):
             return self._of_method(node, node.func, scope)
@@ -133,6 +133,8 @@ class Reader(Expressions):
         if node.func.id == "globals":
             return {n: Definition(scope.file, d, n) for n, d in scope.file.definitions.items()}
         first = self._value(node.args[0], scope)
+        if node.func.id == "vars":
+            return dict(vars(first)) if isinstance(first, argparse.Namespace) else dict(first.bound)  # of what else, an Unknown
         if node.func.id == "open":
             return self._opened(first, scope)
         if node.func.id == "eval":

@@ -206,7 +206,8 @@ def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -
     chosen = [f"{name}={value} was chosen: the training code gets it from elsewhere" for name, value in cut.made_up]
     chosen += [f"{name} = {_cut(value)} was read from the repository" for name, value in cut.told]
     place = f"{relative(cut.file)}:{cut.line}"
-    notes = [*step.notes, f"the step is that of the training code at {place}", *chosen]
+    sure = "" if cut.sure else "; that it trains this model, only names say"
+    notes = [*step.notes, f"the step is that of the training code at {place}{sure}", *chosen]
     names = {**extra, **named(loaded, Expression("", cut.names))}
     trained = Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=names, tree=cut.tree, file=cut.file)
     trained.made_up, trained.place = dict((*cut.made_up, *cut.told)), place
