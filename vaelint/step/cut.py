@@ -6,7 +6,7 @@ import argparse
 import ast
 import builtins
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class Cut:
         models: set[str],
         inputs: Sequence[str],
         path: list[tuple[list[ast.stmt], int]],
+        bases: Set[tuple[Path, str]] = frozenset(),
     ) -> None:
         self._reader, self._file, self._known, self._inputs, self._path = reader, file, known, list(inputs), path
         inside = around(path)
@@ -62,7 +63,7 @@ class Cut:
         for node in inside:
             if isinstance(node, Function) and self._named:
                 self._models |= {a.arg for a in node.args.args if Kind.MODEL in kinds(a.arg)}
-            if isinstance(node, ast.ClassDef) and node.name == target[1]:
+            if isinstance(node, ast.ClassDef) and (node.name == target[1] or (file.path, node.name) in bases):
                 self._models.add("self")
             elif isinstance(node, ast.ClassDef):
                 self._trainer = node

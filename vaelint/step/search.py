@@ -86,7 +86,7 @@ def find_loss(
         step.notes += [] if one is not None else notes
         return one
     own = _Tier(trials)
-    own.add(_trained(loaded, step, cut, {}) for cut in training_slices(loaded, names))
+    own.add(_trained(loaded, step, cut, extra) for cut, extra in training_slices(loaded, names))
     if (one := own.one()) is not None:
         return one
     found = look(None, None)

@@ -103,11 +103,14 @@ def seek_loss(
         return own
     complete: list[tuple[Candidate, Binding]] = []
     parts: list[tuple[Candidate, Binding]] = []
+    inner = set[str]()  # what losses call that take more than the model gives back
     for candidate in candidates(loaded, model) if among is None else among:
         binding = _bound(candidate, scene)
+        if binding is None and _takes_posterior(candidate):
+            inner |= set(called_names(candidate.function)) - {candidate.name}
         if binding is not None and not (binding.guessed and not _covers(candidate, binding, scene)):
             (complete if _covers(candidate, binding, scene) else parts).append((candidate, binding))
-    complete = _leading(complete, loaded)
+    complete = _leading([(c, b) for c, b in complete if c.name not in inner], loaded)
     if len(complete) == 1 and not complete[0][1].alternatives:
         candidate, binding = complete[0]
         if (shifted := _shifted(scene, binding, input_shapes)) is not None:
@@ -214,6 +217,12 @@ def _bound(candidate: Candidate, scene: _Scene) -> Binding | None:
         first = wanted[0]
         wanted[0] = type(first)(first.name, (Kind.BATCH,), first.required, first.keyword)
     return bind(wanted, scene.outputs, scene.inputs, scene.whole if scene.prefix else None, fixed)
+
+
+def _takes_posterior(candidate: Candidate) -> bool:
+    """Whether a loss has a parameter for the posterior, by its first meaning."""
+    wanted = wanted_by(candidate.function, skip_first=candidate.skip_self) or ()
+    return candidate.rank != PART and any(w.kinds and w.kinds[0] in _POSTERIOR for w in wanted)
 
 
 def _covers(candidate: Candidate, binding: Binding, scene: _Scene) -> bool:

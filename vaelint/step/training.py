@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from vaelint.loading.build import Loaded
 from vaelint.paths import relative
@@ -18,10 +21,31 @@ from vaelint.step.endings import MARKS, endings
 _MOST = 8  # ways to train that are tried
 
 
-def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[Slice]:
-    """Every way the target's file trains the model that can be cut out whole, alike ones once."""
-    file = loaded.repository.file(Path(loaded.file))
-    return [s for s in _slices(loaded, file, inputs, set(loaded.namespace), []) if s.sure] if file is not None else []
+def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[tuple[Slice, Mapping[str, Any]]]:
+    """Every way the target's file, or that of a base class, trains the model that can be cut out whole, alike ones once.
+
+    With the names of that file, where it is another one.
+    """
+    target = Path(loaded.file).resolve()
+    spaces: dict[Path, Mapping[str, Any]] = {target: {}}
+    spaces.update({path: vars(module) for (path, _), module in _bases(loaded).items() if path != target})
+    found: list[tuple[Slice, Mapping[str, Any]]] = []
+    for path, names in spaces.items():
+        file = loaded.repository.file(path)
+        cuts = _slices(loaded, file, inputs, set(names or loaded.namespace), []) if file is not None else []
+        found += [(cut, names) for cut in cuts if cut.sure]
+    return found
+
+
+def _bases(loaded: Loaded) -> dict[tuple[Path, str], ModuleType]:
+    """The user's classes that the target is one of, by file and name, with their modules."""
+    found: dict[tuple[Path, str], ModuleType] = {}
+    for cls in loaded.obj.__mro__ if isinstance(loaded.obj, type) else ():
+        module = sys.modules.get(cls.__module__)
+        file = getattr(module, "__file__", None)
+        if module is not None and file is not None and loaded.is_user(file):
+            found[Path(file).resolve(), cls.__name__] = module
+    return found
 
 
 def slices_elsewhere(loaded: Loaded, inputs: Sequence[str], left: list[str]) -> list[Slice]:
@@ -29,8 +53,9 @@ def slices_elsewhere(loaded: Loaded, inputs: Sequence[str], left: list[str]) -> 
     found: dict[str, Slice] = {}
     target = Path(loaded.file).resolve()
     files = dict.fromkeys(f for mark in MARKS for f in (() if loaded.package else loaded.repository.holding(mark)))
+    own = {target, *(path for path, _ in _bases(loaded))}
     for file in files:
-        if file.path != target and len(found) < _MOST:
+        if file.path not in own and len(found) < _MOST:
             for cut in _slices(loaded, file, inputs, None, left):
                 found.setdefault(cut.code, cut)
     return list(found.values())
@@ -46,7 +71,7 @@ def _slices(loaded: Loaded, file: File, inputs: Sequence[str], known: set[str] |
             models, known = set(), known - {name}
     found: dict[str, Slice] = {}
     for path in endings(file.tree, name):
-        cut = Cut(reader, file, (home, name), known, models, inputs, path)
+        cut = Cut(reader, file, (home, name), known, models, inputs, path, _bases(loaded).keys())
         piece = cut.slice()
         if piece is not None:
             found.setdefault(piece.code, piece)
