@@ -18,6 +18,7 @@ from vaelint.repository.values import Reader
 from vaelint.step.batches import aliases, loaders, without_lengths
 from vaelint.step.endings import around, loss_of
 from vaelint.step.meaning import Kind, is_loss_name, kinds
+from vaelint.step.reading import batch_in
 from vaelint.step.trainer import attributes_of_self, stand_in
 
 _ENDS = ("backward", "manual_backward", "zero_grad", "step")
@@ -146,11 +147,22 @@ class Cut:
         for of_losses in (False, True):
             first = first or next((d for node in (*kept, end) if (d := self._data(node, of_losses))), {})
         if not first:
+            first = self._batch()
+        if not first:
             self._not("its call of the model is handed no name that could be one of the inputs")
             return None
         first = aliases(first, list(self._before()))
         kept = self._kept(loss, first)
         return self._finished(kept, loss, first, end.lineno) if kept is not None else None
+
+    def _batch(self) -> dict[str, str]:
+        """The batch that a method of the trainer gets, with what it is made of the inputs, where other methods take it apart."""
+        method = self._scope.chain[-1] if self._scope.chain else None
+        given = [a.arg for a in method.args.args][1:] if isinstance(method, Function) and self._trainer in self._scope.chain else []
+        if self._trainer is None or not given or Kind.BATCH not in kinds(given[0]):
+            return {}
+        inner = {n.name: (n, [a.arg for a in n.args.args][1:]) for n in self._trainer.body if isinstance(n, Function)}
+        return {given[0]: batch_in(method, given[0], self._inputs, inner.get)}
 
     def _before(self) -> Iterator[ast.stmt]:
         """The statements on the way to the end within its function, the last one first."""

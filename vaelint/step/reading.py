@@ -7,7 +7,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from vaelint.step.meaning import KL_NAME
@@ -166,7 +166,23 @@ def stores_kl(model: object) -> str | None:
 
 def batch_of(function: Callable[..., Any], parameter: str, inputs: Sequence[str]) -> str:
     """The batch that a training step takes, as Python: the input, a tuple `(x, 0)`, or a dict, as the step takes it apart."""
-    tree = tree_of(function)
+    return batch_in(tree_of(function), parameter, inputs, partial(_method_of, _owner(function), function))
+
+
+def _method_of(owner: object, but: object, name: str) -> tuple[ast.AST | None, list[str]] | None:
+    """A method of a class as a tree, with its parameters after `self`."""
+    inner = getattr(owner, name, None)
+    if not inspect.isfunction(inner) or inner is but:
+        return None
+    return tree_of(inner), list(inspect.signature(inner).parameters)[1:]
+
+
+Methods = Callable[[str], tuple[ast.AST | None, list[str]] | None]
+"""The methods of the class by name: a tree, and the parameters after `self`."""
+
+
+def batch_in(tree: ast.AST | None, parameter: str, inputs: Sequence[str], methods: Methods, depth: int = 4) -> str:
+    """See `batch_of`, for a method that is known as a tree."""
     first = inputs[0] if inputs else "x"
     width, keys = 0, list[str]()
     for node in ast.walk(tree) if tree is not None else ():
@@ -197,10 +213,9 @@ def batch_of(function: Callable[..., Any], parameter: str, inputs: Sequence[str]
         parts = [*inputs[:width], *["0"] * (width - len(inputs))]
         return f"({', '.join(parts)}{',' if width == 1 else ''})"
     for callee, place in _handed_on(tree, parameter):
-        inner = getattr(_owner(function), callee, None)
-        names = list(inspect.signature(inner).parameters)[1:] if inspect.isfunction(inner) else []
-        if inspect.isfunction(inner) and place < len(names) and inner is not function:
-            return batch_of(inner, names[place], inputs)
+        inner = methods(callee)
+        if inner is not None and place < len(inner[1]) and depth:
+            return batch_in(inner[0], inner[1][place], inputs, methods, depth - 1)
     return first
 
 

@@ -41,9 +41,10 @@ def stand_in(trainer: ast.ClassDef, read: Set[str], models: Set[str], value: Lit
 
 
 def attributes_of_self(*nodes: ast.AST) -> set[str]:
-    """`a` of each `self.a` that is read."""
-    parts = (part for node in nodes for part in ast.walk(node))
-    return {
+    """`a` of each `self.a` that is read; a call of `self` itself is one of its `forward`."""
+    parts = [part for node in nodes for part in ast.walk(node)]
+    called = any(isinstance(p, ast.Call) and isinstance(p.func, ast.Name) and p.func.id == "self" for p in parts)
+    return ({"forward"} if called else set()) | {
         p.attr
         for p in parts
         if isinstance(p, ast.Attribute) and isinstance(p.ctx, ast.Load) and isinstance(p.value, ast.Name) and p.value.id == "self"
