@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.describe import describe_loss
 from vaelint.anatomy.model import Model, analyse
 from vaelint.check import prepare, with_loss
+from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.structure import python_files
 from vaelint.discover.texts import as_text
@@ -32,12 +34,14 @@ from vaelint.loading.target import parse_target
 from vaelint.repository.constructions import constructions
 from vaelint.result import Request, TargetResult
 from vaelint.source.blame import one_line
+from vaelint.source.notebook import source_of_file
 from vaelint.source.written import Source
 from vaelint.step.meaning import Kind, kinds
 from vaelint.step.reading import keys_read, tree_of
 from vaelint.trace.ladder import Tracer
 
 SECONDS = 45.0
+LARGEST = 400_000  # bytes of a file that is read
 TRIALS = 60
 
 
@@ -66,7 +70,17 @@ class _Trial:
     names: list[str]
     record: Record
     model: Model
-    worth: int  # 3: draws, and gives the input's shape back; 2: draws; 1: gives it back; 0: neither
+    ours: tuple[str, ...] = ()  # arguments that got a number of ours
+    worth: int = 0  # 3: draws, and gives the input's shape back; 2: draws; 1: gives it back; 0: neither
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """One way that does not run: why, and after how many operations."""
+
+    message: str
+    after: int
+    record: Record | None = None
 
 
 def probe(request: Request, emit: Callable[[dict[str, Any]], None]) -> TargetResult:
@@ -86,14 +100,14 @@ def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
     loaded = load_target(parse_target(request.target), request)
     file = Path(loaded.file)
     root = repository_of(file.parent)
-    files = [f for f in python_files(root) if f.stat().st_size < 400_000]
+    files = [f for f in python_files(root, notebooks=True) if f.stat().st_size < LARGEST]
     nodes = _classes([file, *(f for f in files if f != file)])
     node = nodes.get(loaded.name)
     parameters = list(loaded.signature.parameters) or (parameters_of(node) if node is not None else [])
     places = constructions(loaded.reader, file, loaded.name, parameters) if not loaded.package else []
     built = [{k: v for k, v in c.arguments.items() if k in parameters} for c in places]
     told = replace(usage(files, file), inits=tuple(built))
-    best, reasons, started = None, dict[str, None](), time.monotonic()
+    best, furthest, started = None, _Failed("", -1), time.monotonic()
     ways, learned = _ways(loaded, node, nodes, told), list[tuple[dict[str, Any], tuple[str, ...], bool]]()
     tried: set[str] = set()
     while (way := learned.pop() if learned else next(ways, None)) is not None:
@@ -102,34 +116,25 @@ def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
             continue
         tried.add(key)
         if time.monotonic() - started > SECONDS:
-            reasons.setdefault(f"no way was found within {SECONDS:.0f} seconds")
+            furthest = furthest if furthest.message else _Failed(f"no way was found within {SECONDS:.0f} seconds", 0)
             break
         if fill and best is not None:
             break
-        trial = _try(request, loaded, _filled(loaded, init, texts) if fill else init, texts)
-        if isinstance(trial, str):
-            reasons.setdefault(trial)
-            if (other := _told_channels(texts, trial)) is not None:
-                learned.append((init, other, fill))
+        filled = _filled(loaded, init, texts) if fill else init
+        trial = _try(request, loaded, filled, texts)
+        if isinstance(trial, _Failed):
+            furthest = trial if trial.after > furthest.after else furthest
+            if len(tried) < TRIALS:
+                learned += reversed([(init, other, fill) for other in asked_for(texts, trial.message, trial.record)])
         elif best is None or trial.worth > best.worth:
-            best = trial
+            best = replace(trial, ours=tuple(n for n in filled if n not in init))
         if best is not None and best.worth == 3:
             break
     if best is None:
-        first = next(iter(reasons), "nothing says what it takes")
-        return {"because": first, "help": "give --input and --init by hand"}
+        return {"because": furthest.message or "nothing says what it takes", "help": "give --input and --init by hand"}
     if best.worth < 2 and not _picks(best.record):
         return {"because": "it runs and nothing is drawn from a posterior on the way to its output: no VAE", "none": True}
     return {"proposal": _written(best, result), "saw": _seen(best)}
-
-
-def _told_channels(texts: tuple[str, ...], said: str) -> tuple[str, ...] | None:
-    """The inputs with as many channels as torch says that the layer wants which the first input goes into."""
-    match = re.search(r"expected input\[([\d, ]+)\] to have (\d+) channels", said)
-    shape, colon, rest = texts[0].partition(":")
-    if match is None or match[1].split(", ") != (sizes := shape.split("x")):
-        return None
-    return ("x".join([sizes[0], match[2], *sizes[2:]]) + colon + rest, *texts[1:])
 
 
 def _classes(files: list[Path]) -> dict[str, ast.ClassDef]:
@@ -137,7 +142,7 @@ def _classes(files: list[Path]) -> dict[str, ast.ClassDef]:
     found: dict[str, ast.ClassDef] = {}
     for path in files:
         try:
-            tree = ast.parse(path.read_bytes())
+            tree = ast.parse(source_of_file(path))
         except (OSError, SyntaxError, ValueError):
             continue
         for node in tree.body:
@@ -155,9 +160,9 @@ def _ways(
         inits.append({})
     fills = [False] * len(inits)
     if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in loaded.signature.parameters.values()):
-        inits.append(inits[0])
-        fills.append(True)
-    known = constants(ast.parse(Path(loaded.file).read_bytes()))
+        fills += [True] * len(inits)
+        inits += inits
+    known = constants(ast.parse(source_of_file(loaded.file)))
     tried = 0
     for init, fill in zip(inits, fills, strict=True):
         values = {**known, **(defaults_of(node) if node is not None else {}), **init}
@@ -174,7 +179,7 @@ def _filled(loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> dic
     """The arguments with small numbers for the required ones that are neither known nor to be inferred from the input."""
     made, inputs = dict(init), InputSet.from_texts(texts)
     for name, p in loaded.signature.parameters.items():
-        if name in made or p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+        if name in made or p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or _is_part(loaded, name):
             continue
         uses = construct.uses_of(loaded.obj, name, loaded.namespace)
         number = construct.annotation_of(p, loaded.namespace) not in (bool, str, float, dict)
@@ -182,6 +187,15 @@ def _filled(loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> dic
             few = 10 if Means.CLASSES in meanings(name) else 1
             made[name] = [16, 16] if "list" in uses else few if few == 10 or name.startswith(("n_", "num_")) else 16
     return made
+
+
+def _is_part(loaded: Loaded, name: str) -> bool:
+    """Whether the model keeps an argument and calls it: then it is no number."""
+    file = loaded.repository.file(Path(loaded.file))
+    node = file.definitions.get(loaded.name) if file is not None else None
+    parts = list(ast.walk(node)) if node is not None else []
+    copies = {ast.unparse(t) for n in parts if isinstance(n, ast.Assign) and ast.unparse(n.value) == name for t in n.targets} | {name}
+    return any(isinstance(n, ast.Call) and ast.unparse(n.func) in copies for n in parts)
 
 
 def _partners(loaded: Loaded, first: str, values: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -210,7 +224,7 @@ def _partners(loaded: Loaded, first: str, values: dict[str, Any]) -> list[tuple[
     return forms
 
 
-def _try(request: Request, loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> _Trial | str:
+def _try(request: Request, loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> _Trial | _Failed:
     """One way to call the model: what came of it, or why it does not run."""
     asked = Request(request.target, texts, (), None, None, "none", seed=request.seed)
     known: Any = _Known(loaded, init)
@@ -218,14 +232,18 @@ def _try(request: Request, loaded: Loaded, init: dict[str, Any], texts: tuple[st
         own, inputs, tracer, step, names = prepare(asked, TargetResult(request.target), known)
         record = tracer.attempt(step, {}, tracer.construct)
     except TargetError as error:
-        return error.message
+        place = f" ({error.span.file}:{error.span.line})" if error.span is not None else ""
+        return _Failed(f"{error.message}{place}", 0)
     if record is None:  # it reads values: real tensors show them
         record = tracer.run(step)
     if record.failure is not None:
-        return f"with --input {' --input '.join(texts)} it raises {one_line(record.failure.error)}"
+        spans = record.failure.spans
+        place = f" at {spans[0].file}:{spans[0].line}" if spans else ""
+        said = f"with --input {' --input '.join(texts)} it raises {one_line(record.failure.error)}{place}"
+        return _Failed(said, 1 + len(record.nodes), record)
     model = analyse(record, tracer, inputs, step, Source(str(Path.cwd())), None)
     worth = (2 if model.sites or model.idle_sites else 0) + _gives_back(record)
-    return _Trial(asked, init, own, inputs, tracer, step, names, record, model, worth)
+    return _Trial(asked, init, own, inputs, tracer, step, names, record, model, worth=worth)
 
 
 def _gives_back(record: Record) -> int:
@@ -253,7 +271,10 @@ def _gives_back(record: Record) -> int:
     if not isinstance(x, torch.Tensor):
         return 0
     tokens = not x.is_floating_point()
-    return int(any(t.numel() == x.numel() or (tokens and t.shape[:1] == x.shape[:1] and t.ndim == x.ndim + 1) for t in found if t is not x))
+    ours = [t for t in found if t is not x and t.shape[:1] == x.shape[:1]]
+    same = (t.shape == x.shape or (t.numel() == x.numel() and t.ndim != x.ndim) for t in ours)
+    scores = (tokens and t.ndim == x.ndim + 1 for t in ours)
+    return int(any(same) or any(scores))
 
 
 def _picks(record: Record) -> bool:
@@ -273,6 +294,7 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     """The options as the command line and the configuration take them. The loss is named only where it would not be found without."""
     chosen = {**trial.init, **(trial.loaded.choice.chosen if trial.loaded.choice is not None else {})}
     texts = {k: as_text(v, Path(trial.loaded.file)) for k, v in chosen.items()}
+    result.notes += [f"{name}={texts[name]} is a number of ours: nothing says what it is" for name in trial.ours]
     proposal: dict[str, Any] = {"input": list(trial.request.inputs), "init": [f"{k}={t}" for k, t in texts.items()]}
     scratch, source = TargetResult(trial.request.target), Source(str(Path.cwd()))
     step = trial.step
@@ -286,15 +308,27 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
         if found.has_loss:
             result.notes.append(f"the loss is found by itself: {found.code}")
             return proposal
-        offered = [word for note in scratch.notes for word in note.split() if ".py:" in word]
-        for word in dict.fromkeys(w.strip(",;.\"'") for w in offered):
-            named = with_told(word)
-            if named.has_loss and trial.tracer.run(named).failure is None:
+        offered = [word for note in scratch.notes for word in re.findall(r"--loss (\S+\.(?:py|ipynb):\w+)", note)]
+        for word in dict.fromkeys(offered):
+            if _is_whole(trial, with_told(word)):
                 proposal["loss"] = word
                 return proposal
     except (TargetError, UsageError) as error:
         result.notes.append(f"no loss is proposed: {error.message}")
         return proposal
-    why = next((n for n in scratch.notes if n.startswith(("more than one", "only parts", "forward returns", "no loss was found; "))), "")
+    telling = (" train the model, but", "trains the model, but", "would be the loss, but")
+    why = next((n for n in scratch.notes if any(t in n for t in telling)), "")
+    starts = ("more than one", "only parts", "forward returns", "the training code of other files computes", "no loss was found; ")
+    why = why or next((n for n in scratch.notes if n.startswith(starts)), "")
     result.notes.append(f"no loss is proposed{': ' + why if why else ''}; say it with step = ...")
     return proposal
+
+
+def _is_whole(trial: _Trial, step: Any) -> bool:
+    """Whether a step runs, and its loss has a term for the reconstruction beside others, or one that is all of it."""
+    record = trial.tracer.run(step) if step.has_loss else None
+    if record is None or record.failure is not None:
+        return False
+    loss = describe_loss(analyse(record, trial.tracer, trial.inputs, step, Source(str(Path.cwd())), None))
+    roles = {term["role"] for term in (loss or {}).get("terms", ())}
+    return "mixed" in roles or ("reconstruction" in roles and len(roles) > 1)

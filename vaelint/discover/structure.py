@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vaelint.source.notebook import source_of_file
+
 MOST_FILES = 2000
 _FOREIGN = frozenset({"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"})
 _TESTS = frozenset({"tests", "test"})
@@ -92,13 +94,15 @@ def find(root: Path) -> Found:
     found = Found()
     classes: dict[str, list[Shape]] = {}
     drawing: set[str] = set()  # functions that draw
-    for path in python_files(root):
+    for path in python_files(root, notebooks=True):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                tree = ast.parse(path.read_bytes())
+                tree = _tree(path)
         except (OSError, SyntaxError, ValueError) as error:
             found.unread.append((_shown(path), f"{type(error).__name__}: {error}"))
+            continue
+        if tree is None:
             continue
         found.files += 1
         drawing |= {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and _calls(n) & _NOISE}
@@ -119,6 +123,13 @@ def find(root: Path) -> Found:
             found.candidates.append(shape)
     found.candidates.sort(key=lambda s: (str(s.file), s.line))
     return found
+
+
+def _tree(path: Path) -> ast.Module | None:
+    """A file as a tree; None for a notebook that has no torch in it, in whatever language it is. Raises as parsing does."""
+    if path.suffix == ".ipynb" and b"torch" not in path.read_bytes():
+        return None
+    return ast.parse(source_of_file(path))
 
 
 def _shape(path: Path, node: ast.ClassDef) -> Shape:

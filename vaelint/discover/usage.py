@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vaelint.source.notebook import source_of_file
+
 _DATASETS: dict[str, tuple[int, int]] = {
     "MNIST": (1, 28), "FashionMNIST": (1, 28), "KMNIST": (1, 28), "EMNIST": (1, 28), "QMNIST": (1, 28), "USPS": (1, 16),
     "CIFAR10": (3, 32), "CIFAR100": (3, 32), "SVHN": (3, 32), "STL10": (3, 96), "CelebA": (3, 64), "Omniglot": (1, 105),
@@ -35,7 +37,7 @@ def usage(files: Sequence[Path], own: Path) -> Usage:
     unit = normalised = False
     for path in sorted(files, key=lambda f: f != own):
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            text = source_of_file(path).decode("utf-8", "replace")
             if path != own and not any(d in text for d in _DATASETS):
                 continue
             with warnings.catch_warnings():

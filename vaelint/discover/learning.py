@@ -1,0 +1,65 @@
+"""Inputs that torch's own words ask for, where one that was tried did not fit. Runs no user code."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+import torch
+
+from vaelint.graph import Record
+
+_CHANNELS = re.compile(r"expected input\[([\d, ]+)\] to have (\d+) channels")
+_PRODUCT = re.compile(r"(?:got|multiplied) [\[(]?(\d+)(?:, |x)(\d+)[\])]? (?:X|and) [\[(]?(\d+)(?:, |x)(\d+)[\])]?")
+_RANK = re.compile(r"to conv(\d)d, but got input of size: \[([\d, ]+)\]")
+_MOST = 6
+
+
+def asked_for(texts: tuple[str, ...], said: str, record: Record | None) -> Iterator[tuple[str, ...]]:
+    """Other inputs than `texts`, as `--input` takes them, the first of them changed: `said` is what the run of `record` raised."""
+    shape, colon, rest = texts[0].partition(":")
+    sizes = [int(n) for n in shape.split("x")]
+    for other in _shapes(sizes, said, record):
+        if other != sizes:
+            text = "x".join(map(str, other)) + colon + rest
+            yield tuple(text if t == texts[0] else t for t in texts)  # a partner of the same shape changes with it
+
+
+def _shapes(sizes: list[int], said: str, record: Record | None) -> Iterator[list[int]]:
+    if (channels := _CHANNELS.search(said)) is not None and channels[1].split(", ") == list(map(str, sizes)):
+        yield [sizes[0], int(channels[2]), *sizes[2:]]
+    rank = _RANK.search(said)
+    if rank is not None and rank[2].count(",") == len(sizes) and len(sizes) == int(rank[1]) + 2:
+        yield [sizes[0], *sizes[2:]]  # the model puts an axis of its own before the image
+    product = _PRODUCT.search(said)
+    if product is None:
+        return
+    got, wanted = int(product[2]), int(product[3])
+    if got == sizes[-1]:  # the first layer reads the last size
+        yield [sizes[0], wanted]
+        yield [*sizes[:-1], wanted]
+    elif got == math.prod(sizes[1:]):  # it reads the whole sample
+        side = math.isqrt(wanted // sizes[1]) if len(sizes) == 4 else 0
+        if side and side * side * sizes[1] == wanted:
+            yield [*sizes[:2], side, side]
+        yield [sizes[0], wanted]
+    elif len(sizes) in (3, 4) and record is not None:
+        yield from _images(sizes, got, wanted, record)
+
+
+def _images(sizes: list[int], got: int, wanted: int, record: Record) -> Iterator[list[int]]:
+    """Images of which the convolutions leave as much as the layer after them takes, the squarest first."""
+    maps = [v.shape for n in record.nodes if isinstance(v := n.meta.get("val"), torch.Tensor) and v.ndim == 4 and v[0].numel() == got]
+    if not maps:
+        return
+    channels, height, width = (int(n) for n in maps[-1][1:])
+    if wanted % channels:
+        return
+    down, across = sizes[-2] / height, sizes[-1] / width
+    left = wanted // channels
+    pairs = [(left // n, n) for n in range(math.isqrt(left), 0, -1) if left % n == 0][:_MOST]
+    for high, wide in pairs:
+        yield [*sizes[:-2], round(high * down), round(wide * across)]
+        if high != wide:
+            yield [*sizes[:-2], round(wide * down), round(high * across)]
