@@ -4,7 +4,9 @@
 Follows, entry by entry, which sample of the batch a value belongs to, from the input to the posterior and the
 reconstruction. Reports the `view`, `reshape` or transposition after which one row holds parts of several samples,
 when a later operation then brings them together; and an image with channels that is flattened with `view(-1, H*W)`,
-so that each channel becomes a sample of its own down to z.
+so that each channel becomes a sample of its own down to z. So are, as a warning, data that is scaled or shifted by a
+statistic of the whole batch (`x / x.max()`), in evaluation mode too, and a loss that holds the output for one sample
+against another: one side was repeated with `repeat`, the other with `repeat_interleave`.
 
 ## Why is this bad
 `view` does not move anything: it only counts the same memory in another way. `(2, B, H).view(B, 2*H)` gives sample 0
@@ -30,8 +32,11 @@ def check(model: Model) -> Findings:
     for found in model.wiring.batch.mixed():
         cause, meets = found.cause, found.node
         channels = cause is meets and model.op(cause) in ("view", "reshape")
+        repeated = model.op(cause) in ("repeat", "tile", "repeat_interleave")
         why = (
-            "each channel of an image becomes a sample with a z of its own"
+            "the reconstruction of one sample is held against another: its copies stand in another order than those beside it"
+            if repeated
+            else "each channel of an image becomes a sample with a z of its own"
             if channels
             else "what stands in one row afterwards belongs to several samples, and is summed up as if it were one"
         )
@@ -43,7 +48,21 @@ def check(model: Model) -> Findings:
             shapes=(model.row(found.source), model.row(cause, remark)),
             when="B > 1",
             why=why,
-            help="move the batch axis first (transpose, permute), then reshape; flatten(1) keeps samples apart",
+            help="repeat both alike: repeat_interleave(k, 0) puts the copies of a sample side by side, repeat(k, 1) repeats the batch"
+            if repeated
+            else "move the batch axis first (transpose, permute), then reshape; flatten(1) keeps samples apart",
             repair=Repair("batch_to_front", {"cause": cause, "source": found.source}),
             claim=Claim("poison_row", "changing one sample changes the values of others", {"node": meets if not channels else cause}),
+        )
+    for scaled in model.wiring.batch_scaled:
+        yield Found(
+            model.where(scaled.statistic),
+            label=f"taken over the samples of {model.shape_text(scaled.source)}",
+            labels=model.labels((scaled.node, "every sample is changed by it here")),
+            shapes=(model.row(scaled.source), model.row(scaled.statistic, "one for several samples")),
+            when="B > 1",
+            why="the code of a sample depends on which others stand beside it, and on how many, when the model is used as well",
+            help="take the statistic of each sample (dim=1, keepdim=True), or one constant of the training data; or use a BatchNorm layer",
+            severity=Severity.WARNING,
+            claim=Claim("poison_row", "changing one sample changes the values of others", {"node": scaled.node, "stretch": 4.0}),
         )

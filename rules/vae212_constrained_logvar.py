@@ -28,10 +28,13 @@ def check(model: Model) -> Findings:
         reach = model.sampling.scale_range(site)
         if reach is None or reach.low < 0.999 or not reach.high > reach.low:
             continue
+        made = model.wiring.activation_made(reach.bound_by) if reach.bound_by is not None else None
         yield Found(
-            model.own_place(reach.bound_by),
+            made or model.own_place(reach.bound_by),
             label="keeps the log-variance at 0 or above",
-            labels=model.labels((site.scale, f"standard deviation, at least {reach.low:.3g}")),
+            labels=model.labels(
+                (reach.bound_by if made else None, "applied here"), (site.scale, f"standard deviation, at least {reach.low:.3g}")
+            ),
             why="sigma < 1 is out of reach: every code carries at least the prior's noise",
             help="leave the log-variance unbounded, or clamp it to a range such as (-10, 10)",
             facts={"lowest_std": reach.low},

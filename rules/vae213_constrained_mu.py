@@ -27,6 +27,8 @@ def check(model: Model) -> Findings:
         reach = model.range_of(site.mu)
         if reach is None or reach.bound_by is None or not (reach.low > -3.0 or reach.high < 3.0):
             continue
+        if model.op(reach.bound_by) == "normalize" and not any(k.site is site for k in model.kls):
+            continue  # a direction, with a divergence of its own
         bound = (
             f"mu in [{reach.low:.3g}, {reach.high:.3g}]"
             if reach.low > -3 and reach.high < 3

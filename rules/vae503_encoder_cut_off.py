@@ -34,7 +34,7 @@ TEXT = {
     "encoder-cut-off",
     Severity.ERROR,
     message="the reconstruction's gradient does not reach the encoder",
-    needs=("reconstruction",),
+    needs=("loss",),
 )
 def check(model: Model) -> Findings:
     """Each place at which the gradient ends."""

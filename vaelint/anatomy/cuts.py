@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site
+from vaelint.anatomy.terms import layered_nodes
 from vaelint.graph import span
 
 if TYPE_CHECKING:
@@ -35,23 +36,34 @@ class Cut:
 
 
 def reconstruction_ends(model: Model) -> list[fx.Node]:
-    """The decoder's outputs that the reconstruction terms compare with the data."""
+    """The decoder's outputs that the reconstruction terms, or the bounds that hold them, compare with the data."""
+    terms = list(model.terms_of("reconstruction"))
+    made = layered_nodes(model.flow, model.sites) if not terms else None  # a bound sees z and the posterior themselves as well
     ends = {
         n
-        for t in model.terms_of("reconstruction")
+        for t in terms or model.terms_of("mixed")
         for leaf in t.leaves
         for n in leaf.frontier
-        if n in model.flow.learned and n in model.flow.data
+        if n in model.flow.learned and n in model.flow.data and (made is None or n in made)
     }
     decoded = ends & model.decoded
     return model.flow.sorted(decoded or ends)
+
+
+def _holds_draw_fixed(model: Model, ends: list[fx.Node]) -> bool:
+    """Whether the loss moves the posterior of a draw on another way than through the draw, as estimators do that weigh its density, with
+    the draw cut off on purpose. Told of bounds alone, which are one function of likelihood and densities."""
+    if any(model.terms_of("reconstruction")):
+        return False
+    means = {h for s in model.sites for h in s.mu_heads}
+    return bool(means & model.wiring.gradients.of_loss) and not means & model.wiring.gradients.reach(*ends)
 
 
 def encoder_cuts(model: Model) -> list[Cut]:
     """VAE503: the places where trainable parameters of the encoder are lost to the reconstruction; one for each line."""
     gradients, flow = model.wiring.gradients, model.flow
     ends = reconstruction_ends(model)
-    if not ends or model.wiring.codebooks:
+    if not ends or model.wiring.codebooks or _holds_draw_fixed(model, ends):
         return []
     if after := _between(model, ends):
         return after

@@ -51,7 +51,7 @@ _BORN = frozenset(
         "LongTensor",
     ]
 )
-_INDEXES = frozenset({"getitem", "setitem", "copy", "pack_padded_sequence", "index_put"})
+_INDEXES = frozenset({"getitem", "setitem", "copy", "pack_padded_sequence", "index_put", "broadcast_tensors"})
 """Operations that take tensors of the CPU beside those of an accelerator."""
 
 
@@ -152,7 +152,7 @@ def _strays(model: Model, record: Record) -> list[Stray]:
 def _step(
     model: Model, record: Record, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]
 ) -> None:
-    sources = [n for n in node.all_input_nodes if n in ops.value_inputs(node) and not n.meta.get("scalar")]
+    sources = [n for n in dict.fromkeys(ops.value_inputs(node)) if not n.meta.get("scalar")]
     strays = [n for n in sources if n in home]
     if node.meta.get("placed") or _placed(node):
         moved.add(node)
@@ -168,11 +168,13 @@ def _step(
         return
     partners = [n for n in sources if n in moved]
     real = [n for n in strays if shape(n)]
-    if partners and real and ops.op(node) not in _INDEXES and any(shape(p) or p.meta.get("val") is None for p in partners):
+    if partners and real and ops.op(node) not in _INDEXES:
         born = home[real[0]]
         place, attribute = _birthplace(model, record, born)
         if place is not None or (born.op == "get_attr" and span(node) is not None):  # else it is made in the step, not in a file
-            found.setdefault(place or born, Stray(born, node, partners[0], place or span(node), attribute))
+            found.setdefault(
+                (place.file, place.line) if place is not None else born, Stray(born, node, partners[0], place or span(node), attribute)
+            )
     if (strays and not partners) or (ops.op(node) in _INDEXES and node.args and node.args[0] in home):
         home[node] = home[strays[0]]  # what is filled, or read with an index, stays where it is
     else:

@@ -117,6 +117,8 @@ class Intervals:
         if node.op == "placeholder":
             declared = declared_range(self._model, node)
             return Bounds(*declared, reached=math.isfinite(declared[0]), by=node) if declared else None
+        if node.op == "get_attr":
+            return Bounds(-INF, INF) if id(node.meta.get("val")) in self._model.wiring.gradients.trainable else None
         if node.op != "call_function":
             return None
         if node.meta.get("scalar"):
@@ -313,6 +315,12 @@ class Intervals:
         low = node.kwargs.get("min_val", node.args[1] if len(node.args) > 1 else -1.0)
         high = node.kwargs.get("max_val", node.args[2] if len(node.args) > 2 else 1.0)
         return _limited(self.of(node.args[0]) or Bounds(-INF, INF), self._number(low, low=True), self._number(high, low=False), node)
+
+    def op_where(self, node: fx.Node) -> Bounds | None:
+        """Both branches, where the condition hangs on neither: `where(p > 0, p, 1)` is a guard."""
+        if len(node.args) < 3 or not isinstance(node.args[0], fx.Node) or node.args[0] in self._model.flow.learned:
+            return None
+        return self._union([self.of(node.args[1]), self.of(node.args[2])])
 
     def op_full(self, node: fx.Node) -> Bounds | None:
         return self.of(node.args[1]) if len(node.args) > 1 else None

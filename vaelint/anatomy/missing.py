@@ -93,10 +93,15 @@ def _is_made_of(front: list[fx.Node], heads: set[fx.Node], model: Model) -> bool
 
 
 def detached_terms(model: Model, role: str) -> list[Term]:
-    """Terms of a role that enter the loss without a gradient, where none enters with one."""
-    if any(t.role == role and t.detached is None for t in model.terms):
-        return []
-    return [t for t in model.terms if t.role == role and t.detached is not None]
+    """Terms of a role that enter the loss without a gradient, where none of the same latent enters with one."""
+    live = [t for t in model.terms if t.role in (role, "mixed", "prior") and t.detached is None]
+    held = {f for t in live for leaf in t.leaves if leaf.detached is None for f in leaf.frontier if f in model.flow.data}
+    held |= {h for t in live for s in t.sites for h in s.heads}
+    return [
+        t
+        for t in model.terms
+        if t.role == role and t.detached is not None and not any(f in held for leaf in t.leaves for f in leaf.frontier)
+    ]
 
 
 def blind_term(model: Model) -> fx.Node | None:

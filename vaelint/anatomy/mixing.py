@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _TURNS = frozenset({"transpose", "permute", "t", "T", "mT", "H", "adjoint", "movedim", "moveaxis", "swapaxes", "swapdims"})
+_REPEATS = frozenset({"repeat", "tile", "repeat_interleave"})
 _KEEPS = ops.POINTWISE | ops.SHAPE | {"effect", "batch_norm"}
 
 
@@ -88,7 +89,40 @@ class Batch:
                 turned = self._turned(meeting.operands[0])
                 cause = turned or meeting.node
                 found.append(Mixing(cause, ops.value_inputs(cause)[0], meeting.node))
-        return found + self._merged()
+        return found + self._merged() + self._misaligned()
+
+    def _misaligned(self) -> list[Mixing]:
+        """A loss that holds the output for one sample against the data of another: one side was repeated whole (`repeat`), the other sample
+        by sample (`repeat_interleave`)."""
+        samples, model = self.samples, self._model
+        found = []
+        for meeting in self._meetings:
+            sides = meeting.operands
+            learned = [n in model.flow.learned for n in sides]
+            if meeting.how != "combined" or meeting.crossed or len(sides) != 2 or sum(learned) != 1 or samples is None:
+                continue
+            if meeting.node not in model.reaching_loss:
+                continue
+            repeats = [[n for n in model.flow.sorted(model.flow.ancestors(side)) if ops.op(n) in _REPEATS] for side in sides]
+            wrong = next((i for i, side in enumerate(sides) if repeats[i] and self._regrouped(meeting.node, side) is False), None)
+            wrong = wrong if wrong is not None else 1 - learned.index(True)  # no later view tells which is right: the data's
+            if all(repeats):
+                cause = repeats[wrong][-1]
+                found.append(Mixing(cause, ops.value_inputs(cause)[0], meeting.node))
+        return found
+
+    def _regrouped(self, meeting: fx.Node, side: fx.Node) -> bool | None:
+        """Whether a later view of (B * K) as (B, K) or (K, B) puts the entries of one sample together, by the labels of one side. None
+        where there is no such view."""
+        labels = self.samples.of(side) if self.samples is not None else None
+        if labels is None:
+            return None
+        flow, count = self._model.flow, labels.shape[0]
+        for node in flow.sorted(flow.descendants(meeting)):
+            if ops.op(node) in ("view", "reshape", "unflatten") and len(shape(node)) == 2 and shape(node)[0] * shape(node)[1] == count:
+                table = labels.reshape(count, -1)[:, 0].reshape(shape(node))
+                return bool((table == table[:, :1]).all()) or bool((table == table[:1]).all())
+        return None
 
     def _merged(self) -> list[Mixing]:
         """`x.view(-1, H*W)` of an image with channels: each channel becomes a sample of its own, down to z."""

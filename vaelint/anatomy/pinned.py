@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _SHAPED = frozenset({"view", "reshape", "unflatten", "expand", "broadcast_to", "repeat", "tile", "split", "narrow", "getitem"})
+_COPIES = frozenset({"expand", "broadcast_to", "repeat", "tile"})
 _SUMS = frozenset({"sum", "nansum"})
 
 
@@ -68,7 +69,8 @@ def pinned_sizes(model: Model) -> list[Pinned]:
                 else model.wiring.gradients.usage.assignment(model.record.model.get_submodule(owner), name)
             )
             return [Pinned(place or raises, node, moved, n, m, raises, text)]
-        if node.op == "call_function" and not _tensor_inputs(node) and n in _numbers(node.args, dict(node.kwargs)):
+        made = node.op == "call_function" and (not _tensor_inputs(node) or _copies(node, n))
+        if made and n in _numbers(node.args, dict(node.kwargs)):
             return [Pinned(span(node), node, moved, n, m, raises, text)]
     return []
 
@@ -85,6 +87,12 @@ def _fixes(model: Model, node: fx.Node, n: int) -> bool:
     if labels is None:
         return shape(node)[:1] == (n,)
     return any(p == n and q > 1 for p, q in zip(shape(node), labels.shape, strict=True))
+
+
+def _copies(node: fx.Node, n: int) -> bool:
+    """Whether a value without a batch is laid out that many times: a learned token for each sample."""
+    inputs = _tensor_inputs(node)
+    return ops.op(node) in _COPIES and len(inputs) == 1 and n not in shape(inputs[0])
 
 
 def _stays(node: fx.Node, twin: fx.Node, n: int) -> bool:

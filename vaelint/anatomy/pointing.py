@@ -86,14 +86,31 @@ def _place(model: Model, whole: Span, part: ast.expr) -> Span:
 
 
 def own_place(model: Model, node: fx.Node) -> Span | None:
-    """The innermost expression on the way to a node that no other module of the same code runs: of a helper module, its call."""
+    """The innermost expression on the way to a node that no other module of the same code runs for something else: of a helper module that
+    makes hidden layers as well, its call."""
     stack = route(node)
     module = node.meta.get("module")
     for depth, place in enumerate(stack):
-        others = {n.meta.get("module") for n in model.record.graph.nodes if len(route(n)) > depth and route(n)[depth] == place}
-        if depth + 1 == len(stack) or not any(_sibling(module, o) for o in others):
+        others = [n for n in model.record.graph.nodes if len(route(n)) > depth and route(n)[depth] == place]
+        if depth + 1 == len(stack) or not any(_sibling(module, n.meta.get("module")) and not _is_statistic(model, n) for n in others):
             return place
     return None
+
+
+def _is_statistic(model: Model, node: fx.Node) -> bool:
+    """Whether a value is a parameter of a distribution like the one accused: on its way to a draw, or to the loss, it meets no layer."""
+    ends = {n for s in model.sites for n in (s.mu, s.scale) if n is not None} | {model.record.loss}
+    seen, todo = set[fx.Node](), [node]
+    while todo:
+        n = todo.pop()
+        if n in seen or n in ends:
+            continue
+        seen.add(n)
+        after = [u for u in model.flow.users.get(n, ()) if u in model.reaching_loss]
+        if not after or any(ops.uses_parameter(u) for u in after):
+            return False
+        todo += after
+    return True
 
 
 def _sibling(one: object, other: object) -> bool:

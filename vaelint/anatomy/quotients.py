@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LIMITS = {torch.float32: 88.72, torch.float16: 11.09, torch.bfloat16: 88.72, torch.float64: 709.78}
 """log() of the largest number of each type: exp() of more is infinite."""
 
+FLOORS = {torch.float32: -103.9, torch.float16: -17.3, torch.bfloat16: -92.9, torch.float64: -745.1}
+"""exp() of less is exactly 0."""
+
 _EXACT_ZERO = frozenset({"relu", "relu6", "clamp", "clip", "clamp_min", "hardtanh"})
 _SPREADS = frozenset({"std", "var"})
 _HIGHEST = frozenset({"max", "amax", "logsumexp", "maximum"})
@@ -34,6 +37,7 @@ class Naive:
     limit: float
     stable: str  # what to write in its place
     sampler: bool  # on the way to z: a standard deviation, which does not get that large
+    below: bool = False  # infinite below the limit: all exponentials are 0 there
 
 
 def naive_logs(model: Model) -> list[Naive]:
@@ -51,11 +55,15 @@ def naive_logs(model: Model) -> list[Naive]:
             continue
         limit = LIMITS.get(val.dtype, 88.72)
         bounds = model.wiring.intervals.of(operand)
-        if bounds is None or bounds.high <= limit or _shifted(operand, model):
+        if _shifted(operand, model):
+            continue
+        below = _is_log_density(model, operand) and "logsumexp" in stable
+        if not below and (bounds is None or bounds.high <= limit):
             continue
         sampler = any(operand in s.scale_heads or node in model.flow.ancestors(s.z) for s in model.sites)
         place = span(node)
-        found.setdefault((place.file, place.line) if place else node, Naive(node, exp, operand, limit, stable, sampler))
+        fact = Naive(node, exp, operand, FLOORS.get(val.dtype, -103.9) if below else limit, stable, sampler, below)
+        found.setdefault((place.file, place.line) if place else node, fact)
     return list(found.values())
 
 
@@ -70,9 +78,37 @@ def _exponential_inside(log: fx.Node) -> tuple[fx.Node, str] | None:
         one, other = (inner.args[1], inner.args[0]) if isinstance(inner.args[0], fx.Node) else inner.args
         exact = isinstance(one, int | float) and one == 1
         return (other, "F.softplus(t), or -F.logsigmoid(-t)") if exact and isinstance(other, fx.Node) and ops.op(other) == "exp" else None
-    if ops.op(inner) == "sum" and inner.args and isinstance(inner.args[0], fx.Node) and ops.op(inner.args[0]) == "exp":
-        return inner.args[0], "torch.logsumexp(t, dim)"
+    while ops.op(inner) in ops.DIV | ops.MUL and isinstance(inner.args[0], fx.Node) and isinstance(inner.args[1], int | float):
+        inner = inner.args[0]
+    if ops.op(inner) in ("sum", "mean") and inner.args and isinstance(inner.args[0], fx.Node):
+        summed = inner.args[0]
+        weighed = [n for n in ops.value_inputs(summed) if ops.op(n) == "exp"] if ops.op(summed) in ops.MUL else []
+        exp = summed if ops.op(summed) == "exp" else weighed[0] if len(weighed) == 1 else None
+        return (exp, "torch.logsumexp(t, dim)") if exp is not None else None
     return None
+
+
+def _is_log_density(model: Model, operand: fx.Node) -> bool:
+    """Whether a value is a sum over the elements of the data or the latent, of samples one by one: it falls with their number, and all of
+    the values that stand beside each other fall together."""
+    batch = model.inputs.batch
+    if operand not in model.flow.noisy or list(model.dims(operand)).count(batch or "B") > 1:
+        return False
+    todo, seen = [operand], set[fx.Node]()
+    while todo:
+        node = todo.pop()
+        if (
+            ops.op(node) == "sum"
+            and node.args
+            and isinstance(node.args[0], fx.Node)
+            and model.elements(node.args[0]) > model.elements(node)
+        ):
+            return True
+        if node in seen or ops.op(node) not in ops.ADD | ops.SHAPE | ops.SELECT | ops.CAST | {"neg", "negative"}:
+            continue
+        seen.add(node)
+        todo += ops.value_inputs(node)
+    return False
 
 
 def _shifted(operand: fx.Node, model: Model) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
     from vaelint.loading.inputs import InputSpec
 
-_THROUGH = ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"effect", "detach", "data", "softmax", "log_softmax"}
+_THROUGH = ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"effect", "detach", "data", "softmax", "log_softmax", "normalize"}
 _FAR = 60.0
 
 
@@ -92,8 +92,17 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
                 low, high = min(low, float(out.min())), max(high, float(out.max()))
         except (ReplayError, RuntimeError):
             continue
+        if _is_unit(node):
+            low, high = -1.0, 1.0  # both are reached where all other elements are 0
         return Range(low, high, tuple(raw), _bounding(node, raw, model.flow))
     return None
+
+
+def _is_unit(node: fx.Node) -> bool:
+    """Whether a value is made of vectors scaled to length 1."""
+    while ops.op(node) in ops.SHAPE | ops.SELECT | ops.CAST and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    return ops.op(node) == "normalize"
 
 
 def _is_bool(node: fx.Node) -> bool:
@@ -148,6 +157,7 @@ def _bounding(node: fx.Node, raw: list[fx.Node], flow: Flow) -> fx.Node | None:
         "clamp_min",
         "clamp_max",
         "softmax",
+        "normalize",
         "abs",
         "exp",
         "square",

@@ -78,6 +78,7 @@ class Samples:
         self.cut: dict[fx.Node, fx.Node] = {}  # a view that puts parts of several samples into one row -> its operand
         self.picked: dict[fx.Node, fx.Node] = {}  # a selection of some samples only -> its operand
         self.meetings: list[Meets] = []
+        self.statistics: dict[fx.Node, fx.Node] = {}  # a reduction over samples -> its operand
         self._record = record
         for node in record.graph.nodes:
             self.values[node] = self._start(node, axes) if node.op != "call_function" else self._follow(node)
@@ -239,6 +240,8 @@ class Samples:
             if labels.shape[axis] > 1:
                 statistic = True  # a statistic of the batch: it belongs to no sample
                 labels = torch.full_like(labels.narrow(axis, 0, 1), FREE)
+        if statistic:
+            self.statistics[node] = source
         val = node.meta.get("val")
         rank = val.dim() if isinstance(val, torch.Tensor) else len(shape(source)) - (0 if node.kwargs.get("keepdim") else len(axes))
         if rank != labels.dim():

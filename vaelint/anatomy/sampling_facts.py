@@ -160,10 +160,20 @@ class Sampling:
                 for p in products
             )
 
-        return any(
-            site.z in leaf.frontier and any(h in leaf.frontier for h in site.heads) and is_weighed_by_decoded(leaf)
-            for leaf in self._model.leaves
-        )
+        heads = {*site.heads} if site.kind != "categorical" else {n for h in site.heads for n in self._raw(h)}
+        held = (leaf for leaf in self._model.leaves if site.z in leaf.frontier and any(h in leaf.frontier for h in heads))
+        return any(is_weighed_by_decoded(leaf) for leaf in held)
+
+    def _raw(self, head: fx.Node) -> set[fx.Node]:
+        """A head and what it is an elementwise or normalised form of: probabilities and their logits are one head."""
+        through = ops.POINTWISE | ops.SHAPE | ops.SELECT | {"softmax", "log_softmax", "logsumexp"}
+        found, todo = set[fx.Node](), [head]
+        while todo:
+            node = todo.pop()
+            found.add(node)
+            if node.op == "call_function" and ops.op(node) in through:
+                todo += [n for n in ops.value_inputs(node) if n in self._model.flow.learned and n not in found]
+        return found
 
     @cached_property
     def unscaled(self) -> list[Unscaled]:

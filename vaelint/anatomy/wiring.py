@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.annotations import Disagreement, disagreements
 from vaelint.anatomy.asked import Asked, asked_devices
+from vaelint.anatomy.batch_statistics import Scaled, batch_scaled
 from vaelint.anatomy.codebook import Codebook, EqualCodes, VqFault, equal_codes, find_codebooks, vq_faults
 from vaelint.anatomy.cuts import Cut, encoder_cuts
 from vaelint.anatomy.devices import Stray, stray_tensors
@@ -138,6 +139,11 @@ class Wiring:
     def freed_graphs(self) -> list[Twice]:
         """Second backward passes over what the first has freed."""
         return freed_graphs(self._model)
+
+    @cached_property
+    def batch_scaled(self) -> list[Scaled]:
+        """Statistics over the batch that samples are scaled or shifted by."""
+        return batch_scaled(self._model)
 
     @cached_property
     def naive_logs(self) -> list[Naive]:

@@ -69,8 +69,10 @@ def _backward(trial: Trial, loss: torch.Tensor) -> Source | None:
     except CannotMeasureError:
         return None
     bad = {n for n, g in grads.items() if g is not None and not bool(g.isfinite().all())}
+    spoiled = {i for n in bad for i in ops.value_inputs(n)}  # their gradient is a sum with one that was not finite already
     for node in reversed(nodes):
         mine = grads[node]
-        if node.op == "call_function" and node not in bad and mine is not None and any(i in bad for i in ops.value_inputs(node)):
+        made = [i for i in ops.value_inputs(node) if i in bad and i not in spoiled]
+        if node.op == "call_function" and node not in bad and mine is not None and made:
             return Source(node, "its gradient is not finite", True)
     return None

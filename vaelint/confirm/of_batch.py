@@ -32,7 +32,7 @@ def poison_row(trial: Trial, about: About) -> Verdict:
         detail = "batch normalisation in evaluation mode, dropout at rate 0, same noise"
         seen: set[int] = set()
         for i in _some(batch):
-            rows = _changed_rows(base, place, axis or 0, i, moved)
+            rows = _changed_rows(base, place, axis or 0, i, moved, about.get("stretch", 1.0))
             if _beyond(rows, i, own):
                 return Verdict(True, f"exchanging sample {i} changes rows {_listed(rows)} of {trial.model.written(place)}", detail)
             if rows & seen:
@@ -44,9 +44,11 @@ def poison_row(trial: Trial, about: About) -> Verdict:
 
 
 def _downstream(trial: Trial, node: fx.Node) -> list[fx.Node]:
-    """Where rows are samples for certain: the reconstruction, and z."""
-    below = trial.model.flow.descendants(node)
-    return [n for n in (*(s.z for s in trial.model.sites), *reconstruction_ends(trial.model)) if n in below]
+    """Where rows are samples: what comes next, z, and the reconstruction, which need not see what was mixed."""
+    flow = trial.model.flow
+    below = flow.descendants(node)
+    near = [n for n in flow.sorted(below) if trial.batch_axis(n) is not None and trial.has(n)][:_TRIED]
+    return [*near, *(n for n in (*(s.z for s in trial.model.sites), *reconstruction_ends(trial.model)) if n in below)]
 
 
 def _some(batch: int) -> list[int]:
@@ -62,14 +64,14 @@ def _listed(rows: set[int]) -> str:
     return shown + (f" and {len(rows) - 6} more" if len(rows) > 6 else "")
 
 
-def _changed_rows(base: Trial, place: fx.Node, axis: int, sample: int, moved: dict[fx.Node, int]) -> set[int]:
-    """Rows of `place` that change when `sample` takes the values of another sample of the batch."""
+def _changed_rows(base: Trial, place: fx.Node, axis: int, sample: int, moved: dict[fx.Node, int], stretch: float = 1.0) -> set[int]:
+    """Rows of `place` that change when `sample` takes the values of another sample of the batch, `stretch` times as large."""
     changes, same = {}, {}
     for node, at in moved.items():
         val = same[node] = base.value(node).detach()
         other = next((j for j in range(val.shape[at]) if not torch.equal(val.select(at, j), val.select(at, sample))), sample)
         new = val.clone()
-        new.select(at, sample).copy_(val.select(at, other))
+        new.select(at, sample).copy_(val.select(at, other) * stretch)
         changes[node] = new
     try:
         before = base.recompute([place], same)[place].detach()  # again, with the seed that the other gets

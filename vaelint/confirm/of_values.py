@@ -145,7 +145,7 @@ def constant_data(trial: Trial, about: About) -> Verdict:
     """Whether a value is not finite where all elements of an input are equal, to `value` where that is given."""
     node, source = about["node"], about["input"]
     val = trial.value(source).detach()
-    level = about.get("value", val.flatten()[0].item())
+    level = about.get("value", round(8 * float(val.flatten()[0])) / 8)  # eighths: their mean is exact, and the deviation exactly 0
     got = trial.recompute([node], {source: torch.full_like(val, level)})[node].detach()
     bad, told = int((~got.isfinite()).sum()), f"{level:g}" if "value" in about else "equal"
     return Verdict(bad > 0, f"{bad} of {got.numel()} values are not finite where all of {trial.model.written(source)} is {told}")
@@ -158,6 +158,7 @@ def log_of_zero(trial: Trial, about: About) -> Verdict:
     raw = [n for n in raw_outputs(node, trial.model.flow) if n.op == "call_function" and n is not node and trial.has(n)]
     if not raw:
         raw = [n for n in ops.value_inputs(node) if n in trial.model.flow.learned and trial.has(n)]
+    raw = [n for n in raw if trial.value(n).is_floating_point()]  # a mask is no layer's output
     if not raw:
         raise CannotMeasureError("no layer output stands behind the value")
     for at, axis in ((0.0, None), (20.0, None), (-20.0, None), (200.0, None), (-200.0, None), (200.0, -1), (200.0, 1)):
