@@ -3,7 +3,8 @@
     python benchmarks/mutate.py fixtures/good/ok_*.py
     python benchmarks/mutate.py --list LIST.json --checkouts FOLDER [--only ID]... [--most 2] [--json OUT] [--device cpu]
 
-A file names its model in its first line, as fixtures do; a list is as in `corpus.py`, and only its entries with status "clean" count.
+A file names its model in its first line, as fixtures do; a list is as in `corpus.py`, and only its entries with status "clean" count: what
+is found in those as they stand is true and beside the objective (a layer that nothing uses), and does not count.
 A mutant counts if it behaves differently in a real run under the same seed: another loss, other gradients, or an error. It is found if
 a finding of severity warning or error has its place, or one of its labels, in the mutated statement, and the clean model has no such
 finding there. `elsewhere`: only other lines. A quiet mutant is `missed`.
@@ -101,7 +102,8 @@ def _subjects(told: argparse.Namespace) -> Iterator[Subject]:
         text = f"{entry.get('loss') or ''} {entry.get('step') or ''}"
         named = [f for f in re.findall(r"[\w/.-]+\.py", text) if (folder / f).is_file()]
         named += [f"{m.replace('.', '/')}.py" for m in re.findall(r"(?:from|import) ([\w.]+)", text)]
-        files = tuple(dict.fromkeys(f for f in (entry["file"], *named) if (folder / f).is_file()))
+        beside = [(Path(entry["file"]).parent / f).as_posix() for f in named]  # the target's own folder is on the path as well
+        files = tuple(dict.fromkeys(f for f in (entry["file"], *named, *beside) if (folder / f).is_file()))
         yield Subject(entry["id"], folder, f"{entry['file']}:{entry['target']}", options, files)
 
 
@@ -116,7 +118,7 @@ def _measure(subject: Subject, told: argparse.Namespace) -> Iterator[dict[str, A
             ignored = shutil.ignore_patterns(".git", "data", "*.pt", "*.pth", "*.png", "*.jpg", "*.gif", "*.ipynb")
             shutil.copytree(subject.folder, home, ignore=ignored, symlinks=True)
         clean = _apart(home, subject, told.device)
-        if clean.get("status") != "clean" or clean.get("loss") is None:
+        if clean.get("status") not in ("clean", "findings") or clean.get("loss") is None:
             print(f"{subject.id}: left out: {clean.get('status')} {clean.get('error', '')}"[:160])
             return
         for file in subject.files:
