@@ -129,13 +129,13 @@ class Divisor:
 
 
 def zero_divisors(model: Model) -> list[Divisor]:
-    """VAE704: by what is cut off at 0, and by the spread of data that need not vary; one for each line."""
+    """VAE704: by what is cut off at 0, by nothing but zeros, and by the spread of data that need not vary; one for each line."""
     found: dict[object, Divisor] = {}
     for node in model.record.graph.nodes:
         divisor = _divisor(node)
         if divisor is None or (model.reaching_loss and node not in model.reaching_loss):
             continue
-        made = _of_data(model, node, divisor) or _cut_at_zero(model, node, divisor)
+        made = _of_data(model, node, divisor) or _cut_at_zero(model, node, divisor) or _nothing_else(model, node, divisor)
         if made is not None:
             place = span(node)
             found.setdefault((place.file, place.line) if place else node, made)
@@ -157,6 +157,12 @@ def _cut_at_zero(model: Model, node: fx.Node, divisor: fx.Node) -> Divisor | Non
     if not sure or bounds is None or bounds.by is None or divisor not in model.flow.learned or _itself(divisor) is not bounds.by:
         return None
     return Divisor(node, divisor, bounds.by)
+
+
+def _nothing_else(model: Model, node: fx.Node, divisor: fx.Node) -> Divisor | None:
+    """A divisor that is 0 whatever the data: `/ logvar_prior` where that is a tensor of zeros."""
+    bounds = model.wiring.intervals.of(divisor)
+    return Divisor(node, divisor, divisor) if bounds is not None and bounds.low == bounds.high == 0 else None
 
 
 def _of_data(model: Model, node: fx.Node, divisor: fx.Node) -> Divisor | None:

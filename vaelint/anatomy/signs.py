@@ -37,8 +37,8 @@ def sign_place(model: Model, leaf: Leaf, core: fx.Node | None) -> fx.Node | None
 def _links(leaf: Leaf, core: fx.Node) -> list[tuple[fx.Node, fx.Node]]:
     """Each operation above the core with the operand that holds the term, outermost first."""
     nodes = [*leaf.chain, leaf.node]
-    nodes.index(core) if core in nodes else len(nodes) - 1  # a core of several addends need not be above each
-    return list(itertools.pairwise(nodes))
+    end = nodes.index(core) if core in nodes else len(nodes) - 1  # a core of several addends need not be above each
+    return list(itertools.pairwise(nodes[: end + 1]))
 
 
 def _joins(model: Model, leaf: Leaf, node: fx.Node) -> bool:

@@ -70,7 +70,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
             return None  # a baked batch size: the shapes family says so
         return ScaleVerdict("batch", _batch_node(beta, record), False, beta)
     if not far:
-        return _half(beta, explicit, exponents)
+        return _half(beta, exponents, sizes)
     if recon.probe.kernel == "other" or recon.probe.relative:
         return None  # its weight is known up to a constant only
     if spread and not latent_off and not event_off:
@@ -137,9 +137,14 @@ def batch_literal(beta: Beta) -> fx.Node | None:
     return next((f.node for f in beta.kl.factors if f.origin in ("literal", "named") and f.value not in (None, 1.0, -1.0, 0.5, -0.5)), None)
 
 
-def _half(beta: Beta, explicit: bool, exponents: dict[str, float | None]) -> ScaleVerdict | None:
-    """beta = 2 with a KL written without its 1/2."""
-    if explicit or any(exponents.values()) or beta.kl.scaling is None or beta.recon.scaling is None:
+def _half(beta: Beta, exponents: Mapping[str, float | None], sizes: Mapping[str, int]) -> ScaleVerdict | None:
+    """beta = 2 with a KL written without its 1/2: a weight that is there and is 1, or is on a part of the formula alone, makes no beta."""
+    kl, recon = beta.kl, beta.recon
+    if any(exponents.values()) or kl.scaling is None or recon.scaling is None:
+        return None
+    parts = [set(leaf.chain) for leaf in kl.term.leaves if leaf.frontier]
+    whole = [f for f in kl.factors if f.value != 1.0 and (f.origin != "tensor" or all(f.node in chain for chain in parts))]
+    if named_weight(whole, kl.scaling, sizes) or named_weight([f for f in recon.factors if f.value != 1.0], recon.scaling, sizes):
         return None
     if abs(beta.value - 2) > 1e-6 or abs(abs(beta.kl.scaling.constant) - 2) > 1e-6:
         return None
