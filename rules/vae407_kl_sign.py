@@ -28,6 +28,7 @@ Never. (An ELBO that is maximised and then negated is not reported.)
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 _HELD = "inside of |KL - C| it adds up with the capacity: the KL is pulled to 0, whatever the capacity is"
+_LIMITED = "minus the KL is never above 0: the floor is all that is left of it, and nothing holds the posterior"
 
 
 @rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("kl",))
@@ -36,13 +37,14 @@ def check(model: Model) -> Findings:
     for fact in model.kls:
         if fact.probe.verdict != "sign":
             continue
+        bent = (_HELD if fact.probe.capacity else _LIMITED) if fact.probe.inside else ""
         yield Found(
             model.pointed(model.objective.sign_place(fact)),
             label=f"weight {fact.probe.weight:.3g} on the KL",
             labels=model.labels((model.record.loss, "minimised here")),
-            why=_HELD if fact.probe.capacity else "the loss rewards the posterior for leaving the prior, and has no lower bound",
+            why=bent or "the loss rewards the posterior for leaving the prior, and has no lower bound",
             help="change the sign of the term",
             facts={"weight": fact.probe.weight},
             repair=Repair("kl_sign", {"place": model.objective.sign_place(fact)}),
-            claim=None if fact.probe.capacity else Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
+            claim=None if bent else Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
         )

@@ -13,7 +13,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.isolate import silence_others
 from vaelint.anatomy.kl_batch import BatchFit, fit_covariance, fit_total_correlation, measured_weight, mixes_samples
-from vaelint.anatomy.kl_capacity import facts_inside, held_at_capacity
+from vaelint.anatomy.kl_bent import bent_kl, facts_inside
 from vaelint.anatomy.kl_probe import KNOWN, KlProbe
 from vaelint.anatomy.kl_slice import Slice, loose_ends
 from vaelint.anatomy.measuring import bases, measured, own_symbols
@@ -58,9 +58,12 @@ def read_kl(
         read = [read_kl(part, loss, *rest) for part in kinds]
         return [f for facts, _ in read for f in facts], [p for _, parts in read for p in parts]
     facts = measure_kl(term, loss, *rest)
-    held = held_at_capacity(term, sites, flow)
-    if held is not None and (inside := facts_inside(held, facts, partial(_measured, *rest), flow, replay, symbols)) is not facts:
-        return inside, []
+    held = bent_kl(term, sites, flow)
+    if held is not None:
+        above = weight_of(held.outer, loss, replay, symbols)
+        inside = facts_inside(held, facts, above.constant if above is not None else 0.0, partial(_measured, *rest), flow, replay, symbols)
+        if inside is not facts:
+            return inside, []
     if any(f.probe.verdict not in ("other", "unknown", "wrong") for f in facts):
         return facts, []
     below = _below_zero(term, flow, replay, symbols)

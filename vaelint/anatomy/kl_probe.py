@@ -46,6 +46,7 @@ class KlProbe:
     prior: tuple[float, float] = (0.0, 1.0)  # mean and standard deviation of the prior, when constant
     capacity: bool = False  # the sign of its gradient depends on the KL: |KL - C|
     floor: bool = False  # no gradient while the KL is small: free bits
+    inside: bool = False  # what is off shows inside of the capacity or the floor only
     reason: str = ""
     monte_carlo: bool = False
     flow: bool = False  # the prior sees z through learned layers

@@ -1,6 +1,7 @@
-"""A KL inside of an even function, |KL - C| or (KL - C)^2 (Burgess et al. 2018): what it is, is measured inside.
+"""A KL inside of a function that bends it, |KL - C| (Burgess et al. 2018) or max(KL, floor) (Kingma et al. 2016): measured inside.
 
-Outside, the sign is lost: |-KL - C| has the gradient of KL + C wherever C > 0, and a wrong formula has two of them.
+Outside, the sign is lost: |-KL - C| has the gradient of KL + C wherever C > 0, max(-KL, floor) has none at all, and a wrong formula has
+two of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.kl_families import GAUSSIAN
 from vaelint.anatomy.kl_points import values_of
+from vaelint.anatomy.kl_probe import KNOWN
 from vaelint.anatomy.kl_slice import loose_ends
 from vaelint.anatomy.measuring import bases
 from vaelint.anatomy.objective import KlFact
@@ -21,32 +23,35 @@ from vaelint.anatomy.replay import Replay, ReplayError
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand
 
+_LIMITS = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "relu", "threshold", "maximum", "minimum", "max", "min", "fmax", "fmin"})
 _SLACK = 1e-6  # of the weight: a capacity below it is none
 
 
 @dataclass(frozen=True)
 class Held:
-    """What stands inside of the even function, as a loss of its own."""
+    """What stands inside of the function, as a loss of its own."""
 
     term: Term  # the KL inside
     root: fx.Node  # KL - C
-    outer: Leaf  # the even function, an addend of the loss
+    outer: Leaf  # the function, an addend of the loss
+    even: bool  # a modulus or a square; else a floor, a ceiling or both
 
 
-def held_at_capacity(term: Term, sites: list[Site], flow: Flow) -> Held | None:
-    """The KL inside of the one addend of a term; None where it is no even function, or of something else than a KL and constants."""
+def bent_kl(term: Term, sites: list[Site], flow: Flow) -> Held | None:
+    """The KL inside of the one addend of a term; None where it bends nothing, or something else than a KL and constants."""
     outer = term.leaves[0]
-    root = _argument(outer.node)
+    even = _even(outer.node)
+    root = even or _limited(outer.node, flow)
     if len(term.leaves) > 1 or root is None or outer.detached is not None:
         return None
     leaves = expand(root, flow, {s.z for s in sites} | {h for s in sites for h in s.heads})
     inside = assign_roles(leaves, sites, flow)
     if len(inside) != 1 or inside[0].role != "kl" or inside[0].detached is not None or len(inside[0].leaves) < 2:
         return None
-    return Held(inside[0], root, outer)
+    return Held(inside[0], root, outer, even is not None)
 
 
-def _argument(node: fx.Node) -> fx.Node | None:
+def _even(node: fx.Node) -> fx.Node | None:
     """x for |x|, x^2, x * x."""
     name, first = ops.op(node), node.args[0] if node.args else None
     second = node.args[1] if len(node.args) > 1 else node.kwargs.get("exponent")
@@ -54,15 +59,25 @@ def _argument(node: fx.Node) -> fx.Node | None:
     return first if even and isinstance(first, fx.Node) else None
 
 
+def _limited(node: fx.Node, flow: Flow) -> fx.Node | None:
+    """x for clamp(x, min=c), relu(x), maximum(x, c)."""
+    learned = [n for n in ops.value_inputs(node) if n in flow.learned]
+    return learned[0] if ops.op(node) in _LIMITS and len(learned) == 1 else None
+
+
 def facts_inside(
     held: Held,
     outside: list[KlFact],
+    weight: float,
     measure: Callable[[Term, fx.Node], list[KlFact]],
     flow: Flow,
     replay: Replay,
     symbols: Mapping[str, int],
 ) -> list[KlFact]:
-    """What is measured inside, with the weight that it has outside; `outside` where nothing is told inside."""
+    """What is measured inside, with the weight that it has outside; `outside` where nothing is told inside.
+
+    `weight` is that of the function in the loss.
+    """
     chain = (*held.outer.chain, held.outer.node)
     term = replace(held.term, leaves=[replace(leaf, chain=(*chain, *leaf.chain)) for leaf in held.term.leaves])
     found = []
@@ -70,19 +85,24 @@ def facts_inside(
         twin = next((o for o in outside if o.site and fact.site and o.site.heads == fact.site.heads), None)
         if twin is None or fact.probe.verdict in ("other", "unknown"):
             return outside
-        probe = replace(fact.probe, capacity=True)
-        if probe.verdict in ("exact", "prior", "sign"):
-            turned = _constant(held, fact, flow, replay, symbols) * probe.weight > _SLACK * probe.weight**2
-            probe = replace(probe, verdict="sign", reason="so that the capacity is never reached") if turned else twin.probe
+        probe = replace(fact.probe, capacity=held.even, floor=not held.even)
+        if probe.verdict == "sign" or probe.verdict in KNOWN or twin.probe.verdict in KNOWN:
+            turned = _adds_up(held, fact, replay, flow, symbols) if held.even else _never_above(fact, twin, weight)
+            probe = replace(probe, verdict="sign", inside=True) if turned else twin.probe
         found.append(replace(twin, term=term, probe=probe, factors=[*twin.factors, *(f for f in fact.factors if f not in twin.factors)]))
     return found or outside
 
 
-def _constant(held: Held, fact: KlFact, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> float:
-    """What is added to the KL to N(0, 1) inside, for all elements together; 0 where nothing is, or where it could not be asked."""
+def _never_above(inside: KlFact, outside: KlFact, weight: float) -> bool:
+    """Whether a floor gets minus the KL, which never rises above it, so that nothing of it is left; `weight` is that of the floor."""
+    return inside.probe.verdict == "sign" and outside.probe.verdict == "unknown" and weight > 0
+
+
+def _adds_up(held: Held, fact: KlFact, replay: Replay, flow: Flow, symbols: Mapping[str, int]) -> bool:
+    """Whether the KL to N(0, 1) and the constant beside it have one sign, so that nothing is ever held at the constant."""
     site = fact.site
     if site is None or fact.probe.prior != (0.0, 1.0) or fact.probe.learned_prior or fact.probe.family != GAUSSIAN.name:
-        return 0.0
+        return False
     slice_ = loose_ends(held.term, held.root, [site], flow, replay)
     for sizes in bases(symbols):
         heads = values_of(slice_.heads, replay, sizes, 1.0, 3)
@@ -92,7 +112,8 @@ def _constant(held: Held, fact: KlFact, flow: Flow, replay: Replay, symbols: Map
         except ReplayError:
             continue
         if scale is None or scale.shape != mean.shape:
-            return 0.0
+            return False
         divergence = 0.5 * (mean.square() + scale.square() - 1 - scale.square().log()).sum()
-        return float(whole.double().sum() - fact.probe.weight * divergence)
-    return 0.0
+        constant = float(whole.double().sum() - fact.probe.weight * divergence)
+        return constant * fact.probe.weight > _SLACK * fact.probe.weight**2
+    return False
