@@ -11,11 +11,13 @@ from torch import fx
 from vaelint.anatomy.cancelled import Cancelled, cancelled_draws
 from vaelint.anatomy.covariances import CrossedDiagonal, Miscentred, crossed_diagonals, miscentred_covariances
 from vaelint.anatomy.densities import FlawedDensity, flawed_densities
+from vaelint.anatomy.draw_bounds import FlawedBound, flawed_bounds
 from vaelint.anatomy.flows import FlowBound, flow_bounds
 from vaelint.anatomy.frames import frame_beside
-from vaelint.anatomy.importance import Inverted, inverted_weights
+from vaelint.anatomy.importance import Inverted, inverted_likelihoods, inverted_weights
 from vaelint.anatomy.ladder import HeldToEncoder, held_to_encoder, unheld_sites
 from vaelint.anatomy.mixture_weights import Repeated, repeated_weights
+from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.unbounded import Unbounded, unbounded_outputs
 from vaelint.confirm.align import align
@@ -59,6 +61,16 @@ class Bound:
     def inverted_weights(self) -> list[Inverted]:
         """Weights over draws that grow with the loss of a draw."""
         return inverted_weights(self._model)
+
+    @cached_property
+    def inverted_likelihoods(self) -> list[ReconFact]:
+        """Likelihoods that enter log-weights with the wrong sign, where no whole log-weight is inverted."""
+        return [] if self.inverted_weights else inverted_likelihoods(self._model)
+
+    @cached_property
+    def flawed_bounds(self) -> list[FlawedBound]:
+        """Bounds over several draws whose logarithm, axis or constant is off."""
+        return flawed_bounds(self._model)
 
     @cached_property
     def flawed_densities(self) -> list[FlawedDensity]:
