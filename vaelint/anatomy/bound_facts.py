@@ -20,6 +20,7 @@ from vaelint.anatomy.mixture_weights import Repeated, repeated_weights
 from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.unbounded import Unbounded, unbounded_outputs
+from vaelint.anatomy.unused_prior import UnusedPrior, unused_priors
 from vaelint.confirm.align import align
 from vaelint.finding import Span
 
@@ -106,6 +107,11 @@ class Bound:
     def unheld_sites(self) -> list[Site]:
         """Posteriors without a KL beside others that have theirs."""
         return unheld_sites(self._model)
+
+    @cached_property
+    def unused_priors(self) -> list[UnusedPrior]:
+        """Learned priors beside a KL to a fixed one."""
+        return unused_priors(self._model)
 
     @cached_property
     def cancelled_draws(self) -> list[Cancelled]:
