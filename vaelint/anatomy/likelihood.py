@@ -13,11 +13,10 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.ranges import Range, declared_range, value_range
-from vaelint.anatomy.recon import FAMILIES, Pair, fits_family, recon_gradient
+from vaelint.anatomy.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
 from vaelint.anatomy.replay import ReplayError
 from vaelint.anatomy.sites import frontier, sample_axes
 from vaelint.anatomy.terms import layered_nodes, same_values
-from vaelint.finding import Span
 from vaelint.graph import shape, span
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def broadcast(model: Model, pair: Pair) -> str | None:
         pair.target is None
         or not isinstance(pair.target.meta.get("val"), torch.Tensor)
         or ops.op(pair.meet) in ("cross_entropy", "nll_loss")
+        or picks_class(pair.meet, model.flow)
     ):
         return None
     r, t = shape(pair.recon), shape(pair.target)
@@ -143,121 +143,6 @@ def _exact_when_exchanged(pair: Pair, model: Model) -> bool:
     if t is None or g is None or t.shape != r.shape:
         return False
     return any(fits_family(g, FAMILIES[name](r, t)) for name in ("bce", "bce_with_logits", "poisson", "poisson_log"))
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """A target that is not the clean data."""
-
-    node: fx.Node
-    draw: fx.Node | None
-    what: str
-
-
-def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
-    """A target with noise added that the model was also given: a denoising model that learns the noise."""
-    target = fact.pair.target
-    if target is None or target not in model.flow.noisy:
-        return None
-    above = model.flow.ancestors(target)
-    draws = [n for n in above if (ops.is_random(n) and "normal" in ops.op(n)) or (ops.op(n) in ("randn", "randn_like") and n in above)]
-    added = [n for n in above if ops.op(n) in ops.ADD and any(i in model.flow.pure_noise for i in ops.value_inputs(n))]
-    if not draws or not added or target in model.decoded:
-        return None
-    if not any(a in model.flow.ancestors(*fact.pair.raw) for a in added):
-        return None
-    return Corruption(target, draws[0], "the target is the corrupted input")
-
-
-def self_targets(model: Model) -> list[Corruption]:
-    """Terms that compare the reconstruction with something of the model's own making, where none compares it with the data."""
-    if model.recons or any(t.role in ("reconstruction", "mixed") for t in model.terms):
-        return []
-    encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
-    own = model.decoded | model.flow.descendants(*(s.z for s in model.sites))
-    found = []
-    for leaf in model.leaves:
-        if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "discrepancy", "vq"):
-            continue
-        node = _comparison(leaf.node, model)
-        if node is None:
-            continue
-        operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
-        if leaf.role == "prior" and not _decoded_beside_latent(model, operands) and not _decoded_by_product(model, operands):
-            continue
-        if any(n in model.flow.data and n not in own and n not in encoded for n in operands):
-            continue  # features of the data, as a discriminator or a perceptual loss makes them
-        other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
-        what = "a constant" if other is not None and other not in model.flow.data else "the model's own output"
-        if other is not None and other in {s.z for s in model.sites}:
-            what = "z"
-        found.append(Corruption(node, other, f"the target is {what}"))
-    return found
-
-
-def _decoded_beside_latent(model: Model, operands: list[fx.Node]) -> bool:
-    """Whether one of two operands is z itself and the other was made of z by layers: `decoder(z) - z`."""
-    z = {s.z for s in model.sites}
-    made = layered_nodes(model.flow, model.sites)
-    return any(o in z for o in operands) and any(o in made for o in operands)
-
-
-def _decoded_by_product(model: Model, operands: list[fx.Node]) -> bool:
-    """Whether an operand is made of products of z with itself: a decoder without layers, as `z @ z.t()` is that of a graph."""
-    z = {s.z for s in model.sites}
-    below = model.flow.descendants(*z)
-    products = {n for n in below if ops.op(n) in ops.PRODUCT and all(i in below for i in ops.value_inputs(n))}
-    return any(model.flow.ancestors(o, stop=z) & products for o in operands)
-
-
-def requires(node: fx.Node) -> bool:
-    """Whether gradients flow into a value."""
-    return bool(node.meta.get("grad"))
-
-
-def _comparison(node: fx.Node, model: Model) -> fx.Node | None:
-    """The operation inside an addend that compares two values: a loss function, or the difference that is squared."""
-    if ops.op(node) in ops.LOSSES:
-        return node
-    if ops.op(node) in ("pow", "square", "abs", "mul"):
-        inner = [n for n in ops.value_inputs(node) if ops.op(n) in ("sub", "rsub")]
-        return inner[0] if inner else None
-    return None
-
-
-def padded(model: Model, fact: ReconFact) -> fx.Node | None:
-    """The embedding with a padding index whose tokens are the target of a cross-entropy that does not know it."""
-    pair = fact.pair
-    if fact.probe.kernel not in ("cross_entropy", "nll") or pair.target is None or pair.leaf.factors or fact.probe.reason:
-        return None
-    ignore = pair.meet.kwargs.get("ignore_index", -100)
-    if ops.op(pair.meet) not in ("cross_entropy", "nll_loss") or ignore != -100 or pair.meet.kwargs.get("weight") is not None:
-        return None
-    if _masked(pair, model):
-        return None
-    tokens = model.flow.ancestors(pair.target)
-    for node in model.record.nodes:
-        if ops.op(node) != "embedding":
-            continue
-        index = node.kwargs.get("padding_idx", node.args[2] if len(node.args) > 2 else None)
-        if index is None or (isinstance(index, int) and index < 0):
-            continue
-        fed = model.flow.ancestors(*[n for n in node.all_input_nodes if n.op != "get_attr"])
-        if {n for n in fed if n.op == "placeholder"} & tokens:
-            return node
-    return None
-
-
-def _masked(pair: Pair, model: Model) -> bool:
-    """Whether something selects or weighs tokens between the loss and the sum."""
-    weighed = any(
-        ops.op(n) in ops.MUL | {"where", "masked_select", "masked_fill", "gather", "index_select"}
-        and n in model.flow.data
-        and any(i in model.flow.data and i not in model.flow.learned for i in ops.value_inputs(n))
-        for n in pair.leaf.chain
-    )
-    above = model.flow.ancestors(pair.target) if pair.target is not None else set()
-    return weighed or any(ops.op(n) in ("masked_select", "getitem") and len(n.all_input_nodes) > 1 for n in above)
 
 
 def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
@@ -422,27 +307,6 @@ def crossed_terms(model: Model) -> list[fx.Node]:
             if sum("B" in t for t in texts) > max(own, default=0) and len(inputs) == 2 and len({n.meta["val"].dim() for n in inputs}) == 2:
                 found.append(node)
     return found
-
-
-def chosen_at(model: Model, fact: ReconFact) -> Span | None:
-    """Where the target was chosen: the assignment that names the compared value, else the comparison."""
-    place = span(fact.pair.meet)
-    if place is None or fact.pair.target is None:
-        return place
-    expression = model.source.file(place.file).at(place)
-    names = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)} if expression is not None else set()
-    for function in model.source.file(place.file).functions():
-        if not function.lineno <= place.line <= (function.end_lineno or function.lineno):
-            continue
-        for node in ast.walk(function):
-            if (
-                isinstance(node, ast.Assign)
-                and node.lineno < place.line
-                and isinstance(node.value, ast.Name)
-                and any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
-            ):
-                return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
-    return place
 
 
 def unused_reconstruction(model: Model) -> fx.Node | None:
