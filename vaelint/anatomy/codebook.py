@@ -15,7 +15,6 @@ from vaelint.finding import Span
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_NEAREST = frozenset({"argmin", "argmax"})
 _LOOKS_UP = frozenset({"embedding", "getitem", "index_select", "gather", "take_along_dim", "matmul", "mm", "bmm", "einsum", "linear"})
 _SMALL = 30_000_000  # parameters up to which the model is built for real
 Fault = Literal["encoder", "codebook", "commitment"]
@@ -48,7 +47,7 @@ def find_codebooks(model: Model) -> list[Codebook]:
     for node in model.record.graph.nodes:
         if node.op != "call_function" or node not in flow.data or node not in flow.learned:
             continue
-        if ops.op(node) not in _NEAREST and not _position(node):
+        if not ops.is_position(node):
             continue
         for user in flow.sorted(flow.descendants(node)):
             table = [n for n in ops.value_inputs(user) if n not in flow.data]
@@ -82,17 +81,6 @@ def equal_codes(model: Model) -> list[EqualCodes]:
             if count > 1 and bool((rows == rows[0]).all()) and bool((rows[0] != 0).any()):
                 found.setdefault(table, EqualCodes(book, table, axis))
     return list(found.values())
-
-
-def _position(node: fx.Node) -> bool:
-    """The second result of `min`, `max` or `topk` along an axis."""
-    source = node.args[0] if node.args else None
-    return (
-        ops.op(node) == "getitem"
-        and isinstance(source, fx.Node)
-        and ops.op(source) in ("min", "max", "topk", "sort")
-        and bool(node.args[1] == 1)
-    )
 
 
 def vq_faults(model: Model) -> list[VqFault]:

@@ -208,6 +208,8 @@ def kl_name(model: Model, fact: KlFact) -> str:
 
 def _unmeasured(model: Model, fact: KlFact) -> str:
     """What can be said of a divergence that was not held against a closed form."""
+    if model.sites and all(s.kind == "categorical" for s in model.sites):
+        return "a divergence of a categorical posterior"
     if known := known_divergence(model, fact):
         return known
     families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent", "Bernoulli", "Categorical")]

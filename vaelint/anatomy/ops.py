@@ -102,6 +102,14 @@ def op(node: fx.Node) -> str:
     return name
 
 
+def is_position(node: fx.Node) -> bool:
+    """Whether the node is a place of a smallest or largest value: `argmin`, or the second result of `min`, `max`, `topk` along an axis."""
+    if op(node) in ("argmin", "argmax"):
+        return True
+    source = node.args[0] if op(node) == "getitem" and node.args else None
+    return isinstance(source, fx.Node) and op(source) in ("min", "max", "topk", "sort") and bool(node.args[1] == 1)
+
+
 def raw_name(node: fx.Node) -> str:
     """The node's operation with its underscores: `normal_`."""
     return str(getattr(node.target, "__name__", node.target))

@@ -157,9 +157,10 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
     decoding = {n for n in layered if _product_with_learned(n, flow)}
+    posterior = heads | _taken_from(heads, flow)
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
-        leaf.role = _role(leaf, z, heads, draws, layered, flow)
+        leaf.role = _role(leaf, z, posterior, draws, layered, flow)
     outputs = layered if z or heads else flow.learned
     decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in outputs}
     for leaf in leaves:
@@ -189,6 +190,16 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     for term in terms.values():
         _complete(term, sites, flow)
     return list(terms.values())
+
+
+def _taken_from(heads: set[fx.Node], flow: Flow) -> set[fx.Node]:
+    """The raw values that heads are parts of, or the probabilities of.
+
+    A KL of a whole sequence is one of each step that was drawn by itself; one of logits is that of the classes drawn by probabilities.
+    """
+    through = ops.SELECT | {"softmax", "log_softmax"}
+    parts = [n for h in heads if ops.op(h) in through for n in ops.value_inputs(h) if n in flow.data]
+    return {n for n in frontier(parts, flow, through=through, bare=True) if n in flow.learned}
 
 
 def part_of(term: Term, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Term:
@@ -312,7 +323,7 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
 def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], flow: Flow) -> Role:
     if data and encoded:
         return "reconstruction"
-    if any(ops.op(n) in ("argmin", "argmax") for n in flow.ancestors(leaf.node)) and len(encoded) >= 1:
+    if any(ops.is_position(n) for n in flow.ancestors(leaf.node)) and len(encoded) >= 1:
         return "vq"
     if encoded and any(ops.is_random(n) for n in flow.ancestors(leaf.node, stop=set(encoded))):
         return "discrepancy"  # codes against draws of the prior

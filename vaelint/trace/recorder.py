@@ -35,6 +35,7 @@ _VALUE_READERS = {
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
+_SELECTIONS = {"__getitem__", "select", "narrow"}
 
 
 def effect(value: Any, *_: Any) -> Any:
@@ -65,6 +66,7 @@ class Recorder(TorchFunctionMode):
         self._keep: list[Any] = []  # ids stay unique while their owners live
         self._aliases: dict[int, list[torch.Tensor]] = {}  # storage -> tensors seen on it
         self._exprs: dict[int, fx.Node] = {}
+        self._selected: dict[tuple[Any, ...], fx.Node] = {}  # what was taken out of a value, by the way it was
         self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
         self.backwards: list[BackwardCall] = []
         self.reads: list[fx.Node] = []  # values that left torch, in order
@@ -89,8 +91,11 @@ class Recorder(TorchFunctionMode):
 
     def _bind(self, tensor: torch.Tensor, node: fx.Node, stack: tuple[Any, ...]) -> None:
         self._nodes[id(tensor)] = node
-        self._keep.append(tensor)
         node.meta.update(val=tensor, grad=tensor.requires_grad, stack=stack, backward=tensor.grad_fn)  # a change in place puts in another
+        self._remember(tensor)
+
+    def _remember(self, tensor: torch.Tensor) -> None:
+        self._keep.append(tensor)
         key = torch_private.storage_of(tensor)
         if key is not None:
             self._aliases.setdefault(key, []).append(tensor)
@@ -256,7 +261,14 @@ class Recorder(TorchFunctionMode):
             return result  # the same tensor came back: dropout in eval mode, contiguous(), to()
         if not (mutates or _holds_tensor(result)):
             return result
+        taken = self._selection(func, args, kwargs, result) if not mutates else ()
+        if taken in self._selected:  # `h[:, 0]` in the model and again in the loss is one value
+            self._nodes[id(result)] = self._selected[taken]
+            self._remember(result)
+            return result
         node = self.graph.call_function(func, self.to_arg(tuple(args)), self.to_arg(dict(kwargs)))
+        if taken:
+            self._selected[taken] = node
         if not node.all_input_nodes and self._numpy_drew():
             node.meta["random"] = True  # made of numbers that numpy drew
         stack = self.spans.stack(sys._getframe(2))
@@ -278,6 +290,12 @@ class Recorder(TorchFunctionMode):
                 self._changed(target, node)
         self._bind_result(target, node, stack)
         return result
+
+    def _selection(self, func: Any, args: Any, kwargs: Any, result: Any) -> tuple[Any, ...]:
+        """What tells one selection from another: the value taken from, the way it is, and whether gradients flow; () for other calls."""
+        if getattr(func, "__name__", "") not in _SELECTIONS or not isinstance(result, torch.Tensor):
+            return ()
+        return (func, repr(self.to_arg(tuple(args))), repr(self.to_arg(dict(kwargs))), result.requires_grad)
 
     def _scopes(self, frame: FrameType | None) -> tuple[dict[str, fx.Node], ...]:
         """For each frame of the stack, the names that hold recorded tensors: locals, and attributes of `self` that a run has set."""
