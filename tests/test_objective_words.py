@@ -40,6 +40,7 @@ PARTS = {
         "off-diagonal covariance of the codes, squared": "10",
         "diagonal covariance of the codes against 1, squared": "5",
     },
+    "ok_prior_that_draws_too": {"Gaussian KL to a learned prior": "1/B"},
     "ok_two_latents": {"Gaussian KL to N(0, 1)": "1/B", "Gaussian KL to a learned prior": "1/B"},
 }
 

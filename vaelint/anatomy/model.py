@@ -358,13 +358,30 @@ def _name_inputs(model: Model) -> None:
             model.record.shapes[node] = tuple("B" if d in model.record.joined else d for d in dims)
 
 
+def _split_loss(model: Model, idle: list[Site]) -> list[Site]:
+    """The terms of the loss, where these idle draws count as posteriors too; all that do."""
+    assert model.record.loss is not None
+    sites = model.sites + idle
+    stop = {s.z for s in sites} | {h for s in sites for h in s.heads}
+    model.leaves = expand(model.record.loss, model.flow, stop)
+    model.terms = assign_roles(model.leaves, sites, model.flow)
+    return sites
+
+
+def _is_prior(idle: Site, model: Model) -> bool:
+    """Whether moments of a draw that leads nowhere meet those of a posterior in one addend: a prior that draws as the posterior does."""
+    posterior = {h for s in model.sites for h in s.heads}
+    return any(posterior & set(leaf.frontier) and set(idle.heads) & set(leaf.frontier) for leaf in model.leaves)
+
+
 def _analyse_loss(model: Model) -> None:
     flow, record = model.flow, model.record
     assert record.loss is not None
-    sites = model.sites + [s for s in model.idle_sites if any(h in model.reaching_loss for h in s.heads)]
-    stop = {s.z for s in sites} | {h for s in sites for h in s.heads}
-    model.leaves = expand(record.loss, flow, stop)
-    model.terms = assign_roles(model.leaves, sites, flow)
+    idle = [s for s in model.idle_sites if any(h in model.reaching_loss for h in s.heads)]
+    sites = _split_loss(model, idle)
+    priors = [s for s in idle if _is_prior(s, model)]
+    if priors:
+        sites = _split_loss(model, [s for s in idle if s not in priors])
     for term in model.terms:
         if term.role == "reconstruction":
             model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source, sites)
