@@ -1,46 +1,51 @@
-"""The decoder is shown the token it is to predict.
+"""The decoder is shown what it is to predict.
 
-## What it does
 Runs the decoder twice with z held and one token changed: the prediction of that very token must not move. Teacher
-forcing shows the tokens before it only.
+forcing shows the tokens before it only. The same for the steps of a series, where a step is predicted from those before
+it: there no later step moves an earlier prediction.
 
-## Why is this bad
 A decoder that reads the token it is to predict copies it: the reconstruction falls to zero, z is ignored, the
 posterior collapses, and generation (where the token is not known) fails.
 
-## Formula
 p(x|z) = prod_t p(x_t | x_<t, z): x_t is on the left of the bar only.
 
 Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3; Williams & Zipser 1989 (teacher
 forcing).
 
-## Example
     logits = self.decoder(self.emb(tokens), z)                 # reads token t
     loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="sum")
 
-## Use instead
     logits = self.decoder(self.emb(tokens[:, :-1]), z)         # reads the tokens before
     loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum")
 
-## When to ignore
 When the decoder is meant to see the whole input, as in denoising of masked tokens.
 """
 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE317", "target-leak", Severity.ERROR, message="the decoder is shown the token it is to predict", needs=("site", "reconstruction"))
+@rule("VAE317", "target-leak", Severity.ERROR, message="the decoder is shown what it is to predict", needs=("site", "reconstruction"))
 def check(model: Model) -> Findings:
-    """Token decoders whose prediction moves with its own target while z is held."""
+    """Decoders of tokens and of series whose prediction moves with its own target while z is held."""
     for fact in model.recons:
         tokens = model.likelihood.leaked_tokens(fact)
-        if tokens is None:
-            continue
-        yield Found(
-            model.where(fact.pair.meet),
-            label="each prediction sees its own target",
-            labels=model.labels((fact.pair.recon, "these logits move with the token they predict, z held")),
-            why="the decoder can copy: it needs no z, and cannot generate",
-            help="give the decoder the tokens before the one to predict: tokens[:, :-1] against tokens[:, 1:]",
-            claim=Claim("target_leak", "the prediction of a token moves with that token", {"fact": fact, "tokens": tokens}),
-        )
+        steps = model.likelihood.shown_steps(fact) if tokens is None else None
+        if tokens is not None:
+            yield Found(
+                model.where(fact.pair.meet),
+                label="each prediction sees its own target",
+                labels=model.labels((fact.pair.recon, "these logits move with the token they predict, z held")),
+                why="the decoder can copy: it needs no z, and cannot generate",
+                help="give the decoder the tokens before the one to predict: tokens[:, :-1] against tokens[:, 1:]",
+                claim=Claim("target_leak", "the prediction of a token moves with that token", {"fact": fact, "tokens": tokens}),
+            )
+        elif steps is not None:
+            given, axis = steps
+            yield Found(
+                model.where(fact.pair.meet),
+                label="each step sees its own target",
+                labels=model.labels((fact.pair.recon, "these predictions move with the step they predict, z held")),
+                why="the decoder can copy: it needs no z, and cannot generate",
+                help="give the decoder the steps before the one to predict: x[:, :-1] against x[:, 1:], or a start value in front",
+                claim=Claim("step_leak", "the prediction of a step moves with that step", {"fact": fact, "given": given, "axis": axis}),
+            )
