@@ -12,6 +12,7 @@ from torch import nn
 from usermodels import Load, failure
 
 from vaelint.loading.inputs import InputSet
+from vaelint.loading.target import parse_init
 
 # -- loading
 
@@ -65,6 +66,34 @@ def test_a_module_named_like_its_package(load: Load) -> None:
     text = "from .parts import n\nimport parts\nfrom torch import nn\nclass VAE(nn.Module): k = n\n"
     loaded = load("vae/vae.py:VAE", vae__DIR____init__="from .vae import VAE", vae__DIR__vae=text, vae__DIR__parts="n = 1")
     assert loaded.obj.k == 1 and loaded.notes == []
+
+
+def test_a_module_named_like_a_folder_above_its_package(load: Load) -> None:
+    """Without an `__init__.py` of its own, `hvae` would be found at hvae/models/hvae.py, were that folder searched."""
+    files = {
+        "setup": "",
+        "hvae__DIR__models__DIR____init__": "from hvae.models.vae import VAE",
+        "hvae__DIR__models__DIR__vae": "from hvae.models.parts import n\nfrom torch import nn\nclass VAE(nn.Module): k = n\n",
+        "hvae__DIR__models__DIR__hvae": "from hvae.models import VAE\nclass HVAE(VAE): ...\n",
+        "hvae__DIR__models__DIR__parts": "n = 1",
+    }
+    assert load("hvae/models/vae.py:VAE", **files).obj.k == 1
+    assert load("hvae/models/hvae.py:HVAE", **files).obj.k == 1
+
+
+def test_an_argument_that_lets_nobody_copy_it_is_given_as_it_is(load: Load) -> None:
+    text = """
+        from torch import nn
+        class Config(dict):
+            __getattr__ = dict.__getitem__
+        class VAE(nn.Module):
+            def __init__(self, cfg):
+                super().__init__()
+                self.fc = nn.Linear(4, cfg.latent)
+    """
+    loaded = load("model.py:VAE", model=text)
+    init = loaded.resolve_init(InputSet.from_texts(["8x4"]), parse_init(["cfg=Config(latent=3)"]))
+    assert loaded.build(init).fc.out_features == 3  # type: ignore[union-attr]
 
 
 def test_modules_of_another_folder_do_not_answer(load: Load) -> None:

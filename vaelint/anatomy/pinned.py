@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.linked import rows_are_linked
 from vaelint.finding import Span
 from vaelint.graph import name_of, shape, span
 
@@ -61,6 +62,8 @@ def pinned_sizes(model: Model) -> list[Pinned]:
     for node in model.flow.sorted(model.flow.ancestors(*operands)):
         if node not in twins or not moved or not _stays(node, twins[node], n) or not _meets(node, operands, twins, n, m, model):
             continue
+        if node.op == "get_attr" and rows_are_linked(model):
+            return []
         if node.op == "get_attr" and not node.meta.get("parameter"):
             owner, _, name = str(node.target).rpartition(".")
             place = (

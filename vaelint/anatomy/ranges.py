@@ -73,7 +73,7 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
     for sizes in ({**model.symbols, "B": 2}, dict(model.symbols)):
         low, high = math.inf, -math.inf
         try:
-            for spread in (1.0, 6.0, _FAR):
+            for spread, alone in ((1.0, False), (6.0, False), (_FAR, False), (_FAR, True), (-_FAR, True)):
                 overrides = {}
                 for r in raw:
                     if r.op == "placeholder":
@@ -84,25 +84,17 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
                         overrides[r] = torch.arange(math.prod(shape)).reshape(shape) % 2 == 0
                         continue
                     values = spread * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
-                    flat = values.flatten()
-                    if flat.numel() >= 2:
-                        flat[0], flat[-1] = spread, -spread
+                    if alone:  # a vector scaled to length 1 reaches 1 and -1 where all its other elements are 0
+                        values = torch.zeros_like(values)
+                    if values.numel() >= 2:
+                        values.view(-1)[-1], values.view(-1)[0] = 0.0 if alone else -spread, spread
                     overrides[r] = values
                 out = model.replay([node], overrides, sizes)[node]
                 low, high = min(low, float(out.min())), max(high, float(out.max()))
         except (ReplayError, RuntimeError):
             continue
-        if _is_unit(node):
-            low, high = -1.0, 1.0  # both are reached where all other elements are 0
         return Range(low, high, tuple(raw), _bounding(node, raw, model.flow))
     return None
-
-
-def _is_unit(node: fx.Node) -> bool:
-    """Whether a value is made of vectors scaled to length 1."""
-    while ops.op(node) in ops.SHAPE | ops.SELECT | ops.CAST and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
-    return ops.op(node) == "normalize"
 
 
 def _is_bool(node: fx.Node) -> bool:

@@ -182,7 +182,7 @@ class Loaded:
         defaults = {p.name: p.default for p in parameters if isinstance(p.default, list | dict | set) and p.name not in init}
         # symbolic sizes must pass as they are
         given = {name: self.evaluated(name, value) for name, value in init.items()}
-        arguments = {k: v if isinstance(v, int | torch.SymInt) else copy.deepcopy(v) for k, v in {**defaults, **given}.items()}
+        arguments = {k: v if isinstance(v, int | torch.SymInt) else _copied(v) for k, v in {**defaults, **given}.items()}
         positional = [arguments.pop(p.name) for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in arguments]
         try:
             return self.obj(*positional, **arguments)
@@ -222,6 +222,14 @@ class Loaded:
     def is_user(self, file: str) -> bool:
         """Whether a code file is the user's, for this target."""
         return user_file(file, self.package)
+
+
+def _copied(value: object) -> object:
+    """A copy, as some constructors change their arguments; the value itself where it lets nobody copy it."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001  (users' objects raise anything: a dict read by attribute has no `__deepcopy__`, and says KeyError)
+        return value
 
 
 def load_target(spec: TargetSpec, request: object = None) -> Loaded:

@@ -224,7 +224,7 @@ def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
     parent = name.rpartition(".")[0]
     if not parent and (name in sys.stdlib_module_names or (name in sys.modules and name not in _ours)):
         name = f"_target_{name}"  # model.py may be called types.py or torch.py
-    with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes):
+    with _imports(folders, _search_path(root, path), "", str(path), notes):
         if parent:
             _import_package(parent, path.parent, notes)
             if getattr(sys.modules.get(name), "__file__", None) == str(path):
@@ -249,7 +249,7 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
     module = ModuleType(f"_part_of_{name.replace('.', '_')}")
     module.__file__, module.__package__ = str(path), name if path.stem == "__init__" else name.rpartition(".")[0]
     folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
-    with _imports(folders, [root, repository_of(root), path.parent], "", str(path), notes, True):
+    with _imports(folders, _search_path(root, path), "", str(path), notes, True):
         if module.__package__:
             _import_package(module.__package__, path.parent, notes)
         sys.modules[module.__name__] = module
@@ -258,6 +258,16 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
         flags = _future_flags(ast.Module(list(statements), []))
         exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)
     return module
+
+
+def _search_path(root: Path, path: Path) -> list[Path]:
+    """Where the imports of a file are looked for first: its package's folder, the repository's, and its own as for a script run there.
+
+    Its own is left out where a file in it is called like a folder above: `hvae/models/hvae.py` would stand in the way of `hvae`.
+    """
+    above = {p.name for p in path.parents if p.is_relative_to(repository_of(root))}
+    shadows = any(p.stem in above for p in path.parent.glob("*.py"))
+    return [root, repository_of(root), *([] if shadows else [path.parent])]
 
 
 def _import_package(name: str, folder: Path, notes: list[str]) -> None:
