@@ -146,9 +146,9 @@ def _half(beta: Beta, exponents: Mapping[str, float | None], sizes: Mapping[str,
     whole = [f for f in kl.factors if f.value != 1.0 and (f.origin != "tensor" or all(f.node in chain for chain in parts))]
     if named_weight(whole, kl.scaling, sizes) or named_weight([f for f in recon.factors if f.value != 1.0], recon.scaling, sizes):
         return None
-    if abs(beta.value - 2) > 1e-6 or abs(abs(beta.kl.scaling.constant) - 2) > 1e-6:
+    if abs(beta.value - 2) > 1e-6 or abs(abs(kl.scaling.constant) - 2) > 1e-6:
         return None
-    return ScaleVerdict("half", beta.kl.term.core, False, beta)
+    return ScaleVerdict("half", kl.term.core, False, beta)
 
 
 def _kl_node(term: Term) -> fx.Node | None:
