@@ -35,12 +35,12 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 def check(model: Model) -> Findings:
     """Likelihoods on logits whose reconstruction is squashed to [0, 1]."""
     for fact in model.recons:
-        reach = model.range_of(fact.pair.recon) if fact.probe.kernel == "bce_with_logits" else None
+        reach = model.range_of(fact.pair.recon) if model.likelihood.takes_logits(fact) else None
         if reach is None or reach.low < -1e-9 or reach.high > 1 + 1e-9:
             continue
         squash = model.likelihood.activation(fact.pair.recon) or reach.bound_by
         yield Found(
-            model.where(fact.pair.meet),
+            model.likelihood.given_at(fact),
             label="applies a sigmoid to its first argument",
             labels=model.labels((squash, f"already in [{reach.low:.3g}, {reach.high:.3g}] here"))
             + model.birth_labels(squash, "the activation is made here"),

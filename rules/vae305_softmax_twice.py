@@ -33,11 +33,11 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 def check(model: Model) -> Findings:
     """Categorical likelihoods on logits whose argument is a probability."""
     for fact in model.recons:
-        squash = model.likelihood.activation(fact.pair.recon) if fact.probe.kernel == "cross_entropy" else None
+        squash = model.likelihood.activation(fact.pair.recon) if model.likelihood.takes_logits(fact, classes=True) else None
         if squash is None or model.op(squash) not in ("softmax", "sigmoid"):
             continue
         yield Found(
-            model.where(fact.pair.meet),
+            model.likelihood.given_at(fact),
             label="applies a softmax to its first argument",
             labels=model.labels((squash, "already a softmax here" if model.op(squash) == "softmax" else "squashed to [0, 1] here")),
             why="the softmax is applied twice: no class can get a probability near 1",

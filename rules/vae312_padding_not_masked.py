@@ -1,8 +1,9 @@
 """The token loss counts padding.
 
 ## What it does
-Finds models whose embedding has a padding index while the cross-entropy over the same tokens has no `ignore_index`,
-mask or weight.
+Finds models that know of padding, by the padding index of an embedding, a mask that hides tokens from the encoder's
+attention, or the lengths that a sequence is packed with, while the cross-entropy over the same tokens has no
+`ignore_index`, mask or weight.
 
 ## Why is this bad
 Most of a padded batch is padding: the decoder is rewarded for it, the reconstruction term is diluted, and the KL is
@@ -31,15 +32,15 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 def check(model: Model) -> Findings:
     """Cross-entropies that do not know of the model's padding index."""
     for fact in model.recons:
-        embedding = model.likelihood.padded_embedding(fact)
-        if embedding is None:
+        padding = model.likelihood.counted_padding(fact)
+        if padding is None:
             continue
         yield Found(
             model.where(fact.pair.meet),
             label="no ignore_index, no mask",
-            labels=model.labels((embedding, "tokens are embedded with a padding index")),
+            labels=model.labels((padding.node, padding.says)),
             why="the loss is spent on padding, and a batch of short sentences weighs as much as one of long ones",
             help="give the loss ignore_index, or multiply by a mask before the sum",
-            repair=Repair("ignore_padding", {"meet": fact.pair.meet, "embedding": embedding}),
-            claim=Claim("padding_counts", "a change of the logits at padding changes the loss", {"fact": fact, "embedding": embedding}),
+            repair=Repair("ignore_padding", {"meet": fact.pair.meet, "padding": padding}),
+            claim=Claim("padding_counts", "a change of the logits at padding changes the loss", {"fact": fact, "padding": padding}),
         )

@@ -1,8 +1,9 @@
-"""The importance-weighted bound takes its log-mean over the wrong axis.
+"""The importance-weighted bound is not the logarithm of a mean over the draws.
 
 ## What it does
-Finds log-sum-exp (or log-mean-exp) over importance weights and checks which axis it reduces: the samples, not the
-batch.
+Finds log-sum-exp, log-mean-exp and softmax over importance weights and checks which axis they reduce: the samples, not
+the batch. Finds logarithms that are taken of each weight before the mean, and bounds that are not 0 when all weights
+are 1: their log K is missing, or added.
 
 ## Why is this bad
 The bound is the mean over x of log 1/K sum_k w_k (Burda et al. 2016, eq. 8). Over the batch axis it mixes the weights
@@ -16,6 +17,8 @@ Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8.
 ## Example
     return torch.logsumexp(log_w, dim=1) - math.log(self.k)      # log_w: (K, B)
     bound = torch.logsumexp(log_w, dim=0).mean()      # log_w: (B, K)
+    bound = log_w.exp().log().mean(1)                 # the mean of the logarithms
+    bound = torch.logsumexp(log_w, dim=0) + math.log(self.k)
 
 ## Use instead
     return torch.logsumexp(log_w, dim=0) - math.log(self.k)
@@ -31,11 +34,11 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     "VAE418",
     "iwae-reduction",
     Severity.ERROR,
-    message="the importance-weighted bound is reduced over the wrong axis",
+    message="the importance-weighted bound is not the log of a mean over the draws",
     needs=("site", "loss"),
 )
 def check(model: Model) -> Findings:
-    """Log-mean-exp over the batch."""
+    """Log-mean-exp over the batch, and bounds whose logarithm or constant is off."""
     for node in model.objective.misplaced_logsumexp:
         source = node.all_input_nodes[0]
         yield Found(
@@ -47,4 +50,15 @@ def check(model: Model) -> Findings:
             help="reduce over the axis of the samples",
             repair=Repair("reduce_samples", {"node": node}),
             claim=Claim("broadcast_shape", "the batch is gone", {"nodes": [node, source]}),
+        )
+    for flaw in model.bound.flawed_bounds:
+        yield Found(
+            model.where(flaw.node),
+            label=flaw.what,
+            labels=model.labels((flaw.source, "the weights of the draws")),
+            shapes=(model.row(flaw.source),),
+            why="the bound is log 1/K sum_k w_k for each input: other reductions are another objective, or another number",
+            help=flaw.help,
+            claim=Claim("bound_of_ones", "the bound is not 0 where all weights are 1", {"source": flaw.source}) if flaw.draws else None,
+            severity=Severity.WARNING if flaw.draws else None,  # a constant: the number is off, the gradients are not
         )

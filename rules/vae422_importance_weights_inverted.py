@@ -2,8 +2,8 @@
 
 ## What it does
 Finds softmaxes and log-sum-exps over the draws of one input and follows them to the loss: reports those that weigh a
-draw the more, the larger the loss of that draw is. Which axis holds the draws is tried out: with equal noise the
-entries along it are equal.
+draw the more, the larger the loss of that draw is, or the worse it explains the input. Which axis holds the draws is
+tried out: with equal noise the entries along it are equal.
 
 ## Why is this bad
 The importance-weighted bound is log 1/K sum_k w_k with w_k = p(x, z_k) / q(z_k | x), and the gradient of a draw counts
@@ -53,4 +53,12 @@ def check(model: Model) -> Findings:
                 "the draw with the larger loss has the larger weight",
                 {"node": found.node, "score": found.score, "axis": found.axis},
             ),
+        )
+    for fact in model.bound.inverted_likelihoods:
+        yield Found(
+            model.where(fact.pair.meet),
+            label="lowers the weight of the draw that explains the input better",
+            labels=model.labels((fact.term.core, "the likelihood in the weight of a draw")),
+            why="log w = log p(x|z) + log p(z) - log q(z|x): an error in the place of the log-likelihood makes the worst draw count most",
+            help="subtract the error in the log-weight, or add the log-likelihood",
         )

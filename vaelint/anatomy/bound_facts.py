@@ -11,13 +11,16 @@ from torch import fx
 from vaelint.anatomy.cancelled import Cancelled, cancelled_draws
 from vaelint.anatomy.covariances import CrossedDiagonal, Miscentred, crossed_diagonals, miscentred_covariances
 from vaelint.anatomy.densities import FlawedDensity, flawed_densities
+from vaelint.anatomy.draw_bounds import FlawedBound, flawed_bounds
 from vaelint.anatomy.flows import FlowBound, flow_bounds
 from vaelint.anatomy.frames import frame_beside
-from vaelint.anatomy.importance import Inverted, inverted_weights
+from vaelint.anatomy.importance import Inverted, inverted_likelihoods, inverted_weights
 from vaelint.anatomy.ladder import HeldToEncoder, held_to_encoder, unheld_sites
 from vaelint.anatomy.mixture_weights import Repeated, repeated_weights
+from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.unbounded import Unbounded, unbounded_outputs
+from vaelint.anatomy.unused_prior import UnusedPrior, unused_priors
 from vaelint.confirm.align import align
 from vaelint.finding import Span
 
@@ -61,6 +64,16 @@ class Bound:
         return inverted_weights(self._model)
 
     @cached_property
+    def inverted_likelihoods(self) -> list[ReconFact]:
+        """Likelihoods that enter log-weights with the wrong sign, where no whole log-weight is inverted."""
+        return [] if self.inverted_weights else inverted_likelihoods(self._model)
+
+    @cached_property
+    def flawed_bounds(self) -> list[FlawedBound]:
+        """Bounds over several draws whose logarithm, axis or constant is off."""
+        return flawed_bounds(self._model)
+
+    @cached_property
     def flawed_densities(self) -> list[FlawedDensity]:
         """Densities of z whose error and normaliser disagree."""
         return flawed_densities(self._model)
@@ -94,6 +107,11 @@ class Bound:
     def unheld_sites(self) -> list[Site]:
         """Posteriors without a KL beside others that have theirs."""
         return unheld_sites(self._model)
+
+    @cached_property
+    def unused_priors(self) -> list[UnusedPrior]:
+        """Learned priors beside a KL to a fixed one."""
+        return unused_priors(self._model)
 
     @cached_property
     def cancelled_draws(self) -> list[Cancelled]:

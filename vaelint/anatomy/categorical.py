@@ -35,6 +35,7 @@ class CategoricalFit:
     weight: float
     mass: float = 1.0
     logits_for_logs: bool = False
+    fault: str = ""  # a form that is told and is no KL to a prior
 
 
 def categorical_site(term: Term) -> Site | None:
@@ -63,7 +64,8 @@ def fit_categorical(
         if raw.shape[-1] != classes:
             return None  # the number of classes moves with a size
         q = torch.softmax(raw, dim=-1)
-        rows.append(((q * q.clamp(min=1e-300).log()).sum(), (q * raw).sum(), q.flatten(0, -2).sum(0)))
+        log_q, twice = torch.log_softmax(raw, dim=-1), torch.softmax(q, dim=-1)
+        rows.append(((q * log_q).sum(), (q * raw).sum(), q.flatten(0, -2).sum(0), log_q.sum(), (twice * twice.log()).sum()))
         values.append(got[loss].sum())
     f = torch.stack(values)
     entropy, linear = torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])
@@ -73,7 +75,17 @@ def fit_categorical(
         weight = coefficients[0]
         return CategoricalFit(weight, sum(math.exp(-c / weight) for c in coefficients[1:]))  # exp(-c_k / w) is the prior of class k
     coefficients, residual = fit(f, [linear, *shares])
-    return CategoricalFit(coefficients[0], logits_for_logs=True) if residual < 1e-6 else None
+    if residual < 1e-6:
+        return CategoricalFit(coefficients[0], logits_for_logs=True)
+    for column, sign, fault in ((3, -1, _REVERSED), (4, 1, _TWICE)):
+        (w, _), residual = fit(f, [sign * torch.stack([r[column] for r in rows]), torch.ones_like(f)])
+        if residual < 1e-6 and w > 0:
+            return CategoricalFit(w, fault=fault)
+    return None
+
+
+_REVERSED = "it is KL(uniform || q), the other direction"
+_TWICE = "its logits are probabilities: softmax is taken twice"
 
 
 def _class_axis(site: Site) -> int:
@@ -94,6 +106,9 @@ def categorical_faults(model: Model) -> list[tuple[KlFact, str]]:
         except ReplayError:
             continue
         if fitted is None or fitted.weight <= 0:
+            continue
+        if fitted.fault:
+            found.append((fact, fitted.fault))
             continue
         if fitted.logits_for_logs:
             found.append((fact, "logits stand where log-probabilities should"))

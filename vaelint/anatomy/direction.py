@@ -14,6 +14,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.sites import Site
+from vaelint.anatomy.terms import part_of
 from vaelint.finding import Span
 from vaelint.graph import route, span
 
@@ -26,6 +27,9 @@ def reversed_at(model: Model, fact: KlFact) -> Span | None:
     core = fact.term.core
     if core is None or fact.site is None:
         return span(core) if core is not None else None
+    own = [leaf for leaf in fact.term.leaves if set(fact.site.heads) & set(leaf.frontier)]
+    if own and len(own) < len(fact.term.leaves):  # one turn of a loop
+        core = part_of(fact.term, own, [fact.site], model.flow).core or core
     formula = _formula(model, fact.site, core) or core
     places = route(formula)
     given = _arguments(model, formula) if len(places) > 1 else []
@@ -62,7 +66,7 @@ def _arguments(model: Model, formula: fx.Node) -> list[fx.Node]:
     names = [a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
     rebound = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     found: dict[str, fx.Node] = {}
-    for node in model.record.graph.nodes:
+    for node in model.flow.sorted(model.flow.ancestors(formula)):  # of a loop this turn alone
         own = route(node)
         if own[1:] != route(formula)[1:] or model.source.function(own[0]) is not function:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -181,10 +182,20 @@ def _seeded(model: Model, site: Site) -> Frozen | None:
                     and name == "manual_seed"
                     and call.lineno <= place.line
                     and call.args
-                    and isinstance(call.args[0], ast.Constant)
+                    and _stays_the_same(call.args[0], model.source.file(place.file).functions())
                 ):
                     return Frozen(root, f"the generator is seeded with {ast.unparse(call.args[0])} in each call", None, site.scale)
     return None
+
+
+def _stays_the_same(seed: ast.expr, functions: Iterable[ast.FunctionDef | ast.AsyncFunctionDef]) -> bool:
+    """Whether a seed is the same at every call: a number, or an attribute that nothing but the constructor sets."""
+    if isinstance(seed, ast.Constant):
+        return True
+    if not isinstance(seed, ast.Attribute) or not isinstance(seed.value, ast.Name):
+        return False
+    later = (node for f in functions if f.name != "__init__" for node in ast.walk(f) if isinstance(node, ast.Attribute))
+    return not any(node.attr == seed.attr and isinstance(node.ctx, ast.Store) for node in later)
 
 
 def layered(model: Model) -> set[fx.Node]:

@@ -14,7 +14,9 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.logsums import log_sums
+from vaelint.anatomy.objective import ReconFact, measure_recon
 from vaelint.anatomy.replay import ReplayError, gradients
+from vaelint.anatomy.terms import assign_roles, expand
 from vaelint.graph import shape
 
 if TYPE_CHECKING:
@@ -50,6 +52,33 @@ def inverted_weights(model: Model) -> list[Inverted]:
     return found
 
 
+def inverted_likelihoods(model: Model) -> list[ReconFact]:
+    """Likelihoods that lower the log-weight of the draw that explains the data better, in bounds that are maximised."""
+    found: list[ReconFact] = []
+    for source in dict.fromkeys(s.source for s in log_sums(model) if len(s.axes) == 1 and s.source in model.decoded):
+        axis = next(s.axes[0] for s in log_sums(model) if s.source is source)
+        try:
+            sign = _sign_of(model, source) if is_axis_of_draws(model, source, axis) else 0
+        except ReplayError:
+            continue
+        stop = {s.z for s in model.sites} | {h for s in model.sites for h in s.heads}
+        terms = assign_roles(expand(source, model.flow, stop), model.sites, model.flow) if sign else []
+        for term in terms:
+            if term.role == "reconstruction":
+                rest = (model.flow, model.replay, model.symbols, model.decoded, model.source, model.sites)
+                facts = measure_recon(term, source, *rest)
+                found += [f for f in facts if f.probe.kernel not in ("other", "unknown") and f.probe.weight * sign < 0]
+    return found
+
+
+def _sign_of(model: Model, source: fx.Node) -> int:
+    """The sign of the loss's slope in all scores at once."""
+    slope, _ = _slope(model, source, source)
+    if slope is None or not bool(slope.isfinite().all()):
+        return 0
+    return 1 if bool((slope >= 0).all()) else -1 if bool((slope <= 0).all()) else 0
+
+
 def _softmaxed(node: fx.Node) -> tuple[fx.Node, int] | None:
     """Scores and axis of a softmax over one axis."""
     source, axes = (node.args[0], ops.dims_of(node)) if ops.op(node) == "softmax" and node.args else (None, None)
@@ -63,7 +92,7 @@ def _decodes_after(model: Model, node: fx.Node) -> bool:
 
 def _is_inverted(model: Model, node: fx.Node, source: fx.Node, axis: int) -> bool:
     try:
-        if not _is_axis_of_draws(model, source, axis):
+        if not is_axis_of_draws(model, source, axis):
             return False
         slope, score = _slope(model, node, source)
     except ReplayError:
@@ -77,7 +106,7 @@ def _is_inverted(model: Model, node: fx.Node, source: fx.Node, axis: int) -> boo
     return up > 0 and float((g - up * s).norm()) < 1e-4 * float(g.norm())
 
 
-def _is_axis_of_draws(model: Model, source: fx.Node, axis: int) -> bool:
+def is_axis_of_draws(model: Model, source: fx.Node, axis: int) -> bool:
     """Whether the entries along an axis differ by their draws alone: with equal noise they are equal."""
     sizes = dict(model.symbols)
     noise = {n for s in model.sites for n in s.noise}
@@ -99,6 +128,6 @@ def _slope(model: Model, node: fx.Node, source: fx.Node) -> tuple[torch.Tensor |
     assert loss is not None
     got = model.replay([source, node], {}, sizes)
     leaf = got[node].detach().clone().requires_grad_()
-    held = {source: got[source].detach(), node: leaf.clone()}
+    held = {source: got[source].detach(), node: leaf.clone()} if node is not source else {source: leaf.clone()}
     out = model.replay([loss], held, sizes)[loss]
     return gradients(out, [leaf])[0], got[source].detach()

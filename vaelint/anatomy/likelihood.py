@@ -13,11 +13,10 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.ranges import Range, declared_range, value_range
-from vaelint.anatomy.recon import FAMILIES, Pair, fits_family, recon_gradient
+from vaelint.anatomy.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
 from vaelint.anatomy.replay import ReplayError
 from vaelint.anatomy.sites import frontier, sample_axes
-from vaelint.anatomy.terms import layered_nodes
-from vaelint.finding import Span
+from vaelint.anatomy.terms import layered_nodes, same_values
 from vaelint.graph import shape, span
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def broadcast(model: Model, pair: Pair) -> str | None:
         pair.target is None
         or not isinstance(pair.target.meta.get("val"), torch.Tensor)
         or ops.op(pair.meet) in ("cross_entropy", "nll_loss")
+        or picks_class(pair.meet, model.flow)
     ):
         return None
     r, t = shape(pair.recon), shape(pair.target)
@@ -145,119 +145,117 @@ def _exact_when_exchanged(pair: Pair, model: Model) -> bool:
     return any(fits_family(g, FAMILIES[name](r, t)) for name in ("bce", "bce_with_logits", "poisson", "poisson_log"))
 
 
-@dataclass(frozen=True)
-class Corruption:
-    """A target that is not the clean data."""
+def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
+    """What is wrong with a Gaussian likelihood of learned variance.
 
-    node: fx.Node
-    draw: fx.Node | None
-    what: str
-
-
-def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
-    """A target with noise added that the model was also given: a denoising model that learns the noise."""
-    target = fact.pair.target
-    if target is None or target not in model.flow.noisy:
+    For -log N(t; r, s^2) = (r-t)^2/(2 s^2) + log s + const, the part without error must be -1/2 times the logarithm of the factor of the
+    squared error, for every value of the variance head.
+    """
+    pair = fact.pair
+    if ops.op(pair.meet) == "gaussian_nll_loss" and pair.extra and (unscaled := _raw_variance(model, pair, pair.extra[0])) is not None:
+        return unscaled
+    if fact.density is not None and fact.density.name != "gaussian":
+        return (fact.term.core or pair.meet, fact.density.fault) if fact.density.fault else None
+    scale = scale_of(model, fact)
+    if fact.probe.kernel not in ("squared_error", "other") or scale is None:
         return None
-    above = model.flow.ancestors(target)
-    draws = [n for n in above if (ops.is_random(n) and "normal" in ops.op(n)) or (ops.op(n) in ("randn", "randn_like") and n in above)]
-    added = [n for n in above if ops.op(n) in ops.ADD and any(i in model.flow.pure_noise for i in ops.value_inputs(n))]
-    if not draws or not added or target in model.decoded:
+    if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):
+        return None  # a bound that is one function of likelihood and KL
+    if _outputs(model, pair.recon) & _outputs(model, scale):
+        return None  # a statistic of the reconstruction, as structural similarity divides by, is no variance of its own
+    if ops.op(pair.meet) == "gaussian_nll_loss":
         return None
-    if not any(a in model.flow.ancestors(*fact.pair.raw) for a in added):
+    raw = frontier([scale], model.flow)
+    curve = _nll_curve(model, fact, same_values(raw[0] if len(raw) == 1 else scale))
+    if curve is None:
         return None
-    return Corruption(target, draws[0], "the target is the corrupted input")
+    slope, offset = curve
+    if bool((slope <= 1e-12).any()):
+        return None
+    x, y = slope.log(), offset
+    if float(x.std()) < 1e-6:
+        return (pair.meet, "the error is not divided by the variance") if float(y.std()) > 1e-6 else None
+    columns = torch.stack([x, torch.ones_like(x)], 1)
+    fitted = torch.linalg.lstsq(columns, y.unsqueeze(1)).solution
+    residual = float((columns @ fitted - y.unsqueeze(1)).abs().max())
+    if residual > 1e-6 * max(1.0, float(y.abs().max())):
+        return pair.meet, "the log term is not that of the variance the error is divided by"
+    slope_of_log, constant = (float(v) for v in fitted.flatten())
+    weight = -2 * slope_of_log
+    if weight <= 0:
+        return pair.meet, "the log term has the wrong sign"
+    # where the log term is 0 the variance is 1, and the error must have the factor weight / 2; with or without log(2 pi) / 2
+    for norm in (0.0, 0.5 * math.log(2 * math.pi)):
+        if abs((weight * norm - constant) / slope_of_log - math.log(weight / 2)) < 1e-3:
+            return None
+    return pair.meet, "the log term is not that of the variance the error is divided by"
 
 
-def self_targets(model: Model) -> list[Corruption]:
-    """Terms that compare the reconstruction with something of the model's own making, where none compares it with the data."""
-    if model.recons or any(t.role in ("reconstruction", "mixed") for t in model.terms):
-        return []
-    encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
-    own = model.decoded | model.flow.descendants(*(s.z for s in model.sites))
-    found = []
-    for leaf in model.leaves:
-        if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "discrepancy", "vq"):
+def scale_of(model: Model, fact: ReconFact) -> fx.Node | None:
+    """The decoder's output that is a likelihood's scale, or the one parameter that all elements share for it."""
+    if fact.pair.extra:
+        return fact.pair.extra[0]
+    if fact.density is None or not fact.density.learned:
+        return None
+    inside = model.flow.ancestors(*(leaf.node for leaf in fact.term.leaves), stop=set(fact.pair.raw))
+    own = [n for n in inside if n.meta.get("parameter")]
+    return own[0] if len(own) == 1 else None
+
+
+def _outputs(model: Model, node: fx.Node) -> set[fx.Node]:
+    """The layers' outputs, or parts of one, that a value is worked out from without a further layer."""
+    found: set[fx.Node] = set()
+    todo, seen = [node], {node}
+    while todo:
+        here = todo.pop()
+        if ops.uses_parameter(here) or ops.op(here) in ops.SELECT or ops.is_opaque(here):
+            found.add(here)
             continue
-        node = _comparison(leaf.node, model)
-        if node is None:
-            continue
-        operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
-        if leaf.role == "prior" and not _decoded_beside_latent(model, operands) and not _decoded_by_product(model, operands):
-            continue
-        if any(n in model.flow.data and n not in own and n not in encoded for n in operands):
-            continue  # features of the data, as a discriminator or a perceptual loss makes them
-        other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
-        what = "a constant" if other is not None and other not in model.flow.data else "the model's own output"
-        if other is not None and other in {s.z for s in model.sites}:
-            what = "z"
-        found.append(Corruption(node, other, f"the target is {what}"))
+        more = [n for n in ops.value_inputs(here) if n not in seen and n in model.flow.learned]
+        seen.update(more)
+        todo.extend(more)
     return found
 
 
-def _decoded_beside_latent(model: Model, operands: list[fx.Node]) -> bool:
-    """Whether one of two operands is z itself and the other was made of z by layers: `decoder(z) - z`."""
-    z = {s.z for s in model.sites}
-    made = layered_nodes(model.flow, model.sites)
-    return any(o in z for o in operands) and any(o in made for o in operands)
-
-
-def _decoded_by_product(model: Model, operands: list[fx.Node]) -> bool:
-    """Whether an operand is made of products of z with itself: a decoder without layers, as `z @ z.t()` is that of a graph."""
-    z = {s.z for s in model.sites}
-    below = model.flow.descendants(*z)
-    products = {n for n in below if ops.op(n) in ops.PRODUCT and all(i in below for i in ops.value_inputs(n))}
-    return any(model.flow.ancestors(o, stop=z) & products for o in operands)
-
-
-def requires(node: fx.Node) -> bool:
-    """Whether gradients flow into a value."""
-    return bool(node.meta.get("grad"))
-
-
-def _comparison(node: fx.Node, model: Model) -> fx.Node | None:
-    """The operation inside an addend that compares two values: a loss function, or the difference that is squared."""
-    if ops.op(node) in ops.LOSSES:
-        return node
-    if ops.op(node) in ("pow", "square", "abs", "mul"):
-        inner = [n for n in ops.value_inputs(node) if ops.op(n) in ("sub", "rsub")]
-        return inner[0] if inner else None
+def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node, str] | None:
+    """gaussian_nll_loss takes a variance: a layer's raw output, at most cut from below, is a log-variance by mistake."""
+    node = variance
+    while ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT | {"clamp", "clamp_min", "clip", "expand", "effect"} and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    if ops.uses_parameter(node) and ops.op(node) in ops.LAYERS:
+        return pair.meet, "its variance is a layer's raw output: a log-variance, or a value that can be negative"
     return None
 
 
-def padded(model: Model, fact: ReconFact) -> fx.Node | None:
-    """The embedding with a padding index whose tokens are the target of a cross-entropy that does not know it."""
-    pair = fact.pair
-    if fact.probe.kernel not in ("cross_entropy", "nll") or pair.target is None or pair.leaf.factors or fact.probe.reason:
-        return None
-    ignore = pair.meet.kwargs.get("ignore_index", -100)
-    if ops.op(pair.meet) not in ("cross_entropy", "nll_loss") or ignore != -100 or pair.meet.kwargs.get("weight") is not None:
-        return None
-    if _masked(pair, model):
-        return None
-    tokens = model.flow.ancestors(pair.target)
-    for node in model.record.nodes:
-        if ops.op(node) != "embedding":
-            continue
-        index = node.kwargs.get("padding_idx", node.args[2] if len(node.args) > 2 else None)
-        if index is None or (isinstance(index, int) and index < 0):
-            continue
-        fed = model.flow.ancestors(*[n for n in node.all_input_nodes if n.op != "get_attr"])
-        if {n for n in fed if n.op == "placeholder"} & tokens:
-            return node
-    return None
+def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """(factor of the squared error, value without error) per element, over a grid of the variance head; None for other errors."""
+    from vaelint.anatomy.isolate import silence_others
 
-
-def _masked(pair: Pair, model: Model) -> bool:
-    """Whether something selects or weighs tokens between the loss and the sum."""
-    weighed = any(
-        ops.op(n) in ops.MUL | {"where", "masked_select", "masked_fill", "gather", "index_select"}
-        and n in model.flow.data
-        and any(i in model.flow.data and i not in model.flow.learned for i in ops.value_inputs(n))
-        for n in pair.leaf.chain
-    )
-    above = model.flow.ancestors(pair.target) if pair.target is not None else set()
-    return weighed or any(ops.op(n) in ("masked_select", "getitem") and len(n.all_input_nodes) > 1 for n in above)
+    assert fact.pair.target is not None and model.record.loss is not None
+    slopes, offsets = [], []
+    sizes = {**model.symbols, "B": 1}
+    try:
+        quiet = silence_others(fact.term, model.replay, sizes)
+        for leaf in fact.term.leaves:  # other reconstructions of the same term
+            along = {*model.flow.ancestors(leaf.node), *leaf.chain}
+            if fact.pair.recon not in along and not along & set(head):
+                quiet[leaf.node] = torch.zeros(model.replay.shape_of(leaf.node, sizes), dtype=torch.float64)
+        for v in (0.3, 0.5, 0.8, 1.2, 1.7):
+            at = []
+            for delta in (0.0, 1.0, 2.0):
+                values = {
+                    **{h: torch.full(model.replay.shape_of(h, sizes), v, dtype=torch.float64) for h in head},
+                    fact.pair.recon: torch.full(model.replay.shape_of(fact.pair.recon, sizes), delta, dtype=torch.float64),
+                    fact.pair.target: torch.zeros(model.replay.shape_of(fact.pair.target, sizes), dtype=torch.float64),
+                }
+                at.append(float(model.replay([model.record.loss], {**quiet, **values}, sizes)[model.record.loss].sum()))
+            if abs(at[2] - at[0] - 4 * (at[1] - at[0])) > 1e-6 * (abs(at[1] - at[0]) + abs(at[2] - at[0])):
+                return None  # not quadratic in the error: a likelihood of counts, say
+            slopes.append(at[1] - at[0])
+            offsets.append(at[0])
+    except ReplayError:
+        return None
+    return torch.tensor(slopes, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64)
 
 
 def squashed_elsewhere(model: Model, fact: ReconFact) -> ast.Call | None:
@@ -311,27 +309,6 @@ def crossed_terms(model: Model) -> list[fx.Node]:
             if sum("B" in t for t in texts) > max(own, default=0) and len(inputs) == 2 and len({n.meta["val"].dim() for n in inputs}) == 2:
                 found.append(node)
     return found
-
-
-def chosen_at(model: Model, fact: ReconFact) -> Span | None:
-    """Where the target was chosen: the assignment that names the compared value, else the comparison."""
-    place = span(fact.pair.meet)
-    if place is None or fact.pair.target is None:
-        return place
-    expression = model.source.file(place.file).at(place)
-    names = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)} if expression is not None else set()
-    for function in model.source.file(place.file).functions():
-        if not function.lineno <= place.line <= (function.end_lineno or function.lineno):
-            continue
-        for node in ast.walk(function):
-            if (
-                isinstance(node, ast.Assign)
-                and node.lineno < place.line
-                and isinstance(node.value, ast.Name)
-                and any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
-            ):
-                return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
-    return place
 
 
 def unused_reconstruction(model: Model) -> fx.Node | None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from vaelint.anatomy import gaussian_nll, likelihood
+from vaelint.anatomy import likelihood, ops, targets
 from vaelint.anatomy.classes import Capped, capped_softmax, probabilities_for_logs
 from vaelint.anatomy.itself import Itself, compared_with_itself
 from vaelint.anatomy.leak import leaked_tokens, shown_steps
 from vaelint.anatomy.made_at import made_at
 from vaelint.anatomy.objective import ReconFact
+from vaelint.anatomy.padding import Padding, padded
 from vaelint.anatomy.signs import sign_place
+from vaelint.anatomy.targets import Corruption
 from vaelint.finding import Label, Span
 from vaelint.graph import span
 
@@ -35,18 +37,18 @@ class Likelihood:
         """The activation a value comes out of."""
         return likelihood.activation(node)
 
-    def wrong_target(self, fact: ReconFact) -> likelihood.Corruption | None:
+    def wrong_target(self, fact: ReconFact) -> Corruption | None:
         """A target with noise in it."""
-        return likelihood.wrong_target(self._model, fact)
+        return targets.wrong_target(self._model, fact)
 
     def target_place(self, fact: ReconFact) -> Span | None:
         """Where the target was chosen: the statement that names it, else where it is compared."""
-        return likelihood.chosen_at(self._model, fact)
+        return targets.chosen_at(self._model, fact)
 
     @cached_property
-    def self_targets(self) -> list[likelihood.Corruption]:
+    def self_targets(self) -> list[Corruption]:
         """Comparisons of the reconstruction with constants or with itself."""
-        return likelihood.self_targets(self._model)
+        return targets.self_targets(self._model)
 
     @cached_property
     def with_itself(self) -> list[Itself]:
@@ -74,15 +76,33 @@ class Likelihood:
 
     def nll_fault(self, fact: ReconFact) -> tuple[fx.Node, str] | None:
         """What is wrong with a Gaussian likelihood of learned variance."""
-        return gaussian_nll.nll_fault(self._model, fact)
+        return likelihood.nll_fault(self._model, fact)
 
     def scale_of(self, fact: ReconFact) -> fx.Node | None:
         """What is learned of a likelihood's scale."""
-        return gaussian_nll.scale_of(self._model, fact)
+        return likelihood.scale_of(self._model, fact)
 
     def compared_at(self, fact: ReconFact) -> Span | None:
         """Where reconstruction and target are compared; where the loss is made, when the call is in no file."""
         return span(fact.pair.meet) or made_at(self._model, fact.pair.meet)
+
+    def takes_logits(self, fact: ReconFact, classes: bool = False) -> bool:
+        """Whether the likelihood is Bernoulli (or, with `classes`, categorical) on logits: by its gradient, or torch's own with weights."""
+        kernel, own = ("cross_entropy", "cross_entropy") if classes else ("bce_with_logits", "binary_cross_entropy_with_logits")
+        return fact.probe.kernel == kernel or ops.op(fact.pair.meet) == own
+
+    def given_at(self, fact: ReconFact) -> Span | None:
+        """Where the likelihood is given the reconstruction: where its distribution is made, else where the two are compared."""
+        node = fact.pair.recon
+        behind = {node}
+        while ops.op(node) in ops.SHAPE | ops.CAST and ops.value_inputs(node):
+            node = ops.value_inputs(node)[0]
+            behind.add(node)
+        behind |= {n for n in self._model.flow.users.get(fact.pair.recon, ()) if ops.op(n) == "sub"}  # normalised where it is made
+        for made in reversed(self._model.record.distributions):
+            if made.stack and behind & set(made.parameters.values()):
+                return made.stack[0]
+        return span(fact.pair.meet)
 
     def probabilities_for_logs(self, fact: ReconFact) -> tuple[float, float] | None:
         """The range of probabilities that stand where log-probabilities should."""
@@ -92,9 +112,9 @@ class Likelihood:
         """A softmax whose scores are too close together to choose a class."""
         return capped_softmax(self._model, fact)
 
-    def padded_embedding(self, fact: ReconFact) -> fx.Node | None:
-        """The embedding whose padding the loss counts."""
-        return likelihood.padded(self._model, fact)
+    def counted_padding(self, fact: ReconFact) -> Padding | None:
+        """Where the model tells padding apart that the loss counts."""
+        return padded(self._model, fact)
 
     def leaked_tokens(self, fact: ReconFact) -> fx.Node | None:
         """The token input that reaches its own prediction past z."""
@@ -119,7 +139,7 @@ class Likelihood:
 
     @cached_property
     def crossed_terms(self) -> list[fx.Node]:
-        """Per-sample terms combined into a table of all pairs."""
+        """Per-sample terms that are combined for every pair of samples."""
         return likelihood.crossed_terms(self._model)
 
     @cached_property

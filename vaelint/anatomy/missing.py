@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 
+_THRESHOLDS = frozenset({"lt", "le", "gt", "ge", "less", "greater", "less_equal", "greater_equal"})
+
+
 @dataclass(frozen=True)
 class MissingKl:
     """A posterior that nothing holds, and the KL that was computed for it, if any; `nullified` is where it is multiplied with 0."""
@@ -213,4 +216,16 @@ def ceiling(model: Model, term: Term) -> fx.Node | None:
         for n in model.flow.sorted(inside)
         if ops.op(n) in ("clamp", "clip", "clamp_max", "minimum", "min", "hardtanh", "relu", "fmin", "where")
     ]
-    return cuts[-1] if cuts else term.core
+    return cuts[-1] if cuts else _own_mask(model, term) or term.core
+
+
+def _own_mask(model: Model, term: Term) -> fx.Node | None:
+    """The comparison of a term with a threshold whose outcome the term is multiplied with."""
+    path = {n for leaf in term.leaves for n in (*leaf.chain, leaf.node)}
+    for link in term.leaves[0].chain:
+        for factor in ops.value_inputs(link) if ops.op(link) in ops.MUL else ():
+            compared = model.flow.ancestors(factor) - path if factor not in path else set()
+            found = [n for n in model.flow.sorted(compared) if ops.op(n) in _THRESHOLDS and path & set(ops.value_inputs(n))]
+            if found:
+                return found[-1]
+    return None

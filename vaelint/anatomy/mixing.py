@@ -82,9 +82,9 @@ class Batch:
             return found
         reach = self._model.reaching_loss or self._path
         for meeting in self._meetings:
-            cut = self._latest(meeting, set(samples.cut))
+            cut = self._cut(meeting)
             if cut is not None and meeting.node in reach:
-                found.append(Mixing(cut, samples.cut[cut], meeting.node))
+                found.append(Mixing(cut, ops.value_inputs(cut)[0], meeting.node))
             elif cut is None and meeting.how == "contracted" and meeting.node in self._path and not _is_product(meeting.node):
                 turned = self._turned(meeting.operands[0])
                 cause = turned or meeting.node
@@ -140,13 +140,11 @@ class Batch:
 
     def as_time(self) -> list[Mixing]:
         """VAE104: a recurrence or attention that runs over the samples, or the last sample taken for the last step."""
-        found = []
+        found: list[Mixing] = []
+        if self._time_first:
+            return found
         for meeting in self._meetings:
-            if (
-                meeting.how == "recurrent"
-                and meeting.node in self._path
-                and self._latest(meeting, set(self.samples.cut if self.samples else ())) is None
-            ):
+            if meeting.how == "recurrent" and meeting.node in self._path and self._cut(meeting) is None:
                 found.append(Mixing(meeting.node, meeting.operands[0], meeting.node))
         for node, source in (self.samples.picked if self.samples else {}).items():
             one = self.samples.of(node) if self.samples else None
@@ -158,6 +156,24 @@ class Batch:
             ):
                 found.append(Mixing(node, source, node))
         return found
+
+    @cached_property
+    def _time_first(self) -> bool:
+        """Whether the data is `(T, B, ...)` after all: the loss is a mean over the second axis and not over the first, and along the
+        second each sample keeps to itself from the input to z."""
+        model = self._model
+        scalings = [*(f.scaling for f in model.kls), *(f.scaling for f in model.recons)]
+        weights = [s.exponents for s in scalings if s is not None]
+        if len(weights) < 2 or len(self.axes) != 1 or not model.sites:
+            return False
+        (node,) = self.axes
+        second = model.dims(node)[1] if len(shape(node)) > 2 else ""
+        if not all(w.get(second) == -1 and not w.get(model.inputs.batch or "B") for w in weights):
+            return False
+        turned = Samples(model.record, {node: 1})
+        own = [turned.of(s.z) for s in model.sites]
+        before = model.flow.ancestors(*(s.z for s in model.sites))
+        return not any(m.node in before for m in turned.meetings) and all(z is not None and z.numel() == shape(node)[1] for z in own)
 
     def _heads_of_one(self, node: fx.Node) -> set[fx.Node]:
         """Posterior heads that are made of one sample alone."""
@@ -187,16 +203,23 @@ class Batch:
         if samples is None:
             return found
         for meeting in self._meetings:
-            if (
-                meeting.how == "combined"
-                and not meeting.crossed
-                and meeting.node in self._path
-                and self._latest(meeting, set(samples.cut)) is None
-            ):
+            if meeting.how == "combined" and not meeting.crossed and meeting.node in self._path and self._cut(meeting) is None:
                 cause = self._latest(meeting, {n for n in samples.picked if ops.op(n) in PICKS})
                 if cause is not None:
                     found.append(Mixing(cause, samples.picked[cause], meeting.node))
         return found
+
+    def _cut(self, meeting: Meets) -> fx.Node | None:
+        """The view that put parts of several samples into a row before a meeting.
+
+        Where the batch size divides the other axis, such a view leaves the samples in turn along one axis: one that was not meant to
+        hold them, as a layer sums or runs over it.
+        """
+        assert self.samples is not None
+        cut = self._latest(meeting, set(self.samples.cut))
+        if cut is None and meeting.how in ("contracted", "recurrent", "reduced"):
+            cut = self._latest(meeting, set(self.samples.refolded))
+        return cut
 
     def _latest(self, meeting: Meets, among: set[fx.Node]) -> fx.Node | None:
         """The last of some nodes that the operands of a meeting come from."""

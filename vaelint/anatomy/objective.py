@@ -178,7 +178,7 @@ def _measure_discrete(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapp
 
     def categorical(even: float, sizes: Mapping[str, int]) -> float:
         fitted = fit_categorical(fact.term, site, loss, replay, sizes, even)
-        return 0.0 if fitted is None or fitted.logits_for_logs else fitted.weight
+        return 0.0 if fitted is None or fitted.logits_for_logs or fitted.fault else fitted.weight
 
     def bernoulli(even: float, sizes: Mapping[str, int]) -> float:
         fitted = fit_bernoulli(fact.term, site, loss, replay, sizes, even)

@@ -79,6 +79,7 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, other
                 ops.op(node) in ops.LOSSES
                 or _comparable(from_raw, from_data)
                 or (ops.op(node) in ("sub", "rsub") and _is_repeated(from_raw[0], from_data[0], drawn))
+                or picks_class(node, flow)
             )
         ):
             meets.append(node)
@@ -95,7 +96,7 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, other
     operands = ops.tensors(first.args) + ops.tensors(dict(first.kwargs))
     recon_side = [n for n in operands if n in ours]
     target_side = [n for n in operands if n in theirs]
-    recon = recon_side[0]
+    recon = _before_normalising(recon_side[0]) if picks_class(first, flow) else recon_side[0]
     if ops.op(first) not in ops.LOSSES and len(meets) > 1:
         recon = _narrowest(raw, set(meets), inside & ours, flow)
     extra = recon_side[1:]
@@ -111,6 +112,24 @@ def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:
     if r == t or not r or not t:
         return r == t
     return math.prod(t) >= math.prod(r) or len([n for n in t if n != 1]) >= len([n for n in r if n != 1])
+
+
+def picks_class(node: fx.Node, flow: Flow) -> bool:
+    """Whether a node looks up, for each whole number of the data, the score of that class: `logp.gather(-1, labels)`."""
+    if ops.op(node) not in ("gather", "take_along_dim"):
+        return False
+    index = next((a for a in (*node.args[1:], *node.kwargs.values()) if isinstance(a, fx.Node)), None)
+    return index is not None and index not in flow.learned and not index.meta["val"].is_floating_point()
+
+
+def _before_normalising(node: fx.Node) -> fx.Node:
+    """The scores behind `scores - logsumexp(scores)`, as a categorical distribution normalises them; else the node itself."""
+    inner = node
+    while ops.op(inner) in ("expand", "clone", "contiguous") and ops.value_inputs(inner):
+        inner = ops.value_inputs(inner)[0]
+    parts = ops.value_inputs(inner) if ops.op(inner) == "sub" else []
+    normalises = len(parts) == 2 and ops.op(parts[1]) == "logsumexp" and ops.value_inputs(parts[1])[:1] == parts[:1]
+    return parts[0] if normalises and shape(parts[0]) == shape(node) else node
 
 
 def _is_repeated(recon: fx.Node, data: fx.Node, drawn: set[int]) -> bool:
@@ -180,7 +199,8 @@ def probe_recon(
     if g is None or float(g.abs().max()) == 0:
         return ReconProbe("unknown", reason="no gradient reaches the reconstruction through this term")
     if t is not None and not t.is_floating_point():
-        return _categorical(r, t, g)
+        lone = [d for d in range(t.dim()) if t.shape[d] == 1 != r.shape[d]] if t.dim() == r.dim() else []
+        return _categorical(r, t.squeeze(lone[0]) if lone else t, g)
     if t is not None and t.dim() <= r.dim() and all(a in (1, b) for a, b in zip(t.shape[::-1], r.shape[::-1], strict=False)):
         t = t.expand_as(r)  # several draws are compared with one target
     if t is None or t.shape != r.shape:

@@ -27,7 +27,7 @@ LIMIT = 1 << 24
 
 Labels = torch.Tensor
 Value = Labels | tuple[Any, ...] | None
-Meeting = Literal["contracted", "combined", "recurrent", "softmax"]
+Meeting = Literal["contracted", "combined", "recurrent", "softmax", "reduced"]
 
 _MOVES = (
     ops.SHAPE
@@ -76,6 +76,7 @@ class Samples:
     def __init__(self, record: Record, axes: dict[fx.Node, int]) -> None:
         self.values: dict[fx.Node, Value] = {}
         self.cut: dict[fx.Node, fx.Node] = {}  # a view that puts parts of several samples into one row -> its operand
+        self.refolded: dict[fx.Node, fx.Node] = {}  # a view that gives the batch and another axis one place, where rows come round again
         self.picked: dict[fx.Node, fx.Node] = {}  # a selection of some samples only -> its operand
         self.meetings: list[Meets] = []
         self.statistics: dict[fx.Node, fx.Node] = {}  # a reduction over samples -> its operand
@@ -186,10 +187,16 @@ class Samples:
             return
         source = ops.value_inputs(node)[0]
         before = self.of(source)
-        if before is None or _varying(before) > 1 or _varying(made) < 2:
+        if before is None or _varying(before) > 1:
             return
         distinct = int(torch.unique(made[made >= 0]).numel())
-        if distinct != made.numel():  # a clean split of the batch into groups keeps one sample to a place
+        if (
+            _varying(made) == 1
+            and ops.op(node) in ("view", "reshape", "view_as", "reshape_as")
+            and distinct == before.numel() < made.numel()
+        ):
+            self.refolded[node] = source
+        if _varying(made) > 1 and distinct != made.numel():  # a clean split of the batch into groups keeps one sample to a place
             self.cut[node] = source
 
     def _note_pick(self, node: fx.Node, parts: tuple[Labels, ...]) -> None:
@@ -236,6 +243,9 @@ class Samples:
         if axes is None:
             return None
         statistic = False
+        if _varying(labels) > 1 and any(reduce_labels(labels, axis)[1] for axis in axes):
+            self.meetings.append(Meets(node, (source,), "reduced"))
+            return None
         for axis in axes:
             if labels.shape[axis] > 1:
                 statistic = True  # a statistic of the batch: it belongs to no sample

@@ -21,7 +21,8 @@ Values = Mapping[fx.Node, torch.Tensor]
 def term_value(trial: Trial, term: Term, changes: Mapping[fx.Node, Any]) -> torch.Tensor:
     """The loss with `term` as its only addend and some nodes below the term changed; a scalar, differentiable in the changes."""
     path = {n for leaf in term.leaves for n in (*leaf.chain, leaf.node)}
-    region = path | trial.model.flow.ancestors(*(leaf.node for leaf in term.leaves))
+    factors = [n for link in path if ops.op(link) in ops.MUL for n in ops.value_inputs(link)]  # a mask may be made of the term itself
+    region = path | trial.model.flow.ancestors(*(leaf.node for leaf in term.leaves), *factors)
     loss = trial.loss_node
     got = trial.recompute([loss], {**_silenced(trial, term, path), **changes}, inside=region)[loss]
     if not isinstance(got, torch.Tensor):

@@ -29,6 +29,20 @@ def weights_of_draws(trial: Trial, about: About) -> Verdict:
     return Verdict(together > 0.99, f"score and loss of a draw have a correlation of {number(together)}")
 
 
+@experiment("bound_of_ones", "the loss where all importance weights are 1", "1 % of log K")
+def bound_of_ones(trial: Trial, about: About) -> Verdict:
+    """Whether the bound is another number than log 1 with all weights 1."""
+    weights = trial.value(about["source"]).detach()
+    zero, one = (
+        float(trial.recompute([trial.loss_node], {about["source"]: torch.full_like(weights, c)})[trial.loss_node].detach().sum())
+        for c in (0.0, 1.0)
+    )
+    if one == zero:
+        raise CannotMeasureError("the loss does not depend on the weights")
+    off = zero / (one - zero)
+    return Verdict(abs(off) > 0.01, f"with all weights 1 the bound is {number(off)}")
+
+
 @experiment("counted_times", "the slope of one component's exponent in its log-weight", "once and a half")
 def counted_times(trial: Trial, about: About) -> Verdict:
     """Whether a log-weight enters the exponent of its component more than once."""

@@ -163,9 +163,9 @@ def likelihood_formula(bench: Bench, about: About) -> Iterator[Proposal]:
 def ignore_padding(bench: Bench, about: About) -> Iterator[Proposal]:
     """The loss told of the padding index."""
     spot = loss_call(bench, about["meet"])
-    path = meta_path(about["embedding"])
+    path = meta_path(about["padding"].node)
     layer = next((c.module for c in bench.record.calls if c.path == path), None)
-    index = getattr(layer, "padding_idx", None)
+    index = about["padding"].index
     made = bench.spot(bench.record.births.get(id(layer))) if layer is not None else None
     if index is None:
         return

@@ -1,0 +1,49 @@
+"""A prior of the model's own is not the one that the KL is taken to.
+
+## What it does
+Finds layers and parameters that the loss gives no gradient, that put out mean and scale of a latent (in this step, or in
+a method that draws with them), beside a KL that is exactly the one to N(0, I).
+
+## Why is this bad
+The posterior is held to N(0, I), and what was to be its prior keeps its random values: what is generated from it has
+nothing to do with what the decoder learned to read.
+
+## Formula
+KL(q(z|x, c) || p(z|c)) = log(s_p / s_q) + (s_q^2 + (m_q - m_p)^2) / (2 s_p^2) - 1/2, with m_p and s_p learned.
+
+Source: Sohn et al. 2015, Learning Structured Output Representation using Deep Conditional Generative Models, eq. 4.
+
+## Example
+    prior_mu, prior_logvar = self.prior(c).chunk(2, 1)
+    kl = 0.5 * (mu.pow(2) + logvar.exp() - 1 - logvar).sum(1)
+
+## Use instead
+    kl = 0.5 * (prior_logvar - logvar - 1 + (logvar.exp() + (mu - prior_mu).pow(2)) / prior_logvar.exp()).sum(1)
+
+## When to ignore
+When the prior is fitted to the finished posteriors in a stage of its own.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule(
+    "VAE432",
+    "prior-unused",
+    Severity.WARNING,
+    message="the KL is taken to N(0, I), and a learned prior is left out",
+    needs=("kl",),
+)
+def check(model: Model) -> Findings:
+    """Learned priors without a part in the loss."""
+    for found in model.bound.unused_priors:
+        places = ((found.made, "made here"), (found.called, "called here"))
+        yield Found(
+            model.objective.wrong_part(found.fact),
+            label=f"leaves out {found.path}",
+            labels=tuple(Label(place, f"{found.path} is {what}") for place, what in places if place is not None),
+            why="the prior keeps its random initial values, and samples that are drawn from it are untrained",
+            help="take the KL to this prior, or remove it and draw from N(0, I)",
+            facts={"parameters": list(found.parameters)},
+            claim=Claim("gradient_reaches", "no gradient arrives at the prior", {"parameters": list(found.parameters)}),
+        )

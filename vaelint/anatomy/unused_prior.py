@@ -1,0 +1,92 @@
+"""A prior of the model's own that the KL is not taken to: it is never trained, and what is drawn from it is untrained too."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.gradients import Unreached
+from vaelint.anatomy.objective import KlFact
+from vaelint.finding import Span
+from vaelint.graph import shape
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_DRAWS = frozenset({"randn", "randn_like", "normal", "normal_", "sample", "rsample", "Normal", "MultivariateNormal", "Independent"})
+
+
+@dataclass(frozen=True)
+class UnusedPrior:
+    """A KL to a fixed prior, and the layer or parameters that give a learned one."""
+
+    fact: KlFact
+    path: str
+    parameters: tuple[str, ...]
+    made: Span | None
+    called: Span | None = None
+
+
+def unused_priors(model: Model) -> list[UnusedPrior]:
+    """Layers and parameters without a gradient that have mean and scale of a latent to give, beside a KL to N(0, I)."""
+    facts = [k for k in model.kls if k.probe.verdict == "exact" and not k.probe.learned_prior and k.site is not None and k.site.mu_heads]
+    if not facts:
+        return []
+    gradients = model.wiring.gradients
+    for fact in facts:
+        assert fact.site is not None
+        size = shape(fact.site.mu_heads[0])
+        for layer in gradients.unreached():
+            if not layer.certain and layer.path not in layer.parameters and _gives_moments(model, layer, size):
+                return [UnusedPrior(fact, layer.path, layer.parameters, layer.span, layer.called)]
+        left = set(gradients.trainable.values()) - gradients.reached - gradients.updated
+        bare = [n for n in gradients.trainable.values() if n in left and _is_moment(model, n, size)]
+        if len(bare) > 1:
+            made = gradients.usage.assignment(model.record.model.get_submodule(bare[0].rpartition(".")[0]), bare[0].rpartition(".")[2])
+            return [UnusedPrior(fact, " and ".join(bare), tuple(bare), made)]
+    return []
+
+
+def _is_moment(model: Model, name: str, size: Sequence[int]) -> bool:
+    """Whether a parameter that another method draws with has an entry for each latent dimension."""
+    value = model.record.model.get_parameter(name)
+    return value.numel() == size[-1] and value.shape[-1:] == torch.Size(size[-1:]) and _only_drawn_with(model, name)
+
+
+def _gives_moments(model: Model, layer: Unreached, size: Sequence[int]) -> bool:
+    """Whether a layer puts out two values of a latent's size in this step, or would in another method that draws with it."""
+    names = set(layer.parameters)
+    nodes = [n for n in model.record.graph.nodes if n.op == "get_attr" and n.meta.get("parameter") in names]
+    if not nodes:
+        module = model.record.model.get_submodule(layer.path) if "." not in layer.path and layer.path not in names else None
+        widths = [m.out_features for m in module.modules() if isinstance(m, torch.nn.Linear)] if module is not None else []
+        return bool(widths) and len(size) == 2 and widths[-1] == 2 * size[-1] and _only_drawn_with(model, layer.path)
+    below = model.flow.descendants(*nodes) - model.reaching_loss
+    alike = {n for n in below if ops.op(n) in ops.SELECT | ops.LAYERS and shape(n) == tuple(size) and n in model.flow.data}
+    whole = {n for n in below if ops.op(n) in ops.LAYERS and math.prod(shape(n)) == 2 * math.prod(size)}
+    return len(alike) > 1 and (bool(whole) or _of_two_layers(alike))
+
+
+def _of_two_layers(nodes: set[fx.Node]) -> bool:
+    return sum(ops.op(n) in ops.LAYERS for n in nodes) > 1
+
+
+def _only_drawn_with(model: Model, name: str) -> bool:
+    """Whether all methods that read an attribute draw with it, or are properties that hand on a distribution made of it."""
+    owner = model.record.model.get_submodule(name.rpartition(".")[0])
+    file, attribute = model.wiring.gradients.usage.file_of(owner), name.rpartition(".")[2]
+    readers = model.wiring.gradients.usage.readers(file, attribute) if file else []
+    functions = [f for f in model.source.file(file).functions() if f.name in readers] if file else []
+    return bool(functions) and all(_draws(f) for f in functions)
+
+
+def _draws(function: ast.AST) -> bool:
+    called = [n.func for n in ast.walk(function) if isinstance(n, ast.Call)]
+    return any((f.attr if isinstance(f, ast.Attribute) else f.id if isinstance(f, ast.Name) else "") in _DRAWS for f in called)
