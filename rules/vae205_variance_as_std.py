@@ -45,6 +45,7 @@ def check(model: Model) -> Findings:
             shapes=(model.row(clash.scale, f"scale = {clash.formula_now}"), model.row(clash.kl, f"is exact for scale = {clash.formula}")),
             why="samples are drawn from one posterior and the KL charges for another: the loss is no bound",
             help=f"use {clash.formula} as the standard deviation",
+            notes=(clash.tie,) if clash.tie else (),
             repair=Repair("scale_as", {"clash": clash}),
             claim=Claim(
                 "scale_curve",

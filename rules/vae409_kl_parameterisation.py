@@ -52,6 +52,7 @@ def check(model: Model) -> Findings:
                 labels=model.labels((clash.scale, f"the sampler reads it as {clash.sampler}"), (clash.head, "the head")),
                 why="the KL charges for another posterior than the one that is sampled",
                 help=f"write the KL for a scale of {clash.formula_now}",
+                notes=(clash.tie,) if clash.tie else (),
                 repair=Repair("kl_formula", {"core": clash.kl, "heads": clash.site.heads, "reading": True}),
                 claim=None
                 if clash.fact.probe.monte_carlo  # a draw differs from the closed form in any case

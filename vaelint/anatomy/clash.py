@@ -18,6 +18,7 @@ from vaelint.graph import span
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
+_WORDS = {"logvar": "log-variance", "log-std": "log-standard deviation", "std": "standard deviation", "variance": "variance"}
 FORMULAS = {"logvar": "exp(head / 2)", "log-std": "exp(head)", "std": "head", "variance": "sqrt(head)", "std (softplus)": "softplus(head)"}
 
 
@@ -34,6 +35,7 @@ class Clash:
     kl_reads: str
     negative: bool  # the sampler's scale can be negative
     culprit: Literal["sampler", "kl"]
+    tie: str = ""  # why it is this one, where the numbers leave it open
 
     @property
     def formula(self) -> str:
@@ -67,24 +69,33 @@ def find_clashes(model: Model) -> list[Clash]:
         if (
             drawn is None and fact.probe.reason and not reading.negative
         ):  # the KL takes the positive scale for a logarithm, or for a variance
-            odd: Literal["sampler", "kl"] = (
-                "sampler" if fact.probe.reads_as == "variance" and "var" in model.written(site.scale).lower() else "kl"
-            )
-            place = site.z if odd == "sampler" and site.scale not in site.scale_heads else site.scale  # the variance is right
-            found.append(Clash(site, fact, place, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd))
+            called = fact.probe.reads_as == "variance" and "var" in model.written(site.scale).lower()
+            odd: Literal["sampler", "kl"] = "sampler" if called else "kl"
+            tie = _tie("variance", model.written(site.scale)) if called else ""
+            place = site.z if called and site.scale not in site.scale_heads else site.scale  # the variance is right
+            found.append(Clash(site, fact, place, head, fact.term.core, reading.name, fact.probe.reads_as, False, odd, tie))
             continue
         derived = site.scale not in site.scale_heads and site.scale in model.flow.ancestors(
             *(n.node for n in fact.term.leaves), stop={site.z}
         )
-        culprit: Literal["sampler", "kl"] = (  # a KL that is worked out from the sampler's scale is the one that changed it
-            "kl"
-            if derived and not reading.negative
-            else "kl"
-            if hint is not None and _agrees(hint, reading.name) and not _agrees(hint, kl_reads)
-            else "sampler"
-        )
-        found.append(Clash(site, fact, _scale_expression(site), head, fact.term.core, reading.name, kl_reads, reading.negative, culprit))
+        culprit: Literal["sampler", "kl"] = "sampler"
+        tie = ""
+        if derived and not reading.negative:
+            culprit = "kl"  # a KL that is worked out from the sampler's scale is the one that changed it
+        elif not reading.negative:
+            said = hint is not None and _agrees(hint, reading.name) != _agrees(hint, kl_reads)
+            culprit = "kl" if said and _agrees(hint or "", reading.name) else "sampler"
+            tie = _tie(hint if said else None, model.written(head))
+        scale = _scale_expression(site)
+        found.append(Clash(site, fact, scale, head, fact.term.core, reading.name, kl_reads, reading.negative, culprit, tie))
     return found
+
+
+def _tie(hint: str | None, written: str) -> str:
+    """What settles which of two readings is meant, where each is right by itself."""
+    if hint is None:
+        return "either reading is right by itself: if it is the sampler's that is meant, mend the KL instead"
+    return f"either reading is right by itself, and only its name says that {written} is meant as a {_WORDS[hint]}"
 
 
 def _scale_expression(site: Site) -> fx.Node:

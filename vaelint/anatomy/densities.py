@@ -203,6 +203,6 @@ def _value(model: Model, density: _Density, given: dict[fx.Node, torch.Tensor], 
     else:
         quiet = silence_others(Term("kl", list(density.leaves)), model.replay, sizes)
         out = model.replay([loss], {**quiet, **given}, sizes)[loss].sum()
-    if not isinstance(out, torch.Tensor) or not out.requires_grad or math.isnan(float(out.flatten()[0])):
+    if not isinstance(out, torch.Tensor) or not out.requires_grad or math.isnan(float(out.detach().flatten()[0])):
         raise ReplayError("not a differentiable function of z")
     return out

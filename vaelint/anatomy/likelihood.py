@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from vaelint.anatomy.recon import FAMILIES, Pair, fits_family, picks_class, reco
 from vaelint.anatomy.replay import ReplayError
 from vaelint.anatomy.sites import frontier, sample_axes
 from vaelint.anatomy.terms import layered_nodes, same_values
-from vaelint.graph import shape, span
+from vaelint.graph import shape
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -256,42 +255,6 @@ def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torc
     except ReplayError:
         return None
     return torch.tensor(slopes, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64)
-
-
-def squashed_elsewhere(model: Model, fact: ReconFact) -> ast.Call | None:
-    """A sigmoid that another method of the class puts on the decoder's output: the loss then sees logits."""
-    if fact.probe.kernel not in ("squared_error", "absolute_error") or activation(fact.pair.recon) is not None:
-        return None
-    data = target_range(model, fact.pair)
-    if data is None or data[0] < 0 or data[1] > 1:
-        return None
-    reach = value_range(model, fact.pair.recon)
-    if reach is None or (reach.bounded_below or reach.bounded_above):
-        return None
-    decoders = {c.path.split(".")[0] for c in model.record.calls if c.path} | {"decode", "decoder"}
-    place = span(fact.pair.raw[0]) if fact.pair.raw else None
-    if place is None:
-        return None
-    for function in model.source.file(place.file).functions():
-        bound: set[str] = set()
-        for node in ast.walk(function):
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _calls(node.value, decoders):
-                bound |= {t.id for t in node.targets if isinstance(t, ast.Name)}
-        for node in ast.walk(function):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sigmoid":
-                inner = node.args[0] if node.args else node.func.value
-                if (isinstance(inner, ast.Call) and _calls(inner, decoders)) or (isinstance(inner, ast.Name) and inner.id in bound):
-                    return node
-    return None
-
-
-def _calls(node: ast.Call, names: set[str]) -> bool:
-    return (
-        isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "self"
-        and ("decod" in node.func.attr or node.func.attr in names & {"decode", "decoder"})
-    )
 
 
 def crossed_terms(model: Model) -> list[fx.Node]:

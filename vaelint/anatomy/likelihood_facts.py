@@ -15,6 +15,7 @@ from vaelint.anatomy.made_at import made_at
 from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.padding import Padding, padded
 from vaelint.anatomy.signs import sign_place
+from vaelint.anatomy.squashed import squashed_elsewhere
 from vaelint.anatomy.targets import Corruption
 from vaelint.finding import Label, Span
 from vaelint.graph import span
@@ -126,7 +127,7 @@ class Likelihood:
 
     def squashed_elsewhere(self, fact: ReconFact) -> Label | None:
         """A sigmoid that another method puts on the decoder's output."""
-        call = likelihood.squashed_elsewhere(self._model, fact)
+        call = squashed_elsewhere(self._model, fact)
         place = span(fact.pair.raw[0]) if call is not None else None
         return (
             Label(
