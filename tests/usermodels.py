@@ -73,7 +73,8 @@ class Case:
         known = {id(v): f"input:{k}" for k, v in x.items()}
         known |= {id(output[int(i)]): role for i, role in (roles or {}).items()}
         roles_of = lambda t: known.get(id(t))  # noqa: E731
-        trials = Trials(lambda s: self.fails(s, names), lambda s: self.measured(s, names))
+        nothing = lambda s: None  # noqa: E731 - what a loss is made of is not measured here
+        trials = Trials(lambda s: self.fails(s, names), lambda s: self.measured(s, names), nothing, 0)
         return find_loss(self.loaded, self.model, step, names, output, roles_of, told, trials), step
 
     def fails(self, step: Step, names: list[str]) -> BaseException | None:

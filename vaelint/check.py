@@ -36,7 +36,7 @@ from vaelint.source.shapetypes import typed_files
 from vaelint.source.written import Source
 from vaelint.step.search import find_loss
 from vaelint.step.step import forward_step, input_names, own_loss_step, told_step
-from vaelint.step.trial import trials_of
+from vaelint.step.trial import leaves_a_loss, trials_of
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.run import Built
@@ -192,7 +192,12 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
         names += [spec.name for spec in inputs.specs if spec.name]
         names[:] = input_names(probe.model, inputs) if len(names) < len(inputs.specs) else names
     else:
-        step, found = forward_step(loaded, probe.model, inputs)
+
+        def tried(step: Any, given: list[str]) -> bool:
+            names[:] = given
+            return leaves_a_loss(tracer, step)
+
+        step, found = forward_step(loaded, probe.model, inputs, tried)
         names[:] = found
     result.notes += loaded.notes
     return loaded, inputs, tracer, step, names
@@ -394,7 +399,7 @@ def with_loss(
     from vaelint.anatomy.roles import roles_of
 
     model = analyse(record, tracer, inputs, step, source, None)
-    trials = trials_of(tracer)
+    trials = trials_of(tracer, inputs, source, record)
     found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, trials, elsewhere)
     if found is None:
         result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")

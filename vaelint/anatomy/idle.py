@@ -14,7 +14,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site, frontier
 from vaelint.anatomy.terms import Leaf, layered_nodes
 from vaelint.finding import Span
-from vaelint.graph import requires_grad, shape, span
+from vaelint.graph import requires_grad, route, shape, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -167,25 +167,31 @@ def _decoded(model: Model, node: fx.Node) -> bool:
 
 
 def _seeded(model: Model, site: Site) -> Frozen | None:
-    """A generator seeded with a constant in the function that draws: every call draws the same."""
+    """A generator seeded with a constant on the way to a draw: every call draws the same."""
     for root in site.roots:
-        place = span(root)
-        if place is None:
-            continue
-        for function in model.source.file(place.file).functions():
-            if not function.lineno <= place.line <= (function.end_lineno or function.lineno) or function.name == "__init__":
+        frames = route(root)
+        for place in frames[:-1] if getattr(model.step, "place", "") else frames:  # training code seeds once, before its loop
+            function = model.source.function(place)
+            if function is None or function.name == "__init__":
                 continue
-            for call in ast.walk(function):
-                name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else ""
-                if (
-                    isinstance(call, ast.Call)
-                    and name == "manual_seed"
-                    and call.lineno <= place.line
-                    and call.args
-                    and _stays_the_same(call.args[0], model.source.file(place.file).functions())
-                ):
-                    return Frozen(root, f"the generator is seeded with {ast.unparse(call.args[0])} in each call", None, site.scale)
+            functions = list(model.source.file(place.file).functions())
+            for call in _calls_before(function, place.line):
+                inner = [f for f in functions if isinstance(call.func, ast.Name) and f.name == call.func.id]
+                seeds = (_seed(c, functions) for c in (call, *(n for f in inner for n in ast.walk(f))))
+                if seed := next((s for s in seeds if s), ""):
+                    return Frozen(root, f"the generator is seeded with {seed} in each call", None, site.scale)
     return None
+
+
+def _calls_before(function: ast.AST, line: int) -> list[ast.Call]:
+    return [n for n in ast.walk(function) if isinstance(n, ast.Call) and n.lineno <= line]
+
+
+def _seed(node: ast.AST, functions: Iterable[ast.FunctionDef | ast.AsyncFunctionDef]) -> str:
+    """What a call seeds a generator with, where that stays the same; "" for anything else."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "manual_seed"):
+        return ""
+    return ast.unparse(node.args[0]) if node.args and _stays_the_same(node.args[0], functions) else ""
 
 
 def _stays_the_same(seed: ast.expr, functions: Iterable[ast.FunctionDef | ast.AsyncFunctionDef]) -> bool:

@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.finding import Label, Span
 from vaelint.graph import Record, span
+from vaelint.source.written import SourceFile
 from vaelint.trace.mode import set_mode
 
 if TYPE_CHECKING:
@@ -187,16 +188,23 @@ def _whole_number_schedules(model: Model) -> list[StuckWeight]:
             if factor.origin != "named" or factor.value != 0 or place is None:
                 continue
             file = model.source.file(place.file)
-            called = set(re.findall(r"(\w+)\s*\(", factor.text)) | set(re.findall(r"\.(\w+)", factor.text))
-            bodies: list[ast.AST] = [f for f in file.functions() if f.name in called]
-            bodies += _call_methods(model, file.tree, called)
             here = file.at(place)
-            for body in [*bodies, *([here] if here is not None else [])]:
+            called = set(re.findall(r"\w+", factor.text))
+            for body in [*_bodies(model, file, called), *([here] if here is not None else [])]:
                 for node in ast.walk(body):
                     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
                         where = Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
                         found.append(StuckWeight(factor.text, 0.0, 1, where, Label(place, "weighs the KL here")))
     return found
+
+
+def _bodies(model: Model, file: SourceFile, called: set[str]) -> list[ast.AST]:
+    """The functions and called objects of these names, and the functions that they call."""
+    bodies: list[ast.AST] = [f for f in file.functions() if f.name in called]
+    bodies += _call_methods(model, file.tree, called)
+    inner = {n.func.id for b in bodies for n in ast.walk(b) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    inner |= {n.func.attr for b in bodies for n in ast.walk(b) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
+    return bodies + [f for f in file.functions() if f.name in inner and f not in bodies]
 
 
 def _call_methods(model: Model, tree: ast.AST, names: set[str]) -> list[ast.AST]:

@@ -60,7 +60,14 @@ def _factor(node: fx.Node, arg: object, divides: bool, source: Source) -> Factor
         return Factor(node, value, "", "literal")  # the 1/2 of torch's own kl_divergence
     if literal and _same(text, arg):
         return Factor(node, value, text, "literal")
-    return Factor(node, value, next((t for t, lit in written if not lit), ""), "named")
+    return Factor(node, value, _written(node, written, source), "named")
+
+
+def _written(node: fx.Node, written: list[tuple[str, bool]], source: Source) -> str:
+    """How the operand that is a number is written: the side of the product that is not the recorded tensor, as far as that can be told."""
+    tensors = {t for n in node.all_input_nodes for t in (source.assigned(span(n)), source.expression(span(n)))}
+    sides = [t for t, literal in written if not literal]
+    return next((t for t in sides if t not in tensors), next(iter(sides), ""))
 
 
 def _is_mask(node: fx.Node) -> bool:

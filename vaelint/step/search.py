@@ -29,6 +29,8 @@ from vaelint.step.cut import Slice
 from vaelint.step.neighbours import callers_of, losses_elsewhere, neighbours, shown
 from vaelint.step.step import Step
 from vaelint.step.training import slices_elsewhere, training_slices
+from vaelint.step.unnamed import ways
+from vaelint.step.whole import pick_loss
 
 _OWN = (RuntimeError, ValueError, ArithmeticError, IndexError)
 """What a step raises by the user's own mistake; other errors speak of a name or an attribute that the cut did not bring along."""
@@ -52,10 +54,21 @@ class Measured:
 @dataclass(frozen=True)
 class Trials:
     """How a step is tried: `fails` runs it and gives what it raises, None for nothing; `measure` is its loss, with the same weights,
-    inputs and draws for all steps, None where it does not run on real tensors or is no number."""
+    inputs and draws for all steps, None where it does not run on real tensors or is no number; `parts` is what its loss is made of, None
+    where it compares nothing with an input; `most` is how many steps may be taken apart so."""
 
     fails: Callable[[Step], BaseException | None]
     measure: Callable[[Step], Measured | None]
+    parts: Callable[[Step], Parts | None]
+    most: int = 24
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Whether a loss has a divergence of the posterior beside its reconstruction, and how many parts get their arguments exchanged."""
+
+    divergence: bool
+    exchanged: int
 
 
 def find_loss(
@@ -101,7 +114,10 @@ def find_loss(
     if len(own.raised) == 1 and not own.ran and isinstance(own.raised[0][1], _OWN) and not own.raised[0][0].made_up:
         return own.raised[0][0]  # the file's own training code, as it stands: what it raises is a finding
     notes = list(found.notes)
-    one = _from_training(loaded, step, names, trials, notes) or _from_neighbours(loaded, model, step, look, trials, notes)
+    one = _from_training(loaded, step, names, trials, notes)
+    if one is None and not found.equal:
+        one = _measured(loaded, model, step, names, output, trials, notes)
+    one = one or _from_neighbours(loaded, model, step, look, trials, notes)
     if one is None:
         step.notes += notes
     return one
@@ -171,6 +187,28 @@ def _say_of(loaded: Loaded, tier: _Tier, left: Sequence[str], notes: list[str]) 
         notes.append(f"{step.place} trains the model, but does not run by itself: {one_line(error)}{where}")
 
 
+def _measured(
+    loaded: Loaded, model: nn.Module, step: Step, names: Sequence[str], output: object, trials: Trials, notes: list[str]
+) -> Step | None:
+    """A function of the file whose names say nothing, where what it returns is measured to be an objective.
+
+    The call that exchanges the fewest arguments; one without a divergence only where it gets all outputs, and no call has one.
+    """
+    tried: list[tuple[tuple[bool, int], Step]] = []
+    for way in ways(loaded, model, step.code, names, output, trials.most):
+        note = f"{way.name} was taken for the loss by what it computes: no name says so"
+        made = _extended(loaded, step, seek.Found(way.code, [note]))
+        parts = trials.parts(made)
+        if parts is not None and (parts.divergence or way.gets_all):
+            tried.append(((not parts.divergence, parts.exchanged), made))
+    tier = _Tier(trials)
+    tier.ran = [s for odd, s in tried if odd == min(o for o, _ in tried)]
+    one = tier.one()
+    if one is None and tier.ran:
+        notes.append("more than one call may be the loss; say which: " + " or ".join(f'--step "{s.code}"' for s in tier.ran[:3]))
+    return one
+
+
 def _from_neighbours(loaded: Loaded, model: nn.Module, step: Step, look: _Look, trials: Trials, notes: list[str]) -> Step | None:
     """A loss function of another file, if the outputs can be bound to it and it runs; of several, the one that trains the model."""
     found: list[tuple[Step, str]] = []
@@ -197,7 +235,7 @@ def _from_neighbours(loaded: Loaded, model: nn.Module, step: Step, look: _Look, 
 def _extended(loaded: Loaded, step: Step, found: seek.Found) -> Step:
     """The step of the code that was found."""
     extended = Step(found.code or "", loaded, has_loss=True, call=step.call, notes=[*step.notes, *found.notes], extra=found.extra)
-    extended.output_part, extended.made_up = seek.pick_loss, found.made_up
+    extended.output_part, extended.made_up = pick_loss, found.made_up
     return extended
 
 

@@ -33,6 +33,7 @@ from vaelint.step.reading import (
     stores_kl,
     tree_of,
 )
+from vaelint.step.whole import enters, sum_of_all
 
 _POSTERIOR = frozenset({Kind.MU, Kind.SCALE, Kind.POSTERIOR})
 _EVERYTHING = frozenset({Kind.MODEL, Kind.WHOLE, Kind.BATCH})  # whoever gets one of these can compute the rest
@@ -61,23 +62,6 @@ class _Scene:
     whole: Source
     fixed: dict[Kind, str]
     unpacked: str  # "recon, mu, logvar" where the output can be written so, else ""
-
-
-def pick_loss(value: object) -> tuple[object, str]:
-    """The loss within what a loss function returned, and how it is reached: "" for a tensor, `["loss"]`, `[0]` or `.loss`."""
-    if isinstance(value, torch.Tensor) or value is None:
-        return value, ""
-    parts: list[tuple[str, str, object]]
-    if isinstance(value, Mapping):
-        parts = [(f"[{key!r}]", str(key), part) for key, part in value.items()]
-    elif isinstance(value, tuple | list):
-        fields = getattr(value, "_fields", None)
-        parts = [(f".{fields[i]}" if fields else f"[{i}]", fields[i] if fields else "", part) for i, part in enumerate(value)]
-    else:
-        parts = [(f".{key}", key, part) for key, part in vars(value).items()] if hasattr(value, "__dict__") else []
-    scalars = [(path, name, part) for path, name, part in parts if isinstance(part, torch.Tensor) and part.numel() == 1]
-    total = next((p for p in scalars if TOTAL_NAME.fullmatch(p[1])), None) or next(iter(scalars), None)
-    return (total[2], total[0]) if total is not None else (value, "")
 
 
 def seek_loss(
@@ -187,7 +171,7 @@ def _in_output(model: nn.Module, scene: _Scene) -> Found | None:
         chosen = [Source("out", None, 0, named)] if value.ndim == 0 else []
         chosen = [s for s in chosen if not (s.name and ELBO_NAME.fullmatch(s.name))] or [s for s in scalars if value.ndim == 0]
     else:
-        chosen = [s for s in scalars if s.name and TOTAL_NAME.fullmatch(s.name)]
+        chosen = [s for s in scalars if s.name and TOTAL_NAME.fullmatch(s.name)] or _whole(scene, scalars)
     if chosen:
         return Found(
             f"{scene.prefix}; loss = {chosen[0].expr}", [f"the loss is taken from what forward returns ({chosen[0].name or 'a scalar'})"]
@@ -202,6 +186,16 @@ def _in_output(model: nn.Module, scene: _Scene) -> Found | None:
     return Found(
         f"{scene.prefix}; loss = {'-' if sign else ''}{bound.expr}", [f"the loss is taken from what forward returns ({bound.name})"]
     )
+
+
+def _whole(scene: _Scene, scalars: Sequence[Source]) -> list[Source]:
+    """The number that the reconstruction and all other numbers enter, where none has a name that speaks of it."""
+    decoded = [s.value for s in scene.outputs if s.kind is Kind.RECON and isinstance(s.value, torch.Tensor) and s.value.ndim > 0]
+    if not decoded or any(s.name and ELBO_NAME.fullmatch(s.name) for s in scalars):
+        return []
+    place = sum_of_all([s.value for s in scalars])
+    whole = [scalars[place]] if place is not None else []
+    return [s for s in whole if all(d.grad_fn is not None and enters(d, s.value) for d in decoded)]
 
 
 # -- functions that compute it

@@ -22,14 +22,19 @@ from vaelint.finding import Span
 from vaelint.loading.build import Loaded
 from vaelint.loading.inputs import InputSet
 from vaelint.paths import relative
-from vaelint.step import seek
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.reading import called_names, keys_read, tree_of
 from vaelint.step.step_imports import import_for_step
+from vaelint.step.unnamed import methods
+from vaelint.step.whole import pick_loss
 
 STEP_FILE = "<step>"
 _GIVEN = "the output of the model"  # no identifier: no user's name is in its way
 _SAMPLERS = re.compile(r"_*(?:re-?param\w*|sample|sample_?(?:z|latent|posterior)|sampling|draw_?z?|latent)", re.IGNORECASE)
+
+
+Tried = Callable[["Step", list[str]], bool]
+"""Runs a step with inputs of these names."""
 
 
 @dataclass(frozen=True)
@@ -184,14 +189,15 @@ def told_step(code: str, loaded: Loaded) -> Step:
     return Step(code, loaded, has_loss=True, extra=names, tree=tree)
 
 
-def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[Step, list[str]]:
+def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Tried | None = None) -> tuple[Step, list[str]]:
     """A step that runs the model on the inputs, and the names of the inputs: those that `forward` takes first, in its order.
 
     A named input goes to the parameter of its name, the others go by position; an input that `forward` has no place for stays
-    available to the loss. Raises TargetError VAE003 when `forward` wants more than there is, or when there is no way to run the model.
+    available to the loss. `tried` says of a step of a class without `forward`, given the names of the inputs, whether it leaves a loss.
+    Raises TargetError VAE003 when `forward` wants more than there is, or when there is no way to run the model.
     """
     if not _has_forward(model):
-        return _pieces_step(loaded, model, inputs)
+        return _pieces_step(loaded, model, inputs, tried)
     where = f"{type(model).__name__}.forward"
     try:
         bound, names, notes = _bind_inputs(_parameters(model.forward), inputs, where, model.forward)
@@ -304,7 +310,7 @@ def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Cal
     )
 
 
-def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[Step, list[str]]:
+def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Tried | None) -> tuple[Step, list[str]]:
     """The step of a class without `forward`: encode, sample, decode; else one of its methods that computes the loss."""
     encode, decode = (getattr(model, name, None) for name in ("encode", "decode"))
     sampler = next((n for n in _public_methods(model) if _SAMPLERS.fullmatch(n)), None)
@@ -317,6 +323,10 @@ def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[St
         return Step(code, loaded, has_loss=False, call="", notes=notes), names
     if (own := own_loss_step(loaded, model, inputs, f"{where} has no forward")) is not None:
         return own
+    by_trial = [_method_step(loaded, model, inputs, name, f"{where} has no forward") for name in methods(model, len(inputs.specs))]
+    that_run = [(step, names) for step, names in by_trial if tried is not None and tried(step, names)]
+    if len(that_run) == 1:
+        return that_run[0]
     has = ", ".join(_public_methods(model)) or "no methods"
     help = 'say what one step does: --step "mu, logvar = model.encode(x); ...; loss = ..."'
     raise TargetError(
@@ -326,20 +336,24 @@ def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet) -> tuple[St
 
 def own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str) -> tuple[Step, list[str]] | None:
     """The step that is one method of the model which makes the loss from the inputs alone, if there is just one such method."""
-    found: list[tuple[str, list[str], list[str], list[str]]] = []
-    for name in _public_methods(model):
-        method = getattr(model, name)
-        if is_whole_loss(method, name) and len([p for p in _parameters(method) if p.default is p.empty]) == len(inputs.specs):
-            found.append((name, *_bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)))
-    calls = {name: called_names(getattr(model, name)) for name, *_ in found}
-    found = [f for f in found if not any(f[0] in called for name, called in calls.items() if name != f[0])]  # parts of another one
-    if len(found) != 1:
-        return None
-    name, arguments, names, notes = found[0]
-    step = Step(
-        f"loss = model.{name}({', '.join(arguments)})", loaded, has_loss=True, notes=[*notes, f"{why}: its method {name} is the step"]
-    )
-    step.output_part = seek.pick_loss
+    wanted = len(inputs.specs)
+    found = [n for n in _public_methods(model) if is_whole_loss(getattr(model, n), n) and _needs(getattr(model, n)) == wanted]
+    calls = {name: called_names(getattr(model, name)) for name in found}
+    found = [n for n in found if not any(n in called for name, called in calls.items() if name != n)]  # parts of another one
+    return _method_step(loaded, model, inputs, found[0], why) if len(found) == 1 else None
+
+
+def _needs(method: Callable[..., Any]) -> int:
+    return sum(p.default is p.empty for p in _parameters(method))
+
+
+def _method_step(loaded: Loaded, model: nn.Module, inputs: InputSet, name: str, why: str) -> tuple[Step, list[str]]:
+    """The step that calls one method with the inputs."""
+    method = getattr(model, name)
+    arguments, names, notes = _bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)
+    code = f"loss = model.{name}({', '.join(arguments)})"
+    step = Step(code, loaded, has_loss=True, notes=[*notes, f"{why}: its method {name} is the step"])
+    step.output_part = pick_loss
     return step, names
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
+from vaelint.anatomy.model import analyse
 from vaelint.errors import TargetError
-from vaelint.step.search import Measured, Trials
+from vaelint.graph import Record
+from vaelint.loading.inputs import InputSet
+from vaelint.source.written import Source
+from vaelint.step.search import Measured, Parts, Trials
 from vaelint.trace.ladder import Tracer
+from vaelint.trace.standin import as_if_without_gpu
+
+_MOST, _NODES = 24, 12_000  # steps whose loss is taken apart, and operations that are run for them
 
 
-def trials_of(tracer: Tracer) -> Trials:
-    """The trials of steps of one model."""
-    return Trials(lambda step: _error_of(tracer, step), lambda step: _measured(tracer, step))
+def trials_of(tracer: Tracer, inputs: InputSet, source: Source, record: Record) -> Trials:
+    """The trials of steps of one model, each of which runs about what was recorded."""
+    most = min(_MOST, _NODES // max(1, len(record.graph.nodes)))
+    parts = partial(_parts_of, tracer, inputs, source)
+    return Trials(lambda step: _error_of(tracer, step), lambda step: _measured(tracer, step), parts, most)
 
 
 def _error_of(tracer: Tracer, step: Any) -> BaseException | None:
@@ -40,6 +50,32 @@ def _measured(tracer: Tracer, step: Any) -> Measured | None:
         return None
     moved, own = parameters_behind(loss), set(record.model.parameters())
     return Measured(float(loss.detach()), bool(moved & own), len(moved - own))
+
+
+def leaves_a_loss(tracer: Tracer, step: Any) -> bool:
+    """Whether a step runs, and leaves one number with a gradient in `loss`."""
+    with as_if_without_gpu():
+        return _with_gradient(tracer, step) is not None
+
+
+def _with_gradient(tracer: Tracer, step: Any) -> Record | None:
+    try:
+        record = tracer.attempt(step, {})
+    except TargetError:
+        return None
+    loss = record.loss_value if record is not None and record.failure is None else None
+    return record if isinstance(loss, torch.Tensor) and loss.numel() == 1 and loss.requires_grad else None
+
+
+def _parts_of(tracer: Tracer, inputs: InputSet, source: Source, step: Any) -> Parts | None:
+    record = _with_gradient(tracer, step)
+    if record is None:
+        return None
+    model = analyse(record, tracer, inputs, step, source, None)
+    if not model.recons:
+        return None
+    exchanged = sum(model.likelihood.swapped_arguments(r) for r in model.recons) + sum(k.probe.verdict == "swapped" for k in model.kls)
+    return Parts(bool(model.kls), exchanged)
 
 
 def parameters_behind(value: torch.Tensor) -> set[torch.Tensor]:
