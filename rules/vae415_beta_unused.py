@@ -1,9 +1,10 @@
 """A KL weight is stored and never used in the loss.
 
 ## What it does
-Looks for constructor arguments and attributes named as weights of the KL (beta, kl_weight, kl_coeff, ...) whose value
-does not change the loss: the step is run again with another value; and for such arguments, with a number for a default, of
-the function that puts the loss together, which nothing that the loss depends on reads. Where another weight, an argument of the loss say,
+Looks for attributes that hold a constructor argument and are multiplied with the KL beside the loss, in a logged value say, or
+that are named as its weights (beta, kl_weight, kl_coeff, ...; the finding says where a name is all there is), and whose value does
+not change the loss: the step is run again with another value. And for such arguments, with a number for a default, of the function
+that puts the loss together, which nothing that the loss depends on reads. Where another weight, an argument of the loss say,
 multiplies the KL instead, it is information only.
 
 ## Why is this bad
@@ -42,7 +43,10 @@ def check(model: Model) -> Findings:
             why=f"{weight.name} = {weight.value!r} has no effect on the objective",
             help=f"multiply the KL by {weight.name}" if not weight.instead else f"remove {weight.name}, or pass it on as {weight.instead}",
             repair=None if weight.instead or not weight.stored else Repair("use_weight", {"name": weight.name}),
-            notes=(f"{weight.instead} multiplies the KL",) if weight.instead else (),
+            notes=(
+                *((f"{weight.instead} multiplies the KL",) if weight.instead else ()),
+                *((f"only its name says that {weight.name} is meant as a weight of the KL",) if weight.by_name else ()),
+            ),
             severity=Severity.INFO if weight.instead else None,
             claim=Claim("weight_has_no_effect", "the loss is the same for another value", {"name": weight.name}) if weight.stored else None,
         )

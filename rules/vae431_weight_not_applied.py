@@ -37,6 +37,7 @@ def check(model: Model) -> Findings:
             weight.span,
             label=f"{weight.name} is used nowhere in {weight.function}()",
             why=f"what is given as {weight.argument} has no effect on the objective",
+            notes=(f"only its name says that {weight.name} is meant as a weight of the KL",),
             help=f"multiply the KL by {weight.name}, or do not ask for it",
             claim=Claim(
                 "argument_has_no_effect",

@@ -1,10 +1,11 @@
-"""Arguments named as weights of the KL, of the function that puts the loss together, that no part of the loss reads."""
+"""Arguments that weigh a KL, or are named so, of the function that puts the loss together, that no part of the loss reads."""
 
 from __future__ import annotations
 
 import ast
 from typing import TYPE_CHECKING
 
+from vaelint.anatomy.kl_products import kl_products
 from vaelint.anatomy.schedule import WEIGHT, UnusedWeight, applied_weight
 from vaelint.finding import Label, Span
 
@@ -22,14 +23,17 @@ def idle_arguments(model: Model) -> list[UnusedWeight]:
     if names & {"locals", "eval", "exec", "vars"}:
         return []
     found = []
+    products = kl_products(model)
     for argument, default in _defaults(function.args):
         number = default.value if isinstance(default, ast.Constant) else None
-        if not WEIGHT.match(argument.arg) or not isinstance(number, int | float) or isinstance(number, bool):
+        by_name = argument.arg not in products
+        if (by_name and not WEIGHT.match(argument.arg)) or not isinstance(number, int | float) or isinstance(number, bool):
             continue
         reads = [n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == argument.arg]
         if all(isinstance(n.ctx, ast.Load) and _reads_for_nothing(model, place.file, n) for n in reads):
             at = Span(place.file, argument.lineno, argument.col_offset + 1, argument.end_lineno, (argument.end_col_offset or 0) + 1)
-            found.append(UnusedWeight(argument.arg, float(number), Label(at, "given here"), applied_weight(model), stored=False))
+            label = Label(at, "given here")
+            found.append(UnusedWeight(argument.arg, float(number), label, applied_weight(model), stored=False, by_name=by_name))
     return found
 
 

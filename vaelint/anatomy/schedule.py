@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from vaelint.anatomy.kl_products import kl_products
 from vaelint.finding import Label, Span
 from vaelint.graph import Record, span
 from vaelint.source.written import SourceFile
@@ -37,6 +38,7 @@ class UnusedWeight:
     label: Label | None
     instead: str  # the weight that does multiply the KL, as written; empty if none does
     stored: bool = True  # in an attribute; else it is an argument of the loss
+    by_name: bool = True  # only its name says that it is a weight of the KL
 
 
 @dataclass(frozen=True)
@@ -51,32 +53,33 @@ class StuckWeight:
 
 
 def unused_weights(model: Model) -> list[UnusedWeight]:
-    """Attributes named as KL weights whose change leaves every number on the way to the loss as it was."""
+    """Attributes that weigh a KL, or are named so, whose change leaves every number on the way to the loss as it was."""
     if not any(f.scaling is not None and f.scaling.constant for f in model.kls) or model.record.failure is not None:
         return []
     found = []
-    for owner, name, value in _weights(model.record.model):
+    products = kl_products(model) & {f"self.{name}" for name in _given(model)}
+    for owner, name, value in _weights(model.record.model, products):
         if _assigned_outside_init(model, name) or _read_on_condition(model, name):
             continue  # a schedule, whose start need not matter; or another mode of the loss, not taken here, has it
         changed = model.tracer.run(model.step, build=_with_attribute(model, owner, name, value * 3 + 1))
         if changed.failure is None and not _differs(model.record, changed):
-            found.append(UnusedWeight(name, value, _assignment(model, name), applied_weight(model)))
+            found.append(UnusedWeight(name, value, _assignment(model, name), applied_weight(model), by_name=f"self.{name}" not in products))
     return found
 
 
 def applied_weight(model: Model) -> str:
     """Another weight of the KL, as the code writes it."""
     named = (f.text for fact in model.kls for f in fact.factors if f.origin == "named")
-    return next((text for text in named if WEIGHT.match(text.rpartition(".")[2])), "")
+    return next((text for text in named if text), "")
 
 
-def _weights(module: torch.nn.Module) -> list[tuple[str, str, float]]:
+def _weights(module: torch.nn.Module, products: frozenset[str]) -> list[tuple[str, str, float]]:
     found = []
     for path, sub in module.named_modules():
         if type(sub).__module__.partition(".")[0] == "torch":
             continue  # a Softplus has a beta of its own
         for name, value in vars(sub).items():
-            if WEIGHT.match(name) and isinstance(value, int | float) and not isinstance(value, bool):
+            if (WEIGHT.match(name) or f"self.{name}" in products) and isinstance(value, int | float) and not isinstance(value, bool):
                 found.append((path, name, float(value)))
     return found
 
@@ -140,6 +143,21 @@ def _numbers(node: fx.Node) -> list[float]:
     if isinstance(constant, int | float):
         found.append(float(constant))
     return found
+
+
+def _given(model: Model) -> set[str]:
+    """Attributes that hold an argument of a constructor as it is: a hyper-parameter, where other numbers may be units."""
+    files = sorted({s.file for n in model.record.nodes for s in n.meta.get("stack", ())})
+    makers = [f for file in files for f in model.source.file(file).functions() if f.name == "__init__"]
+    return {
+        t.attr
+        for maker in makers
+        for node in ast.walk(maker)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
+        if node.value.id in {a.arg for a in (*maker.args.args, *maker.args.kwonlyargs)}
+        for t in node.targets
+        if isinstance(t, ast.Attribute)
+    }
 
 
 def _assignment(model: Model, name: str) -> Label | None:
