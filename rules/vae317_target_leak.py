@@ -1,23 +1,29 @@
 """The decoder is shown what it is to predict.
 
+## What it does
 Runs the decoder twice with z held and one token changed: the prediction of that very token must not move. Teacher
 forcing shows the tokens before it only. The same for the steps of a series, where a step is predicted from those before
 it: there no later step moves an earlier prediction.
 
+## Why is this bad
 A decoder that reads the token it is to predict copies it: the reconstruction falls to zero, z is ignored, the
 posterior collapses, and generation (where the token is not known) fails.
 
+## Formula
 p(x|z) = prod_t p(x_t | x_<t, z): x_t is on the left of the bar only.
 
 Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3; Williams & Zipser 1989 (teacher
 forcing).
 
+## Example
     logits = self.decoder(self.emb(tokens), z)                 # reads token t
     loss = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="sum")
 
+## Use instead
     logits = self.decoder(self.emb(tokens[:, :-1]), z)         # reads the tokens before
     loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="sum")
 
+## When to ignore
 When the decoder is meant to see the whole input, as in denoising of masked tokens.
 """
 
