@@ -34,9 +34,9 @@ from vaelint.run_rules import failure_findings, run_rules
 from vaelint.source.blame import one_line
 from vaelint.source.shapetypes import typed_files
 from vaelint.source.written import Source
-from vaelint.step.search import find_loss
+from vaelint.step.extend import LossSearch
 from vaelint.step.step import forward_step, input_names, own_loss_step, told_step
-from vaelint.step.trial import leaves_a_loss, trials_of
+from vaelint.step.trial import leaves_a_loss
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.run import Built
@@ -264,7 +264,8 @@ def trace_step(
     if record.failure is not None and request.step is None and not isinstance(record.failure.error, TargetError | RuntimeError):
         step, record = _without_forward(loaded, inputs, tracer, step, names, record, result)
     if record.failure is None and request.step is None and not step.has_loss:
-        step, record = _with_loss(request, result, loaded, inputs, tracer, step, names, record, source)
+        search = LossSearch(request, loaded, inputs, tracer, step, names, record, source)
+        step, record = search.extend(result, lambda other: _run(loaded, tracer, other, result))
     result.symbols = dict(inputs.symbols)
     if record.failure is not None or holds_placeholder(record.raw_output):
         _raise_if_not_the_models(record)
@@ -313,40 +314,6 @@ def _raise_if_not_the_models(record: Record) -> None:
         raise error
 
 
-def _with_loss(
-    request: Request,
-    result: TargetResult,
-    loaded: Loaded,
-    inputs: InputSet,
-    tracer: Tracer,
-    step: Any,
-    names: list[str],
-    record: Record,
-    source: Source,
-) -> tuple[Any, Record]:
-    """The step with the loss that is found, and its run; without it where the way to call it was no right one, and no other runs."""
-    said = ""
-    for elsewhere in (False, True):
-        found = with_loss(request, result, loaded, inputs, tracer, step, names, record, source, elsewhere)
-        if not found.has_loss:
-            break
-        whole = tracer.extended(record, found) or _run(loaded, tracer, found, result)
-        failure = whole.failure
-        if failure is None or request.loss is not None or not isinstance(failure.error, NOT_BOUND) or found.place:
-            return found, whole
-        where = f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure.spans else ""
-        result.notes.remove(f"the loss was found: {found.code}")
-        result.notes.append(
-            f"{found.code} would be the loss, but raises {one_line(failure.error)}{where}; say how it is called with --step"
-        )
-    result.notes += [said] if said else []
-    return step, record
-
-
-NOT_BOUND = (ValueError, TypeError, AttributeError, KeyError)
-"""What a loss raises that was called in another way than its author meant."""
-
-
 def _without_forward(
     loaded: Loaded, inputs: InputSet, tracer: Tracer, step: Any, names: Sequence[str], record: Record, result: TargetResult
 ) -> tuple[Any, Record]:
@@ -381,33 +348,6 @@ def _trail(model: Model) -> dict[str, Any]:
     from vaelint.anatomy.trail import make_trail  # only where it was asked for
 
     return make_trail(model)
-
-
-def with_loss(
-    request: Request,
-    result: TargetResult,
-    loaded: Loaded,
-    inputs: InputSet,
-    tracer: Tracer,
-    step: Any,
-    names: list[str],
-    record: Any,
-    source: Source,
-    elsewhere: bool = False,
-) -> Any:
-    """The step with its loss, if that can be found (or was named in the request); else the step as it is. What was seen is noted."""
-    from vaelint.anatomy.roles import roles_of
-
-    model = analyse(record, tracer, inputs, step, source, None)
-    trials = trials_of(tracer, inputs, source, record)
-    found = find_loss(loaded, record.model, step, names, record.raw_output, roles_of(model), request.loss, trials, elsewhere)
-    if found is None:
-        result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
-        result.notes += step.notes
-        return step
-    result.notes += [n for n in found.notes if n not in result.notes]
-    result.notes.append(f"the loss was found: {found.code}")
-    return found
 
 
 def _lifted(record: Any, tracer: Tracer, inputs: InputSet, step: Any) -> tuple[Any, Any]:

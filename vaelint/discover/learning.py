@@ -13,7 +13,8 @@ from vaelint.graph import Record
 _CHANNELS = re.compile(r"expected input\[([\d, ]+)\] to have (\d+) channels")
 _PRODUCT = re.compile(r"(?:got|multiplied) [\[(]?(\d+)(?:, |x)(\d+)[\])]? (?:X|and) [\[(]?(\d+)(?:, |x)(\d+)[\])]?")
 _RANK = re.compile(r"to conv(\d)d, but got input of size: \[([\d, ]+)\]")
-_MOST = 6
+_LAST = re.compile(r"[Ee]xpected (\d+), got (\d+)")
+_MOST, _LARGEST = 6, 2**24
 
 
 def asked_for(texts: tuple[str, ...], said: str, record: Record | None) -> Iterator[tuple[str, ...]]:
@@ -21,7 +22,7 @@ def asked_for(texts: tuple[str, ...], said: str, record: Record | None) -> Itera
     shape, colon, rest = texts[0].partition(":")
     sizes = [int(n) for n in shape.split("x")]
     for other in _shapes(sizes, said, record):
-        if other != sizes:
+        if other != sizes and min(other) > 0 and math.prod(other) <= _LARGEST:
             text = "x".join(map(str, other)) + colon + rest
             yield tuple(text if t == texts[0] else t for t in texts)  # a partner of the same shape changes with it
 
@@ -32,6 +33,8 @@ def _shapes(sizes: list[int], said: str, record: Record | None) -> Iterator[list
     rank = _RANK.search(said)
     if rank is not None and rank[2].count(",") == len(sizes) and len(sizes) == int(rank[1]) + 2:
         yield [sizes[0], *sizes[2:]]  # the model puts an axis of its own before the image
+    if (last := _LAST.search(said)) is not None:
+        yield [*sizes[:-1], sizes[-1] + int(last[1]) - int(last[2])]  # what is joined to it counts as well
     product = _PRODUCT.search(said)
     if product is None:
         return
@@ -44,8 +47,10 @@ def _shapes(sizes: list[int], said: str, record: Record | None) -> Iterator[list
         if side and side * side * sizes[1] == wanted:
             yield [*sizes[:2], side, side]
         yield [sizes[0], wanted]
-    elif len(sizes) in (3, 4) and record is not None:
-        yield from _images(sizes, got, wanted, record)
+    else:
+        if len(sizes) in (3, 4) and record is not None:
+            yield from _images(sizes, got, wanted, record)
+        yield [*sizes[:-1], sizes[-1] + wanted - got]  # what is joined to it counts as well
 
 
 def _images(sizes: list[int], got: int, wanted: int, record: Record) -> Iterator[list[int]]:

@@ -17,7 +17,7 @@ from torch import nn
 from vaelint.anatomy import ops
 from vaelint.anatomy.describe import describe_loss
 from vaelint.anatomy.model import Model, analyse
-from vaelint.check import prepare, with_loss
+from vaelint.check import prepare
 from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.structure import python_files
@@ -32,10 +32,13 @@ from vaelint.loading.inputs import InputSet
 from vaelint.loading.names import Means, meanings
 from vaelint.loading.target import parse_target
 from vaelint.repository.constructions import constructions
+from vaelint.repository.objects import Unknown, written
 from vaelint.result import Request, TargetResult
 from vaelint.source.blame import one_line
 from vaelint.source.notebook import source_of_file
 from vaelint.source.written import Source
+from vaelint.step.cut import TRAINS_BUT
+from vaelint.step.extend import LossSearch
 from vaelint.step.meaning import Kind, kinds
 from vaelint.step.reading import keys_read, tree_of
 from vaelint.trace.ladder import Tracer
@@ -195,7 +198,8 @@ def _is_part(loaded: Loaded, name: str) -> bool:
     node = file.definitions.get(loaded.name) if file is not None else None
     parts = list(ast.walk(node)) if node is not None else []
     copies = {ast.unparse(t) for n in parts if isinstance(n, ast.Assign) and ast.unparse(n.value) == name for t in n.targets} | {name}
-    return any(isinstance(n, ast.Call) and ast.unparse(n.func) in copies for n in parts)
+    used = (n.func if isinstance(n, ast.Call) else n.value for n in parts if isinstance(n, ast.Call | ast.Attribute))
+    return any(ast.unparse(n) in copies for n in used)
 
 
 def _partners(loaded: Loaded, first: str, values: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -293,30 +297,36 @@ def _seen(trial: _Trial) -> str:
 def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     """The options as the command line and the configuration take them. The loss is named only where it would not be found without."""
     chosen = {**trial.init, **(trial.loaded.choice.chosen if trial.loaded.choice is not None else {})}
-    texts = {k: as_text(v, Path(trial.loaded.file)) for k, v in chosen.items()}
+    texts = {k: as_text(_plain(trial.loaded, k, v), Path(trial.loaded.file)) for k, v in chosen.items()}
     result.notes += [f"{name}={texts[name]} is a number of ours: nothing says what it is" for name in trial.ours]
     proposal: dict[str, Any] = {"input": list(trial.request.inputs), "init": [f"{k}={t}" for k, t in texts.items()]}
     scratch, source = TargetResult(trial.request.target), Source(str(Path.cwd()))
     step = trial.step
 
-    def with_told(loss: str | None) -> Any:
-        asked = replace(trial.request, loss=loss)
-        return with_loss(asked, scratch, trial.loaded, trial.inputs, trial.tracer, step, trial.names, trial.record, source)
+    def with_told(loss: str | None) -> tuple[Any, Record]:
+        search = LossSearch(
+            replace(trial.request, loss=loss), trial.loaded, trial.inputs, trial.tracer, step, trial.names, trial.record, source
+        )
+        return search.extend(scratch, trial.tracer.run)
 
     try:
-        found = step if step.has_loss else with_told(None)
-        if found.has_loss:
-            result.notes.append(f"the loss is found by itself: {found.code}")
-            return proposal
-        offered = [word for note in scratch.notes for word in re.findall(r"--loss (\S+\.(?:py|ipynb):\w+)", note)]
-        for word in dict.fromkeys(offered):
-            if _is_whole(trial, with_told(word)):
-                proposal["loss"] = word
-                return proposal
-    except (TargetError, UsageError) as error:
+        found = step if step.has_loss else with_told(None)[0]
+    except TargetError as error:
         result.notes.append(f"no loss is proposed: {error.message}")
         return proposal
-    telling = (" train the model, but", "trains the model, but", "would be the loss, but")
+    if found.has_loss:
+        result.notes.append(f"the loss is found by itself: {found.code}")
+        return proposal
+    offered = [word for note in scratch.notes for word in re.findall(r"--loss (\S+\.(?:py|ipynb):\w+)", note)]
+    for word in dict.fromkeys(offered):
+        try:
+            named, record = with_told(word)
+        except (TargetError, UsageError):
+            continue  # a loss that cannot be called with what the model gives is none to propose
+        if named.has_loss and _is_whole(trial, named, record):
+            proposal["loss"] = word
+            return proposal
+    telling = (TRAINS_BUT, "would be the loss, but")
     why = next((n for n in scratch.notes if any(t in n for t in telling)), "")
     starts = ("more than one", "only parts", "forward returns", "the training code of other files computes", "no loss was found; ")
     why = why or next((n for n in scratch.notes if n.startswith(starts)), "")
@@ -324,10 +334,19 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     return proposal
 
 
-def _is_whole(trial: _Trial, step: Any) -> bool:
-    """Whether a step runs, and its loss has a term for the reconstruction beside others, or one that is all of it."""
-    record = trial.tracer.run(step) if step.has_loss else None
-    if record is None or record.failure is not None:
+def _plain(loaded: Loaded, name: str, value: Any) -> Any:
+    """What an expression comes to, where that is plain data: such text holds wherever it is read."""
+    try:
+        found = loaded.evaluated(name, value)
+        written(found)
+    except (TargetError, Unknown):
+        return value
+    return found
+
+
+def _is_whole(trial: _Trial, step: Any, record: Record) -> bool:
+    """Whether a step ran, and its loss has a term for the reconstruction beside others, or one that is all of it."""
+    if record.failure is not None:
         return False
     loss = describe_loss(analyse(record, trial.tracer, trial.inputs, step, Source(str(Path.cwd())), None))
     roles = {term["role"] for term in (loss or {}).get("terms", ())}

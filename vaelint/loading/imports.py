@@ -20,6 +20,7 @@ from types import FrameType, ModuleType
 from vaelint.errors import TargetError
 from vaelint.finding import Span
 from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
+from vaelint.loading.standing import stand_in
 from vaelint.paths import relative, user_file
 from vaelint.source.blame import one_line, span_of
 from vaelint.source.notebook import show, source_of_file
@@ -128,6 +129,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
         if place is None:
             raise error
         node, rest = body[place], body[place + 1 :]
+        if stand_in(node, error, module, self._notes):
+            return rest
         if isinstance(node, ast.Import | ast.ImportFrom) and isinstance(error, ImportError) and user_file(self.path):
             if isinstance(node, ast.ImportFrom) and not node.level and error.name and error.path and not user_file(error.path):
                 for alias in node.names:  # a name that this version of an installed package no longer has
@@ -256,7 +259,16 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
         show(str(path))
         body = [node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
         flags = _future_flags(ast.Module(list(statements), []))
-        exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)
+        while body:
+            try:
+                exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)
+                break
+            except ImportError as error:
+                line = _line_in(error, str(path))
+                place = next((i for i, node in enumerate(body) if _first_line(node) <= line <= (node.end_lineno or 0)), None)
+                if place is None or not stand_in(body[place], error, module, notes):
+                    raise
+                body = body[place + 1 :]
     return module
 
 

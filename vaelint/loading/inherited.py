@@ -38,7 +38,7 @@ def _completed(own: list[inspect.Parameter], chain: list[type]) -> list[inspect.
     if handed is not None and len(chain) > 1:
         base = list(inspect.signature(vars(chain[1])["__init__"]).parameters.values())[1:]
         base = _completed(base, chain[1:])
-        taken = {k.arg for k in handed.keywords} | {p.name for p in base[: len(handed.args)]}
+        taken = {k.arg for k in handed.keywords} | {p.name for p in base[: sum(not isinstance(a, ast.Starred) for a in handed.args)]}
         more = any(p.kind is p.VAR_KEYWORD for p in base)
         for p in base:
             if p.name not in taken and p.kind not in _NAMELESS:

@@ -22,6 +22,7 @@ from vaelint.step.reading import batch_in
 from vaelint.step.trainer import attributes_of_self, stand_in
 
 _ENDS = ("backward", "manual_backward", "zero_grad", "step")
+TRAINS_BUT = "trains the model, but"
 _OF_TRAINER = ("self", "self.forward")
 
 
@@ -100,10 +101,12 @@ class Cut:
                 of_self = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
                 if Kind.MODEL not in kinds(last_name(node)):
                     continue
+                # a model of the same file, or of the same name, may well be trained in the same way
+                alike = what is None or what[0] == self._target[0] or what[1] == self._target[1]
                 if self._named and self._trainer is not None and of_self:
                     found.add(text)
-                elif (what is None or what[0] == self._target[0]) and (of_self or isinstance(node, ast.Name)):
-                    self._maybe.add(text)  # a model of the same file may well be trained in the same way
+                elif alike and (of_self or isinstance(node, ast.Name)):
+                    self._maybe.add(text)
         return found
 
     def _hands_through(self) -> bool:
@@ -132,7 +135,7 @@ class Cut:
     def _not(self, because: str) -> None:
         """Notes why the first attempt did not succeed."""
         if self._models:
-            self.because = self.because or f"{'trains' if self._sure else 'may train'} the model, but {because}"
+            self.because = self.because or f"{TRAINS_BUT if self._sure else 'may train the model, but'} {because}"
 
     def _attempt(self, loss: ast.expr, end: ast.stmt, *, bare: bool = False) -> Slice | None:
         """The step; `bare` leaves out what the model is handed beyond the inputs given, which may have defaults."""
@@ -237,8 +240,10 @@ class Cut:
         body: list[ast.stmt] = [rename.statement(copy.deepcopy(node)) for node in (*kept, final)]
         prefix: list[ast.stmt] = [_assign(name, source, line) for name, source in data.items() if name != source]
         free = set().union(*(loads(node) for node in body)) - {"model"} - set(data)
+        loops = (block[at] for block, at in self._path)
+        counted = set().union(*(stores(loop.target) for loop in loops if isinstance(loop, ast.For)))  # one may be called `iter`
         for name in sorted(free):
-            if hasattr(builtins, name) or name in ("torch", "self") or name in self._inputs:
+            if (hasattr(builtins, name) and name not in counted) or name in ("torch", "self") or name in self._inputs:
                 continue
             if name in stored and not read_before_stored(name, body):
                 continue
@@ -261,6 +266,8 @@ class Cut:
             prefix += [_statement(text, line) for text in made]
             free = free - {"self"} | set().union(*(loads(node) for node in prefix))
         tree = ast.fix_missing_locations(ast.Module([*prefix, *body], []))
+        if "model" not in set().union(*(loads(node) for node in tree.body)):
+            return None
         simple = all(not hasattr(node, "body") for node in tree.body)
         if isinstance(final.value, ast.Name) and final.value.id == "loss":
             tree.body.pop()

@@ -25,7 +25,7 @@ from vaelint.repository.scopes import Scope
 from vaelint.source.blame import one_line, span_of
 from vaelint.step import seek
 from vaelint.step.candidates import Candidate
-from vaelint.step.cut import Slice
+from vaelint.step.cut import TRAINS_BUT, Slice
 from vaelint.step.neighbours import callers_of, losses_elsewhere, neighbours, shown
 from vaelint.step.step import Step
 from vaelint.step.training import slices_elsewhere, training_slices
@@ -184,7 +184,7 @@ def _say_of(loaded: Loaded, tier: _Tier, left: Sequence[str], notes: list[str]) 
     for step, error in tier.raised[:2]:
         span = span_of(error.__traceback__, loaded.is_user)
         where = f" at {span.file}:{span.line}" if span is not None and f"{span.file}:{span.line}" != step.place else ""
-        notes.append(f"{step.place} trains the model, but does not run by itself: {one_line(error)}{where}")
+        notes.append(f"{step.place} {TRAINS_BUT} does not run by itself: {one_line(error)}{where}")
 
 
 def _measured(
@@ -262,7 +262,7 @@ def _names_for(loaded: Loaded, cut: Slice, notes: list[str]) -> dict[str, Any] |
         except TargetError:
             return _one_by_one(loaded, path, cut)
     except (TargetError, ImportError, AttributeError) as error:
-        notes.append(f"{relative(cut.file)}:{cut.line} trains the model, but cannot be read: {one_line(error)}")
+        notes.append(f"{relative(cut.file)}:{cut.line} {TRAINS_BUT} cannot be read: {one_line(error)}")
         return None
     return {name: vars(module)[name] for name in cut.needs if name in vars(module)}
 

@@ -23,12 +23,13 @@ from vaelint.loading.build import Loaded
 from vaelint.loading.inputs import InputSet
 from vaelint.paths import relative
 from vaelint.step.candidates import is_whole_loss
-from vaelint.step.reading import called_names, keys_read, tree_of
+from vaelint.step.reading import batch_of, called_names, keys_read, tree_of
 from vaelint.step.step_imports import import_for_step
 from vaelint.step.unnamed import methods
 from vaelint.step.whole import pick_loss
 
 STEP_FILE = "<step>"
+_LIGHTNING = "training_step"  # gets a batch, whatever it is made of
 _GIVEN = "the output of the model"  # no identifier: no user's name is in its way
 _SAMPLERS = re.compile(r"_*(?:re-?param\w*|sample|sample_?(?:z|latent|posterior)|sampling|draw_?z?|latent)", re.IGNORECASE)
 
@@ -337,7 +338,11 @@ def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Trie
 def own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str) -> tuple[Step, list[str]] | None:
     """The step that is one method of the model which makes the loss from the inputs alone, if there is just one such method."""
     wanted = len(inputs.specs)
-    found = [n for n in _public_methods(model) if is_whole_loss(getattr(model, n), n) and _needs(getattr(model, n)) == wanted]
+    found = [
+        n
+        for n in _public_methods(model)
+        if is_whole_loss(getattr(model, n), n) and (n == _LIGHTNING or _needs(getattr(model, n)) == wanted)
+    ]
     calls = {name: called_names(getattr(model, name)) for name in found}
     found = [n for n in found if not any(n in called for name, called in calls.items() if name != n)]  # parts of another one
     return _method_step(loaded, model, inputs, found[0], why) if len(found) == 1 else None
@@ -349,8 +354,12 @@ def _needs(method: Callable[..., Any]) -> int:
 
 def _method_step(loaded: Loaded, model: nn.Module, inputs: InputSet, name: str, why: str) -> tuple[Step, list[str]]:
     """The step that calls one method with the inputs."""
-    method = getattr(model, name)
-    arguments, names, notes = _bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)
+    method, notes = getattr(model, name), list[str]()
+    if name == _LIGHTNING and (parameters := _parameters(method)):
+        names = [spec.name or (f"input{i}" if i else "x") for i, spec in enumerate(inputs.specs)]
+        arguments = [batch_of(getattr(type(model), name), parameters[0].name, names), *("0" for _ in parameters[1:])]
+    else:
+        arguments, names, notes = _bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)
     code = f"loss = model.{name}({', '.join(arguments)})"
     step = Step(code, loaded, has_loss=True, notes=[*notes, f"{why}: its method {name} is the step"])
     step.output_part = pick_loss

@@ -34,6 +34,8 @@ def stand_in(trainer: ast.ClassDef, read: Set[str], models: Set[str], value: Lit
         needed -= _LOGS | _OF_LIGHTNING
     for name in sorted(needed):
         text = "model" if f"self.{name}" in models else value(name)
+        if text is None and name not in read:
+            continue  # read by a method, on a way that need not be taken
         if text is None:
             raise Unknown(f"self.{name}")
         made.append(f"self.{'_hparams' if name == 'hparams' else name} = {text}")
