@@ -146,3 +146,47 @@ def test_a_folder_without_a_vae_is_no_success(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert "no VAE is found in .: 0 Python files read; 1 could not be read: broken.py" in done.stderr
     assert _run(tmp_path, "discover", "nowhere").returncode == 2
+
+
+TALL = """
+import torch
+from torch import nn
+
+class Tall(nn.Module):
+    def __init__(self, widths):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, widths[0], 4, 4), nn.ReLU(), nn.Conv2d(widths[0], widths[1], 4, 4), nn.Flatten())
+        self.heads, self.back = nn.Linear(widths[1] * 6 * 2, 10), nn.Linear(5, 96 * 32)
+
+    def forward(self, x):
+        mu, logvar = self.heads(self.body(x)).chunk(2, 1)
+        z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+        return self.back(z).view(-1, 1, 96, 32), mu, logvar
+
+def sizes(text):
+    return [int(n) for n in text.split(",")]
+
+tall = Tall(sizes("3,4"))
+"""
+TERMS = """
+def kl_loss(mu, logvar):
+    return -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+
+def rec_loss(recon, x):
+    return (recon - x).square().sum()
+"""
+
+
+def test_a_notebook_is_read_sizes_are_learned_and_a_part_of_a_loss_is_no_loss(tmp_path: Path) -> None:
+    lines = TALL.strip().splitlines(keepends=True)
+    cell: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": lines}
+    document = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "tall.ipynb").write_text(json.dumps(document, indent=1))
+    (tmp_path / "losses.py").write_text(TERMS)
+    done = _run(tmp_path, "discover", "--output-format", "json")
+    (found,) = _candidates(done)
+    assert (found["target"], found["state"]) == ("tall.ipynb:Tall", "runs")
+    assert found["proposal"] == {"input": ["4x1x96x32"], "init": ["widths=[3, 4]"], "loss": None, "step": None}
+    assert any(note.startswith("no loss is proposed") for note in found["notes"])
+    options = ["--input", found["proposal"]["input"][0], "--init", found["proposal"]["init"][0]]
+    assert _run(tmp_path, "check", found["target"], *options, "--device", "none").returncode == 0

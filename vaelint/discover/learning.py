@@ -50,7 +50,8 @@ def _shapes(sizes: list[int], said: str, record: Record | None) -> Iterator[list
     else:
         if len(sizes) in (3, 4) and record is not None:
             yield from _images(sizes, got, wanted, record)
-        yield [*sizes[:-1], sizes[-1] + wanted - got]  # what is joined to it counts as well
+        else:
+            yield [*sizes[:-1], sizes[-1] + wanted - got]  # what is joined to it counts as well
 
 
 def _images(sizes: list[int], got: int, wanted: int, record: Record) -> Iterator[list[int]]:

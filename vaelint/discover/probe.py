@@ -46,6 +46,7 @@ from vaelint.trace.ladder import Tracer
 SECONDS = 45.0
 LARGEST = 400_000  # bytes of a file that is read
 TRIALS = 60
+DEEPEST = 2  # inputs learned from inputs that were learned
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
     told = replace(usage(files, file), inits=tuple(built))
     best, furthest, started = None, _Failed("", -1), time.monotonic()
     ways, learned = _ways(loaded, node, nodes, told), list[tuple[dict[str, Any], tuple[str, ...], bool]]()
-    tried: set[str] = set()
+    tried, depths = set[str](), dict[str, int]()
     while (way := learned.pop() if learned else next(ways, None)) is not None:
         init, texts, fill = way
         if (key := repr(way)) in tried:
@@ -127,8 +128,10 @@ def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
         trial = _try(request, loaded, filled, texts)
         if isinstance(trial, _Failed):
             furthest = trial if trial.after > furthest.after else furthest
-            if len(tried) < TRIALS:
-                learned += reversed([(init, other, fill) for other in asked_for(texts, trial.message, trial.record)])
+            if depths.get(key, 0) < DEEPEST and len(tried) < TRIALS:
+                more = [(init, other, fill) for other in asked_for(texts, trial.message, trial.record)]
+                depths.update({repr(other): depths.get(key, 0) + 1 for other in more if repr(other) not in depths})
+                learned += reversed(more)
         elif best is None or trial.worth > best.worth:
             best = replace(trial, ours=tuple(n for n in filled if n not in init))
         if best is not None and best.worth == 3:

@@ -310,11 +310,16 @@ class Cut:
             self._made_up.append((name, value))
         return value
 
-    def _said(self, node: ast.expr, attributes: set[str]) -> str | None:
-        """What the repository says of a name, as text; of options that are read by attribute, no more than these."""
+    def _said(self, node: ast.expr, attributes: set[str], *, by_attribute: bool = False) -> str | None:
+        """What the repository says of a name, as text; of options that are read by attribute, no more than these.
+
+        `by_attribute` makes a Namespace of a dict: whatever it is there, its keys are read as attributes.
+        """
         try:
             if not attributes:
                 value = self._reader.read(node, self._scope)
+                if by_attribute and isinstance(value, dict):
+                    value = argparse.Namespace(**value)
                 is_options = isinstance(value, argparse.Namespace) and isinstance(node, ast.Name)
                 return self._written(completed(self._reader, node.id, self._scope, value) if is_options else value)  # type: ignore[attr-defined]
             values = {a: self._reader.read(ast.Attribute(node, a, ast.Load()), self._scope) for a in sorted(attributes)}
@@ -354,7 +359,11 @@ class Cut:
             return f"{first}.device"
         if name == "hparams":
             return self._hparams()
-        said = self._said(ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load()), set())
+        parts = {f"self.{name}"}
+        read = {
+            n.attr for n in ast.walk(self._trainer or ast.Module([], [])) if isinstance(n, ast.Attribute) and ast.unparse(n.value) in parts
+        }
+        said = self._said(ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load()), set(), by_attribute=bool(read - set(dir(dict))))
         if said is not None:
             self._told.append((f"self.{name}", said))
         return said if said is not None else self._value(name, [])

@@ -38,7 +38,7 @@ def stand_in(trainer: ast.ClassDef, read: Set[str], models: Set[str], value: Lit
             continue  # read by a method, on a way that need not be taken
         if text is None:
             raise Unknown(f"self.{name}")
-        made.append(f"self.{'_hparams' if name == 'hparams' else name} = {text}")
+        made.append(f"self.hparams.update(vars({text}))" if name == "hparams" else f"self.{name} = {text}")
     return made
 
 
