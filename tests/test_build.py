@@ -11,8 +11,9 @@ import torch
 from torch import nn
 from usermodels import Load, failure
 
+from vaelint.loading.build import load_target
 from vaelint.loading.inputs import InputSet
-from vaelint.loading.target import parse_init
+from vaelint.loading.target import parse_init, parse_target
 
 # -- loading
 
@@ -344,3 +345,18 @@ def test_a_broken_package_does_not_hide_the_file(load: Load) -> None:
         pkg__DIR__vae="from .base import n\nfrom torch import nn\nclass VAE(nn.Module): k = n\n",
     )
     assert loaded.obj.k == 3 and "ZeroDivisionError" in loaded.notes[0]
+
+
+def test_an_installed_package_that_needs_a_missing_one_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `torch.utils.tensorboard` is there without tensorboard, and says so only once it is imported."""
+    installed = tmp_path / "site-packages" / "shiny_writer"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text("import nowhere_at_all\n\nclass Writer:\n    pass\n")
+    monkeypatch.syspath_prepend(installed.parent)
+    (tmp_path / "vae.py").write_text(
+        "from shiny_writer import Writer\nfrom torch import nn\n\n"
+        "class VAE(nn.Linear):\n    def __init__(self):\n        super().__init__(3, 3)\n        self.writer = Writer\n"
+    )
+    loaded = load_target(parse_target(f"{tmp_path}/vae.py:VAE"))
+    assert loaded.build({}).in_features == 3
+    assert any("nowhere_at_all is not installed, which shiny_writer.Writer needs" in note for note in loaded.notes)
