@@ -34,6 +34,10 @@ def check(model: Model) -> Findings:
     for verdict in model.objective.scale_verdicts:
         if verdict.fault != "half":
             continue
+        held = verdict.beta.kl.inside is not None
         yield model.objective.scale_found(
-            verdict, label="counts each latent twice", why="this trains a beta-VAE with beta = 2", help="multiply by 0.5"
+            verdict,
+            label="counts each latent twice",
+            why="the KL is held at half of the capacity" if held else "this trains a beta-VAE with beta = 2",
+            help="multiply by 0.5",
         )

@@ -89,7 +89,8 @@ def facts_inside(
         if probe.verdict == "sign" or probe.verdict in KNOWN or twin.probe.verdict in KNOWN:
             turned = _adds_up(held, fact, replay, flow, symbols) if held.even else _never_above(fact, twin, weight)
             probe = replace(probe, verdict="sign", inside=True) if turned else twin.probe
-        found.append(replace(twin, term=term, probe=probe, factors=[*twin.factors, *(f for f in fact.factors if f not in twin.factors)]))
+        factors = [*twin.factors, *(f for f in fact.factors if f not in twin.factors)]
+        found.append(replace(twin, term=term, probe=probe, factors=factors, inside=fact.scaling if held.even else None))
     return found or outside
 
 

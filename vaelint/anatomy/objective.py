@@ -45,6 +45,7 @@ class KlFact:
     silent: Scaling | None = None  # its weight without the factor that is 0 at this step
     silenced_by: fx.Node | None = None  # the product with that factor
     samples: tuple[str, ...] = ()  # those of axes along which the posterior is drawn several times
+    inside: Scaling | None = None  # its weight inside of |KL - C|
 
 
 @dataclass

@@ -50,7 +50,9 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
             "kl_weight": kl.scaling.text(),
             "reconstruction_weight": recon.scaling.text(),
         },
-        claim=Claim("gradient_ratio", f"KL over reconstruction = {beta.value:.6g} times the ELBO's", {"beta": beta}),
+        claim=Claim("gradient_ratio", f"KL over reconstruction = {beta.value:.6g} times the ELBO's", {"beta": beta})
+        if kl.inside is None
+        else None,  # below its capacity the KL is pushed the other way
         severity=Severity.INFO if verdict.explicit else None,
         repair=_repair(verdict),
     )

@@ -12,12 +12,14 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.kl_probe import KNOWN
-from vaelint.anatomy.objective import Beta
+from vaelint.anatomy.objective import Beta, KlFact, ReconFact
 from vaelint.anatomy.reducers import averaging, keeps_another, outermost_average, summing
 from vaelint.anatomy.scale import Scaling
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.weights import Factor
 from vaelint.graph import Record, shape
+
+_SLACK = 1e-4  # a small constant in a logarithm moves a weight by less
 
 ScaleFault = Literal["batch", "data", "spread", "latent", "axis", "twice", "half", "literal"]
 
@@ -69,13 +71,15 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         if batch_literal(beta) is not None:
             return None  # a baked batch size: the shapes family says so
         return ScaleVerdict("batch", _batch_node(beta, record), False, beta)
+    if _is_doubled(kl):
+        return ScaleVerdict("half", kl.term.core, False, beta)
     if not far:
         return _half(beta, exponents, sizes)
     if recon.probe.kernel == "other" or recon.probe.relative:
         return None  # its weight is known up to a constant only
     if spread and not latent_off and not event_off:
         return ScaleVerdict("spread", _spreading(kl.term, record, spread), explicit, beta)
-    if explicit:
+    if explicit and not (latent_off and not event_off and _weighs_nothing(kl, recon, sizes)):
         return ScaleVerdict("data", _recon_reducer(beta, record, event_off), True, beta) if event_off or latent_off else None
     if latent_off and len(kl.latent) > 1 and len(latent_off) < len(kl.latent) and not event_off:
         return ScaleVerdict("axis", _latent_reducer(beta, record, latent_off), False, beta)
@@ -146,9 +150,22 @@ def _half(beta: Beta, exponents: Mapping[str, float | None], sizes: Mapping[str,
     whole = [f for f in kl.factors if f.value != 1.0 and (f.origin != "tensor" or all(f.node in chain for chain in parts))]
     if named_weight(whole, kl.scaling, sizes) or named_weight([f for f in recon.factors if f.value != 1.0], recon.scaling, sizes):
         return None
-    if abs(beta.value - 2) > 1e-6 or abs(abs(kl.scaling.constant) - 2) > 1e-6:
+    if abs(beta.value - 2) > _SLACK or abs(abs(kl.scaling.constant) - 2) > _SLACK:
         return None
     return ScaleVerdict("half", kl.term.core, False, beta)
+
+
+def _weighs_nothing(kl: KlFact, recon: ReconFact, sizes: Mapping[str, int]) -> bool:
+    """Whether all weights that have names are 1: they say that the loss is meant to be an ELBO."""
+    return not any(
+        fact.scaling is None or named_weight([f for f in fact.factors if f.value != 1.0], fact.scaling, sizes) for fact in (kl, recon)
+    )
+
+
+def _is_doubled(kl: KlFact) -> bool:
+    """Whether a KL that is held at a capacity in nats counts every latent twice, whatever the weight of the whole."""
+    inside = kl.inside
+    return inside is not None and abs(abs(inside.constant) - 2) < _SLACK and not any(e for s, e in inside.exponents.items() if s != "B")
 
 
 def _kl_node(term: Term) -> fx.Node | None:
