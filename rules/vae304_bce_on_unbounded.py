@@ -1,7 +1,8 @@
 """Binary cross-entropy gets values outside [0, 1].
 
 ## What it does
-Finds Bernoulli likelihoods on probabilities whose argument is a raw layer output.
+Finds Bernoulli likelihoods on probabilities whose argument is a raw layer output, and distributions of the decoder whose
+`probs` can leave [0, 1].
 
 ## Why is this bad
 -x log y - (1 - x) log(1 - y) needs y in [0, 1]; outside, torch raises on the CPU and asserts on the device (which
@@ -44,4 +45,13 @@ def check(model: Model) -> Findings:
             claim=Claim(
                 "raises", "binary cross-entropy refuses the values, or is not finite", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}
             ),
+        )
+    for made, probability in model.likelihood.improbable:
+        yield Found(
+            made.stack[0],
+            label=f"{made.family} is given a probability",
+            labels=model.labels((probability, "can leave [0, 1]")),
+            why="torch refuses a probability outside [0, 1] as soon as one appears; without validation it is clipped, with no gradient",
+            help="give it as logits=, or end the decoder with a sigmoid",
+            claim=Claim("value_range", "the probability leaves [0, 1]", {"node": probability, "outside": [0.0, 1.0]}),
         )

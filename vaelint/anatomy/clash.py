@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _WORDS = {"logvar": "log-variance", "log-std": "log-standard deviation", "std": "standard deviation", "variance": "variance"}
 FORMULAS = {"logvar": "exp(head / 2)", "log-std": "exp(head)", "std": "head", "variance": "sqrt(head)", "std (softplus)": "softplus(head)"}
 
+_CUTS = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "hardtanh"})
+
 
 @dataclass(frozen=True)
 class Clash:
@@ -99,11 +101,15 @@ def _tie(hint: str | None, written: str) -> str:
 
 
 def _scale_expression(site: Site) -> fx.Node:
+    """Where the sampler reads its scale off the head: at the product with the noise, where the head is at most cut on the way there."""
     assert site.scale is not None
     scale = site.scale
     while ops.op(scale) in ops.SHAPE and scale not in site.scale_heads and ops.value_inputs(scale):
         scale = ops.value_inputs(scale)[0]  # a distribution broadcasts its parameters
-    return scale if scale not in site.scale_heads else site.z
+    raw = scale
+    while ops.op(raw) in ops.SHAPE | ops.CAST | _CUTS and raw not in site.scale_heads and ops.value_inputs(raw):
+        raw = ops.value_inputs(raw)[0]
+    return site.z if raw in site.scale_heads else scale
 
 
 def _unpacked(model: Model, head: fx.Node) -> str:

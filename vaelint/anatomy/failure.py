@@ -12,6 +12,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.fits import fit_after_failure
 from vaelint.anatomy.fitting import features_read, image_size_before, what_fits
 from vaelint.anatomy.flow import analyse_flow
+from vaelint.anatomy.layer_checks import Refused, refused_by_layer
 from vaelint.anatomy.wrong_axis import split_along_wrong_axis
 from vaelint.finding import Certainty, Finding, Label, Severity, ShapeRow, Span
 from vaelint.graph import Failure, Record, name_of, shape, span
@@ -42,6 +43,9 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
         misread = _batch_finding(lifted, tracer, inputs, step, source, text)
         known = misread or _split_finding(lifted, source, text)
         return known or _shape_finding(lifted, failure, place, text, source, inputs, tracer, step), True
+    refused = refused_by_layer(record, failure)
+    if refused is not None:
+        return _refused_finding(lifted_failure(record, tracer, inputs, step), refused, place, text, source), True
     if not failure.spans and isinstance(failure.error, NameError | AttributeError | TypeError | ValueError | KeyError | ImportError):
         return _step_finding(text, step, home), False  # no line of the user's file was on the way
     return (
@@ -249,6 +253,34 @@ def _split_finding(record: Record, source: Source, text: str) -> Finding | None:
         shapes=tuple(ShapeRow(_name(n, source), _shape(n, record), _remark(n)) for n in (wrong.source, *operands[:2])),
         why=f"the layer takes {asks[1]} features along axis {wrong.fitting}, which is what a part has when that axis is split",
         help=f"split along the features: dim={wrong.fitting}",
+        notes=(f"inside {failure.module}",) if failure.module else (),
+    )
+
+
+def _refused_finding(record: Record, refused: Refused, place: Span, text: str, source: Source) -> Finding:
+    """A recurrent layer's own check: at the split that left the features whole, where there is one, else at the call."""
+    failure = record.failure
+    assert failure is not None
+    operand, wanted = refused.operand, refused.wanted
+    wrong = split_along_wrong_axis(operand, -1, wanted)
+    cut = span(wrong.cut) if wrong is not None else None
+    born = tuple(Label(s, "the layer is made here") for s in failure.births[:1])
+    return Finding(
+        "VAE101",
+        "shape-mismatch",
+        Severity.ERROR,
+        "an operation cannot take these shapes",
+        cut or place,
+        Certainty.PROVED,
+        label=text[:160],
+        labels=_labels([operand] if operand.op == "call_function" else [], source, record)
+        + ((Label(place, "raises here"),) if cut is not None else ())
+        + born,
+        shapes=(ShapeRow(_name(operand, source), _shape(operand, record), f"{shape(operand)[-1]} features; {wanted} are wanted"),),
+        why=f"{type(refused.layer).__name__} was made for {wanted} features",
+        help=f"split along the features: dim={wrong.fitting}"
+        if wrong is not None and cut is not None
+        else f"make the layer for {shape(operand)[-1]} features, or give it {wanted}",
         notes=(f"inside {failure.module}",) if failure.module else (),
     )
 

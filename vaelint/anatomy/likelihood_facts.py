@@ -14,11 +14,12 @@ from vaelint.anatomy.leak import leaked_tokens, shown_steps
 from vaelint.anatomy.made_at import made_at
 from vaelint.anatomy.objective import ReconFact
 from vaelint.anatomy.padding import Padding, padded
+from vaelint.anatomy.ranges import value_range
 from vaelint.anatomy.signs import sign_place
 from vaelint.anatomy.squashed import squashed_elsewhere
 from vaelint.anatomy.targets import Corruption
 from vaelint.finding import Label, Span
-from vaelint.graph import span
+from vaelint.graph import MadeDistribution, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -91,6 +92,19 @@ class Likelihood:
         """Whether the likelihood is Bernoulli (or, with `classes`, categorical) on logits: by its gradient, or torch's own with weights."""
         kernel, own = ("cross_entropy", "cross_entropy") if classes else ("bce_with_logits", "binary_cross_entropy_with_logits")
         return fact.probe.kernel == kernel or ops.op(fact.pair.meet) == own
+
+    @cached_property
+    def improbable(self) -> list[tuple[MadeDistribution, fx.Node]]:
+        """Distributions whose probability, made of z, can leave [0, 1]: torch refuses it where it checks, and clips it where not."""
+        found: list[tuple[MadeDistribution, fx.Node]] = []
+        for made in self._model.record.distributions:
+            if any(made.stack == other.stack for other, _ in found):
+                continue  # one line, in a loop
+            node = made.parameters.get("probs") if made.family != "Categorical" else None
+            reach = value_range(self._model, node) if node is not None and node in self._model.decoded else None
+            if node is not None and reach is not None and (reach.low < -1e-9 or reach.high > 1 + 1e-9):
+                found.append((made, node))
+        return found
 
     def given_at(self, fact: ReconFact) -> Span | None:
         """Where the likelihood is given the reconstruction: where its distribution is made, else where the two are compared."""
