@@ -46,9 +46,10 @@ Operator = Callable[[ast.stmt], Iterator[Edit]]
 def mutants(source: str, most: int = 2) -> list[Mutant]:
     """Every operator at the first places where it applies, at most `most` of each."""
     tree, found = ast.parse(source), []
+    by_torch = "kl_divergence(" in source  # then the KL follows the scale, whatever that is made of: no bug
     statements = sorted((s for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for s in _plain(f)), key=lambda s: s.lineno)
     for operator in OPERATORS:
-        count = 0
+        count = most if by_torch and operator is variance_for_std else 0
         for statement in statements:
             for node, text in operator(statement):
                 if count < most and (changed := _edited(source, node, text)) is not None:

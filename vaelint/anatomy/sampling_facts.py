@@ -28,6 +28,8 @@ from vaelint.graph import MadeDistribution, span
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
+_NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
+
 
 class Sampling:
     """What is off, or notable, about how z is drawn."""
@@ -63,7 +65,7 @@ class Sampling:
                 and raw in self._model.flow.data
                 and raw is not None
                 and ops.uses_parameter(raw)
-                and ops.op(raw) in ops.LAYERS
+                and ops.op(raw) in ops.LAYERS | _NORMS
             ):
                 found.append((made, given if given is not None and _is_affine(given) else scale))
             elif scale is not None and scale in self._model.flow.data and scale in self._model.flow.learned:
