@@ -198,9 +198,10 @@ def _lines(span: Any) -> range:
 
 def _behaviour(request: Any) -> dict[str, Any]:
     """The loss and the gradients of a real run under a fixed seed, as digests; `error` if it raises."""
-    from vaelint.check import prepare, with_loss
+    from vaelint.check import prepare
     from vaelint.result import TargetResult
     from vaelint.source.written import Source
+    from vaelint.step.extend import LossSearch
 
     own = replace(request, device="none")
     result = TargetResult(request.target)
@@ -208,7 +209,8 @@ def _behaviour(request: Any) -> dict[str, Any]:
         loaded, inputs, tracer, step, names = prepare(own, result)
         record = tracer.real(step)
         if record.failure is None and not step.has_loss:
-            step = with_loss(own, result, loaded, inputs, tracer, step, names, tracer.run(step), Source(str(Path.cwd())))
+            search = LossSearch(own, loaded, inputs, tracer, step, names, tracer.run(step), Source(str(Path.cwd())))
+            step, _ = search.extend(result, tracer.run)
             record = tracer.real(step)
     except Exception as error:  # noqa: BLE001 - a mutant that cannot be built behaves differently
         return {"loss": f"raises {type(error).__name__}", "gradients": {}}
