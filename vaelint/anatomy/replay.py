@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -200,11 +201,22 @@ class Replay:
                 continue
             if _shape_only(n) and not any(i in below for i in n.all_input_nodes):
                 continue  # a size of something outside the slice: known from the record
+            if (parts := self._broadcast(n)) is not None:
+                todo.append(parts[n.args[1]])  # type: ignore[index]  # the others lend their shape
+                continue
             lender = n.args[0] if _lends_shape(n) and n.args[0] not in below else None  # its values are not asked for
             todo.extend(i for i in n.all_input_nodes if i is not lender)
         if any(source in below for n in seen if n not in overrides for source in n.meta.get("carried", ())):
             raise ReplayError("a value in between goes through numpy or plain numbers")
         return sorted(seen, key=self._order.__getitem__)
+
+    def _broadcast(self, node: fx.Node) -> list[fx.Node] | None:
+        """The operands of the `broadcast_tensors` that a node is one result of, where their shapes are known without their values."""
+        source = node.args[0] if node.target is operator.getitem else None
+        if not isinstance(source, fx.Node) or ops.op(source) != "broadcast_tensors" or not isinstance(node.args[1], int):
+            return None
+        parts = ops.tensors(source.args)
+        return parts if node.args[1] < len(parts) and all(self.texts_of(p) for p in parts) else None
 
     @cached_property
     def _order(self) -> dict[fx.Node, int]:
@@ -242,6 +254,9 @@ class Replay:
             for extra in node.all_input_nodes:
                 if extra not in env:
                     env[extra] = self._call(extra, env, sizes, doubles, by) if _shape_only(extra) else extra.meta.get("val")
+        if (parts := self._broadcast(node)) is not None:
+            shapes = [env[p].shape if p in env else self.shape_of(p, sizes) for p in parts]
+            return env[parts[node.args[1]]].expand(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call, index]
         moved = self._moved(sizes)
         given = moved.literals.get(node) if moved is not None else None
         given_args, given_kwargs = given if given is not None else (node.args, dict(node.kwargs))
