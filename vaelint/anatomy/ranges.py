@@ -90,7 +90,7 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
                         values.view(-1)[-1], values.view(-1)[0] = 0.0 if alone else -spread, spread
                     overrides[r] = values
                 out = model.replay([node], overrides, sizes)[node]
-                low, high = min(low, float(out.min())), max(high, float(out.max()))
+                low, high = min(low, float(out.detach().min())), max(high, float(out.detach().max()))
         except (ReplayError, RuntimeError):
             continue
         return Range(low, high, tuple(raw), _bounding(node, raw, model.flow))
