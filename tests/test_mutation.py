@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,19 @@ def test_every_operator_applies_to_some_clean_model_and_changes_one_statement(mo
             (changed,) = (s for s, b in zip(after, before, strict=True) if ast.dump(s) != b)
             assert mutant.line <= changed.lineno <= (changed.end_lineno or 0) <= mutant.end_line
     assert applied == {o.__name__ for o in operators.OPERATORS}
+
+
+def test_the_benchmark_measures_a_model_whose_loss_it_has_to_find(tmp_path: Path) -> None:
+    model = ROOT / "fixtures" / "good" / "vae206_negative_scale__own_line.py"
+    out = tmp_path / "rows.json"
+    command = [sys.executable, ROOT / "benchmarks" / "mutate.py", model, "--most", "1", "--json", out]
+    for name in ("std_without_exp", "skip_the_noise", "drop_the_half"):
+        command += ["--operator", name]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    rows = {r["operator"]: (r["state"], r["line"]) for r in json.loads(out.read_text())}
+    assert rows == {"std_without_exp": ("found", 16), "skip_the_noise": ("found", 18), "drop_the_half": ("found", 22)}, ran.stdout
+    assert "3 mutants of 1 models behave differently; found at the mutated line: 100.0 %" in ran.stdout
 
 
 def _statements(source: str) -> list[ast.stmt]:
