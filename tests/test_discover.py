@@ -190,3 +190,16 @@ def test_a_notebook_is_read_sizes_are_learned_and_a_part_of_a_loss_is_no_loss(tm
     assert any(note.startswith("no loss is proposed") for note in found["notes"])
     options = ["--input", found["proposal"]["input"][0], "--init", found["proposal"]["init"][0]]
     assert _run(tmp_path, "check", found["target"], *options, "--device", "none").returncode == 0
+
+
+def test_the_files_beside_a_folder_are_not_its_repository(repository: Path) -> None:
+    """Another checkout beside it trains a model of the same shape: its loss is no loss of this one."""
+    beside = repository.parent / f"{repository.name}-beside"
+    beside.mkdir()
+    (beside / "losses.py").write_text(
+        "def vae_loss(recon, x, mu, logvar):\n    return (recon - x).square().sum() - mu.sum() + logvar.sum()\n"
+    )
+    (repository / "model.py").write_text(MODEL[: MODEL.index("def loss_function")])
+    done = _run(repository.parent, "check", repository.name, "--device", "none", "--output-format", "json")
+    (target,) = json.loads(done.stdout)["targets"]
+    assert target["loss"] == {} and not any("beside" in note for note in target["notes"])

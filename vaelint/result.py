@@ -33,6 +33,7 @@ class Request:
     fits: bool = False  # whether other sizes of the input are tried, to say which fit
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
     perturb: bool = False  # change constructor arguments and input sizes, one at a time
+    folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

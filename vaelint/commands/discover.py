@@ -39,7 +39,7 @@ def discover(
     found = find(path)
     if not found.candidates:
         raise nothing(found, path.as_posix())
-    proposals = untried(found) if static else tried(found, jobs or default_jobs())
+    proposals = untried(found) if static else tried(found, jobs or default_jobs(), path.as_posix())
     if output_format is options.TablesFormat.json:
         unread = [{"file": file, "because": why} for file, why in found.unread]
         print(json.dumps({"schema": 1, "files": found.files, "unread": unread, "candidates": [p.to_json() for p in proposals]}, indent=2))

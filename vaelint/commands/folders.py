@@ -46,8 +46,8 @@ def _discovered(folder: Path, jobs: int | None) -> list[Request]:
     from vaelint.discover.structure import find
 
     structure = find(folder)
-    proposals = tried(structure, jobs or default_jobs()) if structure.candidates else []
-    requests = requests_of(proposals)
+    proposals = tried(structure, jobs or default_jobs(), folder.as_posix()) if structure.candidates else []
+    requests = requests_of(proposals, folder.as_posix())
     if not requests:
         raise nothing(structure, folder.as_posix())
     for p in proposals:

@@ -58,33 +58,33 @@ def untried(found: Found) -> list[Proposal]:
     return [Proposal(s, None, "not tried", tried=False) for s in found.candidates]
 
 
-def tried(found: Found, jobs: int = 1) -> list[Proposal]:
-    """The candidates, each tried in a process of its own. Raises UsageError where the engine cannot be imported."""
+def tried(found: Found, jobs: int = 1, folder: str = "") -> list[Proposal]:
+    """The candidates found in `folder`, each tried in a process of its own. Raises UsageError where the engine cannot be imported."""
     if not found.candidates:
         return []
-    requests = [Request(s.target, device="none", timeout=TIMEOUT) for s in found.candidates]
+    requests = [Request(s.target, device="none", timeout=TIMEOUT, folder=folder) for s in found.candidates]
     answers: list[Checked] = []
     with Watched(len(requests)) as eyes, Worker(PIPELINE) as worker:
         for answer in worker.run_all(requests, jobs, eyes.on_stage):
             answers.append(answer)
             eyes.on_done(answer)
-    return [_proposal(s, a) for s, a in zip(found.candidates, answers, strict=True)]
+    return [_proposal(s, a, folder) for s, a in zip(found.candidates, answers, strict=True)]
 
 
-def _proposal(shape: Shape, answer: Checked) -> Proposal:
+def _proposal(shape: Shape, answer: Checked, folder: str) -> Proposal:
     said = answer.result.anatomy
     notes = tuple(answer.result.notes)
     if "proposal" in said:
         p = said["proposal"]
-        request = Request(shape.target, tuple(p["input"]), tuple(p["init"]), p.get("loss"), p.get("step"))
+        request = Request(shape.target, tuple(p["input"]), tuple(p["init"]), p.get("loss"), p.get("step"), folder=folder)
         return Proposal(shape, request, "", said.get("saw", ""), notes)
     because = said.get("because") or next((f.message for f in answer.result.findings), "it could not be tried")
     return Proposal(shape, None, because, "", notes, bool(said.get("none")))
 
 
-def requests_of(proposals: Iterable[Proposal]) -> list[Request]:
+def requests_of(proposals: Iterable[Proposal], folder: str = "") -> list[Request]:
     """What `check` is asked for a folder. A candidate without a proposal is asked as it is: its failure is then told, not passed over."""
-    return [p.request or Request(p.shape.target) for p in proposals if not p.is_none]
+    return [p.request or Request(p.shape.target, folder=folder) for p in proposals if not p.is_none]
 
 
 def table(proposal: Proposal, header: str, target: str) -> str:

@@ -23,7 +23,7 @@ from vaelint.finding import Span
 from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.elsewhere import named
-from vaelint.loading.imports import import_file, import_module, repository_of
+from vaelint.loading.imports import import_file, import_module, repository_of, within
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.lightning import silence
 from vaelint.loading.placeholder import forget, needed, package_of
@@ -239,6 +239,7 @@ def load_target(spec: TargetSpec, request: object = None) -> Loaded:
     """
     notes: list[str] = []
     forget()
+    within(getattr(request, "folder", ""))
     if spec.path is not None:
         path = _file(spec.path)
         module = import_file(path, spec.name, notes)

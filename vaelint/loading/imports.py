@@ -26,6 +26,7 @@ from vaelint.source.blame import one_line, span_of
 from vaelint.source.notebook import show, source_of_file
 
 _ROOT_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
+_told: list[Path] = []
 _ours: dict[str, str] = {}  # user modules imported so far, by name, with the folder they were imported for
 
 
@@ -347,9 +348,20 @@ def _relative_level(path: Path) -> int:
     return max((node.level for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), default=0)
 
 
+def within(folder: str) -> None:
+    """Nothing outside of `folder` belongs to the repository of the target that is loaded next; "" takes that back."""
+    _told[:] = [Path(folder).resolve()] if folder else []
+
+
 def repository_of(folder: Path) -> Path:
-    """The nearest folder upwards that looks like the root of a repository, else the working directory above it, else `folder`."""
+    """The nearest folder upwards that looks like the root of a repository, else the working directory above it, else `folder`.
+
+    Never a folder above the one that `within` told.
+    """
     marked = next((p for p in (folder, *folder.parents) if any((p / mark).exists() for mark in _ROOT_MARKS)), None)
+    told = next((p for p in _told if folder.is_relative_to(p)), None)
+    if told is not None and (marked is None or not marked.is_relative_to(told)):
+        return told
     return marked or (Path.cwd() if folder.is_relative_to(Path.cwd()) else folder)
 
 
