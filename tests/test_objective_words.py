@@ -56,6 +56,7 @@ LIKELIHOODS = {
     "ok_zero_inflated_counts": ("zero-inflated negative binomial", "an ELBO; counts as in scVI (Lopez et al. 2018)"),
     "ok_student_t": ("Student's t, nu = 4", "an ELBO"),
     "ok_huber": ("Huber, delta = 1", "an ELBO"),
+    "ok_weights_mixed_by_sample": ("squared error", None),
     "ok_optimal_sigma": ("Gaussian with the variance that fits the batch best", None),
     "ok_gaussian_nll_loss": ("Gaussian with learned variance", None),
     "ok_discretised_logistic": ("discretised logistic, bins of width 0.00391", None),

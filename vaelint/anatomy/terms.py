@@ -156,7 +156,7 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     heads = {h for s in sites for h in s.heads}
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
-    decoding = {n for n in layered if _product_with_learned(n, flow)}
+    decoding = {n for n in layered if _product_with_learned(n, flow) or _product_of_decoded(n, layered, flow)}
     posterior = heads | _taken_from(heads, flow)
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
@@ -280,6 +280,14 @@ def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.No
 def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
     """A product with something made of parameters alone: topic words, a normalised weight."""
     return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
+
+
+def _product_of_decoded(node: fx.Node, layered: set[fx.Node], flow: Flow) -> bool:
+    """A product of values that layers made: a layer whose weights are mixed for each sample. An error that is weighed by one has the data."""
+    ins = ops.value_inputs(node)
+    if ops.op(node) not in ops.PRODUCT or not all(i in layered for i in ins):
+        return False
+    return all(f in flow.learned for f in frontier(ins, flow, through=ops.JOIN | ops.SELECT, bare=True))
 
 
 def _bare_parameter_arithmetic(node: fx.Node) -> bool:

@@ -117,7 +117,7 @@ class Tracer:
         """The second of two steps of one model, on real tensors."""
         with quiet_torch():
             built = construct(self._build, self.spans)
-            built.model.train()
+            set_mode(built.model, True)
             for _ in range(2):
                 record = record_step(built, step, self._make(sizes), {**self.symbols, **(sizes or {})}, self.spans, "real")
             return record
