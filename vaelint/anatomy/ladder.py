@@ -60,12 +60,14 @@ def unheld_sites(model: Model) -> list[Site]:
     in_recon = {f for leaf in recons for f in leaf.frontier}
     if not kls or not recons:
         return []
+    cut = {f for t in model.terms if t.role == "kl" and t.detached is not None for leaf in t.leaves for f in leaf.frontier}  # VAE413 tells
     held = [s for s in model.sites if s.z in in_kl or any(n in in_kl for n in (*s.heads, *_made_of(model, s)))]
     return [
         s
         for s in model.sites
         if held
         and s not in held
+        and not cut.intersection(s.heads)
         and s.kind == "gaussian"
         and s.scale_heads
         and s.z not in by_others

@@ -283,7 +283,7 @@ def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
 
 
 def _product_of_decoded(node: fx.Node, layered: set[fx.Node], flow: Flow) -> bool:
-    """A product of values that layers made: a layer whose weights are mixed for each sample. An error that is weighed by one has the data."""
+    """A product of values that layers made: a layer whose weights are mixed for each sample. A weighed error has the data in it."""
     ins = ops.value_inputs(node)
     if ops.op(node) not in ops.PRODUCT or not all(i in layered for i in ins):
         return False

@@ -411,7 +411,8 @@ def _imports(
 def _syntax_error(error: SyntaxError, shown: str) -> TargetError:
     file = error.filename or shown
     span = Span(relative(file), error.lineno or 1, error.offset or 1, error.end_lineno, error.end_offset or None)
-    return TargetError("VAE001", f"{relative(file)} is not valid Python {sys.version_info.major}.{sys.version_info.minor}: {error.msg}", "", span)
+    python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    return TargetError("VAE001", f"{relative(file)} is not valid {python}: {error.msg}", "", span)
 
 
 def _import_error(error: BaseException, shown: str, package: str) -> TargetError:
