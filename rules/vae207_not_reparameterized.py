@@ -47,9 +47,11 @@ def check(model: Model) -> Findings:
     for site in model.sampling.discrete_draws:
         yield Found(
             model.where(site.z),
-            label="a discrete draw, which has no gradient",
+            label="a discrete draw, which has no gradient" if site.kind == "categorical" else "a draw without a gradient",
             labels=model.labels((site.mu, "the distribution it is drawn from")),
             why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
-            help="F.gumbel_softmax, or let the gradient skip the draw: p + (draw - p).detach(), or add a score-function term",
+            help="F.gumbel_softmax, or let the gradient skip the draw: p + (draw - p).detach(), or add a score-function term"
+            if site.kind == "categorical"
+            else "sample with .rsample()",
             claim=Claim("no_grad_from_recon", "the reconstruction gives the distribution no gradient", {"nodes": [site.mu]}),
         )

@@ -42,9 +42,9 @@ def check(model: Model) -> Findings:
             continue
         pair = fact.pair
         yield Found(
-            model.where(pair.meet),
-            label="the first argument should be the reconstruction",
-            labels=model.labels((pair.recon, "the reconstruction, given as target")),
+            model.likelihood.exchanged_at(fact),
+            label="the reconstruction should stand where the data stands",
+            labels=model.labels((pair.recon, "the reconstruction, given as target"), (pair.meet, "compared here")),
             why="the loss is not symmetric: exchanged, it is another function of the reconstruction, and not its likelihood",
             help=f"exchange the arguments: {model.written(pair.recon)} first, {model.written(pair.target)} second",
             repair=Repair("swap_arguments", {"meet": pair.meet}),

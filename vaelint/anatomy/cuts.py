@@ -24,6 +24,10 @@ _STEPS = frozenset({"grad"})
 """`torch.autograd.grad` without create_graph: a step of a sampler in z (Hamiltonian, Langevin), taken as it comes."""
 
 
+_SHAPED = frozenset({"sample_dirichlet", "standard_gamma"})
+"""Continuous draws that torch makes with a gradient too: `rsample`."""
+
+
 @dataclass(frozen=True)
 class Cut:
     """A node behind which no gradient of the reconstruction arrives."""
@@ -118,8 +122,8 @@ def _between(model: Model, ends: list[fx.Node]) -> list[Cut]:
 
 
 def discrete_draws(model: Model) -> list[Site]:
-    """VAE207: draws from a learned categorical or Bernoulli distribution that the reconstruction is made of, and whose distribution gets no
-    gradient from it: no straight-through path goes around the draw."""
+    """VAE207: draws from a learned categorical, Bernoulli, Dirichlet, Beta or Gamma distribution that the reconstruction is made of, and
+    whose distribution gets no gradient from it: no straight-through path goes around the draw."""
     gradients, flow = model.wiring.gradients, model.flow
     ends = reconstruction_ends(model)
     if not ends or model.wiring.codebooks:
@@ -128,7 +132,8 @@ def discrete_draws(model: Model) -> list[Site]:
     lost = gradients.names(below) - gradients.names(reached)
     found = []
     for site in model.sites:
-        drawn = site.kind == "categorical" and site.z in below and site.mu is not None
+        shaped = site.kind == "noise" and any(ops.op(root) in _SHAPED for root in site.roots)
+        drawn = (site.kind == "categorical" or shaped) and site.z in below and site.mu is not None
         drawn = drawn and (not gradients.carries(site.z) or ops.op(site.z) in ops.FLAT)
         if drawn and site.mu not in reached and gradients.names(flow.ancestors(site.z)) & lost:
             found.append(site)

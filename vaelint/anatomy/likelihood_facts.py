@@ -17,6 +17,7 @@ from vaelint.anatomy.padding import Padding, padded
 from vaelint.anatomy.ranges import value_range
 from vaelint.anatomy.signs import sign_place
 from vaelint.anatomy.squashed import squashed_elsewhere
+from vaelint.anatomy.swapped import crossed_call
 from vaelint.anatomy.targets import Corruption
 from vaelint.finding import Label, Span
 from vaelint.graph import MadeDistribution, span
@@ -61,6 +62,10 @@ class Likelihood:
     def swapped_arguments(self, fact: ReconFact) -> bool:
         """Whether an asymmetric loss has its arguments exchanged."""
         return fact.probe.kernel == "bce_swapped" or likelihood.swapped(fact.pair, self._model)
+
+    def exchanged_at(self, fact: ReconFact) -> Span | None:
+        """Where data and reconstruction change places: the call of a helper that crosses them, else where the two are compared."""
+        return crossed_call(self._model, fact.pair.meet) or span(fact.pair.meet)
 
     def sign_place(self, fact: ReconFact) -> fx.Node | None:
         """Where a reconstruction term gets its wrong sign."""

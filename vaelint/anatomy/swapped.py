@@ -38,6 +38,12 @@ def swap_place(model: Model, fact: KlFact) -> Span | None:
     return stack[0] if innocent and stack else stack[1] if stack else None
 
 
+def crossed_call(model: Model, node: fx.Node) -> Span | None:
+    """The call on the way to a node that gives one parameter what another is named after; None where no call does."""
+    pairs = itertools.pairwise(route(node))
+    return next((outer for inner, outer in pairs if _verdict(model, inner, outer) == "crossed"), None)
+
+
 def _crossed_on_the_way(model: Model, fact: KlFact) -> list[Span]:
     """Where the draw's side exchanges them: its calls, or its own formula."""
     site = fact.site
