@@ -14,6 +14,7 @@ from vaelint.anatomy.direction import reversed_at
 from vaelint.anatomy.idle_arguments import idle_arguments
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.pointing import odd_part, wrong_part
+from vaelint.anatomy.reset_counters import reset_counters
 from vaelint.anatomy.saved import changed_in_place
 from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
@@ -146,7 +147,7 @@ class Objective:
     @cached_property
     def stuck_weights(self) -> list[StuckWeight]:
         """Schedules that run and lead nowhere."""
-        return stuck_weights(self._model)
+        return stuck_weights(self._model) or reset_counters(self._model)
 
     @cached_property
     def categorical_faults(self) -> list[tuple[KlFact, str]]:

@@ -62,7 +62,7 @@ def unused_weights(model: Model) -> list[UnusedWeight]:
         if _assigned_outside_init(model, name) or _read_on_condition(model, name):
             continue  # a schedule, whose start need not matter; or another mode of the loss, not taken here, has it
         changed = model.tracer.run(model.step, build=_with_attribute(model, owner, name, value * 3 + 1))
-        if changed.failure is None and not _differs(model.record, changed):
+        if changed.failure is None and not differs(model.record, changed):
             found.append(UnusedWeight(name, value, _assignment(model, name), applied_weight(model), by_name=f"self.{name}" not in products))
     return found
 
@@ -113,7 +113,7 @@ def _read_on_condition(model: Model, name: str) -> bool:
     return any(isinstance(n, ast.Attribute) and n.attr == name and isinstance(n.ctx, ast.Load) for b in branches for n in ast.walk(b))
 
 
-def _differs(one: Record, other: Record) -> bool:
+def differs(one: Record, other: Record) -> bool:
     """Whether any number among the arguments of the nodes that the loss depends on differs between two runs."""
     from vaelint.anatomy.flow import analyse_flow
 

@@ -1,0 +1,128 @@
+"""Counters of a KL's schedule that every step puts back to the same number: the weight that is worked out from them never moves."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vaelint.anatomy.schedule import StuckWeight, differs
+from vaelint.finding import Span
+from vaelint.graph import span
+from vaelint.trace.mode import set_mode
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_STEPS = 6
+_MOVED = 7  # how far a counter is moved to see whether the weight follows
+
+
+def reset_counters(model: Model) -> list[StuckWeight]:
+    """Attributes that each step sets to a literal number, and that would move the KL's weight if they moved.
+
+    Only a KL with a weight other than 1 is asked for, and only attributes that some function of the user's sets to a literal outside of
+    constructors and conditions: one that is worked out from what the training loop keeps is the same all through a step by right.
+    """
+    weighted = [f for k in model.kls for f in k.factors if f.origin == "named" and f.value is not None and abs(f.value) != 1]
+    resets = _resets(model) if weighted else {}
+    if not resets:
+        return []
+    ends = _ends(model, set(resets))
+    found = []
+    for name, values in ends.items():
+        if len(values) == _STEPS and len(set(values)) == 1 and _moves_the_loss(model, name):
+            found.append(StuckWeight(name, values[0], _STEPS, resets[name], None))
+    return found
+
+
+def _resets(model: Model) -> dict[str, Span]:
+    """Attributes of self that functions other than constructors set to a literal number, unconditionally."""
+    place = next((span(n) for n in model.record.nodes if span(n) is not None), None)
+    found: dict[str, Span] = {}
+    for function in model.source.file(place.file).functions() if place is not None else ():
+        for statement in function.body if not function.name.startswith(("__init", "__post_init", "reset")) else ():
+            if isinstance(statement, ast.Assign) and _is_number(statement.value) and place is not None:
+                for target in statement.targets:
+                    if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
+                        end = (statement.end_col_offset or 0) + 1
+                        found[target.attr] = Span(place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, end)
+    return found
+
+
+def _is_number(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and not isinstance(value.value, bool)
+
+
+def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
+    """The value that each attribute has after each of a few real steps; attributes that a step does not set are left out."""
+    built = model.tracer.construct_real().model
+    owners = [(o, n) for o in _objects(built) for n in names if n in vars(o)]
+    seen: dict[str, list[float]] = {}
+    changed: set[str] = set()
+    inputs = model.tracer.inputs(None)
+    try:
+        with _watched({type(o) for o, _ in owners}, names, changed, 0), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            set_mode(built, True)
+            for _ in range(_STEPS):
+                changed.clear()
+                model.step(built, inputs)
+                for owner, name in owners:
+                    value = vars(owner)[name]
+                    if name in changed and isinstance(value, int | float):
+                        seen.setdefault(name, []).append(float(value))
+    except Exception:  # noqa: BLE001 - user code that cannot be repeated says nothing about its schedule
+        return {}
+    return seen
+
+
+def _objects(built: torch.nn.Module) -> list[Any]:
+    """The modules of the user's own, and the plain objects of the user's own that they hold."""
+    found: list[Any] = [m for m in built.modules() if type(m).__module__.partition(".")[0] != "torch"]
+    for owner in list(found):
+        found += [
+            v for v in vars(owner).values() if hasattr(v, "__dict__") and not isinstance(v, torch.nn.Module | torch.Tensor) and _of_user(v)
+        ]
+    return found
+
+
+def _of_user(value: Any) -> bool:
+    try:
+        return not isinstance(value, type) and "site-packages" not in inspect.getfile(type(value))
+    except TypeError:
+        return False
+
+
+@contextmanager
+def _watched(classes: set[type], names: set[str], changed: set[str], by: float) -> Iterator[None]:
+    """Notes which attributes are set on objects of these classes, and adds a number to what they are set to."""
+    originals = {cls: cls.__setattr__ for cls in classes}
+
+    def watching(original: Any) -> Any:
+        def watch(self: Any, name: str, value: Any) -> None:
+            numeric = name in names and isinstance(value, int | float) and not isinstance(value, bool)
+            if numeric:
+                changed.add(name)
+            original(self, name, value + by if numeric and by else value)
+
+        return watch
+
+    try:
+        for cls, original in originals.items():
+            cls.__setattr__ = watching(original)  # type: ignore[method-assign]
+        yield
+    finally:
+        for cls, original in originals.items():
+            cls.__setattr__ = original  # type: ignore[method-assign]
+
+
+def _moves_the_loss(model: Model, name: str) -> bool:
+    """Whether numbers on the way to the loss are others when the counter is set further on."""
+    classes = {type(o) for o in _objects(model.tracer.construct_real().model) if name in vars(o)}
+    with _watched(classes, {name}, set(), _MOVED):
+        moved = model.tracer.run(model.step)
+    return moved.failure is None and differs(model.record, moved)
