@@ -13,8 +13,8 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import KlFact
+from vaelint.anatomy.pointing import own_core
 from vaelint.anatomy.sites import Site
-from vaelint.anatomy.terms import part_of
 from vaelint.finding import Span
 from vaelint.graph import route, span
 
@@ -27,9 +27,7 @@ def reversed_at(model: Model, fact: KlFact) -> Span | None:
     core = fact.term.core
     if core is None or fact.site is None:
         return span(core) if core is not None else None
-    own = [leaf for leaf in fact.term.leaves if set(fact.site.heads) & set(leaf.frontier)]
-    if own and len(own) < len(fact.term.leaves):  # one turn of a loop
-        core = part_of(fact.term, own, [fact.site], model.flow).core or core
+    core = own_core(model, fact) or core
     formula = _formula(model, fact.site, core) or core
     places = route(formula)
     given = _arguments(model, formula) if len(places) > 1 else []

@@ -43,7 +43,7 @@ def flawed_bounds(model: Model) -> list[FlawedBound]:
 
 def _draw_axes(model: Model, node: fx.Node) -> list[int]:
     try:
-        return [d for d, n in enumerate(shape(node)) if n > 1 and is_axis_of_draws(model, node, d)]
+        return [d for d, n in enumerate(shape(node)) if n > 1 and "B" not in model.dims(node)[d] and is_axis_of_draws(model, node, d)]
     except ReplayError:
         return []
 

@@ -16,7 +16,7 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.kl_drawn import judge_drawn
 from vaelint.anatomy.kl_families import GAUSSIAN, Family, family_of
-from vaelint.anatomy.kl_offset import mean_of_prior_is_added, with_constant
+from vaelint.anatomy.kl_offset import mean_of_prior_is_added, prior_is_off, with_constant
 from vaelint.anatomy.kl_points import Points, match, points_at, random_points, values_of
 from vaelint.anatomy.kl_probe import KlProbe
 from vaelint.anatomy.kl_slice import Slice, value_near
@@ -100,6 +100,8 @@ def _probed(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
     probe.floor = floor
     if probe.verdict == "prior" and mean_of_prior_is_added(slice_, site, sizes, spread):
         probe = replace(probe, verdict="wrong", reason="the mean of the prior is added to the posterior's, and not subtracted")
+    elif probe.verdict == "prior" and not floor and prior_is_off(slice_, site, sizes, spread):
+        probe = replace(probe, verdict="wrong", reason="its log-determinant and its error read the prior's scale differently")
     probe.learned_prior = bool(slice_.others)
     probe.family = family_of(site).name
     if points is not None and probe.verdict in ("exact", "prior") and not floor:
@@ -159,6 +161,8 @@ def _judge(slice_: Slice, site: Site, p: Points, sizes: Mapping[str, int], sprea
         return misread
     if (swapped := _swapped(p, bool(slice_.others))) is not None:
         return swapped
+    if res_t < _TOLERANCE and not slice_.others and b > 0 and abs(b - c) < 1e-6 * b and _of_another_mean(p):
+        return KlProbe("wrong", b, {"s2": b, "1": c}, reason="its part in the mean is not mu^2")
     return _judge_stationary(slice_, site, p, sizes, a, res_m)
 
 
@@ -200,6 +204,12 @@ def _swapped(p: Points, learned_prior: bool) -> KlProbe | None:
     if res < _TOLERANCE and mine > 0 and agree(mine, -its) and float((p.ghm + p.ghs).abs().max()) <= _TOLERANCE * float(p.ghm.abs().max()):
         return KlProbe("swapped", mine, learned_prior=True, reason="the scale's head stands for the mean of the prior")
     return None
+
+
+def _of_another_mean(p: Points) -> bool:
+    """Whether the slope in the mean is that of |m|, m, |m|^3, m^4 or exp(m), of one weight throughout."""
+    columns = (p.m.sign(), torch.ones_like(p.m), p.m * p.m.abs(), p.m**3, p.m.exp())
+    return any(fit(p.gm, [column])[1] < _TOLERANCE for column in columns)
 
 
 def _vanishes_at_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], probe: KlProbe) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.kl_points import points_at
+from vaelint.anatomy.kl_points import match, points_at
 from vaelint.anatomy.kl_probe import KlProbe
 from vaelint.anatomy.kl_slice import Slice, value_near
 from vaelint.anatomy.readings import fit
@@ -71,3 +71,54 @@ def _plainly_from(node: fx.Node, sources: set[fx.Node]) -> bool:
     while node not in sources and ops.op(node) in _PLAIN and ops.value_inputs(node):
         node = ops.value_inputs(node)[0]
     return node in sources
+
+
+def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> bool:
+    """Whether a KL to a learned prior still pulls at the prior where the posterior is equal to it: its parts read the prior differently.
+
+    Mean and scale of the prior are those at which the slopes in the posterior vanish.
+    """
+    fill = _FILLS[0]
+    points = points_at(slice_, site, sizes, spread, fill) if slice_.others and len(site.scale_heads) == 1 else None
+    if points is None:
+        return False
+    one = torch.ones_like(points.m)
+    (a, a0), res_m = fit(points.gm, [points.m, one])
+    (b, minus_c), res_t = fit(points.gt, [points.s**2, one])
+    if max(res_m, res_t) > 1e-6 or a <= 0 or minus_c >= 0 or abs(a - b) > 1e-6 * a:
+        return False
+    mean, scale = -a0 / a, math.sqrt(-minus_c / a)
+    at = _heads_for(slice_, site, sizes, mean, scale)
+    away = _heads_for(slice_, site, sizes, mean + 1.0, 1.7 * scale)
+    if at is None or away is None:
+        return False
+    priors = {n: torch.full(slice_.replay.shape_of(n, sizes), fill, dtype=torch.float64) for n in slice_.others}
+    here, there = (slice_.gradients(sizes, {**heads, **priors}, fill) for heads in (at, away))
+    for n in slice_.others:
+        moved = (there[n] - here[n]).abs()
+        own = moved > 1e-6 * float(moved.max() or 1.0)  # of a loop, the prior of this turn alone
+        if bool(own.any()) and float(moved.max()) > 1e-9 and float(here[n][own].abs().max()) > 1e-4 * float(moved.max()):
+            return True
+    return False
+
+
+def _heads_for(slice_: Slice, site: Site, sizes: Mapping[str, int], mean: float, scale: float) -> dict[fx.Node, torch.Tensor] | None:
+    """Heads at which this posterior has a mean and scale, all others at 0; None where no value of the scale's head gives it."""
+    low, high = -14.0, 14.0
+
+    def at(h: float) -> dict[fx.Node, torch.Tensor]:
+        value = {**dict.fromkeys(slice_.heads, 0.0), **dict.fromkeys(site.mu_heads, mean), **dict.fromkeys(site.scale_heads, h)}
+        return {n: torch.full(slice_.replay.shape_of(n, sizes), v, dtype=torch.float64) for n, v in value.items()}
+
+    def moments(h: float) -> tuple[float, float]:
+        values = at(h)
+        m, s = slice_.moments(site, sizes, values)
+        like = match(m, values[site.mu_heads[0]])
+        return (math.nan, math.nan) if s is None or like is None else (float(like.flatten()[0]), float(s.flatten()[0]))
+
+    if not moments(low)[1] <= scale <= moments(high)[1]:
+        return None
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if moments(middle)[1] < scale else (low, middle)
+    return at(low) if abs(moments(low)[0] - mean) < 1e-6 * max(1.0, abs(mean)) else None

@@ -204,7 +204,7 @@ def summed_exponent(node: fx.Node) -> fx.Node | None:
             and isinstance(inner[0].args[0], fx.Node)
             and ops.op(inner[0].args[0]) == "exp"
         ):
-            return inner[0].args[0]
+            return ops.value_inputs(inner[0].args[0])[0]
     return None
 
 

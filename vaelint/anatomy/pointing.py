@@ -12,7 +12,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import KlFact
-from vaelint.anatomy.terms import Leaf
+from vaelint.anatomy.terms import Leaf, part_of
 from vaelint.finding import Span
 from vaelint.graph import route, span
 from vaelint.source.written import is_literal
@@ -36,7 +36,7 @@ def pointed(model: Model, node: fx.Node) -> Span | None:
 
 def wrong_part(model: Model, fact: KlFact) -> Span | None:
     """The addend of a KL whose coefficient is not that of the others; the whole formula where it stands on one line, or none is alone."""
-    core = fact.term.core
+    core = own_core(model, fact)
     place = span(core) if core is not None else None
     odd = odd_part(fact)
     if place is None or place.end_line == place.line or odd is None:
@@ -46,6 +46,15 @@ def wrong_part(model: Model, fact: KlFact) -> Span | None:
         return place
     found = _operand(model, parts[0].chain[-1], parts[0].node)
     return found if found is not None and place.line <= found.line <= (place.end_line or place.line) else place
+
+
+def own_core(model: Model, fact: KlFact) -> fx.Node | None:
+    """The element-wise expression of one posterior's KL: of several that are added up, as in a loop, its own."""
+    core, site = fact.term.core, fact.site
+    own = [leaf for leaf in fact.term.leaves if site is not None and set(site.heads) & set(leaf.frontier)]
+    if site is not None and own and len(own) < len(fact.term.leaves):
+        return part_of(fact.term, own, [site], model.flow).core or core
+    return core
 
 
 def odd_part(fact: KlFact) -> str | None:
