@@ -14,7 +14,7 @@ from vaelint.anatomy.sites import Site, frontier
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.weights import factors
 from vaelint.finding import Span
-from vaelint.graph import shape, span
+from vaelint.graph import route, shape, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -128,6 +128,8 @@ def loss_place(model: Model) -> Span | None:
     function = model.source.function(place)
     if function is not None and name and (alias := _alias(function, name, place.line)) is not None:
         return Span(place.file, alias.lineno, alias.col_offset + 1, alias.end_lineno, (alias.end_col_offset or 0) + 1)
+    if _is_after(model, place, missing):
+        return place
     for statement in ast.walk(function) if function is not None and name else ():
         if (
             isinstance(statement, ast.Assign | ast.Return)
@@ -158,6 +160,16 @@ def _beside(model: Model, node: fx.Node, missing: MissingKl | None) -> Span | No
         return span(node)
     others = {(s.file, id(model.source.function(s))) for s in missing.computed.meta.get("stack") or ()}
     return next((s for s in stack if (s.file, id(model.source.function(s))) in others), span(node))
+
+
+def _is_after(model: Model, place: Span, missing: MissingKl | None) -> bool:
+    """Whether the KL had been computed in the function that a place stands in: it could have been added there."""
+    if missing is None or missing.computed is None:
+        return False
+    flow, function = model.flow, model.source.function(place)
+    idle = [n for n in flow.ancestors(missing.computed) - model.reaching_loss if flow.ancestors(n).issuperset(missing.site.heads)]
+    before = {s for n in idle for s in route(n) if s.file == place.file and s.line < place.line}
+    return any(model.source.function(s) is function for s in before)
 
 
 def _hands_on(statement: ast.Assign | ast.Return, name: str) -> bool:
