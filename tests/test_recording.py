@@ -132,3 +132,14 @@ def test_evaluation_mode_is_looked_at_where_the_code_can_tell_it(
     result = check_target(Request("model.py:VAE", ("5x6",), device="none"), lambda message: None)
     assert ("VAE214" in [f.code for f in result.findings]) is found
     assert (False in runs) is found
+
+
+@pytest.mark.parametrize(("read", "rung"), [("torch.as_tensor(mu.size(1) * 4.0)", "symbolic"), ("mu.abs().max() * 0 + 16", "real")])
+def test_numbers_made_of_sizes_are_read_without_real_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str, rung: str) -> None:
+    text = MODEL.replace("        self.kept = mu * 2\n", f"        assert int(torch.sqrt({read})) == 4\n        self.kept = mu * 2\n")
+    (tmp_path / "model.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    request = Request("model.py:VAE", inputs=("8x6",), step="out = model(x); loss = model.loss(out, x)", device="none")
+    result = check_target(request, lambda message: None)
+    assert result.rung == rung
+    assert any("reads the value of a tensor" in note for note in result.notes) is (rung == "real")

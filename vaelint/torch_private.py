@@ -301,6 +301,11 @@ def fakes_active() -> bool:
     return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 
+def constant_of(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The value of a fake tensor that was made of plain numbers alone; None where it has none."""
+    return tensor.constant if isinstance(tensor, FakeTensor) else None
+
+
 def storage_of(tensor: torch.Tensor) -> int | None:
     """A number that two tensors share if they share memory; None for sparse and other layouts, which have no storage."""
     try:

@@ -32,6 +32,7 @@ _VALUE_READERS = {
     _T.__index__: "index",
     _T.__array__: "array",
 }
+_NUMBERS = {"item", "float", "int", "bool", "index"}
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
@@ -221,7 +222,12 @@ class Recorder(TorchFunctionMode):
         """A value leaves the graph: `.item()`, `float(t)`, `if t:`."""
         tensor = args[0]
         node = self.to_arg(tensor)
-        if self.fake and id(tensor) in self._nodes:
+        known = torch_private.constant_of(tensor) if self.fake and kind in _NUMBERS else None
+        if known is not None:
+            value = func(known, *args[1:], **kwargs)  # made of plain numbers and sizes: fake tensors carry these
+            if kind != "bool":
+                self.reads.append(node)
+        elif self.fake and id(tensor) in self._nodes:
             if kind != "item" or not tensor.is_floating_point():
                 raise NeedsValue(kind)
             value = float("nan")
