@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.finding import Span
+from vaelint.reach import reachable
 
 Rung = Literal["symbolic", "concrete", "real"]
 
@@ -140,30 +141,9 @@ def requires_grad(node: fx.Node) -> bool:
     return bool(node.meta.get("grad"))
 
 
-def ancestors(*starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
-    """The nodes that `starts` are computed from, themselves included; nodes of `stop` are reached and not passed."""
-    seen: set[fx.Node] = set()
-    todo = list(starts)
-    while todo:
-        node = todo.pop()
-        if node not in seen:
-            seen.add(node)
-            if node not in stop:
-                todo.extend(node.all_input_nodes)
-    return seen
-
-
-def descendants(*starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
-    """The nodes computed from `starts`, themselves included; nodes of `stop` are reached and not passed."""
-    seen: set[fx.Node] = set()
-    todo = list(starts)
-    while todo:
-        node = todo.pop()
-        if node not in seen:
-            seen.add(node)
-            if node not in stop:
-                todo.extend(node.users)
-    return seen
+def ancestors(*starts: fx.Node) -> set[fx.Node]:
+    """The nodes that `starts` are computed from, themselves included."""
+    return reachable(starts, lambda node: node.all_input_nodes)
 
 
 def name_of(fn: Any) -> str:

@@ -8,6 +8,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.graph import Record
+from vaelint.reach import reachable
 
 
 @dataclass(frozen=True)
@@ -25,29 +26,11 @@ class Flow:
 
     def ancestors(self, *starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
         """Nodes whose values `starts` depend on, themselves included; `stop` is reached, not passed."""
-        seen: set[fx.Node] = set()
-        todo = list(starts)
-        while todo:
-            n = todo.pop()
-            if n in seen:
-                continue
-            seen.add(n)
-            if n not in stop:
-                todo.extend(ops.value_inputs(n))
-        return seen
+        return reachable(starts, ops.value_inputs, stop)
 
     def descendants(self, *starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
         """Nodes whose values depend on `starts`, themselves included; `stop` is reached, not passed."""
-        seen: set[fx.Node] = set()
-        todo = list(starts)
-        while todo:
-            n = todo.pop()
-            if n in seen:
-                continue
-            seen.add(n)
-            if n not in stop:
-                todo.extend(self.users.get(n, ()))
-        return seen
+        return reachable(starts, lambda node: self.users.get(node, ()), stop)
 
     def sorted(self, nodes: set[fx.Node] | frozenset[fx.Node]) -> list[fx.Node]:
         """`nodes` in the order they ran."""

@@ -12,24 +12,13 @@ from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.finding import Span
 from vaelint.graph import ancestors
+from vaelint.reach import functions_behind
 from vaelint.trace.recorder import effect
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _CHANGED = "modified by an inplace operation"
-
-
-def functions_behind(*starts: torch.Tensor) -> set[Any]:
-    """The backward functions that the gradient of some tensors runs."""
-    seen: set[Any] = set()
-    todo = [t.grad_fn for t in starts]
-    while todo:
-        function = todo.pop()
-        if function is not None and function not in seen:
-            seen.add(function)
-            todo.extend(f for f, _ in function.next_functions)
-    return seen
 
 
 def keeps_values(function: Any) -> bool:

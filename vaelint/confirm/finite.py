@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.anatomy import ops
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.reach import reachable
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def _finite(node: fx.Node) -> bool:
 def _forward(trial: Trial) -> Source | None:
     """Only values that parameters have a part in: what a log makes of bare data says nothing about the model."""
     learned: set[fx.Node] = set()
-    reached = _ancestors(trial.record.loss)
+    loss = trial.record.loss
+    reached = reachable([loss] if loss is not None else [], ops.value_inputs)
     for node in trial.record.graph.nodes:
         ins = ops.value_inputs(node)
         if node.meta.get("parameter") or any(n in learned for n in ins):
@@ -49,17 +51,6 @@ def _forward(trial: Trial) -> Source | None:
             bad = val[~val.isfinite()].flatten()
             return Source(node, f"{bad.numel()} of {val.numel()} values are {'nan' if bool(bad[0].isnan()) else f'{float(bad[0])}'}", False)
     return None
-
-
-def _ancestors(node: fx.Node | None) -> set[fx.Node]:
-    seen: set[fx.Node] = set()
-    todo = [node] if node is not None else []
-    while todo:
-        n = todo.pop()
-        if n not in seen:
-            seen.add(n)
-            todo.extend(ops.value_inputs(n))
-    return seen
 
 
 def _backward(trial: Trial, loss: torch.Tensor) -> Source | None:

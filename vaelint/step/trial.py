@@ -11,6 +11,7 @@ from vaelint.anatomy.model import analyse
 from vaelint.errors import TargetError
 from vaelint.graph import Record
 from vaelint.loading.inputs import InputSet
+from vaelint.reach import functions_behind
 from vaelint.source.written import Source
 from vaelint.step.search import Measured, Parts, Trials
 from vaelint.trace.ladder import Tracer
@@ -80,13 +81,5 @@ def _parts_of(tracer: Tracer, inputs: InputSet, source: Source, step: Any) -> Pa
 
 def parameters_behind(value: torch.Tensor) -> set[torch.Tensor]:
     """The leaves that get a gradient from a value."""
-    todo, seen, found = [value.grad_fn], set[Any](), set[torch.Tensor]()
-    while todo:
-        function = todo.pop()
-        if function is None or function in seen:
-            continue
-        seen.add(function)
-        if isinstance(leaf := getattr(function, "variable", None), torch.Tensor):
-            found.add(leaf)
-        todo += [f for f, _ in function.next_functions]
-    return found
+    leaves = (getattr(function, "variable", None) for function in functions_behind(value))
+    return {leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
+from vaelint.reach import functions_behind
 from vaelint.step.meaning import TOTAL_NAME
 
 
@@ -42,13 +42,4 @@ def sum_of_all(values: Sequence[torch.Tensor]) -> int | None:
 
 def enters(part: torch.Tensor, whole: torch.Tensor) -> bool:
     """Whether the gradient of one value flows through another."""
-    seen: set[Any] = set()
-    todo: list[Any] = [whole.grad_fn]
-    while todo:
-        node = todo.pop()
-        if node is part.grad_fn:
-            return True
-        if node is not None and node not in seen:
-            seen.add(node)
-            todo.extend(inner for inner, _ in node.next_functions)
-    return False
+    return part.grad_fn in functions_behind(whole)
