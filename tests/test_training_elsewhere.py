@@ -142,6 +142,13 @@ def test_a_step_that_only_names_tie_to_the_model_says_so(tmp_path: Path, monkeyp
     assert any("train.py:11" in note and "only names say" in note for note in result.notes)
 
 
+def test_a_loss_that_moves_nothing_of_the_model_is_not_its_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = ADVERSARY[: ADVERSARY.index("            recon, mu, logvar = vae(x)\n            both")]
+    result = check(tmp_path, monkeypatch, model__py=MODEL, train__py=alone.replace("    from losses import vae_loss\n", ""))
+    assert result.status == "clean" and not result.loss
+    assert any("its loss moves no parameter of the model" in note for note in result.notes)
+
+
 def test_training_code_that_builds_another_model_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = MODEL.replace("class VAE", "class Other")
     training = LIGHTNING.replace("from model import VAE", "from other import Other").replace("VAE()", "Other()")

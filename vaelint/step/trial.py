@@ -36,7 +36,12 @@ def _error_of(tracer: Tracer, step: Any) -> BaseException | None:
         return error
     finally:
         tracer.real_because = rung
-    return record.failure.error if record.failure is not None else None
+    if record.failure is not None:
+        return record.failure.error
+    loss = record.loss_value
+    if step.place and isinstance(loss, torch.Tensor) and not parameters_behind(loss) & set(record.model.parameters()):
+        return ValueError("its loss moves no parameter of the model")  # that of a discriminator, say
+    return None
 
 
 def _measured(tracer: Tracer, step: Any) -> Measured | None:
