@@ -29,6 +29,8 @@ Source: Higgins et al. 2017, beta-VAE, eq. 4.
 When it is used by another training function than the one checked.
 """
 
+import math
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
@@ -40,7 +42,7 @@ def check(model: Model) -> Findings:
             model.objective.loss_place,
             label=f"{weight.name} does not enter",
             labels=(weight.label,) if weight.label is not None else (),
-            why=f"{weight.name} = {weight.value!r} has no effect on the objective",
+            why=f"{weight.name}{'' if math.isnan(weight.value) else f' = {weight.value!r}'} has no effect on the objective",
             help=f"multiply the KL by {weight.name}" if not weight.instead else f"remove {weight.name}, or pass it on as {weight.instead}",
             repair=None if weight.instead or not weight.stored else Repair("use_weight", {"name": weight.name}),
             notes=(

@@ -12,6 +12,7 @@ from vaelint.anatomy.categorical import categorical_faults
 from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
 from vaelint.anatomy.direction import reversed_at
 from vaelint.anatomy.idle_arguments import idle_arguments
+from vaelint.anatomy.idle_attributes import idle_attributes
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.pointing import odd_part, wrong_part
 from vaelint.anatomy.reset_counters import reset_counters
@@ -137,7 +138,7 @@ class Objective:
     @cached_property
     def unused_weights(self) -> list[UnusedWeight]:
         """Named KL weights without effect."""
-        return unused_weights(self._model) + idle_arguments(self._model)
+        return unused_weights(self._model) + idle_arguments(self._model) + idle_attributes(self._model)
 
     @cached_property
     def dead_weights(self) -> list[DeadWeight]:
