@@ -23,6 +23,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.model import Model
+from vaelint.anatomy.padding import Padding
 from vaelint.confirm.runs import Runner
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import experiment_called, experiment_names
@@ -221,6 +222,27 @@ class VAE(nn.Module):
         return (rec - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()) / x.size(0)
 """
 
+_STEPS = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.GRU(3, 16, batch_first=True), nn.GRU(3, 16, batch_first=True)
+        self.mu, self.logvar, self.start, self.out = nn.Linear(16, 4), nn.Linear(16, 4), nn.Linear(4, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        h = self.enc(x)[1][0]
+        mu, logvar = self.mu(h), self.logvar(h)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        shown = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+        xh = self.out(self.dec(shown, self.start(z).unsqueeze(0))[0])
+        return (F.mse_loss(xh, x, reduction="sum") - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()) / x.size(0)
+"""
+
 
 def _wrong_of_shapes(m: Model) -> list[tuple[fx.Node, fx.Node | None, dict[str, object]]]:
     """What an annotation `mu: Float[Tensor, "batch latent"]` could be accused of, were it not right."""
@@ -315,9 +337,11 @@ WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Cla
     ("vq_gradients", _VQ, ("x=8x12",), "loss = model(x)",
      lambda m: (Claim("vq_gradients", "", {"what": w, "parameters": ["codes.weight"]}) for w in ("encoder", "codebook", "commitment"))),
     ("padding_counts", _TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
-     lambda m: [Claim("padding_counts", "", {"fact": m.recons[0], "embedding": by_op(m, "embedding", last=False)})]),
+     lambda m: [Claim("padding_counts", "", {"fact": m.recons[0], "padding": Padding(by_op(m, "embedding", last=False), 0)})]),
     ("target_leak", _TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
      lambda m: [Claim("target_leak", "", {"fact": m.recons[0], "tokens": m.record.inputs["x"]})]),
+    ("step_leak", _STEPS, ("x=6x9x3",), "loss = model(x)",
+     lambda m: [Claim("step_leak", "", {"fact": m.recons[0], "given": m.record.inputs["x"], "axis": 1})]),
     ("annotated_shape", "", ("x=8x12:float32[0,1]",), "loss = model(x)",
      lambda m: [Claim("annotated_shape", "", {"node": n, "bound": b, **measure}) for n, b, measure in _wrong_of_shapes(m)]),
     ("second_backward", "", ("x=8x12:float32[0,1]",), _TWO_CALLS, lambda m: [Claim("second_backward", "", {})]),

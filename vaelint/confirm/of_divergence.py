@@ -100,7 +100,10 @@ def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int
     else:
         m, s = moments(trial, site, fresh)
         want = slope(closed_form(m, s, fact.probe.prior).sum(), fresh)
-    return share(*(torch.cat([t[n].flatten() for n in nodes]) for t in (got, want)))
+    weight, residual = share(*(torch.cat([t[n].flatten() for n in nodes]) for t in (got, want)))
+    if not math.isfinite(weight):
+        raise CannotMeasureError("its gradients are not finite at these values")
+    return weight, residual
 
 
 def _weight_to_its_prior(trial: Trial, fact: KlFact, site: Site) -> tuple[float, float]:
