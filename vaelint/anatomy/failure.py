@@ -150,7 +150,18 @@ def _labels(nodes: list[fx.Node], source: Source, record: Record) -> tuple[Label
         place = span(n)
         if place is not None:
             made.append(Label(place, f"{_name(n, source)}: {_dims(n, record)}"))
+            origin = _reduced(n)
+            reduced = span(origin) if origin is not None else None
+            if origin is not None and reduced is not None and reduced.line != place.line:
+                made.append(Label(reduced, f"reduced to {_dims(origin, record)} here"))
     return tuple(made)
+
+
+def _reduced(node: fx.Node) -> fx.Node | None:
+    """The sum or mean that a value has its shape from, through products with numbers: `beta * kl`. None where there is none."""
+    while ops.op(node) in ops.ARITHMETIC | ops.CAST and len(ops.value_inputs(node)) == 1:
+        node = ops.value_inputs(node)[0]
+    return node if ops.op(node) in ops.LINEAR_REDUCE else None
 
 
 def _name(node: fx.Node, source: Source) -> str:
