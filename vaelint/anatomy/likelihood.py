@@ -115,7 +115,6 @@ def swapped(pair: Pair, model: Model) -> bool:
         "cross_entropy",
         "kl_div",
         "poisson_nll_loss",
-        "gaussian_nll_loss",
         "nll_loss",
     ):
         return _exact_when_exchanged(pair, model)

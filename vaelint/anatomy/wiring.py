@@ -181,10 +181,14 @@ class Wiring:
         return Types(self._model)
 
     def activation_made(self, node: fx.Node) -> Span | None:
-        """Where the activation layer that a value comes out of was constructed; None for a function."""
+        """Where the activation layer that a value comes out of was constructed; None for a function, and for a layer that the user's code
+        calls by itself: it is that call that applies it."""
         path = str(node.meta.get("module") or "")
         layer = next((c.module for c in self._model.record.calls if c.path == path), None)
-        return self.birth_of(node) if type(layer).__module__ == "torch.nn.modules.activation" else None
+        if type(layer).__module__ != "torch.nn.modules.activation":
+            return None
+        around = next((c.module for c in self._model.record.calls if c.path == path.rpartition(".")[0]), None)
+        return self.birth_of(node) if type(around).__module__.startswith("torch.nn.modules") else None
 
     def birth_of(self, node: fx.Node) -> Span | None:
         """Where the layer that a node ran in was constructed."""
