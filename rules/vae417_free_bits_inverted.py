@@ -33,6 +33,8 @@ def check(model: Model) -> Findings:
         if fact.probe.verdict != "inverted_floor":
             continue
         node = model.objective.ceiling_of(fact)
+        if node is None:
+            continue
         yield Found(
             model.where(node),
             label="cuts the KL off from above",

@@ -4,7 +4,8 @@
 Walks back from the loss along everything that carries a gradient, and reports the layers it never meets: never
 called, called with a result that nothing uses, or called in place of which another one is called twice. A layer that
 another method of the class uses, or whose result is returned, is only an info. Parameters without `requires_grad`,
-those that the step updates in place, and those behind a `detach` are left alone.
+those that the step updates in place, and those behind a `detach` are left alone, but for a prior: a network that puts out a mean and a
+scale of the posterior's shape, which the KL does not use, or detaches, is told of at the KL.
 
 ## Why is this bad
 These parameters keep their random initial values. Where the layer was meant to do something (a head, an adapter, one
@@ -29,8 +30,25 @@ from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 def check(model: Model) -> Findings:
     """Each layer of which nothing is reached."""
     quantised = {name for book in model.wiring.codebooks for name in book.names}
+    told: set[str] = set()
+    for prior in model.wiring.idle_priors:
+        names = [name for layer in prior.layers for name in layer.parameters]
+        told |= set(names)
+        first = prior.layers[0]
+        yield Found(
+            model.where(prior.node),
+            label="the prior's parameters are cut off from the gradient here"
+            if prior.cut
+            else "holds the posterior against another prior than the one that was computed",
+            labels=(Label(first.span, f"{first.path} is made here"),) if first.span else (),
+            why="no term trains this prior, and what it will draw from is what it started as",
+            notes=(f"without gradient: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}",),
+            help="remove the detach, or add a term that moves the prior" if prior.cut else "give the KL the mean and scale of the prior",
+            facts={"parameters": names},
+            claim=Claim("gradient_reaches", "no gradient arrives at these parameters", {"parameters": names}),
+        )
     for layer in model.wiring.gradients.unreached():
-        if quantised & set(layer.parameters):
+        if (quantised | told) & set(layer.parameters):
             continue  # the codes have a rule of their own
         yield Found(
             layer.instead or layer.span or layer.called,

@@ -30,6 +30,7 @@ class Unreached:
     why: str
     certain: bool  # False: another method of the class uses it, so it may be meant
     instead: Span | None = None  # the call of a twin in the place where this layer belongs
+    cut: bool = False  # its values reach the loss, without a gradient
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,12 @@ class Gradients:
         return [n for n in self._record.graph.nodes if n.op == "get_attr" and self.trainable.get(id(n.meta.get("val"))) in names]
 
     def unreached(self) -> list[Unreached]:
-        """VAE501: layers of which the loss reaches nothing, outermost first; the rest as bare parameters."""
+        """VAE501: those with something to say of here: where values are cut off on their way, another rule says so."""
+        return [f for f in self.left_out if f.why]
+
+    @cached_property
+    def left_out(self) -> list[Unreached]:
+        """Layers of which the loss reaches nothing, outermost first; the rest as bare parameters."""
         if self._record.loss is None or not self.reached:
             return []
         trainable, called = set(self.trainable.values()), {id(c.module) for c in self._record.calls}
@@ -117,10 +123,11 @@ class Gradients:
         for name in sorted(left):
             owner_path, _, last = name.rpartition(".")
             owner = self._record.model.get_submodule(owner_path)
-            if not self._record.births.get(id(owner)) or type(owner).__module__.startswith("torch."):
+            made = owner is self._record.model or self._record.births.get(id(owner))
+            if not made or type(owner).__module__.startswith("torch."):
                 continue  # a part of a library's layer: its own affair
             found.append(self._judge(name, owner, {name}, last))
-        return [f for f in found if f.why]
+        return found
 
     def _judge(self, path: str, module: torch.nn.Module, names: set[str], parameter: str = "") -> Unreached:
         made = self.usage.assignment(module, parameter) if parameter else self._record.births.get(id(module))
@@ -132,7 +139,7 @@ class Gradients:
         parts = [p for p in path.split(".") if not p.isdigit()]
         attribute = parts[-1] if parts else path
         if nodes and loss in used:
-            return Unreached(path, tuple(sorted(names)), made, called, "", False)  # cut off on the way: another rule says where
+            return Unreached(path, tuple(sorted(names)), made, called, "", False, cut=True)  # cut off on the way: another rule says where
         if nodes:
             returned = any(n in used for n in _leaves(self._record.output))
             why = "its result is returned, and no term of the loss uses it" if returned else "it is called, and nothing uses its result"
@@ -206,8 +213,8 @@ class Gradients:
         found = []
         for node in self._record.graph.nodes:
             val = node.meta.get("val")
-            wanted = node.op == "get_attr" and node in self.of_loss and isinstance(val, torch.Tensor) and val.requires_grad and val.is_leaf
-            if wanted and id(val) not in known and (held := holder_of(self._record.model, val)) is not None:
+            wanted = node.op == "get_attr" and node in self.of_loss and isinstance(val, torch.Tensor) and val.requires_grad
+            if wanted and not leaf_ids(val) & known and (held := holder_of(self._record.model, val)) is not None:
                 found.append((node, held[1], self.usage.assignment(*held)))
         return found
 
@@ -248,6 +255,22 @@ def _parts(held: object) -> list[object]:
     """The value of an attribute, its elements, and the tensors of the distributions among them."""
     items = list(held.values()) if isinstance(held, dict) else list(held) if isinstance(held, list | tuple) else [held]
     return items + [part for item in items if isinstance(item, torch.distributions.Distribution) for part in vars(item).values()]
+
+
+def leaf_ids(value: torch.Tensor) -> set[int]:
+    """The tensors that a backward pass through a value would give a gradient: itself, or what it was computed from."""
+    if value.is_leaf or value.grad_fn is None:
+        return {id(value)}
+    found, todo, seen = set[int](), [value.grad_fn], set[object]()
+    while todo:
+        step = todo.pop()
+        if step in seen:
+            continue
+        seen.add(step)
+        if hasattr(step, "variable"):  # AccumulateGrad
+            found.add(id(step.variable))
+        todo += [s for s, _ in step.next_functions if s is not None]
+    return found
 
 
 def _in_place(name: str) -> bool:

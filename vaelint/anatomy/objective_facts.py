@@ -93,8 +93,10 @@ class Objective:
         return swap_place(self._model, fact)
 
     def ceiling_of(self, fact: KlFact) -> fx.Node | None:
-        """The operation that cuts a KL off from above."""
-        return missing.ceiling(self._model, fact.term)
+        """The operation that cuts a KL off from above; None where it is the posterior's own mean or scale that is kept in bounds."""
+        node, site = missing.ceiling(self._model, fact.term), fact.site
+        made = self._model.flow.ancestors(*(n for n in (site.mu, site.scale) if n is not None)) if site is not None else set()
+        return None if node in made and node is not fact.term.core else node
 
     @cached_property
     def unreduced(self) -> fx.Node | None:

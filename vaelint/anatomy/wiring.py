@@ -17,6 +17,7 @@ from vaelint.anatomy.dtypes import Types
 from vaelint.anatomy.first_values import initialised
 from vaelint.anatomy.gradients import Gradients
 from vaelint.anatomy.heads import Alias, aliased_heads, aliased_likelihoods
+from vaelint.anatomy.idle_prior import IdlePrior, idle_priors
 from vaelint.anatomy.intervals import Intervals
 from vaelint.anatomy.mixing import Batch
 from vaelint.anatomy.numerics import Overflow, Unstable, half_overflows, unstable_logs
@@ -144,6 +145,11 @@ class Wiring:
     def batch_scaled(self) -> list[Scaled]:
         """Statistics over the batch that samples are scaled or shifted by."""
         return batch_scaled(self._model)
+
+    @cached_property
+    def idle_priors(self) -> list[IdlePrior]:
+        """Prior networks that the KL leaves out, or is given without a gradient."""
+        return idle_priors(self._model)
 
     @cached_property
     def naive_logs(self) -> list[Naive]:

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.cuts import reconstruction_ends
+from vaelint.anatomy.gradients import leaf_ids
 from vaelint.anatomy.sites import Site
 from vaelint.confirm.isolated import leaves_like
 from vaelint.confirm.of_batch import first_line
@@ -93,8 +94,9 @@ def gradient_to_scale(trial: Trial, about: About) -> Verdict:
 def registered(trial: Trial, about: About) -> Verdict:
     """Whether tensors that get a gradient are missing from `model.parameters()`."""
     known = {id(p) for p in trial.record.model.parameters()}
-    leaves = [n.meta["val"] for n in trial.record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor) and n.meta["val"].is_leaf]
-    strange = list({id(v): v for v in leaves if v.requires_grad and id(v) not in known}.values())
+    held_ones = [n for n in trial.record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor)]
+    held_ones = [n for n in held_ones if n.op == "get_attr" or n.meta["val"].is_leaf]  # made before the step, or without a history
+    strange = list({id(v): v for n in held_ones if (v := n.meta["val"]).requires_grad and not leaf_ids(v) & known}.values())
     got = trial.gradient(trial.loss, strange) if trial.model.has_loss else strange
     used = [v for v, g in zip(strange, got, strict=True) if g is not None]
     count = sum(v.numel() for v in used)
