@@ -29,7 +29,7 @@ def check(model: Model) -> Findings:
     for alias in model.wiring.aliases:
         one = alias.mean is alias.scale
         yield Found(
-            alias.bound or model.own_place(alias.scale),
+            alias.bound or alias.misread or model.own_place(alias.scale),
             label="one layer under two names"
             if alias.bound
             else "is read as the mean and as the scale"

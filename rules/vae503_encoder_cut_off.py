@@ -42,7 +42,7 @@ def check(model: Model) -> Findings:
         how, advice = TEXT[cut.how]
         lost = f"{len(cut.lost)} parameters of the encoder" if cut.lost else " and ".join(model.written(h) for h in cut.heads)
         yield Found(
-            model.where(cut.node),
+            cut.place or model.where(cut.node),
             label=how,
             labels=model.labels((cut.source if cut.source.op == "call_function" else None, "has a gradient up to here")),
             why=f"{lost}: moved by nothing but the KL, or by nothing at all",

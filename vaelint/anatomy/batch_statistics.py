@@ -14,7 +14,7 @@ from vaelint.graph import span
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_EXTREMES = frozenset({"max", "min", "amax", "amin", "norm", "vector_norm", "normalize"})
+_EXTREMES = frozenset({"max", "min", "amax", "amin", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm", "normalize"})
 _MEETS = ops.ADD | ops.MUL | ops.DIV | {"lerp", "addcmul", "addcdiv"}
 
 

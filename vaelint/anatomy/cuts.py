@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.frames import frame_beside
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import layered_nodes
+from vaelint.finding import Span
 from vaelint.graph import span
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Cut:
     lost: tuple[str, ...]  # parameters that the reconstruction does not move because of it
     how: How
     heads: tuple[fx.Node, ...] = ()  # heads that it does not move, of a layer that makes others as well
+    place: Span | None = None  # where it is to be mended, if that is not the node's own place
 
 
 def reconstruction_ends(model: Model) -> list[fx.Node]:
@@ -161,7 +164,10 @@ def _how(model: Model, node: fx.Node) -> How:
 def _one_a_line(cuts: list[Cut]) -> list[Cut]:
     """Under `no_grad` the first place stands for all; elsewhere one cut for each line."""
     kept: dict[object, Cut] = {}
+    silent = [c.node for c in cuts if c.how == "no_grad"]
     for cut in cuts:
+        if cut.how == "no_grad":  # the call under no_grad, where the first and the last of these values are made below one
+            cut = replace(cut, place=frame_beside(cut.node, silent[-1]))
         place = span(cut.node)
         key = "no_grad" if cut.how == "no_grad" else (place.file, place.line) if place else None
         kept.setdefault(key, cut)

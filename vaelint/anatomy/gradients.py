@@ -166,19 +166,19 @@ class Gradients:
         return Unreached(path, tuple(sorted(names)), made, called, why, True, self._call_in_its_place(path, twice))
 
     def _call_in_its_place(self, path: str, twin: str) -> Span | None:
-        """The one call of a twin that comes where this layer stands among its siblings, in the order they were made."""
+        """Of two calls of a twin the one that stands for this layer: the second where this one was made after the twin. Of more, the one
+        that comes where this layer stands among its siblings, in the order they were made."""
         if not twin:
             return None
         siblings = [m for _, m in self._record.model.get_submodule(path.rpartition(".")[0]).named_children()]
         order = {id(m): i for i, m in enumerate(siblings)}
         mine = order[id(self._record.model.get_submodule(path))]
         calls = [c for c in self._record.calls if id(c.module) in order]
+        of_twin = [c for c in calls if c.path.rpartition(".")[2] == twin]
+        if len(of_twin) == 2:
+            return of_twin[1 if order[id(of_twin[0].module)] < mine else 0].span
         places = [-1, *(order[id(c.module)] for c in calls), len(siblings)]
-        fits = [
-            c.span
-            for c, before, after in zip(calls, places, places[2:], strict=False)
-            if c.path.rpartition(".")[2] == twin and before < mine < after
-        ]
+        fits = [c.span for c, before, after in zip(calls, places, places[2:], strict=False) if c in of_twin and before < mine < after]
         return fits[0] if len(fits) == 1 else None
 
     def _twin_called_twice(self, path: str, module: torch.nn.Module) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.anatomy.sites import Site
 from vaelint.finding import Span
+from vaelint.graph import span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -24,6 +26,7 @@ class Alias:
     mean: fx.Node
     scale: fx.Node
     bound: Span | None = None  # the statement that gives the one layer its second name, where that is why
+    misread: Span | None = None  # where the scale is made of what the same function takes for the mean
 
 
 def aliased_heads(model: Model) -> list[Alias]:
@@ -33,8 +36,30 @@ def aliased_heads(model: Model) -> list[Alias]:
         if len(site.mu_heads) == 1 and len(site.scale_heads) == 1:
             mean, scale = site.mu_heads[0], site.scale_heads[0]
             if same(mean, scale):
-                found.append(Alias(site, mean, scale, _second_name(model, mean, scale)))
+                found.append(Alias(site, mean, scale, _second_name(model, mean, scale), _misread(model, site, mean, scale)))
     return found
+
+
+def _misread(model: Model, site: Site, mean: fx.Node, scale: fx.Node) -> Span | None:
+    """Where one head is read as the scale by the name that it has as the mean: `std = F.softplus(mean)` beside `mean + std * eps`.
+
+    None where the two go by different names, or are two calls: then they became one value further up.
+    """
+    if mean is not scale or site.scale is None or site.mu is None:
+        return None
+    flow, z = model.flow, span(site.z)
+    own = flow.ancestors(site.scale) & flow.descendants(scale) - flow.ancestors(site.mu) - {scale}
+    first = next((n for n in flow.sorted(own) if span(n) is not None), None)
+    place = span(first) if first is not None else None
+    if place is None or z is None or place.line == z.line or model.source.function(place) is not model.source.function(z):
+        return None
+    return place if _names(model, place) & _names(model, z) else None
+
+
+def _names(model: Model, place: Span) -> set[str]:
+    """The variables that an expression reads."""
+    written = model.source.file(place.file).at(place)
+    return {n.id for n in ast.walk(written) if isinstance(n, ast.Name)} - {"torch", "F", "self"} if written is not None else set()
 
 
 def _second_name(model: Model, mean: fx.Node, scale: fx.Node) -> Span | None:

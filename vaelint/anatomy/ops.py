@@ -46,6 +46,7 @@ LINEAR_REDUCE = frozenset({"sum", "mean", "nansum", "nanmean"})
 REDUCE = LINEAR_REDUCE | frozenset([
     "logsumexp", "max", "min", "amax", "amin", "norm", "prod", "var", "std", "median", "mode", "argmax", "argmin", "cumsum", "cumprod",
     "all", "any", "softmax", "log_softmax", "normalize", "logcumsumexp", "trace", "logdet", "slogdet", "vector_norm", "einsum",
+    "linalg_norm", "linalg_vector_norm",
 ])
 PRODUCT = frozenset(
     ["matmul", "bmm", "mm", "mv", "dot", "einsum", "baddbmm", "addmm", "addbmm", "rmatmul", "tensordot", "outer", "ger", "inner", "cdist"]
@@ -186,7 +187,8 @@ def dims_of(node: fx.Node) -> tuple[int, ...] | None:
     args = list(node.args)
     source = args[0] if args else None
     rank = len(source.meta["val"].shape) if isinstance(source, fx.Node) and isinstance(source.meta.get("val"), torch.Tensor) else 0
-    dim = node.kwargs.get("dim", node.kwargs.get("axis", args[1] if len(args) > 1 else None))
+    at = 2 if "norm" in op(node) and op(node) != "normalize" else 1  # of norms, the order comes first
+    dim = node.kwargs.get("dim", node.kwargs.get("axis", args[at] if len(args) > at else None))
     if dim is None or dim == () or dim == []:
         return tuple(range(rank))
     if isinstance(dim, int):

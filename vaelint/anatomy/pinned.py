@@ -59,8 +59,12 @@ def pinned_sizes(model: Model) -> list[Pinned]:
             continue
         if node is at or (node in twins and any(a == b == n for a, b in zip(shape(node), shape(twins[node]), strict=False))):
             return [Pinned(span(node), node, moved, n, m, raises, text)]
-    for node in model.flow.sorted(model.flow.ancestors(*operands)):
-        if node not in twins or not moved or not _stays(node, twins[node], n) or not _meets(node, operands, twins, n, m, model):
+    behind = model.flow.ancestors(*operands)
+    filled = {x.args[0]: x for x in behind if ops.raw_name(x) in ops.OVERWRITES and x.args and isinstance(x.args[0], fx.Node)}
+    for node in sorted(behind | filled.keys(), key=index.__getitem__):
+        if node not in twins or not moved or not _stays(node, twins[node], n):
+            continue
+        if not _meets(filled.get(node, node), operands, twins, n, m, model):
             continue
         if node.op == "get_attr" and rows_are_linked(model):
             return []
