@@ -348,6 +348,9 @@ WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Cla
 ]  # fmt: skip
 """Experiments that want a model of another kind: its text, inputs, step, and wrong claims about it."""
 
+OTHER_BATCHES = (5, 21)
+"""Batch sizes at which these are injected once more, with `everywhere`."""
+
 TRUE = {
     ("batch normalisation", "squeeze_single"),  # it cannot train on a batch of one
     ("a standard deviation by softplus", "scale_curve"),  # the head is no log-variance
@@ -360,7 +363,8 @@ TRUE = {
 def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False) -> dict[str, Counter[str]]:
     """How often each experiment called a wrong claim refuted, confirmed, or could not tell. `folder` becomes the working directory.
 
-    With `everywhere`, claims that need a change of the model are made of each variant that leaves room for it, not of the plain one only.
+    With `everywhere`, claims that need a change of the model are made of each variant that leaves room for it, not of the plain one only,
+    and those about models of another kind at several batch sizes.
     """
     variants = list(variants)
     os.chdir(folder)
@@ -384,24 +388,34 @@ def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False)
                 model = traced()
                 note([build(model)], model)
     for _, slots, claim in STATE:
-        write(folder, **slots)
-        note([claim], traced())
+        for variant in variants if everywhere else ["plain"]:
+            if variant == "plain" or not slots.keys() & RIGHT[variant].keys():
+                write(folder, **{**RIGHT[variant], **slots})
+                note([claim], traced())
     for _, text, inputs, step, claims in (*WHOLE, *TWINS):
-        if text:
-            (folder / "model.py").write_text(text)
-        else:
-            write(folder)
-        model = traced(inputs, step)
-        note(list(claims(model)), model)
-    counts["autocast_refuses"][_of_a_gpu_that_ran().value] += 1
+        for batch in (None, *OTHER_BATCHES) if everywhere else (None,):
+            if text:
+                (folder / "model.py").write_text(text)
+            else:
+                write(folder)
+            model = traced(tuple(_of_batch(i, batch) for i in inputs), step)
+            note(list(claims(model)), model)
+    for device in ("cuda:0", "cuda:1", "cuda") if everywhere else ("cuda:0",):
+        counts["autocast_refuses"][_of_a_gpu_that_ran(device).value] += 1
     return counts
 
 
-def _of_a_gpu_that_ran() -> Certainty:
+def _of_batch(written: str, batch: int | None) -> str:
+    """An input with another batch size: `x=8x12` as `x=5x12`."""
+    name, _, shape = written.rpartition("=")
+    return written if batch is None else f"{name}={batch}x{shape.partition('x')[2]}"
+
+
+def _of_a_gpu_that_ran(device: str) -> Certainty:
     """The verdict on "autocast refuses it" for a run that came through on a GPU, which needs none to be judged."""
     known = experiment_called("autocast_refuses")
     ran = Trial.__new__(Trial)
-    ran.elsewhere, ran.runner = None, cast(Runner, SimpleNamespace(device="cuda:0"))
+    ran.elsewhere, ran.runner = None, cast(Runner, SimpleNamespace(device=device))
     return Certainty.REFUTED if known is not None and known.run(ran, {}).holds is False else Certainty.CONFIRMED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,6 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.frames import frame_beside
 from vaelint.anatomy.sites import Site
 from vaelint.anatomy.terms import layered_nodes
 from vaelint.finding import Span
@@ -97,7 +97,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
             cut_heads = [h for h in heads if h in below and (real or h not in settled)]
             if live and (behind or cut_heads):
                 cuts.append(Cut(node, live[0], tuple(sorted(behind)), _how(model, node), tuple(cut_heads)))
-    return _one_a_line(cuts)
+    return _one_a_line(model, cuts)
 
 
 def _lost_heads(model: Model, ends: list[fx.Node], lost: set[str]) -> list[fx.Node]:
@@ -121,7 +121,7 @@ def _between(model: Model, ends: list[fx.Node]) -> list[Cut]:
         live = [n for n in ops.value_inputs(node) if gradients.carries(n)]
         if live and (_is_real(node) or node.meta.get("read")) and not gradients.carries(node):
             cuts.append(Cut(node, live[0], tuple(sorted(lost)), _how(model, node)))
-    return _one_a_line(cuts)
+    return _one_a_line(model, cuts)
 
 
 def discrete_draws(model: Model) -> list[Site]:
@@ -161,14 +161,31 @@ def _how(model: Model, node: fx.Node) -> How:
     return "flat" if ops.op(node) in ops.FLAT or not _is_real(node) else "cut"
 
 
-def _one_a_line(cuts: list[Cut]) -> list[Cut]:
+def _one_a_line(model: Model, cuts: list[Cut]) -> list[Cut]:
     """Under `no_grad` the first place stands for all; elsewhere one cut for each line."""
     kept: dict[object, Cut] = {}
-    silent = [c.node for c in cuts if c.how == "no_grad"]
     for cut in cuts:
-        if cut.how == "no_grad":  # the call under no_grad, where the first and the last of these values are made below one
-            cut = replace(cut, place=frame_beside(cut.node, silent[-1]))
+        if cut.how == "no_grad" and "no_grad" not in kept:
+            cut = replace(cut, place=_silenced(model, cut.node))
         place = span(cut.node)
         key = "no_grad" if cut.how == "no_grad" else (place.file, place.line) if place else None
         kept.setdefault(key, cut)
     return list(kept.values())
+
+
+def _silenced(model: Model, node: fx.Node) -> Span | None:
+    """What was run without a gradient: the decorator of a function that says so, else the expression on the way to a node in the innermost
+    function that also makes values with one."""
+    stack: tuple[Span, ...] = node.meta.get("stack") or ()
+    for place in stack:
+        function = model.source.function(place)
+        if function is None:
+            return place
+        for decorator in function.decorator_list:
+            if any(word in ast.unparse(decorator) for word in ("no_grad", "inference_mode", "set_grad_enabled")):
+                end = (decorator.end_lineno or decorator.lineno, (decorator.end_col_offset or 0) + 1)
+                return Span(place.file, decorator.lineno, decorator.col_offset + 1, *end)
+        within = (n for n in model.record.nodes if any(model.source.function(s) is function for s in n.meta.get("stack") or ()))
+        if any(n.meta.get("grad") for n in within):
+            return place
+    return None
