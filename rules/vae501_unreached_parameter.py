@@ -34,6 +34,8 @@ def check(model: Model) -> Findings:
     for prior in model.wiring.idle_priors:
         names = [name for layer in prior.layers for name in layer.parameters]
         told |= set(names)
+        if not prior.cut and model.bound.unused_priors:
+            continue  # the rule on priors that the KL leaves out says so
         first = prior.layers[0]
         yield Found(
             model.where(prior.node),
