@@ -2,7 +2,8 @@
 
 ## What it does
 Measures the weight of the KL in absolute terms: 2 with no named weight, beside a reconstruction of weight 1 or 1/2,
-is a forgotten 1/2.
+is a forgotten 1/2. A sum of squared errors that has no 1/2 either gets a remark (info): both together are exactly twice
+the ELBO of a Gaussian decoder with variance 1, a correct objective.
 
 ## Why is this bad
 KL(N(m, s^2) || N(0, 1)) = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). Without the 1/2 it is
@@ -35,6 +36,14 @@ def check(model: Model) -> Findings:
         if verdict.fault != "half":
             continue
         held = verdict.beta.kl.inside is not None
+        if verdict.is_twice_the_elbo:
+            yield model.objective.scale_found(
+                verdict,
+                label="has no 1/2, as the squared error",
+                why="the loss is exactly twice the ELBO of a Gaussian decoder with variance 1",
+                help="nothing, or a factor 0.5 on both",
+            )
+            continue
         yield model.objective.scale_found(
             verdict,
             label="counts each latent twice",

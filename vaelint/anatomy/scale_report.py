@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help: str) -> Found:
-    """Fills the rule's sentences with reductions and numbers; severity info where a named weight multiplies the KL."""
+    """Fills the rule's sentences with reductions and numbers; severity info for named weights and twice the ELBO."""
     beta = verdict.beta
     kl, recon = beta.kl, beta.recon
     assert kl.scaling is not None and recon.scaling is not None
@@ -53,7 +53,7 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
         claim=Claim("gradient_ratio", f"KL over reconstruction = {beta.value:.6g} times the ELBO's", {"beta": beta})
         if kl.inside is None
         else None,  # below its capacity the KL is pushed the other way
-        severity=Severity.INFO if verdict.explicit else None,
+        severity=Severity.INFO if verdict.explicit or verdict.is_twice_the_elbo else None,
         repair=_repair(verdict),
     )
 

@@ -33,6 +33,12 @@ class ScaleVerdict:
     explicit: bool  # a named weight multiplies the KL: the user chose it
     beta: Beta
 
+    @property
+    def is_twice_the_elbo(self) -> bool:
+        """Whether the squared error has no 1/2 either: the whole is exactly twice the ELBO of a Gaussian decoder with variance 1."""
+        variance = self.beta.variance
+        return self.fault == "half" and self.beta.kl.inside is None and variance is not None and abs(abs(variance) - 1) <= _SLACK
+
 
 def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVerdict | None:
     """The one fault of a beta, or None.
