@@ -33,7 +33,7 @@ def test_every_operator_applies_to_some_clean_model_and_changes_one_statement(mo
 def test_the_benchmark_measures_a_model_whose_loss_it_has_to_find(tmp_path: Path) -> None:
     model = ROOT / "fixtures" / "good" / "vae206_negative_scale__own_line.py"
     out = tmp_path / "rows.json"
-    command = [sys.executable, ROOT / "benchmarks" / "mutate.py", model, "--most", "1", "--json", out]
+    command = [sys.executable, str(ROOT / "benchmarks" / "mutate.py"), str(model), "--most", "1", "--json", str(out)]
     for name in ("std_without_exp", "skip_the_noise", "drop_the_half"):
         command += ["--operator", name]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)

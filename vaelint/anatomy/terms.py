@@ -157,10 +157,10 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     draws = {e for s in sites for e in s.noise}
     layered = layered_nodes(flow, sites)
     decoding = {n for n in layered if _product_with_learned(n, flow) or _product_of_decoded(n, layered, flow)}
-    posterior = heads | _taken_from(heads, flow)
+    wholes = _taken_from(heads, flow)
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
-        leaf.role = _role(leaf, z, posterior, draws, layered, flow)
+        leaf.role = _role(leaf, z, heads | _read_whole(wholes, leaf, flow), draws, layered, flow)
     outputs = layered if z or heads else flow.learned
     decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in outputs}
     for leaf in leaves:
@@ -193,13 +193,27 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
 
 
 def _taken_from(heads: set[fx.Node], flow: Flow) -> set[fx.Node]:
-    """The raw values that heads are parts of, or the probabilities of.
+    """The raw values that heads are parts of, or the probabilities of, with the selections between.
 
     A KL of a whole sequence is one of each step that was drawn by itself; one of logits is that of the classes drawn by probabilities.
     """
     through = ops.SELECT | {"softmax", "log_softmax"}
-    parts = [n for h in heads if ops.op(h) in through for n in ops.value_inputs(h) if n in flow.data]
-    return {n for n in frontier(parts, flow, through=through, bare=True) if n in flow.learned}
+    wholes: set[fx.Node] = set()
+    todo = [n for h in heads if ops.op(h) in through for n in ops.value_inputs(h)]
+    while todo:
+        node = todo.pop()
+        if node in flow.data and node in flow.learned and node not in wholes:
+            wholes.add(node)
+            todo += ops.value_inputs(node) if ops.op(node) in through else []
+    return wholes
+
+
+def _read_whole(wholes: set[fx.Node], leaf: Leaf, flow: Flow) -> set[fx.Node]:
+    """All of them if the addend reads one without a selection of its own; of another part of theirs nothing was drawn."""
+    if not wholes:
+        return wholes
+    selected = {n for n in flow.ancestors(leaf.node) if ops.op(n) in ops.SELECT}
+    return wholes if wholes & flow.ancestors(leaf.node, stop=selected) else set()
 
 
 def part_of(term: Term, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Term:
