@@ -63,11 +63,17 @@ class Batch:
     def _path(self) -> set[fx.Node]:
         """What the posterior, z, the reconstruction and the model's outputs are made of. The loss may mix on purpose."""
         model = self._model
+        ends = {n for n in _tensors(model.record.output) if len(shape(n)) > 1}
+        if not ends and not self._coded and model.record.loss is not None:
+            ends = {model.record.loss}
+        return self._coded | model.flow.ancestors(*ends)
+
+    @cached_property
+    def _coded(self) -> set[fx.Node]:
+        """What the posterior, z and the reconstruction are made of. A critic among the outputs may be shown samples that were exchanged."""
+        model = self._model
         ends: set[fx.Node] = {s.z for s in model.sites} | {h for s in model.sites for h in s.heads}
         ends |= {n for t in model.terms_of("reconstruction") for leaf in t.leaves for n in leaf.frontier if n in model.flow.learned}
-        ends |= {n for n in _tensors(model.record.output) if len(shape(n)) > 1}
-        if not ends and model.record.loss is not None:
-            ends = {model.record.loss}
         return model.flow.ancestors(*ends)
 
     @cached_property
@@ -81,11 +87,12 @@ class Batch:
         if samples is None:
             return found
         reach = self._model.reaching_loss or self._path
+        codes = self._coded or self._path
         for meeting in self._meetings:
             cut = self._cut(meeting)
             if cut is not None and meeting.node in reach:
                 found.append(Mixing(cut, ops.value_inputs(cut)[0], meeting.node))
-            elif cut is None and meeting.how == "contracted" and meeting.node in self._path and not _is_product(meeting.node):
+            elif cut is None and meeting.how == "contracted" and meeting.node in codes and not _is_product(meeting.node):
                 turned = self._turned(meeting.operands[0])
                 cause = turned or meeting.node
                 found.append(Mixing(cause, ops.value_inputs(cause)[0], meeting.node))
