@@ -212,13 +212,16 @@ class Intervals:
         return Bounds(min(ends), max(ends), a.reached, a.by)
 
     def _inverted(self, node: fx.Node) -> Bounds | None:
-        """c / a for a number c > 0: exactly 0 where an exponential in `a` overflows, as in 1 / (1 + exp(-t))."""
+        """c / a for a number c > 0: exactly 0 where an exponential in `a` overflows, as in 1 / (1 + exp(-t)).
+
+        A sum of exponentials alone is a precision, and what it divides a variance: as far from 0 as an exponential is.
+        """
         over = self._taken(node, node.args[1]) if len(node.args) > 1 else Bounds(1.0, 1.0, True)
         a = self.of(node.args[0])
         if a is None or over is None or over.low != over.high or over.low <= 0 or a.low < 0:
             return None
         low = over.low / a.high if a.high < INF else 0.0
-        return Bounds(low, over.low / a.low if a.low > 0 else INF, a.high == INF and _overflows(node.args[0]), node)
+        return Bounds(low, over.low / a.low if a.low > 0 else INF, a.low > 0 and a.high == INF and _overflows(node.args[0]), node)
 
     def _spread(self, node: fx.Node) -> Bounds | None:
         """What is never negative, and 0 only by chance."""
