@@ -34,12 +34,12 @@ def test_the_benchmark_measures_a_model_whose_loss_it_has_to_find(tmp_path: Path
     model = ROOT / "fixtures" / "good" / "vae206_negative_scale__own_line.py"
     out = tmp_path / "rows.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "mutate.py"), str(model), "--most", "1", "--json", str(out)]
-    for name in ("std_without_exp", "skip_the_noise", "drop_the_half"):
+    for name in ("std_without_exp", "skip_the_noise", "flip_the_kl"):
         command += ["--operator", name]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr
     rows = {r["operator"]: (r["state"], r["line"]) for r in json.loads(out.read_text())}
-    assert rows == {"std_without_exp": ("found", 16), "skip_the_noise": ("found", 18), "drop_the_half": ("found", 22)}, ran.stdout
+    assert rows == {"std_without_exp": ("found", 16), "skip_the_noise": ("found", 18), "flip_the_kl": ("found", 22)}, ran.stdout
     assert "3 mutants of 1 models behave differently; found at the mutated line: 100.0 %" in ran.stdout
 
 

@@ -56,10 +56,10 @@ def read_sphere(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols: 
 
 def _dimensions(k: fx.Node, flow: Flow) -> list[int]:
     """How many dimensions the directions have that a concentration scatters: those of the draws that it enters."""
-    drawn = [
-        n for n in flow.descendants(k) & flow.noisy if not ops.uses_parameter(n) and len(shape(n)) == len(shape(k)) and shape(n)[-1] > 1
-    ]
-    return sorted({shape(n)[-1] for n in drawn})
+    drawn = {
+        shape(n)[-1] for n in flow.descendants(k) & flow.noisy if not ops.uses_parameter(n) and shape(n) and len(shape(n)) == len(shape(k))
+    }
+    return sorted(drawn - {1})
 
 
 def _weight(term: Term, loss: fx.Node, replay: Replay, k: fx.Node, dimension: int, even: float, sizes: Mapping[str, int]) -> float:

@@ -329,6 +329,8 @@ def _weighted(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe |
 
 def _by_class(r: Float[torch.Tensor, "*shape"], t: Num[torch.Tensor, "*shape"], g: Float[torch.Tensor, "*shape"]) -> ReconProbe | None:
     """A Bernoulli likelihood whose ones weigh more or less than its zeros, as `pos_weight` makes them; the weight is that of the zeros."""
+    if not bool(g.isfinite().all()):
+        return None
     zeros, ones = torch.zeros_like(r), torch.ones_like(r)
     for name in ("bce_with_logits", "bce"):
         columns = torch.stack([(1 - t) * FAMILIES[name](r, zeros), t * FAMILIES[name](r, ones)], -1).flatten(0, -2)

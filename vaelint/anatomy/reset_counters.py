@@ -65,18 +65,18 @@ def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
     seen: dict[str, list[float]] = {}
     changed: set[str] = set()
     inputs = model.tracer.inputs(None)
-    try:
-        with _watched({type(o) for o, _ in owners}, names, changed, 0), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            set_mode(built, True)
-            for _ in range(_STEPS):
-                changed.clear()
+    with _watched({type(o) for o, _ in owners}, names, changed, 0), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        set_mode(built, True)
+        for _ in range(_STEPS):
+            changed.clear()
+            try:
                 model.step(built, inputs)
-                for owner, name in owners:
-                    value = vars(owner)[name]
-                    if name in changed and isinstance(value, int | float):
-                        seen.setdefault(name, []).append(float(value))
-    except Exception:  # noqa: BLE001 - user code that cannot be repeated says nothing about its schedule
-        return {}
+            except Exception:  # noqa: BLE001 - user code that cannot be repeated says nothing about its schedule
+                return {}
+            for owner, name in owners:
+                value = vars(owner)[name]
+                if name in changed and isinstance(value, int | float):
+                    seen.setdefault(name, []).append(float(value))
     return seen
 
 
@@ -98,7 +98,7 @@ def _of_user(value: Any) -> bool:
 
 
 @contextmanager
-def _watched(classes: set[type], names: set[str], changed: set[str], by: float) -> Iterator[None]:
+def _watched(classes: set[type], names: set[str], changed: set[str], by: int) -> Iterator[None]:
     """Notes which attributes are set on objects of these classes, and adds a number to what they are set to."""
     originals = {cls: cls.__setattr__ for cls in classes}
 
