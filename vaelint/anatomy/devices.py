@@ -101,7 +101,20 @@ def _placed_by_constructor(model: Model, stray: Stray) -> bool:
     statement = model.source.file(stray.span.file).statement(stray.span.line) if stray.attribute and stray.span is not None else None
     calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)] if statement is not None else []
     moves = (isinstance(c.func, ast.Attribute) and c.func.attr == "to" and "device" in ast.unparse(c) for c in calls)
-    return any(moves) or any(k.arg == "device" for c in calls for k in c.keywords)
+    return any(moves) or any(k.arg == "device" for c in calls for k in c.keywords) or _handed_over(model, stray, statement)
+
+
+def _handed_over(model: Model, stray: Stray, statement: ast.stmt | None) -> bool:
+    """Whether an attribute is kept as the caller gave it (`self.beta = beta`, without a default): where it lies is the caller's to say."""
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Name) or stray.span is None:
+        return False
+    function = _function_at(model.source.file(stray.span.file).tree, stray.span.line)
+    if function is None:
+        return False
+    a = function.args
+    required = [*a.posonlyargs, *a.args][: len(a.posonlyargs) + len(a.args) - len(a.defaults)]
+    required += [k for k, default in zip(a.kwonlyargs, a.kw_defaults, strict=True) if default is None]
+    return statement.value.id in {arg.arg for arg in required}
 
 
 def _moved_by_switch(model: Model, stray: Stray) -> bool:
