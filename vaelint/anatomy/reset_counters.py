@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ def reset_counters(model: Model) -> list[StuckWeight]:
     """Attributes that each step sets to a literal number, and that would move the KL's weight if they moved.
 
     Only a KL with a weight other than 1 is asked for, and only attributes that some function of the user's sets to a literal outside of
-    constructors and conditions: one that is worked out from what the training loop keeps is the same all through a step by right.
+    constructors and conditions: one that is worked out from what the training loop keeps is the same all through a step by right. What is
+    the weight itself is a constant that is written again, and what is counted up over and over within a step is the place in a loop.
     """
     weighted = [f for k in model.kls for f in k.factors if f.origin == "named" and f.value is not None and abs(f.value) != 1]
     resets = _resets(model) if weighted else {}
@@ -35,7 +37,8 @@ def reset_counters(model: Model) -> list[StuckWeight]:
     ends = _ends(model, set(resets))
     found = []
     for name, values in ends.items():
-        if len(values) == _STEPS and len(set(values)) == 1 and _moves_the_loss(model, name):
+        constant = any(abs(f.value or 0.0) == abs(values[0]) for f in weighted)
+        if len(values) == _STEPS and len(set(values)) == 1 and not constant and _moves_the_loss(model, name):
             found.append(StuckWeight(name, values[0], _STEPS, resets[name], None))
     return found
 
@@ -45,7 +48,7 @@ def _resets(model: Model) -> dict[str, Span]:
     place = next((span(n) for n in model.record.nodes if span(n) is not None), None)
     found: dict[str, Span] = {}
     for function in model.source.file(place.file).functions() if place is not None else ():
-        for statement in function.body if not function.name.startswith(("__init", "__post_init", "reset")) else ():
+        for statement in function.body if function.name not in ("__init__", "__post_init__") else ():
             if isinstance(statement, ast.Assign) and _is_number(statement.value) and place is not None:
                 for target in statement.targets:
                     if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
@@ -63,7 +66,7 @@ def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
     built = model.tracer.construct_real().model
     owners = [(o, n) for o in _objects(built) for n in names if n in vars(o)]
     seen: dict[str, list[float]] = {}
-    changed: set[str] = set()
+    changed: dict[str, list[float]] = defaultdict(list)
     inputs = model.tracer.inputs(None)
     with _watched({type(o) for o, _ in owners}, names, changed, 0), torch.no_grad(), torch.random.fork_rng(devices=[]):
         set_mode(built, True)
@@ -75,9 +78,14 @@ def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
                 return {}
             for owner, name in owners:
                 value = vars(owner)[name]
-                if name in changed and isinstance(value, int | float):
+                if _is_put_back(changed[name]) and isinstance(value, int | float):
                     seen.setdefault(name, []).append(float(value))
     return seen
+
+
+def _is_put_back(values: list[float]) -> bool:
+    """Whether at least every second value that was set is the first one again: put back, and counted up once at most."""
+    return bool(values) and 2 * values.count(values[0]) >= len(values)
 
 
 def _objects(built: torch.nn.Module) -> list[Any]:
@@ -98,7 +106,7 @@ def _of_user(value: Any) -> bool:
 
 
 @contextmanager
-def _watched(classes: set[type], names: set[str], changed: set[str], by: int) -> Iterator[None]:
+def _watched(classes: set[type], names: set[str], changed: dict[str, list[float]], by: int) -> Iterator[None]:
     """Notes which attributes are set on objects of these classes, and adds a number to what they are set to."""
     originals = {cls: cls.__setattr__ for cls in classes}
 
@@ -106,7 +114,7 @@ def _watched(classes: set[type], names: set[str], changed: set[str], by: int) ->
         def watch(self: Any, name: str, value: Any) -> None:
             numeric = name in names and isinstance(value, int | float) and not isinstance(value, bool)
             if numeric:
-                changed.add(name)
+                changed[name].append(float(value))
             original(self, name, value + by if numeric and by else value)
 
         return watch
@@ -123,6 +131,6 @@ def _watched(classes: set[type], names: set[str], changed: set[str], by: int) ->
 def _moves_the_loss(model: Model, name: str) -> bool:
     """Whether numbers on the way to the loss are others when the counter is set further on."""
     classes = {type(o) for o in _objects(model.tracer.construct_real().model) if name in vars(o)}
-    with _watched(classes, {name}, set(), _MOVED):
+    with _watched(classes, {name}, defaultdict(list), _MOVED):
         moved = model.tracer.run(model.step)
     return moved.failure is None and differs(model.record, moved)
