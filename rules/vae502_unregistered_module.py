@@ -2,8 +2,9 @@
 
 ## What it does
 Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a
-plain list, dict or tuple, made anew in `forward`, or lying outside of the model while the reconstruction is made with
-them; and tensors that ask for a gradient, kept as plain attributes or in lists and dicts.
+plain list, dict or tuple, in a closure or an object that is no module, made anew in `forward`, or lying outside of the
+model while the reconstruction is made with them; and tensors that ask for a gradient, kept as plain attributes or in
+lists and dicts.
 
 ## Why is this bad
 The optimizer does not get their parameters, `.to(device)` does not move them, and `state_dict()` does not save them.
@@ -39,8 +40,10 @@ def check(model: Model) -> Findings:
                 if s is not None and s.line != primary.line
             ),
             why="no optimizer gets them, .to(device) leaves them behind, state_dict() forgets them",
-            help="keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
-            repair=Repair("register_layers", {"place": primary}),
+            help=f"make {layer.plain} an nn.Module"
+            if layer.plain
+            else "keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
+            repair=None if layer.plain else Repair("register_layers", {"place": primary}),
             claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),
         )
     for node, name, made in model.wiring.gradients.unknown_tensors():

@@ -1,9 +1,9 @@
 """No optimizer gets some of the parameters that the loss moves.
 
 ## What it does
-Takes the optimizers that the step builds, else those that the file writes out, reads which parameters they get
-(`model.encoder.parameters()`, lists and sums of those, groups), and reports parameters that receive a gradient and
-are in none. Silent wherever an expression cannot be read.
+Takes the optimizers that the step builds, else those that the constructor builds and that the file writes out, reads
+which parameters they get (`model.encoder.parameters()`, lists and sums of those, groups, also groups that are added),
+and reports parameters that receive a gradient and are in none. Silent wherever an expression cannot be read.
 
 ## Why is this bad
 The missing part never changes: the decoder stays random, or the posterior stays where it started. The loss still

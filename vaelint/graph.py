@@ -47,7 +47,7 @@ class Record:
     distributions: list[MadeDistribution] = field(default_factory=list)
     births: Mapping[int, Span] = field(default_factory=dict)  # id(module) -> where it was constructed
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where user code asks for a GPU by name
-    optimizers: list[Any] = field(default_factory=list)  # those that the step built
+    optimizers: list[Any] = field(default_factory=list)  # those that the constructor or the step built
     shapes: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)  # symbolic shapes, filled by lifting
     symbols: dict[str, int] = field(default_factory=dict)
     reads_mode: bool = False  # whether the model's code may do something else in evaluation mode, apart from what torch's layers do

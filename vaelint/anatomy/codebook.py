@@ -105,7 +105,7 @@ def vq_faults(model: Model) -> list[VqFault]:
             if book.code in model.flow.ancestors(leaf.node) or set(book.table) & model.flow.ancestors(leaf.node)
         ]
         if book.names and not book.names & gradients.reached and not book.names & gradients.updated:
-            faults.append(VqFault("codebook", _meant_for_codes(model, book, touching), book))
+            faults.append(VqFault("codebook", _codes_end(model, book) or _meant_for_codes(model, book, touching), book))
         elif encoder & by_recon and touching and not encoder & gradients.names(gradients.reach(*touching)):
             faults.append(VqFault("commitment", touching[-1], book))
     return faults
@@ -129,6 +129,21 @@ def _below(model: Model, book: Codebook) -> set[fx.Node]:
     return {
         n for n in model.flow.descendants(book.code) if not any(ops.op(a) in ops.ADD for a in model.flow.ancestors(n, stop={book.code}))
     }
+
+
+def _codes_end(model: Model, book: Codebook) -> fx.Node | None:
+    """The operation at which the codes lose their gradient before anything is done with them; None where they are given on with it."""
+    flow, carries = model.flow, model.wiring.gradients.carries
+    trained = {n for n in book.table if model.wiring.gradients.names({n})}
+    if not carries(book.code):
+        between = flow.descendants(*trained) & flow.ancestors(book.code)
+        return next((n for n in flow.sorted(between - trained) if not carries(n)), None)
+    node = book.code
+    while len(users := flow.users.get(node, ())) == 1 and ops.op(users[0]) in ops.SHAPE | ops.CAST | {"detach", "data"}:
+        node = users[0]
+        if not carries(node):
+            return node
+    return None
 
 
 def _meant_for_codes(model: Model, book: Codebook, touching: list[fx.Node]) -> fx.Node:

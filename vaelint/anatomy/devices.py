@@ -81,6 +81,8 @@ def stray_tensors(model: Model) -> list[Stray]:
         if again.failure is None:
             still = {(s.span, s.attribute) for s in _strays(model, again)}
             found = [s for s in found if (s.span, s.attribute) in still]
+    told = {node for node, *_ in model.wiring.gradients.unknown_tensors()}  # that they do not move is said there
+    found = [s for s in found if s.born not in told]
     return [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
 
 

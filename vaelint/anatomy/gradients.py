@@ -12,6 +12,7 @@ from torch import fx
 from vaelint import torch_private
 from vaelint.anatomy import ops
 from vaelint.anatomy.cuts import reconstruction_ends
+from vaelint.anatomy.holding import holders
 from vaelint.anatomy.usage import Usage
 from vaelint.finding import Span
 
@@ -39,7 +40,8 @@ class Unknown:
 
     module: torch.nn.Module
     made: Span | None  # None for a layer of the module's namespace
-    kept: Span | None  # where it is put into a plain list or dict
+    kept: Span | None  # where it is put into a plain list or dict, or the class of the plain object that has it
+    plain: str  # that class
     called: Span | None
     count: int  # of its numbers
 
@@ -202,7 +204,8 @@ class Gradients:
             inside |= {id(m) for m in call.module.modules()}
             strange = [p for p in call.module.parameters() if id(p) not in known and p.requires_grad]
             if strange and (made is not None or self._decodes(strange)):
-                found.append(Unknown(call.module, made, self._kept(call.module), call.span, sum(p.numel() for p in strange)))
+                kept, plain = self._kept(call.module)
+                found.append(Unknown(call.module, made, kept, plain, call.span, sum(p.numel() for p in strange)))
         return found
 
     def unknown_tensors(self) -> list[tuple[fx.Node, str, Span | None]]:
@@ -225,14 +228,16 @@ class Gradients:
         owners = ((m, name) for m, name, held in buffers if held is val)
         return next(owners, None) or holder_of(self._record.model, val)
 
-    def _kept(self, module: torch.nn.Module) -> Span | None:
-        """The statement that puts a layer into a plain list or dict of the model."""
-        for owner in self._record.model.modules():
-            for name, held in vars(owner).items():
-                parts = held.values() if isinstance(held, dict) else held if isinstance(held, list | tuple) else ()
-                if not name.startswith("_") and any(part is module for part in parts):
-                    return self.usage.assignment(owner, name)
-        return None
+    def _kept(self, module: torch.nn.Module) -> tuple[Span | None, str]:
+        """The statement that puts a layer into a list, a dict or a function of the model, or that of the class which is no module, and
+        that class."""
+        chain = list(holders(self._record.model, module, self.usage.of_user))
+        if not chain:
+            return None, ""
+        owner, name = chain[-1]
+        if isinstance(owner, torch.nn.Module):
+            return self.usage.assignment(owner, name), ""
+        return self.usage.statement_of(type(owner)), type(owner).__name__
 
     def _decodes(self, parameters: list[torch.nn.Parameter]) -> bool:
         """Whether the reconstruction is made with some parameters: a layer of another owner that only the loss uses is none of the

@@ -53,7 +53,9 @@ def _equal(model: Model, one: fx.Node, other: fx.Node) -> bool:
     if mine is theirs:
         return True
     if mine.meta.get("module") != theirs.meta.get("module") or ops.op(mine) != ops.op(theirs):
-        return False  # a copy of the network, as a moving average of it is, may be equal at the start
+        return False
+    if _tensors(model, one) != _tensors(model, other):
+        return False  # a copy of the network, as a moving average of it is, is equal at the start only
     if model.flow.ancestors(one) & model.flow.random != model.flow.ancestors(other) & model.flow.random:
         return False
     try:
@@ -62,6 +64,11 @@ def _equal(model: Model, one: fx.Node, other: fx.Node) -> bool:
         return False
     a, b = got[one], got[other]
     return isinstance(a, torch.Tensor) and a.shape == b.shape and bool((a == b).all()) and bool((a != a.flatten()[0]).any())
+
+
+def _tensors(model: Model, node: fx.Node) -> set[int]:
+    """The parameters and other tensors at hand that a value is computed from."""
+    return {id(n.meta.get("val")) for n in model.flow.ancestors(node) if n.op == "get_attr"}
 
 
 def _original(node: fx.Node) -> fx.Node:

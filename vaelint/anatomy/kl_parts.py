@@ -32,6 +32,7 @@ PART_WORDS = {
     "lambda_od": "off-diagonal covariance of the codes, squared",
     "lambda_d": "diagonal covariance of the codes against 1, squared",
     "batch": "a penalty on the minibatch's codes",
+    "pull": "a pull of the posterior towards another value",
 }
 
 
@@ -72,7 +73,25 @@ def read_kl(
         silent = measure_kl(inner, root, *rest)
         if silent and all(f.probe.verdict in KNOWN for f in silent):
             return [replace(f, term=term, factors=facts[0].factors, scaling=None, silent=f.scaling, silenced_by=weight) for f in silent], []
-    return _taken_apart(term, loss, facts, *rest)
+    facts, parts = _taken_apart(term, loss, facts, *rest)
+    beside = _pull_beside(term, loss, *rest) if not parts else None
+    return beside if beside is not None else (facts, parts)
+
+
+def _pull_beside(
+    term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay, symbols: Mapping[str, int], source: Source
+) -> tuple[list[KlFact], list[PartFact]] | None:
+    """Addends that measure the posterior against something else, such as a teacher's mean, beside those that are an exact KL to N(0, 1)
+    by themselves: a penalty of its own."""
+    pulls = [leaf for leaf in term.leaves if loose_ends(gather("kl", [leaf], sites, flow), loss, sites, flow, replay).others]
+    own = [leaf for leaf in term.leaves if leaf not in pulls]
+    if not pulls or not own:
+        return None
+    facts = measure_kl(gather("kl", own, sites, flow), loss, sites, flow, replay, symbols, source)
+    if not facts or any(f.probe.verdict != "exact" for f in facts):
+        return None
+    node = gather("other", pulls, sites, flow).core
+    return facts, [PartFact("other", "pull", "", weight_of(pulls[0], loss, replay, symbols), node)]
 
 
 def _measured(

@@ -75,7 +75,8 @@ def output_mismatch(model: Model, fact: ReconFact) -> Mismatch | None:
     width = data[1] - data[0]
     if width <= 0:
         return None
-    if data[0] < reach.low - 0.02 * width or data[1] > reach.high + 0.02 * width:
+    below, above = data[0] < reach.low - 0.02 * width, data[1] > reach.high + 0.02 * width
+    if (below and not reach.open_below) or (above and not reach.open_above):
         return Mismatch(data[0], data[1], reach)
     return None
 

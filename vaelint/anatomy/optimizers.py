@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -35,15 +37,20 @@ def missed_parameters(model: Model) -> list[Missed]:
     """VAE504. Optimizers of one file share the parameters among them: what any of them has is not missed."""
     built = model.record.optimizers
     gradients = model.wiring.gradients
-    if built:
-        covered = {name for o in built for i, name in gradients.trainable.items() if i in o.parameters}
-        return _missed(model, built[0].span, covered) if covered else []
+    covered = {name for o in built for i, name in gradients.trainable.items() if i in o.parameters}
+    if built and not covered:
+        return []
+    if any(o.in_step for o in built):
+        return _missed(model, built[0].span, covered)  # the step is a whole training step
+    lines = {(o.span.file, o.span.line) for o in built if o.span is not None}
     for file in dict.fromkeys(_files(model)):
-        written = _Written(model, model.source.file(file), file)
-        covered_by_text = written.covered()
-        if covered_by_text is not None:
-            return _missed(model, written.span, covered_by_text)
-    return []
+        written = _Written(model, model.source.file(file), file, lines)
+        named = written.covered()
+        if named is None:
+            return []
+        if built or written.first is not None:
+            return _missed(model, built[0].span if built else written.span, covered | named)
+    return _missed(model, built[0].span, covered) if built else []
 
 
 @dataclass(frozen=True)
@@ -86,28 +93,39 @@ def _missed(model: Model, span: Span | None, covered: set[str]) -> list[Missed]:
 class _Written:
     """The optimizers that a file's text builds, as far as their parameters can be read from it."""
 
-    def __init__(self, model: Model, source: SourceFile, file: str) -> None:
-        self._model, self._source, self._file = model, source, file
+    def __init__(self, model: Model, source: SourceFile, file: str, known: Collection[tuple[str, int]] = ()) -> None:
+        self._model, self._source, self._file, self._known = model, source, file, known
         self.span: Span | None = None
         self.first: ast.Call | None = None
 
     def covered(self) -> set[str] | None:
-        """Names of all parameters that some optimizer gets; None where nothing is built or something cannot be read."""
-        names: set[str] | None = None
+        """Names of all parameters that some optimizer gets, those at known places left out; None where something cannot be read."""
+        names: set[str] = set()
         for function in (*self._source.functions(), _top_level(self._source.tree)):
             for call in ast.walk(function):
-                if not isinstance(call, ast.Call) or _called(call).rpartition(".")[2] not in _NAMES:
+                if not isinstance(call, ast.Call) or (self._file, call.lineno) in self._known:
                     continue
-                argument = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg == "params"), None)
+                builds = self._builds(call)
+                if not builds and _called(call).rpartition(".")[2] != "add_param_group":
+                    continue
+                argument = call.args[0] if call.args else next((k.value for k in call.keywords if k.arg in ("params", "param_group")), None)
                 paths = self._paths(argument, function, 0) if argument is not None else None
-                if paths is None:
-                    return None
-                got = self._names(paths)
+                got = self._names(paths) if paths is not None else None
                 if got is None:
                     return None
-                names = (names or set()) | got
-                self.span, self.first = self.span or self._place(call), self.first or call
+                names |= got
+                if builds:
+                    self.span, self.first = self.span or self._place(call), self.first or call
         return names
+
+    def _builds(self, call: ast.Call) -> bool:
+        """Whether a call makes an optimizer: by what its name stands for in the model's module, else as torch names them."""
+        value: Any = sys.modules.get(type(self._model.record.model).__module__)
+        for part in _called(call).split("."):
+            value = getattr(value, part, None)
+        if isinstance(value, type):
+            return issubclass(value, torch.optim.Optimizer)
+        return value is None and _called(call).rpartition(".")[2] in _NAMES
 
     def _names(self, paths: set[str]) -> set[str] | None:
         found: set[str] = set()

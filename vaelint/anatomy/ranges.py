@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _THROUGH = ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"effect", "detach", "data", "softmax", "log_softmax", "normalize"}
 _FAR = 60.0
+_FURTHER = 180.0
+"""Exponentials of both are finite in double precision."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Range:
     high: float
     raw: tuple[fx.Node, ...]
     bound_by: fx.Node | None = None
+    open_below: bool = False  # it goes on falling as the raw outputs are driven further
+    open_above: bool = False
 
     @property
     def bounded_below(self) -> bool:
@@ -69,32 +73,41 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
         return Range(-math.inf, math.inf, tuple(raw))
     if any(r.op == "call_function" and r not in model.flow.learned and not _is_bool(r) for r in raw):
         return None  # made of the data in a way that is not followed
-    generator = torch.Generator().manual_seed(7)
     for sizes in ({**model.symbols, "B": 2}, dict(model.symbols)):
-        low, high = math.inf, -math.inf
         try:
-            for spread, alone in ((1.0, False), (6.0, False), (_FAR, False), (_FAR, True), (-_FAR, True)):
-                overrides = {}
-                for r in raw:
-                    if r.op == "placeholder":
-                        overrides[r] = _input_extremes(model, r, sizes)
-                        continue
-                    shape = model.replay.shape_of(r, sizes)
-                    if _is_bool(r):
-                        overrides[r] = torch.arange(math.prod(shape)).reshape(shape) % 2 == 0
-                        continue
-                    values = spread * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
-                    if alone:  # a vector scaled to length 1 reaches 1 and -1 where all its other elements are 0
-                        values = torch.zeros_like(values)
-                    if values.numel() >= 2:
-                        values.view(-1)[-1], values.view(-1)[0] = 0.0 if alone else -spread, spread
-                    overrides[r] = values
-                out = model.replay([node], overrides, sizes)[node]
-                low, high = min(low, float(out.detach().min())), max(high, float(out.detach().max()))
+            low, high = _driven(model, node, raw, sizes, (1.0, 6.0, _FAR))
+            lower, higher = _driven(model, node, raw, sizes, (_FURTHER,))
         except (ReplayError, RuntimeError):
             continue
-        return Range(low, high, tuple(raw), _bounding(node, raw, model.flow))
+        slack = 0.01 * max(1.0, high - low)
+        return Range(low, high, tuple(raw), _bounding(node, raw, model.flow), lower < low - slack, higher > high + slack)
     return None
+
+
+def _driven(model: Model, node: fx.Node, raw: list[fx.Node], sizes: dict[str, int], spreads: tuple[float, ...]) -> tuple[float, float]:
+    """The extremes of a value while raw outputs take values up to `spreads`; at the largest of them also one element alone does."""
+    generator = torch.Generator().manual_seed(7)
+    low, high = math.inf, -math.inf
+    far = max(spreads)
+    for spread, alone in (*((s, False) for s in spreads), (far, True), (-far, True)):
+        overrides = {}
+        for r in raw:
+            if r.op == "placeholder":
+                overrides[r] = _input_extremes(model, r, sizes)
+                continue
+            shape = model.replay.shape_of(r, sizes)
+            if _is_bool(r):
+                overrides[r] = torch.arange(math.prod(shape)).reshape(shape) % 2 == 0
+                continue
+            values = spread * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
+            if alone:  # a vector scaled to length 1 reaches 1 and -1 where all its other elements are 0
+                values = torch.zeros_like(values)
+            if values.numel() >= 2:
+                values.view(-1)[-1], values.view(-1)[0] = 0.0 if alone else -spread, spread
+            overrides[r] = values
+        out = model.replay([node], overrides, sizes)[node]
+        low, high = min(low, float(out.detach().min())), max(high, float(out.detach().max()))
+    return low, high
 
 
 def _is_bool(node: fx.Node) -> bool:

@@ -79,12 +79,19 @@ def self_targets(model: Model) -> list[Corruption]:
             continue
         if any(n in model.flow.data and n not in own and n not in encoded for n in operands):
             continue  # features of the data, as a discriminator or a perceptual loss makes them
+        if any(n in model.flow.data and n not in own and _fixed(model, n) for n in operands):
+            continue  # what networks that are not trained make of the data is the data of what comes after them
         other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
         what = "a constant" if other is not None and other not in model.flow.data else "the model's own output"
         if other is not None and other in {s.z for s in model.sites}:
             what = "z"
         found.append(Corruption(node, other, f"the target is {what}"))
     return found
+
+
+def _fixed(model: Model, node: fx.Node) -> bool:
+    """Whether no trainable parameter stands behind a value."""
+    return not model.wiring.gradients.names(model.flow.ancestors(node))
 
 
 def _decoded_beside_latent(model: Model, operands: list[fx.Node]) -> bool:

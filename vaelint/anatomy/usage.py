@@ -91,6 +91,17 @@ class Usage:
                     break
         return found
 
+    def of_user(self, cls: type) -> bool:
+        """Whether a class is written in the user's files."""
+        return self._class(cls)[0] is not None
+
+    def statement_of(self, cls: type) -> Span | None:
+        """The line `class Name(...):` of a class of the user's."""
+        node, file = self._class(cls)
+        if node is None:
+            return None
+        return Span(file, node.lineno, self._source.file(file).column(node.lineno, node.col_offset))
+
     def _class(self, cls: type) -> tuple[ast.ClassDef | None, str]:
         try:
             path = inspect.getsourcefile(cls) or ""

@@ -1,4 +1,4 @@
-"""Notes which optimizers user code builds while a step runs, and over which parameters."""
+"""Notes which optimizers user code builds while a model is constructed or a step runs, and over which parameters."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ from vaelint.trace.spans import SpanFinder
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer that the step built."""
+    """An optimizer that the model's constructor or the step built."""
 
     name: str
     span: Span | None
-    parameters: frozenset[int]  # ids
     made: torch.optim.Optimizer
+    in_step: bool
+
+    @property
+    def parameters(self) -> frozenset[int]:
+        """The ids of those that it holds by now: groups may be added to it."""
+        return frozenset(id(p) for group in self.made.param_groups for p in group["params"])
 
 
 @contextlib.contextmanager
-def noting_optimizers(spans: SpanFinder, found: list[Optimizer]) -> Iterator[None]:
+def noting_optimizers(spans: SpanFinder, found: list[Optimizer], *, in_step: bool) -> Iterator[None]:
     """While the block runs, appends each optimizer that is constructed."""
     original = torch.optim.Optimizer.__init__
 
     def init(self: torch.optim.Optimizer, params: Any, defaults: dict[str, Any]) -> None:
         original(self, params, defaults)
         stack = spans.stack(sys._getframe(1), limit=1)
-        covered = frozenset(id(p) for group in self.param_groups for p in group["params"])
-        found.append(Optimizer(type(self).__name__, stack[0] if stack else None, covered, self))
+        found.append(Optimizer(type(self).__name__, stack[0] if stack else None, self, in_step))
 
     torch.optim.Optimizer.__init__ = init  # type: ignore[method-assign]
     try:

@@ -27,11 +27,12 @@ from vaelint.trace.standin import InsteadOfCuda
 
 @dataclass
 class Built:
-    """A model, the place where each of its modules was constructed, and the names of its tensors."""
+    """A model, the place where each of its modules was constructed, and the optimizers it built for itself."""
 
     model: torch.nn.Module
     births: dict[int, Span] = field(default_factory=dict)
     keep: list[Any] = field(default_factory=list)
+    optimizers: list[Any] = field(default_factory=list)  # those that the constructor built
 
 
 def names_of_tensors(model: torch.nn.Module) -> dict[int, str]:
@@ -69,7 +70,8 @@ def quiet_torch() -> Iterator[None]:
 def construct(build: Any, spans: SpanFinder) -> Built:
     """Calls `build()` and notes where each module was constructed. Whatever user code raises goes through."""
     built = Built(model=torch.nn.Module())
-    with noting_births(spans, built.births, built.keep), InsteadOfCuda():
+    constructing = noting_optimizers(spans, built.optimizers, in_step=False)
+    with noting_births(spans, built.births, built.keep), constructing, InsteadOfCuda():
         built.model = build()
     return built
 
@@ -113,6 +115,7 @@ class Recording:
         self._recorder = Recorder(spans, self._modules, names_of_tensors(built.model), fake=rung != "real", watch=watch)
         self._instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else None
         self._record = Record(self._recorder.graph, built.model, rung, dict(sizes), births=built.births)
+        self._record.optimizers = list(built.optimizers)
         self._record.node_for = self._recorder.node_for
         self._record.inputs = {name: self._recorder.input(name, tensor) for name, tensor in inputs.items()}
         self._drawn = random.getstate()
@@ -138,7 +141,7 @@ class Recording:
             noting_modes(built.model, lambda: setattr(record, "reads_mode", True)),
             _no_graph_breaks(),
             noting_births(spans, built.births, built.keep),
-            noting_optimizers(spans, record.optimizers),
+            noting_optimizers(spans, record.optimizers, in_step=True),
             noting_autocast(recorder.autocast),
             _noting_distributions(recorder, record),
             _recording_from_numpy(recorder),
