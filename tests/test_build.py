@@ -165,6 +165,29 @@ def test_required_arguments_of_a_script_do_not_end_the_analysis(load: Load, caps
     assert "stopped at line 6 (SystemExit: 2)" in loaded.notes[0] and "loss" in loaded.namespace
 
 
+def test_what_a_script_chooses_after_it_stopped_is_there(load: Load) -> None:
+    text = """
+        import torch
+        from torch import nn
+        rows = open("no_such_file.csv").read()
+        if torch.cuda.is_available():
+            print("on the GPU")
+            Tensor = torch.cuda.FloatTensor
+        else:
+            Tensor = torch.FloatTensor
+        if rows:
+            raise ValueError(rows)
+        width = int(rows)
+        class VAE(nn.Module):
+            kind = Tensor
+    """
+    loaded = load(model=text)
+    assert loaded.obj.kind is not None and [n for n in loaded.notes if "stopped" in n] == [
+        "model.py stopped at line 4 (FileNotFoundError: [Errno 2] No such file or directory: 'no_such_file.csv'); "
+        "of what follows only definitions were read"
+    ]
+
+
 def test_cells_of_a_notebook_may_import_from_the_future_late(load: Load) -> None:
     text = """
         import torch

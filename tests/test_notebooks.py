@@ -54,3 +54,19 @@ def test_a_notebook_without_line_breaks_is_read_cell_after_cell() -> None:
 def test_what_is_no_notebook_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = check(tmp_path, monkeypatch, "vae.ipynb:VAE", vae__ipynb="no json")
     assert (result.status, [f.code for f in result.findings]) == ("failed", ["VAE001"])
+
+
+def test_a_cell_that_is_not_python_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = notebook(SHARED + FORWARD, " ate(x):\n    return x\n", PLAIN_LOSS)
+    result = check(tmp_path, monkeypatch, "vae.ipynb:VAE", vae__ipynb=text)
+    line = 1 + next(i for i, stated in enumerate(text.split("\n")) if " ate(x)" in stated)
+    assert f"vae.ipynb:{line}: this cell is not Python (unexpected indent) and was left out" in result.notes
+    assert "VAE201" in [f.code for f in result.findings] and result.loss
+
+
+def test_a_target_in_a_cell_that_is_not_python_is_refused_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = notebook("a = 1\n", SHARED + FORWARD + "    def unfinished(\n")
+    result = check(tmp_path, monkeypatch, "vae.ipynb:VAE", vae__ipynb=text)
+    (finding,) = result.findings
+    assert finding.code == "VAE001" and "was never closed" in finding.message
+    assert "def unfinished(" in text.split("\n")[finding.span.line - 1]

@@ -168,11 +168,19 @@ SETUP = {
 
 def prepare(request: Request, result: TargetResult, given: FromPython | None = None) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:
     """From texts to a way of building and calling the model."""
-    step: Any = None
     inputs = _batch_as_b(InputSet.from_texts(request.inputs))
     started = time.perf_counter()
     loaded = given.load(request) if given is not None else load_target(parse_target(request.target), request)
     result.timing["load_s"] = round(time.perf_counter() - started, 4)  # what the module imports: not ours
+    try:
+        return loaded, inputs, *_made_ready(request, loaded, inputs, given)
+    finally:
+        result.notes += loaded.notes  # where it fails, they say what led there
+
+
+def _made_ready(request: Request, loaded: Loaded, inputs: InputSet, given: FromPython | None) -> tuple[Tracer, Any, list[str]]:
+    """The tracer of a model that can be built, the way to call it, and the names of its inputs."""
+    step: Any = None
     init = loaded.resolve_init(inputs, given.init if given is not None else parse_init(request.init))
     spans = SpanFinder(home_of(loaded))
     names: list[str] = []
@@ -199,8 +207,7 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
 
         step, found = forward_step(loaded, probe.model, inputs, tried)
         names[:] = found
-    result.notes += loaded.notes
-    return loaded, inputs, tracer, step, names
+    return tracer, step, names
 
 
 def _resized(loaded: Loaded, init: dict[str, object], value: int, to: int) -> Iterator[Callable[[], torch.nn.Module]]:

@@ -47,7 +47,8 @@ class Objective:
         """The fault of each effective beta, one for each place in the source."""
         if self._model.record.loss is not None and self._model.elements(self._model.record.loss) > 1:
             return []  # who reduces it later decides on its scale
-        judged = [judge_scale(with_batch(b, self._model.record), self._model.record, self._model.symbols) for b in self._model.betas]
+        record, weighted = self._model.record, bool(self._model.step.unknown_weights)
+        judged = [judge_scale(with_batch(b, record), record, self._model.symbols, weighted) for b in self._model.betas]
         seen: dict[Any, ScaleVerdict] = {}
         for v in judged:
             if v is not None:

@@ -120,7 +120,11 @@ class Samples:
             return lambda n: self.values[n.args[0]][n.args[1]]  # type: ignore[index]
         if name in _MOVES:
             return self._move
-        if name in ops.POINTWISE | {
+        if name in ops.POINTWISE | ops.COMPARE | {
+            "iand",
+            "ior",
+            "ixor",
+            "xor",
             "effect",
             "detach",
             "data",
@@ -213,6 +217,10 @@ class Samples:
     def _set(self, node: fx.Node) -> Value:
         target, index, value = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else None
         assert isinstance(target, fx.Node)
+        if isinstance(index, fx.Node) and _is_mask(index) and not isinstance(value, fx.Node):  # x[mask] = 3: each entry as it asks
+            asked = self._operand_of(index)  # its axes are the first ones of the target
+            asked = asked.reshape(list(asked.shape) + [1] * (len(shape(target)) - asked.dim()))
+            return self._together(node, [(target, self._operand_of(target)), (index, asked)], "combined")
         whole = self._full(target).clone()
         if isinstance(value, fx.Node) and not value.meta.get("scalar"):
             whole[self._argument(index)] = self._full(value)
@@ -335,6 +343,11 @@ class Samples:
         if isinstance(value, slice):
             return slice(*(self._argument(v, full) for v in (value.start, value.stop, value.step)))
         return value
+
+
+def _is_mask(node: fx.Node) -> bool:
+    val = node.meta.get("val")
+    return isinstance(val, torch.Tensor) and val.dtype is torch.bool
 
 
 def reduce_labels(labels: Labels, axis: int) -> tuple[Labels, bool]:

@@ -40,8 +40,8 @@ class ScaleVerdict:
         return self.fault == "half" and self.beta.kl.inside is None and variance is not None and abs(abs(variance) - 1) <= _SLACK
 
 
-def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVerdict | None:
-    """The one fault of a beta, or None.
+def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int], weighted: bool = False) -> ScaleVerdict | None:
+    """The one fault of a beta, or None. `weighted` says that the loss has a weight whose value is not known.
 
     A dependence on the batch is always a fault; one on other sizes only if the number is far from 1.
     """
@@ -50,7 +50,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         return None
     if recon.probe.weight < 0 or recon.probe.kernel == "unknown" or any(e != round(e) for e in beta.scaling.exponents.values() if e):
         return None
-    explicit = named_weight(kl.factors, kl.scaling, sizes) or named_weight(recon.factors, recon.scaling, sizes)
+    explicit = weighted or named_weight(kl.factors, kl.scaling, sizes) or named_weight(recon.factors, recon.scaling, sizes)
     exponents = beta.scaling.exponents
     if kl.scaling.exponents.get("B", 0.0) is None or recon.scaling.exponents.get("B", 0.0) is None:
         return None
@@ -85,7 +85,7 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int]) -> ScaleVe
         return None  # its weight is known up to a constant only
     if spread and not latent_off and not event_off:
         return ScaleVerdict("spread", _spreading(kl.term, record, spread), explicit, beta)
-    if explicit and not (latent_off and not event_off and _weighs_nothing(kl, recon, sizes)):
+    if explicit and (weighted or not (latent_off and not event_off and _weighs_nothing(kl, recon, sizes))):
         return ScaleVerdict("data", _recon_reducer(beta, record, event_off), True, beta) if event_off or latent_off else None
     if latent_off and len(kl.latent) > 1 and len(latent_off) < len(kl.latent) and not event_off:
         return ScaleVerdict("axis", _latent_reducer(beta, record, latent_off), False, beta)

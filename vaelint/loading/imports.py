@@ -4,7 +4,6 @@ Runs user code. Imports no torch itself.
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import importlib
@@ -21,9 +20,11 @@ from vaelint.errors import TargetError
 from vaelint.finding import Span
 from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
 from vaelint.loading.standing import stand_in
+from vaelint.loading.statements import defines, fills_a_parser, future_flags, late_futures, without_training
 from vaelint.paths import relative, user_file
+from vaelint.repository.dataflow import stores
 from vaelint.source.blame import one_line, span_of
-from vaelint.source.notebook import show, source_of_file
+from vaelint.source.notebook import faults, show, source_of_file
 
 _ROOT_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 _told: list[Path] = []
@@ -101,18 +102,19 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def __init__(self, name: str, path: str, wanted: str, notes: list[str]) -> None:
         super().__init__(name, path)
-        self._wanted, self._notes = wanted, notes
+        self._wanted, self._notes, self._stopped = wanted, notes, False
 
     def exec_module(self, module: ModuleType) -> None:
         source = source_of_file(self.path)
         show(self.path)
         tree = ast.parse(source, self.path)
+        self._without_faults(tree)
         body, skipped = without_training(tree)
         if skipped:
             lines = ", ".join(str(line) for line in skipped)
             self._notes.append(f"training at the top level of {relative(self.path)} was not run (line {lines})")
-        flags = _future_flags(tree)
-        if late := _late_futures(body):  # cells of a notebook saved as a file: each ran on its own
+        flags = future_flags(tree)
+        if late := late_futures(body):  # cells of a notebook saved as a file: each ran on its own
             place = f"{relative(self.path)}:{late[0].lineno}"
             self._notes.append(f"{place}: an import from __future__ stands too late for a file; it was read as in a notebook")
             body = [n for n in body if n not in late]
@@ -122,6 +124,15 @@ class _Loader(importlib.machinery.SourceFileLoader):
                 return
             except (Exception, SystemExit) as error:  # noqa: BLE001  (users' code raises anything; it is raised again unless noted)
                 body = self._after(error, body, module)
+
+    def _without_faults(self, tree: ast.Module) -> None:
+        """Notes the cells of a notebook that are no Python; raises the fault of the first where what is wanted is not in the others."""
+        bad = faults(self.path)
+        if bad and not any(self._wanted in stores(node) for node in tree.body):
+            bad[0].filename = self.path
+            raise bad[0]
+        for error in bad:
+            self._notes.append(f"{relative(self.path)}:{error.lineno}: this cell is not Python ({error.msg}) and was left out")
 
     def _after(self, error: BaseException, body: list[ast.stmt], module: ModuleType) -> list[ast.stmt]:
         """What is still to be run once a statement of `body` raised; re-raises where the target itself is lost."""
@@ -142,23 +153,16 @@ class _Loader(importlib.machinery.SourceFileLoader):
                         module.__dict__[alias.asname or alias.name] = getattr(sys.modules[str(node.module)], alias.name)
                 return rest
             raise error
-        definitions: list[ast.stmt] = [
-            n
-            for n in rest
-            if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign)
-            or _fills_a_parser(n)
-        ]
+        definitions: list[ast.stmt] = [n for n in rest if defines(n) or fills_a_parser(n)]
         defined = set(module.__dict__) | {n.name for n in definitions if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         if self._wanted not in defined or self._wanted == getattr(node, "name", None):
             raise error
-        self._notes.append(f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read")
+        if not self._stopped:  # what fails after that mostly fails of that
+            self._notes.append(
+                f"{relative(self.path)} stopped at line {line} ({one_line(error)}); of what follows only definitions were read"
+            )
+        self._stopped = True
         return definitions
-
-
-def _fills_a_parser(node: ast.stmt) -> bool:
-    """`parser.add_argument(...)`: what the definitions after it read from the arguments would be missing without it."""
-    call = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("add_argument", "set_defaults")
 
 
 def _first_line(node: ast.stmt) -> int:
@@ -175,50 +179,6 @@ def _line_in(error: BaseException, path: str) -> int:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
     return line
-
-
-def _future_flags(tree: ast.Module) -> int:
-    names = [a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__" for a in n.names]
-    flags: list[int] = [getattr(__future__, name).compiler_flag for name in names]
-    return sum(flags)
-
-
-def _late_futures(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Imports from `__future__` behind other statements, which Python takes in a notebook only."""
-    futures = [n for n in body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
-    first = next((i for i, n in enumerate(body) if n not in futures and not (i == 0 and isinstance(n, ast.Expr))), len(body))
-    return [n for n in futures if body.index(n) > first]
-
-
-def without_training(tree: ast.Module) -> tuple[list[ast.stmt], list[int]]:
-    """The top-level statements less those that train (they call `.backward()`, if only through the file's functions), and their lines."""
-    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
-    kept: list[ast.stmt] = []
-    skipped: list[int] = []
-    for node in tree.body:
-        is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
-        if is_definition or not _trains(node, functions, set()):
-            kept.append(node)
-        elif not _is_main_guard(node):  # never run anyway
-            skipped.append(node.lineno)
-    return kept, skipped
-
-
-def _is_main_guard(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
-
-
-def _trains(node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str]) -> bool:
-    for part in ast.walk(node):
-        if not isinstance(part, ast.Call):
-            continue
-        if isinstance(part.func, ast.Attribute) and part.func.attr == "backward":
-            return True
-        if isinstance(part.func, ast.Name) and part.func.id in functions and part.func.id not in seen:
-            seen.add(part.func.id)
-            if _trains(functions[part.func.id], functions, seen):
-                return True
-    return False
 
 
 def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
@@ -259,7 +219,7 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
         sys.modules[module.__name__] = module
         show(str(path))
         body = [node for node in statements if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
-        flags = _future_flags(ast.Module(list(statements), []))
+        flags = future_flags(ast.Module(list(statements), []))
         while body:
             try:
                 exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)

@@ -5,6 +5,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import ast
 import json
 import linecache
 from pathlib import Path
@@ -27,22 +28,34 @@ def show(path: str) -> None:
 
 
 def as_module(text: str) -> str:
-    """The code cells of a notebook as one module; what is no line of code is empty. Magics, which are not Python, are left out.
+    """The code cells of a notebook as one module; what is no line of code is empty. Magics, which are not Python, are left out, and so
+    are cells that are not Python whole: they never ran, and the others do without them.
 
     A notebook that is written without line breaks has no lines of its own: its cells follow each other. Raises ValueError.
     """
+    return _without_late_futures("\n".join(_read(text)[0]))
+
+
+def faults(path: str | Path) -> list[SyntaxError]:
+    """Why cells of a notebook were left out, each error with its line in the notebook's file. Raises OSError, ValueError."""
+    return _read(regular(path).read_bytes().decode("utf-8", "replace"))[1] if str(path).endswith(".ipynb") else []
+
+
+def _read(text: str) -> tuple[list[str], list[SyntaxError]]:
+    """The lines of the module, and the faults of cells that are no part of it."""
     document = json.loads(text)
     cells = [_lines(c) for c in document.get("cells", ()) if isinstance(c, dict) and c.get("cell_type") == "code"]
     stated = [_stated(line) for line in text.split("\n")]
     placed = [""] * len(stated)
+    bad: list[SyntaxError] = []
     start = 0
     for lines in cells:
         place = next((i for i in range(start, len(stated)) if stated[i : i + len(lines)] == lines), None) if lines else start
         if place is None:
-            return "\n".join(line for cell in cells for line in _python(cell))
-        placed[place : place + len(lines)] = _python(lines)
+            return [line for cell in cells for line in _python(cell, 0, [])], []
+        placed[place : place + len(lines)] = _python(lines, place, bad)
         start = place + len(lines)
-    return _without_late_futures("\n".join(placed))
+    return placed, bad
 
 
 def _lines(cell: dict[str, Any]) -> list[str]:
@@ -63,12 +76,19 @@ def _stated(line: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _python(lines: list[str]) -> list[str]:
-    """The lines of a cell as Python; a cell of another language (`%%bash`) is left out whole."""
+def _python(lines: list[str], place: int, bad: list[SyntaxError]) -> list[str]:
+    """The lines of a cell as Python; a cell of another language (`%%bash`) is left out whole, one with a fault too: `bad` gets it."""
     if lines and lines[0].startswith("%%"):
         return [""] * len(lines)
     plain = [line.rstrip("\n") for line in lines]
-    return ["" if line.lstrip().startswith(("%", "!")) else line.removesuffix("?") for line in plain]
+    plain = ["" if line.lstrip().startswith(("%", "!")) else line.removesuffix("?") for line in plain]
+    try:
+        ast.parse("\n".join(plain))
+    except SyntaxError as error:
+        error.lineno = place + (error.lineno or 1)
+        bad.append(error)
+        return [""] * len(lines)
+    return plain
 
 
 def _without_late_futures(text: str) -> str:

@@ -17,13 +17,15 @@ from vaelint.repository.scopes import File, Function, Scope
 from vaelint.repository.values import Reader
 from vaelint.step.batches import aliases, loaders, without_lengths
 from vaelint.step.endings import around, loss_of
+from vaelint.step.factors import makes_options, weighted
 from vaelint.step.meaning import Kind, is_loss_name, kinds
 from vaelint.step.reading import batch_in
+from vaelint.step.statements import OF_TRAINER, Rename, assign, attributes_of, root_of, statement
 from vaelint.step.trainer import attributes_of_self, stand_in
 
 _ENDS = ("backward", "manual_backward", "zero_grad", "step")
 TRAINS_BUT = "trains the model, but"
-_OF_TRAINER = ("self", "self.forward")
+_MOST_UNKNOWN = 4  # attributes of a trainer that numbers of ours may stand for
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Cut:
         inputs: Sequence[str],
         path: list[tuple[list[ast.stmt], int]],
         bases: Set[tuple[Path, str]] = frozenset(),
+        tokens: Set[str] = frozenset(),
     ) -> None:
         self._reader, self._file, self._known, self._inputs, self._path = reader, file, known, list(inputs), path
         inside = around(path)
         self._scope = Scope(file, inside, path[-1][0][path[-1][1]].lineno)
         self._parameters = {a.arg for n in inside if isinstance(n, Function) for a in ast.walk(n.args) if isinstance(a, ast.arg)}
+        self._tokens = tokens  # the inputs that are sequences of tokens
         self._target, self._named = target, bool(models) or target[1] in known
         self._models = set(models)
         self._trainer: ast.ClassDef | None = None
@@ -95,7 +99,7 @@ class Cut:
                     what = self._reader.instance(node, self._scope)
                 except Unknown:
                     what = None
-                if what == self._target:
+                if what == self._target or self._is_one_of(text):
                     found.add(text)
                     continue
                 of_self = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
@@ -108,6 +112,19 @@ class Cut:
                 elif alike and (of_self or isinstance(node, ast.Name)):
                     self._maybe.add(text)
         return found
+
+    def _is_one_of(self, text: str) -> bool:
+        """Whether the trainer gives an attribute several values, as its options say, and one of them is an object of the target's class."""
+        trainer = self._trainer
+        for method in trainer.body if trainer is not None and text.startswith("self.") else ():
+            given = [n for n in ast.walk(method) if isinstance(n, ast.Assign) and any(ast.unparse(t) == text for t in n.targets)]
+            for node in given if trainer is not None and len(given) > 1 and isinstance(method, Function) else ():
+                try:
+                    if self._reader.instance(node.value, Scope(self._file, (trainer, method), node.lineno)) == self._target:
+                        return True
+                except Unknown:
+                    continue
+        return False
 
     def _hands_through(self) -> bool:
         """Whether calling the trainer, a module around the model, is calling the model."""
@@ -177,26 +194,41 @@ class Cut:
     def _kept(self, loss: ast.expr, data: dict[str, str]) -> list[ast.stmt] | None:
         """The statements that the loss needs, in order, less those that prepare the data; None if one of them trains."""
         kept: list[ast.stmt] = []
-        needed = loads(loss)
+        needed, reads_state = loads(loss), self._reads_state(loss)
+        statements = (n for block, at in self._path[len(self._path) > 1 :] for n in block[:at])
+        first = next((n for n in statements if any(root_of(a) in data for call in self._model_calls(n) for a in call.args)), None)
+        prepares = first is None  # before the model is first called, what is done to the data prepares it
         for depth, (block, at) in reversed(list(enumerate(self._path))):
             if depth == 0 and len(self._path) > 1:
                 break  # what the file's top level defines is there already
-            for node in reversed([taken for n in block[:at] for taken in self._taken(n)]):
-                if not (stores(node) & needed):
+            for whole, node in reversed([(n, taken) for n in block[:at] for taken in self._taken(n)]):
+                prepares = prepares or (first is not None and whole.lineno < first.lineno)
+                runs = reads_state and any(True for _ in self._model_calls(node))  # it leaves there what is read afterwards
+                if not runs and not (stores(node) & needed):
                     continue
                 if isinstance(node, Function | ast.ClassDef | ast.Import | ast.ImportFrom) and depth == 0:
                     continue  # of the file's top level, which is there already
-                if set(data) & stores(node) and not (stores(node) - set(data)) & needed:
+                if prepares and set(data) & stores(node) and not (stores(node) - set(data)) & needed:
                     continue  # how the input is prepared: our input is what goes into the model
                 if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in _ENDS for n in ast.walk(node)):
                     return None
-                if self._makes_model(node):
+                if self._makes_model(node) or makes_options(node):
                     continue
                 kept.insert(0, node)
                 needed |= loads(node)
+                reads_state = (reads_state or self._reads_state(node)) and not runs
             if isinstance(block[at], Function) and block is not self._path[-1][0]:
                 break
         return kept
+
+    def _reads_state(self, node: ast.AST) -> bool:
+        """Whether it reads what a call of the model has left on it: `model.loss`, and not `model.encode(x)`."""
+        called = {id(p.func) for p in ast.walk(node) if isinstance(p, ast.Call)}
+        return any(
+            isinstance(p, ast.Attribute) and ast.unparse(p.value) in self._models and id(p) not in called
+            for p in ast.walk(node)
+            if not isinstance(p, ast.Attribute) or ast.unparse(p) not in self._models
+        )
 
     def _taken(self, node: ast.stmt) -> list[ast.stmt]:
         """A statement; of an `if` whose test the repository's options decide, the branch that is taken."""
@@ -219,7 +251,7 @@ class Cut:
             func, of_loss = ast.unparse(part.func), False
             if isinstance(part.func, ast.Attribute) and ast.unparse(part.func.value) in self._models:
                 func, of_loss = ast.unparse(part.func.value), is_loss_name(part.func.attr)
-            if of_loss is of_losses and (func in self._models or (self._through and func in _OF_TRAINER)):
+            if of_loss is of_losses and (func in self._models or (self._through and func in OF_TRAINER)):
                 yield part
 
     def _data(self, node: ast.AST, of_losses: bool = False) -> dict[str, str]:
@@ -227,7 +259,7 @@ class Cut:
         found: dict[str, str] = {}
         for call in self._model_calls(node, of_losses):
             for argument, name in zip(call.args, self._inputs, strict=False):
-                root = _root(argument)
+                root = root_of(argument)
                 if root is not None:
                     found.setdefault(root, name)
             break  # the first call is the one that takes the data
@@ -236,9 +268,9 @@ class Cut:
     def _finished(self, kept: list[ast.stmt], loss: ast.expr, data: dict[str, str], line: int) -> Slice | None:
         stored = set().union(*(stores(node) for node in kept)) if kept else set()
         final = ast.copy_location(ast.Assign([ast.Name("loss", ast.Store())], copy.deepcopy(loss)), loss)
-        rename = _Rename(self._models, self._through)
+        rename = Rename(self._models, self._through)
         body: list[ast.stmt] = [rename.statement(copy.deepcopy(node)) for node in (*kept, final)]
-        prefix: list[ast.stmt] = [_assign(name, source, line) for name, source in data.items() if name != source]
+        prefix: list[ast.stmt] = [assign(name, source, line) for name, source in data.items() if name != source]
         free = set().union(*(loads(node) for node in body)) - {"model"} - set(data)
         loops = (block[at] for block, at in self._path)
         counted = set().union(*(stores(loop.target) for loop in loops if isinstance(loop, ast.For)))  # one may be called `iter`
@@ -249,21 +281,19 @@ class Cut:
                 continue
             if name in self._known and name not in self._parameters:
                 continue
-            value = self._value(name, body)
+            value = self._value(name, body) or self._next_tokens(name, data)
             if value is None:
-                if name in self._known:
+                if name in self._known or self._as_weights(body, name):
                     continue
-                self._not(f"nothing tells what {name} is there")
+                self._not(f"nothing tells what {name} is there; if it is data, give it: --input {name}=...")
                 return None
             if value != name:
-                prefix.append(_assign(name, value, line))
+                prefix.append(assign(name, value, line))
         if "self" in free:
-            try:
-                made = self._self(body)
-            except Unknown as error:
-                self._not(f"nothing tells what {error} is there")
+            made = self._self(body)
+            if made is None:
                 return None
-            prefix += [_statement(text, line) for text in made]
+            prefix += [statement(text, line) for text in made]
             free = free - {"self"} | set().union(*(loads(node) for node in prefix))
         tree = ast.fix_missing_locations(ast.Module([*prefix, *body], []))
         if "model" not in set().union(*(loads(node) for node in tree.body)):
@@ -287,12 +317,37 @@ class Cut:
                 call.keywords = [k for k in call.keywords if k.arg in self._inputs]
         return copied
 
-    def _self(self, body: Sequence[ast.stmt]) -> list[str]:
-        """Statements that make a `self` of the trainer's class. Raises Unknown where there is none to be made."""
-        if self._trainer is None:
-            raise Unknown("self")
-        read = attributes_of_self(*body)
-        return stand_in(self._trainer, read, self._models, self._attribute)
+    def _next_tokens(self, name: str, data: dict[str, str]) -> str | None:
+        """The tokens that come next, for what a batch of tokens holds beside the input; None where it is something else."""
+        loops = (node.target for block, at in self._path if isinstance(node := block[at], ast.For))
+        given = (t for node in self._before() if isinstance(node, ast.Assign) for t in node.targets)
+        together = (stores(target) for target in (*loops, *given) if isinstance(target, ast.Tuple))
+        beside = next((n for names in together if name in names for n in sorted(names) if data.get(n) in self._tokens), None)
+        if beside is None:
+            return None
+        value = f"{data[beside]}.roll(-1, 1)"
+        self._made_up.append((name, value))
+        return value
+
+    def _as_weights(self, body: Sequence[ast.stmt], root: str) -> bool:
+        """Whether numbers of ours can stand for all that the code reads from something unknown; they do then."""
+        made = weighted(body, root)
+        self._made_up += made or []
+        return made is not None
+
+    def _self(self, body: Sequence[ast.stmt]) -> list[str] | None:
+        """Statements that make a `self` of the trainer's class; None where there is none to be made."""
+        missing = "self"
+        for _ in range(_MOST_UNKNOWN if self._trainer is not None else 0):
+            made_up, told = list(self._made_up), list(self._told)
+            try:
+                return stand_in(self._trainer, attributes_of_self(*body), self._models, self._attribute)  # type: ignore[arg-type]
+            except Unknown as error:
+                self._made_up, self._told, missing = made_up, told, str(error)
+                if not self._as_weights(body, missing):
+                    break
+        self._not(f"nothing tells what {missing} is there")
+        return None
 
     def _value(self, name: str, body: Sequence[ast.AST]) -> str | None:
         """A value for a name that the training code gets from elsewhere: the device, what the repository says, else a weight of 1."""
@@ -300,7 +355,7 @@ class Cut:
         first = self._inputs[0] if self._inputs else "x"
         if Kind.DEVICE in means or Kind.BATCH_SIZE in means:
             return f"{first}.device" if Kind.DEVICE in means else f"{first}.size(0)"
-        said = self._said(ast.Name(name, ast.Load()), _attributes_of(name, body))
+        said = self._said(ast.Name(name, ast.Load()), attributes_of(name, body))
         if said is not None:
             if said != name:
                 self._told.append((name, said))
@@ -367,54 +422,3 @@ class Cut:
         if said is not None:
             self._told.append((f"self.{name}", said))
         return said if said is not None else self._value(name, [])
-
-
-def _attributes_of(name: str, body: Sequence[ast.AST]) -> set[str]:
-    """The attributes that statements read from a name; none if they use it in another way as well."""
-    found, owners = set[str](), set[int]()
-    for part in (p for node in body for p in ast.walk(node)):
-        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == name:
-            found.add(part.attr)
-            owners.add(id(part.value))
-    bare = any(isinstance(p, ast.Name) and p.id == name and id(p) not in owners for node in body for p in ast.walk(node))
-    return set() if bare else found
-
-
-class _Rename(ast.NodeTransformer):
-    """Calls the model `model`, whatever the file calls it."""
-
-    def __init__(self, models: set[str], through: bool) -> None:
-        self._models, self._through = models, through
-
-    def statement(self, node: ast.stmt) -> ast.stmt:
-        """The statement, changed in place."""
-        self.visit(node)
-        return node
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        """The node, or `model` in its place."""
-        if self._through and isinstance(node, ast.Call) and ast.unparse(node.func) in _OF_TRAINER:
-            node.func = ast.copy_location(ast.Name("model", ast.Load()), node.func)
-        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and ast.unparse(node) in self._models:
-            return ast.copy_location(ast.Name("model", ast.Load()), node)
-        return self.generic_visit(node)
-
-
-def _assign(name: str, value: str, line: int) -> ast.stmt:
-    return _statement(f"{name} = {value}", line)
-
-
-def _statement(text: str, line: int) -> ast.stmt:
-    """A statement that stands at a line of the user's file."""
-    node = ast.parse(text).body[0]
-    for part in ast.walk(node):
-        if hasattr(part, "lineno"):
-            part.lineno = part.end_lineno = line  # type: ignore[attr-defined]
-    return node
-
-
-def _root(node: ast.expr) -> str | None:
-    """`x` of `x`, `x.view(-1, 784)`, `x.to(device)`."""
-    while isinstance(node, ast.Call | ast.Attribute):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else None

@@ -66,6 +66,8 @@ class LossSearch:
         model = analyse(self.record, self.tracer, self.inputs, self.step, self.source, None)
         trials, told = trials_of(self.tracer, self.inputs, self.source, self.record), self.request.loss
         output = self.record.raw_output
+        values = {name: node.meta["val"] for name, node in self.record.inputs.items()}
+        self.step.tokens = frozenset(n for n, v in values.items() if v.dim() == 2 and not v.is_floating_point() and v.dtype != torch.bool)
         found = find_loss(self.loaded, self.record.model, self.step, self.names, output, roles_of(model), told, trials, elsewhere)
         if found is None:
             result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")

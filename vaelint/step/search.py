@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from vaelint.source.blame import one_line, span_of
 from vaelint.step import seek
 from vaelint.step.candidates import Candidate
 from vaelint.step.cut import TRAINS_BUT, Slice
+from vaelint.step.factors import NUMBERS
 from vaelint.step.neighbours import callers_of, losses_elsewhere, neighbours, shown
 from vaelint.step.step import Step
 from vaelint.step.training import slices_elsewhere, training_slices
@@ -99,7 +101,8 @@ def find_loss(
         step.notes += [] if one is not None else notes
         return one
     own = _Tier(trials)
-    own.add(_trained(loaded, step, cut, extra) for cut, extra in training_slices(loaded, names))
+    left = list[str]()
+    own.add(_trained(loaded, step, cut, extra) for cut, extra in training_slices(loaded, names, left, step.tokens))
     if (one := own.one()) is not None:
         return one
     found = look(None, None)
@@ -114,6 +117,7 @@ def find_loss(
     if len(own.raised) == 1 and not own.ran and isinstance(own.raised[0][1], _OWN) and not own.raised[0][0].made_up:
         return own.raised[0][0]  # the file's own training code, as it stands: what it raises is a finding
     notes = list(found.notes)
+    _say_of(loaded, own, left, notes)
     one = _from_training(loaded, step, names, trials, notes)
     if one is None and not found.equal:
         one = _measured(loaded, model, step, names, output, trials, notes)
@@ -159,7 +163,7 @@ def _alike(measured: Sequence[Measured | None]) -> bool:
 def _from_training(loaded: Loaded, step: Step, names: Sequence[str], trials: Trials, notes: list[str]) -> Step | None:
     """The step of the training code in other files, if it runs and there is one."""
     left, before, said_before = list[str](), len(notes), False
-    cuts = slices_elsewhere(loaded, names, left)
+    cuts = slices_elsewhere(loaded, names, left, step.tokens)
     for sure in (True, False):
         tier = _Tier(trials)
         said: list[str] = []
@@ -246,10 +250,19 @@ def _trained(loaded: Loaded, step: Step, cut: Slice, extra: Mapping[str, Any]) -
     place = f"{relative(cut.file)}:{cut.line}"
     sure = "" if cut.sure else "; that it trains this model, only names say"
     notes = [*step.notes, f"the step is that of the training code at {place}{sure}", *chosen]
-    names = {**extra, **named(loaded, Expression("", cut.names))}
+    names = {k: _same_options(loaded, v) for k, v in extra.items()} | named(loaded, Expression("", cut.names))
     trained = Step(cut.code, loaded, has_loss=True, call=step.call, notes=notes, extra=names, tree=cut.tree, file=cut.file)
     trained.made_up, trained.place = dict((*cut.made_up, *cut.told)), place
+    trained.unknown_weights = tuple(name for name, value in cut.made_up if value in NUMBERS)
     return trained
+
+
+def _same_options(loaded: Loaded, value: Any) -> Any:
+    """Options, with the sizes of the input where the model was built with such: it is one object there."""
+    for other in loaded.arguments.values():
+        if isinstance(value, argparse.Namespace) and isinstance(other, argparse.Namespace) and vars(other).keys() <= vars(value).keys():
+            return argparse.Namespace(**{**vars(value), **vars(other)})
+    return value
 
 
 def _names_for(loaded: Loaded, cut: Slice, notes: list[str]) -> dict[str, Any] | None:

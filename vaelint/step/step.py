@@ -68,7 +68,9 @@ class Step:
         self.code, self.has_loss, self.call, self.notes = code, has_loss, call, list(notes)
         self.place = ""  # where it was cut out, "" for a step that was told or put together
         self.made_up: dict[str, str] = {}  # weights and counters that nobody gave and that got a value of ours
+        self.unknown_weights: tuple[str, ...] = ()  # those of `made_up` that may have any value there
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
+        self.tokens: frozenset[str] = frozenset()  # the inputs that are sequences of whole numbers
         self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
         self._loaded, self._extra = loaded, dict(extra or {})
         self._tree = tree or _parse(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,10 +21,13 @@ from vaelint.step.endings import MARKS, endings
 _MOST = 8  # ways to train that are tried
 
 
-def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[tuple[Slice, Mapping[str, Any]]]:
+def training_slices(
+    loaded: Loaded, inputs: Sequence[str], left: list[str], tokens: Set[str] = frozenset()
+) -> list[tuple[Slice, Mapping[str, Any]]]:
     """Every way the target's file, or that of a base class, trains the model that can be cut out whole, alike ones once.
 
-    With the names of that file, where it is another one.
+    With the names of that file, where it is another one. `left` gets why a place that trains was left out; `tokens` are the
+    inputs that are sequences of tokens.
     """
     target = Path(loaded.file).resolve()
     spaces: dict[Path, Mapping[str, Any]] = {target: {}}
@@ -32,7 +35,7 @@ def training_slices(loaded: Loaded, inputs: Sequence[str]) -> list[tuple[Slice, 
     found: list[tuple[Slice, Mapping[str, Any]]] = []
     for path, names in spaces.items():
         file = loaded.repository.file(path)
-        cuts = _slices(loaded, file, inputs, set(names or loaded.namespace), []) if file is not None else []
+        cuts = _slices(loaded, file, inputs, set(names or loaded.namespace), left, tokens) if file is not None else []
         found += [(cut, names) for cut in cuts if cut.sure]
     return found
 
@@ -48,7 +51,7 @@ def _bases(loaded: Loaded) -> dict[tuple[Path, str], ModuleType]:
     return found
 
 
-def slices_elsewhere(loaded: Loaded, inputs: Sequence[str], left: list[str]) -> list[Slice]:
+def slices_elsewhere(loaded: Loaded, inputs: Sequence[str], left: list[str], tokens: Set[str] = frozenset()) -> list[Slice]:
     """The same for the other files of the repository; nothing of them is run. `left` gets why a place that trains was left out."""
     found: dict[str, Slice] = {}
     target = Path(loaded.file).resolve()
@@ -56,12 +59,12 @@ def slices_elsewhere(loaded: Loaded, inputs: Sequence[str], left: list[str]) -> 
     own = {target, *(path for path, _ in _bases(loaded))}
     for file in files:
         if file.path not in own and len(found) < _MOST:
-            for cut in _slices(loaded, file, inputs, None, left):
+            for cut in _slices(loaded, file, inputs, None, left, tokens):
                 found.setdefault(cut.code, cut)
     return list(found.values())
 
 
-def _slices(loaded: Loaded, file: File, inputs: Sequence[str], known: set[str] | None, left: list[str]) -> list[Slice]:
+def _slices(loaded: Loaded, file: File, inputs: Sequence[str], known: set[str] | None, left: list[str], tokens: Set[str]) -> list[Slice]:
     """The slices of one file. `known` are the names its functions see; None for those that its top level defines."""
     reader, home, name = loaded.reader, Path(loaded.file).resolve(), loaded.name
     models = _model_names(file.tree, name)
@@ -71,7 +74,7 @@ def _slices(loaded: Loaded, file: File, inputs: Sequence[str], known: set[str] |
             models, known = set(), known - {name}
     found: dict[str, Slice] = {}
     for path in endings(file.tree, name):
-        cut = Cut(reader, file, (home, name), known, models, inputs, path, _bases(loaded).keys())
+        cut = Cut(reader, file, (home, name), known, models, inputs, path, _bases(loaded).keys(), tokens)
         piece = cut.slice()
         if piece is not None:
             found.setdefault(piece.code, piece)

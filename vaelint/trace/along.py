@@ -6,6 +6,7 @@ asked for both, each dimension and each literal that moved between the two runs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,7 +47,9 @@ class Growth(float):
 
 
 def growth(p: float, q: float, n: int, m: int) -> Growth | None:
-    """A number that is p at size n and q at size m, as a function of the size; None if it has no form of the list."""
+    """A number that is p at size n and q at size m, as a function of the size; None if it has no form of the list, or is no number."""
+    if not (math.isfinite(p) and math.isfinite(q)):
+        return None
     for form, whole in _FORMS:
         if p and abs(q / p - form(m) / form(n)) < 1e-9 and not (whole and (p != int(p) or form(n) == 0)):
             return Growth(p, lambda size, form=form: p * form(size) / form(n))  # type: ignore[misc]
