@@ -59,6 +59,6 @@ def check(model: Model) -> Findings:
             shapes=(model.row(flaw.source),),
             why="the bound is log 1/K sum_k w_k for each input: other reductions are another objective, or another number",
             help=flaw.help,
-            claim=Claim("bound_of_ones", "the bound is not 0 where all weights are 1", {"source": flaw.source}) if flaw.draws else None,
+            claim=flaw.claim,
             severity=Severity.WARNING if flaw.draws else None,  # a constant: the number is off, the gradients are not
         )

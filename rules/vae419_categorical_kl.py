@@ -27,15 +27,17 @@ When the prior is not uniform.
 
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+_BINARY = "use q * (log q - log p) + (1 - q) * (log(1 - q) - log(1 - p)), with p the prior's probability of a 1"
+
 
 @rule("VAE419", "categorical-kl", Severity.ERROR, message="the KL of the categorical posterior is not one", needs=("kl",))
 def check(model: Model) -> Findings:
     """Terms in a categorical posterior that do not vanish at the uniform prior."""
-    for fact, what in model.objective.categorical_faults:
+    for fault in model.objective.categorical_faults:
         yield Found(
-            model.where(fact.term.core),
-            label=what,
+            model.where(fault.fact.term.core),
+            label=fault.what,
             why="a KL is 0 at the prior and positive elsewhere; this term is not",
-            help="use (q * (log q + log K)).sum(), with q the probabilities and K the number of classes",
-            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+            help=_BINARY if fault.binary else "use (q * (log q + log K)).sum(), with q the probabilities and K the number of classes",
+            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fault.fact, "binary": fault.binary}),
         )

@@ -22,6 +22,7 @@ from realpass import SLOTS, measured, traced, write
 from torch import fx
 
 from vaelint.anatomy import ops
+from vaelint.anatomy.logsums import log_sums, shift_of
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.padding import Padding
 from vaelint.confirm.runs import Runner
@@ -292,7 +293,7 @@ def _twin(
     experiment: str, rule: str, about: Callable[[Model], dict[str, object]], shape: str
 ) -> tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]:
     """A wrong claim about the good twin of a rule's fixture."""
-    text = min((ROOT / "fixtures" / "good").glob(f"{rule}_*.py"), key=lambda p: len(p.name)).read_text()
+    text = min((ROOT / "fixtures" / "good").glob(f"{rule}*.py"), key=lambda p: len(p.name)).read_text()
     name = text.split()[3]
     return experiment, f"{text}\n\nVAE = {name}\n", (f"x={shape}",), "loss = model.loss(x)", lambda m: [Claim(experiment, "", about(m))]
 
@@ -300,6 +301,12 @@ def _twin(
 TWINS = [
     _twin("argument_has_no_effect", "vae431", lambda m: {"function": "combine", "argument": "kl_weight"}, "16x24:float32[0,1]"),
     _twin("bound_of_ones", "vae418", lambda m: {"source": by_op(m, "logsumexp").args[0]}, "16x20:float32{0,1}"),
+    _twin(
+        "shift_cancels",
+        "vae418_iwae_reduction__divided_log",
+        lambda m: {"largest": shift_of(log_sums(m)[0]), "source": log_sums(m)[0].source},
+        "7x16:float32{0,1}",
+    ),
     _twin("weights_of_draws", "vae422", lambda m: {"node": by_op(m, "softmax"), "score": by_op(m, "softmax").args[0], "axis": 1}, "12x20"),
     _twin(
         "counted_times",

@@ -31,6 +31,36 @@ def fit_bernoulli(
     term: Term, site: Site, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], even: float = 0.0
 ) -> BernoulliFit | None:
     """Runs the term on random heads, read as logits and as probabilities; None where it is no such KL. Raises `ReplayError`."""
+    sampled = _slopes(term, site, loss, replay, sizes, even)
+    if sampled is None:
+        return None
+    h, g = sampled
+    width = torch.sigmoid(h) * torch.sigmoid(-h)
+    for columns in ([width * h, width], [torch.logit(h), torch.ones_like(h)]):
+        (a, b), residual = fit(g, columns)
+        if residual < 1e-5 and a != 0:
+            return BernoulliFit(a, float(torch.sigmoid(torch.tensor(-b / a))))
+    return None
+
+
+def is_half(term: Term, site: Site, loss: fx.Node, replay: Replay, sizes: Mapping[str, int]) -> bool:
+    """Whether a term is q (log q - log p) or (1 - q) (log(1 - q) - log(1 - p)) alone: one value is left out. Raises `ReplayError`."""
+    sampled = _slopes(term, site, loss, replay, sizes, 0.0)
+    if sampled is None:
+        return False
+    h, g = sampled
+    width = torch.sigmoid(h) * torch.sigmoid(-h)
+    for log_q, sign in ((torch.nn.functional.logsigmoid(h), 1), (torch.nn.functional.logsigmoid(-h), -1)):
+        (a, _), residual = fit(g, [width * log_q, width])
+        if residual < 1e-5 and sign * a > 0:
+            return True
+    return False
+
+
+def _slopes(
+    term: Term, site: Site, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], even: float
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Random heads between 0 and 1, and d loss / d head there, of the elements that have one."""
     if len(site.heads) != 1:
         return None
     head = site.heads[0]
@@ -53,9 +83,4 @@ def fit_bernoulli(
     h, g = h[used], g[used]
     if h.numel() < 6:
         return None
-    width = torch.sigmoid(h) * torch.sigmoid(-h)
-    for columns in ([width * h, width], [torch.logit(h), torch.ones_like(h)]):
-        (a, b), residual = fit(g, columns)
-        if residual < 1e-5 and a != 0:
-            return BernoulliFit(a, float(torch.sigmoid(torch.tensor(-b / a))))
-    return None
+    return h, g

@@ -34,6 +34,7 @@ KL_WORDS = {
     "categorical": "categorical KL",
     "bernoulli": "Bernoulli KL",
     "sphere": "von Mises-Fisher KL to the uniform prior on the sphere",
+    "concentration": "KL of a Gamma or Dirichlet posterior",
     "other": "another divergence",
     "unknown": "not measured",
 }

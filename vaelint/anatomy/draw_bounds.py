@@ -17,7 +17,9 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.importance import is_axis_of_draws
 from vaelint.anatomy.logsums import log_sums
 from vaelint.anatomy.replay import ReplayError
+from vaelint.anatomy.shifts import uncancelled_shifts
 from vaelint.graph import shape
+from vaelint.rule import Claim
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -32,13 +34,21 @@ class FlawedBound:
     what: str
     help: str
     draws: int = 0  # K, where the constant is off
+    shift: fx.Node | None = None  # the largest exponent, where it does not cancel
+
+    @property
+    def claim(self) -> Claim | None:
+        """What a real run must show."""
+        if self.shift is not None:
+            return Claim("shift_cancels", "the loss moves with the largest exponent", {"largest": self.shift, "source": self.source})
+        return Claim("bound_of_ones", "the bound is not 0 where all weights are 1", {"source": self.source}) if self.draws else None
 
 
 def flawed_bounds(model: Model) -> list[FlawedBound]:
     """Bounds over several draws whose logarithm, axis or constant is off."""
     if not model.has_loss:
         return []
-    return _undone(model) + _softmaxed_inputs(model) + _off_by_a_constant(model)
+    return _undone(model) + _softmaxed_inputs(model) + _shifted(model) + _off_by_a_constant(model)
 
 
 def _draw_axes(model: Model, node: fx.Node) -> list[int]:
@@ -73,6 +83,12 @@ def _softmaxed_inputs(model: Model) -> list[FlawedBound]:
                 what = f"weighs inputs against each other, the draws of one input are on axis {own[0]}"
                 found.append(FlawedBound(node, source, what, "normalise over the axis of the draws"))
     return found
+
+
+def _shifted(model: Model) -> list[FlawedBound]:
+    """Largest exponents that are taken off and not added again with the same weight."""
+    what, help = "the largest exponent does not cancel", "add the largest exponent to the logarithm itself, or use torch.logsumexp"
+    return [FlawedBound(s.node, s.source, what, help, shift=s.largest) for s in uncancelled_shifts(model)]
 
 
 def _off_by_a_constant(model: Model) -> list[FlawedBound]:

@@ -273,6 +273,8 @@ def _judge_coefficients(a: float, a0: float, b: float, c: float, learned_prior: 
     plausible = bool(a) and _LEAST_PRIOR < abs(c / a) < 1 / _LEAST_PRIOR  # 0: there is no log s at all
     if same(a, b) and a * c > 0 and plausible and (learned_prior or not centred or _is_prior(a, c)):
         return KlProbe("sign" if a < 0 else "prior", c, coefficients, prior=(-a0 / a, (c / a) ** 0.5))
+    if learned_prior and same(a, b) and a > 0 > c and abs(c) > SOFTENED * biggest:  # at no prior is log s rewarded, as a KL does
+        return KlProbe("wrong", a, coefficients, reason="the logarithm of the posterior's scale enters with the wrong sign")
     if learned_prior and same(a, b):
         return KlProbe("unknown", c, coefficients, reason="the prior is learned and the term is no KL to it at the probe's point")
     return KlProbe("wrong", c if plausible else a, coefficients)

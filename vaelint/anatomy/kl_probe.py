@@ -24,10 +24,13 @@ Verdict = Literal[
     "categorical",
     "bernoulli",
     "sphere",
+    "concentration",
 ]
 
 
-KNOWN: frozenset[Verdict] = frozenset({"exact", "prior", "monte_carlo", "drawn", "mean_only", "categorical", "bernoulli", "sphere"})
+KNOWN: frozenset[Verdict] = frozenset(
+    {"exact", "prior", "monte_carlo", "drawn", "mean_only", "categorical", "bernoulli", "sphere", "concentration"}
+)
 """Verdicts on a term that is a KL of right sign, whose weight means something."""
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.missing import summed_exponent
+from vaelint.anatomy.missing import summed_exponent, summing_exponentials
 from vaelint.graph import shape
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def log_sums(model: Model) -> list[LogSum]:
         source = summed_exponent(node)
         if source is None or not shape(source):
             continue
-        reducer = node if ops.op(node) == "logsumexp" else ops.value_inputs(node)[0]
-        axes = ops.dims_of(reducer)
+        reducer = summing_exponentials(node)
+        axes = ops.dims_of(reducer) if reducer is not None else None
         if axes:
             found.append(LogSum(node, _unshifted(source), axes))
     return found
@@ -43,14 +43,30 @@ def log_sums(model: Model) -> list[LogSum]:
 
 def _unshifted(source: fx.Node) -> fx.Node:
     """u for `u - max(u)`, which is taken off against overflow and added again after the logarithm."""
+    taken = _taken_off(source)
+    return taken[0] if taken is not None else source
+
+
+def shift_of(s: LogSum) -> fx.Node | None:
+    """The largest exponent, where it is taken off before the exponential."""
+    source = summed_exponent(s.node)
+    taken = _taken_off(source) if source is not None else None
+    return taken[1] if taken is not None else None
+
+
+def _taken_off(source: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+    """u and the value of max(u) in `u - max(u)`."""
     if ops.op(source) != "sub" or len(source.args) < 2:
-        return source
+        return None
     first, second = source.args[0], source.args[1]
     if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or shape(first) != shape(source):
-        return source
-    while isinstance(second, fx.Node) and ops.op(second) in ops.SHAPE | ops.SELECT | {"detach", "data"} and ops.value_inputs(second):
-        second = ops.value_inputs(second)[0]
-    return first if ops.op(second) in _LARGEST and ops.value_inputs(second)[:1] == [first] else source
+        return None
+    largest = second
+    while ops.op(second) in ops.SHAPE | ops.SELECT | {"detach", "data"} and ops.value_inputs(second):
+        largest, second = second, ops.value_inputs(second)[0]
+    if ops.op(second) not in _LARGEST or ops.value_inputs(second)[:1] != [first]:
+        return None
+    return first, second if isinstance(second.meta.get("val"), torch.Tensor) else largest
 
 
 def posterior_values(model: Model, sizes: dict[str, int], seed: int) -> dict[fx.Node, torch.Tensor]:

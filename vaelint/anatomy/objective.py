@@ -17,6 +17,7 @@ from vaelint.anatomy.flow import Flow
 from vaelint.anatomy.kl import probe_kl
 from vaelint.anatomy.kl_drawn import drawn_weight
 from vaelint.anatomy.kl_families import GAUSSIAN, family_of
+from vaelint.anatomy.kl_gamma import measure_concentration
 from vaelint.anatomy.kl_points import random_points
 from vaelint.anatomy.kl_probe import KlProbe, Verdict
 from vaelint.anatomy.kl_slice import Slice, loose_ends
@@ -146,6 +147,7 @@ def measure_kl(
             break
     for fact in found:
         _measure_discrete(fact, loss, replay, symbols)
+        measure_concentration(fact, loss, replay, symbols)
         if fact.site is None or fact.probe.weight == 0.0 or not fact.site.mu_heads:
             continue
         texts, drawn = slice_.replay.texts_of(fact.site.z), sample_axes(fact.site)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx
 
 from vaelint.anatomy import missing
-from vaelint.anatomy.categorical import categorical_faults
+from vaelint.anatomy.categorical import CategoricalFault, categorical_faults
 from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
 from vaelint.anatomy.direction import reversed_at
 from vaelint.anatomy.idle_arguments import idle_arguments
@@ -154,6 +154,6 @@ class Objective:
         return stuck_weights(self._model) or reset_counters(self._model)
 
     @cached_property
-    def categorical_faults(self) -> list[tuple[KlFact, str]]:
+    def categorical_faults(self) -> list[CategoricalFault]:
         """Categorical KLs that are not one."""
         return categorical_faults(self._model)

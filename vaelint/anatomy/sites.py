@@ -67,13 +67,26 @@ def find_sites(flow: Flow) -> list[Site]:
         elif drawn_from and root.meta.get("carried"):  # drawn by numpy, from values that left torch
             sites.append(Site(root, "drawn", (root,), (root,), drawn_from[0], drawn_from[1] if len(drawn_from) > 1 else None))
         elif drawn_from and name in ("bernoulli", "standard_gamma", "sample_dirichlet", "multinomial", "poisson"):
-            sites.append(Site(root, "categorical" if name in ("bernoulli", "multinomial") else "noise", (root,), (), drawn_from[0], None))
+            kind: Kind = "categorical" if name in ("bernoulli", "multinomial") else "noise"
+            sites.append(Site(_with_backward(root, flow), kind, (root,), (), drawn_from[0], None))
     sites += _affine_sites(flow)
     merged = _merge(sites)
     for s in merged:
         _find_heads(s, flow)
     merged.sort(key=lambda s: flow.order[s.z])
     return _drop_noise_layers(merged, flow)
+
+
+def _with_backward(draw: fx.Node, flow: Flow) -> fx.Node:
+    """The value of a draw that has a gradient, where a function with a backward of its own made it."""
+    todo = [draw]
+    while todo:
+        for user in flow.users.get(todo.pop(), ()):
+            if ops.op(user) == "custom_gradient":
+                return user
+            if ops.op(user) in ("detach", "data"):
+                todo.append(user)
+    return draw
 
 
 def _affine_sites(flow: Flow) -> list[Site]:
@@ -313,7 +326,12 @@ def _has_own_scale(site: Site, flow: Flow) -> bool:
 
 
 def _decoded(site: Site, flow: Flow) -> bool:
-    return any(ops.uses_parameter(n) for n in flow.descendants(site.z) if n is not site.z)
+    return any(ops.uses_parameter(n) or _product_with_learned(n, flow) for n in flow.descendants(site.z) if n is not site.z)
+
+
+def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
+    """A product with something made of parameters alone: topic words, loadings that are kept positive."""
+    return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
 
 
 def is_draw_of_data(site: Site, drawn: Iterable[Site], flow: Flow) -> bool:

@@ -113,7 +113,16 @@ def _is_size_ratio(beta: Beta, sizes: Mapping[str, int]) -> bool:
     data = math.prod(sizes.get(s, 1) for s in beta.recon.event)
     latent = math.prod(sizes.get(s, 1) for s in beta.kl.latent)
     terms = math.prod(shape(beta.recon.pair.target or beta.recon.pair.recon)) / max(1, sizes.get("B", 1))
-    return any(abs(beta.value / n - 1) < 1e-6 for n in (data, data / latent, terms, terms / latent) if n > 2.5)
+    if any(abs(beta.value / n - 1) < 1e-6 for n in (data, data / latent, terms, terms / latent) if n > 2.5):
+        return True
+    written = [f.value for f in (*beta.kl.factors, *beta.recon.factors) if f.origin == "literal"]
+    if any(v not in (1.0, -1.0, 0.5, -0.5) for v in written):
+        return False
+    assert beta.recon.scaling is not None
+    fixed = [sizes[s] for s in beta.recon.event if s in sizes and beta.recon.scaling.exponents.get(s) is None]
+    some = {math.prod(part) for count in range(1, len(fixed) + 1) for part in itertools.combinations(fixed, count)}
+    units = (1, 2) if beta.variance is not None else (1,)  # a squared error without its 1/2 is a common convention
+    return any(abs(beta.value / (n * unit) - 1) < 1e-6 for n in some if n > 2.5 for unit in units)
 
 
 def named_weight(factors: list[Factor], scaling: Scaling, sizes: Mapping[str, int]) -> bool:

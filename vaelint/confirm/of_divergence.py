@@ -7,8 +7,11 @@ import math
 import torch
 from torch import fx
 
+from vaelint.anatomy.kl_gamma import FAMILIES
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact
 from vaelint.anatomy.sites import Site
+from vaelint.confirm.concentrations import against_closed_forms, concentration_weight
+from vaelint.confirm.discrete import against_bernoulli, discrete_weight
 from vaelint.confirm.isolated import closed_form, leaves_like, moments, share, slope, term_value
 from vaelint.confirm.likelihoods import steepness
 from vaelint.confirm.trial import Trial, rounding
@@ -29,7 +32,9 @@ def kl_closed_form(trial: Trial, about: About) -> Verdict:
     """Whether the term differs from every multiple of the closed form."""
     fact: KlFact = about["fact"]
     if fact.site is None and any(s.kind == "categorical" for s in fact.term.sites):
-        return _categorical(trial, fact)
+        return against_bernoulli(trial, fact) if about.get("binary") else _categorical(trial, fact)
+    if fact.probe.family in FAMILIES:
+        return against_closed_forms(trial, fact)
     site, prior = _site(fact), fact.probe.prior if fact.probe.verdict in ("exact", "prior") else (0.0, 1.0)
     values, exact = [], []
     with torch.no_grad():
@@ -86,6 +91,10 @@ def _categorical(trial: Trial, fact: KlFact) -> Verdict:
 
 def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int = 0) -> tuple[float, float]:
     """(weight of the term on the exact KL, residual), by the gradients in the heads: those of the run, or random ones."""
+    if fact.probe.family in FAMILIES:
+        return concentration_weight(trial, fact)
+    if fact.probe.family in ("Bernoulli", "Categorical"):
+        return discrete_weight(trial, fact)
     site = _site(fact)
     if fact.probe.learned_prior and fact.probe.verdict in ("exact", "prior") and not fact.probe.monte_carlo and not fact.probe.whole:
         return _weight_to_its_prior(trial, fact, site)
@@ -227,8 +236,8 @@ def _predicted(trial: Trial, beta: Beta) -> float:
 def kl_gradient(trial: Trial, about: About) -> Verdict:
     """The sign of the KL's weight; for a term without gradient where the KL is large, the share of zeros there."""
     fact: KlFact = about["fact"]
-    site = _site(fact)
     if fact.probe.verdict == "inverted_floor":
+        site = _site(fact)
         near = min(_zero_share(trial, fact, site, spread) for spread in (0.4, 0.05))  # a low ceiling leaves little room below it
         far = _zero_share(trial, fact, site, 8.0)
         return Verdict(far > near and far > 0.2, f"{far:.0%} of the means get no gradient far from the prior, {near:.0%} near it")

@@ -43,6 +43,22 @@ def bound_of_ones(trial: Trial, about: About) -> Verdict:
     return Verdict(abs(off) > 0.01, f"with all weights 1 the bound is {number(off)}")
 
 
+@experiment("shift_cancels", "the loss with the largest exponent moved, as it is taken off and added again", "0.1 % of the weight")
+def shift_cancels(trial: Trial, about: About) -> Verdict:
+    """Whether the loss moves with what is taken off every exponent and added to the logarithm."""
+    held = {n: trial.value(n).detach() for n in (about["largest"], about["source"])}
+    largest, source = about["largest"], about["source"]
+
+    def at(shift: float, exponents: float) -> float:
+        moved = {largest: held[largest] + shift, source: held[source] + exponents}
+        return float(trial.recompute([trial.loss_node], moved)[trial.loss_node].detach().double().sum())
+
+    base = at(0.0, 0.0)
+    by_shift, by_exponents = at(1.0, 0.0) - base, at(0.0, 1.0) - base
+    close = max(1e-3 * abs(by_exponents), 1e-5 * abs(base))
+    return Verdict(abs(by_shift) > close, f"moved by 1 it moves the loss by {number(by_shift)}, all exponents by {number(by_exponents)}")
+
+
 @experiment("counted_times", "the slope of one component's exponent in its log-weight", "once and a half")
 def counted_times(trial: Trial, about: About) -> Verdict:
     """Whether a log-weight enters the exponent of its component more than once."""
