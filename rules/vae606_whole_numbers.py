@@ -3,7 +3,8 @@
 ## What it does
 From the declared range of the input, finds three ways of losing it: a division with rounding by about as much as the largest
 value (`x // 255` of bytes, `torch.div(..., rounding_mode="floor")`), a turn of real numbers between 0 and 1 into whole ones that
-are computed with as real numbers again, and sums or products that leave the type of the bytes: `5 - 128` is 133 in uint8.
+are computed with as real numbers again, and sums or products that leave the type of the bytes: `5 - 128` is 133 in uint8. Of a
+number with a fraction that is put into a tensor of whole numbers (`torch.full_like(labels, 0.9)`) only the whole part is left.
 
 ## Why is this bad
 In the first two cases the result is 0 nearly everywhere: the model is given black images and learns to paint them. In the third
@@ -32,6 +33,11 @@ TEXT = {
         "dark values become bright ones",
         "turn it into real numbers first: x.float()",
     ),
+    "filled": (
+        "{:g} is put into a tensor of whole numbers",
+        "its fraction is cut off",
+        "make it a tensor of real numbers: dtype=torch.float32",
+    ),
 }
 
 
@@ -44,10 +50,14 @@ def check(model: Model) -> Findings:
         yield Found(
             model.where(fact.node),
             label=label.format(fact.number),
-            labels=model.labels((fact.source if fact.source.op == "call_function" else None, "")),
+            labels=model.labels((fact.source if fact.source.op == "call_function" and fact.source is not fact.node else None, "")),
             why=why,
             help=advice,
-            claim=Claim("wraps_around", "real numbers give other values", {**about, "ends": fact.ends})
-            if fact.how == "wrapped"
+            claim=Claim(
+                "value_range", "only its whole part is left", {"node": fact.node, "low": int(fact.number), "high": int(fact.number)}
+            )
+            if fact.how == "filled" and fact.source is fact.node
+            else Claim("wraps_around", "real numbers give other values", {**about, "ends": fact.ends})
+            if fact.how in ("wrapped", "filled")
             else Claim("values_left", "few different values are left", about),
         )

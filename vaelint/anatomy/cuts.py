@@ -66,6 +66,15 @@ def _holds_draw_fixed(model: Model, ends: list[fx.Node]) -> bool:
     return bool(means & model.wiring.gradients.of_loss) and not means & model.wiring.gradients.reach(*ends)
 
 
+def trained_on_dreams(model: Model, lost: set[str]) -> bool:
+    """Whether the loss moves all of some parameters by what they make of values that no data went into: a recognition network that learns
+    from draws of the model itself, as the sleep phase of wake-sleep has it."""
+    gradients, flow = model.wiring.gradients, model.flow
+    held = (n for n in gradients.of_loss if n.op == "get_attr")
+    dreamt = {n for n in held if any(u in gradients.of_loss and u not in flow.data for u in flow.users.get(n, ()))}
+    return bool(lost) and lost <= gradients.names(dreamt)
+
+
 def encoder_cuts(model: Model) -> list[Cut]:
     """VAE503: the places where trainable parameters of the encoder are lost to the reconstruction; one for each line."""
     gradients, flow = model.wiring.gradients, model.flow
@@ -79,7 +88,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
     if model.sites:
         lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites)))
     heads = _lost_heads(model, ends, lost)
-    if not lost and not heads:
+    if (not lost and not heads) or trained_on_dreams(model, lost):
         return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
@@ -138,7 +147,8 @@ def discrete_draws(model: Model) -> list[Site]:
         shaped = site.kind == "noise" and any(ops.op(root) in _SHAPED for root in site.roots)
         drawn = (site.kind == "categorical" or shaped) and site.z in below and site.mu is not None
         drawn = drawn and (not gradients.carries(site.z) or ops.op(site.z) in ops.FLAT)
-        if drawn and site.mu not in reached and gradients.names(flow.ancestors(site.z)) & lost:
+        behind = gradients.names(flow.ancestors(site.z)) & lost
+        if drawn and site.mu not in reached and behind and not trained_on_dreams(model, behind):
             found.append(site)
     return found
 

@@ -11,6 +11,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.gradients import holder_of
+from vaelint.anatomy.moved import attribute_of, attributes_moved
 from vaelint.finding import Span
 from vaelint.graph import Record, shape, span
 from vaelint.trace.standin import as_if_on_gpu
@@ -82,7 +83,8 @@ def stray_tensors(model: Model) -> list[Stray]:
             still = {(s.span, s.attribute) for s in _strays(model, again)}
             found = [s for s in found if (s.span, s.attribute) in still]
     told = {node for node, *_ in model.wiring.gradients.unknown_tensors()}  # that they do not move is said there
-    found = [s for s in found if s.born not in told]
+    along = attributes_moved(model) if any(s.attribute for s in found) else set()
+    found = [s for s in found if s.born not in told and attribute_of(model.record.model, s.born.meta.get("val")) not in along]
     return [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
 
 
@@ -186,6 +188,8 @@ def _step(
     if partners and real and ops.op(node) not in _INDEXES:
         born = home[real[0]]
         place, attribute = _birthplace(model, record, born)
+        if place is None and born.op == "get_attr":
+            place = _legacy_constructor(model, node)
         if place is not None or (born.op == "get_attr" and span(node) is not None):  # else it is made in the step, not in a file
             found.setdefault(
                 (place.file, place.line) if place is not None else born, Stray(born, node, partners[0], place or span(node), attribute)
@@ -212,6 +216,28 @@ def _is_born(node: fx.Node) -> bool:
         and not any(isinstance(a.meta.get("val"), torch.Tensor) for a in node.all_input_nodes)
         and not ops.raw_name(node).endswith("_")
     )
+
+
+def _legacy_constructor(model: Model, node: fx.Node) -> Span | None:
+    """Where a name that an operation's expression reads is given a new `torch.LongTensor(...)` in the same function: such a constructor is
+    not announced to what records."""
+    place = span(node)
+    expression = model.source.file(place.file).at(place) if place is not None else None
+    function = model.source.function(place) if place is not None else None
+    if place is None or expression is None or function is None:
+        return None
+    read = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)}
+    for part in ast.walk(function):
+        if isinstance(part, ast.Assign) and any(isinstance(t, ast.Name) and t.id in read for t in part.targets):
+            for call in ast.walk(part.value):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _is_legacy(call.func.attr):
+                    return Span(place.file, call.lineno, call.col_offset + 1, call.end_lineno, (call.end_col_offset or 0) + 1)
+    return None
+
+
+def _is_legacy(name: str) -> bool:
+    """Whether torch has a constructor of this name for tensors of one type."""
+    return isinstance(getattr(torch, name, None), type(torch.LongTensor))
 
 
 def _birthplace(model: Model, record: Record, born: fx.Node) -> tuple[Span | None, str]:

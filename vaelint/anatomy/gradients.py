@@ -97,7 +97,7 @@ class Gradients:
         """Parameters that the step changes in place: moving averages."""
         found: set[str] = set()
         for node in self._record.graph.nodes:
-            if node.op == "call_function" and _in_place(ops.raw_name(node)) and node.args and isinstance(node.args[0], fx.Node):
+            if node.op == "call_function" and ops.changes_in_place(ops.raw_name(node)) and node.args and isinstance(node.args[0], fx.Node):
                 found |= self.names(self._flow.ancestors(node.args[0]))
         return {n for n in found if n not in self.reached}
 
@@ -251,12 +251,12 @@ def holder_of(model: torch.nn.Module, tensor: object) -> tuple[torch.nn.Module, 
     dict, or a part of the distribution in it."""
     for owner in model.modules():
         for name, held in vars(owner).items():
-            if not name.startswith("_") and any(part is tensor for part in _parts(held)):
+            if not name.startswith("_") and any(part is tensor for part in parts_of(held)):
                 return owner, name
     return None
 
 
-def _parts(held: object) -> list[object]:
+def parts_of(held: object) -> list[object]:
     """The value of an attribute, its elements, and the tensors of the distributions among them."""
     items = list(held.values()) if isinstance(held, dict) else list(held) if isinstance(held, list | tuple) else [held]
     return items + [part for item in items if isinstance(item, torch.distributions.Distribution) for part in vars(item).values()]
@@ -276,10 +276,6 @@ def leaf_ids(value: torch.Tensor) -> set[int]:
             found.add(id(step.variable))
         todo += [s for s, _ in step.next_functions if s is not None]
     return found
-
-
-def _in_place(name: str) -> bool:
-    return (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or name == "__setitem__"
 
 
 def _leaves(output: object) -> list[fx.Node]:

@@ -35,6 +35,8 @@ def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
     g, z = torch.cat(g_all), torch.cat(z_all)
     (a, b), res = fit(g, [z, torch.ones_like(z)])
     if res < 1e-5:
+        if not slice_.others and _closed_form_at_draw(slice_, site, sizes, spread, a):
+            return KlProbe("wrong", a, monte_carlo=True, reason="the closed form is given the draw z where it wants the mean")
         prior = (0.0, 1.0)
         if slice_.others and (w := drawn_weight(slice_, site, sizes, spread)) is not None and w / a > 0:
             prior, a = (-b / a, math.sqrt(w / a)), w  # the slope holds the weight and the learned prior's variance in one
@@ -46,6 +48,16 @@ def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
     if res < 1e-5:
         return KlProbe("sign" if a < 0 else "monte_carlo", a, monte_carlo=True, reason="the prior is a Laplace distribution")
     return _any_prior(slice_, site, sizes, spread)
+
+
+def _closed_form_at_draw(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, weight: float) -> bool:
+    """Whether the term is w (z^2 + s^2 - 1 - log s^2) / 2 with z = m + s e, which counts the variance twice: what `drawn_weight` measures
+    is w for an estimate and w (1 - s^2) here."""
+    found = _estimates(slice_, site, sizes, spread)
+    if found is None:
+        return False
+    s, w = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return bool(((w - weight * (1 - s.square())).abs() < 1e-5 * abs(weight) * (1 + s.square())).all())
 
 
 def _entropy_alone(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> bool:
@@ -71,6 +83,21 @@ def drawn_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
     dL/dm = -w p'/p and dL/dlog s = -w (1 + s e p'/p), so that dL/dm (z - m) - dL/dlog s = w, whatever p is: another Gaussian, a mixture,
     the image of a Gaussian under a flow. None where the moments are not element-wise functions of one head each.
     """
+    found = _estimates(slice_, site, sizes, spread, even)
+    if found is None:
+        return None
+    w = torch.cat([value for _, value in found])
+    used = w[w.abs() > 1e-9 * w.abs().max()]  # the rest is masked, or below its free bits
+    if 3 * used.numel() < w.numel():
+        return None
+    mean = float(used.mean())
+    return mean if mean and float((used - mean).abs().max()) < 1e-4 * abs(mean) else None
+
+
+def _estimates(
+    slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, even: float = 0.0
+) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
+    """s and dL/dm (z - m) - dL/dlog s, over the elements of three draws."""
     found = []
     for seed in range(3):
         points = points_of(slice_, site, sizes, spread, 0.3, seed, even)
@@ -80,10 +107,5 @@ def drawn_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
         z = match(slice_.replay([site.z], slice_.overrides(sizes, values, 0.3, None, seed), sizes)[site.z], values[site.mu_heads[0]])
         if z is None or z.numel() != points.m.numel():
             return None
-        found.append(points.gm * (z.detach().flatten() - points.m) - points.gt)
-    w = torch.cat(found)
-    used = w[w.abs() > 1e-9 * w.abs().max()]  # the rest is masked, or below its free bits
-    if 3 * used.numel() < w.numel():
-        return None
-    mean = float(used.mean())
-    return mean if mean and float((used - mean).abs().max()) < 1e-4 * abs(mean) else None
+        found.append((points.s, points.gm * (z.detach().flatten() - points.m) - points.gt))
+    return found

@@ -116,6 +116,11 @@ def raw_name(node: fx.Node) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
+def changes_in_place(name: str) -> bool:
+    """Whether an operation of this name, as torch writes it, changes its first operand: `add_`, `__iadd__`, `__setitem__`."""
+    return (name.endswith("_") and not name.endswith("__")) or name.startswith("__i") or name == "__setitem__"
+
+
 def value_inputs(node: fx.Node) -> list[fx.Node]:
     """The nodes whose *values* the node depends on, through numpy as well; inputs that only lend their shape are left out."""
     carried: tuple[fx.Node, ...] | None = node.meta.get("carried")

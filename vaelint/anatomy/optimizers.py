@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
+from vaelint.anatomy.chosen import chosen, filled
 from vaelint.finding import Span
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from vaelint.source.written import SourceFile
 
 _NAMES = frozenset(n for n, v in vars(torch.optim).items() if isinstance(v, type) and issubclass(v, torch.optim.Optimizer))
-_HARMLESS: dict[str, Any] = {
-    f.__name__: f for f in (any, all, len, list, tuple, set, filter, isinstance, str, sorted, id, next, iter, map, zip, enumerate, bool)
-} | {"torch": torch, "nn": torch.nn}
-"""What a choice of parameters may use beside the model."""
 _LISTS = frozenset({"list", "chain", "itertools.chain", "tuple", "sorted"})
 
 
@@ -150,7 +147,7 @@ class _Written:
         if depth > 6:
             return None
         if isinstance(node, ast.ListComp | ast.GeneratorExp) or (isinstance(node, ast.Call) and _called(node) == "filter"):
-            return self._filtered(node)
+            return chosen(node, self._model.record.model, self._file)
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and node.func.attr == "parameters":
                 return _below(node.func.value)
@@ -172,32 +169,11 @@ class _Written:
             return _below(node)
         return None
 
-    def _filtered(self, node: ast.expr) -> set[str] | None:
-        """Names of the parameters that `[p for n, p in model.named_parameters() if ...]` holds, evaluated on the traced model.
-
-        None where it reads anything but the model, torch and a few functions of Python.
-        """
-        model = self._model.record.model
-        roots = {
-            base.id
-            for call in ast.walk(node)
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("parameters", "named_parameters")
-            if isinstance(base := _root(call.func.value), ast.Name)
-        }
-        own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        own |= {a.arg for part in ast.walk(node) if isinstance(part, ast.Lambda) for a in part.args.args}
-        free = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} - own - roots
-        if len(roots) != 1 or not free <= _HARMLESS.keys():
-            return None
-        code = compile(ast.fix_missing_locations(ast.Expression(node)), self._file, "eval")
-        try:
-            held = {id(p) for p in eval(code, {"__builtins__": {}, **_HARMLESS, next(iter(roots)): model})}
-        except (AttributeError, TypeError, ValueError, LookupError):
-            return None  # the text speaks of another model
-        return {n for n, p in model.named_parameters() if id(p) in held}
-
     def _named(self, name: str, function: ast.AST, depth: int) -> set[str] | None:
-        """A local variable, when it is assigned once and only extended otherwise."""
+        """A local variable, when it is assigned once and only extended otherwise, or filled by a loop."""
+        by_loop = filled(name, function, self._model.record.model, self._file)
+        if by_loop is not None:
+            return by_loop
         values: list[ast.expr] = []
         for part in ast.walk(function):
             if _assigns(part, name):
@@ -230,13 +206,6 @@ class _Written:
 def _top_level(tree: ast.Module) -> ast.Module:
     """What runs when the file itself does, `if __name__ == "__main__":` among it."""
     return ast.Module([s for s in tree.body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)], [])
-
-
-def _root(node: ast.expr) -> ast.expr:
-    """`model` of `model.encoder.fc`."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return node
 
 
 def _called(call: ast.Call) -> str:

@@ -35,7 +35,11 @@ def pointed(model: Model, node: fx.Node) -> Span | None:
 
 
 def wrong_part(model: Model, fact: KlFact) -> Span | None:
-    """The addend of a KL whose coefficient is not that of the others; the whole formula where it stands on one line, or none is alone."""
+    """The addend of a KL whose coefficient is not that of the others; the whole formula where it stands on one line, or none is alone. A
+    draw that overwrites the mean which the KL reads later stands for itself."""
+    site = fact.site
+    if fact.probe.monte_carlo and site is not None and ops.changes_in_place(ops.raw_name(site.z)) and site.z.args[0] in site.heads:
+        return span(site.z)
     core = own_core(model, fact)
     place = span(core) if core is not None else None
     odd = odd_part(fact)

@@ -139,7 +139,7 @@ class Replay:
         let gradients through: for asking what a value is a function of. With `even`, all elements of an input are equal, so that
         weights and masks made of inputs do not blur how a weight moves with a size.
         """
-        env: dict[fx.Node, Any] = dict(overrides)
+        env: dict[fx.Node, Any] = {n: v.clone() if _overwritten(n) and isinstance(v, torch.Tensor) else v for n, v in overrides.items()}
         needed = self._needed(targets, overrides)
         by = self._stretch(sizes)
         inputs: Mapping[str, torch.Tensor] | None = None
@@ -310,6 +310,11 @@ def gradients(out: torch.Tensor, leaves: list[torch.Tensor], *, retain: bool = F
         return list(torch.autograd.grad(out.sum(), leaves, retain_graph=retain, allow_unused=True))
     except RuntimeError as error:  # the user's own changes in place, among others
         raise ReplayError(str(error).splitlines()[0]) from error
+
+
+def _overwritten(node: fx.Node) -> bool:
+    """Whether the recorded code changes a value in place: what stands for it is the caller's, and stays as it is."""
+    return any(ops.changes_in_place(ops.raw_name(u)) and u.args and u.args[0] is node for u in node.users)
 
 
 def _evened(value: torch.Tensor, share: float) -> torch.Tensor:

@@ -1,7 +1,8 @@
-"""Data that arithmetic in whole numbers spoils: rounded away, or wrapped around at the end of its type."""
+"""What arithmetic in whole numbers spoils: data rounded away or wrapped around at the end of its type, and numbers with a fraction."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -17,7 +18,7 @@ from vaelint.graph import span
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-How = Literal["divided", "cast", "wrapped"]
+How = Literal["divided", "cast", "wrapped", "filled"]
 _FLOORS = frozenset({"floordiv", "floor_divide", "rfloordiv"})
 _WRAPS = ops.ADD | ops.MUL | {"neg", "negative", "pow", "square"}
 _ONWARD = ops.SHAPE | ops.CAST | ops.ARITHMETIC | ops.SELECT
@@ -35,12 +36,12 @@ class Spoiled:
 
 
 def spoiled_data(model: Model) -> list[Spoiled]:
-    """VAE606: one for each line. Only where the declared range of the data says so."""
+    """VAE606: one for each line. Of data only where its declared range says so."""
     found: dict[object, Spoiled] = {}
     for node in model.record.graph.nodes:
         if node.op != "call_function" or node in model.flow.learned or (model.reaching_loss and node not in model.reaching_loss):
             continue
-        for fact in (*_divided(model, node), *_cast(model, node), *_wrapped(model, node)):
+        for fact in (*_divided(model, node), *_cast(model, node), *_wrapped(model, node), *_filled(node)):
             place = span(node)
             found.setdefault((place.file, place.line) if place else node, fact)
     return list(found.values())
@@ -105,6 +106,22 @@ def _real_again(node: fx.Node) -> bool:
                 seen.add(user)
                 todo.append(user)
     return False
+
+
+_FILLS = {"full": 1, "full_like": 1, "new_full": 2, "fill": 1, "setitem": 2, "masked_fill": 2}
+"""Operations that put a number into a tensor, and its position among their arguments."""
+_PARTLY = frozenset({"setitem", "masked_fill"})
+
+
+def _filled(node: fx.Node) -> Iterator[Spoiled]:
+    """A number with a fraction put into a tensor of whole numbers, which takes its whole part: `torch.full_like(labels, 0.9)` is 0."""
+    kind, at = dtype(node), _FILLS.get(ops.op(node))
+    if kind is None or at is None or kind.is_floating_point or kind.is_complex or kind is torch.bool:
+        return
+    number = node.args[at] if len(node.args) > at else node.kwargs.get("fill_value", node.kwargs.get("value"))
+    if isinstance(number, float) and math.isfinite(number) and number != int(number):
+        source = node.args[0] if ops.op(node) in _PARTLY and isinstance(node.args[0], fx.Node) else node
+        yield Spoiled(node, source, "filled", number)
 
 
 def _wrapped(model: Model, node: fx.Node) -> Iterator[Spoiled]:

@@ -72,7 +72,7 @@ def leaves_like(trial: Trial, nodes: tuple[fx.Node, ...], spread: float | None =
     generator = torch.Generator().manual_seed(seed)
     made: dict[fx.Node, torch.Tensor] = {}
     for node in nodes:
-        val = trial.value(node).detach()
+        val = (trial.value(node) if spread is None else trial.like(node)).detach()
         if spread is not None:
             val = (spread * torch.randn(val.shape, generator=generator, dtype=torch.float64)).to(val.dtype).to(val.device)
         made[node] = val.clone().requires_grad_()

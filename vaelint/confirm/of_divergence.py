@@ -45,7 +45,7 @@ def kl_closed_form(trial: Trial, about: About) -> Verdict:
             exact.append(float(closed_form(m.double(), s.double(), prior).sum()))
     if fact.probe.constant:
         return _at_the_prior(values, exact)
-    return _compare(values, exact, "the term", max(_FORM, 2 * rounding(*(trial.value(h) for h in site.heads))))
+    return _compare(values, exact, "the term", max(_FORM, 2 * rounding(*(trial.like(h) for h in site.heads))))
 
 
 def _at_the_prior(values: list[float], exact: list[float]) -> Verdict:

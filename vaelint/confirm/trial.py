@@ -49,12 +49,16 @@ class Trial:
 
     def value(self, node: fx.Node) -> torch.Tensor:
         """The tensor that a node had in the run; raises CannotMeasureError when it was changed in place afterwards."""
-        found = self.node(node)
-        val = found.meta.get("val")
+        val = self.like(node)
+        if self.node(node) in self._overwritten:
+            raise CannotMeasureError("the value was changed in place afterwards")
+        return val
+
+    def like(self, node: fx.Node) -> torch.Tensor:
+        """A tensor of a node's shape, type and device, whatever its values are by now."""
+        val = self.node(node).meta.get("val")
         if not isinstance(val, torch.Tensor):
             raise CannotMeasureError("the value is not one tensor")
-        if found in self._overwritten:
-            raise CannotMeasureError("the value was changed in place afterwards")
         return val
 
     def has(self, node: fx.Node | None) -> bool:
