@@ -1,7 +1,8 @@
 """Mean and log-variance are exchanged between sampler and KL.
 
 ## What it does
-Evaluates the KL as a function of both heads: if it is exact with the two exchanged, they were.
+Evaluates the KL as a function of both heads: if it is exact with the two exchanged, they were. Measurement cannot tell whether
+the sampler or the KL has the order that is meant: where names tell it, the finding says so, and points at the other.
 
 ## Why is this bad
 The sampler uses one head as the mean, the KL the other: both heads are pulled to the wrong place, and nothing raises,
@@ -33,15 +34,16 @@ def check(model: Model) -> Findings:
     for fact in model.kls:
         if fact.probe.verdict != "swapped" or fact.site is None:
             continue
-        place = model.objective.swap_place(fact)
+        swap = model.objective.swap(fact)
         yield Found(
-            place,
+            swap.place,
             label="exchanges the posterior's parameters",
             labels=model.labels(
                 (fact.term.core, "the KL takes the scale's head for the mean"), (fact.site.z, "the sampler has them the other way")
             ),
             why="the head that the sampler adds is charged as a log-variance, and the one it exponentiates as a mean",
             help="exchange the two arguments",
-            repair=Repair("swap_heads", {"place": place, "heads": fact.site.heads}),
+            notes=(swap.tie,),
+            repair=Repair("swap_heads", {"place": swap.place, "heads": fact.site.heads}),
             claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
         )

@@ -23,3 +23,7 @@ class TargetError(Exception):
     def __init__(self, code: str, message: str, help: str = "", span: Span | None = None, notes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.code, self.message, self.help, self.span, self.notes = code, message, help, span, notes
+
+
+class NotExamined(Exception):
+    """What a rule asks could not be put to this model; says why. The rule is then reported as not applicable, never as quiet."""

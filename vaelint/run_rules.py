@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vaelint.anatomy.failure import diagnose
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.replay import ReplayError
+from vaelint.errors import NotExamined
 from vaelint.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
 from vaelint.paths import in_project
 from vaelint.result import TargetResult
@@ -57,6 +58,10 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
             result.not_applicable.append(
                 {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"}
             )
+            continue
+        except NotExamined as error:
+            result.not_applicable.append({"code": rule.code, "reason": str(error)})
+            result.notes.append(f"{rule.code}: {error}")
             continue
         except Exception as error:  # noqa: BLE001 - one broken rule must not cost the findings of the others; it is named in the result
             result.not_applicable.append(

@@ -21,7 +21,7 @@ from vaelint.anatomy.scale_report import scale_found
 from vaelint.anatomy.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
 from vaelint.anatomy.signs import sign_place
 from vaelint.anatomy.split_draws import SplitDraws, split_draws
-from vaelint.anatomy.swapped import swap_place
+from vaelint.anatomy.swapped import Swap, find_swap
 from vaelint.anatomy.terms import Term
 from vaelint.anatomy.tied_batch import with_batch
 from vaelint.anatomy.verdicts import ScaleVerdict, judge_scale
@@ -89,9 +89,9 @@ class Objective:
         """Where a KL gets its wrong sign."""
         return sign_place(self._model, fact.term.leaves[0], fact.term.core)
 
-    def swap_place(self, fact: KlFact) -> Span | None:
-        """The expression that exchanges mean and log-variance."""
-        return swap_place(self._model, fact)
+    def swap(self, fact: KlFact) -> Swap:
+        """The expression that exchanges mean and log-variance, and what settles that it is this one."""
+        return find_swap(self._model, fact)
 
     def ceiling_of(self, fact: KlFact) -> fx.Node | None:
         """The operation that cuts a KL off from above; None where it is the posterior's own mean or scale that is kept in bounds."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vaelint.anatomy.schedule import StuckWeight, differs
+from vaelint.anatomy.schedule import StuckWeight, differs, unrepeated
 from vaelint.finding import Span
 from vaelint.graph import span
 from vaelint.trace.mode import set_mode
@@ -62,7 +62,10 @@ def _is_number(value: ast.expr) -> bool:
 
 
 def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
-    """The value that each attribute has after each of a few real steps; attributes that a step does not set are left out."""
+    """The value that each attribute has after each of a few real steps; attributes that a step does not set are left out.
+
+    Raises NotExamined where a step cannot be repeated.
+    """
     built = model.tracer.construct_real().model
     owners = [(o, n) for o in _objects(built) for n in names if n in vars(o)]
     seen: dict[str, list[float]] = {}
@@ -74,8 +77,8 @@ def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
             changed.clear()
             try:
                 model.step(built, inputs)
-            except Exception:  # noqa: BLE001 - user code that cannot be repeated says nothing about its schedule
-                return {}
+            except Exception as error:
+                raise unrepeated(error) from error
             for owner, name in owners:
                 value = vars(owner)[name]
                 if _is_put_back(changed[name]) and isinstance(value, int | float):

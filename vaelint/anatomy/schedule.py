@@ -12,8 +12,10 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl_products import kl_products
+from vaelint.errors import NotExamined
 from vaelint.finding import Label, Span
 from vaelint.graph import Record, span
+from vaelint.source.blame import one_line
 from vaelint.source.written import SourceFile
 from vaelint.trace.mode import set_mode
 
@@ -242,7 +244,7 @@ def _zero_weight_names(model: Model) -> set[str]:
 
 
 def _run_many(model: Model, names: set[str]) -> dict[str, list[float]]:
-    """Runs the step repeatedly on one real model and notes every value the attributes are set to."""
+    """Runs the step repeatedly on one real model and notes every value the attributes are set to. Raises NotExamined."""
     seen: dict[str, list[float]] = {n: [] for n in names}
     built = model.tracer.construct_real().model
     cls = type(built)
@@ -260,11 +262,16 @@ def _run_many(model: Model, names: set[str]) -> dict[str, list[float]]:
             set_mode(built, True)
             for _ in range(_STEPS):
                 model.step(built, inputs)
-    except Exception:  # noqa: BLE001 - user code that cannot be repeated says nothing about its schedule
-        return {}
+    except Exception as error:
+        raise unrepeated(error) from error
     finally:
         cls.__setattr__ = original  # type: ignore[method-assign]
     return seen
+
+
+def unrepeated(error: Exception) -> NotExamined:
+    """What is said where the step raises when it is run again on the same model."""
+    return NotExamined(f"whether the KL's weight moves was not examined, as the step cannot be repeated on one model: {one_line(error)}")
 
 
 def _reset_place(model: Model, name: str) -> tuple[Span | None, Label | None]:

@@ -1,6 +1,7 @@
 """Where mean and log-variance are exchanged, on the way to the KL or to the draw.
 
-Measurement shows that the two disagree, and cannot show which of them is meant: that is for names, of values against those of parameters.
+Measurement shows that the two disagree, and cannot show which of them is meant: either is right by itself. Names, of values against those
+of parameters, settle which place is pointed at, and what settles it is part of the answer.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from torch import fx
@@ -23,7 +25,19 @@ _MEAN = re.compile(r"(?:^|_)(?:mus?|means?|locs?|m|avg|centers?|centres?)\d*(?:_
 _SPREAD = re.compile(r"var(?!ia[bt])|std|dev(?!ice)|sigma|scale|(?:^|_)(?:lv|ls|rho)\d*(?:_|$)")
 
 
-def swap_place(model: Model, fact: KlFact) -> Span | None:
+@dataclass(frozen=True)
+class Swap:
+    """Where mean and log-variance are exchanged, as far as can be told, and what tells it."""
+
+    place: Span | None
+    tie: str
+
+
+_BY_NAME = "sampler and KL are each right by themselves, and only names say that they are exchanged here"
+_OPEN = "sampler and KL are each right by themselves: if it is the KL's order that is meant, exchange the two in the sampler instead"
+
+
+def find_swap(model: Model, fact: KlFact) -> Swap:
     """The call or the formula that exchanges the two.
 
     A call that gives one the other's name, on the KL's way or on the draw's; else the draw itself, where it adds what was made as a
@@ -33,9 +47,10 @@ def swap_place(model: Model, fact: KlFact) -> Span | None:
     verdicts = [(_verdict(model, inner, outer), outer) for inner, outer in itertools.pairwise(stack)]
     crossed = [place for verdict, place in verdicts if verdict == "crossed"] + _crossed_on_the_way(model, fact)
     if crossed:
-        return crossed[0]
-    innocent = len(stack) < 2 or any(verdict == "right" for verdict, _ in verdicts)
-    return stack[0] if innocent and stack else stack[1] if stack else None
+        return Swap(crossed[0], _BY_NAME)
+    right = any(verdict == "right" for verdict, _ in verdicts)
+    place = stack[0] if stack and (right or len(stack) < 2) else stack[1] if stack else None
+    return Swap(place, _BY_NAME if right else _OPEN)
 
 
 def crossed_call(model: Model, node: fx.Node) -> Span | None:
