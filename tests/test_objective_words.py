@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from expectations import FIXTURES, read_fixture
 
 from vaelint.check import check_target
+from vaelint.result import Request, TargetResult
 
 SAID = {
     "ok_laplace_manual": ("Laplace KL to Laplace(0, 1)", "mean over B, sum over L"),
@@ -118,3 +122,45 @@ def test_the_weight_of_a_drawn_kl_is_told_from_the_variance_of_a_learned_prior()
     result = check_target(read_fixture(FIXTURES / "good" / "ok_drawn_kl_learned_prior.py").request("none"), lambda _: None)
     (term,) = [t for t in result.loss["terms"] if t["role"] == "kl"]
     assert (term["weight"], result.loss["beta"]["expression"]) == ("1/B", "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "sign", "weight", "beta"),
+    [
+        ("vae407_kl_sign", "-", "1/B", {"expression": "-1", "value": -1.0, "note": ""}),
+        ("vae410_swapped_posterior", "+", "?/B", None),
+        ("vae411_kl_reversed", "+", "?/B", None),
+    ],
+)
+def test_what_is_no_kl_has_no_effective_beta(name: str, sign: str, weight: str, beta: dict[str, object] | None) -> None:
+    result = check_target(read_fixture(FIXTURES / "bad" / f"{name}.py").request("none"), lambda _: None)
+    (term,) = [t for t in result.loss["terms"] if t["role"] == "kl"]
+    assert (term["sign"], term["weight"], result.loss["beta"]) == (sign, weight, beta)
+
+
+def told_of(tmp_path: Path, source: str, target: str, *inputs: str, step: str) -> TargetResult:
+    """The result for a text."""
+    (tmp_path / "model.py").write_text(source)
+    return check_target(Request(f"{tmp_path}/model.py:{target}", inputs, step=step, device="none"), lambda _: None)
+
+
+def test_an_exchange_says_what_settles_its_place(tmp_path: Path) -> None:
+    source = (FIXTURES / "bad" / "vae410_swapped_posterior.py").read_text()
+    blank = source.replace("(mu, logvar):", "(one, other):").replace(
+        "1 + logvar - mu.pow(2) - logvar.exp()", "1 + other - one.pow(2) - other.exp()"
+    )
+    blank = re.sub(r"\bmu\b", "first", re.sub(r"\blogvar\b", "second", blank))
+    for text, said in ((source, "only names say that they are exchanged here"), (blank, "exchange the two in the sampler instead")):
+        result = told_of(tmp_path, text, "VaseVAE", "17x29", step="loss = model.shared_step(x)")
+        (finding,) = [f for f in result.findings if f.code == "VAE410"]
+        assert said in finding.notes[0]
+
+
+def test_a_schedule_whose_step_cannot_be_repeated_is_not_called_quiet(tmp_path: Path) -> None:
+    source = (FIXTURES / "bad" / "vae416_kl_weight_stuck__restarted.py").read_text()
+    once = "        assert not hasattr(self, 'ran'), 'one step a model'\n        self.ran = True\n"
+    source = source.replace("        y, m, lv = self(x)\n", f"{once}        y, m, lv = self(x)\n")
+    result = told_of(tmp_path, source, "VAE", "x=16x24", step="loss = model.training_step(x)")
+    (row,) = [row for row in result.not_applicable if row["code"] == "VAE416"]
+    assert row["reason"].endswith("was not examined, as the step cannot be repeated on one model: AssertionError: one step a model")
+    assert "VAE416" not in result.quiet

@@ -11,6 +11,7 @@ from torch import fx
 from vaelint.anatomy.density_facts import Density
 from vaelint.anatomy.extras import EXTRA_WORDS, Extra, find_extras
 from vaelint.anatomy.kl_parts import PART_WORDS
+from vaelint.anatomy.kl_probe import KNOWN
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.naming import name_objective
 from vaelint.anatomy.objective import Beta, KlFact, ReconFact
@@ -112,7 +113,7 @@ def describe_loss(model: Model) -> dict[str, Any]:
     naming = name_objective(model, beta, extras)
     return {
         "terms": terms,
-        "beta": None if beta is None else {"expression": beta.scaling.text(), "value": beta.value, "note": _variance_note(beta)},
+        "beta": _beta(beta) if beta is not None else None,
         "objective": naming.words,
         "published": naming.sources(),
         "weights": naming.weights,
@@ -122,7 +123,8 @@ def describe_loss(model: Model) -> dict[str, Any]:
 
 def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:
     if k.silent is None:
-        return _row(model, "kl", kl_name(model, k), k.scaling, k.latent, k.probe.weight, k.term.core, k.probe.reason)
+        place, reason = k.term.core, k.probe.reason
+        return _row(model, "kl", kl_name(model, k), k.scaling, k.latent, k.probe.weight, place, reason, known=_is_weighed(k))
     name = next((f" ({f.text})" for f in k.factors if f.value == 0 and f.text), "")
     note = f"its weight is 0 at this step{name}; where that is 1, it is {k.silent.text()}"
     row = _row(model, "kl", kl_name(model, k), k.silent, k.latent, k.probe.weight, k.term.core, note)
@@ -130,8 +132,7 @@ def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:
 
 
 def _extra_row(model: Model, e: Extra) -> dict[str, Any]:
-    size = Scaling(abs(e.scaling.value), e.scaling.exponents, abs(e.scaling.constant)) if e.scaling is not None else None
-    return _row(model, e.role, EXTRA_WORDS[e.kind], size, (), e.scaling.constant if e.scaling else 0.0, e.node, "", e.symbol)
+    return _row(model, e.role, EXTRA_WORDS[e.kind], e.scaling, (), e.scaling.constant if e.scaling else 0.0, e.node, "", e.symbol)
 
 
 def _one_each(model: Model, extras: list[Extra]) -> list[Extra]:
@@ -152,35 +153,20 @@ def _row(
     node: fx.Node | None,
     note: str,
     symbol: str = "",
+    known: bool = True,
 ) -> dict[str, Any]:
-    place = model.where(node)
+    place, told = model.where(node), kernel != "other" and known
     return {
         "role": role,
         "kernel": kernel,
-        "weight": "" if scaling is None else scaling.form() if kernel == "other" else scaling.text(),
-        "reduction": reduction_words(scaling, own),
-        "sign": "-" if weight < 0 else "+",
-        "value": scaling.value if scaling is not None and kernel != "other" and math.isfinite(scaling.value) else None,
+        "weight": "" if scaling is None else abs(scaling).text() if told else scaling.form(),
+        "reduction": scaling.reduction(own) if scaling is not None else "",
+        "sign": "-" if weight < 0 or (scaling is not None and scaling.constant < 0) else "+",
+        "value": scaling.value if scaling is not None and told and math.isfinite(scaling.value) else None,
         "symbol": symbol,
         "span": asdict(place) if place else None,
         "note": note,
     }
-
-
-def reduction_words(scaling: Scaling | None, own: tuple[str, ...]) -> str:
-    """`mean over B, sum over L`."""
-    if scaling is None:
-        return ""
-    words = []
-    for symbol in dict.fromkeys(("B", *own)):
-        exponent = scaling.exponents.get(symbol, 0.0)
-        how = (
-            "at a fixed"
-            if exponent is None
-            else {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}.get(exponent, f"^{exponent:g} over")
-        )
-        words.append(f"{how} {symbol}")
-    return ", ".join(words)
 
 
 def kl_name(model: Model, fact: KlFact) -> str:
@@ -259,6 +245,19 @@ def density_words(density: Density) -> str:
     if "half_width" in known:
         return f"{DENSITY_WORDS[density.name]}, bins of width {2 * known['half_width']:.3g}"
     return DENSITY_WORDS[density.name]
+
+
+def _beta(beta: Beta) -> dict[str, Any] | None:
+    """The weight of a KL; None for another function of the posterior, of which a number against the exact KL says nothing."""
+    if not _is_weighed(beta.kl):
+        return None
+    note = _variance_note(beta) if beta.kl.probe.verdict in KNOWN else ""
+    return {"expression": beta.scaling.text(), "value": beta.value, "note": note}
+
+
+def _is_weighed(fact: KlFact) -> bool:
+    """Whether a term's number is that of a KL: of the posterior that is drawn, of one read otherwise, or with its sign turned."""
+    return fact.probe.verdict in KNOWN | {"sign", "parameterisation"}
 
 
 def _variance_note(beta: Beta) -> str:

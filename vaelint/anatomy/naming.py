@@ -207,7 +207,7 @@ def _elbo(model: Model, beta: Beta | None, said: _Said) -> str:
     if beta.kl.probe.verdict not in KNOWN:
         from vaelint.anatomy.describe import KL_WORDS
 
-        return f"a reconstruction and a term that is {KL_WORDS[beta.kl.probe.verdict]}"
+        return f"a reconstruction, and a term of the posterior: {KL_WORDS[beta.kl.probe.verdict]}"
     families = {f.probe.family for f in model.kls}
     values = [b.value for b in model.betas]
     if {"Gaussian", "Categorical"} <= families:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vaelint.anatomy.replay import ReplayError
+
+_REDUCED = {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}
 
 
 @dataclass
@@ -20,6 +22,19 @@ class Scaling:
     def text(self) -> str:
         """`0.5 / (B*D)`."""
         return format_product(self.constant, {k: v for k, v in self.exponents.items() if v})
+
+    def reduction(self, own: Sequence[str]) -> str:
+        """How a term comes from one number an element over the batch and its `own` sizes: `mean over B, sum over H, W`."""
+        words: dict[str, list[str]] = {}
+        for symbol in dict.fromkeys(("B", *own)):
+            exponent = self.exponents.get(symbol, 0.0)
+            how = "at a fixed" if exponent is None else _REDUCED.get(exponent, f"power {exponent:g} of")
+            words.setdefault(how, []).append(symbol)
+        return ", ".join(f"{how} {', '.join(symbols)}" for how, symbols in words.items())
+
+    def __abs__(self) -> Scaling:
+        """The same without its sign."""
+        return Scaling(abs(self.value), self.exponents, abs(self.constant))
 
     def form(self) -> str:
         """`?/(B*D)`: how it moves, for a term whose unit is not known."""

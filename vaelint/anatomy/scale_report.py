@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.anatomy.scale import Scaling
 from vaelint.anatomy.verdicts import ScaleVerdict
 from vaelint.finding import Severity, ShapeRow
 from vaelint.rule import Claim, Found, Repair
@@ -19,8 +18,8 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
     kl, recon = beta.kl, beta.recon
     assert kl.scaling is not None and recon.scaling is not None
     words = {
-        "kl": f"KL: {reduced(kl.scaling, kl.latent)}",
-        "recon": f"reconstruction: {reduced(recon.scaling, recon.event)}",
+        "kl": f"KL: {kl.scaling.reduction(kl.latent)}",
+        "recon": f"reconstruction: {recon.scaling.reduction(recon.event)}",
         "beta": f"{beta.scaling.text()} = {beta.value:.6g}" if beta.scaling.text() != f"{beta.value:.6g}" else f"{beta.value:.6g}",
     }
     at = ", ".join(f"{k}={v}" for k, v in model.symbols.items() if beta.scaling.exponents.get(k))
@@ -65,12 +64,3 @@ def _repair(verdict: ScaleVerdict) -> Repair | None:
     if verdict.fault == "half":
         return Repair("kl_half", {"core": verdict.beta.kl.term.core})
     return Repair("balance", {"verdict": verdict})
-
-
-def reduced(scaling: Scaling, own: tuple[str, ...]) -> str:
-    """`mean over B, sum over L`."""
-    words = {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}
-    return ", ".join(
-        f"{words.get(e, f'power {e:g} of') if (e := scaling.exponents.get(s)) is not None else 'fixed'} {s}"
-        for s in dict.fromkeys(("B", *own))
-    )

@@ -27,22 +27,18 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
     if terms:
         rows = [["term", "kernel", "reduced by", "weight", "at"]]
         for t in terms:
-            weight = f"{t.get('sign') or '+'} {t['weight']}" if t.get("weight") else "?"
+            told = str(t.get("weight") or "?")
+            weight = told if told.startswith("?") else f"{t.get('sign') or '+'} {told}"
             rows.append(
                 [str(t.get("role") or "?"), str(t.get("kernel") or "?"), str(t.get("reduction") or "-"), weight, _place(t.get("span"))]
             )
         head, *body = table(rows)
         if max(map(cells, [head, *body])) + 4 > width:  # no room for columns: one sentence a term
-            head, body = (
-                "",
-                [
-                    "; ".join(f"{name} {cell}" if i else cell for i, (name, cell) in enumerate(zip(rows[0], r, strict=True)))
-                    for r in rows[1:]
-                ],
-            )
+            head, body = "", [_sentence(*row) for row in rows[1:]]
         lines += [[(f"    {head}", "dim")]] if head else []
         for text, term in zip(body, terms, strict=True):
-            lines += hanging([("    ", "")], text, width)
+            lead, text = ("    ", text) if head else (f"    {term.get('role') or '?'}: ", text)
+            lines += hanging([(lead, "")], text, width)
             if term.get("note"):
                 lines += hanging([("      ", "")], str(term["note"]), width, "dim")
     beta = loss.get("beta")
@@ -56,6 +52,12 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
     for note in loss.get("notes") or []:
         lines += hanging([("    ", ""), ("note: ", "key")], str(note), width)
     return [[("loss of ", "head"), (clean(result.target), "head")], *lines] if lines else []
+
+
+def _sentence(_: str, kernel: str, reduction: str, weight: str, place: str) -> str:
+    """A row of the table without its role, in words."""
+    parts = (kernel, reduction if reduction != "-" else "", f"weight {weight}" if weight != "?" else "weight not known", place)
+    return "; ".join(part for part in parts if part)
 
 
 def _place(span: Any) -> str:
@@ -72,9 +74,10 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
     """One line of counts; then sizes, the real pass, what did not apply, and notes."""
     said, rules = verdict_words(result), _rules(result, verbose)
     head: Line = [(f"{clean(result.target)}: ", "head"), (said, _style(result))]
-    lines: list[Line] = [[*head, (f"; {rules}", "")]]
+    lines: list[Line] = [[*head, (f"; {rules}" if rules else "", "")]]
     if sum(cells(t) for t, _ in lines[0]) > width:
-        lines = [*hanging(head[:1], said, width, _style(result)), *hanging([("  ", "")], rules, width)]
+        lines = hanging(head[:1], said, width, _style(result))
+        lines += hanging([("  ", "")], rules, width) if rules else []
     if result.rung:
         sizes = ", ".join(f"{k}={v}" for k, v in result.symbols.items())
         lines += hanging([("  ", "")], _RUNGS[result.rung] + (f"; {sizes}" if sizes else ""), width)
@@ -153,6 +156,8 @@ def _style(result: TargetResult) -> str:
 
 def _rules(result: TargetResult, verbose: bool) -> str:
     quiet, unfit = len(result.quiet), len(result.not_applicable)
+    if result.status == "failed" and not quiet + unfit:
+        return ""  # none was asked
     return f"{quiet} rule{'s' * (quiet != 1)} quiet, {unfit} not applicable" + (" (-v: why)" if unfit and not verbose else "")
 
 

@@ -80,11 +80,10 @@ def _certainty(f: Finding, result: TargetResult, lead: str, width: int) -> list[
     if e is None:
         return hanging(start, _unmeasured(f, result), width)
     lines = hanging(start, f"ran on {e.device}: {e.claim}" if e.claim else f"ran on {e.device}", width)
-    indent = " " * (cells(lead) + len(word) + 2)
-    if e.predicted or e.measured:
-        lines += hanging([(indent, "")], f"predicted {e.predicted or '-'}, measured {e.measured or '-'}", width)
-    if e.detail:
-        lines += hanging([(indent, "")], f"({e.detail})", width)
+    measured = f"{e.measured or '-'} ({e.detail})" if e.detail else e.measured
+    if e.predicted or measured:
+        for key, text in (("predicted", e.predicted), ("measured", measured)):
+            lines += hanging([(" " * cells(lead), ""), (f"{key + ':':<10} ", style)], text or "-", width)
     return lines
 
 
