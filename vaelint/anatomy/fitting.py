@@ -18,49 +18,21 @@ Named = Callable[[fx.Node], tuple[str, ...]]
 def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named, compared: bool) -> tuple[str, str]:
     """Why the shapes do not go together, and the size that would."""
     sizes = [shape(n) for n in operands]
-    if name == "linear" and len(sizes) >= 2 and sizes[0] and len(sizes[1]) == 2:
-        got, wants = sizes[0][-1], sizes[1][1]
-        return (
-            f"the layer takes {wants} features and gets {got}{_factors(operands[0], got)}",
-            f"make it nn.Linear({got}, {sizes[1][0]}), or feed it {wants} features",
-        )
-    if name.startswith("conv") and len(sizes) >= 2 and len(sizes[0]) >= 2 and len(sizes[1]) >= 2:
-        channels = sizes[1][0] if "transpose" in name else sizes[1][1] * _groups(failure)
-        got = sizes[0][1] if len(sizes[0]) == len(sizes[1]) else sizes[0][0]
-        if len(sizes[0]) < len(sizes[1]) - 1:
-            return (
-                f"the layer takes {len(sizes[1])} dimensions and gets {len(sizes[0])}",
-                "bring the tensor back to channels and positions first: view(-1, C, H, W)",
-            )
-        if got == channels:
-            kernel = "x".join(str(n) for n in sizes[1][2:])
-            return (
-                f"the map is {'x'.join(str(n) for n in sizes[0][2:])} here, and the kernel {kernel}",
-                "use fewer strides or more padding before this layer",
-            )
-        return f"the layer takes {channels} channels and gets {got}", f"make the layer with {got} input channels, or feed it {channels}"
+    both = len(sizes) >= 2
+    if name == "linear" and both and sizes[0] and len(sizes[1]) == 2:
+        return _linear(operands[0], sizes)
+    if name.startswith("conv") and both and len(sizes[0]) >= 2 and len(sizes[1]) >= 2:
+        return _convolution(sizes, sizes[1][0] if "transpose" in name else sizes[1][1] * _groups(failure))
     if name in ("view", "reshape", "unflatten") and sizes:
-        each = math.prod(sizes[0][1:])
-        wanted = [int(a) for a in _whole(failure.args[1:])]
-        asked = math.prod(n for n in wanted if n > 0)
-        per = f"; the new shape asks for a multiple of {asked}" if asked > 1 else ""
-        return (
-            f"each sample has {each} = {' x '.join(str(n) for n in sizes[0][1:]) or each} values{per}",
-            "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers",
-        )
-    if compared and len(sizes) >= 2:
-        pairs = [f"{p} against {q}" for p, q in zip(reversed(sizes[0]), reversed(sizes[1]), strict=False) if p != q]
-        difference = ", ".join(reversed(pairs)) or f"{len(sizes[0])} dimensions against {len(sizes[1])}"
-        return (
-            f"reconstruction and target differ: {difference}",
-            "make the decoder give back the input's shape (output_padding, kernel sizes, a final crop), or reshape one of the two",
-        )
-    if name in ops.JOIN and len(sizes) >= 2:
+        return _refolded(sizes[0], failure)
+    if compared and both:
+        return _comparison(sizes)
+    if name in ops.JOIN and both:
         return (
             f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} differ in a dimension that is not joined",
             "bring the other dimensions to one size before joining",
         )
-    if name in ("matmul", "mm", "bmm") and len(sizes) >= 2 and sizes[0] and sizes[1]:
+    if name in ("matmul", "mm", "bmm") and both and sizes[0] and sizes[1]:
         return (
             f"the inner sizes {sizes[0][-1]} and {sizes[1][-2 if len(sizes[1]) > 1 else -1]} must be equal",
             "transpose one of the two, or change the layer that makes it",
@@ -71,12 +43,56 @@ def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named,
             f"it normalises by mean and variance of what it gets, and {'x'.join(map(str, sizes[0]))} has a single {one}",
             "a batch of two or more (drop_last=True in the DataLoader), model.eval() for single samples, or LayerNorm or GroupNorm",
         )
-    if len(sizes) >= 2:
+    if both:
         return (
             f"{_text(dims(operands[0]))} and {_text(dims(operands[1]))} cannot be combined",
             "bring both operands to one shape before this line",
         )
     return "", "check the sizes that reach this line"
+
+
+def _linear(given: fx.Node, sizes: list[tuple[int, ...]]) -> tuple[str, str]:
+    got, wants = sizes[0][-1], sizes[1][1]
+    return (
+        f"the layer takes {wants} features and gets {got}{_factors(given, got)}",
+        f"make it nn.Linear({got}, {sizes[1][0]}), or feed it {wants} features",
+    )
+
+
+def _convolution(sizes: list[tuple[int, ...]], channels: int) -> tuple[str, str]:
+    got = sizes[0][1] if len(sizes[0]) == len(sizes[1]) else sizes[0][0]
+    if len(sizes[0]) < len(sizes[1]) - 1:
+        return (
+            f"the layer takes {len(sizes[1])} dimensions and gets {len(sizes[0])}",
+            "bring the tensor back to channels and positions first: view(-1, C, H, W)",
+        )
+    if got == channels:
+        kernel = "x".join(str(n) for n in sizes[1][2:])
+        return (
+            f"the map is {'x'.join(str(n) for n in sizes[0][2:])} here, and the kernel {kernel}",
+            "use fewer strides or more padding before this layer",
+        )
+    return f"the layer takes {channels} channels and gets {got}", f"make the layer with {got} input channels, or feed it {channels}"
+
+
+def _refolded(given: tuple[int, ...], failure: Failure) -> tuple[str, str]:
+    each = math.prod(given[1:])
+    wanted = [int(a) for a in _whole(failure.args[1:])]
+    asked = math.prod(n for n in wanted if n > 0)
+    per = f"; the new shape asks for a multiple of {asked}" if asked > 1 else ""
+    return (
+        f"each sample has {each} = {' x '.join(str(n) for n in given[1:]) or each} values{per}",
+        "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers",
+    )
+
+
+def _comparison(sizes: list[tuple[int, ...]]) -> tuple[str, str]:
+    pairs = [f"{p} against {q}" for p, q in zip(reversed(sizes[0]), reversed(sizes[1]), strict=False) if p != q]
+    difference = ", ".join(reversed(pairs)) or f"{len(sizes[0])} dimensions against {len(sizes[1])}"
+    return (
+        f"reconstruction and target differ: {difference}",
+        "make the decoder give back the input's shape (output_padding, kernel sizes, a final crop), or reshape one of the two",
+    )
 
 
 def features_read(name: str, operands: list[fx.Node], failure: Failure) -> tuple[int, int] | None:

@@ -140,10 +140,29 @@ class Replay:
         weights and masks made of inputs do not blur how a weight moves with a size.
         """
         env: dict[fx.Node, Any] = {n: v.clone() if _overwritten(n) and isinstance(v, torch.Tensor) else v for n, v in overrides.items()}
-        needed = self._needed(targets, overrides)
-        by = self._stretch(sizes)
-        inputs: Mapping[str, torch.Tensor] | None = None
-        moved = self._moved(sizes)
+        needed = [n for n in self._needed(targets, overrides) if n not in env]
+        by, moved = self._stretch(sizes), self._moved(sizes)
+        inputs: Mapping[str, torch.Tensor] = {}
+        with self._surroundings(seed, doubles):
+            if any(node.op == "placeholder" for node in needed):
+                inputs = self._make({**sizes, **moved.inputs} if moved is not None else sizes)
+            for node in needed:
+                if node.op == "placeholder":
+                    given = inputs[str(node.meta["input"])]
+                    env[node] = self._double(_evened(given, even) if even else given, doubles)
+                elif node.op == "get_attr":
+                    value = stretch_value(self._constant(node), by)
+                    env[node] = self._double(self._grown(node, value, moved), doubles)
+                elif attached and ops.op(node) in ("detach", "data") and isinstance(source := node.args[0], fx.Node):
+                    env[node] = env[source]
+                else:
+                    env[node] = self._call(node, env, sizes, doubles, by)
+        return {t: env[t] for t in targets}
+
+    @staticmethod
+    @contextmanager
+    def _surroundings(seed: int, doubles: bool) -> Iterator[None]:
+        """Seeded draws, double precision, no warnings; what torch refuses raises `ReplayError`."""
         default = torch.get_default_dtype()
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
@@ -151,20 +170,7 @@ class Replay:
             if doubles:
                 torch.set_default_dtype(torch.float64)
             try:
-                for node in needed:
-                    if node in env:
-                        continue
-                    if node.op == "placeholder":
-                        inputs = inputs if inputs is not None else self._make({**sizes, **moved.inputs} if moved is not None else sizes)
-                        given = inputs[str(node.meta["input"])]
-                        env[node] = self._double(_evened(given, even) if even else given, doubles)
-                    elif node.op == "get_attr":
-                        value = stretch_value(self._constant(node), by)
-                        env[node] = self._double(self._grown(node, value, moved), doubles)
-                    elif attached and ops.op(node) in ("detach", "data") and isinstance(source := node.args[0], fx.Node):
-                        env[node] = env[source]
-                    else:
-                        env[node] = self._call(node, env, sizes, doubles, by)
+                yield
             except (
                 RuntimeError,
                 ValueError,
@@ -180,7 +186,6 @@ class Replay:
                 raise ReplayError(f"{type(error).__name__}: {error}") from error
             finally:
                 torch.set_default_dtype(default)
-        return {t: env[t] for t in targets}
 
     def _needed(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any]) -> list[fx.Node]:
         below: set[fx.Node] = set()

@@ -50,58 +50,77 @@ def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int], weighted: 
         return None
     if recon.probe.weight < 0 or recon.probe.kernel == "unknown" or any(e != round(e) for e in beta.scaling.exponents.values() if e):
         return None
-    explicit = weighted or named_weight(kl.factors, kl.scaling, sizes) or named_weight(recon.factors, recon.scaling, sizes)
-    exponents = beta.scaling.exponents
     if kl.scaling.exponents.get("B", 0.0) is None or recon.scaling.exponents.get("B", 0.0) is None:
         return None
-    batch = exponents.get("B") or 0.0
-    latent = {s: kl.scaling.exponents.get(s) or 0.0 for s in kl.latent}
-    event = {s: recon.scaling.exponents.get(s) or 0.0 for s in recon.event if s not in kl.samples}
-    shared = set(latent) & set(event)  # a sequence's time axis belongs to both
-    latent_off = {s: e for s, e in latent.items() if e and (s not in shared or (exponents.get(s) and not event[s]))}
-    event_off = {s: e for s, e in event.items() if e and (s not in shared or (exponents.get(s) and not latent[s]))}
-    spread = [s for s in event if s not in latent and (kl.scaling.exponents.get(s) or 0.0) > 0 and not event[s]]
-    far = not 0.4 < abs(beta.value) < 2.5
-    core = kl.term
-    if batch:
-        if (kl.scaling.exponents.get("B") or 0.0) < -1 and batch < 0 and not event_off and not latent_off:
-            return ScaleVerdict("twice", batch_divisor(core, record), False, beta)
-        if event_off and not latent_off and batch > 0:
-            return (
-                ScaleVerdict("data", _recon_reducer(beta, record, event_off), explicit, beta)
-                if not explicit
-                else ScaleVerdict("batch", _batch_node(beta, record), False, beta)
-            )
-        if latent_off and batch > 0 and (kl.scaling.exponents.get("B") or 0.0) == 0.0 and _reduces_batch_wrongly(core, record):
-            return ScaleVerdict("axis", _latent_reducer(beta, record, latent_off), False, beta)
-        if batch_literal(beta) is not None:
-            return None  # a baked batch size: the shapes family says so
-        return ScaleVerdict("batch", _batch_node(beta, record), False, beta)
+    explicit = weighted or named_weight(kl.factors, kl.scaling, sizes) or named_weight(recon.factors, recon.scaling, sizes)
+    off = _off(beta, kl.scaling, recon.scaling)
+    if beta.scaling.exponents.get("B"):
+        return _judge_batch(beta, record, off, kl.scaling, explicit)
     if _is_doubled(kl):
         return ScaleVerdict("half", kl.term.core, False, beta)
-    if not far:
-        return _half(beta, exponents, sizes)
+    if 0.4 < abs(beta.value) < 2.5:
+        return _half(beta, beta.scaling.exponents, sizes)
     if recon.probe.kernel == "other" or recon.probe.relative:
         return None  # its weight is known up to a constant only
-    if spread and not latent_off and not event_off:
-        return ScaleVerdict("spread", _spreading(kl.term, record, spread), explicit, beta)
-    if explicit and (weighted or not (latent_off and not event_off and _weighs_nothing(kl, recon, sizes))):
-        return ScaleVerdict("data", _recon_reducer(beta, record, event_off), True, beta) if event_off or latent_off else None
-    if latent_off and len(kl.latent) > 1 and len(latent_off) < len(kl.latent) and not event_off:
-        return ScaleVerdict("axis", _latent_reducer(beta, record, latent_off), False, beta)
-    if latent_off and not event_off:
-        return ScaleVerdict("latent", _latent_reducer(beta, record, latent_off), False, beta)
-    literals = [f for f in kl.factors if f.origin == "literal"]
+    return _judge_far(beta, record, off, sizes, explicit, weighted)
+
+
+@dataclass(frozen=True)
+class _Off:
+    """The sizes that a beta moves with and should not."""
+
+    latent: dict[str, float]  # of the latent's own, with the KL's exponent
+    event: dict[str, float]  # of the data's own, with the reconstruction's
+    spread: list[str]  # of the data's, which the KL is summed over as well
+
+
+def _off(beta: Beta, of_kl: Scaling, of_recon: Scaling) -> _Off:
+    """What of a KL's and a reconstruction's exponents is off; a sequence's time axis belongs to both."""
+    whole = beta.scaling.exponents
+    latent = {s: of_kl.exponents.get(s) or 0.0 for s in beta.kl.latent}
+    event = {s: of_recon.exponents.get(s) or 0.0 for s in beta.recon.event if s not in beta.kl.samples}
+    shared = set(latent) & set(event)
+    return _Off(
+        {s: e for s, e in latent.items() if e and (s not in shared or (whole.get(s) and not event[s]))},
+        {s: e for s, e in event.items() if e and (s not in shared or (whole.get(s) and not latent[s]))},
+        [s for s in event if s not in latent and (of_kl.exponents.get(s) or 0.0) > 0 and not event[s]],
+    )
+
+
+def _judge_batch(beta: Beta, record: Record, off: _Off, of_kl: Scaling, explicit: bool) -> ScaleVerdict | None:
+    """The fault of a beta that moves with the batch."""
+    core, batch, own = beta.kl.term, beta.scaling.exponents.get("B") or 0.0, of_kl.exponents.get("B") or 0.0
+    if own < -1 and batch < 0 and not off.event and not off.latent:
+        return ScaleVerdict("twice", batch_divisor(core, record), False, beta)
+    if off.event and not off.latent and batch > 0:
+        if explicit:
+            return ScaleVerdict("batch", _batch_node(beta, record), False, beta)
+        return ScaleVerdict("data", _recon_reducer(beta, record, off.event), False, beta)
+    if off.latent and batch > 0 and own == 0.0 and _reduces_batch_wrongly(core, record):
+        return ScaleVerdict("axis", _latent_reducer(beta, record, off.latent), False, beta)
+    if batch_literal(beta) is not None:
+        return None  # a baked batch size: the shapes family says so
+    return ScaleVerdict("batch", _batch_node(beta, record), False, beta)
+
+
+def _judge_far(beta: Beta, record: Record, off: _Off, sizes: Mapping[str, int], explicit: bool, weighted: bool) -> ScaleVerdict | None:
+    """The fault of a beta that is far from 1."""
+    kl = beta.kl
+    if off.spread and not off.latent and not off.event:
+        return ScaleVerdict("spread", _spreading(kl.term, record, off.spread), explicit, beta)
+    if explicit and (weighted or not (off.latent and not off.event and _weighs_nothing(kl, beta.recon, sizes))):
+        return ScaleVerdict("data", _recon_reducer(beta, record, off.event), True, beta) if off.event or off.latent else None
+    if off.latent and not off.event:
+        partly = len(kl.latent) > 1 and len(off.latent) < len(kl.latent)
+        return ScaleVerdict("axis" if partly else "latent", _latent_reducer(beta, record, off.latent), False, beta)
     beyond = beyond_literal(beta)
-    if event_off:
-        if beyond is not None and literals:
-            # a mean over the data with a small number on the summed KL is a known convention; two means and a number are not
-            return ScaleVerdict("literal", beyond.node, not latent_off, beta)
-        return ScaleVerdict("data", _recon_reducer(beta, record, event_off), False, beta)
+    if off.event and beyond is not None:
+        # a mean over the data with a small number on the summed KL is a known convention; two means and a number are not
+        return ScaleVerdict("literal", beyond.node, not off.latent, beta)
     if beyond is not None:
         return ScaleVerdict("literal", beyond.node, False, beta)
-    if _is_size_ratio(beta, sizes):
-        return ScaleVerdict("data", _recon_reducer(beta, record, event_off), False, beta)
+    if off.event or _is_size_ratio(beta, sizes):
+        return ScaleVerdict("data", _recon_reducer(beta, record, off.event), False, beta)
     return None
 
 

@@ -45,13 +45,7 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
     """
     from vaelint.result import Request
 
-    os.setpgid(0, 0)
-    _die_first()
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
-    os.close(printed)
-    faulthandler.enable(file=dump, all_threads=False)
-    faulthandler.register(signal.SIGUSR1, file=dump, all_threads=False)
+    _settle(printed, dump)
     me, leave = os.getpid(), os._exit
 
     def tell(message: protocol.Message) -> None:
@@ -95,6 +89,17 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
         with contextlib.suppress(Exception):  # user code may have closed or replaced it
             stream.flush()
     leave(0)  # no atexit handlers, no waiting for user threads
+
+
+def _settle(printed: int, dump: int) -> None:
+    """A process group, an output and a place for stacks of its own."""
+    os.setpgid(0, 0)
+    _die_first()
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    os.close(printed)
+    faulthandler.enable(file=dump, all_threads=False)
+    faulthandler.register(signal.SIGUSR1, file=dump, all_threads=False)
 
 
 def _received(sock: socket.socket, leave: Callable[[int], NoReturn]) -> dict[str, Any]:
