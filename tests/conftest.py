@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -13,6 +14,8 @@ from usermodels import Case, Load, Make
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.target import parse_target
+
+os.environ["COLUMNS"] = "100"  # readline, which pytest imports, tells child processes of a terminal of its own
 
 
 @pytest.fixture

@@ -330,13 +330,25 @@ def test_logging_of_a_real_lightning_module_is_silenced(load: Load) -> None:
         ("model.py:VAE", "import sys\n\nsys.exit(3)\n", 3, "ends the program (exit 3)"),
         ("model.py:VAE", "from torch import nosuchname\nimport os.nosuch\nx = 1", 2, "No module named 'os.nosuch'"),
         ("model.py:VAF", "class VAE: ...\n", 1, "has no VAF"),
-        ("model.py:size", "size = 4\n", 1, "is a int, not a model"),
+        ("model.py:size", "size = 4\n", 1, "is of type int, not a model"),
     ],
 )
 def test_import_failures_point_at_the_line(load: Load, target: str, text: str, code_line: int, part: str) -> None:
     error = failure(lambda: load(target, model=text))
     assert error.code == "VAE001" and part in error.message and error.span is not None
     assert (error.span.file, error.span.line) == ("model.py", code_line)
+
+
+def test_a_file_of_another_name_is_suggested_for_its_stem(load: Load) -> None:
+    assert failure(lambda: load("modle.py:VAE", model="x = 1")).help == "did you mean model.py?"
+    assert failure(lambda: load("z.py:VAE", model="x = 1")).help == "the path starts at the working directory"
+
+
+def test_of_several_statements_on_a_line_the_one_that_raised_is_left_out(load: Load) -> None:
+    text = "from torch import nn\nmade = []; made.append(1); 1 / 0; made.append(2)\nclass VAE(nn.Module): ...\n"
+    loaded = load("model.py:VAE", model=text)
+    assert vars(loaded.module)["made"] == [1]
+    assert [note for note in loaded.notes if "stopped at line 2" in note] == loaded.notes
 
 
 def test_a_missing_name_suggests_and_lists(load: Load) -> None:
@@ -351,10 +363,13 @@ def test_a_missing_name_suggests_and_lists(load: Load) -> None:
         ("folder/:VAE", "is a folder"),
         ("./book.txt:VAE", "not a Python file"),
         ("nosuchpackage.vae:VAE", "there is no module nosuchpackage"),
+        ("folder:VAE", "is a folder without __init__.py"),
+        ("link.py:VAE", "is a link that leads to no file"),
     ],
 )
 def test_targets_that_are_not_there(load: Load, tmp_path: Path, target: str, part: str) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "link.py").symlink_to("nowhere.py")
     (tmp_path / "book.txt").write_text("{}")
     error = failure(lambda: load(target, model="x = 1"))
     assert error.code == "VAE001" and part in error.message and error.help

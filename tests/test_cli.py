@@ -124,7 +124,7 @@ def check_beside_a_sound_one(project: Path, code: str, *options: str) -> tuple[i
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_code_gives_one_clear_message_and_the_next_target_runs(project: Path, kind: str) -> None:
     code, line = HOSTILE[kind]
-    exit_code, first, second = check_beside_a_sound_one(project, code, *(("--timeout", "3") if kind == "hangs" else ()))
+    exit_code, first, second = check_beside_a_sound_one(project, code, *(("--timeout", "6") if kind == "hangs" else ()))
     assert (exit_code, first["status"], second["status"]) == (2, "failed", "clean")
     (finding,) = [f for f in first["findings"] if f["severity"] == "error"]
     assert finding["code"].startswith("VAE0")
@@ -144,6 +144,7 @@ STEPS_THAT_RAISE = {
     "recon, mu, logvar = model(x); loss = foo(recon)": "NameError: name 'foo'",
     "recon, mu = model(x); loss = recon.sum()": "ValueError: too many values",
     "loss = model(x, 3)[0].sum()": "TypeError",
+    "loss = 1 / 0": "ZeroDivisionError: division by zero",
 }
 
 
@@ -186,6 +187,13 @@ def test_a_crash_in_the_real_pass_costs_no_finding(project: Path) -> None:
     assert "SIGSEGV" in target["confirm"]["reason"]
 
 
+def test_columns_set_the_width_of_what_is_piped(project: Path) -> None:
+    check = ("check", "model.py:VAE", *SHAPE, "--device", "none", "--exit-zero")
+    narrow, usual = (vaelint(*check, cwd=project, env={"COLUMNS": columns}).stdout for columns in ("60", "300"))
+    assert max(map(len, narrow.splitlines())) <= 60 < max(map(len, usual.splitlines())) <= 100
+    assert narrow.split() != [] and "\x1b" not in narrow
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -197,6 +205,9 @@ def test_a_crash_in_the_real_pass_costs_no_finding(project: Path) -> None:
         (("model.py:VAE", "--timeout", "soon"), "valid number"),
         (("model.py:VAE", "--select", "VAE999"), "no rule is selected by 'VAE999'"),
         (("model.py:VAE", "--ignore", "shared-nois"), "did you mean shared-noise?"),
+        (("model.py:VAE", "--select", "VAE201", "--ignore", "VAE2"), "no rule is left"),
+        (("model.py:VAE", "--input", "99999999999x99999999999"), "no memory has addresses for 1.0e+22 numbers"),
+        (("model.py", *SHAPE), "nothing was checked"),
         (("model.py:VAE", "--output-format", "xml"), "xml"),
         (("model.py:VAE", "--inputs", "1x2"), "--input"),
         (("nowhere.py",), "there is no file nowhere.py"),

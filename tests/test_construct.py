@@ -157,7 +157,8 @@ def test_a_constructor_that_raises(load: Load) -> None:
 
 
 def test_what_is_built_must_be_a_module(load: Load) -> None:
-    assert "makes a int, not an nn.Module" in failure(lambda: load("model.py:make", model="def make(): return 4").build({})).message
+    made = failure(lambda: load("model.py:make", model="def make(): return 4").build({}))
+    assert "makes an object of type int, not an nn.Module" in made.message
 
 
 def test_arguments_and_defaults_survive_a_constructor_that_changes_them(load: Load) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vaelint.errors import UsageError
 from vaelint.pages import address
+from vaelint.result import ADVICE
 
 if TYPE_CHECKING:
     from vaelint.rule import Rule
@@ -26,7 +27,6 @@ FAMILIES = {
     "VAE7": "numerics",
     "VAE8": "advice",
 }
-ADVICE = "VAE8"
 _SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
 
 

@@ -87,7 +87,7 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
     result = TargetResult(request.target)
     started = time.perf_counter()
     try:
-        rules = [r for r in load_rules() if _chosen(r.code, request)] if request.trail != "only" else []
+        rules = [r for r in load_rules() if request.wants(r.code)] if request.trail != "only" else []
         emit({"kind": "stage", "stage": "load"})
         loaded, inputs, tracer, step, names = prepare(request, result, given)
         emit({"kind": "stage", "stage": "trace"})
@@ -121,25 +121,14 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
 
         emit({"kind": "proposals", "proposals": proposals(model, repairs)})
     if request.device != "none" and model is not None:
-        try:
-            from vaelint.confirm.run import confirm
-        except ImportError:
-            return result
+        from vaelint.confirm.run import confirm
+
         emit({"kind": "stage", "stage": "confirm"})
         before = time.perf_counter()
         confirm(model, claims, request, result)
         result.timing["confirm_s"] = round(time.perf_counter() - before, 4)
         result.settle()
     return result
-
-
-def _chosen(code: str, request: Request) -> bool:
-    selected = (
-        (not request.select and not code.startswith("VAE8"))
-        or any(code.startswith(s) for s in request.select if s != "ALL")
-        or "ALL" in request.select
-    )
-    return selected and not any(code.startswith(i) for i in request.ignore)
 
 
 def _fail(result: TargetResult, error: TargetError) -> None:
@@ -307,6 +296,8 @@ def trace_step(
         from vaelint.anatomy.fits import which_fit
 
         result.fits = [f.to_json() for f in which_fit(tracer, step, inputs, inputs.symbols)]
+    if unread := step.unread(names):
+        result.notes.append(f"the step uses no {' and no '.join(unread)}, which is given: {step.code}")
     if tracer.real_because:
         result.notes.append(f"traced on real tensors: {tracer.real_because}")
     return model

@@ -24,7 +24,8 @@ app = typer.Typer(name="vaelint", add_completion=True, no_args_is_help=True, pre
 
 def main(args: Sequence[str], early: Worker | None = None) -> NoReturn:
     """Runs a command line. `early` is a worker that was started before this module was imported."""
-    ended(lambda: app(list(args), prog_name="vaelint", standalone_mode=False, obj=early), early)
+    command = next((a for a in args if not a.startswith("-")), "check")
+    ended(lambda: app(list(args), prog_name="vaelint", standalone_mode=False, obj=early), early, command)
 
 
 @app.callback(invoke_without_command=True)

@@ -59,7 +59,7 @@ _FIX = """Write the repairs into the files. Each is unsafe in the sense that the
 before a check of the edited source, with a real pass, has found the finding gone and no new one."""
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
 
-Targets = Annotated[list[str] | None, typer.Argument(metavar="[TARGETS]...", help=_TARGETS, show_default=False)]
+Targets = Annotated[list[str] | None, typer.Argument(metavar="TARGETS", help=_TARGETS, show_default=False)]
 OneTarget = Annotated[str, typer.Argument(metavar="TARGET", help="FILE.py:NAME or package.module:NAME, as for `check`.")]
 WriteAnnotations = Annotated[bool, typer.Option("--write", help="Write the annotations into the file, in place of printing a patch.")]
 Inputs = Annotated[list[str] | None, typer.Option("--input", metavar="[NAME=]SHAPE[:DTYPE][RANGE]", help=_INPUT)]

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from vaelint.finding import Certainty, Finding, Severity
 
 SCHEMA_VERSION = 1
+ADVICE = "VAE8"
+"""Rules that run only where they are selected: the beginning of their codes."""
 
 Status = Literal["clean", "findings", "failed"]
 Rung = Literal["symbolic", "concrete", "real"]
@@ -34,6 +36,11 @@ class Request:
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
     perturb: bool = False  # change constructor arguments and input sizes, one at a time
     folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository
+
+    def wants(self, code: str) -> bool:
+        """Whether a rule is selected, and not ignored: all but advice where nothing is said."""
+        selected = any(s == "ALL" or code.startswith(s) for s in self.select) if self.select else not code.startswith(ADVICE)
+        return selected and not code.startswith(self.ignore)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -46,7 +46,7 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
     refused = refused_by_layer(record, failure)
     if refused is not None:
         return _refused_finding(lifted_failure(record, tracer, inputs, step), refused, place, text, source), True
-    if not failure.spans and isinstance(failure.error, NameError | AttributeError | TypeError | ValueError | KeyError | ImportError):
+    if not failure.spans and (failure.fn is None or isinstance(failure.error, TypeError | ValueError)):
         return _step_finding(text, step, home), False  # no line of the user's file was on the way
     return (
         Finding(

@@ -17,7 +17,7 @@ from vaelint.commands.folders import in_folders
 from vaelint.commands.outcome import exit_code, reports_for, told_baseline, write_reports
 from vaelint.commands.progress import Watched
 from vaelint.config import file as config
-from vaelint.config.settings import Given, resolve
+from vaelint.config.settings import Given, Settings, resolve
 from vaelint.errors import UsageError
 from vaelint.finding import Severity
 from vaelint.judging.judge import judge
@@ -86,17 +86,8 @@ def check_all(words: Words, early: Worker | None) -> int:
 
     def once() -> list[Checked]:
         """One round: what is in force now, and the results of that."""
-        settings = resolve(*in_folders(words.targets or [], config.load(), words.jobs), given)
+        settings = _in_force(words, given, drawn)
         known = settings.baseline.value
-        if (words.update_baseline or words.prune_baseline) and known is None:
-            raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
-        if not settings.targets:
-            _nothing(words.targets)
-        if words.shard is not None:
-            settings = replace(settings, targets=gate.part(settings.targets, words.shard))
-        if drawn or words.verbose:
-            asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
-            settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
         if words.fix or words.diff:
             from vaelint.commands.mending import mend_all
 
@@ -130,6 +121,21 @@ def check_all(words: Words, early: Worker | None) -> int:
     return codes[-1]
 
 
+def _in_force(words: Words, given: Given, drawn: bool) -> Settings:
+    """What is to be checked, and how. Raises UsageError."""
+    settings = resolve(*in_folders(words.targets or [], config.load(), words.jobs), given)
+    if (words.update_baseline or words.prune_baseline) and settings.baseline.value is None:
+        raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
+    if not settings.targets:
+        _nothing(words)
+    if words.shard is not None:
+        settings = replace(settings, targets=gate.part(settings.targets, words.shard))
+    if drawn or words.verbose:
+        asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
+        settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
+    return settings
+
+
 def _given(words: Words) -> Given:
     """What of it goes before the configuration."""
     known = Path(words.baseline) if words.baseline is not None else None
@@ -154,13 +160,18 @@ def run_requests(requests: Sequence[Request], hired: gate.Hired, root: Path | No
     return results
 
 
-def _nothing(targets: list[str] | None) -> None:
-    """Says that nothing is checked. Files that hold no configured target are no error: pre-commit passes whatever changed."""
+def _nothing(words: Words) -> None:
+    """Says that nothing is checked. Files that hold no configured target are no error: pre-commit passes whatever changed.
+
+    Raises:
+        UsageError: no file is named, or what only the check of a model has a use for is.
+    """
     table = "add it as [[tool.vaelint.targets]] to pyproject.toml"
-    if not targets:
+    if not words.targets:
         raise UsageError("no target is named and none is configured", f"write vaelint check model.py:VAE --input 32x784, or {table}")
-    found = [f"{t}:{name}" for t in targets if t.endswith(".py") for name in module_classes(t)[-1:]]
-    terminal.say(
-        "nothing was checked: the files given touch no configured target",
-        f"name a model, such as {(found or ['model.py:VAE'])[0]}, or {table}",
-    )
+    found = [f"{t}:{name}" for t in words.targets if t.endswith(".py") for name in module_classes(t)[-1:]]
+    said = "nothing was checked: the files given touch no configured target"
+    help = f"name a model, such as {(found or ['model.py:VAE'])[0]}, or {table}"
+    if words.input or words.init or words.loss or words.step:
+        raise UsageError(said, help)
+    terminal.say(said, help)

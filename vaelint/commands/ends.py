@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from click import Context
 
 
-def ended(act: Callable[[], int | None], early: Worker | None = None) -> NoReturn:
-    """Acts, and ends the program. `early` is a worker that was started before; it is closed here."""
+def ended(act: Callable[[], int | None], early: Worker | None = None, command: str = "check") -> NoReturn:
+    """Acts, and ends the program. `early` is a worker that was started before; it is closed here. `command` is whose help is named."""
     code: Any = EXIT_TROUBLE
     try:
         code = act() or EXIT_CLEAN
     except UsageError as e:
-        say(e.message, e.help or "vaelint check --help shows the options")
+        say(e.message, e.help or f"vaelint {command} --help shows the options")
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough

@@ -26,5 +26,6 @@ def colour(wanted: bool | None, *, to_file: bool) -> bool:
 
 
 def width() -> int:
-    """100 columns, or what a narrower terminal has."""
-    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 100
+    """100 columns, or what a narrower terminal or COLUMNS has; where the output goes elsewhere, only COLUMNS counts."""
+    told = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    return max(40, min(100, shutil.get_terminal_size((100, 24)).columns)) if told else 100

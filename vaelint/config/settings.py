@@ -106,6 +106,8 @@ def resolve(names: Sequence[str], config: Config, given: Given) -> Settings:
     elif config.baseline is not None:
         baseline = Setting(Path(shown(config.root / config.baseline)), top)
     rules = {"select": _selected(select.value, extend.value), "ignore": ignore.value}
+    if ignore.value and not any(Request("", **rules).wants(r.code) for r in catalogue.all_rules()):
+        raise UsageError("no rule is left: all that are selected are ignored", "vaelint config shows what is selected and what is ignored")
     return Settings(
         config=config,
         targets=_distinct(_target(c, config, given, rules) for c in choose(names, config)),

@@ -121,4 +121,7 @@ def _list(values: Iterable[str]) -> str:
 def nothing(found: Found, root: str) -> UsageError:
     """The error for a folder in which no VAE is found."""
     unread = f"; {len(found.unread)} could not be read: {', '.join(f for f, _ in found.unread[:3])}" if found.unread else ""
-    return UsageError(f"no VAE is found in {root}: {found.files} Python files read{unread}", "name one: vaelint check model.py:VAE")
+    return UsageError(
+        f"no VAE is found in {root}: {found.files} Python file{'s' * (found.files != 1)} read{unread}",
+        "name one: vaelint check model.py:VAE",
+    )

@@ -170,7 +170,7 @@ class Loaded:
         if not isinstance(model, nn.Module):
             raise TargetError(
                 "VAE002",
-                f"{self.name} makes a {type(model).__name__}, not an nn.Module",
+                f"{self.name} makes an object of type {type(model).__name__}, not an nn.Module",
                 "name a class or function that makes the model",
                 self.span,
             )
@@ -262,14 +262,14 @@ def _file(text: str) -> Path:
     shown = relative(text)
     if path.is_dir():
         raise TargetError("VAE001", f"{shown} is a folder", f"name a file in it: {shown.rstrip('/')}/model.py:VAE")
+    if path.is_symlink() and not path.exists():
+        raise TargetError("VAE001", f"{shown} is a link that leads to no file", f"it points to {path.readlink()}")
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
-        near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.py")], 3, 0.5)
-        help = (
-            f"did you mean {' or '.join((folder / name).as_posix() for name in near)}?"
-            if near
-            else "the path starts at the working directory"
-        )
+        there = {p.stem: p for p in folder.glob("*.py") if p.is_file()}  # without the ending, which all have in common
+        near = difflib.get_close_matches(path.stem, there, 3, 0.5)
+        likely = " or ".join(there[stem].as_posix() for stem in near)
+        help = f"did you mean {likely}?" if near else "the path starts at the working directory"
         raise TargetError("VAE001", f"there is no file {shown}", help)
     if path.suffix not in (".py", ".ipynb"):
         help = "name a .py file or a notebook"
@@ -283,6 +283,9 @@ def _object(module: ModuleType, name: str, file: str) -> Any:
     """The class, function or model that `name` stands for."""
     found: Any = module
     for part in name.split("."):
+        if not hasattr(found, part) and module.__spec__ is not None and module.__spec__.origin is None:
+            folder = next(iter(module.__path__), file)
+            raise TargetError("VAE001", f"{file} is a folder without __init__.py", f"name a file in it: {relative(folder)}/model.py:{name}")
         if not hasattr(found, part):
             raise _no_such_name(module, name, file)
         found = getattr(found, part)
@@ -297,7 +300,7 @@ def _object(module: ModuleType, name: str, file: str) -> Any:
         return found
     raise TargetError(
         "VAE001",
-        f"{name} in {relative(file)} is a {type(found).__name__}, not a model",
+        f"{name} in {relative(file)} is of type {type(found).__name__}, not a model",
         "name a class, a function or an nn.Module",
         Span(relative(file), 1),
     )

@@ -11,8 +11,10 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import FrameType, ModuleType
 
@@ -136,8 +138,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def _after(self, error: BaseException, body: list[ast.stmt], module: ModuleType) -> list[ast.stmt]:
         """What is still to be run once a statement of `body` raised; re-raises where the target itself is lost."""
-        line = _line_in(error, self.path)
-        place = next((i for i, node in enumerate(body) if _first_line(node) <= line <= (node.end_lineno or 0)), None)
+        place, line = _statement_in(error, self.path, body)
         if place is None:
             raise error
         node, rest = body[place], body[place + 1 :]
@@ -170,15 +171,16 @@ def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(d.lineno for d in decorators)])
 
 
-def _line_in(error: BaseException, path: str) -> int:
-    """The line of the file's own top level at which `error` passed."""
-    traceback, line = error.__traceback__, 0
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
+def _statement_in(error: BaseException, path: str, body: Sequence[ast.stmt]) -> tuple[int | None, int]:
+    """The statement of the file's own top level at which `error` passed, by its place in `body`, and the line."""
+    line, column = 0, 0
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
         if code.co_filename == path and code.co_name == "<module>":
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line
+            line, column = number, next(islice(code.co_positions(), frame.f_lasti // 2, None))[2] or 0
+    around = [i for i, node in enumerate(body) if _first_line(node) <= line <= (node.end_lineno or 0)]
+    begun = [i for i in around if (body[i].lineno, body[i].col_offset) <= (line, column)]  # of `a; b; c` on one line
+    return next(reversed(begun or around), None), line
 
 
 def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
@@ -225,8 +227,7 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
                 exec(compile(ast.Module(body, []), str(path), "exec", flags, dont_inherit=True), module.__dict__)
                 break
             except ImportError as error:
-                line = _line_in(error, str(path))
-                place = next((i for i, node in enumerate(body) if _first_line(node) <= line <= (node.end_lineno or 0)), None)
+                place, _ = _statement_in(error, str(path), body)
                 if place is None or not stand_in(body[place], error, module, notes):
                     raise
                 body = body[place + 1 :]

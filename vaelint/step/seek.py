@@ -347,7 +347,7 @@ def _told(loaded: Loaded, model: nn.Module, scene: _Scene, told: str) -> Found:
         )
     else:
         raise TargetError(
-            "VAE004", f"{told} is a {type(value).__name__}, not a function", "name a function, a method or a loss class", loaded.span
+            "VAE004", f"{told} is of type {type(value).__name__}, not a function", "name a function, a method or a loss class", loaded.span
         )
     binding = _bound(candidate, scene)
     if binding is None or binding.alternatives:

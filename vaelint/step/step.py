@@ -82,6 +82,10 @@ class Step:
         """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
         return self._run(self._program, model, inputs)
 
+    def unread(self, names: Sequence[str]) -> list[str]:
+        """Which of several inputs the step has no use for. A single input may go by another name."""
+        return [name for name in names if name not in self._loads] if len(names) > 1 else []
+
     def continues(self, other: Step) -> bool:
         """Whether this step begins with all that the other does: runs the model, and then goes on."""
         return other._rest is not None and self._rest is not None and self.call == other.call and self._loaded is other._loaded
