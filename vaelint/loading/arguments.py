@@ -69,13 +69,15 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
     places = _places(loaded, given, wanted) if wanted else []
     seen: list[dict[str, object]] = [own.values]
     wholes = list(_other_shapes(Choice(dict(inferred), own.notes), sure, inputs))
+    batches = {k: v for k, v in inferred.items() if meanings(k)[:1] == [Means.BATCH]}
     for over, said in (
         (inferred, own),
         *((c.values, replace(own, values={**own.values, **c.values}, notes=c.notes)) for c in wholes),
+        *([(batches, own)] if batches else []),
         (None, own),
     ):
         for place in places:
-            choice = _choice(loaded, inputs, place, given, over, said)
+            choice = _choice(loaded, inputs, place, given, over, said, over is not batches)
             if choice is not None and choice.values not in seen:
                 seen.append(choice.values)
                 yield choice
@@ -123,15 +125,22 @@ def _parameters(loaded: Loaded) -> list[inspect.Parameter]:
 
 
 def _choice(
-    loaded: Loaded, inputs: InputSet, place: Construction, given: Mapping[str, object], over: Mapping[str, object] | None, own: Choice
+    loaded: Loaded,
+    inputs: InputSet,
+    place: Construction,
+    given: Mapping[str, object],
+    over: Mapping[str, object] | None,
+    own: Choice,
+    sized: bool = True,
 ) -> Choice | None:
-    """The arguments of one place, completed by those that are ours; None where they do not do."""
+    """The arguments of one place, completed by those that are ours; None where they do not do. Those of `over` stand in their place,
+    and with them, where `sized`, the sizes of the input in that of numbers of their names."""
     parameters = {p.name: p for p in _parameters(loaded)}
     any_name = any(p.kind is p.VAR_KEYWORD for p in loaded.signature.parameters.values())
     taken = {k: v for k, v in place.arguments.items() if (k in parameters or any_name) and k not in given and k not in (over or {})}
     taken = {k: v for k, v in taken.items() if Means.DEVICE not in meanings(k)}
-    if over is not None:
-        taken = {k: _at_input(v, inputs) for k, v in taken.items()}
+    if over is not None and sized:
+        taken = _at_sizes_of({k: _at_input(v, inputs) for k, v in taken.items()}, inputs)
     taken = {k: loaded.fitting(k, v) if k in parameters else v for k, v in taken.items()}
     values: dict[str, object] = {**given, **(over or {}), **taken}
     rest = {name: value for name, value in own.values.items() if name not in values}
@@ -146,12 +155,17 @@ def _choice(
     return Choice({**values, **rest}, notes, {**taken, **{k: v for k, v in own.chosen.items() if k in rest}})
 
 
+def _at_sizes_of(content: Mapping[Any, Any], inputs: InputSet) -> dict[Any, Any]:
+    """Arguments with the sizes of the input in the place of the numbers that go by the same names."""
+    return {k: size if type(v) is int and (size := construct.size_of(str(k), inputs)) is not None else v for k, v in content.items()}
+
+
 def _at_input(value: Any, inputs: InputSet) -> Any:
     """A configuration with the sizes of the input in the place of those that go by the same names."""
     content = vars(value) if isinstance(value, argparse.Namespace) else value
     if not isinstance(content, dict):
         return value
-    changed = {k: size if type(v) is int and (size := construct.size_of(str(k), inputs)) is not None else v for k, v in content.items()}
+    changed = _at_sizes_of(content, inputs)
     return argparse.Namespace(**changed) if isinstance(value, argparse.Namespace) else changed
 
 

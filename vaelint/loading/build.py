@@ -24,6 +24,7 @@ from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.elsewhere import named
 from vaelint.loading.imports import import_file, import_module, repository_of, within
+from vaelint.loading.inherited import constructor_tree
 from vaelint.loading.inputs import InputSet
 from vaelint.loading.lightning import silence
 from vaelint.loading.placeholder import forget, needed, package_of
@@ -129,9 +130,20 @@ class Loaded:
 
     def _missing(self) -> TargetError:
         lacking, told = (self.incomplete.missing, self.incomplete.told) if self.incomplete is not None else ((), "")
-        some = " ".join(f'--init "{name}={_example(name)}"' if _example(name) else f"--init {name}=..." for name in lacking)
+        shown = {name: _example(name) or self._keys(name) for name in lacking}
+        some = " ".join(f'--init "{name}={shown[name]}"' if shown[name] else f"--init {name}=..." for name in lacking)
         notes = (self._shown_signature(), *((told,) if told else ()))
         return TargetError("VAE002", f"{self.name} cannot be built without {', '.join(lacking)}", f"add {some}", self.span, notes)
+
+    def _keys(self, name: str) -> str:
+        """A configuration written as a dict of what the constructor reads from it, "" for another argument."""
+        from vaelint.repository.constructions import keys_of
+
+        tree = constructor_tree(self.obj) if inspect.isclass(self.obj) else None
+        if tree is None or not construct.uses_of(self.obj, name, self.namespace) & {"keys", "attributes"}:
+            return ""
+        keys = [f"'{key}': ..." for key in keys_of(tree, name)]
+        return f"{{{', '.join(keys)}}}" if keys else ""
 
     def _refuse_unknown(self, given: Mapping[str, object]) -> None:
         parameters = self.signature.parameters

@@ -21,7 +21,7 @@ from vaelint.trace.ladder import Tracer
 Again = Callable[[frozenset[str]], Sequence[Finding] | None]
 """Runs the rules of some codes with the arguments as they are then; None where the model does not run with them."""
 _COUNT = 8  # smaller numbers count layers or blocks: a size in their place would build a model without end
-_MOST, _EACH = 10, 6  # runs spent on other values: in all, and on other sizes in one set of arguments
+_MOST, _EACH = 18, 5  # runs spent on other values: in all, and on other sizes in one set of arguments
 
 
 def another_choice(loaded: Loaded, tracer: Tracer, step: Any, record: Record, result: TargetResult) -> Record:
@@ -33,9 +33,8 @@ def another_choice(loaded: Loaded, tracer: Tracer, step: Any, record: Record, re
     assert record.failure is not None
     first, failed, made_up, left = loaded.choice, record, dict(loaded.made_up), _MOST
     while True:
-        sizes = list(itertools.islice(_others(loaded.made_up, failed, tracer), min(_EACH, left)))
-        left -= len(sizes) + 1
-        found = _resized(loaded, tracer, step, sizes, result)
+        found, spent = _resized(loaded, tracer, step, failed, min(_EACH, left), result)
+        left -= spent + 1
         if found is not None:
             return found
         if left < 0 or not loaded.next_choice():
@@ -90,19 +89,46 @@ def _instead(loaded: Loaded, values: Mapping[str, object]) -> Iterator[None]:
         loaded.arguments.update(kept)
 
 
-def _resized(loaded: Loaded, tracer: Tracer, step: Any, sizes: Sequence[tuple[str, object]], result: TargetResult) -> Record | None:
-    """A run with another size in the arguments, None if none of those fits."""
-    fresh = dict(loaded.made_up)
-    for name, value in sizes:
-        loaded.arguments[name] = value
-        attempt = _run(tracer, step)
-        if attempt is not None and attempt.failure is None:
-            loaded.made_up[name] = value
-            _said(loaded, result, attempt)
-            result.notes.append(f"{name}={shown(value)} fits where {shown(fresh[name])} does not")
-            return attempt
-        loaded.arguments[name] = fresh[name]
-    return None
+def _resized(loaded: Loaded, tracer: Tracer, step: Any, failed: Record, most: int, result: TargetResult) -> tuple[Record | None, int]:
+    """A run with other sizes in the arguments, None if none of those fits, and how many runs that took.
+
+    A size with which the run comes further than without is kept, and the next one is looked for from there.
+    """
+    fresh, spent = dict(loaded.made_up), 0
+    while spent < most:
+        further: tuple[str, object, Record] | None = None
+        for name, value in itertools.islice(_others(loaded.made_up, failed, tracer), most - spent):
+            before, spent = loaded.arguments[name], spent + 1
+            loaded.arguments[name] = value
+            attempt = _run(tracer, step)
+            if attempt is not None and (attempt.failure is None or _is_slip(attempt, failed)):
+                loaded.made_up[name] = value
+                _said(loaded, result, attempt)
+                changed = [(k, v) for k, v in loaded.made_up.items() if v != fresh[k]]
+                result.notes += [f"{k}={shown(v)} fits where {shown(fresh[k])} does not" for k, v in changed]
+                return attempt, spent
+            loaded.arguments[name] = before
+            if attempt is not None and _reach(attempt) > _reach(failed):
+                further = name, value, attempt
+                break
+        if further is None:
+            break
+        name, value, failed = further
+        loaded.arguments[name] = loaded.made_up[name] = value
+    loaded.arguments.update({name: value for name, value in fresh.items() if name in loaded.arguments})
+    loaded.made_up.update(fresh)
+    return None, spent
+
+
+def _is_slip(record: Record, before: Record) -> bool:
+    """Whether a run came further than another, to an error that no size makes: a name or an argument that is not there."""
+    error = record.failure.error if record.failure is not None else None
+    return isinstance(error, TypeError | NameError | AttributeError) and _reach(record) > _reach(before)
+
+
+def _reach(record: Record) -> int:
+    """How far a run came: the operations that were recorded."""
+    return len(record.graph.nodes)
 
 
 def _run(tracer: Tracer, step: Any) -> Record | None:
@@ -122,14 +148,17 @@ def _said(loaded: Loaded, result: TargetResult, attempt: Record) -> Record:
 
 
 def _others(chosen: dict[str, object], failed: Record, tracer: Tracer) -> Iterator[tuple[str, object]]:
-    """Each made-up number with each size of the message; within a list or a configuration, what one sample holds, or a size of the
-    message, for another of them."""
+    """Other values for made-up numbers, one at a time: the sizes of the message, for a number that it tells of those of the input first;
+    within a list or a configuration, what one sample holds, or a size of the message, for another of them."""
     assert failed.failure is not None
     sizes = [int(n) for n in dict.fromkeys(re.findall(r"\d+", one_line(failed.failure.error))) if int(n)]
     each = [t[0].numel() for t in tracer.inputs(None).values() if t.ndim > 1]
-    for name, value in chosen.items():
+    own = list(dict.fromkeys(n for t in tracer.inputs(None).values() for n in t.shape[1:] if n > 1))
+    fitting = sorted(dict.fromkeys((*sizes, *own)), key=lambda n: (n not in own, n not in sizes))
+    told = {name for name, value in chosen.items() if type(value) is int and value >= _COUNT and any(s % value == 0 for s in sizes)}
+    for name, value in sorted(chosen.items(), key=lambda item: item[0] not in told):
         if type(value) is int and value >= _COUNT:
-            yield from ((name, size) for size in sizes if size != value)
+            yield from ((name, size) for size in (fitting if name in told else sizes) if size != value)
         elif isinstance(value, list | tuple | dict | argparse.Namespace):
             pairs = ((old, new) for new in (*each, *sizes) for old in sizes if old >= _COUNT and old != new != 1)
             for old, new in pairs:

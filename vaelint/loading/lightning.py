@@ -23,12 +23,24 @@ class _HParams(dict[str, Any]):
     __setattr__ = dict.__setitem__
 
 
+class _Logger:
+    """What is logged goes nowhere, however it is called."""
+
+    def __getattr__(self, name: str) -> _Logger:
+        if name.startswith("__"):  # nobody's copy protocol
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Logger:
+        return self
+
+
 class LightningModule(nn.Module):
     """A plain nn.Module with the attributes that a `training_step` reads. It has no trainer, as in Lightning before `fit`."""
 
     current_epoch = 0
     global_step = 0
-    logger: Any = None
+    logger: Any = _Logger()
     trainer: Any = None
     automatic_optimization = True
     example_input_array: Any = None

@@ -49,7 +49,7 @@ def _sites(reader: Reader, home: Path, name: str) -> Iterator[Site]:
     for file in reader.repository.holding(name):
         for site in file.calls:
             func = site.call.func
-            named = last_name(func) == name
+            named = last_name(func) == name or (isinstance(func, ast.Name) and file.renamed.get(func.id) == name)
             if not named and not isinstance(func, ast.Subscript | ast.Name):
                 continue
             if not named and isinstance(func, ast.Name) and not _is_variable(func.id, site.scope):

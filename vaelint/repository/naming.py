@@ -189,7 +189,8 @@ class Names:
         method = isinstance(owner, ast.ClassDef)
         for file in self.repository.holding(str(called)):
             for site in file.calls:
-                if last_name(site.call.func) != called or not (method or self._means(site.call.func, function, site.scope)):
+                callee = last_name(site.call.func)
+                if file.renamed.get(callee, callee) != called or not (method or self._means(site.call.func, function, site.scope)):
                     continue
                 try:
                     yield self._argument(site.call, function, name, site.scope, method)

@@ -82,6 +82,12 @@ class File:
         return list(_sites(self, self.tree, (), ()))
 
     @cached_property
+    def renamed(self) -> dict[str, str]:
+        """What the file imports under another name: `Model` of `from models import VAE as Model` is `VAE`."""
+        imports = (n for n in ast.walk(self.tree) if isinstance(n, ast.ImportFrom))
+        return {alias.asname: alias.name for n in imports for alias in n.names if alias.asname and alias.asname != alias.name}
+
+    @cached_property
     def definitions(self) -> dict[str, ast.AST]:
         """The functions and classes of the top level, by name."""
         found = {n.name: n for n in ast.walk(self.tree) if isinstance(n, ast.ClassDef | Function) and n.col_offset == 0}

@@ -57,12 +57,14 @@ class Cut:
         path: list[tuple[list[ast.stmt], int]],
         bases: Set[tuple[Path, str]] = frozenset(),
         tokens: Set[str] = frozenset(),
+        options: Sequence[argparse.Namespace] = (),
     ) -> None:
         self._reader, self._file, self._known, self._inputs, self._path = reader, file, known, list(inputs), path
         inside = around(path)
         self._scope = Scope(file, inside, path[-1][0][path[-1][1]].lineno)
         self._parameters = {a.arg for n in inside if isinstance(n, Function) for a in ast.walk(n.args) if isinstance(a, ast.arg)}
         self._tokens = tokens  # the inputs that are sequences of tokens
+        self._options = options  # what the model was built with
         self._target, self._named = target, bool(models) or target[1] in known
         self._models = set(models)
         self._trainer: ast.ClassDef | None = None
@@ -116,9 +118,11 @@ class Cut:
     def _is_one_of(self, text: str) -> bool:
         """Whether the trainer gives an attribute several values, as its options say, and one of them is an object of the target's class."""
         trainer = self._trainer
-        for method in trainer.body if trainer is not None and text.startswith("self.") else ():
+        if trainer is None or not text.startswith("self."):
+            return False
+        for method in trainer.body:
             given = [n for n in ast.walk(method) if isinstance(n, ast.Assign) and any(ast.unparse(t) == text for t in n.targets)]
-            for node in given if trainer is not None and len(given) > 1 and isinstance(method, Function) else ():
+            for node in given if len(given) > 1 and isinstance(method, Function) else ():
                 try:
                     if self._reader.instance(node.value, Scope(self._file, (trainer, method), node.lineno)) == self._target:
                         return True
@@ -376,11 +380,19 @@ class Cut:
                 if by_attribute and isinstance(value, dict):
                     value = argparse.Namespace(**value)
                 is_options = isinstance(value, argparse.Namespace) and isinstance(node, ast.Name)
-                return self._written(completed(self._reader, node.id, self._scope, value) if is_options else value)  # type: ignore[attr-defined]
+                whole = completed(self._reader, node.id, self._scope, value) if is_options else value  # type: ignore[attr-defined]
+                return self._written(self._fitted(whole))
             values = {a: self._reader.read(ast.Attribute(node, a, ast.Load()), self._scope) for a in sorted(attributes)}
-            return self._written(argparse.Namespace(**values))
+            return self._written(self._fitted(argparse.Namespace(**values)))
         except Unknown:
             return None
+
+    def _fitted(self, value: object) -> object:
+        """Options as the model was built with, where it got such: it is one object there, and ours has the sizes of the input."""
+        for other in self._options if isinstance(value, argparse.Namespace) else ():
+            if vars(value).keys() <= vars(other).keys():
+                return argparse.Namespace(**{key: vars(other)[key] for key in vars(value)})
+        return value
 
     def _written(self, value: object) -> str:
         text, names = written(value)

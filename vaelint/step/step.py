@@ -23,6 +23,7 @@ from vaelint.loading.build import Loaded
 from vaelint.loading.inputs import InputSet
 from vaelint.paths import relative
 from vaelint.step.candidates import is_whole_loss
+from vaelint.step.flags import told_by_calls
 from vaelint.step.reading import batch_of, called_names, keys_read, tree_of
 from vaelint.step.step_imports import import_for_step
 from vaelint.step.unnamed import methods
@@ -207,7 +208,7 @@ def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Trie
         return _pieces_step(loaded, model, inputs, tried)
     where = f"{type(model).__name__}.forward"
     try:
-        bound, names, notes = _bind_inputs(_parameters(model.forward), inputs, where, model.forward)
+        bound, names, notes = _bind_inputs(_parameters(model.forward), inputs, where, model.forward, loaded)
     except TargetError as error:
         own = own_loss_step(loaded, model, inputs, f"{where} takes more than the inputs given")
         if own is None:
@@ -240,9 +241,12 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _bind_inputs(
-    parameters: Sequence[inspect.Parameter], inputs: InputSet, where: str, function: Callable[..., Any]
+    parameters: Sequence[inspect.Parameter], inputs: InputSet, where: str, function: Callable[..., Any], loaded: Loaded | None = None
 ) -> tuple[list[str], list[str], list[str]]:
-    """Arguments as written in a call, the input names in the order of the parameters, and notes."""
+    """Arguments as written in a call, the input names in the order of the parameters, and notes.
+
+    What no input is there for is asked of the repository's calls, where `loaded` is given.
+    """
     open_parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     by_name = {spec.name for spec in inputs.specs if spec.name and spec.name in {p.name for p in open_parameters}}
     waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
@@ -268,15 +272,17 @@ def _bind_inputs(
         if names[i] != parameter.name:
             notes.append(f"input {names[i]} goes to {where}({parameter.name})")
     missing = [p.name for p in open_parameters if p.default is p.empty and p.name not in given]
-    if missing:
+    told = told_by_calls(loaded.repository, missing) if missing and loaded is not None and not loaded.package else {}
+    if missing != [name for name in missing if name in told]:
         raise _too_few(missing, where, inputs, function)
+    notes += [f"{name}={value}: no input is there for it; {place} calls it so" for name, (value, place) in told.items()]
     taken = set(names.values()) | {p.name for p in open_parameters}
     for i in range(len(inputs.specs)):
         if i not in names:
             names[i] = next(n for n in ("x", "y", *(f"input{k}" for k in range(1, len(inputs.specs) + 2))) if n not in taken)
             taken.add(names[i])
     star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    arguments = _written(open_parameters, given)
+    arguments = _written(open_parameters, given | {name: value for name, (value, _) in told.items()})
     order = [given[p.name] for p in open_parameters if p.name in given]
     if star:
         arguments += [names[i] for i in waiting]

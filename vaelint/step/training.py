@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -74,7 +75,8 @@ def _slices(loaded: Loaded, file: File, inputs: Sequence[str], known: set[str] |
             models, known = set(), known - {name}
     found: dict[str, Slice] = {}
     for path in endings(file.tree, name):
-        cut = Cut(reader, file, (home, name), known, models, inputs, path, _bases(loaded).keys(), tokens)
+        options = [v for v in loaded.arguments.values() if isinstance(v, argparse.Namespace)]
+        cut = Cut(reader, file, (home, name), known, models, inputs, path, _bases(loaded).keys(), tokens, options)
         piece = cut.slice()
         if piece is not None:
             found.setdefault(piece.code, piece)
