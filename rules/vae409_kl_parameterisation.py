@@ -47,7 +47,7 @@ def check(model: Model) -> Findings:
     for clash in model.sampling.clashes:
         if clash.culprit == "kl" and not clash.negative:
             yield Found(
-                model.where(clash.kl),
+                clash.kl_place(model),
                 label=f"reads the head as {clash.kl_reads}",
                 labels=model.labels((clash.scale, f"the sampler reads it as {clash.sampler}"), (clash.head, "the head")),
                 why="the KL charges for another posterior than the one that is sampled",

@@ -33,7 +33,7 @@ def check(model: Model) -> Findings:
     """KL terms cut from their gradient on the way to the loss."""
     for term in model.objective.detached_terms("kl"):
         yield Found(
-            model.where(term.detached) or model.where(term.core),
+            model.objective.detached_place(term),
             label="the gradient ends here",
             labels=model.labels((term.core, "the KL"), (model.record.loss, "added here as a number")),
             why="the KL is in the value of the loss and not in its gradient: nothing holds the posterior",

@@ -34,9 +34,13 @@ def check(model: Model) -> Findings:
     for stuck in model.objective.stuck_weights:
         yield Found(
             stuck.span,
-            label=f"{stuck.name} is {stuck.value:.3g} again after {stuck.steps} steps",
+            label=f"{stuck.name} is {stuck.value:.3g} again after {stuck.steps} steps"
+            if not stuck.dropped
+            else f"the next {stuck.name} is worked out here and kept nowhere",
             labels=(stuck.label,) if stuck.label is not None else (),
-            why="the schedule is undone at every step: the KL never gets its weight",
-            help="advance the schedule by a counter that moves, and reset it only at the end of a cycle",
+            why=f"the schedule {'stays where it is' if stuck.dropped else 'is undone'} at every step: the KL never gets its weight",
+            help=f"write it back: self.{stuck.name} += 1"
+            if stuck.dropped
+            else "advance the schedule by a counter that moves, and reset it only at the end of a cycle",
             claim=Claim("weight_stays", "the weight is the same after many steps", {"name": stuck.name}),
         )

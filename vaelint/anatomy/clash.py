@@ -13,7 +13,8 @@ from vaelint.anatomy import ops
 from vaelint.anatomy.drawn_clash import other_scale
 from vaelint.anatomy.objective import KlFact
 from vaelint.anatomy.sites import Site
-from vaelint.graph import span
+from vaelint.finding import Span
+from vaelint.graph import route, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -38,6 +39,17 @@ class Clash:
     negative: bool  # the sampler's scale can be negative
     culprit: Literal["sampler", "kl"]
     tie: str = ""  # why it is this one, where the numbers leave it open
+
+    def kl_place(self, model: Model) -> Span | None:
+        """The formula; of a helper whose parameter is named for what the formula takes it for, the call that gives it something else."""
+        places = route(self.kl)
+        function = model.source.function(places[0]) if len(places) > 1 else None
+        named = (
+            [_named(a.arg.lower()) for a in (*function.args.posonlyargs, *function.args.args) if a.arg not in ("self", "cls")]
+            if function is not None
+            else []
+        )
+        return places[1] if self.kl_reads in named else span(self.kl)
 
     @property
     def formula(self) -> str:
@@ -133,6 +145,10 @@ def _hint(model: Model, head: fx.Node, site: Site) -> str | None:
             *(model.written(u) for u in head.users if ops.op(u) in ops.SHAPE | ops.CAST),
         )
     )
+    return _named(names)
+
+
+def _named(names: str) -> str | None:
     if re.search(r"(log|ln).?_?(sigma|sig|std|s)_?(2|sq|squared)\b|\bls_?2\b", names):
         return "logvar"
     if re.search(r"log.?_?(std|sigma|sig\b|scale|sd)|ln.?sigma|logs\b|log_s\b|\b[a-z]?_?ls_?\d?\b", names):

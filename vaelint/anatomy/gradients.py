@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -66,9 +67,9 @@ class Gradients:
             self.carries(u) for u in node.users if u.meta.get("val") is None and ops.op(u) == "getitem"
         )
 
-    def reach(self, *starts: fx.Node) -> set[fx.Node]:
-        """Nodes that the gradient of `starts` reaches."""
-        seen: set[fx.Node] = set()
+    def reach(self, *starts: fx.Node, stop: Collection[fx.Node] = ()) -> set[fx.Node]:
+        """Nodes that the gradient of `starts` reaches, those behind `stop` left out."""
+        seen: set[fx.Node] = set(stop)
         todo = [n for n in starts if self.carries(n)]
         while todo:
             node = todo.pop()
@@ -76,7 +77,7 @@ class Gradients:
                 seen.add(node)
                 if ops.op(node) not in ops.FLAT:
                     todo.extend(n for n in ops.value_inputs(node) if n not in seen and self.carries(n))
-        return seen
+        return seen.difference(stop)
 
     def names(self, nodes: set[fx.Node]) -> set[str]:
         """The trainable parameters among some nodes."""

@@ -96,15 +96,30 @@ def _is_made_of(front: list[fx.Node], heads: set[fx.Node], model: Model) -> bool
 
 
 def detached_terms(model: Model, role: str) -> list[Term]:
-    """Terms of a role that enter the loss without a gradient, where none of the same latent enters with one."""
+    """Terms of a role that enter the loss without a gradient, where none moves the same latent with one."""
     live = [t for t in model.terms if t.role in (role, "mixed", "prior") and t.detached is None]
-    held = {f for t in live for leaf in t.leaves if leaf.detached is None for f in leaf.frontier if f in model.flow.data}
-    held |= {h for t in live for s in t.sites for h in s.heads}
-    return [
-        t
-        for t in model.terms
-        if t.role == role and t.detached is not None and not any(f in held for leaf in t.leaves for f in leaf.frontier)
-    ]
+    leaves = [leaf for t in live for leaf in t.leaves if leaf.detached is None]
+    held = {f for leaf in leaves for f in leaf.frontier if f in model.flow.data} | {h for t in live for s in t.sites for h in s.heads}
+    # behind a draw is the posterior of another latent, or of another turn of a loop
+    drawn = {s.z for s in model.sites} - {f for leaf in leaves for f in leaf.frontier}
+    held &= model.wiring.gradients.reach(*(leaf.node for leaf in leaves), stop=drawn) if leaves else held
+    found = []
+    for term in model.terms:
+        posterior = {h for s in term.sites for h in s.heads} or {f for leaf in term.leaves for f in leaf.frontier}
+        if term.role == role and term.detached is not None and not posterior & held:
+            found.append(term)
+    return found
+
+
+def detached_place(model: Model, term: Term) -> Span | None:
+    """Where a term was cut off; of a helper that cuts off other things by right, its call."""
+    node = term.detached
+    if node is None or (place := span(node)) is None:
+        return span(term.core) if term.core is not None else None
+    mine = {n for leaf in term.leaves for n in model.flow.ancestors(leaf.node)}
+    elsewhere = [n for n in model.record.nodes if span(n) == place and n not in mine and n in model.reaching_loss]
+    above = [s for s in route(node)[1:] if not (s.file == place.file and s.line <= place.line <= (s.end_line or s.line))]
+    return above[0] if elsewhere and above else place
 
 
 def blind_term(model: Model) -> fx.Node | None:

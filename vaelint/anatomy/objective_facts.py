@@ -11,6 +11,7 @@ from vaelint.anatomy import missing
 from vaelint.anatomy.categorical import CategoricalFault, categorical_faults
 from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
 from vaelint.anatomy.direction import reversed_at
+from vaelint.anatomy.dropped_steps import dropped_steps
 from vaelint.anatomy.idle_arguments import idle_arguments
 from vaelint.anatomy.idle_attributes import idle_attributes
 from vaelint.anatomy.objective import KlFact
@@ -123,6 +124,10 @@ class Objective:
         """Terms that enter the loss without a gradient."""
         return missing.detached_terms(self._model, role)
 
+    def detached_place(self, term: Term) -> Span | None:
+        """Where a term was cut off from its gradient."""
+        return missing.detached_place(self._model, term)
+
     @cached_property
     def misplaced_logsumexp(self) -> list[fx.Node]:
         """Log-sum-exps over the batch that leave the axis of the samples."""
@@ -151,7 +156,7 @@ class Objective:
     @cached_property
     def stuck_weights(self) -> list[StuckWeight]:
         """Schedules that run and lead nowhere."""
-        return stuck_weights(self._model) or reset_counters(self._model)
+        return stuck_weights(self._model) or reset_counters(self._model) or dropped_steps(self._model)
 
     @cached_property
     def categorical_faults(self) -> list[CategoricalFault]:

@@ -48,7 +48,13 @@ def _resets(model: Model) -> dict[str, Span]:
     place = next((span(n) for n in model.record.nodes if span(n) is not None), None)
     found: dict[str, Span] = {}
     for function in model.source.file(place.file).functions() if place is not None else ():
-        for statement in function.body if function.name not in ("__init__", "__post_init__") else ():
+        if function.name in ("__init__", "__post_init__"):
+            continue
+        # below a condition too where the number has a sign of plus: a `+=` with its characters exchanged
+        for statement in (
+            *function.body,
+            *(n for n in ast.walk(function) if isinstance(n, ast.Assign) and isinstance(n.value, ast.UnaryOp)),
+        ):
             if isinstance(statement, ast.Assign) and _is_number(statement.value) and place is not None:
                 for target in statement.targets:
                     if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
@@ -58,6 +64,8 @@ def _resets(model: Model) -> dict[str, Span]:
 
 
 def _is_number(value: ast.expr) -> bool:
+    if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.UAdd):
+        return _is_number(value.operand)
     return isinstance(value, ast.Constant) and isinstance(value.value, int | float) and not isinstance(value.value, bool)
 
 
@@ -67,7 +75,7 @@ def _ends(model: Model, names: set[str]) -> dict[str, list[float]]:
     Raises NotExamined where a step cannot be repeated.
     """
     built = model.tracer.construct_real().model
-    owners = [(o, n) for o in _objects(built) for n in names if n in vars(o)]
+    owners = [(o, n) for o in user_objects(built) for n in names if n in vars(o)]
     seen: dict[str, list[float]] = {}
     changed: dict[str, list[float]] = defaultdict(list)
     inputs = model.tracer.inputs(None)
@@ -91,7 +99,7 @@ def _is_put_back(values: list[float]) -> bool:
     return bool(values) and 2 * values.count(values[0]) >= len(values)
 
 
-def _objects(built: torch.nn.Module) -> list[Any]:
+def user_objects(built: torch.nn.Module) -> list[Any]:
     """The modules of the user's own, and the plain objects of the user's own that they hold."""
     found: list[Any] = [m for m in built.modules() if type(m).__module__.partition(".")[0] != "torch"]
     for owner in list(found):
@@ -132,8 +140,16 @@ def _watched(classes: set[type], names: set[str], changed: dict[str, list[float]
 
 
 def _moves_the_loss(model: Model, name: str) -> bool:
-    """Whether numbers on the way to the loss are others when the counter is set further on."""
-    classes = {type(o) for o in _objects(model.tracer.construct_real().model) if name in vars(o)}
+    """Whether numbers on the way to the loss are others when the counter starts further on and is set further on."""
+    classes = {type(o) for o in user_objects(model.tracer.construct_real().model) if name in vars(o)}
+
+    def build() -> torch.nn.Module:
+        made = model.tracer.construct()
+        for owner in user_objects(made):
+            if isinstance(value := vars(owner).get(name), int | float):
+                vars(owner)[name] = value + _MOVED
+        return made
+
     with _watched(classes, {name}, defaultdict(list), _MOVED):
-        moved = model.tracer.run(model.step)
+        moved = model.tracer.run(model.step, build=build)
     return moved.failure is None and differs(model.record, moved)

@@ -52,6 +52,7 @@ class StuckWeight:
     steps: int
     span: Span | None
     label: Label | None
+    dropped: bool = False  # its next value is worked out and kept nowhere
 
 
 def unused_weights(model: Model) -> list[UnusedWeight]:

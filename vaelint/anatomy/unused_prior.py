@@ -71,6 +71,8 @@ def _gives_moments(model: Model, layer: Unreached, size: Sequence[int]) -> bool:
     below = model.flow.descendants(*nodes) - model.reaching_loss
     alike = {n for n in below if ops.op(n) in ops.SELECT | ops.LAYERS and shape(n) == tuple(size) and n in model.flow.data}
     whole = {n for n in below if ops.op(n) in ops.LAYERS and math.prod(shape(n)) == 2 * math.prod(size)}
+    if len(alike) == 1 and not whole and layer.path and not model.flow.noisy & alike:
+        return _drawn_with_elsewhere(model, layer.path)  # the mean alone, of a prior with a fixed scale
     return len(alike) > 1 and (bool(whole) or _of_two_layers(alike))
 
 
@@ -80,11 +82,23 @@ def _of_two_layers(nodes: set[fx.Node]) -> bool:
 
 def _only_drawn_with(model: Model, name: str) -> bool:
     """Whether all methods that read an attribute draw with it, or are properties that hand on a distribution made of it."""
+    functions = _readers(model, name)
+    return bool(functions) and all(_draws(f) for f in functions)
+
+
+def _drawn_with_elsewhere(model: Model, name: str) -> bool:
+    """Whether a method that this step does not run draws with an attribute: what generation starts from."""
+    ran = {(s.file, s.line) for n in model.record.nodes for s in n.meta.get("stack", ())}
+    idle = [f for f in _readers(model, name) if not any(f.lineno <= line <= (f.end_lineno or f.lineno) for _, line in ran)]
+    return any(_draws(f) for f in idle)
+
+
+def _readers(model: Model, name: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The methods that read an attribute."""
     owner = model.record.model.get_submodule(name.rpartition(".")[0])
     file, attribute = model.wiring.gradients.usage.file_of(owner), name.rpartition(".")[2]
     readers = model.wiring.gradients.usage.readers(file, attribute) if file else []
-    functions = [f for f in model.source.file(file).functions() if f.name in readers] if file else []
-    return bool(functions) and all(_draws(f) for f in functions)
+    return [f for f in model.source.file(file).functions() if f.name in readers] if file else []
 
 
 def _draws(function: ast.AST) -> bool:

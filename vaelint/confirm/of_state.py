@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from vaelint.anatomy.objective import KlFact
+from vaelint.anatomy.reset_counters import user_objects
 from vaelint.confirm.isolated import leaves_like, slope, term_value
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
@@ -68,20 +69,22 @@ def argument_has_no_effect(trial: Trial, about: About) -> Verdict:
 def weight_stays(trial: Trial, about: About) -> Verdict:
     """Whether an attribute, or else the measured weight of the KL, is the same after each of many steps."""
     name, built = str(about["name"]), trial.runner.build()
-    holder = next((m for m in built.model.modules() if _is_number(vars(m).get(name))), None)
+    holder = next((o for o in user_objects(built.model) if _is_number(getattr(o, name, None))), None)
     facts = [f for f in trial.model.kls if f.site is not None and f.site.heads]
     if holder is None and not facts:
         raise CannotMeasureError(f"no module has a number called {name}")
     seen: list[float] = []
     for seed in range(_STEPS):
         step = trial.again(seed=seed, built=built)
-        seen.append(float(vars(holder)[name]) if holder is not None else _steepness(step, facts[0]))
+        seen.append(float(getattr(holder, name)) if holder is not None else _steepness(step, facts[0]))
     stays = max(seen) - min(seen) <= 1e-9 * max(map(abs, seen))
     what = name if holder is not None else "the KL's gradient"
     return Verdict(stays, f"{what} is {number(seen[-1])} after {_STEPS} steps, {number(seen[0])} after the first")
 
 
 def _is_number(value: object) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1 and not value.requires_grad
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
