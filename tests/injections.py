@@ -314,6 +314,7 @@ TWINS = [
         lambda m: {"weight": by_op(m, "log_softmax"), "source": by_op(m, "logsumexp").args[0]},
         "14x30:float32{0,1}",
     ),
+    _twin("components_weigh_alike", "vae433", lambda m: {"source": by_op(m, "logsumexp").args[0], "axis": 1}, "10x20:float32[0,1]"),
     _twin("log_density", "vae424", _density, "16x24:float32[0,1]"),
     _twin("unbounded_fall", "vae425", _fall, "12x24"),
     _twin("centred_by", "vae426", lambda m: {"values": by_op(m, "matmul").args[1]}, "16x24"),

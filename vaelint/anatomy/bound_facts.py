@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.averaged_components import Averaged, averaged_components
 from vaelint.anatomy.cancelled import Cancelled, cancelled_draws
 from vaelint.anatomy.covariances import CrossedDiagonal, Miscentred, crossed_diagonals, miscentred_covariances
 from vaelint.anatomy.densities import FlawedDensity, flawed_densities
@@ -57,6 +58,11 @@ class Bound:
     def repeated_weights(self) -> list[Repeated]:
         """Log-weights of a mixture that are counted once a latent dimension."""
         return repeated_weights(self._model)
+
+    @cached_property
+    def averaged_components(self) -> list[Averaged]:
+        """Components of a prior that the KL is averaged over."""
+        return averaged_components(self._model)
 
     @cached_property
     def inverted_weights(self) -> list[Inverted]:

@@ -167,8 +167,8 @@ def _log_determinant(model: Model, site: Site, bent: fx.Node, seed: int) -> tupl
 
 
 def _join(model: Model, leaves: list[Leaf]) -> fx.Node:
-    """The innermost sum of the addends with something else."""
+    """The innermost sum of the addends with something else; of turns of a loop that are added one by one, the first that meets it."""
     own = {n for leaf in leaves for n in (leaf.node, *leaf.chain)}
-    shared = [n for n in leaves[0].chain if all(n in leaf.chain for leaf in leaves)]
-    mixed = [n for n in shared if any(o not in own and o in model.flow.learned for o in ops.value_inputs(n)) and ops.op(n) in ops.ADD]
-    return mixed[-1] if mixed else leaves[0].node
+    mixed = {n for n in own if ops.op(n) in ops.ADD and any(o not in own and o in model.flow.learned for o in ops.value_inputs(n))}
+    met = [next((n for n in reversed(leaf.chain) if n in mixed), None) for leaf in leaves]
+    return min((n for n in met if n is not None), key=model.flow.order.__getitem__, default=leaves[0].node)

@@ -59,6 +59,19 @@ def shift_cancels(trial: Trial, about: About) -> Verdict:
     return Verdict(abs(by_shift) > close, f"moved by 1 it moves the loss by {number(by_shift)}, all exponents by {number(by_exponents)}")
 
 
+@experiment("components_weigh_alike", "the slopes of the loss in the values of the components, sample by sample", "1 % of the slope")
+def components_weigh_alike(trial: Trial, about: About) -> Verdict:
+    """Whether the loss weighs a component the same for all samples: the weights of a mixture are its responsibilities for each."""
+    source, axis = about["source"], about["axis"]
+    leaf = trial.value(source).detach().clone().requires_grad_()
+    (slope,) = trial.gradient(trial.recompute([trial.loss_node], {source: leaf})[trial.loss_node].sum().reshape(1), [leaf])
+    if slope is None or not bool(slope.any()):
+        raise CannotMeasureError("the loss does not move with the components")
+    rows = slope.double().movedim(axis, 0).flatten(1)
+    spread = float((rows.amax(1) - rows.amin(1)).max() / rows.abs().max())
+    return Verdict(spread < 0.01, f"the weight of one component differs by {spread:.1%} between samples")
+
+
 @experiment("counted_times", "the slope of one component's exponent in its log-weight", "once and a half")
 def counted_times(trial: Trial, about: About) -> Verdict:
     """Whether a log-weight enters the exponent of its component more than once."""
