@@ -16,7 +16,11 @@ CONFIGURED = """
         def __init__(self, settings):
             self.settings, self.vae = settings.load(), VAE()
 
-        def step(self, x):
+        def forward(self, x):
+            return self.vae(x)
+
+        def step(self, batch):
+            x = batch["image"]
             recon, mu, logvar = self.vae(x)
             kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1).mean()
             rec, edges = (recon - x).square().mean(), (recon - x).abs().mean()

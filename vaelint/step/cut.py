@@ -199,7 +199,8 @@ class Cut:
         """The statements that the loss needs, in order, less those that prepare the data; None if one of them trains."""
         kept: list[ast.stmt] = []
         needed, reads_state = loads(loss), self._reads_state(loss)
-        statements = (n for block, at in self._path[len(self._path) > 1 :] for n in block[:at])
+        inside = max((i + 1 for i, (block, at) in enumerate(self._path) if isinstance(block[at], Function | ast.ClassDef)), default=0)
+        statements = (n for block, at in self._path[inside or len(self._path) > 1 :] for n in block[:at])
         first = next((n for n in statements if any(root_of(a) in data for call in self._model_calls(n) for a in call.args)), None)
         prepares = first is None  # before the model is first called, what is done to the data prepares it
         for depth, (block, at) in reversed(list(enumerate(self._path))):
