@@ -4,8 +4,9 @@
 Walks back from the loss along everything that carries a gradient, and reports the layers it never meets: never
 called, called with a result that nothing uses, or called in place of which another one is called twice. A layer that
 another method of the class uses, or whose result is returned, is only an info. Parameters without `requires_grad`,
-those that the step updates in place, and those behind a `detach` are left alone, but for a prior: a network that puts out a mean and a
-scale of the posterior's shape, which the KL does not use, or detaches, is told of at the KL.
+those that the step updates in place, and those behind a `detach` are left alone, but for two kinds: a parameter of the
+model's own of which nothing but the value is ever used (`self.temperature.item()`), and a prior, a network that puts
+out a mean and a scale of the posterior's shape, which the KL does not use, or detaches, and which is told of at the KL.
 
 ## Why is this bad
 These parameters keep their random initial values. Where the layer was meant to do something (a head, an adapter, one

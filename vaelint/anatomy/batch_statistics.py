@@ -40,7 +40,8 @@ def batch_scaled(model: Model) -> list[Scaled]:
     path, found = model.flow.ancestors(*ends), dict[object, Scaled]()
     for statistic, source in samples.statistics.items():
         if statistic in path and not _normalises(model, statistic, source) and (node := _meeting(model, samples, statistic)) in path:
-            found.setdefault(span(statistic) or statistic, Scaled(statistic, source, node))
+            place = span(statistic)
+            found.setdefault((place.file, place.line) if place is not None else statistic, Scaled(statistic, source, node))
     if not found:
         return []
     kept = {(span(n), ops.op(n)) for n in model.evaluation.graph.nodes if n.op == "call_function"}

@@ -52,8 +52,10 @@ _BORN = frozenset(
         "LongTensor",
     ]
 )
-_INDEXES = frozenset({"getitem", "setitem", "copy", "pack_padded_sequence", "index_put", "broadcast_tensors"})
-"""Operations that take tensors of the CPU beside those of an accelerator."""
+_INDEXES = frozenset(
+    {"getitem", "setitem", "copy", "pack_padded_sequence", "index_put", "broadcast_tensors", "has_compatible_shallow_copy_type"}
+)
+"""Operations that take tensors of the CPU beside those of an accelerator; the last one is how `layer.to(...)` asks whether it may."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,13 @@ def _step(
 ) -> None:
     sources = [n for n in dict.fromkeys(ops.value_inputs(node)) if not n.meta.get("scalar")]
     strays = [n for n in sources if n in home]
+    if ops.op(node) == "effect":  # a tensor after it was changed in place: where it was before
+        base = node.args[0]
+        if isinstance(base, fx.Node) and base in home:
+            home[node] = home[base]
+        else:
+            moved.add(node)
+        return
     if node.meta.get("placed") or _placed(node):
         moved.add(node)
         return

@@ -16,6 +16,7 @@ from vaelint.anatomy.cuts import reconstruction_ends
 from vaelint.anatomy.holding import holders
 from vaelint.anatomy.usage import Usage
 from vaelint.finding import Span
+from vaelint.graph import span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -141,6 +142,10 @@ class Gradients:
         loss = self._record.loss
         parts = [p for p in path.split(".") if not p.isdigit()]
         attribute = parts[-1] if parts else path
+        ended = self._ended_at(nodes, owner=module, name=parameter) if nodes and parameter and loss in used else None
+        if ended is not None:
+            why = "only its value is used: no gradient passes here"
+            return Unreached(path, tuple(sorted(names)), made, None, why, True, span(ended), cut=True)
         if nodes and loss in used:
             return Unreached(path, tuple(sorted(names)), made, called, "", False, cut=True)  # cut off on the way: another rule says where
         if nodes:
@@ -167,6 +172,16 @@ class Gradients:
         twice = self._twin_called_twice(path, module)
         why = f"nothing calls it{f', and {twice} is called twice' if twice else ''}"
         return Unreached(path, tuple(sorted(names)), made, called, why, True, self._call_in_its_place(path, twice))
+
+    def _ended_at(self, nodes: list[fx.Node], owner: torch.nn.Module, name: str) -> fx.Node | None:
+        """The one `detach`, `.data` or `.item()` that all use of a parameter passes; None under no_grad, where a rule on the encoder says
+        so, or where another function reads the parameter too: it may train it."""
+        users = [u for n in nodes for u in self._flow.users.get(n, ())]
+        plain = [u for u in users if ops.op(u) in ("detach", "data") or u.meta.get("read")]
+        if len(users) != 1 or plain != users or users[0].meta.get("no_grad") or self.usage.functions_with(owner, name) > 1:
+            return None
+        told = {lost.rpartition(".")[2] for cut in self._model.wiring.cuts for lost in cut.lost}
+        return users[0] if name not in told else None
 
     def _call_in_its_place(self, path: str, twin: str) -> Span | None:
         """Of two calls of a twin the one that stands for this layer: the second where this one was made after the twin. Of more, the one

@@ -81,16 +81,21 @@ def _of_two_layers(nodes: set[fx.Node]) -> bool:
 
 
 def _only_drawn_with(model: Model, name: str) -> bool:
-    """Whether all methods that read an attribute draw with it, or are properties that hand on a distribution made of it."""
+    """Whether all methods that read an attribute draw with it, or are properties that hand on a distribution made of it. Not so where the
+    step ran one of them and did without: a branch for data that is not always there."""
     functions = _readers(model, name)
-    return bool(functions) and all(_draws(f) for f in functions)
+    return bool(functions) and all(_draws(f) for f in functions) and len(_idle(model, functions)) == len(functions)
 
 
 def _drawn_with_elsewhere(model: Model, name: str) -> bool:
     """Whether a method that this step does not run draws with an attribute: what generation starts from."""
+    return any(_draws(f) for f in _idle(model, _readers(model, name)))
+
+
+def _idle(model: Model, functions: list[ast.FunctionDef | ast.AsyncFunctionDef]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Those of some functions that this step does not run."""
     ran = {(s.file, s.line) for n in model.record.nodes for s in n.meta.get("stack", ())}
-    idle = [f for f in _readers(model, name) if not any(f.lineno <= line <= (f.end_lineno or f.lineno) for _, line in ran)]
-    return any(_draws(f) for f in idle)
+    return [f for f in functions if not any(f.lineno <= line <= (f.end_lineno or f.lineno) for _, line in ran)]
 
 
 def _readers(model: Model, name: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -91,6 +91,12 @@ class Usage:
                     break
         return found
 
+    def functions_with(self, module: torch.nn.Module, name: str) -> int:
+        """How many functions of a module's file, constructors aside, name an attribute of it at all."""
+        file = self.file_of(module)
+        functions = [f for f in self._source.file(file).functions() if f.name != "__init__"] if file else []
+        return sum(any(isinstance(n, ast.Attribute) and n.attr == name for n in ast.walk(f)) for f in functions)
+
     def of_user(self, cls: type) -> bool:
         """Whether a class is written in the user's files."""
         return self._class(cls)[0] is not None
