@@ -31,9 +31,9 @@ _HELD = "inside of |KL - C| it adds up with the capacity: the KL is pulled to 0,
 _LIMITED = "minus the KL is never above 0: the floor is all that is left of it, and nothing holds the posterior"
 
 
-@rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("kl",))
+@rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("loss",))
 def check(model: Model) -> Findings:
-    """KL terms that push the posterior away from the prior."""
+    """KL terms, and distances of the codes to draws of the prior, that push the posterior away from the prior."""
     for fact in model.kls:
         if fact.probe.verdict != "sign":
             continue
@@ -47,4 +47,13 @@ def check(model: Model) -> Findings:
             facts={"weight": fact.probe.weight},
             repair=Repair("kl_sign", {"place": model.objective.sign_place(fact)}),
             claim=None if bent else Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
+        )
+    for term, place in model.objective.turned_discrepancies:
+        yield Found(
+            model.pointed(place),
+            label="the loss falls as the codes leave the prior",
+            labels=model.labels((term.core, "the distance of codes and prior"), (model.record.loss, "minimised here")),
+            why="the encoder is rewarded for codes that the prior does not have: nothing that is drawn from it can be decoded",
+            help="change the sign of the term",
+            claim=Claim("discrepancy_falls", "the loss falls as the codes are moved away from the prior", {"term": term}),
         )

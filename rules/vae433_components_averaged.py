@@ -50,6 +50,6 @@ def check(model: Model) -> Findings:
             claim=Claim(
                 "components_weigh_alike",
                 "each component has the same weight for all samples",
-                {"source": found.source, "axis": found.axis},
+                {"source": found.source, "axis": found.axis, "posterior": found.posterior},
             ),
         )

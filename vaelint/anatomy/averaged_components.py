@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
 from torch import fx
 
 from vaelint.anatomy import ops
@@ -31,6 +32,7 @@ class Averaged:
     source: fx.Node
     axis: int
     parameter: fx.Node
+    posterior: fx.Node  # the draw or mean that all components see
 
 
 def averaged_components(model: Model) -> list[Averaged]:
@@ -59,10 +61,10 @@ def _averaged(model: Model, leaf: Leaf, reducer: fx.Node) -> Averaged | None:
             continue
         parameters = [p for p in _parameters(model, source) if count in shape(p)[:1]]
         parameters += [p for p in _parameters(model, source) if shape(p)[:2] == (1, count)]
-        if parameters and _is_one_posterior(model, leaf, source, axis):
-            for parameter in parameters:
-                if _has_components(model, leaf, source, axis, parameter):
-                    return Averaged(reducer, source, axis, parameter)
+        posterior = _posterior_of(model, leaf, source, axis) if parameters else None
+        for parameter in parameters if posterior is not None else ():
+            if posterior is not None and _has_components(model, leaf, source, axis, parameter):
+                return Averaged(reducer, source, axis, parameter, posterior)
     return None
 
 
@@ -86,25 +88,35 @@ def _posterior(model: Model, leaf: Leaf, seed: int) -> dict[fx.Node, torch.Tenso
     return {n: torch.randn(model.replay.shape_of(n, sizes), dtype=torch.float64, generator=generator) for n in nodes}
 
 
-def _is_one_posterior(model: Model, leaf: Leaf, source: fx.Node, axis: int) -> bool:
-    """Whether all entries along the axis are parabolas in one entry of the posterior, as log-densities are and layers are not."""
+def _posterior_of(model: Model, leaf: Leaf, source: fx.Node, axis: int) -> fx.Node | None:
+    """The draw or mean in which all entries along the axis are parabolas, as log-densities are and layers are not, of curvatures that do
+    not differ between samples: weights that are responsibilities do."""
     sizes = dict(model.symbols)
     at = _posterior(model, leaf, 7)
     means = {s.z for s in model.sites} | {h for s in model.sites for h in s.mu_heads}
     for node in (n for n in at if n in means):
         rows = []
         for step in range(4):
-            moved = {**at, node: at[node].clone()}
-            moved[node].reshape(-1)[0] += float(step)
-            rows.append(model.replay([source], moved, sizes)[source].detach())
+            moved = at[node].clone()
+            moved[..., 0] += float(step)
+            rows.append(model.replay([source], {**at, node: moved}, sizes)[source].detach())
         if any(r.shape != rows[0].shape for r in rows):
-            return False
+            continue
         first, second = rows[1] - rows[0], rows[2] - 2 * rows[1] + rows[0]
         third = rows[3] - 3 * rows[2] + 3 * rows[1] - rows[0]
-        bent, scale = _along(second, axis), float(first.abs().max())
-        if scale and bool((bent > 1e-6 * scale).all()) and float(third.abs().max()) < 1e-6 * scale:
-            return True
-    return False
+        scale = float(first.abs().max())
+        if scale and float(third.abs().max()) < 1e-6 * scale and curvatures_agree(second, axis, 1e-6):
+            return node
+    return None
+
+
+def curvatures_agree(second: Float[torch.Tensor, "*shape"], axis: int, tolerance: float) -> bool:
+    """Whether at each index along an axis all second differences that are not 0 are one number, and there are some."""
+    for row in second.movedim(axis, 0).flatten(1):
+        used = row[row.abs() > 1e-3 * second.abs().max()]
+        if not used.numel() or float(used.max() - used.min()) > tolerance * float(used.abs().max()):
+            return False
+    return True
 
 
 def _has_components(model: Model, leaf: Leaf, source: fx.Node, axis: int, parameter: fx.Node) -> bool:

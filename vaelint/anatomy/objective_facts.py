@@ -11,6 +11,7 @@ from vaelint.anatomy import missing
 from vaelint.anatomy.categorical import CategoricalFault, categorical_faults
 from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
 from vaelint.anatomy.direction import reversed_at
+from vaelint.anatomy.discrepancy import turned_discrepancies
 from vaelint.anatomy.dropped_steps import dropped_steps
 from vaelint.anatomy.idle_arguments import idle_arguments
 from vaelint.anatomy.idle_attributes import idle_attributes
@@ -93,6 +94,11 @@ class Objective:
     def swap(self, fact: KlFact) -> Swap:
         """The expression that exchanges mean and log-variance, and what settles that it is this one."""
         return find_swap(self._model, fact)
+
+    @cached_property
+    def turned_discrepancies(self) -> list[tuple[Term, fx.Node | None]]:
+        """Distances to the prior that enter with the wrong sign, and where they get it."""
+        return [(t, sign_place(self._model, t.leaves[0], t.core)) for t in turned_discrepancies(self._model)]
 
     def ceiling_of(self, fact: KlFact) -> fx.Node | None:
         """The operation that cuts a KL off from above; None where it is the posterior's own mean or scale that is kept in bounds."""

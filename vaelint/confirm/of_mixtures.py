@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from vaelint.anatomy.averaged_components import curvatures_agree
 from vaelint.anatomy.densities import READINGS
+from vaelint.anatomy.discrepancy import FAR, codes_of
 from vaelint.anatomy.terms import Leaf, Term
 from vaelint.confirm.isolated import term_value
 from vaelint.confirm.trial import Trial, tolerance
@@ -59,17 +61,44 @@ def shift_cancels(trial: Trial, about: About) -> Verdict:
     return Verdict(abs(by_shift) > close, f"moved by 1 it moves the loss by {number(by_shift)}, all exponents by {number(by_exponents)}")
 
 
-@experiment("components_weigh_alike", "the slopes of the loss in the values of the components, sample by sample", "1 % of the slope")
+@experiment("components_weigh_alike", "the curvature of the loss in the posterior through each component, sample by sample", "1 %")
 def components_weigh_alike(trial: Trial, about: About) -> Verdict:
     """Whether the loss weighs a component the same for all samples: the weights of a mixture are its responsibilities for each."""
-    source, axis = about["source"], about["axis"]
+    source, axis, posterior = about["source"], about["axis"], about["posterior"]
     leaf = trial.value(source).detach().clone().requires_grad_()
     (slope,) = trial.gradient(trial.recompute([trial.loss_node], {source: leaf})[trial.loss_node].sum().reshape(1), [leaf])
     if slope is None or not bool(slope.any()):
         raise CannotMeasureError("the loss does not move with the components")
-    rows = slope.double().movedim(axis, 0).flatten(1)
-    spread = float((rows.amax(1) - rows.amin(1)).max() / rows.abs().max())
-    return Verdict(spread < 0.01, f"the weight of one component differs by {spread:.1%} between samples")
+    rows = []
+    for step in (-2.0, 0.0, 2.0):
+        moved = trial.value(posterior).detach().clone()
+        moved[..., 0] += step
+        rows.append(trial.recompute([source], {posterior: moved})[source].detach().double())
+    bent = slope.double() * (rows[0] - 2 * rows[1] + rows[2])
+    if bent.shape != leaf.shape or not bool(bent.any()):
+        raise CannotMeasureError("the components do not see the posterior")
+    alike = curvatures_agree(bent, axis, 0.01)
+    return Verdict(
+        alike, f"a component's weight {'is the same' if alike else 'differs from sample to sample'} over {bent.shape[0]} samples"
+    )
+
+
+@experiment("discrepancy_falls", "the term at normal codes, and at codes that are moved away", "0.1 % of its value")
+def discrepancy_falls(trial: Trial, about: About) -> Verdict:
+    """Whether a distance to the prior makes the loss less where the codes are far from the prior."""
+    term: Term = about["term"]
+    codes = codes_of(trial.model, term)
+    if not codes:
+        raise CannotMeasureError("the codes of the distance were not found")
+    values = []
+    for move in (0.0, *FAR):
+        generator = torch.Generator().manual_seed(5)
+        drawn = {c: move + torch.randn(trial.value(c).shape, generator=generator, dtype=torch.float64) for c in codes}
+        given = {c: v.to(trial.value(c).detach()) for c, v in drawn.items()}
+        values.append(float(term_value(trial, term, given).detach().double()))
+    near, *far = values
+    falls = all(f < near - 1e-3 * abs(near) for f in far)
+    return Verdict(falls, f"{number(near)} at the prior, {number(far[-1])} with the codes moved by {FAR[-1]:g}")
 
 
 @experiment("counted_times", "the slope of one component's exponent in its log-weight", "once and a half")
