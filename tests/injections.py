@@ -315,12 +315,7 @@ TWINS = [
         "14x30:float32{0,1}",
     ),
     _twin(
-        _twin(
-            "components_weigh_alike",
-            "vae433",
-            lambda m: {"source": by_op(m, "logsumexp").args[0], "axis": 1, "posterior": m.sites[0].z},
-            "10x20:float32[0,1]",
-        ),
+        "components_weigh_alike",
         "vae433",
         lambda m: {"source": by_op(m, "logsumexp").args[0], "axis": 1, "posterior": m.sites[0].z},
         "10x20:float32[0,1]",
