@@ -169,3 +169,26 @@ def test_why_the_training_code_of_the_same_file_does_not_do_is_said(tmp_path: Pa
     """
     result = check(tmp_path, monkeypatch, model__py=MODEL + own)
     assert any("nothing tells what adjacency is there; if it is data, give it: --input adjacency=..." in n for n in result.notes)
+
+
+def test_a_loss_put_together_beside_training_code_that_cannot_be_read_is_not_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = """
+    def criterion_loss(recon, x, mu, logvar):
+        return (recon - x).square().sum() + 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum()
+    """
+    trains = """
+    def train(model, loader):
+        for data in loader:
+            x, y = data["x"], data["y"]
+            recon, mu, logvar = model(y)
+            criterion_loss(recon, x, mu, logvar).backward()
+    """
+    predicts = MODEL.replace("nn.Linear(4, 6)", "nn.Linear(4, 7)")
+    result = check(tmp_path, monkeypatch, model__py=predicts + beside + trains)
+    assert result.status == "clean", result.findings
+    assert any("would be the loss, but raises RuntimeError" in note for note in result.notes), result.notes
+    (tmp_path / ".git").rmdir()
+    alone = check(tmp_path, monkeypatch, model__py=predicts + beside)
+    assert [f.code for f in alone.findings if f.severity.value == "error"] == ["VAE302"]

@@ -58,6 +58,10 @@ _INDEXES = frozenset(
 """Operations that take tensors of the CPU beside those of an accelerator; the last one is how `layer.to(...)` asks whether it may."""
 
 
+_GATHERS = ops.JOIN | {"einsum", "meshgrid", "block_diag", "cartesian_prod", "broadcast_tensors"}
+"""Operations that take tensors in a list, as tensors."""
+
+
 @dataclass(frozen=True)
 class Stray:
     """A tensor of the CPU that meets tensors of the model."""
@@ -171,7 +175,8 @@ def _strays(model: Model, record: Record) -> list[Stray]:
 def _step(
     model: Model, record: Record, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]
 ) -> None:
-    sources = [n for n in dict.fromkeys(ops.value_inputs(node)) if not n.meta.get("scalar")]
+    numbers = _read_as_numbers(node)
+    sources = [n for n in dict.fromkeys(ops.value_inputs(node)) if not n.meta.get("scalar") and n not in numbers]
     strays = [n for n in sources if n in home]
     if ops.op(node) == "effect":  # a tensor after it was changed in place: where it was before
         base = node.args[0]
@@ -207,6 +212,14 @@ def _step(
         home[node] = home[strays[0]]  # what is filled, or read with an index, stays where it is
     else:
         moved.add(node)
+
+
+def _read_as_numbers(node: fx.Node) -> set[fx.Node]:
+    """Tensors of one entry among the sizes of an operation, `pad(x, [a, b])`: they become numbers, wherever they lie."""
+    if ops.op(node) in _GATHERS:
+        return set()
+    listed = [n for a in (*node.args, *node.kwargs.values()) if isinstance(a, list | tuple) for n in a if isinstance(n, fx.Node)]
+    return {n for n in listed if isinstance(val := n.meta.get("val"), torch.Tensor) and val.numel() == 1}
 
 
 def _placed(node: fx.Node) -> bool:

@@ -51,7 +51,7 @@ class LossSearch:
             failure, guessed = whole.failure, self.request.loss is None and not found.place
             if failure is None and guessed and _is_per_sample(whole) and (other := self._of_training(result, found)) is not None:
                 return (other, run(other)) if other.place else (self.step, self.record)
-            if failure is None or not guessed or not isinstance(failure.error, _NOT_BOUND):
+            if failure is None or not guessed or not (isinstance(failure.error, _NOT_BOUND) or found.doubted):
                 return found, whole
             where = f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure.spans else ""
             result.notes.remove(f"the loss was found: {found.code}")

@@ -109,7 +109,9 @@ def find_loss(
     if found.otherwise is not None and (found.code is None or trials.fails(_extended(loaded, step, found)) is not None):
         found = found.otherwise
     if found.code is not None:
-        return _extended(loaded, step, found)
+        one = _extended(loaded, step, found)
+        one.doubted = bool(left)
+        return one
     alike = _Tier(trials)
     alike.add(_extended(loaded, step, way) for way in found.equal if way.code)
     if (one := alike.one()) is not None:

@@ -71,6 +71,7 @@ class Step:
         self.made_up: dict[str, str] = {}  # weights and counters that nobody gave and that got a value of ours
         self.unknown_weights: tuple[str, ...] = ()  # those of `made_up` that may have any value there
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
+        self.doubted = False  # whether there is training code that could not be read, and the loss was put together without it
         self.tokens: frozenset[str] = frozenset()  # the inputs that are sequences of whole numbers
         self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
         self._loaded, self._extra = loaded, dict(extra or {})
