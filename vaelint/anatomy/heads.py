@@ -43,10 +43,13 @@ def aliased_heads(model: Model) -> list[Alias]:
 def _misread(model: Model, site: Site, mean: fx.Node, scale: fx.Node) -> Span | None:
     """Where one head is read as the scale by the name that it has as the mean: `std = F.softplus(mean)` beside `mean + std * eps`.
 
-    None where the two go by different names, or are two calls: then they became one value further up.
+    None where the two go by different names, or are two calls: then they became one value further up. Where one part of a value is
+    taken twice (`s[:, :n]`, and again `s[:, :n]`), the second time.
     """
     if mean is not scale or site.scale is None or site.mu is None:
         return None
+    if (second := _taken_again(model, mean)) is not None:
+        return second
     flow, z = model.flow, span(site.z)
     own = flow.ancestors(site.scale) & flow.descendants(scale) - flow.ancestors(site.mu) - {scale}
     first = next((n for n in flow.sorted(own) if span(n) is not None), None)
@@ -54,6 +57,15 @@ def _misread(model: Model, site: Site, mean: fx.Node, scale: fx.Node) -> Span | 
     if place is None or z is None or place.line == z.line or model.source.function(place) is not model.source.function(z):
         return None
     return place if _names(model, place) & _names(model, z) else None
+
+
+def _taken_again(model: Model, part: fx.Node) -> Span | None:
+    """Where the function that takes a part of a value takes the same part once more."""
+    first = span(part)
+    for stack in part.meta.get("repeats", ()) if first is not None else ():
+        if stack and first is not None and stack[0].line != first.line and model.source.function(stack[0]) is model.source.function(first):
+            return stack[0]  # type: ignore[no-any-return]
+    return None
 
 
 def _names(model: Model, place: Span) -> set[str]:

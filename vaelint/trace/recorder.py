@@ -270,6 +270,7 @@ class Recorder(TorchFunctionMode):
         taken = self._selection(func, args, kwargs, result) if not mutates else ()
         if taken in self._selected:  # `h[:, 0]` in the model and again in the loss is one value
             self._nodes[id(result)] = self._selected[taken]
+            self._selected[taken].meta.setdefault("repeats", []).append(self.spans.stack(sys._getframe(2)))
             self._remember(result)
             return result
         node = self.graph.call_function(func, self.to_arg(tuple(args)), self.to_arg(dict(kwargs)))
