@@ -12,6 +12,7 @@ from vaelint.anatomy.categorical import CategoricalFault, categorical_faults
 from vaelint.anatomy.dead_weights import DeadWeight, dead_weights
 from vaelint.anatomy.direction import reversed_at
 from vaelint.anatomy.discrepancy import turned_discrepancies
+from vaelint.anatomy.dropped_products import dropped_products
 from vaelint.anatomy.dropped_steps import dropped_steps
 from vaelint.anatomy.idle_arguments import idle_arguments
 from vaelint.anatomy.idle_attributes import idle_attributes
@@ -152,7 +153,8 @@ class Objective:
     @cached_property
     def unused_weights(self) -> list[UnusedWeight]:
         """Named KL weights without effect."""
-        return unused_weights(self._model) + idle_arguments(self._model) + idle_attributes(self._model)
+        told = unused_weights(self._model) + idle_arguments(self._model) + idle_attributes(self._model)
+        return told or dropped_products(self._model)
 
     @cached_property
     def dead_weights(self) -> list[DeadWeight]:
