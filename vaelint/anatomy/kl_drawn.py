@@ -40,6 +40,9 @@ def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
         prior = (0.0, 1.0)
         if slice_.others and (w := drawn_weight(slice_, site, sizes, spread)) is not None and w / a > 0:
             prior, a = (-b / a, math.sqrt(w / a)), w  # the slope holds the weight and the learned prior's variance in one
+        if a > 0 and not slice_.others and _entropy_is_charged(slice_, site, sizes, spread, a):
+            reason = "log q(z) enters with the wrong sign: it is the entropy that is charged for"
+            return KlProbe("wrong", a, monte_carlo=True, reason=reason, entropy=True)
         return KlProbe("sign" if a < 0 else "monte_carlo", a, prior=prior, monte_carlo=True)
     (a, _), res = fit(g, [torch.cat(m_all), torch.ones_like(z)])
     if res < 1e-5 and a > 0 and _entropy_alone(slice_, site, sizes, spread):
@@ -58,6 +61,12 @@ def _closed_form_at_draw(slice_: Slice, site: Site, sizes: Mapping[str, int], sp
         return False
     s, w = (torch.cat(parts) for parts in zip(*found, strict=True))
     return bool(((w - weight * (1 - s.square())).abs() < 1e-5 * abs(weight) * (1 + s.square())).all())
+
+
+def _entropy_is_charged(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, weight: float) -> bool:
+    """Whether -log p(z) is right and log s is added to it: the weight that the scale's part has is minus that of the mean's."""
+    w = drawn_weight(slice_, site, sizes, spread)
+    return w is not None and abs(w / weight + 1) < 1e-4
 
 
 def _entropy_alone(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> bool:

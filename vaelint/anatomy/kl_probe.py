@@ -54,6 +54,7 @@ class KlProbe:
     monte_carlo: bool = False
     flow: bool = False  # the prior sees z through learned layers
     learned_prior: bool = False
+    entropy: bool = False  # it is the part in the scale alone that is off, and has the wrong sign
     whole: bool = False  # measured as one function of all heads: full covariance, mixed heads
     constant: float = 0.0  # what the term lacks to be 0 at the prior, for each latent element, in units of its weight
     family: str = "Gaussian"  # of the posterior, where it is located and scaled

@@ -74,7 +74,9 @@ class Objective:
 
     def wrong_part(self, fact: KlFact) -> Span | None:
         """The addend of a KL that is not the formula's."""
-        return wrong_part(self._model, fact)
+        scales = set(fact.site.scale_heads) if fact.site is not None else set()
+        charged = [leaf for leaf in fact.term.leaves if fact.probe.entropy and scales.issuperset(leaf.frontier)]
+        return self._model.where(sign_place(self._model, charged[0], None)) if charged else wrong_part(self._model, fact)
 
     def reversed_at(self, fact: KlFact) -> Span | None:
         """Where a KL in the wrong direction was turned round."""
