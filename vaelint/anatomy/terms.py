@@ -39,7 +39,9 @@ class Term:
 
 
 _LINEAR_UNARY = (
-    frozenset({"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data"})
+    frozenset(
+        {"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data", "as_tensor", "tensor"}
+    )
     | ops.SHAPE
     | ops.CAST
 )
