@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo docs test test-newest test-packages check update wheel
+.PHONY: help demo docs test test-newest test-oldest test-packages check update wheel
 
 help: ## These words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -25,14 +25,22 @@ docs: $(READY) ## The pages, into docs/_build/html: guides, and one a rule
 test: $(READY) ## All tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# The newest torch of the package index, in an environment of its own; everything else as pinned. It may be several GB.
+# Another torch than the pinned one, in an environment of its own; all else as pinned, but for setuptools, which an older torch wants
+# older. It may be several GB.
 NEWEST ?= .venv-newest
+OLDEST ?= .venv-oldest
 test-newest: ## All tests with the newest torch of the package index
-	$(PYTHON) -m venv $(NEWEST)
-	grep -v '^torch==' constraints.txt > $(NEWEST)/constraints.txt
-	$(NEWEST)/bin/python -m pip install --quiet --upgrade --constraint $(NEWEST)/constraints.txt torch --editable ".[dev]"
-	$(NEWEST)/bin/python -c "import torch; print('torch', torch.__version__)"
-	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest --numprocesses auto --dist worksteal
+test-newest: OTHER = $(NEWEST)
+test-newest: TORCH = torch
+test-oldest: ## All tests with the oldest torch that pyproject.toml allows
+test-oldest: OTHER = $(OLDEST)
+test-oldest: TORCH = torch==$(shell sed -n 's/.*"torch>=\([0-9.]*\),.*/\1/p' pyproject.toml).*
+test-newest test-oldest:
+	$(PYTHON) -m venv $(OTHER)
+	grep -Ev '^(torch|setuptools)==' constraints.txt > $(OTHER)/constraints.txt
+	$(OTHER)/bin/python -m pip install --quiet --upgrade --constraint $(OTHER)/constraints.txt "$(TORCH)" --editable ".[dev]"
+	$(OTHER)/bin/python -c "import torch; print('torch', torch.__version__)"
+	OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 # Packages that ship VAEs, in an environment of their own: they pin versions of theirs.
 PACKAGES ?= .venv-packages

@@ -53,6 +53,13 @@ def test_the_versions_are_those_that_are_asked_for() -> None:
         torch_private.refuse_unknown(version)
 
 
+def test_make_tries_the_oldest() -> None:
+    """The version is read out of pyproject.toml by a pattern, which a line written otherwise would leave empty."""
+    told = subprocess.run(["make", "-n", "test-oldest"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    (a, b), _ = torch_private.KNOWN
+    assert f'"torch=={a}.{b}.*"' in told.stdout
+
+
 @pytest.mark.parametrize("version", ["2.10.1", "2.16.0.dev20260101", "3.0.0", "what"])
 def test_another_version_is_refused_in_words(version: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"does not know torch {version}: it was tried with 2.11 to 2.15")):
