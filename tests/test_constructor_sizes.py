@@ -104,3 +104,17 @@ def test_what_a_training_step_logs_goes_nowhere(tmp_path: Path, monkeypatch: pyt
         tmp_path, monkeypatch, "5x4x64", model__py=lightning.replace("in_channels, in_dim, wide", "in_channels=4, in_dim=64, wide")
     )
     assert "reconstruction" in roles(result), (result.findings, result.notes)
+
+
+def test_the_length_of_an_object_is_not_the_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ribbed = SERIES.replace("in_channels, in_dim, wide=32", "in_channels, in_dim, ribs, wide=32")
+    training = """
+    from model import VAE
+    class Ribs:
+        def __init__(self):
+            self.all = read()
+    ribs = Ribs()
+    vae = VAE(4, 64, len(ribs))
+    """
+    result = check(tmp_path, monkeypatch, "5x4x64", model__py=ribbed, train__py=training)
+    assert [f.message for f in result.findings] == ["VAE cannot be built without ribs"], result.findings

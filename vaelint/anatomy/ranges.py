@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
     from vaelint.loading.inputs import InputSpec
 
-_THROUGH = ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"effect", "detach", "data", "softmax", "log_softmax", "normalize"}
+_THROUGH = (
+    ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"setitem", "effect", "detach", "data", "softmax", "log_softmax", "normalize"}
+)
 _FAR = 60.0
 _FURTHER = 180.0
 """Exponentials of both are finite in double precision."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import math
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,7 @@ class Reader(Expressions):
             if content is None:
                 raise Unknown
             return content
-        if arguments and isinstance(arguments[0], Instance):
+        if arguments and isinstance(arguments[0], Instance) and not hasattr(builtins, dotted):  # its length, say, is another thing
             return arguments[0]  # wrapped, compiled or copied, it is the same model
         keywords = self.arguments_by_name(ast.Call(node.func, [], node.keywords), [], scope)
         if dotted in PURE:
