@@ -69,8 +69,10 @@ def _averaged(model: Model, leaf: Leaf, reducer: fx.Node) -> Averaged | None:
 
 
 def _parameters(model: Model, source: fx.Node) -> list[fx.Node]:
-    """Parameters, and buffers of real numbers, that a value is made of."""
-    above = model.flow.sorted(model.flow.ancestors(source))
+    """Parameters, and buffers of real numbers, that a value is made of in another way than through the posterior: an encoder's rows are
+    the latent dimensions, and no components."""
+    posterior = {n for s in model.sites for n in (s.z, *s.heads)}
+    above = model.flow.sorted(model.flow.ancestors(source, stop=posterior))
     return [n for n in above if n.op == "get_attr" and n not in model.flow.data and len(shape(n)) > 1 and _is_real(n)]
 
 
