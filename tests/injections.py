@@ -18,6 +18,7 @@ from typing import cast
 
 import torch
 from expectations import ROOT
+from othertexts import STEPS, TOKENS, VQ
 from realpass import SLOTS, measured, traced, write
 from torch import fx
 
@@ -184,66 +185,6 @@ STATE: list[tuple[str, Slots, Claim]] = [
 ]  # fmt: skip
 """Claims about the state of right models."""
 
-_VQ = """
-import torch
-from torch import nn
-
-
-class VAE(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.enc, self.dec = nn.Linear(12, 4), nn.Linear(4, 12)
-        self.codes = nn.Embedding(8, 4)
-
-    def forward(self, x):
-        h = self.enc(x)
-        q = self.codes(torch.cdist(h, self.codes.weight).argmin(1))
-        fit, commit = ((q - h.detach()) ** 2).sum(), ((q.detach() - h) ** 2).sum()
-        return ((self.dec(h + (q - h).detach()) - x) ** 2).sum() + fit + 0.25 * commit
-"""
-_TOKENS = """
-import torch
-import torch.nn.functional as F
-from torch import nn
-
-
-class VAE(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.words = nn.Embedding(20, 8, padding_idx=0)
-        self.enc, self.dec = nn.GRU(8, 16, batch_first=True), nn.GRU(8, 16, batch_first=True)
-        self.mu, self.logvar, self.start, self.out = nn.Linear(16, 4), nn.Linear(16, 4), nn.Linear(4, 16), nn.Linear(16, 20)
-
-    def forward(self, x):
-        h = self.enc(self.words(x))[1][0]
-        mu, logvar = self.mu(h), self.logvar(h)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        logits = self.out(self.dec(self.words(x[:, :-1]), self.start(z).unsqueeze(0))[0])
-        rec = F.cross_entropy(logits.flatten(0, 1), x[:, 1:].flatten(), ignore_index=0, reduction="sum")
-        return (rec - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()) / x.size(0)
-"""
-
-_STEPS = """
-import torch
-import torch.nn.functional as F
-from torch import nn
-
-
-class VAE(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.enc, self.dec = nn.GRU(3, 16, batch_first=True), nn.GRU(3, 16, batch_first=True)
-        self.mu, self.logvar, self.start, self.out = nn.Linear(16, 4), nn.Linear(16, 4), nn.Linear(4, 16), nn.Linear(16, 3)
-
-    def forward(self, x):
-        h = self.enc(x)[1][0]
-        mu, logvar = self.mu(h), self.logvar(h)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        shown = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
-        xh = self.out(self.dec(shown, self.start(z).unsqueeze(0))[0])
-        return (F.mse_loss(xh, x, reduction="sum") - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()) / x.size(0)
-"""
-
 
 def _wrong_of_shapes(m: Model) -> list[tuple[fx.Node, fx.Node | None, dict[str, object]]]:
     """What an annotation `mu: Float[Tensor, "batch latent"]` could be accused of, were it not right."""
@@ -348,13 +289,13 @@ TWINS = [
 ]
 _TWO_CALLS = "rec, kl = (lambda a: (a, a * 2))(model(x)); rec.backward(retain_graph=True); kl.backward(); loss = rec"
 WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]] = [
-    ("vq_gradients", _VQ, ("x=8x12",), "loss = model(x)",
+    ("vq_gradients", VQ, ("x=8x12",), "loss = model(x)",
      lambda m: (Claim("vq_gradients", "", {"what": w, "parameters": ["codes.weight"]}) for w in ("encoder", "codebook", "commitment"))),
-    ("padding_counts", _TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
+    ("padding_counts", TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
      lambda m: [Claim("padding_counts", "", {"fact": m.recons[0], "padding": Padding(by_op(m, "embedding", last=False), 0)})]),
-    ("target_leak", _TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
+    ("target_leak", TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
      lambda m: [Claim("target_leak", "", {"fact": m.recons[0], "tokens": m.record.inputs["x"]})]),
-    ("step_leak", _STEPS, ("x=6x9x3",), "loss = model(x)",
+    ("step_leak", STEPS, ("x=6x9x3",), "loss = model(x)",
      lambda m: [Claim("step_leak", "", {"fact": m.recons[0], "given": m.record.inputs["x"], "axis": 1})]),
     ("annotated_shape", "", ("x=8x12:float32[0,1]",), "loss = model(x)",
      lambda m: [Claim("annotated_shape", "", {"node": n, "bound": b, **measure}) for n, b, measure in _wrong_of_shapes(m)]),
