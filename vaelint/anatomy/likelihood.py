@@ -154,7 +154,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if ops.op(pair.meet) == "gaussian_nll_loss" and pair.extra and (unscaled := _raw_variance(model, pair, pair.extra[0])) is not None:
         return unscaled
     if fact.density is not None and fact.density.name != "gaussian":
-        return (fact.term.core or pair.meet, fact.density.fault) if fact.density.fault else None
+        return (fact.term.core or pair.meet, fact.density.fault) if fact.density.fault and not _goes_on(model, fact) else None
     scale = scale_of(model, fact)
     if fact.probe.kernel not in ("squared_error", "other") or scale is None:
         return None
@@ -188,6 +188,13 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
         if abs((weight * norm - constant) / slope_of_log - math.log(weight / 2)) < 1e-3:
             return None
     return pair.meet, "the log term is not that of the variance the error is divided by"
+
+
+def _goes_on(model: Model, fact: ReconFact) -> bool:
+    """Whether other terms compare the data with what was decoded too: factors of one likelihood may lie in several."""
+    leaves = [leaf for term in model.terms if term is not fact.term for leaf in term.leaves]
+    given = [{*leaf.frontier, *leaf.factors} for leaf in leaves if any(f in model.decoded for f in leaf.frontier)]
+    return any(n in model.flow.data and n not in model.flow.learned for ns in given for n in ns)
 
 
 def scale_of(model: Model, fact: ReconFact) -> fx.Node | None:
@@ -227,18 +234,19 @@ def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node,
 
 
 def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """(factor of the squared error, value without error) per element, over a grid of the variance head; None for other errors."""
+    """(factor of the squared error, log term) over a grid of the variance head, without what other addends leave; None for other errors."""
     from vaelint.anatomy.isolate import silence_others
 
     assert fact.pair.target is not None and model.record.loss is not None
     slopes, offsets = [], []
     sizes = {**model.symbols, "B": 1}
     try:
-        quiet = silence_others(fact.term, model.replay, sizes)
+        quiet, own = silence_others(fact.term, model.replay, sizes), dict[fx.Node, torch.Tensor]()
         for leaf in fact.term.leaves:  # other reconstructions of the same term
             along = {*model.flow.ancestors(leaf.node), *leaf.chain}
-            if fact.pair.recon not in along and not along & set(head):
-                quiet[leaf.node] = torch.zeros(model.replay.shape_of(leaf.node, sizes), dtype=torch.float64)
+            other = fact.pair.recon not in along and not along & set(head)
+            (quiet if other else own)[leaf.node] = torch.zeros(model.replay.shape_of(leaf.node, sizes), dtype=torch.float64)
+        rest = float(model.replay([model.record.loss], {**quiet, **own}, sizes)[model.record.loss].sum())  # the constants of each step
         for v in (0.3, 0.5, 0.8, 1.2, 1.7):
             at = []
             for delta in (0.0, 1.0, 2.0):
@@ -251,7 +259,7 @@ def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torc
             if abs(at[2] - at[0] - 4 * (at[1] - at[0])) > 1e-6 * (abs(at[1] - at[0]) + abs(at[2] - at[0])):
                 return None  # not quadratic in the error: a likelihood of counts, say
             slopes.append(at[1] - at[0])
-            offsets.append(at[0])
+            offsets.append(at[0] - rest)
     except ReplayError:
         return None
     return torch.tensor(slopes, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64)
