@@ -11,7 +11,7 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.objective import ReconFact
-from vaelint.anatomy.terms import layered_nodes
+from vaelint.anatomy.terms import Leaf, layered_nodes
 from vaelint.finding import Span
 from vaelint.graph import shape, span
 
@@ -65,8 +65,14 @@ def self_targets(model: Model) -> list[Corruption]:
     """Terms that compare the reconstruction with something of the model's own making, where none compares it with the data."""
     if model.recons or any(t.role in ("reconstruction", "mixed") for t in model.terms):
         return []
+    if not model.sites and model.flow.random & model.reaching_loss:
+        return []  # a draw that was not understood: encoder and decoder cannot be told apart
+    if model.sites and not any(requires(s.z) for s in model.sites):
+        return []  # a step of what reads the codes, a discriminator's say
     encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
     own = model.decoded | model.flow.descendants(*(s.z for s in model.sites))
+    if any(_sees_data(leaf, model, encoded | own) for leaf in model.leaves):
+        return []
     found = []
     for leaf in model.leaves:
         if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "discrepancy", "vq"):
@@ -77,8 +83,6 @@ def self_targets(model: Model) -> list[Corruption]:
         operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
         if leaf.role == "prior" and not _decoded_beside_latent(model, operands) and not _decoded_by_product(model, operands):
             continue
-        if any(n in model.flow.data and n not in own and n not in encoded for n in operands):
-            continue  # features of the data, as a discriminator or a perceptual loss makes them
         if any(n in model.flow.data and n not in own and _fixed(model, n) for n in operands):
             continue  # what networks that are not trained make of the data is the data of what comes after them
         other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
@@ -92,6 +96,14 @@ def self_targets(model: Model) -> list[Corruption]:
 def _fixed(model: Model, node: fx.Node) -> bool:
     """Whether no trainable parameter stands behind a value."""
     return not model.wiring.gradients.names(model.flow.ancestors(node))
+
+
+def _sees_data(leaf: Leaf, model: Model, made: set[fx.Node]) -> bool:
+    """Whether an addend holds what was decoded beside the data that were encoded, or features of them that another network makes."""
+    given = model.flow.ancestors(*(h for s in model.sites for h in s.heads)) & set(model.record.inputs.values())
+    met = {*leaf.frontier, *leaf.factors, *ops.tensors(leaf.node.args), *ops.tensors(dict(leaf.node.kwargs))}
+    beside = [n for n in met if n in model.flow.data and n not in made]
+    return any(f in model.decoded for f in leaf.frontier) and any(not given or model.flow.ancestors(n) & given for n in beside)
 
 
 def _decoded_beside_latent(model: Model, operands: list[fx.Node]) -> bool:
