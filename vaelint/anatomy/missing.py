@@ -47,9 +47,21 @@ def missing_kl(model: Model) -> MissingKl | None:
         if leaf.role != "reconstruction" and any(f in heads or f in z or f in model.decoded for f in leaf.frontier):
             return None  # an adversary, or another term that sees the latent
     for site in model.gaussian_sites:
-        if site.scale_heads:
+        if site.scale_heads and not _held_before(model, site):
             return MissingKl(site, _idle_kl(model, site))
     return None
+
+
+def _held_before(model: Model, site: Site) -> bool:
+    """Whether the loss sees what the scale was put together from, before a layer's output: one of several posteriors was picked, say."""
+    made, todo = set[fx.Node](), list(site.scale_heads)
+    while todo:
+        node = todo.pop()
+        if node in made or node not in model.flow.data or (made and ops.op(node) in ops.LAYERS):
+            continue
+        made.add(node)
+        todo.extend(ops.value_inputs(node) if ops.op(node) not in ops.LAYERS else ())
+    return model.record.loss in model.flow.descendants(*made, stop={s.z for s in model.sites})
 
 
 def _zero(model: Model, term: Term) -> fx.Node | None:

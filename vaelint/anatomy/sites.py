@@ -111,9 +111,9 @@ def _affine_sites(flow: Flow) -> list[Site]:
             sites.append(_site(node, {*known.noise, *fresh}, known.mu or known.z, [known.scale] if known.scale is not None else [], flow))
             closed.add(node)
             continue
-        if not _affine(node, name, noisy, others, flow):
-            continue
         eps = set(fresh) | {e for n in inside for e in region[n]}
+        if not _affine(node, name, noisy, others, flow) or _of_same_draw(name, others, eps, flow):
+            continue
         factors = [f for n in inside for f in scales.get(n, [])]
         if name in ops.MUL | ops.DIV | _PRODUCTS:
             factors = factors + others
@@ -167,6 +167,12 @@ def _affine(node: fx.Node, name: str, noisy: list[fx.Node], others: list[fx.Node
     if name == "addcmul":
         return len([a for a in node.args[1:3] if a in noisy]) <= 1
     return False
+
+
+def _of_same_draw(name: str, others: list[fx.Node], eps: set[fx.Node], flow: Flow) -> bool:
+    """Whether a factor is a function of the same draw, as in v * tanh(|v|) / |v|: the product is not affine in it."""
+    roots = flow.ancestors(*eps) & flow.random
+    return name in ops.MUL | ops.DIV | _PRODUCTS and any(flow.ancestors(o) & roots for o in others)
 
 
 def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.Node], flow: Flow) -> Site:
