@@ -21,6 +21,8 @@ _MENDED_AFTER = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "nan_to_nu
 _EXACT_ZERO = frozenset({"relu", "clamp", "clip", "clamp_min", "abs", "absolute", "square", "pow", "hardtanh", "relu6"})
 _REACHES_BOTH = frozenset({"sigmoid", "softmax", "hardsigmoid", "clamp", "hardtanh"})
 """What is exactly at both of its bounds in floating point."""
+_SMOOTH = frozenset({"sigmoid", "softmax", "softplus", "exp"})
+"""What is 0 only far out, where it has no slope."""
 _BCE = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 HALF_MAX = 65504.0
 """The largest number of float16."""
@@ -42,6 +44,7 @@ def unstable_logs(model: Model) -> list[Unstable]:
     """VAE701: one for each line."""
     found: dict[object, Unstable] = {}
     scales = {s.scale for s in model.sites if s.scale is not None}
+    widths = _made_of(model, [*scales, *(s for r in model.recons if (s := model.likelihood.scale_of(r)) is not None)])
     negative = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low < 0]
     for node in _in_loss(model):
         name = ops.op(node)
@@ -60,6 +63,8 @@ def unstable_logs(model: Model) -> list[Unstable]:
         users = model.flow.users.get(node, [])
         if bounds is None or (users and all(ops.op(u) in _MENDED_AFTER for u in users)):
             continue
+        if bounds.by is not None and ops.op(bounds.by) in _SMOOTH and (node not in model.flow.data or bounds.by in widths):
+            continue  # the logarithm of a density's width holds it away from 0, and a number that all samples share starts where it was set
         edge = _LOGS.get(name, 0.0)
         if any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in negative):
             continue  # the rule on negative scales says so
@@ -71,6 +76,18 @@ def unstable_logs(model: Model) -> list[Unstable]:
             place = span(node)
             found.setdefault((place.file, place.line) if place else node, Unstable(node, operand, bounds, data))
     return list(found.values())
+
+
+def _made_of(model: Model, scales: list[fx.Node]) -> set[fx.Node]:
+    """Scales, and what they are functions of element by element."""
+    found, todo = set[fx.Node](), scales
+    while todo:
+        node = todo.pop()
+        if node not in found and node in model.flow.learned:
+            found.add(node)
+            goes_on = ops.op(node) in ops.POINTWISE | ops.SHAPE | ops.SELECT | {"effect"} and not ops.uses_parameter(node)
+            todo += ops.value_inputs(node) if goes_on else []
+    return found
 
 
 @dataclass(frozen=True)
