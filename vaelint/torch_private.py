@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,6 +151,35 @@ def no_torch_function() -> contextlib.AbstractContextManager[Any]:
     """Calls of torch within the block pass by all function modes and overridden tensors. Costs a fraction of a microsecond."""
     off: contextlib.AbstractContextManager[Any] = torch._C.DisableTorchFunction()
     return off
+
+
+def is_wrapped(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is seen from inside a transform of `torch.func`, where it stands for another one."""
+    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return wrapped
+
+
+@contextlib.contextmanager
+def instead_of_vmap(run: Callable[[Any, list[tuple[Any, ...]], Any, Any], Any]) -> Iterator[None]:
+    """`torch.vmap` hands `run` the function, its arguments for each row, `out_dims` and keyword arguments, where this torch lets it."""
+    apis = sys.modules.get("torch._functorch.apis")
+    inner = sys.modules.get("torch._functorch.vmap")
+    original = getattr(apis, "vmap_impl", None)
+    taken_apart = getattr(inner, "_process_batched_inputs", None)
+    if apis is None or original is None or taken_apart is None:
+        yield
+        return
+
+    def looped(function: Any, in_dims: Any, out_dims: Any, randomness: Any, chunk_size: Any, *args: Any, **kwargs: Any) -> Any:
+        count, dims, flat, spec = taken_apart(in_dims, args, function)
+        rows = [tuple(a if d is None else a.select(d, i) for a, d in zip(flat, dims, strict=True)) for i in range(int(count))]
+        return run(function, [tuple(spec.unflatten(row)) for row in rows], out_dims, kwargs)
+
+    apis.vmap_impl = looped  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        apis.vmap_impl = original  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

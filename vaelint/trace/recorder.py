@@ -126,6 +126,8 @@ class Recorder(TorchFunctionMode):
         node.meta["constant"] = not isinstance(tensor, torch.nn.Parameter)
         if name is None and self._numpy_drew():
             node.meta["random"] = True
+        if name is None and (tensor.grad_fn is not None or torch_private.is_wrapped(tensor)):
+            node.meta["placed"] = True  # the work of torch.func, which is not announced: it lies where what it was made of lies
         self._bind(tensor, node, ())
         return node
 

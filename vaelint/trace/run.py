@@ -19,6 +19,7 @@ from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
 from vaelint.trace.optimizers import noting_optimizers
+from vaelint.trace.plainly import running_plainly
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.sizes import NeedsValue
 from vaelint.trace.spans import SpanFinder
@@ -71,7 +72,7 @@ def construct(build: Any, spans: SpanFinder) -> Built:
     """Calls `build()` and notes where each module was constructed. Whatever user code raises goes through."""
     built = Built(model=torch.nn.Module())
     constructing = noting_optimizers(spans, built.optimizers, in_step=False)
-    with noting_births(spans, built.births, built.keep), constructing, InsteadOfCuda():
+    with noting_births(spans, built.births, built.keep), constructing, running_plainly(), InsteadOfCuda():
         built.model = build()
     return built
 
@@ -139,7 +140,7 @@ class Recording:
         with (
             modules.watching(),
             noting_modes(built.model, lambda: setattr(record, "reads_mode", True)),
-            _no_graph_breaks(),
+            running_plainly(),
             noting_births(spans, built.births, built.keep),
             noting_optimizers(spans, record.optimizers, in_step=True),
             noting_autocast(recorder.autocast),
@@ -221,32 +222,3 @@ def _recording_from_numpy(recorder: Recorder) -> Iterator[None]:
 def spans_of(recorder: Recorder) -> tuple[Span, ...]:
     """The user's frames above the caller."""
     return recorder.spans.stack(sys._getframe(2))
-
-
-@contextlib.contextmanager
-def _no_graph_breaks() -> Iterator[None]:
-    """Activation checkpointing and torch.compile only hide the calls they wrap: run them plainly."""
-    import torch.utils.checkpoint as checkpoint
-
-    kept = checkpoint.checkpoint, torch.compile
-
-    def straight(
-        function: Any,
-        *args: Any,
-        use_reentrant: Any = None,
-        context_fn: Any = None,
-        determinism_check: Any = None,
-        debug: Any = None,
-        preserve_rng_state: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        return function(*args, **kwargs)
-
-    def uncompiled(model: Any = None, **_: Any) -> Any:
-        return model if model is not None else (lambda m: m)
-
-    checkpoint.checkpoint, torch.compile = straight, uncompiled
-    try:
-        yield
-    finally:
-        checkpoint.checkpoint, torch.compile = kept
