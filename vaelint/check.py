@@ -34,6 +34,7 @@ from vaelint.run_rules import failure_findings, run_rules
 from vaelint.source.blame import one_line
 from vaelint.source.shapetypes import typed_files
 from vaelint.source.written import Source
+from vaelint.step.bound import settled
 from vaelint.step.extend import LossSearch
 from vaelint.step.step import forward_step, input_names, own_loss_step, told_step
 from vaelint.step.trial import leaves_a_loss
@@ -284,6 +285,9 @@ def trace_step(
         link_host_values(record, tracer, step)
     result.rung = record.rung
     model = analyse(record, tracer, inputs, step, source, other)
+    if request.step is None and request.loss is None and (instead := settled(model, step)) is not None:
+        model = _settled(model, instead, tracer, inputs, source, result) or model
+        step, record = model.step, model.record
     if request.perturb:
         from vaelint.perturb.search import Perturbation
 
@@ -301,6 +305,17 @@ def trace_step(
     if tracer.real_because:
         result.notes.append(f"traced on real tensors: {tracer.real_because}")
     return model
+
+
+def _settled(model: Model, step: Any, tracer: Tracer, inputs: InputSet, source: Source, result: TargetResult) -> Model | None:
+    """The anatomy of a step that takes the loss in another way; None where it does not run."""
+    record = tracer.run(step)
+    if record.failure is not None:
+        return None
+    other, record = _lifted(record, tracer, inputs, step)
+    result.notes = [f"the loss was found: {step.code}" if n == f"the loss was found: {model.step.code}" else n for n in result.notes]
+    result.notes += [n for n in step.notes if n not in result.notes]
+    return analyse(record, tracer, inputs, step, source, other)
 
 
 def _raise_if_not_the_models(record: Record) -> None:

@@ -88,6 +88,12 @@ class Step:
         """Which of several inputs the step has no use for. A single input may go by another name."""
         return [name for name in names if name not in self._loads] if len(names) > 1 else []
 
+    def rewritten(self, code: str, note: str) -> Step:
+        """This step with other code, which says why in a note of its own."""
+        made = Step(code, self._loaded, has_loss=True, call=self.call, notes=[*self.notes, note], extra=self._extra)
+        made.made_up, made.output_part = self.made_up, self.output_part
+        return made
+
     def continues(self, other: Step) -> bool:
         """Whether this step begins with all that the other does: runs the model, and then goes on."""
         return other._rest is not None and self._rest is not None and self.call == other.call and self._loaded is other._loaded
