@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 
+_OF_CODES = ("kl", "discrepancy", "vq")
+
+
 @dataclass(frozen=True)
 class Corruption:
     """A target that is not the clean data."""
@@ -71,11 +74,11 @@ def self_targets(model: Model) -> list[Corruption]:
         return []  # a step of what reads the codes, a discriminator's say
     encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
     own = model.decoded | model.flow.descendants(*(s.z for s in model.sites))
-    if any(_sees_data(leaf, model, encoded | own) for leaf in model.leaves):
+    if any(_sees_data(leaf, model, encoded | own) for leaf in model.leaves if leaf.role not in _OF_CODES):
         return []
     found = []
     for leaf in model.leaves:
-        if not any(f in model.decoded for f in leaf.frontier) or leaf.role in ("kl", "discrepancy", "vq"):
+        if not any(f in model.decoded for f in leaf.frontier) or leaf.role in _OF_CODES:
             continue
         node = _comparison(leaf.node, model)
         if node is None:
