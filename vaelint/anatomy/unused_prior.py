@@ -84,12 +84,14 @@ def _only_drawn_with(model: Model, name: str) -> bool:
     """Whether all methods that read an attribute draw with it, or are properties that hand on a distribution made of it. Not so where the
     step ran one of them and did without: a branch for data that is not always there."""
     functions = _readers(model, name)
-    return bool(functions) and all(_draws(f) for f in functions) and len(_idle(model, functions)) == len(functions)
+    drawn = bool(functions) and all(_draws(f) and not _gives_a_number(f) for f in functions)
+    return drawn and len(_idle(model, functions)) == len(functions)
 
 
 def _drawn_with_elsewhere(model: Model, name: str) -> bool:
     """Whether a method that this step does not run draws with an attribute: what generation starts from."""
-    return any(_draws(f) for f in _idle(model, _readers(model, name)))
+    idle = _idle(model, _readers(model, name))
+    return any(_draws(f) for f in idle) and not any(_gives_a_number(f) for f in idle)
 
 
 def _idle(model: Model, functions: list[ast.FunctionDef | ast.AsyncFunctionDef]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -109,3 +111,23 @@ def _readers(model: Model, name: str) -> list[ast.FunctionDef | ast.AsyncFunctio
 def _draws(function: ast.AST) -> bool:
     called = [n.func for n in ast.walk(function) if isinstance(n, ast.Call)]
     return any((f.attr if isinstance(f, ast.Attribute) else f.id if isinstance(f, ast.Name) else "") in _DRAWS for f in called)
+
+
+def _gives_a_number(function: ast.AST) -> bool:
+    """Whether a function returns what a reduction over everything leaves, alone or in a sum: a loss, of a second stage say."""
+    given = {t.id: n.value for n in ast.walk(function) if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+    todo = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
+    for value in todo:
+        if isinstance(value, ast.BinOp):
+            todo += [value.left, value.right]
+        elif isinstance(value, ast.UnaryOp):
+            todo.append(value.operand)
+        elif isinstance(value, ast.Tuple):
+            todo += value.elts
+        elif isinstance(value, ast.Name) and value.id in given:
+            todo.append(given.pop(value.id))
+        elif isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+            of_all = value.func.attr in ops.LINEAR_REDUCE and not any(k.arg in ("dim", "axis") for k in value.keywords)
+            if (of_all and len(value.args) <= (ast.unparse(value.func.value) == "torch")) or value.func.attr in ops.LOSSES:
+                return True
+    return False
