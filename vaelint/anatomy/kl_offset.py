@@ -19,6 +19,7 @@ from vaelint.graph import shape
 
 _FILLS = (0.3, 0.7)
 _PLAIN = ops.SELECT | ops.SHAPE | ops.CAST
+_SUMS = _PLAIN | ops.ADD | ops.MUL | ops.DIV | ops.LINEAR_REDUCE | {"neg", "effect"}
 
 
 def with_constant(probe: KlProbe, slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
@@ -80,7 +81,7 @@ def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
     """
     fill = _FILLS[0]
     points = points_at(slice_, site, sizes, spread, fill) if slice_.others and len(site.scale_heads) == 1 else None
-    if points is None:
+    if points is None or any(_added_beside(slice_, n) for n in slice_.others):
         return False
     one = torch.ones_like(points.m)
     (a, a0), res_m = fit(points.gm, [points.m, one])
@@ -99,6 +100,19 @@ def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
         own = moved > 1e-6 * float(moved.max() or 1.0)  # of a loop, the prior of this turn alone
         if bool(own.any()) and float(moved.max()) > 1e-9 and float(here[n][own].abs().max()) > 1e-4 * float(moved.max()):
             return True
+    return False
+
+
+def _added_beside(slice_: Slice, prior: fx.Node) -> bool:
+    """Whether a prior's output enters the loss beside this term too: its log-determinant, where no data are behind it."""
+    leaves, seen, todo = {leaf.node for leaf in slice_.term.leaves}, set[fx.Node](), [prior]
+    while todo:
+        node = todo.pop()
+        if node is slice_.loss:
+            return True
+        if node not in seen and node not in leaves:
+            seen.add(node)
+            todo += [u for u in slice_.flow.users.get(node, ()) if ops.op(u) in _SUMS]
     return False
 
 
