@@ -88,7 +88,8 @@ def undrawn_entries(model: Model) -> list[Entry]:
     mu, logvar = pair
     below = model.flow.descendants(mu) & model.flow.descendants(logvar)
     layers = [n for n in model.flow.sorted(below) if ops.uses_parameter(n) and n in model.reaching_loss and n not in pair]
-    return [Entry(layers[0], span(layers[0]), True, mu, logvar)] if layers else []
+    between = model.flow.ancestors(*layers[:1]) - model.flow.ancestors(mu, logvar)
+    return [Entry(layers[0], span(layers[0]), True, mu, logvar)] if layers and not between & model.flow.random else []
 
 
 def _posterior_without_draw(model: Model) -> tuple[fx.Node, fx.Node] | None:

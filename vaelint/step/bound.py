@@ -12,7 +12,7 @@ _LEFT = re.compile(r"(?P<before>.*\bloss = )(?P<value>[^;]+)", re.DOTALL)
 
 
 def settled(model: Model, step: Any) -> Any | None:
-    """The step whose loss is one number that is minimised, where what was found is a bound, or a loss for each sample; else None.
+    """The step whose loss is one number that is minimised, where what was found is a bound, or a method's loss for each sample; else None.
 
     A bound rewards each reconstruction and each KL is taken off it, so that as a loss all of its signs are wrong, not one. By its
     name a bound may have terms that are not known. A step that was told, or cut out of training code, is taken as it is.
@@ -26,7 +26,7 @@ def settled(model: Model, step: Any) -> Any | None:
     if _is_bound(model, value):
         note = f"{value} was taken for a bound: it grows with the likelihood, and nothing in the code minimises it"
         return step.rewritten(f"{parts['before']}-({value}){mean}", note)
-    if mean:
+    if mean and not step.call and parts["before"] == "loss = ":  # the model's own method, which nobody was seen to call
         return step.rewritten(
             f"{parts['before']}({value}){mean}", f"{value} has a value for each sample: their mean was taken for the loss"
         )
