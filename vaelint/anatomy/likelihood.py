@@ -168,7 +168,7 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     curve = _nll_curve(model, fact, same_values(raw[0] if len(raw) == 1 else scale))
     if curve is None:
         return None
-    slope, offset = curve
+    slope, offset, rest = curve
     if bool((slope <= 1e-12).any()):
         return None
     x, y = slope.log(), offset
@@ -184,9 +184,12 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if weight <= 0:
         return pair.meet, "the log term has the wrong sign"
     # where the log term is 0 the variance is 1, and the error must have the factor weight / 2; with or without log(2 pi) / 2
+    beside = [math.prod(shape(r.pair.recon)) for r in model.recons if r.term is fact.term and r is not fact]
+    others = sum(beside) / (sum(beside) + math.prod(shape(pair.recon)))  # of several steps, each leaves its share of the constants
     for norm in (0.0, 0.5 * math.log(2 * math.pi)):
-        if abs((weight * norm - constant) / slope_of_log - math.log(weight / 2)) < 1e-3:
-            return None
+        for left in (0.0, others * rest, rest) if beside else (0.0,):
+            if abs((weight * norm - (constant - left)) / slope_of_log - math.log(weight / 2)) < 1e-3:
+                return None
     return pair.meet, "the log term is not that of the variance the error is divided by"
 
 
@@ -233,8 +236,9 @@ def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node,
     return None
 
 
-def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """(factor of the squared error, log term) over a grid of the variance head, without what other addends leave; None for other errors."""
+def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torch.Tensor, torch.Tensor, float] | None:
+    """(factor of the squared error, value without error) per element, over a grid of the variance head, and what is left of the loss
+    without either; None for other errors."""
     from vaelint.anatomy.isolate import silence_others
 
     assert fact.pair.target is not None and model.record.loss is not None
@@ -259,10 +263,10 @@ def _nll_curve(model: Model, fact: ReconFact, head: list[fx.Node]) -> tuple[torc
             if abs(at[2] - at[0] - 4 * (at[1] - at[0])) > 1e-6 * (abs(at[1] - at[0]) + abs(at[2] - at[0])):
                 return None  # not quadratic in the error: a likelihood of counts, say
             slopes.append(at[1] - at[0])
-            offsets.append(at[0] - rest)
+            offsets.append(at[0])
     except ReplayError:
         return None
-    return torch.tensor(slopes, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64)
+    return torch.tensor(slopes, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64), rest
 
 
 def crossed_terms(model: Model) -> list[fx.Node]:
