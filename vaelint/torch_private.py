@@ -387,10 +387,10 @@ def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
     """Replaces the parameters and buffers of a real model by fakes, for constructors that fake tensors cannot run."""
     for module in model.modules():
         for name, param in module._parameters.items():
-            if param is not None:
+            if param is not None and not torch.nn.parameter.is_lazy(param):
                 module._parameters[name] = torch.nn.Parameter(mode.from_tensor(param.detach()), requires_grad=param.requires_grad)
         for name, buffer in module._buffers.items():
-            if buffer is not None:
+            if buffer is not None and not torch.nn.parameter.is_lazy(buffer):
                 module._buffers[name] = mode.from_tensor(buffer)
         if isinstance(module, torch.nn.RNNBase):  # it keeps its parameters in a list of its own as well
             module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]

@@ -11,6 +11,7 @@ import torch
 
 from vaelint import torch_private
 from vaelint.graph import Record, Rung
+from vaelint.trace.lazy import give_sizes, is_unsized
 from vaelint.trace.mode import set_mode
 from vaelint.trace.run import Built, construct, quiet_torch, record_step
 from vaelint.trace.sizes import NeedsValue
@@ -29,7 +30,8 @@ class Tracer:
     """
 
     def __init__(self, build: Callable[[], torch.nn.Module], make: Make, spans: SpanFinder, symbols: Mapping[str, int]) -> None:
-        self._build, self._make, self.spans, self.symbols = build, make, spans, dict(symbols)
+        self._told, self._make, self.spans, self.symbols = build, make, spans, dict(symbols)
+        self._first: tuple[Any, Mapping[str, int] | None] | None = None  # the step and sizes that a model without sizes is run with first
         self.real_because: str | None = None  # why the ladder went down to real tensors
         self.watch = False  # also note which names hold which tensors while a call is made
         self.calls_in: Callable[[str], bool] | None = None  # the files whose functions' calls are noted, if any
@@ -77,7 +79,7 @@ class Tracer:
     ) -> Record:
         """The same on real tensors; `change` may exchange the inputs."""
         with quiet_torch():
-            built = construct(build or self._build, self.spans)
+            built = construct(self._sized(build, step, sizes), self.spans)
             set_mode(built.model, training)
             built.model.to(device)
             made = self._make(sizes)
@@ -116,7 +118,7 @@ class Tracer:
     def second(self, step: Any, sizes: Mapping[str, int] | None = None) -> Record:
         """The second of two steps of one model, on real tensors."""
         with quiet_torch():
-            built = construct(self._build, self.spans)
+            built = construct(self._sized(None, step, sizes), self.spans)
             set_mode(built.model, True)
             for _ in range(2):
                 record = record_step(built, step, self._make(sizes), {**self.symbols, **(sizes or {})}, self.spans, "real")
@@ -152,7 +154,7 @@ class Tracer:
 
     def _fake_once(self, step: Any, sizes: Mapping[str, int] | None, training: bool, build: Callable[[], torch.nn.Module] | None) -> Record:
         with quiet_torch(), torch_private.lean_dynamo(self._lean):
-            mode, built = self._fresh(build)
+            mode, built = self._fresh(build, step, sizes)
             set_mode(built.model, training)
             with mode:
                 inputs = self._make(sizes)
@@ -165,14 +167,39 @@ class Tracer:
             raise record.failure.error
         return record
 
-    def _fresh(self, build: Callable[[], torch.nn.Module] | None) -> tuple[Any, Built]:
+    def _build(self) -> torch.nn.Module:
+        """The model as the target says; once a step is known, all its parameters have their shapes."""
+        model = self._told()
+        if self._first is not None and is_unsized(model):
+            step, sizes = self._first
+            give_sizes(model, step, self._make(sizes))
+        return model
+
+    def _sized(
+        self, build: Callable[[], torch.nn.Module] | None, step: Any, sizes: Mapping[str, int] | None
+    ) -> Callable[[], torch.nn.Module]:
+        """A way to build the model that gives its parameters the shapes that they have in this step."""
+        self._first = step, sizes
+        if build is None:
+            return self._build
+
+        def built() -> torch.nn.Module:
+            model = build()
+            if is_unsized(model):
+                give_sizes(model, step, self._make(sizes))
+            return model
+
+        return built
+
+    def _fresh(self, build: Callable[[], torch.nn.Module] | None, step: Any, sizes: Mapping[str, int] | None) -> tuple[Any, Built]:
         """A fake model that nothing has been done with, and its mode. The first is the one whose signature was read."""
         spare, self._spare = self._spare, None
-        if spare is not None and build is None:
+        sized = self._sized(build, step, sizes)
+        if spare is not None and build is None and not is_unsized(spare[1].model):
             random.setstate(spare[2])
             return spare[0], spare[1]
         mode = torch_private.fake_mode()
-        return mode, self._fake_model(mode, build or self._build)
+        return mode, self._fake_model(mode, sized)
 
     def extended(self, record: Record, step: Any) -> Record | None:
         """A record of the step that takes up another record where it ended, for a step that begins with the recorded one.
@@ -192,9 +219,12 @@ class Tracer:
         if self._fake_construction:
             try:
                 with mode, _uninitialised():
-                    return construct(build, self.spans)
+                    faked = construct(build, self.spans)
             except Exception:  # noqa: BLE001 - a constructor that reads values; whether it is the user's fault shows next, on real tensors
-                self._fake_construction = False
+                faked = None
+            if faked is not None and not is_unsized(faked.model):  # fake tensors give no sizes to what has none
+                return faked
+            self._fake_construction = False
         with contextlib.nullcontext():
             built = construct(build, self.spans)
         torch_private.to_fake(built.model, mode)

@@ -1,0 +1,34 @@
+"""Models whose layers learn their sizes from the first call (`nn.LazyLinear` and its like): that call comes before any record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+
+def is_unsized(model: torch.nn.Module) -> bool:
+    """Whether a parameter or buffer has no shape yet."""
+    return any(is_lazy(t) for m in model.modules() for t in _held(m))
+
+
+def give_sizes(model: torch.nn.Module, step: Any, inputs: Mapping[str, torch.Tensor]) -> None:
+    """Runs `step(model, inputs)` once, in evaluation mode, if the model needs it. Random states and modes are left as they were.
+
+    What the call raises is not told here: the recorded run meets it again.
+    """
+    if not is_unsized(model):
+        return
+    modes = {m: m.training for m in model.modules()}
+    model.eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), contextlib.suppress(Exception):
+        step(model, inputs)
+    for module, training in modes.items():
+        module.training = training
+
+
+def _held(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
