@@ -2,7 +2,8 @@
 
 ## What it does
 Follows the target of the reconstruction term back: it should be an input. Reports targets with Gaussian noise added
-that the encoder saw too, and models whose only comparison is with a constant or with their own output.
+that the encoder saw too, targets that are another sample of the batch (`x.flip(0)`, `x[torch.randperm(len(x))]`),
+and models whose only comparison is with a constant or with their own output.
 
 ## Why is this bad
 A denoising model that is compared with its corrupted input learns to reproduce the noise; compared with itself or a
@@ -35,7 +36,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     "VAE306", "wrong-target", Severity.ERROR, message="the reconstruction is compared with something that is not the data", needs=("loss",)
 )
 def check(model: Model) -> Findings:
-    """Targets with noise in them, constants, the model's own output."""
+    """Targets with noise in them, other samples, constants, the model's own output."""
     for fact in model.recons:
         wrong = model.likelihood.wrong_target(fact)
         if wrong is None:
@@ -55,6 +56,16 @@ def check(model: Model) -> Findings:
                 "the target differs from the input",
                 {"nodes": [fact.pair.target, *model.record.inputs.values()], "equal": False},
             ),
+        )
+    for other in model.likelihood.exchanged:
+        yield Found(
+            model.where(other.node),
+            label="the target is another sample",
+            labels=model.labels((other.fact.pair.meet, "compared here with what was made of its own sample")),
+            when="B > 1",
+            why="each reconstruction is made of one sample and held against another: the best is the same for all of them",
+            help="compare with the input in its own order; steps or pixels are turned along their own axis",
+            claim=Claim("poison_row", "changing one sample changes the target of another", {"node": other.node}),
         )
     for own in model.likelihood.self_targets:
         yield Found(

@@ -280,6 +280,13 @@ TWINS = [
         },
         "12x20:float32[0,1]",
     ),
+    _twin("class_sums", "vae321", lambda m: {"node": by_op(m, "log_softmax"), "axis": 2}, "5x9:int64[0,40)"),
+    _twin(
+        "rows_of_channels",
+        "vae112",
+        lambda m: {"origin": by_op(m, "permute", last=False).args[0], "rows": by_op(m, "cdist").args[0]},
+        "4x3x16x16:float32[0,1]",
+    ),
     _twin(
         "equal_rows",
         "vae508",

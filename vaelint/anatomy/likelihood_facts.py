@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy import likelihood, ops, targets
+from vaelint.anatomy.class_axis import OffClasses, off_classes
 from vaelint.anatomy.classes import Capped, capped_softmax, probabilities_for_logs
+from vaelint.anatomy.exchanged import Exchanged, exchanged_targets
 from vaelint.anatomy.itself import Itself, compared_with_itself
 from vaelint.anatomy.leak import leaked_tokens, shown_steps
 from vaelint.anatomy.made_at import made_at
@@ -47,6 +49,16 @@ class Likelihood:
     def target_place(self, fact: ReconFact) -> Span | None:
         """Where the target was chosen: the statement that names it, else where it is compared."""
         return targets.chosen_at(self._model, fact)
+
+    @cached_property
+    def exchanged(self) -> list[Exchanged]:
+        """Reconstructions held against other samples than their own."""
+        return exchanged_targets(self._model)
+
+    @cached_property
+    def off_classes(self) -> list[OffClasses]:
+        """Softmaxes over another axis than the classes."""
+        return off_classes(self._model)
 
     @cached_property
     def self_targets(self) -> list[Corruption]:

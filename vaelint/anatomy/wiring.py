@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.anatomy.annotations import Disagreement, disagreements
 from vaelint.anatomy.asked import Asked, asked_devices
 from vaelint.anatomy.batch_statistics import Scaled, batch_scaled
+from vaelint.anatomy.code_rows import CodeRows, code_rows
 from vaelint.anatomy.codebook import Codebook, EqualCodes, VqFault, equal_codes, find_codebooks, vq_faults
 from vaelint.anatomy.cuts import Cut, encoder_cuts
 from vaelint.anatomy.devices import Stray, stray_tensors
@@ -66,6 +67,11 @@ class Wiring:
     def codebooks(self) -> list[Codebook]:
         """Lookups of a nearest code: vector quantisation."""
         return find_codebooks(self._model)
+
+    @cached_property
+    def code_rows(self) -> list[CodeRows]:
+        """Feature maps cut into rows for a codebook channel by channel."""
+        return code_rows(self._model)
 
     @cached_property
     def cuts(self) -> list[Cut]:

@@ -14,6 +14,7 @@ from vaelint.confirm import (  # noqa: F401  the experiments
     of_annotations,
     of_batch,
     of_bounds,
+    of_classes,
     of_comparison,
     of_devices,
     of_divergence,

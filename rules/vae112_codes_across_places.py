@@ -1,0 +1,44 @@
+"""Rows that are compared with a codebook hold several places of one channel.
+
+## What it does
+Follows the feature map of a convolution to the rows that are compared with the codes of a vector-quantised model.
+Reports the `view` or `reshape` that cuts `(B, C, H, W)` into rows of C numbers without moving the channels last.
+
+## Why is this bad
+`(B, C, H, W)` lies in memory channel by channel: a row of C numbers is then a piece of one channel at C neighbouring
+places, and not the C channels of one place. The codes quantise something else than the decoder is given back, and a
+view to `(B, H, W, C)` afterwards puts every value at a wrong place. The shapes are right throughout.
+
+## Formula
+k(i, j) = argmin_k ||z_e(x)[:, i, j] - e_k||: the vector of all channels at one place is compared with each code.
+
+Source: van den Oord et al. 2017, Neural Discrete Representation Learning, eq. 2 and section 3.1.
+
+## Example
+    flat = h.view(-1, self.dim)                        # h: (B, C, H, W), dim = C
+
+## Use instead
+    flat = h.permute(0, 2, 3, 1).reshape(-1, self.dim)
+
+## When to ignore
+When pieces of a channel are what is to be quantised. Codes as long as a whole map, or a line of it, are not reported.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+
+@rule("VAE112", "codes-across-places", Severity.ERROR, message="rows for the codebook hold several places of one channel")
+def check(model: Model) -> Findings:
+    """Each view that cuts a feature map into rows of one channel."""
+    for found in model.wiring.code_rows:
+        yield Found(
+            model.where(found.fold),
+            label=f"{model.shape_text(found.origin)} becomes {model.shape_text(found.fold)}",
+            labels=model.labels((found.codebook.index, "the nearest code is chosen here")),
+            shapes=(model.row(found.origin), model.row(found.fold, "a row is a piece of one channel")),
+            why="a code stands for neighbouring places of one channel, not for all channels of one place",
+            help="move the channels last first: permute(0, 2, 3, 1).reshape(-1, dim), and back after the lookup",
+            claim=Claim(
+                "rows_of_channels", "a row holds values of fewer channels than it has places", {"origin": found.origin, "rows": found.rows}
+            ),
+        )

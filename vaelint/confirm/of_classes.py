@@ -1,0 +1,39 @@
+"""Experiments on what is looked up: probabilities of classes, rows of a codebook's input."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from vaelint.confirm.trial import Trial
+from vaelint.confirm.verdict import About, Verdict, experiment, number
+
+_FAR = 0.02
+
+
+@experiment("class_sums", "the sum of the probabilities that a class is looked up among", f"{_FAR:g}")
+def class_sums(trial: Trial, about: About) -> Verdict:
+    """Sums probabilities, or exponentials of log-probabilities, along the axis of the classes, as they are in the run."""
+    node: fx.Node = about["node"]
+    values = trial.value(node).detach().double()
+    chances = values.exp() if float(values.max()) <= 0 else values
+    sums = chances.sum(int(about["axis"]))
+    low, high = float(sums.min()), float(sums.max())
+    return Verdict(
+        low < 1 - _FAR or high > 1 + _FAR,
+        f"they sum to {number(low)} to {number(high)}",
+        "a distribution over the classes sums to 1",
+    )
+
+
+@experiment("rows_of_channels", "the channels that a row of what is looked up is made of", "exact")
+def rows_of_channels(trial: Trial, about: About) -> Verdict:
+    """Writes the number of its channel into each value of the encoder, and reads the rows that are compared with the codes."""
+    origin, rows = about["origin"], about["rows"]
+    val = trial.value(origin).detach()
+    numbers = torch.arange(val.shape[1], device=val.device, dtype=val.dtype)
+    filled = numbers.reshape([-1 if d == 1 else 1 for d in range(val.dim())]).expand(val.shape).clone()
+    got = trial.recompute([rows], {origin: filled})[rows].detach().reshape(-1, trial.value(rows).shape[-1])
+    counts = torch.tensor([len(set(row)) for row in got.tolist()])
+    whole = got.shape[1]
+    return Verdict(bool((counts < whole).any()), f"a row of {whole} values comes from {int(counts.min())} to {int(counts.max())} channels")
