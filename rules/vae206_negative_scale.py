@@ -47,3 +47,12 @@ def check(model: Model) -> Findings:
             help="pass the raw output through softplus, or exponentiate half of it",
             claim=Claim("value_range", "the scale takes negative values", {"node": scale, "outside": [0.0, float("inf")]}),
         )
+    for scale in model.sampling.negative_draws:
+        yield Found(
+            model.where(scale),
+            label=f"{model.written(scale)} can be negative",
+            labels=model.labels((scale, "")),
+            why="a standard deviation is positive; the KL takes its logarithm, which is NaN as soon as one is negative",
+            help="pass the raw output through softplus, or exponentiate half of it",
+            claim=Claim("value_range", "the scale takes negative values", {"node": scale, "outside": [0.0, float("inf")]}),
+        )

@@ -2,8 +2,9 @@
 
 ## What it does
 Follows the bounds of values through the graph and reports `log` of what can be exactly 0 or less (a sigmoid, a
-softmax, a ReLU, a square, one minus these, an input whose declared range begins there), and `sqrt` of what is clamped
-to 0. An added epsilon, a clamp, `log_softmax`, `logsigmoid` and the losses of torch that clamp are fine.
+softmax, a ReLU, a square, one minus these, a product with a mask, an input whose declared range begins there), and
+`sqrt` of what is clamped to 0; both of what a layer drives below 0. An added epsilon, a clamp, `log_softmax`,
+`logsigmoid` and the losses of torch that clamp are fine.
 
 ## Why is this bad
 A float32 sigmoid is exactly 1 above 17, and exactly 0 below -104; a softmax is exactly 0 where one logit leads by
@@ -29,6 +30,7 @@ def check(model: Model) -> Findings:
     for found in model.wiring.unstable_logs:
         by = found.bounds.by
         name, edge = model.op(found.node), "0" if found.bounds.low == 0 else f"{found.bounds.low:g}"
+        at = found.bounds.low if found.level is None else found.level
         squashed = by is not None and model.op(by) in ("sigmoid", "softmax")
         yield Found(
             model.where(found.node),
@@ -36,13 +38,13 @@ def check(model: Model) -> Findings:
             if found.bounds.low > float("-inf")
             else f"{name} of a value that can be negative",
             labels=model.labels((by if by is not found.operand else None, "bounded here"), (found.operand, "")),
-            when="the output saturates" if found.data is None else f"the data holds {edge}, as its declared range says",
+            when="the output saturates" if found.data is None else f"the data holds {at:g}, as its declared range says",
             why="the loss is infinite there, and its gradient NaN" if name != "sqrt" else "the gradient is infinite there",
             help="compute from the logits (binary_cross_entropy_with_logits, logsigmoid, log_softmax)"
             if squashed
             else "add a small constant, or clamp from below, before the logarithm or root",
             repair=Repair("away_from_zero", {"node": found.node, "low": found.bounds.low}),
-            claim=Claim("constant_data", "it is not finite there", {"node": found.node, "input": found.data, "value": found.bounds.low})
+            claim=Claim("constant_data", "it is not finite there", {"node": found.node, "input": found.data, "value": at})
             if found.data is not None
             else Claim(
                 "log_of_zero",

@@ -44,8 +44,26 @@ def batch_scaled(model: Model) -> list[Scaled]:
             found.setdefault((place.file, place.line) if place is not None else statistic, Scaled(statistic, source, node))
     if not found:
         return []
-    kept = {(span(n), ops.op(n)) for n in model.evaluation.graph.nodes if n.op == "call_function"}
-    return [f for f in found.values() if (span(f.statistic), ops.op(f.statistic)) in kept]
+    return [f for f in found.values() if _in_evaluation(model, f)]
+
+
+def _in_evaluation(model: Model, found: Scaled) -> bool:
+    """Whether evaluation mode scales by the statistic as well: one that only moves a running value in training does not count."""
+    nodes = [n for n in model.evaluation.graph.nodes if n.op == "call_function"]
+    todo = [n for n in nodes if _same(n, found.statistic)]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        if _same(node, found.node):
+            return True
+        todo += [u for u in node.users if u not in seen]
+        seen.update(node.users)
+    return False
+
+
+def _same(node: fx.Node, other: fx.Node) -> bool:
+    """Whether two nodes of different runs are one operation of the source."""
+    return span(node) == span(other) and ops.op(node) == ops.op(other)
 
 
 def _normalises(model: Model, statistic: fx.Node, source: fx.Node) -> bool:

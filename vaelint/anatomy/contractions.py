@@ -72,6 +72,8 @@ def contracted(node: fx.Node) -> Plan | None:
         return _product(pair, out) if len(pair) == 2 else None
     if name in ("addmm", "baddbmm") and len(ins) == 3:
         return _product(ins[1:], out)
+    if name == "cdist" and len(ins) > 1 and ins[0] is not ins[1]:  # of one set with itself all pairs are meant
+        return Plan([(n, (len(shape(n)) - 1,)) for n in ins[:2]], lambda at, labels: _lead(labels if at == 0 else labels.mT, out))
     if name == "einsum" and isinstance(node.args[0], str):
         return _einsum(node)
     return None

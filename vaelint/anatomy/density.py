@@ -120,7 +120,7 @@ def curve(at: DensitySlice, sizes: Mapping[str, int], points: torch.Tensor, fill
     got = gradients(out, leaves)
     if got[0] is None:
         return None
-    slopes = got[0].movedim(axis, 0).flatten(1)
+    slopes = got[0].movedim(axis, 0).reshape(points.numel(), -1)
     if not apart and float((slopes - slopes[:, :1]).abs().nan_to_num().max()) > 1e-7 * float(slopes.abs().nan_to_num().max() + 1e-300):
         return None
     return Curve(
@@ -135,7 +135,7 @@ def _of_rows(g: torch.Tensor | None, node: fx.Node, at: DensitySlice, elements: 
         return torch.zeros(1, dtype=torch.float64)
     texts = at.replay.texts_of(node)
     axis = texts.index("B") if "B" in texts else 0
-    return g.movedim(axis, 0).flatten(1).sum(1) / elements
+    return g.movedim(axis, 0).reshape(g.shape[axis], -1).sum(1) / elements
 
 
 def level(at: DensitySlice, sizes: Mapping[str, int], rows_: int, point: float, fill: float) -> float:

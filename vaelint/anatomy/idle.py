@@ -160,7 +160,12 @@ def _leads_on(model: Model, node: fx.Node) -> bool:
 
 
 def _is_positive_map(node: fx.Node, model: Model) -> bool:
-    return ops.op(node) in ("exp", "softplus", "sqrt", "exp2") and node in model.flow.data
+    """An exponential or its like; also what is bounded at 0 and has its logarithm taken, as a KL does of a standard deviation."""
+    if node not in model.flow.data:
+        return False
+    bounds = model.wiring.intervals.of(node)
+    logged = any(ops.op(u) in ("log", "log2") and u in model.reaching_loss for u in model.flow.users.get(node, ()))
+    return ops.op(node) in ("exp", "softplus", "sqrt", "exp2") or (logged and bounds is not None and bounds.low >= 0)
 
 
 def _decoded(model: Model, node: fx.Node) -> bool:

@@ -131,6 +131,8 @@ class Intervals:
         if name in _RAW or name.startswith("conv") or (ops.uses_parameter(node) and name not in ops.POINTWISE | _SAME | {"embedding"}):
             learned = node in self._model.flow.learned or any(n in self._model.flow.learned for n in node.all_input_nodes)
             return Bounds(-INF, INF, False, node) if learned and isinstance(node.meta.get("val"), torch.Tensor) else None
+        if name in ops.COMPARE and isinstance(node.meta.get("val"), torch.Tensor):
+            return Bounds(0.0, 1.0, True, node)
         if name in ops.JOIN:
             return self._union([self.of(n) for n in ops.value_inputs(node)])
         if name in _SAME:
@@ -198,7 +200,7 @@ class Intervals:
                 low,
                 _times(a.high, b.high),
                 a.reached and b.reached if low else (a.low == 0 and a.reached) or (b.low == 0 and b.reached),
-                a.by or b.by,
+                b.by if b.by is not None and b.low == 0 and b.reached and not (a.low == 0 and a.reached) else a.by or b.by,
             )
         ends = [_times(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
         same = node.args[0] is node.args[1] if len(node.args) > 1 else False

@@ -21,6 +21,9 @@ from vaelint.graph import shape
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
+_CHOICE = frozenset({"min", "max", "amin", "amax", "logsumexp", "topk", "kthvalue", "median", "quantile"})
+"""What takes one of several values, or nearly."""
+
 
 def broadcast(model: Model, pair: Pair) -> str | None:
     """What the comparison of reconstruction and target stretches, or None when their shapes agree.
@@ -35,7 +38,7 @@ def broadcast(model: Model, pair: Pair) -> str | None:
     ):
         return None
     r, t = shape(pair.recon), shape(pair.target)
-    if not r or not t or r == t:
+    if not r or not t or r == t or _matched(model, pair):
         return None
     texts_r, texts_t = model.dims(pair.recon), model.dims(pair.target)
     drawn = {shape(s.z)[d] for s in model.sites for d in sample_axes(s)}
@@ -46,6 +49,26 @@ def broadcast(model: Model, pair: Pair) -> str | None:
     if len(t) > len(r) or (len(r) > len(t) and "B" in texts_r[: len(r) - len(t)]):
         return f"{len(r)} dimensions meet {len(t)}"
     return None
+
+
+def _matched(model: Model, pair: Pair) -> bool:
+    """Whether all that is made of the comparison is a choice among the pairs: the distances of two sets, of which the nearest count."""
+    todo, seen = [pair.meet], {pair.meet}
+    while todo:
+        for user in model.flow.users.get(todo.pop(), ()):
+            if user is model.record.loss:
+                return False
+            if user not in seen and user in model.reaching_loss and not (ops.op(user) in _CHOICE and _fewer(user)):
+                todo.append(user)
+            seen.add(user)
+    return any(ops.op(user) in _CHOICE for user in seen)
+
+
+def _fewer(node: fx.Node) -> bool:
+    """Whether a reduction, and no maximum of two values element by element."""
+    sizes = [math.prod(shape(n)) for n in ops.value_inputs(node)]
+    val = node.meta.get("val")
+    return not isinstance(val, torch.Tensor) or math.prod(val.shape) < max(sizes, default=0)
 
 
 def activation(node: fx.Node) -> fx.Node | None:

@@ -102,9 +102,18 @@ class NoiseMoments:
     draw: str
 
     @property
+    def is_aside(self) -> bool:
+        """Whether its mean is far from 0: no function that was applied on purpose, as a truncation, does that to a Gaussian draw."""
+        return abs(self.mean) > _ASIDE * self.std
+
+    @property
     def is_standard_normal(self) -> bool:
         """Within what a few thousand draws can tell."""
         return abs(self.mean) < 0.08 and abs(self.std - 1) < 0.08 and abs(self.kurtosis) < 0.6
+
+
+_ASIDE = 0.25
+"""A mean of noise, in standard deviations, that no cut or weight on both sides of zero leaves."""
 
 
 def noise_moments(model: Model, site: Site) -> NoiseMoments | None:

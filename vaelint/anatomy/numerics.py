@@ -11,6 +11,8 @@ from torch import fx
 
 from vaelint.anatomy import ops
 from vaelint.anatomy.intervals import Bounds
+from vaelint.anatomy.ranges import declared_range, free_low
+from vaelint.anatomy.replay import ReplayError
 from vaelint.graph import shape, span
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ _REACHES_BOTH = frozenset({"sigmoid", "softmax", "hardsigmoid", "clamp", "hardta
 """What is exactly at both of its bounds in floating point."""
 _SMOOTH = frozenset({"sigmoid", "softmax", "softplus", "exp"})
 """What is 0 only far out, where it has no slope."""
+_CLEARLY = 1e-6
 _BCE = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 HALF_MAX = 65504.0
 """The largest number of float16."""
@@ -38,14 +41,17 @@ class Unstable:
     operand: fx.Node
     bounds: Bounds
     data: fx.Node | None = None  # the input, where it is a value of the data alone
+    level: float | None = None  # the input's value there, where it is not the bound itself
 
 
 def unstable_logs(model: Model) -> list[Unstable]:
     """VAE701: one for each line."""
     found: dict[object, Unstable] = {}
+    driven: set[object] = set()
     scales = {s.scale for s in model.sites if s.scale is not None}
     widths = _made_of(model, [*scales, *(s for r in model.recons if (s := model.likelihood.scale_of(r)) is not None)])
     negative = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low < 0]
+    negative += [scale for _, scale in model.sampling.negative_scales]
     for node in _in_loss(model):
         name = ops.op(node)
         root = name == "sqrt" or (name == "pow" and len(node.args) > 1 and node.args[1] == 0.5)
@@ -56,25 +62,38 @@ def unstable_logs(model: Model) -> list[Unstable]:
         ):
             continue
         operand = node.args[0]
+        place = span(node)
+        key: object = (place.file, place.line) if place else node
         bounds = model.wiring.intervals.of(operand)
         data = bounds.by if node not in model.flow.learned and bounds is not None else None
         if node not in model.flow.learned and (root or data is None or data.op != "placeholder" or not _is(operand, data)):
             continue  # of data: only the logarithm of an input that was declared to reach 0
         users = model.flow.users.get(node, [])
-        if bounds is None or (users and all(ops.op(u) in _MENDED_AFTER for u in users)):
+        if users and all(ops.op(u) in _MENDED_AFTER for u in users):
             continue
-        if bounds.by is not None and ops.op(bounds.by) in _SMOOTH and (node not in model.flow.data or bounds.by in widths):
+        if (
+            bounds is not None
+            and bounds.by is not None
+            and ops.op(bounds.by) in _SMOOTH
+            and (node not in model.flow.data or bounds.by in widths)
+        ):
             continue  # the logarithm of a density's width holds it away from 0, and a number that all samples share starts where it was set
         edge = _LOGS.get(name, 0.0)
-        if any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in negative):
+        if bounds is None or (bounds.low < edge and not _is(operand, bounds.by) and not _shifted(operand, bounds.by, model)):
+            told = (place or node) in driven or any(f.bounds.low < 0 and operand in model.flow.ancestors(f.operand) for f in found.values())
+            bounds = _driven_below(model, operand, edge) if not told else None  # sums and products of bounds are too wide to be sure of
+            driven.add(place or node)
+        if bounds is None or any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in negative):
             continue  # the rule on negative scales says so
-        if root and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
+        if root and bounds.low >= 0 and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
             continue
-        if bounds.low < edge and not _is(operand, bounds.by) and not _shifted(operand, bounds.by, model):
-            continue  # sums and products of bounds are too wide to be sure of
+        off: tuple[fx.Node | None, float | None] = data, None
+        if bounds.by is not None and ops.op(bounds.by) in ops.COMPARE:
+            off = _switched_off(model, bounds.by)
+            if off[0] is None:
+                continue
         if bounds.low < edge or (bounds.low == edge and bounds.reached):
-            place = span(node)
-            found.setdefault((place.file, place.line) if place else node, Unstable(node, operand, bounds, data))
+            found.setdefault(key, Unstable(node, operand, bounds, *off))
     return list(found.values())
 
 
@@ -88,6 +107,37 @@ def _made_of(model: Model, scales: list[fx.Node]) -> set[fx.Node]:
             goes_on = ops.op(node) in ops.POINTWISE | ops.SHAPE | ops.SELECT | {"effect"} and not ops.uses_parameter(node)
             todo += ops.value_inputs(node) if goes_on else []
     return found
+
+
+def _switched_off(model: Model, mask: fx.Node) -> tuple[fx.Node | None, float | None]:
+    """The input that a mask is made of, and a value of its declared range at which the mask is false; None where there is none."""
+    made = [n for n in model.flow.ancestors(mask) if n.op == "placeholder"]
+    declared = declared_range(model, made[0]) if len(made) == 1 and mask not in model.flow.learned else None
+    for level in (v for v in (declared or ()) if math.isfinite(v)):
+        sizes = dict(model.record.sizes)
+        filled = torch.full(model.replay.shape_of(made[0], sizes), level, dtype=made[0].meta["val"].dtype)
+        try:
+            if not bool(model.replay([mask], {made[0]: filled}, sizes)[mask].any()):
+                return made[0], level
+        except ReplayError:
+            break
+    return None, None
+
+
+def _driven_below(model: Model, operand: fx.Node, edge: float) -> Bounds | None:
+    """The values that layers drive an operand to, where these fall below the edge; None where not, or where that cannot be told."""
+    reach = free_low(model, operand) if operand in model.flow.learned else None
+    return Bounds(reach.low, reach.high, True, reach.bound_by) if reach is not None and reach.low < edge - _CLEARLY else None
+
+
+def negative_in_logs(model: Model, scale: fx.Node) -> bool:
+    """Whether layers drive a scale below zero and a logarithm or root in the loss below zero with it: the square of a scale has no sign."""
+    reach = free_low(model, scale)
+    if reach is None or reach.low >= -_CLEARLY:
+        return False
+    read = [n for n in _in_loss(model) if ops.op(n) in (*_LOGS, "sqrt") and n in model.flow.descendants(scale)]
+    inner = [n.args[0] for n in read if isinstance(n.args[0], fx.Node)]
+    return any(_driven_below(model, n, 0.0) is not None for n in inner)
 
 
 @dataclass(frozen=True)

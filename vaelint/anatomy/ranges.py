@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _THROUGH = (
     ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"setitem", "effect", "detach", "data", "softmax", "log_softmax", "normalize"}
 )
+_NORMALISED = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
 _FAR = 60.0
 _FURTHER = 180.0
 """Exponentials of both are finite in double precision."""
@@ -110,6 +111,20 @@ def _driven(model: Model, node: fx.Node, raw: list[fx.Node], sizes: dict[str, in
         out = model.replay([node], overrides, sizes)[node]
         low, high = min(low, float(out.detach().min())), max(high, float(out.detach().max()))
     return low, high
+
+
+def free_low(model: Model, node: fx.Node) -> Range | None:
+    """The values that a node takes where every layer output behind it may take any; None where one of them may not, as one of data or
+    of weights that are bounded themselves, or where the slice does not run."""
+    raw = raw_outputs(node, model.flow)
+    return value_range(model, node) if raw and all(is_free(r) for r in raw if r.op == "call_function") else None
+
+
+def is_free(node: fx.Node) -> bool:
+    """Whether a value is put out by an affine layer or a normalisation, whose weights are parameters as they stand: it has any sign."""
+    if ops.op(node) in _NORMALISED:
+        return True
+    return ops.op(node) in ops.LAYERS and any(n.op == "get_attr" and n.meta.get("parameter") for n in node.all_input_nodes)
 
 
 def _is_bool(node: fx.Node) -> bool:

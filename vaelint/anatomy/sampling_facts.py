@@ -15,6 +15,7 @@ from vaelint.anatomy.evaluation import Biased, biased_evaluation
 from vaelint.anatomy.handed_back import handed_back
 from vaelint.anatomy.idle import Entry, Frozen, decoder_entry, frozen_noise, undrawn_entries, unused_posteriors
 from vaelint.anatomy.noise import NoiseMoments, constant_axes, meets_a_matrix, noise_moments
+from vaelint.anatomy.numerics import negative_in_logs
 from vaelint.anatomy.ranges import Range, value_range
 from vaelint.anatomy.recovered import Recovered, recovered_noise
 from vaelint.anatomy.renamed import renamed_argument, renamed_value
@@ -73,6 +74,14 @@ class Sampling:
                 if reach is not None and reach.bound_by is not None and -math.inf < reach.low < -1e-6:
                     found.append((made, scale))
         return found
+
+    @cached_property
+    def negative_draws(self) -> list[fx.Node]:
+        """Scales of draws written out that layers drive below zero, where the loss takes their logarithm."""
+        told = {c.scale for c in self.clashes if c.negative} | {n for _, n in self.negative_scales}
+        made = {n for d in self._model.record.distributions for n in d.parameters.values()}
+        drawn = [s.scale for s in self._model.gaussian_sites if s.kind == "gaussian" and s.scale is not None]
+        return [n for n in dict.fromkeys(drawn) if n not in told | made and negative_in_logs(self._model, n)]
 
     def scale_place(self, made: MadeDistribution, scale: fx.Node) -> Span:
         """Where a distribution gets its scale: where that is computed or renamed, else the constructor."""

@@ -323,6 +323,8 @@ def _masks(flow: Flow) -> set[fx.Node]:
     """Noise that only keeps or drops values: drawn as Bernoulli, compared with a threshold, or rounded on the way."""
     masks: set[fx.Node] = set()
     for node in flow.sorted(flow.pure_noise):
+        if ops.op(node) == "where" and any(n in flow.pure_noise and n not in masks for n in ops.tensors(node.args[1:])):
+            continue  # it chooses among draws: what falls outside of bounds is drawn anew
         if (
             ops.op(node) == "bernoulli"
             or ops.op(node) in ops.COMPARE | (ops.FLAT - {"sign", "sgn"})

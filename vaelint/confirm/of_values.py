@@ -6,7 +6,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy import ops
-from vaelint.anatomy.ranges import raw_outputs
+from vaelint.anatomy.ranges import is_free, raw_outputs
 from vaelint.confirm.trial import SAME, Trial, tolerance
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
 
@@ -15,14 +15,18 @@ _FAR = 60.0
 
 @experiment("value_range", "the smallest and the largest value", SAME)
 def value_range(trial: Trial, about: About) -> Verdict:
-    """Whether a value stays in [low, high] whatever the layers put out; with `outside`, whether it leaves that interval in the run."""
+    """Whether a value stays in [low, high] whatever the layers put out; with `outside`, whether it leaves that interval,
+    in the run or with the layers behind it driven."""
     node: fx.Node = about["node"]
     val = trial.value(node).detach().double()
     low, high = float(val.min()), float(val.max())
     bounds = about.get("outside")
     if bounds is not None:
-        leaves = low < float(bounds[0]) or high > float(bounds[1])
-        return Verdict(leaves, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]")
+        leaves, detail = low < float(bounds[0]) or high > float(bounds[1]), ""
+        if not leaves and _any_sign(trial, node) and (driven := _driven(trial, node)) is not None:
+            (low, high), detail = driven, f"in the run it did not leave; the layer outputs behind it driven over [-{_FAR:g}, {_FAR:g}]"
+            leaves = low < float(bounds[0]) or high > float(bounds[1])
+        return Verdict(leaves, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]", detail)
     detail = ""
     try:
         driven = _driven(trial, node)
@@ -34,6 +38,12 @@ def value_range(trial: Trial, about: About) -> Verdict:
     slack = tolerance(trial.value(node)) * max(1.0, abs(low), abs(high))
     inside = low >= float(about.get("low", -torch.inf)) - slack and high <= float(about.get("high", torch.inf)) + slack
     return Verdict(inside, f"{trial.model.written(node)} reaches [{number(low)}, {number(high)}]", detail)
+
+
+def _any_sign(trial: Trial, node: fx.Node) -> bool:
+    """Whether all that a value is made of comes out of affine layers, that training may drive anywhere."""
+    raw = [n for n in raw_outputs(node, trial.model.flow) if n is not node]
+    return bool(raw) and all(is_free(n) for n in raw)
 
 
 def _driven(trial: Trial, node: fx.Node) -> tuple[float, float] | None:
