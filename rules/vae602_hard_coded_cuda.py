@@ -1,7 +1,7 @@
 """A GPU is asked for by name.
 
 ## What it does
-Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the step, unless they stand behind a question such as
+Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the constructor or in the step, unless they stand behind a question such as
 `if torch.cuda.is_available()`. While tracing, the CPU is given in the GPU's place.
 
 ## Why is this bad
@@ -28,8 +28,8 @@ def check(model: Model) -> Findings:
             asked.span,
             label=f"{asked.what}, whatever device the model is on",
             when="there is no CUDA device, or the model is on another one",
-            why="the step raises there",
+            why="it raises there",
             help="take the device from a tensor at hand: device=x.device, or torch.randn_like(x)",
             repair=Repair("device_of_data", {"place": asked.span}),
-            claim=Claim("device_error", "where there is no CUDA device this raises", {"asked": asked.what}),
+            claim=Claim("device_error", "where there is no CUDA device this raises", {"asked": asked.what, "place": asked.span}),
         )

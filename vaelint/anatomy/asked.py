@@ -51,15 +51,21 @@ def _covers(parts: list[ast.expr] | list[ast.stmt], line: int) -> bool:
 
 
 def _chosen(model: Model, place: Span) -> bool:
-    """Whether the device comes by a name that was given a choice: `device = "cuda" if torch.cuda.is_available() else "cpu"`."""
+    """Whether the device comes by a name that was given a choice: `device = "cuda" if torch.cuda.is_available() else "cpu"`.
+
+    The default of a parameter is one too: whoever calls it says another.
+    """
     file = model.source.file(place.file)
     expression = file.at(place) or file.statement(place.line)
     if expression is None or _names_a_gpu(expression):
         return False
     used = {_last(n) for n in ast.walk(expression) if isinstance(n, ast.Name | ast.Attribute)}
-    for name, value in _definitions(file.tree):
+    known = list(_definitions(file.tree))
+    while more := {_last(v) for name, v, _ in known if name in used and isinstance(v, ast.Name | ast.Attribute)} - used:
+        used |= more  # `self.where = device`
+    for name, value, is_default in known:
         behind = any(_covers(parts, value.lineno) for parts in _branches(file.tree))
-        if name in used and _names_a_gpu(value) and (behind or _is_choice(value)):
+        if name in used and _names_a_gpu(value) and (is_default or behind or _is_choice(value)):
             return True
     return False
 
@@ -80,17 +86,17 @@ def _is_choice(node: ast.AST) -> bool:
     return any(isinstance(n, ast.IfExp) and asks_for_gpu(n.test) for n in ast.walk(node))
 
 
-def _definitions(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Names, attributes and parameters of a file, each with a value that it gets."""
+def _definitions(tree: ast.AST) -> Iterator[tuple[str, ast.expr, bool]]:
+    """Names, attributes and parameters of a file, each with a value that it gets, and whether that is a parameter's default."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            yield from ((_last(t), node.value) for t in node.targets if isinstance(t, ast.Name | ast.Attribute))
+            yield from ((_last(t), node.value, False) for t in node.targets if isinstance(t, ast.Name | ast.Attribute))
         elif isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name | ast.Attribute):
-            yield _last(node.target), node.value
+            yield _last(node.target), node.value, False
         elif isinstance(node, ast.arguments):
             given = [*node.posonlyargs, *node.args]
-            yield from ((a.arg, d) for a, d in zip(given[len(given) - len(node.defaults) :], node.defaults, strict=True))
-            yield from ((a.arg, d) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d is not None)
+            yield from ((a.arg, d, True) for a, d in zip(given[len(given) - len(node.defaults) :], node.defaults, strict=True))
+            yield from ((a.arg, d, True) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d is not None)
 
 
 def _last(node: ast.Name | ast.Attribute) -> str:

@@ -107,11 +107,27 @@ def _of_chosen_type(model: Model, stray: Stray) -> bool:
 
 
 def _placed_by_constructor(model: Model, stray: Stray) -> bool:
-    """Whether the constructor says where an attribute shall be: `self.prior = torch.zeros(n).to(device)`."""
-    statement = model.source.file(stray.span.file).statement(stray.span.line) if stray.attribute and stray.span is not None else None
+    """Whether the constructor says where an attribute shall be: `self.prior = torch.zeros(n).to(device)`, or `.cuda()`."""
+    if not stray.attribute or stray.span is None:
+        return False
+    file = model.source.file(stray.span.file)
+    statement, function = file.statement(stray.span.line), _function_at(file.tree, stray.span.line)
     calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)] if statement is not None else []
-    moves = (isinstance(c.func, ast.Attribute) and c.func.attr == "to" and "device" in ast.unparse(c) for c in calls)
-    return any(moves) or any(k.arg == "device" for c in calls for k in c.keywords) or _handed_over(model, stray, statement)
+    given = {a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)} if function is not None else set()
+    named = any(_same_line(asked, stray.span) for asked, _ in model.record.asked_for_cuda)
+    return named or any(_says_where(c, given) for c in calls) or _handed_over(model, stray, statement)
+
+
+def _same_line(a: Span, b: Span) -> bool:
+    return (a.file, a.line) == (b.file, b.line)
+
+
+def _says_where(call: ast.Call, given: set[str]) -> bool:
+    """Whether a call names a device: `device=...`, `.to(device)`, `.to(what the caller gave)`, `.cuda()`."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    arguments = (*call.args, *(k.value for k in call.keywords))
+    moves = name == "to" and any("device" in ast.unparse(a) or (isinstance(a, ast.Name) and a.id in given) for a in arguments)
+    return moves or name == "cuda" or any(k.arg == "device" for k in call.keywords)
 
 
 def _handed_over(model: Model, stray: Stray, statement: ast.stmt | None) -> bool:

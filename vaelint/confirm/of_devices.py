@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import fx
 
@@ -9,11 +11,12 @@ from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.runs import seeded
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment
+from vaelint.errors import TargetError
 from vaelint.finding import Span
 from vaelint.graph import Failure, span
 from vaelint.trace.elsewhere import Elsewhere
 from vaelint.trace.run import record_step
-from vaelint.trace.standin import as_if_on_gpu
+from vaelint.trace.standin import WithoutCuda, as_if_on_gpu, as_if_without_gpu
 
 _APART = ("same device", "at least two devices", "is not on the expected device", "on device")
 _NO_CUDA = (
@@ -35,9 +38,7 @@ def device_error(trial: Trial, about: About) -> Verdict:
     With `asked`, the claim is about a machine without CUDA.
     """
     if about.get("asked"):
-        if torch.cuda.is_available():
-            raise CannotMeasureError("there is a CUDA device here")
-        failure = _without_cuda(trial)
+        failure = _without_cuda(trial, about.get("place"))
         if failure is None:
             return Verdict(False, "it runs")
         if any(w in str(failure.error) for w in _NO_CUDA):
@@ -48,10 +49,16 @@ def device_error(trial: Trial, about: About) -> Verdict:
     failure, where = trial.elsewhere, "on a CUDA device"
     if failure is None:
         return Verdict(False, "it runs", where)
-    if not any(w in str(failure.error) for w in _APART):
-        raise CannotMeasureError(f"it raises something else first: {first_line(failure.error)}")
+    if not any(w in str(failure.error) for w in _APART) or not _speaks_of(failure, about):
+        return _apart(trial, about)  # the run on the device ended elsewhere; this one, on the CPU, comes to all places
     line = f" at line {failure.spans[0].line}" if failure.spans else ""
     return Verdict(True, f"it raises {first_line(failure.error)}{line}", where)
+
+
+def _speaks_of(failure: Failure, about: About) -> bool:
+    """Whether what was raised is about a claim's tensor: where it meets the others, or where it is made."""
+    lines = {_line(about.get(key)) for key in ("node", "born")} - {None}
+    return not lines or any(s.line in lines for s in failure.spans)
 
 
 def _apart(trial: Trial, about: About) -> Verdict:
@@ -101,10 +108,17 @@ def autocast_refuses(trial: Trial, about: About) -> Verdict:
     return Verdict(True, f"it raises {first_line(trial.elsewhere.error)}")
 
 
-def _without_cuda(trial: Trial) -> Failure | None:
-    """What the step raises with model and inputs on `meta`, where nothing is given in the place of CUDA."""
-    with seeded(0, "cpu"):
-        built = trial.runner.tracer.construct_real()
+def _without_cuda(trial: Trial, place: Span | None) -> Failure | None:
+    """What the constructor raises, if it asks at `place`, or the step with model and inputs on `meta`: nothing takes CUDA's place."""
+    tracer = trial.runner.tracer
+    inputs = {k: v.to("meta") for k, v in trial.runner.inputs().items()}
+    none_here = WithoutCuda() if torch.cuda.is_available() else contextlib.nullcontext()
+    with seeded(0, "cpu"), as_if_without_gpu(), none_here:
+        try:
+            tracer.construct_real(on_gpu=True)
+        except TargetError as error:
+            if error.__cause__ is not None and place is not None and error.span is not None and error.span.line == place.line:
+                return Failure(error.__cause__, (error.span,))
+        built = tracer.construct_real()
         built.model.to("meta")
-        inputs = {k: v.to("meta") for k, v in trial.runner.inputs().items()}
-        return record_step(built, trial.runner.step, inputs, dict(trial.record.sizes), trial.runner.tracer.spans, "real").failure
+        return record_step(built, trial.runner.step, inputs, dict(trial.record.sizes), tracer.spans, "real").failure

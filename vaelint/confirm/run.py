@@ -26,13 +26,14 @@ from vaelint.confirm import (  # noqa: F401  the experiments
 )
 from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
+from vaelint.confirm.kernels import blocking_launches, steady_kernels
 from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.ratio import FAR, gradient_ratio
 from vaelint.confirm.runs import Runner
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
-from vaelint.confirm.words import blocking_launches, in_words, is_memory, steady_kernels
+from vaelint.confirm.words import in_words, is_memory
 from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.graph import Failure, Record, span
 from vaelint.paths import in_project
@@ -44,14 +45,20 @@ _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is fo
 
 def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult) -> None:
     """Runs the step for real and measures every claim. Never raises for what user code or torch does: that is a result too."""
+    with blocking_launches(request.device):  # before the driver is asked what there is
+        device, why_not = choose_device(request.device)
+        if device is None:
+            result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
+            return
+        _confirm_on(device, why_not, model, claims, request, result)
+
+
+def _confirm_on(device: str, note: str, model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult) -> None:
+    """`confirm` on a device that is there."""
     spent = sum(result.timing.values())
-    device, why_not = choose_device(request.device)
-    if device is None:
-        result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
-        return
     need = estimate(model.record)
-    with few_threads(need), blocking_launches(device), steady_kernels(device):
-        trial = _first_run(model, need, device, max(5.0, request.timeout - spent), result, why_not)
+    with few_threads(need), steady_kernels(device):
+        trial = _first_run(model, need, device, max(5.0, request.timeout - spent), result, note)
         if trial is None:
             return
         _backward(trial, result)

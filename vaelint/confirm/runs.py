@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from vaelint.graph import Record
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.mode import set_mode
 from vaelint.trace.run import Built, quiet_torch, record_step
+from vaelint.trace.standin import as_if_without_gpu
 
 Prepare = Callable[[torch.nn.Module, dict[str, torch.Tensor]], None]
 """Changes the model or its inputs before the step runs."""
@@ -45,6 +47,11 @@ def seeded(seed: int, device: str) -> Iterator[None]:
                     torch.cuda.set_rng_state(kept_cuda, device)
 
 
+def at_home_on(device: str) -> AbstractContextManager[object]:
+    """What user code takes for its machine: `.cuda()` is the device that was asked for; on the CPU there is no other."""
+    return torch.cuda.device(device) if device.startswith("cuda") else as_if_without_gpu()
+
+
 class Runner:
     """Runs one step on one device as often as asked, within `seconds` in all."""
 
@@ -58,8 +65,8 @@ class Runner:
 
     def build(self, training: bool = True) -> Built:
         """A fresh model on the device."""
-        with seeded(0, self.device):
-            built = self.tracer.construct_real()
+        with seeded(0, self.device), at_home_on(self.device):
+            built = self.tracer.construct_real(on_gpu=self.device.startswith("cuda"))
             set_mode(built.model, training)
             built.model.to(self.device)
         return built
@@ -86,7 +93,7 @@ class Runner:
         started = time.perf_counter()
         built = built or self.build(training)
         inputs = self.inputs(sizes)
-        with seeded(seed, self.device):
+        with seeded(seed, self.device), at_home_on(self.device):
             if prepare is not None:
                 prepare(built.model, inputs)
             at = {**self.tracer.symbols, **self.sizes, **(sizes or {})}

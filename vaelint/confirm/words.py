@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-from collections.abc import Iterator
 
 import torch
 
@@ -44,29 +41,3 @@ def _asked(error: BaseException) -> str:
     """What the allocation that failed wanted, as torch's message tells it for the CPU (bytes) and for CUDA (MiB, GiB)."""
     plain, units = re.search(r"allocate (\d+) bytes", str(error)), re.search(r"allocate ([\d.]+ [KMG]iB)", str(error))
     return f", {readable(int(plain[1]))} were asked for at once" if plain else f", {units[1]} were asked for at once" if units else ""
-
-
-@contextlib.contextmanager
-def blocking_launches(device: str) -> Iterator[None]:
-    """On CUDA, errors of kernels are raised by the call that made them and not by a later one. Must come before CUDA's first use."""
-    name, kept = "CUDA_LAUNCH_BLOCKING", os.environ.get("CUDA_LAUNCH_BLOCKING")
-    if device.startswith("cuda") and kept is None and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if kept is None:
-            os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def steady_kernels(device: str) -> Iterator[None]:
-    """On CUDA, convolutions by one algorithm that adds in one order: two runs that differ in nothing give the same then."""
-    cudnn = torch.backends.cudnn
-    kept = cudnn.deterministic, cudnn.benchmark
-    if device.startswith("cuda"):
-        cudnn.deterministic, cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = kept

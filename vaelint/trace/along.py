@@ -19,6 +19,7 @@ from vaelint.errors import TargetError
 from vaelint.graph import Record
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import SymbolPower, alike
+from vaelint.trace.standin import InsteadOfCuda
 
 _FORMS: tuple[tuple[Callable[[int], float], bool], ...] = (  # of the size, up to a factor; whether only for whole numbers
     (lambda n: n, False),
@@ -72,7 +73,8 @@ class Along:
 
     @cached_property
     def _model(self) -> torch.nn.Module | None:
-        return self.build() if self.build is not None else None
+        with InsteadOfCuda():
+            return self.build() if self.build is not None else None
 
     def leaf(self, node: fx.Node) -> torch.Tensor | None:
         """The real value that a parameter, buffer or constant has in the other model; None where it has none."""

@@ -140,10 +140,10 @@ class Tracer:
             self._spare = (mode, built, random.getstate())
             return built
 
-    def construct_real(self) -> Built:
-        """A real model, as the confirming pass wants it."""
+    def construct_real(self, *, on_gpu: bool = False) -> Built:
+        """A real model, as the confirming pass wants it; with `on_gpu` the constructor may use the GPU that is there."""
         with quiet_torch():
-            return construct(self._build, self.spans)
+            return construct(self._build, self.spans, on_gpu=on_gpu)
 
     def _fake(self, step: Any, sizes: Mapping[str, int] | None, training: bool, build: Callable[[], torch.nn.Module] | None) -> Record:
         try:

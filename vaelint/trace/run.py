@@ -34,6 +34,7 @@ class Built:
     births: dict[int, Span] = field(default_factory=dict)
     keep: list[Any] = field(default_factory=list)
     optimizers: list[Any] = field(default_factory=list)  # those that the constructor built
+    asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where the constructor asks for a GPU by name
 
 
 def names_of_tensors(model: torch.nn.Module) -> dict[int, str]:
@@ -68,12 +69,18 @@ def quiet_torch() -> Iterator[None]:
             torch.set_grad_enabled(grad)
 
 
-def construct(build: Any, spans: SpanFinder) -> Built:
-    """Calls `build()` and notes where each module was constructed. Whatever user code raises goes through."""
+def construct(build: Any, spans: SpanFinder, *, on_gpu: bool = False) -> Built:
+    """Calls `build()` and notes where each module was constructed. Whatever user code raises goes through.
+
+    What the constructor asks of a GPU it gets with `on_gpu`; otherwise the CPU takes the GPU's place.
+    """
     built = Built(model=torch.nn.Module())
     constructing = noting_optimizers(spans, built.optimizers, in_step=False)
-    with noting_births(spans, built.births, built.keep), constructing, running_plainly(), InsteadOfCuda():
+    gpu = contextlib.nullcontext() if on_gpu else InsteadOfCuda(spans)
+    with noting_births(spans, built.births, built.keep), constructing, running_plainly(), gpu as instead:
         built.model = build()
+    if instead is not None:
+        built.asked_for_cuda = instead.asked
     return built
 
 
@@ -166,7 +173,7 @@ class Recording:
                     node = recorder.to_arg(outcome.loss)
                     record.loss = node if isinstance(node, torch.fx.Node) else None
         record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.backwards
-        record.asked_for_cuda = self._instead.asked if self._instead is not None else []
+        record.asked_for_cuda = [*built.asked_for_cuda, *(self._instead.asked if self._instead is not None else ())]
         self._drawn = random.getstate()
         return record
 

@@ -63,6 +63,13 @@ class InsteadOfCuda(TorchFunctionMode):
                 self.asked.append((stack[0], what))
 
 
+class WithoutCuda(InsteadOfCuda):
+    """Where there is a GPU, what asks for it by name raises as on a machine without one."""
+
+    def _note(self, what: str) -> None:
+        raise RuntimeError(f"No CUDA GPUs are available: {what}")
+
+
 def _is_cuda(value: Any) -> bool:
     if isinstance(value, torch.device):
         return value.type == "cuda"
