@@ -10,6 +10,7 @@ import torch
 from expectations import ROOT, Fixture, complaints, fixtures
 from realpass import measured, traced, write
 from test_anywhere import static
+from test_second_device import HARD, RIGHT, written
 
 from vaelint.finding import Certainty
 from vaelint.rule import Claim
@@ -63,6 +64,23 @@ def test_static_findings_do_not_hang_on_the_device(fixture: Fixture, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert with_gpu == static(fixture.request("none"))
+
+
+@pytest.mark.parametrize("slots", RIGHT.values(), ids=RIGHT)
+def test_a_choice_of_the_device_runs_on_it(slots: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = importlib.import_module("vaelint.check").check_target(written(tmp_path, **slots), lambda message: None)
+    assert result.findings == []
+    assert (result.confirm["device"], result.confirm["outcome"], result.confirm["reason"]) == ("cuda:0", "ran", None)
+
+
+@pytest.mark.parametrize(("slots", "line"), HARD.values(), ids=HARD)
+def test_a_gpu_by_name_is_measured_where_there_is_one(
+    slots: dict[str, str], line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = importlib.import_module("vaelint.check").check_target(written(tmp_path, **slots), lambda message: None)
+    assert [(f.code, f.span.line, f.certainty) for f in result.findings] == [("VAE602", line, Certainty.CONFIRMED)]
 
 
 def test_autocast_refuses_what_is_said_to_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ class Cost:
     nodes: dict[fx.Node, NodeCost] = field(default_factory=dict)
     flops: int = 0  # of the forward pass
     activation_bytes: int = 0
+    hidden_bytes: int = 0  # of the activations, those that only kernels see: gates of a recurrent layer, weights of attention
     input_bytes: int = 0
     parameters: int = 0  # of the whole model, each once, used or not
     parameter_bytes: int = 0
@@ -77,7 +78,7 @@ def estimate(record: Record) -> Cost:
 
 
 def _estimate(record: Record) -> Cost:
-    kept = _saved(record)
+    kept, hidden = _saved(record)
     counted: dict[Any, int | None] = {}
     nodes: dict[fx.Node, NodeCost] = {}
     uncounted: dict[str, None] = {}
@@ -94,6 +95,7 @@ def _estimate(record: Record) -> Cost:
         nodes,
         sum(c.flops or 0 for c in nodes.values()),
         sum(kept.values()),
+        hidden,
         sum(_bytes(n.meta["val"]) for n in record.inputs.values() if _tensor(n) is not None),
         sum(p.numel() for p in parameters),
         sum(map(_bytes, parameters)),
@@ -174,8 +176,11 @@ def _recurrent(node: fx.Node) -> int | None:
 # --- what autograd keeps ---------------------------------------------------------------------------------------------------
 
 
-def _saved(record: Record) -> dict[fx.Node, int]:
-    """Bytes that autograd keeps for the backward pass, by the node that made them. Parameters, buffers and inputs are not among them."""
+def _saved(record: Record) -> tuple[dict[fx.Node, int], int]:
+    """Bytes that autograd keeps for the backward pass, by the node that made them; and those among them that no node has as its value.
+
+    Parameters, buffers and inputs are not among them.
+    """
     makers: dict[int, fx.Node] = {}
     functions: dict[Any, fx.Node] = {}
     for node in record.nodes:
@@ -186,6 +191,7 @@ def _saved(record: Record) -> dict[fx.Node, int]:
         if val.grad_fn is not None:
             functions.setdefault(val.grad_fn, node)
     kept: dict[fx.Node, int] = {}
+    hidden = 0
     seen_storages: set[int] = set()
     for tensor, user in _saved_tensors(record, functions):
         key = torch_private.storage_of(tensor)
@@ -194,8 +200,21 @@ def _saved(record: Record) -> dict[fx.Node, int]:
         seen_storages.add(key)
         maker = makers.get(key, user)
         if maker is not None and maker.op == "call_function":
-            kept[maker] = kept.get(maker, 0) + int(tensor.untyped_storage().nbytes())
-    return kept
+            size = int(tensor.untyped_storage().nbytes())
+            kept[maker] = kept.get(maker, 0) + size
+            hidden += size if key not in makers else 0
+    return kept, hidden + sum(map(_gates, record.nodes))
+
+
+def _gates(node: fx.Node) -> int:
+    """Bytes that a recurrent layer keeps of its steps, which its kernel hides: of each gate about two values an element."""
+    val = ops.tensors(node.args) if ops.op(node) in _RECURRENT and node.op == "call_function" else []
+    tensors = [t for n in val if (t := _tensor(n)) is not None]
+    matrices = [t for n in val if n.meta.get("parameter") and (t := _tensor(n)) is not None and t.dim() == 2]
+    if not matrices:
+        return 0
+    steps = tensors[0].numel() // tensors[0].shape[-1]
+    return int(steps * sum(t.shape[0] for t in matrices) * tensors[0].element_size())  # two matrices a layer: twice its gates
 
 
 def _saved_tensors(record: Record, functions: dict[Any, fx.Node]) -> Iterator[tuple[torch.Tensor, fx.Node | None]]:

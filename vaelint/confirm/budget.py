@@ -70,7 +70,13 @@ def estimate(record: Record) -> Estimate:
     sizes = sorted(storages.values())
     fixed = cost.parameter_bytes + cost.gradient_bytes + cost.buffer_bytes
     return Estimate(
-        cost.parameters, fixed, sum(sizes) + sum(sizes[-2:]), float(cost.flops), cost.activation_bytes, cost.uncounted, cost.input_bytes
+        cost.parameters,
+        fixed,
+        sum(sizes) + sum(sizes[-2:]) + cost.hidden_bytes,
+        float(cost.flops),
+        cost.activation_bytes,
+        cost.uncounted,
+        cost.input_bytes,
     )
 
 

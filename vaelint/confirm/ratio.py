@@ -1,8 +1,9 @@
-"""How large the encoder's gradient is beside the decoder's, at initialisation."""
+"""Gradients at initialisation: whether they are finite, and how large the encoder's is beside the decoder's."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 
@@ -35,4 +36,16 @@ def gradient_ratio(trial: Trial, gradients: dict[str, torch.Tensor | None]) -> f
 
 def _spread(gradients: list[torch.Tensor]) -> float:
     count = sum(g.numel() for g in gradients)
-    return math.sqrt(sum(float(g.detach().double().square().sum()) for g in gradients) / count) if count else 0.0
+    norms = (float(torch.linalg.vector_norm(part, dtype=torch.float64)) for g in gradients for part in _pieces(g))
+    return math.sqrt(sum(n**2 for n in norms) / count) if count else 0.0
+
+
+def all_finite(gradients: Iterable[torch.Tensor]) -> bool:
+    """Whether no entry is infinite or NaN."""
+    return all(bool(part.isfinite().all()) for g in gradients for part in _pieces(g))
+
+
+def _pieces(gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The entries of a gradient (of a sparse one those that it has), a million at a time: a copy of a large one may be too much."""
+    values = gradient.detach().coalesce().values() if gradient.is_sparse else gradient.detach()
+    return torch.split(values.flatten(), 1 << 20)

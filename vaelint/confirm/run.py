@@ -28,7 +28,7 @@ from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.kernels import blocking_launches, steady_kernels
 from vaelint.confirm.of_batch import first_line
-from vaelint.confirm.ratio import FAR, gradient_ratio
+from vaelint.confirm.ratio import FAR, all_finite, gradient_ratio
 from vaelint.confirm.runs import Runner
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.trial import Trial
@@ -207,7 +207,7 @@ def _backward(trial: Trial, result: TargetResult) -> None:
         words = in_words(error, trial.device, int(facts["estimated_memory_bytes"]))
         facts.update(outcome="out of memory" if is_memory(error) else "raised", reason=f"in the backward pass: {words}")
         return
-    facts["grad_finite"] = all(bool(g.isfinite().all()) for g in grads)
+    facts["grad_finite"] = all_finite(grads)
     facts["parameters_with_gradient"] = sum(g.numel() for g in grads)
     ratio = gradient_ratio(trial, dict(zip(trained, found, strict=True))) if facts["grad_finite"] else None
     if ratio is not None:
