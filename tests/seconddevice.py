@@ -38,7 +38,7 @@ class SecondDevice(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "")
-        first = args[0] if args else None
+        first: Any = args[0] if args else None
         if func == _DEVICE:
             return _CUDA if self.has(first) else func(*args)
         if func in (_IS_CUDA, _IS_CPU):

@@ -66,7 +66,8 @@ def test_memory_is_estimated_within_a_quarter(layers: str, size: str, axis: int,
     def end(*args: Any) -> None:
         backward(*args)
         recorder.stop()
-        events = [e for e in recorder.profiler.kineto_results.events() if e.name() == "[memory]"]
+        kept: Any = recorder.profiler
+        events = [e for e in kept.kineto_results.events() if e.name() == "[memory]"]
         held = 0
         for event in sorted(events, key=lambda e: e.start_ns()):
             held += event.nbytes()
