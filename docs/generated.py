@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vaelint import catalogue
 from vaelint.config import keys
+from vaelint.result import ADVICE
 from vaelint.rule import NEEDS, Rule
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +60,7 @@ def index(rules: Sequence[Rule]) -> str:
     for prefix, family in catalogue.FAMILIES.items():
         members = [r for r in rules if r.code.startswith(prefix)]
         rows = "".join(f"| {r.code} | {r.name} | {r.severity.value} | {_cell(r.summary)} |\n" for r in members)
-        about = "" if prefix != catalogue.ADVICE else "\nAdvice, off unless it is selected: `--extend-select VAE8`.\n"
+        about = "" if prefix != ADVICE else "\nAdvice, off unless it is selected: `--extend-select VAE8`.\n"
         parts.append(f"\n## {family}\n{about}\n| code | name | severity | what it finds |\n|---|---|---|---|\n{rows}")
     listed = "".join(f"{r.code}\n" for r in rules)
     return "".join(parts) + f"\n```{{toctree}}\n:hidden:\n\n{listed}```\n"

@@ -139,7 +139,7 @@ def _codes_end(model: Model, book: Codebook) -> fx.Node | None:
         between = flow.descendants(*trained) & flow.ancestors(book.code)
         return next((n for n in flow.sorted(between - trained) if not carries(n)), None)
     node = book.code
-    while len(users := flow.users.get(node, ())) == 1 and ops.op(users[0]) in ops.SHAPE | ops.CAST | {"detach", "data"}:
+    while len(users := flow.users.get(node, [])) == 1 and ops.op(users[0]) in ops.SHAPE | ops.CAST | {"detach", "data"}:
         node = users[0]
         if not carries(node):
             return node
