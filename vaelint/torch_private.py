@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ try:
         UnsupportedFakeTensorException,
         UnsupportedOperatorException,
     )
+    from torch.utils._pytree import tree_flatten, tree_unflatten
 except ImportError as error:
     raise UsageError(f"torch {torch.__version__} is not as it was released: {error}", "install torch again") from error
 
@@ -160,26 +161,32 @@ def is_wrapped(tensor: torch.Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def instead_of_vmap(run: Callable[[Any, list[tuple[Any, ...]], Any, Any], Any]) -> Iterator[None]:
-    """`torch.vmap` hands `run` the function, its arguments for each row, `out_dims` and keyword arguments, where this torch lets it."""
-    apis = sys.modules.get("torch._functorch.apis")
-    inner = sys.modules.get("torch._functorch.vmap")
-    original = getattr(apis, "vmap_impl", None)
-    taken_apart = getattr(inner, "_process_batched_inputs", None)
+def vmap_row_by_row() -> Iterator[None]:
+    """`torch.vmap` calls the function for each row and stacks the results, so that modes see what it does. Where this torch lets it."""
+    apis, inner = sys.modules.get("torch._functorch.apis"), sys.modules.get("torch._functorch.vmap")
+    original, taken_apart = getattr(apis, "vmap_impl", None), getattr(inner, "_process_batched_inputs", None)
     if apis is None or original is None or taken_apart is None:
         yield
         return
 
     def looped(function: Any, in_dims: Any, out_dims: Any, randomness: Any, chunk_size: Any, *args: Any, **kwargs: Any) -> Any:
         count, dims, flat, spec = taken_apart(in_dims, args, function)
-        rows = [tuple(a if d is None else a.select(d, i) for a, d in zip(flat, dims, strict=True)) for i in range(int(count))]
-        return run(function, [tuple(spec.unflatten(row)) for row in rows], out_dims, kwargs)
+        rows = ([a if d is None else a.select(d, i) for a, d in zip(flat, dims, strict=True)] for i in range(int(count)))
+        return _stacked([function(*spec.unflatten(row), **kwargs) for row in rows], out_dims)
 
     apis.vmap_impl = looped  # type: ignore[attr-defined]
     try:
         yield
     finally:
         apis.vmap_impl = original  # type: ignore[attr-defined]
+
+
+def _stacked(results: list[Any], out_dims: Any) -> Any:
+    """Results of all rows as one, along the axes that are asked for; None takes that of one row."""
+    flat = [tree_flatten(r) for r in results]
+    dims = [out_dims] * len(flat[0][0]) if isinstance(out_dims, int) else tree_flatten(out_dims)[0]
+    parts = zip(*(leaves for leaves, _ in flat), strict=True)
+    return tree_unflatten([p[0] if d is None else torch.stack(p, d) for p, d in zip(parts, dims, strict=True)], flat[0][1])
 
 
 @dataclass(frozen=True)

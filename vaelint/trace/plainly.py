@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from vaelint import torch_private
 
@@ -20,7 +19,7 @@ def running_plainly() -> Iterator[None]:
     kept = checkpoint.checkpoint, torch.compile
     checkpoint.checkpoint, torch.compile = _straight, _uncompiled
     try:
-        with torch_private.instead_of_vmap(_one_after_the_other):
+        with torch_private.vmap_row_by_row():
             yield
     finally:
         checkpoint.checkpoint, torch.compile = kept
@@ -41,12 +40,3 @@ def _straight(
 
 def _uncompiled(model: Any = None, **_: Any) -> Any:
     return model if model is not None else (lambda m: m)
-
-
-def _one_after_the_other(function: Callable[..., Any], rows: list[tuple[Any, ...]], out_dims: Any, kwargs: Any) -> Any:
-    """What `torch.vmap` gives: the function called for each row, its results stacked where they are asked for."""
-    results = [tree_flatten(function(*row, **kwargs)) for row in rows]
-    spec = results[0][1]
-    dims = tree_flatten(out_dims)[0] if not isinstance(out_dims, int) else [out_dims] * len(results[0][0])
-    parts = zip(*(flat for flat, _ in results), strict=True)
-    return tree_unflatten([p[0] if d is None else torch.stack(p, d) for p, d in zip(parts, dims, strict=True)], spec)
