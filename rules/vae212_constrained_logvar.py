@@ -30,7 +30,7 @@ def check(model: Model) -> Findings:
             continue
         made = model.wiring.activation_made(reach.bound_by) if reach.bound_by is not None else None
         yield Found(
-            made or model.own_place(reach.bound_by),
+            made or model.own_place(reach.bound_by or site.scale),
             label="keeps the log-variance at 0 or above",
             labels=model.labels(
                 (reach.bound_by if made else None, "applied here"), (site.scale, f"standard deviation, at least {reach.low:.3g}")

@@ -42,7 +42,7 @@ def code_rows(model: Model) -> list[CodeRows]:
                 continue
             origin, folds = _origin(rows)
             size = shape(origin)
-            if not folds or len(size) < 4 or shape(rows)[-1] != size[1] or not _is_map(origin):
+            if not folds or len(size) < 3 or shape(rows)[-1] != size[1] or not _is_map(origin):
                 continue
             if size[1] in (math.prod(size[2:]), size[-1]) or not any(shape(rows)[-1] in shape(t) for t in book.table):
                 continue
