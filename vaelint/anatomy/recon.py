@@ -240,18 +240,7 @@ def recon_gradient(
     overrides: dict[fx.Node, Any] = dict(silence_others(term, replay, sizes))
 
     def values(node: fx.Node) -> torch.Tensor:
-        size = shapes.get(node) or replay.shape_of(node, sizes)
-        if not node.meta["val"].is_floating_point():
-            top = max(2, _classes(pair))
-            low = 1 if top > 2 else 0  # class 0 is the padding, where there is one
-            labels = torch.ones(size) if fill else torch.randint(low, top, size, generator=generator)
-            ignored = pair.meet.kwargs.get("ignore_index")
-            if isinstance(ignored, int):
-                labels = labels.masked_fill(labels == ignored, top - 1 if ignored != top - 1 else low)
-            return labels.to(node.meta["val"].dtype)
-        if fill:
-            return torch.full(size, fill[0] if node is pair.recon else fill[1], dtype=torch.float64)
-        return 0.1 + 0.8 * torch.rand(size, dtype=torch.float64, generator=generator)
+        return _values(pair, node, shapes.get(node) or replay.shape_of(node, sizes), fill, generator)
 
     r = values(pair.recon).requires_grad_()
     overrides[pair.recon] = r.clone()
@@ -270,6 +259,21 @@ def recon_gradient(
         return r.detach(), t, None
     (g,) = gradients(out, [r])
     return r.detach(), t, g
+
+
+def _values(pair: Pair, node: fx.Node, size: tuple[int, ...], fill: tuple[float, float] | None, generator: torch.Generator) -> torch.Tensor:
+    """Values for reconstruction or target: labels where it holds whole numbers, else numbers in (0, 1); those of `fill` if given."""
+    if not node.meta["val"].is_floating_point():
+        top = max(2, _classes(pair))
+        low = 1 if top > 2 else 0  # class 0 is the padding, where there is one
+        labels = torch.ones(size) if fill else torch.randint(low, top, size, generator=generator)
+        ignored = pair.meet.kwargs.get("ignore_index")
+        if isinstance(ignored, int):
+            labels = labels.masked_fill(labels == ignored, top - 1 if ignored != top - 1 else low)
+        return labels.to(node.meta["val"].dtype)
+    if fill:
+        return torch.full(size, fill[0] if node is pair.recon else fill[1], dtype=torch.float64)
+    return 0.1 + 0.8 * torch.rand(size, dtype=torch.float64, generator=generator)
 
 
 def _above(leaf: Leaf) -> set[fx.Node]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,16 +130,20 @@ def _affine_sites(flow: Flow) -> list[Site]:
             closed.add(node)
         elif name in ("add", "sub") and not others:
             continue
-    # noise that was scaled by the posterior and never got a mean
+    open_ends = {node: factors for node, factors in scales.items() if node not in closed}
+    return sites + list(_without_mean(open_ends, region, flow))
+
+
+def _without_mean(scales: dict[fx.Node, list[fx.Node]], region: dict[fx.Node, set[fx.Node]], flow: Flow) -> Iterator[Site]:
+    """Noise that was scaled by the posterior and never got a mean."""
     for node, factors in scales.items():
-        if node in closed or not any(f in flow.data and f in flow.learned for f in factors):
+        if not any(f in flow.data and f in flow.learned for f in factors):
             continue
         if any(u in region for u in flow.users.get(node, ())) or not _feeds_layer(node, flow):
             continue
         while ops.op(node) in ops.SHAPE | ops.CAST and ops.value_inputs(node)[0] in region:
             node = ops.value_inputs(node)[0]  # where it is multiplied, not where a decoder changes its shape
-        sites.append(_site(node, region[node], None, factors, flow))
-    return sites
+        yield _site(node, region[node], None, factors, flow)
 
 
 def _feeds_layer(node: fx.Node, flow: Flow) -> bool:

@@ -67,7 +67,7 @@ def annotate(
     facts = done.run.result.confirm
     by = "jaxtyping and beartype" if facts["checked_by"] == "beartype" else "jaxtyping alone (beartype is not installed)"
     sizes = " and ".join(str(n) for n in facts["batches"])
-    terminal.say(f"{len(done.names)} functions annotated; ran at batch sizes {sizes}, checked by {by}")
+    terminal.say(f"{terminal.counted(len(done.names), 'function')} annotated; ran at batch sizes {sizes}, checked by {by}")
     if write:
         fixing.write(done.texts, done.before)
         return EXIT_CLEAN

@@ -48,7 +48,7 @@ def discover(
     words = {"runs": "run as proposed", "open": "without a proposal", "none": "ran and are no VAE", "untried": "not tried"}
     counts = {state: sum(p.state == state for p in proposals) for state in words}
     said = ", ".join(f"{n} {words[state]}" for state, n in counts.items() if n)
-    terminal.say(f"{len(proposals)} candidates in {found.files} files: {said}")
+    terminal.say(f"{terminal.counted(len(proposals), 'candidate')} in {terminal.counted(found.files, 'file')}: {said}")
     for file, why in found.unread:
         terminal.say(f"{file} could not be read: {why}")
     if write:
@@ -83,7 +83,7 @@ def _write(proposals: Sequence[Proposal]) -> None:
     if file.is_file():
         shutil.copymode(file, new_file)
     new_file.replace(file)
-    terminal.say(f"{len(new)} targets written to {config.shown(file)}")
+    terminal.say(f"{terminal.counted(len(new), 'target')} written to {config.shown(file)}")
 
 
 def _from(folder: Path, target: str) -> str:

@@ -16,6 +16,11 @@ def say(message: str, help: str = "") -> None:
     print(text, file=sys.stderr)
 
 
+def counted(count: int, word: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
 def colour(wanted: bool | None, *, to_file: bool) -> bool:
     """https://no-color.org and FORCE_COLOR, when the options leave it open."""
     if wanted is not None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from vaelint.commands.terminal import say
+from vaelint.commands.terminal import counted, say
 from vaelint.config import file as config
 from vaelint.errors import UsageError
 from vaelint.process.flight import Checked
@@ -38,7 +38,7 @@ def watch(once: Callable[[], Sequence[Checked]]) -> None:
         if hurried:  # it may have been read before it was saved; once only: a model may write what it reads
             _settle(files)
             continue
-        say(f"watching {len(files)} files; Ctrl-C ends it")
+        say(f"watching {counted(len(files), 'file')}; Ctrl-C ends it")
         while (now := _state(files)) == before:
             time.sleep(_EVERY)
         while now != (now := _settle(files)):

@@ -62,7 +62,7 @@ def _arrives(trial: Trial, of: torch.Tensor, about: About) -> Verdict:
     size = max((float(g.detach().abs().max()) for g in got if g is not None and g.numel()), default=0.0)
     arrives = size > 0
     what = ", ".join([trial.model.written(n) for n in nodes] + names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    measured = f"the largest gradient at {what} is {number(size)}" if arrives else f"{what} gets no gradient"
+    measured = f"the largest gradient at {what} is {number(size)}" if arrives else f"no gradient at {what}"
     return Verdict(arrives == bool(about.get("reaches", False)), measured)
 
 

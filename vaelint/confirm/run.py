@@ -111,17 +111,8 @@ def _first_run(
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
         runner.held = int(torch.cuda.memory_allocated(device))
-    started = time.perf_counter()
-    record, error = _attempt(runner)
-    free = _without_range(model)
-    if error is not None and free and "between 0 and 1" in str(error):
-        runner.squeezed = free
-        again, second = _attempt(runner)
-        if second is None:
-            record, error = again, None
-            facts["reason"] = "; ".join(
-                filter(None, [facts["reason"], "inputs without a declared range were drawn from [0, 1], as the loss wants"])
-            )
+    started, free = time.perf_counter(), _without_range(model)
+    record, error = _attempt_in_range(runner, free, facts)
     result.timing["forward_s"] = round(time.perf_counter() - started, 4)
     if error is None and record is not None:
         return Trial(model, record, runner, elsewhere)
@@ -138,6 +129,20 @@ def _first_run(
     facts.update(outcome="raised", reason="; ".join(filter(None, [text, note])))
     _note_raised(model, failure, error, result, bool(free))
     return Trial(model, record, runner, elsewhere) if record is not None else None
+
+
+def _attempt_in_range(runner: Runner, free: frozenset[str], facts: dict[str, Any]) -> tuple[Record | None, BaseException | None]:
+    """A run; with the inputs of `free` drawn from [0, 1], which is noted in `facts`, where that is what the loss asks for."""
+    record, error = _attempt(runner)
+    if error is None or not free or "between 0 and 1" not in str(error):
+        return record, error
+    runner.squeezed = free
+    again, second = _attempt(runner)
+    if second is not None:
+        return record, error
+    said = "inputs without a declared range were drawn from [0, 1], as the loss wants"
+    facts["reason"] = "; ".join(filter(None, [facts["reason"], said]))
+    return again, None
 
 
 _OF_VALUES = ("between 0 and 1", "out of range", "out of bounds", "must be", "negative", "expected value")

@@ -80,7 +80,7 @@ def _certainty(f: Finding, result: TargetResult, lead: str, width: int) -> list[
     if e is None:
         return hanging(start, _unmeasured(f, result), width)
     lines = hanging(start, f"ran on {e.device}: {e.claim}" if e.claim else f"ran on {e.device}", width)
-    measured = f"{e.measured or '-'} ({e.detail})" if e.detail else e.measured
+    measured = f"{e.measured or '-'}; {e.detail}" if e.detail else e.measured
     if e.predicted or measured:
         for key, text in (("predicted", e.predicted), ("measured", measured)):
             lines += hanging([(" " * cells(lead), ""), (f"{key + ':':<10} ", style)], text or "-", width)

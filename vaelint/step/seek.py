@@ -96,18 +96,7 @@ def seek_loss(
             (complete if _covers(candidate, binding, scene) else parts).append((candidate, binding))
     complete = _leading([(c, b) for c, b in complete if c.name not in inner], loaded)
     if len(complete) == 1 and not complete[0][1].alternatives:
-        candidate, binding = complete[0]
-        if (shifted := _shifted(scene, binding, input_shapes)) is not None:
-            code = _code(scene, candidate, binding).replace(*shifted)
-            if reads_all_but_last(type(model).forward):
-                note = f"the model reads all tokens but the last, so the target is {shifted[1].rstrip(',')}"
-                other = Found(code, [note, *_notes(candidate, binding)], made_up=dict(candidate.made_up + binding.made_up))
-            else:
-                other = _doubt([code], "the output is one step shorter than the target")
-            return dataclasses.replace(_settled(scene, candidate, binding), otherwise=other)  # the loss may shift the tokens itself
-        if not (_POSTERIOR & _available(scene)) and binding.needs_output and (kept := stores_kl(model)):
-            return _doubt([_code(scene, candidate, binding) + f" + model.{kept}"], f"{candidate.name} takes no KL, and {kept} may hold it")
-        return _settled(scene, candidate, binding)
+        return _only(model, scene, *complete[0], input_shapes)
     if complete:
         ways = [(c, b) for c, first in complete for b in (first, *first.alternatives)]
         why = f"more than one way to compute the loss is as good: {', '.join(dict.fromkeys(c.name for c, _ in complete))}"
@@ -118,6 +107,21 @@ def seek_loss(
         return _doubt([_sum(scene, parts)], f"only parts of a loss were found ({listed}); nothing says how they are combined")
     outputs = scene.unpacked or "out"
     return Found(None, [f'no loss was found; say how it is computed: --step "{outputs} = {call or "model(...)"}; loss = ..."'])
+
+
+def _only(model: nn.Module, scene: _Scene, candidate: Candidate, binding: Binding, input_shapes: Mapping[str, tuple[int, ...]]) -> Found:
+    """The one function that there is, bound in the one way: unless its target is to be shifted, or its KL lies on the model."""
+    if (shifted := _shifted(scene, binding, input_shapes)) is not None:
+        code = _code(scene, candidate, binding).replace(*shifted)
+        if reads_all_but_last(type(model).forward):
+            note = f"the model reads all tokens but the last, so the target is {shifted[1].rstrip(',')}"
+            other = Found(code, [note, *_notes(candidate, binding)], made_up=dict(candidate.made_up + binding.made_up))
+        else:
+            other = _doubt([code], "the output is one step shorter than the target")
+        return dataclasses.replace(_settled(scene, candidate, binding), otherwise=other)  # the loss may shift the tokens itself
+    if not (_POSTERIOR & _available(scene)) and binding.needs_output and (kept := stores_kl(model)):
+        return _doubt([_code(scene, candidate, binding) + f" + model.{kept}"], f"{candidate.name} takes no KL, and {kept} may hold it")
+    return _settled(scene, candidate, binding)
 
 
 def _scene(
