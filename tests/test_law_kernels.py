@@ -112,7 +112,7 @@ def test_a_likelihood_is_its_slope_in_the_data(checked: Checked, name: str, pick
     (term,) = [t for t in result.loss["terms"] if t["role"] == "reconstruction"]
     where = f"{spelled}\n{total}\n{result.loss}"
     assert term["kernel"].startswith(name), where
-    assert term["reduction"] == ("mean over B, D" if mean else "mean over B, sum over D"), where
+    assert term["reduction"] == f"mean over B, {'mean' if mean else 'sum'} over D", where
     assert term["value"] == pytest.approx(float(weight) / 12 / (24 if mean else 1), rel=1e-4), where
     assert mean or [f for f in result.findings if f.severity is not Severity.INFO] == [], where
 

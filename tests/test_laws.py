@@ -76,7 +76,7 @@ def test_a_rewriting_changes_nothing(checked: Checked, objective: Objective) -> 
     result = checked(objective)
     where = shown(objective, result)
     assert not told(result) and result.status == "clean", where
-    words = "sum over B, {}" if objective.reduction == "sum" else "mean over B, sum over {}"
+    words = "sum over B, sum over {}" if objective.reduction == "sum" else "mean over B, sum over {}"
     terms = [(t["role"], t["kernel"], t["sign"], t["reduction"]) for t in result.loss["terms"]]
     reconstruction = ("reconstruction", KERNELS[objective.likelihood], "+", words.format("D"))
     assert terms == [reconstruction, ("kl", "Gaussian KL to N(0, 1)", "+", words.format("L"))], where

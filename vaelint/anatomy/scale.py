@@ -24,13 +24,13 @@ class Scaling:
         return format_product(self.constant, {k: v for k, v in self.exponents.items() if v})
 
     def reduction(self, own: Sequence[str]) -> str:
-        """How a term comes from one number an element over the batch and its `own` sizes: `mean over B, sum over H, W`."""
-        words: dict[str, list[str]] = {}
+        """How a term comes from one number an element over the batch and its `own` sizes: `mean over B, sum over H, sum over W`."""
+        words = []
         for symbol in dict.fromkeys(("B", *own)):
             exponent = self.exponents.get(symbol, 0.0)
             how = "at a fixed" if exponent is None else _REDUCED.get(exponent, f"power {exponent:g} of")
-            words.setdefault(how, []).append(symbol)
-        return ", ".join(f"{how} {', '.join(symbols)}" for how, symbols in words.items())
+            words.append(f"{how} {symbol}")
+        return ", ".join(words)
 
     def __abs__(self) -> Scaling:
         """The same without its sign."""

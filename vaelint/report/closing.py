@@ -30,7 +30,13 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
             told = str(t.get("weight") or "?")
             weight = told if told.startswith("?") else f"{t.get('sign') or '+'} {told}"
             rows.append(
-                [str(t.get("role") or "?"), str(t.get("kernel") or "?"), str(t.get("reduction") or "-"), weight, _place(t.get("span"))]
+                [
+                    str(t.get("role") or "?"),
+                    str(t.get("kernel") or "?"),
+                    _grouped(str(t.get("reduction") or "-")),
+                    weight,
+                    _place(t.get("span")),
+                ]
             )
         head, *body = table(rows)
         if max(map(cells, [head, *body])) + 4 > width:  # no room for columns: one sentence a term
@@ -52,6 +58,15 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
     for note in loss.get("notes") or []:
         lines += hanging([("    ", ""), ("note: ", "key")], str(note), width)
     return [[("loss of ", "head"), (clean(result.target), "head")], *lines] if lines else []
+
+
+def _grouped(reduction: str) -> str:
+    """`mean over B, sum over H, W` of `mean over B, sum over H, sum over W`."""
+    words: dict[str, list[str]] = {}
+    for part in reduction.split(", "):
+        how, _, size = part.rpartition(" ")
+        words.setdefault(how, []).append(size)
+    return ", ".join(f"{how} {', '.join(sizes)}".strip() for how, sizes in words.items())
 
 
 def _sentence(_: str, kernel: str, reduction: str, weight: str, place: str) -> str:
