@@ -31,4 +31,4 @@ def give_sizes(model: torch.nn.Module, step: Any, inputs: Mapping[str, torch.Ten
 
 
 def _held(module: torch.nn.Module) -> list[torch.Tensor]:
-    return [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
