@@ -301,9 +301,9 @@ def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
 def _product_of_decoded(node: fx.Node, layered: set[fx.Node], flow: Flow) -> bool:
     """A product of values that layers made: a layer whose weights are mixed for each sample. A weighed error has the data in it."""
     ins = ops.value_inputs(node)
-    if ops.op(node) not in ops.PRODUCT or not all(i in layered for i in ins):
+    if ops.op(node) not in ops.PRODUCT or len(ins) < 2 or not all(i in layered for i in ins):  # einsum("ij->i", error) only adds up
         return False
-    return all(f in flow.learned for f in frontier(ins, flow, through=ops.JOIN | ops.SELECT, bare=True))
+    return all(f in flow.learned for f in frontier(ins, flow, through=ops.JOIN | ops.SELECT | ops.LOSSES, bare=True))
 
 
 def _bare_parameter_arithmetic(node: fx.Node) -> bool:
