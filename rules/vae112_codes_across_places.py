@@ -8,11 +8,8 @@ Reports the `view` or `reshape` that cuts `(B, C, H, W)` into rows of C numbers 
 `(B, C, H, W)` lies in memory channel by channel: a row of C numbers is then a piece of one channel at C neighbouring
 places, and not the C channels of one place. The codes quantise something else than the decoder is given back, and a
 view to `(B, H, W, C)` afterwards puts every value at a wrong place. The shapes are right throughout.
-
-## Formula
-k(i, j) = argmin_k ||z_e(x)[:, i, j] - e_k||: the vector of all channels at one place is compared with each code.
-
-Source: van den Oord et al. 2017, Neural Discrete Representation Learning, eq. 2 and section 3.1.
+In the paper the vector of all channels at one place is compared with each code (van den Oord et al. 2017, Neural Discrete
+Representation Learning, eq. 2 and section 3.1).
 
 ## Example
     flat = h.view(-1, self.dim)                        # h: (B, C, H, W), dim = C

@@ -292,7 +292,8 @@ def test_what_another_device_refuses_is_repeated_on_the_cpu(
         return kept(*args)
 
     monkeypatch.setattr(torch, "tanh", fails_once)
-    result = measured(model, Claim("device_error", "", {"node": model.sites[0].z}), of_site("noise_rows", equal=True)(model))
+    raising = next(n for n in model.record.nodes if n.name.startswith("tanh"))
+    result = measured(model, Claim("device_error", "", {"node": raising}), of_site("noise_rows", equal=True)(model))
     facts, (of_device, of_noise) = result.confirm, result.findings
     assert (facts["device"], facts["outcome"]) == ("cpu", "ran")
     assert facts["reason"].startswith("repeated on the CPU, as on cpu:0 it raises ") and words in facts["reason"]

@@ -59,8 +59,8 @@ def _averaged(model: Model, leaf: Leaf, reducer: fx.Node) -> Averaged | None:
         count = shape(source)[axis]
         if count < 2 or "B" in model.dims(source)[axis]:
             continue
-        parameters = [p for p in _parameters(model, source) if count in shape(p)[:1]]
-        parameters += [p for p in _parameters(model, source) if shape(p)[:2] == (1, count)]
+        own = [p for p in _parameters(model, source) if p in model.flow.ancestors(leaf.node)]  # not those of what is added to the KL
+        parameters = [p for p in own if count in shape(p)[:1]] + [p for p in own if shape(p)[:2] == (1, count)]
         posterior = _posterior_of(model, leaf, source, axis) if parameters else None
         for parameter in parameters if posterior is not None else ():
             if posterior is not None and _has_components(model, leaf, source, axis, parameter):

@@ -61,7 +61,8 @@ def _held_before(model: Model, site: Site) -> bool:
             continue
         made.add(node)
         todo.extend(ops.value_inputs(node) if ops.op(node) not in ops.LAYERS else ())
-    return model.record.loss in model.flow.descendants(*made, stop={s.z for s in model.sites})
+    addends = model.flow.ancestors(*(leaf.node for leaf in model.leaves), stop={s.z for s in model.sites})
+    return bool(made & addends)
 
 
 def _zero(model: Model, term: Term) -> fx.Node | None:
@@ -128,8 +129,7 @@ def detached_place(model: Model, term: Term) -> Span | None:
     node = term.detached
     if node is None or (place := span(node)) is None:
         return span(term.core) if term.core is not None else None
-    mine = {n for leaf in term.leaves for n in model.flow.ancestors(leaf.node)}
-    elsewhere = [n for n in model.record.nodes if span(n) == place and n not in mine and n in model.reaching_loss]
+    elsewhere = [n for n in model.record.nodes if span(n) == place and route(n) != route(node) and n in model.reaching_loss]
     above = [s for s in route(node)[1:] if not (s.file == place.file and s.line <= place.line <= (s.end_line or s.line))]
     return above[0] if elsewhere and above else place
 

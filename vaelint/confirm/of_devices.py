@@ -49,7 +49,9 @@ def device_error(trial: Trial, about: About) -> Verdict:
     failure, where = trial.elsewhere, "on a CUDA device"
     if failure is None:
         return Verdict(False, "it runs", where)
-    if not any(w in str(failure.error) for w in _APART) or not _speaks_of(failure, about):
+    if not any(w in str(failure.error) for w in _APART):
+        raise CannotMeasureError(f"it raises something else first: {first_line(failure.error)}")
+    if failure.spans and not _speaks_of(failure, about):
         return _apart(trial, about)  # the run on the device ended elsewhere; this one, on the CPU, comes to all places
     line = f" at line {failure.spans[0].line}" if failure.spans else ""
     return Verdict(True, f"it raises {first_line(failure.error)}{line}", where)
