@@ -6,7 +6,7 @@ import ast
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -153,6 +153,14 @@ def _sites(file: File, node: ast.AST, chain: tuple[ast.AST, ...], guards: Guards
             yield from _sites(file, child, chain, guards)
 
 
+@dataclass
+class _Search:
+    """How far the files were searched for some words, and those that hold them."""
+
+    files: list[File] = field(default_factory=list)
+    searched: int = 0
+
+
 class Repository:
     """The Python files below a folder, each parsed when it is first asked for."""
 
@@ -160,6 +168,7 @@ class Repository:
         self.root = root
         self._first = [first.resolve()] if first is not None else []
         self._files: dict[Path, File | None] = {}
+        self._held: dict[tuple[str, ...], _Search] = {}
 
     @cached_property
     def paths(self) -> list[Path]:
@@ -179,15 +188,22 @@ class Repository:
         return self._files[path]
 
     def holding(self, *words: str) -> Iterator[File]:
-        """The files whose text holds all the words, the first file first."""
-        for path in self.paths:
+        """The files whose text holds all the words, the first file first. No file is searched twice for the same words."""
+        found = self._held.setdefault(words, _Search())
+        sought, at = [w.encode() for w in words], 0
+        while at < len(found.files) or found.searched < len(self.paths):
+            if at < len(found.files):
+                yield found.files[at]
+                at += 1
+                continue
+            path = self.paths[found.searched]
+            found.searched += 1
             try:
-                if holding(path, *(w.encode() for w in words)) is None:
-                    continue
+                held = holding(path, *sought) is not None
             except OSError:
                 continue
-            if (file := self.file(path)) is not None:
-                yield file
+            if held and (file := self.file(path)) is not None:
+                found.files.append(file)
 
     def imported(self, file: File, module: str, level: int = 0) -> File | None:
         """The repository's file that `import module` in `file` means; None for what is installed, or not to be found."""
