@@ -83,29 +83,32 @@ def _of_two_layers(nodes: set[fx.Node]) -> bool:
 def _only_drawn_with(model: Model, name: str) -> bool:
     """Whether all methods that read an attribute draw with it, or are properties that hand on a distribution made of it. Not so where the
     step ran one of them and did without: a branch for data that is not always there."""
-    functions = _readers(model, name)
+    file, functions = _readers(model, name)
     drawn = bool(functions) and all(_draws(f) and not _gives_a_number(f) for f in functions)
-    return drawn and len(_idle(model, functions)) == len(functions)
+    return drawn and len(_idle(model, file, functions)) == len(functions)
 
 
 def _drawn_with_elsewhere(model: Model, name: str) -> bool:
     """Whether a method that this step does not run draws with an attribute: what generation starts from."""
-    idle = _idle(model, _readers(model, name))
+    idle = _idle(model, *_readers(model, name))
     return any(_draws(f) for f in idle) and not any(_gives_a_number(f) for f in idle)
 
 
-def _idle(model: Model, functions: list[ast.FunctionDef | ast.AsyncFunctionDef]) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Those of some functions that this step does not run."""
-    ran = {(s.file, s.line) for n in model.record.nodes for s in n.meta.get("stack", ())}
-    return [f for f in functions if not any(f.lineno <= line <= (f.end_lineno or f.lineno) for _, line in ran)]
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _readers(model: Model, name: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """The methods that read an attribute."""
+def _idle(model: Model, file: str, functions: list[_Function]) -> list[_Function]:
+    """Those of some functions of a file that this step does not run."""
+    ran = {s.line for n in model.record.nodes for s in n.meta.get("stack", ()) if s.file == file}
+    return [f for f in functions if not any(f.lineno <= line <= (f.end_lineno or f.lineno) for line in ran)]
+
+
+def _readers(model: Model, name: str) -> tuple[str, list[_Function]]:
+    """The file that a layer's class is written in, and its methods that read an attribute."""
     owner = model.record.model.get_submodule(name.rpartition(".")[0])
     file, attribute = model.wiring.gradients.usage.file_of(owner), name.rpartition(".")[2]
     readers = model.wiring.gradients.usage.readers(file, attribute) if file else []
-    return [f for f in model.source.file(file).functions() if f.name in readers] if file else []
+    return file or "", [f for f in model.source.file(file).functions() if f.name in readers] if file else []
 
 
 def _draws(function: ast.AST) -> bool:
