@@ -1,6 +1,6 @@
 """Injects bugs into clean models and counts how many vaelint finds at the mutated line.
 
-    python benchmarks/mutate.py fixtures/good/ok_*.py
+    python benchmarks/mutate.py fixtures/systems/ok_*.py
     python benchmarks/mutate.py --list LIST.json --checkouts FOLDER [--only ID]... [--most 2] [--json OUT] [--device cpu]
 
 A file names its model in its first line, as fixtures do; a list is as in `corpus.py`, and only its entries with status "clean" count: what

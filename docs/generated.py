@@ -46,7 +46,7 @@ def rule_page(rule: Rule) -> str:
 
 def _twins(rule: Rule) -> Iterator[str]:
     for side, title in (("bad", "A whole model with it"), ("good", "The same model without it")):
-        file = ROOT / "fixtures" / side / f"{rule.stem}.py"
+        file = ROOT / "fixtures" / rule.stem / f"{side}.py"
         if file.exists():
             text = file.read_text(encoding="utf-8").strip()
             marked = ",".join(str(n) for n, line in enumerate(text.splitlines(), 1) if "# expect:" in line or "# or:" in line)

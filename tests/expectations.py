@@ -31,6 +31,7 @@ from vaelint.result import Request
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "fixtures"
+SETS = ("systems", "seeds")  # of fixtures that are no rule's: folders of whole models
 
 _HEADER = re.compile(r"# vaelint: check (?P<words>.+)")
 _COMMENT = re.compile(r'#\s*(?P<kind>expect|or|missed):\s*(?P<codes>VAE\d{3}(?:\|VAE\d{3})*)(?:\s+"(?P<text>[^"]+)")?')
@@ -67,9 +68,21 @@ class Fixture:
     expectations: tuple[Expectation, ...]
 
     @property
+    def side(self) -> str:
+        """`bad` or `good` for the cases of a rule, else the folder: `systems`, `seeds`."""
+        return self.path.parent.name if self.path.parent.name in SETS else self.path.stem.partition("__")[0]
+
+    @property
+    def stem(self) -> str:
+        """The name that both sides of a case share, `vae201_shared_noise__expanded`; a system's or a seed's own."""
+        if self.path.parent.name in SETS:
+            return self.path.stem
+        return "".join((self.path.parent.name, *self.path.stem.partition("__")[1:]))
+
+    @property
     def id(self) -> str:
-        """`bad/vae201_shared_noise`."""
-        return f"{self.path.parent.name}/{self.path.stem}"
+        """`bad/vae201_shared_noise__expanded`."""
+        return f"{self.side}/{self.stem}"
 
     @property
     def target(self) -> str:
@@ -158,6 +171,21 @@ def complaints(fixture: Fixture, findings: Iterable[Finding]) -> list[str]:
     return wrong
 
 
-def fixtures(folder: str, pattern: str = "*.py") -> Sequence[Fixture]:
-    """All fixtures of one folder, by name."""
-    return [read_fixture(path) for path in sorted((FIXTURES / folder).glob(pattern))]
+def fixtures(side: str, start: str = "") -> Sequence[Fixture]:
+    """All fixtures of one side (`bad`, `good`) or set (`systems`, `seeds`), by name; `start` is how the name of the case begins."""
+    pattern = f"{side}/*.py" if side in SETS else f"vae*/{side}*.py"
+    found = (read_fixture(path) for path in FIXTURES.glob(pattern))
+    return sorted((f for f in found if f.stem.startswith(start)), key=lambda f: f.stem)
+
+
+def path_of(side: str, stem: str) -> Path:
+    """The file of a fixture by its side and stem: `bad`, `vae201_shared_noise__expanded`."""
+    if side in SETS:
+        return FIXTURES / side / f"{stem}.py"
+    rule, between, case = stem.partition("__")
+    return FIXTURES / rule / f"{side}{between}{case}.py"
+
+
+def fixture_of(stem: str, side: str = "bad") -> Fixture:
+    """The fixture of this name: a system where the name is none of a rule's, else the case's bad side unless told otherwise."""
+    return read_fixture(path_of("systems" if stem.startswith("ok_") else side, stem))

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import torch
-from expectations import ROOT
+from expectations import fixtures
 from othertexts import STEPS, TOKENS, VQ
 from realpass import SLOTS, measured, traced, write
 from torch import fx
@@ -234,7 +234,7 @@ def _twin(
     experiment: str, rule: str, about: Callable[[Model], dict[str, object]], shape: str
 ) -> tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]:
     """A wrong claim about the good twin of a rule's fixture."""
-    text = min((ROOT / "fixtures" / "good").glob(f"{rule}*.py"), key=lambda p: len(p.name)).read_text()
+    text = min(fixtures("good", rule), key=lambda f: len(f.stem)).path.read_text()
     name = text.split()[3]
     return experiment, f"{text}\n\nVAE = {name}\n", (f"x={shape}",), "loss = model.loss(x)", lambda m: [Claim(experiment, "", about(m))]
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from expectations import FIXTURES, read_fixture
+from expectations import fixture_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,8 +93,8 @@ def test_a_target_that_cannot_run_is_one_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_correct_model_keeps_to_its_annotations(name: str, place: tuple[Path, Worker]) -> None:
     folder, worker = place
-    fixture = read_fixture(FIXTURES / "good" / f"{name}.py")
-    shutil.copy(fixture.path, folder)
+    fixture = fixture_of(name, "good")
+    shutil.copy(fixture.path, folder / f"{name}.py")
     request = replace(fixture.request("none"), target=f"{name}.py:{fixture.name}")
     done = held(request, worker.run(request), worker)
     assert done.left == []
@@ -108,8 +108,8 @@ def test_a_correct_model_keeps_to_its_annotations(name: str, place: tuple[Path, 
 def test_the_shapes_that_the_code_has_hide_no_bug(name: str, place: tuple[Path, Worker]) -> None:
     """Type-checked at run time the annotated file is silent: its author wrote down what the code does. The bug is found all the same."""
     folder, worker = place
-    fixture = read_fixture(FIXTURES / "bad" / f"{name}.py")
-    shutil.copy(fixture.path, folder)
+    fixture = fixture_of(name)
+    shutil.copy(fixture.path, folder / f"{name}.py")
     request = replace(fixture.request("none"), target=f"{name}.py:{fixture.name}")
     done = held(request, worker.run(request), worker)
     assert done.run is not None

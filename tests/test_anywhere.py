@@ -13,7 +13,7 @@ from expectations import ROOT, Fixture, fixtures
 
 from vaelint.result import Request
 
-WITH_CUDA = [f for side in ("bad", "good") for f in fixtures(side) if "cuda" in f.path.read_text()]
+WITH_CUDA = [f for side in ("bad", "good", "systems") for f in fixtures(side) if "cuda" in f.path.read_text()]
 MODEL = """
 import torch
 import torch.nn.functional as F

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from expectations import FIXTURES, ROOT, fixtures
+from expectations import ROOT, fixture_of, path_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,7 +130,7 @@ def test_an_edited_module_beside_the_target_is_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MENDED)
 def test_the_finding_is_gone_and_the_rest_is_kept(name: str, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    (fixture,) = [f for f in fixtures("bad") if f.path.stem == name]
+    fixture = fixture_of(name)
     request = replace(fixture.request(), fixes=True)
     before = fixture.path.read_text()
     mended = fixing.mend([worker.run(request)], worker.run)
@@ -182,4 +182,4 @@ def _span(text: str, start: int, end: int) -> Span:
 
 
 def test_fixtures_exist() -> None:
-    assert all((FIXTURES / "bad" / f"{name}.py").is_file() for name in MENDED)
+    assert all(path_of("bad", name).is_file() for name in MENDED)

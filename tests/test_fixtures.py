@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from expectations import FIXTURES, ROOT, Fixture, complaints, fixtures, parse_expectations
+from expectations import FIXTURES, ROOT, SETS, Fixture, complaints, fixture_of, fixtures, parse_expectations
 
 from vaelint.finding import Certainty, Severity
 from vaelint.result import TargetResult
@@ -18,16 +17,10 @@ from vaelint.result import TargetResult
 # What a model warns of is its own affair: here it must not become an error, as it would not at a terminal.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-BAD, GOOD = fixtures("bad"), fixtures("good")
+BAD, GOOD, SYSTEMS = fixtures("bad"), fixtures("good"), fixtures("systems")
 THROUGH_THE_COMMAND_LINE = ("vae102_baked_batch_size", "vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight", "ok_iwae")
 FOUND_BEFORE_THE_PASS = ("vae2", "vae4")
 OF_THE_FRONT = ("vae006", "vae008")  # a target that is stopped, and comments
-TWIN = re.compile(r"vae\d{3}_[a-z0-9_]+")
-
-
-def rule_stem(fixture: Fixture) -> str:
-    """`vae201_shared_noise__expanded` is one more spelling of `vae201_shared_noise`."""
-    return fixture.path.stem.split("__")[0]
 
 
 def check(fixture: Fixture, before: list[TargetResult] | None = None) -> TargetResult:
@@ -41,7 +34,7 @@ def check(fixture: Fixture, before: list[TargetResult] | None = None) -> TargetR
         if message["kind"] == "static" and before is not None:
             before.append(TargetResult.from_json(message["result"]))
 
-    if fixture.path.stem.startswith(OF_THE_FRONT):
+    if fixture.stem.startswith(OF_THE_FRONT):
         return TargetResult.from_json(through_the_command_line(fixture, "cpu")[1])
     return check_target(fixture.request("cpu"), emit)
 
@@ -51,16 +44,16 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.parametrize("fixture", BAD, ids=lambda f: f.path.stem)
+@pytest.mark.parametrize("fixture", BAD, ids=lambda f: f.stem)
 def test_bad_fixture_gives_its_finding_and_no_other(fixture: Fixture) -> None:
     before: list[TargetResult] = []
     result = check(fixture, before=before)
     assert complaints(fixture, result.findings) == [], result.notes
-    if fixture.path.stem.startswith(FOUND_BEFORE_THE_PASS):
+    if fixture.stem.startswith(FOUND_BEFORE_THE_PASS):
         assert complaints(fixture, before[0].findings) == [], "bugs of sampling and loss are found without a real pass"
 
 
-@pytest.mark.parametrize("fixture", GOOD, ids=lambda f: f.path.stem)
+@pytest.mark.parametrize("fixture", [*GOOD, *SYSTEMS], ids=lambda f: f.stem)
 def test_good_fixture_is_clean(fixture: Fixture) -> None:
     result = check(fixture)
     assert complaints(fixture, result.findings) == [], result.notes
@@ -81,18 +74,21 @@ def test_every_rule_has_twins() -> None:
 
     rules = list(load_rules())
     assert rules
-    wanted = {f"{side}/{rule.stem}.py" for rule in rules for side in ("bad", "good")}
+    wanted = {f"{rule.stem}/{side}.py" for rule in rules for side in ("bad", "good")}
     assert sorted(name for name in wanted if not (FIXTURES / name).exists()) == [], "add these fixtures"
-    assert {rule_stem(f) for f in BAD} <= {rule.stem for rule in rules}, "fixtures of rules that are not there"
+    folders = {path.name for path in FIXTURES.iterdir() if path.is_dir()}
+    assert folders == {rule.stem for rule in rules} | {*SETS}, "folders of rules that are not there"
+    known = {f.path for f in (*BAD, *GOOD, *SYSTEMS, *fixtures("seeds"))}
+    assert sorted(path for path in FIXTURES.rglob("*.py") if path not in known) == [], "neither bad nor good"
 
 
 def test_twins_have_one_name_and_the_bad_one_expects_its_own_code() -> None:
-    assert [f.path.stem for f in BAD] == [f.path.stem for f in GOOD if TWIN.fullmatch(f.path.stem)]
+    assert [f.stem for f in BAD] == [f.stem for f in GOOD]
     for fixture in BAD:
-        code = fixture.path.stem[:6].upper()
+        code = fixture.stem[:6].upper()
         (expectation,) = fixture.expectations
         assert code in expectation.codes, f"{fixture.id}: one bug, of its own rule"
-    for fixture in GOOD:
+    for fixture in (*GOOD, *SYSTEMS):
         assert fixture.expectations == (), f"{fixture.id}: nothing is wrong with a good fixture"
 
 
@@ -100,7 +96,7 @@ def test_twins_have_one_name_and_the_bad_one_expects_its_own_code() -> None:
     "stem", ["vae102_baked_batch_size", "vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight", "ok_iwae"]
 )
 def test_the_command_line_says_the_same(stem: str) -> None:
-    fixture = next(f for f in (*BAD, *GOOD) if f.path.stem == stem)
+    fixture = fixture_of(stem)
     code, target = through_the_command_line(fixture, "cpu")
     assert code == (1 if fixture.expectations else 0)
     assert complaints(fixture, TargetResult.from_json(target).findings) == []
@@ -109,7 +105,7 @@ def test_the_command_line_says_the_same(stem: str) -> None:
 def test_a_real_pass_refutes_no_expected_finding() -> None:
     """Taken over a few families: the claim of a true finding must survive its measurement."""
     stems = ("vae103_batch_mixed", "vae201_shared_noise", "vae208_latent_not_sampled", "vae301_crossed_broadcast", "vae402_kl_overweight")
-    for fixture in (f for f in BAD if f.path.stem in stems):
+    for fixture in (f for f in BAD if f.stem in stems):
         shown = [f for f in check(fixture).findings if f.severity is not Severity.INFO]
         assert [f.certainty for f in shown] == [Certainty.CONFIRMED], fixture.id
 
@@ -137,7 +133,7 @@ def test_expectations_that_make_no_sense_are_refused(source: str) -> None:
         parse_expectations(source)
 
 
-@pytest.mark.parametrize("fixture", [*BAD, *(f for f in GOOD if TWIN.fullmatch(f.path.stem))], ids=lambda f: f.id)
+@pytest.mark.parametrize("fixture", [*BAD, *GOOD], ids=lambda f: f.id)
 def test_twins_are_small_and_import(fixture: Fixture) -> None:
     assert 15 <= len(fixture.path.read_text().splitlines()) <= 45
     spec = importlib.util.spec_from_file_location("a_fixture", fixture.path)

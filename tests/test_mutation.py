@@ -10,16 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from expectations import ROOT, fixtures, path_of
 
 
 def test_every_operator_applies_to_some_clean_model_and_changes_one_statement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     operators = importlib.import_module("operators")
     applied: set[str] = set()
-    for path in sorted((ROOT / "fixtures" / "good").glob("ok_*.py")):
-        source = path.read_text()
+    for fixture in fixtures("systems"):
+        source = fixture.path.read_text()
         before = [ast.dump(s) for s in _statements(source)]
         for mutant in operators.mutants(source, 1):
             applied.add(mutant.operator)
@@ -31,7 +30,7 @@ def test_every_operator_applies_to_some_clean_model_and_changes_one_statement(mo
 
 
 def test_the_benchmark_measures_a_model_whose_loss_it_has_to_find(tmp_path: Path) -> None:
-    model = ROOT / "fixtures" / "good" / "vae206_negative_scale__own_line.py"
+    model = path_of("good", "vae206_negative_scale__own_line")
     out = tmp_path / "rows.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "mutate.py"), str(model), "--most", "1", "--json", str(out)]
     for name in ("std_without_exp", "skip_the_noise", "flip_the_kl"):

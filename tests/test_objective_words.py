@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from expectations import FIXTURES, read_fixture
+from expectations import fixture_of
 
 from vaelint.check import check_target
 from vaelint.result import Request, TargetResult
@@ -24,7 +24,7 @@ SAID = {
 
 @pytest.mark.parametrize("name", SAID)
 def test_a_divergence_is_named_with_its_reduction(name: str) -> None:
-    result = check_target(read_fixture(FIXTURES / "good" / f"{name}.py").request("none"), lambda _: None)
+    result = check_target(fixture_of(name).request("none"), lambda _: None)
     (term,) = [t for t in result.loss["terms"] if t["role"] == "kl"]
     kernel, reduction = SAID[name]
     assert term["kernel"] == kernel
@@ -51,7 +51,7 @@ PARTS = {
 
 @pytest.mark.parametrize("name", PARTS)
 def test_the_parts_of_a_divergence_are_listed_with_their_weights(name: str) -> None:
-    result = check_target(read_fixture(FIXTURES / "good" / f"{name}.py").request("none"), lambda _: None)
+    result = check_target(fixture_of(name).request("none"), lambda _: None)
     assert {t["kernel"]: t["weight"] for t in result.loss["terms"] if t["role"] != "reconstruction"} == PARTS[name]
 
 
@@ -71,7 +71,7 @@ LIKELIHOODS = {
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_a_likelihood_is_named_with_its_exact_weight(name: str) -> None:
-    result = check_target(read_fixture(FIXTURES / "good" / f"{name}.py").request("none"), lambda _: None)
+    result = check_target(fixture_of(name).request("none"), lambda _: None)
     term = next(t for t in result.loss["terms"] if t["role"] == "reconstruction")
     kernel, objective = LIKELIHOODS[name]
     assert term["kernel"] == kernel
@@ -99,7 +99,7 @@ OBJECTIVES: dict[str, tuple[str, dict[str, float]]] = {
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_published_objective_is_named_with_its_source_and_weights(name: str) -> None:
-    loss = check_target(read_fixture(FIXTURES / "good" / f"{name}.py").request("none"), lambda _: None).loss
+    loss = check_target(fixture_of(name).request("none"), lambda _: None).loss
     known, weights = OBJECTIVES[name]
     (source,) = [p["source"] for p in loss["published"] if p["name"] == known]
     assert source in loss["objective"]
@@ -107,19 +107,19 @@ def test_a_published_objective_is_named_with_its_source_and_weights(name: str) -
 
 
 def test_a_kl_of_weight_zero_is_described_as_it_would_weigh() -> None:
-    loss = check_target(read_fixture(FIXTURES / "good" / "ok_annealed_by_argument.py").request("none"), lambda _: None).loss
+    loss = check_target(fixture_of("ok_annealed_by_argument").request("none"), lambda _: None).loss
     (term,) = [t for t in loss["terms"] if t["role"] == "kl"]
     assert (term["kernel"], term["weight"], term["reduction"]) == ("Gaussian KL to N(0, 1)", "0", "mean over B, sum over L")
     assert "kl_weight" in loss["objective"]
 
 
 def test_a_bound_on_importance_samples_says_how_many() -> None:
-    result = check_target(read_fixture(FIXTURES / "good" / "ok_iwae.py").request("none"), lambda _: None)
+    result = check_target(fixture_of("ok_iwae").request("none"), lambda _: None)
     assert result.loss["objective"] == "a bound on importance-weighted samples (IWAE, Burda et al. 2016), K = 7"
 
 
 def test_the_weight_of_a_drawn_kl_is_told_from_the_variance_of_a_learned_prior() -> None:
-    result = check_target(read_fixture(FIXTURES / "good" / "ok_drawn_kl_learned_prior.py").request("none"), lambda _: None)
+    result = check_target(fixture_of("ok_drawn_kl_learned_prior").request("none"), lambda _: None)
     (term,) = [t for t in result.loss["terms"] if t["role"] == "kl"]
     assert (term["weight"], result.loss["beta"]["expression"]) == ("1/B", "1")
 
@@ -133,7 +133,7 @@ def test_the_weight_of_a_drawn_kl_is_told_from_the_variance_of_a_learned_prior()
     ],
 )
 def test_what_is_no_kl_has_no_effective_beta(name: str, sign: str, weight: str, beta: dict[str, object] | None) -> None:
-    result = check_target(read_fixture(FIXTURES / "bad" / f"{name}.py").request("none"), lambda _: None)
+    result = check_target(fixture_of(name).request("none"), lambda _: None)
     (term,) = [t for t in result.loss["terms"] if t["role"] == "kl"]
     assert (term["sign"], term["weight"], result.loss["beta"]) == (sign, weight, beta)
 
@@ -145,7 +145,7 @@ def told_of(tmp_path: Path, source: str, target: str, *inputs: str, step: str) -
 
 
 def test_an_exchange_says_what_settles_its_place(tmp_path: Path) -> None:
-    source = (FIXTURES / "bad" / "vae410_swapped_posterior.py").read_text()
+    source = fixture_of("vae410_swapped_posterior").path.read_text()
     blank = source.replace("(mu, logvar):", "(one, other):").replace(
         "1 + logvar - mu.pow(2) - logvar.exp()", "1 + other - one.pow(2) - other.exp()"
     )
@@ -157,7 +157,7 @@ def test_an_exchange_says_what_settles_its_place(tmp_path: Path) -> None:
 
 
 def test_a_schedule_whose_step_cannot_be_repeated_is_not_called_quiet(tmp_path: Path) -> None:
-    source = (FIXTURES / "bad" / "vae416_kl_weight_stuck__restarted.py").read_text()
+    source = fixture_of("vae416_kl_weight_stuck__restarted").path.read_text()
     once = "        assert not hasattr(self, 'ran'), 'one step a model'\n        self.ran = True\n"
     source = source.replace("        y, m, lv = self(x)\n", f"{once}        y, m, lv = self(x)\n")
     result = told_of(tmp_path, source, "VAE", "x=16x24", step="loss = model.training_step(x)")

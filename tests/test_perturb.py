@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-BAD = "fixtures/bad/vae109_hard_coded_size.py:PosterVAE"
+BAD = "fixtures/vae109_hard_coded_size/bad.py:PosterVAE"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -40,7 +40,7 @@ def test_the_literal_is_shown_with_what_it_would_have_to_be() -> None:
 
 
 def test_a_line_of_the_configuration_asks_for_it(tmp_path: Path) -> None:
-    (tmp_path / "model.py").write_text((ROOT / "fixtures/bad/vae109_hard_coded_size.py").read_text())
+    (tmp_path / "model.py").write_text((ROOT / "fixtures/vae109_hard_coded_size/bad.py").read_text())
     table = '[tool.vaelint]\nperturb = true\n[[tool.vaelint.targets]]\ntarget = "model.py:PosterVAE"\ninput = "6x3x32x32"\n'
     (tmp_path / "pyproject.toml").write_text(table)
     assert _codes(_check(cwd=tmp_path)[1]) == ["VAE109"]

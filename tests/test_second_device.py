@@ -27,7 +27,7 @@ def first_of_each_rule() -> Iterator[Fixture]:
     """One fixture for each of some rules that say something of a model that runs."""
     seen: set[str] = set()
     for fixture in fixtures("bad"):
-        code = fixture.path.stem[:6]
+        code = fixture.stem[:6]
         if code not in seen and int(code[3:]) in NUMBERS:
             seen.add(code)
             yield fixture
@@ -53,12 +53,12 @@ def check(request: Request) -> TargetResult:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("fixture", list(first_of_each_rule()), ids=lambda f: f.path.stem)
+@pytest.mark.parametrize("fixture", list(first_of_each_rule()), ids=lambda f: f.stem)
 def test_no_experiment_mixes_two_devices(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     result = check(fixture.request("cuda"))
     assert complaints(fixture, result.findings) == []
-    if not fixture.path.stem.startswith(APART):
+    if not fixture.stem.startswith(APART):
         assert (result.confirm["device"], result.confirm["outcome"]) == ("cuda:0", "ran"), result.confirm["reason"]
     said = [f.evidence for f in result.findings if f.evidence is not None]
     assert not [e for e in said if "does not apply" in e.detail or "same device" in e.detail]

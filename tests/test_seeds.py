@@ -20,7 +20,7 @@ def check(fixture: Fixture) -> TargetResult:
 
 
 def seed(stem: str) -> Fixture:
-    return next(f for f in SEEDS if f.path.stem == stem)
+    return next(f for f in SEEDS if f.stem == stem)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.parametrize("fixture", SEEDS, ids=lambda f: f.path.stem)
+@pytest.mark.parametrize("fixture", SEEDS, ids=lambda f: f.stem)
 def test_seed_gives_what_its_comments_say(fixture: Fixture) -> None:
     result = check(fixture)
     assert complaints(fixture, result.findings) == [], result.notes
@@ -37,7 +37,7 @@ def test_seed_gives_what_its_comments_say(fixture: Fixture) -> None:
 
 
 def test_all_five_documents_have_their_systems() -> None:
-    assert {f.path.stem[:6] for f in SEEDS} == {"doc000", "doc001", "doc002", "doc003", "doc004"}
+    assert {f.stem[:6] for f in SEEDS} == {"doc000", "doc001", "doc002", "doc003", "doc004"}
 
 
 def test_an_autoencoder_is_told_that_it_is_not_variational() -> None:

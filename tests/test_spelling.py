@@ -34,9 +34,9 @@ SETUP_AND_REAL_PASS = ("vae00", "vae7")
 
 ALL = [
     f
-    for side in ("bad", "good")
+    for side in ("bad", "good", "systems")
     for f in fixtures(side)
-    if not f.path.name.startswith(SETUP_AND_REAL_PASS) and "--perturb" not in f.options
+    if not f.stem.startswith(SETUP_AND_REAL_PASS) and "--perturb" not in f.options
 ]
 
 Checked = Callable[[Fixture, Rewritten], TargetResult]
@@ -77,7 +77,7 @@ def fits(fixture: Fixture, rewriting: str) -> bool:
     """Whether the rewriting leaves the fixture what it is."""
     if rewriting != "renamed":
         return True
-    return "--step" not in fixture.options and not fixture.path.stem.startswith((*BY_NAME, *UNTOLD))
+    return "--step" not in fixture.options and not fixture.stem.startswith((*BY_NAME, *UNTOLD))
 
 
 @pytest.mark.parametrize("rewriting", REWRITINGS)
