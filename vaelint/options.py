@@ -57,7 +57,7 @@ _PERTURB = "Also give constructor arguments other values, one at a time, and rep
 _DIFF = "Print what --fix would change as a patch, and write nothing. With an --output-format: as the fix of its finding there."
 _FIX = """Write the repairs into the files. Each is unsafe in the sense that the model computes something else afterwards; none is made
 before a check of the edited source, with a real pass, has found the finding gone and no new one."""
-_ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed."
+_ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed, or not completely."
 
 Targets = Annotated[list[str] | None, typer.Argument(metavar="TARGETS", help=_TARGETS, show_default=False)]
 OneTarget = Annotated[str, typer.Argument(metavar="TARGET", help="FILE.py:NAME or package.module:NAME, as for `check`.")]

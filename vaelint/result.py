@@ -11,7 +11,7 @@ SCHEMA_VERSION = 1
 ADVICE = "VAE8"
 """Rules that run only where they are selected: the beginning of their codes."""
 
-Status = Literal["clean", "findings", "failed"]
+Status = Literal["clean", "findings", "incomplete", "failed"]
 Rung = Literal["symbolic", "concrete", "real"]
 
 
@@ -70,6 +70,9 @@ class TargetResult:
     findings: list[Finding] = field(default_factory=list)
     not_applicable: list[dict[str, str]] = field(default_factory=list)  # [{"code": "VAE204", "reason": "..."}]
     quiet: list[str] = field(default_factory=list)  # codes of the rules that ran and found nothing
+    incomplete: list[dict[str, str]] = field(
+        default_factory=list
+    )  # what could not be checked: [{"code": "VAE204" or "", "reason", "help"}]
     confirm: dict[str, Any] = field(default_factory=dict)  # {"device", "outcome", "reason", ...}
     timing: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # "latent_dim=20 was taken from the constructor's default", ...
@@ -77,11 +80,28 @@ class TargetResult:
     trail: dict[str, Any] | None = None  # the way from input to loss, when it was asked for: `$defs.trail` of the schema
     fits: list[dict[str, Any]] = field(default_factory=list)  # which sizes of the input the model takes: [{"text", "symbols", ...}]
 
+    def leave_out(self, reason: str, help: str = "", code: str = "") -> None:
+        """Notes a part of the check that could not be done: what was not looked at is not clean. `code` is that of a rule that raised."""
+        self.incomplete.append({"code": code, "reason": reason, "help": help})
+        self.settle()
+
+    def gaps(self) -> list[tuple[str, str]]:
+        """What could not be checked, each with what to do about it; rules that stopped for one reason together."""
+        codes: dict[tuple[str, str], list[str]] = {}
+        for row in self.incomplete:
+            codes.setdefault((row["reason"], row["help"]), []).extend([row["code"]] if row["code"] else [])
+        return [(f"{', '.join(told)} could not run: {reason}" if told else reason, help) for (reason, help), told in codes.items()]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the target was analysed, and every part of the check was done."""
+        return self.status in ("clean", "findings")
+
     def settle(self) -> None:
-        """Sets `status` from the findings, unless the target could not be analysed."""
+        """Sets `status` from the findings and from what could not be checked, unless the target could not be analysed at all."""
         if self.status != "failed":
             bad = any(f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO for f in self.findings)
-            self.status = "findings" if bad else "clean"
+            self.status = "incomplete" if self.incomplete else "findings" if bad else "clean"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""

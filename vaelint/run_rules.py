@@ -10,6 +10,7 @@ from vaelint.anatomy.model import Model
 from vaelint.anatomy.replay import ReplayError
 from vaelint.errors import NotExamined
 from vaelint.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
+from vaelint.memory import SMALLER, asked_for, ran_out
 from vaelint.paths import in_project
 from vaelint.result import TargetResult
 from vaelint.rule import NEEDS, Claim, Found, Repair, Rule
@@ -42,7 +43,7 @@ _OF_LOSS = {"loss", "kl", "reconstruction", "beta"}  # what no model has whose l
 
 
 def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> tuple[Claims, Repairs]:
-    """Appends findings, the quiet and the not applicable rules to `result`; returns the claims to measure and the repairs."""
+    """Appends findings, and what the other rules came to, to `result`; returns the claims to measure and the repairs."""
     claims: Claims = []
     repairs: Repairs = []
     found: list[tuple[Finding, Found]] = []
@@ -64,10 +65,7 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
             result.notes.append(f"{rule.code}: {error}")
             continue
         except Exception as error:  # noqa: BLE001 - one broken rule must not cost the findings of the others; it is named in the result
-            result.not_applicable.append(
-                {"code": rule.code, "reason": f"the rule itself failed, please report it: {type(error).__name__}: {error}"}
-            )
-            result.notes.append(f"{rule.code} could not run: {type(error).__name__}: {error}")
+            result.leave_out(*_stopped_by(error, model), code=rule.code)
             continue
         found += produced
         if not produced:
@@ -79,6 +77,14 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
         if said.repair is not None:
             repairs.append((result.findings[-1].fingerprint, said.repair))
     return claims, repairs
+
+
+def _stopped_by(error: Exception, model: Model) -> tuple[str, str]:
+    """Why a rule could not run, and what to do. No rule is at fault where the sizes that were asked for fit into no memory."""
+    if ran_out(error):
+        sizes = ", ".join(f"{name}={size}" for name, size in model.inputs.symbols.items())
+        return f"too large: what it measures does not fit in memory at {sizes}{asked_for(error)}", SMALLER
+    return f"{type(error).__name__}: {error}", "please report it, with the model that shows it; --ignore with the rule's code leaves it out"
 
 
 def _distinct(found: Any) -> list[Found]:

@@ -214,7 +214,7 @@ class Cache:
 
 def _repeatable(result: TargetResult) -> bool:
     """Whether another run would come to the same. A failure may be the machine's; a real pass may be cut short for want of memory."""
-    if result.status == "failed":
+    if not result.whole:
         return False
     if result.confirm.get("reason") == "--device none":
         return True

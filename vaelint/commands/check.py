@@ -37,7 +37,7 @@ def check(
     fix: options.Fix = False,
     diff: options.Diff = False,
 ) -> int:
-    """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed."""
+    """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed, or not completely."""
     file, bar = str(output_file) if output_file else None, fail_on.value if fail_on else None
     known = str(baseline) if baseline else None
     words = Words(

@@ -48,7 +48,7 @@ def mend_all(settings: Settings, hired: Hired, *, write: bool, patch: bool) -> t
         for one in checked:
             lines = {f.finding.fingerprint: f.lines for f in mended.fixes if f.target == one.result.target}
             one.result.findings[:] = [replace(f, fix=lines.get(f.fingerprint)) for f in one.result.findings]
-    if any(c.result.status == "failed" for c in mended.checked):
+    if not all(c.result.whole for c in mended.checked):
         return mended.checked if write else checked, EXIT_TROUBLE
     return mended.checked if write else checked, EXIT_FINDINGS if texts or mended.left else EXIT_CLEAN
 

@@ -70,8 +70,8 @@ def reports_for(forms: Sequence[str], file: Path | None, formats: Mapping[str, F
 
 
 def exit_code(results: Sequence[TargetResult], bar: Severity, exit_zero: bool, fine: bool = True) -> int:
-    """2 if a target could not be analysed, else 1 if a finding at or above the bar stands or all else is not fine, else 0."""
-    if any(r.status == "failed" for r in results):
+    """2 if a target was not analysed, or not completely, else 1 if a finding at or above the bar stands or all else is not fine, else 0."""
+    if not all(r.whole for r in results):
         return EXIT_TROUBLE
     found = not fine or any(f.stands(bar) for r in results for f in r.findings)
     return EXIT_FINDINGS if found and not exit_zero else EXIT_CLEAN

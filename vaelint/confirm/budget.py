@@ -17,6 +17,7 @@ from torch import fx
 from vaelint import torch_private
 from vaelint.anatomy.cost import estimate as cost_of
 from vaelint.graph import Record
+from vaelint.memory import readable
 
 _CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
 _CUDA_RATE = 5e12
@@ -187,12 +188,3 @@ def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
         if fits >= 2 or (fits == 1 and batch == 1):
             return Plan(fits, f"B={fits} in place of {batch}, for want of {short}")
     return Plan(None, f"not even a small batch would fit, for want of {short}")
-
-
-def readable(count: int | float) -> str:
-    """`3.2 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

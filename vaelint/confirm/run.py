@@ -33,9 +33,10 @@ from vaelint.confirm.runs import Runner
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
-from vaelint.confirm.words import in_words, is_memory
+from vaelint.confirm.words import in_words
 from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.graph import Failure, Record, span
+from vaelint.memory import ran_out
 from vaelint.paths import in_project
 from vaelint.result import Request, TargetResult
 from vaelint.rule import Claim, Found, declared
@@ -121,7 +122,7 @@ def _first_run(
     text = in_words(error, device, need.memory) + (
         f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure is not None and failure.spans else ""
     )
-    if is_memory(error):
+    if ran_out(error):
         facts.update(outcome="out of memory", reason=text)
         return None
     if device != "cpu":
@@ -210,7 +211,7 @@ def _backward(trial: Trial, result: TargetResult) -> None:
         return
     except Exception as error:  # noqa: BLE001  memory, or a kernel's assertion: the outcome says which
         words = in_words(error, trial.device, int(facts["estimated_memory_bytes"]))
-        facts.update(outcome="out of memory" if is_memory(error) else "raised", reason=f"in the backward pass: {words}")
+        facts.update(outcome="out of memory" if ran_out(error) else "raised", reason=f"in the backward pass: {words}")
         return
     facts["grad_finite"] = all_finite(grads)
     facts["parameters_with_gradient"] = sum(g.numel() for g in grads)

@@ -119,6 +119,8 @@ def objection(before: TargetResult, finding: Finding, after: TargetResult) -> st
     if new := _new(before, after):
         return f"with it, there is {new}"
     stopped = before.confirm.get("outcome") == "raised" and not before.quiet
+    if len(after.gaps()) > len(before.gaps()):
+        return f"with it, the check is incomplete: {after.gaps()[-1][0]}"
     lost = {n["code"] for n in after.not_applicable} - {n["code"] for n in before.not_applicable}
     if lost and not _failed(before) and not stopped:
         return f"with it, {min(lost)} does not apply any more"

@@ -89,7 +89,8 @@ def codes_judged(result: TargetResult) -> frozenset[str]:
     """The rules that were asked about a target and could answer, for `stale`; taken before findings are taken out."""
     if result.status == "failed":
         return frozenset()
-    return frozenset((*result.quiet, *(n["code"] for n in result.not_applicable), *(f.code for f in result.findings)))
+    could_not = {row["code"] for row in result.incomplete}
+    return frozenset((*result.quiet, *(n["code"] for n in result.not_applicable), *(f.code for f in result.findings))) - could_not
 
 
 def stale(

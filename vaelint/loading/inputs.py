@@ -16,7 +16,7 @@ _LARGEST = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 
 _DEFAULT_SIZES = {BATCH: 32, "C": 3, "H": 32, "W": 32, "T": 20, "F": 8, "D": 64, "L": 20}  # of sizes given by name alone
 _OTHER_SIZE = 16
 _ROLES: dict[int, tuple[str, ...]] = {0: (), 1: ("D",), 2: ("T", "F"), 3: ("C", "H", "W"), 4: ("C", "T", "H", "W")}  # by their number
-_MOST = 2**59  # elements: with 16 bytes each, more than a tensor can count
+_MOST = 2**45  # numbers: with 4 bytes each they take all 47 bits of addresses that a process has
 
 _SPEC = re.compile(
     r"(?:(?P<name>[^\W\d]\w*)\s*=\s*)?(?P<shape>\(\)|[^:\[\]{}()=]+?)\s*(?::\s*(?P<dtype>\w+)\s*)?(?P<range>[\[({].*)?", re.DOTALL
@@ -102,7 +102,7 @@ def _parse_shape(text: str, shape: str) -> tuple[tuple[int, ...], tuple[str, ...
         sizes.append(size)
         symbols.append(symbol)
     if math.prod(sizes) > _MOST:
-        raise UsageError(f"--input {text!r}: no memory has addresses for {math.prod(sizes):.1e} numbers", _FORM)
+        raise UsageError(f"--input {text!r}: too large: {math.prod(sizes):.1e} numbers do not fit in memory", "write smaller sizes")
     return tuple(sizes), tuple(symbols)
 
 

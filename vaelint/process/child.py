@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vaelint.cache import reads
 from vaelint.errors import UsageError
+from vaelint.memory import SMALLER, asked_for, ran_out
 from vaelint.paths import our_file, package_of, user_file
 from vaelint.process import protocol
 
@@ -134,6 +135,8 @@ def _escaped(error: BaseException, package: str) -> protocol.Escaped:
         text, ours = f"sys.exit({error.code!r})" if error.code is not None else "sys.exit()", False
     else:
         text = traceback.format_exception_only(error)[-1].strip()
+        if ran_out(error) and not theirs:  # at the sizes that were asked for: nobody's fault
+            return protocol.Escaped(f"too large: what is measured does not fit in memory{asked_for(error)}", False, "", 0, SMALLER)
         ours = not theirs or (bool(mine) and frames.index(mine[-1]) > frames.index(theirs[-1]))
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if isinstance(error, OSError) and error.errno == errno.EMFILE and files < _FILES:

@@ -74,10 +74,9 @@ def settle(request: Request, fate: Fate) -> TargetResult:
         result = fate.static
         where = f" at {place.file}:{place.line}" if seen else ""
         result.confirm = result.confirm | {"device": None, "outcome": outcome, "reason": f"{message}{where}"}
-        result.notes.append(
-            f"the real pass did not end: {message}{where}; findings are those from before it" + (f" ({note})" if note else "")
+        result.leave_out(
+            f"the real pass did not end: {message}{where}; findings are those from before it" + (f" ({note})" if note else ""), help
         )
-        result.settle()
         return result
     theirs = fate.escaped is not None and not fate.escaped.ours and not fate.escaped.help
     code, name = ("VAE007", "code-raises") if theirs else ("VAE006", "analysis-incomplete")

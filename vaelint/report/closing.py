@@ -99,6 +99,9 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
     if lossless(result):
         lines += hanging([("  ", "")], seen_words(result), width)
     lines += hanging([("  ", "")], ran_words(result), width)
+    for gap, help in result.gaps():
+        lines += hanging([("  incomplete: ", "error")], gap, width)
+        lines += hanging([("  help: ", "help")], help, width) if help else []
     hidden = [f for f in result.findings if f.certainty is Certainty.REFUTED]
     if hidden and not show_refuted:
         codes, count = ", ".join(sorted({f.code for f in hidden})), len(hidden)
@@ -139,7 +142,8 @@ def verdict_words(result: TargetResult) -> str:
     tested = [f for f in result.findings if f.certainty is not Certainty.REFUTED and not f.code.startswith(SETUP)]
     sure = sum(f.certainty is Certainty.CONFIRMED for f in tested)
     part = " in the model alone, as no loss is known" if lossless(result) else ""
-    return (words or "no findings") + part + (f"; {sure} of {len(tested)} confirmed by running" if tested else "")
+    start = "incomplete, " if result.status == "incomplete" else ""
+    return start + (words or "no findings") + part + (f"; {sure} of {len(tested)} confirmed by running" if tested else "")
 
 
 def lossless(result: TargetResult) -> bool:
@@ -164,7 +168,7 @@ def _plural(severity: Severity, count: int) -> str:
 
 def _style(result: TargetResult) -> str:
     counts = _shown(result)
-    if result.status == "failed" or counts["error"]:
+    if not result.whole or counts["error"]:
         return "error"
     return "warning" if counts["warning"] else "clean"
 
@@ -173,7 +177,13 @@ def _rules(result: TargetResult, verbose: bool) -> str:
     quiet, unfit = len(result.quiet), len(result.not_applicable)
     if result.status == "failed" and not quiet + unfit:
         return ""  # none was asked
-    return f"{quiet} rule{'s' * (quiet != 1)} quiet, {unfit} not applicable" + (" (-v: why)" if unfit and not verbose else "")
+    stopped = sum(bool(row["code"]) for row in result.incomplete)
+    return (
+        f"{quiet} rule{'s' * (quiet != 1)} quiet, "
+        + (f"{stopped} could not run, " if stopped else "")
+        + f"{unfit} not applicable"
+        + (" (-v: why)" if unfit and not verbose else "")
+    )
 
 
 def ran_words(result: TargetResult) -> str:
@@ -220,6 +230,6 @@ def _scaled(count: int | float) -> str:
 def total(results: Sequence[TargetResult]) -> list[Line]:
     """The last line of a report on several targets."""
     counts: Counter[str] = Counter(r.status for r in results)
-    words = {"clean": "clean", "findings": "with findings", "failed": "not analysed"}
+    words = {"clean": "clean", "findings": "with findings", "incomplete": "incomplete", "failed": "not analysed"}
     parts = ", ".join(f"{counts[k]} {word}" for k, word in words.items() if counts[k])
     return [[(f"{len(results)} targets: ", "head"), (parts, "")]]

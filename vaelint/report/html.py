@@ -56,7 +56,7 @@ def _contents(results: Sequence[TargetResult]) -> E:
 def _target(result: TargetResult, number: int, view: View, sources: Sources) -> E:
     here = f"t{number}"
     shown = [(i, f) for i, f in enumerate(result.findings) if f.certainty is not Certainty.REFUTED or view.show_refuted]
-    state = "failed" if result.status == "failed" else "bad" if result.status == "findings" else "good"
+    state = "failed" if not result.whole else "bad" if result.status == "findings" else "good"
     sizes = ", ".join(f"{k} = {v}" for k, v in result.symbols.items())
     head = join(
         element("p", "vaelint", class_="brand"),
@@ -171,7 +171,8 @@ def _fits(result: TargetResult) -> E:
 
 
 def _checked(result: TargetResult) -> E:
-    rows = [element("li", ran_words(result))]
+    rows = [element("li", join(element("b", "Incomplete: "), ". ".join(filter(None, gap)))) for gap in result.gaps()]
+    rows.append(element("li", ran_words(result)))
     if result.quiet:
         rows.append(element("li", f"{len(result.quiet)} rules ran and found nothing: {', '.join(result.quiet)}"))
     if result.not_applicable:

@@ -1,7 +1,8 @@
 """`--output-format junit`: JUnit XML as Jenkins' xUnit plugin and GitLab read it: a suite a target, a test a rule.
 
 A rule that found nothing has passed, one that did not apply is skipped, one with findings that make the exit code 1 has failed. What
-stopped the analysis of a target is a failure of its suite whatever its severity: no test is green that did not run.
+stopped the analysis of a target is a failure of its suite whatever its severity, and a rule that raised an error: no test is green that
+did not run.
 """
 
 from __future__ import annotations
@@ -41,12 +42,19 @@ def _suite(result: TargetResult, view: View, names: dict[str, str]) -> ET.Elemen
             by_code.setdefault(f.code, []).append(f)
             names.setdefault(f.code, f.name)
     skipped = {n["code"]: n["reason"] for n in result.not_applicable}
-    for code in sorted({*by_code, *skipped, *result.quiet}):
-        case = ET.SubElement(suite, "testcase", name=f"{code} {names.get(code, '')}".strip(), classname=_safe(result.target))
+    raised: dict[str, list[str]] = {}
+    for row in result.incomplete:
+        raised.setdefault(row["code"], []).append(row["reason"])
+    for code in sorted({*by_code, *skipped, *result.quiet, *raised}):
+        case = ET.SubElement(
+            suite, "testcase", name=f"{code} {names.get(code, '')}".strip() or "the whole check", classname=_safe(result.target)
+        )
         found = by_code.get(code, [])
         stopped = result.status == "failed" and code.startswith(SETUP)
         failed = [f for f in found if stopped or f.stands(view.bar)]
-        if failed:
+        if code in raised:
+            ET.SubElement(case, "error", type="incomplete", message=_safe("; ".join(raised[code])))
+        elif failed:
             failure = ET.SubElement(case, "failure", type=failed[0].severity.value, message=_safe(headline(failed[0])))
             failure.text = _safe("\n\n".join(_text(f, view) for f in failed))
         elif found:
@@ -55,7 +63,7 @@ def _suite(result: TargetResult, view: View, names: dict[str, str]) -> ET.Elemen
             ET.SubElement(case, "skipped", message=_safe(skipped[code]))
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
-    suite.set("errors", "0")
+    suite.set("errors", str(len(suite.findall("testcase/error"))))
     suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
     suite.set("time", f"{sum(result.timing.values()):.3f}")
     return suite

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelint.finding import Certainty, Finding, Severity, Span
+from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
+from vaelint.paths import in_project
 from vaelint.report.view import View
 from vaelint.result import TargetResult
+
+INCOMPLETE = ("VAE006", "analysis-incomplete")
+"""The rule whose page says what it means that a part could not be checked."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,24 @@ class Row:
 
 
 def rows(results: Sequence[TargetResult], view: View) -> list[Row]:
-    """Each finding once, by target and place: several targets may run the same code. Refuted ones if the view wants them."""
+    """Each finding once, by target and place: several targets may run the same code. Refuted ones if the view wants them.
+
+    After those of a target comes what could not be checked of it, as findings of the check itself.
+    """
     found: dict[tuple[str, Span, str], tuple[Finding, dict[str, None]]] = {}
     for result in results:
-        for f in result.findings:
+        for f in (*result.findings, *_gaps(result)):
             if f.certainty is not Certainty.REFUTED or view.show_refuted:
                 _, targets = found.setdefault((f.code, f.span, f.message), (f, {}))
                 targets[result.target] = None
     return [Row(f, tuple(targets)) for f, targets in found.values()]
+
+
+def _gaps(result: TargetResult) -> Iterator[Finding]:
+    file = result.target.partition("(")[0].rpartition(":")[0] or result.target
+    for text, help in result.gaps():
+        name = fingerprint(INCOMPLETE[0], in_project(file), f"{result.target}: {text}", 0)
+        yield Finding(*INCOMPLETE, Severity.ERROR, text, Span(file, 1), help=help, fingerprint=name)
 
 
 def place(file: str, root: Path) -> str:

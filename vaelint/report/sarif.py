@@ -72,13 +72,13 @@ def _rule(rule: RulePage) -> dict[str, Any]:
 
 
 def _invocation(results: Sequence[TargetResult]) -> dict[str, Any]:
-    """Whether every target was analysed, and what was noted of each."""
+    """Whether every target was analysed completely, and what was noted of each."""
     notes = [
         {"level": "error" if r.status == "failed" else "note", "message": _message(f"{r.target}: {note}")}
         for r in results
         for note in (["could not be analysed"] if r.status == "failed" else []) + r.notes
-    ]
-    return {"executionSuccessful": all(r.status != "failed" for r in results), "toolExecutionNotifications": notes}
+    ] + [{"level": "error", "message": _message(f"{r.target}: {gap}")} for r in results for gap, _ in r.gaps()]
+    return {"executionSuccessful": all(r.whole for r in results), "toolExecutionNotifications": notes}
 
 
 def _result(row: Row, index: dict[str, int], view: View, hashes: dict[str, list[str]]) -> dict[str, Any]:
