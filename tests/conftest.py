@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typehooks  # noqa: F401 - stands before all that imports vaelint, and so checks it
+from keeping import hired, run, said  # noqa: F401 - fixtures
 from usermodels import Case, Load, Make
 
 from vaelint.loading.build import Loaded, load_target

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vaelint.cache.files import read, write
+
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _UNDERSTANDING = [os.path.join(_HERE, *p) for p in (("options.py",), ("commands", "check.py"), ("commands", "checking.py"))]
 """Our files that decide what a command line says."""
@@ -29,8 +31,7 @@ def recalled(args: Sequence[str]) -> dict[str, Any] | None:
     """
     for folder in _folders():
         try:
-            with open(note_for(folder, args), encoding="utf-8") as file:
-                told = json.load(file)
+            told = json.loads(read(note_for(folder, args)))
             if told["files"] and all(_state(path) == state for path, state in told["files"].items()):
                 return dict(told["words"])
             return None
@@ -43,9 +44,7 @@ def note(folder: str, args: Sequence[str], files: Mapping[str, tuple[int, int]],
     """Writes down what a run of this command line rested on, and what it was understood to say. Raises OSError."""
     path = note_for(folder, args)
     ours = {p: _state(p) for p in _UNDERSTANDING}
-    with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
-        json.dump({"files": {**files, **ours}, "words": words}, file)
-    os.replace(f"{path}.{os.getpid()}", path)
+    write(path, json.dumps({"files": {**files, **ours}, "words": words}).encode())
 
 
 def note_for(folder: str, args: Sequence[str]) -> str:

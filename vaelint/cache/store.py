@@ -12,14 +12,14 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from vaelint.cache import early
+from vaelint.cache import early, files
+from vaelint.cache import folder as folders
 from vaelint.cache.early import NAME, VARIABLE
 from vaelint.cache.reads import Reads
 from vaelint.cache.toolchain import toolchain
@@ -28,11 +28,7 @@ from vaelint.process.flight import Checked
 from vaelint.process.front import ENVIRONMENT
 from vaelint.result import Request, TargetResult
 
-FORM = 1  # of the entries
-_KEEP = 30 * 86400.0  # seconds an entry lives without being used
 _SLACK = 10_000_000  # ns: file times are a clock tick behind
-_TAG_FILE, _IGNORED = "CACHEDIR.TAG", ".gitignore"
-_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Results of vaelint; see https://bford.info/cachedir/\n"
 
 
 def folder_for(root: Path) -> Path:
@@ -41,27 +37,15 @@ def folder_for(root: Path) -> Path:
     return Path(told).absolute() if told else root.absolute() / NAME
 
 
-def clear(folder: Path) -> bool:
-    """Removes all that is kept, and nothing else that may lie there; False if there was nothing. Raises OSError."""
-    if not (folder / _TAG_FILE).is_file():
-        return False
-    for path in (*folder.glob(f"v{FORM}"), *folder.glob("last-*"), folder / "pruned", folder / _IGNORED, folder / _TAG_FILE):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()  # unless something of somebody else's lies there
-    return True
-
-
 class Cache:
     """The kept results of one project, for one run. Nothing here raises: what cannot be read or written is as if it were not there."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         """`say` is told, once, when results cannot be kept."""
         self.folder, self._say = folder, say
-        self._silent = False
+        self._off = False
+        if why := folders.refusal(str(folder)):
+            self._give_up(f"{folder} {why}")
         self._toolchain = toolchain()
         self._digests: dict[str, tuple[tuple[int, int], str]] = {}
         self._used: dict[str, tuple[int, int]] = {}  # files behind the results, with time of change and size
@@ -69,6 +53,8 @@ class Cache:
 
     def lookup(self, request: Request) -> Checked | None:
         """The result of an earlier run that read the same; None if there is none."""
+        if self._off:
+            return None
         key = self._key(request)
         told = self._read(self._path(key, "reads"))
         reads = _reads_from(told)
@@ -91,7 +77,7 @@ class Cache:
             started: `time.time_ns()` before the run; what has changed since may be read half before and half after.
         """
         reads = _reads_from(checked.reads)
-        if reads is None or not _repeatable(checked.result) or reads.outside or self._changed_since(started, reads):
+        if self._off or reads is None or not _repeatable(checked.result) or reads.outside or self._changed_since(started, reads):
             return
         key = self._key(checked.request)
         self._write(self._path(self._content(key, reads), "result"), {"result": checked.result.to_json(), "output": checked.output})
@@ -103,17 +89,19 @@ class Cache:
 
         `words` is what the command line was understood to say, for it to be remembered.
         """
-        if self._count >= results > 0 and not self._silent:
-            with contextlib.suppress(OSError):
+        if self._off:
+            return
+        with contextlib.suppress(OSError):
+            if self._count >= results > 0:
                 early.note(str(self.folder), args, self._used, words or {})
-        self._prune()
+            folders.prune(str(self.folder))
 
     def _key(self, request: Request) -> str:
-        said = json.dumps([FORM, self._toolchain, os.getcwd(), request.to_json()], sort_keys=True)
+        said = json.dumps([folders.FORM, self._toolchain, os.getcwd(), request.to_json()], sort_keys=True)
         return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
     def _path(self, key: str, kind: str) -> Path:
-        return self.folder / f"v{FORM}" / key[:2] / f"{key}.{kind}.json"
+        return Path(folders.entry(str(self.folder), key, kind))
 
     def _content(self, key: str, reads: Reads) -> str:
         """The name of the result that these files, as they are now, make."""
@@ -165,51 +153,31 @@ class Cache:
     def _read(self, path: Path) -> dict[str, Any] | None:
         """An entry; None if there is none or it is broken."""
         try:
-            digest, _, body = path.read_text(encoding="utf-8").partition("\n")
+            digest, _, body = files.read(str(path)).decode().partition("\n")
             if hashlib.blake2b(body.encode(), digest_size=16).hexdigest() != digest:
                 return None
             found = json.loads(body)
         except (OSError, ValueError):
             return None
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _KEEP / 30:
+            if time.time() - path.stat().st_mtime > folders.KEEP / 30:
                 os.utime(path)
         return found if isinstance(found, dict) else None
 
     def _write(self, path: Path, body: dict[str, Any]) -> None:
-        text = json.dumps(body, ensure_ascii=True)
-        new = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            self._make(path.parent)
-            new.write_text(hashlib.blake2b(text.encode(), digest_size=16).hexdigest() + "\n" + text, encoding="utf-8")
-            new.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
-            if not self._silent:
-                self._silent = True
-                self._say(f"results are not kept: {self.folder} cannot be written ({error.strerror or error})")
-
-    def _make(self, folder: Path) -> None:
-        if folder.is_dir():
+        if self._off:
             return
-        if not self.folder.is_dir() or not any(self.folder.iterdir()):  # a folder of somebody else's gets no .gitignore
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / _IGNORED).write_text("# Made by vaelint.\n*\n")
-        (self.folder / _TAG_FILE).write_text(_TAG)
-        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(body, ensure_ascii=True)
+        try:
+            folders.make(str(self.folder))
+            folders.make_for(str(path))
+            files.write(str(path), (hashlib.blake2b(text.encode(), digest_size=16).hexdigest() + "\n" + text).encode())
+        except OSError as error:
+            self._give_up(f"{self.folder} cannot be written ({error.strerror or error})")
 
-    def _prune(self) -> None:
-        """Removes what has not been used for a month; looks for it once a day."""
-        stamp = self.folder / "pruned"
-        now = time.time()
-        with contextlib.suppress(OSError):
-            if not self.folder.is_dir() or (stamp.exists() and now - stamp.stat().st_mtime < _KEEP / 30):
-                return
-            stamp.touch()
-            for path in (*self.folder.glob("v*/*/*"), *self.folder.glob("last-*")):
-                if now - path.stat().st_mtime > _KEEP:
-                    path.unlink(missing_ok=True)
+    def _give_up(self, why: str) -> None:
+        self._off = True
+        self._say(f"results are not kept: {why}")
 
 
 def _repeatable(result: TargetResult) -> bool:

@@ -15,11 +15,14 @@ def dir() -> None:
 
 def clear() -> None:
     """Remove all kept results."""
-    from vaelint.cache import store as cache
+    from vaelint.cache.folder import clear, refusal
+    from vaelint.cache.store import folder_for
 
-    where = cache.folder_for(config.load().root)
+    where = str(folder_for(config.load().root))
+    if why := refusal(where):
+        raise UsageError(f"nothing was removed: {where} {why}", "name the folder of kept results: VAELINT_CACHE_DIR=FOLDER")
     try:
-        gone = cache.clear(where)
+        gone = clear(where)
     except OSError as error:
         raise UsageError(f"cannot remove {where}: {error.strerror or error}") from None
-    print(f"removed {where}" if gone else f"nothing to remove: there is no {where}")
+    print(f"removed the kept results in {where}" if gone else f"nothing to remove: no results are kept in {where}")

@@ -11,53 +11,16 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from keeping import VAELINT, Run, command
 
-from vaelint.cache.store import Cache, clear, folder_for
-from vaelint.process import gate
-from vaelint.process.flight import Checked
-from vaelint.process.front import Worker
-from vaelint.result import Request
+from vaelint.cache.store import folder_for
 
-HERE = Path(__file__).parent
-VAELINT = str(Path(sys.executable).parent / "vaelint")
-Run = Callable[..., Checked]
-
-
-@pytest.fixture(scope="module")
-def hired() -> Iterator[gate.Hired]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(HERE / "data" / "fake"))
-        worker = Worker("fake_pipeline:check_target")
-    with gate.Hired(worker) as made:
-        yield made
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def run(hired: gate.Hired, tmp_path: Path, said: list[str]) -> Run:
-    """Checks model.py of a folder, whose files must look older than the run."""
-
-    def go(code: str | None = None, **options: object) -> Checked:
-        if code is not None:
-            (tmp_path / "model.py").write_text(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n{code}\n")
-        for file in tmp_path.rglob("*"):
-            if file.stat().st_mtime > time.time() - 1:
-                os.utime(file, (time.time() - 1, time.time() - 1))
-        cache = Cache(tmp_path / ".kept", said.append)
-        (checked,) = gate.run([Request(f"{tmp_path}/model.py:VAE", timeout=20.0, **options)], hired, cache=cache)  # type: ignore[arg-type]
-        return checked
-
-    return go
+DATA = Path(__file__).parents[1] / "data"
 
 
 def test_the_same_files_give_the_same_answer(run: Run, tmp_path: Path) -> None:
@@ -177,51 +140,14 @@ def test_a_full_disk_is_said_and_leaves_nothing_broken(run: Run, tmp_path: Path,
     assert run("x = 1").kept
 
 
-def test_clearing_takes_what_is_ours_only(run: Run, tmp_path: Path) -> None:
-    run("pass")
-    assert (tmp_path / ".kept" / ".gitignore").read_text().endswith("*\n")
-    assert clear(tmp_path / ".kept")
-    assert not (tmp_path / ".kept").exists()
-    (tmp_path / ".kept").mkdir()
-    (tmp_path / ".kept" / "mine.txt").write_text("")
-    assert not clear(tmp_path / ".kept")
-    assert not run().kept
-    assert not (tmp_path / ".kept" / ".gitignore").exists(), "a folder of somebody else's gets no .gitignore"
-    assert clear(tmp_path / ".kept")
-    assert [f.name for f in (tmp_path / ".kept").iterdir()] == ["mine.txt"]
-
-
-def test_old_entries_go(run: Run, tmp_path: Path) -> None:
-    run("pass")
-    old = [*(tmp_path / ".kept").glob("v*/*/*")]
-    for file in old:
-        os.utime(file, (1, 1))
-    cache = Cache(tmp_path / ".kept", print)
-    cache.close(["check"], 0)
-    assert not any(f.exists() for f in old)
-
-
 def test_the_folder_is_beside_the_configuration_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert folder_for(tmp_path) == tmp_path / ".vaelint_cache"
     monkeypatch.setenv("VAELINT_CACHE_DIR", str(tmp_path / "else"))
     assert folder_for(tmp_path) == tmp_path / "else"
 
 
-def command(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """The command in a folder whose Python can be told to lack packages."""
-    (folder / "site").mkdir(exist_ok=True)
-    custom = folder / "site" / "sitecustomize.py"
-    if not custom.exists():
-        custom.write_text("import os, sys\nfor name in os.environ.get('LACKS', '').split(): sys.modules[name] = None\n")
-        os.utime(custom, (1e9, 1e9))
-    path = os.pathsep.join([str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run([VAELINT, *args], cwd=folder, env=os.environ | {"PYTHONPATH": path} | env, capture_output=True, text=True)
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def test_an_unchanged_target_answers_without_torch(tmp_path: Path) -> None:
-    shutil.copy(HERE / "data" / "vae_three_bugs.py", tmp_path / "model.py")
+    shutil.copy(DATA / "vae_three_bugs.py", tmp_path / "model.py")
     os.utime(tmp_path / "model.py", (1e9, 1e9))
     check = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--output-format", "json")
     first = command(tmp_path, *check)
@@ -237,7 +163,7 @@ def test_an_unchanged_target_answers_without_torch(tmp_path: Path) -> None:
 
 
 def test_what_a_line_said_is_remembered_and_a_broken_memory_is_none(tmp_path: Path) -> None:
-    shutil.copy(HERE / "data" / "vae_three_bugs.py", tmp_path / "model.py")
+    shutil.copy(DATA / "vae_three_bugs.py", tmp_path / "model.py")
     os.utime(tmp_path / "model.py", (1e9, 1e9))
     check = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--baseline", "known.json", "--fail-on", "error")
     (tmp_path / "known.json").write_text('{"version": 1, "findings": []}\n')
@@ -266,7 +192,7 @@ def test_what_a_line_said_is_remembered_and_a_broken_memory_is_none(tmp_path: Pa
 
 def test_two_runs_at_once_agree_and_break_nothing(tmp_path: Path) -> None:
     for i in range(3):
-        shutil.copy(HERE / "data" / "mlp_vae.py", tmp_path / f"m{i}.py")
+        shutil.copy(DATA / "mlp_vae.py", tmp_path / f"m{i}.py")
         os.utime(tmp_path / f"m{i}.py", (1e9, 1e9))
     words = [VAELINT, "check", *(f"m{i}.py:VAE" for i in range(3)), "--input", "32x784", "--device", "none", "--output-format", "json"]
     both = [subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -281,7 +207,7 @@ def test_two_runs_at_once_agree_and_break_nothing(tmp_path: Path) -> None:
 
 def test_one_of_several_is_checked_alone(tmp_path: Path) -> None:
     for i in range(3):
-        shutil.copy(HERE / "data" / "mlp_vae.py", tmp_path / f"m{i}.py")
+        shutil.copy(DATA / "mlp_vae.py", tmp_path / f"m{i}.py")
         os.utime(tmp_path / f"m{i}.py", (1e9, 1e9))
     words = ["check", *(f"m{i}.py:VAE" for i in range(3)), "--input", "32x784", "--device", "none", "--output-format", "json"]
 
