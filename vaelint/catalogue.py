@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vaelint.errors import UsageError
 from vaelint.pages import address
 from vaelint.result import ADVICE
+from vaelint.visible import json_escaped
 
 if TYPE_CHECKING:
     from vaelint.rule import Rule
@@ -89,7 +90,7 @@ def as_json(rules: Sequence[Rule], docs: str, *, whole: bool = False) -> str:
         | ({"doc": r.doc} if whole else {})
         for r in rules
     ]
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    return json_escaped(json.dumps(rows, indent=1, ensure_ascii=False)) + "\n"
 
 
 def as_markdown(rules: Sequence[Rule]) -> str:

@@ -11,6 +11,8 @@ from vaelint import options
 from vaelint.config.file import Config, load, shown
 from vaelint.config.keys import TARGET, TOP, json_schema
 from vaelint.config.settings import DEFAULT, Given, Setting, Settings, Target, resolve
+from vaelint.report.rows import dumps
+from vaelint.visible import visible
 
 _UNSAID: dict[str, Any] = {"select": "all but VAE8", "baseline": None}
 
@@ -66,7 +68,7 @@ def _as_json(told: Config, settings: Settings) -> str:
             {"target": t.request.target, "values": {name: row(name, s) for name, s in _of_target(t).items()}} for t in settings.targets
         ],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return dumps(document)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -85,8 +87,8 @@ def _as_text(told: Config, settings: Settings) -> str:
     for title, rows in blocks:
         cells = [(name, _words(name, s), s.origin) for name, s in rows.items()]
         widths = [max((len(c[i]) for c in cells), default=0) for i in (0, 1)]
-        lines += ["", title] if title else [""]
-        lines += [f"  {name:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {origin}" for name, value, origin in cells]
+        lines += ["", visible(title)] if title else [""]
+        lines += [visible(f"  {name:<{widths[0]}}  {value:<{min(widths[1], 60)}}  {origin}") for name, value, origin in cells]
     if not settings.targets:
         lines += ["", "no targets are configured or named"]
     return "\n".join(lines) + "\n"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from vaelint.commands.outcome import EXIT_CLEAN, EXIT_TROUBLE
 from vaelint.config import file as config
 from vaelint.errors import UsageError
 from vaelint.process.gate import default_jobs
+from vaelint.report.rows import dumps
 
 if TYPE_CHECKING:
     from vaelint.discover.proposals import Proposal
@@ -42,7 +43,9 @@ def discover(
     proposals = untried(found) if static else tried(found, jobs or default_jobs(), path.as_posix())
     if output_format is options.TablesFormat.json:
         unread = [{"file": file, "because": why} for file, why in found.unread]
-        print(json.dumps({"schema": 1, "files": found.files, "unread": unread, "candidates": [p.to_json() for p in proposals]}, indent=2))
+        sys.stdout.write(
+            dumps({"schema": 1, "files": found.files, "unread": unread, "candidates": [p.to_json() for p in proposals]}, indent=2)
+        )
     elif not write:
         print("\n\n".join(table(p, "[[tool.vaelint.targets]]", p.shape.target) for p in proposals))
     words = {"runs": "run as proposed", "open": "without a proposal", "none": "ran and are no VAE", "untried": "not tried"}

@@ -64,9 +64,9 @@ def _tell(mended: fixing.Mended, *, write: bool) -> None:
     """One line for each finding, on the error stream: what its edit changes, or why there is none."""
     for fix in mended.fixes:
         place = f"{fix.finding.span.file}:{fix.finding.span.line}"
-        print(f"{'fixed' if write else 'would fix'} {place} {fix.finding.code}: {fix.proposal.says}", file=sys.stderr)
+        terminal.tell(f"{'fixed' if write else 'would fix'} {place} {fix.finding.code}: {fix.proposal.says}")
     for finding, reason in mended.left:
-        print(f"not fixed {finding.span.file}:{finding.span.line} {finding.code}: {reason}", file=sys.stderr)
+        terminal.tell(f"not fixed {finding.span.file}:{finding.span.line} {finding.code}: {reason}")
     count = len(mended.fixes)
     if count:
         terminal.say(

@@ -8,6 +8,7 @@ from typing import Any
 
 from vaelint import options
 from vaelint.errors import UsageError
+from vaelint.report.rows import dumps
 
 
 def merge_sarif(files: options.SarifFiles, output_file: options.OutputFile = None) -> None:
@@ -19,7 +20,7 @@ def merge_sarif(files: options.SarifFiles, output_file: options.OutputFile = Non
     for other in others:
         _take_in(first, other)
     whole = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [first]}
-    write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", output_file)
+    write_text(dumps(whole), output_file)
 
 
 def _run(file: Path) -> dict[str, Any]:

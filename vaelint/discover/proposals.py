@@ -13,6 +13,7 @@ from vaelint.errors import UsageError
 from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
 from vaelint.result import Request
+from vaelint.visible import toml_escaped, visible
 
 PIPELINE = "vaelint.discover.probe:probe"
 TIMEOUT = 120.0
@@ -90,13 +91,13 @@ def requests_of(proposals: Iterable[Proposal], folder: str = "") -> list[Request
 def table(proposal: Proposal, header: str, target: str) -> str:
     """The TOML table of one proposal; a comment says what it is, or why there is none."""
     shape = proposal.shape
-    lines = [f"# {shape.name}, line {shape.line}: {shape.noise}" + (f"; {proposal.saw}" if proposal.saw else "")]
+    lines = [_comment(f"{shape.name}, line {shape.line}: {shape.noise}" + (f"; {proposal.saw}" if proposal.saw else ""))]
     if proposal.request is None:
         what = "no VAE" if proposal.is_none else "not tried" if not proposal.tried else "could not propose how to check it"
-        reason = f", because {_one_line(proposal.because)}" if proposal.tried else ""
-        return "\n".join([*lines, f"# {target}: {what}{reason}"])
+        reason = f", because {proposal.because}" if proposal.tried else ""
+        return "\n".join([*lines, _comment(f"{target}: {what}{reason}")])
     request = proposal.request
-    lines += [f"# {_one_line(n)}" for n in proposal.notes]
+    lines += [_comment(n) for n in proposal.notes]
     lines += [header, f"target = {_text(target)}"]
     lines.append(f"input = {_text(request.inputs[0]) if len(request.inputs) == 1 else _list(request.inputs)}")
     if request.init:
@@ -105,13 +106,14 @@ def table(proposal: Proposal, header: str, target: str) -> str:
     return "\n".join(lines)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _comment(text: str) -> str:
+    """A comment in TOML: one line, whatever a name or a message holds."""
+    return "# " + visible(" ".join(text.split()))
 
 
 def _text(value: str) -> str:
-    """A TOML basic string; JSON's escapes are TOML's, but for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A TOML basic string."""
+    return toml_escaped(json.dumps(value, ensure_ascii=False))
 
 
 def _list(values: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from vaelint.finding import Finding, Severity
 from vaelint.report.rows import headline, level, place, rows, sentences
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
+from vaelint.visible import visible_lines
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 
@@ -34,8 +35,7 @@ def _command(f: Finding, view: View) -> str:
 
 
 def _data(text: str) -> str:
-    safe = "".join(c if c in "\n\r\t" or c.isprintable() or c == " " else "\ufffd" for c in text)
-    return safe.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible_lines(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

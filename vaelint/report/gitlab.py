@@ -10,6 +10,7 @@ from vaelint.finding import Severity
 from vaelint.report.rows import Row, dumps, headline, level, place, rows
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
+from vaelint.visible import visible
 
 _LEVELS = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
 
@@ -27,7 +28,7 @@ def _issue(row: Row, view: View, seen: dict[str, int]) -> dict[str, Any]:
     if seen[name] > 1:  # GitLab drops a second issue of the same name
         name = hashlib.sha256(f"{name}\0{seen[name]}".encode()).hexdigest()[:16]
     return {
-        "description": headline(f) + (f" ({' '.join(f.label.split())})" if f.label else ""),
+        "description": headline(f) + (f" ({visible(' '.join(f.label.split()))})" if f.label else ""),
         "check_name": f.code,
         "fingerprint": name,
         "severity": _LEVELS[level(f)],

@@ -16,6 +16,7 @@ from vaelint.report.closing import SETUP
 from vaelint.report.rows import headline, place, sentences
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
+from vaelint.visible import visible_lines
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
@@ -76,4 +77,4 @@ def _text(f: Finding, view: View) -> str:
 
 
 def _safe(text: str) -> str:
-    return _ILLEGAL.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _ILLEGAL.sub("\ufffd", visible_lines(text.replace("\r\n", "\n").replace("\r", "\n")))

@@ -12,6 +12,7 @@ from vaelint.report.closing import total, verdict_words
 from vaelint.report.rows import Row, place, rows, sentences
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
+from vaelint.visible import visible
 
 LIMIT = 1_000_000  # bytes; GitHub takes 1 MiB for the summary of a step
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#+!|~&@$:-]|(?<=\d)[.](?=\s|$)|(?<=www)\.")
@@ -71,8 +72,7 @@ def _details(row: Row, view: View) -> str:
 
 def escape(text: str) -> str:
     """Text on one line in which nothing is Markdown, HTML, a link or a mention."""
-    flat = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
-    return _SPECIAL.sub(lambda m: f"&#{ord(m[0])};", flat)
+    return _SPECIAL.sub(lambda m: f"&#{ord(m[0])};", visible(" ".join(text.split())))
 
 
 def code(text: str) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
+from vaelint.visible import visible_lines
+
+_NONE = re.compile("[" + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)) + "]")
 _VOID = frozenset({"br", "hr", "meta", "img", "link"})
 
 
@@ -14,12 +18,8 @@ class E(str):
 
 
 def text(value: str) -> E:
-    """Escaped text. Control characters, which HTML does not allow, become replacement marks."""
-    return E(escape("".join(c if c in "\n\t" or _allowed(ord(c)) else "\ufffd" for c in value), quote=True))
-
-
-def _allowed(code: int) -> bool:
-    return code >= 0x20 and not 0x7F <= code <= 0x9F and not 0xD800 <= code <= 0xDFFF and code & 0xFFFE != 0xFFFE
+    """Escaped text. Control characters are shown by their escapes; noncharacters, which HTML does not allow, as replacement marks."""
+    return E(escape(_NONE.sub("\ufffd", visible_lines(value)), quote=True))
 
 
 def join(*parts: E | str) -> E:

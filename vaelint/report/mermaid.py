@@ -9,6 +9,7 @@ from vaelint.report.boxes import Box, picture
 from vaelint.report.svg import clip
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
+from vaelint.visible import visible
 
 _FORMS = {
     "input": ("[/", "/]"), "encoder": ("[\\", "/]"), "decoder": ("[/", "\\]"), "heads": ("[[", "]]"), "noise": ("((", "))"),
@@ -48,4 +49,4 @@ def _label(box: Box) -> str:
 
 def _x(text: str) -> str:
     """Characters with a meaning in a label are written by their numbers, which Mermaid reads as `#35;`."""
-    return "".join(c if c.isalnum() or c in " _.,:+-*/=()'" or ord(c) > 127 else f"#{ord(c)};" for c in text)
+    return "".join(c if c.isalnum() or c in " _.,:+-*/=()'" or ord(c) > 127 else f"#{ord(c)};" for c in visible(text))

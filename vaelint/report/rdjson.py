@@ -10,6 +10,7 @@ from vaelint.report.rows import Row, dumps, headline, level, place, rows, senten
 from vaelint.report.view import PLAIN, View
 from vaelint.report.window import Sources
 from vaelint.result import TargetResult
+from vaelint.visible import visible_lines
 
 _LEVELS = {Severity.ERROR: "ERROR", Severity.WARNING: "WARNING", Severity.INFO: "INFO"}
 
@@ -31,7 +32,7 @@ def _diagnostic(row: Row, view: View, sources: Sources) -> dict[str, Any]:
     if url := view.address(f):
         made["code"]["url"] = url
     if f.labels:
-        made["related_locations"] = [{"message": x.text, "location": _location(x.span, view, sources)} for x in f.labels]
+        made["related_locations"] = [{"message": visible_lines(x.text), "location": _location(x.span, view, sources)} for x in f.labels]
     if f.fix is not None and f.fix.file == f.span.file:
         lines = {"start": {"line": f.fix.line}, "end": {"line": f.fix.end_line}}  # without columns: whole lines
         made["suggestions"] = [{"range": lines, "text": f.fix.new.removesuffix("\n")}]

@@ -17,6 +17,7 @@ from vaelint.report.line_hash import line_hashes
 from vaelint.report.rows import Row, dumps, headline, place, rows, sentences
 from vaelint.report.view import PLAIN, RulePage, View
 from vaelint.result import TargetResult
+from vaelint.visible import visible_lines
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
@@ -43,7 +44,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
 
 def _words(text: str) -> dict[str, str]:
     """A message without placeholders."""
-    return {"text": text.replace("{", "{{").replace("}", "}}")}
+    return {"text": visible_lines(text).replace("{", "{{").replace("}", "}}")}
 
 
 def _message(text: str) -> dict[str, str]:

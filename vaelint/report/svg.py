@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 
 from vaelint.errors import UsageError
 from vaelint.report.boxes import KINDS, Box, Picture, picture
 from vaelint.report.fold import amount
 from vaelint.report.layout import Placed, place
+from vaelint.report.markup import text as safe
 from vaelint.report.text import cell, cells, clean
 from vaelint.report.view import PLAIN, View
 from vaelint.result import TargetResult
@@ -163,10 +163,8 @@ def clip(text: str, room: int) -> str:
 
 
 def _x(text: str) -> str:
-    """Escaped for XML, which has no place for control characters at all."""
-    return escape(
-        "".join(c for c in text if c in "\n\t" or (ord(c) >= 32 and not 0xD800 <= ord(c) <= 0xDFFF and ord(c) not in (0xFFFE, 0xFFFF)))
-    )
+    """Escaped for XML."""
+    return safe(text)
 
 
 def legend() -> list[tuple[str, str]]:

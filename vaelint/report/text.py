@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from vaelint.visible import visible
+
 Piece = tuple[str, str]  # text and style name
 Line = list[Piece]
 
@@ -45,15 +47,13 @@ def cell(char: str) -> int:
 
 
 def printable(char: str) -> str:
-    """A tab as spaces, a control character (it could steer the terminal) as a replacement mark, all else as it is."""
-    if char == "\t":
-        return " " * TAB
-    return "\ufffd" if unicodedata.category(char) == "Cc" else char
+    """A tab as spaces, what could steer the terminal as its escape, all else as it is."""
+    return " " * TAB if char == "\t" else visible(char)
 
 
 def clean(text: str) -> str:
     """Text from user code or data, safe to print on one line."""
-    return "".join(printable(c) for c in text)
+    return visible(text.replace("\t", " " * TAB))
 
 
 def fill(text: str, width: int) -> list[str]:

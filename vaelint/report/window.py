@@ -10,6 +10,7 @@ from itertools import pairwise
 from vaelint.finding import Label, Span
 from vaelint.report.text import Line, cell, cells, clean, fill, printable
 from vaelint.source.notebook import source_of_file
+from vaelint.visible import visible_lines
 
 MOST_LINES = 5  # a longer span is shown by its first lines
 
@@ -62,7 +63,7 @@ def window(span: Span, label: str, labels: Sequence[Label], sources: Sources, wi
     Labels in other files follow in windows of their own; places whose source cannot be read are named in words.
     """
     files = list(dict.fromkeys([span.file, *(x.span.file for x in labels)]))
-    places = [(span, label, True), *((x.span, x.text, False) for x in labels)]
+    places = [(span, visible_lines(label), True), *((x.span, visible_lines(x.text), False) for x in labels)]
     numbers = [n for s, _, _ in places for n in (s.line, s.end_line or s.line)]
     gutter = len(str(max(numbers)))
     out: list[Line] = []
