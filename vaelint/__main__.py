@@ -6,13 +6,19 @@ import sys
 from typing import NoReturn
 
 from vaelint.cache.early import recalled
+from vaelint.commands.streams import made_ready
 
 
 def main() -> NoReturn:
     """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
+    if wrong := made_ready():
+        from vaelint.commands.terminal import say
+
+        say(wrong, "cd to a folder that is there")
+        sys.exit(2)
     args, early = sys.argv[1:], None
     if args[:1] in (["check"], ["trace"]) and "--help" not in args:
-        told = recalled(args) if "--no-cache" not in args else None
+        told = recalled(args) if not {"--no-cache", "--isolated"} & set(args) else None
         if told:
             _again(told)
         if told is None:

@@ -68,13 +68,16 @@ def package_of(target: str) -> str:
 
 
 def in_project(file: str) -> str:
-    """A file as seen from the top of its project, with `/`: the same wherever the check is started, and on every machine.
-
-    The top is the nearest folder with a `.git`, else the highest with a pyproject.toml or vaelint.toml, else the working directory.
-    """
+    """A file as seen from the top of its project, with `/`: the same wherever the check is started, and on every machine."""
     path = real(file)
+    root = project_of(path)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else Path(os.path.relpath(path, root)).as_posix()
+
+
+def project_of(path: Path) -> Path:
+    """The top of a file's project: the nearest folder above it with a `.git`, else the highest with a pyproject.toml or vaelint.toml, else
+    the working directory."""
     above = list(path.parents)
     top = next((d for d in above if (d / ".git").exists()), None)
     marked = [d for d in above if (d / "pyproject.toml").is_file() or (d / "vaelint.toml").is_file()]
-    root = top or (marked[-1] if marked else Path.cwd().resolve())
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else Path(os.path.relpath(path, root)).as_posix()
+    return top or (marked[-1] if marked else Path.cwd().resolve())

@@ -45,12 +45,13 @@ def annotate(
     step: options.Step = None,
     timeout: options.Timeout = None,
     write: options.WriteAnnotations = False,
+    isolated: options.Isolated = False,
 ) -> int:
     """Annotate the functions that a step calls with the shapes they get and give (jaxtyping), as a patch or in place.
 
     Exit code 0: nothing to add, or written; 1: a patch is printed; 2: the model could not be run, or its annotations did not hold.
     """
-    settings = resolve([target], config.load(), Given(input, init, loss, step, "none", timeout))
+    settings = resolve([target], config.Config() if isolated else config.load(), Given(input, init, loss, step, "none", timeout))
     if not settings.requests:
         raise UsageError(f"{target} names no model", "write vaelint annotate model.py:VAE --input 32x784")
     request = settings.requests[0]
@@ -60,7 +61,7 @@ def annotate(
             raise UsageError(f"{target} cannot be annotated: {_reason(found)}", f"vaelint check {target} says more")
         done = held(request, found, worker)
     for name, reason in done.left:
-        print(f"not annotated {name}: {reason}", file=sys.stderr)
+        terminal.tell(f"not annotated {name}: {reason}")
     if not done.names or done.run is None:
         terminal.say("nothing was annotated" if done.left or not found.proposals else "nothing to annotate")
         return EXIT_TROUBLE if done.left else EXIT_CLEAN

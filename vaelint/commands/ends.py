@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vaelint.commands.outcome import EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_TROUBLE
+from vaelint.commands.streams import flushed, to_nowhere
 from vaelint.commands.terminal import say
 from vaelint.errors import UsageError
 from vaelint.process.front import Worker
@@ -15,24 +17,37 @@ from vaelint.process.front import Worker
 if TYPE_CHECKING:
     from click import Context
 
+_OUTPUT = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
+"""What writing to a stream may end in; an error of a file names the file."""
+
 
 def ended(act: Callable[[], int | None], early: Worker | None = None, command: str = "check") -> NoReturn:
     """Acts, and ends the program. `early` is a worker that was started before; it is closed here. `command` is whose help is named."""
     code: Any = EXIT_TROUBLE
     try:
         code = act() or EXIT_CLEAN
+        if (fault := flushed()) is not None:
+            raise fault
     except UsageError as e:
         say(e.message, e.help or f"vaelint {command} --help shows the options")
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        to_nowhere(1)
+    except OSError as e:
+        code = _not_written(e) if flushed() is not None or (e.filename is None and e.errno in _OUTPUT) else _last_stop(e)
     except Exception as e:  # noqa: BLE001 - the last stop: no traceback of ours reaches a user
         code = _last_stop(e)
     finally:
         if early is not None:
             early.close()
     sys.exit(code)
+
+
+def _not_written(error: OSError) -> int:
+    """Of standard output: a closed one, a full disk. A report that nobody can read is no check."""
+    say("cannot write standard output: " + ("it is closed" if error.errno == errno.EBADF else error.strerror or str(error)))
+    return EXIT_TROUBLE
 
 
 def _last_stop(error: Exception) -> int:

@@ -6,14 +6,24 @@ import os
 import shutil
 import sys
 
+from vaelint.commands.streams import to_nowhere
+from vaelint.visible import visible_lines
+
 
 def say(message: str, help: str = "") -> None:
     """One message on the error stream. What user code put into it neither moves the cursor nor gives GitHub's runner a command."""
-    text = f"vaelint: {message}" + (f"\nhelp: {help}" if help else "")
-    text = "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in text)
+    tell(f"vaelint: {message}" + (f"\nhelp: {help}" if help else ""))
+
+
+def tell(text: str) -> None:
+    """The same without the name. A stream that takes nothing (closed, a full disk) is no reason to end otherwise: nobody is told."""
+    text = visible_lines(text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         text = text.replace("::", ": :").replace("##[", "## [")
-    print(text, file=sys.stderr)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        to_nowhere(2)
 
 
 def counted(count: int, word: str) -> str:

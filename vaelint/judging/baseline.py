@@ -16,7 +16,7 @@ from typing import Any
 from vaelint.errors import UsageError
 from vaelint.finding import Finding, Severity
 from vaelint.judging.suppress import essential
-from vaelint.paths import in_project
+from vaelint.paths import in_project, regular
 from vaelint.result import TargetResult
 
 VERSION = 1
@@ -40,7 +40,7 @@ Entries = dict[str, Entry]
 def read(file: Path) -> Entries:
     """The entries by fingerprint. Raises UsageError for a file that is missing, broken or of another version."""
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(regular(file).read_text(encoding="utf-8"))
         if document["version"] != VERSION:
             raise UsageError(f"baseline {file}: version {document['version']!r}, where {VERSION} is understood", "write it anew")
         return {e["fingerprint"]: _entry(e) for e in document["findings"]}
