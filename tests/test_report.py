@@ -151,7 +151,8 @@ def test_json_follows_the_schema() -> None:
 
 
 def test_json_comes_back_as_it_was() -> None:
-    assert as_json.parse(as_json.render([result()])) == [result()]
+    assert as_json.parse(as_json.render([result()], View(timings=True))) == [result()]
+    assert as_json.parse(as_json.render([result()])) == [replace(result(), timing={})]
 
 
 def test_json_has_no_nan() -> None:

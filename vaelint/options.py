@@ -52,6 +52,7 @@ _JOBS = "How many targets are checked at once. Default: as many as there are cor
 _SHARD = "Only the I-th of N parts of the targets, for the machines of a CI matrix: --shard 1/4 to --shard 4/4."
 _FORMATS = f"Form of the report: {', '.join(FORMATS)}. FORMAT:FILE writes to a file; several may be given. Default full."
 _TRAILS = f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a file; several may be given. Default text."
+_ISOLATED = "Take nothing from the repository but its code: no configuration, baseline, suppression comments or kept results."
 _ADD = "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1."
 _PERTURB = "Also give constructor arguments other values, one at a time, and report numbers in the code that stay behind. Default off."
 _DIFF = "Print what --fix would change as a patch, and write nothing. With an --output-format: as the fix of its finding there."
@@ -93,6 +94,8 @@ ShowRefuted = Annotated[bool, typer.Option("--show-refuted", help="Show findings
 Color = Annotated[bool | None, typer.Option("--color/--no-color", help="Default: colour on a terminal.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also rules that did not apply and why, and what the model's code printed.")]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", metavar="N", min=1, help=_JOBS)]
+Timings = Annotated[bool, typer.Option("--timings", help="Also write the seconds of each stage into json and json-lines reports.")]
+Isolated = Annotated[bool, typer.Option("--isolated", help=_ISOLATED)]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep results of other runs.")]
 Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help=_SHARD)]
 Watch = Annotated[bool, typer.Option("--watch", help="Check again whenever a file changes that a target rests on. Ctrl-C ends it.")]

@@ -209,7 +209,7 @@ def test_one_of_several_is_checked_alone(tmp_path: Path) -> None:
     for i in range(3):
         shutil.copy(DATA / "mlp_vae.py", tmp_path / f"m{i}.py")
         os.utime(tmp_path / f"m{i}.py", (1e9, 1e9))
-    words = ["check", *(f"m{i}.py:VAE" for i in range(3)), "--input", "32x784", "--device", "none", "--output-format", "json"]
+    words = ["check", *(f"m{i}.py:VAE" for i in range(3)), "--input", "32x784", "--device", "none", "--timings", "--output-format", "json"]
 
     def times() -> list[float]:
         done = command(tmp_path, *words)

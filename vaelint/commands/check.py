@@ -36,6 +36,8 @@ def check(
     watch: options.Watch = False,
     fix: options.Fix = False,
     diff: options.Diff = False,
+    timings: options.Timings = False,
+    isolated: options.Isolated = False,
 ) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed, or not completely."""
     file, bar = str(output_file) if output_file else None, fail_on.value if fail_on else None
@@ -43,6 +45,6 @@ def check(
     words = Words(
         targets, input, init, loss, step, device, timeout, perturb, select, ignore, extend_select, output_format, file, bar,
         exit_zero, known, update_baseline, prune_baseline, add_ignore, show_refuted, color, verbose, jobs, no_cache, shard, watch,
-        fix, diff,
+        fix, diff, timings, isolated,
     )  # fmt: skip
     return check_all(words, context.obj)

@@ -14,7 +14,7 @@ from typing import Any
 from vaelint.cache.store import Cache, folder_for
 from vaelint.commands import terminal
 from vaelint.commands.folders import in_folders
-from vaelint.commands.outcome import exit_code, reports_for, told_baseline, write_reports
+from vaelint.commands.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
 from vaelint.commands.progress import Watched
 from vaelint.config import file as config
 from vaelint.config.settings import Given, Settings, resolve
@@ -22,6 +22,7 @@ from vaelint.errors import UsageError
 from vaelint.finding import Severity
 from vaelint.judging.judge import judge
 from vaelint.loading.target import module_classes
+from vaelint.paths import project_of, real
 from vaelint.process import gate
 from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
@@ -61,6 +62,8 @@ class Words:
     watch: bool = False
     fix: bool = False
     diff: bool = False
+    timings: bool = False
+    isolated: bool = False
 
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> Words | None:
@@ -97,7 +100,9 @@ def check_all(words: Words, early: Worker | None) -> int:
                 codes.append(code)
                 return results
         else:
-            results = run_requests(settings.requests, hired, None if words.no_cache else settings.root, settings.jobs.value, words)
+            results = run_requests(
+                settings.requests, hired, None if words.no_cache or words.isolated else settings.root, settings.jobs.value, words
+            )
         bare = [r.result for r in results]
         whole = not words.targets and words.shard is None
         judgement = judge(bare, settings, update=words.update_baseline, prune=words.prune_baseline, whole=whole)
@@ -107,7 +112,8 @@ def check_all(words: Words, early: Worker | None) -> int:
 
             add_ignores(bare, words.add_ignore, severity, settings.root)
         color, docs = words.color, settings.docs_url.value
-        write_reports(results, reports, color=color, show_refuted=words.show_refuted, verbose=words.verbose, docs=docs, bar=severity)
+        shown = Shown(color, words.show_refuted, words.verbose, docs=docs, bar=severity, timings=words.timings)
+        write_reports(results, reports, shown)
         fine = told_baseline(judgement, known, written=words.update_baseline or words.prune_baseline)
         codes.append(exit_code(bare, severity, words.exit_zero, fine))
         return results
@@ -123,9 +129,12 @@ def check_all(words: Words, early: Worker | None) -> int:
 
 def _in_force(words: Words, given: Given, drawn: bool) -> Settings:
     """What is to be checked, and how. Raises UsageError."""
-    settings = resolve(*in_folders(words.targets or [], config.load(), words.jobs), given)
+    told = config.Config() if words.isolated else config.load()
+    settings = replace(resolve(*in_folders(words.targets or [], told, words.jobs), given), comments=not words.isolated)
     if (words.update_baseline or words.prune_baseline) and settings.baseline.value is None:
         raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
+    if words.update_baseline or words.prune_baseline:
+        _stays_inside(settings)
     if not settings.targets:
         _nothing(words)
     if words.shard is not None:
@@ -134,6 +143,17 @@ def _in_force(words: Words, given: Given, drawn: bool) -> Settings:
         asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
         settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
     return settings
+
+
+def _stays_inside(settings: Settings) -> None:
+    """Holds that a file which a configuration names for writing lies in its repository: a checkout has no say over files elsewhere.
+
+    Raises:
+        UsageError: it does not, links followed.
+    """
+    file, told = settings.baseline.value, settings.config.file
+    if told is not None and settings.baseline.origin == settings.config.where and not real(file).is_relative_to(project_of(real(told))):
+        raise UsageError(f"{settings.config.where}: baseline {file} lies outside of the repository", f"name it yourself: --baseline {file}")
 
 
 def _given(words: Words) -> Given:

@@ -33,6 +33,20 @@ class Report:
     file: Path | None = None
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the options say of how to show results; the rest of a `View` is the terminal's or the run's."""
+
+    color: bool | None
+    show_refuted: bool = False
+    verbose: bool = False
+    depth: int | None = None
+    everything: bool = False
+    docs: str = HOME
+    bar: Severity = Severity.WARNING
+    timings: bool = False
+
+
 def reports_for(forms: Sequence[str], file: Path | None, formats: Mapping[str, Format] = FORMATS) -> list[Report]:
     """Reads `FORMAT` and `FORMAT:FILE`; `file` is for the one that names none.
 
@@ -98,14 +112,7 @@ def told_baseline(judgement: Judgement, file: Path | None, *, written: bool) -> 
 def write_reports(
     results: Sequence[Checked],
     reports: Sequence[Report],
-    *,
-    color: bool | None,
-    show_refuted: bool = False,
-    verbose: bool = False,
-    depth: int | None = None,
-    everything: bool = False,
-    docs: str = HOME,
-    bar: Severity = Severity.WARNING,
+    shown: Shown,
     formats: Mapping[str, Format] = FORMATS,
 ) -> None:
     """Renders and writes each report.
@@ -119,16 +126,17 @@ def write_reports(
         to_file = report.file is not None
         view = View(
             width=100 if to_file else terminal.width(),
-            color=terminal.colour(color, to_file=to_file),
-            show_refuted=show_refuted,
-            verbose=verbose,
+            color=terminal.colour(shown.color, to_file=to_file),
+            show_refuted=shown.show_refuted,
+            verbose=shown.verbose,
             output=output,
-            pages=partial(_pages, docs),
+            pages=partial(_pages, shown.docs),
             root=_repository(),
-            depth=depth,
-            everything=everything,
-            docs=docs,
-            bar=bar,
+            depth=shown.depth,
+            everything=shown.everything,
+            docs=shown.docs,
+            bar=shown.bar,
+            timings=shown.timings,
         )
         text = formats[report.form].load()(bare, view)
         if report.file is not None:

@@ -81,6 +81,7 @@ class Settings:
     severity: Setting  # ((selector, severity), ...)
     docs_url: Setting  # where vaelint's own pages are
     root: Path = field(default_factory=Path.cwd)
+    comments: bool = True  # whether suppression comments count
 
     @property
     def requests(self) -> list[Request]:

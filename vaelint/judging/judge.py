@@ -22,7 +22,8 @@ class Judgement:
 
 def adjusted(results: Sequence[TargetResult], settings: Settings) -> None:
     """Changes results as comments and configuration want it: everything but the baseline."""
-    suppress.apply(results, lambda word: catalogue.find(word).code)
+    if settings.comments:
+        suppress.apply(results, lambda word: catalogue.find(word).code)
     wanted = settings.severity.value
     own = {r.code: r.severity for r in catalogue.all_rules()} if wanted else {}
     for result, target in zip(results, settings.targets, strict=True):

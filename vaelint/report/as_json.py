@@ -12,7 +12,7 @@ from vaelint.result import SCHEMA_VERSION, TargetResult
 
 
 def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
-    """The document, ending in a newline. Same results, same bytes, but for `timing`; everything is in it, whatever the view."""
+    """The document, ending in a newline: the same bytes from run to run. All is in it, whatever the view, but for `timing`."""
     document = {
         "schema": SCHEMA_VERSION,
         "tool": {"name": "vaelint", "version": __version__},

@@ -14,6 +14,7 @@ from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
 from vaelint.paths import in_project
 from vaelint.report.view import View
 from vaelint.result import TargetResult
+from vaelint.visible import json_escaped, visible, visible_lines
 
 INCOMPLETE = ("VAE006", "analysis-incomplete")
 """The rule whose page says what it means that a part could not be checked."""
@@ -58,9 +59,9 @@ def place(file: str, root: Path) -> str:
 
 
 def headline(f: Finding) -> str:
-    """`VAE201 shared-noise: one noise vector serves the whole batch (refuted)`, on one line."""
+    """`VAE201 shared-noise: one noise vector serves the whole batch (refuted)`, on one line, fit to be shown."""
     mark = " (refuted)" if f.certainty is Certainty.REFUTED else ""
-    return f"{f.code} {f.name}: {' '.join(f.message.split())}{mark}"
+    return visible(f"{f.code} {f.name}: {' '.join(f.message.split())}{mark}")
 
 
 def level(f: Finding) -> Severity:
@@ -69,7 +70,11 @@ def level(f: Finding) -> Severity:
 
 
 def sentences(f: Finding) -> Iterator[str]:
-    """What else there is to say of a finding, a line each."""
+    """What else there is to say of a finding, fit to be shown, each with its line breaks."""
+    yield from map(visible_lines, _said(f))
+
+
+def _said(f: Finding) -> Iterator[str]:
     if f.label:
         yield f.label
     if f.when:
@@ -85,16 +90,18 @@ def sentences(f: Finding) -> Iterator[str]:
 
 
 def whole(result: TargetResult, view: View) -> dict[str, Any]:
-    """All of a result as JSON has it; each finding with the address of its rule's page."""
+    """All of a result as JSON has it; each finding with the address of its rule's page. Seconds only where the view wants them."""
     told = result.to_json()
+    if not view.timings:
+        del told["timing"]
     for row, f in zip(told["findings"], result.findings, strict=True):
         row["url"] = view.address(f)
     return told
 
 
 def dumps(document: Any, *, indent: int | None = 1) -> str:
-    """JSON without NaN and without the old form of GitHub's commands (`##[`), which count anywhere in a line."""
-    text = json.dumps(plain(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    """JSON without NaN, without the old form of GitHub's commands (`##[`), which count anywhere in a line, and without raw controls."""
+    text = json_escaped(json.dumps(plain(document), indent=indent, ensure_ascii=False, allow_nan=False))
     return text.replace("##[", "#\\u0023[") + "\n"
 
 

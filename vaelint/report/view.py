@@ -40,6 +40,7 @@ class View:
     depth: int | None = None  # levels of a trail that are unfolded; None: the format's own
     everything: bool = False  # of a trail, each operation
     docs: str = addresses.HOME  # where vaelint's own pages are
+    timings: bool = False  # of a document: with the seconds that each stage took, which no two runs share
     bar: Severity = Severity.WARNING  # findings from this severity on make the exit code 1
 
     def address(self, finding: Finding) -> str:
