@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from results import crossed, refuted, result, shared_noise
 
-from vaelint.commands.outcome import exit_code
 from vaelint.finding import Certainty, Finding, Label, Severity, Span
 from vaelint.report import github, gitlab, grouped, json_lines, junit, markdown, rdjson, sarif
 from vaelint.report.formats import FORMATS
@@ -421,41 +420,3 @@ def test_a_rule_without_a_page_has_no_address() -> None:
     assert json.loads(FORMATS["json"].load()([bare], View()))["targets"][0]["findings"][0]["url"] == ""
     (rule,) = sarif_run([bare])["tool"]["driver"]["rules"]
     assert "helpUri" not in rule
-
-
-def unfinished() -> TargetResult:
-    """A target of which two rules could not be asked, for one reason, and which is silent otherwise."""
-    told = TargetResult("model.py:VAE", quiet=["VAE201"])
-    for code in ("VAE202", "VAE203"):
-        told.leave_out("IndexError: 3", "please report it", code)
-    return told
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_every_format_says_what_could_not_be_checked(form: str) -> None:
-    told = unfinished()
-    assert (told.status, told.whole) == ("incomplete", False)
-    text = unescape(FORMATS[form].load()([told], View(width=200, pages=pages)))
-    assert "IndexError: 3" in text.replace("&#58;", ":")
-    assert "VAE202" in text
-    assert "VAE203" in text
-
-
-def test_what_could_not_be_checked_keeps_to_the_schemas() -> None:
-    told, view = [unfinished(), failed(), result()], View(pages=pages)
-    assert list(jsonschema.Draft202012Validator(OWN).iter_errors(json.loads(FORMATS["json"].load()(told, view)))) == []
-    assert list(SARIF.iter_errors(json.loads(sarif.render(told, view)))) == []
-    assert list(RDJSON.iter_errors(json.loads(rdjson.render(told, view)))) == []
-    assert list(GITLAB.iter_errors(json.loads(gitlab.render(told, view)))) == []
-    suites = junit.render(told, view)
-    JUNIT.validate(suites)
-    assert ET.fromstring(suites).get("errors") == "2"
-    assert not json.loads(sarif.render([unfinished()], view))["runs"][0]["invocations"][0]["executionSuccessful"]
-
-
-def test_findings_do_not_hide_that_something_could_not_be_checked() -> None:
-    told = result()
-    told.leave_out("no loss is known", "name it with --loss")
-    assert told.status == "incomplete"
-    assert TargetResult.from_json(told.to_json()).gaps() == [("no loss is known", "name it with --loss")]
-    assert exit_code([told], Severity.ERROR, exit_zero=True) == 2

@@ -4,14 +4,12 @@ Public names: `check`, `Report`, `UsageError`, `TargetResult`, `Finding`, `rule`
 nothing and needs no torch.
 """
 
-from __future__ import annotations
+import sys  # and no other module: `python -m vaelint` is here before it has taken the working directory out of the way
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from vaelint.api import Report as Report
     from vaelint.api import check as check
     from vaelint.errors import UsageError as UsageError
@@ -32,6 +30,10 @@ _HOME = {
 }
 
 
+if not TYPE_CHECKING:
+    ModuleType = type(sys)
+
+
 class _Package(ModuleType):
     """`vaelint.check` is the function, also once the module of that name is imported."""
 
@@ -48,6 +50,8 @@ def __getattr__(name: str) -> object:
     """Loads a public name on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module 'vaelint' has no attribute {name!r}")
+    from importlib import import_module
+
     module, attribute = _HOME[name]
     return getattr(import_module(module), attribute)
 

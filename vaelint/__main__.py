@@ -1,37 +1,64 @@
-"""The command `vaelint`, also as `python -m vaelint`."""
+"""The command `vaelint`, also as `python -m vaelint`.
 
-from __future__ import annotations
+`python -m` looks for modules in the working directory first, where a repository may have a `random.py` or a `typer.py`. So `sys` alone
+is imported before `main` has taken that folder out of the way.
+"""
 
 import sys
-from typing import NoReturn
 
-from vaelint.cache.early import recalled
-from vaelint.commands.streams import made_ready
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from vaelint.process.front import Worker
 
 
-def main() -> NoReturn:
+def main() -> "NoReturn":
+    """Runs the command line and ends the program: whatever happens, with an exit code that says so and at most one message."""
+    if not sys.flags.safe_path:
+        del sys.path[:1]  # the working directory, or the folder of the script
+    try:
+        from vaelint.commands.interrupts import leave_at_once
+
+        leave_at_once()
+        _start(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the command line itself could not be imported
+        sys.stderr.write(f"vaelint: internal error: {type(error).__name__}: {error}\nhelp: install vaelint again, with what it needs\n")
+    sys.exit(3)
+
+
+def _start(args: list[str]) -> "NoReturn":
     """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
+    from vaelint.cache.early import recalled
+    from vaelint.commands.streams import made_ready
+
     if wrong := made_ready():
         from vaelint.commands.terminal import say
 
         say(wrong, "cd to a folder that is there")
         sys.exit(2)
-    args, early = sys.argv[1:], None
+    early = None
     if args[:1] in (["check"], ["trace"]) and "--help" not in args:
         told = recalled(args) if not {"--no-cache", "--isolated"} & set(args) else None
         if told:
             _again(told)
         if told is None:
-            from vaelint.errors import UsageError
-            from vaelint.process.front import Worker
-
-            try:
-                early = Worker()
-            except UsageError:
-                early = None  # `check` runs into it again, where it is reported
+            early = _worker()
     from vaelint import cli
 
     cli.main(args, early)
+
+
+def _worker() -> "Worker | None":
+    from vaelint.errors import UsageError
+    from vaelint.process.front import Worker
+
+    try:
+        return Worker()
+    except UsageError:
+        return None  # `check` runs into it again, where it is reported
 
 
 def _again(told: dict[str, object]) -> None:

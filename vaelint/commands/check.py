@@ -39,7 +39,7 @@ def check(
     timings: options.Timings = False,
     isolated: options.Isolated = False,
 ) -> int:
-    """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target that could not be analysed, or not completely."""
+    """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target not analysed, or not completely; 3: a fault of vaelint."""
     file, bar = str(output_file) if output_file else None, fail_on.value if fail_on else None
     known = str(baseline) if baseline else None
     words = Words(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vaelint.commands.outcome import EXIT_CLEAN, EXIT_INTERRUPTED, EXIT_TROUBLE
+from vaelint.commands import interrupts
+from vaelint.commands.interrupts import EXIT_INTERRUPTED
+from vaelint.commands.outcome import EXIT_CLEAN, EXIT_INTERNAL, EXIT_TROUBLE
 from vaelint.commands.streams import flushed, to_nowhere
 from vaelint.commands.terminal import say
 from vaelint.errors import UsageError
@@ -25,7 +28,8 @@ def ended(act: Callable[[], int | None], early: Worker | None = None, command: s
     """Acts, and ends the program. `early` is a worker that was started before; it is closed here. `command` is whose help is named."""
     code: Any = EXIT_TROUBLE
     try:
-        code = act() or EXIT_CLEAN
+        with interrupts.as_exception():
+            code = act() or EXIT_CLEAN
         if (fault := flushed()) is not None:
             raise fault
     except UsageError as e:
@@ -41,7 +45,8 @@ def ended(act: Callable[[], int | None], early: Worker | None = None, command: s
     finally:
         if early is not None:
             early.close()
-    sys.exit(code)
+    interrupts.ignore()
+    sys.exit(EXIT_INTERRUPTED if interrupts.heard() else code)
 
 
 def _not_written(error: OSError) -> int:
@@ -61,5 +66,5 @@ def _last_stop(error: Exception) -> int:
         return EXIT_INTERRUPTED
     say(f"internal error: {type(error).__name__}: {error}", "please report it; VAELINT_TRACEBACK=1 shows where")
     if os.environ.get("VAELINT_TRACEBACK"):
-        raise error
-    return EXIT_TROUBLE
+        traceback.print_exception(error)
+    return EXIT_INTERNAL

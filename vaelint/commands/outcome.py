@@ -22,7 +22,7 @@ from vaelint.report.formats import FORMATS, Format
 from vaelint.report.view import RulePage, View
 from vaelint.result import TargetResult
 
-EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE, EXIT_INTERNAL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
