@@ -64,11 +64,11 @@ def main() -> int:
     parser.add_argument("--device", default="none")
     parser.add_argument("--json", type=Path)
     told = parser.parse_args()
-    from vaelint import load  # with torch: once here, not in each of the processes
+    from vaelint import rule_packages  # with torch: once here, not in each of the processes
 
-    for name in ("vaelint.check", "torch.fx.experimental.symbolic_shapes", "vaelint.confirm.run"):
+    for name in ("vaelint.pipeline.check", "torch.fx.experimental.symbolic_shapes", "vaelint.confirm.run"):
         import_module(name)
-    load.load_rules()
+    rule_packages.load_rules()
     rows: list[dict[str, Any]] = []
     for subject in _subjects(told):
         rows += list(_measure(subject, told))
@@ -177,8 +177,8 @@ def _apart(home: Path, subject: Subject, device: str) -> dict[str, Any]:
 def _run(subject: Subject, device: str) -> dict[str, Any]:
     import torch
 
-    from vaelint.check import check_target
-    from vaelint.result import Request
+    from vaelint.core.result import Request
+    from vaelint.pipeline.check import check_target
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -198,10 +198,10 @@ def _lines(span: Any) -> range:
 
 def _behaviour(request: Any) -> dict[str, Any]:
     """The loss and the gradients of a real run under a fixed seed, as digests; `error` if it raises."""
-    from vaelint.check import prepare
-    from vaelint.result import TargetResult
+    from vaelint.core.result import TargetResult
+    from vaelint.pipeline.check import prepare
     from vaelint.source.written import Source
-    from vaelint.step.extend import LossSearch
+    from vaelint.step.find_loss.extend import LossSearch
 
     own = replace(request, device="none")
     result = TargetResult(request.target)

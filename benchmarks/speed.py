@@ -32,10 +32,10 @@ LOSS = "loss = ((recon - sample).pow(2).sum(dim=(1, 2, 3)) + posterior.kl()).mea
 STEP = f"posterior = model.encode(sample).latent_dist; recon = model.decode(posterior.sample()).sample; {LOSS}"
 # Both import everything first: what is compared is the analysis and the arithmetic.
 STATIC = """
-import json, resource, sys, time, torch, vaelint.check
+import json, resource, sys, time, torch, vaelint.pipeline.check
 import {module}
-from vaelint.result import Request
-check = sys.modules["vaelint.check"].check_target
+from vaelint.core.result import Request
+check = sys.modules["vaelint.pipeline.check"].check_target
 wall, cpu = time.perf_counter(), time.process_time()
 result = check(Request({target!r}, ("sample=1x3x256x256",), init={init!r}, step={step!r}, device="none"), lambda message: None)
 seen = [time.process_time() - cpu, time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]
@@ -158,8 +158,8 @@ def imports() -> None:
     """Heavy modules that a check imports beyond those of torch itself."""
     code = (
         "import sys, torch; before = set(sys.modules)\n"
-        "import vaelint.check as c\nfrom vaelint.result import Request\n"
-        f"sys.modules['vaelint.check'].check_target(Request({str(MLP) + ':VAE'!r}, ('32x784',), device='none'), lambda m: None)\n"
+        "import vaelint.pipeline.check as c\nfrom vaelint.core.result import Request\n"
+        f"sys.modules['vaelint.pipeline.check'].check_target(Request({str(MLP) + ':VAE'!r}, ('32x784',), device='none'), lambda m: None)\n"
         "new = set(sys.modules) - before\n"
         f"for name in {HEAVY}:\n"
         "    mine = [m for m in new if m == name or m.startswith(name + '.')]\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vaelint import catalogue
 from vaelint.config import keys
-from vaelint.result import ADVICE
+from vaelint.core.result import ADVICE
 from vaelint.rule import NEEDS, Rule
 
 ROOT = Path(__file__).parent.parent

@@ -12,9 +12,9 @@ import typehooks  # noqa: F401 - stands before all that imports vaelint, and so 
 from keeping import hired, run, said  # noqa: F401 - fixtures
 from usermodels import Case, Load, Make
 
+from vaelint.core.inputs import InputSet
 from vaelint.loading.build import Loaded, load_target
-from vaelint.loading.inputs import InputSet
-from vaelint.loading.target import parse_target
+from vaelint.source.target import parse_target
 
 os.environ["COLUMNS"] = "100"  # readline, which pytest imports, tells child processes of a terminal of its own
 

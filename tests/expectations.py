@@ -26,8 +26,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaelint.finding import Certainty, Finding, Severity
-from vaelint.result import Request
+from vaelint.core.finding import Certainty, Finding, Severity
+from vaelint.core.result import Request
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "fixtures"

@@ -22,14 +22,14 @@ from othertexts import STEPS, TOKENS, VQ
 from realpass import SLOTS, measured, traced, write
 from torch import fx
 
-from vaelint.anatomy import ops
-from vaelint.anatomy.logsums import log_sums, shift_of
+from vaelint.anatomy.loss.logsums import log_sums, shift_of
 from vaelint.anatomy.model import Model
-from vaelint.anatomy.padding import Padding
 from vaelint.confirm.runs import Runner
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import experiment_called, experiment_names
-from vaelint.finding import Certainty
+from vaelint.core.finding import Certainty
+from vaelint.faults.likelihood.padding import Padding
+from vaelint.record import ops
 from vaelint.rule import Claim
 
 Build = Callable[[Model], Claim]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from vaelint.cache.store import Cache
+from vaelint.core.result import Request
 from vaelint.process import gate
 from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
-from vaelint.result import Request
 
 FAKE = Path(__file__).parent / "data" / "fake"
 VAELINT = str(Path(sys.executable).parent / "vaelint")

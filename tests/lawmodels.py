@@ -385,7 +385,7 @@ def settle(folder: str) -> None:
 
 def verdict(request: dict[str, Any]) -> dict[str, Any]:
     """A check in this process, as JSON values both ways."""
-    from vaelint.check import check_target
-    from vaelint.result import Request
+    from vaelint.core.result import Request
+    from vaelint.pipeline.check import check_target
 
     return check_target(Request.from_json(request), lambda message: None).to_json()

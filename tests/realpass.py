@@ -6,13 +6,13 @@ from pathlib import Path
 
 from vaelint.anatomy.model import Model, analyse
 from vaelint.confirm.run import confirm
-from vaelint.finding import Finding, Severity, Span
+from vaelint.core.finding import Finding, Severity, Span
+from vaelint.core.inputs import InputSet
+from vaelint.core.result import Request, TargetResult
 from vaelint.loading.build import load_target
-from vaelint.loading.inputs import InputSet
-from vaelint.loading.target import parse_target
 from vaelint.loading.tensors import make_inputs
-from vaelint.result import Request, TargetResult
 from vaelint.rule import Claim
+from vaelint.source.target import parse_target
 from vaelint.source.written import Source
 from vaelint.step.step import told_step
 from vaelint.trace.ladder import Tracer

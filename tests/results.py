@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vaelint.finding import Certainty, Evidence, Finding, Label, Severity, ShapeRow, Span, Suggestion
-from vaelint.result import TargetResult
+from vaelint.core.finding import Certainty, Evidence, Finding, Label, Severity, ShapeRow, Span, Suggestion
+from vaelint.core.result import TargetResult
 
 FILE = "vae_three_bugs.py"
 LINES = (Path(__file__).parent / "data" / FILE).read_text().split("\n")

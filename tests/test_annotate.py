@@ -16,13 +16,13 @@ from expectations import fixture_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelint.annotate.names import Names
+from vaelint.annotate.dimension_names import Names
 from vaelint.annotate.signatures import tokens_kept
-from vaelint.commands.annotate import PIPELINE, held
-from vaelint.finding import Span
-from vaelint.fixing.edit import Edit, Proposal
+from vaelint.cli.annotate import PIPELINE, held
+from vaelint.core.edits import Edit, Proposal
+from vaelint.core.finding import Span
+from vaelint.core.result import Request
 from vaelint.process.front import Worker
-from vaelint.result import Request
 
 DATA = Path(__file__).parent / "data"
 VAELINT = str(Path(sys.executable).parent / "vaelint")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from expectations import ROOT, Fixture, fixtures
 
-from vaelint.result import Request
+from vaelint.core.result import Request
 
 WITH_CUDA = [f for side in ("bad", "good", "systems") for f in fixtures(side) if "cuda" in f.path.read_text()]
 MODEL = """
@@ -54,7 +54,7 @@ class Enough(BaseException):
 def static(request: Request) -> tuple[list[Any], Any]:
     """What is sent before anything runs for real: the findings, and what was made of the loss."""
     seen: list[dict[str, Any]] = []
-    check = importlib.import_module("vaelint.check").check_target
+    check = importlib.import_module("vaelint.pipeline.check").check_target
 
     def emit(message: dict[str, Any]) -> None:
         if message["kind"] == "static":

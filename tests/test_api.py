@@ -22,7 +22,7 @@ import rich.console
 import torch
 
 import vaelint
-from vaelint import torch_private
+from vaelint.trace import torch_private
 
 DATA = Path(__file__).parent / "data"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from usermodels import FORWARD, HEAD, PLAIN_LOSS
 
-from vaelint.check import check_target
-from vaelint.result import Request, TargetResult
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import check_target
 
 SIZED = HEAD.replace("(self):", "(self, input_dim, latent):").replace("6, 8", "input_dim, 2 * latent").replace("4, 6", "latent, input_dim")
 OPTIONS = """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vaelint.check import check_target
-from vaelint.result import Request, TargetResult
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import check_target
 
 TIED = """
 import torch

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from usermodels import Load, failure
 
+from vaelint.core.inputs import InputSet
 from vaelint.loading.build import load_target
-from vaelint.loading.inputs import InputSet
-from vaelint.loading.target import parse_init, parse_target
+from vaelint.source.target import parse_init, parse_target
 
 # -- loading
 

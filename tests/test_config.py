@@ -16,8 +16,8 @@ from vaelint.config import file as config
 from vaelint.config import keys
 from vaelint.config.chosen import choose
 from vaelint.config.settings import Given, Setting, resolve
-from vaelint.errors import UsageError
-from vaelint.result import Request
+from vaelint.core.errors import UsageError
+from vaelint.core.result import Request
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from vaelint.confirm import budget
 from vaelint.confirm.budget import estimate, plan
 from vaelint.confirm.run import choose_device
 from vaelint.confirm.verdict import experiment_names
-from vaelint.finding import Certainty
-from vaelint.load import load_rules
+from vaelint.core.finding import Certainty
 from vaelint.rule import Claim
+from vaelint.rule_packages import load_rules
 
 CONFIRMED, REFUTED = Certainty.CONFIRMED, Certainty.REFUTED
 
@@ -179,7 +179,7 @@ def test_a_loss_that_is_not_finite_is_found_at_its_line(tmp_path: Path) -> None:
     rule = next(r for r in load_rules() if r.name == "non-finite")
     write(tmp_path, rec="torch.log(recon.sum(1) - recon.sum(1)).sum()")
     from vaelint.confirm.run import confirm
-    from vaelint.result import Request, TargetResult
+    from vaelint.core.result import Request, TargetResult
 
     result = TargetResult("model.py:VAE", quiet=[rule.code])
     confirm(traced(), [], Request("model.py:VAE", device="cpu"), result)

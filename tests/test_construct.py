@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from usermodels import Load, failure
 
-from vaelint.check import check_target
-from vaelint.loading.inputs import InputSet
-from vaelint.loading.target import parse_init
-from vaelint.result import Request
+from vaelint.core.inputs import InputSet
+from vaelint.core.result import Request
+from vaelint.pipeline.check import check_target
+from vaelint.source.target import parse_init
 
 MLP = """
     import torch

@@ -13,16 +13,16 @@ from generated import key_tables
 from linked import linked
 from typer.main import get_command
 
-from vaelint import cli
 from vaelint.anatomy.model import Model
-from vaelint.check import check_target
+from vaelint.cli import app
 from vaelint.config.file import load
 from vaelint.config.settings import Given, resolve
 from vaelint.confirm import run  # noqa: F401 - it has all experiments
 from vaelint.confirm.verdict import experiment_called
-from vaelint.load import load_rules
-from vaelint.result import Request
+from vaelint.core.result import Request
+from vaelint.pipeline.check import check_target
 from vaelint.rule import NEEDS
+from vaelint.rule_packages import load_rules
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -157,7 +157,7 @@ def test_the_losses_of_the_guide_have_the_betas_it_says(tmp_path: Path, monkeypa
 def test_the_commands_of_the_guides_exist() -> None:
     """Each option that stands behind a command, and each command."""
     known: dict[str, set[str]] = {}
-    for name, command in get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+    for name, command in get_command(app.app).commands.items():  # type: ignore[attr-defined]
         parts = [command, *getattr(command, "commands", {}).values()]
         known[name] = {o for part in parts for p in part.params for o in (*p.opts, *p.secondary_opts)} | set(
             getattr(command, "commands", {})

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from expectations import FIXTURES, ROOT, SETS, Fixture, complaints, fixture_of, fixtures, parse_expectations
 
-from vaelint.finding import Certainty, Severity
-from vaelint.result import TargetResult
+from vaelint.core.finding import Certainty, Severity
+from vaelint.core.result import TargetResult
 
 # What a model warns of is its own affair: here it must not become an error, as it would not at a terminal.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -28,7 +28,7 @@ def check(fixture: Fixture, before: list[TargetResult] | None = None) -> TargetR
 
     `before` gets the result as it is sent before the real pass.
     """
-    from vaelint.check import check_target
+    from vaelint.pipeline.check import check_target
 
     def emit(message: dict[str, Any]) -> None:
         if message["kind"] == "static" and before is not None:
@@ -70,7 +70,7 @@ def through_the_command_line(fixture: Fixture, device: str) -> tuple[int, dict[s
 
 
 def test_every_rule_has_twins() -> None:
-    from vaelint.load import load_rules
+    from vaelint.rule_packages import load_rules
 
     rules = list(load_rules())
     assert rules

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from results import crossed, refuted, result, shared_noise
 
-from vaelint.finding import Certainty, Finding, Label, Severity, Span
+from vaelint.core.finding import Certainty, Finding, Label, Severity, Span
+from vaelint.core.result import TargetResult
 from vaelint.report import github, gitlab, grouped, json_lines, junit, markdown, rdjson, sarif
 from vaelint.report.formats import FORMATS
-from vaelint.report.line_hash import line_hashes
-from vaelint.report.view import RulePage, View
-from vaelint.result import TargetResult
+from vaelint.report.parts.line_hash import line_hashes
+from vaelint.report.parts.view import RulePage, View
 
 DATA = Path(__file__).parent / "data"
 SCHEMAS = DATA / "schemas"

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from vaelint.errors import UsageError
-from vaelint.finding import Span
+from vaelint.core.errors import UsageError
+from vaelint.core.finding import Span
+from vaelint.core.result import Request
 from vaelint.process.flight import KEPT, Checked, Output
 from vaelint.process.front import Worker
 from vaelint.process.protocol import Final, Lines, Ready, Stage, encode
-from vaelint.result import Request
 
 FAKE = str(Path(__file__).parent / "data" / "fake")
 
@@ -194,7 +194,7 @@ def test_whoever_stops_listening_ends_all_that_runs(worker: Worker, tmp_path: Pa
 
 def test_a_fault_of_ours_is_not_blamed_on_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.py").write_text(
-        "from vaelint.finding import Finding\n"
+        "from vaelint.core.finding import Finding\n"
         "def check_target(request, emit):\n    return Finding.from_json({'severity': 1, 'certainty': 2})\n"
     )
     (tmp_path / "m.py").write_text("class VAE: ...\n")
@@ -225,7 +225,7 @@ def test_a_killed_server_is_started_again(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_target_dies_with_the_front(tmp_path: Path) -> None:
     (tmp_path / "m.py").write_text("import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n")
     code = (
-        "from vaelint.process.front import Worker; from vaelint.result import Request; "
+        "from vaelint.process.front import Worker; from vaelint.core.result import Request; "
         "Worker('fake_pipeline:check_target').run(Request('m.py:VAE'))"
     )
     front = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": FAKE})
@@ -281,7 +281,8 @@ def test_messages_survive_any_cut_and_a_writer_that_died() -> None:
 
 def test_wrong_usage_that_the_worker_finds_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "late.py").write_text(
-        "from vaelint.errors import UsageError\ndef check_target(request, emit):\n    raise UsageError('--loss names nothing', 'say it')\n"
+        "from vaelint.core.errors import UsageError\n"
+        "def check_target(request, emit):\n    raise UsageError('--loss names nothing', 'say it')\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with Worker("late:check_target") as worker:

@@ -12,7 +12,7 @@ from realpass import measured, traced, write
 from test_anywhere import static
 from test_second_device import HARD, RIGHT, written
 
-from vaelint.finding import Certainty
+from vaelint.core.finding import Certainty
 from vaelint.rule import Claim
 
 pytestmark = [
@@ -27,7 +27,7 @@ BAD = [f for f in fixtures("bad") if f.stem.startswith(FAMILIES)]
 @pytest.mark.parametrize("fixture", BAD, ids=lambda f: f.stem)
 def test_the_whole_check_on_cuda_says_what_it_says_on_the_cpu(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    check = importlib.import_module("vaelint.check").check_target
+    check = importlib.import_module("vaelint.pipeline.check").check_target
     on_cuda, on_cpu = (check(fixture.request(device), lambda message: None) for device in ("cuda", "cpu"))
     assert complaints(fixture, on_cuda.findings) == []
     assert [(f.code, f.span, f.certainty) for f in on_cuda.findings] == [(f.code, f.span, f.certainty) for f in on_cpu.findings]
@@ -45,7 +45,7 @@ def test_a_tensor_left_on_the_cpu_is_seen_for_real(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("fixture", fixtures("bad", "vae601"), ids=lambda f: f.stem)
 def test_faults_of_the_device_are_confirmed_for_real(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    result = importlib.import_module("vaelint.check").check_target(fixture.request("cuda"), lambda message: None)
+    result = importlib.import_module("vaelint.pipeline.check").check_target(fixture.request("cuda"), lambda message: None)
     assert complaints(fixture, result.findings) == []
     (finding,) = (f for f in result.findings if f.code == "VAE601")
     assert finding.certainty is Certainty.CONFIRMED
@@ -69,7 +69,7 @@ def test_static_findings_do_not_hang_on_the_device(fixture: Fixture, monkeypatch
 @pytest.mark.parametrize("slots", RIGHT.values(), ids=RIGHT)
 def test_a_choice_of_the_device_runs_on_it(slots: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = importlib.import_module("vaelint.check").check_target(written(tmp_path, **slots), lambda message: None)
+    result = importlib.import_module("vaelint.pipeline.check").check_target(written(tmp_path, **slots), lambda message: None)
     assert result.findings == []
     assert (result.confirm["device"], result.confirm["outcome"], result.confirm["reason"]) == ("cuda:0", "ran", None)
 
@@ -79,14 +79,14 @@ def test_a_gpu_by_name_is_measured_where_there_is_one(
     slots: dict[str, str], line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = importlib.import_module("vaelint.check").check_target(written(tmp_path, **slots), lambda message: None)
+    result = importlib.import_module("vaelint.pipeline.check").check_target(written(tmp_path, **slots), lambda message: None)
     assert [(f.code, f.span.line, f.certainty) for f in result.findings] == [("VAE602", line, Certainty.CONFIRMED)]
 
 
 def test_autocast_refuses_what_is_said_to_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     (fixture,) = fixtures("bad", "vae607")
-    result = importlib.import_module("vaelint.check").check_target(fixture.request("cuda"), lambda message: None)
+    result = importlib.import_module("vaelint.pipeline.check").check_target(fixture.request("cuda"), lambda message: None)
     (finding,) = (f for f in result.findings if f.code == "VAE607")
     assert finding.certainty is Certainty.CONFIRMED and finding.evidence is not None
     assert "unsafe to autocast" in finding.evidence.measured

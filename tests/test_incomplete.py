@@ -11,12 +11,12 @@ import pytest
 from results import result
 from test_formats import GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages
 
-from vaelint.commands.outcome import exit_code
-from vaelint.finding import Severity
+from vaelint.cli.outcome import exit_code
+from vaelint.core.finding import Severity
+from vaelint.core.result import TargetResult
 from vaelint.report import gitlab, junit, rdjson, sarif
 from vaelint.report.formats import FORMATS
-from vaelint.report.view import View
-from vaelint.result import TargetResult
+from vaelint.report.parts.view import View
 
 
 def unfinished() -> TargetResult:

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelint.errors import UsageError
-from vaelint.loading.inputs import InputSet, InputSpec, parse_input
+from vaelint.core.errors import UsageError
+from vaelint.core.inputs import InputSet, InputSpec, parse_input
 from vaelint.loading.tensors import make_inputs
 
 NAMES = st.from_regex(r"[a-wyzA-Z_][a-wyzA-Z_0-9]{0,5}", fullmatch=True)

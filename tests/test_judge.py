@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from vaelint.config import file as config
 from vaelint.config.settings import Given, resolve
-from vaelint.errors import UsageError
-from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
-from vaelint.judging import baseline
-from vaelint.judging.adjust import matches
-from vaelint.judging.comments import Commented
-from vaelint.judging.judge import Judgement, judge
-from vaelint.judging.write_ignores import add, with_comments
-from vaelint.paths import in_project
-from vaelint.result import TargetResult
+from vaelint.core.errors import UsageError
+from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
+from vaelint.core.paths import in_project
+from vaelint.core.result import TargetResult
+from vaelint.policy import baseline
+from vaelint.policy.adjust import matches
+from vaelint.policy.comments import Commented
+from vaelint.policy.judge import Judgement, judge
+from vaelint.policy.write_ignores import add, with_comments
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lawmodels import settle, verdict
 
-from vaelint.finding import Severity
-from vaelint.result import Request, TargetResult
+from vaelint.core.finding import Severity
+from vaelint.core.result import Request, TargetResult
 
 LAW = settings(phases=[Phase.generate], deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 HEAD = """import math

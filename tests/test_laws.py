@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lawmodels import KERNELS, NAMES, Objective, settle, verdict
 
-from vaelint.finding import Finding, Severity
-from vaelint.result import Request, TargetResult
+from vaelint.core.finding import Finding, Severity
+from vaelint.core.result import Request, TargetResult
 
 BATCHES, DATA, LATENTS = (3, 5, 8), (11, 24, 13), (2, 4, 7)
 

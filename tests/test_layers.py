@@ -24,9 +24,9 @@ def imported(code: str) -> set[str]:
     "code",
     [
         "import vaelint",
-        "import vaelint.cli",
+        "import vaelint.cli.app",
         "import vaelint.process.front, vaelint.process.worker, vaelint.process.protocol, vaelint.config.file",
-        "import vaelint.judging.suppress, vaelint.loading.target, vaelint.loading.inputs",
+        "import vaelint.policy.suppress, vaelint.source.target, vaelint.core.inputs",
         "import vaelint.report.full, vaelint.report.as_json, vaelint.report.concise",
     ],
 )
@@ -40,12 +40,12 @@ def test_the_measure_can_fail() -> None:
 
 @pytest.mark.parametrize("command", [["rules"], ["explain", "VAE201"], ["config"], ["config", "--schema"], ["--version"]])
 def test_what_only_tells_starts_without_torch(command: list[str]) -> None:
-    code = f"from vaelint.cli import main\ntry:\n    main({command!r})\nexcept SystemExit as e:\n    assert not e.code, e.code"
+    code = f"from vaelint.cli.app import main\ntry:\n    main({command!r})\nexcept SystemExit as e:\n    assert not e.code, e.code"
     assert imported(code) == set()
 
 
 @pytest.mark.parametrize(
-    ("package", "homes"), [("typer", {"cli.py", "options.py"}), ("rich", {"api.py", "text.py", "page.py", "progress.py", "tree.py"})]
+    ("package", "homes"), [("typer", {"app.py", "options.py"}), ("rich", {"api.py", "text.py", "page.py", "progress.py", "tree.py"})]
 )
 def test_typer_and_rich_have_few_homes(package: str, homes: set[str]) -> None:
     users = set()
@@ -67,7 +67,7 @@ def test_a_check_does_not_import_the_compiler(device: str) -> None:
     """It takes as long as torch itself. A placeholder stands for what fake tensors ask of it."""
     target = f"{ROOT / 'tests' / 'data' / 'mlp_vae.py'}:VAE"
     code = (
-        "import sys, importlib\ncheck = importlib.import_module('vaelint.check')\nfrom vaelint.result import Request\n"
+        "import sys, importlib\ncheck = importlib.import_module('vaelint.pipeline.check')\nfrom vaelint.core.result import Request\n"
         f"result = check.check_target(Request({target!r}, ('32x784',), device={device!r}), lambda m: None)\n"
         "assert result.status == 'clean', result\n"
         "print([m for m in sys.modules if m.startswith(('torch._dynamo', 'torch._inductor'))])"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch.profiler import ProfilerActivity, profile
 
-from vaelint.result import Request
+from vaelint.core.result import Request
 
 run = importlib.import_module("vaelint.confirm.run")
 MODEL = """
@@ -76,6 +76,6 @@ def test_memory_is_estimated_within_a_quarter(layers: str, size: str, axis: int,
     monkeypatch.setattr(run, "_first_run", begin)
     monkeypatch.setattr(run, "_backward", end)
     request = Request("model.py:VAE", (size,), step="loss = model(x)", device="cpu")
-    result = importlib.import_module("vaelint.check").check_target(request, lambda message: None)
+    result = importlib.import_module("vaelint.pipeline.check").check_target(request, lambda message: None)
     assert result.confirm["outcome"] == "ran" and result.confirm["reason"] is None
     assert 0.75 < result.confirm["estimated_memory_bytes"] / max(peaks) < 1.25

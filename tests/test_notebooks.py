@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from usermodels import FORWARD, HEAD, PLAIN_LOSS
 
-from vaelint.check import check_target
-from vaelint.result import Request, TargetResult
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import check_target
 from vaelint.source.notebook import as_module
 
 SHARED = HEAD.replace("torch.randn_like(mu)", "torch.randn(4)")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from expectations import fixture_of
 
-from vaelint.check import check_target
-from vaelint.result import Request, TargetResult
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import check_target
 
 SAID = {
     "ok_laplace_manual": ("Laplace KL to Laplace(0, 1)", "mean over B, sum over L"),

@@ -13,9 +13,9 @@ import pytest
 from jaxtyping import TypeCheckError
 
 import vaelint
-from vaelint import pages
 from vaelint.catalogue import FAMILIES, all_rules
-from vaelint.loading.inputs import InputSet
+from vaelint.core import pages
+from vaelint.core.inputs import InputSet
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -72,8 +72,8 @@ def sections_of(doc: str) -> dict[str, str]:
 
 
 def test_every_rule_has_all_sections_of_its_page() -> None:
-    from vaelint.load import load_rules
     from vaelint.rule import SECTIONS
+    from vaelint.rule_packages import load_rules
 
     for rule in load_rules():
         of_loss = rule.code.startswith(("VAE3", "VAE4"))
@@ -91,7 +91,7 @@ CONVENTIONS = ("both summed over the batch", "both averaged over the batch", "sa
 
 
 def test_the_pages_on_scale_show_each_convention_of_reduction() -> None:
-    from vaelint.load import load_rules
+    from vaelint.rule_packages import load_rules
 
     for rule in load_rules():
         if rule.code in ("VAE401", "VAE402", "VAE403", "VAE404", "VAE405"):

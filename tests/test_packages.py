@@ -7,9 +7,9 @@ import importlib.util
 import pytest
 
 from vaelint import check
-from vaelint.finding import Severity
-from vaelint.loading.target import Expression
-from vaelint.result import TargetResult
+from vaelint.core.finding import Severity
+from vaelint.core.result import TargetResult
+from vaelint.source.target import Expression
 
 pytestmark = pytest.mark.packages
 

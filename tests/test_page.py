@@ -19,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from results import crossed, result
 
-from vaelint.check import check_target
-from vaelint.finding import Span
+from vaelint.core.finding import Span
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import check_target
 from vaelint.report import html, mermaid, svg
-from vaelint.report.layout import place
-from vaelint.report.markup import element, join, text
-from vaelint.report.view import View
-from vaelint.result import Request, TargetResult
+from vaelint.report.parts.layout import place
+from vaelint.report.parts.markup import element, join, text
+from vaelint.report.parts.view import View
 
 DATA = Path(__file__).parent / "data"
 VAELINT = str(Path(sys.executable).parent / "vaelint")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vaelint.core.result import Request, TargetResult
 from vaelint.process.front import Worker
-from vaelint.result import Request, TargetResult
 
 MODEL = """
 import ctypes, os, resource, signal

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from usermodels import Make
 
-from vaelint.check import check_target
-from vaelint.graph import Record
+from vaelint.core.result import Request
 from vaelint.loading.tensors import make_inputs
-from vaelint.result import Request
+from vaelint.pipeline.check import check_target
+from vaelint.record.record import Record
 from vaelint.step.step import Step
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.spans import SpanFinder

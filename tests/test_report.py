@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from results import crossed, refuted, result, shared_noise
 
-from vaelint.finding import Certainty, Label, Span
+from vaelint.core.finding import Certainty, Label, Span
+from vaelint.core.result import TargetResult
 from vaelint.report import as_json, concise, full
-from vaelint.report.text import cells, fill, shapes
-from vaelint.report.view import View
-from vaelint.report.window import Sources, window
-from vaelint.result import TargetResult
+from vaelint.report.parts.text import cells, fill, shapes
+from vaelint.report.parts.view import View
+from vaelint.report.parts.window import Sources, window
 
 DATA = Path(__file__).parent / "data"
 SCHEMA = json.loads((Path(__file__).parent.parent / "vaelint" / "report" / "schema.json").read_text())

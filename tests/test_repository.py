@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from vaelint.discover.texts import as_text
-from vaelint.loading.target import Expression
 from vaelint.repository.constructions import configured, constructions, keys_of
 from vaelint.repository.scopes import Repository
 from vaelint.repository.values import Reader
+from vaelint.source.target import Expression
 
 MODEL = "class VAE(nn.Module):\n    def __init__(self, width, latent): ...\nclass Encoder(nn.Module):\n    def __init__(self, n): ...\n"
 

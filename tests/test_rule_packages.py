@@ -107,8 +107,8 @@ BROKEN = {
 
 LOAD_EACH = """
 import json, os, sys
-from vaelint.errors import UsageError
-from vaelint.load import load_rules
+from vaelint.core.errors import UsageError
+from vaelint.rule_packages import load_rules
 for site in sys.argv[1:]:
     if os.fork() == 0:
         sys.path.insert(0, site)

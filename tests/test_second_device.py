@@ -12,11 +12,11 @@ import torch
 from expectations import ROOT, Fixture, complaints, fixtures
 from seconddevice import SecondDevice, told_of_a_gpu
 
-from vaelint.finding import Certainty
-from vaelint.result import Request, TargetResult
+from vaelint.core.finding import Certainty
+from vaelint.core.result import Request, TargetResult
 
 run = importlib.import_module("vaelint.confirm.run")
-check_target = importlib.import_module("vaelint.check").check_target
+check_target = importlib.import_module("vaelint.pipeline.check").check_target
 APART = ("vae502", "vae601")  # rules of which the fixtures do not run on a GPU
 NUMBERS = (
     103, 201, 207, 208, 211, 217, 301, 309, 312, 402, 405, 406, 407, 411, 501, 503, 504, 601, 606, 608, 701, 702,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from expectations import ROOT, Fixture, complaints, fixtures
 
-from vaelint.finding import Severity
-from vaelint.result import TargetResult
+from vaelint.core.finding import Severity
+from vaelint.core.result import TargetResult
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what a model warns of is its own affair
 
@@ -14,7 +14,7 @@ SEEDS = fixtures("seeds")
 
 
 def check(fixture: Fixture) -> TargetResult:
-    from vaelint.check import check_target
+    from vaelint.pipeline.check import check_target
 
     return check_target(fixture.request(), lambda message: None)
 

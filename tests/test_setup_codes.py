@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vaelint.load import load_rules
+from vaelint.rule_packages import load_rules
 
 DATA = Path(__file__).parent / "data"
 SOUND = (DATA / "mlp_vae.py").read_text()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lawmodels import settle, verdict
 from rewritings import REWRITINGS, Rewritten
 
-from vaelint.result import Request, TargetResult
+from vaelint.core.result import Request, TargetResult
 
 LAW = settings(phases=[Phase.generate], deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 EXAMPLES = 6

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vaelint.commands.ends import ended
+from vaelint.cli.ends import ended
 
 SCRIPT = [str(Path(sys.executable).with_name("vaelint"))]
 MODULE = [sys.executable, "-m", "vaelint"]
@@ -101,7 +101,7 @@ if "-c" not in sys.orig_argv:  # the worker is another session's: Ctrl-C does no
 
 @pytest.mark.parametrize(
     "moment",
-    ["vaelint.cache.early", "vaelint.process.front", "typer", "vaelint.commands.trace", "vaelint.report.full", "vaelint.config.settings"],
+    ["vaelint.cache.early", "vaelint.process.front", "typer", "vaelint.cli.trace", "vaelint.report.full", "vaelint.config.settings"],
 )
 def test_ctrl_c_while_the_front_imports_is_130_and_silent(tmp_path: Path, moment: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(PRESS)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vaelint import catalogue
-from vaelint.finding import Finding, Severity, Span
-from vaelint.judging import suppress
-from vaelint.result import TargetResult
+from vaelint.core.finding import Finding, Severity, Span
+from vaelint.core.result import TargetResult
+from vaelint.policy import suppress
 
 
 @pytest.fixture(autouse=True)

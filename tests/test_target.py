@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vaelint.errors import UsageError
-from vaelint.loading.target import Expression, TargetSpec, module_classes, parse_init, parse_target
+from vaelint.core.errors import UsageError
+from vaelint.source.target import Expression, TargetSpec, module_classes, parse_init, parse_target
 
 LITERALS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -90,5 +90,5 @@ def test_a_file_without_a_name_lists_its_modules(tmp_path: Path) -> None:
 
 
 def test_reading_texts_needs_no_torch() -> None:
-    code = "import sys, vaelint.loading.target, vaelint.loading.inputs; sys.exit('torch' in sys.modules)"
+    code = "import sys, vaelint.source.target, vaelint.core.inputs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from vaelint import torch_private
-from vaelint.errors import UsageError
+from vaelint.core.errors import UsageError
+from vaelint.trace import torch_private
 
 ROOT = Path(__file__).resolve().parent.parent
 HOLDERS = (torch.Tensor, torch.nn.LSTM(1, 1), torch.UntypedStorage, torch.distributions.Normal, torch.optim.Optimizer, torch.fx.Node)
@@ -41,8 +41,8 @@ def reached(tree: ast.AST) -> Iterator[str]:
 def test_no_other_module_reaches_them() -> None:
     files = [f for folder in ("vaelint", "rules") for f in sorted((ROOT / folder).rglob("*.py"))]
     found = {str(f.relative_to(ROOT)): names for f in files if (names := list(reached(ast.parse(f.read_text()))))}
-    assert list(found) == ["vaelint/torch_private.py"], found
-    assert len(found["vaelint/torch_private.py"]) > 10
+    assert list(found) == ["vaelint/trace/torch_private.py"], found
+    assert len(found["vaelint/trace/torch_private.py"]) > 10
 
 
 def test_the_versions_are_those_that_are_asked_for() -> None:
@@ -72,7 +72,7 @@ def test_the_command_line_says_so_too(tmp_path: Path) -> None:
         "import torch\ntorch.__version__ = '9.1.0'\n"
         "import sys\nfrom vaelint.process.worker import _load\n"
         "class Sock:\n    def sendall(self, data): print(data.decode())\n"
-        "assert _load('vaelint.check:check_target', Sock()) is None\n"
+        "assert _load('vaelint.pipeline.check:check_target', Sock()) is None\n"
     )
     done = subprocess.run([sys.executable, str(tmp_path / "run.py")], capture_output=True, text=True, timeout=120, check=True)
     assert "does not know torch 9.1.0" in done.stdout

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from vaelint.check import check_target
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import check_target
 from vaelint.report import tree
-from vaelint.report.view import View
-from vaelint.result import Request, TargetResult
+from vaelint.report.parts.view import View
 
 DATA = Path(__file__).parent / "data"
 VAELINT = str(Path(sys.executable).parent / "vaelint")
@@ -231,13 +231,13 @@ class Places(nn.Module):
     ],
 )
 def test_which_inputs_fit(text: str, target: str, shape: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaelint.anatomy.fits.BUDGET_S", 60.0)
+    monkeypatch.setattr("vaelint.diagnose.fits.BUDGET_S", 60.0)
     result = traced(tmp_path, text, target, shape, monkeypatch=monkeypatch, fits=True)
     assert [f["text"] for f in result.fits] == expected
 
 
 def test_a_shape_error_names_an_image_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaelint.anatomy.fits.FAILED_BUDGET_S", 60.0)
+    monkeypatch.setattr("vaelint.diagnose.fits.FAILED_BUDGET_S", 60.0)
     result = traced(tmp_path, STRIDED, "Strided", "4x3x28x28", monkeypatch=monkeypatch)
     finding = result.findings[0]
     assert finding.code == "VAE101"
@@ -247,7 +247,7 @@ def test_a_shape_error_names_an_image_that_fits(tmp_path: Path, monkeypatch: pyt
 
 
 def test_sizes_without_time_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaelint.anatomy.fits.BUDGET_S", 0.0)
+    monkeypatch.setattr("vaelint.diagnose.fits.BUDGET_S", 0.0)
     result = traced(tmp_path, STRIDED, "Strided", "4x3x64x64", monkeypatch=monkeypatch, fits=True)
     assert result.fits
     assert all("want of time" in f["text"] for f in result.fits)

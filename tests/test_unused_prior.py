@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaelint.result import Request
+from vaelint.core.result import Request
 
 MODEL = """
 import torch
@@ -45,5 +45,5 @@ def test_lines_of_another_file_say_nothing(gap: int, tmp_path: Path, monkeypatch
     (tmp_path / "model.py").write_text(MODEL)
     (tmp_path / "bound.py").write_text(BOUND.format(gap="\n" * gap))
     request = Request("model.py:CVAE", ("x=16x20:float32", "c=16x5:float32"), step=STEP, device="none")
-    result = importlib.import_module("vaelint.check").check_target(request, lambda message: None)
+    result = importlib.import_module("vaelint.pipeline.check").check_target(request, lambda message: None)
     assert [f.code for f in result.findings if f.code == "VAE432"] == ["VAE432"]

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from results import crossed, result, shared_noise
 
+from vaelint.core.finding import Label, ShapeRow, Span, Suggestion
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import json_escaped, toml_escaped, visible, visible_lines
 from vaelint.discover.proposals import Proposal, table
 from vaelint.discover.structure import Shape
-from vaelint.finding import Label, ShapeRow, Span, Suggestion
 from vaelint.report.formats import FORMATS, TRAILS
 from vaelint.report.mermaid import _x as in_mermaid
+from vaelint.report.parts.view import View
 from vaelint.report.svg import _x as in_svg
-from vaelint.report.view import View
-from vaelint.result import TargetResult
-from vaelint.visible import json_escaped, toml_escaped, visible, visible_lines
 
 DATA = Path(__file__).parent / "data"
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vaelint.commands import watch
+from vaelint.cli import watch
+from vaelint.core.result import Request, TargetResult
 from vaelint.process.flight import Checked
-from vaelint.result import Request, TargetResult
 
 NOTHING: dict[str, list[str]] = {"lacks": [], "listings": [], "modules": [], "absent": []}
 

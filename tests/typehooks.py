@@ -8,9 +8,9 @@ from jaxtyping import install_import_hook
 
 BUSY = frozenset(
     {
-        "vaelint.anatomy.ops",
-        "vaelint.anatomy.replay",
-        "vaelint.graph",
+        "vaelint.record.ops",
+        "vaelint.replay.replay",
+        "vaelint.record.record",
         "vaelint.trace.recorder",
         "vaelint.trace.spans",
         "vaelint.trace.standin",

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from vaelint.errors import TargetError
+from vaelint.core.errors import TargetError
+from vaelint.core.inputs import InputSet
 from vaelint.loading.build import Loaded
-from vaelint.loading.inputs import InputSet
 from vaelint.loading.tensors import make_inputs
-from vaelint.step.search import Measured, Trials, find_loss
+from vaelint.step.find_loss.search import Measured, Trials, find_loss
 from vaelint.step.step import Step, forward_step
 
 HEAD = """

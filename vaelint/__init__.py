@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from vaelint.api import Report as Report
     from vaelint.api import check as check
-    from vaelint.errors import UsageError as UsageError
-    from vaelint.finding import Finding as Finding
-    from vaelint.result import TargetResult as TargetResult
+    from vaelint.core.errors import UsageError as UsageError
+    from vaelint.core.finding import Finding as Finding
+    from vaelint.core.result import TargetResult as TargetResult
     from vaelint.rule import rule as rule
 
 __version__ = "0.1.0"
@@ -22,10 +22,10 @@ __all__ = ["Finding", "Report", "TargetResult", "UsageError", "__version__", "ch
 
 _HOME = {
     "check": ("vaelint.api", "check"),
-    "Finding": ("vaelint.finding", "Finding"),
-    "UsageError": ("vaelint.errors", "UsageError"),
+    "Finding": ("vaelint.core.finding", "Finding"),
+    "UsageError": ("vaelint.core.errors", "UsageError"),
     "Report": ("vaelint.api", "Report"),
-    "TargetResult": ("vaelint.result", "TargetResult"),
+    "TargetResult": ("vaelint.core.result", "TargetResult"),
     "rule": ("vaelint.rule", "rule"),
 }
 
@@ -35,7 +35,7 @@ if not TYPE_CHECKING:
 
 
 class _Package(ModuleType):
-    """`vaelint.check` is the function, also once the module of that name is imported."""
+    """`vaelint.rule` is the decorator, also once the module of that name is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _HOME and isinstance(value, ModuleType):

@@ -18,7 +18,7 @@ def main() -> "NoReturn":
     if not sys.flags.safe_path:
         del sys.path[:1]  # the working directory, or the folder of the script
     try:
-        from vaelint.commands.interrupts import leave_at_once
+        from vaelint.cli.interrupts import leave_at_once
 
         leave_at_once()
         _start(sys.argv[1:])
@@ -32,10 +32,10 @@ def main() -> "NoReturn":
 def _start(args: list[str]) -> "NoReturn":
     """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
     from vaelint.cache.early import recalled
-    from vaelint.commands.streams import made_ready
+    from vaelint.cli.streams import made_ready
 
     if wrong := made_ready():
-        from vaelint.commands.terminal import say
+        from vaelint.cli.terminal import say
 
         say(wrong, "cd to a folder that is there")
         sys.exit(2)
@@ -46,13 +46,13 @@ def _start(args: list[str]) -> "NoReturn":
             _again(told)
         if told is None:
             early = _worker()
-    from vaelint import cli
+    from vaelint.cli import app
 
-    cli.main(args, early)
+    app.main(args, early)
 
 
 def _worker() -> "Worker | None":
-    from vaelint.errors import UsageError
+    from vaelint.core.errors import UsageError
     from vaelint.process.front import Worker
 
     try:
@@ -63,8 +63,8 @@ def _worker() -> "Worker | None":
 
 def _again(told: dict[str, object]) -> None:
     """A check whose words are known from an earlier run of the same line; returns if they are not of a form that is known."""
-    from vaelint.commands.checking import Words, check_all
-    from vaelint.commands.ends import ended
+    from vaelint.cli.checking import Words, check_all
+    from vaelint.cli.ends import ended
 
     if (words := Words.from_json(told)) is not None:
         ended(lambda: check_all(words, None))

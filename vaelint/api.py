@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vaelint import catalogue
-from vaelint.check import FromPython, check_target
-from vaelint.finding import Certainty
-from vaelint.judging import suppress
-from vaelint.loading.inputs import InputSet
+from vaelint.core.finding import Certainty
+from vaelint.core.inputs import InputSet
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import FromPython, check_target
+from vaelint.pipeline.restore import undisturbed
+from vaelint.policy import suppress
 from vaelint.report import full
-from vaelint.report.view import View
-from vaelint.result import Request, TargetResult
-from vaelint.undisturbed import undisturbed
+from vaelint.report.parts.view import View
 
 if TYPE_CHECKING:
     from rich.text import Text

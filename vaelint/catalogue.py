@@ -9,10 +9,10 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from vaelint.errors import UsageError
-from vaelint.pages import address
-from vaelint.result import ADVICE
-from vaelint.visible import json_escaped
+from vaelint.core.errors import UsageError
+from vaelint.core.pages import address
+from vaelint.core.result import ADVICE
+from vaelint.core.visible import json_escaped
 
 if TYPE_CHECKING:
     from vaelint.rule import Rule
@@ -33,7 +33,7 @@ _SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
 
 def all_rules() -> list[Rule]:
     """Every rule of every installed package, by code."""
-    from vaelint.load import load_rules
+    from vaelint.rule_packages import load_rules
 
     return load_rules()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vaelint.api import Report
     from vaelint.cache.store import Cache
     from vaelint.config.settings import Settings
-    from vaelint.errors import UsageError
+    from vaelint.core.errors import UsageError
     from vaelint.process.gate import Hired
 
 
@@ -38,7 +38,7 @@ class Checker:
             how: `input`, `init`, `loss`, `step`, `device`, `select`, `ignore`, `seed`, as `vaelint.check` takes them.
         """
         __tracebackhide__ = True
-        from vaelint.errors import UsageError
+        from vaelint.core.errors import UsageError
 
         try:
             report = self.check(target, **how)
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         return
     from vaelint.config import file as configuration
     from vaelint.config.settings import Given, resolve
-    from vaelint.errors import UsageError
+    from vaelint.core.errors import UsageError
 
     try:
         settings = resolve((), configuration.load(config.rootpath), Given())
@@ -101,9 +101,9 @@ class Desk:
         from dataclasses import replace
 
         from vaelint.cache.store import Cache, folder_for
-        from vaelint.commands.outcome import EXIT_CLEAN, exit_code
-        from vaelint.finding import Severity
-        from vaelint.judging.judge import judge
+        from vaelint.cli.outcome import EXIT_CLEAN, exit_code
+        from vaelint.core.finding import Severity
+        from vaelint.policy.judge import judge
         from vaelint.process import gate
 
         if self._hired is None:
@@ -131,7 +131,7 @@ class TargetItem(pytest.Item):
         self.add_marker("vaelint")
 
     def runtest(self) -> None:
-        from vaelint.errors import UsageError
+        from vaelint.core.errors import UsageError
 
         try:
             result, fine = self._desk.check(self._number)
@@ -139,7 +139,7 @@ class TargetItem(pytest.Item):
             pytest.fail(_said(error), pytrace=False)
         if not fine:
             from vaelint.report import full
-            from vaelint.report.view import View
+            from vaelint.report.parts.view import View
 
             pytest.fail(full.render([result], View(docs=self._desk.settings.docs_url.value)), pytrace=False)
 

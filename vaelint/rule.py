@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vaelint.finding import Certainty as Certainty
-from vaelint.finding import Finding, Label, ShapeRow
-from vaelint.finding import Severity as Severity
-from vaelint.finding import Span as Span
-from vaelint.finding import Suggestion as Suggestion
+from vaelint.core.finding import Certainty as Certainty
+from vaelint.core.finding import Finding, Label, ShapeRow
+from vaelint.core.finding import Severity as Severity
+from vaelint.core.finding import Span as Span
+from vaelint.core.finding import Suggestion as Suggestion
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model as Model

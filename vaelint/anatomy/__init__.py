@@ -1,1 +1,1 @@
-"""Reads the record: sampling sites, posterior heads, loss terms and what each weighs."""
+"""What the model is: its posterior, its reconstruction, its KL, its loss."""

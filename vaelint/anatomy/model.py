@@ -11,32 +11,32 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from vaelint.anatomy import ops
-from vaelint.anatomy.bound_facts import Bound
-from vaelint.anatomy.flow import Flow, analyse_flow
-from vaelint.anatomy.kl_parts import PartFact, read_kl
-from vaelint.anatomy.kl_sphere import read_sphere
-from vaelint.anatomy.likelihood_facts import Likelihood
-from vaelint.anatomy.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, name_dimensions
-from vaelint.anatomy.objective_facts import Objective
-from vaelint.anatomy.parameterisation import Parameterisation, parameterisation
-from vaelint.anatomy.pointing import own_place, pointed
-from vaelint.anatomy.ranges import Range, value_range
-from vaelint.anatomy.recon_depth import read_recon
-from vaelint.anatomy.replay import Replay
-from vaelint.anatomy.sampling_facts import Sampling
-from vaelint.anatomy.sites import Site, find_sites, is_draw_of_data
-from vaelint.anatomy.terms import Leaf, Term, assign_roles, expand, layered_nodes
-from vaelint.anatomy.wiring import Wiring
-from vaelint.finding import Label, ShapeRow, Span, Suggestion
-from vaelint.graph import Record, route, shape, span
-from vaelint.loading.inputs import InputSet
+from vaelint.anatomy.kl.kl_parts import PartFact, read_kl
+from vaelint.anatomy.kl.kl_sphere import read_sphere
+from vaelint.anatomy.loss.objective import Beta, KlFact, ReconFact, effective_beta, joined_draws, name_dimensions
+from vaelint.anatomy.loss.pointing import own_place, pointed
+from vaelint.anatomy.loss.terms import Leaf, Term, assign_roles, expand, layered_nodes
+from vaelint.anatomy.posterior.parameterisation import Parameterisation, parameterisation
+from vaelint.anatomy.posterior.sites import Site, find_sites, is_draw_of_data
+from vaelint.anatomy.reconstruction.recon_depth import read_recon
+from vaelint.core.finding import Label, ShapeRow, Span, Suggestion
+from vaelint.core.inputs import InputSet
+from vaelint.faults.bounds.bound_facts import Bound
+from vaelint.faults.kl.objective_facts import Objective
+from vaelint.faults.likelihood.likelihood_facts import Likelihood
+from vaelint.faults.sampling.sampling_facts import Sampling
+from vaelint.faults.wiring import Wiring
+from vaelint.record import ops
+from vaelint.record.flow import Flow, analyse_flow
+from vaelint.record.record import Record, route, shape, span
+from vaelint.replay.ranges import Range, value_range
+from vaelint.replay.replay import Replay
 from vaelint.source.written import Source
 from vaelint.trace.along import find_along
 from vaelint.trace.ladder import Tracer
 
 if TYPE_CHECKING:
-    from vaelint.perturb.search import Perturbation
+    from vaelint.perturb.culprits import Perturbation
 
 SMALL = 30_000_000
 """Parameters up to which a real model is built for the values of its buffers and scalars."""

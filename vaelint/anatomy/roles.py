@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import fx
 
-from vaelint.anatomy import ops
+from vaelint.anatomy.loss.terms import layered_nodes
 from vaelint.anatomy.model import Model
-from vaelint.anatomy.terms import layered_nodes
-from vaelint.graph import shape
+from vaelint.record import ops
+from vaelint.record.record import shape
 
 
 def roles_of(model: Model) -> Callable[[torch.Tensor], str | None]:

@@ -14,20 +14,20 @@ import jaxtyping
 import torch
 from torch import fx
 
-from vaelint.anatomy.annotations import definition
 from vaelint.anatomy.model import Model
-from vaelint.annotate.names import Names
+from vaelint.annotate.dimension_names import Names
 from vaelint.annotate.signatures import Form, Signature
-from vaelint.check import another_size, home_of, prepare, trace_step
-from vaelint.errors import TargetError
-from vaelint.fixing.edit import Edit, Proposal
-from vaelint.graph import FunctionCall
-from vaelint.repair.bench import Bench
-from vaelint.result import Request, TargetResult
+from vaelint.core.edits import Edit, Proposal
+from vaelint.core.errors import TargetError
+from vaelint.core.result import Request, TargetResult
+from vaelint.faults.bench import Bench
+from vaelint.faults.shapes.annotations import definition
+from vaelint.pipeline.check import another_size, home_of, prepare, trace_step
+from vaelint.record.record import FunctionCall
 from vaelint.source.shapetypes import shape_types
 from vaelint.source.written import SourceFile
 from vaelint.trace.mode import set_mode
-from vaelint.trace.run import construct, quiet_torch
+from vaelint.trace.recorded_run import construct, quiet_torch
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _CULPRIT = re.compile(r"(?:parameters|return value) of ([\w.]+?)\.?\n")

@@ -7,9 +7,9 @@ import re
 import tokenize
 from collections.abc import Sequence
 
-from vaelint.finding import Span
-from vaelint.fixing.edit import Edit
-from vaelint.repair.spot import Code, Spot
+from vaelint.core.edits import Edit
+from vaelint.core.finding import Span
+from vaelint.source.spot import Code, Spot
 
 Leaf = tuple[str, str]
 """The array type and the axes of one tensor: ("Float", "batch latent")."""

@@ -17,7 +17,7 @@ from typing import Any
 from vaelint.cache.files import read, write
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_UNDERSTANDING = [os.path.join(_HERE, *p) for p in (("options.py",), ("commands", "check.py"), ("commands", "checking.py"))]
+_UNDERSTANDING = [os.path.join(_HERE, *p) for p in (("cli", "options.py"), ("cli", "check_words.py"), ("cli", "checking.py"))]
 """Our files that decide what a command line says."""
 
 NAME = ".vaelint_cache"

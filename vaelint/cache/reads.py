@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vaelint.paths import our_file, regular
+from vaelint.core.paths import our_file, regular
 
 _PYTHON = tuple({sysconfig.get_path(k) + os.sep for k in ("stdlib", "platstdlib")})
 _SITE = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")

@@ -23,10 +23,10 @@ from vaelint.cache import folder as folders
 from vaelint.cache.early import NAME, VARIABLE
 from vaelint.cache.reads import Reads
 from vaelint.cache.toolchain import toolchain
-from vaelint.paths import regular
+from vaelint.core.paths import regular
+from vaelint.core.result import Request, TargetResult
 from vaelint.process.flight import Checked
 from vaelint.process.front import ENVIRONMENT
-from vaelint.result import Request, TargetResult
 
 _SLACK = 10_000_000  # ns: file times are a clock tick behind
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from vaelint.config.closure import imported_by
 from vaelint.config.file import Config
-from vaelint.errors import UsageError
-from vaelint.loading.target import parse_target
-from vaelint.paths import real
-from vaelint.result import Request
+from vaelint.core.errors import UsageError
+from vaelint.core.paths import real
+from vaelint.core.result import Request
+from vaelint.source.target import parse_target
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from vaelint.paths import real
+from vaelint.core.paths import real
 from vaelint.source.notebook import source_of_file
 
 _MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from vaelint.config.keys import TARGET, TOP, Key
-from vaelint.errors import UsageError
-from vaelint.loading.target import parse_target
-from vaelint.result import Request
+from vaelint.core.errors import UsageError
+from vaelint.core.result import Request
+from vaelint.source.target import parse_target
 
 OWN_FILE, SHARED_FILE = "vaelint.toml", "pyproject.toml"
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vaelint import pages
-from vaelint.loading.inputs import InputSet
-from vaelint.loading.target import parse_init, parse_target
+from vaelint.core import pages
+from vaelint.core.inputs import InputSet
+from vaelint.source.target import parse_init, parse_target
 
 SEVERITIES = ("info", "warning", "error")
 DEVICE = r"^(auto|cuda|cuda:[0-9]+|cpu|none)$"

@@ -11,12 +11,12 @@ from vaelint import catalogue
 from vaelint.config import keys
 from vaelint.config.chosen import Chosen, choose
 from vaelint.config.file import Config, shown
-from vaelint.errors import UsageError
-from vaelint.loading.inputs import InputSet
-from vaelint.loading.target import parse_init
-from vaelint.pages import HOME, home
+from vaelint.core.errors import UsageError
+from vaelint.core.inputs import InputSet
+from vaelint.core.pages import HOME, home
+from vaelint.core.result import Request
 from vaelint.process.gate import default_jobs
-from vaelint.result import Request
+from vaelint.source.target import parse_init
 
 DEFAULT = "default"
 _LINE = {

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import fx
 
-from vaelint import torch_private
-from vaelint.anatomy.cost import estimate as cost_of
-from vaelint.graph import Record
-from vaelint.memory import readable
+from vaelint.core.memory import readable
+from vaelint.record.record import Record
+from vaelint.trace import torch_private
+from vaelint.trail.cost import estimate as cost_of
 
 _CPU_RATE = 1.5e10  # floating point operations a second and thread, of large float32 products; small ones never matter here
 _CUDA_RATE = 5e12

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from vaelint.anatomy import ops
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError
-from vaelint.reach import reachable
+from vaelint.record import ops
+from vaelint.record.walk import reachable
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import fx
 
-from vaelint.anatomy import ops
-from vaelint.anatomy.sites import Site
-from vaelint.anatomy.terms import Term
+from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.posterior.sites import Site
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.record import ops
 
 Values = Mapping[fx.Node, torch.Tensor]
 

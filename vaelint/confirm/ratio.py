@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import torch
 
-from vaelint.anatomy.cuts import reconstruction_ends
 from vaelint.confirm.trial import Trial
-from vaelint.graph import shape
+from vaelint.faults.gradients.cuts import reconstruction_ends
+from vaelint.record.record import shape
 
 FAR = 1e6
 """A ratio this far from 1, either way, is no matter of the data: layers that saturate, or gains that multiply."""

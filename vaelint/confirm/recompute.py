@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.anatomy import ops
 from vaelint.confirm.runs import seeded
 from vaelint.confirm.verdict import CannotMeasureError
-from vaelint.graph import Record
+from vaelint.record import ops
+from vaelint.record.record import Record
+from vaelint.record.sizes import Expr
 from vaelint.trace.recorder import effect
-from vaelint.trace.sizes import Expr
 
 _IN_PLACE = frozenset({"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"})
 

@@ -9,36 +9,38 @@ from typing import Any
 import torch
 
 from vaelint.anatomy.model import Model
-from vaelint.anatomy.ranges import declared_range
-from vaelint.confirm import (  # noqa: F401  the experiments
-    of_annotations,
-    of_batch,
-    of_bounds,
-    of_classes,
-    of_comparison,
-    of_devices,
-    of_divergence,
-    of_gradients,
-    of_mixtures,
-    of_noise,
-    of_state,
-    of_values,
-)
 from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.kernels import blocking_launches, steady_kernels
-from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.ratio import FAR, all_finite, gradient_ratio
 from vaelint.confirm.runs import Runner
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
 from vaelint.confirm.words import in_words
-from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
-from vaelint.graph import Failure, Record, span
-from vaelint.memory import ran_out
-from vaelint.paths import in_project
-from vaelint.result import Request, TargetResult
+from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
+from vaelint.core.memory import ran_out
+from vaelint.core.paths import in_project
+from vaelint.core.result import Request, TargetResult
+from vaelint.faults.batch import batch_experiments  # noqa: F401  registers
+from vaelint.faults.batch.batch_experiments import first_line
+from vaelint.faults.bounds import (
+    bound_experiments,  # noqa: F401  registers
+    mixture_experiments,  # noqa: F401  registers
+)
+from vaelint.faults.devices import device_experiments  # noqa: F401  registers
+from vaelint.faults.gradients import gradient_experiments  # noqa: F401  registers
+from vaelint.faults.kl import divergence_experiments  # noqa: F401  registers
+from vaelint.faults.likelihood import (
+    class_experiments,  # noqa: F401  registers
+    comparison_experiments,  # noqa: F401  registers
+)
+from vaelint.faults.numerics import value_experiments  # noqa: F401  registers
+from vaelint.faults.sampling import noise_experiments  # noqa: F401  registers
+from vaelint.faults.schedule import state_experiments  # noqa: F401  registers
+from vaelint.faults.shapes import annotation_experiments  # noqa: F401  registers
+from vaelint.record.record import Failure, Record, span
+from vaelint.replay.ranges import declared_range
 from vaelint.rule import Claim, Found, declared
 
 _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs

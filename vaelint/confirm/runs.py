@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from vaelint import torch_private
-from vaelint.graph import Record
+from vaelint.record.record import Record
+from vaelint.trace import torch_private
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.mode import set_mode
-from vaelint.trace.run import Built, quiet_torch, record_step
+from vaelint.trace.recorded_run import Built, quiet_torch, record_step
 from vaelint.trace.standin import as_if_without_gpu
 
 Prepare = Callable[[torch.nn.Module, dict[str, torch.Tensor]], None]

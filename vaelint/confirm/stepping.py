@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from vaelint import torch_private
-from vaelint.anatomy.optimizers import Given, given_optimizer
-from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.faults.batch.batch_experiments import first_line
+from vaelint.faults.gradients.missed_parameters import Given, given_optimizer
+from vaelint.trace import torch_private
 
 
 def optimizer_step(trial: Trial) -> dict[str, Any] | None:

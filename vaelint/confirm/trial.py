@@ -10,12 +10,12 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.model import Model
-from vaelint.confirm.align import align
 from vaelint.confirm.recompute import overwritten, recompute
 from vaelint.confirm.runs import Prepare, Runner
 from vaelint.confirm.verdict import CannotMeasureError
-from vaelint.graph import Failure, Record
-from vaelint.trace.run import Built
+from vaelint.record.record import Failure, Record
+from vaelint.trace.align import align
+from vaelint.trace.recorded_run import Built
 
 
 class Trial:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vaelint.confirm.budget import free_memory
-from vaelint.confirm.of_batch import first_line
-from vaelint.memory import asked_for, ran_out, readable
+from vaelint.core.memory import asked_for, ran_out, readable
+from vaelint.faults.batch.batch_experiments import first_line
 
 
 def is_assertion(error: BaseException) -> bool:

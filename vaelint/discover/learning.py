@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from vaelint.graph import Record
+from vaelint.record.record import Record
 
 _CHANNELS = re.compile(r"expected input\[([\d, ]+)\] to have (\d+) channels")
 _PRODUCT = re.compile(r"(?:got|multiplied) [\[(]?(\d+)(?:, |x)(\d+)[\])]? (?:X|and) [\[(]?(\d+)(?:, |x)(\d+)[\])]?")

@@ -14,31 +14,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from vaelint.anatomy import ops
-from vaelint.anatomy.describe import describe_loss
+from vaelint.anatomy.loss.describe import describe_loss
 from vaelint.anatomy.model import Model, analyse
-from vaelint.check import prepare
+from vaelint.core.errors import TargetError, UsageError
+from vaelint.core.inputs import InputSet
+from vaelint.core.result import Request, TargetResult
 from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.structure import python_files
 from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
-from vaelint.errors import TargetError, UsageError
-from vaelint.graph import Record
 from vaelint.loading import construct
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.imports import repository_of
-from vaelint.loading.inputs import InputSet
 from vaelint.loading.names import Means, meanings
-from vaelint.loading.target import parse_target
+from vaelint.pipeline.check import prepare
+from vaelint.record import ops
+from vaelint.record.record import Record
 from vaelint.repository.constructions import constructions
 from vaelint.repository.objects import Unknown, written
-from vaelint.result import Request, TargetResult
 from vaelint.source.blame import one_line
 from vaelint.source.notebook import source_of_file
+from vaelint.source.target import parse_target
 from vaelint.source.written import Source
-from vaelint.step.cut import TRAINS_BUT
-from vaelint.step.extend import LossSearch
+from vaelint.step.find_loss.cut import TRAINS_BUT
+from vaelint.step.find_loss.extend import LossSearch
 from vaelint.step.meaning import Kind, kinds
 from vaelint.step.reading import keys_read, tree_of
 from vaelint.trace.ladder import Tracer

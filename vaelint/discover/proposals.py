@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vaelint.commands.progress import Watched
+from vaelint.cli.progress import Watched
+from vaelint.core.errors import UsageError
+from vaelint.core.result import Request
+from vaelint.core.visible import toml_escaped, visible
 from vaelint.discover.structure import Found, Shape
-from vaelint.errors import UsageError
 from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
-from vaelint.result import Request
-from vaelint.visible import toml_escaped, visible
 
 PIPELINE = "vaelint.discover.probe:probe"
 TIMEOUT = 120.0

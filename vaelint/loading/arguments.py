@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaelint.core.inputs import InputSet
+from vaelint.core.paths import relative
 from vaelint.loading import construct
-from vaelint.loading.inputs import InputSet
 from vaelint.loading.names import Means, meanings
-from vaelint.paths import relative
 
 if TYPE_CHECKING:
     from vaelint.loading.build import Loaded

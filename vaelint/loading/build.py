@@ -18,22 +18,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from vaelint.errors import TargetError
-from vaelint.finding import Span
+from vaelint.core.errors import TargetError
+from vaelint.core.finding import Span
+from vaelint.core.inputs import InputSet
+from vaelint.core.paths import package_of as package_named_by
+from vaelint.core.paths import relative, user_file
 from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
-from vaelint.loading.elsewhere import named
 from vaelint.loading.imports import import_file, import_module, repository_of, within
 from vaelint.loading.inherited import constructor_tree
-from vaelint.loading.inputs import InputSet
 from vaelint.loading.lightning import silence
+from vaelint.loading.other_files import named
 from vaelint.loading.placeholder import forget, needed, package_of
-from vaelint.loading.target import Expression, TargetSpec, module_classes
-from vaelint.paths import package_of as package_named_by
-from vaelint.paths import relative, user_file
 from vaelint.repository.scopes import Repository
 from vaelint.repository.values import Reader
 from vaelint.source.blame import one_line, span_of
+from vaelint.source.target import Expression, TargetSpec, module_classes
 
 
 @dataclass

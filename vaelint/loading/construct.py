@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.loading.inherited import constructor_tree, constructors, full_signature
-from vaelint.loading.inputs import InputSet, InputSpec
 from vaelint.loading.names import Means, meanings
 
 LATENT_SIZE, HIDDEN_SIZE = 20, 128

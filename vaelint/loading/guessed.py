@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
-from vaelint.errors import TargetError
-from vaelint.finding import Finding, Severity
-from vaelint.graph import Record
+from vaelint.core.errors import TargetError
+from vaelint.core.finding import Finding, Severity
+from vaelint.core.result import TargetResult
 from vaelint.loading.arguments import shown
 from vaelint.loading.build import Loaded
-from vaelint.result import TargetResult
+from vaelint.record.record import Record
 from vaelint.source.blame import one_line
 from vaelint.trace.ladder import Tracer
 

@@ -18,12 +18,12 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from vaelint.errors import TargetError
-from vaelint.finding import Span
+from vaelint.core.errors import TargetError
+from vaelint.core.finding import Span
+from vaelint.core.paths import relative, user_file
 from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
 from vaelint.loading.standing import stand_in
 from vaelint.loading.statements import defines, fills_a_parser, future_flags, late_futures, without_training
-from vaelint.paths import relative, user_file
 from vaelint.repository.dataflow import stores
 from vaelint.source.blame import one_line, span_of
 from vaelint.source.notebook import faults, show, source_of_file

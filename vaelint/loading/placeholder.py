@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn
 
-from vaelint.errors import TargetError
-from vaelint.paths import user_file
+from vaelint.core.errors import TargetError
+from vaelint.core.paths import user_file
 from vaelint.source.blame import span_at
 
 _DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "pyyaml"}

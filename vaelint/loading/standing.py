@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from types import ModuleType
 
+from vaelint.core.paths import user_file
 from vaelint.loading.placeholder import Placeholder
-from vaelint.paths import user_file
 
 
 def stand_in(node: ast.stmt, error: BaseException, module: ModuleType, notes: list[str]) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from vaelint import torch_private
-from vaelint.loading.inputs import InputSet, InputSpec
+from vaelint.core.inputs import InputSet, InputSpec
+from vaelint.trace import torch_private
 
 
 def make_inputs(

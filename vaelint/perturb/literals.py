@@ -12,7 +12,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from vaelint.finding import Span
+from vaelint.core.finding import Span
 
 _NOT_SIZES = frozenset({"dim", "dims", "axis", "start_dim", "end_dim", "stride", "padding", "output_padding", "dilation", "groups"})
 SIZED = frozenset(

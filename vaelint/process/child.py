@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vaelint.cache import reads
-from vaelint.errors import UsageError
-from vaelint.memory import SMALLER, asked_for, ran_out
-from vaelint.paths import our_file, package_of, user_file
+from vaelint.core.errors import UsageError
+from vaelint.core.memory import SMALLER, asked_for, ran_out
+from vaelint.core.paths import our_file, package_of, user_file
 from vaelint.process import protocol
 
 if TYPE_CHECKING:
-    from vaelint.result import Request, TargetResult
+    from vaelint.core.result import Request, TargetResult
 
 _HASTE = 200_000
 """Objects that the static part may make before garbage is looked for: it keeps nearly all of them, and looking costs a tenth."""
@@ -44,7 +44,7 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
         printed: an open descriptor for what user code prints.
         dump: an open file that takes Python stacks when user code crashes or is stopped.
     """
-    from vaelint.result import Request
+    from vaelint.core.result import Request
 
     _settle(printed, dump)
     me, leave = os.getpid(), os._exit
@@ -68,7 +68,7 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
 
     request = Request.from_json(_received(sock, leave))
     if request.overlay:
-        from vaelint.fixing import overlay
+        from vaelint.source import overlay
 
         overlay.install(dict(request.overlay))
     sys.argv = [request.target.rpartition(":")[0]]  # a module that parses its command line sees an empty one

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vaelint.finding import Certainty, Finding, Severity, Span, fingerprint
-from vaelint.fixing.edit import Proposal
-from vaelint.paths import in_project, package_of, regular, relative, user_file
+from vaelint.core.edits import Proposal
+from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
+from vaelint.core.paths import in_project, package_of, regular, relative, user_file
+from vaelint.core.result import Request, TargetResult
 from vaelint.process import protocol
-from vaelint.result import Request, TargetResult
 
 REPORT = "this is a fault of vaelint, not of your model; please report it with the model that shows it"
 

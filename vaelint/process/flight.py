@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vaelint.fixing.edit import Proposal
+from vaelint.core.edits import Proposal
+from vaelint.core.result import Request, TargetResult
 from vaelint.process import protocol
 from vaelint.process.fate import Fate, settle
-from vaelint.result import Request, TargetResult
 
 GRACE = 5.0  # seconds a killed process gets to be gone
 KEPT = 1 << 15  # characters of user output kept from the beginning, and as many from the end

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from vaelint.errors import UsageError
+from vaelint.core.errors import UsageError
+from vaelint.core.result import Request
 from vaelint.process import protocol
 from vaelint.process.fate import end_of
 from vaelint.process.flight import Checked, Flight, Output
-from vaelint.result import Request
 
 START_LIMIT = 180.0  # seconds for importing torch: slow disks exist
 

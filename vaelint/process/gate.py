@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from vaelint.cache.store import Cache
-from vaelint.errors import UsageError
+from vaelint.core.errors import UsageError
+from vaelint.core.result import Request
 from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
-from vaelint.result import Request
 
 Item = TypeVar("Item")
 

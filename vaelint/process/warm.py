@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vaelint.result import Request
+from vaelint.core.result import Request
 
 
 class Tiny(nn.Module):
@@ -38,7 +38,7 @@ def warm_up() -> None:
     The static part takes gradients. Where torch has a device besides the CPU, its first backward pass starts a thread for that
     device, and no fork of the process could run another one: each target then sets itself up.
     """
-    from vaelint.check import check_target
+    from vaelint.pipeline.check import check_target
 
     if not _another_device():
         check_target(Request(f"{__name__}:Tiny", ("5x6:float32[0,1]",), device="none"), lambda message: None)

@@ -17,11 +17,11 @@ import sys
 import warnings
 from dataclasses import dataclass
 
-from vaelint.errors import UsageError
+from vaelint.core.errors import UsageError
 from vaelint.process import protocol
 from vaelint.process.child import Pipeline, run_target
 
-PIPELINE = "vaelint.check:check_target"
+PIPELINE = "vaelint.pipeline.check:check_target"
 # What torch imports at its first fake tensor anyway (sympy, above all): here it is shared by all targets, and half the time.
 _NEEDED = "torch.fx.experimental.symbolic_shapes"
 
@@ -54,7 +54,7 @@ def _load(pipeline: str, sock: socket.socket) -> Pipeline | None:
             found: Pipeline = getattr(importlib.import_module(module), name)
         if pipeline == PIPELINE:
             importlib.import_module(_NEEDED)
-            importlib.import_module("vaelint.load").load_rules()
+            importlib.import_module("vaelint.rule_packages").load_rules()
     except UsageError as e:
         sock.sendall(protocol.encode(protocol.Unavailable(e.message, e.help)))
         return None

@@ -7,13 +7,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vaelint.anatomy.model import Model
-from vaelint.anatomy.replay import ReplayError
-from vaelint.finding import Finding
-from vaelint.fixing.edit import Proposal
-from vaelint.graph import Record, span
-from vaelint.repair import of_gradients, of_kl, of_likelihood, of_noise, of_posterior, of_scale, of_shapes, of_tensors  # noqa: F401  the repairs
-from vaelint.repair.bench import Bench, repair_called
-from vaelint.repair.of_shapes import sizes_that_fit, split_features
+from vaelint.core.edits import Proposal
+from vaelint.core.finding import Finding
+from vaelint.faults.bench import Bench, repair_called
+from vaelint.faults.gradients import gradient_repairs  # noqa: F401  registers
+from vaelint.faults.kl import (
+    kl_repairs,  # noqa: F401  registers
+    scale_repairs,  # noqa: F401  registers
+)
+from vaelint.faults.likelihood import likelihood_repairs  # noqa: F401  registers
+from vaelint.faults.numerics import tensor_repairs  # noqa: F401  registers
+from vaelint.faults.sampling import (
+    noise_repairs,  # noqa: F401  registers
+    posterior_repairs,  # noqa: F401  registers
+)
+from vaelint.faults.shapes import shape_repairs  # noqa: F401  registers
+from vaelint.faults.shapes.shape_repairs import sizes_that_fit, split_features
+from vaelint.record.record import Record, span
+from vaelint.replay.replay import ReplayError
 from vaelint.rule import Repair
 from vaelint.source.written import Source
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 
 from vaelint import __version__
-from vaelint.report.rows import dumps, whole
-from vaelint.report.view import PLAIN, View
-from vaelint.result import SCHEMA_VERSION, TargetResult
+from vaelint.core.result import SCHEMA_VERSION, TargetResult
+from vaelint.report.parts.rows import dumps, whole
+from vaelint.report.parts.view import PLAIN, View
 
 
 def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:

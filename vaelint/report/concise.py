@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vaelint.finding import Certainty
-from vaelint.report.rows import rows
-from vaelint.report.text import clean
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
+from vaelint.core.finding import Certainty
+from vaelint.core.result import TargetResult
+from vaelint.report.parts.rows import rows
+from vaelint.report.parts.text import clean
+from vaelint.report.parts.view import PLAIN, View
 
 
 def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:

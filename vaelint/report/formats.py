@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from vaelint.report.view import View
-from vaelint.result import TargetResult
+from vaelint.core.result import TargetResult
+from vaelint.report.parts.view import View
 
 Render = Callable[[Sequence[TargetResult], View], str]
 

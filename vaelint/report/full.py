@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from vaelint.finding import Certainty, Finding, Suggestion
-from vaelint.report.closing import SETUP, loss_block, summary, total
-from vaelint.report.text import Line, cells, clean, fill, hanging, pad, paint, shapes
-from vaelint.report.view import PLAIN, View
-from vaelint.report.window import Sources, window
-from vaelint.result import TargetResult
+from vaelint.core.finding import Certainty, Finding, Suggestion
+from vaelint.core.result import TargetResult
+from vaelint.report.parts.closing import SETUP, loss_block, summary, total
+from vaelint.report.parts.text import Line, cells, clean, fill, hanging, pad, paint, shapes
+from vaelint.report.parts.view import PLAIN, View
+from vaelint.report.parts.window import Sources, window
 
 
 def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vaelint.finding import Finding, Severity
-from vaelint.report.rows import headline, level, place, rows, sentences
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
-from vaelint.visible import visible_lines
+from vaelint.core.finding import Finding, Severity
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import visible_lines
+from vaelint.report.parts.rows import headline, level, place, rows, sentences
+from vaelint.report.parts.view import PLAIN, View
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from vaelint.finding import Severity
-from vaelint.report.rows import Row, dumps, headline, level, place, rows
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
-from vaelint.visible import visible
+from vaelint.core.finding import Severity
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import visible
+from vaelint.report.parts.rows import Row, dumps, headline, level, place, rows
+from vaelint.report.parts.view import PLAIN, View
 
 _LEVELS = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
 

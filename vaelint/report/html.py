@@ -7,16 +7,16 @@ from importlib.resources import files
 from typing import Any
 
 from vaelint import __version__
-from vaelint.finding import Certainty, Finding
-from vaelint.report.closing import ran_words, verdict_words
-from vaelint.report.flow_html import flow
-from vaelint.report.markup import E, element, join, text
-from vaelint.report.source_html import listings
+from vaelint.core.finding import Certainty, Finding
+from vaelint.core.result import TargetResult
+from vaelint.report.parts.closing import ran_words, verdict_words
+from vaelint.report.parts.flow_html import flow
+from vaelint.report.parts.markup import E, element, join, text
+from vaelint.report.parts.source_html import listings
+from vaelint.report.parts.trail_words import fits_lines, one_kind, totals_sentence
+from vaelint.report.parts.view import PLAIN, View
+from vaelint.report.parts.window import Sources
 from vaelint.report.svg import drawing, legend, style
-from vaelint.report.trail_words import fits_lines, one_kind, totals_sentence
-from vaelint.report.view import PLAIN, View
-from vaelint.report.window import Sources
-from vaelint.result import TargetResult
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 

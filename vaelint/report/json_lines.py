@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vaelint.report.rows import dumps, whole
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
+from vaelint.core.result import TargetResult
+from vaelint.report.parts.rows import dumps, whole
+from vaelint.report.parts.view import PLAIN, View
 
 
 def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:

@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from vaelint.finding import Certainty, Finding
-from vaelint.report.closing import SETUP
-from vaelint.report.rows import headline, place, sentences
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
-from vaelint.visible import visible_lines
+from vaelint.core.finding import Certainty, Finding
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import visible_lines
+from vaelint.report.parts.closing import SETUP
+from vaelint.report.parts.rows import headline, place, sentences
+from vaelint.report.parts.view import PLAIN, View
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 

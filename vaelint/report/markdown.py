@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vaelint.report.closing import total, verdict_words
-from vaelint.report.rows import Row, place, rows, sentences
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
-from vaelint.visible import visible
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import visible
+from vaelint.report.parts.closing import total, verdict_words
+from vaelint.report.parts.rows import Row, place, rows, sentences
+from vaelint.report.parts.view import PLAIN, View
 
 LIMIT = 1_000_000  # bytes; GitHub takes 1 MiB for the summary of a step
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()<>#+!|~&@$:-]|(?<=\d)[.](?=\s|$)|(?<=www)\.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vaelint.errors import UsageError
-from vaelint.report.boxes import Box, picture
+from vaelint.core.errors import UsageError
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import visible
+from vaelint.report.parts.boxes import Box, picture
+from vaelint.report.parts.view import PLAIN, View
 from vaelint.report.svg import clip
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
-from vaelint.visible import visible
 
 _FORMS = {
     "input": ("[/", "/]"), "encoder": ("[\\", "/]"), "decoder": ("[/", "\\]"), "heads": ("[[", "]]"), "noise": ("((", "))"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vaelint.finding import Severity, Span
-from vaelint.report.rows import Row, dumps, headline, level, place, rows, sentences
-from vaelint.report.view import PLAIN, View
-from vaelint.report.window import Sources
-from vaelint.result import TargetResult
-from vaelint.visible import visible_lines
+from vaelint.core.finding import Severity, Span
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import visible_lines
+from vaelint.report.parts.rows import Row, dumps, headline, level, place, rows, sentences
+from vaelint.report.parts.view import PLAIN, View
+from vaelint.report.parts.window import Sources
 
 _LEVELS = {Severity.ERROR: "ERROR", Severity.WARNING: "WARNING", Severity.INFO: "INFO"}
 

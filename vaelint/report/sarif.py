@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from vaelint import __version__
-from vaelint.finding import Certainty, Finding, Label, Span
-from vaelint.report.line_hash import line_hashes
-from vaelint.report.rows import Row, dumps, headline, place, rows, sentences
-from vaelint.report.view import PLAIN, RulePage, View
-from vaelint.result import TargetResult
-from vaelint.visible import visible_lines
+from vaelint.core.finding import Certainty, Finding, Label, Span
+from vaelint.core.result import TargetResult
+from vaelint.core.visible import visible_lines
+from vaelint.report.parts.line_hash import line_hashes
+from vaelint.report.parts.rows import Row, dumps, headline, place, rows, sentences
+from vaelint.report.parts.view import PLAIN, RulePage, View
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}

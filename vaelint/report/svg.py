@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
-from vaelint.errors import UsageError
-from vaelint.report.boxes import KINDS, Box, Picture, picture
-from vaelint.report.fold import amount
-from vaelint.report.layout import Placed, place
-from vaelint.report.markup import text as safe
-from vaelint.report.text import cell, cells, clean
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
+from vaelint.core.errors import UsageError
+from vaelint.core.result import TargetResult
+from vaelint.report.parts.boxes import KINDS, Box, Picture, picture
+from vaelint.report.parts.fold import amount
+from vaelint.report.parts.layout import Placed, place
+from vaelint.report.parts.markup import text as safe
+from vaelint.report.parts.text import cell, cells, clean
+from vaelint.report.parts.view import PLAIN, View
 
 WIDTH, HEIGHT = 176, 62
 _ROOM, _LANE, _DROP = 16, 22, 34  # between boxes, of an arrow that passes, between layers

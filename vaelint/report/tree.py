@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from vaelint.report.fold import Row, amount, count, cut, fold, memory, without_operations
-from vaelint.report.text import Line, cells, clean, hanging, pad, paint, table
-from vaelint.report.trail_words import born, fits_lines, one_kind, totals_sentence
-from vaelint.report.view import PLAIN, View
-from vaelint.result import TargetResult
+from vaelint.core.result import TargetResult
+from vaelint.report.parts.fold import Row, amount, count, cut, fold, memory, without_operations
+from vaelint.report.parts.text import Line, cells, clean, hanging, pad, paint, table
+from vaelint.report.parts.trail_words import born, fits_lines, one_kind, totals_sentence
+from vaelint.report.parts.view import PLAIN, View
 
 DEPTH = 1
 """Levels below the stages that are unfolded when nobody says otherwise: the outer modules, and the statements between them."""

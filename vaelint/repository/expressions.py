@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from vaelint.repository.naming import Names
+from vaelint.repository.lookups import Names
 from vaelint.repository.objects import Definition, Instance, Unknown
 from vaelint.repository.scopes import Scope
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vaelint.paths import regular
+from vaelint.core.paths import regular
 
 ENDS = (".yaml", ".yml", ".json", ".toml")
 _LARGEST = 200_000  # bytes; beyond it a file holds data

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaelint.loading.target import Expression
 from vaelint.repository.scopes import File, Function, Guards, Scope
+from vaelint.source.target import Expression
 
 
 class Unknown(Exception):

@@ -13,13 +13,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from vaelint.loading.target import Expression
 from vaelint.repository.expressions import Expressions
 from vaelint.repository.files import ENDS, load
-from vaelint.repository.naming import PURE
+from vaelint.repository.lookups import PURE
 from vaelint.repository.objects import Definition, Instance, Opened, Unknown, holds_code, last_name, returns_of, written
-from vaelint.repository.options import options_of
 from vaelint.repository.scopes import Function, Given, Scope
+from vaelint.repository.script_options import options_of
+from vaelint.source.target import Expression
 
 _READERS = ("load", "safe_load", "full_load", "unsafe_load", "loads", "read")
 _LIBRARIES = ("torch", "numpy", "math", "functools")

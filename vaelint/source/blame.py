@@ -7,8 +7,8 @@ import linecache
 from collections.abc import Callable
 from types import CodeType, TracebackType
 
-from vaelint.finding import Span
-from vaelint.paths import relative
+from vaelint.core.finding import Span
+from vaelint.core.paths import relative
 
 
 def span_at(code: CodeType, instruction: int, line: int) -> Span:

@@ -11,7 +11,7 @@ import linecache
 from pathlib import Path
 from typing import Any
 
-from vaelint.paths import regular
+from vaelint.core.paths import regular
 
 
 def source_of_file(path: str | Path) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from vaelint.finding import Span
+from vaelint.core.finding import Span
 from vaelint.source.notebook import source_of_file
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vaelint.paths import relative
+from vaelint.core.paths import relative
 
 if TYPE_CHECKING:
     from vaelint.repository.scopes import Repository

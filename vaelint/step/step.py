@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from vaelint.errors import TargetError
-from vaelint.finding import Span
+from vaelint.core.errors import TargetError
+from vaelint.core.finding import Span
+from vaelint.core.inputs import InputSet
+from vaelint.core.paths import relative
 from vaelint.loading.build import Loaded
-from vaelint.loading.inputs import InputSet
-from vaelint.paths import relative
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.flags import told_by_calls
 from vaelint.step.reading import batch_of, called_names, keys_read, tree_of

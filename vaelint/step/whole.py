@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from vaelint.reach import functions_behind
+from vaelint.record.walk import functions_behind
 from vaelint.step.meaning import TOTAL_NAME
 
 

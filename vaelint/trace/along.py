@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.errors import TargetError
-from vaelint.graph import Record
+from vaelint.core.errors import TargetError
+from vaelint.record.record import Record
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import SymbolPower, alike
 from vaelint.trace.standin import InsteadOfCuda

@@ -11,7 +11,7 @@ from typing import Any
 import jaxtyping
 import torch
 
-from vaelint.graph import FunctionCall
+from vaelint.record.record import FunctionCall
 from vaelint.trace.recorder import Recorder
 
 _FUNCTION = 0x03  # CO_OPTIMIZED | CO_NEWLOCALS: a function's code, not a module's or a class body's

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.graph import Record
+from vaelint.record.record import Record
 from vaelint.trace.ladder import Tracer
 
 

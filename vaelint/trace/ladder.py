@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from vaelint import torch_private
-from vaelint.graph import Record, Rung
+from vaelint.record.record import Record, Rung
+from vaelint.record.sizes import NeedsValue
+from vaelint.trace import torch_private
 from vaelint.trace.lazy import give_sizes, is_unsized
 from vaelint.trace.mode import set_mode
-from vaelint.trace.run import Built, construct, quiet_torch, record_step
-from vaelint.trace.sizes import NeedsValue
+from vaelint.trace.recorded_run import Built, construct, quiet_torch, record_step
 from vaelint.trace.spans import SpanFinder
 
 Make = Callable[[Mapping[str, int] | None], dict[str, torch.Tensor]]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.graph import Record
+from vaelint.record.record import Record
 
 
 def lift(record: Record, other: Record, symbol: str = "B") -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from vaelint.finding import Span
-from vaelint.graph import ModuleCall
+from vaelint.core.finding import Span
+from vaelint.record.record import ModuleCall
 from vaelint.trace.spans import SpanFinder
 
 

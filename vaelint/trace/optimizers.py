@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from vaelint.finding import Span
+from vaelint.core.finding import Span
 from vaelint.trace.spans import SpanFinder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vaelint import torch_private
+from vaelint.trace import torch_private
 
 
 @contextlib.contextmanager

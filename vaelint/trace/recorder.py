@@ -13,11 +13,11 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
-from vaelint import torch_private
-from vaelint.graph import BackwardCall, Failure
+from vaelint.record.record import BackwardCall, Failure
+from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
+from vaelint.trace import torch_private
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
-from vaelint.trace.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace.spans import SpanFinder
 
 _T = torch.Tensor

@@ -10,8 +10,8 @@ from types import CodeType, FrameType
 
 import torch
 
-from vaelint.finding import Span
-from vaelint.paths import is_cell
+from vaelint.core.finding import Span
+from vaelint.core.paths import is_cell
 from vaelint.source.notebook import source_of_file
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep

@@ -6,7 +6,7 @@ import runpy
 from collections.abc import Callable
 from typing import Any
 
-from vaelint.result import Request, TargetResult
+from vaelint.core.result import Request, TargetResult
 
 
 def check_target(request: Request, emit: Callable[[dict[str, Any]], None]) -> TargetResult:

@@ -1,0 +1,1 @@
+"""The KL term: measured by its gradients, never by its spelling."""

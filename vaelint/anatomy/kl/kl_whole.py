@@ -1,0 +1,78 @@
+"""A Gaussian KL whose moments are no element-wise functions of the heads: full covariances, heads that are mixed.
+
+For q = N(m, C) and p = N(0, I), KL = (|m|^2 + tr C - L - log det C) / 2. Mean and covariance are read off the sampler, z = m + A eps and
+C = A A^T, as differentiable functions of all heads; the measured gradient is fitted to those of the three parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.kl.kl_slice import Slice
+from vaelint.anatomy.kl.readings import fit
+from vaelint.anatomy.posterior.noise import standard_deviation
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.replay.replay import ReplayError, gradients
+
+_LARGEST = 64
+
+
+def fit_whole(slice_: Slice, site: Site, sizes: Mapping[str, int], points: list[dict[fx.Node, torch.Tensor]]) -> list[float] | None:
+    """Coefficients of |m|^2/2, m, tr C/2 and -log det C/2 in the term; None where it is no sum of these. Raises `ReplayError`."""
+    measured: list[torch.Tensor] = []
+    columns: list[list[torch.Tensor]] = [[], [], [], []]
+    for seed, values in enumerate(points):
+        grads = slice_.gradients(sizes, values, seed=seed)
+        leaves = {h: v.clone().requires_grad_() for h, v in values.items()}
+        parts = _parts(slice_, site, sizes, {h: v.clone() for h, v in leaves.items()})
+        if parts is None:
+            return None
+        measured.append(torch.cat([grads[h].flatten() for h in leaves]))
+        for column, part in zip(columns, parts, strict=True):
+            slopes = gradients(part, list(leaves.values()), retain=True)
+            column.append(
+                torch.cat(
+                    [torch.zeros_like(v).flatten() if g is None else g.flatten() for v, g in zip(values.values(), slopes, strict=True)]
+                )
+            )
+    joined = [torch.cat(c) for c in columns]
+    target = torch.cat(measured)
+    if not bool(target.isfinite().all()) or not all(bool(c.isfinite().all()) for c in joined):
+        return None
+    coefficients, residual = fit(target, joined)
+    return coefficients if residual < 1e-6 else None
+
+
+def _parts(slice_: Slice, site: Site, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor]) -> list[torch.Tensor] | None:
+    """|m|^2/2, sum m, tr C/2, -log det C/2 of the drawn posterior, summed over the batch."""
+    units = {n: standard_deviation(n, slice_.flow, slice_.replay, sizes) for n in site.noise}
+    shapes = {n: slice_.replay.shape_of(n, sizes) for n in site.noise}
+    still = {n: torch.zeros(size, dtype=torch.float64) for n, size in shapes.items()}
+
+    def z_at(noise: Mapping[fx.Node, torch.Tensor]) -> torch.Tensor:
+        got = slice_.replay([site.z], {**values, **still, **noise}, sizes, attached=True)[site.z]
+        assert isinstance(got, torch.Tensor)
+        return got
+
+    m = z_at({})
+    if not m.dim() or not site.noise:
+        return None
+    covariance = torch.zeros(*m.shape, m.shape[-1], dtype=torch.float64)
+    for node, size in shapes.items():
+        axis = next((d for d in range(len(size) - 1, -1, -1) if size[d] > 1), len(size) - 1)  # a column vector has its elements before it
+        if not size or size[axis] > _LARGEST:
+            return None
+        moved = []
+        for i in range(size[axis]):
+            unit = torch.zeros(size, dtype=torch.float64)
+            unit.select(axis, i).fill_(units[node])
+            moved.append(z_at({node: unit}) - m)
+        root = torch.stack(moved, -1)
+        covariance = covariance + root @ root.transpose(-1, -2)
+    sign, logdet = torch.linalg.slogdet(covariance)
+    if not bool((sign > 0).all()):
+        raise ReplayError("the posterior's covariance is singular")
+    return [0.5 * (m * m).sum(), m.sum(), 0.5 * covariance.diagonal(dim1=-2, dim2=-1).sum(), -0.5 * logdet.sum()]

@@ -1,0 +1,266 @@
+"""The anatomy and the objective in words and numbers, as reports print them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from torch import fx
+
+from vaelint.anatomy.kl.kl_parts import PART_WORDS
+from vaelint.anatomy.kl.kl_probe import KNOWN
+from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
+from vaelint.anatomy.loss.known_objectives import name_objective
+from vaelint.anatomy.loss.objective import Beta, KlFact, ReconFact
+from vaelint.anatomy.loss.published import importance_samples, known_divergence
+from vaelint.anatomy.model import Model
+from vaelint.anatomy.reconstruction.density_kind import Density
+from vaelint.replay.scale import Scaling
+
+KL_WORDS = {
+    "exact": "Gaussian KL to N(0, 1)",
+    "prior": "Gaussian KL to a Gaussian prior",
+    "monte_carlo": "Monte Carlo KL, log q(z) - log p(z)",
+    "drawn": "Monte Carlo KL to another prior, log q(z) - log p(z)",
+    "mean_only": "Gaussian KL (only the part of the mean was measured)",
+    "decomposed": "KL taken apart over the minibatch",
+    "wrong": "not a KL: its formula is off",
+    "sign": "Gaussian KL of wrong sign",
+    "parameterisation": "Gaussian KL of another parameterisation than the sampler's",
+    "swapped": "Gaussian KL with mean and log-variance exchanged",
+    "reversed": "reversed Gaussian KL, KL(p || q)",
+    "inverted_floor": "KL with its gradient cut where it is large",
+    "at_mean": "Monte Carlo KL with the prior taken at the posterior's mean",
+    "categorical": "categorical KL",
+    "bernoulli": "Bernoulli KL",
+    "sphere": "von Mises-Fisher KL to the uniform prior on the sphere",
+    "concentration": "KL of a Gamma or Dirichlet posterior",
+    "other": "another divergence",
+    "unknown": "not measured",
+}
+
+RECON_WORDS = {
+    "squared_error": "squared error",
+    "absolute_error": "absolute error",
+    "bce": "Bernoulli on probabilities",
+    "bce_with_logits": "Bernoulli on logits",
+    "poisson": "Poisson",
+    "poisson_log": "Poisson on log rates",
+    "cross_entropy": "categorical on logits",
+    "nll": "categorical on log-probabilities",
+    "log_cosh": "log-cosh",
+    "cross_entropy_soft": "cross-entropy",
+    "negative_log_probability": "negative log-probability",
+    "other": "other",
+    "unknown": "not measured",
+}
+
+
+def describe_anatomy(model: Model) -> dict[str, Any]:
+    """Sites with mu, scale, eps and z, and the reconstruction."""
+    sites = [
+        {
+            "kind": s.kind,
+            "mu": _value(model, s.mu),
+            "scale": _value(model, s.scale),
+            "eps": _value(model, s.noise[0] if s.noise else None),
+            "z": _value(model, s.z),
+            "parameterisation": model.parameterisation(s).name,
+        }
+        for s in _one_a_place(model)
+    ]
+    return {"sites": sites, "recon": _value(model, model.recons[0].pair.recon) if model.recons else None}
+
+
+def _one_a_place(model: Model) -> list[Any]:
+    seen: dict[Any, Any] = {}
+    for s in model.sites:
+        seen.setdefault(model.where(s.z), s)
+    return list(seen.values())
+
+
+def _value(model: Model, node: fx.Node | None) -> dict[str, Any] | None:
+    if node is None:
+        return None
+    place = model.where(node)
+    return {"shape": list(model.dims(node)), "span": asdict(place) if place else None, "expression": model.written(node)}
+
+
+def describe_loss(model: Model) -> dict[str, Any]:
+    """Terms with kernel, reduction and weight; effective beta; the objective in words."""
+    if not model.has_loss:
+        return {}
+    terms: list[dict[str, Any]] = []
+    for r in model.recons:
+        terms.append(_row(model, "reconstruction", recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason))
+    for k in model.kls:
+        if k.probe.verdict == "decomposed":
+            continue
+        terms.append(_kl_row(model, k))
+    for p in model.parts:
+        terms.append(_row(model, p.role, PART_WORDS.get(p.symbol) or PART_WORDS[p.kind], p.scaling, p.own, 0.0, p.node, "", p.symbol))
+    extras = find_extras(model)
+    terms += [_extra_row(model, e) for e in _one_each(model, extras)]
+    for t in model.terms:
+        if t.detached is not None:
+            terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))
+        elif t.role == "mixed":
+            samples = importance_samples(model, t)
+            name = f"log-mean of {samples} importance weights" if samples else "log-mean of importance weights, or another mixture"
+            terms.append(_row(model, t.role, name, None, (), 0.0, t.core, ""))
+    beta = next((b for b in model.betas if b.recon.probe.kernel not in ("other", "unknown")), None)
+    naming = name_objective(model, beta, extras)
+    return {
+        "terms": terms,
+        "beta": _beta(beta) if beta is not None else None,
+        "objective": naming.words,
+        "published": naming.sources(),
+        "weights": naming.weights,
+        "notes": [],
+    }
+
+
+def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:
+    if k.silent is None:
+        place, reason = k.term.core, k.probe.reason
+        return _row(model, "kl", kl_name(model, k), k.scaling, k.latent, k.probe.weight, place, reason, known=_is_weighed(k))
+    name = next((f" ({f.text})" for f in k.factors if f.value == 0 and f.text), "")
+    note = f"its weight is 0 at this step{name}; where that is 1, it is {k.silent.text()}"
+    row = _row(model, "kl", kl_name(model, k), k.silent, k.latent, k.probe.weight, k.term.core, note)
+    return row | {"weight": "0", "value": 0.0}
+
+
+def _extra_row(model: Model, e: Extra) -> dict[str, Any]:
+    return _row(model, e.role, EXTRA_WORDS[e.kind], e.scaling, (), e.scaling.constant if e.scaling else 0.0, e.node, "", e.symbol)
+
+
+def _one_each(model: Model, extras: list[Extra]) -> list[Extra]:
+    """Of a loop's turns, the first."""
+    seen: dict[Any, Extra] = {}
+    for e in extras:
+        seen.setdefault((e.kind, model.where(e.node)), e)
+    return list(seen.values())
+
+
+def _row(
+    model: Model,
+    role: str,
+    kernel: str,
+    scaling: Scaling | None,
+    own: tuple[str, ...],
+    weight: float,
+    node: fx.Node | None,
+    note: str,
+    symbol: str = "",
+    known: bool = True,
+) -> dict[str, Any]:
+    place, told = model.where(node), kernel != "other" and known
+    return {
+        "role": role,
+        "kernel": kernel,
+        "weight": "" if scaling is None else abs(scaling).text() if told else scaling.form(),
+        "reduction": scaling.reduction(own) if scaling is not None else "",
+        "sign": "-" if weight < 0 or (scaling is not None and scaling.constant < 0) else "+",
+        "value": scaling.value if scaling is not None and told and math.isfinite(scaling.value) else None,
+        "symbol": symbol,
+        "span": asdict(place) if place else None,
+        "note": note,
+    }
+
+
+def kl_name(model: Model, fact: KlFact) -> str:
+    """`Gaussian KL to N(0, 1), free bits`."""
+    probe = fact.probe
+    name = KL_WORDS[probe.verdict]
+    if probe.verdict in ("other", "unknown", "drawn"):
+        name = _unmeasured(model, fact)
+    if probe.verdict == "monte_carlo":
+        name = known_divergence(model, fact) or name
+    if probe.family != "Gaussian":
+        name = name.replace("N(0, 1)", f"{probe.family}(0, 1)").replace("Gaussian", probe.family)
+    if probe.whole and probe.verdict in ("exact", "prior"):
+        name = f"{name}, full covariance"
+    if probe.verdict == "prior":
+        name = (
+            "Gaussian KL to a learned prior"
+            if probe.learned_prior
+            else f"{probe.family} KL to a prior of scale {probe.prior[1] ** 2:.3g}"
+            if probe.family != "Gaussian"
+            else f"Gaussian KL to N({round(probe.prior[0], 6) + 0.0:.3g}, {probe.prior[1] ** 2:.3g})"  # + 0.0: no "-0"
+        )
+    extras = [w for w, on in (("free bits", probe.floor), ("capacity", probe.capacity)) if on]
+    return f"{name}, {', '.join(extras)}" if extras else name
+
+
+def _unmeasured(model: Model, fact: KlFact) -> str:
+    """What can be said of a divergence that was not held against a closed form."""
+    if model.sites and all(s.kind == "categorical" for s in model.sites):
+        return "a divergence of a categorical posterior"
+    if known := known_divergence(model, fact):
+        return known
+    families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent", "Bernoulli", "Categorical")]
+    if families:
+        return f"a divergence of a {families[0]} posterior, left alone"
+    if any(s.kind == "categorical" for s in fact.term.sites):
+        return "a divergence of a categorical posterior"
+    return KL_WORDS[fact.probe.verdict]
+
+
+def recon_name(fact: ReconFact) -> str:
+    """`Bernoulli on logits`."""
+    if fact.density is not None and not fact.density.fault:
+        return density_words(fact.density)
+    if fact.learned_variance and fact.probe.kernel == "squared_error":
+        return "Gaussian with learned variance"
+    return RECON_WORDS.get(fact.probe.kernel, fact.probe.kernel)
+
+
+DENSITY_WORDS = {
+    "bernoulli": "Bernoulli on probabilities",
+    "continuous_bernoulli": "continuous Bernoulli",
+    "gaussian": "Gaussian with learned variance",
+    "gaussian_optimal": "Gaussian with the variance that fits the batch best",
+    "huber": "Huber",
+    "laplace": "Laplace with learned scale",
+    "logistic": "logistic",
+    "discretised_logistic": "discretised logistic",
+    "negative_binomial": "negative binomial",
+    "zero_inflated_negative_binomial": "zero-inflated negative binomial",
+    "student_t": "Student's t",
+    "mixture_of_gaussian": "mixture of Gaussians",
+    "mixture_of_laplace": "mixture of Laplace distributions",
+    "mixture_of_logistic": "mixture of logistics",
+    "mixture_of_discretised_logistic": "mixture of discretised logistics",
+}
+
+
+def density_words(density: Density) -> str:
+    """A likelihood with the parameters that were measured: `Student's t, nu = 4`."""
+    known = density.parameters
+    if "nu" in known and density.learned:
+        return f"{DENSITY_WORDS[density.name]}, nu = {known['nu']:.4g}"
+    if "delta" in known:
+        return f"{DENSITY_WORDS[density.name]}, delta = {known['delta']:.4g}"
+    if "half_width" in known:
+        return f"{DENSITY_WORDS[density.name]}, bins of width {2 * known['half_width']:.3g}"
+    return DENSITY_WORDS[density.name]
+
+
+def _beta(beta: Beta) -> dict[str, Any] | None:
+    """The weight of a KL; None for another function of the posterior, of which a number against the exact KL says nothing."""
+    if not _is_weighed(beta.kl):
+        return None
+    note = _variance_note(beta) if beta.kl.probe.verdict in KNOWN else ""
+    return {"expression": beta.scaling.text(), "value": beta.value, "note": note}
+
+
+def _is_weighed(fact: KlFact) -> bool:
+    """Whether a term's number is that of a KL: of the posterior that is drawn, of one read otherwise, or with its sign turned."""
+    return fact.probe.verdict in KNOWN | {"sign", "parameterisation"}
+
+
+def _variance_note(beta: Beta) -> str:
+    if beta.variance is None:
+        return ""
+    return f"the exact ELBO of a Gaussian decoder with variance {abs(beta.variance):.4g}"

@@ -1,0 +1,143 @@
+"""Terms beside reconstruction and KL: what they depend on tells what they are, and how the loss moves with them what they weigh."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.kl.kl_parts import weight_of
+from vaelint.anatomy.loss.terms import Leaf, Role, gather
+from vaelint.anatomy.loss.weights import factors
+from vaelint.record import ops
+from vaelint.record.record import shape, span
+from vaelint.replay.scale import Scaling
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+EXTRA_WORDS = {
+    "mmd": "maximum mean discrepancy to draws of the prior",
+    "distance": "distance between codes and draws of the prior",
+    "codebook": "codebook loss",
+    "commitment": "commitment loss",
+    "vq": "codebook or commitment",
+    "features": "distance of features",
+    "spectral": "distance of spectra",
+    "critic_recon": "a network's score of the reconstruction",
+    "critic_z": "a network's score of z",
+    "supervised": "a prediction of given labels",
+    "held": "divergence with the posterior held fixed",
+    "weights": "a penalty on parameters",
+    "prior": "log prior of z",
+    "other": "other",
+}
+_SPECTRAL = frozenset({"stft", "istft", "spectrogram"})
+
+
+@dataclass
+class Extra:
+    """Some addends of one kind, and the weight of one element of them."""
+
+    role: Role
+    kind: str
+    leaves: list[Leaf]
+    node: fx.Node | None
+    scaling: Scaling | None
+    symbol: str = ""  # how the code names its weight
+
+
+def find_extras(model: Model) -> list[Extra]:
+    """All terms that are neither reconstruction nor KL nor a mixture of both, one for each kind and weight."""
+    assert model.record.loss is not None
+    groups: dict[tuple[Role, str, object], list[Leaf]] = {}
+    for term in model.terms:
+        if term.detached is not None or term.role in ("kl", "mixed") or (term.role == "reconstruction" and model.recons):
+            continue
+        for leaf in term.leaves:
+            weigher = next((span(n) for n in leaf.chain if ops.op(n) in ops.MUL | ops.DIV), None)
+            groups.setdefault((term.role, _kind(model, leaf, term.role), weigher), []).append(leaf)
+    found = []
+    for (role, kind, _), leaves in groups.items():
+        core = gather(role, leaves, model.sites, model.flow).core
+        scaling = weight_of(_weighing(model, kind, leaves), model.record.loss, model.replay, model.symbols)
+        named = [f.text for f in factors(leaves[0].chain, model.source) if f.origin == "named" and f.text]
+        paired = kind == "distance" and len(leaves) > 1
+        found.append(Extra(role, "mmd" if paired else kind, leaves, core, scaling, named[-1] if named else ""))
+    return found
+
+
+def _weighing(model: Model, kind: str, leaves: list[Leaf]) -> Leaf:
+    """The addend that shows the weight: of a discrepancy, where draws have another sign and factor, the one of pairs of codes."""
+    alone = [leaf for leaf in leaves if not (model.flow.ancestors(leaf.node, stop=set(leaf.frontier)) & model.flow.random)]
+    return alone[0] if kind == "distance" and alone else leaves[0]
+
+
+def _kind(model: Model, leaf: Leaf, role: str) -> str:
+    if role == "discrepancy":
+        return "distance"
+    if role == "prior":
+        return "prior"
+    flow = model.flow
+    above = flow.ancestors(leaf.node)
+    recons = {n for fact in model.recons for n in (fact.pair.recon, *fact.pair.raw)}
+    if above & recons:
+        return _of_reconstruction(model, leaf, recons)
+    if role == "vq":
+        return _of_codes(model, leaf)
+    posterior = {n for s in model.sites for n in (s.z, *s.heads)}
+    live = _live(leaf.node)
+    data = [n for n in flow.ancestors(leaf.node, stop=posterior) if n.op == "placeholder"]
+    if any(not n.meta["val"].is_floating_point() or n in leaf.frontier for n in data if isinstance(n.meta.get("val"), torch.Tensor)):
+        return "supervised"
+    if not any(n in flow.data for n in above):
+        return "weights"
+    if _is_held(model, leaf, live):
+        return "held"
+    return "critic_z" if above & {s.z for s in model.sites} and _is_score(leaf) else "other"
+
+
+def _is_score(leaf: Leaf) -> bool:
+    """Whether an addend is made of one or two numbers a sample that layers put out: what a critic gives."""
+    sizes = [math.prod(shape(f)[1:]) for f in leaf.frontier]
+    return bool(sizes) and all(n <= 2 for n in sizes)
+
+
+def _is_held(model: Model, leaf: Leaf, live: set[fx.Node]) -> bool:
+    """Whether gradients of the posterior's own heads are cut off on the way: stop-gradients, as KL balancing has them."""
+    heads = {n for s in model.sites for n in s.heads}
+    behind = model.flow.ancestors(*heads) if heads else set()
+    cut = [n for n in model.flow.ancestors(leaf.node) if ops.op(n) in ("detach", "data") and n not in live]
+    return any(model.flow.ancestors(n) & behind & model.flow.learned for n in cut)
+
+
+def _of_reconstruction(model: Model, leaf: Leaf, recons: set[fx.Node]) -> str:
+    inside = model.flow.ancestors(leaf.node, stop=recons)
+    if any(ops.op(n) in _SPECTRAL or "fft" in ops.op(n) for n in inside):
+        return "spectral"
+    return "features" if any(n.op == "placeholder" for n in inside) else "critic_recon"
+
+
+def _of_codes(model: Model, leaf: Leaf) -> str:
+    tables = {n for book in model.wiring.codebooks for n in book.table}
+    learned = {n for n in _live(leaf.node) if n.op == "get_attr" and n.meta.get("parameter")}
+    if learned and learned <= tables:
+        return "codebook"
+    return "commitment" if learned and not learned & tables else "vq"
+
+
+def _live(node: fx.Node) -> set[fx.Node]:
+    """What gradients of a value reach: its ancestors, no further than where they are cut."""
+    seen: set[fx.Node] = set()
+    todo = [node]
+    while todo:
+        n = todo.pop()
+        if n in seen or not (n.meta.get("grad") or n.meta.get("parameter")):
+            continue
+        seen.add(n)
+        if ops.op(n) not in ("detach", "data"):
+            todo.extend(ops.value_inputs(n))
+    return seen

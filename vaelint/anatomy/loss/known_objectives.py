@@ -1,0 +1,342 @@
+"""What the whole loss trains: the published objective that its terms make up, with its source and the weights its paper has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy.kl.kl_probe import KNOWN
+from vaelint.anatomy.loss.extras import Extra
+from vaelint.anatomy.loss.objective import Beta, KlFact, effective_beta, likelihood_scaling
+from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
+from vaelint.replay.scale import Scaling, format_product, ratio
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_ONE = 1e-4  # a beta this near 1 is one: small constants in a scale or a logarithm move it
+
+SOURCES = {
+    "beta-VAE": "Higgins et al. 2017",
+    "beta-TC-VAE": "Chen et al. 2018",
+    "DIP-VAE-I": "Kumar et al. 2018",
+    "DIP-VAE-II": "Kumar et al. 2018",
+    "FactorVAE": "Kim and Mnih 2018",
+    "InfoVAE": "Zhao et al. 2019",
+    "WAE-MMD": "Tolstikhin et al. 2018",
+    "VQ-VAE": "van den Oord et al. 2017",
+    "IWAE": "Burda et al. 2016",
+    "JointVAE": "Dupont 2018",
+    "hierarchical VAE": "Sonderby et al. 2016",
+    "VampPrior": "Tomczak and Welling 2018",
+    "normalising flow": "Rezende and Mohamed 2015",
+    "sigma-VAE": "Rybkin et al. 2021",
+    "continuous Bernoulli": "Loaiza-Ganem and Cunningham 2019",
+    "scVI": "Lopez et al. 2018",
+    "discretised logistic mixture": "Salimans et al. 2017",
+    "Gumbel-softmax": "Jang et al. 2017, Maddison et al. 2017",
+    "capacity": "Burgess et al. 2018",
+    "free bits": "Kingma et al. 2016",
+    "KL balancing": "Hafner et al. 2021",
+    "CVAE": "Sohn et al. 2015",
+    "M2": "Kingma et al. 2014",
+    "feature loss": "Larsen et al. 2016, Hou et al. 2017",
+    "adversarial": "Makhzani et al. 2016",
+    "S-VAE": "Davidson et al. 2018",
+}
+
+
+@dataclass
+class Naming:
+    """The objective in one sentence; the published names in it; the weights under the symbols of those papers."""
+
+    words: str
+    published: list[str] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def sources(self) -> list[dict[str, str]]:
+        """Name and source of each."""
+        return [{"name": n, "source": SOURCES[n]} for n in dict.fromkeys(self.published)]
+
+
+class _Said:
+    """Collects a sentence: its head, then what stands beside it."""
+
+    def __init__(self) -> None:
+        self.naming = Naming("")
+        self.beside: list[str] = []
+
+    def name(self, key: str, text: str = "") -> str:
+        self.naming.published.append(key)
+        return f"{text or key} ({SOURCES[key]})"
+
+    def weight(self, **weights: float) -> str:
+        self.naming.weights |= weights
+        return ", ".join(f"{k} = {v:.6g}" for k, v in weights.items())
+
+    def done(self, head: str) -> Naming:
+        self.naming.words = "; ".join([head, *self.beside])
+        return self.naming
+
+
+def name_objective(model: Model, beta: Beta | None, extras: list[Extra]) -> Naming:
+    """What the terms of a loss amount to; where a weight is not known, which."""
+    said = _Said()
+    for text in (*_likelihoods(model, said), *_posteriors(model, said), *_beside(model, extras, said)):
+        if text not in said.beside:
+            said.beside.append(text)
+    return said.done(
+        _without_posterior(model, extras, said)
+        or _bound(model, said)
+        or _decomposed(model, said)
+        or _penalised(model, beta, extras, said)
+        or _elbo(model, beta, said)
+    )
+
+
+def _per_sample(model: Model, scaling: Scaling | None) -> float | None:
+    """A weight on a mean over the batch against the reconstruction's weight of one sample; None where it moves with the sizes."""
+    likelihood = likelihood_scaling(model.recon) if model.recon is not None else None
+    if scaling is None or likelihood is None or not likelihood.constant:
+        return None
+    against = ratio(scaling, likelihood, model.symbols)
+    powers = {s: e for s, e in against.exponents.items() if e}
+    return against.constant if set(powers) <= {"B"} else against.value
+
+
+def _without_posterior(model: Model, extras: list[Extra], said: _Said) -> str:
+    if model.variational or model.kls:
+        return ""
+    found = {e.kind: e for e in extras}
+    if any(e.role == "vq" for e in extras):
+        parts = [f"{kind} {e.scaling.text()}" for kind, e in found.items() if kind in ("codebook", "commitment") and e.scaling is not None]
+        said.naming.weights |= {k: e.scaling.value for k, e in found.items() if k in ("codebook", "commitment") and e.scaling is not None}
+        return f"a vector-quantised autoencoder, {said.name('VQ-VAE')}" + (f": {', '.join(parts)}" if parts else "")
+    if "mmd" in found or "distance" in found:
+        weight = _per_sample(model, found.get("mmd", found.get("distance", extras[0])).scaling)
+        said.beside = [b for b in said.beside if "discrepancy" not in b]
+        return f"an autoencoder whose codes are held against draws of the prior, {said.name('WAE-MMD')}" + (
+            f": {said.weight(**{'lambda': weight})}" if weight else ""
+        )
+    if model.wiring.draws:
+        return "an autoencoder, with draws that were not identified as a posterior"
+    return "an autoencoder: nothing is drawn, and there is no KL"
+
+
+def _bound(model: Model, said: _Said) -> str:
+    for mixed in model.terms_of("mixed"):
+        samples = importance_samples(model, mixed)
+        if samples:
+            said.naming.published.append("IWAE")
+            return f"a bound on importance-weighted samples (IWAE, {SOURCES['IWAE']}), {said.weight(K=float(samples))}"
+        return "a bound on importance-weighted samples, or another mixture of its terms"
+    return ""
+
+
+def _decomposed(model: Model, said: _Said) -> str:
+    parts = {p.symbol: _per_sample(model, p.scaling) for p in model.parts if p.kind == "total_correlation"}
+    if not parts:
+        return ""
+    known = {k: v for k, v in parts.items() if v is not None}
+    if len(known) < len(parts):
+        return f"{said.name('beta-TC-VAE')}: a KL taken apart over the minibatch, against a reconstruction of unknown weight"
+    zero = {k: known.get(k, 0.0) for k in ("alpha", "beta", "gamma")}
+    if "kl" not in known:
+        return f"{said.name('beta-TC-VAE')}: {said.weight(**zero)}"
+    closed = known["kl"]  # a closed KL is all three parts at once
+    whole = {k: v + closed for k, v in zero.items()}
+    return f"{said.name('beta-TC-VAE')}: {said.weight(**whole)}, its KL in closed form"
+
+
+def _penalised(model: Model, beta: Beta | None, extras: list[Extra], said: _Said) -> str:
+    if beta is None or beta.kl.probe.verdict not in KNOWN:
+        return ""
+    dips = {p.symbol: _per_sample_of_sum(model, p.scaling) for p in model.parts if p.kind in ("dip_i", "dip_ii")}
+    if dips:
+        kind = next(p.kind for p in model.parts if p.kind.startswith("dip"))
+        known = {k: v for k, v in dips.items() if v is not None}
+        return f"{said.name('DIP-VAE-I' if kind == 'dip_i' else 'DIP-VAE-II')}: {_elbo_words(beta, said)} + {said.weight(**known)}"
+    found = {e.kind: e for e in extras}
+    apart = _per_sample(model, found["mmd"].scaling) if "mmd" in found else None
+    if apart is not None and not _moves(beta):
+        said.beside = [b for b in said.beside if "discrepancy" not in b]
+        said.weight(alpha=1 - beta.value, **{"lambda": apart + beta.value})
+        return (
+            f"{said.name('InfoVAE')}: KL {beta.value:.6g} and MMD {apart:.6g}, "
+            f"alpha = {_short(1 - beta.value)}, lambda = {apart + beta.value:.6g}"
+        )
+    score = found.get("critic_z")
+    gamma = _per_sample(model, score.scaling) if score is not None and score.leaves[0].node in score.leaves[0].frontier else None
+    if gamma is not None:
+        said.beside = [b for b in said.beside if "score of z" not in b]
+        return f"{said.name('FactorVAE')}: {_elbo_words(beta, said)} + {said.weight(gamma=abs(gamma))} times the total correlation"
+    return ""
+
+
+def _per_sample_of_sum(model: Model, scaling: Scaling | None) -> float | None:
+    """The weight of one number for the whole minibatch, against a mean over the batch of the reconstruction."""
+    if scaling is None:
+        return None
+    return _per_sample(model, Scaling(scaling.value, {**scaling.exponents, "B": (scaling.exponents.get("B") or 0.0) - 1}, scaling.constant))
+
+
+def _short(value: float) -> str:
+    return f"{0.0 if abs(value) < 1e-9 else value:.6g}"
+
+
+def _moves(beta: Beta) -> list[str]:
+    return [s for s, e in beta.scaling.exponents.items() if e]
+
+
+def _elbo_words(beta: Beta, said: _Said) -> str:
+    moves = _moves(beta)
+    if abs(beta.value - 1) < _ONE and not moves:
+        return "an ELBO"
+    said.weight(beta=beta.value)
+    text = f"a beta-VAE with beta = {beta.value:.6g}"
+    said.naming.published.append("beta-VAE")
+    return f"{text} ({SOURCES['beta-VAE']})" + (f", moving with {' and '.join(moves)}" if moves else "")
+
+
+def _elbo(model: Model, beta: Beta | None, said: _Said) -> str:
+    if beta is None:
+        return _silent(model) or _unknown(model)
+    if beta.kl.probe.verdict not in KNOWN:
+        from vaelint.anatomy.loss.describe import KL_WORDS
+
+        return f"a reconstruction, and a term of the posterior: {KL_WORDS[beta.kl.probe.verdict]}"
+    families = {f.probe.family for f in model.kls}
+    values = [b.value for b in model.betas]
+    if {"Gaussian", "Categorical"} <= families:
+        return f"{said.name('JointVAE')}: " + _joint(model, said)
+    if len({round(v, 9) for v in values}) > 1 and len(values) == len(model.kls):
+        said.naming.weights |= {f"beta_{i + 1}": v for i, v in enumerate(values)}
+        return f"{said.name('beta-VAE')} with a beta for each latent: {', '.join(f'{v:.6g}' for v in values)}"
+    return _elbo_words(beta, said)
+
+
+def _joint(model: Model, said: _Said) -> str:
+    words = {"Gaussian": "beta_z", "Categorical": "beta_c"}
+    return said.weight(**{words.get(b.kl.probe.family, b.kl.probe.family): b.value for b in model.betas})
+
+
+def _silent(model: Model) -> str:
+    """A KL whose weight is 0 at this step: the reconstruction alone is trained."""
+    for k in model.kls:
+        if k.silent is None or model.recon is None:
+            continue
+        name = next((f" ({f.text})" for f in k.factors if f.value == 0 and f.text), "")
+        full = effective_beta(replace(k, scaling=k.silent), model.recon, model.symbols)
+        beta = f": where it is 1, beta = {format_product(full.value, {})}" if full is not None else ""
+        return f"a reconstruction alone at this step, as the KL's weight is 0{name}{beta}"
+    return ""
+
+
+def _unknown(model: Model) -> str:
+    from vaelint.anatomy.loss.describe import kl_name, recon_name
+
+    known = [f"reconstruction ({recon_name(f)})" for f in model.recons[:1]] + [f"KL ({kl_name(model, f)})" for f in model.kls[:1]]
+    return f"{' and '.join(known)}: weights not all known" if known else "an objective whose weights are not all known"
+
+
+def _likelihoods(model: Model, said: _Said) -> Iterator[str]:
+    for fact in model.recons:
+        name = fact.density.name if fact.density is not None else ""
+        if name == "gaussian" and any(n in model.flow.data for n in fact.pair.extra):
+            yield "the decoder gives each element its variance"
+        elif name == "gaussian":
+            yield f"the decoder's variance is learned, as in a {said.name('sigma-VAE')}"
+        elif name == "gaussian_optimal":
+            yield f"the decoder's variance fits the batch best, as in an {said.name('sigma-VAE', 'optimal sigma-VAE')}"
+        elif name == "continuous_bernoulli":
+            yield f"on {said.name('continuous Bernoulli')} data"
+        elif "negative_binomial" in name:
+            yield f"counts as in {said.name('scVI')}"
+        elif "discretised_logistic" in name:
+            yield f"on grey levels, {said.name('discretised logistic mixture', 'discretised logistic')}"
+
+
+def _posteriors(model: Model, said: _Said) -> Iterator[str]:
+    known = [k for k in model.kls if k.probe.verdict != "decomposed"]
+    for k in known:
+        if is_flow(model, k):
+            yield f"with a {said.name('normalising flow')}"
+        elif k.probe.verdict in ("drawn", "monte_carlo") and is_mixture_prior(model, k):
+            yield f"with a {said.name('VampPrior')}" if shares_encoder(model, k) else "with a mixture prior"
+        elif k.probe.verdict in ("categorical", "bernoulli"):
+            yield f"with a relaxed discrete posterior, {said.name('Gumbel-softmax')}"
+        elif k.probe.family == "von Mises-Fisher":
+            yield f"on a sphere, {said.name('S-VAE')}"
+        if k.probe.capacity:
+            yield f"the KL is held at a capacity ({_source(said, 'capacity')})"
+        if k.probe.floor:
+            yield f"with free bits ({_source(said, 'free bits')})"
+    latents = {k.site.heads for k in known if k.site is not None}
+    if len(latents) > 1 and any(k.probe.learned_prior and _is_conditional(model, k) for k in known):
+        yield f"{len(latents)} latents in a hierarchy ({_source(said, 'hierarchical VAE')})"
+    if _is_conditioned(model):
+        yield f"conditional, {said.name('CVAE')}"
+
+
+def _source(said: _Said, key: str) -> str:
+    said.naming.published.append(key)
+    return SOURCES[key]
+
+
+def _is_conditional(model: Model, fact: KlFact) -> bool:
+    """Whether a KL's prior sees another latent."""
+    others = {s.z for s in model.sites if fact.site is not None and s.heads != fact.site.heads}
+    loose = {f for leaf in fact.term.leaves for f in leaf.frontier}
+    return bool(model.flow.ancestors(*loose) & others) if loose else False
+
+
+def _is_conditioned(model: Model) -> bool:
+    """Whether decoder and posterior get an input that is not what is reconstructed: a label, a condition."""
+    compared = {n for f in model.recons if f.pair.target is not None for n in model.flow.ancestors(f.pair.target) if n.op == "placeholder"}
+    if not model.recons or not compared or not model.sites:
+        return False
+    stops = {s.z for s in model.sites}
+    decoder = _inputs(model.flow.ancestors(*model.recons[0].pair.raw, stop=stops)) - compared
+    heads = [h for s in model.sites for h in s.heads]
+    return bool(decoder & _inputs(model.flow.ancestors(*heads))) if heads else False
+
+
+def _inputs(nodes: set[fx.Node]) -> set[fx.Node]:
+    return {n for n in nodes if n.op == "placeholder"}
+
+
+def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
+    for e in extras:
+        at = f" of weight {_plainly(model, e.scaling)}" if e.scaling is not None else ""
+        if e.kind == "features":
+            yield f"with a distance of features{at} ({_source(said, 'feature loss')})"
+        elif e.kind == "spectral":
+            yield f"with a distance of spectra{at}"
+        elif e.kind in ("critic_recon", "critic_z"):
+            what = "reconstruction" if e.kind == "critic_recon" else "z"
+            source = "adversarial" if e.kind == "critic_z" else "feature loss"
+            yield f"with a network's score of {'the ' if what != 'z' else ''}{what}{at} ({_source(said, source)})"
+        elif e.kind == "supervised":
+            yield f"with a prediction of given labels{at}, as in {said.name('M2')}"
+        elif e.kind == "held":
+            yield f"with the same divergence where the posterior is held fixed, {said.name('KL balancing')}"
+        elif e.kind in ("mmd", "distance"):
+            yield f"with a discrepancy to draws of the prior{at}"
+        elif e.kind == "weights":
+            yield "with a penalty on parameters"
+        elif e.kind == "other":
+            yield "beside a term that is none of those known"
+    if any(p.kind == "batch" for p in model.parts):
+        yield "beside a penalty on the minibatch that is none of those known"
+
+
+def _plainly(model: Model, scaling: Scaling) -> str:
+    """A weight against the reconstruction where both are taken alike; else as it stands."""
+    recon = likelihood_scaling(model.recon) if model.recon is not None else None
+    if recon is None or not recon.constant or any(e for s, e in recon.exponents.items() if s != "B"):
+        return scaling.text()
+    against = ratio(scaling, recon, model.symbols)
+    return _short(abs(against.constant)) if not any(e for s, e in against.exponents.items() if s != "B") else scaling.text()

@@ -1,0 +1,76 @@
+"""Log-sum-exps on the way to the loss: what they sum, over which axes. The marks of mixtures and of importance-weighted bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.faults.kl.missing import summed_exponent, summing_exponentials
+from vaelint.record import ops
+from vaelint.record.record import shape
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_LARGEST = frozenset({"max", "amax"})
+
+
+@dataclass(frozen=True)
+class LogSum:
+    """`node` = log sum exp `source` over `axes` of the source."""
+
+    node: fx.Node
+    source: fx.Node
+    axes: tuple[int, ...]
+
+
+def log_sums(model: Model) -> list[LogSum]:
+    """Those that the loss depends on and that see a draw, in the order they ran."""
+    found = []
+    for node in model.flow.sorted(model.reaching_loss & model.flow.noisy):
+        source = summed_exponent(node)
+        if source is None or not shape(source):
+            continue
+        reducer = summing_exponentials(node)
+        axes = ops.dims_of(reducer) if reducer is not None else None
+        if axes:
+            found.append(LogSum(node, _unshifted(source), axes))
+    return found
+
+
+def _unshifted(source: fx.Node) -> fx.Node:
+    """u for `u - max(u)`, which is taken off against overflow and added again after the logarithm."""
+    taken = _taken_off(source)
+    return taken[0] if taken is not None else source
+
+
+def shift_of(s: LogSum) -> fx.Node | None:
+    """The largest exponent, where it is taken off before the exponential."""
+    source = summed_exponent(s.node)
+    taken = _taken_off(source) if source is not None else None
+    return taken[1] if taken is not None else None
+
+
+def _taken_off(source: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+    """u and the value of max(u) in `u - max(u)`."""
+    if ops.op(source) != "sub" or len(source.args) < 2:
+        return None
+    first, second = source.args[0], source.args[1]
+    if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or shape(first) != shape(source):
+        return None
+    largest = second
+    while ops.op(second) in ops.SHAPE | ops.SELECT | {"detach", "data"} and ops.value_inputs(second):
+        largest, second = second, ops.value_inputs(second)[0]
+    if ops.op(second) not in _LARGEST or ops.value_inputs(second)[:1] != [first]:
+        return None
+    return first, second if isinstance(second.meta.get("val"), torch.Tensor) else largest
+
+
+def posterior_values(model: Model, sizes: dict[str, int], seed: int) -> dict[fx.Node, torch.Tensor]:
+    """Random values for all draws and for the raw outputs behind them: what densities in z are functions of. May raise `ReplayError`."""
+    generator = torch.Generator().manual_seed(seed)
+    nodes = model.flow.sorted({s.z for s in model.sites} | {h for s in model.sites for h in s.heads})
+    return {n: torch.randn(model.replay.shape_of(n, sizes), dtype=torch.float64, generator=generator) for n in nodes}

@@ -1,0 +1,82 @@
+"""Terms that are left alone, by what they are made of: bounds on importance samples, total correlation, mixture priors, flows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Term
+from vaelint.faults.kl.missing import summed_exponent
+from vaelint.record import ops
+from vaelint.record.record import shape
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.loss.objective import KlFact
+    from vaelint.anatomy.model import Model
+
+
+def importance_samples(model: Model, term: Term) -> int | None:
+    """K of a log-mean-exp over K draws per input (Burda et al. 2016, equation 8); None where no axis of draws is reduced so."""
+    for node, source in _log_sums(model, term):
+        axes = _reduced(node, source)
+        texts = model.dims(source)
+        if len(axes) == 1 and texts[axes[0]] != "B" and any(t == "B" for t in texts):
+            return shape(source)[axes[0]]
+    return None
+
+
+def known_divergence(model: Model, fact: KlFact) -> str:
+    """What a divergence without closed form is: a total correlation, a KL to a mixture, that of a flow; "" where it cannot be told."""
+    for _, source in _log_sums(model, fact.term):
+        if sum("B" in t for t in model.dims(source)) > 1:  # every sample against every posterior (Chen et al. 2018, section 4.1)
+            return "KL taken apart over the minibatch: mutual information, total correlation, dimension-wise KL"
+    if any(any("B" in t for t in model.dims(source)) for _, source in _log_sums(model, fact.term)):
+        return "Monte Carlo KL to a mixture prior"  # Tomczak and Welling 2018, equation 9
+    if is_flow(model, fact):
+        return "Monte Carlo KL whose z goes through learned layers, as in a normalising flow"
+    return ""
+
+
+def is_flow(model: Model, fact: KlFact) -> bool:
+    """Whether a drawn KL's prior is neither a Gaussian nor a mixture and sees z through what is learned: layers, planar flows."""
+    if fact.probe.flow:
+        return True
+    if fact.probe.verdict != "drawn" or fact.site is None or _log_sums(model, fact.term):
+        return False
+    z = fact.site.z
+    after = model.flow.descendants(z) - {z}
+    return any(n in after and any(i.meta.get("parameter") for i in model.flow.ancestors(n, stop={z})) for n in _inside(model, fact.term))
+
+
+def _inside(model: Model, term: Term) -> set[fx.Node]:
+    return {n for leaf in term.leaves for n in (leaf.node, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}
+
+
+def is_mixture_prior(model: Model, fact: KlFact) -> bool:
+    """Whether a drawn KL's prior is a log-sum over components, each sample on its own."""
+    sums = _log_sums(model, fact.term)
+    return any(any("B" in t for t in model.dims(source)) for _, source in sums) and not any(
+        sum("B" in t for t in model.dims(source)) > 1 for _, source in sums
+    )
+
+
+def shares_encoder(model: Model, fact: KlFact) -> bool:
+    """Whether the components come out of the posterior's own layers, at inputs that are learned (Tomczak and Welling 2018, section 3)."""
+    if fact.site is None:
+        return False
+    encoder = model.wiring.gradients.names(model.flow.ancestors(*fact.site.heads))
+    prior: set[fx.Node] = set()
+    for _, source in _log_sums(model, fact.term):
+        prior |= model.flow.ancestors(source, stop={fact.site.z, *fact.site.heads})
+    return bool(encoder & model.wiring.gradients.names(prior))
+
+
+def _log_sums(model: Model, term: Term) -> list[tuple[fx.Node, fx.Node]]:
+    pairs = [(n, summed_exponent(n)) for n in model.flow.sorted(_inside(model, term))]
+    return [(n, source) for n, source in pairs if source is not None]
+
+
+def _reduced(node: fx.Node, source: fx.Node) -> tuple[int, ...]:
+    reducer = node if ops.op(node) == "logsumexp" else ops.value_inputs(node)[0]
+    return ops.dims_of(reducer) or ()

@@ -1,0 +1,379 @@
+"""The loss as a signed sum of terms, each with the role its dependencies give it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.posterior.sites import Site, frontier
+from vaelint.record import ops
+from vaelint.record.flow import Flow
+
+Role = Literal["reconstruction", "kl", "prior", "mixed", "vq", "discrepancy", "other", "constant"]
+
+
+@dataclass
+class Leaf:
+    """One addend: an expression that is not a sum any more, and the linear operations from it up to the loss."""
+
+    node: fx.Node
+    chain: tuple[fx.Node, ...]  # from the loss down to (not including) the leaf
+    role: Role = "other"
+    frontier: tuple[fx.Node, ...] = ()  # raw values it is made of
+    factors: tuple[fx.Node, ...] = ()  # tensors it is multiplied with on the way up
+    detached: fx.Node | None = None  # the cut on the way up, if any
+
+
+@dataclass
+class Term:
+    """All addends of one role that belong together, and where they are written."""
+
+    role: Role
+    leaves: list[Leaf]
+    sites: list[Site] = field(default_factory=list)
+    detached: fx.Node | None = None
+    core: fx.Node | None = None  # the element-wise expression, before any reduction
+
+
+_LINEAR_UNARY = (
+    frozenset(
+        {"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data", "as_tensor", "tensor"}
+    )
+    | ops.SHAPE
+    | ops.CAST
+)
+_THROUGH = ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT | ops.LINEAR_ALGEBRA | ops.COMPARE | {"setitem", "cov", "corrcoef"}
+_LINEAR_SELECT = frozenset({"getitem", "select", "narrow", "index_select", "masked_select"})
+
+
+def expand(loss: fx.Node, flow: Flow, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> list[Leaf]:
+    """The addends of the loss, through sums, differences, constant factors, means and shape operations; `stop` is not taken apart."""
+    leaves: list[Leaf] = []
+    todo: list[tuple[fx.Node, tuple[fx.Node, ...], fx.Node | None]] = [(loss, (), None)]
+    budget = 20_000  # a sum that is used twice is expanded twice; a graph of such sums must still end
+    while todo and budget:
+        budget -= 1
+        node, chain, cut = todo.pop()
+        if ops.op(node) in ("detach", "data", "item") or node.meta.get("read"):
+            cut = cut or node
+        elif (
+            cut is None
+            and not node.meta.get("grad")
+            and node.op == "call_function"
+            and any(n.meta.get("grad") for n in ops.value_inputs(node))
+        ):
+            cut = node  # under no_grad
+        parts = [] if node in stop else _addends(node, flow)
+        if not parts:
+            factors = tuple(
+                f for link in chain if ops.op(link) in ops.MUL for f in ops.value_inputs(link) if f in flow.data and f not in flow.learned
+            )
+            leaves.append(Leaf(node, chain, factors=factors, detached=cut or _cut_inside(node, flow)))
+        else:
+            todo.extend((p, (*chain, node), cut) for p in reversed(parts))
+    leaves.sort(key=lambda leaf: flow.order[leaf.node])
+    return leaves
+
+
+def _cut_inside(node: fx.Node, flow: Flow) -> fx.Node | None:
+    """The first cut below an addend that no gradient leaves: `f(mu.detach(), logvar.detach())`."""
+    if node.meta.get("grad") or node not in flow.learned or node not in flow.data or node.op != "call_function":
+        return None
+    todo, seen = [node], {node}
+    while todo:
+        here = todo.pop()
+        live = [n for n in ops.value_inputs(here) if n not in seen and n in flow.learned]
+        if any(n.meta.get("grad") for n in live):
+            return here
+        seen.update(live)
+        todo.extend(live)
+    return None
+
+
+def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
+    """The summands of a node that is linear in them; empty when it is not."""
+    if node.op != "call_function" or node not in flow.learned:
+        return []
+    name = ops.op(node)
+    ins = ops.value_inputs(node)
+    live = [n for n in ins if n in flow.learned]
+    if name in ops.ADD:
+        return ins
+    if name in _LINEAR_UNARY and len(live) == 1:
+        return live
+    picked = _picked(node)
+    if picked is not None:
+        return [picked] if picked in flow.learned else []
+    if name in _LINEAR_SELECT and live and live[0] is node.args[0] and isinstance(node.args[0].meta.get("val"), torch.Tensor):
+        return live[:1]
+    if name in ops.MUL and len(live) == 1:
+        return live
+    if name in ops.DIV and live == [node.args[0]]:
+        return live
+    if name in ops.MUL | ops.DIV and len(live) == 2:
+        weight = next((n for n in live if _is_weight(n, flow)), None)
+        if weight is not None and (name in ops.MUL or node.args[0] is not weight):
+            return [n for n in live if n is not weight]
+    if name in ops.JOIN:
+        return ins
+    return []
+
+
+def _picked(node: fx.Node) -> fx.Node | None:
+    """The one of several stacked values that an index picks out again: `torch.stack((rec, kl))[0]`."""
+    if ops.op(node) not in ("getitem", "select") or not isinstance(source := node.args[0], fx.Node) or ops.op(source) != "stack":
+        return None
+    index = node.args[-1]
+    along = source.kwargs.get("dim", source.args[1] if len(source.args) > 1 else 0)
+    parts = source.args[0] if source.args else source.kwargs.get("tensors")
+    if along != 0 or type(index) is not int or (ops.op(node) == "select" and node.args[1] != 0) or not isinstance(parts, list | tuple):
+        return None
+    part = parts[index] if -len(parts) <= index < len(parts) else None
+    return part if isinstance(part, fx.Node) else None
+
+
+def same_values(node: fx.Node) -> list[fx.Node]:
+    """All nodes that are this value: the same selection of the same tensor, taken again; what was stacked, for an entry of a stack."""
+    while (source := _picked(node)) is not None:
+        node = source
+    first = node.args[0] if node.args else None
+    if ops.op(node) not in ops.SELECT | ops.SHAPE or not isinstance(first, fx.Node):
+        return [node]
+    return [n for n in first.users if n.target is node.target and n.args == node.args and n.kwargs == node.kwargs]
+
+
+def _is_weight(node: fx.Node, flow: Flow) -> bool:
+    """A learned or detached scalar weight: no gradient to the posterior runs through it."""
+    if not node.meta.get("grad"):
+        return True
+    return node not in flow.data and not isinstance(node.meta.get("val"), type(None)) and node.meta["val"].numel() == 1
+
+
+def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term]:
+    """Gives each addend its role by what it is made of, and gathers them into terms."""
+    z = {s.z for s in sites}
+    heads = {h for s in sites for h in s.heads}
+    draws = {e for s in sites for e in s.noise}
+    layered = layered_nodes(flow, sites)
+    decoding = {n for n in layered if _product_with_learned(n, flow) or _product_of_decoded(n, layered, flow)}
+    wholes = _taken_from(heads, flow)
+    for leaf in leaves:
+        leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
+        leaf.role = _role(leaf, z, heads | _read_whole(wholes, leaf, flow), draws, layered, flow)
+    outputs = layered if z or heads else flow.learned
+    decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in outputs}
+    for leaf in leaves:
+        if (
+            leaf.role == "other"
+            and leaf.frontier
+            and any(f in decoded for f in leaf.frontier)
+            and all(f in decoded or f not in flow.data for f in leaf.frontier)
+        ):
+            leaf.role = "reconstruction"  # the log-variance part of a Gaussian likelihood
+        if (
+            leaf.role == "other"
+            and all(f in flow.data and f not in flow.learned for f in leaf.frontier)
+            and _shares_parameter(leaf, leaves, flow)
+        ):
+            leaf.role = "reconstruction"  # the log of a learned decoder variance, a log-gamma of counts and a learned dispersion
+    _complete_pairs(leaves, flow)
+    has_log_q = _complete_divergences(leaves, sites, z, heads, flow)
+    terms: dict[tuple[object, ...], Term] = {}
+    for leaf in leaves:
+        role: Role = "kl" if leaf.role == "prior" and has_log_q else leaf.role
+        if role == "constant":
+            continue
+        key = (role, leaf.detached is not None)
+        term = terms.setdefault(key, Term(role, [], detached=leaf.detached))
+        term.leaves.append(leaf)
+    for term in terms.values():
+        _complete(term, sites, flow)
+    return list(terms.values())
+
+
+def _taken_from(heads: set[fx.Node], flow: Flow) -> set[fx.Node]:
+    """The raw values that heads are parts of, or the probabilities of, with the selections between.
+
+    A KL of a whole sequence is one of each step that was drawn by itself; one of logits is that of the classes drawn by probabilities.
+    """
+    through = ops.SELECT | {"softmax", "log_softmax"}
+    wholes: set[fx.Node] = set()
+    todo = [n for h in heads if ops.op(h) in through for n in ops.value_inputs(h)]
+    while todo:
+        node = todo.pop()
+        if node in flow.data and node in flow.learned and node not in wholes:
+            wholes.add(node)
+            todo += ops.value_inputs(node) if ops.op(node) in through else []
+    return wholes
+
+
+def _read_whole(wholes: set[fx.Node], leaf: Leaf, flow: Flow) -> set[fx.Node]:
+    """All of them if the addend reads one without a selection of its own; of another part of theirs nothing was drawn."""
+    if not wholes:
+        return wholes
+    selected = {n for n in flow.ancestors(leaf.node) if ops.op(n) in ops.SELECT}
+    return wholes if wholes & flow.ancestors(leaf.node, stop=selected) else set()
+
+
+def part_of(term: Term, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Term:
+    """Some addends of a term, with the expression that holds them."""
+    part = Term(term.role, leaves, sites, term.detached)
+    part.core = _core(part, flow)
+    return part
+
+
+def _complete_pairs(leaves: list[Leaf], flow: Flow) -> None:
+    """A distance between codes and draws of the prior has addends of codes alone: every sample against every other."""
+    for leaf in leaves:
+        codes = {f for other in leaves if other.role == "discrepancy" for f in other.frontier}
+        if leaf.role in ("prior", "other") and leaf.frontier and codes.issuperset(leaf.frontier) and _of_pairs(leaf.node, flow):
+            leaf.role = "discrepancy"
+
+
+def _of_pairs(node: fx.Node, flow: Flow) -> bool:
+    return sum("B" in text for text in flow.record.shapes.get(node, ())) > 1
+
+
+def _complete_divergences(leaves: list[Leaf], sites: list[Site], z: set[fx.Node], heads: set[fx.Node], flow: Flow) -> bool:
+    """Gives a KL the addends that see its prior alone; says whether it is estimated at the draw.
+
+    It is where log q(z) stands beside log p(z), or where the KL sees no mean: log q was written in eps.
+    """
+    divergence = [leaf for leaf in leaves if leaf.role == "kl"]
+    priors = [leaf for leaf in leaves if leaf.role == "prior"]
+    means = {h for s in sites for h in s.mu_heads}
+    at_draw = any(f in z for leaf in divergence for f in leaf.frontier)
+    in_noise = bool(divergence) and bool(priors) and not any(f in means for leaf in divergence for f in leaf.frontier)
+    beside = {f for leaf in divergence + (priors if at_draw or in_noise else []) for f in leaf.frontier} - heads - z
+    for leaf in leaves:
+        if leaf.role == "other" and leaf.frontier and all(f in beside and f in flow.learned for f in leaf.frontier):
+            leaf.role = "kl"  # the log of the prior's variance, the log-determinant of a flow
+    return at_draw or in_noise
+
+
+def gather(role: Role, leaves: list[Leaf], sites: list[Site], flow: Flow) -> Term:
+    """Some addends as a term of their own."""
+    term = Term(role, leaves, detached=leaves[0].detached if leaves else None)
+    _complete(term, sites, flow)
+    return term
+
+
+def _complete(term: Term, sites: list[Site], flow: Flow) -> None:
+    """Which posteriors a term sees, and where its formula is written."""
+    reached = {f for leaf in term.leaves for f in leaf.frontier}
+    term.sites = [s for s in sites if s.z in reached or any(h in reached for h in s.heads)]
+    term.core = _core(term, flow)
+
+
+def _shares_parameter(leaf: Leaf, leaves: list[Leaf], flow: Flow) -> bool:
+    own = {n for n in flow.ancestors(leaf.node) if n.meta.get("parameter")}
+    return any(own & flow.ancestors(other.node, stop=set(other.frontier)) for other in leaves if other.role == "reconstruction")
+
+
+def layered_nodes(flow: Flow, sites: list[Site]) -> set[fx.Node]:
+    """What a layer made of z or of the posterior's heads, and all that follows."""
+    starts = {s.z for s in sites} | {h for s in sites for h in s.heads} | {e for s in sites for e in s.noise}
+    roots = {s.z for s in sites} | {h for s in sites for h in s.heads}
+    return _layered(flow.descendants(*roots) if roots else set(), starts, flow)
+
+
+def _layered(below: set[fx.Node], starts: set[fx.Node], flow: Flow) -> set[fx.Node]:
+    """What a layer (an operation with parameters) made of z or of the heads: decoder outputs and all that follows them."""
+    layers = [
+        n
+        for n in below
+        if n not in starts
+        and (ops.uses_parameter(n) or _product_with_learned(n, flow))
+        and any(i in below and i not in flow.pure_noise for i in ops.value_inputs(n))
+        and not _bare_parameter_arithmetic(n)
+    ]
+    return flow.descendants(*layers) if layers else set()
+
+
+def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
+    """A product with something made of parameters alone: topic words, a normalised weight."""
+    return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
+
+
+def _product_of_decoded(node: fx.Node, layered: set[fx.Node], flow: Flow) -> bool:
+    """A product of values that layers made: a layer whose weights are mixed for each sample. A weighed error has the data in it."""
+    ins = ops.value_inputs(node)
+    if ops.op(node) not in ops.PRODUCT or len(ins) < 2 or not all(i in layered for i in ins):  # einsum("ij->i", error) only adds up
+        return False
+    return all(f in flow.learned for f in frontier(ins, flow, through=ops.JOIN | ops.SELECT | ops.LOSSES, bare=True))
+
+
+def _bare_parameter_arithmetic(node: fx.Node) -> bool:
+    """Element-wise arithmetic with a parameter (a learned scale) is not a layer that decodes."""
+    return ops.op(node) in ops.POINTWISE and ops.op(node) not in ("prelu",)
+
+
+def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node], layered: set[fx.Node], flow: Flow) -> Role:
+    front = leaf.frontier
+    if leaf.node not in flow.learned:
+        return "constant"
+    data = [f for f in front if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
+    decoded = [f for f in front if f in layered]
+    at_z = [f for f in front if f in z]
+    at_heads = [f for f in front if f in heads]
+    if decoded:
+        data += leaf.factors  # x * log(y): the target stands beside the addend
+    encoded = [f for f in front if f not in z and f not in heads and f not in layered and f in flow.learned]
+    noise = (
+        [n for n in flow.ancestors(leaf.node, stop=set(front)) & flow.random if n not in draws and n not in flow.ancestors(*draws)]
+        if draws or z
+        else []
+    )
+    if leaf.node in heads or leaf.node in z:
+        return "kl"
+    if not z and not heads:
+        return _role_without_site(leaf, data, encoded, flow)
+    if decoded and data and (at_heads or at_z) and _nonlinear(leaf.node):
+        return "mixed"
+    if data and (decoded or at_z):
+        return "reconstruction"
+    if decoded and data:
+        return "reconstruction"
+    if at_heads and not data:
+        return "kl"
+    if at_z and not data:
+        return "discrepancy" if noise else "prior"
+    return "other"
+
+
+def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], flow: Flow) -> Role:
+    if data and encoded:
+        return "reconstruction"
+    if any(ops.is_position(n) for n in flow.ancestors(leaf.node)) and len(encoded) >= 1:
+        return "vq"
+    if encoded and any(ops.is_random(n) for n in flow.ancestors(leaf.node, stop=set(encoded))):
+        return "discrepancy"  # codes against draws of the prior
+    return "other"
+
+
+def _nonlinear(node: fx.Node) -> bool:
+    """Whether the addend mixes its parts so that they cannot be taken apart: log-mean-exp, max, a product."""
+    return ops.op(node) in ("logsumexp", "log", "max", "maximum", "softmax", "logaddexp")
+
+
+def _one_turn(leaves: list[Leaf], flow: Flow) -> list[Leaf]:
+    """The addends that one turn of a loop makes: the shortest run of places that the whole is a repetition of."""
+    joins = sorted(((leaf.chain[-1] if leaf.chain else leaf.node, leaf) for leaf in leaves), key=lambda pair: flow.order[pair[0]])
+    places = [(tuple(join.meta.get("stack") or ()), ops.op(join), ops.op(leaf.node)) for join, leaf in joins]
+    for n in range(1, len(places) // 2 + 1):
+        if len(places) % n == 0 and places == places[:n] * (len(places) // n):
+            return [leaf for _, leaf in joins[:n]]
+    return leaves
+
+
+def _core(term: Term, flow: Flow) -> fx.Node | None:
+    """The innermost expression that holds all addends of a term: where its formula is written."""
+    first = [set(leaf.chain) | {leaf.node} for leaf in _one_turn(term.leaves, flow)]
+    shared = set.intersection(*first) if first else set()
+    if not shared:
+        return None
+    candidates = [n for n in shared if n.op == "call_function"]
+    return min(candidates, key=flow.order.__getitem__, default=None)

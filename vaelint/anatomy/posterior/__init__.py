@@ -1,0 +1,1 @@
+"""The posterior: where it is drawn from, how its parameters are read, what the noise is."""

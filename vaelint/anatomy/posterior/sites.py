@@ -1,0 +1,368 @@
+"""Sampling sites: where a draw becomes z. Found by following the draw through operations affine in it, never by names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import fx
+
+from vaelint.record import ops
+from vaelint.record.flow import Flow
+from vaelint.record.record import shape
+
+Kind = Literal["gaussian", "laplace", "drawn", "categorical", "noise"]
+"""gaussian: affine in a draw; laplace: affine in sign(u) log(1 - |u|);
+drawn: torch.normal(mu, std) or .sample(), no gradient; categorical: Gumbel; noise: no scale of its own."""
+
+
+@dataclass
+class Site:
+    """One place where noise meets the posterior: `z = mu + scale * eps`."""
+
+    z: fx.Node
+    kind: Kind
+    roots: tuple[fx.Node, ...]  # the random nodes
+    noise: tuple[fx.Node, ...]  # the pure noise values that enter: eps
+    mu: fx.Node | None  # the value added
+    scale: fx.Node | None  # the value eps is multiplied with; None when it is a constant
+    heads: tuple[fx.Node, ...] = ()  # the encoder's raw outputs behind mu and scale
+    mu_heads: tuple[fx.Node, ...] = ()
+    scale_heads: tuple[fx.Node, ...] = ()
+    region: frozenset[fx.Node] = field(default_factory=frozenset)
+
+
+_THROUGH = ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | {"neg", "negative", "addcmul", "lerp", "effect", "detach", "data"}
+_PRODUCTS = frozenset({"matmul", "bmm", "mm", "mv", "einsum", "rmatmul", "baddbmm"})
+_ENLARGED = frozenset({"getitem", "interpolate", "upsample", "pad", "tile", "repeat_interleave"})
+_SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
+_OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
+_CATEGORICAL = frozenset({"gumbel_softmax"})
+
+
+def sample_axes(site: Site) -> tuple[int, ...]:
+    """The axes of z along which one posterior is drawn several times: the mean has no entries of its own there."""
+    if site.mu is None or not site.noise:
+        return ()
+    z, mu = shape(site.z), shape(site.mu)
+    return tuple(d for d, n in enumerate(z) if n != 1 and (d < len(z) - len(mu) or mu[d - len(z) + len(mu)] == 1))
+
+
+def find_sites(flow: Flow) -> list[Site]:
+    """All sampling sites of the record, in the order they run."""
+    sites: list[Site] = []
+    for root in flow.sorted(flow.random):
+        name = ops.op(root)
+        drawn_from = [n for n in ops.value_inputs(root) if n in flow.data and n in flow.learned]
+        if name in _CATEGORICAL and drawn_from:
+            sites.append(Site(root, "categorical", (root,), (), drawn_from[0], None))
+        elif name == "normal" and drawn_from:
+            args = ops.tensors(root.args) + ops.tensors(dict(root.kwargs))
+            mu = args[0] if args else None
+            scale = args[1] if len(args) > 1 else None
+            if ops.raw_name(root).endswith("_") and len(args) > 1:  # x.normal_(mean, std)
+                mu, scale = args[1], args[2] if len(args) > 2 else None
+            sites.append(Site(root, "drawn", (root,), (root,), mu, scale))
+        elif drawn_from and root.meta.get("carried"):  # drawn by numpy, from values that left torch
+            sites.append(Site(root, "drawn", (root,), (root,), drawn_from[0], drawn_from[1] if len(drawn_from) > 1 else None))
+        elif drawn_from and name in ("bernoulli", "standard_gamma", "sample_dirichlet", "multinomial", "poisson"):
+            kind: Kind = "categorical" if name in ("bernoulli", "multinomial") else "noise"
+            sites.append(Site(_with_backward(root, flow), kind, (root,), (), drawn_from[0], None))
+    sites += _affine_sites(flow)
+    merged = _merge(sites)
+    for s in merged:
+        _find_heads(s, flow)
+    merged.sort(key=lambda s: flow.order[s.z])
+    return _drop_noise_layers(merged, flow)
+
+
+def _with_backward(draw: fx.Node, flow: Flow) -> fx.Node:
+    """The value of a draw that has a gradient, where a function with a backward of its own made it."""
+    todo = [draw]
+    while todo:
+        for user in flow.users.get(todo.pop(), ()):
+            if ops.op(user) == "custom_gradient":
+                return user
+            if ops.op(user) in ("detach", "data"):
+                todo.append(user)
+    return draw
+
+
+def _affine_sites(flow: Flow) -> list[Site]:
+    """Follows pure noise into the first value that adds something learned from the data to it."""
+    region: dict[fx.Node, set[fx.Node]] = {}  # node -> the pure-noise values in it
+    scales: dict[fx.Node, list[fx.Node]] = {}
+    sites: list[Site] = []
+    closed: set[fx.Node] = set()
+    masks = _masks(flow)
+    for node in flow.record.graph.nodes:
+        ins = ops.value_inputs(node)
+        inside = [n for n in ins if n in region and n not in closed]
+        fresh = [n for n in ins if n in flow.pure_noise and n not in masks] if node in flow.data or node in flow.learned else []
+        noisy = [*inside, *fresh]
+        if not noisy or node in flow.pure_noise:
+            continue
+        name = ops.op(node)
+        others = [n for n in ins if n not in noisy and (n in flow.data or n in flow.learned)]
+        known = next((s for s in sites if s.z in others), None)
+        if known is not None and name in ops.ADD and not inside and _same_draw(known.noise, fresh, flow):
+            sites.remove(known)  # logits + log(u) - log(1 - u): the second half of the same noise
+            sites.append(_site(node, {*known.noise, *fresh}, known.mu or known.z, [known.scale] if known.scale is not None else [], flow))
+            closed.add(node)
+            continue
+        eps = set(fresh) | {e for n in inside for e in region[n]}
+        if not _affine(node, name, noisy, others, flow) or _of_same_draw(name, others, eps, flow):
+            continue
+        factors = [f for n in inside for f in scales.get(n, [])]
+        if name in ops.MUL | ops.DIV | _PRODUCTS:
+            factors = factors + others
+        offset: fx.Node | None = None
+        if name in ops.ADD:
+            offset = others[0] if others else None
+        elif name == "addcmul":
+            first = node.args[0] if isinstance(node.args[0], fx.Node) else None
+            factors = factors + [o for o in others if o is not first]
+            offset = first if first in others else None
+        region[node], scales[node] = eps, factors
+        if offset is not None and offset in flow.data and offset in flow.learned:
+            sites.append(_site(node, eps, offset, factors, flow))
+            closed.add(node)
+        elif name in ("add", "sub") and not others:
+            continue
+    open_ends = {node: factors for node, factors in scales.items() if node not in closed}
+    return sites + list(_without_mean(open_ends, region, flow))
+
+
+def _without_mean(scales: dict[fx.Node, list[fx.Node]], region: dict[fx.Node, set[fx.Node]], flow: Flow) -> Iterator[Site]:
+    """Noise that was scaled by the posterior and never got a mean."""
+    for node, factors in scales.items():
+        if not any(f in flow.data and f in flow.learned for f in factors):
+            continue
+        if any(u in region for u in flow.users.get(node, ())) or not _feeds_layer(node, flow):
+            continue
+        while ops.op(node) in ops.SHAPE | ops.CAST and ops.value_inputs(node)[0] in region:
+            node = ops.value_inputs(node)[0]  # where it is multiplied, not where a decoder changes its shape
+        yield _site(node, region[node], None, factors, flow)
+
+
+def _feeds_layer(node: fx.Node, flow: Flow) -> bool:
+    """Whether a layer reads the value itself, in whole or in part, through changes of shape and enlargements at most."""
+    todo = [node]
+    while todo:
+        for user in flow.users.get(todo.pop(), ()):
+            if ops.uses_parameter(user):
+                return True
+            if ops.op(user) in ops.SHAPE | ops.CAST | ops.JOIN | _ENLARGED:
+                todo.append(user)
+    return False
+
+
+def _affine(node: fx.Node, name: str, noisy: list[fx.Node], others: list[fx.Node], flow: Flow) -> bool:
+    if name in ops.ADD | ops.SHAPE | ops.CAST | {"neg", "negative", "effect", "detach", "data", "lerp"}:
+        return True
+    if name in ops.MUL or name in _PRODUCTS:
+        if len(noisy) != 1:
+            return name in ops.MUL and not others and _one_draw(noisy, flow)
+        # a product with a bare weight is a layer, and the layer's output is no longer z
+        return name in ops.MUL or (bool(others) and not ops.uses_parameter(node) and all(o in flow.data for o in others))
+    if name in ops.DIV:
+        return len(noisy) == 1 and node.args[0] is noisy[0]
+    if name == "addcmul":
+        return len([a for a in node.args[1:3] if a in noisy]) <= 1
+    return False
+
+
+def _of_same_draw(name: str, others: list[fx.Node], eps: set[fx.Node], flow: Flow) -> bool:
+    """Whether a factor is a function of the same draw, as in v * tanh(|v|) / |v|: the product is not affine in it."""
+    roots = flow.ancestors(*eps) & flow.random
+    return name in ops.MUL | ops.DIV | _PRODUCTS and any(flow.ancestors(o) & roots for o in others)
+
+
+def _site(z: fx.Node, eps: set[fx.Node], mu: fx.Node | None, factors: list[fx.Node], flow: Flow) -> Site:
+    roots = flow.sorted(flow.ancestors(*eps) & flow.random)
+    learned = [f for f in factors if f in flow.data and f in flow.learned]
+    parameters = [f for f in factors if f in flow.learned]
+    factor = learned or parameters
+    scale = factor[-1] if factor else None
+    kind: Kind = "gaussian" if scale is not None else "noise"
+    if _is_laplace(eps, flow):
+        kind = "laplace"
+    elif any(_is_gumbel(e, flow) for e in eps) or _is_logistic(eps, flow):
+        kind = "categorical"
+    elif any(ops.op(r) in _SHAPED for r in roots):
+        kind = "noise"  # a posterior of another family
+    return Site(z, kind, tuple(roots), tuple(flow.sorted(eps)), mu, scale)
+
+
+def _one_draw(noisy: list[fx.Node], flow: Flow) -> bool:
+    """Whether a product is one of scaled noise with another function of the same draw: (s * sign(u)) * log(1 - |u|)."""
+    scaled = [n for n in noisy if n not in flow.pure_noise]
+    if len(noisy) != 2 or len(scaled) != 1 or ops.op(scaled[0]) not in ops.MUL:
+        return False
+    draws = [flow.ancestors(n) & flow.random for n in noisy]
+    return bool(draws[0] & draws[1])
+
+
+def _same_draw(known: tuple[fx.Node, ...], fresh: list[fx.Node], flow: Flow) -> bool:
+    """Whether all noise values are functions of the same draws."""
+    return bool(fresh) and all(flow.ancestors(f) & flow.random == flow.ancestors(*known) & flow.random for f in fresh)
+
+
+def _is_laplace(eps: set[fx.Node], flow: Flow) -> bool:
+    """sign(u) * log(1 - |u|) of a uniform draw u: the inverse of the Laplace distribution function."""
+    chain = flow.ancestors(*eps)
+    names = {ops.op(n) for n in chain}
+    return (
+        "sign" in names
+        and bool(names & {"log", "log1p"})
+        and bool({ops.op(n) for n in chain if ops.is_random(n)} & {"rand", "rand_like", "uniform"})
+    )
+
+
+def _is_gumbel(eps: fx.Node, flow: Flow) -> bool:
+    """-log(-log u): two logarithms, or the logarithm of an exponential draw, on a draw that is not normal."""
+    chain = flow.ancestors(eps)
+    logs = sum(ops.op(n) in ("log", "log1p", "logit") for n in chain)
+    draws = {ops.op(n) for n in chain if ops.is_random(n)}
+    return (logs >= 2 and bool(draws & {"rand", "rand_like", "uniform"})) or (logs >= 1 and "exponential" in draws)
+
+
+def _is_logistic(eps: set[fx.Node], flow: Flow) -> bool:
+    """log(u) - log(1 - u) of a uniform draw, added in one piece or in two."""
+    chain = flow.ancestors(*eps)
+    logs = [n for n in chain if ops.op(n) in ("log", "log1p")]
+    uniform = {ops.op(n) for n in chain if ops.is_random(n)} & {"rand", "rand_like", "uniform"}
+    return bool(uniform) and (len(logs) >= 2 or any(ops.op(n) == "logit" for n in chain))
+
+
+def _merge(sites: list[Site]) -> list[Site]:
+    """One site per z."""
+    by_z: dict[fx.Node, Site] = {}
+    for s in sites:
+        by_z.setdefault(s.z, s)
+    return list(by_z.values())
+
+
+def _find_heads(site: Site, flow: Flow) -> None:
+    site.mu_heads = tuple(frontier([site.mu], flow)) if site.mu is not None else ()
+    matrix = _PRODUCTS & {ops.op(n) for n in flow.descendants(*site.noise, stop={site.z}) & flow.ancestors(site.z)}
+    through = _OF_MATRICES if matrix else frozenset[str]()
+    site.scale_heads = tuple(frontier([site.scale], flow, through=through)) if site.scale is not None and site.scale in flow.data else ()
+    site.heads = tuple(flow.sorted({*site.mu_heads, *site.scale_heads}))
+
+
+def frontier(
+    starts: list[fx.Node],
+    flow: Flow,
+    stop: frozenset[fx.Node] | set[fx.Node] = frozenset(),
+    through: frozenset[str] = frozenset(),
+    bare: bool = False,
+) -> list[fx.Node]:
+    """Walks back from `starts` through element-wise and shape operations to the raw outputs they are made of.
+
+    Stops at layers (operations with parameters), at selections (`chunk`, slices), at reductions and draws. Values that
+    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole. With `bare`, element-wise
+    arithmetic with a parameter is no layer.
+    """
+    found: set[fx.Node] = set()
+    seen: set[fx.Node] = set()
+    todo = list(starts)
+    while todo:
+        node = todo.pop()
+        if node in seen or node not in flow.data:
+            continue
+        seen.add(node)
+        name = ops.op(node)
+        passes = bool(node.meta.get("carried")) or (
+            node.op == "call_function"
+            and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through)
+            and (not ops.uses_parameter(node) or (bare and name in ops.ARITHMETIC))
+            and name != "batch_norm"
+        )
+        sources = [n for n in ops.value_inputs(node) if n in flow.data]
+        if (
+            node in stop
+            or not passes
+            or not sources
+            or any(ops.is_opaque(s) for s in sources)
+            or (not through and len(set(sources)) > 1)  # a raw output made of several: that of a mixture, a residual, a normalisation
+        ):
+            found.add(node)
+        else:
+            todo.extend(sources)
+    return flow.sorted(found)
+
+
+def _drop_noise_layers(sites: list[Site], flow: Flow) -> list[Site]:
+    """Noise that disturbs a hidden value is no posterior.
+
+    Where a posterior is held by the loss, what the loss sees through its draw alone is a posterior only if it has a mean
+    and a scale head of its own: dropout, noise in proportion to the value itself, noise of learned strength have none. Noise with a
+    constant scale is a posterior only if nothing better is there and a layer decodes it.
+    """
+    sites = [s for s in sites if s.kind != "gaussian" or not _covers_lookup(s, flow)]
+    real = [s for s in sites if s.kind != "noise"]
+    held = [s for s in real if s.kind != "gaussian" or _is_held(s, flow)]
+    if held:
+        real = [s for s in real if s in held or _has_own_scale(s, flow)]
+    return real or [s for s in sites if _decoded(s, flow)]
+
+
+def _covers_lookup(site: Site, flow: Flow) -> bool:
+    """Whether noise has the length of a value's distance from its nearest code: it stands for the error of a quantisation."""
+    above = flow.ancestors(site.scale) if site.scale is not None else set()
+    if site.scale is None or site.mu not in above or not any(ops.is_position(n) for n in above):
+        return False
+    looked_up = {n for n in above if any(ops.is_position(i) for i in flow.ancestors(*ops.value_inputs(n), stop=above - _plain(above)))}
+    return bool(looked_up & flow.ancestors(site.scale, stop={n for n in above if ops.uses_parameter(n)}))
+
+
+def _plain(nodes: set[fx.Node]) -> set[fx.Node]:
+    """What only changes the shape or the type of a value."""
+    return {n for n in nodes if ops.op(n) in ops.SHAPE | ops.CAST | {"one_hot", "getitem"}}
+
+
+def _masks(flow: Flow) -> set[fx.Node]:
+    """Noise that only keeps or drops values: drawn as Bernoulli, compared with a threshold, or rounded on the way."""
+    masks: set[fx.Node] = set()
+    for node in flow.sorted(flow.pure_noise):
+        if ops.op(node) == "where" and any(n in flow.pure_noise and n not in masks for n in ops.tensors(node.args[1:])):
+            continue  # it chooses among draws: what falls outside of bounds is drawn anew
+        if (
+            ops.op(node) == "bernoulli"
+            or ops.op(node) in ops.COMPARE | (ops.FLAT - {"sign", "sgn"})
+            or any(n in masks for n in ops.value_inputs(node))
+        ):
+            masks.add(node)
+    return masks
+
+
+def _is_held(site: Site, flow: Flow) -> bool:
+    """Whether the loss sees a site's heads by another way than its draw, as a KL or a log-density does."""
+    loss = flow.record.loss
+    return loss is None or (bool(site.heads) and loss in flow.descendants(*site.heads, stop={site.z}))
+
+
+def _has_own_scale(site: Site, flow: Flow) -> bool:
+    """Whether there is a mean, and a scale that is made of something the mean is not: a layer's output, or a part of one."""
+    if site.mu is None or site.scale is None or not site.scale_heads:
+        return False
+    own = flow.ancestors(site.scale) - flow.ancestors(site.mu)
+    return any(n in flow.data and (ops.op(n) in ops.LAYERS | ops.SELECT or ops.is_opaque(n)) for n in own)
+
+
+def _decoded(site: Site, flow: Flow) -> bool:
+    return any(ops.uses_parameter(n) or _product_with_learned(n, flow) for n in flow.descendants(site.z) if n is not site.z)
+
+
+def _product_with_learned(node: fx.Node, flow: Flow) -> bool:
+    """A product with something made of parameters alone: topic words, loadings that are kept positive."""
+    return ops.op(node) in ops.PRODUCT and any(i in flow.learned and i not in flow.data for i in ops.value_inputs(node))
+
+
+def is_draw_of_data(site: Site, drawn: Iterable[Site], flow: Flow) -> bool:
+    """Whether a draw is one of the data: its heads are made of a latent, and no layer reads them or it. The decoder's own sample is."""
+    if not site.heads or not flow.descendants(*(s.z for s in drawn)).issuperset(site.heads):
+        return False
+    return not any(ops.uses_parameter(n) for n in flow.descendants(*site.heads) - set(site.heads))

@@ -1,0 +1,1 @@
+"""The reconstruction term: its target, its likelihood, its weight."""

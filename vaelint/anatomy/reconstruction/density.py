@@ -1,0 +1,151 @@
+"""A reconstruction term as a density of the data: its slope in the target, and in all that the decoder puts out, at one point.
+
+A likelihood is told by how it moves with the *target* t: that holds however the decoder parameterises it, and where several of its
+outputs (a mean, a variance, a dispersion, the weights of a mixture) enter. All elements are set to one value, so that each row of the
+batch is one point of a curve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.record import ops
+from vaelint.record.flow import Flow
+from vaelint.record.record import shape
+from vaelint.replay.replay import Replay, ReplayError, gradients
+
+FILLS = (0.35, -0.45)
+"""What the decoder's raw outputs are set to, in turn."""
+
+
+_LARGEST = 4_000_000
+
+
+@dataclass(frozen=True)
+class DensitySlice:
+    """The addends of one reconstruction, what they compare, and what else they are made of."""
+
+    term: Term  # these addends alone
+    loss: fx.Node
+    replay: Replay
+    target: fx.Node
+    raw: tuple[fx.Node, ...]  # the decoder's outputs
+    parameters: tuple[fx.Node, ...]  # learned numbers of the likelihood's own: a dispersion, a scale
+    conditions: tuple[fx.Node, ...]  # data that are not compared: a library size
+
+
+@dataclass(frozen=True)
+class Curve:
+    """At points t: d loss / d t of one element, and d loss / d (each decoder output and parameter) for one element."""
+
+    t: torch.Tensor
+    slope: torch.Tensor
+    scores: tuple[torch.Tensor, ...]
+
+
+def density_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Replay) -> DensitySlice | None:
+    """The reconstruction that an addend belongs to; None where what it is compared with cannot be told."""
+    raw = {f for f in leaf.frontier if f in flow.learned}
+    mine = [other for other in term.leaves if raw & set(other.frontier) or not any(f in flow.learned for f in other.frontier)]
+    ends = raw | {f for other in mine for f in other.frontier if f in flow.learned}
+    inside = flow.ancestors(*(other.node for other in mine), stop=ends)
+    entries = _entries(mine, inside, ends, flow)
+    if not entries:
+        return None
+    size = max(math.prod(shape(n)) for n in entries)
+    compared = {n for n in entries if math.prod(shape(n)) == size}
+    target = _common(compared, flow)
+    if target is None or "B" not in replay.texts_of(target):
+        return None
+    parameters = tuple(n for n in flow.sorted(inside) if n.meta.get("parameter"))
+    alone = replace(term, leaves=mine)
+    return DensitySlice(alone, loss, replay, target, tuple(flow.sorted(ends)), parameters, tuple(flow.sorted(entries - compared)))
+
+
+def _entries(leaves: list[Leaf], inside: set[fx.Node], ends: set[fx.Node], flow: Flow) -> set[fx.Node]:
+    """The values made of data alone that meet something learned."""
+    given = {n for n in inside if n in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)}
+    met = {i for n in inside - given - ends for i in ops.value_inputs(n) if i in given}
+    above = {f for leaf in leaves for f in leaf.factors if f not in flow.learned and shape(f) == shape(leaf.node)}
+    return met | above
+
+
+def _common(compared: set[fx.Node], flow: Flow) -> fx.Node | None:
+    """The last value of the data that all of these are made of, element by element."""
+    if len(compared) == 1:
+        return next(iter(compared))
+    shared = set.intersection(*(flow.ancestors(n) for n in compared))
+    alike = [n for n in flow.sorted(shared) if all(shape(n) == shape(c) for c in compared)]
+    return alike[-1] if alike else None
+
+
+def curve(at: DensitySlice, sizes: Mapping[str, int], points: torch.Tensor, fill: float, *, apart: bool = False) -> Curve | None:
+    """The curve over these points, with all of the decoder's numbers alike, or `apart`; None where its elements differ.
+
+    Raises `ReplayError`.
+    """
+    generator = torch.Generator().manual_seed(11)
+    rows = {**sizes, "B": points.numel()}
+    if points.numel() * max(math.prod(at.replay.shape_of(n, {**sizes, "B": 1})) for n in (at.target, *at.raw)) > _LARGEST:
+        raise ReplayError("too large to be laid out point by point")
+    texts, size = at.replay.texts_of(at.target), at.replay.shape_of(at.target, rows)
+    axis = texts.index("B")
+    t = points.double().reshape([-1 if d == axis else 1 for d in range(len(size))]).expand(size).clone().requires_grad_()
+    leaves = [t]
+    overrides = dict(silence_others(at.term, at.replay, rows))
+    for n in at.conditions:
+        overrides[n] = torch.full(at.replay.shape_of(n, rows), 1.5, dtype=torch.float64)
+    for i, n in enumerate((*at.raw, *at.parameters)):
+        whole = at.replay.shape_of(n, rows)
+        if n in at.parameters:
+            whole = (rows["B"], *((1,) * (len(size) - 1 - len(whole))), *(whole[1:] if len(whole) == len(size) else whole))
+            if len(whole) != len(size) or axis:
+                raise ReplayError("a parameter of another rank than the data")
+        value = torch.full(whole, fill + 0.17 * i, dtype=torch.float64)
+        if apart:
+            value = value + torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator)
+        leaves.append(value.requires_grad_())
+        overrides[n] = leaves[-1].clone()
+    overrides[at.target] = t.clone()
+    out = at.replay([at.loss], overrides, rows)[at.loss]
+    if not isinstance(out, torch.Tensor) or not out.requires_grad:
+        return None
+    got = gradients(out, leaves)
+    if got[0] is None:
+        return None
+    slopes = got[0].movedim(axis, 0).reshape(points.numel(), -1)
+    if not apart and float((slopes - slopes[:, :1]).abs().nan_to_num().max()) > 1e-7 * float(slopes.abs().nan_to_num().max() + 1e-300):
+        return None
+    return Curve(
+        points.double(),
+        slopes[:, 0],
+        tuple(_of_rows(g, n, at, slopes.shape[1]) for g, n in zip(got[1:], (*at.raw, *at.parameters), strict=True)),
+    )
+
+
+def _of_rows(g: torch.Tensor | None, node: fx.Node, at: DensitySlice, elements: int) -> torch.Tensor:
+    if g is None:
+        return torch.zeros(1, dtype=torch.float64)
+    texts = at.replay.texts_of(node)
+    axis = texts.index("B") if "B" in texts else 0
+    return g.movedim(axis, 0).reshape(g.shape[axis], -1).sum(1) / elements
+
+
+def level(at: DensitySlice, sizes: Mapping[str, int], rows_: int, point: float, fill: float) -> float:
+    """The loss, all elements of the target at one point, per element, with this many rows. Raises `ReplayError`."""
+    rows = {**sizes, "B": rows_}
+    overrides = dict(silence_others(at.term, at.replay, rows))
+    for n in at.conditions:
+        overrides[n] = torch.full(at.replay.shape_of(n, rows), 1.5, dtype=torch.float64)
+    for i, n in enumerate((*at.raw, *at.parameters)):
+        overrides[n] = torch.full(at.replay.shape_of(n, rows), fill + 0.17 * i, dtype=torch.float64)
+    size = at.replay.shape_of(at.target, rows)
+    overrides[at.target] = torch.full(size, point, dtype=torch.float64)
+    return float(at.replay([at.loss], overrides, rows)[at.loss].sum()) / math.prod(size)

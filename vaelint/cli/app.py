@@ -1,0 +1,44 @@
+"""The command line. Imports no torch; the worker imports it while this module reads options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from vaelint import __version__
+from vaelint.cli import cache, options
+from vaelint.cli.annotate import annotate
+from vaelint.cli.check_words import check
+from vaelint.cli.config import config
+from vaelint.cli.discover import discover
+from vaelint.cli.ends import ended
+from vaelint.cli.merge_sarif import merge_sarif
+from vaelint.cli.rules import explain, rules
+from vaelint.cli.trace import trace
+from vaelint.process.front import Worker
+
+app = typer.Typer(name="vaelint", add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def main(args: Sequence[str], early: Worker | None = None) -> NoReturn:
+    """Runs a command line. `early` is a worker that was started before this module was imported."""
+    command = next((a for a in args if not a.startswith("-")), "check")
+    ended(lambda: app(list(args), prog_name="vaelint", standalone_mode=False, obj=early), early, command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: options.Version = False) -> None:
+    """Tells whether a PyTorch variational autoencoder is wired correctly."""
+    if version:
+        print(f"vaelint {__version__}")
+        raise typer.Exit
+
+
+for command in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
+    app.command()(command)
+kept = typer.Typer(help="Results of earlier runs, kept in .vaelint_cache.", no_args_is_help=True)
+for of_cache in (cache.dir, cache.clear):
+    kept.command()(of_cache)
+app.add_typer(kept, name="cache")

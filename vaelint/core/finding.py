@@ -1,0 +1,148 @@
+"""What a rule says: one frozen value, exactly one primary span. Imports no torch, renders nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from vaelint.core.pages import address
+
+
+class Severity(Enum):
+    """How bad it is. A run never changes it."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 for info, 1 for warning, 2 for error: for `--fail-on` and sorting."""
+        return {"info": 0, "warning": 1, "error": 2}[self.value]
+
+
+class Certainty(Enum):
+    """How sure we are. A real pass may raise it, or refute the finding."""
+
+    SUSPECTED = "suspected"
+    PROVED = "proved"
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of source. Lines and columns are 1-based, columns count characters, the end column is exclusive."""
+
+    file: str
+    line: int
+    column: int = 1
+    end_line: int | None = None
+    end_column: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A secondary place and what is to be seen there, such as `std: (B, L)`."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeRow:
+    """One row of the shape table: a name, its symbolic shape, and a remark."""
+
+    name: str
+    shape: tuple[str, ...]
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A claim and what a real run measured of it."""
+
+    claim: str
+    predicted: str
+    measured: str
+    device: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Replacement text for whole source lines, `line` to `end_line` inclusive; shown as a diff."""
+
+    file: str
+    line: int
+    end_line: int
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong (or worth knowing) at one place.
+
+    `message` is the rule's fixed headline; shapes and numbers that move go into `labels`, `shapes`, `notes`.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    span: Span
+    certainty: Certainty = Certainty.SUSPECTED
+    label: str = ""  # text beside the carets of the primary span
+    labels: tuple[Label, ...] = ()
+    shapes: tuple[ShapeRow, ...] = ()
+    when: str = ""
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    help: str = ""
+    fix: Suggestion | None = None
+    evidence: Evidence | None = None
+    facts: dict[str, Any] = field(default_factory=dict, hash=False)  # numbers by name, for JSON readers
+    fingerprint: str = ""
+    url: str = ""  # of the rule's page; empty if its package tells none
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            object.__setattr__(self, "url", address(self.code))
+
+    def with_certainty(self, certainty: Certainty, evidence: Evidence | None = None) -> Finding:
+        """The same finding after a real run spoke."""
+        return replace(self, certainty=certainty, evidence=evidence or self.evidence)
+
+    def stands(self, bar: Severity) -> bool:
+        """Whether it makes the exit code 1, where findings from the severity `bar` on do."""
+        return self.certainty is not Certainty.REFUTED and self.severity.rank >= bar.rank
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, in the form of the published schema."""
+        data = asdict(self)
+        data["severity"], data["certainty"] = self.severity.value, self.certainty.value
+        return data
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Finding:
+        """The inverse of `to_json`."""
+        d = dict(data)
+        d["severity"], d["certainty"] = Severity(d["severity"]), Certainty(d["certainty"])
+        d["span"] = Span(**d["span"])
+        d["labels"] = tuple(Label(Span(**x["span"]), x["text"]) for x in d["labels"])
+        d["shapes"] = tuple(ShapeRow(x["name"], tuple(x["shape"]), x["remark"]) for x in d["shapes"])
+        d["notes"] = tuple(d["notes"])
+        d["fix"] = Suggestion(**d["fix"]) if d.get("fix") else None
+        d["evidence"] = Evidence(**d["evidence"]) if d.get("evidence") else None
+        return Finding(**d)
+
+
+def fingerprint(code: str, file: str, source_line: str, occurrence: int) -> str:
+    """Names a finding across edits elsewhere in the file: rule, file and the text of its line, never its number.
+
+    `file` is the path in the project (`paths.in_project`), so that the name is the same from every folder.
+    """
+    text = "\0".join((code, file, " ".join(source_line.split()), str(occurrence)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

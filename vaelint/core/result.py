@@ -1,0 +1,116 @@
+"""What a check of one target comes to: findings, what was seen, what was not. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from vaelint.core.finding import Certainty, Finding, Severity
+
+SCHEMA_VERSION = 1
+ADVICE = "VAE8"
+"""Rules that run only where they are selected: the beginning of their codes."""
+
+Status = Literal["clean", "findings", "incomplete", "failed"]
+Rung = Literal["symbolic", "concrete", "real"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One target and how to call it, as the user said it. Strings are parsed by the worker's side."""
+
+    target: str
+    inputs: tuple[str, ...] = ()  # "[NAME=]SHAPE[:DTYPE][RANGE]"
+    init: tuple[str, ...] = ()  # "key=python literal"
+    loss: str | None = None  # "name" or "train.py:loss_fn"
+    step: str | None = None  # "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)"
+    device: str = "auto"  # auto | cuda | cuda:N | cpu | none
+    timeout: float = 120.0  # seconds for the whole target
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    beta: float | None = None  # the effective beta that is meant; where it is measured, the KL's weight is no finding
+    seed: int = 0
+    fixes: bool = False  # also propose edits that repair what is found
+    overlay: tuple[tuple[str, str], ...] = ()  # (file, text): files that read as edited
+    fits: bool = False  # whether other sizes of the input are tried, to say which fit
+    trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
+    perturb: bool = False  # change constructor arguments and input sizes, one at a time
+    folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository
+
+    def wants(self, code: str) -> bool:
+        """Whether a rule is selected, and not ignored: all but advice where nothing is said."""
+        selected = any(s == "ALL" or code.startswith(s) for s in self.select) if self.select else not code.startswith(ADVICE)
+        return selected and not code.startswith(self.ignore)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Request:
+        """The inverse of `to_json`."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        values["overlay"] = tuple((file, text) for file, text in values.get("overlay", ()))
+        return Request(**values)
+
+
+@dataclass
+class TargetResult:
+    """Everything known of one target. Reports render from this alone."""
+
+    target: str
+    status: Status = "clean"
+    rung: Rung | None = None
+    symbols: dict[str, int] = field(default_factory=dict)  # {"B": 32, "D": 784, "L": 20}
+    # anatomy: {"sites": [{"mu": Value, "scale": Value, "eps": Value, "z": Value, "parameterisation": "logvar"}], "recon": Value}
+    # Value = {"shape": ["B", "L"], "span": Span as dict or null, "expression": "mu + std * eps"}
+    anatomy: dict[str, Any] = field(default_factory=dict)
+    # loss: {"terms": [{"role", "kernel", "weight", "reduction", "span"}], "beta": {"expression", "value"}, "objective": "..."}
+    loss: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    not_applicable: list[dict[str, str]] = field(default_factory=list)  # [{"code": "VAE204", "reason": "..."}]
+    quiet: list[str] = field(default_factory=list)  # codes of the rules that ran and found nothing
+    incomplete: list[dict[str, str]] = field(
+        default_factory=list
+    )  # what could not be checked: [{"code": "VAE204" or "", "reason", "help"}]
+    confirm: dict[str, Any] = field(default_factory=dict)  # {"device", "outcome", "reason", ...}
+    timing: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # "latent_dim=20 was taken from the constructor's default", ...
+
+    trail: dict[str, Any] | None = None  # the way from input to loss, when it was asked for: `$defs.trail` of the schema
+    fits: list[dict[str, Any]] = field(default_factory=list)  # which sizes of the input the model takes: [{"text", "symbols", ...}]
+
+    def leave_out(self, reason: str, help: str = "", code: str = "") -> None:
+        """Notes a part of the check that could not be done: what was not looked at is not clean. `code` is that of a rule that raised."""
+        self.incomplete.append({"code": code, "reason": reason, "help": help})
+        self.settle()
+
+    def gaps(self) -> list[tuple[str, str]]:
+        """What could not be checked, each with what to do about it; rules that stopped for one reason together."""
+        codes: dict[tuple[str, str], list[str]] = {}
+        for row in self.incomplete:
+            codes.setdefault((row["reason"], row["help"]), []).extend([row["code"]] if row["code"] else [])
+        return [(f"{', '.join(told)} could not run: {reason}" if told else reason, help) for (reason, help), told in codes.items()]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the target was analysed, and every part of the check was done."""
+        return self.status in ("clean", "findings")
+
+    def settle(self) -> None:
+        """Sets `status` from the findings and from what could not be checked, unless the target could not be analysed at all."""
+        if self.status != "failed":
+            bad = any(f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO for f in self.findings)
+            self.status = "incomplete" if self.incomplete else "findings" if bad else "clean"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, in the form of the published schema."""
+        data = {k: v for k, v in self.__dict__.items() if k != "findings" and not (k == "trail" and v is None)}
+        return data | {"findings": [f.to_json() for f in self.findings]}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> TargetResult:
+        """The inverse of `to_json`."""
+        d = dict(data)
+        d["findings"] = [Finding.from_json(f) for f in d["findings"]]
+        return TargetResult(**d)

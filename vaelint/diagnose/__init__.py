@@ -1,0 +1,1 @@
+"""User code that raised: which operation, on which shapes, and what would fit."""

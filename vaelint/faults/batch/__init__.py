@@ -1,0 +1,1 @@
+"""Samples of a batch that do not stay apart."""

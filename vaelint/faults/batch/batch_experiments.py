@@ -1,0 +1,228 @@
+"""Experiments on the batch: which samples reach which rows, other batch sizes, shapes, shuffled targets."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.reconstruction.recon import Pair
+from vaelint.confirm.runs import calm
+from vaelint.confirm.trial import SAME, Trial, differ, tolerance
+from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.faults.gradients.cuts import reconstruction_ends
+
+_TRIED = 4
+
+
+@experiment("poison_row", "which rows change when one sample is exchanged for another", SAME)
+def poison_row(trial: Trial, about: About) -> Verdict:
+    """Exchanges single samples and looks for rows of other samples that change."""
+    node: fx.Node = about["node"]
+    base = trial.again(prepare=calm)
+    batch = base.batch
+    inputs = {n: trial.batch_axis(n) for n in trial.model.record.inputs.values()}
+    moved = {n: a for n, a in inputs.items() if a is not None}
+    if batch is None or batch < 2 or not moved:
+        raise CannotMeasureError("there is no batch of two or more samples")
+    for place in (node, *_downstream(trial, node)):
+        axis = trial.batch_axis(place)
+        if not base.has(place) or (axis is None and place is not node) or base.value(place).dim() == 0:
+            continue
+        own = base.value(place).shape[axis or 0] == batch and axis is not None
+        detail = "batch normalisation in evaluation mode, dropout at rate 0, same noise"
+        seen: set[int] = set()
+        for i in _some(batch):
+            rows = _changed_rows(base, place, axis or 0, i, moved, about.get("stretch", 1.0))
+            if _beyond(rows, i, own):
+                return Verdict(True, f"exchanging sample {i} changes rows {_listed(rows)} of {trial.model.written(place)}", detail)
+            if rows & seen:
+                return Verdict(True, f"one row of {trial.model.written(place)} changes with several samples", detail)
+            seen |= rows
+        if own and seen:
+            return Verdict(False, f"exchanging sample i changes row i of {trial.model.written(place)} only", detail)
+    raise CannotMeasureError("no value was found whose rows are the samples")
+
+
+def _downstream(trial: Trial, node: fx.Node) -> list[fx.Node]:
+    """Where rows are samples: what comes next, z, and the reconstruction, which need not see what was mixed."""
+    flow = trial.model.flow
+    below = flow.descendants(node)
+    near = [n for n in flow.sorted(below) if trial.batch_axis(n) is not None and trial.has(n)][:_TRIED]
+    return [*near, *(n for n in (*(s.z for s in trial.model.sites), *reconstruction_ends(trial.model)) if n in below)]
+
+
+def _some(batch: int) -> list[int]:
+    return sorted({0, 1, batch // 2, batch - 1})[:_TRIED]
+
+
+def _beyond(rows: set[int], sample: int, own: bool) -> bool:
+    return bool(rows - {sample}) if own else len(rows) > 1
+
+
+def _listed(rows: set[int]) -> str:
+    shown = ", ".join(map(str, sorted(rows)[:6]))
+    return shown + (f" and {len(rows) - 6} more" if len(rows) > 6 else "")
+
+
+def _changed_rows(base: Trial, place: fx.Node, axis: int, sample: int, moved: dict[fx.Node, int], stretch: float = 1.0) -> set[int]:
+    """Rows of `place` that change when `sample` takes the values of another sample of the batch, `stretch` times as large."""
+    changes, same = {}, {}
+    for node, at in moved.items():
+        val = same[node] = base.value(node).detach()
+        other = next((j for j in range(val.shape[at]) if not torch.equal(val.select(at, j), val.select(at, sample))), sample)
+        new = val.clone()
+        new.select(at, sample).copy_(val.select(at, other) * stretch)
+        changes[node] = new
+    try:
+        before = base.recompute([place], same)[place].detach()  # again, with the seed that the other gets
+        after = base.recompute([place], changes)[place].detach()
+    except CannotMeasureError:
+        before = base.value(place).detach()
+
+        def exchanged(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+            calm(model)
+            for node, new in changes.items():
+                inputs[str(base.node(node).meta["input"])].copy_(new)
+
+        after = base.again(prepare=exchanged).value(place).detach()
+    a, b = before.movedim(axis, 0), after.movedim(axis, 0)
+    if a.shape != b.shape:
+        raise CannotMeasureError("its shape changes with the values")
+    limit = tolerance(before)
+    return {r for r in range(a.shape[0]) if differ(a[r], b[r]) > limit}
+
+
+@experiment("unmoved_by_data", "a value when the samples are in another order, same noise", SAME)
+def unmoved_by_data(trial: Trial, about: About) -> Verdict:
+    """Whether a value is the same for other data."""
+    node: fx.Node = about["node"]
+
+    def shuffled(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+        calm(model)
+        for value in inputs.values():
+            value.copy_(value.flatten().roll(value[0].numel() if value.dim() else 1).view_as(value))
+
+    base, other = trial.again(prepare=calm), trial.again(prepare=shuffled)
+    gap = differ(base.value(node), other.value(node))
+    detail = "batch normalisation in evaluation mode, dropout at rate 0, same noise"
+    text = f"{trial.model.written(node)} differs by {number(gap)} of its size" if gap else f"{trial.model.written(node)} is the same"
+    return Verdict(gap <= tolerance(base.value(node)), text, detail)
+
+
+@experiment("rerun_batch", "the step at another batch size", "raises or not; the shape")
+def rerun_batch(trial: Trial, about: About) -> Verdict:
+    """Whether the step raises at another batch (`size` or `sizes`; one more than now by default), or a node keeps its shape."""
+    symbol = trial.model.inputs.batch
+    if symbol is None or trial.batch is None:
+        raise CannotMeasureError("there is no batch")
+    sizes = dict(about.get("sizes") or {symbol: int(about.get("size") or trial.batch + 1)})
+    other = trial.again(sizes)
+    size = ", ".join(f"{k}={v}" for k, v in sizes.items())
+    if other.record.failure is not None:
+        return Verdict(True, f"{size} raises {first_line(other.record.failure.error)}")
+    node: fx.Node | None = about.get("node")
+    if node is not None and other.has(node):
+        was, now = trial.value(node).shape, other.value(node).shape
+        stays = was == now
+        return Verdict(stays, f"{size} gives {tuple(now)}, {trial.batch} gave {tuple(was)}")
+    return Verdict(False, f"{size} runs")
+
+
+@experiment("divisor_fixed", "the divisor at another batch size", "exact")
+def divisor_fixed(trial: Trial, about: About) -> Verdict:
+    """Whether the numbers in an operation are the same at another batch size."""
+    node, symbol = about["node"], trial.model.inputs.batch
+    if symbol is None:
+        raise CannotMeasureError("there is no batch")
+    other = trial.again({symbol: int(about.get("size") or (trial.batch or 1) + 1)})
+    was, now = _numbers(trial.node(node)), _numbers(other.node(node))
+    if not was:
+        raise CannotMeasureError("the operation has no number of its own")
+    return Verdict(was == now, f"{number(was[-1])} at {symbol}={trial.batch}, {number(now[-1])} at {symbol}={other.batch}")
+
+
+def _numbers(node: fx.Node) -> list[float]:
+    """The numbers among a node's arguments, those that were computed from sizes included."""
+    found = []
+    for a in (*node.args, *node.kwargs.values()):
+        value = a.meta.get("val") if isinstance(a, fx.Node) else a
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(float(value))
+    return found
+
+
+@experiment("squeeze_single", "the step on a batch of one", "raises or not; the shape")
+def squeeze_single(trial: Trial, about: About) -> Verdict:
+    """Whether a batch of one raises, or loses its batch axis at a node."""
+    symbol = trial.model.inputs.batch
+    if symbol is None:
+        raise CannotMeasureError("there is no batch")
+    single = trial.again({symbol: 1})
+    if single.record.failure is not None:
+        return Verdict(True, f"{symbol}=1 raises {first_line(single.record.failure.error)}")
+    node: fx.Node | None = about.get("node")
+    if node is None or not single.has(node):
+        return Verdict(False, f"{symbol}=1 runs")
+    was, now = trial.value(node).shape, single.value(node).shape
+    lost = len(now) != len(was)
+    return Verdict(lost, f"{symbol}=1 gives {tuple(now)}, {symbol}={trial.batch} gave {tuple(was)}")
+
+
+def first_line(error: BaseException) -> str:
+    """The error's type and first line."""
+    text = next((x.strip() for x in str(error).splitlines() if x.strip()), "")
+    return f"{type(error).__name__}: {text[:140]}" if text else type(error).__name__
+
+
+@experiment("broadcast_shape", "the shapes that meet", "exact")
+def broadcast_shape(trial: Trial, about: About) -> Verdict:
+    """Whether the shapes of some values differ; for a comparison with the data, also whether a shuffled target is noticed."""
+    nodes: list[fx.Node] = [n for n in about["nodes"] if n is not None]
+    shapes = [tuple(trial.value(n).shape) for n in nodes]
+    names = [trial.model.written(n) for n in nodes]
+    texts = [f"{name} {shape}" for name, shape in zip(names, shapes, strict=True)]
+    measured = ", ".join(texts)
+    if len(set(shapes)) == 1:
+        return Verdict(False, measured)
+    try:
+        together = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
+        measured += f"; together {tuple(together)}"
+    except RuntimeError:
+        return Verdict(True, measured, "they do not even broadcast")
+    pair = next((f.pair for f in trial.model.recons if {f.pair.recon, f.pair.target} == set(nodes)), None)
+    return Verdict(True, measured, _shuffle_detail(trial, pair) if pair is not None else "")
+
+
+def _shuffle_detail(trial: Trial, pair: Pair) -> str:
+    try:
+        before, after, _ = _shuffled_loss(trial, pair)
+    except CannotMeasureError:
+        return ""
+    same = abs(after - before) <= 1e-5 * abs(before)
+    return f"shuffling the target in the batch {'leaves the loss at' if same else 'changes the loss from'} {number(before)}" + (
+        "" if same else f" to {number(after)}"
+    )
+
+
+@experiment("shuffle_target", "the loss with the target shuffled in the batch", f"{SAME}, an eighth of it")
+def shuffle_target(trial: Trial, about: About) -> Verdict:
+    """Whether shuffling the target leaves the loss unchanged."""
+    before, after, limit = _shuffled_loss(trial, about["pair"])
+    same = abs(after - before) <= limit * abs(before)
+    return Verdict(same, f"the loss is {number(before)}, and {number(after)} after the shuffle")
+
+
+def _shuffled_loss(trial: Trial, pair: Pair) -> tuple[float, float, float]:
+    """(loss, loss with the target's rows in another order, tolerance)."""
+    if pair.target is None:
+        raise CannotMeasureError("the target was not found")
+    target, axis = trial.value(pair.target).detach(), trial.batch_axis(pair.target)
+    if axis is None or target.shape[axis] < 2:
+        raise CannotMeasureError("the target has no batch of two or more samples")
+    inside = trial.model.flow.descendants(pair.meet)  # the encoder keeps what it saw
+    loss = trial.loss_node
+    values = []
+    for shift in (0, 1):
+        rolled = torch.roll(target, shift, dims=axis)
+        values.append(float(trial.recompute([loss], {pair.target: rolled}, inside=inside)[loss].detach().double().sum()))
+    return values[0], values[1], tolerance(trial.loss) / 8

@@ -1,0 +1,89 @@
+"""Statistics over the batch that samples are scaled or shifted by on their way to the posterior, in evaluation mode as in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.record import ops
+from vaelint.record.record import span
+from vaelint.replay.samples import FREE, Samples
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_EXTREMES = frozenset({"max", "min", "amax", "amin", "norm", "vector_norm", "linalg_norm", "linalg_vector_norm", "normalize"})
+_MEETS = ops.ADD | ops.MUL | ops.DIV | {"lerp", "addcmul", "addcdiv"}
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`node` combines values of single samples with `statistic`, taken over the samples of `source`."""
+
+    statistic: fx.Node
+    source: fx.Node
+    node: fx.Node
+
+
+def batch_scaled(model: Model) -> list[Scaled]:
+    """VAE103: one for each line.
+
+    Means and deviations of hidden values are a batch normalisation written by hand, and left alone; so is whatever evaluation mode does
+    without, and a code that is one for the whole batch.
+    """
+    samples = model.wiring.batch.samples
+    ends = {h for s in model.sites for h in s.heads} | {s.z for s in model.sites}
+    if samples is None or not ends:
+        return []
+    path, found = model.flow.ancestors(*ends), dict[object, Scaled]()
+    for statistic, source in samples.statistics.items():
+        if statistic in path and not _normalises(model, statistic, source) and (node := _meeting(model, samples, statistic)) in path:
+            place = span(statistic)
+            found.setdefault((place.file, place.line) if place is not None else statistic, Scaled(statistic, source, node))
+    if not found:
+        return []
+    return [f for f in found.values() if _in_evaluation(model, f)]
+
+
+def _in_evaluation(model: Model, found: Scaled) -> bool:
+    """Whether evaluation mode scales by the statistic as well: one that only moves a running value in training does not count."""
+    nodes = [n for n in model.evaluation.graph.nodes if n.op == "call_function"]
+    todo = [n for n in nodes if _same(n, found.statistic)]
+    seen = set(todo)
+    while todo:
+        node = todo.pop()
+        if _same(node, found.node):
+            return True
+        todo += [u for u in node.users if u not in seen]
+        seen.update(node.users)
+    return False
+
+
+def _same(node: fx.Node, other: fx.Node) -> bool:
+    """Whether two nodes of different runs are one operation of the source."""
+    return span(node) == span(other) and ops.op(node) == ops.op(other)
+
+
+def _normalises(model: Model, statistic: fx.Node, source: fx.Node) -> bool:
+    """Whether it is a moment of hidden values."""
+    return source in model.flow.learned and ops.op(statistic) not in _EXTREMES
+
+
+def _meeting(model: Model, samples: Samples, statistic: fx.Node) -> fx.Node | None:
+    """The first operation in which the statistic, up to elementwise functions and changes of shape, meets values of single samples."""
+    todo, seen = [statistic], set[fx.Node]()
+    while todo:
+        node = todo.pop(0)
+        for user in model.flow.users.get(node, ()):
+            labels = samples.of(user)
+            if user in seen or labels is None:
+                continue
+            seen.add(user)
+            if bool((labels != FREE).any()):
+                if ops.op(user) in _MEETS:
+                    return user
+            elif ops.op(user) in ops.POINTWISE | ops.SHAPE | ops.SELECT:
+                todo.append(user)
+    return None

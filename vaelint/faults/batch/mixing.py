@@ -1,0 +1,280 @@
+"""What happens to the batch between the input and the reconstruction: samples cut apart, mixed, read as time, split, merged with
+channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.record import ops
+from vaelint.record.record import shape
+from vaelint.replay.samples import PICKS, Meets, Samples
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_TURNS = frozenset({"transpose", "permute", "t", "T", "mT", "H", "adjoint", "movedim", "moveaxis", "swapaxes", "swapdims"})
+_REPEATS = frozenset({"repeat", "tile", "repeat_interleave"})
+_KEEPS = ops.POINTWISE | ops.SHAPE | {"effect", "batch_norm"}
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Samples of the batch come together at `node`, because of what `cause` did to `source`."""
+
+    cause: fx.Node
+    source: fx.Node
+    node: fx.Node
+
+
+class Batch:
+    """What becomes of the batch axis in one model."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @cached_property
+    def axes(self) -> dict[fx.Node, int]:
+        """The batch axis of each input that has one; empty when an input has two (a graph over the batch: mixing is meant)."""
+        inputs, batch = self._model.inputs, self._model.inputs.batch
+        found: dict[fx.Node, int] = {}
+        names = list(self._model.record.inputs)
+        size = self._model.record.sizes.get(batch or "", 0)
+        if batch is None or size < 2:
+            return {}
+        for name, dims in zip(names, inputs.dims, strict=False):
+            at = [i for i, d in enumerate(dims) if d == batch]
+            node = self._model.record.inputs[name]
+            if len(at) > 1 or (at and at[0] == 0 and len(dims) == 2 and shape(node)[1] == size and len(names) > 1):
+                return {}
+            if at:
+                found[node] = at[0]
+        return found
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        """Labels of every node; None when there is no batch to follow."""
+        return Samples(self._model.record, self.axes) if self.axes else None
+
+    @cached_property
+    def _path(self) -> set[fx.Node]:
+        """What the posterior, z, the reconstruction and the model's outputs are made of. The loss may mix on purpose."""
+        model = self._model
+        ends = {n for n in _tensors(model.record.output) if len(shape(n)) > 1}
+        if not ends and not self._coded and model.record.loss is not None:
+            ends = {model.record.loss}
+        return self._coded | model.flow.ancestors(*ends)
+
+    @cached_property
+    def _coded(self) -> set[fx.Node]:
+        """What the posterior, z and the reconstruction are made of. A critic among the outputs may be shown samples that were exchanged."""
+        model = self._model
+        ends: set[fx.Node] = {s.z for s in model.sites} | {h for s in model.sites for h in s.heads}
+        ends |= {n for t in model.terms_of("reconstruction") for leaf in t.leaves for n in leaf.frontier if n in model.flow.learned}
+        return model.flow.ancestors(*ends)
+
+    @cached_property
+    def _meetings(self) -> list[Meets]:
+        return self.samples.meetings if self.samples else []
+
+    def mixed(self) -> list[Mixing]:
+        """VAE103: a view that cuts samples apart, or a layer that sums over the batch axis that was turned to where it sums."""
+        found: list[Mixing] = []
+        samples = self.samples
+        if samples is None:
+            return found
+        reach = self._model.reaching_loss or self._path
+        codes = self._coded or self._path
+        for meeting in self._meetings:
+            cut = self._cut(meeting)
+            if cut is not None and meeting.node in reach:
+                found.append(Mixing(cut, ops.value_inputs(cut)[0], meeting.node))
+            elif cut is None and meeting.how == "contracted" and meeting.node in codes and not _is_product(meeting.node):
+                turned = self._turned(meeting.operands[0])
+                cause = turned or meeting.node
+                found.append(Mixing(cause, ops.value_inputs(cause)[0], meeting.node))
+        return found + self._merged() + self._misaligned()
+
+    def _misaligned(self) -> list[Mixing]:
+        """A loss that holds the output for one sample against the data of another: one side was repeated whole (`repeat`), the other sample
+        by sample (`repeat_interleave`)."""
+        samples, model = self.samples, self._model
+        found = []
+        for meeting in self._meetings:
+            sides = meeting.operands
+            learned = [n in model.flow.learned for n in sides]
+            if meeting.how != "combined" or meeting.crossed or len(sides) != 2 or sum(learned) != 1 or samples is None:
+                continue
+            if meeting.node not in model.reaching_loss:
+                continue
+            repeats = [[n for n in model.flow.sorted(model.flow.ancestors(side)) if ops.op(n) in _REPEATS] for side in sides]
+            wrong = next((i for i, side in enumerate(sides) if repeats[i] and self._regrouped(meeting.node, side) is False), None)
+            wrong = wrong if wrong is not None else 1 - learned.index(True)  # no later view tells which is right: the data's
+            if all(repeats):
+                cause = repeats[wrong][-1]
+                found.append(Mixing(cause, ops.value_inputs(cause)[0], meeting.node))
+        return found
+
+    def _regrouped(self, meeting: fx.Node, side: fx.Node) -> bool | None:
+        """Whether a later view of (B * K) as (B, K) or (K, B) puts the entries of one sample together, by the labels of one side. None
+        where there is no such view."""
+        labels = self.samples.of(side) if self.samples is not None else None
+        if labels is None:
+            return None
+        flow, count = self._model.flow, labels.shape[0]
+        for node in flow.sorted(flow.descendants(meeting)):
+            if ops.op(node) in ("view", "reshape", "unflatten") and len(shape(node)) == 2 and shape(node)[0] * shape(node)[1] == count:
+                table = labels.reshape(count, -1)[:, 0].reshape(shape(node))
+                return bool((table == table[:, :1]).all()) or bool((table == table[:1]).all())
+        return None
+
+    def _merged(self) -> list[Mixing]:
+        """`x.view(-1, H*W)` of an image with channels: each channel becomes a sample of its own, down to z."""
+        found = []
+        for node, axis in self.axes.items():
+            size = shape(node)
+            if axis != 0 or len(size) != 4 or size[1] == 1:
+                continue
+            for user in self._model.flow.users.get(node, ()):
+                out = shape(user)
+                flattens = ops.op(user) in ("view", "reshape") and out == (size[0] * size[1], size[2] * size[3])
+                if flattens and _first_size(user) == -1 and any(shape(s.z)[:1] == out[:1] for s in self._model.sites):
+                    found.append(Mixing(user, node, user))
+        return found
+
+    def as_time(self) -> list[Mixing]:
+        """VAE104: a recurrence or attention that runs over the samples, or the last sample taken for the last step."""
+        found: list[Mixing] = []
+        if self._time_first:
+            return found
+        for meeting in self._meetings:
+            if meeting.how == "recurrent" and meeting.node in self._path and self._cut(meeting) is None:
+                found.append(Mixing(meeting.node, meeting.operands[0], meeting.node))
+        for node, source in (self.samples.picked if self.samples else {}).items():
+            one = self.samples.of(node) if self.samples else None
+            if (
+                one is not None
+                and one.numel() == 1
+                and node in self._path
+                and any(n in self._heads_of_one(node) for n in (h for s in self._model.sites for h in s.heads))
+            ):
+                found.append(Mixing(node, source, node))
+        return found
+
+    @cached_property
+    def _time_first(self) -> bool:
+        """Whether the data is `(T, B, ...)` after all: the loss is a mean over the second axis and not over the first, and along the
+        second each sample keeps to itself from the input to z."""
+        model = self._model
+        scalings = [*(f.scaling for f in model.kls), *(f.scaling for f in model.recons)]
+        weights = [s.exponents for s in scalings if s is not None]
+        if len(weights) < 2 or len(self.axes) != 1 or not model.sites:
+            return False
+        (node,) = self.axes
+        second = model.dims(node)[1] if len(shape(node)) > 2 else ""
+        if not all(w.get(second) == -1 and not w.get(model.inputs.batch or "B") for w in weights):
+            return False
+        turned = Samples(model.record, {node: 1})
+        own = [turned.of(s.z) for s in model.sites]
+        before = model.flow.ancestors(*(s.z for s in model.sites))
+        return not any(m.node in before for m in turned.meetings) and all(z is not None and z.numel() == shape(node)[1] for z in own)
+
+    def _heads_of_one(self, node: fx.Node) -> set[fx.Node]:
+        """Posterior heads that are made of one sample alone."""
+        assert self.samples is not None
+        below = self._model.flow.descendants(node)
+        heads = {h for s in self._model.sites for h in s.heads if h in below}
+        return {h for h in heads if (labels := self.samples.of(h)) is not None and labels.numel() == 1 and int(labels.max()) >= 0}
+
+    def softmaxed(self) -> list[Mixing]:
+        """VAE106: a softmax whose entries are of different samples."""
+        return [
+            Mixing(m.node, m.operands[0], m.node)
+            for m in self._meetings
+            if m.how == "softmax" and not m.crossed and (m.node in self._path or self._normalises_classes(m.node))
+        ]
+
+    def _normalises_classes(self, node: fx.Node) -> bool:
+        """Whether a softmax in the loss leaves an axis of its own beside the batch: classes, not one weight for each sample."""
+        model = self._model
+        sizes = [n for d, n in enumerate(shape(node)) if n > 1 and model.inputs.batch not in model.dims(node)[d : d + 1]]
+        return node in model.reaching_loss and bool(node.meta.get("grad")) and bool(sizes)
+
+    def split(self) -> list[Mixing]:
+        """VAE107: two parts of the batch, taken by chunk, split or a slice, that are put together as if they were two quantities."""
+        found: list[Mixing] = []
+        samples = self.samples
+        if samples is None:
+            return found
+        for meeting in self._meetings:
+            if meeting.how == "combined" and not meeting.crossed and meeting.node in self._path and self._cut(meeting) is None:
+                cause = self._latest(meeting, {n for n in samples.picked if ops.op(n) in PICKS})
+                if cause is not None:
+                    found.append(Mixing(cause, samples.picked[cause], meeting.node))
+        return found
+
+    def _cut(self, meeting: Meets) -> fx.Node | None:
+        """The view that put parts of several samples into a row before a meeting.
+
+        Where the batch size divides the other axis, such a view leaves the samples in turn along one axis: one that was not meant to
+        hold them, as a layer sums or runs over it.
+        """
+        assert self.samples is not None
+        cut = self._latest(meeting, set(self.samples.cut))
+        if cut is None and meeting.how in ("contracted", "recurrent", "reduced"):
+            cut = self._latest(meeting, set(self.samples.refolded))
+        return cut
+
+    def _latest(self, meeting: Meets, among: set[fx.Node]) -> fx.Node | None:
+        """The last of some nodes that the operands of a meeting come from."""
+        flow = self._model.flow
+        chain = flow.ancestors(*meeting.operands) & among
+        return max(chain, key=flow.order.__getitem__, default=None)
+
+    def _turned(self, operand: fx.Node) -> fx.Node | None:
+        """The transposition that put the batch where it does not belong, if there is one right before."""
+        for _ in range(8):
+            if ops.op(operand) in _TURNS or self._moves_batch(operand):
+                return operand
+            sources = ops.value_inputs(operand)
+            if ops.op(operand) not in _KEEPS or not sources:
+                return None
+            operand = sources[0]
+        return None
+
+    def _moves_batch(self, node: fx.Node) -> bool:
+        """Whether a product leaves the batch on another axis than all its operands have it: `einsum("bij,bcj->cbi", ...)`."""
+        samples = self.samples
+        if samples is None or not _is_product(node):
+            return False
+        before = {self._axis_of(n) for n in ops.value_inputs(node)} - {None}
+        after = self._axis_of(node)
+        return after is not None and bool(before) and after not in before
+
+    def _axis_of(self, node: fx.Node) -> int | None:
+        """The one axis along which the entries of a node are of different samples."""
+        labels = self.samples.of(node) if self.samples is not None else None
+        axes = [d for d, n in enumerate(labels.shape) if n > 1] if labels is not None else []
+        return axes[0] if len(axes) == 1 else None
+
+
+def _is_product(node: fx.Node) -> bool:
+    return ops.op(node) in ops.PRODUCT or ops.op(node) == "scaled_dot_product_attention"
+
+
+def _first_size(node: fx.Node) -> object:
+    sizes = node.args[1] if len(node.args) > 1 else None
+    return sizes[0] if isinstance(sizes, tuple | list) and sizes else sizes
+
+
+def _tensors(output: object) -> list[fx.Node]:
+    if isinstance(output, fx.Node):
+        return [output]
+    if isinstance(output, list | tuple):
+        return [n for v in output for n in _tensors(v)]
+    if isinstance(output, dict):
+        return [n for v in output.values() for n in _tensors(v)]
+    return []

@@ -1,0 +1,1 @@
+"""Bounds beyond the plain ELBO: mixtures, importance weights, flows, hierarchies."""

@@ -1,0 +1,84 @@
+"""Addends that a layer's output can push down without end: the optimum of the whole is minus infinity.
+
+A subtracted Gaussian cross-entropy, for one, falls with (z - m)^2 and with exp(log s^2) of its own prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_ROLES = ("kl", "prior", "other")
+_FAR = 16.0
+
+
+@dataclass(frozen=True)
+class Unbounded:
+    """A raw output, the addend that falls most with it, all that see it, and a value of it far out on the way down."""
+
+    output: fx.Node
+    leaf: fx.Node
+    leaves: tuple[Leaf, ...]
+    at: float
+
+
+def unbounded_outputs(model: Model) -> list[Unbounded]:
+    """One for each raw output behind a prior or divergence in which the loss falls faster than linearly."""
+    if not model.has_loss:
+        return []
+    if any(k.probe.verdict == "sign" for k in model.kls):
+        return []  # said already
+    sites = model.sites + model.idle_sites  # a draw and its density move together: the rules on the KL have those
+    known = {n for s in sites for n in (s.z, *s.heads)}
+    seen: dict[fx.Node, list[tuple[str, Leaf]]] = {}
+    for term in model.terms:
+        for leaf in term.leaves:
+            for end in leaf.frontier:
+                seen.setdefault(end, []).append((term.role, leaf))
+    found = []
+    for end, uses in seen.items():
+        if end in known or end not in model.flow.learned or not end.meta.get("grad") or any(role not in _ROLES for role, _ in uses):
+            continue
+        leaves = [leaf for _, leaf in uses if leaf.detached is None]
+        fall = _fall(model, end, leaves) if leaves else None
+        if fall is not None:
+            found.append(fall)
+    return sorted(found, key=lambda u: model.flow.order[u.output])
+
+
+def _fall(model: Model, end: fx.Node, leaves: list[Leaf]) -> Unbounded | None:
+    try:
+        for sign in (1.0, -1.0):
+            near, middle, far = (_at(model, end, leaves, sign * t) for t in (_FAR / 4, _FAR / 2, _FAR))
+            if far - middle < 3 * (middle - near) < -1.0:  # a square falls 4 times as far over twice the way, a line 2 times
+                one = [(leaf, _at(model, end, [leaf], sign * _FAR) - _at(model, end, [leaf], sign * _FAR / 2)) for leaf in leaves]
+                return Unbounded(end, min(one, key=lambda pair: pair[1])[0].node, tuple(leaves), sign * _FAR)
+    except ReplayError:
+        return None
+    return None
+
+
+def _at(model: Model, end: fx.Node, leaves: list[Leaf], value: float) -> float:
+    """The part of the loss that some addends make, with one output at a value everywhere and all else at random ones."""
+    sizes, loss = dict(model.symbols), model.record.loss
+    assert loss is not None
+    generator = torch.Generator().manual_seed(11)
+    given = silence_others(Term("kl", leaves), model.replay, sizes)
+    for node in model.flow.sorted({f for leaf in leaves for f in leaf.frontier}):
+        if node.meta["val"].is_floating_point():
+            given[node] = torch.randn(model.replay.shape_of(node, sizes), dtype=torch.float64, generator=generator)
+    given[end] = torch.full(model.replay.shape_of(end, sizes), value, dtype=torch.float64)
+    out = float(model.replay([loss], given, sizes)[loss].sum())
+    if out != out or abs(out) == float("inf"):
+        raise ReplayError("not finite there")
+    return out

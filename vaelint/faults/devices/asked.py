@@ -1,0 +1,104 @@
+"""Devices that are asked for by name, on a machine that may not have them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaelint.core.finding import Span
+from vaelint.faults.devices.devices import asks_for_gpu
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A GPU asked for by name."""
+
+    span: Span
+    what: str
+
+
+def asked_devices(model: Model) -> list[Asked]:
+    """VAE602: places that name a GPU and are not behind a question whether there is one; one for each line.
+
+    A device that is kept under a name may have been chosen where it got that name. On a machine with a GPU such a choice was made in
+    favour of it, and is no fault: the text of the choice decides, so that the answer is the same on all machines.
+    """
+    found: dict[tuple[str, int], Asked] = {}
+    for place, what in model.record.asked_for_cuda:
+        if not _guarded(model, place) and not _chosen(model, place):
+            found.setdefault((place.file, place.line), Asked(place, what))
+    return list(found.values())
+
+
+def _guarded(model: Model, place: Span) -> bool:
+    return any(_covers(parts, place.line) for parts in _branches(model.source.file(place.file).tree))
+
+
+def _branches(tree: ast.AST) -> Iterator[list[ast.expr] | list[ast.stmt]]:
+    """What only happens where a question about a GPU was answered with yes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test):
+            yield [node.body] if isinstance(node, ast.IfExp) else node.body
+
+
+def _covers(parts: list[ast.expr] | list[ast.stmt], line: int) -> bool:
+    return any(p.lineno <= line <= (p.end_lineno or p.lineno) for p in parts)
+
+
+def _chosen(model: Model, place: Span) -> bool:
+    """Whether the device comes by a name that was given a choice: `device = "cuda" if torch.cuda.is_available() else "cpu"`.
+
+    The default of a parameter is one too: whoever calls it says another.
+    """
+    file = model.source.file(place.file)
+    expression = file.at(place) or file.statement(place.line)
+    if expression is None or _names_a_gpu(expression):
+        return False
+    used = {_last(n) for n in ast.walk(expression) if isinstance(n, ast.Name | ast.Attribute)}
+    known = list(_definitions(file.tree))
+    while more := {_last(v) for name, v, _ in known if name in used and isinstance(v, ast.Name | ast.Attribute)} - used:
+        used |= more  # `self.where = device`
+    for name, value, is_default in known:
+        behind = any(_covers(parts, value.lineno) for parts in _branches(file.tree))
+        if name in used and _names_a_gpu(value) and (is_default or behind or _is_choice(value)):
+            return True
+    return False
+
+
+def _names_a_gpu(node: ast.AST) -> bool:
+    """Whether a GPU is named in the text itself."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value.startswith("cuda"):
+            return True
+        if isinstance(part, ast.Attribute) and part.attr == "cuda" and not (isinstance(part.value, ast.Name) and part.value.id == "torch"):
+            return True
+        if isinstance(part, ast.Attribute) and part.attr.endswith("Tensor") and "cuda" in ast.unparse(part):
+            return True
+    return False
+
+
+def _is_choice(node: ast.AST) -> bool:
+    return any(isinstance(n, ast.IfExp) and asks_for_gpu(n.test) for n in ast.walk(node))
+
+
+def _definitions(tree: ast.AST) -> Iterator[tuple[str, ast.expr, bool]]:
+    """Names, attributes and parameters of a file, each with a value that it gets, and whether that is a parameter's default."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            yield from ((_last(t), node.value, False) for t in node.targets if isinstance(t, ast.Name | ast.Attribute))
+        elif isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name | ast.Attribute):
+            yield _last(node.target), node.value, False
+        elif isinstance(node, ast.arguments):
+            given = [*node.posonlyargs, *node.args]
+            yield from ((a.arg, d, True) for a, d in zip(given[len(given) - len(node.defaults) :], node.defaults, strict=True))
+            yield from ((a.arg, d, True) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d is not None)
+
+
+def _last(node: ast.Name | ast.Attribute) -> str:
+    """`device` of `self.device`."""
+    return node.id if isinstance(node, ast.Name) else node.attr

@@ -1,0 +1,294 @@
+"""Tensors that are born on the CPU in a model that will move, and devices that are asked for by name. No accelerator is needed."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.core.finding import Span
+from vaelint.faults.devices.moved import attribute_of, attributes_moved
+from vaelint.faults.gradients.gradients import holder_of
+from vaelint.record import ops
+from vaelint.record.record import Record, shape, span
+from vaelint.trace.standin import as_if_on_gpu
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_BORN = frozenset(
+    [
+        "randn",
+        "rand",
+        "randint",
+        "randperm",
+        "normal",
+        "zeros",
+        "ones",
+        "empty",
+        "full",
+        "eye",
+        "arange",
+        "linspace",
+        "logspace",
+        "tensor",
+        "as_tensor",
+        "from_numpy",
+        "tril_indices",
+        "triu_indices",
+        "range",
+        "complex",
+        "hann_window",
+        "hamming_window",
+        "blackman_window",
+        "bartlett_window",
+        "kaiser_window",
+        "scalar_tensor",
+        "FloatTensor",
+        "Tensor",
+        "LongTensor",
+    ]
+)
+_INDEXES = frozenset(
+    {"getitem", "setitem", "copy", "pack_padded_sequence", "index_put", "broadcast_tensors", "has_compatible_shallow_copy_type"}
+)
+"""Operations that take tensors of the CPU beside those of an accelerator; the last one is how `layer.to(...)` asks whether it may."""
+
+
+_GATHERS = ops.JOIN | {"einsum", "meshgrid", "block_diag", "cartesian_prod", "broadcast_tensors"}
+"""Operations that take tensors in a list, as tensors."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A tensor of the CPU that meets tensors of the model."""
+
+    born: fx.Node
+    meets: fx.Node
+    partner: fx.Node
+    span: Span | None  # where it is made
+    attribute: str  # its name, when it is kept as a plain attribute
+
+
+def stray_tensors(model: Model) -> list[Stray]:
+    """VAE601: one for each place of birth.
+
+    What user code moves only where a GPU is ("if x.is_cuda", "if torch.cuda.is_available()") shows in a second run, in which the
+    answer is yes; what hangs on a switch of the user's own (`args.cuda`) cannot be known here and is left out.
+    """
+    if torch.get_default_device().type != "cpu":
+        return []
+    found = _strays(model, model.record)
+    if found:
+        with as_if_on_gpu():
+            again = model.tracer.run(model.step)
+        if again.failure is None:
+            still = {(s.span, s.attribute) for s in _strays(model, again)}
+            found = [s for s in found if (s.span, s.attribute) in still]
+    told = {node for node, *_ in model.wiring.gradients.unknown_tensors()}  # that they do not move is said there
+    along = attributes_moved(model) if any(s.attribute for s in found) else set()
+    found = [s for s in found if s.born not in told and attribute_of(model.record.model, s.born.meta.get("val")) not in along]
+    return [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
+
+
+def _of_chosen_type(model: Model, stray: Stray) -> bool:
+    """Whether its function makes tensors of a type that the file chooses: `Tensor = torch.cuda.FloatTensor if cuda else ...`."""
+    for file, line in {(s.file, s.line) for node in (stray.born, stray.meets) for s in node.meta.get("stack", ())}:
+        tree = model.source.file(file).tree
+        function = _function_at(tree, line)
+        called = {ast.unparse(c.func) for c in ast.walk(function) if isinstance(c, ast.Call)} if function is not None else set()
+        chosen = (n for n in ast.walk(tree) if isinstance(n, ast.Assign) and "torch.cuda." in ast.unparse(n.value))
+        if any(called & {ast.unparse(t) for t in n.targets} for n in chosen):
+            return True
+    return False
+
+
+def _placed_by_constructor(model: Model, stray: Stray) -> bool:
+    """Whether the constructor says where an attribute shall be: `self.prior = torch.zeros(n).to(device)`, or `.cuda()`."""
+    if not stray.attribute or stray.span is None:
+        return False
+    file = model.source.file(stray.span.file)
+    statement, function = file.statement(stray.span.line), _function_at(file.tree, stray.span.line)
+    calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)] if statement is not None else []
+    given = {a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)} if function is not None else set()
+    named = any(_same_line(asked, stray.span) for asked, _ in model.record.asked_for_cuda)
+    return named or any(_says_where(c, given) for c in calls) or _handed_over(model, stray, statement)
+
+
+def _same_line(a: Span, b: Span) -> bool:
+    return (a.file, a.line) == (b.file, b.line)
+
+
+def _says_where(call: ast.Call, given: set[str]) -> bool:
+    """Whether a call names a device: `device=...`, `.to(device)`, `.to(what the caller gave)`, `.cuda()`."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    arguments = (*call.args, *(k.value for k in call.keywords))
+    moves = name == "to" and any("device" in ast.unparse(a) or (isinstance(a, ast.Name) and a.id in given) for a in arguments)
+    return moves or name == "cuda" or any(k.arg == "device" for k in call.keywords)
+
+
+def _handed_over(model: Model, stray: Stray, statement: ast.stmt | None) -> bool:
+    """Whether an attribute is kept as the caller gave it (`self.beta = beta`, without a default): where it lies is the caller's to say."""
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Name) or stray.span is None:
+        return False
+    function = _function_at(model.source.file(stray.span.file).tree, stray.span.line)
+    if function is None:
+        return False
+    a = function.args
+    required = [*a.posonlyargs, *a.args][: len(a.posonlyargs) + len(a.args) - len(a.defaults)]
+    required += [k for k, default in zip(a.kwonlyargs, a.kw_defaults, strict=True) if default is None]
+    return statement.value.id in {arg.arg for arg in required}
+
+
+def _moved_by_switch(model: Model, stray: Stray) -> bool:
+    """Whether a function on the way holds `if SWITCH: ... .cuda()`, with a test about a GPU."""
+    places = {(s.file, s.line) for node in (stray.born, stray.meets) for s in node.meta.get("stack", ())}
+    for file, line in places:
+        function = _function_at(model.source.file(file).tree, line)
+        for node in ast.walk(function) if function is not None else ():
+            if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test):
+                branch = [node.body] if isinstance(node, ast.IfExp) else node.body
+                calls = [c.func for part in branch for c in ast.walk(part) if isinstance(c, ast.Call)]
+                if any(isinstance(c, ast.Attribute) and c.attr in ("cuda", "to") for c in calls):
+                    return True
+    return False
+
+
+def _function_at(tree: ast.AST, line: int) -> ast.FunctionDef | None:
+    """The innermost function around a line."""
+    around = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    return max(around, key=lambda n: n.lineno, default=None)
+
+
+def asks_for_gpu(test: ast.expr) -> bool:
+    """Whether a condition is about a GPU."""
+    return any(word in ast.unparse(test).lower() for word in ("cuda", "gpu", "device"))
+
+
+def _strays(model: Model, record: Record) -> list[Stray]:
+    buffers = {id(b) for b in record.model.buffers()}
+    home: dict[fx.Node, fx.Node] = {}  # values on the CPU -> where they were born
+    moved: set[fx.Node] = set()  # values on the model's device
+    found: dict[object, Stray] = {}
+    for node in record.graph.nodes:
+        if node.op == "placeholder":
+            moved.add(node)
+        elif node.op == "get_attr":
+            val = node.meta.get("val")
+            plain = isinstance(val, torch.Tensor) and not isinstance(val, torch.nn.Parameter) and id(val) not in buffers
+            if plain and not node.meta.get("placed"):
+                home[node] = node
+            else:
+                moved.add(node)
+        elif node.op == "call_function" and not node.meta.get("scalar"):
+            _step(model, record, node, home, moved, found)
+    return list(found.values())
+
+
+def _step(
+    model: Model, record: Record, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]
+) -> None:
+    numbers = _read_as_numbers(node)
+    sources = [n for n in dict.fromkeys(ops.value_inputs(node)) if not n.meta.get("scalar") and n not in numbers]
+    strays = [n for n in sources if n in home]
+    if ops.op(node) == "effect":  # a tensor after it was changed in place: where it was before
+        base = node.args[0]
+        if isinstance(base, fx.Node) and base in home:
+            home[node] = home[base]
+        else:
+            moved.add(node)
+        return
+    if node.meta.get("placed") or _placed(node):
+        moved.add(node)
+        return
+    if not sources:
+        filled = node.args[0] if ops.raw_name(node) in ops.OVERWRITES and node.args else None
+        if isinstance(filled, fx.Node) and filled in home:
+            home[node] = node if str(filled.target).startswith("_constant_") else home[filled]
+        elif _is_born(node):
+            home[node] = node
+        else:
+            moved.add(node)  # made like another tensor
+        return
+    partners = [n for n in sources if n in moved]
+    real = [n for n in strays if shape(n)]
+    if partners and real and ops.op(node) not in _INDEXES:
+        born = home[real[0]]
+        place, attribute = _birthplace(model, record, born)
+        if place is None and born.op == "get_attr":
+            place = _legacy_constructor(model, node)
+        if place is not None or (born.op == "get_attr" and span(node) is not None):  # else it is made in the step, not in a file
+            found.setdefault(
+                (place.file, place.line) if place is not None else born, Stray(born, node, partners[0], place or span(node), attribute)
+            )
+    if (strays and not partners) or (ops.op(node) in _INDEXES and node.args and node.args[0] in home):
+        home[node] = home[strays[0]]  # what is filled, or read with an index, stays where it is
+    else:
+        moved.add(node)
+
+
+def _read_as_numbers(node: fx.Node) -> set[fx.Node]:
+    """Tensors of one entry among the sizes of an operation, `pad(x, [a, b])`: they become numbers, wherever they lie."""
+    if ops.op(node) in _GATHERS:
+        return set()
+    listed = [n for a in (*node.args, *node.kwargs.values()) if isinstance(a, list | tuple) for n in a if isinstance(n, fx.Node)]
+    return {n for n in listed if isinstance(val := n.meta.get("val"), torch.Tensor) and val.numel() == 1}
+
+
+def _placed(node: fx.Node) -> bool:
+    """Whether the user says where the result shall be: `device=`, `.to(device)`, `.cuda()`. A change of type alone says nothing."""
+    if "device" in node.kwargs:
+        return node.kwargs["device"] is not None
+    if ops.op(node) in ("to", "type"):  # a type by its name ("torch.cuda.FloatTensor") says where as well
+        return any(not isinstance(a, torch.dtype | bool) for a in node.args[1:])
+    return ops.op(node) in ("cuda", "cpu", "type_as")
+
+
+def _is_born(node: fx.Node) -> bool:
+    """A new tensor whose device nothing decides: not `randn_like(x)`, not `x.new_zeros(...)`."""
+    return (
+        ops.op(node) in _BORN
+        and not any(isinstance(a.meta.get("val"), torch.Tensor) for a in node.all_input_nodes)
+        and not ops.raw_name(node).endswith("_")
+    )
+
+
+def _legacy_constructor(model: Model, node: fx.Node) -> Span | None:
+    """Where a name that an operation's expression reads is given a new `torch.LongTensor(...)` in the same function: such a constructor is
+    not announced to what records."""
+    place = span(node)
+    expression = model.source.file(place.file).at(place) if place is not None else None
+    function = model.source.function(place) if place is not None else None
+    if place is None or expression is None or function is None:
+        return None
+    read = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)}
+    for part in ast.walk(function):
+        if isinstance(part, ast.Assign) and any(isinstance(t, ast.Name) and t.id in read for t in part.targets):
+            for call in ast.walk(part.value):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and _is_legacy(call.func.attr):
+                    return Span(place.file, call.lineno, call.col_offset + 1, call.end_lineno, (call.end_col_offset or 0) + 1)
+    return None
+
+
+def _is_legacy(name: str) -> bool:
+    """Whether torch has a constructor of this name for tensors of one type."""
+    return isinstance(getattr(torch, name, None), type(torch.LongTensor))
+
+
+def _birthplace(model: Model, record: Record, born: fx.Node) -> tuple[Span | None, str]:
+    if born.op != "get_attr":
+        return span(born), ""
+    path = str(born.target)
+    gradients = model.wiring.gradients
+    if path.startswith("_constant_"):
+        held = holder_of(record.model, born.meta.get("val"))
+        return (gradients.usage.assignment(*held), held[1]) if held is not None else (None, "")
+    owner, _, name = path.rpartition(".")
+    try:
+        module = record.model.get_submodule(owner)
+    except AttributeError:
+        return None, ""
+    return gradients.usage.assignment(module, name), path

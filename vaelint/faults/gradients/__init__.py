@@ -1,0 +1,1 @@
+"""Parameters that no gradient, no layer list or no optimizer reaches."""

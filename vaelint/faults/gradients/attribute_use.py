@@ -1,0 +1,134 @@
+"""Where an attribute of a module is made, and what else in the source reads it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import TYPE_CHECKING
+
+import torch
+
+from vaelint.core.finding import Span
+
+if TYPE_CHECKING:
+    from vaelint.source.written import Source
+    from vaelint.trace.spans import SpanFinder
+
+_HOUSEKEEPING = frozenset(
+    [
+        "weight",
+        "bias",
+        "data",
+        "parameters",
+        "named_parameters",
+        "apply",
+        "state_dict",
+        "load_state_dict",
+        "to",
+        "train",
+        "eval",
+        "requires_grad_",
+        "modules",
+        "children",
+        "register_forward_hook",
+    ]
+)
+
+
+class Usage:
+    """Reads the classes of a model's modules."""
+
+    def __init__(self, source: Source, spans: SpanFinder) -> None:
+        self._source, self._spans = source, spans
+
+    def file_of(self, module: torch.nn.Module) -> str:
+        """The file of the module's class, by the name that spans use; "" when it has none or is not the user's."""
+        try:
+            path = inspect.getsourcefile(type(module)) or ""
+        except TypeError:
+            return ""
+        return self._spans.relative(path) if path and self._spans.is_user(path) else ""
+
+    def assignment(self, module: torch.nn.Module, name: str, *, running: bool = False, last: bool = False) -> Span | None:
+        """The statement `self.name = ...` or `self.register_buffer("name", ...)` of the module's class or its bases.
+
+        With `running`, the constructor's do not count. With `last`, the last of several in place of the first.
+        """
+        for cls in type(module).__mro__:
+            node, file = self._class(cls)
+            if node is None:
+                continue
+            starts = [f for f in ast.walk(node) if isinstance(f, ast.FunctionDef) and f.name == "__init__"] if running else []
+            skipped = {id(part) for start in starts for part in ast.walk(start)}
+            found: list[ast.stmt | ast.expr] = []
+            for part in ast.walk(node):
+                if id(part) in skipped:
+                    continue
+                if isinstance(part, ast.Assign | ast.AnnAssign | ast.AugAssign):
+                    targets = part.targets if isinstance(part, ast.Assign) else [part.target]
+                    if any(_is_attribute(t, name) for target in targets for t in ast.walk(target)):
+                        found.append(part)
+                if isinstance(part, ast.Call) and _registers(part, name):
+                    found.append(part)
+            if found:
+                return self._span(file, max(found, key=lambda n: n.lineno) if last else found[0])
+        return None
+
+    def readers(self, file: str, name: str) -> list[str]:
+        """Names of the functions of a file, other than constructors, that use an attribute or key of that name to compute with."""
+        found: list[str] = []
+        for function in self._source.file(file).functions():
+            if function.name in ("__init__", "__post_init__", "setup"):
+                continue
+            parents = {id(child): parent for parent in ast.walk(function) for child in ast.iter_child_nodes(parent)}
+            for part in ast.walk(function):
+                reads = isinstance(part, ast.Attribute) and part.attr == name and isinstance(part.ctx, ast.Load)
+                above = parents.get(id(part))
+                if (reads and not (isinstance(above, ast.Attribute) and above.attr in _HOUSEKEEPING)) or (
+                    isinstance(part, ast.Constant) and part.value == name
+                ):
+                    found.append(function.name)
+                    break
+        return found
+
+    def functions_with(self, module: torch.nn.Module, name: str) -> int:
+        """How many functions of a module's file, constructors aside, name an attribute of it at all."""
+        file = self.file_of(module)
+        functions = [f for f in self._source.file(file).functions() if f.name != "__init__"] if file else []
+        return sum(any(isinstance(n, ast.Attribute) and n.attr == name for n in ast.walk(f)) for f in functions)
+
+    def of_user(self, cls: type) -> bool:
+        """Whether a class is written in the user's files."""
+        return self._class(cls)[0] is not None
+
+    def statement_of(self, cls: type) -> Span | None:
+        """The line `class Name(...):` of a class of the user's."""
+        node, file = self._class(cls)
+        if node is None:
+            return None
+        return Span(file, node.lineno, self._source.file(file).column(node.lineno, node.col_offset))
+
+    def _class(self, cls: type) -> tuple[ast.ClassDef | None, str]:
+        try:
+            path = inspect.getsourcefile(cls) or ""
+        except TypeError:
+            return None, ""
+        if not path or not self._spans.is_user(path):
+            return None, ""
+        file = self._spans.relative(path)
+        found = [n for n in ast.walk(self._source.file(file).tree) if isinstance(n, ast.ClassDef) and n.name == cls.__name__]
+        return (found[-1] if found else None), file
+
+    def _span(self, file: str, node: ast.stmt | ast.expr) -> Span:
+        column = self._source.file(file).column
+        end = node.end_lineno or node.lineno
+        return Span(file, node.lineno, column(node.lineno, node.col_offset), end, column(end, node.end_col_offset or 0))
+
+
+def _is_attribute(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
+
+
+def _registers(call: ast.Call, name: str) -> bool:
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    return method.startswith("register_") and bool(call.args) and isinstance(call.args[0], ast.Constant) and call.args[0].value == name

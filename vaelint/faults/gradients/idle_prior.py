@@ -1,0 +1,73 @@
+"""A prior network that the KL leaves out, or is given without a gradient: nothing trains what samples will be drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.faults.gradients.gradients import Unreached
+from vaelint.record import ops
+from vaelint.record.record import shape, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+@dataclass(frozen=True)
+class IdlePrior:
+    """Layers that make parameters of a distribution like the posterior's, and where they belong and are not, or are cut off."""
+
+    node: fx.Node
+    layers: tuple[Unreached, ...]
+    cut: bool  # at `node`; else `node` is the KL that leaves them out
+
+
+def idle_priors(model: Model) -> list[IdlePrior]:
+    """The layers of VAE501 that are a prior's, by what they put out: values of the posterior's shape, at least two of them, that no term
+    sees."""
+    gradients, loss = model.wiring.gradients, model.record.loss
+    kls = [(k.term.core, k.site) for k in model.kls if k.term.core is not None and k.site is not None and k.site.mu is not None]
+    if not kls or loss is None:
+        return []
+    found: list[IdlePrior] = []
+    left = gradients.left_out
+    for core, site in kls:
+        mine = tuple(layer for layer in left if not layer.cut and _is_like(model, layer, site))
+        if len({n for layer in mine for n in _outputs(model, layer)}) > 1:
+            found.append(IdlePrior(core, mine, False))
+            break
+    cuts: dict[object, tuple[fx.Node, list[Unreached]]] = {}
+    for layer in left:
+        place = _cut(model, layer, {leaf.node for t in model.terms_of("kl") if t.detached is None for leaf in t.leaves})
+        if layer.cut and place is not None:
+            cuts.setdefault(span(place), (place, []))[1].append(layer)
+    return found + [IdlePrior(place, tuple(layers), True) for place, layers in cuts.values()]
+
+
+def _nodes(model: Model, layer: Unreached) -> set[fx.Node]:
+    names = set(layer.parameters)
+    return {n for n in model.record.graph.nodes if n.op == "get_attr" and n.meta.get("parameter") in names}
+
+
+def _outputs(model: Model, layer: Unreached) -> list[fx.Node]:
+    """What is made of a layer and goes nowhere."""
+    below = model.flow.descendants(*_nodes(model, layer)) - _nodes(model, layer)
+    return [n for n in model.flow.sorted(below) if n not in model.reaching_loss]
+
+
+def _is_like(model: Model, layer: Unreached, site: Site) -> bool:
+    outputs, drawn = _outputs(model, layer), model.flow.descendants(site.z)
+    return site.mu is not None and any(shape(n) == shape(site.mu) and n not in drawn for n in outputs)
+
+
+def _cut(model: Model, layer: Unreached, kl: set[fx.Node]) -> fx.Node | None:
+    """The detach through which a layer's values, and no draw, reach a KL that has a gradient."""
+    carries, below = model.wiring.gradients.carries, model.flow.descendants(*_nodes(model, layer))
+    for node in model.flow.sorted(below & model.flow.ancestors(*kl)):
+        cut = ops.op(node) in ("detach", "data") and any(carries(n) for n in ops.value_inputs(node))
+        if cut and node not in model.flow.noisy and node in model.flow.data:
+            return node
+    return None

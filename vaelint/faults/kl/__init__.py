@@ -1,0 +1,1 @@
+"""The KL term and its balance with the reconstruction."""

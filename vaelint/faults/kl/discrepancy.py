@@ -1,0 +1,64 @@
+"""Distances between codes and draws of the prior (maximum mean discrepancy, sliced Wasserstein): whether the loss grows with them.
+
+At codes that are spread as the prior's draws are, such a distance is about 0; it grows as the codes are moved away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.terms import Term
+from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+FAR = (2.0, 4.0)
+"""How far the codes are moved, in standard deviations of the prior."""
+
+_SEEDS = 3
+
+
+def turned_discrepancies(model: Model) -> list[Term]:
+    """Distances to the prior that the loss falls with. Those that a critic measures are left out: it is trained to tell, in either sign."""
+    loss, found = model.record.loss, []
+    for term in model.terms_of("discrepancy") if loss is not None else ():
+        codes = codes_of(model, term)
+        if term.detached is not None or not codes or _has_critic(model, term, codes):
+            continue
+        try:
+            near, *far = (_at(model, term, codes, move) for move in (0.0, *FAR))
+        except ReplayError:
+            continue
+        if all(f < near - 1e-3 * abs(near) - 1e-9 for f in far):
+            found.append(term)
+    return found
+
+
+def codes_of(model: Model, term: Term) -> list[fx.Node]:
+    """What the encoder gives of a distance: the values of its addends that are made of data, with the samples first."""
+    values = dict.fromkeys(f for leaf in term.leaves for f in leaf.frontier)
+    return [f for f in values if f in model.flow.data and f in model.flow.learned and len(shape(f)) == 2]
+
+
+def _has_critic(model: Model, term: Term, codes: list[fx.Node]) -> bool:
+    inside = model.flow.ancestors(*(leaf.node for leaf in term.leaves), stop=set(codes))
+    return any(n.op == "get_attr" and n.meta.get("parameter") for n in inside)
+
+
+def _at(model: Model, term: Term, codes: list[fx.Node], move: float) -> float:
+    """The term alone, with normal codes that are moved in all directions."""
+    sizes, loss = dict(model.symbols), model.record.loss
+    assert loss is not None
+    quiet = silence_others(term, model.replay, sizes)
+    total = 0.0
+    for seed in range(_SEEDS):
+        generator = torch.Generator().manual_seed(900 + seed)
+        given = {c: move + torch.randn(model.replay.shape_of(c, sizes), dtype=torch.float64, generator=generator) for c in codes}
+        total += float(model.replay([loss], {**quiet, **given}, sizes, seed=seed)[loss].sum())
+    return total / _SEEDS

@@ -1,0 +1,276 @@
+"""What should be in the loss and is not, or is there without a gradient."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.loss.weights import factors
+from vaelint.anatomy.posterior.sites import Site, frontier
+from vaelint.core.finding import Span
+from vaelint.record import ops
+from vaelint.record.record import route, shape, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+_THRESHOLDS = frozenset({"lt", "le", "gt", "ge", "less", "greater", "less_equal", "greater_equal"})
+
+
+@dataclass(frozen=True)
+class MissingKl:
+    """A posterior that nothing holds, and the KL that was computed for it, if any; `nullified` is where it is multiplied with 0."""
+
+    site: Site
+    computed: fx.Node | None
+    nullified: fx.Node | None = None
+
+
+def missing_kl(model: Model) -> MissingKl | None:
+    """A Gaussian posterior with a learned scale and no term against its collapse to a point."""
+    if any(t.role in ("prior", "discrepancy", "mixed", "vq") or (t.role == "kl" and _zero(model, t) is None) for t in model.terms):
+        return _forgotten_kl(model)
+    zero = next((n for t in model.terms if t.role == "kl" and (n := _zero(model, t)) is not None), None)
+    if zero is not None:
+        return next((MissingKl(s, None, zero) for s in model.gaussian_sites if s.scale_heads), None)
+    heads = {h for s in model.sites for h in s.heads}
+    z = {s.z for s in model.sites}
+    if any(f in heads for leaf in model.leaves for f in leaf.frontier):
+        return None  # a bound that is one function of likelihood and KL, as importance weights make it
+    for leaf in model.leaves:
+        if leaf.role != "reconstruction" and any(f in heads or f in z or f in model.decoded for f in leaf.frontier):
+            return None  # an adversary, or another term that sees the latent
+    for site in model.gaussian_sites:
+        if site.scale_heads and not _held_before(model, site):
+            return MissingKl(site, _idle_kl(model, site))
+    return None
+
+
+def _held_before(model: Model, site: Site) -> bool:
+    """Whether the loss sees what the scale was put together from, before a layer's output: one of several posteriors was picked, say."""
+    made, todo = set[fx.Node](), list(site.scale_heads)
+    while todo:
+        node = todo.pop()
+        if node in made or node not in model.flow.data or (made and ops.op(node) in ops.LAYERS):
+            continue
+        made.add(node)
+        todo.extend(ops.value_inputs(node) if ops.op(node) not in ops.LAYERS else ())
+    addends = model.flow.ancestors(*(leaf.node for leaf in model.leaves), stop={s.z for s in model.sites})
+    return bool(made & addends)
+
+
+def _zero(model: Model, term: Term) -> fx.Node | None:
+    """The product that multiplies a term with a literal 0; a named weight may be 0 at this step alone."""
+    chain = tuple(dict.fromkeys(n for leaf in term.leaves for n in leaf.chain))
+    return next((f.node for f in factors(chain, model.source) if f.origin == "literal" and f.value == 0), None)
+
+
+def _forgotten_kl(model: Model) -> MissingKl | None:
+    """One of several posteriors whose KL was computed and left out, while those of others are in the loss.
+
+    The loss must see its heads through its draw alone: what is held by any other way is held on purpose.
+    """
+    loss, flow = model.record.loss, model.flow
+    for site in model.gaussian_sites:
+        if len(model.sites) < 2 or loss is None or not site.scale_heads or not model.sampling.feeds_reconstruction(site.z):
+            continue
+        if loss in flow.descendants(*site.heads, stop={site.z}):
+            continue
+        computed = _idle_kl(model, site)
+        if computed is not None:
+            return MissingKl(site, computed)
+    return None
+
+
+def _idle_kl(model: Model, site: Site) -> fx.Node | None:
+    """The last value made of both heads alone that does not reach the loss."""
+    wanted = set(site.heads)
+    below = model.flow.descendants(*site.heads, stop={site.z})
+    for node in reversed(model.flow.sorted(below - model.reaching_loss)):
+        if (
+            ops.op(node) in ops.REDUCE | ops.ARITHMETIC
+            and not node.meta.get("read")
+            and _is_made_of(frontier([node], model.flow, stop=wanted, through=ops.REDUCE | ops.SELECT), wanted, model)
+        ):
+            return node
+    return None
+
+
+def _is_made_of(front: list[fx.Node], heads: set[fx.Node], model: Model) -> bool:
+    """Whether a value holds all heads, and beside them at most values of the same shape that are learned: those of a prior."""
+    like = {shape(h) for h in heads}
+    return heads <= set(front) and all(f in model.flow.learned and f in model.flow.data and shape(f) in like for f in set(front) - heads)
+
+
+def detached_terms(model: Model, role: str) -> list[Term]:
+    """Terms of a role that enter the loss without a gradient, where none moves the same latent with one."""
+    live = [t for t in model.terms if t.role in (role, "mixed", "prior") and t.detached is None]
+    leaves = [leaf for t in live for leaf in t.leaves if leaf.detached is None]
+    held = {f for leaf in leaves for f in leaf.frontier if f in model.flow.data} | {h for t in live for s in t.sites for h in s.heads}
+    # behind a draw is the posterior of another latent, or of another turn of a loop
+    drawn = {s.z for s in model.sites} - {f for leaf in leaves for f in leaf.frontier}
+    held &= model.wiring.gradients.reach(*(leaf.node for leaf in leaves), stop=drawn) if leaves else held
+    found = []
+    for term in model.terms:
+        posterior = {h for s in term.sites for h in s.heads} or {f for leaf in term.leaves for f in leaf.frontier}
+        if term.role == role and term.detached is not None and not posterior & held:
+            found.append(term)
+    return found
+
+
+def detached_place(model: Model, term: Term) -> Span | None:
+    """Where a term was cut off; of a helper that cuts off other things by right, its call."""
+    node = term.detached
+    if node is None or (place := span(node)) is None:
+        return span(term.core) if term.core is not None else None
+    elsewhere = [n for n in model.record.nodes if span(n) == place and route(n) != route(node) and n in model.reaching_loss]
+    above = [s for s in route(node)[1:] if not (s.file == place.file and s.line <= place.line <= (s.end_line or s.line))]
+    return above[0] if elsewhere and above else place
+
+
+def blind_term(model: Model) -> fx.Node | None:
+    """The one addend that is a function of the data alone: a comparison that leaves out what was decoded."""
+    blind = {leaf.node for leaf in model.leaves if leaf.node in model.flow.data and leaf.node not in model.flow.learned}
+    return next(iter(blind)) if len(blind) == 1 else None
+
+
+def loss_place(model: Model) -> Span | None:
+    """Where the loss is put together: the last name given to it, else the expression that made it.
+
+    That is in the function that has the KL as well, where one is computed and not used.
+    """
+    node, missing = model.record.loss, model.objective.missing_kl
+    if missing is not None and missing.nullified is not None:
+        return span(missing.nullified)
+    place = _beside(model, node, missing) if node is not None else None
+    if node is None or place is None or (place == span(node) and ops.op(node) in ops.ADD | ops.SELECT):
+        return place
+    name = model.source.assigned(place) if model.source.is_whole_value(place) else ""
+    function = model.source.function(place)
+    if function is not None and name and (alias := _alias(function, name, place.line)) is not None:
+        return Span(place.file, alias.lineno, alias.col_offset + 1, alias.end_lineno, (alias.end_col_offset or 0) + 1)
+    if _is_after(model, place, missing):
+        return place
+    for statement in ast.walk(function) if function is not None and name else ():
+        if (
+            isinstance(statement, ast.Assign | ast.Return)
+            and statement.lineno > place.line
+            and statement.value is not None
+            and _hands_on(statement, name)
+        ):
+            return Span(place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1)
+    return place
+
+
+def _alias(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str, line: int) -> ast.Assign | None:
+    """`loss = rec`, where the statement of a line then goes on with that name alone: `loss = loss / n`."""
+    given = [
+        s for s in ast.walk(function) if isinstance(s, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in s.targets)
+    ]
+    here = next((s for s in given if s.lineno == line), None)
+    above = max((s for s in given if s.lineno < line), key=lambda s: s.lineno, default=None)
+    if here is None or above is None or not isinstance(above.value, ast.Name):
+        return None
+    return above if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(here.value)) else None
+
+
+def _beside(model: Model, node: fx.Node, missing: MissingKl | None) -> Span | None:
+    """Where a value is made, or handed up to, in the innermost function that a computed KL goes through too."""
+    stack: tuple[Span, ...] = node.meta.get("stack") or ()
+    if missing is None or missing.computed is None:
+        return span(node)
+    others = {(s.file, id(model.source.function(s))) for s in missing.computed.meta.get("stack") or ()}
+    return next((s for s in stack if (s.file, id(model.source.function(s))) in others), span(node))
+
+
+def _is_after(model: Model, place: Span, missing: MissingKl | None) -> bool:
+    """Whether the KL had been computed in the function that a place stands in: it could have been added there."""
+    if missing is None or missing.computed is None:
+        return False
+    flow, function = model.flow, model.source.function(place)
+    idle = [n for n in flow.ancestors(missing.computed) - model.reaching_loss if flow.ancestors(n).issuperset(missing.site.heads)]
+    before = {s for n in idle for s in route(n) if s.file == place.file and s.line < place.line}
+    return any(model.source.function(s) is function for s in before)
+
+
+def _hands_on(statement: ast.Assign | ast.Return, name: str) -> bool:
+    """`loss = rec`, `return rec`, `return {"loss": rec, ...}`: the value goes on under another name."""
+    value = statement.value
+    parts = [value, *value.values] if isinstance(value, ast.Dict) else [value, *value.elts] if isinstance(value, ast.Tuple) else [value]
+    return any(isinstance(p, ast.Name) and p.id == name for p in parts)
+
+
+def unreduced(model: Model) -> fx.Node | None:
+    """The addend that makes the loss more than one number, where the others are one number each; None where several do."""
+    node = model.record.loss
+    while node is not None and ops.op(node) in ops.ADD | ops.MUL | ops.DIV | ops.CAST | {"neg", "effect"}:
+        parts = [n for n in ops.value_inputs(node) if isinstance(n.meta.get("val"), torch.Tensor) and model.elements(n) > 1]
+        if len(parts) != 1:
+            break
+        node = parts[0]
+    return node
+
+
+def misplaced_logsumexp(model: Model) -> list[fx.Node]:
+    """Log-sum-exps on the way to the loss that reduce the batch and leave another axis."""
+    found = []
+    for node in model.flow.sorted(model.reaching_loss):
+        source = summed_exponent(node)
+        if source is None:
+            continue
+        before, after = model.dims(source), model.dims(node)
+        if sum("B" in t for t in before) == 1 and after and not any("B" in t for t in after) and source in model.flow.noisy:
+            found.append(node)
+    return found
+
+
+def summed_exponent(node: fx.Node) -> fx.Node | None:
+    """x for logsumexp(x) and for log(sum(exp(x))) or log(mean(exp(x)))."""
+    reducer = summing_exponentials(node)
+    if reducer is None or reducer is node:
+        return ops.value_inputs(node)[0] if reducer is node else None
+    exponential = reducer.args[0]
+    assert isinstance(exponential, fx.Node)
+    return ops.value_inputs(exponential)[0]
+
+
+def summing_exponentials(node: fx.Node) -> fx.Node | None:
+    """The operation that sums in logsumexp(x), in log(sum(exp(x))), log(mean(exp(x))) and log(sum(exp(x)) / K)."""
+    if ops.op(node) == "logsumexp":
+        return node
+    inner = ops.value_inputs(node)[:1] if ops.op(node) == "log" else []
+    if inner and ops.op(inner[0]) in ops.DIV and len(ops.value_inputs(inner[0])) == 1 and isinstance(inner[0].args[0], fx.Node):
+        inner = [inner[0].args[0]]
+    if not inner or ops.op(inner[0]) not in ops.LINEAR_REDUCE or not inner[0].args:
+        return None
+    summed = inner[0].args[0]
+    return inner[0] if isinstance(summed, fx.Node) and ops.op(summed) == "exp" else None
+
+
+def ceiling(model: Model, term: Term) -> fx.Node | None:
+    """The operation that cuts a term off from above."""
+    inside = {n for leaf in term.leaves for n in (*leaf.chain, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}
+    cuts = [
+        n
+        for n in model.flow.sorted(inside)
+        if ops.op(n) in ("clamp", "clip", "clamp_max", "minimum", "min", "hardtanh", "relu", "fmin", "where")
+    ]
+    return cuts[-1] if cuts else _own_mask(model, term) or term.core
+
+
+def _own_mask(model: Model, term: Term) -> fx.Node | None:
+    """The comparison of a term with a threshold whose outcome the term is multiplied with."""
+    path = {n for leaf in term.leaves for n in (*leaf.chain, leaf.node)}
+    for link in term.leaves[0].chain:
+        for factor in ops.value_inputs(link) if ops.op(link) in ops.MUL else ():
+            compared = model.flow.ancestors(factor) - path if factor not in path else set()
+            found = [n for n in model.flow.sorted(compared) if ops.op(n) in _THRESHOLDS and path & set(ops.value_inputs(n))]
+            if found:
+                return found[-1]
+    return None

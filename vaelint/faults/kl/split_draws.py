@@ -1,0 +1,64 @@
+"""Monte Carlo KLs whose log q and log p are not taken at one and the same z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Leaf
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.finding import Span
+from vaelint.record.frames import frame_beside
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+@dataclass(frozen=True)
+class SplitDraws:
+    """An estimate at two points: the one that the other log-density has, the odd one, and where the odd one is put in."""
+
+    place: Span | None
+    usual: fx.Node
+    odd: fx.Node
+
+
+def split_draws(model: Model) -> list[SplitDraws]:
+    """Those with one draw in log q and another in log p, and those whose log p is taken at the posterior's mean."""
+    by_heads: dict[tuple[fx.Node, ...], list[Site]] = {}
+    for s in model.sites:
+        by_heads.setdefault(s.heads, []).append(s)
+    found = [pair for sites in by_heads.values() if len({s.z for s in sites}) > 1 for pair in _of_two_draws(model, sites)]
+    return found + _at_mean(model)
+
+
+def _of_two_draws(model: Model, sites: list[Site]) -> list[SplitDraws]:
+    heads, zs = set(sites[0].heads), {s.z for s in sites}
+    seen = [leaf for leaf in model.leaves if leaf.role in ("kl", "prior") and zs & set(leaf.frontier)]
+    of_q, of_p = ([leaf for leaf in seen if bool(heads & set(leaf.frontier)) is has] for has in (True, False))
+    in_q = {f for leaf in of_q for f in leaf.frontier if f in zs}
+    apart = [f for leaf in of_p for f in leaf.frontier if f in zs and f not in in_q]
+    if not in_q or not apart:
+        return []
+    first, second = model.flow.sorted(in_q)[0], apart[0]
+    idle_in_q = model.sampling.feeds_reconstruction(second) and not model.sampling.feeds_reconstruction(first)
+    usual, odd = (second, first) if idle_in_q else (first, second)
+    mine, other = (next(leaf for leaf in seen if z in leaf.frontier) for z in (odd, usual))
+    return [SplitDraws(frame_beside(mine.node, other.node), usual, odd)]
+
+
+def _at_mean(model: Model) -> list[SplitDraws]:
+    found = []
+    for fact in model.kls:
+        site = fact.site
+        if fact.probe.verdict != "at_mean" or site is None:
+            continue
+        of_p: list[Leaf] = [
+            leaf for leaf in fact.term.leaves if site.z not in leaf.frontier and any(h in leaf.frontier for h in site.mu_heads)
+        ]
+        of_q = [leaf for leaf in fact.term.leaves if site.z in leaf.frontier]
+        if of_p and of_q:
+            found.append(SplitDraws(frame_beside(of_p[0].node, of_q[0].node), site.z, site.mu or site.mu_heads[0]))
+    return found

@@ -1,0 +1,1 @@
+"""Reconstruction, target and likelihood that do not go together."""

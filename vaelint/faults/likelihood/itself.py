@@ -1,0 +1,77 @@
+"""Terms of the loss that compare a value with a copy of itself, cut off from the gradient or not: they are 0 whatever the parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.record import ops
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_COPIES = ops.SHAPE | ops.CAST | {"detach", "data", "clone", "effect"}
+
+
+@dataclass(frozen=True)
+class Itself:
+    """The comparison, and its two sides."""
+
+    node: fx.Node
+    one: fx.Node
+    other: fx.Node
+
+
+def compared_with_itself(model: Model) -> list[Itself]:
+    """The addends that are a distance between two learned values which are equal in this run, element by element."""
+    found = []
+    for leaf in model.leaves:
+        node = _distance(leaf.node)
+        sides = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2] if node is not None else []
+        if node is None or len(sides) != 2 or not all(n in model.flow.learned for n in sides):
+            continue
+        if any(n.meta.get("grad") for n in sides) and _equal(model, *sides):
+            found.append(Itself(node, *sides))
+    return found
+
+
+def _distance(node: fx.Node) -> fx.Node | None:
+    """A loss function, or the difference that is squared or made absolute."""
+    if ops.op(node) in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+        return node
+    if ops.op(node) in ("pow", "square", "abs"):
+        return next((n for n in ops.value_inputs(node) if ops.op(n) in ("sub", "rsub")), None)
+    return None
+
+
+def _equal(model: Model, one: fx.Node, other: fx.Node) -> bool:
+    mine, theirs = _original(one), _original(other)
+    if mine is theirs:
+        return True
+    if mine.meta.get("module") != theirs.meta.get("module") or ops.op(mine) != ops.op(theirs):
+        return False
+    if _tensors(model, one) != _tensors(model, other):
+        return False  # a copy of the network, as a moving average of it is, is equal at the start only
+    if model.flow.ancestors(one) & model.flow.random != model.flow.ancestors(other) & model.flow.random:
+        return False
+    try:
+        got = model.replay([one, other], {}, dict(model.record.sizes), seed=2)
+    except ReplayError:
+        return False
+    a, b = got[one], got[other]
+    return isinstance(a, torch.Tensor) and a.shape == b.shape and bool((a == b).all()) and bool((a != a.flatten()[0]).any())
+
+
+def _tensors(model: Model, node: fx.Node) -> set[int]:
+    """The parameters and other tensors at hand that a value is computed from."""
+    return {id(n.meta.get("val")) for n in model.flow.ancestors(node) if n.op == "get_attr"}
+
+
+def _original(node: fx.Node) -> fx.Node:
+    while ops.op(node) in _COPIES and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    return node

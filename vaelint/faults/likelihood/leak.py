@@ -1,0 +1,132 @@
+"""Decoders that are shown what they are to predict.
+
+Runs the decoder twice with one token, or one value of a step, changed and z held: the prediction of that very element must not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.record import ops
+from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+def leaked_tokens(model: Model, fact: ReconFact) -> fx.Node | None:
+    """The token input whose element reaches its own prediction past z; None where none does, or where the slice does not run."""
+    pair = fact.pair
+    if fact.probe.kernel not in ("cross_entropy", "nll") or pair.target is None or fact.probe.axis is None:
+        return None
+    cut = {s.z for s in model.sites}
+    if not cut:
+        return None
+    direct = model.flow.ancestors(pair.recon, stop=cut)
+    tokens = [
+        n
+        for n in direct & model.flow.ancestors(pair.target)
+        if n.op == "placeholder" and not n.meta["val"].is_floating_point() and len(shape(n)) >= 2
+    ]
+    for node in tokens:
+        if _leaks(model, fact, node, cut):
+            return node
+    return None
+
+
+def shown_steps(model: Model, fact: ReconFact) -> tuple[fx.Node, int] | None:
+    """The input of real values whose steps reach their own prediction past z, and the axis of the steps; None where none does."""
+    pair, cut = fact.pair, {s.z for s in model.sites}
+    if pair.target is None or not cut or len(shape(pair.recon)) < 2 or shape(pair.recon) != shape(pair.target):
+        return None
+    above = model.flow.ancestors(pair.target)
+    given = [n for n in above if n.op == "placeholder"]
+    if len(given) != 1 or given[0] not in model.flow.ancestors(pair.recon, stop=cut) or not given[0].meta["val"].is_floating_point():
+        return None
+    if any(ops.op(n) not in ops.SHAPE | ops.CAST | ops.SELECT for n in above if n.op == "call_function" and not n.meta.get("scalar")):
+        return None
+    sizes = dict(model.record.sizes)
+    generator = torch.Generator().manual_seed(2)
+    held = {z: torch.randn(shape(z), dtype=torch.float64, generator=generator) for z in cut if shape(z)}
+    base = model.tracer.inputs(None)[str(given[0].meta["input"])].double()
+
+    def predict(values: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = model.replay([pair.recon], {**held, given[0]: values}, sizes, seed=4)[pair.recon]
+        return out
+
+    try:
+        numbers = torch.arange(base.numel(), dtype=torch.float64).view(base.shape)
+        places = model.replay([pair.target], {given[0]: numbers}, sizes)[pair.target]
+        for axis, text in enumerate(model.dims(pair.recon)):
+            if text != "B" and own_step_shown(predict, base, places, axis, 1e-9) is not None:
+                return given[0], axis
+    except (ReplayError, RuntimeError):
+        return None
+    return None
+
+
+def own_step_shown(
+    predict: Callable[[torch.Tensor], torch.Tensor], base: torch.Tensor, places: torch.Tensor, axis: int, tolerance: float
+) -> float | None:
+    """How far a prediction moves with its own target, where steps along an axis are predicted from those before them; None elsewhere.
+
+    `places` says for each prediction which element of `base` is its target. What sees later steps as well, as a skip connection does or
+    a normalisation of the whole series, is no such decoder, nor is what sees one step alone.
+    """
+    before = predict(base)
+    if before.shape != places.shape or before.shape[axis] < 4:
+        return None
+    own = 0.0
+    for t in range(1, min(before.shape[axis] - 1, 12)):
+        at = tuple(t if d == axis else 0 for d in range(before.dim()))
+        changed = base.clone()
+        changed.view(-1)[int(places[at])] += 0.7
+        moved = (predict(changed) - before).abs()
+        steps = moved.movedim(axis, 0).flatten(1).amax(1)
+        if float(steps[:t].max()) > tolerance:
+            return None
+        if float(steps[t + 1 :].max()) > tolerance:
+            own = max(own, float(moved[at]))
+    return own if own > tolerance else None
+
+
+def _leaks(model: Model, fact: ReconFact, node: fx.Node, cut: set[fx.Node]) -> bool:
+    pair, sizes = fact.pair, dict(model.record.sizes)
+    assert pair.target is not None and fact.probe.axis is not None
+    generator = torch.Generator().manual_seed(2)
+    held = {z: torch.randn(shape(z), dtype=torch.float64, generator=generator) for z in cut if shape(z)}
+    base = model.tracer.inputs(None)[str(node.meta["input"])].clone()
+    top = int(base.max())
+    try:
+        places = model.replay([pair.target], {node: torch.arange(base.numel()).view(base.shape).to(base.dtype)}, sizes)[
+            pair.target
+        ].flatten()
+        before = _predictions(model, fact, {**held, node: base}, sizes)
+        if before.shape[0] != len(places):
+            return False
+        moved = []
+        for p in {0, len(places) // 2, len(places) - 1}:
+            changed = base.clone()
+            index = int(places[p])
+            if not 0 <= index < base.numel() or top < 1:
+                continue
+            changed.view(-1)[index] = (int(changed.view(-1)[index]) + 1) % (top + 1)
+            after = _predictions(model, fact, {**held, node: changed}, sizes)
+            moved.append(float((after[p] - before[p]).abs().max()) > 1e-9)
+    except (ReplayError, RuntimeError):
+        return False
+    return sum(moved) >= min(2, len(moved)) > 0  # the last token may be none of the decoder's input, and is not leaked then
+
+
+def _predictions(model: Model, fact: ReconFact, overrides: dict[fx.Node, torch.Tensor], sizes: dict[str, int]) -> torch.Tensor:
+    """Logits with one row for each target element."""
+    logits = model.replay([fact.pair.recon], overrides, sizes, seed=4)[fact.pair.recon]
+    assert fact.probe.axis is not None
+    moved: torch.Tensor = logits.movedim(fact.probe.axis, -1)
+    return moved.reshape(-1, moved.shape[-1])

@@ -1,0 +1,160 @@
+"""Targets that are not the clean data: a corrupted input, a constant, something of the model's own making."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.terms import Leaf, layered_nodes
+from vaelint.core.finding import Span
+from vaelint.record import ops
+from vaelint.record.record import shape, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+_OF_CODES = ("kl", "discrepancy", "vq")
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """A target that is not the clean data."""
+
+    node: fx.Node
+    draw: fx.Node | None
+    what: str
+
+
+def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
+    """A target that was corrupted, and that the model was given as it is: a denoising model that learns the noise."""
+    target = fact.pair.target
+    if target is None or target in model.decoded:
+        return None
+    above = model.flow.ancestors(target)
+    draws = [n for n in above if (ops.is_random(n) and "normal" in ops.op(n)) or ops.op(n) in ("randn", "randn_like")]
+    added = [n for n in above if ops.op(n) in ops.ADD and any(i in model.flow.pure_noise for i in ops.value_inputs(n))] if draws else []
+    hidden = [n for n in model.flow.sorted(above) if _drops_out(model, n, fact)]
+    if not any(a in model.flow.ancestors(*fact.pair.raw) for a in (*added, *hidden)):
+        return None
+    return Corruption(target, draws[0] if added else hidden[0], "the target is the corrupted input")
+
+
+def _drops_out(model: Model, node: fx.Node, fact: ReconFact) -> bool:
+    """Whether some elements of the data are set to 0 at random, and the error is not taken at the others only."""
+    flow = model.flow
+    ins = [n for n in ops.value_inputs(node) if isinstance(n.meta.get("val"), torch.Tensor)]
+    if not ins or not any(n in flow.data and n not in flow.learned for n in ins):
+        return False
+    if ops.op(node) == "dropout":
+        return bool(node.meta.get("training")) and node in flow.data
+    if ops.op(node) not in ops.MUL or len(ins) != 2:
+        return False
+    mask = next((n for n in ins if n in flow.pure_noise), None)
+    if mask is None or shape(mask) != shape(node):
+        return False
+    made = flow.ancestors(mask)
+    switches = {n for n in made if ops.op(n) in ops.COMPARE | {"bernoulli"}}
+    weighed = {i for n in (*fact.pair.leaf.chain, *flow.descendants(fact.pair.meet)) if ops.op(n) in ops.MUL for i in ops.value_inputs(n)}
+    return bool(switches) and not any(switches & flow.ancestors(i) for i in weighed if i not in flow.learned)
+
+
+def self_targets(model: Model) -> list[Corruption]:
+    """Terms that compare the reconstruction with something of the model's own making, where none compares it with the data."""
+    if model.recons or any(t.role in ("reconstruction", "mixed") for t in model.terms):
+        return []
+    if not model.sites and model.flow.random & model.reaching_loss:
+        return []  # a draw that was not understood: encoder and decoder cannot be told apart
+    if model.sites and not any(requires(s.z) for s in model.sites):
+        return []  # a step of what reads the codes, a discriminator's say
+    encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
+    own = model.decoded | model.flow.descendants(*(s.z for s in model.sites))
+    if any(_sees_data(leaf, model, encoded | own) for leaf in model.leaves if leaf.role not in _OF_CODES):
+        return []
+    found = []
+    for leaf in model.leaves:
+        if not any(f in model.decoded for f in leaf.frontier) or leaf.role in _OF_CODES:
+            continue
+        node = _comparison(leaf.node, model)
+        if node is None:
+            continue
+        operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
+        if leaf.role == "prior" and not _decoded_beside_latent(model, operands) and not _decoded_by_product(model, operands):
+            continue
+        if any(n in model.flow.data and n not in own and _fixed(model, n) for n in operands):
+            continue  # what networks that are not trained make of the data is the data of what comes after them
+        other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
+        what = "a constant" if other is not None and other not in model.flow.data else "the model's own output"
+        if other is not None and other in {s.z for s in model.sites}:
+            what = "z"
+        found.append(Corruption(node, other, f"the target is {what}"))
+    return found
+
+
+def _fixed(model: Model, node: fx.Node) -> bool:
+    """Whether no trainable parameter stands behind a value."""
+    return not model.wiring.gradients.names(model.flow.ancestors(node))
+
+
+def _sees_data(leaf: Leaf, model: Model, made: set[fx.Node]) -> bool:
+    """Whether an addend holds what was decoded beside the data that were encoded, or features of them that another network makes."""
+    given = model.flow.ancestors(*(h for s in model.sites for h in s.heads)) & set(model.record.inputs.values())
+    met = {*leaf.frontier, *leaf.factors, *ops.tensors(leaf.node.args), *ops.tensors(dict(leaf.node.kwargs))}
+    beside = [n for n in met if n in model.flow.data and n not in made]
+    return any(f in model.decoded for f in leaf.frontier) and any(not given or model.flow.ancestors(n) & given for n in beside)
+
+
+def _decoded_beside_latent(model: Model, operands: list[fx.Node]) -> bool:
+    """Whether one of two operands is z itself and the other was made of z by layers: `decoder(z) - z`."""
+    z = {s.z for s in model.sites}
+    made = layered_nodes(model.flow, model.sites)
+    return any(o in z for o in operands) and any(o in made for o in operands)
+
+
+def _decoded_by_product(model: Model, operands: list[fx.Node]) -> bool:
+    """Whether an operand is made of products of z with itself: a decoder without layers, as `z @ z.t()` is that of a graph."""
+    z = {s.z for s in model.sites}
+    below = model.flow.descendants(*z)
+    products = {n for n in below if ops.op(n) in ops.PRODUCT and all(i in below for i in ops.value_inputs(n))}
+    return any(model.flow.ancestors(o, stop=z) & products for o in operands)
+
+
+def requires(node: fx.Node) -> bool:
+    """Whether gradients flow into a value."""
+    return bool(node.meta.get("grad"))
+
+
+def _comparison(node: fx.Node, model: Model) -> fx.Node | None:
+    """The operation inside an addend that compares two values: a loss function, or the difference that is squared."""
+    if ops.op(node) in ops.LOSSES:
+        return node
+    if ops.op(node) in ("pow", "square", "abs", "mul"):
+        inner = [n for n in ops.value_inputs(node) if ops.op(n) in ("sub", "rsub")]
+        return inner[0] if inner else None
+    return None
+
+
+def chosen_at(model: Model, fact: ReconFact) -> Span | None:
+    """Where the target was chosen: the assignment that names the compared value, else the comparison."""
+    place = span(fact.pair.meet)
+    if place is None or fact.pair.target is None:
+        return place
+    expression = model.source.file(place.file).at(place)
+    names = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)} if expression is not None else set()
+    for function in model.source.file(place.file).functions():
+        if not function.lineno <= place.line <= (function.end_lineno or function.lineno):
+            continue
+        for node in ast.walk(function):
+            if (
+                isinstance(node, ast.Assign)
+                and node.lineno < place.line
+                and isinstance(node.value, ast.Name)
+                and any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
+            ):
+                return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
+    return place

@@ -1,0 +1,217 @@
+"""Logarithms and roots of what can be zero, exponentials that overflow in half precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.record import ops
+from vaelint.record.record import shape, span
+from vaelint.replay.intervals import Bounds
+from vaelint.replay.ranges import declared_range, free_low
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0, "logit": 0.0}
+_MENDED_AFTER = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "where", "masked_fill", "maximum", "xlogy"})
+_EXACT_ZERO = frozenset({"relu", "clamp", "clip", "clamp_min", "abs", "absolute", "square", "pow", "hardtanh", "relu6"})
+_REACHES_BOTH = frozenset({"sigmoid", "softmax", "hardsigmoid", "clamp", "hardtanh"})
+"""What is exactly at both of its bounds in floating point."""
+_SMOOTH = frozenset({"sigmoid", "softmax", "softplus", "exp"})
+"""What is 0 only far out, where it has no slope."""
+_CLEARLY = 1e-6
+_BCE = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+HALF_MAX = 65504.0
+"""The largest number of float16."""
+HALF_LIMIT = math.log(HALF_MAX)
+"""exp() of more is infinite in float16: 11.09."""
+
+
+@dataclass(frozen=True)
+class Unstable:
+    """An operation that is not finite at values that occur."""
+
+    node: fx.Node
+    operand: fx.Node
+    bounds: Bounds
+    data: fx.Node | None = None  # the input, where it is a value of the data alone
+    level: float | None = None  # the input's value there, where it is not the bound itself
+
+
+def unstable_logs(model: Model) -> list[Unstable]:
+    """VAE701: one for each line."""
+    found: dict[object, Unstable] = {}
+    driven: set[object] = set()
+    scales = {s.scale for s in model.sites if s.scale is not None}
+    widths = _made_of(model, [*scales, *(s for r in model.recons if (s := model.likelihood.scale_of(r)) is not None)])
+    negative = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low < 0]
+    negative += [scale for _, scale in model.sampling.negative_scales]
+    for node in _in_loss(model):
+        name = ops.op(node)
+        root = name == "sqrt" or (name == "pow" and len(node.args) > 1 and node.args[1] == 0.5)
+        if (
+            (name not in _LOGS and not root)
+            or not isinstance(node.args[0], fx.Node)
+            or (name == "logit" and (node.args[1:] or node.kwargs))
+        ):
+            continue
+        operand = node.args[0]
+        place = span(node)
+        key: object = (place.file, place.line) if place else node
+        bounds = model.wiring.intervals.of(operand)
+        data = bounds.by if node not in model.flow.learned and bounds is not None else None
+        if node not in model.flow.learned and (root or data is None or data.op != "placeholder" or not _is(operand, data)):
+            continue  # of data: only the logarithm of an input that was declared to reach 0
+        users = model.flow.users.get(node, [])
+        if users and all(ops.op(u) in _MENDED_AFTER for u in users):
+            continue
+        if (
+            bounds is not None
+            and bounds.by is not None
+            and ops.op(bounds.by) in _SMOOTH
+            and (node not in model.flow.data or bounds.by in widths)
+        ):
+            continue  # the logarithm of a density's width holds it away from 0, and a number that all samples share starts where it was set
+        edge = _LOGS.get(name, 0.0)
+        if bounds is None or (bounds.low < edge and not _is(operand, bounds.by) and not _shifted(operand, bounds.by, model)):
+            told = (place or node) in driven or any(f.bounds.low < 0 and operand in model.flow.ancestors(f.operand) for f in found.values())
+            bounds = _driven_below(model, operand, edge) if not told else None  # sums and products of bounds are too wide to be sure of
+            driven.add(place or node)
+        if bounds is None or any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in negative):
+            continue  # the rule on negative scales says so
+        if root and bounds.low >= 0 and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
+            continue
+        off: tuple[fx.Node | None, float | None] = data, None
+        if bounds.by is not None and ops.op(bounds.by) in ops.COMPARE:
+            off = _switched_off(model, bounds.by)
+            if off[0] is None:
+                continue
+        if bounds.low < edge or (bounds.low == edge and bounds.reached):
+            found.setdefault(key, Unstable(node, operand, bounds, *off))
+    return list(found.values())
+
+
+def _made_of(model: Model, scales: list[fx.Node]) -> set[fx.Node]:
+    """Scales, and what they are functions of element by element."""
+    found, todo = set[fx.Node](), scales
+    while todo:
+        node = todo.pop()
+        if node not in found and node in model.flow.learned:
+            found.add(node)
+            goes_on = ops.op(node) in ops.POINTWISE | ops.SHAPE | ops.SELECT | {"effect"} and not ops.uses_parameter(node)
+            todo += ops.value_inputs(node) if goes_on else []
+    return found
+
+
+def _switched_off(model: Model, mask: fx.Node) -> tuple[fx.Node | None, float | None]:
+    """The input that a mask is made of, and a value of its declared range at which the mask is false; None where there is none."""
+    made = [n for n in model.flow.ancestors(mask) if n.op == "placeholder"]
+    declared = declared_range(model, made[0]) if len(made) == 1 and mask not in model.flow.learned else None
+    for level in (v for v in (declared or ()) if math.isfinite(v)):
+        sizes = dict(model.record.sizes)
+        filled = torch.full(model.replay.shape_of(made[0], sizes), level, dtype=made[0].meta["val"].dtype)
+        try:
+            if not bool(model.replay([mask], {made[0]: filled}, sizes)[mask].any()):
+                return made[0], level
+        except ReplayError:
+            break
+    return None, None
+
+
+def _driven_below(model: Model, operand: fx.Node, edge: float) -> Bounds | None:
+    """The values that layers drive an operand to, where these fall below the edge; None where not, or where that cannot be told."""
+    reach = free_low(model, operand) if operand in model.flow.learned else None
+    return Bounds(reach.low, reach.high, True, reach.bound_by) if reach is not None and reach.low < edge - _CLEARLY else None
+
+
+def negative_in_logs(model: Model, scale: fx.Node) -> bool:
+    """Whether layers drive a scale below zero and a logarithm or root in the loss below zero with it: the square of a scale has no sign."""
+    reach = free_low(model, scale)
+    if reach is None or reach.low >= -_CLEARLY:
+        return False
+    read = [n for n in _in_loss(model) if ops.op(n) in (*_LOGS, "sqrt") and n in model.flow.descendants(scale)]
+    inner = [n.args[0] for n in read if isinstance(n.args[0], fx.Node)]
+    return any(_driven_below(model, n, 0.0) is not None for n in inner)
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """An operation that float16 cannot hold: at `limit` of its operand, or at that mean of the values it sums."""
+
+    node: fx.Node
+    operand: fx.Node
+    high: float  # the operand's upper bound
+    limit: float
+    summed: int = 1
+
+
+def half_overflows(model: Model) -> list[Overflow]:
+    """VAE603: exponentials in float16 of what can pass 11.09, and sums in float16 of too many values; one for each line.
+
+    Under autocast on CUDA both run in float32, by torch's lists of operations.
+    """
+    found: dict[object, Overflow] = {}
+    for node in _in_loss(model):
+        val, region = node.meta.get("val"), node.meta.get("autocast")
+        source = node.args[0] if node.args else None
+        if not isinstance(val, torch.Tensor) or val.dtype is not torch.float16 or not isinstance(source, fx.Node):
+            continue
+        if node not in model.flow.learned or (region is not None and region.device == "cuda"):
+            continue
+        over = _exponential(model, node, source) if ops.op(node) in ("exp", "expm1") else _sum(model, node, source)
+        if over is not None:
+            place = span(node)
+            found.setdefault((place.file, place.line) if place else node, over)
+    return list(found.values())
+
+
+def _exponential(model: Model, node: fx.Node, source: fx.Node) -> Overflow | None:
+    bounds = model.wiring.intervals.of(source)
+    return Overflow(node, source, bounds.high, HALF_LIMIT) if bounds is not None and bounds.high > HALF_LIMIT else None
+
+
+def _sum(model: Model, node: fx.Node, source: fx.Node) -> Overflow | None:
+    """A sum whose values need no more than a mean of 1, or of the bound they have, to pass 65504."""
+    name = ops.op(node)
+    summing = name == "sum" or (name in ("mse_loss", "l1_loss", *_BCE) and node.kwargs.get("reduction") == "sum")
+    count = math.prod(shape(source)) // max(1, math.prod(shape(node)))
+    if not summing or not count:
+        return None
+    bounds = model.wiring.intervals.of(source) if name == "sum" else None
+    high = max(abs(bounds.low), abs(bounds.high)) if bounds is not None else math.inf
+    limit = HALF_MAX / count
+    return Overflow(node, source, high, limit, count) if min(high, 1.0 if math.isinf(high) else high) > limit else None
+
+
+def _is(node: fx.Node, by: fx.Node | None) -> bool:
+    """Whether a value is the result of `by`, up to its shape and type."""
+    while node is not by and node.op == "call_function" and ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    return node is by
+
+
+def _shifted(node: fx.Node, by: fx.Node | None, model: Model) -> bool:
+    """Whether a value is `by` or minus `by`, plus numbers: its bounds are then exact, and both are reached."""
+    if by is None or ops.op(by) not in _REACHES_BOTH:
+        return False
+    while node is not by:
+        moving = [n for n in ops.value_inputs(node) if n in model.flow.learned]
+        if len(moving) != 1 or ops.op(node) not in ops.ADD | ops.SHAPE | ops.CAST | {"neg", "negative"}:
+            return False
+        (node,) = moving
+    return True
+
+
+def _in_loss(model: Model) -> list[fx.Node]:
+    reach = model.reaching_loss
+    return [
+        n
+        for n in model.record.graph.nodes
+        if n.op == "call_function" and (not reach or n in reach) and (shape(n) or isinstance(n.meta.get("val"), torch.Tensor))
+    ]

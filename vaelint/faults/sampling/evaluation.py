@@ -1,0 +1,106 @@
+"""What the decoder gets in evaluation mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.finding import Span
+from vaelint.record import ops
+from vaelint.record.flow import Flow, analyse_flow
+from vaelint.record.record import Record, shape, span
+from vaelint.replay.replay import Replay, ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+@dataclass(frozen=True)
+class Biased:
+    """An evaluation-mode z that is the mean plus a multiple of the scale."""
+
+    site: Site
+    span: Span | None
+    multiple: float
+    other_place: bool
+
+
+def biased_evaluation(model: Model) -> list[Biased]:
+    """Compares evaluation mode with training mode at each Gaussian draw."""
+    if not model.gaussian_sites or not model.record.reads_mode:
+        return []
+    record = model.evaluation
+    if record.failure is not None:
+        return []
+    flow = analyse_flow(record)
+    found = []
+    for site in model.gaussian_sites:
+        if len(site.mu_heads) != 1 or len(site.scale_heads) != 1:
+            continue
+        mu, scale = twin_of(site.mu_heads[0], record), twin_of(site.scale_heads[0], record)
+        if mu is None or scale is None or mu is scale:
+            continue
+        below = flow.descendants(mu) & flow.descendants(scale)
+        z = next(
+            (
+                n
+                for n in flow.sorted(below)
+                if _is_element_wise(n, mu, flow) and any(ops.uses_parameter(u) for u in flow.descendants(n) if u is not n)
+            ),
+            None,
+        )
+        if z is None or z in flow.noisy:
+            continue
+        multiple = _multiple(model, record, site, mu, scale, z)
+        if multiple is not None and abs(multiple) > 1e-6:
+            place = _constant_place(z, flow) or span(z)
+            found.append(Biased(site, place, multiple, place != span(site.z)))
+    return found
+
+
+def _constant_place(z: fx.Node, flow: Flow) -> Span | None:
+    """Where the constant that takes the place of eps is made."""
+    between = flow.ancestors(z) - flow.data - flow.learned
+    made = [
+        n for n in flow.sorted(between) if n.op == "call_function" and isinstance(n.meta.get("val"), torch.Tensor) and span(n) is not None
+    ]
+    return span(made[-1]) if made else None
+
+
+def twin_of(node: fx.Node, record: Record) -> fx.Node | None:
+    """The node of another run made by the same expression."""
+    return next(
+        (
+            n
+            for n in record.graph.nodes
+            if span(n) == span(node) and ops.op(n) == ops.op(node) and shape(n) == shape(node) and n.args[1:] == node.args[1:]
+        ),
+        None,
+    ) or next((n for n in record.graph.nodes if span(n) == span(node) and ops.op(n) == ops.op(node)), None)
+
+
+def _is_element_wise(node: fx.Node, mu: fx.Node, flow: object) -> bool:
+    return shape(node) == shape(mu) and ops.op(node) in ops.ADD | {"addcmul"}
+
+
+def _multiple(model: Model, record: Record, site: Site, mu: fx.Node, scale: fx.Node, z: fx.Node) -> float | None:
+    """(z - mu) / s at several heads, if it is the same everywhere."""
+    replay = Replay(record, model.leaf_value, lambda sizes: model.tracer.inputs(None))
+    ratios = []
+    for m, h in ((0.7, 0.3), (-1.1, 0.8), (0.2, 1.4)):
+        values = {mu: torch.full(shape(mu), m, dtype=torch.float64), scale: torch.full(shape(scale), h, dtype=torch.float64)}
+        try:
+            got = float(replay([z], values, record.sizes)[z].flatten()[0])
+            here = {n: torch.full(shape(n), m if n in site.mu_heads else h, dtype=torch.float64) for n in site.heads}
+            noise = [{n: torch.full(shape(n), level, dtype=torch.float64) for n in site.noise} for level in (0.0, 1.0)]
+            at = [float(model.replay([site.z], {**here, **extra}, model.record.sizes)[site.z].flatten()[0]) for extra in noise]
+        except ReplayError:
+            return None
+        if at[1] == at[0]:
+            return None
+        ratios.append((got - at[0]) / (at[1] - at[0]))
+    return ratios[0] if max(ratios) - min(ratios) < 1e-6 else None

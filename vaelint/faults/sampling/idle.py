@@ -1,0 +1,254 @@
+"""Draws that lead nowhere, constants in the place of draws, and what the decoder gets instead of z."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Leaf, layered_nodes
+from vaelint.anatomy.posterior.sites import Site, frontier
+from vaelint.core.finding import Span
+from vaelint.record import ops
+from vaelint.record.record import requires_grad, route, shape, span
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The first layer that decodes something that is not z."""
+
+    node: fx.Node
+    span: Span | None
+    uses_scale: bool
+    mu: fx.Node | None = None
+    scale: fx.Node | None = None
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A constant where noise should be."""
+
+    node: fx.Node
+    label: str
+    draw: fx.Node | None = None
+    scale: fx.Node | None = None
+
+
+def decoder_entry(model: Model, site: Site) -> Entry | None:
+    """What the decoder reads when this site's z is idle: the first layer fed with the posterior's mean."""
+    roots = set(site.mu_heads) | ({site.mu} if site.mu is not None else set())
+    if not roots:
+        return None
+    below = model.flow.descendants(*roots, stop={site.z})
+    layers = [
+        n
+        for n in model.flow.sorted(below)
+        if n in model.reaching_loss and _is_layer(n, roots) and any(i in below for i in ops.value_inputs(n))
+    ]
+    if not layers:
+        return None
+    first = layers[0]
+    scales = set(site.scale_heads)
+    return Entry(first, _branch_point(first, site.z), bool(scales and model.flow.ancestors(first) & scales), site.mu, site.scale)
+
+
+def _is_layer(node: fx.Node, roots: set[fx.Node]) -> bool:
+    return node not in roots and ops.uses_parameter(node)
+
+
+def _branch_point(node: fx.Node, other: fx.Node) -> Span | None:
+    """The line where the stacks of two nodes part: where one function used the one value and not the other."""
+    mine: list[Span] = list(reversed(node.meta.get("stack") or ()))
+    theirs: list[Span] = list(reversed(other.meta.get("stack") or ()))
+    for a, b in zip(mine, theirs, strict=False):
+        if a != b:
+            return a
+    return mine[-1] if mine else span(node)
+
+
+def undrawn_entries(model: Model) -> list[Entry]:
+    """Layers fed with mean and log-variance at once: without any draw, or beside an idle one."""
+    found: list[Entry] = []
+    for site in model.sampling.idle_draws:
+        entry = decoder_entry(model, site)
+        if entry is not None and entry.uses_scale:
+            found.append(entry)
+    if found or model.sites or model.idle_sites:
+        return found
+    pair = _posterior_without_draw(model)
+    if pair is None:
+        return []
+    mu, logvar = pair
+    below = model.flow.descendants(mu) & model.flow.descendants(logvar)
+    layers = [n for n in model.flow.sorted(below) if ops.uses_parameter(n) and n in model.reaching_loss and n not in pair]
+    between = model.flow.ancestors(*layers[:1]) - model.flow.ancestors(mu, logvar)
+    return [Entry(layers[0], span(layers[0]), True, mu, logvar)] if layers and not between & model.flow.random else []
+
+
+def _posterior_without_draw(model: Model) -> tuple[fx.Node, fx.Node] | None:
+    """Two raw outputs of equal shape that enter the loss by m^2 and by exp(h) and h: the heads of a KL with no draw."""
+    for leaf_a in model.leaves:
+        if leaf_a.role != "other" or ops.op(leaf_a.node) not in ("exp", "square", "pow"):
+            continue
+        for leaf_b in model.leaves:
+            if leaf_b.role != "other" or len(leaf_a.frontier) != 1 or len(leaf_b.frontier) != 1:
+                continue
+            a, b = leaf_a.frontier[0], leaf_b.frontier[0]
+            if ops.op(leaf_a.node) in ("square", "pow") and ops.op(leaf_b.node) == "exp" and a is not b and shape(a) == shape(b):
+                return a, b
+    return None
+
+
+def frozen_noise(model: Model) -> list[Frozen]:
+    """Constants where noise should be."""
+    found: list[Frozen] = []
+    if not model.sites and not model.idle_sites:
+        found += _constant_in_place_of_draw(model)
+    for site in model.gaussian_sites:
+        seeded = _seeded(model, site)
+        if seeded is not None:
+            found.append(seeded)
+    return found
+
+
+def _constant_in_place_of_draw(model: Model) -> list[Frozen]:
+    """mu + scale * constant, decoded: the constant may be a stored tensor, a number, or nothing at all."""
+    flow = model.flow
+    idle = [n for n in flow.sorted(flow.random) if not _leads_on(model, n)]
+    for node in flow.sorted(flow.data & flow.learned):
+        if ops.op(node) not in ops.ADD | {"addcmul"} or node not in model.reaching_loss or not requires_grad(node):
+            continue
+        parts = [n for n in ops.value_inputs(node) if n in flow.data and n in flow.learned]
+        stored = None
+        scale = None
+        for part in parts:
+            inner = part
+            if ops.op(part) in ops.MUL:
+                constants = [
+                    n
+                    for n in ops.value_inputs(part)
+                    if n not in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)
+                ]
+                live = [n for n in ops.value_inputs(part) if n in flow.data]
+                if len(live) == 1:
+                    inner, stored = live[0], constants[0] if constants else None
+            if _is_positive_map(inner, model):
+                scale = inner
+        others = [p for p in parts if scale is not None and scale not in (p, *ops.value_inputs(p))]
+        if scale is None or len(others) != 1 or shape(others[0]) != shape(scale) or not _decoded(model, node):
+            continue
+        if stored is None and not idle:
+            continue  # mu + exp(s) alone may be anything
+        if set(frontier([others[0]], flow)) == set(frontier([scale], flow)):
+            continue
+        what = f"{model.written(stored)} is a constant" if stored is not None else "the scale enters with no noise"
+        return [Frozen(node, what, idle[0] if idle else None, scale)]
+    return []
+
+
+def _leads_on(model: Model, node: fx.Node) -> bool:
+    """Whether a draw reaches anything that was learned, or the loss."""
+    below = model.flow.descendants(node)
+    return bool(below & model.reaching_loss)
+
+
+def _is_positive_map(node: fx.Node, model: Model) -> bool:
+    """An exponential or its like; also what is bounded at 0 and has its logarithm taken, as a KL does of a standard deviation."""
+    if node not in model.flow.data:
+        return False
+    bounds = model.wiring.intervals.of(node)
+    logged = any(ops.op(u) in ("log", "log2") and u in model.reaching_loss for u in model.flow.users.get(node, ()))
+    return ops.op(node) in ("exp", "softplus", "sqrt", "exp2") or (logged and bounds is not None and bounds.low >= 0)
+
+
+def _decoded(model: Model, node: fx.Node) -> bool:
+    return any(ops.uses_parameter(n) for n in model.flow.descendants(node) if n is not node)
+
+
+def _seeded(model: Model, site: Site) -> Frozen | None:
+    """A generator seeded with a constant on the way to a draw: every call draws the same."""
+    for root in site.roots:
+        frames = route(root)
+        for place in frames[:-1] if getattr(model.step, "place", "") else frames:  # training code seeds once, before its loop
+            function = model.source.function(place)
+            if function is None or function.name == "__init__":
+                continue
+            functions = list(model.source.file(place.file).functions())
+            for call in _calls_before(function, place.line):
+                inner = [f for f in functions if isinstance(call.func, ast.Name) and f.name == call.func.id]
+                seeds = (_seed(c, functions) for c in (call, *(n for f in inner for n in ast.walk(f))))
+                if seed := next((s for s in seeds if s), ""):
+                    return Frozen(root, f"the generator is seeded with {seed} in each call", None, site.scale)
+    return None
+
+
+def _calls_before(function: ast.AST, line: int) -> list[ast.Call]:
+    return [n for n in ast.walk(function) if isinstance(n, ast.Call) and n.lineno <= line]
+
+
+def _seed(node: ast.AST, functions: Iterable[ast.FunctionDef | ast.AsyncFunctionDef]) -> str:
+    """What a call seeds a generator with, where that stays the same; "" for anything else."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "manual_seed"):
+        return ""
+    return ast.unparse(node.args[0]) if node.args and _stays_the_same(node.args[0], functions) else ""
+
+
+def _stays_the_same(seed: ast.expr, functions: Iterable[ast.FunctionDef | ast.AsyncFunctionDef]) -> bool:
+    """Whether a seed is the same at every call: a number, or an attribute that nothing but the constructor sets."""
+    if isinstance(seed, ast.Constant):
+        return True
+    if not isinstance(seed, ast.Attribute) or not isinstance(seed.value, ast.Name):
+        return False
+    later = (node for f in functions if f.name != "__init__" for node in ast.walk(f) if isinstance(node, ast.Attribute))
+    return not any(node.attr == seed.attr and isinstance(node.ctx, ast.Store) for node in later)
+
+
+def layered(model: Model) -> set[fx.Node]:
+    """What a layer made of z or of the posterior's heads."""
+    return layered_nodes(model.flow, model.sites + model.idle_sites)
+
+
+def unused_posteriors(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]:
+    """Draws that the posterior's mean has no part in, while a term of the loss is charged for one: (the draw, the mean, in words)."""
+    found: list[tuple[fx.Node, fx.Node | None, str]] = []
+    for site in model.gaussian_sites:
+        if site.mu is not None or not site.scale_heads:
+            continue
+        others = {n for t in model.terms if t.role in ("kl", "other") for leaf in t.leaves for n in _sources(model, leaf)}
+        means = [
+            f
+            for f in model.flow.sorted(others - model.flow.ancestors(site.z))
+            if f in model.flow.data and f in model.flow.learned and shape(f) == shape(site.z)
+        ]
+        if means:
+            found.append((site.z, means[0], "z has a scale and no mean"))
+    if not model.sites and not model.idle_sites:
+        found += _decoded_noise(model)
+    return found
+
+
+def _sources(model: Model, leaf: Leaf) -> set[fx.Node]:
+    """What an addend is made of: its frontier, and the parts of it that are used, such as a half of a layer's output."""
+    below = model.flow.ancestors(leaf.node, stop=set(leaf.frontier))
+    return set(leaf.frontier) | {n for n in below if ops.op(n) in ops.SELECT}
+
+
+def _decoded_noise(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]:
+    """A reconstruction made of noise and parameters alone, compared with the data."""
+    flow = model.flow
+    for node in flow.sorted(model.reaching_loss):
+        ins = [n for n in ops.value_inputs(node) if isinstance(n.meta.get("val"), torch.Tensor)]
+        made = [n for n in ins if n in flow.noisy and n in flow.learned and n not in flow.data]
+        data = [n for n in ins if n in flow.data and n not in flow.learned]
+        if made and data and shape(made[0]) == shape(data[0]) and (ops.op(node) in ops.LOSSES or ops.op(node) in ("sub", "rsub")):
+            draws = flow.sorted(flow.ancestors(made[0]) & flow.random)
+            if draws and any(leaf.node in flow.data and leaf.node in flow.learned for leaf in model.leaves):
+                return [(draws[0], made[0], "the decoder gets this noise alone")]
+    return []

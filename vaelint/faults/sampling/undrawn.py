@@ -1,0 +1,126 @@
+"""A posterior that the loss holds against the prior while nothing is drawn from it: the decoder gets its mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.kl.readings import fit
+from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.posterior.sites import frontier
+from vaelint.faults.gradients.cuts import reconstruction_ends
+from vaelint.record import ops
+from vaelint.record.flow import Flow
+from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError, gradients
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_MOST = 24  # pairs of values that are tried
+_SQUARE = frozenset({"pow", "square", "mul", "multiply"})
+
+
+@dataclass(frozen=True)
+class Undrawn:
+    """The mean that is decoded, the scale that only the loss reads, and what reads the mean first on the way to the reconstruction."""
+
+    mu: fx.Node
+    scale: fx.Node
+    reader: fx.Node
+
+
+def undrawn_posterior(model: Model) -> Undrawn | None:
+    """Two values alike in shape, learned from the data: the loss squares the one and has the other both plain and exponentiated, as the
+    KL of a Gaussian does; the reconstruction depends on the first and not on the second. None where a draw reaches the loss.
+    """
+    loss, flow = model.record.loss, model.flow
+    if loss is None or model.variational or flow.random & flow.ancestors(loss):
+        return None
+    return _by_formula(model, loss) or _by_gradient(model, loss)
+
+
+def _by_formula(model: Model, loss: fx.Node) -> Undrawn | None:
+    flow = model.flow
+    ends = reconstruction_ends(model)
+    decoded, below = flow.ancestors(*ends), flow.ancestors(loss)
+    learned = [n for n in flow.sorted(below) if n in flow.learned and n in flow.data]
+    squared = [a for n in learned if (a := _squared(n)) is not None and a in decoded]
+    for node in learned:
+        if ops.op(node) != "exp" or not isinstance(node.args[0], fx.Node) or node.args[0] in decoded:
+            continue
+        head = node.args[0]
+        is_plain = any(ops.op(u) in ops.ADD and u in below for u in flow.users.get(head, ()))
+        mu = next((a for a in squared if shape(a) == shape(head) and a is not head), None)
+        if is_plain and mu is not None:
+            reader = _reader(mu, decoded, flow)
+            if reader is not None and mu not in ends:
+                return Undrawn(mu, head, reader)
+    return None
+
+
+def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
+    """Whatever the formula: a term whose gradient is linear in what is decoded, and turns its sign with what is not."""
+    flow, ends = model.flow, reconstruction_ends(model)
+    decoded = flow.ancestors(*ends)
+    leaves = [leaf for leaf in model.leaves if leaf.role == "other" and leaf.detached is None and not flow.ancestors(leaf.node) & set(ends)]
+    if not leaves or not ends:
+        return None
+    raw = frontier([leaf.node for leaf in leaves], flow, through=ops.REDUCE | ops.JOIN | ops.COMPARE)
+    raw = [n for n in raw if n in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)]
+    term = Term("other", leaves)
+    pairs = [(a, b) for a in raw if a in decoded and a not in ends for b in raw if b not in decoded and shape(a) == shape(b)]
+    for mean, scale in pairs[:_MOST]:
+        reader = _reader(mean, decoded, flow)
+        try:
+            if reader is not None and _holds(model, loss, term, raw, mean, scale):
+                return Undrawn(mean, scale, reader)
+        except ReplayError:
+            continue
+    return None
+
+
+def _holds(model: Model, loss: fx.Node, term: Term, raw: list[fx.Node], mean: fx.Node, scale: fx.Node) -> bool:
+    """Whether d loss / d mean is linear in the mean, and d loss / d scale knows the scale alone and vanishes somewhere in between."""
+    replay, sizes = model.replay, {**model.symbols, "B": 3}
+
+    def slopes(m: torch.Tensor, s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        m, s = m.clone().requires_grad_(), s.clone().requires_grad_()
+        still = {n: torch.full(replay.shape_of(n, sizes), 0.3, dtype=torch.float64) for n in raw}
+        out = replay([loss], {**silence_others(term, replay, sizes), **still, mean: m.clone(), scale: s.clone()}, sizes)[loss]
+        if not isinstance(out, torch.Tensor) or not out.requires_grad:
+            return torch.zeros_like(m), torch.zeros_like(s)
+        along_m, along_s = gradients(out, [m, s])
+        return (torch.zeros_like(m) if along_m is None else along_m), (torch.zeros_like(s) if along_s is None else along_s)
+
+    generator = torch.Generator().manual_seed(3)
+    here, there = (3 * torch.randn(replay.shape_of(mean, sizes), dtype=torch.float64, generator=generator) for _ in range(2))
+    low, high = (torch.full_like(here, level) for level in (-5.0, 5.0))
+    (along, narrow), (_, again), (_, wide) = slopes(here, low), slopes(there, low), slopes(here, high)
+    used = along != 0
+    if int(used.sum()) < 6 or not torch.allclose(narrow, again) or not bool((narrow * wide)[used].lt(0).all()):
+        return False
+    (slope, _), residual = fit(along[used], [here[used], torch.ones_like(here[used])])
+    return residual < 1e-6 and slope != 0
+
+
+def _reader(mean: fx.Node, decoded: set[fx.Node], flow: Flow) -> fx.Node | None:
+    """What reads the mean first on the way to the reconstruction; a distribution that only gives it a shape does not."""
+    readers = flow.sorted({u for u in flow.users.get(mean, ()) if u in decoded})
+    while readers and ops.op(readers[0]) in ("broadcast_tensors", "expand"):
+        readers = flow.sorted({u for u in flow.users.get(readers[0], ()) if u in decoded})
+    return readers[0] if readers else None
+
+
+def _squared(node: fx.Node) -> fx.Node | None:
+    """What a node squares."""
+    name = ops.op(node)
+    if name not in _SQUARE or not node.args or not isinstance(node.args[0], fx.Node):
+        return None
+    if name == "square" or (len(node.args) > 1 and (node.args[1] is node.args[0] or (name == "pow" and node.args[1] == 2))):
+        return node.args[0]
+    return None

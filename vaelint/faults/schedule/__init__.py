@@ -1,0 +1,1 @@
+"""Weights of the KL that do not move, or that nothing reads."""

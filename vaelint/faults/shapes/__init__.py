@@ -1,0 +1,1 @@
+"""Shapes that go together and mean another thing than was meant."""

@@ -1,1 +1,0 @@
-"""Edits of source text, and the check that each one holds."""

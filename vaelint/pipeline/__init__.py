@@ -1,0 +1,1 @@
+"""A check of one target from its text to its result."""

@@ -1,0 +1,120 @@
+"""Runs the rules over a model; nothing is skipped in silence. Also turns user code that raised into findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from vaelint.anatomy.model import Model
+from vaelint.core.errors import NotExamined
+from vaelint.core.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
+from vaelint.core.memory import SMALLER, asked_for, ran_out
+from vaelint.core.paths import in_project
+from vaelint.core.result import TargetResult
+from vaelint.diagnose.failure import diagnose
+from vaelint.replay.replay import ReplayError
+from vaelint.rule import NEEDS, Claim, Found, Repair, Rule
+
+if TYPE_CHECKING:
+    from vaelint.core.inputs import InputSet
+    from vaelint.record.record import Record
+    from vaelint.source.written import Source
+    from vaelint.trace.ladder import Tracer
+
+Claims = list[tuple[int, Claim]]
+"""Index of a finding in the result, and what it claims of a real run."""
+
+Repairs = list[tuple[str, Repair]]
+"""Fingerprint of a finding, and how it can be mended."""
+
+MET: dict[str, Callable[[Model], bool]] = {
+    "site": lambda m: bool(m.sites),
+    "draw": lambda m: m.variational,
+    "gaussian": lambda m: any(s.kind in ("gaussian", "drawn") for s in m.sites),
+    "loss": lambda m: m.has_loss,
+    "kl": lambda m: bool(m.kls),
+    "reconstruction": lambda m: bool(m.recons),
+    "beta": lambda m: bool(m.betas),
+    "perturbation": lambda m: m.perturbation is not None,
+}
+"""Whether a model has what a rule needs, by the name of the need."""
+
+_OF_LOSS = {"loss", "kl", "reconstruction", "beta"}  # what no model has whose loss is not known
+
+
+def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> tuple[Claims, Repairs]:
+    """Appends findings, and what the other rules came to, to `result`; returns the claims to measure and the repairs."""
+    claims: Claims = []
+    repairs: Repairs = []
+    found: list[tuple[Finding, Found]] = []
+    for rule in rules:
+        lacks = [n for n in rule.needs if not MET[n](model)]
+        if lacks:
+            first = "loss" if not model.has_loss and _OF_LOSS & set(lacks) else lacks[0]
+            result.not_applicable.append({"code": rule.code, "reason": NEEDS[first]})
+            continue
+        try:
+            produced = [(rule.finding(f, home), f) for f in _distinct(rule.check(model))]
+        except ReplayError as error:
+            result.not_applicable.append(
+                {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"}
+            )
+            continue
+        except NotExamined as error:
+            result.not_applicable.append({"code": rule.code, "reason": str(error)})
+            result.notes.append(f"{rule.code}: {error}")
+            continue
+        except Exception as error:  # noqa: BLE001 - one broken rule must not cost the findings of the others; it is named in the result
+            result.leave_out(*_stopped_by(error, model), code=rule.code)
+            continue
+        found += produced
+        if not produced:
+            result.quiet.append(rule.code)
+    for finding, said in sorted(found, key=lambda fc: (fc[0].span.file, fc[0].span.line, fc[0].span.column, fc[0].code)):
+        result.findings.append(_signed(finding, result.findings, model.source))
+        if said.claim is not None:
+            claims.append((len(result.findings) - 1, said.claim))
+        if said.repair is not None:
+            repairs.append((result.findings[-1].fingerprint, said.repair))
+    return claims, repairs
+
+
+def _stopped_by(error: Exception, model: Model) -> tuple[str, str]:
+    """Why a rule could not run, and what to do. No rule is at fault where the sizes that were asked for fit into no memory."""
+    if ran_out(error):
+        sizes = ", ".join(f"{name}={size}" for name, size in model.inputs.symbols.items())
+        return f"too large: what it measures does not fit in memory at {sizes}{asked_for(error)}", SMALLER
+    return f"{type(error).__name__}: {error}", "please report it, with the model that shows it; --ignore with the rule's code leaves it out"
+
+
+def _distinct(found: Any) -> list[Found]:
+    """One finding a place: a loop draws many times on one line."""
+    seen: dict[Any, Found] = {}
+    for f in found:
+        seen.setdefault(f.span, f)
+    return list(seen.values())
+
+
+def _signed(finding: Finding, before: list[Finding], source: Source) -> Finding:
+    from dataclasses import replace
+
+    line = source.line(finding.span)
+    same = sum(f.code == finding.code and source.line(f.span) == line for f in before)
+    return replace(finding, fingerprint=fingerprint(finding.code, in_project(finding.span.file), line, same))
+
+
+def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, result: TargetResult, home: Span) -> None:
+    """User code raised at the user's own sizes: what and where, and what would fit."""
+    result.rung = record.rung
+    finding, analysed = diagnose(record, tracer, inputs, step, source, home)
+    if record.rung == "real" and record.failure is not None:  # seen on real tensors already
+        text = f"{type(record.failure.error).__name__}: {next(iter(str(record.failure.error).strip().splitlines()), '')}".removesuffix(": ")
+        finding = finding.with_certainty(Certainty.CONFIRMED, Evidence("the step on real tensors", "it raises here", text[:160], "cpu"))
+        result.confirm = {"device": "cpu", "outcome": "raised", "reason": text[:160]}
+    result.findings.append(_signed(finding, [], source))
+    result.fits = list(finding.facts.get("fits", ()))
+    result.notes.append("user code raised: the rules that need a complete run did not run")
+    if not analysed:
+        result.status = "failed"
+    if finding.severity is Severity.ERROR and analysed:
+        result.settle()

@@ -1,0 +1,1 @@
+"""The record of a traced step, and the ways through it."""

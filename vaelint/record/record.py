@@ -1,0 +1,151 @@
+"""The record of one traced step: a `torch.fx` graph whose nodes carry spans, shapes and the values they had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import fx
+
+from vaelint.core.finding import Span
+from vaelint.record.walk import reachable
+
+Rung = Literal["symbolic", "concrete", "real"]
+
+
+@dataclass
+class Failure:
+    """User code raised: what, where, and the call that was under way."""
+
+    error: BaseException
+    spans: tuple[Span, ...]  # the user's frames, innermost first
+    fn: Callable[..., Any] | None = None  # the torch function that was being called, if any
+    args: tuple[Any, ...] = ()  # its arguments, tensors as nodes
+    module: str | None = None
+    births: tuple[Span, ...] = ()  # where the innermost called modules were constructed
+
+
+@dataclass
+class Record:
+    """One run of the user's step. Nodes hold tensors (fake or real) in `meta["val"]` and their place in `meta["stack"]`."""
+
+    graph: fx.Graph
+    model: torch.nn.Module
+    rung: Rung
+    sizes: dict[str, int]  # the value each input symbol had
+    inputs: dict[str, fx.Node] = field(default_factory=dict)
+    raw_output: Any = None  # what the model returned, as it was
+    output: Any = None  # what the model returned, tensors as nodes
+    loss: fx.Node | None = None
+    loss_value: Any = None  # what the step left as loss, as it was
+    step: Any = None
+    failure: Failure | None = None
+    calls: list[ModuleCall] = field(default_factory=list)
+    functions: list[FunctionCall] = field(default_factory=list)  # calls of the user's functions, where they were asked for
+    distributions: list[MadeDistribution] = field(default_factory=list)
+    births: Mapping[int, Span] = field(default_factory=dict)  # id(module) -> where it was constructed
+    asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where user code asks for a GPU by name
+    optimizers: list[Any] = field(default_factory=list)  # those that the constructor or the step built
+    shapes: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)  # symbolic shapes, filled by lifting
+    symbols: dict[str, int] = field(default_factory=dict)
+    reads_mode: bool = False  # whether the model's code may do something else in evaluation mode, apart from what torch's layers do
+    lifted: bool = False
+    joined: tuple[str, ...] = ()  # symbols that turned out to be the batch as well: both sides of an adjacency matrix
+    moving: dict[tuple[fx.Node, int], Any] = field(default_factory=dict)  # literals that move with the batch: (node, position) -> Expr-like
+    notes: list[str] = field(default_factory=list)
+    backwards: list[BackwardCall] = field(default_factory=list)  # the step's own calls of backward(), in order; none was run
+    reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
+    node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
+    recording: Any = None  # the `trace.run.Recording` that made it and can go on with it
+
+    @property
+    def nodes(self) -> list[fx.Node]:
+        """All nodes, in the order they ran."""
+        return list(self.graph.nodes)
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of a module's forward."""
+
+    path: str  # "decoder.3"; "?" where the model does not know the module
+    module: torch.nn.Module
+    first: int  # index of the first node recorded inside
+    span: Span | None  # where user code called it
+    training: bool
+    depth: int
+
+
+@dataclass(frozen=True)
+class FunctionCall:
+    """One call of a function that the user wrote. Values are nodes in the tuples, lists and dicts they came in, else names of types."""
+
+    file: str
+    name: str  # qualified: "VAE.encode"
+    line: int  # the first of its definition, decorators included
+    arguments: dict[str, Any]
+    result: Any
+    caller: Span | None
+    left_at: int = 0  # the line of the `return` that was taken
+
+
+@dataclass(frozen=True)
+class BackwardCall:
+    """One `backward()` of the step."""
+
+    of: torch.Tensor
+    keeps: bool  # retain_graph or create_graph
+    span: Span | None
+
+
+@dataclass(frozen=True)
+class MadeDistribution:
+    """A torch distribution that user code constructed."""
+
+    family: str
+    parameters: dict[str, fx.Node]
+    stack: tuple[Span, ...]
+
+
+def value(node: fx.Node) -> Any:
+    """The value the node had in the recorded run."""
+    return node.meta.get("val")
+
+
+def is_tensor(node: fx.Node) -> bool:
+    """Whether the node's value is one tensor."""
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def shape(node: fx.Node) -> tuple[int, ...]:
+    """Concrete sizes of a tensor node; `()` for anything else."""
+    val = node.meta.get("val")
+    return tuple(val.shape) if isinstance(val, torch.Tensor) else ()
+
+
+def span(node: fx.Node) -> Span | None:
+    """The user's expression that made the node."""
+    stack = node.meta.get("stack") or ()
+    return stack[0] if stack else None
+
+
+def route(node: fx.Node) -> tuple[Span, ...]:
+    """The user's expressions that led to the node, innermost first: the same for all turns of a loop, not for two callers of a helper."""
+    return tuple(node.meta.get("stack") or ())
+
+
+def requires_grad(node: fx.Node) -> bool:
+    """Whether gradients flow through the node's value in the recorded run."""
+    return bool(node.meta.get("grad"))
+
+
+def ancestors(*starts: fx.Node) -> set[fx.Node]:
+    """The nodes that `starts` are computed from, themselves included."""
+    return reachable(starts, lambda node: node.all_input_nodes)
+
+
+def name_of(fn: Any) -> str:
+    """A short name of a recorded function: `randn_like`, `mul`, `linear`."""
+    return str(getattr(fn, "__name__", fn)).strip("_")

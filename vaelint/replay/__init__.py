@@ -1,0 +1,1 @@
+"""Slices of a recorded step, run again on values and at sizes of our choosing."""

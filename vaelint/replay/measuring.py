@@ -1,0 +1,65 @@
+"""How the weight of any term moves with every size: at which sizes to run it, and what to make of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from vaelint.replay.growing import grown
+from vaelint.replay.replay import Replay, ReplayError
+from vaelint.replay.scale import Scaling, measure
+
+
+def own_symbols(texts: tuple[str, ...], symbols: Mapping[str, int]) -> tuple[str, ...]:
+    """The named dimensions of a shape, the batch aside."""
+    return tuple(t for t in texts if t in symbols and t != "B")
+
+
+def bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
+    """Sizes to probe at: small ones, and the user's own with a small batch where the code insists on them."""
+    small = {s: 1 if n == 1 else 3 if s == "B" else 2 if s.startswith("L") else 4 for s, n in symbols.items()}
+    return [small, {**symbols, "B": 3}, dict(symbols)]
+
+
+def measured(
+    weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], replay: Replay, fixed: str = ""
+) -> Scaling | None:
+    """The scaling of a weight; sizes at which the slice does not run as it stands are varied with its constants stretched along."""
+    plain = _measured_plainly(weight, symbols, fixed)
+    plain = grown(weight, plain, symbols, replay) if plain is not None else None
+    unknown = [s for s, e in plain.exponents.items() if e is None and s != "B"] if plain is not None else []
+    if plain is None or not unknown:
+        return plain
+    with replay.stretched():
+        again = _measured_plainly(weight, symbols, fixed)
+    if again is None or abs(again.value - plain.value) > 1e-4 * abs(plain.value):
+        return plain  # what was stretched is not what it was taken for
+    exponents = {s: again.exponents.get(s) if e is None else e for s, e in plain.exponents.items()}
+    constant = plain.constant
+    for s in unknown:
+        constant /= symbols[s] ** (exponents[s] or 0.0)
+    return Scaling(plain.value, exponents, constant)
+
+
+def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str) -> Scaling | None:
+    """Runs with inputs all 1 (masks let through) or else all 3/4 (ratios of counts stay finite); `fixed` is not varied.
+
+    None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes.
+    """
+    second: Scaling | None = None
+    for base in bases(symbols):
+        if fixed:
+            base = {**base, fixed: symbols[fixed]}
+        vary = {s: base[s] * 2 for s, n in symbols.items() if s != fixed and n > 1}
+        for even in (1.0, 0.75):
+            try:
+                found = measure(partial(weight, even), base, symbols, vary)
+            except ReplayError:
+                break
+            whole = all(e is None or e == round(e) for e in found.exponents.values())
+            if found.constant and whole and found.exponents.get("B", 0.0) is not None:
+                return found
+            second = second or (found if found.constant and whole else None)
+        if second is not None:
+            return second
+    return None

@@ -1,0 +1,1 @@
+"""How the loss of a model is sought where none was given."""

@@ -1,0 +1,96 @@
+"""The step of a target extended by its loss, as far as that can be found and runs. Runs user code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vaelint.anatomy.model import analyse
+from vaelint.core.inputs import InputSet
+from vaelint.core.result import Request, TargetResult
+from vaelint.loading.build import Loaded
+from vaelint.record.record import Record
+from vaelint.source.blame import one_line
+from vaelint.source.written import Source
+from vaelint.step.find_loss.attempts import trials_of
+from vaelint.step.find_loss.cut import TRAINS_BUT
+from vaelint.step.find_loss.search import find_loss
+from vaelint.trace.ladder import Tracer
+
+_NOT_BOUND = (ValueError, TypeError, AttributeError, KeyError)
+"""What a loss raises that was called in another way than its author meant."""
+
+
+@dataclass
+class LossSearch:
+    """Looks for the loss of a step that ran without one."""
+
+    request: Request
+    loaded: Loaded
+    inputs: InputSet
+    tracer: Tracer
+    step: Any
+    names: list[str]
+    record: Record
+    source: Source
+
+    def extend(self, result: TargetResult, run: Callable[[Any], Record]) -> tuple[Any, Record]:
+        """The step with the loss that is found, and its run; without it where the way to call it was no right one, and no other runs.
+
+        What was seen is noted in `result`; `run` runs a step from its beginning.
+        """
+        said = ""
+        for elsewhere in (False, True):
+            found = self._find(result, elsewhere)
+            if not found.has_loss:
+                break
+            whole = self.tracer.extended(self.record, found) or run(found)
+            failure, guessed = whole.failure, self.request.loss is None and not found.place
+            if failure is None and guessed and _is_per_sample(whole) and (other := self._of_training(result, found)) is not None:
+                return (other, run(other)) if other.place else (self.step, self.record)
+            if failure is None or not guessed or not (isinstance(failure.error, _NOT_BOUND) or found.doubted):
+                return found, whole
+            where = f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure.spans else ""
+            result.notes.remove(f"the loss was found: {found.code}")
+            said = f"{found.code} would be the loss, but raises {one_line(failure.error)}{where}; say how it is called with --step"
+        result.notes += [said] if said else []
+        return self.step, self.record
+
+    def _find(self, result: TargetResult, elsewhere: bool) -> Any:
+        """The step with its loss, if that can be found (or was named in the request); else the step as it is."""
+        from vaelint.anatomy.roles import roles_of
+
+        model = analyse(self.record, self.tracer, self.inputs, self.step, self.source, None)
+        trials, told = trials_of(self.tracer, self.inputs, self.source, self.record), self.request.loss
+        output = self.record.raw_output
+        values = {name: node.meta["val"] for name, node in self.record.inputs.items()}
+        self.step.tokens = frozenset(n for n, v in values.items() if v.dim() == 2 and not v.is_floating_point() and v.dtype != torch.bool)
+        found = find_loss(self.loaded, self.record.model, self.step, self.names, output, roles_of(model), told, trials, elsewhere)
+        if found is None:
+            result.notes.append("no loss was found: the rules about the loss did not run; name it with --loss or --step")
+            result.notes += self.step.notes
+            return self.step
+        result.notes += [n for n in found.notes if n not in result.notes]
+        result.notes.append(f"the loss was found: {found.code}")
+        return found
+
+    def _of_training(self, result: TargetResult, found: Any) -> Any | None:
+        """Where the loss found has a value for each sample: the step of the training code, which makes them one.
+
+        The step without a loss where there is such code that cannot be read; None where there is none.
+        """
+        other = self._find(TargetResult(result.target), True)
+        if not other.place and not any(TRAINS_BUT in n for n in other.notes):
+            return None
+        result.notes.remove(f"the loss was found: {found.code}")
+        result.notes += [n for n in other.notes if n not in result.notes]
+        result.notes.append(f"the loss was found: {other.code}" if other.place else f"{found.code} gives one loss for each sample")
+        return other
+
+
+def _is_per_sample(record: Record) -> bool:
+    value = record.loss_value
+    return isinstance(value, torch.Tensor) and value.numel() > 1

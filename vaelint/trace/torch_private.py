@@ -1,0 +1,404 @@
+"""The private torch interfaces that vaelint stands on: all of them, and nowhere else.
+
+They have no promise of stability, so a torch of another version than those that were tried is refused, in words (`refuse_unknown`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import re
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vaelint import __version__
+from vaelint.core.errors import UsageError
+
+KNOWN = ((2, 11), (2, 15))
+"""The first and the last minor version of torch that the tests were run on; pyproject.toml asks for the same."""
+
+
+def refuse_unknown(version: str) -> None:
+    """Raises UsageError for a version of torch outside of `KNOWN`."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None or not KNOWN[0] <= (int(numbers[1]), int(numbers[2])) <= KNOWN[1]:
+        (a, b), (c, d) = KNOWN
+        raise UsageError(
+            f"vaelint {__version__} does not know torch {version}: it was tried with {a}.{b} to {c}.{d}",
+            f'pip install "torch>={a}.{b},<{c}.{d + 1}", or a newer vaelint',
+        )
+
+
+refuse_unknown(torch.__version__)
+try:
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+        FakeTensor,
+        FakeTensorMode,
+        UnsupportedFakeTensorException,
+        UnsupportedOperatorException,
+    )
+    from torch.utils._pytree import tree_flatten, tree_unflatten
+except ImportError as error:
+    raise UsageError(f"torch {torch.__version__} is not as it was released: {error}", "install torch again") from error
+
+FAKE_LIMITS: tuple[type[BaseException], ...] = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+"""What fake tensors raise where real ones would go on: never the user's fault."""
+
+BatchNorm, Dropout = torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd
+"""What the layers of their kinds have in common."""
+
+FAKE_KERNELS = ("torch._subclasses", "torch._prims", "torch._refs", "torch._meta_registrations", "torch._decomp", "torch._ops")
+"""Modules that run inside of fake operations: what they call is not the user's."""
+
+
+class DynamoMissing(Exception):
+    """Something in torch wanted more of `torch._dynamo` than the placeholder has."""
+
+
+class _Source:
+    """Stands for the classes of `torch._dynamo.source`, which fake tensors only make and store."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args = args
+
+
+def _placeholder() -> dict[str, types.ModuleType]:
+    dynamo, config, source = (types.ModuleType(n) for n in ("torch._dynamo", "torch._dynamo.config", "torch._dynamo.source"))
+    dynamo.__path__ = []
+    dynamo.config, dynamo.source = config, source  # type: ignore[attr-defined]
+    dynamo.graph_break = lambda *a, **k: None  # type: ignore[attr-defined]  # optimizers call it around their step
+    dynamo.disable = lambda fn=None, *a, **k: fn  # type: ignore[attr-defined]
+    config.fake_tensor_cache_enabled, config.fake_tensor_cache_crosscheck_enabled = True, False  # type: ignore[attr-defined]
+    config._custom_ops_profile = None  # type: ignore[attr-defined]
+
+    def answer(kind: str) -> Any:
+        def attribute(name: str) -> Any:
+            if name.startswith("__"):  # inspect and importlib ask for these and must see them absent
+                raise AttributeError(name)
+            if kind == "source":
+                return _Source
+            if kind == "config":
+                return False  # unknown switches are off
+            raise DynamoMissing(f"torch._dynamo.{name}")
+
+        return attribute
+
+    for module, kind in ((dynamo, "dynamo"), (config, "config"), (source, "source")):
+        module.__getattr__ = answer(kind)  # type: ignore[method-assign]
+    return {m.__name__: m for m in (dynamo, config, source)}
+
+
+@contextlib.contextmanager
+def lean_dynamo(enabled: bool = True) -> Iterator[None]:
+    """Keeps `torch._dynamo` (0.8 s with sympy) from being imported by fake tensors with concrete sizes.
+
+    They read three settings of it and wrap a few functions with `disable`. Only where nothing imported it before.
+    Raises `DynamoMissing` out of the block if torch wants more; the caller then retries with `enabled=False`.
+    """
+    if not enabled or "torch._dynamo" in sys.modules:
+        with _copyable_fakes():
+            yield
+        return
+    stand_ins = _placeholder()
+    sys.modules.update(stand_ins)
+    had = "_dynamo" in vars(torch)
+    torch._dynamo = stand_ins["torch._dynamo"]
+    try:
+        with _copyable_fakes():
+            yield
+    finally:
+        for name, module in stand_ins.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+        if not had:
+            del torch._dynamo
+
+
+@contextlib.contextmanager
+def _copyable_fakes() -> Iterator[None]:
+    """`copy.deepcopy` of a fake tensor makes another one; torch's own way copies bytes that are not there and corrupts memory."""
+    original = torch.Tensor.__deepcopy__
+
+    def deepcopy(self: torch.Tensor, memo: dict[int, Any]) -> Any:
+        if not isinstance(self, FakeTensor):
+            return original(self, memo)  # type: ignore[no-untyped-call]
+        if id(self) not in memo:
+            new = self.detach().clone()
+            is_parameter = getattr(self, "_is_param", False)
+            memo[id(self)] = torch.nn.Parameter(new, self.requires_grad) if is_parameter else new.requires_grad_(self.requires_grad)
+        return memo[id(self)]
+
+    torch.Tensor.__deepcopy__ = deepcopy  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.Tensor.__deepcopy__ = original  # type: ignore[method-assign]
+
+
+def no_torch_function() -> contextlib.AbstractContextManager[Any]:
+    """Calls of torch within the block pass by all function modes and overridden tensors. Costs a fraction of a microsecond."""
+    off: contextlib.AbstractContextManager[Any] = torch._C.DisableTorchFunction()
+    return off
+
+
+def is_wrapped(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is seen from inside a transform of `torch.func`, where it stands for another one."""
+    wrapped: bool = torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return wrapped
+
+
+@contextlib.contextmanager
+def vmap_row_by_row() -> Iterator[None]:
+    """`torch.vmap` calls the function for each row and stacks the results, so that modes see what it does. Where this torch lets it."""
+    apis, inner = sys.modules.get("torch._functorch.apis"), sys.modules.get("torch._functorch.vmap")
+    original, taken_apart = getattr(apis, "vmap_impl", None), getattr(inner, "_process_batched_inputs", None)
+    if apis is None or original is None or taken_apart is None:
+        yield
+        return
+
+    def looped(function: Any, in_dims: Any, out_dims: Any, randomness: Any, chunk_size: Any, *args: Any, **kwargs: Any) -> Any:
+        count, dims, flat, spec = taken_apart(in_dims, args, function)
+        rows = ([a if d is None else a.select(d, i) for a, d in zip(flat, dims, strict=True)] for i in range(int(count)))
+        return _stacked([function(*spec.unflatten(row), **kwargs) for row in rows], out_dims)
+
+    apis.vmap_impl = looped  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        apis.vmap_impl = original  # type: ignore[attr-defined]
+
+
+def _stacked(results: list[Any], out_dims: Any) -> Any:
+    """Results of all rows as one, along the axes that are asked for; None takes that of one row."""
+    flat = [tree_flatten(r) for r in results]
+    dims = [out_dims] * len(flat[0][0]) if isinstance(out_dims, int) else tree_flatten(out_dims)[0]
+    parts = zip(*(leaves for leaves, _ in flat), strict=True)
+    return tree_unflatten([p[0] if d is None else torch.stack(p, d) for p, d in zip(parts, dims, strict=True)], flat[0][1])
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A tensor that an operation makes, but for its values."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+    device: torch.device
+    attributes: dict[str, Any]  # what torch's constructor of fake tensors leaves on it
+    view_of: int | None  # the argument whose storage it shares
+
+
+_PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
+_LEFT_ALONE = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view)
+_made: dict[tuple[Any, ...], tuple[_Made, ...] | None] = {}  # by operation and arguments; None for what has to be asked each time
+_plain: dict[Any, bool] = {}
+
+
+class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
+    """Remembers what an operation makes of arguments of such shapes, types and devices.
+
+    Torch's own cache does the same with five times the work for each hit: it allows for symbolic sizes, sparse and quantised tensors, and
+    for writes. Here these are left to it, as is all that is met for the first time.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device
+        with no_torch_function():
+            key = self._key(func, args, kwargs)
+            known = _made.get(key) if key is not None else None
+            if known is not None:
+                made = tuple(self._make(m, args) for m in known)
+                return made if len(made) > 1 else made[0]
+        result = super().__torch_dispatch__(func, types, args, kwargs or {})
+        if key is not None and key not in _made:
+            with no_torch_function():
+                _made[key] = self._told(func, args, result)
+        return result
+
+    def _key(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
+        if not _is_plain(func) or torch.is_inference_mode_enabled():
+            return None
+        parts: list[Any] = [func, torch.get_default_dtype()]
+        if all(self._add(parts, a) for a in args) and all(self._add(parts, a) for pair in (kwargs or {}).items() for a in pair):
+            return tuple(parts)
+        return None
+
+    def _add(self, parts: list[Any], value: Any) -> bool:
+        kind = type(value)
+        if kind is FakeTensor:
+            if value.fake_mode is not self or value.constant is not None or value.layout is not torch.strided or value.is_complex():
+                return False
+            parts += value.shape, value.stride(), value.storage_offset(), value.dtype, value.fake_device
+            return True
+        if kind in _PLAIN:
+            parts += kind, value
+            return True
+        if kind in (list, tuple):
+            parts += kind, len(value)
+            return all(self._add(parts, v) for v in value)
+        return False
+
+    def _told(self, func: Any, args: Any, result: Any) -> tuple[_Made, ...] | None:
+        """How to make what an operation has made; None where the copy would not be the same."""
+        view_of = None
+        if func.is_view:
+            tensors = [i for i, a in enumerate(args) if isinstance(a, torch.Tensor)]
+            if len(tensors) != 1:
+                return None
+            view_of = tensors[0]
+        found = []
+        for out in result if type(result) is tuple else (result,):
+            if type(out) is not FakeTensor or out.constant is not None or out.layout is not torch.strided or out.is_complex():
+                return None
+            if out.requires_grad or any(out is a for a in args):
+                return None
+            attributes = {k: v for k, v in vars(out).items() if k != "fake_mode"}
+            if any(v is not None for k, v in attributes.items() if not k.endswith("fake_device")):
+                return None
+            told = _Made(tuple(out.shape), out.stride(), int(out.storage_offset()), out.dtype, out.fake_device, attributes, view_of)
+            again = self._make(told, args)
+            if torch._C._dispatch_key_set(again) != torch._C._dispatch_key_set(out) or set(vars(again)) != set(vars(out)):
+                return None
+            if again.storage_offset() != told.offset:
+                return None
+            found.append(told)
+        return tuple(found) or None
+
+    def _make(self, told: _Made, args: Any) -> FakeTensor:
+        meta = torch.empty_strided(told.shape, told.stride, dtype=told.dtype, device="meta")
+        if told.view_of is not None:
+            meta.set_(args[told.view_of].untyped_storage(), told.offset, told.shape, told.stride)
+        made: FakeTensor = torch.Tensor._make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=told.device)
+        torch._C._set_throw_on_mutable_data_ptr(made)
+        vars(made).update(told.attributes)
+        made.fake_mode = self
+        return made
+
+
+def _is_plain(func: Any) -> bool:
+    """Whether what an operation makes follows from the shapes, types and devices of its arguments, and is new, or a view of one."""
+    known = _plain.get(func)
+    if known is None:
+        known = _plain[func] = _looks_plain(func)
+    return known
+
+
+def _looks_plain(func: Any) -> bool:
+    if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten" or func._schema.is_mutable:
+        return False
+    if any(tag in func.tags for tag in _LEFT_ALONE) or func._schema.name in ("aten::lift", "aten::lift_fresh", "aten::as_strided"):
+        return False
+    returns = func._schema.returns
+    if not returns or any(str(r.type) != "Tensor" for r in returns):
+        return False
+    aliases = [r for r in returns if r.alias_info is not None]
+    if not func.is_view:
+        return not aliases
+    name: str = func._schema.name + (f".{func._schema.overload_name}" if func._schema.overload_name else "")
+    implicit = torch._C._dispatch_has_kernel_for_dispatch_key(name, torch._C.DispatchKey.CompositeImplicitAutograd)
+    return len(returns) == 1 and not implicit
+
+
+@functools.cache
+def _kind_of_mode() -> type[FakeTensorMode]:
+    """The quick mode where this torch has all that it stands on, else torch's own."""
+    try:
+        with _QuickFakeMode(allow_non_fake_inputs=True) as mode, lean_dynamo():
+            made = [torch.empty(2, 3).t() + 1 for _ in range(2)]
+        good = all(type(t) is FakeTensor and t.fake_mode is mode and t.shape == (3, 2) and t.device.type == "cpu" for t in made)
+        return _QuickFakeMode if good and any(_made.values()) else FakeTensorMode
+    except (AttributeError, TypeError, RuntimeError):
+        return FakeTensorMode
+
+
+def fake_mode() -> FakeTensorMode:
+    """A mode in which new tensors have shape, dtype and device, and no storage; real tensors met are turned into fakes."""
+    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL + 1)  # it logs what it then raises
+    return _kind_of_mode()(allow_non_fake_inputs=True)
+
+
+def fakes_active() -> bool:
+    """Whether new tensors are fake."""
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+
+
+def constant_of(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The value of a fake tensor that was made of plain numbers alone; None where it has none."""
+    return tensor.constant if isinstance(tensor, FakeTensor) else None
+
+
+def storage_of(tensor: torch.Tensor) -> int | None:
+    """A number that two tensors share if they share memory; None for sparse and other layouts, which have no storage."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def own_tensors(module: torch.nn.Module, *, parameters: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parameters (unless not asked for) and buffers that a module itself holds, whatever it makes of `named_parameters`."""
+    held = (*module._parameters.items(), *module._buffers.items()) if parameters else module._buffers.items()
+    return ((k, v) for k, v in held if v is not None)
+
+
+def own_layers(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The modules that a module itself holds, each by every name it has there."""
+    return ((k, v) for k, v in module._modules.items() if v is not None)
+
+
+def distributions_validate() -> bool:
+    """Whether torch's distributions check their arguments."""
+    return bool(torch.distributions.Distribution._validate_args)
+
+
+def print_options() -> dict[str, Any]:
+    """How tensors are printed; changed in place it is changed for all."""
+    return vars(torch._tensor_str.PRINT_OPTS)
+
+
+def hooks_of_all_modules() -> list[dict[Any, Any]]:
+    """The hooks that every module runs, and what is kept beside them."""
+    known = vars(torch.nn.modules.module)
+    return [v for k, v in known.items() if k.startswith("_global_") and isinstance(v, dict)]
+
+
+def saved_by(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a backward function holds, by name: the `_saved_*` of torch's own, the `saved_tensors` of a user's.
+
+    A RuntimeError stands for what was changed in place since, or freed: the backward pass would say the same.
+    """
+    for name in dir(function):
+        if name.startswith("_saved_") or name == "saved_tensors":
+            try:
+                yield name, getattr(function, name)
+            except RuntimeError as error:
+                yield name, error
+
+
+def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
+    """Replaces the parameters and buffers of a real model by fakes, for constructors that fake tensors cannot run."""
+    for module in model.modules():
+        for name, param in module._parameters.items():
+            if param is not None and not torch.nn.parameter.is_lazy(param):
+                module._parameters[name] = torch.nn.Parameter(mode.from_tensor(param.detach()), requires_grad=param.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and not torch.nn.parameter.is_lazy(buffer):
+                module._buffers[name] = mode.from_tensor(buffer)
+        if isinstance(module, torch.nn.RNNBase):  # it keeps its parameters in a list of its own as well
+            module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
+    return model

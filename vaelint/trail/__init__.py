@@ -1,0 +1,1 @@
+"""The way of the data from input to loss, step by step."""
