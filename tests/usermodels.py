@@ -62,7 +62,10 @@ class Case:
 
     def run(self, step: Step, names: list[str]) -> Any:
         torch.manual_seed(1)
-        return step(copy.deepcopy(self.model), make_inputs(self.inputs, names))
+        outcome = step(copy.deepcopy(self.model), make_inputs(self.inputs, names))
+        if outcome.fault is not None:  # a run raises it where the step runs no backward pass of its own
+            raise outcome.fault
+        return outcome
 
     def seek(self, told: str | None = None, roles: dict[str, str] | None = None) -> tuple[Step | None, Step]:
         """The found step and the forward step. `roles` gives roles by the place in the output tuple."""

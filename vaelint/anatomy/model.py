@@ -290,8 +290,9 @@ class Model:
 
     @cached_property
     def reaching_loss(self) -> set[fx.Node]:
-        """Nodes whose values the loss depends on."""
-        return self.flow.ancestors(self.record.loss) if self.record.loss is not None else set()
+        """Nodes whose values the loss depends on; of a step that minimises several, any of them."""
+        losses = [self.record.loss, *(o.loss for o in self.record.objectives[1:])]
+        return self.flow.ancestors(*(n for n in losses if n is not None))
 
     @cached_property
     def recon(self) -> ReconFact | None:
@@ -341,7 +342,8 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     reach = flow.ancestors(record.loss) if record.loss is not None else set(flow.order)
     sites = [s for s in found if s.z in reach]
     routes = {route(s.z) for s in sites}
-    idle = [s for s in found if s not in sites and route(s.z) not in routes and not is_draw_of_data(s, sites, flow)]
+    others = flow.ancestors(*(o.loss for o in record.objectives if o.loss is not None))  # draws of another loss are not idle
+    idle = [s for s in found if s.z not in reach | others and route(s.z) not in routes and not is_draw_of_data(s, sites, flow)]
     symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
     model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
     _name_inputs(model)

@@ -61,6 +61,7 @@ class Runner:
         self.held = 0  # bytes that others hold on the device
         self.dearest = 0.0  # seconds of the longest run so far
         self.squeezed: frozenset[str] = frozenset()  # inputs that are brought into [0, 1]
+        self.until: int | None = None  # the backward pass of the step's own after which a run ends
         self._ends = time.perf_counter() + seconds
 
     def build(self, training: bool = True) -> Built:
@@ -88,8 +89,9 @@ class Runner:
         seed: int = 0,
         prepare: Prepare | None = None,
         built: Built | None = None,
+        as_is: bool = False,
     ) -> Record:
-        """One recorded run. With `built`, another call of the same model."""
+        """One recorded run. With `built`, another call of the same model; with `as_is`, all that the step does to the parameters."""
         started = time.perf_counter()
         built = built or self.build(training)
         inputs = self.inputs(sizes)
@@ -98,10 +100,11 @@ class Runner:
                 prepare(built.model, inputs)
             at = {**self.tracer.symbols, **self.sizes, **(sizes or {})}
             with torch_private.lean_dynamo(self.lean):  # a user's optimizer would import it, three seconds long
-                record = record_step(built, self.step, inputs, at, self.tracer.spans, "real")
+                until = None if as_is else self.until
+                record = record_step(built, self.step, inputs, at, self.tracer.spans, "real", until=until, as_is=as_is)
         if record.failure is not None and isinstance(record.failure.error, torch_private.DynamoMissing):
             self.lean = False
-            return self.run(sizes, training=training, seed=seed, prepare=prepare)
+            return self.run(sizes, training=training, seed=seed, prepare=prepare, as_is=as_is)
         self.dearest = max(self.dearest, time.perf_counter() - started)
         return record
 

@@ -11,6 +11,7 @@ from vaelint.confirm.verdict import CannotMeasureError
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.gradients.missed_parameters import Given, given_optimizer
 from vaelint.trace import torch_private
+from vaelint.trace.recorded_run import Built
 
 
 def optimizer_step(trial: Trial) -> dict[str, Any] | None:
@@ -20,6 +21,9 @@ def optimizer_step(trial: Trial) -> dict[str, Any] | None:
     `finite`; `reason` where it could not be done.
     """
     model = trial.model
+    finished = any(c.moved for c in model.record.backwards)
+    if model.record.objectives and not finished:
+        return None  # the step moves the parameters in a way of its own
     written = None if model.record.optimizers else given_optimizer(model)
     if not model.record.optimizers and written is None:
         return None
@@ -27,6 +31,8 @@ def optimizer_step(trial: Trial) -> dict[str, Any] | None:
     facts: dict[str, Any] = {"name": name}
     try:
         built = trial.runner.build()
+        if finished:
+            return facts | _own_step(trial, built)
         before = trial.again(built=built)
         with torch.enable_grad(), torch_private.lean_dynamo(trial.runner.lean):
             optimizer = before.record.optimizers[-1].made if written is None and before.record.optimizers else _build(written, built.model)
@@ -44,6 +50,21 @@ def optimizer_step(trial: Trial) -> dict[str, Any] | None:
         return facts | {"reason": str(error)}
     except Exception as error:  # noqa: BLE001  a closure that LBFGS wants, sparse gradients: the optimizer's own word is the answer
         return facts | {"reason": first_line(error)}
+
+
+def _own_step(trial: Trial, built: Built) -> dict[str, Any]:
+    """What the step itself did to the parameters that its optimizers hold."""
+    parameters = list(built.model.parameters())
+    was = [p.detach().clone() for p in parameters]
+    ran = trial.again(built=built, as_is=True)
+    if ran.record.failure is not None:
+        raise CannotMeasureError(first_line(ran.record.failure.error))
+    ids = {i for c in ran.record.backwards for i in c.moved}
+    held = [(p, old) for p, old in zip(parameters, was, strict=True) if id(p) in ids]
+    moved = sum(int((p.detach() != old).sum()) for p, old in held)
+    finite = all(bool(p.detach().isfinite().all()) for p, _ in held)
+    facts = {"moved": moved, "parameters": sum(p.numel() for p, _ in held), "finite": finite}
+    return facts | {"loss_before": _number(ran), "loss_after": _number(trial.again(built=built))}
 
 
 def _step(before: Trial, optimizer: torch.optim.Optimizer) -> tuple[int, list[torch.Tensor]]:

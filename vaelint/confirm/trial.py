@@ -135,11 +135,14 @@ class Trial:
         seed: int = 0,
         prepare: Prepare | None = None,
         built: Built | None = None,
+        as_is: bool = False,
     ) -> Trial:
         """Another real run; raises CannotMeasureError when there is no time for one."""
         if not self.runner.has_time():
             raise CannotMeasureError("no time was left for another run (--timeout)")
-        return Trial(self.model, self.runner.run(sizes, training=training, seed=seed, prepare=prepare, built=built), self.runner)
+        return Trial(
+            self.model, self.runner.run(sizes, training=training, seed=seed, prepare=prepare, built=built, as_is=as_is), self.runner
+        )
 
     def twice(self, prepare: Prepare | None = None) -> tuple[Trial, Trial]:
         """Two calls of one model, one after the other, with different seeds."""

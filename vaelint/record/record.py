@@ -55,10 +55,22 @@ class Record:
     joined: tuple[str, ...] = ()  # symbols that turned out to be the batch as well: both sides of an adjacency matrix
     moving: dict[tuple[fx.Node, int], Any] = field(default_factory=dict)  # literals that move with the batch: (node, position) -> Expr-like
     notes: list[str] = field(default_factory=list)
-    backwards: list[BackwardCall] = field(default_factory=list)  # the step's own calls of backward(), in order; none was run
+    backwards: list[BackwardCall] = field(default_factory=list)  # the step's own backward passes, in order
+    objectives: list[Objective] = field(default_factory=list)  # what these minimised; the first is `loss`. Empty: the step has none
+    idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
     recording: Any = None  # the `trace.run.Recording` that made it and can go on with it
+
+    @property
+    def last_pass(self) -> int | None:
+        """The place in `backwards` of the last pass that differentiates `loss`; None where the step leaves that to others."""
+        return self.objectives[0].passes[-1] if self.objectives else None
+
+    @property
+    def differentiated_at(self) -> int | None:
+        """How many operations had been recorded when the step had differentiated `loss`; None where it leaves that to others."""
+        return self.backwards[self.last_pass].at if self.last_pass is not None else None
 
     @property
     def nodes(self) -> list[fx.Node]:
@@ -91,13 +103,40 @@ class FunctionCall:
     left_at: int = 0  # the line of the `return` that was taken
 
 
-@dataclass(frozen=True)
+@dataclass
 class BackwardCall:
-    """One `backward()` of the step."""
+    """One backward pass of the step: a `backward()`, or a `torch.autograd.grad` in parameters."""
 
     of: torch.Tensor
     keeps: bool  # retain_graph or create_graph
+    stack: tuple[Span, ...]
+    node: fx.Node
+    at: int  # how many operations had been recorded
+    leaves: frozenset[int]  # ids of what it gives a gradient
+    kind: Literal["backward", "grad"]
+    moved: set[int] = field(default_factory=set)  # ids of what an optimizer's step of the same step moved by it
+
+    @property
+    def span(self) -> Span | None:
+        """The user's call."""
+        return self.stack[0] if self.stack else None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the step minimised in one backward pass, or in several whose gradients add up, and the ids of the parameters it moved."""
+
+    passes: tuple[int, ...]  # places in `Record.backwards`
+    moved: frozenset[int]
+    loss: fx.Node | None = None
+
+
+@dataclass(frozen=True)
+class IdleStep:
+    """An optimizer's step over gradients that had been cleared since the backward pass."""
+
     span: Span | None
+    cleared: Span | None
 
 
 @dataclass(frozen=True)

@@ -27,3 +27,11 @@ def functions_behind(*values: torch.Tensor) -> set[Any]:
     """The backward functions that the gradient of some tensors runs."""
     starts = [v.grad_fn for v in values if v.grad_fn is not None]
     return reachable(starts, lambda function: [f for f, _ in function.next_functions if f is not None])
+
+
+def leaves_behind(*values: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors that a backward pass through some values would give a gradient: themselves, or what they were computed from."""
+    found = {id(v): v for v in values if v.grad_fn is None and v.requires_grad}
+    held = (getattr(function, "variable", None) for function in functions_behind(*values))  # AccumulateGrad has one
+    found.update({id(v): v for v in held if isinstance(v, torch.Tensor)})
+    return list(found.values())

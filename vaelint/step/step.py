@@ -28,6 +28,7 @@ from vaelint.step.reading import batch_of, called_names, keys_read, tree_of
 from vaelint.step.step_imports import import_for_step
 from vaelint.step.unnamed import methods
 from vaelint.step.whole import pick_loss
+from vaelint.trace.updates import Finished
 
 STEP_FILE = "<step>"
 _LIGHTNING = "training_step"  # gets a batch, whatever it is made of
@@ -41,10 +42,14 @@ Tried = Callable[["Step", list[str]], bool]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step gave: the model's output, and the loss (None when no loss is known)."""
+    """What a step gave: the model's output, and the loss (None when no loss is known); `fault` says why what it left is none.
+
+    That is no fault of a step that has differentiated its loss by itself.
+    """
 
     output: object
     loss: object
+    fault: TargetError | None = None
 
 
 class Step:
@@ -81,7 +86,7 @@ class Step:
         self._loads = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
     def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
-        """Runs the step once. What user code raises passes through; TargetError VAE004 if no loss is left behind."""
+        """Runs the step once. What user code raises passes through."""
         return self._run(self._program, model, inputs)
 
     def unread(self, names: Sequence[str]) -> list[str]:
@@ -126,19 +131,25 @@ class Step:
         before = set(names)
         try:
             exec(program, names)
+        except Finished:
+            return Outcome(seen[-1] if seen else None, None)
         finally:
             hook.remove()
         if seen:
             output = seen[-1]
         else:
             output = names["out"] if "out" in names and "out" not in before else _new_tensors(names, before)
-        return Outcome(output, self._loss(names))
+        try:
+            return Outcome(output, self._loss(names))
+        except TargetError as fault:
+            return Outcome(output, None, fault)
 
     def _loss(self, names: Mapping[str, Any]) -> object:
         if not self.has_loss:
             return None
         if "loss" not in names:
-            raise TargetError("VAE004", "the step leaves no variable named loss", "end it with loss = ...", self._span())
+            said = f"the step assigns nothing to loss, and runs no backward pass: {self.code.strip()}"
+            raise TargetError("VAE004", said, "end it with loss = ...", self._span())
         loss = names["loss"]
         if self.output_part is not None:
             loss, path = self.output_part(loss)
@@ -195,11 +206,8 @@ def _new_tensors(names: Mapping[str, Any], before: set[str]) -> dict[str, torch.
 
 
 def told_step(code: str, loaded: Loaded) -> Step:
-    """The step that the user wrote. Raises TargetError VAE003 if it is not Python and VAE004 if it cannot leave a `loss`."""
+    """The step that the user wrote: it leaves a `loss`, or runs backward itself. Raises TargetError VAE003 if it is not Python."""
     tree = _parse(code)
-    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    if "loss" not in stored:
-        raise TargetError("VAE004", f"the step assigns nothing to loss: {code.strip()}", "end it with loss = ...", loaded.span)
     tree, names = import_for_step(tree, loaded)
     return Step(code, loaded, has_loss=True, extra=names, tree=tree)
 

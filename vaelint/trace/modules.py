@@ -20,10 +20,16 @@ class ModuleTracker:
 
     def __init__(self, model: torch.nn.Module, births: dict[int, Span], spans: SpanFinder) -> None:
         self._paths = {id(m): name for name, m in model.named_modules()}
+        self.parameters = list(model.parameters())
         self._births, self._spans = births, spans
         self._active: list[torch.nn.Module] = []
         self.calls: list[ModuleCall] = []
         self.count: Callable[[], int] = lambda: 0
+
+    @property
+    def trained(self) -> frozenset[int]:
+        """The ids of the model's parameters that take a gradient."""
+        return frozenset(id(p) for p in self.parameters if p.requires_grad)
 
     @property
     def path(self) -> str:

@@ -1,4 +1,4 @@
-"""Notes which optimizers user code builds while a model is constructed or a step runs, and over which parameters."""
+"""Notes which optimizers user code builds while a model is constructed or a step runs, over which parameters, and when they step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from vaelint.core.finding import Span
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.updates import Updates
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,64 @@ def noting_optimizers(spans: SpanFinder, found: list[Optimizer], *, in_step: boo
         yield
     finally:
         torch.optim.Optimizer.__init__ = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
+    """While the block runs, `updates` hears of each optimizer's step and of gradients that are cleared.
+
+    A step that may not move its parameters evaluates its closure, if it was given one, and nothing else.
+    """
+    replaced: list[tuple[type, str, Any]] = []
+
+    def place() -> Span | None:
+        stack = spans.stack(sys._getframe(2), limit=1)
+        return stack[0] if stack else None
+
+    def stepping(original: Any) -> Any:
+        def step(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+            held, where = [p for group in self.param_groups for p in group["params"]], place()
+            if updates.as_is:
+                done = original(self, *args, **kwargs)
+                updates.step(held, where)
+                return done
+            closure = args[0] if args else kwargs.get("closure")
+            value = None
+            if callable(closure):
+                with torch.enable_grad():
+                    value = closure()
+            return original(self, *args, **kwargs) if updates.step(held, where) else value
+
+        return step
+
+    def clearing(original: Any, of: Any) -> Any:
+        def zero_grad(self: Any, *args: Any, **kwargs: Any) -> Any:
+            updates.clear(of(self), place())
+            return original(self, *args, **kwargs)
+
+        return zero_grad
+
+    def put(owner: type, name: str, made: Any) -> None:
+        replaced.append((owner, name, vars(owner)[name]))
+        setattr(owner, name, made)
+
+    for kind in _kinds(torch.optim.Optimizer):
+        if kind is not torch.optim.Optimizer and "step" in vars(kind):
+            put(kind, "step", stepping(vars(kind)["step"]))
+        if "zero_grad" in vars(kind):
+            put(kind, "zero_grad", clearing(vars(kind)["zero_grad"], lambda o: [p for g in o.param_groups for p in g["params"]]))
+    put(torch.nn.Module, "zero_grad", clearing(vars(torch.nn.Module)["zero_grad"], lambda m: list(m.parameters())))
+    try:
+        yield
+    finally:
+        for owner, name, original in replaced:
+            setattr(owner, name, original)
+
+
+def _kinds(of: type) -> list[type]:
+    """A class and all that inherit from it, each once."""
+    found: dict[type, None] = {of: None}
+    kinds: list[type] = type.__subclasses__(of)
+    for kind in kinds:
+        found.update(dict.fromkeys(_kinds(kind)))
+    return list(found)

@@ -19,7 +19,7 @@ from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
-from vaelint.trace.optimizers import noting_optimizers
+from vaelint.trace.optimizers import noting_optimizers, noting_steps
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
@@ -94,15 +94,18 @@ def record_step(
     *,
     watch: bool = False,
     calls_in: Callable[[str], bool] | None = None,
+    until: int | None = None,
+    as_is: bool = False,
 ) -> Record:
     """Runs `step(model, inputs)` under the recorder. What user code raises is kept in `Record.failure` with the partial graph.
 
     With `watch`, each node also knows the names that held tensors when it ran: `meta["scopes"]`. With `calls_in`, calls of functions
-    of the files it names are noted in `Record.functions`.
+    of the files it names are noted in `Record.functions`. With `until`, the step ends after its own backward pass of that number; with
+    `as_is` its optimizers move what they move, and its backward passes free what they free.
 
     Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
     """
-    return Recording(built, inputs, sizes, spans, rung, watch, calls_in).run(step)
+    return Recording(built, inputs, sizes, spans, rung, watch, calls_in, until, as_is).run(step)
 
 
 class Recording:
@@ -117,10 +120,13 @@ class Recording:
         rung: Rung,
         watch: bool,
         calls_in: Callable[[str], bool] | None,
+        until: int | None = None,
+        as_is: bool = False,
     ) -> None:
         self._built, self._inputs, self._spans, self._calls_in = built, inputs, spans, calls_in
         self._modules = ModuleTracker(built.model, built.births, spans)
-        self._recorder = Recorder(spans, self._modules, names_of_tensors(built.model), fake=rung != "real", watch=watch)
+        names = names_of_tensors(built.model)
+        self._recorder = Recorder(spans, self._modules, names, fake=rung != "real", watch=watch, until=until, as_is=as_is)
         self._instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else None
         self._record = Record(self._recorder.graph, built.model, rung, dict(sizes), births=built.births)
         self._record.optimizers = list(built.optimizers)
@@ -155,8 +161,9 @@ class Recording:
             _recording_from_numpy(recorder),
         ):
             try:
-                with self._instead or contextlib.nullcontext(), recorder, noting:
+                with self._instead or contextlib.nullcontext(), recorder, noting, noting_steps(spans, recorder.updates):
                     outcome = act()
+                self._find_loss(record, outcome.loss, outcome.fault)
             except NeedsValue:
                 raise
             except (KeyboardInterrupt, MemoryError):
@@ -166,16 +173,28 @@ class Recording:
             else:
                 record.raw_output = outcome.output
                 record.output = recorder.to_arg_structure(outcome.output)
-                record.loss_value = outcome.loss
-                if isinstance(outcome.loss, torch.Tensor):
-                    record.loss = recorder.node_for(outcome.loss)
-                else:
-                    node = recorder.to_arg(outcome.loss)
-                    record.loss = node if isinstance(node, torch.fx.Node) else None
-        record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.backwards
+        record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.updates.calls
+        record.idle_steps = recorder.updates.idle
         record.asked_for_cuda = [*built.asked_for_cuda, *(self._instead.asked if self._instead is not None else ())]
         self._drawn = random.getstate()
         return record
+
+    def _find_loss(self, record: Record, left: Any, fault: Exception | None) -> None:
+        """The loss of a step: what it differentiated itself, else what it left in `loss`. Raises `fault` where that is none."""
+        recorder, updates = self._recorder, self._recorder.updates
+        found = updates.objectives()
+        main = updates.chosen(found, left if isinstance(left, torch.Tensor) else None)
+        if main is None:
+            if fault is not None:
+                raise fault
+            record.loss_value = left
+            node = recorder.node_for(left) if isinstance(left, torch.Tensor) else recorder.to_arg(left)
+            record.loss = node if isinstance(node, torch.fx.Node) else None
+            return
+        record.loss_value = updates.loss_of(main)
+        record.loss = recorder.node_for(record.loss_value)
+        others = [replace(o, loss=recorder.node_for(updates.loss_of(o))) for o in found if o is not main]
+        record.objectives = [replace(main, loss=record.loss), *others]
 
 
 @contextlib.contextmanager

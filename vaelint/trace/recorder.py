@@ -13,12 +13,13 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
-from vaelint.record.record import BackwardCall, Failure
+from vaelint.record.record import Failure
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.updates import Updates
 
 _T = torch.Tensor
 _SIZE_GETTER = _T.shape.__get__  # type: ignore[attr-defined]
@@ -35,6 +36,8 @@ _VALUE_READERS = {
 _NUMBERS = {"item", "float", "int", "bool", "index"}
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
+_GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
+_SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
 
@@ -57,9 +60,20 @@ def attribute(value: Any, name: str) -> Any:
 class Recorder(TorchFunctionMode):
     """A torch function mode that writes a graph. `fake` says that tensors have no values."""
 
-    def __init__(self, spans: SpanFinder, modules: ModuleTracker, names: dict[int, str], *, fake: bool, watch: bool = False) -> None:
+    def __init__(
+        self,
+        spans: SpanFinder,
+        modules: ModuleTracker,
+        names: dict[int, str],
+        *,
+        fake: bool,
+        watch: bool = False,
+        until: int | None = None,
+        as_is: bool = False,
+    ) -> None:
         super().__init__()
         self._watch = watch
+        self.updates = Updates(self, modules.trained, until, as_is)
         self.graph = fx.Graph()
         self.spans, self.modules, self.fake = spans, modules, fake
         self._names = names  # id of a parameter, buffer or attribute tensor -> its name in the model
@@ -69,7 +83,7 @@ class Recorder(TorchFunctionMode):
         self._exprs: dict[int, fx.Node] = {}
         self._selected: dict[tuple[Any, ...], fx.Node] = {}  # what was taken out of a value, by the way it was
         self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
-        self.backwards: list[BackwardCall] = []
+        self._scaled: dict[int, torch.Tensor] = {}  # id of a loss that a GradScaler made larger -> the loss
         self.reads: list[fx.Node] = []  # values that left torch, in order
         self.autocast: list[Autocast | None] = []  # the automatic precision in force
         self._numpy_state: tuple[int, int] | None = None
@@ -193,24 +207,21 @@ class Recorder(TorchFunctionMode):
         if func in _VALUE_READERS:
             return self._read(func, _VALUE_READERS[func], args, kwargs)
         if func in _BACKWARD:
-            self._note_backward(args, kwargs)
-            return None  # gradients are the real pass's business
+            return self.updates.backward(func, args, kwargs)
         name = getattr(func, "__name__", "")
         if name == "__get__":
             return self._attribute(func, args)
         raw_args, raw_kwargs = _plain(args), _plain(kwargs)
         mutates = (name.endswith("_") and not name.endswith("__")) or name in _MUTATORS or kwargs.get("out") is not None
         self.current = (func, args, kwargs, sys._getframe(1))
-        result = func(*raw_args, **raw_kwargs)
+        result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
         self.current = None
+        if name == "__set__" and func == _GRAD_SETTER:
+            self.updates.put(args[0], args[1])
+        if isinstance(result, torch.Tensor) and name == "mul" and sys._getframe(1).f_globals.get("__name__") == _SCALER:
+            self._scaled[id(result)] = args[0]
         with torch_private.no_torch_function():  # what is asked of tensors here is nobody else's business, and need not pass other modes
             return self._record(func, args, kwargs, result, mutates)
-
-    def _note_backward(self, args: Any, kwargs: Any) -> None:
-        keeps = bool(kwargs.get("retain_graph") or kwargs.get("create_graph") or (len(args) > 2 and args[2]))
-        stack = self.spans.stack(sys._getframe(2), limit=1)
-        if args and isinstance(args[0], torch.Tensor):
-            self.backwards.append(BackwardCall(args[0], keeps, stack[0] if stack else None))
 
     def _size(self, tensor: torch.Tensor) -> torch.Size:
         node = self.to_arg(tensor)
@@ -261,6 +272,10 @@ class Recorder(TorchFunctionMode):
     def record_made(self, func: Any, args: Any, made: torch.Tensor) -> None:
         """Records a tensor made by a function that does not announce itself."""
         self._record(func, args, {}, made, False)
+
+    def before_scaling(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss that a GradScaler made larger, for what it returned; any other as it is."""
+        return self._scaled.get(id(loss), loss)
 
     def _record(self, func: Any, args: Any, kwargs: Any, result: Any, mutates: bool) -> Any:
         if not mutates and isinstance(result, torch.Tensor) and id(result) in self._nodes and not _inplace(kwargs, args):

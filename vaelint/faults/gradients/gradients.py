@@ -86,13 +86,20 @@ class Gradients:
 
     @cached_property
     def of_loss(self) -> set[fx.Node]:
-        """What the loss's gradient reaches."""
-        return self.reach(self._record.loss) if self._record.loss is not None else set()
+        """What the gradient of the loss reaches; of a step that minimises several, of any of them."""
+        return self.reach(*self._losses)
+
+    @property
+    def _losses(self) -> list[fx.Node]:
+        return [n for n in (self._record.loss, *(o.loss for o in self._record.objectives[1:])) if n is not None]
 
     @cached_property
     def reached(self) -> set[str]:
-        """Parameters that the loss moves."""
-        return self.names(self.of_loss)
+        """Parameters that the loss moves: of several losses, those that the step moves by each."""
+        if not self._record.objectives:
+            return self.names(self.of_loss)
+        moved = [(o.loss, o.moved) for o in self._record.objectives if o.loss is not None]
+        return {n for loss, ids in moved for n in self.names(self.reach(loss)) & {self.trainable[i] for i in ids if i in self.trainable}}
 
     @cached_property
     def updated(self) -> set[str]:

@@ -58,7 +58,7 @@ def _changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
     found: list[tuple[fx.Node, fx.Node]] = []
     for function in functions_behind(loss):
         if _is_broken(function) and (kept := _owner(function, owner)) is not None:
-            change = _change_of(kept, nodes)
+            change = _change_of(kept, nodes[: model.record.differentiated_at])  # later changes come after its backward pass
             if change is not None:
                 found.append((change, kept))
     order = model.flow.order

@@ -1,0 +1,237 @@
+"""What a step itself did with gradients: its backward passes, what its optimizers moved, and so which losses it minimised.
+
+A step that trains by itself (`loss.backward(); optimizer.step()`) is taken as it is: what it differentiated is its loss. While it is
+recorded its optimizers move nothing of the model, so that gradients can still be taken of what was computed before. A run that shows
+what the step does to the parameters leaves it alone: `as_is`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import fx
+
+from vaelint.core.finding import Span
+from vaelint.record.record import BackwardCall, IdleStep, Objective, name_of
+from vaelint.record.walk import leaves_behind, reachable
+from vaelint.trace import torch_private
+
+if TYPE_CHECKING:
+    from vaelint.trace.recorder import Recorder
+
+Function = Callable[..., Any]
+_DRAWS = frozenset({"randn", "randn_like", "normal", "rand", "rand_like", "uniform", "standard_gamma", "bernoulli", "multinomial"})
+
+
+class Finished(BaseException):
+    """The losses that were asked for have been differentiated: what comes after in the step is not run."""
+
+
+@dataclass
+class Updates:
+    """The backward passes of one recorded step, and what became of their gradients.
+
+    `trained` are the ids of the model's parameters. With `until`, the step ends after the backward pass of that number.
+    """
+
+    recorder: Recorder
+    trained: frozenset[int]
+    until: int | None = None
+    as_is: bool = False
+    calls: list[BackwardCall] = field(default_factory=list)
+    idle: list[IdleStep] = field(default_factory=list)
+    _held: dict[int, set[int]] = field(default_factory=dict)  # parameter -> the passes whose gradients it holds, and no step has used
+    _cleared: dict[int, Span | None] = field(default_factory=dict)  # parameter -> what cleared a gradient that no step had used
+    _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
+    _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
+
+    # --- the passes ------------------------------------------------------------------------------------------------
+
+    def backward(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """A `backward()` of the step: its gradients are there afterwards, and the graph is kept for what is asked later.
+
+        Fake tensors have no values, so their gradients are zeros. Raises what autograd raises.
+        """
+        given = dict(zip(("of", "gradient", "retain_graph", "create_graph", "inputs"), args, strict=False)) | dict(kwargs)
+        roots = _tensors(given.get("of", given.get("tensors")))
+        leaves = leaves_behind(*roots)
+        if (chosen := given.get("inputs")) is not None:
+            behind = {id(t) for t in leaves}
+            leaves = [t for t in _tensors(chosen) if id(t) in behind]
+        number = self._note("backward", roots, given.get("gradient", given.get("grad_tensors")), given, leaves)
+        with torch_private.no_torch_function():
+            if self.as_is:
+                func(*args, **kwargs)
+            elif not self.recorder.fake:
+                keeping = {k: v for k, v in given.items() if k not in ("of", "tensors")} | {"retain_graph": True}
+                first = given["of"] if "of" in given else given["tensors"]
+                func(first, **keeping) if func is torch.Tensor.backward else torch.autograd.backward(first, **_of_function(keeping))
+            else:
+                for leaf in leaves:
+                    leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        for leaf in leaves:
+            held = self._held.setdefault(id(leaf), set())
+            self._joined += [(earlier, number) for earlier in held if id(leaf) in self.trained]
+            held.add(number)
+        self._end_after(number)
+
+    def grad(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A call of `torch.autograd.grad`; the graph is kept for what is asked later."""
+        names = ("outputs", "inputs", "grad_outputs", "retain_graph", "create_graph", "only_inputs", "allow_unused")
+        given = dict(zip(names, args, strict=False)) | dict(kwargs)
+        with torch_private.no_torch_function():
+            found = func(*args, **kwargs) if self.as_is else func(**given | {"retain_graph": True})
+        leaves = [t for t in _tensors(given["inputs"]) if t.is_leaf]
+        if any(id(t) in self.trained for t in leaves):
+            number = self._note("grad", _tensors(given["outputs"]), given.get("grad_outputs"), given, leaves)
+            self._results.update({id(g): number for g in found if isinstance(g, torch.Tensor)})
+            self._end_after(number)
+        return found
+
+    def _note(
+        self,
+        kind: Literal["backward", "grad"],
+        roots: Sequence[torch.Tensor],
+        weights: Any,
+        given: Mapping[str, Any],
+        leaves: Sequence[Any],
+    ) -> int:
+        keeps = bool(given.get("retain_graph") or given.get("create_graph"))
+        stack = self.recorder.spans.stack(sys._getframe(3))
+        loss = self._summed([self.recorder.before_scaling(root) for root in roots], weights)
+        node = self.recorder.to_arg(loss)
+        self.calls.append(BackwardCall(loss, keeps, stack, node, len(self.recorder.graph.nodes), frozenset(map(id, leaves)), kind))
+        return len(self.calls) - 1
+
+    def _summed(self, roots: Sequence[torch.Tensor], weights: Any) -> torch.Tensor:
+        """What a pass differentiates as one value: several summed, each times the gradient that it was given."""
+        given = list(weights) if isinstance(weights, list | tuple) else [weights] * len(roots)
+        parts = [r if w is None or r.numel() == 1 else self._made(torch.mul, r, w) for r, w in zip(roots, given, strict=True)]
+        total = parts[0] if parts[0].numel() == 1 else self._made(torch.sum, parts[0])
+        for part in parts[1:]:
+            total = self._made(torch.add, total, part if part.numel() == 1 else self._made(torch.sum, part))
+        return total
+
+    def _made(self, func: Function, *args: torch.Tensor) -> torch.Tensor:
+        """A value of the record that the user did not write: a sum of what the step differentiates."""
+        with torch_private.no_torch_function():
+            made: torch.Tensor = func(*args)
+            self.recorder.record_made(func, args, made)
+        return made
+
+    def _end_after(self, number: int) -> None:
+        if self.until is not None and number >= self.until:
+            raise Finished
+
+    # --- what became of the gradients --------------------------------------------------------------------------------
+
+    def put(self, leaf: torch.Tensor, gradient: object) -> None:
+        """`p.grad = g`, or `= None`, of the step."""
+        if gradient is None:
+            self.clear([leaf], None)
+        elif (number := self._results.get(id(gradient))) is not None:
+            self._held[id(leaf)] = {number}
+
+    def clear(self, of: Sequence[torch.Tensor], place: Span | None) -> None:
+        """The gradients of some parameters were set to zero or taken away."""
+        for p in of:
+            if self._held.pop(id(p), None):
+                self._cleared[id(p)] = place
+
+    def step(self, held: Sequence[torch.Tensor], place: Span | None) -> bool:
+        """An optimizer's step over some parameters; whether it may move them: those of the model stay while it is recorded."""
+        fed = [p for p in held if id(p) in self._held and p.grad is not None]
+        for p in fed:
+            for number in self._held.pop(id(p)):
+                self.calls[number].moved.add(id(p))
+        mine = [p for p in held if id(p) in self.trained]
+        if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
+            self.idle.append(IdleStep(place, cleared[0]))
+        for p in held:
+            self._cleared.pop(id(p), None)
+        return self.as_is or not mine
+
+    # --- what was minimised --------------------------------------------------------------------------------------------
+
+    def objectives(self) -> list[Objective]:
+        """The losses that the step minimised over the model's parameters.
+
+        Passes whose gradients add up before a step uses them are one objective; the turns of a loop stand for one. A loss that moved
+        nothing of the model (an inner loop over variables of its own) is none.
+        """
+        moves = any(c.moved & self.trained for c in self.calls)
+        counted = {i: (c.moved if moves else c.leaves) & self.trained for i, c in enumerate(self.calls)}
+        passes = [i for i, owned in counted.items() if owned]
+        if not moves and any(self.calls[i].kind == "backward" for i in passes):
+            passes = [i for i in passes if self.calls[i].kind == "backward"]  # a gradient that weighs a term is no update
+        pairs = [*self._joined, *((j, i) for i, j in self._joined)]
+        merged: dict[Any, Objective] = {}
+        left = list(passes)
+        while left:
+            group = sorted(reachable(left[:1], lambda i: [j for k, j in pairs if k == i and j in passes]))
+            left = [i for i in left if i not in group]
+            first: dict[Any, int] = {}
+            for i in group:
+                first.setdefault((self.calls[i].stack, self.calls[i].leaves), i)
+            owned = frozenset[int]().union(*(counted[i] for i in group))
+            merged.setdefault((frozenset(first), owned), Objective(tuple(sorted(first.values())), owned))
+        return list(merged.values())
+
+    def loss_of(self, objective: Objective) -> torch.Tensor:
+        """The one loss of an objective: of several passes, the sum."""
+        loss = self._summed([self.calls[i].of for i in objective.passes], None)
+        if len(objective.passes) > 1 and (node := self.recorder.node_for(loss)) is not None:
+            node.meta["stack"] = self.calls[objective.passes[-1]].stack
+        return loss
+
+    def chosen(self, objectives: Sequence[Objective], left: torch.Tensor | None) -> Objective | None:
+        """The objective of the autoencoder: that of the loss which the step left in `loss`; of several such, the one whose gradient goes
+        through a draw, then the one that moves most.
+
+        None where the step's own loss, not differentiated yet, was made with the gradients of the others.
+        """
+        node = self.recorder.node_for(left) if left is not None else None
+        if node is not None and left is not None and left.requires_grad:
+            weighed = {self.calls[i].node for o in objectives for i in o.passes if self.calls[i].kind == "grad"}
+            if (
+                objectives
+                and weighed
+                and all(self.calls[i].kind == "grad" and not self.calls[i].moved for o in objectives for i in o.passes)
+            ):
+                behind = reachable([node], lambda n: n.all_input_nodes)
+                if node not in weighed and weighed & behind:
+                    return None
+        related = [o for o in objectives if node is not None and any(self._is_of(node, self.calls[i].node) for i in o.passes)]
+        among = related or list(objectives)
+        return max(among, key=lambda o: (self._draws(o), self._size(o)), default=None)
+
+    def _is_of(self, node: fx.Node, differentiated: fx.Node) -> bool:
+        """Whether one of two values was computed from the other: a loss, and what was kept of it for a log."""
+        return differentiated in _behind(node) or node in _behind(differentiated)
+
+    def _draws(self, objective: Objective) -> bool:
+        """Whether the gradient of an objective goes through a value that was made with noise."""
+        starts = [self.calls[i].node for i in objective.passes]
+        live = reachable(starts, lambda n: [m for m in n.all_input_nodes if m.meta.get("grad")])
+        return any(m.meta.get("random") or name_of(m.target) in _DRAWS for n in live for m in (n, *n.all_input_nodes))
+
+    def _size(self, objective: Objective) -> int:
+        return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
+
+
+def _behind(node: fx.Node) -> set[fx.Node]:
+    return reachable([node], lambda n: n.all_input_nodes)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """The tensors of an argument that is one, or several."""
+    return [value] if isinstance(value, torch.Tensor) else [t for t in value or () if isinstance(t, torch.Tensor)]
+
+
+def _of_function(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Tensor.backward` as `torch.autograd.backward` calls them."""
+    return {("grad_tensors" if k == "gradient" else k): v for k, v in given.items()}
