@@ -63,7 +63,7 @@ def faults(folder: Path, batch: Sequence[Target], jobs: int) -> Iterator[str]:
     moved = {k: (v, statuses[1].get(k)) for k, v in statuses[0].items() if statuses[1].get(k) != v and k not in late}
     if moved:
         yield f"the second run says otherwise: {moved}"
-    yield from broken_entries(folder)
+    yield from broken_entries()
 
 
 def main() -> None:

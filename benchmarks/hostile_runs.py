@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import hashlib
 import json
 import os
 import resource
@@ -11,13 +11,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hostile_targets import ACTS
 
+from vaelint.cache.folder import own
+from vaelint.cache.key import key, verified
+
 LIMIT = 8.0  # seconds for a target; those that hang take all of it
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="vaelint-hostile-")  # for all runs; the user's own results are not touched
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+KEPT = Path(own())  # where they keep their results
 FRONT = [sys.executable, "-m", "vaelint", "check"]
 
 
@@ -27,25 +34,29 @@ def check(folder: Path, targets: Sequence[str], *options: str, **kwargs: object)
     return subprocess.run(words, cwd=folder, capture_output=True, timeout=1800, check=False, **kwargs)  # type: ignore[call-overload,no-any-return]
 
 
-def broken_entries(folder: Path) -> Iterator[str]:
+def broken_entries() -> Iterator[str]:
     """Entries of the cache that are not whole, and what a run left beside them."""
-    for entry in (folder / ".vaelint_cache").rglob("*"):
-        if entry.suffix == ".json" and not entry.name.startswith("."):
-            digest, _, body = entry.read_text().partition("\n")
-            if hashlib.blake2b(body.encode(), digest_size=16).hexdigest() != digest:
+    secret = key()
+    for entry in KEPT.rglob("*"):
+        if entry.name.startswith(".") and entry.name != ".gitignore":
+            yield f"the cache has a left-over: {entry.name}"
+        elif entry.suffix == ".json" and secret is not None:
+            try:
+                verified(secret, entry.name, entry.read_bytes())
+            except ValueError:
                 yield f"the cache has a broken entry: {entry.name}"
 
 
 def disturbed(folder: Path) -> Iterator[tuple[str, str]]:
     """Runs that something happens to: (what, "" or what is wrong)."""
     for name, disturb in DISTURBANCES.items():
-        shutil.rmtree(folder / ".vaelint_cache", ignore_errors=True)
+        shutil.rmtree(KEPT, ignore_errors=True)
         for fault in disturb(folder) or [""]:
             yield name, fault
         after = check(folder, ["sound.py:VAE"], "--output-format", "json")
         if after.returncode != 0 or json.loads(after.stdout)["targets"][0]["status"] != "clean":
             yield name, f"the next run ends with {after.returncode}: {after.stderr.decode()[-200:]}"
-        for fault in broken_entries(folder):
+        for fault in broken_entries():
             yield name, fault
 
 
@@ -130,7 +141,7 @@ def full_disk(folder: Path) -> list[str]:
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, resource.RLIM_INFINITY))
 
-    shutil.rmtree(folder / ".vaelint_cache", ignore_errors=True)
+    shutil.rmtree(KEPT, ignore_errors=True)
     done = check(folder, ["sound.py:VAE"], "--output-format", "concise", preexec_fn=small)
     told = done.stderr.count(b"results are not kept")
     return (

@@ -19,6 +19,12 @@ from vaelint.source.target import parse_target
 os.environ["COLUMNS"] = "100"  # readline, which pytest imports, tells child processes of a terminal of its own
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Results that tests keep go into a folder of this session, and none of other sessions are used."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Writes files into an empty folder, goes there, and loads a target."""

@@ -49,7 +49,7 @@ def run(hired: gate.Hired, tmp_path: Path, said: list[str]) -> Run:
         for file in tmp_path.rglob("*"):
             if not file.is_symlink() and file.stat().st_mtime > time.time() - 1:
                 os.utime(file, (time.time() - 1, time.time() - 1))
-        cache = Cache(keep or tmp_path / ".kept", said.append)
+        cache = Cache(str(keep or tmp_path / ".kept"), said.append)
         (checked,) = gate.run([Request(f"{tmp_path}/model.py:VAE", timeout=20.0, **options)], hired, cache=cache)  # type: ignore[arg-type]
         return checked
 

@@ -39,8 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def project(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in home.iterdir():
-        if path.name != ".vaelint_cache":
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     (home / "buggy.py").write_text(NOISE + BUGGY)
     os.utime(home / "buggy.py", (1e9, 1e9))
     (home / "vaelint.toml").write_text(CONFIG)

@@ -31,7 +31,7 @@ def main() -> "NoReturn":
 
 def _start(args: list[str]) -> "NoReturn":
     """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
-    from vaelint.cache.early import recalled
+    from vaelint.cache.early import untouched
     from vaelint.cli.streams import made_ready
 
     if wrong := made_ready():
@@ -41,10 +41,10 @@ def _start(args: list[str]) -> "NoReturn":
         sys.exit(2)
     early = None
     if args[:1] in (["check"], ["trace"]) and "--help" not in args:
-        told = recalled(args) if not {"--no-cache", "--isolated"} & set(args) else None
-        if told:
-            _again(told)
-        if told is None:
+        if not {"--no-cache", "--isolated"} & set(args) and untouched(args):
+            if args[0] == "check":
+                _again(args[1:])
+        else:
             early = _worker()
     from vaelint.cli import app
 
@@ -61,12 +61,13 @@ def _worker() -> "Worker | None":
         return None  # `check` runs into it again, where it is reported
 
 
-def _again(told: dict[str, object]) -> None:
-    """A check whose words are known from an earlier run of the same line; returns if they are not of a form that is known."""
-    from vaelint.cli.checking import Words, check_all
+def _again(args: list[str]) -> None:
+    """A check that kept results will answer; returns if the command line has to be read with care."""
+    from vaelint.cli.checking import check_all
     from vaelint.cli.ends import ended
+    from vaelint.cli.quick import words_of
 
-    if (words := Words.from_json(told)) is not None:
+    if (words := words_of(args)) is not None:
         ended(lambda: check_all(words, None))
 
 

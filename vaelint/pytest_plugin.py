@@ -100,7 +100,8 @@ class Desk:
         """The result of one target, judged as the command line would, and whether it stays below the bar."""
         from dataclasses import replace
 
-        from vaelint.cache.store import Cache, folder_for
+        from vaelint.cache.folder import of_results
+        from vaelint.cache.store import Cache
         from vaelint.cli.outcome import EXIT_CLEAN, exit_code
         from vaelint.core.finding import Severity
         from vaelint.policy.judge import judge
@@ -108,7 +109,7 @@ class Desk:
 
         if self._hired is None:
             self._hired = gate.Hired()
-            self._cache = Cache(folder_for(self.settings.root), lambda words: None) if self._keep else None
+            self._cache = Cache(of_results(), lambda words: None) if self._keep else None
         alone = replace(self.settings, targets=self.settings.targets[number : number + 1])
         (checked,) = gate.run(alone.requests, self._hired, cache=self._cache)
         judge([checked.result], alone)

@@ -20,7 +20,7 @@ def aged(folder: Path) -> None:
 
 def end_of_a_run(folder: Path, said: list[str]) -> None:
     """What a run does at its end, without a result."""
-    Cache(folder, said.append).close(["check"], 0)
+    Cache(str(folder), said.append).close(["check"], 0)
 
 
 def test_old_entries_go_and_nothing_else_does(run: Run, tmp_path: Path, said: list[str]) -> None:

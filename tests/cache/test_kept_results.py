@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from keeping import VAELINT, Run, command
 
-from vaelint.cache.store import folder_for
+from vaelint.cache.folder import own
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -140,12 +140,6 @@ def test_a_full_disk_is_said_and_leaves_nothing_broken(run: Run, tmp_path: Path,
     assert run("x = 1").kept
 
 
-def test_the_folder_is_beside_the_configuration_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert folder_for(tmp_path) == tmp_path / ".vaelint_cache"
-    monkeypatch.setenv("VAELINT_CACHE_DIR", str(tmp_path / "else"))
-    assert folder_for(tmp_path) == tmp_path / "else"
-
-
 def test_an_unchanged_target_answers_without_torch(tmp_path: Path) -> None:
     shutil.copy(DATA / "vae_three_bugs.py", tmp_path / "model.py")
     os.utime(tmp_path / "model.py", (1e9, 1e9))
@@ -156,38 +150,10 @@ def test_an_unchanged_target_answers_without_torch(tmp_path: Path) -> None:
     assert (again.returncode, again.stdout) == (1, first.stdout)
     without = command(tmp_path, *check, "--no-cache", LACKS="torch")
     assert (without.returncode, "'torch'" in without.stderr) == (2, True)
-    assert command(tmp_path, "cache", "dir").stdout.strip() == str(tmp_path / ".vaelint_cache")
+    assert command(tmp_path, "cache", "dir").stdout.strip() == own()
     assert command(tmp_path, "cache", "clear").stdout.startswith("removed ")
     assert command(tmp_path, *check, LACKS="torch").returncode == 2
     assert command(tmp_path, "cache", "clear").stdout.startswith("nothing to remove")
-
-
-def test_what_a_line_said_is_remembered_and_a_broken_memory_is_none(tmp_path: Path) -> None:
-    shutil.copy(DATA / "vae_three_bugs.py", tmp_path / "model.py")
-    os.utime(tmp_path / "model.py", (1e9, 1e9))
-    check = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--baseline", "known.json", "--fail-on", "error")
-    (tmp_path / "known.json").write_text('{"version": 1, "findings": []}\n')
-    first = command(tmp_path, *check)
-    assert first.returncode == 1, first.stderr
-    again = command(tmp_path, *check, LACKS="torch typer pydantic")
-    assert (again.returncode, again.stdout) == (1, first.stdout)
-    in_json = command(tmp_path, *check, VAELINT_OUTPUT_FORMAT="json", LACKS="torch")
-    assert json.loads(in_json.stdout)["targets"], "a variable is part of what is said"
-    (note,) = (
-        p for p in (tmp_path / ".vaelint_cache").glob("last-*") if "files" in p.read_text() and '"output_format": null' in p.read_text()
-    )
-    told = json.loads(note.read_text())
-    for broken in (
-        "",
-        "[]",
-        "{}",
-        json.dumps({**told, "words": 3}),
-        json.dumps({**told, "words": {"what": 1}}),
-        json.dumps({**told, "files": []}),
-    ):
-        note.write_text(broken)
-        after = command(tmp_path, *check, LACKS="torch")
-        assert (after.returncode, after.stdout) == (1, first.stdout), broken
 
 
 def test_two_runs_at_once_agree_and_break_nothing(tmp_path: Path) -> None:
@@ -201,8 +167,7 @@ def test_two_runs_at_once_agree_and_break_nothing(tmp_path: Path) -> None:
     assert [err for _, err in said] == ["", ""]
     after = command(tmp_path, *words[1:], LACKS="")
     assert [t["status"] for t in json.loads(after.stdout)["targets"]] == ["clean"] * 3
-    kept = [*(tmp_path / ".vaelint_cache").rglob("*")]
-    assert not [f for f in kept if f.name.startswith(".") and f.name != ".gitignore"]
+    assert not [f for f in Path(own()).rglob(".*") if f.name != ".gitignore"]
 
 
 def test_one_of_several_is_checked_alone(tmp_path: Path) -> None:

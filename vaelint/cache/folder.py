@@ -1,7 +1,8 @@
-"""The folder of kept results: whether it is ours, how it is made, and what may be deleted there. Nothing of anybody else's ever is.
+"""The folder of kept results: which one, whether it is ours, how it is made, and what may be deleted there: nothing of anybody else's.
 
-A folder is ours if it holds our tag, and the tag is written only into a folder that we made or found empty. In such a folder we delete
-files of our own names, and no folder is entered through a link.
+It is a folder of the user's, never one of the repository's: what a repository ships is not believed (key.py). A folder is ours if it
+holds our tag, and the tag is written only into a folder that we made or found empty. In such a folder we delete files of our own
+names, and no folder is entered through a link.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+import platformdirs
+
+VARIABLE = "VAELINT_CACHE_DIR"
+KEY = "key"  # see key.py
 FORM = 1  # of the entries
 KEEP = 30 * 86400.0  # seconds an entry stays without being used
 _DAY = 86400.0
@@ -22,28 +27,46 @@ _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Results of vaelint; see h
 _IGNORE = "# Made by vaelint.\n*\n"
 _BUCKET = re.compile(r"[0-9a-f]{2}\Z")
 _ENTRY = re.compile(r"(\.)?[0-9a-f]{32}\.(reads|result)\.json(?(1)\.\d+)\Z")  # those with a dot were never finished
+_KEY = re.compile(r"vaelint key 1 [0-9a-f]{64}\n\Z")
 _NOTE = re.compile(r"(\.)?last-[0-9a-f]{32}(?(1)\.\d+)\Z")
+
+
+def own() -> str:
+    """The user's own folder, for key and notes, and for results where VAELINT_CACHE_DIR names no other."""
+    told = platformdirs.user_cache_dir("vaelint", appauthor=False)
+    return told if os.path.isabs(told) else os.path.expanduser("~/.cache/vaelint")
+
+
+def of_results() -> str:
+    """Where results are kept: the folder that VAELINT_CACHE_DIR names, else the user's own."""
+    told = os.environ.get(VARIABLE)
+    return os.path.abspath(told) if told else own()
 
 
 def refusal(folder: str) -> str:
     """Why nothing is kept in a folder, as the end of a sentence; "" where it is ours, empty, or still to be made."""
     try:
-        mode = os.lstat(folder).st_mode
+        state = os.lstat(folder)
     except OSError:
         return ""  # not there; what else is wrong shows when it is made
-    if stat.S_ISLNK(mode):
+    if stat.S_ISLNK(state.st_mode):
         return "is a symbolic link"
-    if not stat.S_ISDIR(mode):
+    if not stat.S_ISDIR(state.st_mode):
         return "is not a folder"
+    if folder == own():
+        if state.st_uid != os.geteuid():
+            return "belongs to another user"
+        if stat.S_IMODE(state.st_mode) & 0o022:
+            return f"may be written by others: chmod go-w {folder}"
     try:
         return "" if _tagged(folder) or not os.listdir(folder) else f"holds other files and no {_TAG_FILE} of vaelint"
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
 
 
-def entry(folder: str, key: str, kind: str) -> str:
+def entry(folder: str, name: str, kind: str) -> str:
     """The file of an entry: `kind` is "reads" or "result"."""
-    return os.path.join(folder, f"v{FORM}", key[:2], f"{key}.{kind}.json")
+    return os.path.join(folder, f"v{FORM}", name[:2], f"{name}.{kind}.json")
 
 
 def make(folder: str) -> None:
@@ -93,6 +116,8 @@ def clear(folder: str) -> bool:
         path = os.path.join(folder, name)
         if _text(path) == text:
             os.unlink(path)
+    if _KEY.match(_text(os.path.join(folder, KEY)) or ""):
+        os.unlink(os.path.join(folder, KEY))
     _remove_if_empty(folder)  # not if something of somebody else's is there
     return True
 

@@ -1,9 +1,9 @@
 """Results of earlier runs, kept by the content of all that they were made from. Imports no torch.
 
-Two kinds of entry in `.vaelint_cache/`. What a target's last run read is found by its request and the toolchain; the result is
+Two kinds of entry. What a target's last run read is found by its request and the toolchain; the result is
 found by that and the content of all that was read (reads.py). So a result can only answer for the very files that made it, and a
-branch that is switched back to finds its own again. Entries are written whole and then renamed into place; one that is broken,
-from whatever crash, is as good as none.
+branch that is switched back to finds its own again. Entries are signed (key.py), written whole and then renamed into place; one that
+is broken, from whatever crash, or that somebody else wrote, is as good as none.
 """
 
 from __future__ import annotations
@@ -13,39 +13,35 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from vaelint.cache import early, files
 from vaelint.cache import folder as folders
-from vaelint.cache.early import NAME, VARIABLE
+from vaelint.cache.key import key, made_key, signed, verified
 from vaelint.cache.reads import Reads
 from vaelint.cache.toolchain import toolchain
 from vaelint.core.paths import regular
 from vaelint.core.result import Request, TargetResult
 from vaelint.process.flight import Checked
-from vaelint.process.front import ENVIRONMENT
+from vaelint.process.front import environment
 
 _SLACK = 10_000_000  # ns: file times are a clock tick behind
 
 
-def folder_for(root: Path) -> Path:
-    """Where the results of a project lie: `VAELINT_CACHE_DIR`, else `.vaelint_cache` beside its configuration."""
-    told = os.environ.get(VARIABLE)
-    return Path(told).absolute() if told else root.absolute() / NAME
-
-
 class Cache:
-    """The kept results of one project, for one run. Nothing here raises: what cannot be read or written is as if it were not there."""
+    """The kept results, for one run. Nothing here raises: what cannot be read or written is as if it were not there."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: str, say: Callable[[str], None]) -> None:
         """`say` is told, once, when results cannot be kept."""
         self.folder, self._say = folder, say
         self._off = False
-        if why := folders.refusal(str(folder)):
+        self._secret: bytes | None = None
+        if why := folders.refusal(folder):
             self._give_up(f"{folder} {why}")
+        else:
+            self._ask_key(key)
         self._toolchain = toolchain()
         self._digests: dict[str, tuple[tuple[int, int], str]] = {}
         self._used: dict[str, tuple[int, int]] = {}  # files behind the results, with time of change and size
@@ -55,12 +51,12 @@ class Cache:
         """The result of an earlier run that read the same; None if there is none."""
         if self._off:
             return None
-        key = self._key(request)
-        told = self._read(self._path(key, "reads"))
+        name = self._name(request)
+        told = self._read(self._path(name, "reads"))
         reads = _reads_from(told)
         if reads is None:
             return None
-        found = self._read(self._path(self._content(key, reads), "result"))
+        found = self._read(self._path(self._content(name, reads), "result"))
         try:
             checked = Checked(TargetResult.from_json(found["result"]), str(found["output"]), request, told, kept=True) if found else None
         except (KeyError, TypeError, ValueError):
@@ -79,33 +75,31 @@ class Cache:
         reads = _reads_from(checked.reads)
         if self._off or reads is None or not _repeatable(checked.result) or reads.outside or self._changed_since(started, reads):
             return
-        key = self._key(checked.request)
-        self._write(self._path(self._content(key, reads), "result"), {"result": checked.result.to_json(), "output": checked.output})
-        self._write(self._path(key, "reads"), checked.reads or {})
+        name = self._name(checked.request)
+        self._write(self._path(self._content(name, reads), "result"), {"result": checked.result.to_json(), "output": checked.output})
+        self._write(self._path(name, "reads"), checked.reads or {})
         self._note_use(reads)
 
-    def close(self, args: Sequence[str], results: int, words: Mapping[str, Any] | None = None) -> None:
-        """Ends the run of a command line with so many results: notes for the next one what it rested on, and removes what is old.
-
-        `words` is what the command line was understood to say, for it to be remembered.
-        """
+    def close(self, args: Sequence[str], results: int) -> None:
+        """Ends the run of a command line with so many results: notes for the next one what it rested on, and removes what is old."""
         if self._off:
             return
         with contextlib.suppress(OSError):
             if self._count >= results > 0:
-                early.note(str(self.folder), args, self._used, words or {})
-            folders.prune(str(self.folder))
+                early.note(args, self._used)
+            for folder in {self.folder, folders.own()}:
+                folders.prune(folder)
 
-    def _key(self, request: Request) -> str:
+    def _name(self, request: Request) -> str:
         said = json.dumps([folders.FORM, self._toolchain, os.getcwd(), request.to_json()], sort_keys=True)
         return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
-    def _path(self, key: str, kind: str) -> Path:
-        return Path(folders.entry(str(self.folder), key, kind))
+    def _path(self, name: str, kind: str) -> str:
+        return folders.entry(self.folder, name, kind)
 
-    def _content(self, key: str, reads: Reads) -> str:
+    def _content(self, name: str, reads: Reads) -> str:
         """The name of the result that these files, as they are now, make."""
-        digest = hashlib.blake2b(key.encode(), digest_size=16)
+        digest = hashlib.blake2b(name.encode(), digest_size=16)
         for part in self._facts(reads):
             digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
         return digest.hexdigest()
@@ -120,9 +114,9 @@ class Cache:
         for folder in reads.modules:
             yield f"{folder} has modules {_names(folder, modules=True)}"
         yield f"there now: {[p for p in reads.absent if os.path.lexists(p)]}"
-        environment: Mapping[str, str] = os.environ | ENVIRONMENT
+        variables = environment()
         for name in reads.variables:
-            value = repr(sorted(environment.items())) if name == "*" else environment.get(name)
+            value = repr(sorted(variables.items())) if name == "*" else variables.get(name)
             yield f"${name}={hashlib.blake2b(value.encode('utf-8', 'surrogateescape')).hexdigest() if value is not None else None}"
 
     def _digest(self, file: str) -> str:
@@ -150,30 +144,36 @@ class Cache:
             if file in self._digests:
                 self._used[file] = self._digests[file][0]
 
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        """An entry; None if there is none or it is broken."""
+    def _read(self, path: str) -> dict[str, Any] | None:
+        """An entry; None if there is none, or it is broken, or not ours."""
+        if self._secret is None:
+            return None
         try:
-            digest, _, body = files.read(str(path)).decode().partition("\n")
-            if hashlib.blake2b(body.encode(), digest_size=16).hexdigest() != digest:
-                return None
-            found = json.loads(body)
+            found = json.loads(verified(self._secret, os.path.basename(path), files.read(path)))
         except (OSError, ValueError):
             return None
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > folders.KEEP / 30:
+            if time.time() - os.stat(path).st_mtime > folders.KEEP / 30:
                 os.utime(path)
         return found if isinstance(found, dict) else None
 
-    def _write(self, path: Path, body: dict[str, Any]) -> None:
-        if self._off:
+    def _write(self, path: str, body: dict[str, Any]) -> None:
+        if self._secret is None:
+            self._ask_key(made_key)
+        if self._off or self._secret is None:
             return
-        text = json.dumps(body, ensure_ascii=True)
         try:
-            folders.make(str(self.folder))
-            folders.make_for(str(path))
-            files.write(str(path), (hashlib.blake2b(text.encode(), digest_size=16).hexdigest() + "\n" + text).encode())
+            folders.make(self.folder)
+            folders.make_for(path)
+            files.write(path, signed(self._secret, os.path.basename(path), json.dumps(body).encode()))
         except OSError as error:
             self._give_up(f"{self.folder} cannot be written ({error.strerror or error})")
+
+    def _ask_key(self, of: Callable[[], bytes | None]) -> None:
+        try:
+            self._secret = of()
+        except OSError as error:
+            self._give_up(f"{error.strerror or error}")
 
     def _give_up(self, why: str) -> None:
         self._off = True

@@ -38,7 +38,7 @@ def _root(version: options.Version = False) -> None:
 
 for command in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
     app.command()(command)
-kept = typer.Typer(help="Results of earlier runs, kept in .vaelint_cache.", no_args_is_help=True)
+kept = typer.Typer(help="Results of earlier runs, kept in a folder of yours.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):
     kept.command()(of_cache)
 app.add_typer(kept, name="cache")

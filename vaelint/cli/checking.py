@@ -6,12 +6,12 @@ Knows nothing of the command line's library, so that a run which is answered by 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from vaelint.cache.store import Cache, folder_for
+from vaelint.cache.folder import of_results
+from vaelint.cache.store import Cache
 from vaelint.cli import terminal
 from vaelint.cli.folders import in_folders
 from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
@@ -65,11 +65,6 @@ class Words:
     timings: bool = False
     isolated: bool = False
 
-    @staticmethod
-    def from_json(told: Mapping[str, Any]) -> Words | None:
-        """What was written down of an earlier command line; None if it is not of this form."""
-        return Words(**told) if set(told) == {f.name for f in fields(Words)} else None
-
 
 def check_all(words: Words, early: Worker | None) -> int:
     """Runs it and returns the exit code. `early` is a worker that was started already.
@@ -100,9 +95,8 @@ def check_all(words: Words, early: Worker | None) -> int:
                 codes.append(code)
                 return results
         else:
-            results = run_requests(
-                settings.requests, hired, None if words.no_cache or words.isolated else settings.root, settings.jobs.value, words
-            )
+            keep = not (words.no_cache or words.isolated)
+            results = run_requests(settings.requests, hired, keep=keep, jobs=settings.jobs.value)
         bare = [r.result for r in results]
         whole = not words.targets and words.shard is None
         judgement = judge(bare, settings, update=words.update_baseline, prune=words.prune_baseline, whole=whole)
@@ -163,20 +157,15 @@ def _given(words: Words) -> Given:
     return Given(*told, words.fail_on, known, words.jobs, words.perturb)
 
 
-def run_requests(requests: Sequence[Request], hired: gate.Hired, root: Path | None, jobs: int, words: Words | None = None) -> list[Checked]:
-    """The results of the requests, in their order.
-
-    Args:
-        root: the project whose cache is used; None for none.
-        words: what the command line says, for the next run of the same.
-    """
+def run_requests(requests: Sequence[Request], hired: gate.Hired, *, keep: bool, jobs: int) -> list[Checked]:
+    """The results of the requests, in their order. `keep`: whether earlier results are used, and these kept."""
     if not requests:
         return []
-    cache = Cache(folder_for(root), terminal.say) if root is not None else None
+    cache = Cache(of_results(), terminal.say) if keep else None
     with Watched(len(requests)) as eyes:
         results = gate.run(requests, hired, cache=cache, jobs=jobs, on_stage=eyes.on_stage, on_done=eyes.on_done)
     if cache is not None:
-        cache.close(sys.argv[1:], len(results), asdict(words) if words is not None else {})
+        cache.close(sys.argv[1:], len(results))
     return results
 
 

@@ -40,6 +40,6 @@ def trace(
     if not requests:
         raise UsageError("no target is named and none is configured", "write vaelint trace model.py:VAE --input 32x784")
     with gate.Hired(context.obj) as hired:
-        results = run_requests(requests, hired, None if no_cache or isolated else settings.root, settings.jobs.value)
+        results = run_requests(requests, hired, keep=not (no_cache or isolated), jobs=settings.jobs.value)
     write_reports(results, reports, Shown(color, depth=depth, everything=everything, docs=settings.docs_url.value), TRAILS)
     return exit_code([r.result for r in results], Severity.WARNING, exit_zero=False)

@@ -35,6 +35,14 @@ ENVIRONMENT = {
     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS would abort the fork of a process that has loaded frameworks
 }
 
+SECRETS = ("VAELINT_CACHE_KEY",)  # what user code has no business with
+
+
+def environment() -> dict[str, str]:
+    """The variables that the worker, and so user code, gets to see."""
+    return {k: v for k, v in (os.environ | ENVIRONMENT).items() if k not in SECRETS}
+
+
 # `-P` and the late path entry keep a `random.py` or `rules/` in the working directory from being imported by us.
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from vaelint.process.worker import main; main(int(sys.argv[2]), *sys.argv[3:])"
 
@@ -60,7 +68,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=[theirs.fileno()],
-            env=os.environ | ENVIRONMENT,
+            env=environment(),
             start_new_session=True,  # Ctrl-C is for us; we pass it on
         )
         theirs.close()

@@ -1,0 +1,78 @@
+"""The key that kept results are signed with (HMAC, RFC 2104): only what this user's vaelint wrote is believed.
+
+It is a file of the user's own folder that nobody else may read, or, for machines that share results, the variable VAELINT_CACHE_KEY.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import re
+import stat
+
+from vaelint.cache import files, folder
+from vaelint.cache.tracked import tracked
+
+VARIABLE = "VAELINT_CACHE_KEY"
+_LEAST = 16  # characters of the variable
+_FORM = re.compile(rb"vaelint key 1 ([0-9a-f]{64})\n\Z")
+
+
+def key() -> bytes | None:
+    """The user's key; None if there is none yet. Raises OSError for one that others may know."""
+    if told := os.environ.get(VARIABLE):
+        if len(told) < _LEAST:
+            raise OSError(0, f"{VARIABLE} has fewer than {_LEAST} characters")
+        return hashlib.sha256(b"vaelint\0" + os.fsencode(told)).digest()
+    path = _path()
+    try:
+        state = os.lstat(path)
+    except OSError:
+        return None
+    if state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o077:
+        raise OSError(0, f"others may read or write the key {path}; remove it, and a new one is made")
+    if tracked(path):
+        raise OSError(0, f"the key {path} is under version control; remove it there, and a new one is made")
+    found = _FORM.match(files.read(path))
+    if found is None:
+        raise OSError(0, f"{path} is not a key of vaelint; remove it, and a new one is made")
+    return bytes.fromhex(found[1].decode())
+
+
+def made_key() -> bytes:
+    """The user's key, made if there is none. Raises OSError."""
+    if (found := key()) is not None:
+        return found
+    folder.make(folder.own())
+    new = f"{_path()}.{os.getpid()}"
+    files.write(new, b"vaelint key 1 " + os.urandom(32).hex().encode() + b"\n")
+    with contextlib.suppress(FileExistsError):
+        os.link(new, _path())  # unlike a renaming, it leaves the key that another run has made meanwhile
+    os.unlink(new)
+    found = key()
+    if found is None:
+        raise OSError(0, f"the key {_path()} cannot be made")
+    return found
+
+
+def signed(secret: bytes, name: str, body: bytes) -> bytes:
+    """The body behind a line that only the key's owner can write, for this name only."""
+    return _mac(secret, name, body) + b"\n" + body
+
+
+def verified(secret: bytes, name: str, data: bytes) -> bytes:
+    """The body of `signed`. Raises ValueError for anything else."""
+    mac, _, body = data.partition(b"\n")
+    if not hmac.compare_digest(mac, _mac(secret, name, body)):
+        raise ValueError(f"{name} was not written with this key")
+    return body
+
+
+def _mac(secret: bytes, name: str, body: bytes) -> bytes:
+    return hmac.digest(secret, name.encode() + b"\n" + body, "sha256").hex().encode()
+
+
+def _path() -> str:
+    return os.path.join(folder.own(), folder.KEY)
