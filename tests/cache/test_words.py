@@ -16,8 +16,8 @@ from keeping import LONG_AGO, command
 from vaelint.cache import early
 from vaelint.cache.folder import own
 from vaelint.cache.key import made_key, signed
-from vaelint.cli.app import app
 from vaelint.cli import check_words
+from vaelint.cli.app import app
 from vaelint.cli.checking import Words
 from vaelint.cli.quick import words_of
 
@@ -27,7 +27,8 @@ PLAIN = (
 m.py:VAE|a b||--input|32x784|--input=x=4x4|--init=a=1|--loss|f|--loss=|--step=loss = f(model(x))|--device|cpu|--timeout=3|--timeout|x
 --perturb|--no-perturb|--select=VAE2|--ignore|VAE414|--extend-select=ALL|--output-format|json|--output-format=sarif:./a//b|--output-file=./x
 --fail-on|error|--fail-on=never|--exit-zero|--baseline=k.json|--update-baseline|--prune-baseline|--add-ignore=r|--show-refuted|--color
---no-color|-v|--verbose|-j|2|-j2|--jobs=0|--jobs|3|--no-cache|--shard=1/2|--watch|--fix|--diff|--|-|--exit-zero=1|-vj2|--inpu|--no-such|--timings|--isolated
+--no-color|-v|--verbose|-j|2|-j2|--jobs=0|--jobs|3|--no-cache|--shard=1/2|--watch|--fix|--diff|--|-|--exit-zero=1|-vj2|--inpu|--no-such
+--timings|--isolated
 """.strip()
     .replace("\n", "|")
     .split("|")
@@ -39,8 +40,13 @@ COMMAND.context_class = typer.Context
 def read_with_care(args: list[str]) -> Words | None:
     """What the command line's library makes of the words; None for a mistake."""
     found: list[Words] = []
+
+    def check_all(words: Words, early: object) -> int:
+        found.append(words)
+        return 0
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check_words, "check_all", lambda words, early: found.append(words) or 0)
+        patch.setattr(check_words, "check_all", check_all)
         try:
             COMMAND.main(args, prog_name="vaelint check", standalone_mode=False)
         except Exception as error:  # noqa: BLE001 - click's, which has no one base besides this
