@@ -8,11 +8,13 @@ import io
 import linecache
 import logging
 import os
+import signal
 import subprocess
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +219,61 @@ def test_a_model_of_a_notebook_has_its_lines(monkeypatch: pytest.MonkeyPatch) ->
         (shared,) = [f for f in report.findings if f.code == "VAE201"]
         assert (shared.span.file, shared.span.line, shared.span.column) == (name, 19, 15)
         assert "eps = torch.randn(self.latent_dim, device=mu.device)" in str(report)
+
+
+@contextmanager
+def default_device(name: str) -> Iterator[None]:
+    torch.set_default_device(name)
+    try:
+        yield
+        assert torch.get_default_device() == torch.device(name), "the check has taken it away"
+    finally:
+        torch.set_default_device(None)
+
+
+MODES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "set_default_device": lambda: default_device("meta"),
+    "with device": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("made", ["before", "inside", "by the check"])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_callers_mode_makes_no_finding_and_stays(models: dict[str, Any], mode: str, made: str) -> None:
+    classes = models["mlp_vae"]
+    before = classes.VAE()
+    with MODES[mode]():
+        model = {"before": before, "by the check": classes.VAE}.get(made) or classes.VAE()
+        modes = [torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_device(), torch.is_autocast_enabled("cpu")]
+        report = vaelint.check(model, input="32x784", loss=classes.loss_fn)
+        assert (report.status, report.codes) == ("clean", ())
+        now = [torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_device(), torch.is_autocast_enabled("cpu")]
+        assert now == modes
+
+
+def test_the_real_pass_runs_whatever_the_callers_mode(models: dict[str, Any]) -> None:
+    with torch.inference_mode(), default_device("meta"):
+        report = vaelint.check(models["mlp_vae"].VAE(), input="32x784", loss=models["mlp_vae"].loss_fn, device="cpu")
+    assert (report.status, report.confirm["outcome"]) == ("clean", "ran")
+    assert any("meta device" in note for note in report.notes)
+
+
+def test_a_buffer_without_values_is_said(models: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        model = models["mlp_vae"].VAE()
+        model.register_buffer("scale", torch.ones(3))
+    report = vaelint.check(model, input="32x784", loss=models["mlp_vae"].loss_fn)
+    assert (report.status, report.codes) == ("failed", ("VAE002",))
+    assert "the buffer scale of the model is on the meta device" in report.findings[0].message
+
+
+def test_handlers_of_signals_that_a_model_sets_are_put_back(tmp_path: Path) -> None:
+    text = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nsignal.alarm(3)\n"
+    (tmp_path / "impolite.py").write_text(text + (DATA / "mlp_vae.py").read_text())
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    assert vaelint.check(f"{tmp_path}/impolite.py:VAE", input="32x784").clean
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+    assert signal.alarm(0) == 0, "it would have ended this process"

@@ -82,7 +82,8 @@ def check(
         device: as `--device`; "none" by default, so that nothing is run for real.
         select, ignore: rules by code, prefix or name, as for `--select` and `--ignore`.
 
-    The model is copied before anything runs. Random states, torch's settings, `sys.path` and the user's modules are as before
+    The model is copied before anything runs, in a mode of its own: `no_grad`, `inference_mode`, autocast and a default device of the
+    caller are not in force. They, random states, torch's settings, handlers of signals, `sys.path` and the user's modules are as before
     afterwards. Unlike the command line, this runs in the process that calls it: a model that crashes takes it along.
 
     Raises:

@@ -28,6 +28,7 @@ from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.imports import import_file, import_module, repository_of, within
 from vaelint.loading.inherited import constructor_tree
 from vaelint.loading.lightning import silence
+from vaelint.loading.meta import with_values
 from vaelint.loading.other_files import named
 from vaelint.loading.placeholder import forget, needed, package_of
 from vaelint.repository.scopes import Repository
@@ -186,6 +187,8 @@ class Loaded:
                 "name a class or function that makes the model",
                 self.span,
             )
+        if isinstance(self.obj, nn.Module) and (note := with_values(model, self.span)) and note not in self.notes:
+            self.notes.append(note)
         silence(model)
         return model
 

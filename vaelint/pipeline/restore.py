@@ -1,4 +1,4 @@
-"""Leaves a process as it was found: for checks inside somebody's notebook or test."""
+"""A mode of its own for a check inside somebody's notebook or test, and the process left as it was found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import gc
 import logging
 import os
 import random
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +19,7 @@ import torch
 
 from vaelint.core.paths import user_file
 from vaelint.loading.placeholder import PlaceholderModule
+from vaelint.trace import torch_private
 from vaelint.trace.torch_private import distributions_validate, hooks_of_all_modules, print_options
 
 _BACKENDS = torch.backends
@@ -48,13 +51,33 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 _OF_PYTHON = ("dont_write_bytecode", "excepthook", "displayhook", "stdin", "stdout", "stderr")
 
 
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF) if hasattr(signal, "setitimer") else ()
+
+
+@contextmanager
+def _plain_torch() -> Iterator[None]:
+    """Inside, gradients are taken, new tensors are on the CPU, and no mode or autocast of the caller's is in force.
+
+    The default dtype stays the caller's: the model was written for it.
+    """
+    with torch_private.without_modes(), torch.inference_mode(False), torch.enable_grad(), ExitStack() as off:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                off.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Puts back, whatever happened inside: random states, torch's switches, Python's paths, and the user's modules.
+    """Runs what is inside in a mode of its own, whatever the caller's is, and puts back afterwards: torch's modes and switches, random
+    states, Python's paths, handlers of signals, and the user's modules.
 
     Library modules that were imported for the first time stay: torch does not bear being imported twice.
     """
     with ExitStack() as kept:
+        kept.enter_context(_plain_torch())
+        kept.callback(_put_handlers, {n: signal.getsignal(n) for n in signal.valid_signals()})
+        kept.callback(_stop_timers, [timer for timer in _TIMERS if signal.getitimer(timer) == (0.0, 0.0)])
         kept.enter_context(torch.random.fork_rng(devices=_devices()))
         kept.callback(random.setstate, random.getstate())
         if (numpy := sys.modules.get("numpy")) is not None:
@@ -97,6 +120,20 @@ def _put_switches(before: list[Any]) -> None:
     for (get, put), value in zip(_SWITCHES, before, strict=True):
         if value is not None and _value(get) != value:
             put(value)
+
+
+def _put_handlers(before: dict[int, Any]) -> None:
+    """Those that have changed. Only the main thread can set one; one that was not set from Python cannot be put back."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+
+
+def _stop_timers(idle: list[int]) -> None:
+    """An alarm that user code has set would ring in the caller's process."""
+    for timer in idle:
+        signal.setitimer(timer, 0)
 
 
 def _refill_table(table: dict[Any, Any], before: dict[Any, Any]) -> None:

@@ -356,6 +356,14 @@ def own_tensors(module: torch.nn.Module, *, parameters: bool = True) -> Iterator
     return ((k, v) for k, v in held if v is not None)
 
 
+def replace_own_tensors(module: torch.nn.Module, new: dict[str, torch.Tensor]) -> None:
+    """Puts other parameters and buffers in the place of those of these names that a module itself holds."""
+    for name, value in new.items():
+        (module._parameters if name in module._parameters else module._buffers)[name] = value  # type: ignore[assignment]
+    if isinstance(module, torch.nn.RNNBase):
+        _relink(module)
+
+
 def own_layers(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """The modules that a module itself holds, each by every name it has there."""
     return ((k, v) for k, v in module._modules.items() if v is not None)
@@ -375,6 +383,28 @@ def hooks_of_all_modules() -> list[dict[Any, Any]]:
     """The hooks that every module runs, and what is kept beside them."""
     known = vars(torch.nn.modules.module)
     return [v for k, v in known.items() if k.startswith("_global_") and isinstance(v, dict)]
+
+
+@contextlib.contextmanager
+def without_modes() -> Iterator[None]:
+    """Inside, none of the caller's modes is in force: default devices, function and dispatch modes. All are as before afterwards."""
+    from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
+    from torch.utils import _device
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    def taken() -> list[Any]:
+        return [_pop_mode() for _ in _get_current_function_mode_stack()]  # type: ignore[no-untyped-call]
+
+    modes, holder, current = taken(), torch._GLOBAL_DEVICE_CONTEXT, _device.CURRENT_DEVICE
+    default, holder.device_context, _device.CURRENT_DEVICE = getattr(holder, "device_context", None), None, None
+    try:
+        with _disable_current_modes():
+            yield
+    finally:
+        taken()  # what user code set and left
+        for mode in reversed(modes):
+            _push_mode(mode)  # type: ignore[no-untyped-call]
+        holder.device_context, _device.CURRENT_DEVICE = default, current
 
 
 def saved_by(function: Any) -> Iterator[tuple[str, Any]]:
@@ -399,6 +429,11 @@ def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
         for name, buffer in module._buffers.items():
             if buffer is not None and not torch.nn.parameter.is_lazy(buffer):
                 module._buffers[name] = mode.from_tensor(buffer)
-        if isinstance(module, torch.nn.RNNBase):  # it keeps its parameters in a list of its own as well
-            module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
+        if isinstance(module, torch.nn.RNNBase):
+            _relink(module)
     return model
+
+
+def _relink(module: torch.nn.RNNBase) -> None:
+    """A recurrent layer keeps its parameters in a list of its own as well: after one was replaced, that is made again."""
+    module._flat_weights = [getattr(module, n, None) for n in module._flat_weights_names]
