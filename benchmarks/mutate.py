@@ -200,8 +200,8 @@ def _behaviour(request: Any) -> dict[str, Any]:
     """The loss and the gradients of a real run under a fixed seed, as digests; `error` if it raises."""
     from vaelint.core.result import TargetResult
     from vaelint.pipeline.check import prepare
+    from vaelint.pipeline.loss_search import LossSearch
     from vaelint.source.written import Source
-    from vaelint.step.find_loss.extend import LossSearch
 
     own = replace(request, device="none")
     result = TargetResult(request.target)

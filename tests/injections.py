@@ -24,10 +24,10 @@ from torch import fx
 
 from vaelint.anatomy.loss.logsums import log_sums, shift_of
 from vaelint.anatomy.model import Model
-from vaelint.confirm.runs import Runner
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import experiment_called, experiment_names
 from vaelint.core.finding import Certainty
+from vaelint.experiment.runs import Runner
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import experiment_called, experiment_names
 from vaelint.faults.likelihood.padding import Padding
 from vaelint.record import ops
 from vaelint.rule import Claim

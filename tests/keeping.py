@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from vaelint.cache.store import Cache
+from vaelint.core.checked import Checked
 from vaelint.core.result import Request
 from vaelint.process import gate
-from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
 
 FAKE = Path(__file__).parent / "data" / "fake"

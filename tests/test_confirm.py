@@ -14,8 +14,8 @@ from realpass import SLOTS, measured, traced, write
 from vaelint.confirm import budget
 from vaelint.confirm.budget import estimate, plan
 from vaelint.confirm.run import choose_device
-from vaelint.confirm.verdict import experiment_names
 from vaelint.core.finding import Certainty
+from vaelint.experiment.verdict import experiment_names
 from vaelint.rule import Claim
 from vaelint.rule_packages import load_rules
 

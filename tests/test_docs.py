@@ -18,8 +18,8 @@ from vaelint.cli import app
 from vaelint.config.file import load
 from vaelint.config.settings import Given, resolve
 from vaelint.confirm import run  # noqa: F401 - it has all experiments
-from vaelint.confirm.verdict import experiment_called
 from vaelint.core.result import Request
+from vaelint.experiment.verdict import experiment_called
 from vaelint.pipeline.check import check_target
 from vaelint.rule import NEEDS
 from vaelint.rule_packages import load_rules

@@ -19,10 +19,10 @@ from expectations import ROOT, fixture_of, path_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vaelint.core.checked import Checked
 from vaelint.core.edits import Edit, applied
 from vaelint.core.finding import Span
 from vaelint.process import verify as fixing
-from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
 
 DATA = Path(__file__).parent / "data"

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Span
 from vaelint.core.result import Request
-from vaelint.process.flight import KEPT, Checked, Output
+from vaelint.process.flight import KEPT, Output
 from vaelint.process.front import Worker
 from vaelint.process.protocol import Final, Lines, Ready, Stage, encode
 

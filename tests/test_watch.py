@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from vaelint.cli import watch
+from vaelint.core.checked import Checked
 from vaelint.core.result import Request, TargetResult
-from vaelint.process.flight import Checked
 
 NOTHING: dict[str, list[str]] = {"lacks": [], "listings": [], "modules": [], "absent": []}
 

@@ -4,7 +4,9 @@ Public names: `check`, `Report`, `UsageError`, `TargetResult`, `Finding`, `rule`
 nothing and needs no torch.
 """
 
-import sys  # and no other module: `python -m vaelint` is here before it has taken the working directory out of the way
+import sys  # and no other module but ours: `python -m vaelint` is here before it has taken the working directory out of the way
+
+from vaelint.core.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from vaelint.core.result import TargetResult as TargetResult
     from vaelint.rule import rule as rule
 
-__version__ = "0.1.0"
 __all__ = ["Finding", "Report", "TargetResult", "UsageError", "__version__", "check", "rule"]
 
 _HOME = {

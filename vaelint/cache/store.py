@@ -20,12 +20,12 @@ from typing import Any
 from vaelint.cache import early, files
 from vaelint.cache import folder as folders
 from vaelint.cache.key import key, made_key, signed, verified
-from vaelint.cache.reads import Reads
 from vaelint.cache.toolchain import toolchain
+from vaelint.core.checked import Checked
+from vaelint.core.environment import environment
 from vaelint.core.paths import regular
 from vaelint.core.result import Request, TargetResult
-from vaelint.process.flight import Checked
-from vaelint.process.front import environment
+from vaelint.source.reads import Reads
 
 _SLACK = 10_000_000  # ns: file times are a clock tick behind
 

@@ -10,7 +10,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from vaelint import __version__
+from vaelint.core.version import __version__
 
 GROUP = "vaelint.rules"
 

@@ -12,11 +12,11 @@ from vaelint.cli import options, terminal
 from vaelint.cli.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
 from vaelint.config import file as config
 from vaelint.config.settings import Given, resolve
+from vaelint.core.checked import Checked
 from vaelint.core.edits import Proposal, applied, parses
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
 from vaelint.process import verify as fixing
-from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
 from vaelint.source.spot import Code
 from vaelint.source.written import SourceFile

@@ -7,7 +7,6 @@ from typing import NoReturn
 
 import typer
 
-from vaelint import __version__
 from vaelint.cli import cache, options
 from vaelint.cli.annotate import annotate
 from vaelint.cli.check_words import check
@@ -17,6 +16,7 @@ from vaelint.cli.ends import ended
 from vaelint.cli.merge_sarif import merge_sarif
 from vaelint.cli.rules import explain, rules
 from vaelint.cli.trace import trace
+from vaelint.core.version import __version__
 from vaelint.process.front import Worker
 
 app = typer.Typer(name="vaelint", add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)

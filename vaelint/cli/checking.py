@@ -15,17 +15,17 @@ from vaelint.cache.store import Cache
 from vaelint.cli import terminal
 from vaelint.cli.folders import in_folders
 from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
-from vaelint.cli.progress import Watched
 from vaelint.config import file as config
 from vaelint.config.settings import Given, Settings, resolve
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
 from vaelint.core.paths import project_of, real
 from vaelint.core.result import Request
 from vaelint.policy.judge import judge
 from vaelint.process import gate
-from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
+from vaelint.process.progress import Watched
 from vaelint.report.formats import FORMATS
 from vaelint.source.target import module_classes
 

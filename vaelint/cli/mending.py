@@ -8,14 +8,14 @@ from functools import partial
 
 from vaelint.cli import terminal
 from vaelint.cli.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
-from vaelint.cli.progress import Watched
 from vaelint.config.settings import Settings
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
 from vaelint.policy.judge import judge
 from vaelint.process import verify as fixing
-from vaelint.process.flight import Checked
 from vaelint.process.gate import Hired
+from vaelint.process.progress import Watched
 
 
 def mend_all(settings: Settings, hired: Hired, *, write: bool, patch: bool) -> tuple[list[Checked], int]:

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from vaelint.cli import terminal
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
 from vaelint.core.pages import HOME, address
 from vaelint.core.result import TargetResult
 from vaelint.policy import baseline
 from vaelint.policy.judge import Judgement
-from vaelint.process.flight import Checked
 from vaelint.report.formats import FORMATS, Format
 from vaelint.report.parts.view import RulePage, View
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vaelint.cli.terminal import counted, say
 from vaelint.config import file as config
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
-from vaelint.process.flight import Checked
 
 _EVERY = 0.3  # seconds between two looks
 _SETTLED = 0.1  # seconds without a further change: editors and git write in several steps

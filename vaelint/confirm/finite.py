@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
 from vaelint.record.walk import reachable
 

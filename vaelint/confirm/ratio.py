@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from vaelint.confirm.trial import Trial
+from vaelint.experiment.trial import Trial
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.record.record import shape
 

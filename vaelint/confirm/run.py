@@ -13,15 +13,15 @@ from vaelint.confirm.budget import Estimate, estimate, few_threads, plan
 from vaelint.confirm.finite import source_of_non_finite
 from vaelint.confirm.kernels import blocking_launches, steady_kernels
 from vaelint.confirm.ratio import FAR, all_finite, gradient_ratio
-from vaelint.confirm.runs import Runner
 from vaelint.confirm.stepping import optimizer_step
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError, Verdict, experiment_called
 from vaelint.confirm.words import in_words
 from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.core.memory import ran_out
 from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
+from vaelint.experiment.runs import Runner
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError, Verdict, experiment_called
 from vaelint.faults.batch import batch_experiments  # noqa: F401  registers
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.bounds import (

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.gradients.missed_parameters import Given, given_optimizer
 from vaelint.trace import torch_private

@@ -21,7 +21,6 @@ from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
-from vaelint.discover.structure import python_files
 from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
 from vaelint.loading import construct
@@ -29,16 +28,17 @@ from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.imports import repository_of
 from vaelint.loading.names import Means, meanings
 from vaelint.pipeline.check import prepare
+from vaelint.pipeline.loss_search import LossSearch
 from vaelint.record import ops
 from vaelint.record.record import Record
 from vaelint.repository.constructions import constructions
 from vaelint.repository.objects import Unknown, written
+from vaelint.repository.python_files import python_files
 from vaelint.source.blame import one_line
 from vaelint.source.notebook import source_of_file
 from vaelint.source.target import parse_target
 from vaelint.source.written import Source
 from vaelint.step.find_loss.cut import TRAINS_BUT
-from vaelint.step.find_loss.extend import LossSearch
 from vaelint.step.meaning import Kind, kinds
 from vaelint.step.reading import keys_read, tree_of
 from vaelint.trace.ladder import Tracer

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vaelint.cli.progress import Watched
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
 from vaelint.core.visible import toml_escaped, visible
 from vaelint.discover.structure import Found, Shape
-from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
+from vaelint.process.progress import Watched
 
 PIPELINE = "vaelint.discover.probe:probe"
 TIMEOUT = 120.0

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
-MOST_FILES = 2000
-_FOREIGN = frozenset({"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"})
-_TESTS = frozenset({"tests", "test"})
 _NOISE = frozenset(
     {"randn", "randn_like", "rsample", "normal_", "normal", "rand_like", "gumbel_softmax", "kl_divergence", "standard_normal"}
 )
@@ -55,35 +53,6 @@ class Found:
 
 def _shown(path: Path) -> str:
     return Path(os.path.relpath(path)).as_posix()
-
-
-def python_files(root: Path, *, tests: bool = False, notebooks: bool = False) -> list[Path]:
-    """The Python files at or below `root`, the nearest first, without environments, hidden folders and builds; at most `MOST_FILES`.
-
-    Those in folders of tests are left out unless `tests`; notebooks come with them if they are asked for.
-    """
-    if root.is_file():
-        return [root]
-    ends = (".py", ".ipynb") if notebooks else (".py",)
-    found: list[Path] = []
-    folders = [root]
-    while folders and len(found) < MOST_FILES:
-        folder = folders.pop(0)
-        try:
-            entries = sorted(folder.iterdir())
-        except OSError:
-            continue
-        found += [e for e in entries if e.suffix in ends and e.is_file()]
-        folders += [e for e in entries if _worth_entering(e, tests)]
-    return found[:MOST_FILES]
-
-
-def _worth_entering(entry: Path, tests: bool) -> bool:
-    if not entry.is_dir() or entry.is_symlink() or entry.name.startswith(".") or entry.name in _FOREIGN:
-        return False
-    if entry.name in _TESTS and not tests:
-        return False
-    return not (entry / "pyvenv.cfg").exists()
 
 
 def find(root: Path) -> Found:

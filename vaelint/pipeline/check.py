@@ -26,7 +26,10 @@ from vaelint.loading.guessed import another_choice, withhold
 from vaelint.loading.placeholder import holds_placeholder, needed
 from vaelint.loading.tensors import make_inputs
 from vaelint.perturb.constructor_arguments import changed, knobs
+from vaelint.pipeline.loss_search import LossSearch
+from vaelint.pipeline.maximised import settled
 from vaelint.pipeline.run_rules import failure_findings, run_rules
+from vaelint.pipeline.step_trials import leaves_a_loss
 from vaelint.record.record import Record
 from vaelint.rule import Rule
 from vaelint.rule_packages import load_rules
@@ -34,9 +37,6 @@ from vaelint.source.blame import one_line
 from vaelint.source.shapetypes import typed_files
 from vaelint.source.target import parse_init, parse_target
 from vaelint.source.written import Source
-from vaelint.step.find_loss.attempts import leaves_a_loss
-from vaelint.step.find_loss.extend import LossSearch
-from vaelint.step.maximised import settled
 from vaelint.step.step import forward_step, input_names, own_loss_step, told_step
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import lift, lift_ends

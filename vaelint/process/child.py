@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vaelint.cache import reads
 from vaelint.core.errors import UsageError
 from vaelint.core.memory import SMALLER, asked_for, ran_out
 from vaelint.core.paths import our_file, package_of, user_file
 from vaelint.process import protocol
+from vaelint.source import reads
 
 if TYPE_CHECKING:
     from vaelint.core.result import Request, TargetResult

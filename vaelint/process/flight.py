@@ -9,28 +9,14 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
-from vaelint.core.edits import Proposal
-from vaelint.core.result import Request, TargetResult
+from vaelint.core.checked import Checked
+from vaelint.core.result import Request
 from vaelint.process import protocol
 from vaelint.process.fate import Fate, settle
 
 GRACE = 5.0  # seconds a killed process gets to be gone
 KEPT = 1 << 15  # characters of user output kept from the beginning, and as many from the end
-
-
-@dataclass
-class Checked:
-    """A target's result, and what its code printed (bounded; never part of a report unless asked for)."""
-
-    result: TargetResult
-    output: str = ""
-    request: Request = field(default_factory=lambda: Request(""))
-    reads: dict[str, Any] | None = None  # what the result was made from; None if its process did not live to say it
-    kept: bool = False  # whether it comes from an earlier run
-    proposals: dict[str, list[Proposal]] = field(default_factory=dict)  # when they were asked for: by the fingerprint of the finding
 
 
 class Output:

@@ -16,32 +16,15 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from vaelint.core.checked import Checked
+from vaelint.core.environment import environment
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
 from vaelint.process import protocol
 from vaelint.process.fate import end_of
-from vaelint.process.flight import Checked, Flight, Output
+from vaelint.process.flight import Flight, Output
 
 START_LIMIT = 180.0  # seconds for importing torch: slow disks exist
-
-ENVIRONMENT = {
-    "PYTORCH_JIT": "0",  # torch.jit.script hides the user's Python from the recorder
-    "TORCHDYNAMO_DISABLE": "1",  # as does torch.compile
-    "PYTHONHASHSEED": "0",  # same input, same bytes
-    "PYTHONUNBUFFERED": "1",  # what was printed before a crash is worth having
-    "MPLBACKEND": "Agg",
-    "WANDB_MODE": "disabled",
-    "TOKENIZERS_PARALLELISM": "false",
-    "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS would abort the fork of a process that has loaded frameworks
-}
-
-SECRETS = ("VAELINT_CACHE_KEY",)  # what user code has no business with
-
-
-def environment() -> dict[str, str]:
-    """The variables that the worker, and so user code, gets to see."""
-    return {k: v for k, v in (os.environ | ENVIRONMENT).items() if k not in SECRETS}
-
 
 # `-P` and the late path entry keep a `random.py` or `rules/` in the working directory from being imported by us.
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from vaelint.process.worker import main; main(int(sys.argv[2]), *sys.argv[3:])"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from vaelint.cache.store import Cache
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
-from vaelint.process.flight import Checked
 from vaelint.process.front import Worker
 
 Item = TypeVar("Item")

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vaelint.core.checked import Checked
 from vaelint.core.edits import Proposal, applied, suggestion
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Certainty, Finding, Severity, Suggestion
 from vaelint.core.paths import regular
 from vaelint.core.result import Request, TargetResult
-from vaelint.process.flight import Checked
 
 Run = Callable[[Request], Checked]
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.record.marks import attribute, effect
 from vaelint.record.record import name_of
-from vaelint.trace.recorder import attribute, effect
 
 # The formatter would give each name a line.
 # fmt: off

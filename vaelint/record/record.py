@@ -188,3 +188,9 @@ def ancestors(*starts: fx.Node) -> set[fx.Node]:
 def name_of(fn: Any) -> str:
     """A short name of a recorded function: `randn_like`, `mul`, `linear`."""
     return str(getattr(fn, "__name__", fn)).strip("_")
+
+
+def dtype(node: fx.Node) -> torch.dtype | None:
+    """The type of a tensor node's numbers."""
+    val = node.meta.get("val")
+    return val.dtype if isinstance(val, torch.Tensor) else None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.faults.numerics.dtypes import dtype
 from vaelint.record import ops
+from vaelint.record.record import dtype
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

@@ -14,11 +14,11 @@ import torch
 from torch import fx
 
 from vaelint.record import ops
+from vaelint.record.marks import effect
 from vaelint.record.record import Record
 from vaelint.replay.stretch import size_map, stretch_literals, stretch_value
 from vaelint.trace.along import Along, Growth
 from vaelint.trace.lift import SymbolPower, scaled_by
-from vaelint.trace.recorder import effect
 
 _FLOATS = {torch.float32, torch.float16, torch.bfloat16}
 _CASTS: dict[Any, Any] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from vaelint import __version__
 from vaelint.core.result import SCHEMA_VERSION, TargetResult
+from vaelint.core.version import __version__
 from vaelint.report.parts.rows import dumps, whole
 from vaelint.report.parts.view import PLAIN, View
 

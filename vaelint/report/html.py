@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from vaelint import __version__
 from vaelint.core.finding import Certainty, Finding
 from vaelint.core.result import TargetResult
+from vaelint.core.version import __version__
 from vaelint.report.parts.closing import ran_words, verdict_words
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text

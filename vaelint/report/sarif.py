@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from vaelint import __version__
 from vaelint.core.finding import Certainty, Finding, Label, Span
 from vaelint.core.result import TargetResult
+from vaelint.core.version import __version__
 from vaelint.core.visible import visible_lines
 from vaelint.report.parts.line_hash import line_hashes
 from vaelint.report.parts.rows import Row, dumps, headline, place, rows, sentences

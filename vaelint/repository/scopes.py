@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from vaelint.cache.reads import holding
-from vaelint.discover.structure import python_files
+from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
+from vaelint.source.reads import holding
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Guards = tuple[tuple[ast.expr, bool], ...]

@@ -13,6 +13,7 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
+from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace import torch_private
@@ -40,21 +41,6 @@ _GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
 _SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
-
-
-def effect(value: Any, *_: Any) -> Any:
-    """The value, after the effect its other arguments stand for (a change in place through a view of it)."""
-    return value
-
-
-def custom_gradient(value: Any, *_: Any) -> Any:
-    """The value, whose gradient goes to the other arguments: what a custom `autograd.Function` returned."""
-    return value
-
-
-def attribute(value: Any, name: str) -> Any:
-    """A tensor reached through an attribute: `x.data`, `x.T`."""
-    return getattr(value, name)
 
 
 class Recorder(TorchFunctionMode):

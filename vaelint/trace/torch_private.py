@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from vaelint import __version__
 from vaelint.core.errors import UsageError
+from vaelint.core.version import __version__
 
 KNOWN = ((2, 11), (2, 15))
 """The first and the last minor version of torch that the tests were run on; pyproject.toml asks for the same."""

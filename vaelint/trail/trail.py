@@ -12,8 +12,8 @@ from torch import fx
 from vaelint.anatomy.model import Model
 from vaelint.core.finding import Span
 from vaelint.record import ops
+from vaelint.record.marks import effect
 from vaelint.record.record import Failure, name_of, span
-from vaelint.trace.recorder import effect
 from vaelint.trail.cost import Cost, estimate
 from vaelint.trail.nesting import call_stacks, describe_call
 from vaelint.trail.stages import names_of_roles, part_of_loss, stage_of_nodes

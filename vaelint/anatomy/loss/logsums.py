@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.faults.kl.missing import summed_exponent, summing_exponentials
 from vaelint.record import ops
 from vaelint.record.record import shape
 
@@ -74,3 +73,26 @@ def posterior_values(model: Model, sizes: dict[str, int], seed: int) -> dict[fx.
     generator = torch.Generator().manual_seed(seed)
     nodes = model.flow.sorted({s.z for s in model.sites} | {h for s in model.sites for h in s.heads})
     return {n: torch.randn(model.replay.shape_of(n, sizes), dtype=torch.float64, generator=generator) for n in nodes}
+
+
+def summed_exponent(node: fx.Node) -> fx.Node | None:
+    """x for logsumexp(x) and for log(sum(exp(x))) or log(mean(exp(x)))."""
+    reducer = summing_exponentials(node)
+    if reducer is None or reducer is node:
+        return ops.value_inputs(node)[0] if reducer is node else None
+    exponential = reducer.args[0]
+    assert isinstance(exponential, fx.Node)
+    return ops.value_inputs(exponential)[0]
+
+
+def summing_exponentials(node: fx.Node) -> fx.Node | None:
+    """The operation that sums in logsumexp(x), in log(sum(exp(x))), log(mean(exp(x))) and log(sum(exp(x)) / K)."""
+    if ops.op(node) == "logsumexp":
+        return node
+    inner = ops.value_inputs(node)[:1] if ops.op(node) == "log" else []
+    if inner and ops.op(inner[0]) in ops.DIV and len(ops.value_inputs(inner[0])) == 1 and isinstance(inner[0].args[0], fx.Node):
+        inner = [inner[0].args[0]]
+    if not inner or ops.op(inner[0]) not in ops.LINEAR_REDUCE or not inner[0].args:
+        return None
+    summed = inner[0].args[0]
+    return inner[0] if isinstance(summed, fx.Node) and ops.op(summed) == "exp" else None

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.loss.logsums import summed_exponent
 from vaelint.anatomy.loss.terms import Term
-from vaelint.faults.kl.missing import summed_exponent
 from vaelint.record import ops
 from vaelint.record.record import shape
 

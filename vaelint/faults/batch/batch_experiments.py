@@ -6,9 +6,9 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.reconstruction.recon import Pair
-from vaelint.confirm.runs import calm
-from vaelint.confirm.trial import SAME, Trial, differ, tolerance
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.runs import calm
+from vaelint.experiment.trial import SAME, Trial, differ, tolerance
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.gradients.cuts import reconstruction_ends
 
 _TRIED = 4

@@ -7,9 +7,9 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.confirm.isolated import slope, term_value
-from vaelint.confirm.trial import Trial, tolerance
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.isolated import slope, term_value
+from vaelint.experiment.trial import Trial, tolerance
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.bounds.flows import FlowBound
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf, Term
-from vaelint.confirm.isolated import term_value
-from vaelint.confirm.trial import Trial, tolerance
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.isolated import term_value
+from vaelint.experiment.trial import Trial, tolerance
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.bounds.averaged_components import curvatures_agree
 from vaelint.faults.bounds.densities import READINGS
 from vaelint.faults.kl.discrepancy import FAR, codes_of

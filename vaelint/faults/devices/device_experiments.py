@@ -7,11 +7,11 @@ import contextlib
 import torch
 from torch import fx
 
-from vaelint.confirm.runs import seeded
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
+from vaelint.experiment.runs import seeded
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.record.record import Failure, span
 from vaelint.trace.recorded_run import record_step

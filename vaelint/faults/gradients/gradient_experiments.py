@@ -8,9 +8,9 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.confirm.isolated import leaves_like
-from vaelint.confirm.trial import SAME, Trial, tolerance
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.isolated import leaves_like
+from vaelint.experiment.trial import SAME, Trial, tolerance
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.gradients.gradients import leaf_ids

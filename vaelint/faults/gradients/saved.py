@@ -10,10 +10,10 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.record import ops
+from vaelint.record.marks import effect
 from vaelint.record.record import ancestors
 from vaelint.record.walk import functions_behind
 from vaelint.trace import torch_private
-from vaelint.trace.recorder import effect
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

@@ -6,9 +6,9 @@ import torch
 
 from vaelint.anatomy.kl.kl_gamma import ConcentrationFit, concentration, fit_concentration, random_concentrations
 from vaelint.anatomy.loss.objective import KlFact
-from vaelint.confirm.isolated import slope, term_value
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError, Verdict, number
+from vaelint.experiment.isolated import slope, term_value
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError, Verdict, number
 
 _CLOSE = 2e-3  # trigamma in single precision, over a sum of many elements
 _RUNS = 4

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from vaelint.anatomy.loss.objective import KlFact
-from vaelint.confirm.isolated import leaves_like, term_value
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError, Verdict
+from vaelint.experiment.isolated import leaves_like, term_value
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError, Verdict
 
 _FORM = 3e-3
 

@@ -10,9 +10,9 @@ from torch import fx
 from vaelint.anatomy.kl.kl_gamma import FAMILIES
 from vaelint.anatomy.loss.objective import Beta, KlFact, ReconFact
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.confirm.isolated import closed_form, leaves_like, moments, share, slope, term_value
-from vaelint.confirm.trial import Trial, rounding
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.isolated import closed_form, leaves_like, moments, share, slope, term_value
+from vaelint.experiment.trial import Trial, rounding
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.kl.concentrations import against_closed_forms, concentration_weight
 from vaelint.faults.kl.discrete import against_bernoulli, discrete_weight
 from vaelint.faults.likelihood.likelihood_gradients import steepness

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.logsums import summed_exponent
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.loss.weights import factors
 from vaelint.anatomy.posterior.sites import Site, frontier
@@ -228,29 +229,6 @@ def misplaced_logsumexp(model: Model) -> list[fx.Node]:
         if sum("B" in t for t in before) == 1 and after and not any("B" in t for t in after) and source in model.flow.noisy:
             found.append(node)
     return found
-
-
-def summed_exponent(node: fx.Node) -> fx.Node | None:
-    """x for logsumexp(x) and for log(sum(exp(x))) or log(mean(exp(x)))."""
-    reducer = summing_exponentials(node)
-    if reducer is None or reducer is node:
-        return ops.value_inputs(node)[0] if reducer is node else None
-    exponential = reducer.args[0]
-    assert isinstance(exponential, fx.Node)
-    return ops.value_inputs(exponential)[0]
-
-
-def summing_exponentials(node: fx.Node) -> fx.Node | None:
-    """The operation that sums in logsumexp(x), in log(sum(exp(x))), log(mean(exp(x))) and log(sum(exp(x)) / K)."""
-    if ops.op(node) == "logsumexp":
-        return node
-    inner = ops.value_inputs(node)[:1] if ops.op(node) == "log" else []
-    if inner and ops.op(inner[0]) in ops.DIV and len(ops.value_inputs(inner[0])) == 1 and isinstance(inner[0].args[0], fx.Node):
-        inner = [inner[0].args[0]]
-    if not inner or ops.op(inner[0]) not in ops.LINEAR_REDUCE or not inner[0].args:
-        return None
-    summed = inner[0].args[0]
-    return inner[0] if isinstance(summed, fx.Node) and ops.op(summed) == "exp" else None
 
 
 def ceiling(model: Model, term: Term) -> fx.Node | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import About, Verdict, experiment, number
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import About, Verdict, experiment, number
 
 _FAR = 0.02
 

@@ -8,9 +8,9 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.objective import ReconFact
-from vaelint.confirm.isolated import share, term_value
-from vaelint.confirm.trial import SAME, Trial, differ, rounding, tolerance
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.isolated import share, term_value
+from vaelint.experiment.trial import SAME, Trial, differ, rounding, tolerance
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.likelihood.leak import own_step_shown
 from vaelint.faults.likelihood.likelihood_gradients import family_slope, recon_slope
 from vaelint.record import ops

@@ -6,9 +6,9 @@ import torch
 
 from vaelint.anatomy.loss.objective import ReconFact
 from vaelint.anatomy.reconstruction.recon import FAMILIES
-from vaelint.confirm.isolated import slope, term_value
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.isolated import slope, term_value
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError
 
 
 def recon_slope(trial: Trial, fact: ReconFact) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:

@@ -11,7 +11,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.record import ops
-from vaelint.record.record import shape, span
+from vaelint.record.record import dtype, shape, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -111,12 +111,6 @@ def refused_by_autocast(model: Model) -> list[fx.Node]:
         for n in model.record.graph.nodes
         if ops.op(n) == "binary_cross_entropy" and (region := n.meta.get("autocast")) is not None and region.device == "cuda"
     ]
-
-
-def dtype(node: fx.Node) -> torch.dtype | None:
-    """The type of a tensor node's numbers."""
-    val = node.meta.get("val")
-    return val.dtype if isinstance(val, torch.Tensor) else None
 
 
 def _origin(node: fx.Node) -> fx.Node:

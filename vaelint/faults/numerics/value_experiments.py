@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from vaelint.confirm.trial import SAME, Trial, tolerance
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.trial import SAME, Trial, tolerance
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.record import ops
 from vaelint.replay.ranges import is_free, raw_outputs
 

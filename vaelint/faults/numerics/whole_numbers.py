@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import fx
 
-from vaelint.faults.numerics.dtypes import dtype
 from vaelint.record import ops
-from vaelint.record.record import span
+from vaelint.record.record import dtype, span
 from vaelint.replay.ranges import declared_values
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.confirm.isolated import leaves_like, moments
-from vaelint.confirm.runs import calm
-from vaelint.confirm.trial import SAME, Trial, differ, tolerance
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.isolated import leaves_like, moments
+from vaelint.experiment.runs import calm
+from vaelint.experiment.trial import SAME, Trial, differ, tolerance
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.sampling.evaluation import twin_of
 from vaelint.record import ops

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from vaelint.anatomy.loss.objective import KlFact
-from vaelint.confirm.isolated import leaves_like, slope, term_value
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.isolated import leaves_like, slope, term_value
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
 from vaelint.faults.schedule.reset_counters import user_objects
 
 _STEPS = 12

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import About, CannotMeasureError, Verdict, experiment
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment
 
 
 @experiment("annotated_shape", "the shapes of the call, at two batch sizes", "exact")

@@ -6,8 +6,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from vaelint.core.checked import Checked
 from vaelint.core.result import Request
-from vaelint.process.flight import Checked
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vaelint.confirm.trial import Trial
+    from vaelint.experiment.trial import Trial
 
 About = Mapping[str, Any]
 

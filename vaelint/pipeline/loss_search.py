@@ -12,10 +12,10 @@ from vaelint.anatomy.model import analyse
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.loading.build import Loaded
+from vaelint.pipeline.step_trials import trials_of
 from vaelint.record.record import Record
 from vaelint.source.blame import one_line
 from vaelint.source.written import Source
-from vaelint.step.find_loss.attempts import trials_of
 from vaelint.step.find_loss.cut import TRAINS_BUT
 from vaelint.step.find_loss.search import find_loss
 from vaelint.trace.ladder import Tracer

@@ -11,8 +11,8 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
 
 Values = Mapping[fx.Node, torch.Tensor]

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from vaelint.confirm.runs import seeded
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.runs import seeded
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
+from vaelint.record.marks import effect
 from vaelint.record.record import Record
 from vaelint.record.sizes import Expr
-from vaelint.trace.recorder import effect
 
 _IN_PLACE = frozenset({"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"})
 

@@ -10,9 +10,9 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.model import Model
-from vaelint.confirm.recompute import overwritten, recompute
-from vaelint.confirm.runs import Prepare, Runner
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.recompute import overwritten, recompute
+from vaelint.experiment.runs import Prepare, Runner
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record.record import Failure, Record
 from vaelint.trace.align import align
 from vaelint.trace.recorded_run import Built

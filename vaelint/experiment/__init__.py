@@ -1,0 +1,1 @@
+"""What every experiment works with: the real run, ways to ask it more, and the verdict on a claim."""
