@@ -46,24 +46,29 @@ from vaelint.rule import Claim, Found, declared
 _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs
 
 
-def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult) -> None:
-    """Runs the step for real and measures every claim. Never raises for what user code or torch does: that is a result too."""
+def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult) -> Trial | None:
+    """Runs the step for real and measures every claim. Never raises for what user code or torch does: that is a result too.
+
+    The run, for whoever has more to ask of it; None where there was none, or where the step raised.
+    """
     with blocking_launches(request.device):  # before the driver is asked what there is
         device, why_not = choose_device(request.device)
         if device is None:
             result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
-            return
-        _confirm_on(device, why_not, model, claims, request, result)
+            return None
+        return _confirm_on(device, why_not, model, claims, request, result)
 
 
-def _confirm_on(device: str, note: str, model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult) -> None:
+def _confirm_on(
+    device: str, note: str, model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult
+) -> Trial | None:
     """`confirm` on a device that is there."""
     spent = sum(result.timing.values())
     need = estimate(model.record)
     with few_threads(need), steady_kernels(device):
         trial = _first_run(model, need, device, max(5.0, request.timeout - spent), result, note)
         if trial is None:
-            return
+            return None
         _backward(trial, result)
         before = time.perf_counter()
         for index, claim in claims:
@@ -73,6 +78,7 @@ def _confirm_on(device: str, note: str, model: Model, claims: list[tuple[int, Cl
         if stepped is not None:
             result.confirm["optimizer"] = stepped
         result.timing["experiments_s"] = round(time.perf_counter() - before, 4)
+        return trial if trial.record.failure is None else None
 
 
 def choose_device(asked: str) -> tuple[str | None, str]:

@@ -74,6 +74,7 @@ class TargetResult:
         default_factory=list
     )  # what could not be checked: [{"code": "VAE204" or "", "reason", "help"}]
     confirm: dict[str, Any] = field(default_factory=dict)  # {"device", "outcome", "reason", ...}
+    laws: list[dict[str, Any]] = field(default_factory=list)  # [{"law", "outcome": "holds" | "broken" | "not measured", "reason"}]
     timing: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # "latent_dim=20 was taken from the constructor's default", ...
 

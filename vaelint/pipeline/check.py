@@ -126,8 +126,14 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
 
         emit({"kind": "stage", "stage": "confirm"})
         before = time.perf_counter()
-        confirm(model, claims, request, result)
+        trial = confirm(model, claims, request, result)
         result.timing["confirm_s"] = round(time.perf_counter() - before, 4)
+        if trial is not None and model.has_loss:
+            from vaelint.laws.observe import observe_laws
+
+            before = time.perf_counter()
+            observe_laws(trial, request, result)
+            result.timing["laws_s"] = round(time.perf_counter() - before, 4)
         result.settle()
     return result
 

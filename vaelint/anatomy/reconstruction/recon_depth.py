@@ -85,6 +85,8 @@ def _look_far(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, symbol
         if near is None or far is None:
             return
         (w, d), (v, e) = near, far
+        if w.numel() == 0:
+            return  # nothing of this reconstruction is compared
         if bool(((v - w).abs() <= 1e-5 * w.abs().max()).all()):
             return
         pull = (v * e).abs()

@@ -1,0 +1,167 @@
+"""What a law may ask of the real run: its inputs by kind, and every value again after an intervention, with the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import fx
+
+from vaelint.anatomy import ops
+from vaelint.anatomy.model import Model
+from vaelint.anatomy.ranges import declared_range
+from vaelint.confirm.recompute import overwritten
+from vaelint.confirm.runs import calm
+from vaelint.confirm.trial import Trial
+from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.graph import shape
+
+Kind = Literal["data", "tokens", "lengths", "mask", "label", "other"]
+"""data: real numbers; tokens: whole numbers along an axis; lengths: how much of another input's axis is meant, for each sample;
+mask: 0 or 1 for each place (or group of places) of another input; label: one whole number a sample."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """An input of the step: its node, its batch axis, and what it is by its values and sizes, never by its name."""
+
+    node: fx.Node
+    name: str
+    axis: int
+    kind: Kind
+    along: int | None = None  # lengths: the size of the axis that they count along
+
+
+class Bench:
+    """A real run that is calm (batch normalisation in evaluation mode, no dropout), and what becomes of it after a change."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+
+    @property
+    def model(self) -> Model:
+        """The static anatomy; all nodes that laws speak of are its record's."""
+        return self._trial.model
+
+    @cached_property
+    def base(self) -> Trial:
+        """The calm run. Raises CannotMeasureError where there is no time for it or where it fails."""
+        base = self._trial.again(prepare=calm)
+        if base.record.failure is not None:
+            raise CannotMeasureError("the step does not run")
+        return base
+
+    @cached_property
+    def _gone(self) -> set[fx.Node]:
+        return overwritten(self.base.record)
+
+    def knows(self, node: fx.Node) -> bool:
+        """Whether the run has one tensor for the node that nothing overwrote."""
+        own = self.base.pairs.get(node)
+        return own is not None and own not in self._gone and isinstance(own.meta.get("val"), torch.Tensor)
+
+    def value(self, node: fx.Node) -> torch.Tensor:
+        """What the node was in the calm run."""
+        return self.base.value(node).detach()
+
+    @cached_property
+    def seats(self) -> tuple[Seat, ...]:
+        """The inputs that have a batch axis."""
+        found = [(n, a) for n in self.model.record.inputs.values() if (a := self.base.batch_axis(n)) is not None and self.knows(n)]
+        return tuple(self._seat(n, a, [o for o, _ in found if o is not n]) for n, a in found)
+
+    def _seat(self, node: fx.Node, axis: int, others: list[fx.Node]) -> Seat:
+        val, name = self.value(node), str(node.meta["input"])
+        sizes = {n for other in others for n in shape(other)[1:]}
+        whole = not val.is_floating_point()
+        declared = declared_range(self.model, node)
+        if val.dtype is torch.bool or (set(val.unique().tolist()) <= {0, 1} and declared == (0.0, 1.0) and self._covers(node, others)):
+            return Seat(node, name, axis, "mask" if val.dim() > 1 else "label")
+        if whole and val.dim() == 1 and declared is not None and int(declared[1]) in sizes and declared[0] >= 1:
+            return Seat(node, name, axis, "lengths", int(declared[1]))
+        if whole:
+            return Seat(node, name, axis, "tokens" if val.dim() > 1 else "label")
+        return Seat(node, name, axis, "data")
+
+    @staticmethod
+    def _covers(node: fx.Node, others: list[fx.Node]) -> bool:
+        """Whether a mask's sizes stand in front of another input's, or count the other inputs one by one."""
+        mine = shape(node)
+        fits = any(shape(o)[: len(mine)] == mine and len(shape(o)) >= len(mine) and o is not node for o in others)
+        return len(mine) > 1 and (fits or mine[1:] == (len(others),))
+
+    def of_kind(self, *kinds: Kind) -> list[Seat]:
+        """The inputs of some kinds."""
+        return [s for s in self.seats if s.kind in kinds]
+
+    def after(self, changes: Mapping[fx.Node, torch.Tensor], wanted: Iterable[fx.Node]) -> dict[fx.Node, torch.Tensor]:
+        """The values of `wanted` with some nodes changed, everything else of the run as it was: noise, weights, path.
+
+        Nodes among `changes` that keep their value are held: nothing reaches past them.
+        Raises CannotMeasureError where a part of the record cannot be run again.
+        """
+        asked = [n for n in wanted if self.knows(n)]
+        got = self.base.recompute(asked, changes)
+        return {n: v.detach() for n, v in got.items() if isinstance(v, torch.Tensor)}
+
+    def after_inputs(self, changes: Mapping[fx.Node, torch.Tensor], wanted: Iterable[fx.Node]) -> dict[fx.Node, torch.Tensor]:
+        """The same where only inputs change: the whole step runs once more where its record cannot be run again in part."""
+        asked = [n for n in wanted if self.knows(n)]
+        try:
+            return self.after(changes, asked)
+        except CannotMeasureError:
+            return self._whole(changes, asked)
+
+    def _whole(self, changes: Mapping[fx.Node, torch.Tensor], wanted: list[fx.Node]) -> dict[fx.Node, torch.Tensor]:
+        def put(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+            calm(model)
+            for node, new in changes.items():
+                inputs[str(node.meta["input"])] = new.clone()
+
+        again = self.base.again(prepare=put)
+        if again.record.failure is not None:
+            raise CannotMeasureError("the step does not take the changed inputs")
+        return {n: again.value(n).detach() for n in wanted if again.has(n)}
+
+    def exchanged(self, seats: Iterable[Seat], sample: int) -> dict[fx.Node, torch.Tensor]:
+        """Inputs in which one sample has the values of another sample of the batch."""
+        changes: dict[fx.Node, torch.Tensor] = {}
+        for seat in seats:
+            rows = self.value(seat.node).movedim(seat.axis, 0)
+            other = next((j for j in range(rows.shape[0]) if j != sample and not torch.equal(rows[j], rows[sample])), None)
+            if other is None:
+                continue
+            new = rows.clone()
+            new[sample] = rows[other]
+            changes[seat.node] = new.movedim(0, seat.axis)
+        if not changes:
+            raise CannotMeasureError("all samples are alike")
+        return changes
+
+    def same(self, nodes: Iterable[fx.Node]) -> dict[fx.Node, torch.Tensor]:
+        """The nodes' own values, as changes: what hangs on them is run again, and they are held."""
+        return {n: self.value(n).clone() for n in nodes}
+
+    def batch_axis(self, node: fx.Node) -> int | None:
+        """The one axis of a node that grows with the batch (`B`, `4*B`); None where there is none, or more than one."""
+        having = [d for d, text in enumerate(self.model.dims(node)) if "B" in text]
+        return having[0] if len(having) == 1 and self.model.dims(node)[having[0]].count("B") == 1 else None
+
+    def is_of_pairs(self, node: fx.Node) -> bool:
+        """Whether a value holds every sample against every other."""
+        return sum(text.count("B") for text in self.model.dims(node)) > 1
+
+    def is_real(self, node: fx.Node) -> bool:
+        """Whether a node is a tensor of real numbers."""
+        val = node.meta.get("val")
+        return isinstance(val, torch.Tensor) and val.is_floating_point()
+
+    def draws_order(self, node: fx.Node) -> bool:
+        """Whether a random permutation, or random places, stand behind a value: samples are exchanged on purpose."""
+        flow = self.model.flow
+        return any(n in flow.random and not self.is_real(n) for n in flow.ancestors(node)) or any(
+            ops.op(n) == "randperm" for n in self.model.record.nodes if n in flow.random and ops.op(n) == "randperm"
+        )

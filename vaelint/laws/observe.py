@@ -1,0 +1,63 @@
+"""Runs the laws over a real run, and turns what is broken into findings that read like any other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from vaelint.confirm.of_batch import first_line
+from vaelint.confirm.trial import Trial
+from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
+from vaelint.laws import every  # noqa: F401 - registers the laws
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import LAWS, Broken, Law
+from vaelint.paths import in_project
+from vaelint.result import Request, TargetResult
+from vaelint.rule import Rule, declared
+
+
+def observe_laws(trial: Trial, request: Request, result: TargetResult) -> None:
+    """Adds a finding for each law that the run breaks; notes in `result.laws` which held, and which could not be measured and why."""
+    bench = Bench(trial)
+    rules = {r.name: r for r in declared() if request.wants(r.code)}
+    known = [f for f in result.findings if f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO]
+    for law in LAWS:
+        if any(f.code.startswith(law.covered) for f in known):
+            continue
+        result.laws.append(_observed(law, bench, rules, result))
+
+
+def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResult) -> dict[str, Any]:
+    """One law: its findings are added to `result`; what became of it is returned."""
+    try:
+        broken = list(law.broken(bench))
+    except CannotMeasureError as error:
+        return {"law": law.name, "outcome": "not measured", "reason": str(error)}
+    except Exception as error:  # noqa: BLE001  a law replays user code on other values, which may raise anything; it is said
+        return {"law": law.name, "outcome": "not measured", "reason": f"the intervention does not run: {first_line(error)}"}
+    for one in broken:
+        finding = _finding(one, law, bench, rules)
+        if finding is not None and not _told(result, finding):
+            result.findings.append(finding)
+            result.quiet[:] = [c for c in result.quiet if c != finding.code]
+    return {"law": law.name, "outcome": "broken" if broken else "holds", "reason": broken[0].measured if broken else ""}
+
+
+def _finding(broken: Broken, law: Law, bench: Bench, rules: dict[str, Rule]) -> Finding | None:
+    rule, place = rules.get(broken.rule), broken.found.span
+    if rule is None or place is None:
+        return None
+    evidence = Evidence(f"law: {law.says}", broken.predicted, broken.measured, bench.base.device)
+    finding = rule.finding(broken.found, place).with_certainty(Certainty.CONFIRMED, evidence)
+    return replace(finding, fingerprint=fingerprint(finding.code, in_project(place.file), bench.model.source.line(place), 0))
+
+
+def _told(result: TargetResult, finding: Finding) -> bool:
+    """Whether a finding of the same rule points at that line already, or a finding of another rule stands there."""
+    place = finding.span
+    for f in result.findings:
+        spans = (f.span, *(x.span for x in f.labels)) if f.code == finding.code else (f.span,)
+        if f.severity is not Severity.INFO and any(s.file == place.file and s.line == place.line for s in spans):
+            return True
+    return False

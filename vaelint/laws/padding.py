@@ -1,0 +1,225 @@
+"""Law A2: what a length or a mask takes out is inert, and what it leaves in is not.
+
+Interventions: the data beyond each sample's length, or within it, takes other values while the posterior is held; the posterior of
+steps beyond the length takes other values; the whole batch is padded further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.sites import Site
+from vaelint.confirm.runs import calm
+from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.graph import route, shape
+from vaelint.laws.bench import Bench, Seat
+from vaelint.laws.law import Broken, law
+from vaelint.rule import Found
+
+_NOTHING = 1e-6  # of the loss: what does not hang on a value gives the same to the last digits
+_FURTHER = 3  # steps of padding put on
+_MUCH = 0.02  # of the spread of a posterior's parameter over the samples
+
+
+@law("padding-is-inert", "what lies beyond a sample's length changes nothing", covered=("VAE312",), cost="all")
+def padding_is_inert(bench: Bench) -> Iterator[Broken]:
+    """For each input that counts lengths, and each that has the axis they count along."""
+    for lengths in bench.of_kind("lengths"):
+        if not _is_read(bench, lengths):
+            continue
+        for data in bench.of_kind("data", "tokens"):
+            axis = _axis(data, lengths)
+            if axis is not None:
+                yield from _of(bench, lengths, data, axis)
+
+
+def _is_read(bench: Bench, seat: Seat) -> bool:
+    return seat.node in bench.model.reaching_loss or any(n in bench.model.reaching_loss for n in seat.node.users)
+
+
+def _axis(data: Seat, lengths: Seat) -> int | None:
+    """The one axis of the data that has the size the lengths go up to."""
+    having = [d for d, n in enumerate(shape(data.node)) if n == lengths.along and d != data.axis]
+    return having[0] if len(having) == 1 else None
+
+
+def _of(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
+    """The direct way from data to loss, then the posterior's steps, then the encoder."""
+    beyond = _beyond(bench, lengths, data, axis)
+    if not bool(beyond.any()) or not bool((~beyond).any()):
+        raise CannotMeasureError("no sample is shorter than the longest")
+    held = _posterior(bench)
+    outside, inside = (_effect(bench, data, place, held) for place in (beyond, ~beyond))
+    if outside > _NOTHING and inside <= _NOTHING:
+        yield _inverted(bench, lengths, data, outside)
+        return
+    if outside <= _NOTHING < inside:  # the reconstruction counts what the lengths leave in: so must the KL
+        counted = _steps_counted(bench, lengths)
+        if counted is not None:
+            yield _kl_counts_padding(bench, lengths, *counted)
+    yield from _encoder_reads_padding(bench, lengths, data, axis)
+
+
+def _beyond(bench: Bench, lengths: Seat, data: Seat, axis: int) -> torch.Tensor:
+    """True where the data lies beyond its sample's length, in the data's shape."""
+    val, counts = bench.value(data.node), bench.value(lengths.node)
+    steps = torch.arange(val.shape[axis], device=val.device).view([-1 if d == axis else 1 for d in range(val.dim())])
+    return (steps >= counts.view([-1 if d == data.axis else 1 for d in range(val.dim())])).expand(val.shape)
+
+
+def _posterior(bench: Bench) -> dict[fx.Node, torch.Tensor]:
+    """Heads and draws at their own values: nothing goes through them."""
+    nodes = {n for s in bench.model.sites for n in (*s.heads, s.z) if bench.knows(n)}
+    return bench.same(nodes)
+
+
+def _effect(bench: Bench, data: Seat, place: torch.Tensor, held: dict[fx.Node, torch.Tensor]) -> float:
+    """How much the loss moves, relative to its size, when the data takes other values at some places."""
+    val = bench.value(data.node)
+    other = val.roll(1, data.axis).roll(1, -1) if val.dim() > 1 else val.roll(1)
+    if val.is_floating_point():
+        other = other + val.std() if data.kind == "data" else other
+    return _moves(bench, {data.node: torch.where(place, other, val), **held}, {data.node: val.clone(), **held})
+
+
+def _moves(bench: Bench, changes: dict[fx.Node, torch.Tensor], same: dict[fx.Node, torch.Tensor]) -> float:
+    loss = bench.base.loss_node
+    before, after = (float(bench.after(c, [loss])[loss].double().sum()) for c in (same, changes))
+    if not before == before or not after == after:
+        raise CannotMeasureError("the loss is not finite")
+    return abs(after - before) / (abs(before) or 1.0)
+
+
+def _inverted(bench: Bench, lengths: Seat, data: Seat, effect: float) -> Broken:
+    model = bench.model
+    made = next((n for n in model.flow.sorted(model.flow.descendants(lengths.node)) if _is_mask(n)), None)
+    place = model.where(made) or (model.where(model.recon.pair.meet) if model.recon is not None else None)
+    name = data.name
+    found = Found(
+        place,
+        label="true beyond the length, and used as what counts",
+        labels=model.labels((model.recon.pair.meet, "this counts the padding only") if model.recon is not None else (None, "")),
+        when="lengths differ",
+        why=f"the reconstruction is learned on padding: {name} within the length does not count",
+        help="turn the comparison round: steps < lengths is true for what counts",
+    )
+    text = f"{name} beyond the length moves the loss by {effect:.2g} of its size with the posterior held, within the length by nothing"
+    return Broken("padding-not-masked", found, f"{name} within the length moves the loss, beyond it does not", text)
+
+
+def _is_mask(node: fx.Node) -> bool:
+    val = node.meta.get("val")
+    return isinstance(val, torch.Tensor) and val.dtype is torch.bool
+
+
+def _steps_counted(bench: Bench, lengths: Seat) -> tuple[Site, float] | None:
+    """A posterior of a step beyond the length that moves the loss, where there is one posterior a step."""
+    counts = bench.value(lengths.node)
+    for sites in _loops(bench, int(lengths.along or 0)):
+        site = sites[-1]
+        rows = counts < len(sites)  # samples that ended before the last step
+        if not bool(rows.any()) or not all(bench.knows(h) for h in site.heads):
+            continue
+        same = bench.same(site.heads)
+        changes = {h: torch.where(rows.view(-1, *[1] * (v.dim() - 1)), v + 1.0, v) for h, v in same.items() if v.shape[0] == len(rows)}
+        if len(changes) == len(same) and (effect := _moves(bench, changes, same)) > _NOTHING:
+            return site, effect
+    return None
+
+
+def _loops(bench: Bench, steps: int) -> list[list[Site]]:
+    """Posteriors that one line of a loop over the steps draws, in order."""
+    groups: dict[object, list[Site]] = {}
+    for site in bench.model.sites:
+        groups.setdefault(route(site.z), []).append(site)
+    return [g for g in groups.values() if len(g) == steps]
+
+
+def _kl_counts_padding(bench: Bench, lengths: Seat, site: Site, effect: float) -> Broken:
+    model = bench.model
+    fact = next((k for k in model.kls if k.site is site), model.kls[0] if model.kls else None)
+    node = _reduced_last(bench, site) or (fact.term.core if fact is not None else None)
+    found = Found(
+        model.where(node),
+        label="sums the KL over all steps, those beyond the length too",
+        when="lengths differ",
+        why="the reconstruction leaves padded steps out and the KL does not: the shorter a sample, the more its KL weighs",
+        help="multiply the KL of each step with the mask before the sum, as the reconstruction does",
+    )
+    text = f"the posterior of a step beyond the length moves the loss by {effect:.2g} of its size"
+    return Broken("padding-not-masked", found, "a posterior beyond the length moves nothing", text)
+
+
+def _reduced_last(bench: Bench, site: Site) -> fx.Node | None:
+    """Where the steps of a posterior's KL are added up: the first sum below its heads that all steps of the loop come together in."""
+    model, flow = bench.model, bench.model.flow
+    first = next((s for s in model.sites if route(s.z) == route(site.z)), site)
+    both = flow.descendants(*first.heads, stop={first.z}) & flow.descendants(*site.heads, stop={site.z})
+    joins = [n for n in flow.sorted(both & model.reaching_loss) if model.op(n) in ("sum", "mean", "nansum")]
+    return joins[0] if joins else None
+
+
+def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
+    """Whether a posterior of whole sequences moves when all samples are padded further."""
+    heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h) and lengths.along not in shape(h)[1:]]
+    if not heads or len(_loops(bench, int(lengths.along or 0))):
+        return
+    runs = [_padded(bench, lengths, data, axis, more) for more in (0, _FURTHER)]
+    for head in heads:
+        values = [r[head] for r in runs if head in r]
+        if len(values) < 2 or values[0].shape != values[1].shape:
+            continue
+        spread = float(values[0].std(0).mean()) if values[0].shape[0] > 1 else 0.0
+        gap = float((values[0] - values[1]).abs().mean())
+        if spread > 0 and gap > _MUCH * spread:
+            yield _reads_padding(bench, lengths, data, head, gap / spread)
+            return
+
+
+def _padded(bench: Bench, lengths: Seat, data: Seat, axis: int, more: int) -> dict[fx.Node, torch.Tensor]:
+    """The posterior's heads with the data cut at every length (zeros beyond) and `more` of its last steps there or not."""
+    val, counts = bench.value(data.node), bench.value(lengths.node)
+    short = int(lengths.along or 0) - _FURTHER
+    if short < 2:
+        raise CannotMeasureError("the sequences are too short to be padded further")
+    counts = counts.clamp(max=short)
+    steps = torch.arange(val.shape[axis], device=val.device).view([-1 if d == axis else 1 for d in range(val.dim())])
+    blank = torch.where(steps < counts.view([-1 if d == data.axis else 1 for d in range(val.dim())]), val, torch.zeros_like(val))
+    given = {data.name: blank.narrow(axis, 0, short + more).clone(), lengths.name: counts}
+
+    def put(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+        calm(model)
+        inputs.update(given)
+
+    again = bench.base.again(prepare=put)
+    if again.record.failure is not None:
+        raise CannotMeasureError("the step does not take sequences of another length")
+    wanted = [h for s in bench.model.sites for h in s.heads]
+    return {h: again.value(h).detach().double() for h in wanted if again.has(h)}
+
+
+def _reads_padding(bench: Bench, lengths: Seat, data: Seat, head: fx.Node, share: float) -> Broken:
+    model = bench.model
+    node = _where_steps_end(bench, data, head, int(lengths.along or 0))
+    found = Found(
+        model.where(node) or model.where(head),
+        label="reads the steps beyond each sample's length",
+        labels=model.labels((head, "the posterior moves with the padding")),
+        when="lengths differ",
+        why="one sequence has another posterior in a batch that is padded further, and the last step of a short one is padding",
+        help=f"take the state at each sample's own end: pack_padded_sequence with {lengths.name}, or gather at {lengths.name} - 1",
+    )
+    text = f"{_FURTHER} more steps of padding move the posterior by {share:.2g} of its spread over the samples"
+    return Broken("padding-not-masked", found, "further padding leaves the posterior as it is", text)
+
+
+def _where_steps_end(bench: Bench, data: Seat, head: fx.Node, steps: int) -> fx.Node | None:
+    """The first value on the way to the posterior that has no axis of steps any more."""
+    flow = bench.model.flow
+    way = [n for n in flow.sorted(flow.ancestors(head) & flow.descendants(data.node)) if bench.is_real(n) and shape(n)]
+    stepped = [n for n in way if steps in shape(n)[1:] or steps in shape(n)[:1]]
+    after = [n for n in way if stepped and flow.order[n] > flow.order[stepped[-1]]]
+    return after[0] if after else None

@@ -1,0 +1,136 @@
+"""Law A1: sample i moves row i of the posterior, the reconstruction and the terms of the loss, and no other.
+
+Intervention: one sample takes the values of another. Every value on the way that keeps a batch axis is looked at; of an axis that
+holds several rows a sample (`4*B`) the rows of two samples must be disjoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.rule import Found
+
+_SAMPLES = 4
+_NOISE = 1e-5  # a row that nothing reaches is the same to the last bit, but for kernels that add up in another order
+
+Rows = dict[fx.Node, list[frozenset[int]]]
+"""For each value the rows that each of the exchanged samples moves."""
+
+
+@law("samples-are-independent", "sample i moves row i and no other", covered=("VAE104", "VAE106", "VAE107", "VAE111"))
+def samples_are_independent(bench: Bench) -> Iterator[Broken]:
+    """Finds the first value in which two samples meet, and points at the operation that put rows in another order."""
+    model, flow = bench.model, bench.model.flow
+    if any(bench.is_of_pairs(n) for n in model.record.inputs.values()):
+        return  # a graph whose nodes are the batch: they are meant to meet
+    wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
+    rows = _rows(bench, wanted)
+    paired = {n for n in model.record.nodes if bench.is_of_pairs(n)}
+    excused = flow.descendants(*paired) if paired else set()
+    for node in flow.sorted(set(rows)):
+        if node in excused or not _meet(rows[node]):
+            continue
+        if bench.draws_order(node) or _reads_statistic(bench, node):
+            return  # shuffled on purpose, or scaled by a statistic of the batch, of which VAE103 speaks
+        culprit = _reordered(node, rows, bench) or node
+        yield _broken(bench, culprit, node, rows)
+        return
+
+
+def _on_the_way(bench: Bench) -> list[fx.Node]:
+    """Values between the data and the loss's terms of reconstruction and KL."""
+    model, flow = bench.model, bench.model.flow
+    leaves = [leaf.node for term in model.terms if term.role in ("reconstruction", "kl", "mixed") for leaf in term.leaves]
+    ends = [*leaves, *(s.z for s in model.sites)]
+    return [
+        n for n in flow.sorted(flow.ancestors(*ends)) if n in flow.data and n.op != "placeholder" and bench.is_real(n) and bench.knows(n)
+    ]
+
+
+def _rows(bench: Bench, wanted: list[fx.Node]) -> Rows:
+    seats = bench.of_kind("data", "tokens", "label")
+    batch = bench.base.batch
+    if batch is None or batch < 3 or not seats:
+        raise CannotMeasureError("there are no three samples")
+    before = bench.after_inputs(bench.same(s.node for s in seats), wanted)
+    found: Rows = {n: [] for n in before}
+    for sample in sorted({0, 1, batch // 2, batch - 1})[:_SAMPLES]:
+        after = bench.after_inputs(bench.exchanged(seats, sample), wanted)
+        for node in list(found):
+            moved = _moved(before[node], after.get(node), bench.batch_axis(node) or 0)
+            if moved is None:
+                del found[node]  # its shape hangs on the values
+            else:
+                found[node].append(moved)
+    return found
+
+
+def _moved(before: torch.Tensor, after: torch.Tensor | None, axis: int) -> frozenset[int] | None:
+    """The entries along an axis that differ."""
+    if after is None or before.shape != after.shape:
+        return None
+    a, b = (v.movedim(axis, 0).reshape(v.shape[axis], -1).double() for v in (before, after))
+    if a.numel() == 0 or not bool(a.isfinite().all()) or not bool(b.isfinite().all()):
+        return None
+    gap = (a - b).abs().amax(1)
+    return frozenset(torch.nonzero(gap > _NOISE * a.abs().amax()).flatten().tolist())
+
+
+def _meet(moved: list[frozenset[int]]) -> bool:
+    """Whether two samples move the same row."""
+    seen: set[int] = set()
+    for rows in moved:
+        if rows & seen:
+            return True
+        seen |= rows
+    return False
+
+
+def _reads_statistic(bench: Bench, node: fx.Node) -> bool:
+    """Whether an operand has no batch axis and yet comes from the data: a mean over the batch, a largest value."""
+    flow = bench.model.flow
+    return any(n in flow.data and not any("B" in t for t in bench.model.dims(n)) for n in node.all_input_nodes if bench.is_real(n))
+
+
+def _reordered(node: fx.Node, rows: Rows, bench: Bench) -> fx.Node | None:
+    """Of operands that hold samples in two orders, the operation that left the order of the data."""
+    mine = [n for n in node.all_input_nodes if n in rows and rows[n] and not _meet(rows[n]) and any(rows[n])]
+    if len({tuple(rows[n]) for n in mine}) < 2:
+        return None
+    data = [n for n in mine if all(_in_a_run(r) for r in rows[n])]
+    odd = [n for n in mine if n not in data] if data else []
+    if len(odd) != 1:
+        return None
+    culprit = odd[0]
+    while (behind := next((n for n in culprit.all_input_nodes if n in rows and rows[n] == rows[culprit]), None)) is not None:
+        culprit = behind
+    return culprit
+
+
+def _in_a_run(rows: frozenset[int]) -> bool:
+    return not rows or max(rows) - min(rows) + 1 == len(rows)
+
+
+def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broken:
+    model, moved = bench.model, rows[meets]
+    most = max(moved, key=len)
+    label = f"{model.shape_text(culprit)}: copies or rows leave the order of the samples" if culprit is not meets else "samples meet here"
+    softmax = model.op(meets) in ("softmax", "log_softmax")
+    found = Found(
+        model.pointed(culprit) or model.where(culprit),
+        label="normalised over the samples of the batch" if softmax else label,
+        labels=model.labels((None if culprit is meets else meets, "rows of different samples meet here")),
+        shapes=(model.row(culprit),) if culprit is meets else (model.row(culprit), model.row(meets)),
+        when="B > 1",
+        why="each sample's loss and gradient hang on which other samples happen to be in its batch",
+        help="keep the batch axis apart: normalise over the classes (dim=-1), move the batch first before a reshape, "
+        "repeat with repeat_interleave where copies of a sample belong side by side",
+    )
+    text = f"one sample moves {len(most)} rows of {model.written(meets)}, which other samples move too"
+    return Broken("softmax-over-batch" if softmax else "batch-mixed", found, "sample i moves row i and no other", text)
