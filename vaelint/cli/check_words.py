@@ -16,6 +16,7 @@ def check(
     device: options.Device = None,
     timeout: options.Timeout = None,
     perturb: options.Perturb = None,
+    laws: options.Laws = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     extend_select: options.ExtendSelect = None,
@@ -43,7 +44,7 @@ def check(
     file, bar = str(output_file) if output_file else None, fail_on.value if fail_on else None
     known = str(baseline) if baseline else None
     words = Words(
-        targets, input, init, loss, step, device, timeout, perturb, select, ignore, extend_select, output_format, file, bar,
+        targets, input, init, loss, step, device, timeout, perturb, laws, select, ignore, extend_select, output_format, file, bar,
         exit_zero, known, update_baseline, prune_baseline, add_ignore, show_refuted, color, verbose, jobs, no_cache, shard, watch,
         fix, diff, timings, isolated,
     )  # fmt: skip

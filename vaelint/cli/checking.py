@@ -42,6 +42,7 @@ class Words:
     device: str | None = None
     timeout: float | None = None
     perturb: bool | None = None
+    laws: str | None = None
     select: list[str] | None = None
     ignore: list[str] | None = None
     extend_select: list[str] | None = None
@@ -154,7 +155,7 @@ def _given(words: Words) -> Given:
     """What of it goes before the configuration."""
     known = Path(words.baseline) if words.baseline is not None else None
     told = (words.input, words.init, words.loss, words.step, words.device, words.timeout, words.select, words.ignore, words.extend_select)
-    return Given(*told, words.fail_on, known, words.jobs, words.perturb)
+    return Given(*told, words.fail_on, known, words.jobs, words.perturb, words.laws)
 
 
 def run_requests(requests: Sequence[Request], hired: gate.Hired, *, keep: bool, jobs: int) -> list[Checked]:

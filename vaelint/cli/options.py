@@ -71,6 +71,14 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cuda|cuda:1|cpu|none", help="Where the real pass runs; none leaves it out.")
 ]
 Perturb = Annotated[bool | None, typer.Option("--perturb/--no-perturb", help=_PERTURB, show_default=False)]
+Laws = Annotated[
+    str | None,
+    typer.Option(
+        "--laws",
+        metavar="none|fast|all",
+        help="What every VAE must satisfy, measured on the real run: none, the cheap, or all. Default all.",
+    ),
+]
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for a target. Default 120.")]
 Select = Annotated[
     list[str] | None, typer.Option("--select", metavar="CODES", help="Only these rules: codes, prefixes (VAE2), names, ALL.")

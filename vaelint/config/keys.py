@@ -63,6 +63,9 @@ def whole(value: Any) -> int:
     return value
 
 
+LAWS = ("none", "fast", "all")
+
+
 def flag(value: Any) -> bool:
     """`true` or `false`. Raises ValueError that says so."""
     if not isinstance(value, bool):
@@ -139,6 +142,13 @@ def device(value: Any) -> str:
     raise ValueError("auto, cuda, cuda:NUMBER, cpu or none")
 
 
+def laws(value: Any) -> str:
+    """`none`, `fast` or `all`. Raises ValueError that says so."""
+    if value in LAWS:
+        return str(value)
+    raise ValueError("none, fast or all")
+
+
 def _home(value: Any) -> str:
     return pages.home(_text(value))
 
@@ -147,6 +157,7 @@ _TEXT: Schema = {"type": "string", "minLength": 1}
 _TEXTS: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
 _DEVICE: Schema = {"type": "string", "pattern": DEVICE}
+_LAWS: Schema = {"enum": list(LAWS)}
 _SEVERITY: Schema = {"enum": list(SEVERITIES)}
 _NAMES: Schema = {"pattern": r"^[^0-9\s=:,.\-][^\s=:,.\-]*$"}
 _BY_NAME: Schema = {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": _NAMES}
@@ -181,6 +192,7 @@ TOP = (
     Key("timeout", "timeout", seconds, _SECONDS, "Time limit for a target in seconds. Default: 120."),
     Key("device", "device", device, _DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto."),
     Key("perturb", "perturb", flag, {"type": "boolean"}, "Also give constructor arguments other values, one at a time. Default: false."),
+    Key("laws", "laws", laws, _LAWS, "Laws measured on the real run: none, fast, or all. Default: all."),
     Key(
         "docs-url",
         "docs_url",
@@ -207,6 +219,7 @@ TARGET = (
     Key("device", "device", device, _DEVICE, "As above, for this target."),
     Key("timeout", "timeout", seconds, _SECONDS, "As above, for this target."),
     Key("perturb", "perturb", flag, {"type": "boolean"}, "As above, for this target."),
+    Key("laws", "laws", laws, _LAWS, "As above, for this target."),
     Key(
         "beta",
         "beta",

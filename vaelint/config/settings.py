@@ -27,6 +27,7 @@ _LINE = {
     "device": "--device",
     "timeout": "--timeout",
     "perturb": "--perturb",
+    "laws": "--laws",
 }
 
 
@@ -55,6 +56,7 @@ class Given:
     baseline: Path | None = None
     jobs: int | None = None
     perturb: bool | None = None
+    laws: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any])
     """The request with all that is said of it elsewhere."""
     values: dict[str, Any] = {}
     origins = dict.fromkeys((*_LINE, "beta"), DEFAULT)
-    for name in ("device", "timeout", "perturb"):
+    for name in ("device", "timeout", "perturb", "laws"):
         if (value := getattr(config, name)) is not None:
             values[name], origins[name] = value, config.where
     for name in config.told[chosen.number - 1] - {"target"} if chosen.number else ():
@@ -169,7 +171,7 @@ def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any])
         if said is not None:
             values[name], origins[name] = tuple(said) if isinstance(said, list) else said, option
     done = replace(chosen.request, **values, **rules)
-    for name, read in (("timeout", keys.seconds), ("device", keys.device)):
+    for name, read in (("timeout", keys.seconds), ("device", keys.device), ("laws", keys.laws)):
         _first(name, getattr(done, name), None, None, read, config.where)
     InputSet.from_texts(done.inputs)
     parse_init(done.init)

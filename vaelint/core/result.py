@@ -34,6 +34,7 @@ class Request:
     overlay: tuple[tuple[str, str], ...] = ()  # (file, text): files that read as edited
     fits: bool = False  # whether other sizes of the input are tried, to say which fit
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
+    laws: str = "all"  # none | fast | all: which laws are measured on the real run
     perturb: bool = False  # change constructor arguments and input sizes, one at a time
     folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository
 

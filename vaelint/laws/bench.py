@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 from torch import fx
 
-from vaelint.anatomy import ops
 from vaelint.anatomy.model import Model
-from vaelint.anatomy.ranges import declared_range
 from vaelint.confirm.recompute import overwritten
 from vaelint.confirm.runs import calm
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError
-from vaelint.graph import shape
+from vaelint.record import ops
+from vaelint.record.record import shape
+from vaelint.replay.ranges import declared_range
 
 Kind = Literal["data", "tokens", "lengths", "mask", "label", "other"]
 """data: real numbers; tokens: whole numbers along an axis; lengths: how much of another input's axis is meant, for each sample;

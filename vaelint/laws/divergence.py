@@ -17,13 +17,13 @@ from functools import cached_property
 import torch
 from torch import fx
 
-from vaelint.anatomy.kl_slice import Slice, loose_ends
-from vaelint.anatomy.replay import ReplayError, gradients
-from vaelint.anatomy.sites import Site
-from vaelint.anatomy.terms import Term
+from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
+from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.posterior.sites import Site
 from vaelint.confirm.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.replay.replay import ReplayError, gradients
 from vaelint.rule import Found
 
 _BATCH = 2

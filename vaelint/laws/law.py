@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from vaelint.finding import Severity
+from vaelint.core.finding import Severity
 from vaelint.laws.bench import Bench
 from vaelint.rule import Found
 

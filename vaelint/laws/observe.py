@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from vaelint.confirm.of_batch import first_line
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError
-from vaelint.finding import Certainty, Evidence, Finding, Severity, fingerprint
+from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
+from vaelint.core.paths import in_project
+from vaelint.core.result import Request, TargetResult
+from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.laws import every  # noqa: F401 - registers the laws
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import LAWS, Broken, Law
-from vaelint.paths import in_project
-from vaelint.result import Request, TargetResult
 from vaelint.rule import Rule, declared
 
 
@@ -23,6 +23,8 @@ def observe_laws(trial: Trial, request: Request, result: TargetResult) -> None:
     rules = {r.name: r for r in declared() if request.wants(r.code)}
     known = [f for f in result.findings if f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO]
     for law in LAWS:
+        if request.laws == "none" or (request.laws == "fast" and law.cost != "fast"):
+            continue
         if any(f.code.startswith(law.covered) for f in known):
             continue
         result.laws.append(_observed(law, bench, rules, result))

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from vaelint.anatomy.sites import Site
+from vaelint.anatomy.posterior.sites import Site
 from vaelint.confirm.runs import calm
 from vaelint.confirm.verdict import CannotMeasureError
-from vaelint.graph import route, shape
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
+from vaelint.record.record import route, shape
 from vaelint.rule import Found
 
 _NOTHING = 1e-6  # of the loss: what does not hang on a value gives the same to the last digits
