@@ -38,17 +38,19 @@ class Seat:
 class Bench:
     """A real run that is calm (batch normalisation in evaluation mode, no dropout), and what becomes of it after a change."""
 
-    def __init__(self, trial: Trial) -> None:
-        self._trial = trial
+    def __init__(self, model: Model, trial: Trial | None) -> None:
+        self.model, self._trial = model, trial  # all nodes that laws speak of are the static record's
 
     @property
-    def model(self) -> Model:
-        """The static anatomy; all nodes that laws speak of are its record's."""
-        return self._trial.model
+    def device(self) -> str:
+        """Where it is measured."""
+        return self._trial.device if self._trial is not None else "cpu"
 
     @cached_property
     def base(self) -> Trial:
         """The calm run. Raises CannotMeasureError where there is no time for it or where it fails."""
+        if self._trial is None:
+            raise CannotMeasureError("there was no real run")
         base = self._trial.again(prepare=calm)
         if base.record.failure is not None:
             raise CannotMeasureError("the step does not run")
@@ -78,7 +80,7 @@ class Bench:
         sizes = {n for other in others for n in shape(other)[1:]}
         whole = not val.is_floating_point()
         declared = declared_range(self.model, node)
-        if val.dtype is torch.bool or (set(val.unique().tolist()) <= {0, 1} and declared == (0.0, 1.0) and self._covers(node, others)):
+        if val.dtype is torch.bool or (bool(((val == 0) | (val == 1)).all()) and declared == (0.0, 1.0) and self._covers(node, others)):
             return Seat(node, name, axis, "mask" if val.dim() > 1 else "label")
         if whole and val.dim() == 1 and declared is not None and int(declared[1]) in sizes and declared[0] >= 1:
             return Seat(node, name, axis, "lengths", int(declared[1]))

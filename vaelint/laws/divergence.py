@@ -39,6 +39,7 @@ Heads = Mapping[fx.Node, torch.Tensor]
     "kl-is-of-the-draw",
     "a column of the posterior's spread costs what a shift of its mean by that column costs",
     covered=("VAE406", "VAE407", "VAE408", "VAE409", "VAE410", "VAE411", "VAE413", "VAE417", "VAE419"),
+    cost="replay",
 )
 def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
     """Each closed-form KL of a draw that is affine in Gaussian noise, and that no exact formula was recognised in."""

@@ -10,7 +10,8 @@ from vaelint.core.finding import Severity
 from vaelint.laws.bench import Bench
 from vaelint.rule import Found
 
-Cost = Literal["fast", "all"]
+Cost = Literal["replay", "fast", "all"]
+"""replay: slices of the static record, no real run; fast: one real run, of which parts run again; all: further whole runs."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def law(name: str, says: str, *, covered: tuple[str, ...], cost: Cost = "fast") 
         name: words with hyphens; the report's evidence and `--laws` speak of it by this name.
         says: the prediction, one sentence.
         covered: codes, or their beginnings, of findings that say the same.
-        cost: `fast` laws run a slice again, `all` need whole further runs of the step.
+        cost: what it takes to measure it.
     """
 
     def declare(broken: Callable[[Bench], Iterator[Broken]]) -> Law:

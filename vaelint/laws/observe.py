@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from vaelint.anatomy.model import Model
 from vaelint.confirm.trial import Trial
 from vaelint.confirm.verdict import CannotMeasureError
 from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
@@ -13,21 +14,29 @@ from vaelint.core.result import Request, TargetResult
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.laws import every  # noqa: F401 - registers the laws
 from vaelint.laws.bench import Bench
-from vaelint.laws.law import LAWS, Broken, Law
+from vaelint.laws.law import LAWS, Broken, Cost, Law
 from vaelint.rule import Rule, declared
 
 
+def replay_laws(model: Model, request: Request, result: TargetResult) -> None:
+    """The laws that slices of the static record can answer, with or without a real pass."""
+    _observe(Bench(model, None), ("replay",), request, result)
+
+
 def observe_laws(trial: Trial, request: Request, result: TargetResult) -> None:
-    """Adds a finding for each law that the run breaks; notes in `result.laws` which held, and which could not be measured and why."""
-    bench = Bench(trial)
+    """The laws that a real run is needed for."""
+    _observe(Bench(trial.model, trial), ("fast", "all"), request, result)
+
+
+def _observe(bench: Bench, costs: tuple[Cost, ...], request: Request, result: TargetResult) -> None:
+    """Adds a finding for each law that is broken; notes in `result.laws` which held, and which could not be measured and why."""
     rules = {r.name: r for r in declared() if request.wants(r.code)}
     known = [f for f in result.findings if f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO]
     for law in LAWS:
-        if request.laws == "none" or (request.laws == "fast" and law.cost != "fast"):
+        if law.cost not in costs or request.laws == "none" or (request.laws == "fast" and law.cost == "all"):
             continue
-        if any(f.code.startswith(law.covered) for f in known):
-            continue
-        result.laws.append(_observed(law, bench, rules, result))
+        if not any(f.code.startswith(law.covered) for f in known):
+            result.laws.append(_observed(law, bench, rules, result))
 
 
 def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResult) -> dict[str, Any]:
@@ -50,7 +59,7 @@ def _finding(broken: Broken, law: Law, bench: Bench, rules: dict[str, Rule]) -> 
     rule, place = rules.get(broken.rule), broken.found.span
     if rule is None or place is None:
         return None
-    evidence = Evidence(f"law: {law.says}", broken.predicted, broken.measured, bench.base.device)
+    evidence = Evidence(f"law: {law.says}", broken.predicted, broken.measured, bench.device)
     finding = rule.finding(broken.found, place).with_certainty(Certainty.CONFIRMED, evidence)
     return replace(finding, fingerprint=fingerprint(finding.code, in_project(place.file), bench.model.source.line(place), 0))
 

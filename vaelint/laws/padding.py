@@ -220,6 +220,6 @@ def _where_steps_end(bench: Bench, data: Seat, head: fx.Node, steps: int) -> fx.
     """The first value on the way to the posterior that has no axis of steps any more."""
     flow = bench.model.flow
     way = [n for n in flow.sorted(flow.ancestors(head) & flow.descendants(data.node)) if bench.is_real(n) and shape(n)]
-    stepped = [n for n in way if steps in shape(n)[1:] or steps in shape(n)[:1]]
+    stepped = [n for n in way if steps in shape(n) and len(shape(n)) > 2]
     after = [n for n in way if stepped and flow.order[n] > flow.order[stepped[-1]]]
     return after[0] if after else None
