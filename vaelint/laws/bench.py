@@ -11,10 +11,10 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.model import Model
-from vaelint.confirm.recompute import overwritten
-from vaelint.confirm.runs import calm
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.recompute import overwritten
+from vaelint.experiment.runs import calm
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.ranges import declared_range

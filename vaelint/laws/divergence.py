@@ -20,7 +20,7 @@ from torch import fx
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.replay.replay import ReplayError, gradients

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from vaelint.anatomy.model import Model
-from vaelint.confirm.trial import Trial
-from vaelint.confirm.verdict import CannotMeasureError
 from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
 from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.laws import every  # noqa: F401 - registers the laws
 from vaelint.laws.bench import Bench

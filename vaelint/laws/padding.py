@@ -12,8 +12,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.confirm.runs import calm
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.runs import calm
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import route, shape

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from vaelint.confirm.verdict import CannotMeasureError
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.rule import Found
