@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## Check a model with three bugs that raise nothing, then the same model mended
-	cd tests/data && ../../$(BIN)/vaelint check vae_three_bugs.py:VAE mlp_vae.py:VAE --input 32x784 --exit-zero
+	cd tests/data && $(abspath $(BIN))/vaelint check vae_three_bugs.py:VAE mlp_vae.py:VAE --input 32x784 --exit-zero
 
 docs: $(READY) ## The pages, into docs/_build/html: guides, and one a rule
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html

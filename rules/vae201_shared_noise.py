@@ -43,7 +43,6 @@ def check(model: Model) -> Findings:
             when="B > 1",
             why="z = mu + eps * std wants its own eps for each sample; a shared one does not average out over the batch",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
-            fix=model.replacement(noise, f"torch.randn_like({model.written(std)})"),
-            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}),
+            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}, sure=True),
             claim=Claim("noise_rows", "all rows of (z - mu) / scale are equal", {"site": site, "equal": True}),
         )

@@ -44,7 +44,6 @@ def check(model: Model) -> Findings:
             ),
             why="every component of z wants its own noise; here they all share one number, and z varies along a line only",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
-            fix=model.replacement(noise, f"torch.randn_like({model.written(std)})"),
-            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}),
+            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}, sure=True),
             claim=Claim("noise_axes", f"(z - mu) / scale is constant along {', '.join(missing)}", {"site": site, "axes": missing}),
         )

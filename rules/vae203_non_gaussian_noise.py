@@ -41,17 +41,13 @@ def check(model: Model) -> Findings:
         kind = "uniform" if abs(moments.kurtosis + 1.2) < 0.15 else "normal" if abs(moments.kurtosis) < 0.4 else "not normal"
         facts = f"mean {moments.mean:.2f}, standard deviation {moments.std:.2g}"
         root = site.roots[0]
-        text = model.source.expression(model.where(root))
         yield Found(
             model.where(root),
             label=f"{kind}: {facts}",
             labels=model.labels((site.z, "used as if it were N(0, 1)")),
             why="the KL is that of N(mu, scale^2); the noise actually drawn has another mean or spread, so the bound is not the bound",
             help="draw standard normal noise: torch.randn_like(std)",
-            fix=model.replacement(root, text.replace("torch.rand", "torch.randn", 1))
-            if kind == "uniform" and text.startswith("torch.rand")
-            else None,
             facts={"mean": moments.mean, "std": moments.std, "excess_kurtosis": moments.kurtosis},
-            repair=Repair("normal_noise", {"root": root, "like": site.scale or model.posterior_of(site)}),
+            repair=Repair("normal_noise", {"root": root, "like": site.scale or model.posterior_of(site)}, sure=kind == "uniform"),
             claim=Claim("noise_moments", facts, {"site": site, "mean": moments.mean, "std": moments.std}),
         )

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from results import crossed, refuted, result, shared_noise
 
-from vaelint.core.finding import Certainty, Finding, Label, Severity, Span
+from vaelint.core.finding import Certainty, Finding, Label, Severity, Span, Suggestion
 from vaelint.core.result import TargetResult
 from vaelint.report import github, gitlab, grouped, json_lines, junit, markdown, rdjson, sarif
 from vaelint.report.formats import FORMATS
@@ -219,32 +219,93 @@ def test_rdjson_follows_its_schema_and_counts_bytes(tmp_path: Path) -> None:
     assert found["location"]["path"] == "wide.py"
 
 
-def test_junit_has_a_test_for_each_rule() -> None:
+def test_junit_has_a_test_for_each_target_and_each_finding() -> None:
     text = junit.render(shared(), View(pages=pages))
     JUNIT.validate(text)
     root = ET.fromstring(text)
     assert [s.get("name") for s in root] == [r.target for r in shared()]
     first = root[0]
-    assert (first.get("tests"), first.get("failures"), first.get("skipped")) == ("5", "2", "1")
-    assert [c.get("name") for c in first] == ["VAE201 shared-noise", "VAE202", "VAE203", "VAE301 crossed-broadcast", "VAE312"]
-    (failure,) = first[0]
-    assert failure.text and failure.text.startswith("vae_three_bugs.py:19:15: VAE201 shared-noise")
-    assert root[2].get("failures") == "1", "a target that was not analysed is no green test"
-    info = TargetResult("m.py:VAE", findings=[replace(shared_noise(), severity=Severity.INFO)])
-    assert 'failures="0"' in junit.render([info])
-    assert 'failures="1"' in junit.render([info], View(bar=Severity.INFO))
+    assert (first.get("tests"), first.get("failures"), first.get("errors")) == ("3", "2", "0")
+    assert [c.get("name") for c in first] == [
+        "vae_three_bugs.py:VAE",
+        "VAE201 shared-noise at vae_three_bugs.py:19:15",
+        "VAE301 crossed-broadcast at vae_three_bugs.py:32:11",
+    ]
+    (failure,) = first[1]
+    assert failure.text and "vae_three_bugs.py:19:15: VAE201 shared-noise" in failure.text
+    clean = ET.fromstring(junit.render([TargetResult("m.py:VAE", quiet=["VAE201", "VAE202"])]))
+    assert [(c.get("name"), len(c)) for c in clean[0]] == [("m.py:VAE", 0)]
+
+
+def test_junit_counts_what_was_not_analysed_as_an_error() -> None:
+    root = ET.fromstring(junit.render([failed()]))
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("1", "0", "1")
+    (error,) = root[0][0]
+    assert (error.tag, error.get("message")) == ("error", "VAE006 analysis-incomplete: not done within 1 s")
+    part = TargetResult("m.py:VAE", quiet=["VAE201"])
+    part.leave_out("too large", "a smaller size", code="VAE202")
+    (error,) = ET.fromstring(junit.render([part]))[0][0]
+    assert error.get("type") == "incomplete" and "VAE202" in str(error.get("message"))
 
 
 def test_junit_fails_what_makes_the_exit_code_1() -> None:
     warned = TargetResult("m.py:VAE", findings=[replace(shared_noise(), severity=Severity.WARNING), crossed()])
     root = ET.fromstring(junit.render([warned], View(bar=Severity.ERROR)))
-    assert [(c.get("name"), [e.tag for e in c]) for c in root[0]] == [
-        ("VAE201 shared-noise", ["system-out"]),
-        ("VAE301 crossed-broadcast", ["failure"]),
-    ]
-    lowered = failed()
-    lowered.findings = [replace(f, severity=Severity.INFO) for f in lowered.findings]
-    assert 'failures="1"' in junit.render([lowered], View(bar=Severity.ERROR)), "what was not analysed is no green test"
+    assert [[e.tag for e in c] for c in root[0]] == [[], ["system-out"], ["failure"]]
+    info = TargetResult("m.py:VAE", findings=[replace(shared_noise(), severity=Severity.INFO)])
+    assert 'failures="0"' in junit.render([info])
+    assert 'failures="1"' in junit.render([info], View(bar=Severity.INFO))
+
+
+def applied_sarif(text: str, fix: Any) -> str:
+    """A fix made as SARIF 2.1.0 says: the region (sections 3.30.5 to 3.30.8) is deleted, the text put there."""
+    (change,) = fix["artifactChanges"]
+    (replacement,) = change["replacements"]
+    region, lines = replacement["deletedRegion"], text.split("\n")
+    starts = [sum(len(line) + 1 for line in lines[:n]) for n in range(len(lines) + 1)]
+    end_line = region.get("endLine", region["startLine"])
+    start = starts[region["startLine"] - 1] + region.get("startColumn", 1) - 1
+    end = starts[end_line - 1] + (region["endColumn"] - 1 if "endColumn" in region else len(lines[end_line - 1].removesuffix("\r")))
+    new: str = replacement["insertedContent"]["text"]
+    return text[:start] + new + text[end:]
+
+
+def applied_rdjson(text: str, suggestion: Any) -> str:
+    """A suggestion without columns stands for whole lines."""
+    lines, told = text.split("\n"), suggestion["range"]
+    lines[told["start"]["line"] - 1 : told["end"]["line"]] = suggestion["text"].split("\n")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_fixes_applied_as_their_formats_say_give_the_same_program(tmp_path: Path, end: str, last: bool) -> None:
+    old = ["import torch", "def f(std):", "    eps = torch.randn(3)  # noise", "    return eps"] + ([""] if last else [])
+    source = tmp_path / "m.py"
+    for line, end_line, new in (
+        (3, 3, "    eps = torch.randn_like(std)"),
+        (3, 4, f"    eps = 1{end}    return eps"),
+        (4, 4, "    return 3"),
+    ):
+        text = end.join(old)
+        source.write_bytes(text.encode())
+        tail = "\r" if end == "\r\n" and (last or end_line < 4) else ""
+        found = replace(shared_noise(), span=Span(str(source), 3), labels=(), fix=Suggestion(str(source), line, end_line, new + tail))
+        results = [TargetResult("m.py:VAE", findings=[found])]
+        wanted = end.join([*old[: line - 1], new, *old[end_line:]])
+        (told,) = json.loads(sarif.render(results))["runs"][0]["results"][0]["fixes"]
+        assert applied_sarif(text, told) == wanted
+        (told,) = json.loads(rdjson.render(results))["diagnostics"][0]["suggestions"]
+        assert applied_rdjson(text.replace("\r\n", "\n"), told).replace("\r", "") == wanted.replace("\r\n", "\n")
+        exec(compile(wanted, "m.py", "exec"), {})
+
+
+def test_a_line_that_a_fix_takes_out_goes_with_its_break(tmp_path: Path) -> None:
+    text = "a = 1\ntorch.manual_seed(0)\nb = 2\n"
+    (tmp_path / "m.py").write_text(text)
+    found = replace(shared_noise(), span=Span(str(tmp_path / "m.py"), 2), labels=(), fix=Suggestion(str(tmp_path / "m.py"), 2, 2, ""))
+    (told,) = json.loads(sarif.render([TargetResult("m.py:VAE", findings=[found])]))["runs"][0]["results"][0]["fixes"]
+    assert applied_sarif(text, told) == "a = 1\nb = 2\n"
 
 
 def sarif_run(results: Sequence[TargetResult], view: View | None = None) -> Any:

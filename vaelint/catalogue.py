@@ -69,8 +69,8 @@ def explain(rule: Rule) -> str:
     return f"# {rule.code} {rule.name} ({rule.severity.value})\n\n{textwrap.dedent(rule.doc).strip()}\n"
 
 
-def listing(rules: Sequence[Rule]) -> str:
-    """Rules by family, one line each; those of other packages last."""
+def listing(rules: Sequence[Rule], room: int | None = None) -> str:
+    """Rules by family, one line each; those of other packages last. Where a line has no `room`, the summary follows below."""
     width = max((len(r.name) for r in rules), default=0)
     lines: list[str] = []
     family = None
@@ -79,7 +79,12 @@ def listing(rules: Sequence[Rule]) -> str:
         if new != family:
             lines += [*([""] if lines else []), f"{rule.code[:4]}xx {new}" if rule.code[:4] in FAMILIES else new]
             family = new
-        lines.append(f"  {rule.code}  {rule.name:<{width}}  {rule.severity.value:<7}  {rule.summary}")
+        line = f"  {rule.code}  {rule.name:<{width}}  {rule.severity.value:<7}  {rule.summary}"
+        if room is None or len(line) <= room:
+            lines.append(line)
+        else:
+            lines.append(f"  {rule.code}  {rule.name}  {rule.severity.value}")
+            lines += textwrap.wrap(rule.summary, room, initial_indent=" " * 10, subsequent_indent=" " * 10, break_long_words=False)
     return "\n".join(lines) + "\n"
 
 

@@ -72,6 +72,7 @@ class Repair:
 
     kind: str
     about: dict[str, Any] = field(default_factory=dict)  # nodes, places, numbers; read by the repair
+    sure: bool = False  # whether the likeliest edit is shown with the finding also where no --diff or --fix has checked it
 
 
 @dataclass(frozen=True)

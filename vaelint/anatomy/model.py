@@ -19,7 +19,7 @@ from vaelint.anatomy.loss.terms import Leaf, Term, assign_roles, expand, layered
 from vaelint.anatomy.posterior.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.posterior.sites import Site, find_sites, is_draw_of_data
 from vaelint.anatomy.reconstruction.recon_depth import read_recon
-from vaelint.core.finding import Label, ShapeRow, Span, Suggestion
+from vaelint.core.finding import Label, ShapeRow, Span
 from vaelint.core.inputs import InputSet
 from vaelint.faults.bounds.bound_facts import Bound
 from vaelint.faults.kl.objective_facts import Objective
@@ -262,14 +262,6 @@ class Model:
     def elements(self, node: fx.Node) -> int:
         """How many elements a value has."""
         return math.prod(shape(node))
-
-    def replacement(self, node: fx.Node | None, text: str) -> Suggestion | None:
-        """A suggestion that puts `text` in the place of a node's expression, where that is within one line."""
-        place = span(node) if node is not None else None
-        if place is None or place.line != place.end_line or place.end_column is None:
-            return None
-        line = self.source.line(place)
-        return Suggestion(place.file, place.line, place.line, line[: place.column - 1] + text + line[place.end_column - 1 :])
 
     # --- what the whole is --------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
 from vaelint.core.paths import project_of, real
 from vaelint.core.result import Request
+from vaelint.policy import baseline
 from vaelint.policy.judge import judge
 from vaelint.process import gate
 from vaelint.process.front import Worker
@@ -130,6 +131,8 @@ def _in_force(words: Words, given: Given, drawn: bool) -> Settings:
         raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
     if words.update_baseline or words.prune_baseline:
         _stays_inside(settings)
+    if (known := settings.baseline.value) is not None:  # said before minutes of work, not after them
+        baseline.is_ready(known, new=words.update_baseline)
     if not settings.targets:
         _nothing(words)
     if words.shard is not None:

@@ -96,7 +96,10 @@ def told_baseline(judgement: Judgement, file: Path | None, *, written: bool) -> 
     if file is None:
         return True
     if written:
+        before = baseline.read(file) if file.exists() else {}
         baseline.write(file, judgement.entries)
+        new, gone = len(judgement.entries.keys() - before.keys()), len(before.keys() - judgement.entries.keys())
+        terminal.say(f"{terminal.counted(len(judgement.entries), 'finding')} in the baseline {file}: {new} new, {gone} taken out")
         return True
     if judgement.stale:
         rows = [f"  {e.code} {e.name} in {e.file} ({', '.join(e.targets)})" for e in judgement.stale]

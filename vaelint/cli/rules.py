@@ -16,7 +16,9 @@ def rules(output_format: options.AsList = options.ListFormat.full) -> None:
     if output_format is options.ListFormat.json:
         sys.stdout.write(catalogue.as_json(found, _docs()))
     else:
-        sys.stdout.write(catalogue.as_markdown(found) if output_format is options.ListFormat.markdown else catalogue.listing(found))
+        sys.stdout.write(
+            catalogue.as_markdown(found) if output_format is options.ListFormat.markdown else catalogue.listing(found, terminal.room())
+        )
 
 
 def explain(

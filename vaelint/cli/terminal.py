@@ -44,3 +44,8 @@ def width() -> int:
     """100 columns, or what a narrower terminal or COLUMNS has; where the output goes elsewhere, only COLUMNS counts."""
     told = sys.stdout.isatty() or os.environ.get("COLUMNS")
     return max(40, min(100, shutil.get_terminal_size((100, 24)).columns)) if told else 100
+
+
+def room() -> int | None:
+    """The columns of the terminal, or COLUMNS; None where the output goes elsewhere, and lines may be as long as they are."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() or os.environ.get("COLUMNS") else None

@@ -102,6 +102,10 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
             if loaded.made_up and model is not None:
                 gone = withhold(loaded, tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
                 claims = [(i - sum(g < i for g in gone), claim) for i, claim in claims if i not in gone]
+        if model is not None and any(repair.sure for _, repair in repairs):
+            from vaelint.repair.propose import with_sure_fixes
+
+            result.findings[:] = with_sure_fixes(model, repairs, result.findings)
         if model is not None and not (model.has_loss or model.variational):
             result.status = "failed"
             result.notes.append("nothing is drawn and no loss is known: there was nothing to check")
@@ -117,7 +121,7 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
     if request.trail == "only":
         result.settle()
         return result
-    if request.device == "none" or not result.confirm:
+    if not result.confirm:
         result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
     result.settle()
     emit({"kind": "static", "result": result.to_json()})

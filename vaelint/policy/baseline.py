@@ -52,6 +52,14 @@ def read(file: Path) -> Entries:
         raise UsageError(f"{file} is no baseline of vaelint", "write it anew with vaelint check --update-baseline") from None
 
 
+def is_ready(file: Path, *, new: bool) -> None:
+    """Holds that a baseline can be read; with `new` it may also be one that can be written. Raises UsageError."""
+    if file.exists() or not new:
+        read(file)
+    elif not file.absolute().parent.is_dir():
+        raise UsageError(f"cannot write the baseline {file}: there is no such folder")
+
+
 def _entry(data: dict[str, Any]) -> Entry:
     if set(data) != _KEYS or not all(isinstance(t, str) for t in data["targets"]):
         raise ValueError

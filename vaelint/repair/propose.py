@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vaelint.anatomy.model import Model
-from vaelint.core.edits import Proposal
+from vaelint.core.edits import Proposal, suggestion
 from vaelint.core.finding import Finding
 from vaelint.faults.bench import Bench, repair_called
 from vaelint.faults.gradients import gradient_repairs  # noqa: F401  registers
@@ -44,6 +45,13 @@ def proposals(model: Model, repairs: Iterable[tuple[str, Repair]]) -> dict[str, 
         if made:
             found[fingerprint] = made
     return found
+
+
+def with_sure_fixes(model: Model, repairs: Iterable[tuple[str, Repair]], findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, those whose repair is sure with its likeliest edit: the one that `--diff` tries first."""
+    likeliest = {name: Proposal.from_json(made[0]) for name, made in proposals(model, [r for r in repairs if r[1].sure]).items()}
+    lines = {name: suggestion(model.source.file(next(iter(p.files))).text, p) for name, p in likeliest.items()}
+    return [replace(f, fix=lines[f.fingerprint]) if f.fingerprint in lines else f for f in findings]
 
 
 def proposals_for_failure(record: Record, source: Source, findings: Sequence[Finding]) -> dict[str, list[dict[str, Any]]]:

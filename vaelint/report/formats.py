@@ -45,7 +45,7 @@ FORMATS = {
     "json-lines": Format("json_lines", "the same, an object a line for each finding and each target"),
     "github": Format("github", "annotations on a change at GitHub", lines=True),
     "gitlab": Format("gitlab", "a Code Quality report for GitLab"),
-    "junit": Format("junit", "JUnit XML: a suite a target, a test a rule"),
+    "junit": Format("junit", "JUnit XML: a suite a target, a test for it and one a finding"),
     "sarif": Format("sarif", "SARIF 2.1.0, for code scanning"),
     "rdjson": Format("rdjson", "the Reviewdog Diagnostic Format"),
     "markdown": Format("markdown", "tables for the summary of a job"),

@@ -9,7 +9,7 @@ from typing import Any
 from vaelint.core.finding import Certainty, Finding
 from vaelint.core.result import TargetResult
 from vaelint.core.version import __version__
-from vaelint.report.parts.closing import ran_words, verdict_words
+from vaelint.report.parts.closing import ran_words, unasked, verdict_words
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text
 from vaelint.report.parts.source_html import listings
@@ -56,7 +56,7 @@ def _contents(results: Sequence[TargetResult]) -> E:
 def _target(result: TargetResult, number: int, view: View, sources: Sources) -> E:
     here = f"t{number}"
     shown = [(i, f) for i, f in enumerate(result.findings) if f.certainty is not Certainty.REFUTED or view.show_refuted]
-    state = "failed" if not result.whole else "bad" if result.status == "findings" else "good"
+    state = "failed" if not result.whole else "bad" if result.status == "findings" else "none" if unasked(result) else "good"
     sizes = ", ".join(f"{k} = {v}" for k, v in result.symbols.items())
     head = join(
         element("p", "vaelint", class_="brand"),

@@ -18,6 +18,7 @@ from vaelint.core.visible import visible_lines
 from vaelint.report.parts.line_hash import line_hashes
 from vaelint.report.parts.rows import Row, dumps, headline, place, rows, sentences
 from vaelint.report.parts.view import PLAIN, RulePage, View
+from vaelint.report.parts.window import Sources
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
@@ -31,13 +32,14 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     rules = [pages.get(code) or _bare(found, code, view) for code in sorted({r.finding.code for r in found})]
     index = {rule.code: i for i, rule in enumerate(rules)}
     hashes: dict[str, list[str]] = {}
+    sources = Sources()
     run = {
         "tool": {"driver": {"name": "vaelint", "semanticVersion": __version__, "version": __version__, "rules": [_rule(r) for r in rules]}},
         "automationDetails": {"id": "vaelint/"},
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": {"%SRCROOT%": {"uri": _root(view.root)}},
         "invocations": [_invocation(results)],
-        "results": [_result(row, index, view, hashes) for row in found],
+        "results": [_result(row, index, view, hashes, sources) for row in found],
     }
     return dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]})
 
@@ -82,7 +84,7 @@ def _invocation(results: Sequence[TargetResult]) -> dict[str, Any]:
     return {"executionSuccessful": all(r.whole for r in results), "toolExecutionNotifications": notes}
 
 
-def _result(row: Row, index: dict[str, int], view: View, hashes: dict[str, list[str]]) -> dict[str, Any]:
+def _result(row: Row, index: dict[str, int], view: View, hashes: dict[str, list[str]], sources: Sources) -> dict[str, Any]:
     f = row.finding
     refuted = f.certainty is Certainty.REFUTED
     made: dict[str, Any] = {
@@ -100,7 +102,7 @@ def _result(row: Row, index: dict[str, int], view: View, hashes: dict[str, list[
     if line_hash:
         made["partialFingerprints"] = {"primaryLocationLineHash": line_hash}
     if f.fix is not None:
-        made["fixes"] = [_fix(f, view)]
+        made["fixes"] = [_fix(f, view, sources)]
     return made
 
 
@@ -144,11 +146,15 @@ def _line_hash(span: Span, hashes: dict[str, list[str]]) -> str:
     return lines[span.line - 1] if 0 < span.line <= len(lines) else ""
 
 
-def _fix(f: Finding, view: View) -> dict[str, Any]:
+def _fix(f: Finding, view: View, sources: Sources) -> dict[str, Any]:
     fix = f.fix
     assert fix is not None
-    gone = {"startLine": fix.line, "startColumn": 1, "endLine": fix.end_line + 1, "endColumn": 1}
-    change = {"deletedRegion": gone, "insertedContent": {"text": fix.new}}
+    gone = {"startLine": fix.line, "startColumn": 1, "endLine": fix.end_line}
+    if not fix.new:  # with its line break
+        gone |= {"endLine": fix.end_line + 1, "endColumn": 1}
+    elif (last := sources.line(fix.file, fix.end_line)) is not None:  # without: where no column is told, a region ends before it as well
+        gone |= {"endColumn": len(last) + 1}
+    change = {"deletedRegion": gone, "insertedContent": {"text": fix.new.removesuffix("\n").removesuffix("\r")}}
     return {
         "description": _message(f.help or "replace it"),
         "artifactChanges": [{"artifactLocation": _artifact(fix.file, view), "replacements": [change]}],

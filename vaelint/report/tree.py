@@ -23,6 +23,7 @@ _STYLES = {
     "input": "bold", "encoder": "cyan", "heads": "green", "reparameterization": "magenta", "decoder": "blue", "loss": "yellow",
     "network": "cyan", "other": "dim",
 }  # fmt: skip
+_NARROW = 24  # cells that names have at least
 _HEAD = ("", "shape", "parameters", "FLOPs", "kept")
 
 
@@ -62,16 +63,21 @@ def _tree(rows: Sequence[Row], view: View, kinds: bool) -> str:
 
     collect(rows)
     widths = [max(cells(c) for c in (name, *(v[i] for v in cellsof.values()))) for i, name in enumerate(columns[1:])]
-    left = max(24, min(max((_depth_width(r, 0) for r in rows), default=24), view.width - sum(widths) - 2 * len(widths)))
+    shown = list(range(len(widths)))
+    for least in (3, 2, 1):  # what a narrow terminal has no room for
+        if view.width - sum(widths[i] + 2 for i in shown) < _NARROW:
+            shown.remove(least)
+    left = max(_NARROW, min(max((_depth_width(r, 0) for r in rows), default=_NARROW), view.width - sum(widths[i] + 2 for i in shown)))
 
     def line(title: str, values: Sequence[str], level: int, style: str, tail: str) -> Text:
         room = left - 4 * level
-        shown = clean(title)
-        if cells(shown) > room:
-            shown = _clipped(shown, room)
-        text = Text(pad(shown, room), style=style, no_wrap=True)
-        for i, value in enumerate(values):
-            text.append("  " + (pad(value, widths[i]) if i in (0, 4) else " " * (widths[i] - cells(value)) + value), style=tail)
+        name = clean(title)
+        if cells(name) > room:
+            name = _clipped(name, room)
+        text = Text(pad(name, room), style=style, no_wrap=True)
+        for i in shown:
+            told = pad(values[i], widths[i]) if i in (0, 4) else " " * (widths[i] - cells(values[i])) + values[i]
+            text.append(f"  {told}", style=tail)
         return text
 
     root = Tree(line("", columns[1:], 0, "dim", "dim"), hide_root=False, guide_style="dim")

@@ -41,6 +41,7 @@ _GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
 _SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
+_DRAWS = ("rand", "normal", "uniform")  # how their names begin; few enough to note which names hold what beside each
 
 
 class Recorder(TorchFunctionMode):
@@ -289,7 +290,7 @@ class Recorder(TorchFunctionMode):
             del node.meta["no_grad"]
         if self.autocast and self.autocast[-1] is not None:
             node.meta["autocast"] = self.autocast[-1]
-        if self._watch:
+        if self._watch or getattr(func, "__name__", "").startswith(_DRAWS):
             node.meta["scopes"] = self._scopes(sys._getframe(2))
         target = result
         if mutates:

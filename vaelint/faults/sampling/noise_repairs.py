@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
 from vaelint.faults.bench import About, Bench, repair
+from vaelint.record import ops
 from vaelint.source.spot import Code, Spot, propose
 
 _NORMAL = {"rand_like": "randn_like", "rand": "randn"}
@@ -23,6 +24,7 @@ def standard_normal(code: Code, name: str) -> str:
 def draw_like(bench: Bench, about: About) -> Iterator[Proposal]:
     """eps in the shape of the scale."""
     spot, names = bench.spot(about["noise"]), bench.scope(about["noise"])
+    names = names or next((held for n in ops.value_inputs(about["noise"]) if (held := bench.scope(n))), {})  # `randn(...).to(device)`
     name = bench.name_of(about["scale"], names) or bench.like(about["like"], names)
     if spot is not None and name:
         yield from propose(f"draws eps in the shape of {name}", spot.to(standard_normal(spot.code, name)))

@@ -135,6 +135,8 @@ def _shown(result: TargetResult) -> Counter[str]:
 
 def verdict_words(result: TargetResult) -> str:
     """How many findings, and how many of them a real pass confirmed."""
+    if unasked(result):
+        return "traced; no rule was asked (vaelint check asks them)"
     counts = _shown(result)
     words = ", ".join(f"{counts[s.value]} {_plural(s, counts[s.value])}" for s in Severity if counts[s.value])
     if result.status == "failed":
@@ -144,6 +146,12 @@ def verdict_words(result: TargetResult) -> str:
     part = " in the model alone, as no loss is known" if lossless(result) else ""
     start = "incomplete, " if result.status == "incomplete" else ""
     return start + (words or "no findings") + part + (f"; {sure} of {len(tested)} confirmed by running" if tested else "")
+
+
+def unasked(result: TargetResult) -> bool:
+    """Whether no rule was asked at all, as by `vaelint trace`: nothing is said of what it would have found."""
+    asked = result.findings or result.quiet or result.not_applicable or result.confirm
+    return result.trail is not None and result.status == "clean" and not asked
 
 
 def lossless(result: TargetResult) -> bool:
