@@ -40,8 +40,8 @@ def _start(args: list[str]) -> "NoReturn":
         say(wrong, "cd to a folder that is there")
         sys.exit(2)
     early = None
-    if args[:1] in (["check"], ["trace"]) and "--help" not in args:
-        if not {"--no-cache", "--isolated"} & set(args) and untouched(args):
+    if args[:1] in (["check"], ["trace"], ["run"]) and "--help" not in args:
+        if args[0] != "run" and not {"--no-cache", "--isolated"} & set(args) and untouched(args):
             if args[0] == "check":
                 _again(args[1:])
         else:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaelint import catalogue
 from vaelint.core.finding import Certainty
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
+from vaelint.observe.hooks import watched
+from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.check import FromPython, check_target
 from vaelint.pipeline.restore import undisturbed
+from vaelint.pipeline.watched_run import results_or_failure
 from vaelint.policy import suppress
 from vaelint.report import full
 from vaelint.report.parts.view import View
+from vaelint.trace.spans import SpanFinder
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -100,6 +108,61 @@ def check(
         result = check_target(request, lambda message: None, FromPython(target, dict(init or {}), names))
     suppress.apply([result], lambda word: catalogue.find(word).code)
     return Report(**vars(result))
+
+
+class Seen:
+    """What a block of `observe` showed: a report for each model that was trained in it."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    @property
+    def report(self) -> Report:
+        """The first report. Raises LookupError before the block has ended, or where nothing was seen."""
+        if not self.reports:
+            raise LookupError("nothing was observed yet: the reports are there when the block has ended")
+        return self.reports[0]
+
+    @property
+    def clean(self) -> bool:
+        """Whether all that was trained was analysed, and no finding of severity warning or error stands."""
+        return bool(self.reports) and all(r.clean for r in self.reports)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.reports))
+
+
+@contextmanager
+def observe(*, steps: int = 5, device: str = "auto", select: str | Sequence[str] = (), ignore: str | Sequence[str] = ()) -> Iterator[Seen]:
+    """Watches the training that runs in the block, ends it after `steps` iterations, and checks what it trains.
+
+    Args:
+        steps: iterations of the loop; the block is left after the last, through its `finally` blocks.
+        device: "none" leaves out the experiments.
+        select, ignore: rules by code, prefix or name, as for `--select` and `--ignore`.
+
+    What the training itself raises passes through. Runs in the process that calls it, whose model moves as it trains.
+    """
+    chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
+    left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
+    frame: Any = sys._getframe(2)
+    file = frame.f_code.co_filename
+    spans = SpanFinder(str(Path(file).absolute().parent))
+    session, seen, started = Session(spans, steps), Seen(), time.perf_counter()
+    error: BaseException | None = None
+    with watched(session):
+        try:
+            yield seen
+        except StopObserving as enough:
+            error = enough
+        except BaseException as raised:
+            session.over(raised, frame)
+            raise
+        session.over(error, frame)
+    request = Request(spans.relative(file), device=device, select=chosen, ignore=left, run=(spans.relative(file),), steps=steps)
+    results = results_or_failure(session, error, request, time.perf_counter() - started)
+    suppress.apply(results, lambda word: catalogue.find(word).code)
+    seen.reports[:] = [Report(**vars(r)) for r in results]
 
 
 def _named(target: Any) -> str:

@@ -14,6 +14,7 @@ from vaelint.cli.config import config
 from vaelint.cli.discover import discover
 from vaelint.cli.ends import ended
 from vaelint.cli.merge_sarif import merge_sarif
+from vaelint.cli.observed_run import run
 from vaelint.cli.rules import explain, rules
 from vaelint.cli.trace import trace
 from vaelint.core.version import __version__
@@ -38,6 +39,7 @@ def _root(version: options.Version = False) -> None:
 
 for command in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
     app.command()(command)
+app.command(context_settings={"allow_interspersed_args": False})(run)
 kept = typer.Typer(help="Results of earlier runs, kept in a folder of yours.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):
     kept.command()(of_cache)

@@ -173,6 +173,16 @@ def run_requests(requests: Sequence[Request], hired: gate.Hired, *, keep: bool, 
     return results
 
 
+def flattened(results: Sequence[Checked], settings: Settings) -> tuple[list[Checked], Settings]:
+    """Each result by itself, where a run trains several models, and the settings with a target for each."""
+    found, targets = [], []
+    for checked, target in zip(results, settings.targets, strict=True):
+        for result in (checked.result, *checked.also):
+            found.append(replace(checked, result=result, also=[]) if checked.also else checked)
+            targets.append(target)
+    return found, replace(settings, targets=tuple(targets))
+
+
 def _nothing(words: Words) -> None:
     """Says that nothing is checked. Files that hold no configured target are no error: pre-commit passes whatever changed.
 

@@ -35,6 +35,14 @@ class TableFormat(StrEnum):
     json = "json"
 
 
+class DataFrom(StrEnum):
+    """Where the data of an observed script comes from."""
+
+    auto = "auto"
+    real = "real"
+    made_up = "made-up"
+
+
 class Bar(StrEnum):
     """From which severity on a finding makes the exit code 1."""
 
@@ -60,6 +68,19 @@ _FIX = """Write the repairs into the files. Each is unsafe in the sense that the
 before a check of the edited source, with a real pass, has found the finding gone and no new one."""
 _ZERO = "Exit code 0 whatever was found; still 2 for a target that could not be analysed, or not completely."
 
+_STEPS = "How many iterations of the training loop are watched before the script is stopped. Default 5."
+_DATA = "auto: its own where they are there, else made-up ones of a known data set's shapes; real; made-up."
+_WRITES = "Let the script write files, start programs and use the network. Otherwise all that is held back, and listed."
+_COMMAND = "The script with its own arguments, as after `python`. Options of vaelint come before it."
+
+Command = Annotated[list[str] | None, typer.Argument(metavar="SCRIPT [ARGS]...", help=_COMMAND, show_default=False)]
+Module = Annotated[str | None, typer.Option("-m", metavar="MODULE", help="Run a module, as `python -m` does; its arguments follow.")]
+Steps = Annotated[int, typer.Option("--steps", metavar="N", min=2, help=_STEPS, show_default=False)]
+Data = Annotated[DataFrom, typer.Option("--data", help=_DATA, show_default=False)]
+AllowWrites = Annotated[bool, typer.Option("--allow-writes", help=_WRITES)]
+Pass = Annotated[
+    str | None, typer.Option("--device", metavar="auto|none", help="none leaves out the experiments; else they run where the script does.")
+]
 Targets = Annotated[list[str] | None, typer.Argument(metavar="TARGETS", help=_TARGETS, show_default=False)]
 OneTarget = Annotated[str, typer.Argument(metavar="TARGET", help="FILE.py:NAME or package.module:NAME, as for `check`.")]
 WriteAnnotations = Annotated[bool, typer.Option("--write", help="Write the annotations into the file, in place of printing a patch.")]

@@ -86,6 +86,11 @@ class Settings:
     comments: bool = True  # whether suppression comments count
 
     @property
+    def rules(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What a request selects, and what it ignores."""
+        return _selected(self.select.value, self.extend_select.value), self.ignore.value
+
+    @property
     def requests(self) -> list[Request]:
         """What the worker is asked."""
         return [t.request for t in self.targets]

@@ -20,6 +20,8 @@ def optimizer_step(trial: Trial) -> dict[str, Any] | None:
     `name`, `loss_before` and `loss_after` (same data, same noise), `moved` and `parameters` (numbers that changed, of those it holds),
     `finite`; `reason` where it could not be done.
     """
+    if (seen := getattr(trial.runner.step, "stepped", None)) is not None:
+        return dict(seen)  # the script's own step was watched
     model = trial.model
     finished = any(c.moved for c in model.record.backwards)
     if model.record.objectives and not finished:

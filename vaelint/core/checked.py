@@ -18,4 +18,5 @@ class Checked:
     request: Request = field(default_factory=lambda: Request(""))
     reads: dict[str, Any] | None = None  # what the result was made from; None if its process did not live to say it
     kept: bool = False  # whether it comes from an earlier run
+    also: list[TargetResult] = field(default_factory=list)  # of further models, where it is a run that trains several
     proposals: dict[str, list[Proposal]] = field(default_factory=dict)  # when they were asked for: by the fingerprint of the finding

@@ -36,6 +36,12 @@ class Request:
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
     laws: str = "all"  # none | fast | all: which laws are measured on the real run
     perturb: bool = False  # change constructor arguments and input sizes, one at a time
+    run: tuple[
+        str, ...
+    ] = ()  # a command that trains: "train.py", "--epochs", "1", or "-m", "package.train", ...; observed in place of a call
+    steps: int = 5  # iterations that are observed of it
+    data: str = "auto"  # auto | real | made-up: where a command's data comes from
+    allow_writes: bool = False  # whether the command may write files, and use the network
     folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository
 
     def wants(self, code: str) -> bool:

@@ -17,10 +17,10 @@ import torch
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model, analyse
 from vaelint.core.errors import TargetError
-from vaelint.core.finding import Finding, Severity, Span, fingerprint
+from vaelint.core.finding import Finding
 from vaelint.core.inputs import InputSet
-from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
+from vaelint.core.setup_failures import fail
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.guessed import another_choice, withhold
@@ -31,6 +31,7 @@ from vaelint.pipeline.loss_search import LossSearch
 from vaelint.pipeline.maximised import settled
 from vaelint.pipeline.run_rules import failure_findings, run_rules
 from vaelint.pipeline.step_trials import leaves_a_loss
+from vaelint.pipeline.watched_run import check_watched
 from vaelint.record.record import Record
 from vaelint.rule import Rule
 from vaelint.rule_packages import load_rules
@@ -86,6 +87,8 @@ def _with_names(module: ModuleType, names: Mapping[str, Any]) -> ModuleType:
 
 def check_target(request: Request, emit: Emit, given: FromPython | None = None) -> TargetResult:
     """Checks one target. What user code does wrong comes back as findings; `emit` gets the static result before the real pass."""
+    if request.run:
+        return check_watched(request, emit)
     result = TargetResult(request.target)
     started = time.perf_counter()
     try:
@@ -116,7 +119,7 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
             result.notes += model.perturbation.report.said
         result.timing["rules_s"] = round(time.perf_counter() - started - sum(result.timing.values()), 4)
     except TargetError as error:
-        _fail(result, error)
+        fail(result, error)
         return result
     if request.trail == "only":
         result.settle()
@@ -142,30 +145,6 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
             result.timing["laws_s"] = round(time.perf_counter() - before, 4)
         result.settle()
     return result
-
-
-def _fail(result: TargetResult, error: TargetError) -> None:
-    result.status = "failed"
-    place = error.span or Span(result.target.rsplit(":", 1)[0], 1)
-    result.findings.append(
-        Finding(
-            error.code,
-            SETUP.get(error.code, "setup"),
-            Severity.ERROR,
-            error.message,
-            place,
-            help=error.help,
-            notes=error.notes,
-            fingerprint=fingerprint(error.code, in_project(place.file), result.target.rpartition(":")[2], 0),
-        )
-    )
-
-
-SETUP = {
-    "VAE001": "cannot-import", "VAE002": "cannot-construct", "VAE003": "cannot-bind-inputs", "VAE004": "no-loss-found",
-    "VAE005": "not-variational", "VAE006": "analysis-incomplete", "VAE007": "code-raises",
-}  # fmt: skip
-"""Names of the findings about the check itself."""
 
 
 def prepare(request: Request, result: TargetResult, given: FromPython | None = None) -> tuple[Loaded, InputSet, Tracer, Any, list[str]]:

@@ -35,6 +35,7 @@ class Fate:
     stage: str = ""
     static: TargetResult | None = None
     final: TargetResult | None = None
+    also: list[TargetResult] = field(default_factory=list)  # of further models that the run trains
     proposals: dict[str, list[Proposal]] = field(default_factory=dict)  # by the fingerprint of the finding
     reads: dict[str, Any] | None = None  # what the result was made from, as reads.py says it
     escaped: protocol.Escaped | None = None
@@ -55,6 +56,8 @@ class Fate:
                 self.reads = reads
             case protocol.Proposals(proposals=proposals):
                 self.proposals = {k: [Proposal.from_json(p) for p in v] for k, v in proposals.items()}
+            case protocol.Also(result=result):
+                self.also.append(TargetResult.from_json(result))
             case protocol.Final(result=result):
                 self.final = TargetResult.from_json(result)
             case protocol.Escaped():

@@ -102,9 +102,8 @@ class Flight:
         self._drain(64)  # a left-over process may print for ever
         self._dump.seek(0)
         self._fate.stack = self._dump.read().decode(errors="replace")
-        return Checked(
-            settle(self.request, self._fate), self._output.text(), self.request, self._fate.reads, proposals=self._fate.proposals
-        )
+        fate = self._fate
+        return Checked(settle(self.request, fate), self._output.text(), self.request, fate.reads, also=fate.also, proposals=fate.proposals)
 
     def close(self) -> None:
         """Hangs up; the server then ends the process if it still runs."""

@@ -83,6 +83,14 @@ class Final:
 
 
 @dataclass(frozen=True)
+class Also:
+    """The last word on a further model of a run that trains several, as TargetResult JSON. Comes before `Final`."""
+
+    result: dict[str, Any]
+    kind: str = "also"
+
+
+@dataclass(frozen=True)
 class Escaped:
     """An exception left the pipeline. `ours` says whose fault it is: the engine's, or user code's (`sys.exit`).
 
@@ -105,10 +113,10 @@ class Exited:
     kind: str = "exited"
 
 
-Message = Ready | Unavailable | Started | Stage | Static | Proposals | RestsOn | Final | Escaped | Exited
+Message = Ready | Unavailable | Started | Stage | Static | Proposals | RestsOn | Also | Final | Escaped | Exited
 
 _KINDS: dict[str, type[Message]] = {
-    t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Proposals, RestsOn, Final, Escaped, Exited)
+    t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Proposals, RestsOn, Also, Final, Escaped, Exited)
 }
 
 

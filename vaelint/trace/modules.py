@@ -37,6 +37,11 @@ class ModuleTracker:
         return self._paths.get(id(self._active[-1]), "?") if self._active else ""
 
     @property
+    def running(self) -> bool:
+        """Whether a module's forward is running."""
+        return bool(self._active)
+
+    @property
     def training(self) -> bool:
         """Whether the innermost running module is in training mode."""
         return _training(self._active[-1]) if self._active else True

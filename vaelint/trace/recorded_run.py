@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -84,6 +84,14 @@ def construct(build: Any, spans: SpanFinder, *, on_gpu: bool = False) -> Built:
     return built
 
 
+@runtime_checkable
+class Replays(Protocol):
+    """A step that was recorded already, and is run again from its record."""
+
+    def replay(self, built: Built, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> Record:
+        """The record of another run."""
+
+
 def record_step(
     built: Built,
     step: Any,
@@ -105,6 +113,8 @@ def record_step(
 
     Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
     """
+    if isinstance(step, Replays):
+        return step.replay(built, inputs, sizes)
     return Recording(built, inputs, sizes, spans, rung, watch, calls_in, until, as_is).run(step)
 
 
@@ -157,8 +167,8 @@ class Recording:
             noting_births(spans, built.births, built.keep),
             noting_optimizers(spans, record.optimizers, in_step=True),
             noting_autocast(recorder.autocast),
-            _noting_distributions(recorder, record),
-            _recording_from_numpy(recorder),
+            noting_distributions(recorder, record),
+            recording_from_numpy(recorder),
         ):
             try:
                 with self._instead or contextlib.nullcontext(), recorder, noting, noting_steps(spans, recorder.updates):
@@ -198,7 +208,7 @@ class Recording:
 
 
 @contextlib.contextmanager
-def _noting_distributions(recorder: Recorder, record: Record) -> Iterator[None]:
+def noting_distributions(recorder: Recorder, record: Record) -> Iterator[None]:
     """Notes each torch distribution that user code makes: its family, its parameters, and where."""
     original = torch.distributions.Distribution.__init__
 
@@ -228,7 +238,7 @@ def _parameters_of(distribution: Any) -> list[str]:
 
 
 @contextlib.contextmanager
-def _recording_from_numpy(recorder: Recorder) -> Iterator[None]:
+def recording_from_numpy(recorder: Recorder) -> Iterator[None]:
     """`torch.from_numpy` does not announce itself to function modes; what fake tensors do inside of it does."""
     original = torch.from_numpy
 

@@ -73,6 +73,8 @@ class Recorder(TorchFunctionMode):
         self._scaled: dict[int, torch.Tensor] = {}  # id of a loss that a GradScaler made larger -> the loss
         self.reads: list[fx.Node] = []  # values that left torch, in order
         self.autocast: list[Autocast | None] = []  # the automatic precision in force
+        self.live = False  # whether it is the user's own training that runs: gradients are taken when they are asked for
+        self.paused = False  # whether what runs now is none of the step's business, such as what the optimizer computes
         self._numpy_state: tuple[int, int] | None = None
         self._numpy_drew()
         self.current: tuple[Callable[..., Any], Any, Any, Any] | None = None
@@ -129,6 +131,8 @@ class Recorder(TorchFunctionMode):
             node.meta["random"] = True
         if name is None and (tensor.grad_fn is not None or torch_private.is_wrapped(tensor)):
             node.meta["placed"] = True  # the work of torch.func, which is not announced: it lies where what it was made of lies
+        if self.live:
+            node.meta["version"] = torch_private.version_of(tensor)
         self._bind(tensor, node, ())
         return node
 
@@ -187,6 +191,8 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if sys._getframe(1).f_globals.get("__name__", "").startswith(torch_private.FAKE_KERNELS):
             return func(*args, **kwargs)  # a legacy constructor, which itself is not announced, at work
+        if self.paused or (self.live and func in _BACKWARD):
+            return func(*_plain(args), **_plain(kwargs))
         if func == _SIZE_GETTER or (func is _T.size and len(args) == 1 and not kwargs):
             return self._size(args[0])
         if func is _T.size or func in _COUNTERS:
@@ -248,7 +254,7 @@ class Recorder(TorchFunctionMode):
 
     def _attribute(self, func: Any, args: Any) -> Any:
         result = func(*args)
-        if not isinstance(result, torch.Tensor):
+        if not isinstance(result, torch.Tensor) or (self.live and getattr(func.__self__, "__name__", "") == "grad"):
             return result
         known = self._nodes.get(id(result))
         if known is None:

@@ -18,6 +18,7 @@ _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ENTRY = _OURS + "check.py"
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib")})
+_SITE = f"{os.sep}site-packages{os.sep}"  # of an environment that this one builds on
 _PACKAGES = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib")})
 
 
@@ -37,7 +38,7 @@ class SpanFinder:
         known = self._is_user.get(filename)
         if known is None:
             path = os.path.abspath(filename)
-            foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB)
+            foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB) or _SITE in path
             known = (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
             known = is_cell(filename) if filename.startswith("<") else known
             self._is_user[filename] = known

@@ -350,6 +350,11 @@ def storage_of(tensor: torch.Tensor) -> int | None:
         return None
 
 
+def version_of(tensor: torch.Tensor) -> int:
+    """How often a tensor was changed in place; 0 for those of inference mode, which do not count."""
+    return 0 if tensor.is_inference() else int(tensor._version)
+
+
 def own_tensors(module: torch.nn.Module, *, parameters: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
     """The parameters (unless not asked for) and buffers that a module itself holds, whatever it makes of `named_parameters`."""
     held = (*module._parameters.items(), *module._buffers.items()) if parameters else module._buffers.items()

@@ -175,8 +175,8 @@ def _decoded(model: Model, node: fx.Node) -> bool:
 def _seeded(model: Model, site: Site) -> Frozen | None:
     """A generator seeded with a constant on the way to a draw: every call draws the same."""
     for root in site.roots:
-        frames = route(root)
-        for place in frames[:-1] if getattr(model.step, "place", "") else frames:  # training code seeds once, before its loop
+        frames, outer = route(root), getattr(model.step, "outer", 1 if getattr(model.step, "place", "") else 0)
+        for place in frames[: len(frames) - outer]:  # training code seeds once, before its loop
             function = model.source.function(place)
             if function is None or function.name == "__init__":
                 continue

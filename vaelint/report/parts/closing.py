@@ -221,6 +221,8 @@ def _measures(facts: dict[str, Any]) -> str:
     if step and "loss_after" in step:
         text += f", {_number(step['loss_after'])} after a step of {step['name']}"
         text += "" if step.get("moved") else ", which moves no parameter"
+    elif step and "moved" in step:
+        text += f", of {step['parameters']} parameters the script's step of {step['name']} moved {step['moved'] or 'none'}"
     elif step:
         text += f"; no step of {step['name']} ({step.get('reason')})"
     return text

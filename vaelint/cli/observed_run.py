@@ -1,0 +1,80 @@
+"""`vaelint run`: a training script is run as Python runs it, and what it trains is checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vaelint.cli import options
+from vaelint.cli.checking import flattened, run_requests
+from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
+from vaelint.config import file as config
+from vaelint.config.settings import Given, Target, resolve
+from vaelint.core.errors import UsageError
+from vaelint.core.finding import Severity
+from vaelint.core.result import Request
+from vaelint.policy.judge import judge
+from vaelint.process import gate
+
+
+def run(
+    context: options.Context,
+    command: options.Command = None,
+    module: options.Module = None,
+    steps: options.Steps = 5,
+    data: options.Data = options.DataFrom.auto,
+    allow_writes: options.AllowWrites = False,
+    device: options.Pass = None,
+    timeout: options.Timeout = None,
+    select: options.Select = None,
+    ignore: options.Ignore = None,
+    extend_select: options.ExtendSelect = None,
+    output_format: options.OutputFormat = None,
+    output_file: options.OutputFile = None,
+    fail_on: options.FailOn = None,
+    exit_zero: options.ExitZero = False,
+    baseline: options.Baseline = None,
+    show_refuted: options.ShowRefuted = False,
+    color: options.Color = None,
+    verbose: options.Verbose = False,
+) -> int:
+    """Run a training script for a few steps, as `python SCRIPT ARGS` would, and check what it trains, with its own data and loss."""
+    words = [*(("-m", module) if module else ()), *(command or ())]
+    if not words:
+        raise UsageError("no script is named", "vaelint run train.py --epochs 1, or vaelint run -m package.train")
+    reports = reports_for(output_format or (), output_file)
+    known, bar = Path(baseline) if baseline else None, fail_on.value if fail_on else None
+    given = Given(device=device, timeout=timeout, select=select, ignore=ignore, extend_select=extend_select, fail_on=bar, baseline=known)
+    settings = resolve([], replace(config.load(), targets=(), told=()), given)
+    request = request_of(words, steps=steps, data=data.value, allow_writes=allow_writes)
+    chosen, left = settings.rules
+    told = config.load()
+    request = replace(
+        request,
+        select=chosen,
+        ignore=left,
+        device=device or told.device or request.device,
+        timeout=timeout or told.timeout or request.timeout,
+    )
+    settings = replace(settings, targets=(Target(request, {}),))
+    with gate.Hired(context.obj) as hired:
+        results, settings = flattened(run_requests([request], hired, keep=False, jobs=1), settings)
+    bare, severity = [r.result for r in results], Severity(settings.fail_on.value)
+    judgement = judge(bare, settings)
+    shown = Shown(color, show_refuted, verbose, docs=settings.docs_url.value, bar=severity)
+    write_reports(results, reports, shown)
+    return exit_code(bare, severity, exit_zero, told_baseline(judgement, settings.baseline.value, written=False))
+
+
+def request_of(words: Sequence[str], *, steps: int = 5, data: str = "auto", allow_writes: bool = False) -> Request:
+    """The request for a command. Raises UsageError for a script that is not there."""
+    if words[0] == "-m":
+        target = f"{words[1].replace('.', os.sep)}.py"
+        target = target if Path(target).is_file() else words[1]
+    elif not Path(words[0]).is_file():
+        raise UsageError(f"there is no file {words[0]}", "vaelint run SCRIPT [ARGS...], or vaelint run -m MODULE [ARGS...]")
+    else:
+        target = words[0]
+    return Request(target, run=tuple(words), steps=steps, data=data, allow_writes=allow_writes)

@@ -1,0 +1,163 @@
+"""Where a training run is watched: loaders, `backward`, optimizers, gradient scalers. All is put back afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.data import DataLoader
+
+from vaelint.observe.session import Session, aside
+from vaelint.trace.modules import noting_births
+from vaelint.trace.optimizers import noting_optimizers
+from vaelint.trace.plainly import running_plainly
+
+
+@contextlib.contextmanager
+def watched(session: Session) -> Iterator[None]:
+    """While the block runs, `session` is told what the training does."""
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        enter(noting_births(session.spans, session.births, session.modules))
+        enter(noting_optimizers(session.spans, session.optimizers, in_step=True))
+        enter(running_plainly())
+        enter(_loaders(session))
+        enter(_backward(session))
+        enter(_scalers(session))
+        enter(_clearing(session))
+        pre = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: _before_step(session, optimizer, args, kwargs))
+        post = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: session.after_step(optimizer, sys._getframe(1)))
+        stack.callback(pre.remove)
+        stack.callback(post.remove)
+        yield
+
+
+def _before_step(session: Session, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+    place = next((i for i, a in enumerate(args) if callable(a) and not isinstance(a, torch.optim.Optimizer)), None)
+    given = args[place] if place is not None else kwargs.get("closure")
+    closure = session.before_step(optimizer, given)
+    if closure is given:
+        return None
+    if place is None:
+        return args, {**kwargs, "closure": closure}
+    return (*args[:place], closure, *args[place + 1 :]), kwargs
+
+
+class _Batches:
+    """A loader's iterator, whose batches pass the session."""
+
+    def __init__(self, session: Session, loader: Any, inner: Any) -> None:
+        self._session, self._loader, self._inner = session, loader, inner
+
+    def __iter__(self) -> _Batches:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __next__(self) -> Any:
+        with aside(self._session):
+            batch = next(self._inner)
+        return self._session.on_batch(self._loader, batch, sys._getframe(1))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+@contextlib.contextmanager
+def _loaders(session: Session) -> Iterator[None]:
+    """Loaders work in this process, and their batches pass the session."""
+    kind: Any = DataLoader
+    made, iterate = kind.__init__, kind.__iter__
+    signature = inspect.signature(made)
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        if bound.arguments.get("num_workers"):
+            bound.arguments["num_workers"] = 0
+            for name in ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout"):
+                bound.arguments.pop(name, None)
+        made(*bound.args, **bound.kwargs)
+
+    def iterated(self: Any) -> Any:
+        with aside(session):
+            inner = iterate(self)
+        return _Batches(session, self, inner)
+
+    kind.__init__, kind.__iter__ = init, iterated
+    try:
+        yield
+    finally:
+        kind.__init__, kind.__iter__ = made, iterate
+
+
+@contextlib.contextmanager
+def _backward(session: Session) -> Iterator[None]:
+    """`Tensor.backward` comes here too."""
+    original = torch.autograd.backward
+    within = [False]
+
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        if within[0]:
+            return original(tensors, *args, **kwargs)
+        keeps = bool(kwargs.get("retain_graph") or kwargs.get("create_graph") or (len(args) > 1 and args[1]))
+        session.on_backward(tensors, keeps, sys._getframe(1))
+        within[0] = True
+        try:
+            with aside(session):
+                return original(tensors, *args, **kwargs)
+        finally:
+            within[0] = False
+
+    torch.autograd.backward = backward
+    try:
+        yield
+    finally:
+        torch.autograd.backward = original
+
+
+@contextlib.contextmanager
+def _clearing(session: Session) -> Iterator[None]:
+    """`zero_grad` of optimizers and modules."""
+    kinds: tuple[Any, ...] = (torch.optim.Optimizer, torch.nn.Module)
+    kept = [kind.zero_grad for kind in kinds]
+
+    def noting(original: Any) -> Any:
+        def zero_grad(self: Any, *args: Any, **kwargs: Any) -> None:
+            session.on_cleared(sys._getframe(1))
+            with aside(session):
+                original(self, *args, **kwargs)
+
+        return zero_grad
+
+    for kind, original in zip(kinds, kept, strict=True):
+        kind.zero_grad = noting(original)
+    try:
+        yield
+    finally:
+        for kind, original in zip(kinds, kept, strict=True):
+            kind.zero_grad = original
+
+
+@contextlib.contextmanager
+def _scalers(session: Session) -> Iterator[None]:
+    """What a gradient scaler scales is minimised as it was before."""
+    kind: Any = torch.amp.GradScaler
+    original = kind.scale
+
+    def scale(self: Any, outputs: Any) -> Any:
+        with aside(session):
+            scaled = original(self, outputs)
+        session.on_scaled(scaled, outputs)
+        return scaled
+
+    kind.scale = scale
+    try:
+        yield
+    finally:
+        kind.scale = original

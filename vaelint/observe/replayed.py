@@ -1,0 +1,331 @@
+"""A recorded iteration, run again: node by node, with other values, seeds or batch sizes. The script's Python does not run again.
+
+What only the script's Python can answer (evaluation mode, other attributes, a second epoch) raises `NotReplayedError`: it is then
+"not measured", never taken for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from vaelint.core.finding import Span
+from vaelint.observe.batches import resized
+from vaelint.observe.copies import Parts, copied
+from vaelint.observe.seen import Iteration
+from vaelint.record.marks import custom_gradient
+from vaelint.record.record import BackwardCall, MadeDistribution, ModuleCall, Objective, Record
+from vaelint.replay.replay import ReplayError
+from vaelint.step.step import Outcome
+from vaelint.trace.ladder import Tracer
+from vaelint.trace.lift import SymbolPower
+from vaelint.trace.optimizers import Optimizer
+from vaelint.trace.recorded_run import Built, names_of_tensors
+from vaelint.trace.spans import SpanFinder
+
+
+class NotReplayedError(ReplayError):
+    """What is asked cannot be had from the recorded iteration; says why."""
+
+
+class ObservedStep:
+    """The recorded iteration in the place of a `Step`: what it minimises was seen, and nothing was guessed."""
+
+    has_loss, doubted, call = True, False, ""
+    unknown_weights: tuple[str, ...] = ()
+    tokens: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        code: str,
+        source: Record,
+        iteration: Iteration,
+        loss: fx.Node,
+        optimizers: Sequence[tuple[Any, Span | None]],
+        left_out: Set[fx.Node],
+        own: Sequence[str],
+        other: Record | None,
+        beside: Sequence[tuple[fx.Node, frozenset[str]]],
+        held: frozenset[str],
+    ) -> None:
+        """
+        Args:
+            held: parameters that the goal's own optimizers move.
+            beside: further losses that move parameters of the same networks, and which these are.
+            left_out: nodes that only other goals of the iteration need.
+            own: the networks among several that the goal's optimizers move; empty for all.
+            other: the iteration at another batch size.
+        """
+        self.code, self.place, self.notes = code, "", list[str]()
+        self.made_up: dict[str, str] = {}
+        self.input_shapes = {name: tuple(t.shape) for name, t in iteration.inputs.items()}
+        self._source, self._iteration, self._loss, self._optimizers = source, iteration, loss, list(optimizers)
+        self._left_out, self._own, self._other, self._beside = left_out, own, other, list(beside)
+        self.held = held
+        self.outer = iteration.outer
+        self.sized = source.lifted  # whether it may run at another batch size
+        drawn = [n for n in source.nodes if n.meta.get("random")]
+        self.stepped: dict[str, Any] = {"reason": "it did not step in this iteration"}
+        self.faithful = False  # whether it gives the loss that was seen when it is run again
+        self.draws_elsewhere = bool(drawn)  # numbers that torch did not draw stay as they were
+
+    def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
+        """Raises NotReplayedError: the script's own code runs once."""
+        raise NotReplayedError("an observed script is not run again")
+
+    def unread(self, names: Sequence[str]) -> list[str]:
+        """All inputs were seen in use."""
+        return []
+
+    def continues(self, other: object) -> bool:
+        """It stands for itself."""
+        return False
+
+    def values(self, built: Built, inputs: Mapping[str, torch.Tensor], nodes: Sequence[fx.Node]) -> dict[fx.Node, torch.Tensor]:
+        """What nodes of the iteration come to when all of it runs again. Raises NotReplayedError."""
+        run = _Run(self._source, self._iteration, built, inputs, {}, frozenset())
+        run.record(self._loss, (), ())
+        return {n: run.values[n] for n in nodes}
+
+    def replay(self, built: Built, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> Record:
+        """The iteration with these inputs, on the model of `built`; draws are made anew. Raises NotReplayedError."""
+        batch, other = sizes.get("B"), self._other
+        if batch != self._source.sizes.get("B") and not self.sized:
+            if other is not None and other.failure is not None and other.sizes.get("B") == batch:
+                return other  # it was tried, and raised
+            raise NotReplayedError("the iteration is known at one batch size only")
+        run = _Run(self._source, self._iteration, built, inputs, {"B": batch} if batch is not None else {}, self._left_out)
+        made = run.record(self._loss, self._optimizers, self._own)
+        if self._beside:
+            ids = {name: number for number, name in names_of_tensors(built.model).items()}
+            goals = [(self._loss, self.held), *self._beside]
+            made.objectives = [
+                Objective((place,), frozenset(ids[n] for n in held if n in ids), run.twin[loss]) for place, (loss, held) in enumerate(goals)
+            ]
+            order = {n: place for place, n in enumerate(made.graph.nodes)}
+            stacks = [tuple(loss.meta.get("stack", ())) for loss, _ in goals]
+            made.backwards = [
+                BackwardCall(run.values[loss], False, stacks[o.passes[0]], o.loss, order[o.loss] + 1, o.moved, "backward", set(o.moved))
+                for (loss, _), o in zip(goals, made.objectives, strict=True)
+                if o.loss is not None
+            ]
+        return made
+
+
+class _Run:
+    """One replay: a new graph beside the recorded one."""
+
+    def __init__(
+        self,
+        source: Record,
+        iteration: Iteration,
+        built: Built,
+        inputs: Mapping[str, torch.Tensor],
+        sizes: Mapping[str, int],
+        left_out: Set[fx.Node],
+    ) -> None:
+        self._source, self._iteration, self._built, self._inputs, self._sizes = source, iteration, built, inputs, sizes
+        self._left_out = left_out
+        self.values: dict[fx.Node, Any] = {}  # by the recorded nodes
+        self.twin: dict[fx.Node, fx.Node] = {}
+        self._device = next((t.device for t in inputs.values()), torch.device("cpu"))
+        self._seen: dict[int, fx.Node] = {}
+
+    def record(self, loss: fx.Node, optimizers: Iterable[tuple[Any, Span | None]], own: Sequence[str]) -> Record:
+        """Runs all nodes that the goal needs. Raises NotReplayedError where one does not run."""
+        source, model = self._source, self._built.model
+        if own:
+            model = Parts({name: part for name, part in model.named_children() if name in own})
+        graph = fx.Graph()
+        for node in source.graph.nodes:
+            if node in self._left_out:
+                continue
+            value = self._value(node)
+            twin = graph.node_copy(node, self.twin.__getitem__)
+            twin.meta = dict(node.meta)
+            if isinstance(node.meta.get("val"), torch.Tensor) and isinstance(value, torch.Tensor):
+                twin.meta.update(val=value, grad=value.requires_grad, backward=value.grad_fn)
+                self._seen[id(value)] = twin
+            elif node.meta.get("scalar"):
+                twin.meta["val"] = value
+            self.twin[node], self.values[node] = twin, value
+        calls, births = self._calls(model)
+        made = Record(
+            graph, model, "real", {**source.sizes, **self._sizes}, births=births, calls=calls, step=source.step,
+            inputs={name: self.twin[n] for name, n in source.inputs.items() if n in self.twin},
+            shapes={self.twin[n]: dims for n, dims in source.shapes.items() if n in self.twin} if self._same_sizes else {},
+            symbols=dict(source.symbols), idle_steps=list(source.idle_steps), lifted=source.lifted,
+            reads=[self.twin[n] for n in source.reads if n in self.twin],
+            backwards=source.backwards, notes=list(source.notes),
+        )  # fmt: skip
+        made.loss, made.loss_value = self.twin[loss], self.values[loss]
+        made.output = fx.map_arg(source.output, self.twin.get)
+        made.raw_output = fx.map_arg(source.output, self.values.get)
+        made.distributions = [
+            MadeDistribution(d.family, {k: self.twin[n] for k, n in d.parameters.items()}, d.stack)
+            for d in source.distributions
+            if all(n in self.twin for n in d.parameters.values())
+        ]
+        made.optimizers = [_on_copy(o, place, self._iteration.names, model) for o, place in optimizers]
+        made.node_for = lambda t: self._seen.get(id(t))
+        return made
+
+    @property
+    def _same_sizes(self) -> bool:
+        return all(self._source.sizes.get(k) == v for k, v in self._sizes.items())
+
+    def _calls(self, model: nn.Module) -> tuple[list[ModuleCall], dict[int, Span]]:
+        known = dict(model.named_modules())
+        originals = dict(self._source.model.named_modules())
+        births = {id(known[path]): place for path, m in originals.items() if path in known and (place := self._source.births.get(id(m)))}
+        places = [0]
+        for node in self._source.graph.nodes:
+            places.append(places[-1] + (node not in self._left_out))
+        calls = [
+            ModuleCall(
+                c.path,
+                known.get(c.path, c.module) if c.path != "?" else c.module,
+                places[min(c.first, len(places) - 1)],
+                c.span,
+                c.training,
+                c.depth,
+            )
+            for c in self._source.calls
+        ]
+        return calls, births
+
+    def _value(self, node: fx.Node) -> Any:
+        if node.op == "placeholder":
+            return self._inputs[str(node.meta["input"])]
+        if node.op == "get_attr":
+            return self._leaf(node)
+        if node.target is custom_gradient:
+            raise NotReplayedError("the iteration uses an autograd.Function of its own")
+        args = _filled(node.args, self.values, self._sizes)
+        kwargs = _filled(dict(node.kwargs), self.values, self._sizes)
+        target: Any = node.target
+        with _as_recorded(node):
+            try:
+                result = target(*args, **kwargs)
+            except Exception as error:
+                text = str(error).strip().splitlines()
+                raise NotReplayedError(f"{node.name} does not run again: {text[0] if text else type(error).__name__}") from error
+        if not isinstance(result, torch.Tensor) and isinstance(node.meta.get("val"), torch.Tensor):
+            return kwargs["out"] if kwargs.get("out") is not None else args[0]  # changed in place
+        return result
+
+    def _leaf(self, node: fx.Node) -> Any:
+        name, val = str(node.target), node.meta.get("val")
+        if name in self._iteration.altered:
+            raise NotReplayedError(f"{name.strip('_')} is changed in place while the iteration runs")
+        if name.startswith("_constant_"):
+            return val.detach().clone().to(self._device) if isinstance(val, torch.Tensor) else val
+        found: Any = self._built.model
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+@contextlib.contextmanager
+def _as_recorded(node: fx.Node) -> Any:
+    """Gradients and precision as they were when the node ran."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.no_grad() if node.meta.get("no_grad") else torch.enable_grad())
+        if (asked := node.meta.get("autocast")) is not None:
+            stack.enter_context(torch.autocast(asked.device, asked.dtype))
+        yield
+
+
+def _filled(value: Any, values: Mapping[fx.Node, Any], sizes: Mapping[str, int]) -> Any:
+    """Arguments with the values of this run: of nodes, and of numbers that move with the batch."""
+    if isinstance(value, fx.Node):
+        return values[value]
+    if isinstance(value, SymbolPower):
+        return value.at(sizes.get(value.symbol, 1))
+    if isinstance(value, slice):
+        return slice(*(_filled(v, values, sizes) for v in (value.start, value.stop, value.step)))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_filled(v, values, sizes) for v in value))
+    if isinstance(value, tuple | list):
+        made = [_filled(v, values, sizes) for v in value]
+        return made if isinstance(value, list) else tuple(made)
+    if isinstance(value, dict):
+        return {k: _filled(v, values, sizes) for k, v in value.items()}
+    return value
+
+
+def _on_copy(optimizer: Any, place: Span | None, names: Mapping[int, str], model: nn.Module) -> Optimizer:
+    """The script's optimizer, over the copy's parameters in the place of the script's own."""
+    own = {name: number for number, name in names_of_tensors(model).items()}
+    held = {own.get(names[id(p)], id(p)) if id(p) in names else id(p) for group in optimizer.param_groups for p in group["params"]}
+    return _Held(type(optimizer).__name__, place, optimizer, True, frozenset(held))
+
+
+class _Held(Optimizer):
+    """An optimizer as it was seen, with the parameters it held."""
+
+    def __init__(self, name: str, span: Span | None, made: Any, in_step: bool, held: frozenset[int]) -> None:
+        super().__init__(name, span, made, in_step)
+        object.__setattr__(self, "_held", held)
+
+    @property
+    def parameters(self) -> frozenset[int]:
+        """The ids of those that it holds, in the copy."""
+        held: frozenset[int] = vars(self)["_held"]
+        return held
+
+
+class ReplayTracer(Tracer):
+    """Answers what rules and experiments ask of a tracer from a recorded iteration."""
+
+    def __init__(
+        self,
+        iteration: Iteration,
+        model: nn.Module,
+        spans: SpanFinder,
+        symbols: Mapping[str, int],
+        shapes: Callable[[Any], list[tuple[int, ...]]],
+    ) -> None:
+        super().__init__(lambda: copied(model), self._batch, spans, symbols)
+        self._iteration, self._shapes = iteration, shapes
+        self.real_because = "it is the user's own training"
+
+    def _batch(self, sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
+        """The batch of the recorded iteration, at other sizes where they are asked for."""
+        wanted = self._shapes(sizes)
+        return {name: resized(t, shape) for (name, t), shape in zip(self._iteration.inputs.items(), wanted, strict=True)}
+
+    def run(self, step: Any, sizes: Any = None, *, training: bool = True, build: Any = None) -> Record:
+        """The iteration again, from the values it began with."""
+        return self.real(step, sizes, training=training, build=build)
+
+    def real(
+        self, step: Any, sizes: Any = None, *, training: bool = True, build: Any = None, device: str = "cpu", change: Any = None
+    ) -> Record:
+        """The same; `change` may exchange the inputs."""
+        if not training:
+            raise NotReplayedError("an observed run shows no evaluation mode")
+        if build is not None:
+            raise NotReplayedError("an observed run is not repeated with other attributes")
+        if any(self.symbols.get(k) != v for k, v in (sizes or {}).items() if k != "B"):
+            raise NotReplayedError("an observed run is known at other batch sizes only")
+        return super().real(step, sizes, device=device, change=change)
+
+    def attempt(self, step: Any, sizes: Any, build: Any = None, *, training: bool = True) -> Record | None:
+        """One run of what may well not be had."""
+        try:
+            return self.real(step, sizes, training=training, build=build)
+        except NotReplayedError:
+            return None
+
+    def with_calls(self, step: Any) -> Record:
+        """Raises NotReplayedError: calls of functions are the script's Python."""
+        raise NotReplayedError("calls of the script's functions were not noted")
+
+    def second(self, step: Any, sizes: Any = None) -> Record:
+        """Raises NotReplayedError: the second of two steps is the script's Python."""
+        raise NotReplayedError("an observed script is not run again")

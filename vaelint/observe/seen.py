@@ -1,0 +1,82 @@
+"""What was seen of a training run: the recorded iterations, and what moved what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from vaelint.core.finding import Span
+from vaelint.record.record import Record
+
+
+@dataclass(frozen=True)
+class Backward:
+    """One call of `backward`: what was minimised, and where."""
+
+    of: torch.Tensor
+    span: Span | None
+    keeps: bool  # retain_graph or create_graph
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One call of an optimizer's `step`."""
+
+    optimizer: torch.optim.Optimizer
+    after: int  # how many calls of `backward` the iteration had seen by then
+    moved: int  # numbers that changed
+    held: int  # numbers that it holds
+    tensors: int  # that it holds
+    without: int  # of them those that had no gradient
+    finite: bool
+    span: Span | None
+    cleared: Span | None = None  # where gradients were cleared last
+
+
+@dataclass
+class Goal:
+    """What one or more optimizers minimise in an iteration: the sum of what `backward` was called on before they stepped."""
+
+    backwards: list[int] = field(default_factory=list)  # places in `Iteration.backwards`
+    steps: list[Stepped] = field(default_factory=list)
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those that step, each once."""
+        return list({id(s.optimizer): s.optimizer for s in self.steps}.values())
+
+
+@dataclass
+class Iteration:
+    """One recorded iteration. `frozen` is a copy of the networks as they were when it began."""
+
+    number: int
+    record: Record
+    frozen: torch.nn.Module
+    names: dict[int, str]  # id of a tensor of the script -> its name in `frozen`
+    inputs: dict[str, torch.Tensor]  # as they were when the iteration began
+    batch: int | None
+    backwards: list[Backward]
+    goals: list[Goal]
+    losses: list[Any] = field(default_factory=list)  # the node that each goal minimises; None where it was not recorded
+    random: torch.Tensor | None = None  # torch's random state when it began
+    altered: frozenset[str] = frozenset()  # constants that were changed in place while it ran
+    drop_last: bool = False  # whether the loader gives full batches only
+    outer: int = 0  # frames of the script that it runs inside of
+    cut: bool = False  # whether the batch was made smaller than the loader's
+
+
+def goals_of(backwards: int, steps: list[Stepped]) -> list[Goal]:
+    """Which `backward` calls lead to which steps. Steps without a `backward` between them belong to one goal."""
+    goals: list[Goal] = []
+    taken = 0
+    for step in steps:
+        if step.after > taken or not goals:
+            goals.append(Goal(list(range(taken, step.after))))
+            taken = step.after
+        goals[-1].steps.append(step)
+    if taken < backwards:  # gradients are still being accumulated
+        goals.append(Goal(list(range(taken, backwards))))
+    return [g for g in goals if g.backwards]

@@ -1,0 +1,278 @@
+"""Watches a training run: which iteration it is in, which are recorded, and when it has shown enough."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+
+from vaelint.core.finding import Span
+from vaelint.observe.batches import cut, is_cuttable, rows_of, smaller, tensors_of
+from vaelint.observe.copies import Parts
+from vaelint.observe.seen import Backward, Iteration, Stepped
+from vaelint.observe.watch import Watch
+from vaelint.trace.optimizers import Optimizer
+from vaelint.trace.spans import SpanFinder
+
+_ALONE = 20  # steps without a new batch from a loader: the loop does not run over it
+
+
+class StopObserving(BaseException):
+    """Enough was seen: ends the script's loop, through its `finally` blocks."""
+
+
+class Session:
+    """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
+
+    def __init__(self, spans: SpanFinder, steps: int = 5) -> None:
+        self.spans, self.steps = spans, max(steps, 2)
+        self.births: dict[int, Span] = {}
+        self.modules: list[Any] = []  # those that user code constructed, in order
+        self.optimizers: list[Optimizer] = []
+        self.done = 0  # iterations that ended
+        self.iterations: list[Iteration] = []
+        self.failed: Iteration | None = None  # the recorded iteration in which the script raised
+        self.stopped = False
+        self.said: list[str] = []  # what was done otherwise than the script says
+        self._watch: Watch | None = None
+        self._backwards = 0  # of the iteration under way
+        self._usual: int | None = None  # `backward` calls of the first iteration
+        self._looped: Any = None  # the data that the training loop runs over
+        self._source: Any = None  # the data that the batch under way came from
+        self._unused: set[str] = set()  # parts of the batch that nothing is made of
+        self._used: set[int] = set()  # modules that iterations called
+        self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
+        self._since = 0  # steps of the leader since a loader gave a batch
+        self._loading = False
+        self._cleared: Span | None = None  # where gradients were cleared last
+        self._muted = False  # whether a closure is called once more
+        self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._before: dict[int, list[torch.Tensor]] = {}
+
+    # --- what the hooks tell -----------------------------------------------------------------------------------------
+
+    def on_batch(self, loader: Any, batch: Any, frame: FrameType) -> Any:
+        """A loader hands over a batch: an iteration may end and another begin. Returns the batch that the script gets."""
+        if self.stopped:
+            raise StopObserving
+        if not torch.is_grad_enabled():
+            return batch  # an evaluation
+        self._loading, self._since = True, 0
+        if self._backwards:
+            self._looped = self._source
+            self._end(frame)
+            if self.done >= self.steps:
+                self.stop()
+        elif self._watch is not None and not self._watch.modules.calls:
+            self._add(batch, frame)  # a second loader of the same iteration
+            return batch
+        else:
+            self._drop()
+        self._source = loader.dataset
+        return self._begin(batch, frame, loader)
+
+    def on_backward(self, of: Any, keeps: bool, frame: FrameType) -> None:
+        """`backward` is called on one or more tensors."""
+        if self.stopped:
+            raise StopObserving
+        if self._muted:
+            return
+        stack = self.spans.stack(frame, limit=1)
+        if self._watch is not None and self._watch.around:
+            inside = self.spans.user_frames(frame, limit=64)
+            self._watch.outer, self._watch.around = sum(f in self._watch.around for f in inside), []
+        for tensor in of if isinstance(of, list | tuple) else (of,):
+            meant = self._unscaled.get(id(tensor), (tensor, tensor))[1]
+            self._backwards += 1
+            if self._watch is not None:
+                self._watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps))
+                if self._watch.finished:
+                    self._watch.recorder.paused = True
+
+    def on_scaled(self, scaled: Any, of: Any) -> None:
+        """A gradient scaler made one tensor of another."""
+        if isinstance(scaled, torch.Tensor) and scaled is not of:
+            self._unscaled[id(scaled)] = (scaled, of)
+
+    def on_cleared(self, frame: FrameType) -> None:
+        """Gradients are cleared."""
+        stack = self.spans.stack(frame, limit=1)
+        self._cleared = stack[0] if stack else None
+
+    def before_step(self, optimizer: torch.optim.Optimizer, closure: Any) -> Any:
+        """An optimizer is about to step. Returns the closure that it gets."""
+        if self._watch is None:
+            return closure
+        self._watch.recorder.paused = True
+        self._before[id(optimizer)] = [p.detach().clone() for p in _held(optimizer)]
+        if closure is None:
+            return None
+        watch, first = self._watch, [True]
+
+        def once() -> Any:
+            """The closure; of several calls the first is recorded."""
+            self._muted = not first
+            watch.recorder.paused = not (first and first.pop())
+            try:
+                return closure()
+            finally:
+                watch.recorder.paused, self._muted = True, False
+
+        return once
+
+    def after_step(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
+        """An optimizer has stepped: where no loader does, its next step ends an iteration."""
+        if self._watch is not None:
+            self._note_step(self._watch, optimizer, frame)
+            self._watch.recorder.paused = self._watch.finished
+        self._leader = self._leader or optimizer
+        if optimizer is not self._leader:
+            return
+        self._since += 1
+        if self._loading and self._since > _ALONE:
+            self._loading = False
+            self._drop()
+        if not self._loading and self._backwards:
+            self._end(frame)
+            if self.done >= self.steps:
+                self.stop()
+            self._begin(None, frame, None)
+
+    def stop(self) -> None:
+        """Ends the script's loop."""
+        self.stopped = True
+        raise StopObserving
+
+    def over(self, error: BaseException | None, frame: FrameType) -> None:
+        """The script has ended; `error` is what it raised."""
+        broke = error is not None and not isinstance(error, StopObserving | SystemExit | KeyboardInterrupt)
+        if self._watch is not None and broke and self._watch.recorded:
+            watch, self._watch = self._watch, None
+            watch.name_inputs(_frames_of(error), self._unused, whole=False)
+            self.failed = watch.end(error)
+        elif self._backwards and not broke:
+            self._end(frame)
+        self._drop()
+
+    # --- iterations --------------------------------------------------------------------------------------------------
+
+    def _begin(self, batch: Any, frame: FrameType, loader: Any) -> Any:
+        number = self.done + 1
+        self._backwards = 0
+        if number > min(3, self.steps) or (number == 3 and not self._can_cut(batch, loader)):
+            return batch
+        rows = rows_of(batch)
+        if number == 3 and rows is not None:
+            fewer = smaller(rows, {int(n) for _, t in tensors_of(batch) for n in t.shape[1:]})
+            if fewer is None:
+                return batch
+            batch, rows = cut(batch, fewer, rows), fewer
+        parts = self._parts(frame)
+        if not parts:
+            return batch
+        self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None)
+        self._watch.cut, self._watch.drop_last = number == 3, bool(getattr(loader, "drop_last", False))
+        self._watch.around = self.spans.user_frames(frame, limit=64)
+        self._add(batch, frame)
+        return batch
+
+    def _can_cut(self, batch: Any, loader: Any) -> bool:
+        """Whether the third iteration may run at another batch size."""
+        if loader is None or loader.dataset is not self._looped:
+            return False
+        if not is_cuttable(batch) or rows_of(batch) is None:
+            self.said.append("one batch size only: the loader's batches cannot be cut")
+            return False
+        return True
+
+    def _add(self, batch: Any, frame: FrameType) -> None:
+        if self._watch is None or batch is None:
+            return
+        for way, tensor in tensors_of(batch):
+            name = str(way[-1]) if way else "batch"
+            self._watch.take(name if name.isidentifier() else f"batch_{'_'.join(map(str, way))}", tensor)
+
+    def _end(self, frame: FrameType) -> None:
+        """The iteration under way has ended well."""
+        self.done += 1
+        self._usual = self._usual or self._backwards
+        self._backwards = 0
+        if self._watch is None:
+            return
+        watch, self._watch = self._watch, None
+        self._used |= {id(call.module) for call in watch.modules.calls}
+        watch.name_inputs([*_frames(frame, self.spans)], self._unused)
+        made = watch.end()
+        self.iterations = [i for i in self.iterations if i.number != 1] + [made]  # the first only warmed up
+
+    def _drop(self) -> None:
+        """What was recorded is no training iteration."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._backwards = 0
+
+    def _note_step(self, watch: Watch, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
+        held, stack = _held(optimizer), self.spans.stack(frame, limit=1)
+        was = self._before.pop(id(optimizer), [])
+        with torch.no_grad():
+            moved = sum(int((p != old).sum()) for p, old in zip(held, was, strict=False) if p.shape == old.shape)
+            finite = all(bool(p.isfinite().all()) for p in held)
+        without = sum(p.grad is None for p in held)
+        place = stack[0] if stack else None
+        held_numbers = sum(p.numel() for p in held)
+        watch.steps.append(Stepped(optimizer, len(watch.backwards), moved, held_numbers, len(held), without, finite, place, self._cleared))
+
+    # --- networks ----------------------------------------------------------------------------------------------------
+
+    def _parts(self, frame: FrameType) -> dict[str, torch.nn.Module]:
+        """The networks of the script that no other network holds, by the names they have there."""
+        inner = {id(m) for top in self.modules if not isinstance(top, Parts) for m in top.modules() if m is not top}
+        tops = [m for m in self.modules if id(m) not in inner and not isinstance(m, Parts) and any(True for _ in m.parameters())]
+        if self._used:
+            tops = [m for m in tops if any(id(sub) in self._used for sub in m.modules())] or tops
+        named: dict[str, torch.nn.Module] = {}
+        for top in tops:
+            name = _name_of(top, _frames(frame, self.spans)) or type(top).__name__.lower()
+            while name in named or hasattr(torch.nn.Module, name):
+                name += "_"
+            named[name] = top
+        return named
+
+
+def _held(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _frames(frame: FrameType | None, spans: SpanFinder) -> Iterator[FrameType]:
+    """The user's frames, innermost first."""
+    yield from spans.user_frames(frame, limit=16)
+
+
+def _frames_of(error: BaseException | None) -> list[FrameType]:
+    """The frames that an exception left, innermost first."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1] if error is not None else []
+
+
+def _name_of(value: object, frames: Iterator[FrameType]) -> str:
+    """The name of a local or global variable, or of an attribute of `self`, that holds a value; empty if none does."""
+    for frame in frames:
+        held = [*frame.f_locals.items(), *frame.f_globals.items()]
+        own = frame.f_locals.get("self")
+        held += list(getattr(own, "__dict__", {}).items())
+        if found := next((k for k, v in held if v is value and k.isidentifier() and k != "self"), ""):
+            return found
+    return ""
+
+
+@contextlib.contextmanager
+def aside(session: Session) -> Iterator[None]:
+    """Within the block nothing is recorded."""
+    with contextlib.ExitStack() as quiet:
+        if session._watch is not None:
+            session._watch.hush(quiet)
+        yield

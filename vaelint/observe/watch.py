@@ -1,0 +1,194 @@
+"""One iteration of the user's loop under the recorder: from the batch to the end of the optimizer's step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import fx
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from vaelint.core.finding import Span
+from vaelint.observe.batches import tensors_of
+from vaelint.observe.copies import Parts, copied
+from vaelint.observe.seen import Backward, Iteration, Stepped, goals_of
+from vaelint.record.record import Record, ancestors, name_of
+from vaelint.trace import torch_private
+from vaelint.trace.autocast import noting_autocast
+from vaelint.trace.modules import ModuleTracker
+from vaelint.trace.recorded_run import names_of_tensors, noting_distributions, recording_from_numpy
+from vaelint.trace.recorder import Recorder
+from vaelint.trace.spans import SpanFinder
+
+
+class Watch:
+    """Records what runs between its making and `end`. Lives in the thread of the script; the loop goes on in between."""
+
+    def __init__(
+        self,
+        number: int,
+        parts: Mapping[str, torch.nn.Module],
+        births: dict[int, Span],
+        spans: SpanFinder,
+        batch: int | None,
+        last: int | None,
+        *,
+        loose: bool = False,
+    ) -> None:
+        """`last`: how many `backward` calls an iteration has, where that is known. `loose`: no loader gives the batch; what enters a
+        network from outside of the recorded graph is the input."""
+        self._loose = loose
+        self.number, self.spans, self.batch, self._last = number, spans, batch, last
+        self.model = next(iter(parts.values())) if len(parts) == 1 else Parts(dict(parts))
+        self.names = names_of_tensors(self.model)
+        self._frozen = copied(self.model)
+        self.modules = ModuleTracker(self.model, births, spans)
+        self.recorder = Recorder(spans, self.modules, self.names, fake=False)
+        self.recorder.live = True
+        self.backwards: list[Backward] = []
+        self.steps: list[Stepped] = []
+        self.drop_last = False  # whether the loader gives full batches only
+        self.around: list[FrameType] = []  # the frames of the script when the iteration began
+        self.outer = 0  # those that the iteration runs inside of
+        self.cut = False  # whether the batch was made smaller than the loader's
+        self.inputs: dict[str, torch.Tensor] = {}
+        self._kept: dict[str, torch.Tensor] = {}  # the inputs' values when they came
+        self._outputs: dict[int, Any] = {}
+        self._random = torch.get_rng_state()
+        self.record = Record(self.recorder.graph, self.model, "real", {"B": batch} if batch else {}, births=births)
+        self.record.node_for = self.recorder.node_for
+        self._open = contextlib.ExitStack()
+        self._begin()
+
+    def _begin(self) -> None:
+        enter = self._open.enter_context
+        validate = torch_private.distributions_validate()
+        self._open.callback(torch.distributions.Distribution.set_default_validate_args, validate)
+        torch.distributions.Distribution.set_default_validate_args(False)  # its checks branch on values
+        if self._loose:
+            before = register_module_forward_pre_hook(self._entered)
+            self._open.callback(before.remove)
+        enter(self.modules.watching())
+        handle = register_module_forward_hook(self._left)
+        self._open.callback(handle.remove)
+        enter(noting_autocast(self.recorder.autocast))
+        enter(noting_distributions(self.recorder, self.record))
+        enter(recording_from_numpy(self.recorder))
+        enter(self.recorder)
+
+    def _entered(self, module: torch.nn.Module, args: Any) -> None:
+        """An outermost network is called: tensors that nothing of the record made are the batch."""
+        if self.recorder.paused or self.modules.running:
+            return
+        with contextlib.ExitStack() as quiet:
+            self.hush(quiet)
+            for _, tensor in tensors_of(args):
+                node = self.recorder.node_for(tensor)
+                if tensor.ndim and not tensor.requires_grad and (node is None or not self._of_networks(node)):
+                    self.batch = self.batch or tensor.shape[0]
+                    self.take("x", tensor)
+        if self.batch:
+            self.record.sizes["B"] = self.batch
+
+    def _of_networks(self, node: fx.Node) -> bool:
+        """Whether a value depends on the batch or on a parameter, or was drawn: a latent is no input."""
+        behind = ancestors(node)
+        return any(n.op == "placeholder" or n.meta.get("parameter") for n in behind) or name_of(node.target).startswith(("randn", "normal"))
+
+    @property
+    def recorded(self) -> bool:
+        """Whether anything was computed."""
+        return self.recorder.current is not None or any(n.op == "call_function" for n in self.recorder.graph.nodes)
+
+    def _left(self, module: torch.nn.Module, _: Any, output: Any) -> None:
+        if not self.recorder.paused and not self.modules.running:
+            self._outputs[id(module)] = output
+
+    def take(self, name: str, tensor: torch.Tensor) -> None:
+        """Registers a tensor of the batch."""
+        while name in self.inputs:
+            name += "_"
+        with contextlib.ExitStack() as quiet:
+            self.hush(quiet)
+            self.inputs[name] = tensor
+            self._kept[name] = tensor.detach().clone()
+            self.record.inputs[name] = self.recorder.input(name, tensor)
+
+    def name_inputs(self, frames: Sequence[FrameType], unused: set[str], *, whole: bool = True) -> None:
+        """Gives each tensor of the batch the name of the variable that holds it, where one does.
+
+        What a whole iteration makes nothing of is left out, and its name added to `unused`; of a broken one, what is in `unused`.
+        """
+        for name, tensor in list(self.inputs.items()):
+            node = self.record.inputs[name]
+            if not node.users and (whole or name in unused):
+                unused.add(name)
+                self.recorder.graph.erase_node(node)
+                del self.inputs[name], self._kept[name], self.record.inputs[name]
+                continue
+            told = next((k for f in frames for k, v in f.f_locals.items() if v is tensor and k.isidentifier() and k != "self"), name)
+            if told != name and told not in self.inputs:
+                node.meta["input"] = told
+                self.record.inputs[told] = self.record.inputs.pop(name)
+                for held in (self.inputs, self._kept):
+                    held[told] = held.pop(name)
+
+    def hush(self, stack: contextlib.ExitStack) -> None:
+        """Until the stack is closed, what runs is not recorded."""
+        was = self.recorder.paused
+        self.recorder.paused = True
+        stack.callback(setattr, self.recorder, "paused", was)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all `backward` calls of an iteration were seen, as the one before had them: what comes after is bookkeeping."""
+        return self._last is not None and len(self.backwards) >= self._last
+
+    def close(self) -> None:
+        """Ends the recording."""
+        self._open.close()
+
+    def end(self, error: BaseException | None = None) -> Iteration:
+        """Ends the recording; what the script raised is kept in the record."""
+        with contextlib.ExitStack() as quiet:
+            self.hush(quiet)
+            record = self.record
+            if error is not None:
+                record.failure = self.recorder.failure(error)
+            record.calls, record.reads = self.modules.calls, self.recorder.reads
+            record.raw_output = list(self._outputs.values())[-1] if self._outputs else None
+            record.output = self.recorder.to_arg_structure(record.raw_output)
+            goals = goals_of(len(self.backwards), self.steps)
+            losses = [self._total([self.backwards[i] for i in goal.backwards]) for goal in goals]
+        self.close()
+        made = Iteration(self.number, record, self._frozen, self.names, self._kept, self.batch, self.backwards, goals, losses, self._random)
+        made.altered, made.cut, made.drop_last = self._altered(), self.cut, self.drop_last
+        made.outer = self.outer
+        return made
+
+    def _total(self, backwards: list[Backward]) -> Any:
+        """The node of the sum of what `backward` was called on; None where one of them was not recorded."""
+        nodes = [self.recorder.node_for(b.of) for b in backwards]
+        if any(n is None for n in nodes):
+            return None
+        total, value = nodes[0], backwards[0].of.detach()
+        for node, backward in zip(nodes[1:], backwards[1:], strict=True):
+            if total is None or node is None:
+                return None
+            total = self.record.graph.call_function(torch.add, (total, node))
+            value = value + backward.of.detach()
+            total.meta.update(val=value, grad=True, stack=(backward.span,) if backward.span else (), module="", training=True)
+        return total
+
+    def _altered(self) -> frozenset[str]:
+        """Constants of the record whose values were changed in place while it ran."""
+        changed = set()
+        for node in self.record.graph.nodes:
+            val = node.meta.get("val")
+            constant = node.op == "get_attr" and str(node.target).startswith("_constant_")
+            if constant and isinstance(val, torch.Tensor) and node.meta.get("version") != torch_private.version_of(val):
+                changed.add(str(node.target))
+        return frozenset(changed)
