@@ -63,7 +63,9 @@ def disturbed(folder: Path) -> Iterator[tuple[str, str]]:
 def _start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     words = [*FRONT, *options, "--input", "6x12", "--device", "none", "--output-format", "json", "sound.py:VAE", "sleeper.py:VAE"]
     (folder / "sleeper.py").write_text(
-        "import os, pathlib, time\npathlib.Path('pid').write_text(f'{os.getppid()} {os.getpid()}')\ntime.sleep(20)\n"
+        "import os, pathlib, time\n"
+        "server = int(pathlib.Path(f'/proc/{os.getppid()}/stat').read_text().rpartition(')')[2].split()[1])\n"  # above the keeper
+        "pathlib.Path('pid').write_text(f'{server} {os.getpid()}')\ntime.sleep(20)\n"
     )
     (folder / "pid").unlink(missing_ok=True)
     return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -22,6 +22,10 @@ from vaelint.process.front import Worker
 from vaelint.process.protocol import Final, Lines, Ready, Stage, encode
 
 FAKE = str(Path(__file__).parent / "data" / "fake")
+KILLS_SERVER = """import os, signal
+keeper = os.getppid()
+os.kill(int(open(f"/proc/{keeper}/stat").read().rpartition(")")[2].split()[1]), signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +175,7 @@ def test_several_run_at_once_and_answer_in_the_order_of_the_request(worker: Work
 
 def test_a_killed_server_takes_only_what_ran_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", FAKE)
-    codes = ["import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", "while True: pass", "pass", "pass"]
+    codes = [f"{KILLS_SERVER}while True: pass", "while True: pass", "pass", "pass"]
     for i, code in enumerate(codes):
         (tmp_path / f"m{i}.py").write_text(code)
     with Worker("fake_pipeline:check_target") as worker:
@@ -218,7 +222,7 @@ def test_a_missing_torch_is_said_in_one_sentence(tmp_path: Path, monkeypatch: py
 def test_a_killed_server_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", FAKE)
     with Worker("fake_pipeline:check_target") as worker:
-        killed = run(worker, tmp_path, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nwhile True: pass")
+        killed = run(worker, tmp_path, f"{KILLS_SERVER}while True: pass")
         assert killed.result.status == "failed"
         assert run(worker, tmp_path, "pass").result.status == "clean"
 

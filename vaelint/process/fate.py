@@ -68,7 +68,7 @@ class Fate:
 
 def settle(request: Request, fate: Fate) -> TargetResult:
     """The final result; else the static one with word of how the real pass ended; else a failed one with a VAE006 finding."""
-    if fate.final is not None:
+    if fate.final is not None and fate.code == 0:  # otherwise it did not go on to its own end: whatever it said is not the last word
         return fate.final
     message, note, help, outcome = _what_happened(fate)
     seen = _frames(fate, package_of(request.target))

@@ -1,7 +1,8 @@
 """The server that runs user code in forks of itself: `main(FD, ...)` serves what comes over the socket FD.
 
 It imports torch once and never runs user code itself. Each target gets a fork of it: a process and process group of its own
-(child.py), so that it may crash, hang, exit or patch torch and the others start clean, without importing torch again.
+(child.py), so that it may crash, hang, exit or patch torch and the others start clean, without importing torch again. Between the two
+stands a keeper (keeper.py), which ends what a target leaves behind.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import warnings
 from dataclasses import dataclass
 
 from vaelint.core.errors import UsageError
-from vaelint.process import protocol
-from vaelint.process.child import Pipeline, run_target
+from vaelint.process import protocol, tree
+from vaelint.process.child import Pipeline
+from vaelint.process.keeper import fork, keep
 
 PIPELINE = "vaelint.pipeline.check:check_target"
 # What torch imports at its first fake tensor anyway (sympy, above all): here it is shared by all targets, and half the time.
@@ -75,21 +77,23 @@ def _load(pipeline: str, sock: socket.socket) -> Pipeline | None:
 
 @dataclass(frozen=True)
 class _Target:
-    """A target's process and our end of its socket, which outlives the process to say how that ended."""
+    """The process that keeps a target's, and our end of its socket, in case it does not live to say how that ended."""
 
     pid: int
     sock: socket.socket
 
 
 class _Server:
-    """Forks for each target, reports how each fork ended, and ends those that nobody listens to any more."""
+    """Forks for each target, and sees to those whose keeper was killed."""
 
     def __init__(self, sock: socket.socket, run: Pipeline, warm: bool) -> None:
         self._sock, self._run, self._warm = sock, run, warm
-        self._targets: dict[int, _Target] = {}  # by the number of the socket
+        self._targets: list[_Target] = []
+        self._hangs_up, self._alive = os.pipe()  # the second end is ours alone
         self._reader, writer = os.pipe()  # becomes readable when a child ends
         os.set_blocking(self._reader, False)
         os.set_blocking(writer, False)
+        tree.adopt()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._poll = select.poll()
@@ -104,18 +108,14 @@ class _Server:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._reader, 512)
                     self._reap()
-                elif fd == self._sock.fileno():
+                else:
                     self._obey()
-                elif fd in self._targets:  # registered for nothing but its hanging up
-                    self._poll.unregister(fd)
-                    _kill(self._targets[fd].pid)
 
     def _obey(self) -> None:
         """One byte, one thing to do."""
         what, fds, _, _ = socket.recv_fds(self._sock, 1, 3)
         if not what:
-            for target in self._targets.values():
-                _kill(target.pid)
+            tree.end_below()
             os._exit(0)  # taking torch down in good order takes longer than checking a small model
         if what == protocol.WARM and self._warm:
             importlib.import_module("vaelint.process.warm").warm_up()
@@ -125,40 +125,31 @@ class _Server:
 
     def _start(self, fd: int, printed: int, dump: int) -> None:
         """One target in a process of its own."""
-        with warnings.catch_warnings():
-            # Python 3.12 warns of a fork beside threads. The only ones here are BLAS's idle ones, which survive it.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = fork()
         if pid == 0:
-            for other in (self._sock, *(t.sock for t in self._targets.values())):
+            for other in (self._sock, *(t.sock for t in self._targets)):
                 other.close()  # what is said on it is none of this target's business
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            run_target(socket.socket(fileno=fd), printed, dump, self._run)
+            os.close(self._alive)
+            keep(socket.socket(fileno=fd), printed, dump, self._run, self._hangs_up)
         os.close(printed)
         os.close(dump)
-        with contextlib.suppress(OSError):
-            os.setpgid(pid, pid)  # both sides do it: whoever comes first
-        self._targets[fd] = _Target(pid, socket.socket(fileno=fd))
-        self._poll.register(fd, 0)
+        self._targets.append(_Target(pid, socket.socket(fileno=fd)))
 
     def _reap(self) -> None:
-        """Reports the processes that have ended."""
-        for fd, target in list(self._targets.items()):
+        """Takes note of the keepers that have ended. What one left that was killed has come to this process, and is ended here."""
+        for target in list(self._targets):
             done, status = os.waitpid(target.pid, os.WNOHANG)
             if not done:
                 continue
-            del self._targets[fd]
-            _kill(target.pid)  # what user code forked and left behind
-            with contextlib.suppress(KeyError):
-                self._poll.unregister(fd)
+            self._targets.remove(target)
             with contextlib.suppress(OSError), target.sock:
-                target.sock.sendall(protocol.encode(protocol.Exited(os.waitstatus_to_exitcode(status))))
+                if status:
+                    tree.end_below(self._kept())
+                    target.sock.sendall(protocol.encode(protocol.Exited(os.waitstatus_to_exitcode(status))))
 
-
-def _kill(group: int) -> None:
-    with contextlib.suppress(OSError):
-        os.killpg(group, signal.SIGKILL)
+    def _kept(self) -> frozenset[int]:
+        """The other targets' processes, with all below them."""
+        return frozenset(pid for t in self._targets for pid in (t.pid, *tree.below(t.pid)))
 
 
 if __name__ == "__main__":
