@@ -1,5 +1,5 @@
 """All laws, in the order they are tried."""
 
-from vaelint.laws import divergence, padding, samples
+from vaelint.laws import divergence, padding, priors, samples
 
-__all__ = ["divergence", "padding", "samples"]
+__all__ = ["divergence", "padding", "priors", "samples"]

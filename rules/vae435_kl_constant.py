@@ -1,0 +1,26 @@
+"""The KL term is the same for every posterior.
+
+## What it does
+Runs the step with other weights: a KL that is 0 in all of these runs, though the posterior's parameters move, is no KL.
+
+## Why is this bad
+A term without influence has no gradient: the posterior is free to shrink its scale to nothing, and what is drawn from the
+prior afterwards was never decoded in training.
+
+## Example
+    kl = torch.clamp(kl, 0, self.capacity)     # capacity is 0: nothing passes
+
+## Use instead
+    kl = (kl - self.capacity).abs()            # pulls from both sides
+
+## When to ignore
+When the term is switched off on purpose for this stage of training.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE435", "kl-constant", Severity.WARNING, message="the KL term is the same for every posterior", needs=("kl",))
+def check(model: Model) -> Findings:
+    """The law on weights reports these, on the real run."""
+    yield from ()

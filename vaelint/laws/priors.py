@@ -1,0 +1,147 @@
+"""Laws A6 and C4: the prior does not look at the draw that it judges, and the KL is not the same for every posterior.
+
+Interventions: a draw is moved while all else is held; the weights of the model are exchanged for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.finding import Span
+from vaelint.experiment.runs import calm
+from vaelint.experiment.trial import Trial, differ
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record.record import route
+from vaelint.rule import Found
+
+_SEEDS = (1, 2)
+_NOTHING = 1e-6
+_FAR = 1e-3
+
+
+@law("prior-does-not-look", "the prior of a draw does not move with that draw", covered=("VAE410", "VAE434"))
+def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
+    """Closed forms only: a term that reads the draw itself, as log p(z) of a flow does, is meant to move with it."""
+    seen: set[fx.Node] = set()
+    for term in bench.model.terms:
+        if term.role != "kl" or term.detached is not None:
+            continue
+        for leaf in term.leaves:
+            for site in _sites(bench, leaf):
+                for prior in _priors(bench, leaf):
+                    if prior in seen or site.z not in bench.model.flow.ancestors(prior) or site.z in leaf.frontier:
+                        continue
+                    seen.add(prior)
+                    moved = _moved_by(bench, site, prior)
+                    if moved > _NOTHING:
+                        yield _looks(bench, site, prior, leaf, moved)
+                        return
+
+
+def _sites(bench: Bench, leaf: Leaf) -> list[Site]:
+    return [s for s in bench.model.sites if any(h in leaf.frontier for h in s.heads) and bench.knows(s.z)]
+
+
+def _priors(bench: Bench, leaf: Leaf) -> list[fx.Node]:
+    """What an addend reads beside its posterior, where layers made it of the data."""
+    heads = {h for s in bench.model.sites for h in (*s.heads, s.z)}
+    flow = bench.model.flow
+    return [f for f in leaf.frontier if f not in heads and f in flow.data and f in flow.learned and bench.knows(f)]
+
+
+def _moved_by(bench: Bench, site: Site, node: fx.Node) -> float:
+    same = bench.same([site.z])
+    before = bench.after(same, [node]).get(node)
+    after = bench.after({site.z: same[site.z] + 1.0}, [node]).get(node)
+    return 0.0 if before is None or after is None else differ(before, after)
+
+
+def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -> Broken:
+    model = bench.model
+    found = Found(
+        _apart(bench, prior),
+        label="the prior is made of what the draw has already entered",
+        labels=model.labels((site.z, "the draw that it judges"), (leaf.node, "the KL that reads it")),
+        why="the prior follows the sample in place of predicting it: the KL no longer holds the posterior to anything, "
+        "and when sampling there is no such draw to look at",
+        help="compute the prior from what is known before the draw: the state before it is updated with x_t and z_t",
+    )
+    text = f"the prior moves by {moved:.2g} of its size when its own draw moves by 1 and all else is held"
+    return Broken("prior-sees-posterior", found, "the prior stays when the draw it judges moves", text)
+
+
+def _apart(bench: Bench, prior: fx.Node) -> Span | None:
+    """The innermost place on the way to a prior that does not run for a posterior as well: of a shared helper, its call."""
+    behind = bench.model.flow.ancestors(*(h for s in bench.model.sites for h in s.heads))
+    shared = {place for n in behind for place in route(n)}
+    return next((place for place in route(prior) if place not in shared), bench.model.where(prior))
+
+
+@law("kl-is-moved-by-the-weights", "other weights give another KL", covered=("VAE407", "VAE412", "VAE413", "VAE417", "VAE434"), cost="all")
+def kl_is_moved(bench: Bench) -> Iterator[Broken]:
+    """A KL that is zero whatever the weights: a posterior against itself, a clamp that nothing passes."""
+    terms = [t for t in bench.model.terms if t.role == "kl" and t.detached is None and t.core is not None and bench.knows(t.core)]
+    if not terms:
+        return
+    runs = [_reweighed(bench, seed) for seed in _SEEDS]
+    for term in terms:
+        values = [_size(run, term) for run in runs]
+        parts = [_largest_part(bench, run, term) for run in runs]
+        if max(values) <= _NOTHING and min(parts) > _FAR:
+            yield _zero(bench, term)
+
+
+def _reweighed(bench: Bench, seed: int) -> Trial:
+    """A run whose parameters all lie elsewhere."""
+
+    def put(model: torch.nn.Module, _: dict[str, torch.Tensor]) -> None:
+        calm(model)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.is_floating_point():
+                    size = 0.5 * (float(parameter.detach().double().std()) if parameter.numel() > 1 else 0.0) + 0.05
+                    parameter.add_((size * torch.randn(parameter.shape, generator=generator)).to(parameter))
+
+    again = bench.base.again(prepare=put)
+    if again.record.failure is not None:
+        raise CannotMeasureError("the step does not run with other weights")
+    return again
+
+
+def _size(run: Trial, term: Term) -> float:
+    assert term.core is not None
+    value = run.value(term.core).detach().double()
+    if not bool(value.isfinite().all()):
+        raise CannotMeasureError("the KL is not finite with other weights")
+    return float(value.abs().max()) if value.numel() else float("inf")
+
+
+def _largest_part(bench: Bench, run: Trial, term: Term) -> float:
+    """The size of the posterior's parameters that the term reads: where they are all 0 a KL of 0 is no fault."""
+    heads = [h for s in term.sites for h in s.heads if run.has(h)]
+    return max((float(run.value(h).detach().double().abs().max()) for h in heads), default=0.0)
+
+
+def _zero(bench: Bench, term: Term) -> Broken:
+    model = bench.model
+    priors = [p for leaf in term.leaves for p in _priors(bench, leaf)]
+    found = Found(
+        _apart(bench, priors[0]) if priors else model.where(term.core),
+        label="the same distribution as the posterior" if priors else "zero whatever the posterior is",
+        labels=model.labels((term.core, "this KL is 0 whatever the weights")) if priors else (),
+        why="a KL of 0 in every state holds the posterior to nothing: the model is an autoencoder with noise",
+        help="give the KL the prior's own parameters, made without the target"
+        if priors
+        else "take away the clamp, or give it room above 0",
+    )
+    return Broken(
+        "prior-sees-posterior" if priors else "kl-constant", found, "other weights give another KL", "0 with two other sets of weights"
+    )
