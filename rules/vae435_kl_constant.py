@@ -7,6 +7,11 @@ Runs the step with other weights: a KL that is 0 in all of these runs, though th
 A term without influence has no gradient: the posterior is free to shrink its scale to nothing, and what is drawn from the
 prior afterwards was never decoded in training.
 
+## Formula
+|KL(q(z|x) || p(z)) - C| pulls the KL to a capacity C from both sides; min(KL, C) with C = 0 is 0 for every q.
+
+Source: Burgess et al. 2018, Understanding disentangling in beta-VAE, eq. 8.
+
 ## Example
     kl = torch.clamp(kl, 0, self.capacity)     # capacity is 0: nothing passes
 

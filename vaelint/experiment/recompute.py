@@ -16,7 +16,21 @@ from vaelint.record.marks import effect
 from vaelint.record.record import Record
 from vaelint.record.sizes import Expr
 
-_IN_PLACE = frozenset({"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"})
+_IN_PLACE = frozenset(
+    {
+        "__setitem__",
+        "__iand__",
+        "__ior__",
+        "__ixor__",
+        "__iadd__",
+        "__isub__",
+        "__imul__",
+        "__itruediv__",
+        "__ifloordiv__",
+        "__imod__",
+        "__ipow__",
+    }
+)
 
 
 def recompute(
