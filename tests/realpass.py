@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vaelint.anatomy.model import Model, analyse
+from vaelint.anatomy.analyse import analyse
+from vaelint.anatomy.model import Model
 from vaelint.confirm.run import confirm
 from vaelint.core.finding import Finding, Severity, Span
 from vaelint.core.inputs import InputSet

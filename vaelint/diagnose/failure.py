@@ -197,7 +197,7 @@ def lifted_failure(record: Record, tracer: Tracer, inputs: InputSet, step: Any) 
 
 def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, text: str) -> Finding | None:
     """A batch that was split or cut apart on the way is the cause of shapes that do not fit, wherever they then meet."""
-    from vaelint.anatomy.model import analyse  # the model of a partial run; models know nothing of failures
+    from vaelint.anatomy.analyse import analyse  # the model of a partial run; models know nothing of failures
 
     failure = record.failure
     assert failure is not None

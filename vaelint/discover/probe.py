@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_loss
-from vaelint.anatomy.model import Model, analyse
+from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError, UsageError
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
+from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
-from vaelint.anatomy.model import Model, analyse
+from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Finding
 from vaelint.core.inputs import InputSet

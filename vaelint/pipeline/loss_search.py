@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vaelint.anatomy.model import analyse
+from vaelint.anatomy.analyse import analyse
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.loading.build import Loaded

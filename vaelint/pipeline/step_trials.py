@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vaelint.anatomy.model import analyse
+from vaelint.anatomy.analyse import analyse
 from vaelint.core.errors import TargetError
 from vaelint.core.inputs import InputSet
 from vaelint.record.record import Record

@@ -18,8 +18,8 @@ from vaelint.replay.precision import computed_in, rounded
 from vaelint.replay.ranges import declared_range
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.model import Model
     from vaelint.replay.precision import Precision
+    from vaelint.replay.traced import Traced
 
 INF = math.inf
 
@@ -92,7 +92,7 @@ _RAW = frozenset(
 class Intervals:
     """Bounds of every node of one model, each computed once."""
 
-    def __init__(self, model: Model, precision: Precision | None = None) -> None:
+    def __init__(self, model: Traced, precision: Precision | None = None) -> None:
         self._model, self._precision = model, precision
         self._known: dict[fx.Node, Bounds | None] = {}
         for node in model.record.graph.nodes:  # in the order they ran: operands come first
@@ -118,7 +118,7 @@ class Intervals:
             declared = declared_range(self._model, node)
             return Bounds(*declared, reached=math.isfinite(declared[0]), by=node) if declared else None
         if node.op == "get_attr":
-            return Bounds(-INF, INF) if id(node.meta.get("val")) in self._model.wiring.gradients.trainable else None
+            return Bounds(-INF, INF) if id(node.meta.get("val")) in self._model.trainable else None
         if node.op != "call_function":
             return None
         if node.meta.get("scalar"):

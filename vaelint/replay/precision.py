@@ -11,7 +11,7 @@ from vaelint.record import ops
 from vaelint.record.record import dtype
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.model import Model
+    from vaelint.replay.traced import Traced
 
 _NARROW = (torch.float16, torch.bfloat16)
 # torch.autocast on CUDA, "Autocast Op Reference" of torch's documentation: these run in the region's type, those in float32,
@@ -34,7 +34,7 @@ _TO_FLOAT = frozenset([
 class Precision:
     """The type of each value of one record, worked out in the order they were made."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Traced) -> None:
         self._known: dict[fx.Node, torch.dtype | None] = {}
         for node in model.record.graph.nodes:
             self._known[node] = self._type(node)

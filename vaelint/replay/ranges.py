@@ -14,8 +14,8 @@ from vaelint.record.flow import Flow
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.model import Model
     from vaelint.core.inputs import InputSpec
+    from vaelint.replay.traced import Traced
 
 _THROUGH = (
     ops.POINTWISE | ops.SHAPE | ops.SELECT | ops.JOIN | {"setitem", "effect", "detach", "data", "softmax", "log_softmax", "normalize"}
@@ -69,7 +69,7 @@ def raw_outputs(node: fx.Node, flow: Flow) -> list[fx.Node]:
     return flow.sorted(found)
 
 
-def value_range(model: Model, node: fx.Node) -> Range | None:
+def value_range(model: Traced, node: fx.Node) -> Range | None:
     """Drives the raw outputs behind `node` over [-60, 60]; inputs over their declared range. None where the slice does not run."""
     raw = raw_outputs(node, model.flow)
     if not raw or (node in raw and node.op == "call_function"):
@@ -87,7 +87,7 @@ def value_range(model: Model, node: fx.Node) -> Range | None:
     return None
 
 
-def _driven(model: Model, node: fx.Node, raw: list[fx.Node], sizes: dict[str, int], spreads: tuple[float, ...]) -> tuple[float, float]:
+def _driven(model: Traced, node: fx.Node, raw: list[fx.Node], sizes: dict[str, int], spreads: tuple[float, ...]) -> tuple[float, float]:
     """The extremes of a value while raw outputs take values up to `spreads`; at the largest of them also one element alone does."""
     generator = torch.Generator().manual_seed(7)
     low, high = math.inf, -math.inf
@@ -113,7 +113,7 @@ def _driven(model: Model, node: fx.Node, raw: list[fx.Node], sizes: dict[str, in
     return low, high
 
 
-def free_low(model: Model, node: fx.Node) -> Range | None:
+def free_low(model: Traced, node: fx.Node) -> Range | None:
     """The values that a node takes where every layer output behind it may take any; None where one of them may not, as one of data or
     of weights that are bounded themselves, or where the slice does not run."""
     raw = raw_outputs(node, model.flow)
@@ -132,7 +132,7 @@ def _is_bool(node: fx.Node) -> bool:
     return isinstance(val, torch.Tensor) and val.dtype is torch.bool
 
 
-def _input_extremes(model: Model, node: fx.Node, sizes: dict[str, int]) -> torch.Tensor:
+def _input_extremes(model: Traced, node: fx.Node, sizes: dict[str, int]) -> torch.Tensor:
     made = model.tracer.inputs({k: v for k, v in sizes.items() if k in model.inputs.symbols})[str(node.meta["input"])]
     declared = declared_range(model, node)
     made = made.clone()
@@ -141,7 +141,7 @@ def _input_extremes(model: Model, node: fx.Node, sizes: dict[str, int]) -> torch
     return made.double() if made.is_floating_point() else made
 
 
-def declared_range(model: Model, node: fx.Node) -> tuple[float, float] | None:
+def declared_range(model: Traced, node: fx.Node) -> tuple[float, float] | None:
     """What the user said of an input's values."""
     spec = _spec_of(model, node)
     if spec is None:
@@ -153,13 +153,13 @@ def declared_range(model: Model, node: fx.Node) -> tuple[float, float] | None:
     return None if spec.low is None or spec.high is None else (float(spec.low), float(spec.high))
 
 
-def declared_values(model: Model, node: fx.Node) -> tuple[float, ...] | None:
+def declared_values(model: Traced, node: fx.Node) -> tuple[float, ...] | None:
     """The values that the user said an input takes, where they were listed one by one."""
     spec = _spec_of(model, node)
     return tuple(map(float, spec.values)) if spec is not None and spec.values is not None else None
 
 
-def _spec_of(model: Model, node: fx.Node) -> InputSpec | None:
+def _spec_of(model: Traced, node: fx.Node) -> InputSpec | None:
     name = str(node.meta.get("input"))
     return next((spec for spec, own in zip(model.inputs.specs, model.record.inputs, strict=False) if (spec.name or own) == name), None)
 

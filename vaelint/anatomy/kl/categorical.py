@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.kl.bernoulli import is_half
 from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.replay.replay import Replay, ReplayError
+from vaelint.replay.replay import Replay
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.loss.objective import KlFact
-    from vaelint.anatomy.model import Model
+    pass
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,6 @@ def fit_categorical(
 
 
 _REVERSED = "it is KL(uniform || q), the other direction"
-_HALF = "it counts one value of each latent alone: q (log q - log p) without (1 - q) (log(1 - q) - log(1 - p))"
 _TWICE = "its logits are probabilities: softmax is taken twice"
 
 
@@ -94,39 +91,3 @@ def _class_axis(site: Site) -> int:
     """The axis of the classes: what `gumbel_softmax` was told, else the last."""
     told = site.roots[0].kwargs.get("dim", site.roots[0].args[4] if len(site.roots[0].args) > 4 else -1)
     return told if isinstance(told, int) else -1
-
-
-@dataclass(frozen=True)
-class CategoricalFault:
-    """What is wrong with a KL of discrete latents; `binary` where they are Bernoulli."""
-
-    fact: KlFact
-    what: str
-    binary: bool = False
-
-
-def categorical_faults(model: Model) -> list[CategoricalFault]:
-    """KL terms of categorical posteriors whose prior is none, or that take logits for log-probabilities; halves of Bernoulli ones."""
-    found = []
-    for fact in model.kls:
-        site = categorical_site(fact.term)
-        if fact.site is not None or site is None or model.record.loss is None:
-            continue
-        try:
-            sizes = {**model.symbols, "B": 2}
-            fitted = fit_categorical(fact.term, site, model.record.loss, model.replay, sizes)
-            half = fitted is None and is_half(fact.term, site, model.record.loss, model.replay, sizes)
-        except ReplayError:
-            continue
-        if fitted is None and half:
-            found.append(CategoricalFault(fact, _HALF, binary=True))
-        if fitted is None or fitted.weight <= 0:
-            continue
-        if fitted.fault:
-            found.append(CategoricalFault(fact, fitted.fault))
-            continue
-        if fitted.logits_for_logs:
-            found.append(CategoricalFault(fact, "logits stand where log-probabilities should"))
-        elif abs(fitted.mass - 1) > 1e-4:
-            found.append(CategoricalFault(fact, f"its prior has a total mass of {fitted.mass:.4g}: at the prior the term is not 0"))
-    return found

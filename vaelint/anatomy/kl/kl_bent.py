@@ -15,7 +15,7 @@ from vaelint.anatomy.kl.kl_families import GAUSSIAN
 from vaelint.anatomy.kl.kl_points import values_of
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.kl.kl_slice import loose_ends
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.terms import Leaf, Term, assign_roles, expand
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.record import ops

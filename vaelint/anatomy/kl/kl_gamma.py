@@ -31,7 +31,7 @@ from vaelint.replay.measuring import bases, measured, own_symbols
 from vaelint.replay.replay import Replay, ReplayError, gradients
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.loss.objective import KlFact
+    from vaelint.anatomy.loss.facts import KlFact
 
 Family = Literal["Gamma", "Dirichlet"]
 _DRAWN_BY: dict[str, Family] = {"standard_gamma": "Gamma", "sample_dirichlet": "Dirichlet"}

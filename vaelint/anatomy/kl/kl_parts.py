@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,8 +13,9 @@ from vaelint.anatomy.kl.kl_batch import BatchFit, fit_covariance, fit_total_corr
 from vaelint.anatomy.kl.kl_bent import bent_kl, facts_inside
 from vaelint.anatomy.kl.kl_probe import KNOWN, KlProbe
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
+from vaelint.anatomy.loss.facts import KlFact, PartFact
 from vaelint.anatomy.loss.isolate import silence_others
-from vaelint.anatomy.loss.objective import KlFact, measure_kl
+from vaelint.anatomy.loss.objective import measure_kl
 from vaelint.anatomy.loss.terms import Leaf, Role, Term, gather
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.record import ops
@@ -34,19 +35,6 @@ PART_WORDS = {
     "batch": "a penalty on the minibatch's codes",
     "pull": "a pull of the posterior towards another value",
 }
-
-
-@dataclass
-class PartFact:
-    """A term beside reconstruction and plain KL: what it is, what it weighs, under which symbol its paper has the weight."""
-
-    role: Role
-    kind: str
-    symbol: str
-    scaling: Scaling | None
-    node: fx.Node | None
-    own: tuple[str, ...] = ()  # the dimensions that are its own
-    reduction: str = ""  # where no weight of an element says it
 
 
 def read_kl(

@@ -13,8 +13,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_probe import KlProbe, Verdict
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.isolate import silence_others
-from vaelint.anatomy.loss.objective import KlFact
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.loss.weights import factors
 from vaelint.record import ops

@@ -11,8 +11,8 @@ from torch import fx
 from vaelint.anatomy.kl.kl_parts import PART_WORDS
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
+from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
-from vaelint.anatomy.loss.objective import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.published import importance_samples, known_divergence
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.reconstruction.density_kind import Density

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
+from vaelint.anatomy.loss.balance import effective_beta, likelihood_scaling
 from vaelint.anatomy.loss.extras import Extra
-from vaelint.anatomy.loss.objective import Beta, KlFact, effective_beta, likelihood_scaling
+from vaelint.anatomy.loss.facts import Beta, KlFact
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
 from vaelint.replay.scale import Scaling, format_product, ratio
 

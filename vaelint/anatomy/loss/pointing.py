@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.terms import Leaf, part_of
 from vaelint.core.finding import Span
 from vaelint.record import ops
@@ -18,10 +18,11 @@ from vaelint.record.record import route, span
 from vaelint.source.written import is_literal
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.model import Model
+    from vaelint.anatomy.posterior.sites import Site
+    from vaelint.replay.traced import Traced
 
 
-def pointed(model: Model, node: fx.Node) -> Span | None:
+def pointed(model: Traced, node: fx.Node) -> Span | None:
     """The place of an operation; over several lines, that of what is subtracted, of the plain factor, of the divisor."""
     place = span(node)
     if place is None or place.end_line == place.line:
@@ -34,7 +35,7 @@ def pointed(model: Model, node: fx.Node) -> Span | None:
     return _place(model, place, written.right) if isinstance(written.op, ast.Sub | ast.Mult | ast.Div) else place
 
 
-def wrong_part(model: Model, fact: KlFact) -> Span | None:
+def wrong_part(model: Traced, fact: KlFact) -> Span | None:
     """The addend of a KL whose coefficient is not that of the others; the whole formula where it stands on one line, or none is alone. A
     draw that overwrites the mean which the KL reads later stands for itself."""
     site = fact.site
@@ -52,7 +53,7 @@ def wrong_part(model: Model, fact: KlFact) -> Span | None:
     return found if found is not None and place.line <= found.line <= (place.end_line or place.line) else place
 
 
-def own_core(model: Model, fact: KlFact) -> fx.Node | None:
+def own_core(model: Traced, fact: KlFact) -> fx.Node | None:
     """The element-wise expression of one posterior's KL: of several that are added up, as in a loop, its own."""
     core, site = fact.term.core, fact.site
     own = [leaf for leaf in fact.term.leaves if site is not None and set(site.heads) & set(leaf.frontier)]
@@ -83,7 +84,7 @@ def _part_of(leaf: Leaf, fact: KlFact) -> str | None:
     return "1" if leaf.node in site.scale_heads or ops.op(leaf.node).startswith("log") else "s2"
 
 
-def _operand(model: Model, outer: fx.Node, inner: fx.Node) -> Span | None:
+def _operand(model: Traced, outer: fx.Node, inner: fx.Node) -> Span | None:
     """Where an operand of a sum or product is written."""
     place = span(outer)
     written = model.source.file(place.file).at(place) if place is not None else None
@@ -92,27 +93,29 @@ def _operand(model: Model, outer: fx.Node, inner: fx.Node) -> Span | None:
     return _place(model, place, written.left if outer.args and outer.args[0] is inner else written.right)
 
 
-def _place(model: Model, whole: Span, part: ast.expr) -> Span:
+def _place(model: Traced, whole: Span, part: ast.expr) -> Span:
     file = model.source.file(whole.file)
     end = part.end_lineno or part.lineno
     return Span(whole.file, part.lineno, file.column(part.lineno, part.col_offset), end, file.column(end, part.end_col_offset or 0))
 
 
-def own_place(model: Model, node: fx.Node) -> Span | None:
+def own_place(model: Traced, sites: list[Site], node: fx.Node) -> Span | None:
     """The innermost expression on the way to a node that no other module of the same code runs for something else: of a helper module that
     makes hidden layers as well, its call."""
     stack = route(node)
     module = node.meta.get("module")
     for depth, place in enumerate(stack):
         others = [n for n in model.record.graph.nodes if len(route(n)) > depth and route(n)[depth] == place]
-        if depth + 1 == len(stack) or not any(_sibling(module, n.meta.get("module")) and not _is_statistic(model, n) for n in others):
+        if depth + 1 == len(stack) or not any(
+            _sibling(module, n.meta.get("module")) and not _is_statistic(model, sites, n) for n in others
+        ):
             return place
     return None
 
 
-def _is_statistic(model: Model, node: fx.Node) -> bool:
+def _is_statistic(model: Traced, sites: list[Site], node: fx.Node) -> bool:
     """Whether a value is a parameter of a distribution like the one accused: on its way to a draw, or to the loss, it meets no layer."""
-    ends = {n for s in model.sites for n in (s.mu, s.scale) if n is not None} | {model.record.loss}
+    ends = {n for s in sites for n in (s.mu, s.scale) if n is not None} | {model.record.loss}
     seen, todo = set[fx.Node](), [node]
     while todo:
         n = todo.pop()

@@ -12,7 +12,7 @@ from vaelint.record import ops
 from vaelint.record.record import shape
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.loss.objective import KlFact
+    from vaelint.anatomy.loss.facts import KlFact
     from vaelint.anatomy.model import Model
 
 

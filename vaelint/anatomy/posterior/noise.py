@@ -15,7 +15,7 @@ from vaelint.record.flow import Flow
 from vaelint.replay.replay import Replay, ReplayError
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.model import Model
+    from vaelint.replay.traced import Traced
 
 _AFFINE = (
     ops.ADD
@@ -44,7 +44,7 @@ _AFFINE = (
 )
 
 
-def constant_axes(model: Model, site: Site) -> list[str]:
+def constant_axes(model: Traced, site: Site) -> list[str]:
     """The axes of the posterior along which the noise does not vary: missing, of size 1, or stretched. By drawing, not by shape alone."""
     like = site.mu if site.mu is not None else site.scale
     if not site.noise or site.kind == "drawn" or like is None:
@@ -70,7 +70,7 @@ def constant_axes(model: Model, site: Site) -> list[str]:
     return found[::-1]
 
 
-def _drawn(model: Model, eps: fx.Node) -> torch.Tensor | None:
+def _drawn(model: Traced, eps: fx.Node) -> torch.Tensor | None:
     """The noise of a few samples; of as many as the user has where another number does not go."""
     own = dict(model.record.sizes)
     for sizes in ({**own, "B": min(8, own.get("B", 8))}, own):
@@ -85,7 +85,7 @@ def _drawn(model: Model, eps: fx.Node) -> torch.Tensor | None:
     return None
 
 
-def meets_a_matrix(model: Model, site: Site) -> bool:
+def meets_a_matrix(model: Traced, site: Site) -> bool:
     """Whether the noise goes through a matrix product on its way to z."""
     between = model.flow.descendants(*site.noise, stop={site.z}) & model.flow.ancestors(site.z)
     return any(ops.op(n) in ops.PRODUCT for n in between)
@@ -116,7 +116,7 @@ _ASIDE = 0.25
 """A mean of noise, in standard deviations, that no cut or weight on both sides of zero leaves."""
 
 
-def noise_moments(model: Model, site: Site) -> NoiseMoments | None:
+def noise_moments(model: Traced, site: Site) -> NoiseMoments | None:
     """Draws the site's noise again and again from its own slice; None where it does not run by itself."""
     if not site.noise or site.kind == "drawn" or any(r.meta.get("random") for r in site.roots):
         return None  # what numpy drew cannot be drawn again here

@@ -12,7 +12,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.model import Model
+    from vaelint.replay.traced import Traced
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ _READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def scale_curve(model: Model, site: Site, grid: torch.Tensor) -> torch.Tensor | None:
+def scale_curve(model: Traced, site: Site, grid: torch.Tensor) -> torch.Tensor | None:
     """The sampler's scale as a function of one head's value, all else constant; None where it is not such a function."""
     if site.scale is None or len(site.scale_heads) != 1:
         return None
@@ -58,7 +58,7 @@ def scale_curve(model: Model, site: Site, grid: torch.Tensor) -> torch.Tensor | 
     return torch.tensor(values, dtype=torch.float64)
 
 
-def parameterisation(model: Model, site: Site) -> Parameterisation:
+def parameterisation(model: Traced, site: Site) -> Parameterisation:
     """Evaluates the scale over a grid of head values and names the function."""
     if site.kind == "categorical":
         return Parameterisation("categorical")

@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact, measure_recon
+from vaelint.anatomy.loss.facts import ReconFact
+from vaelint.anatomy.loss.objective import measure_recon
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.anatomy.reconstruction.density_kind import Density, read_density

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.faults.batch.covariances import CrossedDiagonal, Miscentred, crossed_diagonals, miscentred_covariances

@@ -21,7 +21,7 @@ from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients
 
 if TYPE_CHECKING:
-    from vaelint.anatomy.loss.objective import KlFact
+    from vaelint.anatomy.loss.facts import KlFact
     from vaelint.anatomy.model import Model
 
 _WIDEST = 64

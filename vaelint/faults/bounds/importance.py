@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.logsums import log_sums
-from vaelint.anatomy.loss.objective import ReconFact, measure_recon
+from vaelint.anatomy.loss.objective import measure_recon
 from vaelint.anatomy.loss.terms import assign_roles, expand
 from vaelint.record import ops
 from vaelint.record.record import shape

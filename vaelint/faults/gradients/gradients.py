@@ -58,7 +58,7 @@ class Gradients:
     @cached_property
     def trainable(self) -> dict[int, str]:
         """id -> name of the parameters that an optimizer over `model.parameters()` would move."""
-        return {id(p): n for n, p in self._record.model.named_parameters() if p.requires_grad}
+        return self._model.trainable
 
     def carries(self, node: fx.Node) -> bool:
         """Whether a gradient passes through the node's value in the recorded run."""

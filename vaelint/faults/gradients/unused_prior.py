@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.gradients import Unreached
 from vaelint.record import ops

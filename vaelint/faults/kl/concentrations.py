@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vaelint.anatomy.kl.kl_gamma import ConcentrationFit, concentration, fit_concentration, random_concentrations
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.experiment.isolated import slope, term_value
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError, Verdict, number

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.pointing import own_core
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.experiment.isolated import leaves_like, term_value
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError, Verdict

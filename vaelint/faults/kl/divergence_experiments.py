@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_gamma import FAMILIES
-from vaelint.anatomy.loss.objective import Beta, KlFact, ReconFact
+from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import closed_form, leaves_like, moments, share, slope, term_value
 from vaelint.experiment.trial import Trial, rounding

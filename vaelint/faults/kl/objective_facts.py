@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
-from vaelint.anatomy.kl.categorical import CategoricalFault, categorical_faults
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.pointing import odd_part, wrong_part
 from vaelint.anatomy.loss.signs import sign_place
 from vaelint.anatomy.loss.terms import Term
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.saved import changed_in_place
 from vaelint.faults.kl import missing
+from vaelint.faults.kl.categorical_faults import CategoricalFault, categorical_faults
 from vaelint.faults.kl.direction import reversed_at
 from vaelint.faults.kl.discrepancy import turned_discrepancies
 from vaelint.faults.kl.scale_report import scale_found

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import fx
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
-from vaelint.anatomy.loss.objective import Beta, KlFact, ReconFact
+from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.reducers import averaging, keeps_another, outermost_average, summing
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.loss.weights import Factor

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import fx
 
-from vaelint.anatomy.loss.objective import Beta
+from vaelint.anatomy.loss.facts import Beta
 from vaelint.record import ops
 from vaelint.record.record import Record, shape
 from vaelint.replay.scale import Scaling

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.experiment.isolated import share, term_value
 from vaelint.experiment.trial import SAME, Trial, differ, rounding, tolerance
 from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.faults.likelihood.likelihood import broadcast
 from vaelint.record import ops
 from vaelint.record.record import shape

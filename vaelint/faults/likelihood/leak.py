@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import layered_nodes, same_values
 from vaelint.anatomy.posterior.sites import frontier, sample_axes
 from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.signs import sign_place
 from vaelint.core.finding import Label, Span
 from vaelint.faults.likelihood import likelihood, targets

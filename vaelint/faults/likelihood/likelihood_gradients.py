@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.reconstruction.recon import FAMILIES
 from vaelint.experiment.isolated import slope, term_value
 from vaelint.experiment.trial import Trial

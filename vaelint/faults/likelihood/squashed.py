@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.faults.likelihood.likelihood import activation, target_range
 from vaelint.record.record import route, span
 from vaelint.replay.ranges import value_range

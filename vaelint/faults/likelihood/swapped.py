@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import fx
 
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.core.finding import Span
 from vaelint.record.record import route
 

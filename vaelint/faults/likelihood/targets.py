@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.objective import ReconFact
+from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.core.finding import Span
 from vaelint.record import ops

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import fx
 
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.faults.sampling.drawn_clash import other_scale

@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.replay.replay import ReplayError, gradients
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vaelint.anatomy.loss.objective import KlFact
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.experiment.isolated import leaves_like, slope, term_value
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number

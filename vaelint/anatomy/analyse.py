@@ -1,0 +1,86 @@
+"""Finds the anatomy of a recorded step: its sampling sites, the terms of its loss, and what each is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vaelint.anatomy.dimensions import name_dimensions
+from vaelint.anatomy.kl.kl_parts import read_kl
+from vaelint.anatomy.kl.kl_sphere import read_sphere
+from vaelint.anatomy.loss.terms import assign_roles, expand
+from vaelint.anatomy.posterior.sites import Site, find_sites, is_draw_of_data
+from vaelint.anatomy.reconstruction.recon_depth import read_recon
+from vaelint.core.inputs import InputSet
+from vaelint.record.flow import analyse_flow
+from vaelint.record.record import Record, route
+from vaelint.source.written import Source
+from vaelint.trace.ladder import Tracer
+
+if TYPE_CHECKING:
+    pass
+
+from vaelint.anatomy.model import Model
+
+
+def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, other: Record | None) -> Model:
+    """Finds the anatomy of a recorded step."""
+    flow = analyse_flow(record)
+    found = find_sites(flow)
+    reach = flow.ancestors(record.loss) if record.loss is not None else set(flow.order)
+    sites = [s for s in found if s.z in reach]
+    routes = {route(s.z) for s in sites}
+    others = flow.ancestors(*(o.loss for o in record.objectives if o.loss is not None))  # draws of another loss are not idle
+    idle = [s for s in found if s.z not in reach | others and route(s.z) not in routes and not is_draw_of_data(s, sites, flow)]
+    symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
+    model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
+    _name_inputs(model)
+    name_dimensions(record, sites + idle, symbols, flow)
+    if record.loss is not None:
+        _analyse_loss(model)
+    return model
+
+
+def _name_inputs(model: Model) -> None:
+    """Inputs have the symbols that the user's sizes were given."""
+    for node, dims in zip(model.record.inputs.values(), model.inputs.dims, strict=False):
+        if node in model.record.shapes and len(dims) == len(model.record.shapes[node]):
+            model.record.shapes[node] = tuple("B" if d in model.record.joined else d for d in dims)
+
+
+def _split_loss(model: Model, idle: list[Site]) -> list[Site]:
+    """The terms of the loss, where these idle draws count as posteriors too; all that do."""
+    assert model.record.loss is not None
+    sites = model.sites + idle
+    stop = {s.z for s in sites} | {h for s in sites for h in s.heads}
+    model.leaves = expand(model.record.loss, model.flow, stop)
+    model.terms = assign_roles(model.leaves, sites, model.flow)
+    return sites
+
+
+def _is_prior(idle: Site, model: Model) -> bool:
+    """Whether moments of a draw that leads nowhere meet those of a posterior in one addend: a prior that draws as the posterior does."""
+    posterior = {h for s in model.sites for h in s.heads}
+    return any(posterior & set(leaf.frontier) and set(idle.heads) & set(leaf.frontier) for leaf in model.leaves)
+
+
+def _analyse_loss(model: Model) -> None:
+    flow, record = model.flow, model.record
+    assert record.loss is not None
+    idle = [s for s in model.idle_sites if any(h in model.reaching_loss for h in s.heads)]
+    sites = _split_loss(model, idle)
+    priors = [s for s in idle if _is_prior(s, model)]
+    if priors:
+        sites = _split_loss(model, [s for s in idle if s not in priors])
+    for term in model.terms:
+        if term.role == "reconstruction":
+            model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source, sites)
+    for term in model.terms:
+        if term.role == "kl" and term.detached is None:
+            facts, parts = read_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
+            model.kls += facts
+            model.parts += parts
+        elif term.role == "other" and term.detached is None:
+            sphere = read_sphere(term, record.loss, flow, model.replay, model.symbols, model.source)
+            if sphere is not None:
+                term.role = "kl"
+                model.kls.append(sphere)

@@ -1,0 +1,73 @@
+"""The effective beta: what a KL weighs against its reconstruction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
+from vaelint.replay.scale import Scaling, ratio
+
+
+def joined_draws(known: list[ReconFact]) -> ReconFact:
+    """The first reconstruction, with the weight of all that are compared with the same target: several draws of one posterior."""
+    first = known[0]
+    assert first.scaling is not None
+    same = [
+        r
+        for r in known
+        if r.scaling is not None
+        and r.pair.target is first.pair.target
+        and r.probe.kernel == first.probe.kernel
+        and r.scaling.exponents == first.scaling.exponents
+    ]
+    if len(same) == 1:
+        return first
+    factor = sum(r.scaling.constant for r in same if r.scaling is not None) / first.scaling.constant
+    return replace(first, scaling=Scaling(first.scaling.value * factor, first.scaling.exponents, first.scaling.constant * factor))
+
+
+def likelihood_scaling(recon: ReconFact) -> Scaling | None:
+    """The weight of the likelihood itself, in nats: with a learned variance the squared error's own weight moves as the variance does."""
+    known = recon.scaling
+    if known is None or not known.constant or not recon.learned_variance:
+        return known
+    return Scaling(math.copysign(known.value / known.constant, known.value), known.exponents, math.copysign(1.0, known.constant))
+
+
+def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> Beta | None:
+    """beta = (KL weight) / (reconstruction weight), or None where one of them is unknown."""
+    if kl.scaling is None or recon.scaling is None or not recon.scaling.constant or not kl.scaling.constant:
+        return None
+    likelihood = likelihood_scaling(recon)
+    if likelihood is None:
+        return None
+    for s in kl.samples:  # the expectation is a mean over the draws: together they have the weight of one
+        power = likelihood.exponents.get(s)
+        if power is not None and s in recon.event:
+            likelihood = Scaling(likelihood.value * symbols[s], {**likelihood.exponents, s: power + 1}, likelihood.constant)
+    scaling = ratio(kl.scaling, likelihood, symbols)
+    variance = None
+    if recon.probe.kernel == "squared_error" and not recon.learned_variance and (recon.density is None or recon.density.name == "huber"):
+        variance = scaling.value / 2
+        if _halved(recon, kl):
+            scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)
+    return Beta(scaling, kl, recon, variance)
+
+
+def _halved(recon: ReconFact, kl: KlFact) -> bool:
+    """Whether the squared error is written with the 1/2 of a unit-variance Gaussian.
+
+    A factor that the KL has as well is none of its own.
+    """
+    assert recon.scaling is not None
+    literal, shared = 1.0, 1.0
+    both = {f.node for f in kl.factors}
+    for f in recon.factors:
+        if f.node in both:
+            shared *= f.value if f.value is not None and f.origin in ("literal", "named") else 1.0
+        elif f.origin == "literal" and f.value is not None:
+            literal *= f.value
+    constant = abs(recon.scaling.constant / shared) if shared else 0.0
+    return abs(constant - 0.5) < 1e-9 or (abs(literal - 0.5) < 1e-9 and abs(constant - 1) > 1e-9)

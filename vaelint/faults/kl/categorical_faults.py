@@ -1,0 +1,53 @@
+"""Which KLs of discrete latents are none: a prior of another mass than 1, logits for log-probabilities, one half of a Bernoulli one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaelint.anatomy.kl.bernoulli import is_half
+from vaelint.anatomy.kl.categorical import categorical_site, fit_categorical
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.loss.facts import KlFact
+    from vaelint.anatomy.model import Model
+
+
+_HALF = "it counts one value of each latent alone: q (log q - log p) without (1 - q) (log(1 - q) - log(1 - p))"
+
+
+@dataclass(frozen=True)
+class CategoricalFault:
+    """What is wrong with a KL of discrete latents; `binary` where they are Bernoulli."""
+
+    fact: KlFact
+    what: str
+    binary: bool = False
+
+
+def categorical_faults(model: Model) -> list[CategoricalFault]:
+    """KL terms of categorical posteriors whose prior is none, or that take logits for log-probabilities; halves of Bernoulli ones."""
+    found = []
+    for fact in model.kls:
+        site = categorical_site(fact.term)
+        if fact.site is not None or site is None or model.record.loss is None:
+            continue
+        try:
+            sizes = {**model.symbols, "B": 2}
+            fitted = fit_categorical(fact.term, site, model.record.loss, model.replay, sizes)
+            half = fitted is None and is_half(fact.term, site, model.record.loss, model.replay, sizes)
+        except ReplayError:
+            continue
+        if fitted is None and half:
+            found.append(CategoricalFault(fact, _HALF, binary=True))
+        if fitted is None or fitted.weight <= 0:
+            continue
+        if fitted.fault:
+            found.append(CategoricalFault(fact, fitted.fault))
+            continue
+        if fitted.logits_for_logs:
+            found.append(CategoricalFault(fact, "logits stand where log-probabilities should"))
+        elif abs(fitted.mass - 1) > 1e-4:
+            found.append(CategoricalFault(fact, f"its prior has a total mass of {fitted.mass:.4g}: at the prior the term is not 0"))
+    return found
