@@ -16,7 +16,7 @@ from vaelint.source.notebook import source_of_file
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_ENTRY = _OURS + "check.py"
+_ENTRY = os.path.join(_OURS, "pipeline", "check.py")
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib")})
 _SITE = f"{os.sep}site-packages{os.sep}"  # of an environment that this one builds on
 _PACKAGES = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib")})
