@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
-from vaelint.anatomy.model import Model, analyse
+from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet, InputSpec
