@@ -30,6 +30,7 @@ def watched(session: Session) -> Iterator[None]:
         enter(_backward(session))
         enter(_scalers(session))
         enter(_clearing(session))
+        enter(_saving(session))
         pre = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: _before_step(session, optimizer, args, kwargs))
         post = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: session.after_step(optimizer, sys._getframe(1)))
         stack.callback(pre.remove)
@@ -142,6 +143,25 @@ def _clearing(session: Session) -> Iterator[None]:
     finally:
         for kind, original in zip(kinds, kept, strict=True):
             kind.zero_grad = original
+
+
+@contextlib.contextmanager
+def _saving(session: Session) -> Iterator[None]:
+    """What is saved are plain numbers and tensors, and nothing of it is recorded."""
+    kept = torch.save, torch.load
+
+    def quiet(original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with aside(session):
+                return original(*args, **kwargs)
+
+        return call
+
+    torch.save, torch.load = map(quiet, kept)
+    try:
+        yield
+    finally:
+        torch.save, torch.load = kept
 
 
 @contextlib.contextmanager

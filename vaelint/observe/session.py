@@ -149,7 +149,7 @@ class Session:
 
     def over(self, error: BaseException | None, frame: FrameType) -> None:
         """The script has ended; `error` is what it raised."""
-        broke = error is not None and not isinstance(error, StopObserving | SystemExit | KeyboardInterrupt)
+        broke = error is not None and isinstance(error, Exception)
         if self._watch is not None and broke and self._watch.recorded:
             watch, self._watch = self._watch, None
             watch.name_inputs(_frames_of(error), self._unused, whole=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,11 +19,15 @@ from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet, InputSpec
+from vaelint.core.memory import asked_for, ran_out
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup_failures import fail
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
+from vaelint.observe.held.held_back import held_back
+from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
+from vaelint.observe.limits import TimeIsUpError, limited
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
 from vaelint.observe.script import file_of, run_script
 from vaelint.observe.seen import Goal, Iteration
@@ -48,7 +53,15 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     file = file_of(request.run)
     spans = SpanFinder(str(Path(file).absolute().parent))
     session = Session(spans, request.steps)
-    error = observe(session, lambda: run_script(request.run))
+    with contextlib.ExitStack() as stack:
+        memory = stack.enter_context(limited(request.timeout))
+        held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
+        error = observe(session, lambda: run_script(request.run))
+    if isinstance(error, TimeIsUpError):
+        session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")
+    if held is not None:
+        session.said += held.said
+    _raise_if_out(session, error, request, memory)
     return results_of(session, error, request, emit, time.perf_counter() - started)
 
 
@@ -96,6 +109,29 @@ def observe(session: Session, run: Callable[[], None]) -> BaseException | None:
             error = raised
         session.over(error, sys._getframe())
     return error
+
+
+def _at(session: Session, error: BaseException) -> str:
+    """` at train.py:31`, where the script was."""
+    place = next(iter(session.spans.of_traceback(error)), None)
+    return f" at {place.file}:{place.line}" if place is not None else ""
+
+
+def _raise_if_out(session: Session, error: BaseException | None, request: Request, memory: str) -> None:
+    """A script that came to no recorded iteration within its time, or its memory. Raises TargetError."""
+    if session.iterations or error is None:
+        return
+    place = next(iter(session.spans.of_traceback(error)), None)
+    if isinstance(error, TimeIsUpError):
+        text = f"no training iteration had ended when the script's share of {request.timeout:g} s was over"
+        raise TargetError(
+            "VAE006", text, f"give it more time: vaelint run --timeout {2 * request.timeout:g} {' '.join(request.run)}", place
+        )
+    if ran_out(error):
+        text = f"the script takes more memory than the {memory} it may have here{asked_for(error)}"
+        raise TargetError("VAE006", text, "run it with smaller data, or a smaller batch", place)
+    if isinstance(error, HeldBackError):
+        raise TargetError("VAE006", str(error), f"vaelint run --allow-writes {' '.join(request.run)}", place)
 
 
 def _raise_if_nothing(session: Session, error: BaseException | None, command: Sequence[str]) -> None:

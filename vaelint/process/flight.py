@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from vaelint.core.checked import Checked
 from vaelint.core.result import Request
+from vaelint.core.scratch import remove_scratch
 from vaelint.process import protocol
 from vaelint.process.fate import Fate, settle
 
@@ -103,6 +104,8 @@ class Flight:
         self._dump.seek(0)
         self._fate.stack = self._dump.read().decode(errors="replace")
         fate = self._fate
+        if self.request.run and fate.pid:
+            remove_scratch(fate.pid)
         return Checked(settle(self.request, fate), self._output.text(), self.request, fate.reads, also=fate.also, proposals=fate.proposals)
 
     def close(self) -> None:

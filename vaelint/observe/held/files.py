@@ -1,0 +1,216 @@
+"""Files: what is written goes to a mirror of the file system in a scratch folder, and is read back from there. Nothing else is touched."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vaelint.observe.held.notes import HeldBack, shown
+
+_WRITING = set("wax+")
+_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_FREE = ("/dev/", "/proc/")
+
+
+class Mirror:
+    """The scratch folder. `gone` are files of the script's world that it removed."""
+
+    def __init__(self, scratch: str, held: HeldBack) -> None:
+        self.scratch, self.held = os.path.abspath(scratch), held
+        self._root = os.path.join(self.scratch, "files")
+        self._gone: set[str] = set()
+        self._real: dict[str, Any] = {n: getattr(os, n) for n in (*_ONE, *_TWO, *_LOOKS, "open")}
+        self._open = builtins.open
+
+    # --- paths ---------------------------------------------------------------------------------------------------------
+
+    def _path(self, path: Any) -> str | None:
+        """The absolute path; None for descriptors, for devices, and for what is in the scratch folder already."""
+        if isinstance(path, int) or path is None:
+            return None
+        try:
+            text = os.path.abspath(os.fsdecode(path))
+        except (TypeError, ValueError):
+            return None
+        return None if text.startswith((self.scratch + os.sep, *_FREE)) or text == self.scratch else text
+
+    def _twin(self, path: str) -> str:
+        return self._root + path
+
+    def _exists(self, path: str) -> bool:
+        with contextlib.suppress(OSError):
+            self._real["lstat"](path)
+            return True
+        return False
+
+    def _there(self, path: str) -> bool:
+        """Whether the script sees something at a path."""
+        return self._exists(self._twin(path)) or (path not in self._gone and self._exists(path))
+
+    def reading(self, path: Any) -> Any:
+        """Where a path is read: in the mirror, if it was written there. Raises FileNotFoundError for what the script removed."""
+        own = self._path(path)
+        if own is None:
+            return path
+        if self._exists(self._twin(own)):
+            return self._twin(own)
+        if own in self._gone:
+            raise FileNotFoundError(2, "No such file or directory", os.fsdecode(path))
+        return path
+
+    def writing(self, path: Any, *, keeps: bool = False, what: str = "write") -> Any:
+        """Where a path is written: in the mirror; with `keeps` it begins with what is there. Raises what the system would."""
+        own = self._path(path)
+        if own is None:
+            return path
+        self.held.note(f"{what} {shown(path)}")
+        twin, folder = self._twin(own), os.path.dirname(own)
+        if not self._there(folder):
+            raise FileNotFoundError(2, "No such file or directory", os.fsdecode(path))
+        self._folders(os.path.dirname(twin))
+        if keeps and not self._exists(twin) and own not in self._gone and self._exists(own):
+            self._copy(own, twin)
+        self._gone.discard(own)
+        return twin
+
+    def _folders(self, path: str) -> None:
+        if not self._exists(path):
+            self._folders(os.path.dirname(path))
+            self._real["mkdir"](path)
+
+    def _copy(self, source: str, target: str) -> None:
+        with self._open(source, "rb") as old, self._open(target, "wb") as new:
+            while part := old.read(1 << 20):
+                new.write(part)
+
+    # --- what the script calls -------------------------------------------------------------------------------------------
+
+    def open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """`open` of the script."""
+        writes = bool(_WRITING & set(mode))
+        if writes and "x" in mode and (own := self._path(file)) is not None and self._there(own):
+            raise FileExistsError(17, "File exists", os.fsdecode(file))
+        place = self.writing(file, keeps="w" not in mode) if writes else self.reading(file)
+        return self._open(place, mode, *args, **kwargs)
+
+    def os_open(self, path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        """`os.open` of the script."""
+        if kwargs.get("dir_fd") is not None:
+            return int(self._real["open"](path, flags, *args, **kwargs))
+        place = self.writing(path, keeps=not flags & os.O_TRUNC) if flags & _FLAGS else self.reading(path)
+        return int(self._real["open"](place, flags, *args, **kwargs))
+
+    def mkdir(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """`os.mkdir`, and so `os.makedirs` and `Path.mkdir`."""
+        own = self._path(path)
+        if own is not None and self._there(own):
+            raise FileExistsError(17, "File exists", os.fsdecode(path))
+        self._real["mkdir"](self.writing(path, what="make the folder"), *args, **kwargs)
+
+    def remove(self, name: str) -> Callable[..., None]:
+        """`os.remove`, `os.unlink`, `os.rmdir`."""
+
+        def removed(path: Any, *args: Any, **kwargs: Any) -> None:
+            own = self._path(path) if kwargs.get("dir_fd") is None else None
+            if own is None:
+                self._real[name](path, *args, **kwargs)
+                return
+            if not self._there(own):
+                raise FileNotFoundError(2, "No such file or directory", os.fsdecode(path))
+            if self._exists(self._twin(own)):
+                self._real[name](self._twin(own))
+            self.held.note(f"remove {shown(path)}")
+            self._gone.add(own)
+
+        return removed
+
+    def changed(self, name: str) -> Callable[..., None]:
+        """`os.chmod` and its like: of what the script wrote; else nothing is done."""
+
+        def change(path: Any, *args: Any, **kwargs: Any) -> None:
+            own = self._path(path)
+            if own is None or self._exists(self._twin(own)):
+                self._real[name](path if own is None else self._twin(own), *args, **kwargs)
+            else:
+                self.held.note(f"{name} {shown(path)}")
+
+        return change
+
+    def moved(self, name: str) -> Callable[..., None]:
+        """`os.rename`, `os.replace`, `os.link`, `os.symlink`."""
+
+        def move(source: Any, target: Any, *args: Any, **kwargs: Any) -> None:
+            old, new = self._path(source), self._path(target)
+            if old is None and new is None:
+                self._real[name](source, target, *args, **kwargs)
+                return
+            to = self.writing(target, what=f"{name} {shown(source)} to")
+            if name == "symlink":
+                self._real[name](source, to, *args, **kwargs)
+                return
+            at = self.reading(source)
+            if old is not None and at == source:  # the original stays where it is
+                shutil.copytree(at, to) if os.path.isdir(at) else self._copy(os.fsdecode(at), os.fsdecode(to))
+            else:
+                self._real[name](at, to)
+            if old is not None and name in ("rename", "replace"):
+                self._gone.add(old)
+
+        return move
+
+    def looked(self, name: str) -> Callable[..., Any]:
+        """`os.stat` and its like: what the script wrote is there, what it removed is not."""
+
+        def look(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("dir_fd") is not None:
+                return self._real[name](path, *args, **kwargs)
+            own = self._path(path)
+            if name == "scandir" and own is not None and own not in self._gone and self._exists(own):
+                return self._real[name](path, *args, **kwargs)  # what lies there already; what was written beside it is not listed
+            place = self.reading(path)
+            if name == "listdir" and place is not path and self._exists(str(self._path(path))):
+                both = {*self._real[name](place), *self._real[name](path)}
+                return sorted(n for n in both if self._there(os.path.join(str(self._path(path)), n)))
+            return self._real[name](place, *args, **kwargs)
+
+        return look
+
+    def rmtree(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """`shutil.rmtree`."""
+        own = self._path(path)
+        if own is None:
+            _RMTREE(path, *args, **kwargs)
+            return
+        self.held.note(f"remove {shown(path)}")
+        if self._exists(self._twin(own)):
+            _RMTREE(self._twin(own), ignore_errors=True)
+        self._gone.add(own)
+
+
+_ONE = ("mkdir", "remove", "unlink", "rmdir", "chmod", "utime", "truncate")
+_TWO = ("rename", "replace", "link", "symlink")
+_LOOKS = ("stat", "lstat", "listdir", "scandir", "access")
+_RMTREE = shutil.rmtree
+
+
+@contextlib.contextmanager
+def files_held_back(mirror: Mirror) -> Iterator[None]:
+    """Within the block Python's ways to files lead to the mirror."""
+    instead: list[tuple[Any, str, Any]] = [
+        (builtins, "open", mirror.open), (io, "open", mirror.open), (os, "open", mirror.os_open), (os, "mkdir", mirror.mkdir),
+        (shutil, "rmtree", mirror.rmtree),
+        *((os, n, mirror.remove(n)) for n in ("remove", "unlink", "rmdir")),
+        *((os, n, mirror.changed(n)) for n in ("chmod", "utime", "truncate")),
+        *((os, n, mirror.moved(n)) for n in _TWO),
+        *((os, n, mirror.looked(n)) for n in _LOOKS),
+    ]  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        for owner, name, new in instead:
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, new)
+        yield

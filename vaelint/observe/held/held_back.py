@@ -1,0 +1,42 @@
+"""Holds back what a watched script would do to the world outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from vaelint.core.scratch import scratch_of
+from vaelint.observe.held.files import Mirror, files_held_back
+from vaelint.observe.held.kernel import forbid_writes
+from vaelint.observe.held.notes import HeldBack
+from vaelint.observe.held.reach import reach_held_back
+from vaelint.trace.spans import SpanFinder
+
+
+@contextlib.contextmanager
+def held_back(spans: SpanFinder, *, kernel: bool = False) -> Iterator[HeldBack]:
+    """Within the block writes go to a scratch folder, which is removed; programs and connections are refused.
+
+    Args:
+        kernel: let the kernel refuse what passes by Python. That stays in force for as long as the process lives, so the scratch
+            folder is left, for whoever started the process to remove: `scratch_of` its number.
+    """
+    held = HeldBack(spans)
+    with contextlib.ExitStack() as stack:
+        if kernel:
+            scratch = str(scratch_of(os.getpid()))
+            Path(scratch).mkdir(mode=0o700)
+        else:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="vaelint-run-", ignore_cleanup_errors=True))
+        mirror = Mirror(scratch, held)
+        stack.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
+        (Path(scratch) / "tmp").mkdir()
+        tempfile.tempdir = str(Path(scratch) / "tmp")
+        if kernel:
+            forbid_writes(scratch)
+        stack.enter_context(files_held_back(mirror))
+        stack.enter_context(reach_held_back(held, mirror))
+        yield held
