@@ -13,19 +13,19 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vaelint.cache import early, files
 from vaelint.cache import folder as folders
+from vaelint.cache.facts import Facts
 from vaelint.cache.key import key, made_key, signed, verified
+from vaelint.cache.looks import look
+from vaelint.cache.reads import Reads
 from vaelint.cache.toolchain import toolchain
 from vaelint.core.checked import Checked
 from vaelint.core.environment import environment
-from vaelint.core.paths import regular
 from vaelint.core.result import Request, TargetResult
-from vaelint.source.reads import Reads
 
 _SLACK = 10_000_000  # ns: file times are a clock tick behind
 
@@ -41,9 +41,10 @@ class Cache:
         if why := folders.refusal(folder):
             self._give_up(f"{folder} {why}")
         else:
+            self._make(folder)
             self._ask_key(key)
         self._toolchain = toolchain()
-        self._digests: dict[str, tuple[tuple[int, int], str]] = {}
+        self._facts = Facts(environment())
         self._used: dict[str, tuple[int, int]] = {}  # files behind the results, with time of change and size
         self._count = 0  # of results that a next run may find
 
@@ -53,7 +54,7 @@ class Cache:
             return None
         name = self._name(request)
         told = self._read(self._path(name, "reads"))
-        reads = _reads_from(told)
+        reads = Reads.from_json(told)
         if reads is None:
             return None
         found = self._read(self._path(self._content(name, reads), "result"))
@@ -72,9 +73,12 @@ class Cache:
             checked: as it came from the worker, before suppressions.
             started: `time.time_ns()` before the run; what has changed since may be read half before and half after.
         """
-        reads = _reads_from(checked.reads)
+        reads = Reads.from_json(checked.reads)
         if self._off or reads is None or not _repeatable(checked.result) or reads.outside or self._changed_since(started, reads):
             return
+        if any(look(kind, path) != seen for kind, path, seen in reads.seen):
+            return  # the code has changed what it looks at
+        self._facts.look_anew()
         name = self._name(checked.request)
         self._write(self._path(self._content(name, reads), "result"), {"result": checked.result.to_json(), "output": checked.output})
         self._write(self._path(name, "reads"), checked.reads or {})
@@ -100,36 +104,9 @@ class Cache:
     def _content(self, name: str, reads: Reads) -> str:
         """The name of the result that these files, as they are now, make."""
         digest = hashlib.blake2b(name.encode(), digest_size=16)
-        for part in self._facts(reads):
+        for part in self._facts.of(reads):
             digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
         return digest.hexdigest()
-
-    def _facts(self, reads: Reads) -> Iterator[str]:
-        for file in reads.files:
-            yield f"{file}={self._digest(file)}"
-        for file, words in reads.lacks.items():
-            yield f"{file} has {[w for w in words if w.encode() in _bytes(file)]}"
-        for folder in reads.listings:
-            yield f"{folder} holds {_names(folder, modules=False)}"
-        for folder in reads.modules:
-            yield f"{folder} has modules {_names(folder, modules=True)}"
-        yield f"there now: {[p for p in reads.absent if os.path.lexists(p)]}"
-        variables = environment()
-        for name in reads.variables:
-            value = repr(sorted(variables.items())) if name == "*" else variables.get(name)
-            yield f"${name}={hashlib.blake2b(value.encode('utf-8', 'surrogateescape')).hexdigest() if value is not None else None}"
-
-    def _digest(self, file: str) -> str:
-        """Of a file's content; several targets share files."""
-        try:
-            stat = os.stat(file)
-            state = (stat.st_mtime_ns, stat.st_size)
-            if file not in self._digests or self._digests[file][0] != state:
-                with open(regular(file), "rb") as opened:
-                    self._digests[file] = state, hashlib.file_digest(opened, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        except OSError:
-            return "absent"
-        return self._digests[file][1]
 
     def _changed_since(self, started: int, reads: Reads) -> bool:
         for file in (*reads.files, *reads.lacks):
@@ -141,8 +118,8 @@ class Cache:
     def _note_use(self, reads: Reads) -> None:
         self._count += 1
         for file in reads.files:
-            if file in self._digests:
-                self._used[file] = self._digests[file][0]
+            if (state := self._facts.state(file)) is not None:
+                self._used[file] = state
 
     def _read(self, path: str) -> dict[str, Any] | None:
         """An entry; None if there is none, or it is broken, or not ours."""
@@ -163,11 +140,17 @@ class Cache:
         if self._off or self._secret is None:
             return
         try:
-            folders.make(self.folder)
             folders.make_for(path)
             files.write(path, signed(self._secret, os.path.basename(path), json.dumps(body).encode()))
         except OSError as error:
-            self._give_up(f"{self.folder} cannot be written ({error.strerror or error})")
+            self._cannot_write(error)
+
+    def _make(self, folder: str) -> None:
+        """Before anything runs: what lists the folder above sees it the first time as well."""
+        try:
+            folders.make(folder)
+        except OSError as error:
+            self._cannot_write(error)
 
     def _ask_key(self, of: Callable[[], bytes | None]) -> None:
         try:
@@ -175,9 +158,13 @@ class Cache:
         except OSError as error:
             self._give_up(f"{error.strerror or error}")
 
+    def _cannot_write(self, error: OSError) -> None:
+        self._give_up(f"{self.folder} cannot be written ({error.strerror or error})")
+
     def _give_up(self, why: str) -> None:
+        if not self._off:
+            self._say(f"results are not kept: {why}")
         self._off = True
-        self._say(f"results are not kept: {why}")
 
 
 def _repeatable(result: TargetResult) -> bool:
@@ -187,28 +174,3 @@ def _repeatable(result: TargetResult) -> bool:
     if result.confirm.get("reason") == "--device none":
         return True
     return result.confirm.get("outcome") in ("ran", "raised") and not (result.confirm["outcome"] == "ran" and result.confirm.get("reason"))
-
-
-def _reads_from(told: dict[str, Any] | None) -> Reads | None:
-    known = {f.name for f in fields(Reads)}
-    if told is None or set(told) != known:
-        return None
-    lists = all(isinstance(told[k], list) for k in known - {"lacks", "outside"})
-    return Reads(**told) if lists and isinstance(told["lacks"], dict) else None
-
-
-def _bytes(file: str) -> bytes:
-    try:
-        return regular(file).read_bytes()
-    except OSError:
-        return b""
-
-
-def _names(folder: str, *, modules: bool) -> list[str]:
-    """The names in a folder, hidden ones apart; `modules`: Python files and folders only."""
-    try:
-        with os.scandir(folder) as entries:
-            kept = [e for e in entries if not e.name.startswith(".") and e.name != "__pycache__"]
-            return sorted(e.name for e in kept if not modules or e.name.endswith(".py") or e.is_dir())
-    except OSError:
-        return []

@@ -1,4 +1,7 @@
-"""What made a result besides the user's files: versions of Python, torch, vaelint and the rule packages. Imports none of them."""
+"""What made a result besides the user's files: the interpreter, what is installed for it, vaelint and the rule packages.
+
+Imports none of them.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,42 @@ import glob
 import hashlib
 import importlib.util
 import os
+import site
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from vaelint.core.paths import regular
 from vaelint.core.version import __version__
 
 GROUP = "vaelint.rules"
 
 
+_READ_NATIVELY = (
+    "PYTHON", "LC_", "LANG", "TZ", "LD_", "DYLD_", "MALLOC_", "GLIBC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_",
+    "VECLIB_", "NUMEXPR_", "TORCH", "PYTORCH_", "ATEN_", "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "MIOPEN_",
+)  # fmt: skip
+"""How variables begin that no code of Python's looks up: the interpreter, the C library, BLAS, torch."""
+_VERSIONS = (".dist-info", ".egg-info")  # the names of these hold name and version
+_STARTS = (".pth", ".egg-link")  # where else modules are, and what runs when Python starts
+_BY_NAME = ("__editable__", "sitecustomize", "usercustomize")
+
+
 def toolchain() -> str:
-    """A digest that changes with any of them, with the devices a real pass may run on, and with where Python looks for modules.
+    """A digest that changes with any of them, with the devices a real pass may run on, and with the variables that Python and native
+    code read for themselves.
 
     The engine and the rule packages count by their content: a checkout changes without a new version. ~15 ms.
     """
     told = [
-        *(sys.version, sys.prefix, sys.platform, os.uname().machine, __version__, _version("torch"), _version("numpy")),
-        *(os.environ.get(name, "") for name in ("PYTHONPATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONOPTIMIZE")),
+        *(sys.version, sys.executable, sys.prefix, sys.base_prefix, sys.platform, os.uname().machine, __version__),
+        *(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(_READ_NATIVELY)),
         *sorted(glob.glob("/dev/nvidia[0-9]*")),
     ]
-    digest = hashlib.blake2b("\0".join(told).encode(), digest_size=16)
+    digest = hashlib.blake2b("\0".join(told).encode("utf-8", "surrogateescape"), digest_size=16)
+    for part in _installed():
+        digest.update(part)
     _add_folder(digest, Path(__file__).parents[1])
     for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
         digest.update(f"{point.name}={point.value} {_version_of(point.dist) if point.dist else ''}".encode())
@@ -34,11 +53,30 @@ def toolchain() -> str:
     return digest.hexdigest()
 
 
-def _version(package: str) -> str:
+def _installed() -> Iterator[bytes]:
+    """What decides where a new process of this Python finds modules, and in which versions: names and small files, no modules."""
+    folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    told = [f for f in os.environ.get("PYTHONPATH", "").split(os.pathsep) if f]
+    yield _content(os.path.join(sys.prefix, "pyvenv.cfg"))
+    for folder in dict.fromkeys((*folders, *told)):
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            names = []
+        yield f"\0{folder}".encode("utf-8", "surrogateescape")
+        for name in names:
+            starts = name.endswith(_STARTS) or (name.startswith(_BY_NAME) and name.endswith(".py"))
+            if starts or name.endswith(_VERSIONS):
+                yield f"\0{name}\0".encode("utf-8", "surrogateescape")
+                yield _content(os.path.join(folder, name)) if starts else b""
+
+
+def _content(path: str) -> bytes:
     try:
-        return _version_of(metadata.distribution(package))
-    except metadata.PackageNotFoundError:
-        return ""
+        with open(regular(path), "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _version_of(dist: metadata.Distribution) -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from vaelint.cache.asker import of_system
+from vaelint.cache.reads import Reads
 from vaelint.cli.terminal import counted, say
 from vaelint.config import file as config
 from vaelint.core.checked import Checked
@@ -67,11 +69,11 @@ def _files(results: Sequence[Checked]) -> set[str]:
     """What the results rest on; for one that says nothing of it, the Python files around its target."""
     found: set[str] = set()
     for checked in results:
-        reads = checked.reads
+        reads = Reads.from_json(checked.reads)
         if reads is None:
             found |= _around(Path(checked.request.target.partition("(")[0].rpartition(":")[0]).absolute().parent)
         else:
-            found |= {*reads["files"], *reads["lacks"], *reads["listings"], *reads["modules"], *reads["absent"]}
+            found |= {path for path in reads.paths() if not of_system(path)}
     return found
 
 

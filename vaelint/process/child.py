@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vaelint.cache.watching import watch
 from vaelint.core.errors import UsageError
 from vaelint.core.memory import SMALLER, asked_for, ran_out
 from vaelint.core.paths import our_file, package_of, user_file
 from vaelint.process import protocol
-from vaelint.source import reads
 
 if TYPE_CHECKING:
     from vaelint.core.result import Request, TargetResult
@@ -77,7 +77,7 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
     os._exit = exit_with_stack  # so that the front can say which line ended the process
     try:
         tell(protocol.Started(me))
-        seen = reads.watch(package_of(request.target))
+        seen = watch()
         result = run(request, emit).to_json()
         tell(protocol.RestsOn(seen.to_json()))
         tell(protocol.Final(result))
