@@ -108,6 +108,67 @@ def test_what_is_written_to_a_baseline_is_told(tmp_path: Path) -> None:
     assert "0 findings in the baseline known.json: 0 new, 2 taken out" in vaelint(tmp_path, *words, "--prune-baseline").stderr
 
 
+TRAIN = """
+import torch
+from torch.nn import functional as F
+from model import VAE
+if __name__ == "__main__":
+    VAE()
+"""
+BCE = (
+    EARLY.format(size="mu.shape")
+    .replace("return self.dec(mu + eps * std)", "return self.dec(mu + eps * std).sigmoid()")
+    .replace("(recon - x).pow(2).sum()", "nn.functional.binary_cross_entropy(recon, x, reduction='sum')")
+)
+
+
+def test_a_file_is_checked_by_what_it_holds_or_imports(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(EARLY.format(size="4"))
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "other.py").write_text("x = 1\n")
+    for words in (("model.py",), ("train.py",), ("model.py", "--input", "5x6"), ("model.py", "other.py")):
+        done = vaelint(tmp_path, "check", *words, "--device", "none", "--output-format", "concise", "--no-cache")
+        assert (done.returncode, "model.py:10:15: VAE201" in done.stdout) == (1, True), done.stderr
+    done = vaelint(tmp_path, "check", "other.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no VAE is found in other.py" in done.stderr and "vaelint check model.py:VAE" in done.stderr
+
+
+def test_files_of_a_configured_repository_stand_for_what_they_touch(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "model.py").write_text(EARLY.format(size="4"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "vae.py").write_text(EARLY.format(size="4"))
+    (tmp_path / "vaelint.toml").write_text('[[targets]]\ntarget = "elsewhere/model.py:VAE"\ninput = "5x6"\n')
+    done = vaelint(tmp_path, "check", "other/vae.py")
+    assert (done.returncode, done.stdout) == (0, "") and "nothing was checked" in done.stderr
+
+
+def test_results_on_values_that_the_loss_wants_are_kept(tmp_path: Path) -> None:
+    """That inputs without a range were drawn from [0, 1] is the same in every run."""
+    (tmp_path / "model.py").write_text(BCE)
+    os.utime(tmp_path / "model.py", (1e9, 1e9))
+    words = ("check", "model.py:VAE", "--input", "5x6", "--device", "cpu", "--timings", "--output-format", "json")
+    first, again = vaelint(tmp_path, *words), vaelint(tmp_path, *words)
+    assert "drawn from [0, 1]" in first.stdout
+    assert first.stdout == again.stdout, "timings and all: it is the kept one"
+
+
+def test_discover_says_the_range_that_the_loss_wants(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(BCE)
+    assert 'input = "4x6:float32[0,1]"' in vaelint(tmp_path, "discover").stdout
+    (tmp_path / "model.py").write_text(EARLY.format(size="4"))
+    assert 'input = "4x6"\n' in vaelint(tmp_path, "discover").stdout
+
+
+def test_annotate_works_where_check_does(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(BCE)
+    done = vaelint(tmp_path, "annotate", "model.py:VAE", "--input", "5x6")
+    assert done.returncode == 1, done.stderr
+    assert "+def loss_fn(" in done.stdout or "+    recon: Float" in done.stdout
+    assert "not annotated" not in done.stderr
+
+
 def test_make_demo_takes_an_environment_by_its_absolute_path() -> None:
     said = subprocess.run(
         ["make", "--dry-run", "demo", "VENV=/some/where/.venv"], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60

@@ -24,6 +24,7 @@ from vaelint.faults.bench import Bench
 from vaelint.faults.shapes.annotations import definition
 from vaelint.pipeline.check import another_size, home_of, prepare, trace_step
 from vaelint.record.record import FunctionCall
+from vaelint.replay.ranges import in_unit, wants_unit, without_range
 from vaelint.source.shapetypes import shape_types
 from vaelint.source.written import SourceFile
 from vaelint.trace.mode import set_mode
@@ -154,10 +155,7 @@ def _hold(model: Model, files: set[str], result: TargetResult) -> None:
     result.confirm = facts
     for n in sizes:
         try:
-            with quiet_torch():
-                built = construct(model.tracer.construct, model.tracer.spans)
-                set_mode(built.model, True)
-                model.step(built.model, model.tracer.inputs({batch: n} if batch is not None else None))
+            _run(model, {batch: n} if batch is not None else None)
         except Exception as error:  # noqa: BLE001 - whatever the annotated code raises is the answer
             text = str(error)
             found = _CULPRIT.search(text + "\n")
@@ -166,6 +164,23 @@ def _hold(model: Model, files: set[str], result: TargetResult) -> None:
                 function=found[1] if found is not None and isinstance(error, jaxtyping.TypeCheckError) else "",
             )  # fmt: skip
             return
+
+
+def _run(model: Model, sizes: dict[str, int] | None) -> None:
+    """The step on real tensors; inputs without a declared range are drawn from [0, 1] where the loss takes no others."""
+
+    def step(squeezed: frozenset[str]) -> None:
+        with quiet_torch():
+            built = construct(model.tracer.construct, model.tracer.spans)
+            set_mode(built.model, True)
+            model.step(built.model, in_unit(model.tracer.inputs(sizes), squeezed))
+
+    try:
+        step(frozenset())
+    except Exception as error:
+        if not wants_unit(error) or not (free := without_range(model)):
+            raise
+        step(free)
 
 
 def _checker() -> Any:

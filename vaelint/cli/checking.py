@@ -126,7 +126,10 @@ def check_all(words: Words, early: Worker | None) -> int:
 def _in_force(words: Words, given: Given, drawn: bool) -> Settings:
     """What is to be checked, and how. Raises UsageError."""
     told = config.Config() if words.isolated else config.load()
-    settings = replace(resolve(*in_folders(words.targets or [], told, words.jobs), given), comments=not words.isolated)
+    settings = replace(
+        resolve(*in_folders(words.targets or [], told, words.jobs, called=bool(words.input or words.step)), given),
+        comments=not words.isolated,
+    )
     if (words.update_baseline or words.prune_baseline) and settings.baseline.value is None:
         raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
     if words.update_baseline or words.prune_baseline:

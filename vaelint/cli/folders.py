@@ -1,30 +1,48 @@
-"""A folder among the words of `vaelint check`: the configured targets below it, else what is discovered there."""
+"""A folder or a file among the words of `vaelint check`: the configured targets below or in it, else what is discovered there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaelint.cli import terminal
 from vaelint.config.chosen import target_file
+from vaelint.config.closure import imported_by
 from vaelint.config.file import Config
+from vaelint.core.paths import real, relative
 from vaelint.core.result import Request
 from vaelint.process.gate import default_jobs
 
+if TYPE_CHECKING:
+    from vaelint.discover.structure import Found
 
-def in_folders(names: Sequence[str], told: Config, jobs: int | None) -> tuple[list[str], Config]:
+
+def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: bool = False) -> tuple[list[str], Config]:
     """The words with each folder replaced by targets, and the configuration with those that were discovered added to its own.
 
-    A candidate for which no way to check it was found stays a target: it fails, and the exit code says so.
+    A candidate for which no way to check it was found stays a target: it fails, and the exit code says so. A file is such a folder where no
+    target is configured at all: where some are, it stands for those that it touches (config/chosen.py).
+
+    Args:
+        called: whether the command line says how models are called, so that no way has to be sought.
 
     Raises:
-        UsageError: no VAE is found in a folder.
+        UsageError: no VAE is found in a folder, or in any of the files.
     """
     words: list[str] = []
     found: list[Request] = []
+    plain = [n for n in names if not told.targets and ":" not in n and n.endswith((".py", ".ipynb")) and Path(n).is_file()]
+    if plain:
+        held = _in_files([Path(n) for n in plain])
+        new = [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", jobs)
+        found += new
+        words += [r.target for r in new]
     for name in names:
         folder = Path(name)
+        if name in plain:
+            continue
         if ":" in name or not folder.is_dir():
             words.append(name)
             continue
@@ -32,7 +50,7 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None) -> tuple[li
         files = [(t, target_file(t, told.root)) for t in told.targets]
         below = [t.target for t, file in files if file is not None and file.is_relative_to(home)]
         if not below:
-            new = _discovered(folder, jobs)
+            new = _tried(find_in(folder), folder.as_posix(), folder.as_posix(), jobs)
             found += new
             below = [r.target for r in new]
         words += below
@@ -41,15 +59,43 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None) -> tuple[li
     return words, replace(told, targets=(*told.targets, *found), told=(*told.told, *said))
 
 
-def _discovered(folder: Path, jobs: int | None) -> list[Request]:
-    from vaelint.discover.proposals import nothing, requests_of, tried
+def find_in(place: Path) -> Found:
+    """What may be a VAE at or below a place. Runs nothing."""
     from vaelint.discover.structure import find
 
-    structure = find(folder)
-    proposals = tried(structure, jobs or default_jobs(), folder.as_posix()) if structure.candidates else []
-    requests = requests_of(proposals, folder.as_posix())
+    return find(place)
+
+
+def _in_files(files: Sequence[Path]) -> Found:
+    """The candidates in some files; where there is none, in the files of the repository that they import. Raises UsageError."""
+    from vaelint.discover.proposals import nothing
+
+    found = _together(files)
+    if not found.candidates:
+        imported = {other for file in files for other in imported_by(file)} - {real(f) for f in files}
+        found = _together([*files, *(Path(relative(str(f))) for f in sorted(imported))])
+    if not found.candidates:
+        raise nothing(found, " and ".join(f.as_posix() for f in files))
+    return found
+
+
+def _together(files: Sequence[Path]) -> Found:
+    first, *others = [find_in(f) for f in files]
+    for other in others:
+        first.candidates += other.candidates
+        first.unread += other.unread
+        first.files += other.files
+    return first
+
+
+def _tried(structure: Found, place: str, folder: str, jobs: int | None) -> list[Request]:
+    """What may be checked of the candidates, each tried in a process. `folder` is what the user named as the repository, "" for none."""
+    from vaelint.discover.proposals import nothing, requests_of, tried
+
+    proposals = tried(structure, jobs or default_jobs(), folder) if structure.candidates else []
+    requests = requests_of(proposals, folder)
     if not requests:
-        raise nothing(structure, folder.as_posix())
+        raise nothing(structure, place)
     for p in proposals:
         if p.request is None:
             terminal.say(f"{p.shape.target}: {'no VAE' if p.is_none else 'no way to check it was found'}: {' '.join(p.because.split())}")

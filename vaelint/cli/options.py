@@ -53,7 +53,8 @@ class Bar(StrEnum):
 
 _TARGETS = """FILE.py:NAME or package.module:NAME, where NAME is a class, a function that builds a model, or a model;
 NAME(latent_dim=20) passes arguments. Without targets: those in [tool.vaelint] of pyproject.toml. A plain FILE.py: the
-configured ones that it touches. A folder: the configured ones below it, else those that `vaelint discover` finds there."""
+configured ones that it touches; where none is configured, the VAEs in it. A folder: the configured ones below it, else those that
+`vaelint discover` finds there."""
 _INPUT = "An input, such as 32x784, x=32x1x28x28:float32[0,1] or tokens=16x20:int64[0,1000). Once for each input."
 _STEP = 'One training step that leaves `loss`: "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)".'
 _JOBS = "How many targets are checked at once. Default: as many as there are cores, at most 4."

@@ -40,7 +40,7 @@ from vaelint.faults.sampling import noise_experiments  # noqa: F401  registers
 from vaelint.faults.schedule import state_experiments  # noqa: F401  registers
 from vaelint.faults.shapes import annotation_experiments  # noqa: F401  registers
 from vaelint.record.record import Failure, Record, span
-from vaelint.replay.ranges import declared_range
+from vaelint.replay.ranges import wants_unit, without_range
 from vaelint.rule import Claim, Found, declared
 
 _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs
@@ -121,7 +121,7 @@ def _first_run(
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
         runner.held = int(torch.cuda.memory_allocated(device))
-    started, free = time.perf_counter(), _without_range(model)
+    started, free = time.perf_counter(), without_range(model)
     record, error = _attempt_in_range(runner, free, facts)
     result.timing["forward_s"] = round(time.perf_counter() - started, 4)
     if error is None and record is not None:
@@ -144,14 +144,13 @@ def _first_run(
 def _attempt_in_range(runner: Runner, free: frozenset[str], facts: dict[str, Any]) -> tuple[Record | None, BaseException | None]:
     """A run; with the inputs of `free` drawn from [0, 1], which is noted in `facts`, where that is what the loss asks for."""
     record, error = _attempt(runner)
-    if error is None or not free or "between 0 and 1" not in str(error):
+    if error is None or not free or not wants_unit(error):
         return record, error
     runner.squeezed = free
     again, second = _attempt(runner)
     if second is not None:
         return record, error
-    said = "inputs without a declared range were drawn from [0, 1], as the loss wants"
-    facts["reason"] = "; ".join(filter(None, [facts["reason"], said]))
+    facts["inputs"] = "inputs without a declared range were drawn from [0, 1], as the loss wants"
     return again, None
 
 
@@ -181,13 +180,6 @@ def _note_raised(model: Model, failure: Failure | None, error: BaseException, re
     finding = rule.finding(found, place).with_certainty(Certainty.CONFIRMED, evidence)
     result.findings.append(replace(finding, fingerprint=_fingerprint(model, finding)))
     result.quiet[:] = [c for c in result.quiet if c != rule.code]
-
-
-def _without_range(model: Model) -> frozenset[str]:
-    """The real-valued inputs of which the user declared no range: their values are ours."""
-    return frozenset(
-        str(n.meta["input"]) for n in model.record.inputs.values() if n.meta["val"].is_floating_point() and declared_range(model, n) is None
-    )
 
 
 def _attempt(runner: Runner) -> tuple[Record | None, BaseException | None]:

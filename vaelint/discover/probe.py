@@ -24,6 +24,7 @@ from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
+from vaelint.experiment.runs import Runner
 from vaelint.loading import construct
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.imports import repository_of
@@ -32,6 +33,7 @@ from vaelint.pipeline.check import prepare
 from vaelint.pipeline.loss_search import LossSearch
 from vaelint.record import ops
 from vaelint.record.record import Record
+from vaelint.replay.ranges import wants_unit, without_range
 from vaelint.repository.constructions import constructions
 from vaelint.repository.objects import Unknown, written
 from vaelint.repository.python_files import python_files
@@ -318,6 +320,7 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     except TargetError as error:
         result.notes.append(f"no loss is proposed: {error.message}")
         return proposal
+    proposal["input"] = _in_range(trial, found, proposal["input"])
     if found.has_loss:
         result.notes.append(f"the loss is found by itself: {found.code}")
         return proposal
@@ -328,7 +331,7 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
         except (TargetError, UsageError):
             continue  # a loss that cannot be called with what the model gives is none to propose
         if named.has_loss and _is_whole(trial, named, record):
-            proposal["loss"] = word
+            proposal |= {"loss": word, "input": _in_range(trial, named, proposal["input"])}
             return proposal
     telling = (TRAINS_BUT, "would be the loss, but")
     why = next((n for n in scratch.notes if any(t in n for t in telling)), "")
@@ -336,6 +339,29 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     why = why or next((n for n in scratch.notes if n.startswith(starts)), "")
     result.notes.append(f"no loss is proposed{': ' + why if why else ''}; say it with step = ...")
     return proposal
+
+
+def _in_range(trial: _Trial, step: Any, texts: list[str]) -> list[str]:
+    """The inputs, with the range [0, 1] where the step runs on such values and on no others: a loss of probabilities."""
+    free = without_range(trial.model)
+    if not step.has_loss or not free or len(trial.names) != len(texts):
+        return texts
+    runner = Runner(trial.tracer, step, "cpu", None, SECONDS)
+    error = _raised(runner)
+    runner.squeezed = free
+    if error is None or not wants_unit(error) or _raised(runner) is not None:
+        return texts
+    ranged = (f"{t}[0,1]" if ":" in t else f"{t}:float32[0,1]" for t in texts)
+    return [new if name in free else text for name, text, new in zip(trial.names, texts, ranged, strict=True)]
+
+
+def _raised(runner: Runner) -> BaseException | None:
+    """What a real run of a step raises, in the step or before it."""
+    try:
+        failure = runner.run().failure
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        return error
+    return failure.error if failure is not None else None
 
 
 def _plain(loaded: Loaded, name: str, value: Any) -> Any:

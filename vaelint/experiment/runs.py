@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vaelint.record.record import Record
+from vaelint.replay.ranges import in_unit
 from vaelint.trace import torch_private
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.mode import set_mode
@@ -75,7 +76,7 @@ class Runner:
     def inputs(self, sizes: Mapping[str, int] | None = None) -> dict[str, torch.Tensor]:
         """Fresh inputs on the device, that no one else holds."""
         made = self.tracer.inputs({**self.sizes, **(sizes or {})})
-        return {k: (torch.sigmoid(v) if k in self.squeezed else v).to(self.device) for k, v in made.items()}
+        return {k: v.to(self.device) for k, v in in_unit(made, self.squeezed).items()}
 
     def has_time(self) -> bool:
         """Whether another run fits into what is left."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -192,3 +193,20 @@ def _bounding(node: fx.Node, raw: list[fx.Node], flow: Flow) -> fx.Node | None:
     between = flow.ancestors(node, stop=set(raw)) - set(raw)
     found = [n for n in flow.sorted(between) if ops.op(n) in squashing]
     return found[0] if found else None
+
+
+def without_range(model: Traced) -> frozenset[str]:
+    """The real-valued inputs of which the user declared no range: their values are ours."""
+    return frozenset(
+        str(n.meta["input"]) for n in model.record.inputs.values() if n.meta["val"].is_floating_point() and declared_range(model, n) is None
+    )
+
+
+def wants_unit(error: BaseException) -> bool:
+    """Whether an error is that of a cross entropy whose probabilities or targets are none (torch's own words)."""
+    return "between 0 and 1" in str(error)
+
+
+def in_unit(values: Mapping[str, torch.Tensor], names: Collection[str]) -> dict[str, torch.Tensor]:
+    """The inputs, those of `names` brought into [0, 1]."""
+    return {k: torch.sigmoid(v) if k in names else v for k, v in values.items()}

@@ -198,7 +198,8 @@ def ran_words(result: TargetResult) -> str:
     """What became of the real pass."""
     outcome, device, reason = (result.confirm.get(k) for k in ("outcome", "device", "reason"))
     if outcome == "ran":
-        return f"real pass: ran on {device}" + (f" ({reason})" if reason else "") + _measures(result.confirm)
+        said = "; ".join(filter(None, [reason, result.confirm.get("inputs")]))
+        return f"real pass: ran on {device}" + (f" ({said})" if said else "") + _measures(result.confirm)
     if outcome is None:
         return "real pass: not run" + (", as the target could not be analysed" if result.status == "failed" else "")
     return f"real pass: {outcome}" + (f" on {device}" if device else "") + (f": {reason}" if reason else "")
