@@ -22,7 +22,7 @@ Never.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE101", "shape-mismatch", Severity.ERROR, message="an operation cannot take these shapes")
+@rule("VAE101", "shape-mismatch", Severity.ERROR, message="an operation cannot take these shapes", basis="shapes")
 def check(model: Model) -> Findings:
     """Found before there is a model to read: the engine reports it."""
     yield from ()

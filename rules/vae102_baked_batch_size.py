@@ -22,7 +22,7 @@ When every batch has this size by construction, as with `drop_last=True` and no 
 from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
-@rule("VAE102", "baked-batch-size", Severity.ERROR, message="the batch size is fixed to a number")
+@rule("VAE102", "baked-batch-size", Severity.ERROR, message="the batch size is fixed to a number", basis="shapes")
 def check(model: Model) -> Findings:
     """What raises at another size, else what divides by the size."""
     for pin in model.wiring.pinned:

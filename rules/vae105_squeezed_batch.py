@@ -21,7 +21,7 @@ When a batch of one never occurs.
 from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
-@rule("VAE105", "squeezed-batch", Severity.WARNING, message="a squeeze drops the batch axis of a batch of one")
+@rule("VAE105", "squeezed-batch", Severity.WARNING, message="a squeeze drops the batch axis of a batch of one", basis="shapes")
 def check(model: Model) -> Findings:
     """Each squeeze that something comes of."""
     for found in model.wiring.single.squeezed():

@@ -24,7 +24,7 @@ When the annotation is looser in its author's mind than jaxtyping reads it; `...
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
 
-@rule("VAE108", "annotation-disagrees", Severity.WARNING, message="a shape annotation and the shape at a call disagree")
+@rule("VAE108", "annotation-disagrees", Severity.WARNING, message="a shape annotation and the shape at a call disagree", basis="shapes")
 def check(model: Model) -> Findings:
     """Each annotation that some call does not keep to."""
     for one in model.wiring.annotations:

@@ -30,6 +30,7 @@ from vaelint.rule import Findings, Found, Label, Model, Severity, rule
     Severity.WARNING,
     message="a size is written as a number although an argument sets it",
     needs=("perturbation",),
+    basis="shapes",
 )
 def check(model: Model) -> Findings:
     """The literals that a repair needed; those of one line are one finding."""

@@ -23,7 +23,7 @@ When common random numbers across the batch are meant, for variance reduction be
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE201", "shared-noise", Severity.ERROR, message="one noise vector serves the whole batch", needs=("site",))
+@rule("VAE201", "shared-noise", Severity.ERROR, message="one noise vector serves the whole batch", needs=("site",), basis="shapes")
 def check(model: Model) -> Findings:
     """A site whose noise lacks the batch dimension that its mean has."""
     for site in model.gaussian_sites:

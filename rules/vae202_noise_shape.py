@@ -24,7 +24,7 @@ When a posterior of rank one is meant, and the KL is that of the rank-one poster
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE202", "noise-shape", Severity.ERROR, message="the noise lacks an axis of the latent", needs=("gaussian",))
+@rule("VAE202", "noise-shape", Severity.ERROR, message="the noise lacks an axis of the latent", needs=("gaussian",), basis="shapes")
 def check(model: Model) -> Findings:
     """Sites whose noise has the batch but not every axis of the mean."""
     for site in model.gaussian_sites:

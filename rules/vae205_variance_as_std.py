@@ -32,6 +32,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     Severity.ERROR,
     message="the sampler reads the encoder's head in another way than the KL",
     needs=("gaussian", "kl"),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Sampler and KL disagree, and the sampler is the odd one."""

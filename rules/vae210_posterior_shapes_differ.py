@@ -26,6 +26,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.WARNING,
     message="mean and scale of the posterior have different shapes",
     needs=("gaussian",),
+    basis="shapes",
 )
 def check(model: Model) -> Findings:
     """Sites where the scale is stretched over the mean, or the mean over the scale."""

@@ -26,7 +26,7 @@ When the gradient of the draw is added to the loss by a term of its own.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE218", "parameter-cancels", Severity.ERROR, message="a parameter of the posterior cancels out of its draw")
+@rule("VAE218", "parameter-cancels", Severity.ERROR, message="a parameter of the posterior cancels out of its draw", basis="replay")
 def check(model: Model) -> Findings:
     """Heads with no part in the draw that is computed from them."""
     for found in model.bound.cancelled_draws:

@@ -36,6 +36,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     Severity.ERROR,
     message="reconstruction and target have different shapes and broadcast",
     needs=("reconstruction",),
+    basis="shapes",
 )
 def check(model: Model) -> Findings:
     """Pairs whose shapes agree only by broadcasting."""

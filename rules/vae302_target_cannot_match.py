@@ -27,7 +27,9 @@ Never.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE302", "target-cannot-match", Severity.ERROR, message="reconstruction and target have shapes that cannot be compared")
+@rule(
+    "VAE302", "target-cannot-match", Severity.ERROR, message="reconstruction and target have shapes that cannot be compared", basis="shapes"
+)
 def check(model: Model) -> Findings:
     """Found before there is a model to read: the engine reports it."""
     yield from ()

@@ -34,6 +34,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     Severity.ERROR,
     message="a loss gets the data as prediction and the reconstruction as target",
     needs=("reconstruction",),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Asymmetric losses whose first argument is the data."""
@@ -48,5 +49,5 @@ def check(model: Model) -> Findings:
             why="the loss is not symmetric: exchanged, it is another function of the reconstruction, and not its likelihood",
             help=f"exchange the arguments: {model.written(pair.recon)} first, {model.written(pair.target)} second",
             repair=Repair("swap_arguments", {"meet": pair.meet}),
-            claim=Claim("kernel", "the gradient is not that of the likelihood", {"fact": fact}),
+            claim=Claim("kernel", "the gradient is not that of the likelihood", {"fact": fact, "exchanged": True}),
         )

@@ -31,7 +31,14 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE310", "gaussian-nll-formula", Severity.ERROR, message="the decoder's likelihood is not one", needs=("reconstruction",))
+@rule(
+    "VAE310",
+    "gaussian-nll-formula",
+    Severity.ERROR,
+    message="the decoder's likelihood is not one",
+    needs=("reconstruction",),
+    basis="replay",
+)
 def check(model: Model) -> Findings:
     """Likelihoods whose variance and log term disagree."""
     for fact in model.recons:
@@ -45,7 +52,7 @@ def check(model: Model) -> Findings:
                 label=what,
                 why="the slope of minus a log-density has mean 0 under that density; where it has not, what is learned is drawn elsewhere",
                 help="log p(t) = lgamma(t + r) - lgamma(r) - lgamma(t + 1) + r log(r / (r + m)) + t log(m / (r + m)), mean m, dispersion r",
-                claim=Claim("kernel", "the loss is not the likelihood of its shape", {"fact": fact}),
+                claim=Claim("sums_to_one", "the sum of the probabilities of all counts moves with the decoder's outputs", {"fact": fact}),
             )
             continue
         yield Found(

@@ -28,7 +28,9 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE311", "recon-sign", Severity.ERROR, message="the reconstruction term has the wrong sign", needs=("reconstruction",))
+@rule(
+    "VAE311", "recon-sign", Severity.ERROR, message="the reconstruction term has the wrong sign", needs=("reconstruction",), basis="replay"
+)
 def check(model: Model) -> Findings:
     """Terms that shrink as the reconstruction moves away from the target."""
     seen = set()

@@ -29,7 +29,14 @@ When all pairs are meant: give both the same number of dimensions. A weight with
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE313", "elbo-broadcast", Severity.ERROR, message="terms of the loss are broadcast against each other", needs=("loss",))
+@rule(
+    "VAE313",
+    "elbo-broadcast",
+    Severity.ERROR,
+    message="terms of the loss are broadcast against each other",
+    needs=("loss",),
+    basis="shapes",
+)
 def check(model: Model) -> Findings:
     """Sums and products of (B) with (B, 1), and of (B, D) with (B, 1), among the terms of the loss."""
     for node in model.likelihood.crossed_terms:

@@ -55,6 +55,7 @@ from vaelint.rule import Findings, Model, Severity, rule
     Severity.ERROR,
     message="the KL and the reconstruction are reduced differently over the batch",
     needs=("beta",),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Effective betas that move with the batch size."""

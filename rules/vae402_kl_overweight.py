@@ -49,7 +49,12 @@ from vaelint.rule import Findings, Model, Severity, rule
 
 
 @rule(
-    "VAE402", "kl-overweight", Severity.WARNING, message="the reconstruction is averaged over the data and the KL is not", needs=("beta",)
+    "VAE402",
+    "kl-overweight",
+    Severity.WARNING,
+    message="the reconstruction is averaged over the data and the KL is not",
+    needs=("beta",),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Effective betas that move with the size of the data."""

@@ -47,7 +47,7 @@ When the weaker KL is meant: give it a named weight.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE403", "kl-mean-over-latent", Severity.WARNING, message="the KL is averaged over the latent", needs=("beta",))
+@rule("VAE403", "kl-mean-over-latent", Severity.WARNING, message="the KL is averaged over the latent", needs=("beta",), basis="replay")
 def check(model: Model) -> Findings:
     """Effective betas that move with the latent size."""
     for verdict in model.objective.scale_verdicts:

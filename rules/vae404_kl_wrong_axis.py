@@ -48,7 +48,7 @@ When a KL per position is meant: give it a named weight.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE404", "kl-wrong-axis", Severity.WARNING, message="the KL is summed over the wrong axis", needs=("beta",))
+@rule("VAE404", "kl-wrong-axis", Severity.WARNING, message="the KL is summed over the wrong axis", needs=("beta",), basis="replay")
 def check(model: Model) -> Findings:
     """Effective betas in which only some of the latent's axes are summed, or the batch in their place."""
     for verdict in model.objective.scale_verdicts:

@@ -45,7 +45,14 @@ Never.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE405", "kl-averaged-twice", Severity.WARNING, message="the KL is divided by the batch size once too often", needs=("beta",))
+@rule(
+    "VAE405",
+    "kl-averaged-twice",
+    Severity.WARNING,
+    message="the KL is divided by the batch size once too often",
+    needs=("beta",),
+    basis="replay",
+)
 def check(model: Model) -> Findings:
     """Effective betas with the batch size in the denominator."""
     for verdict in model.objective.scale_verdicts:

@@ -29,7 +29,7 @@ When beta = 2 is meant: write `beta * kl`.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE406", "kl-missing-half", Severity.WARNING, message="the KL lacks its factor 1/2", needs=("beta",))
+@rule("VAE406", "kl-missing-half", Severity.WARNING, message="the KL lacks its factor 1/2", needs=("beta",), basis="replay")
 def check(model: Model) -> Findings:
     """Effective betas of 2 whose KL is written with weight 2."""
     for verdict in model.objective.scale_verdicts:

@@ -31,7 +31,7 @@ _HELD = "inside of |KL - C| it adds up with the capacity: the KL is pulled to 0,
 _LIMITED = "minus the KL is never above 0: the floor is all that is left of it, and nothing holds the posterior"
 
 
-@rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("loss",))
+@rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("loss",), basis="replay")
 def check(model: Model) -> Findings:
     """KL terms, and distances of the codes to draws of the prior, that push the posterior away from the prior."""
     for fact in model.kls:

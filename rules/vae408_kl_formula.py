@@ -42,7 +42,7 @@ _RIGHT = {
 }
 
 
-@rule("VAE408", "kl-formula", Severity.ERROR, message="the KL term is not the KL of the posterior", needs=("kl",))
+@rule("VAE408", "kl-formula", Severity.ERROR, message="the KL term is not the KL of the posterior", needs=("kl",), basis="replay")
 def check(model: Model) -> Findings:
     """Terms in the posterior alone whose gradients are not those of a KL."""
     for fact in model.kls:

@@ -41,6 +41,7 @@ _EITHER = ": 1 + logvar - mu**2 - exp(logvar) for a log-variance, 1 + 2*s - mu**
     Severity.ERROR,
     message="the KL reads the encoder's head in another way than the sampler",
     needs=("kl",),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Clashes in which the KL is the odd one, and formulas of two readings at once."""

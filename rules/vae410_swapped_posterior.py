@@ -28,7 +28,14 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE410", "swapped-posterior", Severity.ERROR, message="mean and log-variance are exchanged between sampler and KL", needs=("kl",))
+@rule(
+    "VAE410",
+    "swapped-posterior",
+    Severity.ERROR,
+    message="mean and log-variance are exchanged between sampler and KL",
+    needs=("kl",),
+    basis="replay",
+)
 def check(model: Model) -> Findings:
     """KLs that are exact for exchanged heads."""
     for fact in model.kls:

@@ -29,7 +29,7 @@ and the rule is silent.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE411", "kl-reversed", Severity.ERROR, message="the KL is taken in the wrong direction", needs=("kl",))
+@rule("VAE411", "kl-reversed", Severity.ERROR, message="the KL is taken in the wrong direction", needs=("kl",), basis="replay")
 def check(model: Model) -> Findings:
     """Terms whose gradients are those of KL(p || q)."""
     for fact in model.kls:

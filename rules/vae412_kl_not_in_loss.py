@@ -27,7 +27,7 @@ not.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE412", "kl-not-in-loss", Severity.ERROR, message="no KL reaches the loss", needs=("gaussian", "loss"))
+@rule("VAE412", "kl-not-in-loss", Severity.ERROR, message="no KL reaches the loss", needs=("gaussian", "loss"), basis="replay")
 def check(model: Model) -> Findings:
     """A learned posterior with nothing that holds it."""
     missing = model.objective.missing_kl

@@ -28,7 +28,7 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE413", "kl-detached", Severity.ERROR, message="the KL in the loss has no gradient", needs=("loss",))
+@rule("VAE413", "kl-detached", Severity.ERROR, message="the KL in the loss has no gradient", needs=("loss",), basis="shapes")
 def check(model: Model) -> Findings:
     """KL terms cut from their gradient on the way to the loss."""
     for term in model.objective.detached_terms("kl"):

@@ -27,7 +27,7 @@ When the number is right and documented: suppress it on its line with the reason
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE414", "magic-kl-weight", Severity.WARNING, message="a bare number weighs the KL", needs=("beta",))
+@rule("VAE414", "magic-kl-weight", Severity.WARNING, message="a bare number weighs the KL", needs=("beta",), basis="replay")
 def check(model: Model) -> Findings:
     """Effective betas set by a literal far from 1."""
     for verdict in model.objective.scale_verdicts:

@@ -34,7 +34,7 @@ import math
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE415", "beta-unused", Severity.WARNING, message="a KL weight is stored and never used in the loss", needs=("kl",))
+@rule("VAE415", "beta-unused", Severity.WARNING, message="a KL weight is stored and never used in the loss", needs=("kl",), basis="shapes")
 def check(model: Model) -> Findings:
     """Named weights that leave the loss as it is."""
     for weight in model.objective.unused_weights:

@@ -26,7 +26,7 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE417", "free-bits-inverted", Severity.ERROR, message="the KL has no gradient where it is large", needs=("kl",))
+@rule("VAE417", "free-bits-inverted", Severity.ERROR, message="the KL has no gradient where it is large", needs=("kl",), basis="replay")
 def check(model: Model) -> Findings:
     """KL terms that are cut off from above."""
     for fact in model.kls:

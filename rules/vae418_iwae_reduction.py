@@ -36,6 +36,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     Severity.ERROR,
     message="the importance-weighted bound is not the log of a mean over the draws",
     needs=("site", "loss"),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Log-mean-exp over the batch, and bounds whose logarithm or constant is off."""

@@ -30,7 +30,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 _BINARY = "use q * (log q - log p) + (1 - q) * (log(1 - q) - log(1 - p)), with p the prior's probability of a 1"
 
 
-@rule("VAE419", "categorical-kl", Severity.ERROR, message="the KL of the categorical posterior is not one", needs=("kl",))
+@rule("VAE419", "categorical-kl", Severity.ERROR, message="the KL of the categorical posterior is not one", needs=("kl",), basis="replay")
 def check(model: Model) -> Findings:
     """Terms in a categorical posterior that do not vanish at the uniform prior."""
     for fault in model.objective.categorical_faults:

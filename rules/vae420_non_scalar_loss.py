@@ -27,7 +27,7 @@ When the training loop reduces it: name that step with --step.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE420", "non-scalar-loss", Severity.ERROR, message="the loss is not a scalar", needs=("loss",))
+@rule("VAE420", "non-scalar-loss", Severity.ERROR, message="the loss is not a scalar", needs=("loss",), basis="shapes")
 def check(model: Model) -> Findings:
     """Losses with dimensions of size above 1."""
     loss = model.record.loss

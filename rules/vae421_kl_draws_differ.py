@@ -28,7 +28,14 @@ Never.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE421", "kl-draws-differ", Severity.ERROR, message="log q and log p are taken at different draws", needs=("site", "loss"))
+@rule(
+    "VAE421",
+    "kl-draws-differ",
+    Severity.ERROR,
+    message="log q and log p are taken at different draws",
+    needs=("site", "loss"),
+    basis="replay",
+)
 def check(model: Model) -> Findings:
     """Monte Carlo KLs with one draw in log q and another in log p."""
     for found in model.objective.split_draws:

@@ -37,6 +37,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.ERROR,
     message="the worse of several draws gets the larger weight",
     needs=("site", "loss"),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Weights over draws that grow with the loss."""

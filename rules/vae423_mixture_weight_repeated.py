@@ -37,6 +37,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.ERROR,
     message="the log-weight of a mixture is counted once for each latent dimension",
     needs=("site", "loss"),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Log-weights inside of the sum over the latent."""

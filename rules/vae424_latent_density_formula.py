@@ -27,7 +27,14 @@ When the term is meant to be something else than a log-density.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE424", "latent-density-formula", Severity.ERROR, message="a density of z is not that of a Gaussian", needs=("site", "loss"))
+@rule(
+    "VAE424",
+    "latent-density-formula",
+    Severity.ERROR,
+    message="a density of z is not that of a Gaussian",
+    needs=("site", "loss"),
+    basis="replay",
+)
 def check(model: Model) -> Findings:
     """Densities whose error and normaliser do not go together."""
     for found in model.bound.flawed_densities:

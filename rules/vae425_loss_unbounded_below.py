@@ -35,6 +35,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.ERROR,
     message="the loss has no lower bound in an output of the prior",
     needs=("site", "loss"),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Outputs in which the divergence falls without end; one finding for each expression."""

@@ -36,6 +36,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.ERROR,
     message="the covariance over the batch is of values centred over their own features",
     needs=("site", "loss"),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Products over the batch of values without their features' mean."""

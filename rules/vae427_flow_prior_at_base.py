@@ -32,7 +32,14 @@ When the flow belongs to the prior and not to the posterior.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE427", "flow-prior-at-base", Severity.ERROR, message="the prior is read at z_0 although z_K is decoded", needs=("kl",))
+@rule(
+    "VAE427",
+    "flow-prior-at-base",
+    Severity.ERROR,
+    message="the prior is read at z_0 although z_K is decoded",
+    needs=("kl",),
+    basis="replay",
+)
 def check(model: Model) -> Findings:
     """Closed-form KLs beside a log-determinant, and no log p(z_K)."""
     for found in model.bound.flow_bounds:

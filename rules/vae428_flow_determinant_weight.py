@@ -35,6 +35,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.ERROR,
     message="the flow's log-determinant does not weigh what the KL weighs",
     needs=("kl",),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Log-determinants of another weight than their KL."""

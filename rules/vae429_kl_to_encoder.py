@@ -34,6 +34,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.ERROR,
     message="the KL holds the posterior to its own encoder, not to the prior",
     needs=("site", "loss"),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Merged posteriors whose KL sees the encoder's half."""

@@ -30,7 +30,9 @@ When the first level is meant to be deterministic in the end.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE430", "posterior-without-kl", Severity.ERROR, message="one of several posteriors has no KL", needs=("site", "loss"))
+@rule(
+    "VAE430", "posterior-without-kl", Severity.ERROR, message="one of several posteriors has no KL", needs=("site", "loss"), basis="replay"
+)
 def check(model: Model) -> Findings:
     """Posteriors that no term holds beside others that are held."""
     told = model.objective.missing_kl  # computed and left out of the sum: VAE412 shows where

@@ -29,7 +29,14 @@ When the argument is there for callers that serve several models.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE431", "weight-not-applied", Severity.WARNING, message="a KL weight is read from the arguments and not used", needs=("kl", "loss"))
+@rule(
+    "VAE431",
+    "weight-not-applied",
+    Severity.WARNING,
+    message="a KL weight is read from the arguments and not used",
+    needs=("kl", "loss"),
+    basis="shapes",
+)
 def check(model: Model) -> Findings:
     """Local weights without a use."""
     for weight in model.objective.dead_weights:

@@ -33,6 +33,7 @@ from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
     Severity.WARNING,
     message="the KL is taken to N(0, I), and a learned prior is left out",
     needs=("kl",),
+    basis="shapes",
 )
 def check(model: Model) -> Findings:
     """Learned priors without a part in the loss."""

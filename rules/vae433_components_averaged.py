@@ -36,6 +36,7 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.WARNING,
     message="the KL is averaged over the components of the prior, and not taken to their mixture",
     needs=("kl",),
+    basis="replay",
 )
 def check(model: Model) -> Findings:
     """Sums over components in which the loss is linear."""

@@ -27,7 +27,7 @@ When the layer is there for something that this step does not do, such as genera
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
 
-@rule("VAE501", "unreached-parameter", Severity.WARNING, message="the loss never reaches these parameters", needs=("loss",))
+@rule("VAE501", "unreached-parameter", Severity.WARNING, message="the loss never reaches these parameters", needs=("loss",), basis="shapes")
 def check(model: Model) -> Findings:
     """Each layer of which nothing is reached."""
     quantised = {name for book in model.wiring.codebooks for name in book.names}

@@ -22,7 +22,7 @@ When a fixed network is hidden from the model on purpose; then its parameters sh
 from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
 
-@rule("VAE502", "unregistered-module", Severity.ERROR, message="the model does not know a layer or tensor that it trains")
+@rule("VAE502", "unregistered-module", Severity.ERROR, message="the model does not know a layer or tensor that it trains", basis="shapes")
 def check(model: Model) -> Findings:
     """Each unregistered module, where it is made."""
     lines = set()

@@ -35,6 +35,7 @@ TEXT = {
     Severity.ERROR,
     message="the reconstruction's gradient does not reach the encoder",
     needs=("loss",),
+    basis="shapes",
 )
 def check(model: Model) -> Findings:
     """Each place at which the gradient ends."""

@@ -22,7 +22,14 @@ When a part is frozen on purpose, or an optimizer in another file has it.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE504", "optimizer-misses-parameters", Severity.ERROR, message="the optimizer does not get all parameters", needs=("loss",))
+@rule(
+    "VAE504",
+    "optimizer-misses-parameters",
+    Severity.ERROR,
+    message="the optimizer does not get all parameters",
+    needs=("loss",),
+    basis="shapes",
+)
 def check(model: Model) -> Findings:
     """The first optimizer of a set that leaves something out."""
     for missed in model.wiring.missed:

@@ -41,7 +41,7 @@ TEXT = {
 }
 
 
-@rule("VAE505", "vq-gradient", Severity.ERROR, message="a gradient of the quantisation does not arrive")
+@rule("VAE505", "vq-gradient", Severity.ERROR, message="a gradient of the quantisation does not arrive", basis="shapes")
 def check(model: Model) -> Findings:
     """Each gradient that is missing."""
     for fault in model.wiring.vq_faults:

@@ -24,7 +24,7 @@ Never: backward raises.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE507", "graph-freed", Severity.ERROR, message="backward() runs a second time over what the first has freed")
+@rule("VAE507", "graph-freed", Severity.ERROR, message="backward() runs a second time over what the first has freed", basis="shapes")
 def check(model: Model) -> Findings:
     """Second calls, and attributes that carry a graph into the next step."""
     for twice in model.wiring.freed_graphs:

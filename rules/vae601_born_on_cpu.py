@@ -23,7 +23,7 @@ When the model never leaves the CPU.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE601", "born-on-cpu", Severity.WARNING, message="a tensor stays on the CPU when the model moves")
+@rule("VAE601", "born-on-cpu", Severity.WARNING, message="a tensor stays on the CPU when the model moves", basis="shapes")
 def check(model: Model) -> Findings:
     """Each birthplace of such a tensor."""
     for stray in model.wiring.strays:

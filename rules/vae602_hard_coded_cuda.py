@@ -20,7 +20,7 @@ When the code is for one machine only.
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
 
-@rule("VAE602", "hard-coded-cuda", Severity.WARNING, message="a GPU is asked for by name")
+@rule("VAE602", "hard-coded-cuda", Severity.WARNING, message="a GPU is asked for by name", basis="shapes")
 def check(model: Model) -> Findings:
     """Each line that names one."""
     for asked in model.wiring.asked:

@@ -24,7 +24,7 @@ Never: it raises.
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
 
-@rule("VAE604", "dtype-mismatch", Severity.ERROR, message="a layer is given numbers of another type than its own")
+@rule("VAE604", "dtype-mismatch", Severity.ERROR, message="a layer is given numbers of another type than its own", basis="shapes")
 def check(model: Model) -> Findings:
     """The first operation that refuses."""
     types = model.wiring.numbers

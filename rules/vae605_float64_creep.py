@@ -22,7 +22,7 @@ When double precision is meant; then say so: `.double()`, or `dtype=torch.float6
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE605", "float64-creep", Severity.WARNING, message="a float64 array turns the model's values into float64")
+@rule("VAE605", "float64-creep", Severity.WARNING, message="a float64 array turns the model's values into float64", basis="shapes")
 def check(model: Model) -> Findings:
     """Each such array."""
     types = model.wiring.numbers

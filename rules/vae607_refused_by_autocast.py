@@ -23,7 +23,7 @@ Never on CUDA: it raises.
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
 
-@rule("VAE607", "refused-by-autocast", Severity.ERROR, message="autocast refuses this loss on a GPU")
+@rule("VAE607", "refused-by-autocast", Severity.ERROR, message="autocast refuses this loss on a GPU", basis="shapes")
 def check(model: Model) -> Findings:
     """Each such call."""
     for node in model.wiring.numbers.refused:

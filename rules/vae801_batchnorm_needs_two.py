@@ -21,7 +21,7 @@ With `drop_last=True`, or a number of samples that no batch of one is left of.
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
 
-@rule("VAE801", "batchnorm-needs-two", Severity.INFO, message="BatchNorm cannot train on a batch of one")
+@rule("VAE801", "batchnorm-needs-two", Severity.INFO, message="BatchNorm cannot train on a batch of one", basis="shapes")
 def check(model: Model) -> Findings:
     """The first BatchNorm that raises."""
     for norm in model.wiring.single.normalised():

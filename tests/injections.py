@@ -1,6 +1,9 @@
 """Wrong findings, put on models that are right: each experiment must refute its own, or say that it cannot tell, and confirm none.
 
-Run as a script, it prints for each experiment its claim, its tolerance, and how often it refuted a wrong finding:
+And right findings, put on models that are wrong and show it badly: all weights tiny, or so large that every layer saturates, or NaN among
+them. There an experiment may say that it cannot tell; it must never refute.
+
+Run as a script, it prints for each experiment its claim, its tolerance, and how often it refuted a wrong finding, and a right one:
 
     PYTHONPATH=tests python tests/injections.py
 """
@@ -262,6 +265,7 @@ TWINS = [
         "10x20:float32[0,1]",
     ),
     _twin("discrepancy_falls", "vae407_kl_sign__discrepancy", lambda m: {"term": m.term("discrepancy")}, "16x20"),
+    _twin("sums_to_one", "vae310", lambda m: {"fact": m.recons[0]}, "16x40:float32[0,inf)"),
     _twin("log_density", "vae424", _density, "16x24:float32[0,1]"),
     _twin("unbounded_fall", "vae425", _fall, "12x24"),
     _twin("centred_by", "vae426", lambda m: {"values": by_op(m, "matmul").args[1]}, "16x24"),
@@ -309,6 +313,28 @@ WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Cla
     ("second_backward", "", ("x=8x12:float32[0,1]",), _TWO_CALLS, lambda m: [Claim("second_backward", "", {})]),
 ]  # fmt: skip
 """Experiments that want a model of another kind: its text, inputs, step, and wrong claims about it."""
+
+WEAK = {
+    "tiny": "[p.data.mul_(1e-3) for p in self.parameters()]",
+    "saturated": "[p.data.mul_(60) for p in self.parameters()]",
+    "NaN": "self.enc.weight.data[0, 0] = float('nan')",
+    "zero": "[p.data.zero_() for p in self.parameters()]",
+}
+"""What a constructor does at its end that makes a wrong model look like a right one at initialisation."""
+
+HIDDEN: list[tuple[str, Slots, Build]] = [
+    # experiment, a model that is wrong where it hardly shows, the claim that is right of it
+    ("poison_row", {"flat": "F.softmax(1e-3 * x, dim=0)"}, lambda m: Claim("poison_row", "", {"node": by_op(m, "softmax")})),
+    ("poison_row: behind", {"flat": "x + 1e-6 * F.softmax(x, dim=0)"}, lambda m: Claim("poison_row", "", {"node": by_op(m, "softmax")})),
+    ("gradient_ratio: squashed", {"out": "torch.sigmoid(400 * self.dec(code))",
+     "rec": "-(x * torch.log(recon) + (1 - x) * torch.log(1 - recon)).mean() * x.size(0)"}, lambda m: ratio_is(m.betas[0].value)(m)),
+    ("no_grad_from_recon: a last layer of zeros", {"init": "[nn.init.zeros_(p) for p in self.dec[2].parameters()]"},
+     lambda m: Claim("no_grad_from_recon", "", {"nodes": [m.sites[0].mu], "reaches": True})),
+    ("z_unused: hardly drawn", {"code": "mu", "init": "nn.init.constant_(self.logvar.bias, -40.0)"}, of_site("z_unused")),
+    ("class_sums: nearly uniform", {"flat": "F.softmax(1e-3 * self.enc2(x), 0)", "init": "self.enc2 = nn.Linear(12, 12)"},
+     lambda m: Claim("class_sums", "", {"node": by_op(m, "softmax"), "axis": 1})),
+]  # fmt: skip
+"""Right findings that only larger weights, or other draws, bring to light."""
 
 OTHER_BATCHES = (5, 21)
 """Batch sizes at which these are injected once more, with `everywhere`."""
@@ -367,6 +393,29 @@ def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False)
     return counts
 
 
+def of_weak_models(folder: Path, *, everywhere: bool = False) -> dict[str, Counter[str]]:
+    """How often each experiment called a right claim confirmed, refuted, or could not tell, on models that hide what is wrong.
+
+    Without `everywhere` each claim is made of one weak model, in turn. `folder` becomes the working directory.
+    """
+    os.chdir(folder)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    models = [(name, {**shared, **so}, build) for name, so, shared, build in CASES if name != "device_error"]  # it reads no values
+    tried = [
+        (name, {**slots, "init": "; ".join(filter(None, [slots.get("init"), WEAK[weak]]))}, build)
+        for n, (name, slots, build) in enumerate(models)
+        for weak in (WEAK if everywhere else [list(WEAK)[n % len(WEAK)]])
+    ]
+    for name, slots, build in (*HIDDEN, *tried):
+        write(folder, **slots)
+        model = traced()
+        (finding,) = measured(model, build(model)).findings
+        counts[name.partition(":")[0]][finding.certainty.value] += 1
+        if finding.certainty is Certainty.REFUTED and finding.evidence is not None:
+            counts[name.partition(":")[0]][f"{slots.get('init', '')}: {finding.evidence.measured}"] += 1
+    return counts
+
+
 def _of_batch(written: str, batch: int | None) -> str:
     """An input with another batch size: `x=8x12` as `x=5x12`."""
     name, _, shape = written.rpartition("=")
@@ -382,7 +431,7 @@ def _of_a_gpu_that_ran(device: str) -> Certainty:
 
 
 def table(counts: dict[str, Counter[str]]) -> str:
-    """Experiment, claim, tolerance, and what became of the wrong findings."""
+    """Experiment, claim, tolerance, and what became of the findings."""
     lines = [
         "| experiment | what it measures | tolerance | injected | refuted | not measured | confirmed |",
         "|---|---|---|---|---|---|---|",
@@ -400,4 +449,7 @@ def table(counts: dict[str, Counter[str]]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
+        print("Wrong findings on right models:\n")
         print(table(outcomes(RIGHT, Path(made), everywhere=True)))
+        print("\nRight findings on wrong models that hide it:\n")
+        print(table(of_weak_models(Path(made), everywhere=True)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from injections import CASES, LOGITS, RIGHT, STATE, Build, of_site, outcomes, ratio_is, table
+from injections import CASES, LOGITS, RIGHT, STATE, Build, of_site, of_weak_models, outcomes, ratio_is, table
 from realpass import SLOTS, measured, traced, write
 
 from vaelint.confirm import budget
@@ -66,6 +66,14 @@ def test_each_experiment_refutes_wrong_findings_and_confirms_none(tmp_path: Path
     assert undecided < 0.05 * sum(got[c.value] for got in counts.values() for c in Certainty)
     rows = table(counts).splitlines()
     assert len(rows) == 2 + len(experiment_names()) and all(row.count("|") == 8 and row.endswith("| 0 |") for row in rows[2:])
+
+
+def test_no_experiment_refutes_a_right_finding_where_it_hardly_shows(tmp_path: Path) -> None:
+    """On models whose weights are tiny, saturate, are zero or NaN. `python tests/injections.py` takes each claim to each of them."""
+    counts = of_weak_models(tmp_path)
+    assert {name: dict(got) for name, got in counts.items() if got[REFUTED.value]} == {}
+    assert counts["poison_row"][CONFIRMED.value] and counts["no_grad_from_recon"][CONFIRMED.value], "larger weights bring it to light"
+    assert sum(got[CONFIRMED.value] for got in counts.values()) > 0.6 * sum(got[c.value] for got in counts.values() for c in Certainty)
 
 
 def test_an_unknown_experiment_leaves_the_finding(tmp_path: Path) -> None:

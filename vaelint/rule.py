@@ -18,6 +18,7 @@ from vaelint.core.finding import Finding, Label, ShapeRow
 from vaelint.core.finding import Severity as Severity
 from vaelint.core.finding import Span as Span
 from vaelint.core.finding import Suggestion as Suggestion
+from vaelint.core.strength import BEFORE, Basis
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model as Model
@@ -91,7 +92,7 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
     claim: Claim | None = None
     severity: Severity | None = None  # info in place of the rule's own, where an explicit choice of the user is in the way
-    certainty: Certainty = Certainty.PROVED
+    basis: Basis | None = None  # in place of the rule's own
     repair: Repair | None = None
 
 
@@ -117,6 +118,7 @@ class Rule:
     module: str
     check: Check
     url: str = ""
+    basis: Basis = ""
 
     @property
     def summary(self) -> str:
@@ -132,7 +134,7 @@ class Rule:
             found.severity or self.severity,
             self.message,
             place,
-            found.certainty,
+            BEFORE[self.basis if found.basis is None else found.basis],
             found.label,
             tuple(x for x in found.labels if x.span != place),
             found.shapes,
@@ -150,7 +152,9 @@ class Rule:
 _RULES: dict[str, Rule] = {}
 
 
-def rule(code: str, name: str, severity: Severity, *, message: str, needs: tuple[str, ...] = (), url: str = "") -> Callable[[Check], Check]:
+def rule(
+    code: str, name: str, severity: Severity, *, message: str, needs: tuple[str, ...] = (), basis: Basis = "", url: str = ""
+) -> Callable[[Check], Check]:
     """Declares a rule.
 
     Args:
@@ -159,6 +163,9 @@ def rule(code: str, name: str, severity: Severity, *, message: str, needs: tuple
         message: the headline of every finding, one line.
         needs: parts of the model that the rule cannot do without: keys of `NEEDS`. One that is not met is reported as "not
             applicable", never skipped in silence.
+        basis: what decides a finding before any real run: "shapes" where the recorded shapes, types, devices and connections alone do,
+            "replay" where the rule has run the recorded slice again in double precision. Without either, a finding is a suspicion until
+            its claim is measured, and one without a claim stays a remark.
         url: the address of the rule's page, for packages that publish one.
 
     Raises:
@@ -168,7 +175,7 @@ def rule(code: str, name: str, severity: Severity, *, message: str, needs: tuple
     def declare(check: Check) -> Check:
         module = check.__module__
         doc = sys.modules[module].__doc__ or check.__doc__ or ""
-        made = Rule(code, name, severity, message, needs, doc, module.rsplit(".", 1)[-1], module, check, url)
+        made = Rule(code, name, severity, message, needs, doc, module.rsplit(".", 1)[-1], module, check, url, basis)
         if fault := _fault(made):
             raise RuleError(f"{_place(check)}: {fault}")
         _RULES[code] = made
@@ -189,6 +196,7 @@ def _fault(made: Rule) -> str:
         (not isinstance(made.severity, Severity), f"the severity of {made.code} must be one of Severity, not {made.severity!r}"),
         (not made.message.strip() or not made.message.isprintable(), f"the message of {made.code} must be one line of text"),
         (unknown, f"needs of {made.code} must be a tuple with any of {', '.join(NEEDS)}, not {made.needs!r}"),
+        (made.basis not in BEFORE, f"the basis of {made.code} must be one of {', '.join(map(repr, BEFORE))}, not {made.basis!r}"),
         (made.url and not re.fullmatch(r"https?://[!-~]+", made.url), f"the url of {made.code} must be an address, not {made.url!r}"),
     ):
         if wrong:

@@ -15,13 +15,16 @@ from vaelint.confirm.kernels import blocking_launches, steady_kernels
 from vaelint.confirm.ratio import FAR, all_finite, gradient_ratio
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.words import in_words
-from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
+from vaelint.core.errors import TargetError
+from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, fingerprint
 from vaelint.core.memory import ran_out
 from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
+from vaelint.core.strength import weighed
+from vaelint.experiment.power import put_to
 from vaelint.experiment.runs import Runner
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import CannotMeasureError, Verdict, experiment_called
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, experiment_called
 from vaelint.faults.batch import batch_experiments  # noqa: F401  registers
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.bounds import (
@@ -34,6 +37,7 @@ from vaelint.faults.kl import divergence_experiments  # noqa: F401  registers
 from vaelint.faults.likelihood import (
     class_experiments,  # noqa: F401  registers
     comparison_experiments,  # noqa: F401  registers
+    density_experiments,  # noqa: F401  registers
 )
 from vaelint.faults.numerics import value_experiments  # noqa: F401  registers
 from vaelint.faults.sampling import noise_experiments  # noqa: F401  registers
@@ -72,7 +76,7 @@ def _confirm_on(
         _backward(trial, result)
         before = time.perf_counter()
         for index, claim in claims:
-            result.findings[index] = _measured(trial, result.findings[index], claim)
+            result.findings[index] = _measured(trial, result.findings[index], claim, result)
         _non_finite(trial, result)
         stepped = optimizer_step(trial) if trial.record.failure is None and model.has_loss else None
         if stepped is not None:
@@ -246,21 +250,30 @@ def _note_ratio(trial: Trial, ratio: float, result: TargetResult) -> None:
     result.quiet[:] = [c for c in result.quiet if c != rule.code]
 
 
-def _measured(trial: Trial, finding: Finding, claim: Claim) -> Finding:
-    """The finding after its claim was measured; as it was, with the reason, where it could not be."""
+def _measured(trial: Trial, finding: Finding, claim: Claim, result: TargetResult) -> Finding:
+    """The finding after its claim was put to its experiment. An experiment that raises is a gap in the check, and counts as one."""
+    outcome, verdict = _outcome(trial, finding, claim, result)
+    known = experiment_called(claim.experiment)
+    what = known.claim if known is not None else claim.experiment
+    return weighed(finding, Evidence(what, claim.predicted, verdict.measured, trial.device, verdict.detail, outcome))
+
+
+def _outcome(trial: Trial, finding: Finding, claim: Claim, result: TargetResult) -> tuple[Outcome, Verdict]:
     known = experiment_called(claim.experiment)
     if known is None:
-        return finding.with_certainty(
-            finding.certainty, Evidence(claim.experiment, claim.predicted, "not measured", trial.device, "no experiment of that name")
-        )
+        return "could not run", Verdict(None, "not measured", "no experiment of that name")
     try:
-        verdict = known.run(trial, claim.about)
-    except CannotMeasureError as error:
-        verdict = Verdict(None, "not measured", str(error))
-    except Exception as error:  # noqa: BLE001  user code runs in experiments; what raises there leaves the finding as it was, and is said
-        verdict = Verdict(None, "not measured", f"the experiment does not apply: {first_line(error)}")
-    certainty = finding.certainty if verdict.holds is None else Certainty.CONFIRMED if verdict.holds else Certainty.REFUTED
-    return finding.with_certainty(certainty, Evidence(known.claim, claim.predicted, verdict.measured, trial.device, verdict.detail))
+        verdict = put_to(trial, known, claim.about)
+        return "agrees" if verdict.holds else "disagrees", verdict
+    except NoPowerError as error:
+        return "no power", Verdict(None, "could not be measured", str(error))
+    except (CannotMeasureError, TargetError) as error:
+        return "could not run", Verdict(None, "not measured", str(error))
+    except Exception as error:  # noqa: BLE001  torch may refuse what an experiment asks of it; what raises there measures nothing, and is said
+        if not ran_out(error):
+            told = f"the experiment {claim.experiment} raised {first_line(error)}"
+            result.leave_out(told, "please report it, with the model that shows it", code=finding.code)
+        return "could not run", Verdict(None, "not measured", f"the experiment raised {first_line(error)}")
 
 
 def _non_finite(trial: Trial, result: TargetResult) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from vaelint.core.pages import address
 
 
 class Severity(Enum):
-    """How bad it is. A run never changes it."""
+    """How bad it is if it is so. A suspicion is never said louder than `vaelint.core.strength` allows."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -24,12 +24,17 @@ class Severity(Enum):
 
 
 class Certainty(Enum):
-    """How sure we are. A real pass may raise it, or refute the finding."""
+    """How sure we are, and by what. `vaelint.core.strength` decides it."""
 
-    SUSPECTED = "suspected"
-    PROVED = "proved"
-    CONFIRMED = "confirmed"
-    REFUTED = "refuted"
+    SUSPECTED = "suspected"  # the code looks like it; nothing measured it
+    PROVED = "proved"  # the recorded shapes, types, devices and connections alone decide it
+    MEASURED = "measured"  # the recorded slice was run again, in double precision; no real run could add to it
+    CONFIRMED = "confirmed"  # an experiment on a real run agrees
+    REFUTED = "refuted"  # an experiment on a real run disagrees
+
+
+Outcome = Literal["agrees", "disagrees", "no power", "could not run"]
+"""What came of an experiment: what was predicted, or its opposite; it ran and could not have told the two apart; it did not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,12 @@ class Evidence:
     measured: str
     device: str
     detail: str = ""
+    outcome: Outcome = "agrees"
+
+    @property
+    def decides(self) -> bool:
+        """Whether something was measured, one way or the other."""
+        return self.outcome in ("agrees", "disagrees")
 
 
 @dataclass(frozen=True, slots=True)

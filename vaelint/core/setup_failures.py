@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaelint.core.errors import TargetError
-from vaelint.core.finding import Finding, Severity, Span, fingerprint
+from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
 from vaelint.core.paths import in_project
 from vaelint.core.result import TargetResult
 
@@ -19,6 +19,7 @@ def fail(result: TargetResult, error: TargetError) -> None:
             Severity.ERROR,
             error.message,
             place,
+            Certainty.PROVED,
             help=error.help,
             notes=error.notes,
             fingerprint=fingerprint(error.code, in_project(place.file), result.target.rpartition(":")[2], 0),

@@ -12,7 +12,7 @@ from torch import fx
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError
 from vaelint.record import ops
 
 Values = Mapping[fx.Node, torch.Tensor]
@@ -67,6 +67,14 @@ def closed_form(
     return (((m - prior[0]) ** 2 + s**2) / variance - 1 - (s**2 / variance).clamp(min=1e-30).log()) / 2
 
 
+def laplace_form(
+    m: Float[torch.Tensor, "*#shape"], s: Float[torch.Tensor, "*#shape"], prior: tuple[float, float] = (0.0, 1.0)
+) -> Float[torch.Tensor, "*shape"]:
+    """KL(Laplace(m, s) || Laplace(prior)), element by element (Gil et al. 2013, table 3)."""
+    far, ratio = (m - prior[0]).abs(), s.abs().clamp(min=1e-30) / prior[1]
+    return far / prior[1] + ratio * (-far / s.abs().clamp(min=1e-30)).exp() - 1 - ratio.log()
+
+
 def leaves_like(trial: Trial, nodes: tuple[fx.Node, ...], spread: float | None = None, seed: int = 0) -> dict[fx.Node, torch.Tensor]:
     """Values for some nodes that gradients can be asked for: those of the run, or normal numbers of a given spread."""
     generator = torch.Generator().manual_seed(seed)
@@ -88,10 +96,17 @@ def slope(of: torch.Tensor, to: Values) -> dict[fx.Node, torch.Tensor]:
 
 
 def share(got: Float[torch.Tensor, "*shape"], expected: Float[torch.Tensor, "*shape"]) -> tuple[float, float]:
-    """(w, residual): the w for which `got` is nearest to `w * expected`, where `got` is not zero; the residual relative to `got`."""
-    used = got != 0
+    """(w, residual): the w for which `got` is nearest to `w * expected`, where `got` is not zero; the residual relative to `got`.
+
+    A probability that is squashed to 0 or 1 has no slope: what is not finite is left out, where it is the lesser part.
+
+    Raises:
+        NoPowerError: there is no gradient, or most of it is not finite.
+    """
+    finite = got.isfinite() & expected.isfinite()
+    used = (got != 0) & finite
     g, e = got[used].double(), expected[used].double()
-    if not g.numel() or float(e.square().sum()) == 0:
-        raise CannotMeasureError("no gradient to measure at these values")
+    if not g.numel() or float(e.square().sum()) == 0 or 2 * int((~finite).sum()) > got.numel():
+        raise NoPowerError("no gradient to measure at these values")
     w = float((g * e).sum() / e.square().sum())
     return w, float((g - w * e).norm() / g.norm())

@@ -12,7 +12,7 @@ from torch import fx
 from vaelint.anatomy.model import Model
 from vaelint.experiment.recompute import overwritten, recompute
 from vaelint.experiment.runs import Prepare, Runner
-from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError
 from vaelint.record.record import Failure, Record
 from vaelint.trace.align import align
 from vaelint.trace.recorded_run import Built
@@ -21,8 +21,17 @@ from vaelint.trace.recorded_run import Built
 class Trial:
     """A real record laid beside the static one. All questions are asked in nodes of the static record."""
 
-    def __init__(self, model: Model, record: Record, runner: Runner, elsewhere: Failure | None = None) -> None:
-        self.model, self.record, self.runner = model, record, runner
+    def __init__(
+        self,
+        model: Model,
+        record: Record,
+        runner: Runner,
+        elsewhere: Failure | None = None,
+        *,
+        prepare: Prepare | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.record, self.runner, self._prepare, self._seed = model, record, runner, prepare, seed
         self.shared: dict[str, Any] = {}  # runs that several experiments read
         self.elsewhere = elsewhere  # what the step raised on the device that was asked for, when this run had to be on the CPU
 
@@ -48,10 +57,17 @@ class Trial:
         return found
 
     def value(self, node: fx.Node) -> torch.Tensor:
-        """The tensor that a node had in the run; raises CannotMeasureError when it was changed in place afterwards."""
+        """The tensor that a node had in the run.
+
+        Raises:
+            CannotMeasureError: it was changed in place afterwards.
+            NoPowerError: some of it is NaN, of which every comparison is false.
+        """
         val = self.like(node)
         if self.node(node) in self._overwritten:
             raise CannotMeasureError("the value was changed in place afterwards")
+        if val.is_floating_point() and bool(val.detach().isnan().any()):
+            raise NoPowerError(f"{self.model.written(node)} is NaN in this run")
         return val
 
     def like(self, node: fx.Node) -> torch.Tensor:
@@ -127,22 +143,39 @@ class Trial:
 
     # --- further runs ------------------------------------------------------------------------------------------------
 
+    def prepared(self, prepare: Prepare) -> Trial:
+        """This trial, of which all further runs are prepared in that way before any other."""
+        return Trial(self.model, self.record, self.runner, self.elsewhere, prepare=prepare, seed=self._seed)
+
     def again(
         self,
         sizes: Mapping[str, int] | None = None,
         *,
         training: bool = True,
-        seed: int = 0,
+        seed: int | None = None,
         prepare: Prepare | None = None,
         built: Built | None = None,
         as_is: bool = False,
     ) -> Trial:
-        """Another real run; raises CannotMeasureError when there is no time for one."""
+        """Another real run, with this one's seed if no other is given; raises CannotMeasureError when there is no time for one."""
+        own = self._seed if seed is None else seed
         if not self.runner.has_time():
             raise CannotMeasureError("no time was left for another run (--timeout)")
-        return Trial(
-            self.model, self.runner.run(sizes, training=training, seed=seed, prepare=prepare, built=built, as_is=as_is), self.runner
-        )
+        both = self._both(prepare)
+        record = self.runner.run(sizes, training=training, seed=own, prepare=both, built=built, as_is=as_is)
+        return Trial(self.model, record, self.runner, prepare=self._prepare, seed=own)
+
+    def _both(self, prepare: Prepare | None) -> Prepare | None:
+        """This trial's own preparation of a run, then another."""
+        steps = [p for p in (self._prepare, prepare) if p is not None]
+        if not steps:
+            return None
+
+        def both(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
+            for each in steps:
+                each(model, inputs)
+
+        return both
 
     def twice(self, prepare: Prepare | None = None) -> tuple[Trial, Trial]:
         """Two calls of one model, one after the other, with different seeds."""
@@ -170,7 +203,7 @@ def rounding(*tensors: torch.Tensor) -> float:
 
 
 def differ(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The largest difference, relative to the size of the values; NaN equals NaN. Infinite for different shapes."""
+    """The largest difference, relative to the size of the values. Infinite for different shapes; NaN where a value is NaN."""
     if a.shape != b.shape:
         return float("inf")
     if a.numel() == 0:
@@ -178,9 +211,9 @@ def differ(a: torch.Tensor, b: torch.Tensor) -> float:
     if not a.is_floating_point():
         return float((a != b).any())
     x, y = a.detach().double(), b.detach().double()
-    if bool((x.isnan() != y.isnan()).any()):
-        return float("inf")
-    gap = torch.where(x == y, 0.0, (x - y).abs()).nan_to_num(nan=0.0)
+    if bool((x.isnan() | y.isnan()).any()):
+        return float("nan")
+    gap = torch.where(x == y, 0.0, (x - y).abs())
     finite = x[x.isfinite()]
     scale = float(finite.abs().max()) if finite.numel() else 1.0
     return float(gap.max()) / (scale or 1.0)

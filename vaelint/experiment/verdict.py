@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,38 +12,87 @@ if TYPE_CHECKING:
 
 About = Mapping[str, Any]
 
+POWER = 10.0
+"""How far above the tolerance the least effect must stand for its absence to mean anything."""
+
+_FLOOR = 0.01  # of the tolerance: what is below does not rise from there with larger values, it is nothing
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """`holds`: the measurement agrees with the prediction; False refutes the finding; None decides nothing."""
+    """`holds`: the measurement agrees with the prediction; False refutes the finding; None: both outcomes look alike at these values.
+
+    `silent`: it rests on an effect that was not seen, and nothing at these values says that it would have been.
+    """
 
     holds: bool | None
     measured: str
     detail: str = ""
+    silent: bool = False
 
 
 class CannotMeasureError(Exception):
     """The experiment does not apply to this run; the text says why, in words for the user."""
 
 
+class NoPowerError(CannotMeasureError):
+    """The experiment ran, and what it saw (not a number, no gradient, values all alike) decides nothing."""
+
+
+def seen(effect: float, tolerance: float, measured: str, detail: str = "", *, claimed: bool = True, least: float | None = None) -> Verdict:
+    """The verdict on a claim that there is an effect, or with `claimed=False` that there is none.
+
+    Args:
+        effect: how far a value moved, in the units of `tolerance`, below which nothing is seen.
+        least: the least effect that there is at these values, if there is one: what a control moved, or what follows from the claim.
+            None where no control is known: an effect that was not seen is then looked for again at amplified values.
+
+    Raises:
+        NoPowerError: for an effect that is not a number.
+    """
+    if math.isnan(effect) or math.isnan(tolerance):
+        raise NoPowerError(f"{measured}: not a number")
+    if effect > tolerance:
+        return Verdict(claimed, measured, detail)
+    if least is not None and least >= POWER * tolerance:
+        return Verdict(not claimed, measured, detail)
+    if effect > _FLOOR * tolerance:
+        return Verdict(None, measured, detail)
+    return Verdict(not claimed, measured, detail, silent=True)
+
+
+def exactly(holds: bool, *numbers: float) -> bool:
+    """`holds`, where all numbers that it was read from are numbers. Raises NoPowerError where one is not."""
+    for value in numbers:
+        if not math.isfinite(value):
+            raise NoPowerError(f"a number that it rests on is {value}")
+    return holds
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """A measurement: `claim` says in words what is looked at, `tolerance` what counts as no difference; `run` does it."""
+    """A measurement: `claim` says in words what is looked at, `tolerance` what counts as no difference; `run` does it.
+
+    `at_start`: the claim is about the values that training starts from; at others nothing can be said of it.
+    """
 
     name: str
     claim: str
     tolerance: str
     run: Callable[[Trial, About], Verdict]
+    at_start: bool = False
 
 
 _EXPERIMENTS: dict[str, Experiment] = {}
 
 
-def experiment(name: str, claim: str, tolerance: str) -> Callable[[Callable[[Trial, About], Verdict]], Callable[[Trial, About], Verdict]]:
+def experiment(
+    name: str, claim: str, tolerance: str, *, at_start: bool = False
+) -> Callable[[Callable[[Trial, About], Verdict]], Callable[[Trial, About], Verdict]]:
     """Registers an experiment under the name that claims use."""
 
     def register(run: Callable[[Trial, About], Verdict]) -> Callable[[Trial, About], Verdict]:
-        _EXPERIMENTS[name] = Experiment(name, claim, tolerance, run)
+        _EXPERIMENTS[name] = Experiment(name, claim, tolerance, run, at_start)
         return run
 
     return register

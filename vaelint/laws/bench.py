@@ -42,6 +42,11 @@ class Bench:
         self.model, self._trial = model, trial  # all nodes that laws speak of are the static record's
 
     @property
+    def has_run(self) -> bool:
+        """Whether there is a real run, and not only the record to replay."""
+        return self._trial is not None
+
+    @property
     def device(self) -> str:
         """Where it is measured."""
         return self._trial.device if self._trial is not None else "cpu"

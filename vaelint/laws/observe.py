@@ -60,7 +60,8 @@ def _finding(broken: Broken, law: Law, bench: Bench, rules: dict[str, Rule]) -> 
     if rule is None or place is None:
         return None
     evidence = Evidence(f"law: {law.says}", broken.predicted, broken.measured, bench.device)
-    finding = rule.finding(broken.found, place).with_certainty(Certainty.CONFIRMED, evidence)
+    certainty = Certainty.CONFIRMED if bench.has_run else Certainty.MEASURED
+    finding = rule.finding(broken.found, place).with_certainty(certainty, evidence)
     return replace(finding, fingerprint=fingerprint(finding.code, in_project(place.file), bench.model.source.line(place), 0))
 
 

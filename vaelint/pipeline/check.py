@@ -22,6 +22,7 @@ from vaelint.core.finding import Finding
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup_failures import fail
+from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.guessed import another_choice, withhold
@@ -90,6 +91,11 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
     """Checks one target. What user code does wrong comes back as findings; `emit` gets the static result before the real pass."""
     if request.run:
         return check_watched(request, emit)
+    return as_said(_checked(request, emit, given))
+
+
+def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetResult:
+    """The result with the severities of the rules, whatever was measured."""
     result = TargetResult(request.target)
     started = time.perf_counter()
     try:
@@ -128,7 +134,7 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
     if not result.confirm:
         result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none" if request.device == "none" else "not run yet"}
     result.settle()
-    emit({"kind": "static", "result": result.to_json()})
+    emit({"kind": "static", "result": as_said(result).to_json()})
     if request.fixes and model is not None:
         from vaelint.repair.propose import proposals
 

@@ -22,6 +22,7 @@ from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.core.memory import asked_for, ran_out
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup_failures import fail
+from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.held.held_back import held_back
@@ -72,8 +73,8 @@ def results_of(session: Session, error: BaseException | None, request: Request, 
     results = []
     for result, model, step in models_of(session, request):
         result.timing["run_s"] = round(seconds, 4)
-        results.append(result)
         _judge(result, model, step, rules, request, emit)
+        results.append(as_said(result))
     return results
 
 

@@ -77,8 +77,8 @@ def _certainty(f: Finding, result: TargetResult, lead: str, width: int) -> list[
     style = word if word in ("confirmed", "refuted") else "key"
     start: Line = [(lead, "gutter"), (f"{word}: ", style)]
     e = f.evidence
-    if e is None:
-        return hanging(start, _unmeasured(f, result), width)
+    if e is None or not e.decides:
+        return hanging(start, f"{_BASIS.get(f.certainty, '')}; {_unmeasured(f, result)}", width)
     lines = hanging(start, f"ran on {e.device}: {e.claim}" if e.claim else f"ran on {e.device}", width)
     measured = f"{e.measured or '-'}; {e.detail}" if e.detail else e.measured
     if e.predicted or measured:
@@ -87,13 +87,22 @@ def _certainty(f: Finding, result: TargetResult, lead: str, width: int) -> list[
     return lines
 
 
+_BASIS = {
+    Certainty.PROVED: "it follows from the recorded shapes, types and connections",
+    Certainty.MEASURED: "shown by running the recorded slice again in double precision",
+    Certainty.SUSPECTED: "the code looks like it",
+}
+
+
 def _unmeasured(f: Finding, result: TargetResult) -> str:
-    basis = "it follows from what the code does" if f.certainty is Certainty.PROVED else "the code looks like it"
-    outcome = result.confirm.get("outcome")
-    if outcome == "ran":
-        return f"{basis}; no experiment of the real pass measures it"
+    """Why no real run speaks of it."""
+    if (e := f.evidence) is not None:
+        how = "decides nothing" if e.outcome == "no power" else "could not be measured"
+        return f"on {e.device}, {e.claim} {how} ({e.detail})" if e.detail else f"on {e.device}, {e.claim} {how}"
+    if result.confirm.get("outcome") == "ran":
+        return "no experiment of the real pass measures it"
     reason = result.confirm.get("reason")
-    return f"{basis}; not measured" + (f" ({reason})" if reason else ", as no real pass was run")
+    return "not measured on a real run" + (f" ({reason})" if reason else "")
 
 
 def _diff(fix: Suggestion, f: Finding, sources: Sources) -> list[Line]:

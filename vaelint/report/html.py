@@ -144,7 +144,7 @@ def _evidence(shown: Sequence[tuple[int, Finding]], here: str) -> E:
         link = element("a", f.code, href=f"#{here}-f{i}")
         detail = element("div", e.detail, class_="soft") if e.detail else E("")
         cells = (("claim", join(e.claim, detail)), ("predicted", e.predicted or "-"), ("measured", e.measured or "-"))
-        outcome = ("outcome", f"{f.certainty.value} on {e.device}")
+        outcome = ("outcome", f"{f.certainty.value if e.decides else e.outcome} on {e.device}")
         told = join(*(element("td", v, data_label=k) for k, v in (*cells, outcome)))
         rows.append(element("tr", join(element("th", link, scope="row"), told)))
     if not rows:

@@ -9,7 +9,7 @@ from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import slope, term_value
 from vaelint.experiment.trial import Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.bounds.flows import FlowBound
 
 
@@ -20,7 +20,8 @@ def prior_sees(trial: Trial, about: About) -> Verdict:
     leaves = [leaf for t in trial.model.terms if t.role != "reconstruction" for leaf in t.leaves]
     at = {node: trial.value(node).detach().clone().requires_grad_()}
     steepest = float(slope(term_value(trial, Term("kl", leaves), at), at)[node].abs().max())
-    return Verdict(steepest == 0, f"the divergence has a slope of {number(steepest)} in {trial.model.written(node)}, which is decoded")
+    told = f"the divergence has a slope of {number(steepest)} in {trial.model.written(node)}, which is decoded"
+    return seen(steepest, 0.0, told, claimed=False)
 
 
 @experiment("determinant_weight", "the weight of the log-determinant, computed from the map itself", "2% of the weight")
@@ -45,7 +46,8 @@ def determinant_weight(trial: Trial, about: About) -> Verdict:
         values.append(term_value(trial, Term("other", list(leaves)), {**held, start: z.detach()}).detach().double())
     table = torch.stack([torch.stack(row) for row in columns]).cpu()
     weight = -float(torch.linalg.lstsq(table, torch.stack(values).cpu().unsqueeze(1)).solution[0])
-    return Verdict(abs(weight / bound.kl_weight - 1) > 0.02, f"it weighs {number(weight)}, the KL {number(bound.kl_weight)}")
+    off = abs(weight / bound.kl_weight - 1)
+    return Verdict(exactly(off > 0.02, off), f"it weighs {number(weight)}, the KL {number(bound.kl_weight)}")
 
 
 def _error(trial: Trial, site: Site, z: torch.Tensor) -> torch.Tensor:
@@ -66,7 +68,9 @@ def kl_sees(trial: Trial, about: About) -> Verdict:
     got = slope(term_value(trial, Term("kl", [leaf]), {**held, **at}), at)
     steepest = {half: max(float(got[n].abs().max()) for n in halves if halves[n] == half) for half in ("encoder", "prior")}
     text = f"slopes of {number(steepest['encoder'])} in the encoder's half, {number(steepest['prior'])} in the prior's"
-    return Verdict(steepest["encoder"] > 0 and steepest["prior"] == 0, text)
+    if steepest["encoder"] == steepest["prior"] == 0:
+        raise NoPowerError(text)
+    return seen(steepest["prior"], 0.0, text, claimed=False, least=steepest["encoder"])
 
 
 @experiment("no_part", "the slope of what is decoded in a parameter of the posterior", "8e-3 of one of its parts in float32")
@@ -81,13 +85,14 @@ def no_part(trial: Trial, about: About) -> Verdict:
     (part,) = trial.gradient((got[entry] * probe).sum(), [got[through]])
     if whole is None or part is None:
         raise CannotMeasureError("no gradient runs between the two")
-    ratio = float(whole.abs().max()) / max(float(part.abs().max()), 1e-30)
-    return Verdict(
-        ratio < 10 * tolerance(leaf), f"the slope is {number(float(whole.abs().max()))}, one of its parts {number(float(part.abs().max()))}"
-    )
+    slopes = [float(g.abs().max()) for g in (whole, part)]
+    told = f"the slope is {number(slopes[0])}, one of its parts {number(slopes[1])}"
+    if not slopes[1] > 0:
+        raise NoPowerError(told)
+    return seen(slopes[0] / slopes[1], 10 * tolerance(leaf), told, claimed=False, least=1.0)
 
 
-@experiment("equal_rows", "the rows of a table before training", "none: equal bits")
+@experiment("equal_rows", "the rows of a table before training", "none: equal bits", at_start=True)
 def equal_rows(trial: Trial, about: About) -> Verdict:
     """Whether all rows of a table are one."""
     rows = trial.value(about["node"]).detach()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.experiment.isolated import term_value
 from vaelint.experiment.trial import Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.bounds.averaged_components import curvatures_agree
 from vaelint.faults.bounds.densities import READINGS
 from vaelint.faults.kl.discrepancy import FAR, codes_of
+
+_EVEN = 1e-5  # of the size of some values: below, their spread is rounding
 
 
 @experiment("weights_of_draws", "the slope of the loss in the weights of the draws, against their scores", "a correlation of 0.99")
@@ -25,9 +29,14 @@ def weights_of_draws(trial: Trial, about: About) -> Verdict:
         raise CannotMeasureError("the loss does not depend on the weights")
     g = slope.double()
     if g.shape != score.shape:  # a log-sum-exp: one slope for all draws of an input
+        if not bool(g.isfinite().all()) or not bool(g.any()):
+            raise NoPowerError("the loss has no slope in the weights at these values")
         return Verdict(bool((g > 0).all()), f"the loss grows by {number(float(g.mean()))} with the log-sum of the weights")
     s, g = score - score.mean(axis, keepdim=True), g - g.mean(axis, keepdim=True)
-    together = float((s * g).sum() / (s.norm() * g.norm()).clamp(min=1e-30))
+    size = float(score.norm()) + float(slope.double().norm())
+    if not math.isfinite(size) or float(s.norm()) <= _EVEN * float(score.norm()) or float(g.norm()) <= _EVEN * float(slope.double().norm()):
+        raise NoPowerError("all draws of an input have one score, or one slope")
+    together = float((s * g).sum() / (s.norm() * g.norm()))
     return Verdict(together > 0.99, f"score and loss of a draw have a correlation of {number(together)}")
 
 
@@ -42,7 +51,7 @@ def bound_of_ones(trial: Trial, about: About) -> Verdict:
     if one == zero:
         raise CannotMeasureError("the loss does not depend on the weights")
     off = zero / (one - zero)
-    return Verdict(abs(off) > 0.01, f"with all weights 1 the bound is {number(off)}")
+    return Verdict(exactly(abs(off) > 0.01, off), f"with all weights 1 the bound is {number(off)}")
 
 
 @experiment("shift_cancels", "the loss with the largest exponent moved, as it is taken off and added again", "0.1 % of the weight")
@@ -58,7 +67,8 @@ def shift_cancels(trial: Trial, about: About) -> Verdict:
     base = at(0.0, 0.0)
     by_shift, by_exponents = at(1.0, 0.0) - base, at(0.0, 1.0) - base
     close = max(1e-3 * abs(by_exponents), 1e-5 * abs(base))
-    return Verdict(abs(by_shift) > close, f"moved by 1 it moves the loss by {number(by_shift)}, all exponents by {number(by_exponents)}")
+    told = f"moved by 1 it moves the loss by {number(by_shift)}, all exponents by {number(by_exponents)}"
+    return seen(abs(by_shift), close, told, least=abs(by_exponents))
 
 
 @experiment("components_weigh_alike", "the curvature of the loss in the posterior through each component, sample by sample", "1 %")
@@ -77,10 +87,11 @@ def components_weigh_alike(trial: Trial, about: About) -> Verdict:
     bent = slope.double() * (rows[0] - 2 * rows[1] + rows[2])
     if bent.shape != leaf.shape or not bool(bent.any()):
         raise CannotMeasureError("the components do not see the posterior")
+    if not bool(bent.isfinite().all()):
+        raise NoPowerError("the curvatures are not finite")
     alike = curvatures_agree(bent, axis, 0.01)
-    return Verdict(
-        alike, f"a component's weight {'is the same' if alike else 'differs from sample to sample'} over {bent.shape[0]} samples"
-    )
+    told = f"a component's weight {'is the same' if alike else 'differs from sample to sample'} over {bent.shape[0]} samples"
+    return Verdict(alike, told)
 
 
 @experiment("discrepancy_falls", "the term at normal codes, and at codes that are moved away", "0.1 % of its value")
@@ -97,6 +108,8 @@ def discrepancy_falls(trial: Trial, about: About) -> Verdict:
         given = {c: v.to(trial.value(c).detach()) for c, v in drawn.items()}
         values.append(float(term_value(trial, term, given).detach().double()))
     near, *far = values
+    if not all(math.isfinite(v) for v in values):
+        raise NoPowerError(f"the distance is {', '.join(map(number, values))}")
     falls = all(f < near - 1e-3 * abs(near) for f in far)
     return Verdict(falls, f"{number(near)} at the prior, {number(far[-1])} with the codes moved by {FAR[-1]:g}")
 
@@ -109,6 +122,8 @@ def counted_times(trial: Trial, about: About) -> Verdict:
     out = trial.recompute([source], {weight: leaf})[source]
     (slope,) = trial.gradient(out.flatten()[:1], [leaf])
     times = 0.0 if slope is None else float(slope.abs().max())
+    if not times > 0:
+        raise NoPowerError(f"the component has a slope of {number(times)} in its log-weight")
     return Verdict(times > 1.5, f"{trial.model.written(weight)} counts {number(times)} times in one component")
 
 
@@ -136,7 +151,7 @@ def log_density(trial: Trial, about: About) -> Verdict:
     w = (r / precision(at[2])).median()
     wanted = w * step(at[2]) * (1 - precision(at[2]) * (at[0] - at[1]) ** 2)
     off = float((slope[used] - wanted).norm() / wanted.norm().clamp(min=1e-30))
-    return Verdict(off > 0.01, f"its slope in {trial.model.written(head)} is off that of a log-density by {off:.0%}")
+    return Verdict(exactly(off > 0.01, off), f"its slope in {trial.model.written(head)} is off that of a log-density by {off:.0%}")
 
 
 def _rows(value: torch.Tensor, size: torch.Size, used: torch.Tensor) -> torch.Tensor:
@@ -158,7 +173,7 @@ def unbounded_fall(trial: Trial, about: About) -> Verdict:
     for share in (0.25, 0.5, 1.0):
         changed = torch.full_like(trial.value(output).detach(), share * at)
         got.append(float(term_value(trial, Term("kl", list(leaves)), {output: changed}).detach()))
-    falls = got[2] - got[1] < 3 * (got[1] - got[0]) < 0
+    falls = exactly(got[2] - got[1] < 3 * (got[1] - got[0]) < 0, *got)
     text = ", ".join(f"{number(v)} at {number(s * at)}" for s, v in zip((0.25, 0.5, 1.0), got, strict=True))
     return Verdict(falls, f"the term is {text}")
 
@@ -169,9 +184,8 @@ def centred_by(trial: Trial, about: About) -> Verdict:
     value = trial.value(about["values"]).detach().double()
     batch, features = (float(value.mean(axis).abs().max()) for axis in (0, 1))
     scale = float(value.abs().max())
-    return Verdict(
-        features < 1e-4 * scale < batch, f"the largest mean over the batch is {number(batch)}, over the features {number(features)}"
-    )
+    told = f"the largest mean over the batch is {number(batch)}, over the features {number(features)}"
+    return Verdict(exactly(features < 1e-4 * scale < batch, scale), told)
 
 
 @experiment("diagonal_entries", "the diagonal with the posterior of one sample exchanged", "1e-4 of the values")
@@ -193,7 +207,7 @@ def diagonal_entries(trial: Trial, about: About) -> Verdict:
         after = trial.recompute([node], changes)[node].detach()
         gap = (after - before).abs().flatten(0, -2).amax(0) if before.dim() > 1 else (after - before).abs()
         moved.append({int(i) for i in (gap > tolerance(before) * float(before.abs().max())).nonzero()})
-    if not any(moved):
-        raise CannotMeasureError("it does not depend on the posterior")
+    if not all(moved):
+        raise NoPowerError("it does not move with the posterior of each sample")
     text = "; ".join(f"sample {row} moves {', '.join(map(str, sorted(m))) or 'no entry'}" for row, m in enumerate(moved))
     return Verdict(all(m <= {row} for row, m in enumerate(moved)), text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -10,7 +11,7 @@ from torch import fx
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import leaves_like
 from vaelint.experiment.trial import SAME, Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number, seen
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.gradients.gradients import leaf_ids
@@ -59,11 +60,11 @@ def _arrives(trial: Trial, of: torch.Tensor, about: About) -> Verdict:
     if not tensors:
         raise CannotMeasureError("no value to ask for was named")
     got = trial.gradient(of, tensors)
-    size = max((float(g.detach().abs().max()) for g in got if g is not None and g.numel()), default=0.0)
-    arrives = size > 0
+    sizes = [float(g.detach().abs().max()) for g in got if g is not None and g.numel()]
+    size = math.nan if any(math.isnan(s) for s in sizes) else max(sizes, default=0.0)
     what = ", ".join([trial.model.written(n) for n in nodes] + names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    measured = f"the largest gradient at {what} is {number(size)}" if arrives else f"no gradient at {what}"
-    return Verdict(arrives == bool(about.get("reaches", False)), measured)
+    measured = f"the largest gradient at {what} is {number(size)}" if size else f"no gradient at {what}"
+    return seen(size, 0.0, measured, claimed=bool(about.get("reaches", False)))
 
 
 def _named(trial: Trial, names: Iterable[str]) -> list[torch.Tensor]:
@@ -86,8 +87,9 @@ def gradient_to_scale(trial: Trial, about: About) -> Verdict:
     same = {n: trial.value(n).detach() for n in site.scale_heads}
     before = float(trial.recompute([loss], {**same, **fixed})[loss].detach().double().sum())
     after = float(trial.recompute([loss], {**{n: v.detach() for n, v in heads.items()}, **fixed})[loss].detach().double().sum())
-    alone = abs(after - before) <= tolerance(trial.loss) / 8 * abs(before)
-    return Verdict(alone, f"the loss is {number(before)}, and {number(after)} with other scales and the same z")
+    gap = abs(after - before) / (abs(before) or 1.0)
+    told = f"the loss is {number(before)}, and {number(after)} with other scales and the same z"
+    return seen(gap, tolerance(trial.loss) / 8, told, claimed=False)
 
 
 @experiment("registered", "the parameters that the step uses, against model.parameters()", "exact")
@@ -129,7 +131,8 @@ def optimizer_groups(trial: Trial, about: About) -> Verdict:
         raise CannotMeasureError("the optimizer's parameters were not named")
     got = trial.gradient(trial.loss, _named(trial, names))
     moved = [n for n, g in zip(names, got, strict=True) if g is not None and bool((g != 0).any())]
-    return Verdict(bool(moved), f"{len(moved)} of {len(names)} parameters without an optimizer get a gradient: {', '.join(moved[:3])}")
+    told = f"{len(moved)} of {len(names)} parameters without an optimizer get a gradient: {', '.join(moved[:3])}"
+    return seen(float(len(moved)), 0.0, told)
 
 
 _FREED = "backward through the graph a second time"
@@ -180,6 +183,6 @@ def raises(trial: Trial, about: About) -> Verdict:
     if node is not None and "low" in about:
         val = trial.value(node).detach()
         low, high = float(val.min()), float(val.max())
-        outside = low < float(about["low"]) or high > float(about["high"])
-        return Verdict(outside, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]")
+        beyond = max(float(about["low"]) - low, high - float(about["high"]), 0.0)
+        return seen(beyond, 0.0, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]")
     return Verdict(False, "it runs")

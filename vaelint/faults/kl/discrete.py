@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import fx
 
 from vaelint.anatomy.loss.facts import KlFact
+from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import leaves_like, term_value
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError, Verdict
@@ -13,17 +15,26 @@ _FORM = 3e-3
 
 
 def discrete_fit(trial: Trial, fact: KlFact, binary: bool) -> tuple[float, float]:
-    """(weight, residual) of a term as a weight times sum q log q, and a part that is linear in q: minus the log of some prior."""
+    """(weight, residual) of a term as a weight times sum q log q, and a part that is linear in q: minus the log of some prior.
+
+    A relaxed draw divides the logits by its temperature before it draws; the KL reads the head itself.
+    """
     site = next(s for s in fact.term.sites if s.kind == "categorical")
     if site.mu is None or not site.heads:
         raise CannotMeasureError("the logits of the posterior were not found")
+    readings = dict.fromkeys((site.mu, *(h for h in site.heads if trial.like(h).shape == trial.like(site.mu).shape)))
+    return min((_fit(trial, fact, site, logits, binary) for logits in readings), key=lambda fit: fit[1])
+
+
+def _fit(trial: Trial, fact: KlFact, site: Site, read: fx.Node, binary: bool) -> tuple[float, float]:
+    """`discrete_fit` for one of the values that may be the logits."""
     values: list[float] = []
     columns: list[torch.Tensor] = []
     runs = 8
     with torch.no_grad():
         while len(values) < runs:
             heads = leaves_like(trial, site.heads, spread=0.3 + 0.4 * (len(values) % 5), seed=len(values))
-            logits = trial.recompute([site.mu], heads)[site.mu].double().cpu()
+            logits = trial.recompute([read], heads)[read].double().cpu()
             values.append(float(term_value(trial, fact.term, heads).double()))
             if binary:
                 q = torch.sigmoid(logits)

@@ -10,9 +10,9 @@ from torch import fx
 from vaelint.anatomy.kl.kl_gamma import FAMILIES
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.experiment.isolated import closed_form, leaves_like, moments, share, slope, term_value
+from vaelint.experiment.isolated import closed_form, laplace_form, leaves_like, moments, share, slope, term_value
 from vaelint.experiment.trial import Trial, rounding
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.kl.concentrations import against_closed_forms, concentration_weight
 from vaelint.faults.kl.discrete import against_bernoulli, discrete_weight
 from vaelint.faults.likelihood.likelihood_gradients import steepness
@@ -52,7 +52,9 @@ def _at_the_prior(values: list[float], exact: list[float]) -> Verdict:
     """What is left of a multiple of the closed form where that is 0."""
     w, rest = _fitted(values, exact)[0].flatten().tolist()
     left = rest / w if w else math.nan
-    return Verdict(abs(left) > 0.4, f"at the prior the term is {number(rest)}, where a KL is 0", f"{len(values)} random posteriors")
+    return Verdict(
+        exactly(abs(left) > 0.4, left), f"at the prior the term is {number(rest)}, where a KL is 0", f"{len(values)} random posteriors"
+    )
 
 
 def _fitted(values: list[float], exact: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +68,7 @@ def _fitted(values: list[float], exact: list[float]) -> tuple[torch.Tensor, torc
 def _compare(values: list[float], exact: list[float], what: str, allowed: float) -> Verdict:
     residual = float(_fitted(values, exact)[1])
     measured = f"{what} is off the nearest multiple of the closed form by {residual:.2%} of its spread"
-    return Verdict(residual > allowed, measured, f"{len(values)} random posteriors")
+    return Verdict(exactly(residual > allowed, residual), measured, f"{len(values)} random posteriors")
 
 
 def _categorical(trial: Trial, fact: KlFact) -> Verdict:
@@ -86,7 +88,7 @@ def _categorical(trial: Trial, fact: KlFact) -> Verdict:
     w = float((v * k).sum() / k.square().sum())
     residual = float((v - w * k).norm() / v.norm().clamp(min=1e-30))
     measured = f"{number(values[0])} at the uniform distribution, where a KL is 0; off a multiple of the KL by {residual:.2%}"
-    return Verdict(residual > _FORM, measured, f"{len(values)} posteriors, the uniform one among them")
+    return Verdict(exactly(residual > _FORM, residual), measured, f"{len(values)} posteriors, the uniform one among them")
 
 
 def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int = 0) -> tuple[float, float]:
@@ -108,10 +110,9 @@ def kl_weight(trial: Trial, fact: KlFact, spread: float | None = None, seed: int
         want = slope((z**2 / 2).sum() - s.abs().log().sum(), fresh)
     else:
         m, s = moments(trial, site, fresh)
-        want = slope(closed_form(m, s, fact.probe.prior).sum(), fresh)
+        form = laplace_form if site.kind == "laplace" else closed_form
+        want = slope(form(m, s, fact.probe.prior).sum(), fresh)
     weight, residual = share(*(torch.cat([t[n].flatten() for n in nodes]) for t in (got, want)))
-    if not math.isfinite(weight):
-        raise CannotMeasureError("its gradients are not finite at these values")
     return weight, residual
 
 
@@ -133,7 +134,7 @@ def _weight_to_its_prior(trial: Trial, fact: KlFact, site: Site) -> tuple[float,
     apart = squares[0] - squares[1]
     used = (apart.abs() > 0.3 * apart.abs().max()) & (slopes[0] != 0) & (slopes[1] != 0)
     if not bool(used.any()):
-        raise CannotMeasureError("no gradient to measure at these values")
+        raise NoPowerError("no gradient to measure at these values")
     w = ((slopes[0] - slopes[1]) / apart * squares[0] - slopes[0])[used]
     middle = float(w.median())
     return middle, float((w - middle).abs().median()) / max(abs(middle), 1e-30)
@@ -150,11 +151,9 @@ def _weight(trial: Trial, fact: KlFact) -> float:
         if residual < 0.02:
             return w
         tried.append(residual)
-    raise CannotMeasureError(
-        f"the term's gradients are not those of a KL to a fixed prior ({min(tried):.0%} off)"
-        if tried
-        else "the KL has no gradient at these values"
-    )
+    if not tried:
+        raise NoPowerError("the KL has no gradient at these values")
+    raise CannotMeasureError(f"the term's gradients are not those of a KL to a fixed prior ({min(tried):.0%} off)")
 
 
 @experiment("gradient_ratio", "the weights of KL and reconstruction, by their gradients", "3 %, or 4 roundings")
@@ -165,6 +164,8 @@ def gradient_ratio(trial: Trial, about: About) -> Verdict:
     predicted = _predicted(trial, beta)
     if not math.isfinite(predicted) or predicted == 0:
         raise CannotMeasureError("no finite weight was predicted")
+    if not math.isfinite(measured) or measured == 0:
+        raise NoPowerError(f"KL over reconstruction = {number(measured)}")
     close = max(_CLOSE, 4 * rounding(trial.value(beta.recon.pair.recon)))
     holds = abs(measured / predicted - 1) < close or (_skips_padding(beta) and _as_far(measured, predicted))
     text = f"KL over reconstruction = {number(measured)} times the ELBO's"
@@ -240,13 +241,17 @@ def kl_gradient(trial: Trial, about: About) -> Verdict:
         site = _site(fact)
         near = min(_zero_share(trial, fact, site, spread) for spread in (0.4, 0.05))  # a low ceiling leaves little room below it
         far = _zero_share(trial, fact, site, 8.0)
-        return Verdict(far > near and far > 0.2, f"{far:.0%} of the means get no gradient far from the prior, {near:.0%} near it")
+        return Verdict(
+            exactly(far > near and far > 0.2, far, near), f"{far:.0%} of the means get no gradient far from the prior, {near:.0%} near it"
+        )
     try:
         w, _ = kl_weight(trial, fact)
     except CannotMeasureError:
         w, _ = kl_weight(trial, fact, spread=1.0)
     if about.get("zero"):
-        return Verdict(w == 0, f"the KL's weight is {number(w)}")
+        return seen(abs(w), 0.0, f"the KL's weight is {number(w)}", claimed=False)
+    if w == 0 or not math.isfinite(w):
+        raise NoPowerError(f"the KL's weight is {number(w)}")
     return Verdict(w < 0, f"the KL's weight is {number(w)}: a step towards the prior {'raises' if w < 0 else 'lowers'} the loss")
 
 

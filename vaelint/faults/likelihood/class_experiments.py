@@ -6,7 +6,7 @@ import torch
 from torch import fx
 
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import About, Verdict, experiment, number
+from vaelint.experiment.verdict import About, Verdict, experiment, number, seen
 
 _FAR = 0.02
 
@@ -19,11 +19,14 @@ def class_sums(trial: Trial, about: About) -> Verdict:
     chances = values.exp() if float(values.max()) <= 0 else values
     sums = chances.sum(int(about["axis"]))
     low, high = float(sums.min()), float(sums.max())
-    return Verdict(
-        low < 1 - _FAR or high > 1 + _FAR,
-        f"they sum to {number(low)} to {number(high)}",
-        "a distribution over the classes sums to 1",
-    )
+    told = f"they sum to {number(low)} to {number(high)}"
+    return seen(max(1 - low, high - 1), _FAR, told, "a distribution over the classes sums to 1", least=_apart(chances))
+
+
+def _apart(chances: torch.Tensor) -> float:
+    """How far sums along a wrong axis would be from one another: not at all where all chances are alike, as at initialisation."""
+    count = max(chances.shape)
+    return float((chances.std() / chances.mean().clamp(min=1e-300)) / count**0.5)
 
 
 @experiment("rows_of_channels", "the channels that a row of what is looked up is made of", "exact")

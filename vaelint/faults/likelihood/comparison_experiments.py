@@ -8,9 +8,11 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.experiment.isolated import share, term_value
+from vaelint.anatomy.posterior.sites import frontier
+from vaelint.anatomy.reconstruction.recon import FAMILIES
+from vaelint.experiment.isolated import share, slope, term_value
 from vaelint.experiment.trial import SAME, Trial, differ, rounding, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.likelihood.leak import own_step_shown
 from vaelint.faults.likelihood.likelihood_gradients import family_slope, recon_slope
 from vaelint.record import ops
@@ -21,6 +23,8 @@ _KERNEL_OF = {
     "poisson_nll_loss": "poisson_log",
     "mse_loss": "squared_error",
 }
+
+_ALONG = 1e-6  # of the product of two lengths: below, a slope has no sign
 
 
 @experiment("recon_gradient", "the loss as the reconstruction moves towards its target", "the sign")
@@ -36,8 +40,13 @@ def recon_gradient(trial: Trial, about: About) -> Verdict:
         way = t.to(r.dtype) - r
     else:
         raise CannotMeasureError("reconstruction and target have different shapes")
-    change = float((got.double() * way.double()).sum())
-    return Verdict(change > 0, f"the loss {'rises' if change > 0 else 'falls'}: its slope on that way is {number(change)}")
+    g, towards = got.double(), way.double()
+    used = g.isfinite() & towards.isfinite()  # a squashed probability has no slope at its ends
+    change = float((g * towards)[used].sum())
+    told = f"the loss {'rises' if change > 0 else 'falls'}: its slope on that way is {number(change)}"
+    if abs(change) <= _ALONG * float(g[used].norm() * towards[used].norm()):
+        raise NoPowerError(told)
+    return Verdict(change > 0, told)
 
 
 @experiment("kernel", "the reconstruction term against the likelihood it stands for", "2 % of the gradient, or 4 roundings")
@@ -47,7 +56,9 @@ def kernel(trial: Trial, about: About) -> Verdict:
     scale: fx.Node | None = about.get("scale") or next(iter(fact.pair.extra), None)
     if scale is not None:
         return _gaussian(trial, fact, scale)
-    name = _KERNEL_OF.get(ops.op(fact.pair.meet), fact.probe.kernel)
+    if about.get("exchanged") and fact.probe.kernel in ("other", "negative_log_probability"):
+        return _exchanged(trial, fact)
+    name = "bce" if fact.probe.kernel == "bce_swapped" else _KERNEL_OF.get(ops.op(fact.pair.meet), fact.probe.kernel)
     r, t, got = recon_slope(trial, fact)
     if t is None:
         raise CannotMeasureError("the target was not found")
@@ -56,7 +67,28 @@ def kernel(trial: Trial, about: About) -> Verdict:
         want = want.nan_to_num(0.0, 0.0, 0.0)
     w, residual = share(got, want)
     allowed = max(0.02, 4 * rounding(r))
-    return Verdict(residual > allowed or w < 0, f"the gradient is off the nearest multiple of the likelihood's by {residual:.0%}")
+    told = f"the gradient is off the nearest multiple of the likelihood's by {residual:.0%}"
+    return Verdict(exactly(residual > allowed or w < 0, w, residual), told)
+
+
+def _exchanged(trial: Trial, fact: ReconFact) -> Verdict:
+    """Whether the term is the likelihood of the reconstruction given the data: its slope in the data is that of a prediction."""
+    pair = fact.pair
+    if pair.target is None:
+        raise CannotMeasureError("the target was not found")
+    (data, *others) = frontier([pair.target], trial.model.flow)  # what logarithms of both sides are taken of
+    if others:
+        raise CannotMeasureError("the target is made of several values")
+    r, t = trial.value(pair.recon).detach(), trial.value(data).detach()
+    inner = (0.25 + 0.5 * (t - t.min()) / (t.max() - t.min()).clamp(min=1e-30)).requires_grad_()  # away from the ends of logarithms
+    got = slope(term_value(trial, fact.term, {pair.recon: r, data: inner}), {data: inner})[data]
+    fits = {name: share(got, FAMILIES[name](inner.detach(), r.to(inner.dtype)))[1] for name in _ONE_SIDED}
+    nearest = min(fits, key=lambda name: fits[name])
+    told = f"its gradient in the data is off that of a {nearest} prediction by {fits[nearest]:.0%}"
+    return Verdict(exactly(fits[nearest] <= max(0.02, 4 * rounding(r)), fits[nearest]), told)
+
+
+_ONE_SIDED = ("bce", "bce_with_logits", "poisson", "poisson_log")
 
 
 def _gaussian(trial: Trial, fact: ReconFact, head: fx.Node) -> Verdict:
@@ -68,9 +100,8 @@ def _gaussian(trial: Trial, fact: ReconFact, head: fx.Node) -> Verdict:
         variance = trial.value(head).detach()
         low = float(variance.min())
         cut = float((variance == low).double().mean())  # a raw output cut at a floor has many values exactly there
-        return Verdict(
-            low <= 0 or (low <= 1e-4 and cut > 0.05), f"the lowest variance is {number(low)}, and {cut:.0%} of all are exactly that"
-        )
+        told = f"the lowest variance is {number(low)}, and {cut:.0%} of all are exactly that"
+        return Verdict(exactly(low <= 0 or (low <= 1e-4 and cut > 0.05), low), told)
     zero = torch.zeros_like(trial.value(pair.target).detach())
     factors, offsets = [], []
     with torch.no_grad():
@@ -87,6 +118,8 @@ def _gaussian(trial: Trial, fact: ReconFact, head: fx.Node) -> Verdict:
             factors.append(at[1] - at[0])
             offsets.append(at[0])
     x, y = torch.tensor(factors, dtype=torch.float64), torch.tensor(offsets, dtype=torch.float64)
+    if not bool((x.isfinite() & y.isfinite()).all()):
+        raise NoPowerError("the likelihood is not finite at the variances that were tried")
     if not bool((x > 0).all()):
         return Verdict(True, "the error is weighed by a number that is not positive")
     columns = torch.stack([x.log(), torch.ones_like(x)], 1)
@@ -122,13 +155,12 @@ def same_values(trial: Trial, about: About) -> Verdict:
     if not gaps:
         raise CannotMeasureError("there is nothing to compare it with")
     nearest: fx.Node = min(gaps, key=lambda n: gaps[n])
-    equal = gaps[nearest] <= tolerance(mine)
-    wanted = bool(about.get("equal", True))
+    gap = gaps[nearest]
     name, other = trial.model.written(first), trial.model.written(nearest)
-    text = f"{name} and {other} are equal" if equal else f"{name} differs from {other} by {number(gaps[nearest])} of its size"
-    if gaps[nearest] == float("inf"):
+    text = f"{name} differs from {other} by {number(gap)} of its size" if gap else f"{name} and {other} are equal"
+    if gap == float("inf"):
         text = f"{name} has another shape than {other}"
-    return Verdict(equal == wanted, text)
+    return seen(gap, tolerance(mine), text, claimed=not about.get("equal", True))
 
 
 def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -164,8 +196,8 @@ def data_behind_encoder(trial: Trial, about: About) -> Verdict:
     loss = trial.loss_node
     before = float(trial.recompute([loss], inputs, inside=inside)[loss].detach().double().sum())
     after = float(trial.recompute([loss], changes, inside=inside)[loss].detach().double().sum())
-    same = abs(after - before) <= tolerance(trial.loss) * abs(before)
-    return Verdict(same, f"the loss is {number(before)}, and {number(after)} with other data")
+    gap = abs(after - before) / (abs(before) or 1.0)
+    return seen(gap, tolerance(trial.loss), f"the loss is {number(before)}, and {number(after)} with other data", claimed=False)
 
 
 def _after_decoder(trial: Trial) -> set[fx.Node]:
@@ -182,8 +214,8 @@ def _after_decoder(trial: Trial) -> set[fx.Node]:
 def padding_counts(trial: Trial, about: About) -> Verdict:
     """Puts padding at the end of each target and changes the logits there."""
     fact: ReconFact = about["fact"]
-    index, lengths, pair = about["padding"].index, about["padding"].lengths, fact.pair
-    if pair.target is None or (index is None and lengths is None) or fact.probe.axis is None:
+    index, lengths, pair, axis = about["padding"].index, about["padding"].lengths, fact.pair, fact.probe.axis
+    if pair.target is None or (index is None and lengths is None) or axis is None:
         raise CannotMeasureError("the padding index or the axis of the classes is not known")
     target, logits = trial.value(pair.target).detach().clone(), trial.value(pair.recon).detach()
     padded = torch.zeros_like(target, dtype=torch.bool)
@@ -191,17 +223,26 @@ def padding_counts(trial: Trial, about: About) -> Verdict:
     if index is not None:
         target[padded] = index
     short = {lengths: torch.ones_like(trial.value(lengths))} if lengths is not None else {}
-    shift = torch.zeros_like(logits).movedim(fact.probe.axis, -1)
-    shift[padded] = torch.linspace(0, 3, logits.shape[fact.probe.axis], dtype=logits.dtype, device=logits.device)
-    values = []
+    slope = torch.linspace(0, 3, logits.shape[axis], dtype=logits.dtype, device=logits.device)
+
+    def moved(places: torch.Tensor) -> torch.Tensor:
+        """The logits with those of some places shifted."""
+        shift = torch.zeros_like(logits).movedim(axis, -1)
+        shift[places] = slope
+        return logits + shift.movedim(-1, axis)
+
     with torch.no_grad():
-        for extra in (torch.zeros_like(logits), shift.movedim(-1, fact.probe.axis)):
-            values.append(float(term_value(trial, fact.term, {**short, pair.target: target, pair.recon: logits + extra})))
-    counts = abs(values[1] - values[0]) > tolerance(logits) * abs(values[0])
-    return Verdict(
-        counts,
-        f"the term goes from {number(values[0])} to {number(values[1])}",
+        before, after, control = (
+            float(term_value(trial, fact.term, {**short, pair.target: target, pair.recon: given}))
+            for given in (logits, moved(padded), moved(~padded))
+        )
+    size = abs(before) or 1.0
+    return seen(
+        abs(after - before) / size,
+        tolerance(logits),
+        f"the term goes from {number(before)} to {number(after)}",
         "a quarter of the target is padding" + (f" (index {index})" if index is not None else ""),
+        least=abs(control - before) / size / 8,
     )
 
 
@@ -209,10 +250,8 @@ def padding_counts(trial: Trial, about: About) -> Verdict:
 def loss_against_repaired(trial: Trial, about: About) -> Verdict:
     """`repaired(value)` gives the repaired loss from the values of nodes; the two must differ."""
     got, mended = float(trial.loss.detach().double().sum()), float(about["repaired"](trial.value))
-    return Verdict(
-        abs(got - mended) > max(1e-3, tolerance(trial.loss)) * max(abs(got), abs(mended)),
-        f"the loss is {number(got)}, repaired it is {number(mended)}",
-    )
+    off = abs(got - mended) / (max(abs(got), abs(mended)) or 1.0)
+    return seen(off, max(1e-3, tolerance(trial.loss)), f"the loss is {number(got)}, repaired it is {number(mended)}")
 
 
 @experiment("target_leak", "the prediction of a token when that token changes, z held fixed", SAME)
@@ -231,7 +270,7 @@ def target_leak(trial: Trial, about: About) -> Verdict:
         logits: torch.Tensor = trial.recompute([pair.recon], {**held, tokens: values})[pair.recon].detach().movedim(axis, -1)
         return logits.reshape(-1, logits.shape[-1])
 
-    before, seen = rows(base), []
+    before, moves = rows(base), list[float]()
     if len(before) != len(places):
         raise CannotMeasureError("logits and target do not match one to one")
     for at in sorted({0, len(places) // 2, len(places) - 1}):
@@ -241,13 +280,12 @@ def target_leak(trial: Trial, about: About) -> Verdict:
             continue
         changed = base.clone()
         changed.view(-1)[index] = others[0]
-        seen.append(differ(before[at], rows(changed)[at]))
-    if not seen:
+        moves.append(differ(before[at], rows(changed)[at]))
+    if not moves:
         raise CannotMeasureError("all tokens of the input are equal")
-    leaks = sorted(seen)[-min(2, len(seen))] > tolerance(before)  # the last token may be none of the decoder's input
-    return Verdict(
-        leaks, f"the logits of the changed token move by {number(max(seen))} of their size", f"{len(seen)} tokens, one at a time"
-    )
+    leak = sorted(moves)[-min(2, len(moves))]  # the last token may be none of the decoder's input
+    told = f"the logits of the changed token move by {number(max(moves))} of their size"
+    return seen(leak, tolerance(before), told, f"{len(moves)} tokens, one at a time")
 
 
 @experiment("step_leak", "the prediction of a step when that step changes, z held fixed", SAME)
@@ -267,4 +305,5 @@ def step_leak(trial: Trial, about: About) -> Verdict:
         return out
 
     moved = own_step_shown(predict, base, places, about["axis"], tolerance(base))
-    return Verdict(moved is not None, f"the prediction of the changed step moves by {number(moved or 0.0)}")
+    told = f"the prediction of the changed step moves by {number(moved or 0.0)}"
+    return seen(math.inf if moved is not None else 0.0, 0.0, told)

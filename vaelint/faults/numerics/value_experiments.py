@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import fx
 
 from vaelint.experiment.trial import SAME, Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.record import ops
 from vaelint.replay.ranges import is_free, raw_outputs
 
@@ -22,11 +24,11 @@ def value_range(trial: Trial, about: About) -> Verdict:
     low, high = float(val.min()), float(val.max())
     bounds = about.get("outside")
     if bounds is not None:
-        leaves, detail = low < float(bounds[0]) or high > float(bounds[1]), ""
-        if not leaves and _any_sign(trial, node) and (driven := _driven(trial, node)) is not None:
+        detail, ends = "", (float(bounds[0]), float(bounds[1]))
+        if not _beyond(low, high, *ends) and _any_sign(trial, node) and (driven := _driven(trial, node)) is not None:
             (low, high), detail = driven, f"in the run it did not leave; the layer outputs behind it driven over [-{_FAR:g}, {_FAR:g}]"
-            leaves = low < float(bounds[0]) or high > float(bounds[1])
-        return Verdict(leaves, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]", detail)
+        told = f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]"
+        return seen(_beyond(low, high, *ends), 0.0, told, detail)
     detail = ""
     try:
         driven = _driven(trial, node)
@@ -36,8 +38,16 @@ def value_range(trial: Trial, about: About) -> Verdict:
         low, high = min(low, driven[0]), max(high, driven[1])
         detail = f"the layer outputs behind it driven over [-{_FAR:g}, {_FAR:g}]"
     slack = tolerance(trial.value(node)) * max(1.0, abs(low), abs(high))
-    inside = low >= float(about.get("low", -torch.inf)) - slack and high <= float(about.get("high", torch.inf)) + slack
-    return Verdict(inside, f"{trial.model.written(node)} reaches [{number(low)}, {number(high)}]", detail)
+    beyond = _beyond(low, high, float(about.get("low", -torch.inf)), float(about.get("high", torch.inf)))
+    told = f"{trial.model.written(node)} reaches [{number(low)}, {number(high)}]"
+    if driven is not None:  # no weights could take it further
+        return Verdict(exactly(beyond <= slack, beyond), told, detail)
+    return seen(0.0 if beyond <= slack else beyond, 0.0, told, claimed=False)
+
+
+def _beyond(low: float, high: float, least: float, most: float) -> float:
+    """How far the interval [low, high] reaches out of another; NaN where it is no interval."""
+    return math.nan if math.isnan(low) or math.isnan(high) else max(least - low, high - most, 0.0)
 
 
 def _any_sign(trial: Trial, node: fx.Node) -> bool:
@@ -101,6 +111,8 @@ def guard_vanishes(trial: Trial, about: About) -> Verdict:
         changes = {n: torch.full_like(trial.value(n).detach(), at).to(dtype) for n in sources}
         with torch.no_grad():
             got = float(trial.recompute([operand], changes)[operand].double().min())
+        if math.isnan(got):
+            raise NoPowerError(f"{trial.model.written(operand)} is NaN there")
         if got <= 0:
             name = str(dtype).removeprefix("torch.")
             return Verdict(
@@ -198,8 +210,8 @@ def _saturated(like: torch.Tensor, at: float, axis: int | None) -> torch.Tensor:
 def non_finite(trial: Trial, about: About) -> Verdict:
     """Whether a node, or else the loss or a gradient, is not finite."""
     node: fx.Node | None = about.get("node")
-    if node is not None and trial.has(node):
-        val = trial.value(node).detach()
+    if node is not None and node in trial.pairs:
+        val = trial.like(node).detach()
         if not bool(val.isfinite().all()):
             return Verdict(True, f"{trial.model.written(node)} holds {int((~val.isfinite()).sum())} values that are not finite")
     if not bool(trial.loss.detach().isfinite().all()):

@@ -11,7 +11,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import leaves_like, moments
 from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import SAME, Trial, differ, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import POWER, About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.sampling.evaluation import twin_of
 from vaelint.record import ops
@@ -58,10 +58,16 @@ def noise_rows(trial: Trial, about: About) -> Verdict:
     if e.shape[axis] < 2:
         raise CannotMeasureError("a batch of one has no second row")
     rows, errors = e.movedim(axis, 0).flatten(1), error.movedim(axis, 0).flatten(1)
-    gap = (rows - rows[:1]).abs()
-    equal = bool((gap <= 8 * (errors + errors[:1])).all())
+    gap, allowed = (rows - rows[:1]).abs(), 8 * (errors + errors[:1])
+    equal = bool((gap <= allowed).all())
     measured = f"{'equal' if equal else 'different'} rows: the largest difference between rows is {number(float(gap.max()))}"
-    return Verdict(equal == bool(about.get("equal", True)), measured, f"{rows.shape[0]} rows")
+    effect, claimed = float((gap / allowed.clamp(min=1e-300)).max()), not about.get("equal", True)
+    return seen(effect, 1.0, measured, f"{rows.shape[0]} rows", claimed=claimed, least=_least(allowed))
+
+
+def _least(allowed: torch.Tensor) -> float:
+    """By how much noise of spread 1 passes what rounding allows: where the scale is tiny, z says nothing about it."""
+    return 1 / max(float(allowed.median()), 1e-300)
 
 
 @experiment("noise_axes", "(z - mu) / scale along the axes of the latent", "32 roundings of the type")
@@ -74,14 +80,12 @@ def noise_axes(trial: Trial, about: About) -> Verdict:
     axes = [i for i, d in enumerate(dims) if d in names and e.shape[i] > 1]
     if not axes:
         raise CannotMeasureError(f"z has no axis {', '.join(names)} longer than 1")
-    spreads = []
-    for axis in axes:
-        first = e.narrow(axis, 0, 1)
-        spreads.append((e - first).abs() - 8 * (error + error.narrow(axis, 0, 1)))
-    constant = all(bool((s <= 0).all()) for s in spreads)
-    gap = max(float((e - e.narrow(a, 0, 1)).abs().max()) for a in axes)
+    gaps = [(e - e.narrow(a, 0, 1)).abs() for a in axes]
+    allowed = [8 * (error + error.narrow(a, 0, 1)).clamp(min=1e-300) for a in axes]
+    effect = max(float((g / at).max()) for g, at in zip(gaps, allowed, strict=True))
     along = ", ".join(dims[a] for a in axes)
-    return Verdict(constant, f"largest difference along {along}: {number(gap)}")
+    told = f"largest difference along {along}: {number(max(float(g.max()) for g in gaps))}"
+    return seen(effect, 1.0, told, claimed=False, least=min(_least(a) for a in allowed))
 
 
 @experiment("noise_moments", "mean and standard deviation of the noise, over many draws", "5 standard errors and 0.02")
@@ -105,7 +109,7 @@ def noise_moments(trial: Trial, about: About) -> Verdict:
     told = [(mean, about.get("mean")), (std, about.get("std"))]
     as_told = all(t is None or abs(m - t) < error * max(1.0, std) + 0.02 * max(1.0, abs(t)) for m, t in told)
     measured = f"mean {number(mean)}, standard deviation {number(std)}, excess kurtosis {kurtosis:.2f}"
-    return Verdict(not normal and as_told, measured, f"{count} numbers; N(0, 1) has 0, 1 and 0")
+    return Verdict(exactly(not normal and as_told, mean, std), measured, f"{count} numbers; N(0, 1) has 0, 1 and 0")
 
 
 @experiment("noise_repeats", "two calls of one model with different seeds", SAME)
@@ -127,13 +131,12 @@ def z_unused(trial: Trial, about: About) -> Verdict:
 
 def _same_in_two_calls(trial: Trial, nodes: list[fx.Node], what: str) -> Verdict:
     first, second = trial.twice(calm)
-    gaps = [differ(first.value(n), second.value(n)) for n in nodes]
+    gap = max(differ(first.value(n), second.value(n)) for n in nodes)
     limit = tolerance(*(first.value(n) for n in nodes))
-    same = max(gaps) <= limit
-    if not same and any("dropout" in ops.op(n) for n in trial.model.record.graph.nodes):
+    if gap > limit and any("dropout" in ops.op(n) for n in trial.model.record.graph.nodes):
         raise CannotMeasureError("a functional dropout makes calls differ by itself")
-    measured = f"{what} is the same in both" if same else f"{what} differs by {number(max(gaps))} of its size"
-    return Verdict(same, measured, "dropout layers at rate 0, batch normalisation in evaluation mode")
+    measured = f"{what} differs by {number(gap)} of its size" if gap else f"{what} is the same in both"
+    return seen(gap, limit, measured, "dropout layers at rate 0, batch normalisation in evaluation mode", claimed=False)
 
 
 @experiment("eval_offset", "(z - mu) / scale in evaluation mode, in two calls", f"4 times {SAME}")
@@ -141,7 +144,7 @@ def eval_offset(trial: Trial, about: About) -> Verdict:
     """Whether evaluation mode adds a fixed multiple of the scale to the mean."""
     site: Site = about["site"]
     multiple = float(about["multiple"])
-    hits = []
+    hits, apart = [], []
     for seed in (1, 2):
         record = trial.again(training=False, seed=seed).record
         twins = {h: twin_of(h, record) for h in site.heads}
@@ -151,7 +154,10 @@ def eval_offset(trial: Trial, about: About) -> Verdict:
         wanted = (m + multiple * s).detach()
         values = [n.meta["val"] for n in record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor)]
         limit = 4 * tolerance(wanted)
+        apart.append(differ(wanted, m.detach()) / limit)
         hits.append(any(v.shape == wanted.shape and v.is_floating_point() and differ(wanted, v) < limit for v in values))
+    if min(apart) < POWER:
+        raise NoPowerError("the scale is too small beside the mean")
     text = f"both calls give z = mu + {multiple:.3g} * scale" if all(hits) else f"no value of the run is mu + {multiple:.3g} * scale"
     return Verdict(all(hits), text, "evaluation mode")
 
@@ -167,7 +173,7 @@ def scale_negative(trial: Trial, about: About) -> Verdict:
         return Verdict(True, f"{float((real < 0).double().mean()):.0%} of the scales are negative, the lowest {number(float(real.min()))}")
     _, s = moments(trial, site, leaves_like(trial, site.heads, spread=2.0))
     low = float(s.detach().min())
-    return Verdict(low < 0, f"the lowest scale is {number(low)}", "heads drawn from N(0, 4)")
+    return Verdict(exactly(low < 0, low), f"the lowest scale is {number(low)}", "heads drawn from N(0, 4)")
 
 
 READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -194,6 +200,6 @@ def scale_curve(trial: Trial, about: About) -> Verdict:
         raise CannotMeasureError("scale and head have different sizes")
     drawn, read = s.flatten().abs(), reading(head.flatten())
     at = int((drawn - read).abs().argmax())
-    differs = float((drawn - read).abs().max()) > 10 * tolerance(s) * float(read.abs().max())
     h, a, b = (number(float(t[at])) for t in (head.flatten(), s.flatten(), read))
-    return Verdict(differs, f"at head {h} z is drawn with scale {a}, and the KL reads {b}")
+    told = f"at head {h} z is drawn with scale {a}, and the KL reads {b}"
+    return seen(differ(read, drawn), 10 * tolerance(s), told, least=1.0)  # over N(0, 1) any two readings of a head are far apart

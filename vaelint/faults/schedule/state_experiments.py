@@ -9,7 +9,7 @@ import torch
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.experiment.isolated import leaves_like, slope, term_value
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number
+from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.schedule.reset_counters import user_objects
 
 _STEPS = 12
@@ -35,7 +35,8 @@ def weight_has_no_effect(trial: Trial, about: About) -> Verdict:
 
     other = trial.again(prepare=change)
     before, after = float(trial.loss.detach().double().sum()), float(other.loss.detach().double().sum())
-    return Verdict(before == after, f"the loss is {number(before)} at {name} = {was:g}, and {number(after)} at {now:g}")
+    told = f"the loss is {number(before)} at {name} = {was:g}, and {number(after)} at {now:g}"
+    return seen(abs(after - before), 0.0, told, claimed=False)
 
 
 @experiment("argument_has_no_effect", "the loss with another value of the argument", "exact")
@@ -62,7 +63,8 @@ def argument_has_no_effect(trial: Trial, about: About) -> Verdict:
         raise CannotMeasureError(f"{argument} is not given by name")
     before, after = float(trial.loss.detach().double().sum()), float(other.loss.detach().double().sum())
     was, now = given[0]
-    return Verdict(before == after, f"the loss is {number(before)} at {argument} = {was:g}, and {number(after)} at {now:g}")
+    told = f"the loss is {number(before)} at {argument} = {was:g}, and {number(after)} at {now:g}"
+    return seen(abs(after - before), 0.0, told, claimed=False)
 
 
 @experiment("weight_stays", "the weight over many steps of one model", "1e-9")
@@ -73,13 +75,13 @@ def weight_stays(trial: Trial, about: About) -> Verdict:
     facts = [f for f in trial.model.kls if f.site is not None and f.site.heads]
     if holder is None and not facts:
         raise CannotMeasureError(f"no module has a number called {name}")
-    seen: list[float] = []
+    weights: list[float] = []
     for seed in range(_STEPS):
         step = trial.again(seed=seed, built=built)
-        seen.append(float(getattr(holder, name)) if holder is not None else _steepness(step, facts[0]))
-    stays = max(seen) - min(seen) <= 1e-9 * max(map(abs, seen))
+        weights.append(float(getattr(holder, name)) if holder is not None else _steepness(step, facts[0]))
+    stays = exactly(max(weights) - min(weights) <= 1e-9 * max(map(abs, weights)), *weights)
     what = name if holder is not None else "the KL's gradient"
-    return Verdict(stays, f"{what} is {number(seen[-1])} after {_STEPS} steps, {number(seen[0])} after the first")
+    return Verdict(stays, f"{what} is {number(weights[-1])} after {_STEPS} steps, {number(weights[0])} after the first")
 
 
 def _is_number(value: object) -> bool:

@@ -83,7 +83,8 @@ def _said(f: Finding) -> Iterator[str]:
         yield f"why: {f.why}"
     if f.evidence is not None:
         e = f.evidence
-        yield f"{f.certainty.value} on {e.device}: {e.claim}: predicted {e.predicted or '-'}, measured {e.measured or '-'}"
+        word = f.certainty.value if e.decides else f"{f.certainty.value}, {e.outcome}"
+        yield f"{word} on {e.device}: {e.claim}: predicted {e.predicted or '-'}, measured {e.measured or '-'}"
     yield from (f"note: {n}" for n in f.notes)
     if f.help:
         yield f"help: {f.help}"

@@ -122,8 +122,9 @@ def finding_card(f: Finding, number: int, here: str, view: View) -> E:
     items += [("Elsewhere", f"{x.span.file}:{x.span.line}: {x.text}") for x in f.labels]
     if f.evidence is not None:
         e = f.evidence
+        came = e.measured if e.decides else f"nothing ({e.outcome}: {e.detail})"
         items.append(
-            (f.certainty.value.capitalize(), f"ran on {e.device}: {e.claim}; predicted {e.predicted or '-'}, measured {e.measured or '-'}")
+            (f.certainty.value.capitalize(), f"ran on {e.device}: {e.claim}; predicted {e.predicted or '-'}, measured {came or '-'}")
         )
     items += [("Help", f.help)] if f.help else []
     items += [("Note", n) for n in f.notes]
