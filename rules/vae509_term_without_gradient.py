@@ -1,0 +1,31 @@
+"""A term of the loss moves with what is trained and has no gradient.
+
+## What it does
+Moves the draw of a real run: an addend of the loss whose value follows, and which has no gradient, is reported where its
+gradient ends: at a `detach()`, or where `no_grad` begins. A value that stands in the loss with its gradient as well is none.
+
+## Why is this bad
+It shifts the value of the loss and pulls at nothing. The model trains as if the term were not there, and its curve looks as if
+it were.
+
+## Example
+    with torch.no_grad():
+        target, made = self.features(x), self.features(recon)
+    loss = loss + (made - target).pow(2).mean()
+
+## Use instead
+    with torch.no_grad():
+        target = self.features(x)
+    loss = loss + (self.features(recon) - target).pow(2).mean()
+
+## When to ignore
+When the term is added for its value alone, so that a logged loss is complete.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE509", "term-without-gradient", Severity.WARNING, message="a term of the loss has no gradient", needs=("loss",))
+def check(model: Model) -> Findings:
+    """The law on addends reports these, on the real run."""
+    yield from ()

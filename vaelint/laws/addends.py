@@ -1,0 +1,78 @@
+"""Law B1, for terms: an addend of the loss that hangs on what is trained has a gradient.
+
+Intervention: the draw is moved; an addend whose value follows and whose gradient does not exist pulls at nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.core.finding import Span
+from vaelint.experiment.trial import differ
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record.record import route
+from vaelint.rule import Found
+
+_NOTHING = 1e-6
+
+
+@law("addends-have-gradients", "what is added to the loss and moves with the draw has a gradient", covered=("VAE413", "VAE503", "VAE505", "VAE509"))
+def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
+    """Terms that are cut off. One that is taken back elsewhere (a straight-through value, a baseline) is none."""
+    live = {leaf.node for term in bench.model.terms if term.detached is None for leaf in term.leaves}
+    for term in bench.model.terms:
+        if term.detached is None or term.role == "constant":
+            continue
+        for leaf in term.leaves:
+            if leaf.detached is None or _is_taken_back(bench, leaf, live) or not bench.knows(leaf.node):
+                continue
+            moved = _moved(bench, leaf)
+            if moved > _NOTHING:
+                yield _cut_off(bench, term, leaf, moved)
+                return
+
+
+def _is_taken_back(bench: Bench, leaf: Leaf, live: set[fx.Node]) -> bool:
+    """Whether the same value is in the loss with its gradient too."""
+    flow = bench.model.flow
+    behind = flow.ancestors(leaf.node) if leaf.detached is None else {leaf.node, *leaf.detached.all_input_nodes}
+    return bool(behind & live)
+
+
+def _moved(bench: Bench, leaf: Leaf) -> float:
+    """How much the addend moves with the draws that training moves."""
+    flow = bench.model.flow
+    draws = [s.z for s in bench.model.sites if s.z in flow.ancestors(leaf.node) and bench.knows(s.z) and s.z.meta.get("grad")]
+    if not draws:
+        return 0.0
+    same = bench.same(draws)
+    before = bench.after(same, [leaf.node]).get(leaf.node)
+    after = bench.after({z: v + 0.5 for z, v in same.items()}, [leaf.node]).get(leaf.node)
+    return 0.0 if before is None or after is None else differ(before, after)
+
+
+def _cut_off(bench: Bench, term: Term, leaf: Leaf, moved: float) -> Broken:
+    model = bench.model
+    assert leaf.detached is not None
+    found = Found(
+        _entered(leaf.detached, leaf.node) or model.where(leaf.detached),
+        label="the gradient ends here",
+        labels=model.labels((leaf.node, f"this addend of the loss ({model.written(leaf.node)}) only shifts its value")),
+        why="it moves the value of the loss and pulls at no parameter: training goes as if it were not there",
+        help="keep the graph of what is trained (no detach, no no_grad around it); detach only targets and what is logged",
+    )
+    text = f"it moves by {moved:.2g} of its size with the draw, and has no gradient"
+    return Broken("term-without-gradient", found, "an addend that moves with the draw has a gradient", text)
+
+
+def _entered(cut: fx.Node, leaf: fx.Node) -> Span | None:
+    """Of the places that led to the cut, the one beside the addend: in the function where both are written."""
+    mine, theirs = route(cut)[::-1], route(leaf)[::-1]
+    shared = 0
+    while shared < min(len(mine), len(theirs)) and mine[shared] == theirs[shared]:
+        shared += 1
+    return mine[min(shared, len(mine) - 1)] if mine else None
