@@ -20,7 +20,11 @@ from vaelint.rule import Found
 _NOTHING = 1e-6
 
 
-@law("addends-have-gradients", "what is added to the loss and moves with the draw has a gradient", covered=("VAE413", "VAE503", "VAE505", "VAE509"))
+@law(
+    "addends-have-gradients",
+    "what is added to the loss and moves with the draw has a gradient",
+    covered=("VAE413", "VAE503", "VAE505", "VAE509"),
+)
 def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
     """Terms that are cut off. One that is taken back elsewhere (a straight-through value, a baseline) is none."""
     live = {leaf.node for term in bench.model.terms if term.detached is None for leaf in term.leaves}

@@ -52,7 +52,8 @@ def _given_probabilities(bench: Bench, site: Site, scores: fx.Node, classes: int
         "however sure the posterior is, and the KL speaks of another distribution than the draw",
         help="give the draw the logits: F.gumbel_softmax(logits, tau)",
     )
-    return Broken("softmax-of-bounded-scores", found, "scores are free real numbers", f"between 0 and 1, and they add up to 1 over {classes} classes")
+    text = f"between 0 and 1, and they add up to 1 over {classes} classes"
+    return Broken("softmax-of-bounded-scores", found, "scores are free real numbers", text)
 
 
 @law("commitment-below-codebook", "the pull on the encoder is at most twice the pull on the codes", covered=("VAE505", "VAE508", "VAE510"))

@@ -19,6 +19,8 @@ from vaelint.rule import Found
 _SAMPLES = 4
 _NOISE = 1e-5  # a row that nothing reaches is the same to the last bit, but for kernels that add up in another order
 
+_ON_PURPOSE = frozenset({"roll", "flip", "flipud", "index_select"})
+
 Rows = dict[fx.Node, list[frozenset[int]]]
 """For each value the rows that each of the exchanged samples moves."""
 
@@ -39,6 +41,8 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
         if bench.draws_order(node) or _reads_statistic(bench, node):
             return  # shuffled on purpose, or scaled by a statistic of the batch, of which VAE103 speaks
         culprit = _reordered(node, rows, bench) or node
+        if any(bench.model.op(n) in _ON_PURPOSE and bench.batch_axis(n) is not None for n in (culprit, *culprit.all_input_nodes)):
+            return  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
         yield _broken(bench, culprit, node, rows)
         return
 
