@@ -24,6 +24,7 @@ import rich.console
 import torch
 
 import vaelint
+from vaelint.loading.input_values import input_texts
 from vaelint.trace import torch_private
 
 DATA = Path(__file__).parent / "data"
@@ -189,6 +190,54 @@ def test_rules_may_be_chosen(models: dict[str, Any]) -> None:
         vaelint.check(model, input="32x784", select="VAE999")
     with pytest.raises(vaelint.UsageError):
         vaelint.check(model, input="32y784:")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (32, 784), [32, 784], torch.rand(32, 784), np.random.rand(32, 784).astype("float32"), {"x": torch.rand(32, 784)}, {"x": (32, 784)},
+        (torch.rand(32, 784), torch.randint(10, (32,))), [torch.rand(32, 784), torch.randint(10, (32,))], ["32x784"],
+        {"x": torch.rand(32, 784), "y": torch.randint(10, (32,))},
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_inputs_may_be_what_python_has(models: dict[str, Any], given: Any) -> None:
+    report = vaelint.check(models["mlp_vae"].VAE(), input=given)
+    assert report.clean, str(report)
+    assert report.symbols["B"] == 32
+
+
+def test_a_batch_of_a_loader_says_shapes_and_ranges(models: dict[str, Any]) -> None:
+    data = torch.utils.data.TensorDataset(torch.rand(64, 784), torch.randint(10, (64,)))
+    batch = next(iter(torch.utils.data.DataLoader(data, batch_size=16)))
+    assert vaelint.check(models["mlp_vae"].VAE, input=batch).symbols["B"] == 16
+    assert input_texts([torch.rand(2, 3), torch.tensor([3, 5]), torch.randn(2) * 0 - 7, torch.tensor([True]), torch.tensor(2.5)]) == (
+        "2x3:float32[0,1]", "2:int64[3,5]", "2:float32", "1:bool", "():float32",
+    )  # fmt: skip
+    for wrong in (3.5, None, {"x": object()}, torch.tensor([float("nan")])):
+        with pytest.raises(vaelint.UsageError):
+            vaelint.check(models["mlp_vae"].VAE, input=wrong)
+
+
+def test_a_step_says_which_inputs_it_takes(models: dict[str, Any]) -> None:
+    def step(model: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        recon, mu, logvar = model(x)
+        return models["mlp_vae"].loss_fn(recon, x, mu, logvar) + 0 * y.float().mean()
+
+    report = vaelint.check(models["mlp_vae"].VAE(), input=[torch.rand(8, 784), torch.randint(10, (8,)), torch.rand(8)], step=step)
+    assert report.status == "clean", str(report)
+
+
+def test_a_kernel_gets_one_output_with_the_whole_report(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich takes each console in a kernel for one that shows in the notebook."""
+    shown: list[Any] = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *told: shown.append(told))
+    report = vaelint.check(models["vae_three_bugs"].VAE(), input="32x784")
+    html = report._repr_html_()
+    assert "VAE201" in html and html.count("\n") > 20
+    assert "VAE201" in report.render(color=True)
+    assert shown == []
 
 
 def test_a_report_shows_itself(models: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from vaelint import catalogue
 from vaelint.core.finding import Certainty
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
+from vaelint.loading.input_values import input_texts, parameters_taken
 from vaelint.observe.hooks import watched
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.check import FromPython, check_target
@@ -62,7 +63,9 @@ class Report(TargetResult):
 
         from rich.console import Console
 
-        console = Console(record=True, file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
+        console = Console(
+            record=True, file=io.StringIO(), width=100, force_terminal=True, force_jupyter=False, color_system="truecolor"
+        )  # rich takes any console in a kernel for one that shows each line in the notebook
         console.print(self.__rich__(), soft_wrap=True)
         shown = console.export_html(inline_styles=True, code_format="{code}")
         return f'<pre title="{html.escape(repr(self))}" style="line-height:1.3;overflow-x:auto">{shown}</pre>'
@@ -71,7 +74,7 @@ class Report(TargetResult):
 def check(
     target: Any,
     *,
-    input: str | Sequence[str] = (),
+    input: Any = (),
     init: Mapping[str, Any] | None = None,
     loss: str | Callable[..., Any] | None = None,
     step: str | Callable[..., Any] | None = None,
@@ -83,7 +86,8 @@ def check(
     """Checks a model from Python: a model, a class, a function that makes one, or a target text such as "model.py:VAE".
 
     Args:
-        input: one or more input texts, as for `--input`.
+        input: a text as for `--input`, a shape `(32, 784)`, a tensor or array, a batch of your loader, several of these in a list or
+            tuple, or a dict of them by name. Of tensors, shape, dtype and range of values are taken.
         init: constructor arguments, for a class or a target text.
         loss: the loss function itself, or its name as for `--loss`.
         step: a function `(model, x, ...) -> loss`, or the code of a step as for `--step`.
@@ -101,7 +105,7 @@ def check(
     shown = target if isinstance(target, str) else _named(target)
     chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
     left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
-    texts = (input,) if isinstance(input, str) else tuple(input)
+    texts = input_texts(input, parameters_taken(target, step))
     InputSet.from_texts(texts)
     request = Request(shown, texts, (), _loss_name(loss, names), _step_code(step, names), device, select=chosen, ignore=left, seed=seed)
     with undisturbed():

@@ -97,7 +97,8 @@ def _tree(rows: Sequence[Row], view: View, kinds: bool) -> str:
 
     grow(root, rows, 1)
     file = io.StringIO()
-    console = Console(file=file, force_terminal=view.color, no_color=not view.color, width=max(view.width, 40) + 8, highlight=False,
+    console = Console(file=file, force_terminal=view.color, force_jupyter=False, no_color=not view.color,
+                      width=max(view.width, 40) + 8, highlight=False,
                       color_system="standard" if view.color else None, emoji=False, markup=False)  # fmt: skip
     console.print(root, overflow="ignore", crop=False)
     return "".join(x.rstrip() + "\n" for x in file.getvalue().splitlines())

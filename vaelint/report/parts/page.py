@@ -11,5 +11,5 @@ def render_page(markdown: str, width: int) -> str:
     from rich.markdown import Markdown
 
     out = io.StringIO()
-    Console(file=out, force_terminal=True, width=width).print(Markdown(markdown))
+    Console(file=out, force_terminal=True, force_jupyter=False, width=width).print(Markdown(markdown))
     return out.getvalue()

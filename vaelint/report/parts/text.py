@@ -126,7 +126,9 @@ def paint(lines: Iterable[Line], color: bool) -> str:
     from rich.text import Text
 
     out = io.StringIO()
-    console = Console(file=out, force_terminal=True, color_system="standard", width=1000, highlight=False, soft_wrap=True)
+    console = Console(
+        file=out, force_terminal=True, force_jupyter=False, color_system="standard", width=1000, highlight=False, soft_wrap=True
+    )
     for line in lines:
         console.print(Text.assemble(*((t, STYLES[s]) for t, s in line)))
     return out.getvalue()
