@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keeping import LONG_AGO, command
 
@@ -54,6 +54,7 @@ def read_with_care(args: list[str]) -> Words | None:
     return found[0] if found else None
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PLAIN), max_size=6))
 def test_plain_words_are_read_as_the_library_reads_them(args: list[str]) -> None:
     quick = words_of(args)

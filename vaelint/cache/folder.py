@@ -104,10 +104,11 @@ def make_for(path: str) -> None:
 
 
 def clear(folder: str) -> bool:
-    """Removes all that is ours in a folder that is; False if there was nothing. Raises OSError."""
+    """Removes all that is ours in a folder that is; False if nothing was kept there. Raises OSError."""
     if not _tagged(folder):
         return False
-    for path in (*_entries(folder), *_notes(folder)):
+    kept = (*_entries(folder), *_notes(folder))
+    for path in kept:
         os.unlink(path)
     for bucket in _buckets(folder):
         _remove_if_empty(bucket)
@@ -119,7 +120,7 @@ def clear(folder: str) -> bool:
     if _KEY.match(_text(os.path.join(folder, KEY)) or ""):
         os.unlink(os.path.join(folder, KEY))
     _remove_if_empty(folder)  # not if something of somebody else's is there
-    return True
+    return bool(kept)
 
 
 def prune(folder: str) -> None:
