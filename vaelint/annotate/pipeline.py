@@ -19,6 +19,7 @@ from vaelint.annotate.dimension_names import Names
 from vaelint.annotate.signatures import Form, Signature
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.errors import TargetError
+from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.faults.bench import Bench
 from vaelint.faults.shapes.annotations import definition
@@ -157,7 +158,7 @@ def _hold(model: Model, files: set[str], result: TargetResult) -> None:
         try:
             _run(model, {batch: n} if batch is not None else None)
         except Exception as error:  # noqa: BLE001 - whatever the annotated code raises is the answer
-            text = str(error)
+            text = message_of(error)
             found = _CULPRIT.search(text + "\n")
             facts.update(
                 outcome="raised", batch=n, reason=f"{type(error).__name__}: {text.strip().splitlines()[0] if text.strip() else ''}",

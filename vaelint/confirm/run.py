@@ -18,6 +18,7 @@ from vaelint.confirm.words import in_words
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, fingerprint
 from vaelint.core.memory import ran_out
+from vaelint.core.messages import message_of
 from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.strength import weighed
@@ -170,7 +171,7 @@ def _note_raised(model: Model, failure: Failure | None, error: BaseException, re
     place = failure.spans[0] if failure is not None and failure.spans else None
     if rule is None or place is None or _told(result, place.file, place.line):
         return
-    ours = invented and (isinstance(error, ValueError | IndexError | AssertionError) or any(w in str(error) for w in _OF_VALUES))
+    ours = invented and (isinstance(error, ValueError | IndexError | AssertionError) or any(w in message_of(error) for w in _OF_VALUES))
     text = first_line(error)
     found = Found(
         place,
@@ -209,7 +210,7 @@ def _backward(trial: Trial, result: TargetResult) -> None:
         found = trial.gradient(trial.loss, list(trained.values()))
         grads = [g for g in found if g is not None]
     except CannotMeasureError as error:
-        facts.update(outcome="raised", reason=str(error))
+        facts.update(outcome="raised", reason=message_of(error))
         if not any(f.code.startswith("VAE50") for f in result.findings):  # the rules on gradients say why
             place = span(trial.loss_node)
             _note_raised(trial.model, Failure(error, (place,) if place is not None else ()), error, result, False)
@@ -266,9 +267,9 @@ def _outcome(trial: Trial, finding: Finding, claim: Claim, result: TargetResult)
         verdict = put_to(trial, known, claim.about)
         return "agrees" if verdict.holds else "disagrees", verdict
     except NoPowerError as error:
-        return "no power", Verdict(None, "could not be measured", str(error))
+        return "no power", Verdict(None, "could not be measured", message_of(error))
     except (CannotMeasureError, TargetError) as error:
-        return "could not run", Verdict(None, "not measured", str(error))
+        return "could not run", Verdict(None, "not measured", message_of(error))
     except Exception as error:  # noqa: BLE001  torch may refuse what an experiment asks of it; what raises there measures nothing, and is said
         if not ran_out(error):
             told = f"the experiment {claim.experiment} raised {first_line(error)}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from vaelint.confirm.budget import free_memory
 from vaelint.core.memory import asked_for, ran_out, readable
+from vaelint.core.messages import message_of
 from vaelint.faults.batch.batch_experiments import first_line
 
 
 def is_assertion(error: BaseException) -> bool:
     """Whether an assertion failed inside a kernel; the device answers this process no more."""
-    return "device-side assert" in str(error)
+    return "device-side assert" in message_of(error)
 
 
 def in_words(error: BaseException, device: str, estimated: int) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 
+from vaelint.core.messages import message_of
+
 SMALLER = "try a smaller batch in --input"
 
 
 def ran_out(error: BaseException) -> bool:
     """Whether memory ran out, of the machine or of a device."""
     named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)  # torch's, which is not imported here
-    return named or isinstance(error, MemoryError) or "DefaultCPUAllocator" in _text(error)
+    return named or isinstance(error, MemoryError) or "DefaultCPUAllocator" in message_of(error)
 
 
 def asked_for(error: BaseException) -> str:
     """What the allocation that failed wanted, as torch's message tells it for the CPU (bytes) and for CUDA (MiB, GiB)."""
-    text = _text(error)
+    text = message_of(error)
     plain, units = re.search(r"allocate (\d+) bytes", text), re.search(r"allocate ([\d.]+ [KMG]iB)", text)
     return f", {readable(int(plain[1]))} were asked for at once" if plain else f", {units[1]} were asked for at once" if units else ""
 
@@ -27,11 +29,3 @@ def readable(count: int | float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def _text(error: BaseException) -> str:
-    """The message; an error of user code may have none that can be printed."""
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001
-        return ""

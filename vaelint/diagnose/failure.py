@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Certainty, Finding, Label, Severity, ShapeRow, Span
+from vaelint.core.messages import message_of
 from vaelint.diagnose.fits import fit_after_failure
 from vaelint.diagnose.fitting import features_read, image_size_before, what_fits
 from vaelint.diagnose.layer_checks import Refused, refused_by_layer
@@ -78,7 +79,7 @@ def _step_finding(text: str, step: Any, home: Span) -> Finding:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [x.strip() for x in str(error).splitlines() if x.strip()]
+    lines = [x.strip() for x in message_of(error).splitlines() if x.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.record import Failure, Record, shape
 
@@ -31,7 +32,7 @@ def refused_by_layer(record: Record, failure: Failure) -> Refused | None:
         layer = record.model.get_submodule(failure.module)
     except AttributeError:
         return None
-    said = _SIZES.search(str(failure.error))
+    said = _SIZES.search(message_of(failure.error))
     if not isinstance(layer, torch.nn.RNNBase) or said is None:
         return None
     wanted, got = ([int(n) for n in text.replace(" ", "").split(",") if n] for text in said.groups())

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.core.messages import message_of
 from vaelint.experiment.runs import seeded
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
@@ -64,7 +65,9 @@ def recompute(
             try:
                 env[node] = _call(node, env, stale)
             except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
-                raise CannotMeasureError(f"{ops.op(node)} does not take the changed values ({str(error).splitlines()[0][:100]})") from error
+                raise CannotMeasureError(
+                    f"{ops.op(node)} does not take the changed values ({message_of(error).splitlines()[0][:100]})"
+                ) from error
     return {n: env[n] if n in env else n.meta.get("val") for n in wanted}
 
 

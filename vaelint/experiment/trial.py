@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.model import Model
+from vaelint.core.messages import message_of
 from vaelint.experiment.recompute import overwritten, recompute
 from vaelint.experiment.runs import Prepare, Runner
 from vaelint.experiment.verdict import CannotMeasureError, NoPowerError
@@ -109,7 +110,7 @@ class Trial:
         try:
             got = torch.autograd.grad(of.sum(), asked, retain_graph=True, allow_unused=True) if asked else ()
         except RuntimeError as error:
-            raise CannotMeasureError(f"backward raises: {str(error).splitlines()[0][:120]}") from error
+            raise CannotMeasureError(f"backward raises: {message_of(error).splitlines()[0][:120]}") from error
         found = iter(got)
         return [next(found) if t.requires_grad else None for t in to]
 

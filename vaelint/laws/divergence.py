@@ -20,6 +20,7 @@ from torch import fx
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
@@ -59,7 +60,7 @@ def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
                 if off is not None:
                     yield _broken(bench, spread, off)
             except ReplayError as error:
-                reasons.append(str(error))
+                reasons.append(message_of(error))
     if reasons:
         raise CannotMeasureError(f"the KL does not run by itself: {reasons[0]}")
 

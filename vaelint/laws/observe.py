@@ -7,6 +7,7 @@ from typing import Any
 
 from vaelint.anatomy.model import Model
 from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
+from vaelint.core.messages import message_of
 from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
 from vaelint.experiment.trial import Trial
@@ -44,7 +45,7 @@ def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResu
     try:
         broken = list(law.broken(bench))
     except CannotMeasureError as error:
-        return {"law": law.name, "outcome": "not measured", "reason": str(error)}
+        return {"law": law.name, "outcome": "not measured", "reason": message_of(error)}
     except Exception as error:  # noqa: BLE001  a law replays user code on other values, which may raise anything; it is said
         return {"law": law.name, "outcome": "not measured", "reason": f"the intervention does not run: {first_line(error)}"}
     for one in broken:

@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from vaelint.core.finding import Span
+from vaelint.core.messages import message_of
 from vaelint.observe.batches import resized
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.seen import Iteration
@@ -212,7 +213,7 @@ class _Run:
             try:
                 result = target(*args, **kwargs)
             except Exception as error:
-                text = str(error).strip().splitlines()
+                text = message_of(error).strip().splitlines()
                 raise NotReplayedError(f"{node.name} does not run again: {text[0] if text else type(error).__name__}") from error
         if not isinstance(result, torch.Tensor) and isinstance(node.meta.get("val"), torch.Tensor):
             return kwargs["out"] if kwargs.get("out") is not None else args[0]  # changed in place

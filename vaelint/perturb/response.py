@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 from vaelint.trace.spans import SpanFinder
@@ -195,5 +196,5 @@ def _refused(error: BaseException, spans: SpanFinder) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    text = next((x.strip() for x in str(error).splitlines() if x.strip()), "")
+    text = next((x.strip() for x in message_of(error).splitlines() if x.strip()), "")
     return f"{type(error).__name__}: {text}"[:140] if text else type(error).__name__

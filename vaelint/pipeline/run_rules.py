@@ -9,6 +9,7 @@ from vaelint.anatomy.model import Model
 from vaelint.core.errors import NotExamined
 from vaelint.core.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
 from vaelint.core.memory import SMALLER, asked_for, ran_out
+from vaelint.core.messages import message_of
 from vaelint.core.paths import in_project
 from vaelint.core.result import TargetResult
 from vaelint.diagnose.failure import diagnose
@@ -57,7 +58,7 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
             produced = [(rule.finding(f, home), f) for f in _distinct(rule.check(model))]
         except ReplayError as error:
             result.not_applicable.append(
-                {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {error}"}
+                {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {message_of(error)}"}
             )
             continue
         except NotExamined as error:
@@ -84,7 +85,10 @@ def _stopped_by(error: Exception, model: Model) -> tuple[str, str]:
     if ran_out(error):
         sizes = ", ".join(f"{name}={size}" for name, size in model.inputs.symbols.items())
         return f"too large: what it measures does not fit in memory at {sizes}{asked_for(error)}", SMALLER
-    return f"{type(error).__name__}: {error}", "please report it, with the model that shows it; --ignore with the rule's code leaves it out"
+    return (
+        f"{type(error).__name__}: {message_of(error)}",
+        "please report it, with the model that shows it; --ignore with the rule's code leaves it out",
+    )
 
 
 def _distinct(found: Any) -> list[Found]:
@@ -108,7 +112,11 @@ def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any
     result.rung = record.rung
     finding, analysed = diagnose(record, tracer, inputs, step, source, home)
     if record.rung == "real" and record.failure is not None:  # seen on real tensors already
-        text = f"{type(record.failure.error).__name__}: {next(iter(str(record.failure.error).strip().splitlines()), '')}".removesuffix(": ")
+        text = (
+            f"{type(record.failure.error).__name__}: {next(iter(message_of(record.failure.error).strip().splitlines()), '')}".removesuffix(
+                ": "
+            )
+        )
         finding = finding.with_certainty(Certainty.CONFIRMED, Evidence("the step on real tensors", "it raises here", text[:160], "cpu"))
         result.confirm = {"device": "cpu", "outcome": "raised", "reason": text[:160]}
     result.findings.append(_signed(finding, [], source))

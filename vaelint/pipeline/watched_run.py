@@ -20,6 +20,7 @@ from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.core.memory import asked_for, ran_out
+from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup_failures import fail
 from vaelint.core.strength import as_said
@@ -151,7 +152,7 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
 
 def _said(error: BaseException) -> tuple[str, str]:
     """What a script raised, and what to do about it."""
-    text = next(iter(str(error).strip().splitlines()), "")
+    text = next(iter(message_of(error).strip().splitlines()), "")
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     return said, "run it with python first: it raises the same there"
 
@@ -231,7 +232,7 @@ def _model_of(
     except NotReplayedError as error:
         record, faithful = first.record, False
         record.loss = loss
-        result.notes.append(f"the recorded iteration cannot be run again ({error}): experiments on it were not made")
+        result.notes.append(f"the recorded iteration cannot be run again ({message_of(error)}): experiments on it were not made")
     if record is not first.record and not faithful:
         result.notes.append("the recorded iteration gives another loss when it is run again: experiments on it were not made")
     step.faithful = faithful

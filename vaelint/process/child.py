@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from vaelint.cache.watching import watch
 from vaelint.core.errors import UsageError
 from vaelint.core.memory import SMALLER, asked_for, ran_out
+from vaelint.core.messages import all_cut, cut
 from vaelint.core.paths import our_file, package_of, user_file
 from vaelint.process import protocol
 
@@ -56,7 +57,7 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
     def emit(message: dict[str, Any]) -> None:
         if message.get("stage") == "confirm":
             gc.set_threshold(*usual)  # real tensors: memory counts
-        known = protocol.decode(json.dumps(message, default=str).encode())
+        known = protocol.decode(json.dumps(message if message.get("kind") == "proposals" else all_cut(message), default=str).encode())
         if known is None:
             raise ValueError(f"the front knows no such message: {str(message)[:80]}")
         tell(known)
@@ -78,7 +79,7 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
     try:
         tell(protocol.Started(me))
         seen = watch()
-        result = run(request, emit).to_json()
+        result = all_cut(run(request, emit).to_json())
         tell(protocol.RestsOn(seen.to_json()))
         tell(protocol.Final(result))
     except BaseException as e:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code as well
@@ -134,7 +135,7 @@ def _escaped(error: BaseException, package: str) -> protocol.Escaped:
     if isinstance(error, SystemExit):
         text, ours = f"sys.exit({error.code!r})" if error.code is not None else "sys.exit()", False
     else:
-        text = traceback.format_exception_only(error)[-1].strip()
+        text = cut(traceback.format_exception_only(error)[-1].strip())
         if ran_out(error) and not theirs:  # at the sizes that were asked for: nobody's fault
             return protocol.Escaped(f"too large: what is measured does not fit in memory{asked_for(error)}", False, "", 0, SMALLER)
         ours = not theirs or (bool(mine) and frames.index(mine[-1]) > frames.index(theirs[-1]))

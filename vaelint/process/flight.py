@@ -102,7 +102,7 @@ class Flight:
             self._fate.code = server_code
         self._drain(64)  # a left-over process may print for ever
         self._dump.seek(0)
-        self._fate.stack = self._dump.read().decode(errors="replace")
+        self._fate.stack = self._dump.read(1 << 20).decode(errors="replace")  # it is a file that user code can find, too
         fate = self._fate
         if self.request.run and fate.pid:
             remove_scratch(fate.pid)

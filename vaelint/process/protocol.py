@@ -15,6 +15,7 @@ from typing import Any
 
 TARGET = b"+"  # comes with three descriptors: the target's socket, where its output goes, and a file for Python's stack
 WARM = b"w"  # many targets will come: import and set up now what each of them would for itself
+LONGEST_LINE = 1 << 28  # bytes; what a large model comes to is a few million
 UNHEARD = 97  # exit code of a target's process that could not send its result
 
 
@@ -138,14 +139,29 @@ class Lines:
     """Cuts a byte stream into messages."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []  # of the line that is not at its end yet
+        self._size = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages that `data` completes. Broken lines are dropped: their writer's end is reported separately."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        for line in whole:
-            if message := decode(line):
+        """The messages that `data` completes. Broken lines are dropped: their writer's end is reported separately.
+
+        So are lines without an end: user code may have found the socket.
+        """
+        first, *more = data.split(b"\n")
+        self._take(first)
+        for part in more:
+            whole = b"".join(self._parts)
+            self._parts, self._size = [], 0
+            self._take(part)
+            if message := decode(whole):
                 yield message
+
+    def _take(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size <= LONGEST_LINE:
+            self._parts.append(part)
+        else:
+            self._parts = [b"-"]  # so that the rest of the line is no message
 
 
 def send_request(sock: socket.socket, request: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.replay.replay import ReplayError
@@ -204,7 +205,7 @@ def without_range(model: Traced) -> frozenset[str]:
 
 def wants_unit(error: BaseException) -> bool:
     """Whether an error is that of a cross entropy whose probabilities or targets are none (torch's own words)."""
-    return "between 0 and 1" in str(error)
+    return "between 0 and 1" in message_of(error)
 
 
 def in_unit(values: Mapping[str, torch.Tensor], names: Collection[str]) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import Record
@@ -314,7 +315,7 @@ def gradients(out: torch.Tensor, leaves: list[torch.Tensor], *, retain: bool = F
     try:
         return list(torch.autograd.grad(out.sum(), leaves, retain_graph=retain, allow_unused=True))
     except RuntimeError as error:  # the user's own changes in place, among others
-        raise ReplayError(str(error).splitlines()[0]) from error
+        raise ReplayError(message_of(error).splitlines()[0]) from error
 
 
 def _overwritten(node: fx.Node) -> bool:

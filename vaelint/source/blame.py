@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import CodeType, TracebackType
 
 from vaelint.core.finding import Span
+from vaelint.core.messages import message_of
 from vaelint.core.paths import relative
 
 
@@ -46,5 +47,5 @@ def span_of(traceback: TracebackType | None, is_user: Callable[[str], bool]) -> 
 
 def one_line(error: BaseException) -> str:
     """`TypeError: ...` with the first line of the message, as a headline shows it."""
-    first = next(iter(str(error).strip().splitlines()), "")
+    first = next(iter(message_of(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

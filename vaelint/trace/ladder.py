@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vaelint.core.messages import message_of
 from vaelint.record.record import Record, Rung
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import torch_private
@@ -260,7 +261,7 @@ def _is_limit(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
+    text = message_of(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 

@@ -11,6 +11,7 @@ from torch import fx
 
 from vaelint.anatomy.model import Model
 from vaelint.core.finding import Span
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import Failure, name_of, span
@@ -159,7 +160,7 @@ def _maker(node: fx.Node) -> fx.Node:
 
 def _failed(failure: Failure, model: Model, steps: _Steps) -> dict[str, Any]:
     """The operation that raised, its operands, and where each was born."""
-    lines = [x.strip() for x in str(failure.error).splitlines() if x.strip()]
+    lines = [x.strip() for x in message_of(failure.error).splitlines() if x.strip()]
     place = failure.spans[0] if failure.spans else None
     operands = [n for n in ops.tensors(failure.args) if isinstance(n.meta.get("val"), torch.Tensor)]
     return {

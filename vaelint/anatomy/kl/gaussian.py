@@ -31,6 +31,7 @@ from vaelint.anatomy.kl.readings import (
     read_against_wide_prior,
 )
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import route, shape
@@ -56,7 +57,7 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
         try:
             found.append((site, _probe(slice_, site, sizes)))
         except ReplayError as error:
-            found.append((site, KlProbe("unknown", reason=str(error))))
+            found.append((site, KlProbe("unknown", reason=message_of(error))))
     return found
 
 

@@ -14,6 +14,7 @@ from torch import fx
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site, sample_axes
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape
@@ -195,7 +196,7 @@ def probe_recon(
     try:
         r, t, g = recon_gradient(pair, term, loss, replay, sizes, shapes, even=even)
     except ReplayError as error:
-        return ReconProbe("unknown", reason=str(error))
+        return ReconProbe("unknown", reason=message_of(error))
     if g is None or float(g.abs().max()) == 0:
         return ReconProbe("unknown", reason="no gradient reaches the reconstruction through this term")
     if t is not None and not t.is_floating_point():

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.reconstruction.recon import Pair
+from vaelint.core.messages import message_of
 from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import SAME, Trial, differ, tolerance
 from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number, seen
@@ -182,7 +183,7 @@ def squeeze_single(trial: Trial, about: About) -> Verdict:
 
 def first_line(error: BaseException) -> str:
     """The error's type and first line."""
-    text = next((x.strip() for x in str(error).splitlines() if x.strip()), "")
+    text = next((x.strip() for x in message_of(error).splitlines() if x.strip()), "")
     return f"{type(error).__name__}: {text[:140]}" if text else type(error).__name__
 
 

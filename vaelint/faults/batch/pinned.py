@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.core.messages import message_of
 from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.record import ops
 from vaelint.record.record import name_of, shape, span
@@ -51,7 +52,7 @@ def pinned_sizes(model: Model) -> list[Pinned]:
     index = {node: i for i, node in enumerate(mine)}
     twins = dict(zip(mine, theirs, strict=False))
     raises = failure.spans[0] if failure.spans else span(at)
-    text = next((x.strip() for x in str(failure.error).splitlines() if x.strip()), type(failure.error).__name__)
+    text = next((x.strip() for x in message_of(failure.error).splitlines() if x.strip()), type(failure.error).__name__)
     operands = [x for x in ops.tensors(at.args) + ops.tensors(dict(at.kwargs)) if isinstance(x.meta.get("val"), torch.Tensor)]
     moved = next((x for x in operands if x in twins and shape(x) != shape(twins[x])), None)
     for node in sorted(model.flow.ancestors(at) | {at}, key=index.__getitem__):

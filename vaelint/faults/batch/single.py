@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 
@@ -80,7 +81,11 @@ class Single:
                 failure.spans[0] if failure is not None and failure.spans and failure.fn is not None and index[node] < len(theirs) else None
             )
             if changed is not None or raises is not None:
-                text = str(failure.error).strip().splitlines()[0][:120] if failure is not None and str(failure.error).strip() else ""
+                text = (
+                    message_of(failure.error).strip().splitlines()[0][:120]
+                    if failure is not None and message_of(failure.error).strip()
+                    else ""
+                )
                 found.append(Squeezed(node, source, raises, text, changed))
         return found
 
@@ -96,7 +101,7 @@ class Single:
     def _run(self) -> Record:
         """A batch of one; in evaluation mode where BatchNorm does not let training pass."""
         model = self._model
-        if model.single.failure is None or _NEEDS_TWO not in str(model.single.failure.error):
+        if model.single.failure is None or _NEEDS_TWO not in message_of(model.single.failure.error):
             return model.single
         return model.tracer.run(model.step, {model.inputs.batch or "B": 1}, training=False)
 
@@ -110,7 +115,7 @@ class Single:
         ):
             return []
         failure = model.single.failure
-        if failure is None or _NEEDS_TWO not in str(failure.error):
+        if failure is None or _NEEDS_TWO not in message_of(failure.error):
             return []
         node = next((n for n in model.record.graph.nodes if ops.op(n) == "batch_norm" and n.meta.get("module") == failure.module), None)
         called = span(node) if node is not None else (failure.spans[0] if failure.spans else None)

@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.core.messages import message_of
 from vaelint.experiment.isolated import term_value
 from vaelint.experiment.trial import Trial, tolerance
 from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
@@ -143,7 +144,7 @@ def log_density(trial: Trial, about: About) -> Verdict:
         (curvature,) = torch.autograd.grad(along.sum(), [values[z]], retain_graph=True)
         (slope,) = torch.autograd.grad(out, [values[head]])
     except RuntimeError as error:
-        raise CannotMeasureError(f"autograd refuses: {str(error).splitlines()[0][:80]}") from error
+        raise CannotMeasureError(f"autograd refuses: {message_of(error).splitlines()[0][:80]}") from error
     used = slope != 0
     precision, step = READINGS[about["reading"]]
     at = [_rows(values[n].detach(), slope.shape, used) for n in (z, mean, head)]

@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
+from vaelint.core.messages import message_of
 from vaelint.experiment.runs import seeded
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment
@@ -41,7 +42,7 @@ def device_error(trial: Trial, about: About) -> Verdict:
         failure = _without_cuda(trial, about.get("place"))
         if failure is None:
             return Verdict(False, "it runs")
-        if any(w in str(failure.error) for w in _NO_CUDA):
+        if any(w in message_of(failure.error) for w in _NO_CUDA):
             return Verdict(True, f"it raises {first_line(failure.error)}")
         raise CannotMeasureError(f"it raises something else first: {first_line(failure.error)}")
     if trial.elsewhere is None and trial.device == "cpu":
@@ -49,7 +50,7 @@ def device_error(trial: Trial, about: About) -> Verdict:
     failure, where = trial.elsewhere, "on a CUDA device"
     if failure is None:
         return Verdict(False, "it runs", where)
-    if not any(w in str(failure.error) for w in _APART):
+    if not any(w in message_of(failure.error) for w in _APART):
         raise CannotMeasureError(f"it raises something else first: {first_line(failure.error)}")
     if failure.spans and not _speaks_of(failure, about):
         return _apart(trial, about)  # the run on the device ended elsewhere; this one, on the CPU, comes to all places
@@ -105,7 +106,7 @@ def autocast_refuses(trial: Trial, about: About) -> Verdict:
         raise CannotMeasureError("only a CUDA device refuses it, and there is none here")
     if trial.elsewhere is None:
         return Verdict(False, "it runs")
-    if "unsafe to autocast" not in str(trial.elsewhere.error):
+    if "unsafe to autocast" not in message_of(trial.elsewhere.error):
         raise CannotMeasureError(f"it raises something else first: {first_line(trial.elsewhere.error)}")
     return Verdict(True, f"it raises {first_line(trial.elsewhere.error)}")
 
