@@ -28,7 +28,9 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 def check(model: Model) -> Findings:
     """Draws without gradient on the way to the reconstruction."""
     for site in model.gaussian_sites:
-        if site.kind != "drawn" or not model.sampling.feeds_reconstruction(site.z) or model.sampling.has_score_function(site):
+        if site.kind != "drawn" or not model.sampling.feeds_reconstruction(site.z):
+            continue
+        if model.sampling.has_score_function(site) or model.sampling.learns_otherwise(site):
             continue
         yield Found(
             model.where(site.z),

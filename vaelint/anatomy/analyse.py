@@ -71,8 +71,9 @@ def _analyse_loss(model: Model) -> None:
     priors = [s for s in idle if _is_prior(s, model)]
     if priors:
         sites = _split_loss(model, [s for s in idle if s not in priors])
+    live = any(t.role == "reconstruction" and t.detached is None for t in model.terms)
     for term in model.terms:
-        if term.role == "reconstruction":
+        if term.role == "reconstruction" and not (live and term.detached is not None):  # beside one with a gradient it is only a number
             model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source, sites)
     for term in model.terms:
         if term.role == "kl" and term.detached is None:

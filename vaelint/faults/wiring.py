@@ -30,6 +30,7 @@ from vaelint.faults.numerics.quotients import Divisor, Naive, naive_logs, zero_d
 from vaelint.faults.numerics.vanished import Vanished, vanished_constants
 from vaelint.faults.numerics.whole_numbers import Spoiled, spoiled_data
 from vaelint.faults.shapes.annotations import Disagreement, disagreements
+from vaelint.record.record import IdleStep
 from vaelint.replay.intervals import Intervals
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Wiring:
     def gradients(self) -> Gradients:
         """Which parameters which value's gradient reaches."""
         return Gradients(self._model)
+
+    @property
+    def idle_steps(self) -> list[IdleStep]:
+        """Steps of optimizers over gradients that had been cleared."""
+        return self._model.record.idle_steps
 
     @cached_property
     def annotations(self) -> list[Disagreement]:

@@ -72,6 +72,8 @@ def _slices(bench: Bench, term: Term) -> Iterator[tuple[Slice, Site]]:
     front = {f for leaf in term.leaves for f in leaf.frontier}
     whole = loose_ends(term, model.record.loss, model.sites, flow, model.replay)
     draws = {s.z for s in model.sites}
+    if front & flow.refined and not front <= flow.refined:
+        return  # what the encoder makes, held to what a loop of the step made of it
     for site in model.sites:
         if site.kind != "gaussian" or front & draws:
             continue

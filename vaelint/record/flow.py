@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import fx
 
@@ -23,6 +24,13 @@ class Flow:
     pure_noise: frozenset[fx.Node]  # depends on a draw, on no input and no parameter
     learned: frozenset[fx.Node]  # depends on a parameter
     users: dict[fx.Node, list[fx.Node]]  # value users
+
+    @cached_property
+    def refined(self) -> frozenset[fx.Node]:
+        """What was made of values, no parameters, in which the step itself follows a gradient: moments that an inner loop refined."""
+        if not self.record.inner:
+            return frozenset()
+        return frozenset(self.descendants(*(n for n in self.order if id(n.meta.get("val")) in self.record.inner)))
 
     def ancestors(self, *starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
         """Nodes whose values `starts` depend on, themselves included; `stop` is reached, not passed."""

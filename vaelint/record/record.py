@@ -46,6 +46,7 @@ class Record:
     functions: list[FunctionCall] = field(default_factory=list)  # calls of the user's functions, where they were asked for
     distributions: list[MadeDistribution] = field(default_factory=list)
     births: Mapping[int, Span] = field(default_factory=dict)  # id(module) -> where it was constructed
+    guests: list[torch.nn.Module] = field(default_factory=list)  # modules that the step made outside of the model: a trainer's critic
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where user code asks for a GPU by name
     optimizers: list[Any] = field(default_factory=list)  # those that the constructor or the step built
     shapes: dict[fx.Node, tuple[str, ...]] = field(default_factory=dict)  # symbolic shapes, filled by lifting
@@ -57,6 +58,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     backwards: list[BackwardCall] = field(default_factory=list)  # the step's own backward passes, in order
     objectives: list[Objective] = field(default_factory=list)  # what these minimised; the first is `loss`. Empty: the step has none
+    inner: frozenset[int] = frozenset()  # ids of tensors, no parameters of the model, that the step follows a gradient in
     idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None

@@ -72,8 +72,13 @@ class ModuleTracker:
 
 
 @contextlib.contextmanager
-def noting_births(spans: SpanFinder, births: dict[int, Span], keep: list[Any]) -> Iterator[None]:
-    """While the block constructs modules, notes the user's expression that constructed each."""
+def noting_births(
+    spans: SpanFinder, births: dict[int, Span], keep: list[Any], guests: list[torch.nn.Module] | None = None
+) -> Iterator[None]:
+    """While the block constructs modules, notes the user's expression that constructed each.
+
+    `guests` gets those that no method of a module was making: a critic that the step builds for itself.
+    """
     original = torch.nn.Module.__init__
 
     def init(self: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
@@ -88,6 +93,8 @@ def noting_births(spans: SpanFinder, births: dict[int, Span], keep: list[Any]) -
         if stack:
             births[id(self)] = stack[0]
             keep.append(self)
+        if guests is not None and not _in_method_of_module(frame):
+            guests.append(self)
         original(self, *args, **kwargs)
 
     torch.nn.Module.__init__ = init  # type: ignore[method-assign]
@@ -95,6 +102,19 @@ def noting_births(spans: SpanFinder, births: dict[int, Span], keep: list[Any]) -
         yield
     finally:
         torch.nn.Module.__init__ = original  # type: ignore[method-assign]
+
+
+def _in_method_of_module(frame: Any) -> bool:
+    """Whether a frame, or one that called it, runs a method of a module other than its constructor."""
+    while frame is not None:
+        code = frame.f_code
+        owner = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+        if isinstance(owner, torch.nn.Module) and code.co_name != "__init__":
+            methods = (vars(c).get(code.co_name) for c in type(owner).__mro__ if c is not torch.nn.Module)
+            if any(getattr(m, "__code__", None) is code for m in methods):
+                return True
+        frame = frame.f_back
+    return False
 
 
 def _training(module: torch.nn.Module) -> bool:

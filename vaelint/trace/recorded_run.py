@@ -164,7 +164,7 @@ class Recording:
             modules.watching(),
             noting_modes(built.model, lambda: setattr(record, "reads_mode", True)),
             running_plainly(),
-            noting_births(spans, built.births, built.keep),
+            noting_births(spans, built.births, built.keep, record.guests),
             noting_optimizers(spans, record.optimizers, in_step=True),
             noting_autocast(recorder.autocast),
             noting_distributions(recorder, record),
@@ -184,7 +184,7 @@ class Recording:
                 record.raw_output = outcome.output
                 record.output = recorder.to_arg_structure(outcome.output)
         record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.updates.calls
-        record.idle_steps = recorder.updates.idle
+        record.idle_steps, record.inner = recorder.updates.idle, frozenset(recorder.updates.inner)
         record.asked_for_cuda = [*built.asked_for_cuda, *(self._instead.asked if self._instead is not None else ())]
         self._drawn = random.getstate()
         return record

@@ -44,6 +44,7 @@ class Updates:
     as_is: bool = False
     calls: list[BackwardCall] = field(default_factory=list)
     idle: list[IdleStep] = field(default_factory=list)
+    inner: set[int] = field(default_factory=set)  # ids of tensors, no parameters of the model, that the step follows a gradient in
     _held: dict[int, set[int]] = field(default_factory=dict)  # parameter -> the passes whose gradients it holds, and no step has used
     _cleared: dict[int, Span | None] = field(default_factory=dict)  # parameter -> what cleared a gradient that no step had used
     _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
@@ -86,6 +87,7 @@ class Updates:
         with torch_private.no_torch_function():
             found = func(*args, **kwargs) if self.as_is else func(**given | {"retain_graph": True})
         leaves = [t for t in _tensors(given["inputs"]) if t.is_leaf]
+        self.inner |= {id(t) for t in _tensors(given["inputs"])} - self.trained
         if any(id(t) in self.trained for t in leaves):
             number = self._note("grad", _tensors(given["outputs"]), given.get("grad_outputs"), given, leaves)
             self._results.update({id(g): number for g in found if isinstance(g, torch.Tensor)})
@@ -148,6 +150,7 @@ class Updates:
         for p in fed:
             for number in self._held.pop(id(p)):
                 self.calls[number].moved.add(id(p))
+        self.inner |= {id(p) for p in fed} - self.trained
         mine = [p for p in held if id(p) in self.trained]
         if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
             self.idle.append(IdleStep(place, cleared[0]))
@@ -189,42 +192,40 @@ class Updates:
         return loss
 
     def chosen(self, objectives: Sequence[Objective], left: torch.Tensor | None) -> Objective | None:
-        """The objective of the autoencoder: that of the loss which the step left in `loss`; of several such, the one whose gradient goes
-        through a draw, then the one that moves most.
+        """The objective of the autoencoder: that of the loss which the step left in `loss` with its gradient; else that of the data,
+        then the one whose gradient goes through a draw, the one a number left in `loss` was taken from, the one that moves most.
 
         None where the step's own loss, not differentiated yet, was made with the gradients of the others.
         """
         node = self.recorder.node_for(left) if left is not None else None
-        if node is not None and left is not None and left.requires_grad:
-            weighed = {self.calls[i].node for o in objectives for i in o.passes if self.calls[i].kind == "grad"}
-            if (
-                objectives
-                and weighed
-                and all(self.calls[i].kind == "grad" and not self.calls[i].moved for o in objectives for i in o.passes)
-            ):
-                behind = reachable([node], lambda n: n.all_input_nodes)
-                if node not in weighed and weighed & behind:
-                    return None
-        related = [o for o in objectives if node is not None and any(self._is_of(node, self.calls[i].node) for i in o.passes)]
-        among = related or list(objectives)
-        return max(among, key=lambda o: (self._draws(o), self._size(o)), default=None)
+        live = node is not None and left is not None and left.requires_grad
+        passes = [self.calls[i] for o in objectives for i in o.passes]
+        if node is not None and live and all(c.kind == "grad" and not c.moved for c in passes):
+            weighed = {c.node for c in passes}
+            if node not in weighed and weighed & _behind(node):
+                return None
 
-    def _is_of(self, node: fx.Node, differentiated: fx.Node) -> bool:
-        """Whether one of two values was computed from the other: a loss, and what was kept of it for a log."""
-        return differentiated in _behind(node) or node in _behind(differentiated)
+        def fitness(objective: Objective) -> tuple[bool, bool, bool, bool, int]:
+            nodes = [self.calls[i].node for i in objective.passes]
+            related = node is not None and any(node in _behind(n) or n in _behind(node) for n in nodes)
+            of_data = any(m.op == "placeholder" for n in nodes for m in _behind(n))
+            return live and related, of_data, _draws(nodes), related, self._size(objective)
 
-    def _draws(self, objective: Objective) -> bool:
-        """Whether the gradient of an objective goes through a value that was made with noise."""
-        starts = [self.calls[i].node for i in objective.passes]
-        live = reachable(starts, lambda n: [m for m in n.all_input_nodes if m.meta.get("grad")])
-        return any(m.meta.get("random") or name_of(m.target) in _DRAWS for n in live for m in (n, *n.all_input_nodes))
+        return max(objectives, key=fitness, default=None)
 
     def _size(self, objective: Objective) -> int:
         return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
 
 
 def _behind(node: fx.Node) -> set[fx.Node]:
-    return reachable([node], lambda n: n.all_input_nodes)
+    """What a value was computed from; sizes are not followed, as they hold nothing of the data."""
+    return reachable([node], lambda n: [m for m in n.all_input_nodes if not m.meta.get("scalar") or m.meta.get("read")])
+
+
+def _draws(losses: Sequence[fx.Node]) -> bool:
+    """Whether the gradient of some losses goes through a value that was made with noise."""
+    live = reachable(losses, lambda n: [m for m in n.all_input_nodes if m.meta.get("grad")])
+    return any(m.meta.get("random") or name_of(m.target) in _DRAWS for n in live for m in (n, *n.all_input_nodes))
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -163,6 +163,8 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     for leaf in leaves:
         leaf.frontier = tuple(frontier([leaf.node], flow, stop=z | heads | decoding, through=_THROUGH, bare=True))
         leaf.role = _role(leaf, z, heads | _read_whole(wholes, leaf, flow), draws, layered, flow)
+        if leaf.role == "kl" and _to_what_was_refined(leaf, flow):
+            leaf.role = "other"
     outputs = layered if z or heads else flow.learned
     decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in outputs}
     for leaf in leaves:
@@ -192,6 +194,12 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
     for term in terms.values():
         _complete(term, sites, flow)
     return list(terms.values())
+
+
+def _to_what_was_refined(leaf: Leaf, flow: Flow) -> bool:
+    """Whether an addend holds what the encoder makes to what a loop of the step made of it: no KL, whatever it is made of."""
+    refined = [f for f in leaf.frontier if f in flow.refined]
+    return bool(refined) and any(f not in refined and f in flow.data and f in flow.learned for f in leaf.frontier)
 
 
 def _taken_from(heads: set[fx.Node], flow: Flow) -> set[fx.Node]:

@@ -14,6 +14,7 @@ from vaelint.faults.devices.moved import attribute_of, attributes_moved
 from vaelint.faults.gradients.gradients import holder_of
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
+from vaelint.trace import torch_private
 from vaelint.trace.standin import as_if_on_gpu
 
 if TYPE_CHECKING:
@@ -173,11 +174,13 @@ def _strays(model: Model, record: Record) -> list[Stray]:
     home: dict[fx.Node, fx.Node] = {}  # values on the CPU -> where they were born
     moved: set[fx.Node] = set()  # values on the model's device
     found: dict[object, Stray] = {}
+    held = (t for guest in record.guests for t in (*guest.parameters(), *guest.buffers()))
+    others = {torch_private.storage_of(t) for t in held} - {None}  # whoever made a network beside the model moves it
     for node in record.graph.nodes:
-        if node.op == "placeholder":
+        val = node.meta.get("val")
+        if node.op == "placeholder" or (others and isinstance(val, torch.Tensor) and torch_private.storage_of(val) in others):
             moved.add(node)
         elif node.op == "get_attr":
-            val = node.meta.get("val")
             plain = isinstance(val, torch.Tensor) and not isinstance(val, torch.nn.Parameter) and id(val) not in buffers
             if plain and not node.meta.get("placed"):
                 home[node] = node

@@ -88,7 +88,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
     if model.sites:
         lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites)))
     heads = _lost_heads(model, ends, lost)
-    if (not lost and not heads) or trained_on_dreams(model, lost):
+    if (not lost and not heads) or trained_on_dreams(model, lost) or gradients.moved_otherwise(lost, ends):
         return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
@@ -148,7 +148,13 @@ def discrete_draws(model: Model) -> list[Site]:
         drawn = (site.kind == "categorical" or shaped) and site.z in below and site.mu is not None
         drawn = drawn and (not gradients.carries(site.z) or ops.op(site.z) in ops.FLAT)
         behind = gradients.names(flow.ancestors(site.z)) & lost
-        if drawn and site.mu not in reached and behind and not trained_on_dreams(model, behind):
+        if (
+            drawn
+            and site.mu not in reached
+            and behind
+            and not trained_on_dreams(model, behind)
+            and not gradients.moved_otherwise(behind, ())
+        ):
             found.append(site)
     return found
 

@@ -158,6 +158,17 @@ def second_backward(trial: Trial, about: About) -> Verdict:
     return Verdict(_FREED in raised, f"it raises {raised[:120]}" if raised else f"all {len(again.record.backwards)} run")
 
 
+@experiment("step_moves_nothing", "the parameters before and after the step", "exactly equal")
+def step_moves_nothing(trial: Trial, about: About) -> Verdict:
+    """Whether the step, run as it is, leaves every parameter of the model as it was."""
+    built = trial.runner.build()
+    was = {n: p.detach().clone() for n, p in built.model.named_parameters()}
+    if (failure := trial.again(built=built, as_is=True).record.failure) is not None:
+        raise CannotMeasureError(first_line(failure.error))
+    moved = sum(int((p.detach() != was[n]).sum()) for n, p in built.model.named_parameters())
+    return Verdict(moved == 0, f"{moved} of {sum(p.numel() for p in was.values())} numbers changed")
+
+
 @experiment("second_step", "two steps of one model, each with its backward pass", "raises or not")
 def second_step(trial: Trial, about: About) -> Verdict:
     """Whether the second step's backward pass goes through the first step's graph."""

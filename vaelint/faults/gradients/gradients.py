@@ -101,6 +101,16 @@ class Gradients:
         moved = [(o.loss, o.moved) for o in self._record.objectives if o.loss is not None]
         return {n for loss, ids in moved for n in self.names(self.reach(loss)) & {self.trainable[i] for i in ids if i in self.trainable}}
 
+    def moved_otherwise(self, lost: Collection[str], at: Collection[fx.Node]) -> bool:
+        """Whether the step moves parameters that this loss cuts off at some values: by another loss of its own, or after a loop of its
+        own has refined what they made (semi-amortised inference), towards what the loop found."""
+        others = ((o.loss, o.moved) for o in self._record.objectives[1:] if o.loss is not None)
+        by_others = {n for loss, moved in others for n in self.names(self.reach(loss)) & {self.trainable.get(i, "") for i in moved}}
+        if lost and set(lost) <= by_others:
+            return True
+        refined = bool(at) and not self._flow.refined.isdisjoint(self._flow.ancestors(*at))
+        return refined and bool(lost) and set(lost) <= self.reached
+
     @cached_property
     def updated(self) -> set[str]:
         """Parameters that the step changes in place: moving averages."""
@@ -219,7 +229,7 @@ class Gradients:
         """VAE502: layers that run in the step, were made by the model's own code, and are not registered."""
         known = {id(p) for p in self._record.model.parameters()}
         found: list[Unknown] = []
-        inside: set[int] = set()
+        inside = {id(m) for guest in self._record.guests for m in guest.modules()}  # a trainer's own networks are its affair
         for call in self._record.calls:
             made = self._record.births.get(id(call.module))
             if call.path != "?" or id(call.module) in inside:

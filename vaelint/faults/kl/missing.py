@@ -48,7 +48,7 @@ def missing_kl(model: Model) -> MissingKl | None:
         if leaf.role != "reconstruction" and any(f in heads or f in z or f in model.decoded for f in leaf.frontier):
             return None  # an adversary, or another term that sees the latent
     for site in model.gaussian_sites:
-        if site.scale_heads and not _held_before(model, site):
+        if site.scale_heads and not _held_before(model, site) and not _moved_otherwise(model, set(site.heads)):
             return MissingKl(site, _idle_kl(model, site))
     return None
 
@@ -120,9 +120,15 @@ def detached_terms(model: Model, role: str) -> list[Term]:
     found = []
     for term in model.terms:
         posterior = {h for s in term.sites for h in s.heads} or {f for leaf in term.leaves for f in leaf.frontier}
-        if term.role == role and term.detached is not None and not posterior & held:
+        if term.role == role and term.detached is not None and not posterior & held and not _moved_otherwise(model, posterior):
             found.append(term)
     return found
+
+
+def _moved_otherwise(model: Model, posterior: set[fx.Node]) -> bool:
+    """Whether the step moves what makes a posterior in another way than by this loss."""
+    gradients = model.wiring.gradients
+    return gradients.moved_otherwise(gradients.names(model.flow.ancestors(*posterior)), posterior)
 
 
 def detached_place(model: Model, term: Term) -> Span | None:

@@ -151,6 +151,11 @@ class Sampling:
         held = [*self._model.terms_of("reconstruction"), *self._model.terms_of("mixed")]
         return any(node in self._model.flow.ancestors(leaf.node) for t in held for leaf in t.leaves)
 
+    def learns_otherwise(self, site: Site) -> bool:
+        """Whether the step trains a draw's encoder by another loss of its own."""
+        gradients = self._model.wiring.gradients
+        return gradients.moved_otherwise(gradients.names(self._model.flow.ancestors(*site.heads)), ())
+
     def has_score_function(self, site: Site) -> bool:
         """Whether the loss holds a log-probability of the draw multiplied by something decoded: a score-function estimator."""
         flow = self._model.flow

@@ -1,0 +1,38 @@
+"""The optimizer steps over gradients that were cleared after the backward pass.
+
+## What it does
+In a step that trains by itself: a step of an optimizer none of whose parameters has a gradient left, because `zero_grad()` came between
+`backward()` and `step()`.
+
+## Why is this bad
+The step moves nothing. The loss goes up and down with the batches and never falls.
+
+## Example
+    loss.backward()
+    optimizer.zero_grad()
+    optimizer.step()
+
+## Use instead
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+## When to ignore
+Never.
+"""
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+
+
+@rule("VAE511", "gradients-cleared", Severity.ERROR, message="the optimizer steps over gradients that were cleared", needs=("loss",))
+def check(model: Model) -> Findings:
+    """Steps of optimizers after their gradients were cleared."""
+    for idle in model.wiring.idle_steps:
+        yield Found(
+            idle.cleared or idle.span,
+            label="takes the gradients away before they are used",
+            labels=(Label(idle.span, "steps without a gradient"),) if idle.span is not None else (),
+            why="the step moves nothing: the model keeps its initial values",
+            help="clear the gradients before backward(), or after the optimizer's step",
+            claim=Claim("step_moves_nothing", "the step leaves all parameters as they were", {}),
+        )
