@@ -9,8 +9,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+from vaelint.observe.data.known import KNOWN, emnist
+from vaelint.observe.data.torchvision import torchvision_data
 
 DATA = Path(__file__).parent / "data" / "runs"
 
@@ -102,3 +107,58 @@ def test_a_script_that_does_not_come_to_train_is_stopped_at_its_line(tmp_path: P
     (tmp_path / "large.py").write_text("import torch\n\nheld = [torch.ones(10**9) for _ in range(100)]\n")
     done = run("large.py", cwd=tmp_path)
     assert done.returncode == 2 and "large.py:3" in done.stdout and "more memory than the" in " ".join(done.stdout.split())
+
+
+def test_a_known_data_set_that_is_not_there_is_made_up_and_that_is_said(tmp_path: Path) -> None:
+    shutil.copy(DATA / "mnist.py", tmp_path)
+    before = tree(tmp_path)
+    done = run("--data", "made-up", "--output-format", "json", "mnist.py", "--out", "runs/first", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (target,) = json.loads(done.stdout)["targets"]
+    lines = (DATA / "mnist.py").read_text().splitlines()
+    made, minimised = (next(n for n, own in enumerate(lines, 1) if text in own) for text in ("datasets.MNIST(", "loss.backward()"))
+    assert target["target"] == "mnist.py:ConvVAE" and target["loss"]["beta"]["value"] == 1
+    assert f"made-up data in the place of MNIST: 60000 images of 1x28x28 (mnist.py:{made})" in target["notes"]
+    assert any(n.endswith(f"the loss is what mnist.py:{minimised} calls backward() on") for n in target["notes"])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [*KNOWN, "EMNIST"])
+def test_made_up_data_sets_have_the_shapes_and_attributes_of_the_true_ones(name: str) -> None:
+    said: list[str] = []
+    with torchvision_data("made-up", said.append):
+        from torchvision import datasets, transforms
+
+        how: dict[str, Any] = (
+            {"split": "balanced"} if name == "EMNIST" else {"split": "test"} if name in ("SVHN", "STL10", "CelebA") else {}
+        )
+        found = getattr(datasets, name)("nowhere", download=True, transform=transforms.ToTensor(), **how)
+        image, label = found[len(found) - 1]
+    known = emnist("balanced") if name == "EMNIST" else KNOWN[name]
+    assert image.shape == (known.channels, known.height, known.width) and image.dtype is torch.float32
+    assert 0 <= float(image.min()) < float(image.max()) <= 1
+    assert len(label) == 40 if name == "CelebA" else 0 <= label < len(known.classes)
+    assert len(said) == 1 and name in said[0] and "torchvision" not in sys.modules
+    if name != "CelebA":
+        assert len(found) == len(getattr(found, known.labels)) and found.class_to_idx
+    with pytest.raises(IndexError):
+        found[len(found)]
+
+
+def test_made_up_images_pass_the_usual_transforms() -> None:
+    with torchvision_data("made-up", lambda what: None):
+        from torchvision import datasets, transforms
+        from torchvision.utils import make_grid
+
+        chain = transforms.Compose([
+            transforms.Resize((40, 36)), transforms.CenterCrop(32), transforms.RandomCrop(28, padding=2), transforms.RandomHorizontalFlip(),
+            transforms.Grayscale(3), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3), transforms.Lambda(torch.flatten),
+        ])  # fmt: skip
+        found = datasets.CIFAR10("nowhere", train=False, transform=chain)
+        assert found[0][0].shape == (3 * 28 * 28,) and float(found[0][0].min()) >= -1
+        assert found.data.shape == (10000, 32, 32, 3) and found.data.dtype == "uint8"
+        found.data = found.data[:50]
+        assert len(found) == 50 and found[49][0].shape == (3 * 28 * 28,)
+        assert make_grid(torch.rand(5, 1, 4, 4), nrow=3, padding=1).shape == (3, 11, 16)
+        with pytest.raises(ImportError, match=r"torchvision\.transforms\.Elastic is not stood in for"):
+            transforms.Elastic  # noqa: B018

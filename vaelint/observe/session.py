@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from collections.abc import Iterator
 from types import FrameType
@@ -142,6 +143,16 @@ class Session:
                 self.stop()
             self._begin(None, frame, None)
 
+    def say(self, what: str) -> None:
+        """Notes what a user should know, once."""
+        if what not in self.said:
+            self.said.append(what)
+
+    def where(self) -> str:
+        """` (train.py:31)`, the line of the script that is running."""
+        stack = self.spans.stack(sys._getframe(1), limit=1)
+        return f" ({stack[0].file}:{stack[0].line})" if stack else ""
+
     def stop(self) -> None:
         """Ends the script's loop."""
         self.stopped = True
@@ -185,7 +196,7 @@ class Session:
         if loader is None or loader.dataset is not self._looped:
             return False
         if not is_cuttable(batch) or rows_of(batch) is None:
-            self.said.append("one batch size only: the loader's batches cannot be cut")
+            self.say("one batch size only: the loader's batches cannot be cut")
             return False
         return True
 

@@ -26,6 +26,7 @@ from vaelint.core.setup_failures import fail
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
+from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
@@ -58,6 +59,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
+        stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}")))
         error = observe(session, lambda: run_script(request.run))
     if isinstance(error, TimeIsUpError):
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")

@@ -1,0 +1,109 @@
+"""Image data sets that are made up: what `torchvision.datasets` would hand out, of the true number, shape and type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from vaelint.observe.data.known import KNOWN, Images, emnist
+from vaelint.observe.data.pictures import as_picture, as_tensor, drawn
+
+_DISTINCT = 512  # images that are drawn; the rest repeats them
+
+
+class MadeUp(Dataset[Any]):
+    """A data set without its data. `data` and the labels can be read and exchanged, as scripts do that keep a part."""
+
+    def __init__(self, root: Any, known: Images, split: str, transform: Any = None, target_transform: Any = None, **_: Any) -> None:
+        self.root, self.transform, self.target_transform = root, transform, target_transform
+        self.train, self.split = split == "train", split
+        self._known, self._count = known, known.counts[split]
+        self._pool = drawn(min(_DISTINCT, self._count), known.height, known.width, known.channels, seed=self._count)
+        self._held: Any = None
+        self.classes = list(known.classes)
+        self.class_to_idx = {name: i for i, name in enumerate(known.classes)}
+        generator = torch.Generator().manual_seed(self._count)
+        if known.attributes:
+            self.attr = torch.randint(2, (self._count, known.attributes), generator=generator)
+            return
+        labels: Any = torch.randint(len(known.classes), (self._count,), generator=generator)
+        if known.kept != "HW":
+            labels = labels.numpy() if known.labels == "labels" else labels.tolist()
+        setattr(self, known.labels, labels)
+
+    @property
+    def data(self) -> Any:
+        """All images, as the data set keeps them."""
+        if self._held is None:
+            rows = self._pool[torch.arange(self._count) % len(self._pool)]
+            if self._known.kept == "HW":
+                self._held = rows[:, 0]
+            else:
+                self._held = (rows.permute(0, 2, 3, 1).contiguous() if self._known.kept == "HWC" else rows).numpy()
+        return self._held
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._held = value
+
+    def __len__(self) -> int:
+        return self._count if self._held is None else len(self._held)
+
+    def _image(self, index: int) -> torch.Tensor:
+        if self._held is None:
+            return self._pool[index % len(self._pool)]
+        own = self._held[index]
+        return as_tensor(own) if self._known.kept != "CHW" else torch.as_tensor(own)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        index = int(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        image: Any = as_picture(self._image(index % len(self)))
+        target: Any = self.attr[index] if self._known.attributes else getattr(self, self._known.labels)[index]
+        target = int(target) if not self._known.attributes else target
+        image = self.transform(image) if self.transform is not None else image
+        return image, self.target_transform(target) if self.target_transform is not None else target
+
+    def __repr__(self) -> str:
+        return f"made-up data in the place of {self.root}, {len(self)} of {self._known.channels}x{self._known.height}x{self._known.width}"
+
+
+def made_up(name: str, note: Callable[[str], None]) -> Callable[..., MadeUp]:
+    """What stands in for `torchvision.datasets.NAME`: takes the arguments of the original."""
+
+    def make(root: Any = "data", *args: Any, **kwargs: Any) -> MadeUp:
+        known, split, rest = _asked(name, args, dict(kwargs))
+        for unused in ("download", "target_type", "folds", "background", "what", "compat", "nist"):
+            rest.pop(unused, None)
+        found = MadeUp(root, known, split, **rest)
+        note(f"made-up data in the place of {name}: {len(found)} images of {known.channels}x{known.height}x{known.width}")
+        return found
+
+    make.__name__ = make.__qualname__ = name
+    return make
+
+
+_ORDER = {
+    "SVHN": ("split", "transform", "target_transform", "download"),
+    "STL10": ("split", "folds", "transform", "target_transform", "download"),
+    "CelebA": ("split", "target_type", "transform", "target_transform", "download"),
+    "EMNIST": ("split", "train", "transform", "target_transform", "download"),
+    "Omniglot": ("background", "transform", "target_transform", "download"),
+}
+_USUAL = ("train", "transform", "target_transform", "download")
+
+
+def _asked(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Images, str, dict[str, Any]]:
+    """The data set, its split, and the other arguments, by the order of the original's parameters."""
+    given = dict(zip(_ORDER.get(name, _USUAL), args, strict=False)) | given
+    if name == "EMNIST":
+        return emnist(given.pop("split")), "train" if given.pop("train", True) else "test", given
+    if name == "Omniglot":
+        return KNOWN[name], "train" if given.pop("background", True) else "test", given
+    if name in _ORDER:
+        return KNOWN[name], given.pop("split", "train"), given
+    return KNOWN[name], "train" if given.pop("train", True) else "test", given

@@ -1,0 +1,139 @@
+"""`torchvision`, stood in for where it is missing or does not import; its data sets, where their data are not there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from vaelint.observe.data import transforms
+from vaelint.observe.data.image_sets import made_up
+from vaelint.observe.data.known import KNOWN
+
+Note = Callable[[str], None]
+_SETS = (*KNOWN, "EMNIST")
+
+
+def make_grid(tensor: Any, nrow: int = 8, padding: int = 2, normalize: bool = False, *_: Any, **__: Any) -> torch.Tensor:
+    """Images (N, C, H, W) beside each other, as (3, H, W)."""
+    images = torch.stack(list(tensor)) if isinstance(tensor, list | tuple) else tensor
+    images = images[None] if images.ndim == 3 else images[:, None] if images.ndim == 2 else images
+    images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+    if normalize:
+        images = (images - images.min()) / (images.max() - images.min()).clamp(min=1e-5)
+    columns = min(nrow, len(images))
+    rows = math.ceil(len(images) / columns)
+    h, w = images.shape[-2] + padding, images.shape[-1] + padding
+    grid = images.new_zeros(images.shape[1], rows * h + padding, columns * w + padding)
+    for place, image in enumerate(images):
+        top, left = place // columns * h + padding, place % columns * w + padding
+        grid[:, top : top + h - padding, left : left + w - padding] = image
+    return grid
+
+
+def save_image(tensor: Any, fp: Any, *_: Any, **kwargs: Any) -> None:
+    """Goes where all that a watched script writes goes."""
+    grid = make_grid(tensor, **{k: v for k, v in kwargs.items() if k in ("nrow", "padding", "normalize")})
+    values = (grid * 255).clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy().tobytes()
+    header = f"P6 {grid.shape[2]} {grid.shape[1]} 255\n".encode()
+    if hasattr(fp, "write"):
+        fp.write(header + values)
+        return
+    with open(fp, "wb") as file:  # noqa: PTH123 - the script's own `open` is what is held back
+        file.write(header + values)
+
+
+def _module(name: str, names: dict[str, Any]) -> ModuleType:
+    """A module that names what it has no stand-in for."""
+    made = ModuleType(name, "stands in for a package that is not installed")
+    made.__dict__.update(names)
+    made.__path__ = []
+
+    def missing(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise ImportError(f"{name}.{attribute} is not stood in for: install torchvision")
+
+    made.__getattr__ = missing  # type: ignore[method-assign]
+    return made
+
+
+def _image_folder(root: Any, *_: Any, **__: Any) -> Any:
+    raise FileNotFoundError(2, "the images of a folder are read by torchvision, which is not installed", str(root))
+
+
+def stand_in(note: Note) -> dict[str, ModuleType]:
+    """All modules of the stand-in, by name."""
+    sets = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": _image_folder}
+    functional = _module("torchvision.transforms.functional", dict(transforms.FUNCTIONS))
+    second = _module("torchvision.transforms.v2", {**transforms.CLASSES, "functional": functional})
+    chain = _module("torchvision.transforms", {**transforms.CLASSES, "functional": functional, "v2": second})
+    utils = _module("torchvision.utils", {"make_grid": make_grid, "save_image": save_image})
+    datasets = _module("torchvision.datasets", sets)
+    for name, make in sets.items():
+        setattr(datasets, name.lower(), _module(f"torchvision.datasets.{name.lower()}", {name: make}))
+    whole = _module("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "__version__": "0.0"})
+    modules = (whole, datasets, chain, functional, second, utils)
+    below = {f"torchvision.datasets.{n.lower()}": getattr(datasets, n.lower()) for n in sets}
+    return {m.__name__: m for m in modules} | below
+
+
+@contextlib.contextmanager
+def torchvision_data(data: str, note: Note) -> Iterator[None]:
+    """Within the block torchvision can be imported, and its data sets can be made. `data` is auto, real or made-up."""
+    if data == "real":
+        yield
+        return
+    try:
+        datasets: Any = importlib.import_module("torchvision.datasets") if "torchvision" in sys.modules or _found() else None
+    except Exception as error:  # noqa: BLE001 - built for another torch, it raises what it likes
+        note(f"torchvision does not import here ({type(error).__name__}), and is stood in for")
+        datasets = None
+    if datasets is not None:
+        with _instead(datasets, data, note):
+            yield
+        return
+    kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "torchvision"}
+    for name in kept:
+        del sys.modules[name]
+    modules = stand_in(note)
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            sys.modules.pop(name, None)
+        sys.modules.update(kept)
+
+
+def _found() -> bool:
+    return importlib.util.find_spec("torchvision") is not None
+
+
+@contextlib.contextmanager
+def _instead(datasets: Any, data: str, note: Note) -> Iterator[None]:
+    """torchvision's own data sets where their data are there, unless all is to be made up."""
+    kept = {name: getattr(datasets, name) for name in _SETS if hasattr(datasets, name)}
+
+    def either(name: str, original: Any) -> Any:
+        def make(*args: Any, **kwargs: Any) -> Any:
+            if data == "auto":
+                with contextlib.suppress(RuntimeError, OSError):  # not found, or not to be downloaded
+                    return original(*args, **{**kwargs, "download": False} if "download" in kwargs else kwargs)
+            return made_up(name, note)(*args, **kwargs)
+
+        return make
+
+    for name, original in kept.items():
+        setattr(datasets, name, either(name, original))
+    try:
+        yield
+    finally:
+        for name, original in kept.items():
+            setattr(datasets, name, original)
