@@ -22,6 +22,7 @@ SAMPLE = (
 def hostile() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+        patch.setenv("XDG_CACHE_HOME", "")  # the benchmark sets one of its own; this takes it back at the end
         yield importlib.import_module("hostile")
 
 
@@ -40,4 +41,4 @@ def test_none_of_a_sample_harms_anyone(hostile: ModuleType, folder: Path) -> Non
 @pytest.mark.parametrize("what", ["the front is killed", "the server is killed", "the disk is full", "the cache's folder cannot be made"])
 def test_what_happens_to_a_run_breaks_nothing(hostile: ModuleType, folder: Path, what: str) -> None:
     assert hostile.DISTURBANCES[what](folder) == []
-    assert list(hostile.broken_entries(folder)) == []
+    assert list(hostile.broken_entries()) == []
