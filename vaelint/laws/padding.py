@@ -24,7 +24,7 @@ _FURTHER = 3  # steps of padding put on
 _MUCH = 0.02  # of the spread of a posterior's parameter over the samples
 
 
-@law("padding-is-inert", "what lies beyond a sample's length changes nothing", covered=("VAE312",), cost="all")
+@law("padding-is-inert", "what lies beyond a sample's length changes nothing", covered=("VAE312", "VAE322", "VAE323"), cost="all")
 def padding_is_inert(bench: Bench) -> Iterator[Broken]:
     """For each input that counts lengths, and each that has the axis they count along."""
     for lengths in bench.of_kind("lengths"):
@@ -107,7 +107,7 @@ def _inverted(bench: Bench, lengths: Seat, data: Seat, effect: float) -> Broken:
         help="turn the comparison round: steps < lengths is true for what counts",
     )
     text = f"{name} beyond the length moves the loss by {effect:.2g} of its size with the posterior held, within the length by nothing"
-    return Broken("padding-not-masked", found, f"{name} within the length moves the loss, beyond it does not", text)
+    return Broken("mask-inverted", found, f"{name} within the length moves the loss, beyond it does not", text)
 
 
 def _is_mask(node: fx.Node) -> bool:
@@ -150,7 +150,7 @@ def _kl_counts_padding(bench: Bench, lengths: Seat, site: Site, effect: float) -
         help="multiply the KL of each step with the mask before the sum, as the reconstruction does",
     )
     text = f"the posterior of a step beyond the length moves the loss by {effect:.2g} of its size"
-    return Broken("padding-not-masked", found, "a posterior beyond the length moves nothing", text)
+    return Broken("padding-not-inert", found, "a posterior beyond the length moves nothing", text)
 
 
 def _reduced_last(bench: Bench, site: Site) -> fx.Node | None:
@@ -213,7 +213,7 @@ def _reads_padding(bench: Bench, lengths: Seat, data: Seat, head: fx.Node, share
         help=f"take the state at each sample's own end: pack_padded_sequence with {lengths.name}, or gather at {lengths.name} - 1",
     )
     text = f"{_FURTHER} more steps of padding move the posterior by {share:.2g} of its spread over the samples"
-    return Broken("padding-not-masked", found, "further padding leaves the posterior as it is", text)
+    return Broken("padding-not-inert", found, "further padding leaves the posterior as it is", text)
 
 
 def _where_steps_end(bench: Bench, data: Seat, head: fx.Node, steps: int) -> fx.Node | None:
