@@ -8,7 +8,6 @@ the encoder is reported: the two halves, or their weights, are exchanged.
 The commitment shall keep the encoder near the codes while these follow it. With the small weight on the codebook's half the
 encoder runs after codes that hardly move, and most codes are never used.
 
-## Formula
 L = log p(x|z_q) + ||sg[z_e] - e||^2 + beta ||z_e - sg[e]||^2 with beta = 0.25; results did not vary for beta from 0.1 to 2.
 
 Source: van den Oord et al. 2017, Neural Discrete Representation Learning, eq. 3 and section 3.2.
