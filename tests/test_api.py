@@ -222,7 +222,8 @@ def test_a_batch_of_a_loader_says_shapes_and_ranges(models: dict[str, Any]) -> N
 def test_a_step_says_which_inputs_it_takes(models: dict[str, Any]) -> None:
     def step(model: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         recon, mu, logvar = model(x)
-        return models["mlp_vae"].loss_fn(recon, x, mu, logvar) + 0 * y.float().mean()
+        loss: torch.Tensor = models["mlp_vae"].loss_fn(recon, x, mu, logvar)
+        return loss + 0 * y.float().mean()
 
     report = vaelint.check(models["mlp_vae"].VAE(), input=[torch.rand(8, 784), torch.randint(10, (8,)), torch.rand(8)], step=step)
     assert report.status == "clean", str(report)

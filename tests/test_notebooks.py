@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from usermodels import FORWARD, HEAD, PLAIN_LOSS
 
 from vaelint.core.result import Request, TargetResult
 from vaelint.pipeline.check import check_target
-from vaelint.source.notebook import as_module
+from vaelint.report.formats import FORMATS
+from vaelint.report.parts.places import place_words
+from vaelint.report.parts.view import View
+from vaelint.source.notebook import as_module, cell_of
 
 SHARED = HEAD.replace("torch.randn_like(mu)", "torch.randn(4)")
 
@@ -70,3 +75,37 @@ def test_a_target_in_a_cell_that_is_not_python_is_refused_with_its_line(tmp_path
     (finding,) = result.findings
     assert finding.code == "VAE001" and "was never closed" in finding.message
     assert "def unfinished(" in text.split("\n")[finding.span.line - 1]
+
+
+def test_people_are_told_the_cell_and_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Jupyter counts: the first cell is the title's."""
+    head = "%matplotlib inline\n!pip install torch\n"
+    text = notebook(head + SHARED + FORWARD, "oops:\n  )", PLAIN_LOSS)
+    result = check(tmp_path, monkeypatch, "vae.ipynb:VAE", vae__ipynb=text)
+    line = (head + SHARED).split("\n").index("        return mu + torch.randn(4) * torch.exp(0.5 * logvar)") + 1
+    full = FORMATS["full"].load()([result], View())
+    assert f"--> vae.ipynb: cell 2, line {line}, column 21" in full
+    assert f" {line} |         return mu + torch.randn(4)" in full
+    assert "vae.ipynb: cell 3, line 2: this cell is not Python" in " ".join(full.split())
+    assert ".ipynb:" + str(result.findings[0].span.line) not in full
+    for form in ("concise", "grouped", "html"):
+        assert f"cell 2, line {line}" in FORMATS[form].load()([result], View())
+    sarif = json.loads(FORMATS["sarif"].load()([result], View()))["runs"][0]["results"]
+    assert result.findings[0].span.line in [r["locations"][0]["physicalLocation"]["region"]["startLine"] for r in sarif], "of the file"
+
+
+def test_cells_are_known_of_notebooks_without_line_breaks(tmp_path: Path) -> None:
+    file = tmp_path / "flat.ipynb"
+    file.write_text(notebook("a = 1\nb = 2", "c = 3", indent=None))
+    assert [cell_of(str(file), n) for n in (1, 2, 3, 4)] == [(2, 1), (2, 2), (3, 1), None]
+    assert cell_of("model.py", 1) is None
+    assert cell_of(str(tmp_path / "gone.ipynb"), 1) is None
+
+
+def test_in_a_kernel_a_place_is_what_its_own_tracebacks_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "/tmp/ipykernel_77/123456.py"
+    named = {name: ("Cell", "In[3]")}
+    shell = SimpleNamespace(compile=SimpleNamespace(format_code_name=named.get))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert place_words(name, 2) == "Cell In[3], line 2"
+    assert place_words("model.py", 2, 5) == "model.py:2:5"

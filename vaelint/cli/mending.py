@@ -16,6 +16,7 @@ from vaelint.policy.judge import judge
 from vaelint.process import verify as fixing
 from vaelint.process.gate import Hired
 from vaelint.process.progress import Watched
+from vaelint.report.parts.places import place_of
 
 
 def mend_all(settings: Settings, hired: Hired, *, write: bool, patch: bool) -> tuple[list[Checked], int]:
@@ -63,10 +64,10 @@ def _decided(checked: list[Checked], settings: Settings) -> list[set[str]]:
 def _tell(mended: fixing.Mended, *, write: bool) -> None:
     """One line for each finding, on the error stream: what its edit changes, or why there is none."""
     for fix in mended.fixes:
-        place = f"{fix.finding.span.file}:{fix.finding.span.line}"
+        place = place_of(fix.finding.span)
         terminal.tell(f"{'fixed' if write else 'would fix'} {place} {fix.finding.code}: {fix.proposal.says}")
     for finding, reason in mended.left:
-        terminal.tell(f"not fixed {finding.span.file}:{finding.span.line} {finding.code}: {reason}")
+        terminal.tell(f"not fixed {place_of(finding.span)} {finding.code}: {reason}")
     count = len(mended.fixes)
     if count:
         terminal.say(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from vaelint.core.finding import Certainty
 from vaelint.core.result import TargetResult
 from vaelint.report.parts.closing import total, verdict_words
+from vaelint.report.parts.places import place_of
 from vaelint.report.parts.rows import rows
 from vaelint.report.parts.text import clean
 from vaelint.report.parts.view import PLAIN, View
@@ -18,7 +19,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     lines = []
     for f in (row.finding for row in rows(results, view)):
         mark = " (refuted)" if f.certainty is Certainty.REFUTED else ""
-        lines.append(f"{f.span.file}:{f.span.line}:{f.span.column}: {f.code} {' '.join(f.message.split())}{mark}")
+        lines.append(f"{place_of(f.span, column=True)}: {f.code} {' '.join(f.message.split())}{mark}")
     if not lines and len(results) == 1:
         lines = [f"{results[0].target}: {verdict_words(results[0])}"]
     elif not lines and results:

@@ -8,6 +8,7 @@ from difflib import SequenceMatcher
 from vaelint.core.finding import Certainty, Finding, Suggestion
 from vaelint.core.result import TargetResult
 from vaelint.report.parts.closing import SETUP, loss_block, summary, total
+from vaelint.report.parts.places import shown_line, with_cells
 from vaelint.report.parts.text import Line, cells, clean, fill, hanging, pad, paint, shapes
 from vaelint.report.parts.view import PLAIN, View
 from vaelint.report.parts.window import Sources, window
@@ -53,7 +54,7 @@ def _finding(f: Finding, result: TargetResult, sources: Sources, view: View) -> 
     if f.fix:
         lines += _diff(f.fix, f, sources)
     for note in f.notes:
-        lines += hanging([("note: ", "key")], note, width)
+        lines += hanging([("note: ", "key")], with_cells(note), width)
     lines.append([("more: ", "key"), (f"vaelint explain {f.code}", "")])
     page = view.more(f)
     return [*lines, [("      ", ""), (page, "")]] if page else lines  # an address is never broken, however narrow the terminal
@@ -113,7 +114,7 @@ def _diff(fix: Suggestion, f: Finding, sources: Sources) -> list[Line]:
     lines: list[Line] = [[(f"in {fix.file}", "")]] if fix.file != f.span.file else []
 
     def row(number: int, sign: str, text: str, style: str) -> Line:
-        return [(f" {number:>{width}} {sign} {clean(text)}", style)]
+        return [(f" {shown_line(fix.file, number):>{width}} {sign} {clean(text)}", style)]
 
     if None in old:  # the source cannot be read
         return lines + [row(fix.line + i, "+", t, "plus") for i, t in enumerate(new)]

@@ -12,6 +12,7 @@ from vaelint.core.version import __version__
 from vaelint.report.parts.closing import ran_words, unasked, verdict_words
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text
+from vaelint.report.parts.places import place_in, place_of
 from vaelint.report.parts.source_html import listings
 from vaelint.report.parts.trail_words import fits_lines, one_kind, totals_sentence
 from vaelint.report.parts.view import PLAIN, View
@@ -87,7 +88,7 @@ def _summary(shown: Sequence[tuple[int, Finding]], here: str) -> E:
             "li",
             join(
                 element("a", join(element("span", f.code, class_=f"code {f.severity.value}"), " ", f.message), href=f"#{here}-f{i}"),
-                element("span", f" {f.span.file}:{f.span.line}, {f.certainty.value}", class_="soft"),
+                element("span", f" {place_of(f.span)}, {f.certainty.value}", class_="soft"),
             ),
         )
         for i, f in shown
@@ -113,7 +114,7 @@ def _loss(result: TargetResult) -> E:
     rows = []
     for t in terms:
         weight = f"{t.get('sign') or '+'} {t['weight']}" if t.get("weight") else "not measured"
-        place = f"{t['span']['file']}:{t['span']['line']}" if t.get("span") else ""
+        place = place_in(t.get("span"))
         note = element("div", str(t["note"]), class_="soft") if t.get("note") else E("")
         kernel = element("td", join(str(t.get("kernel") or "?"), note), data_label="what it is")
         cells = [element("th", str(t.get("role") or "?"), scope="row"), kernel]

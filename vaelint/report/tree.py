@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from vaelint.core.result import TargetResult
 from vaelint.report.parts.fold import Row, amount, count, cut, fold, memory, without_operations
+from vaelint.report.parts.places import place_in, place_of
 from vaelint.report.parts.text import Line, cells, clean, hanging, pad, paint, table
 from vaelint.report.parts.trail_words import born, fits_lines, one_kind, totals_sentence
 from vaelint.report.parts.view import PLAIN, View
@@ -38,7 +39,7 @@ def _target(result: TargetResult, view: View) -> str:
     if trail is None:
         for f in result.findings:
             lines += hanging([(f"{f.severity.value}[{f.code}] ", f.severity.value)], f.message, view.width)
-            lines += hanging([("  ", "")], f"{f.span.file}:{f.span.line}", view.width)
+            lines += hanging([("  ", "")], place_of(f.span), view.width)
             lines += hanging([("help: ", "help")], f.help, view.width) if f.help else []
         return paint(lines, view.color)
     sizes = ", ".join(f"{k}={v}" for k, v in result.symbols.items())
@@ -132,7 +133,7 @@ def _after(result: TargetResult, trail: dict[str, Any], view: View) -> list[Line
     lines: list[Line] = []
     failed = trail["failed"]
     if failed is not None:
-        where = f"{failed['span']['file']}:{failed['span']['line']}" if failed["span"] else "where is not known"
+        where = place_in(failed["span"]) or "where is not known"
         lines += hanging(
             [("fails here: ", "error")], f"{failed['expression'] or failed['operation'] or '?'}   ({where})", view.width, "head"
         )
@@ -163,4 +164,4 @@ def _birth(operand: dict[str, Any]) -> str:
         return "born as an input (--input)"
     what = "constructed" if operand["kind"] in ("parameter", "buffer") else "made"
     text = f": {operand['expression']}" if operand["expression"] else ""
-    return (f"{what} at {operand['born']['file']}:{operand['born']['line']}{text}") if operand["born"] else "made outside of your code"
+    return (f"{what} at {place_in(operand['born'])}{text}") if operand["born"] else "made outside of your code"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import linecache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,41 @@ def as_module(text: str) -> str:
 def faults(path: str | Path) -> list[SyntaxError]:
     """Why cells of a notebook were left out, each error with its line in the notebook's file. Raises OSError, ValueError."""
     return _read(regular(path).read_bytes().decode("utf-8", "replace"))[1] if str(path).endswith(".ipynb") else []
+
+
+def cell_of(path: str, line: int) -> tuple[int, int] | None:
+    """The cell that a line of the module stands in, and its line there, both from 1 on: as Jupyter counts, with cells of text.
+
+    None for other files, and for lines in no cell.
+    """
+    if not path.endswith(".ipynb"):
+        return None
+    try:
+        starts = _cells(path, regular(path).stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return None
+    return next(((number, line - first) for number, first, count in starts if first < line <= first + count), None)
+
+
+@lru_cache(maxsize=64)
+def _cells(path: str, changed: int) -> tuple[tuple[int, int, int], ...]:
+    """Each code cell: its number in the notebook, the line of the module before its first, and how many lines it has."""
+    text = Path(path).read_bytes().decode("utf-8", "replace")
+    cells = json.loads(text).get("cells", ())
+    code = [(n, _lines(c)) for n, c in enumerate(cells, 1) if isinstance(c, dict) and c.get("cell_type") == "code"]
+    stated = [_stated(line) for line in text.split("\n")]
+    found: list[tuple[int, int, int]] = []
+    start = 0
+    for number, lines in code:
+        place = next((i for i in range(start, len(stated)) if stated[i : i + len(lines)] == lines), None) if lines else start
+        if place is None:  # the notebook has no lines of its own: its cells follow each other
+            before = [0]
+            for _, other in code:
+                before.append(before[-1] + len(other))
+            return tuple((n, first, len(other)) for (n, other), first in zip(code, before, strict=False))
+        found.append((number, place, len(lines)))
+        start = place + len(lines)
+    return tuple(found)
 
 
 def _read(text: str) -> tuple[list[str], list[SyntaxError]]:

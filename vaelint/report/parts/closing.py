@@ -8,6 +8,7 @@ from typing import Any
 
 from vaelint.core.finding import Certainty, Severity
 from vaelint.core.result import TargetResult
+from vaelint.report.parts.places import place_in, with_cells
 from vaelint.report.parts.text import Line, cells, clean, hanging, table
 
 SETUP = "VAE0"  # codes about the check itself
@@ -35,7 +36,7 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
                     str(t.get("kernel") or "?"),
                     _grouped(str(t.get("reduction") or "-")),
                     weight,
-                    _place(t.get("span")),
+                    place_in(t.get("span")),
                 ]
             )
         head, *body = table(rows)
@@ -75,10 +76,6 @@ def _sentence(_: str, kernel: str, reduction: str, weight: str, place: str) -> s
     return "; ".join(part for part in parts if part)
 
 
-def _place(span: Any) -> str:
-    return f"{span['file']}:{span['line']}" if isinstance(span, dict) and span.get("file") else ""
-
-
 def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
@@ -108,7 +105,7 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
         text = f"{count} finding{'s' * (count != 1)} refuted by the real pass and not shown: {codes} (--show-refuted)"
         lines += hanging([("  ", "")], text, width)
     for note in result.notes:
-        lines += hanging([("  note: ", "key")], note, width)
+        lines += hanging([("  note: ", "key")], with_cells(note), width)
     printed = output.strip("\n")
     if verbose:
         for fit in result.fits:
@@ -162,7 +159,7 @@ def lossless(result: TargetResult) -> bool:
 def seen_words(result: TargetResult) -> str:
     """What was seen of a model whose loss is not known, which rules ran, and which could not."""
     sites = result.anatomy.get("sites") or []
-    places = ", ".join(dict.fromkeys(f"{s['kind']} at {_place(s['z'].get('span'))}" for s in sites if s.get("z")))
+    places = ", ".join(dict.fromkeys(f"{s['kind']} at {place_in(s['z'].get('span'))}" for s in sites if s.get("z")))
     seen = f"{len(sites)} sampling site{'s' * (len(sites) != 1)}" + (f" ({places})" if places else "") if sites else "no sampling site"
     ran = len(result.quiet) + len({f.code for f in result.findings})
     lacking: Counter[str] = Counter(row["reason"] for row in result.not_applicable)

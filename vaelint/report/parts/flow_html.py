@@ -6,6 +6,7 @@ from typing import Any
 
 from vaelint.report.parts.fold import Row, amount, fold, memory
 from vaelint.report.parts.markup import E, element, join
+from vaelint.report.parts.places import place_in
 
 _OPEN = 1  # levels that are open at first
 
@@ -44,11 +45,11 @@ def _failed(trail: dict[str, Any]) -> list[E]:
     failed = trail["failed"]
     if failed is None:
         return []
-    where = f"{failed['span']['file']}:{failed['span']['line']}" if failed["span"] else ""
+    where = place_in(failed["span"])
     items = []
     for o in failed["operands"]:
         verb = "made" if o["kind"] == "value" else "constructed"
-        birth = f"{verb} at {o['born']['file']}:{o['born']['line']}" if o["born"] else "an input" if o["kind"] == "input" else ""
+        birth = f"{verb} at {place_in(o['born'])}" if o["born"] else "an input" if o["kind"] == "input" else ""
         code = element("code", o["expression"]) if o["expression"] else E("")
         shape = element("span", "(" + ", ".join(o["shape"]) + ")", class_="shape")
         items.append(element("li", join(element("code", o["name"]), " ", shape, f" {o['dtype']} {o['device']}, {birth} ", code)))

@@ -10,6 +10,7 @@ from vaelint.core.finding import Finding, Span
 from vaelint.core.result import TargetResult
 from vaelint.report.parts.fold import shape_text
 from vaelint.report.parts.markup import E, element, join
+from vaelint.report.parts.places import place_of, shown_line
 from vaelint.report.parts.view import View
 from vaelint.report.parts.window import Sources
 
@@ -57,7 +58,7 @@ def _listing(
         code = element("code", _marked(lines[n - 1], n, marks.get(n, ())))
         shapes = element("span", made[n], class_="made") if n in made else E("")
         cls = "line hit" if n in marks else "line"
-        out.append(element("div", join(element("span", str(n), class_="no"), code, shapes), class_=cls))
+        out.append(element("div", join(element("span", str(shown_line(name, n)), class_="no"), code, shapes), class_=cls))
         out += below.get(n, [])
     if before < len(lines):
         out.append(element("div", f"... {len(lines) - before} lines not shown ...", class_="gap"))
@@ -119,7 +120,7 @@ def finding_card(f: Finding, number: int, here: str, view: View) -> E:
         ]
         parts.append(element("table", join(element("caption", "Shapes"), element("tbody", join(*rows))), class_="shapes"))
     items = [(t, x) for t, x in (("When", f.when), ("Why", f.why)) if x]
-    items += [("Elsewhere", f"{x.span.file}:{x.span.line}: {x.text}") for x in f.labels]
+    items += [("Elsewhere", f"{place_of(x.span)}: {x.text}") for x in f.labels]
     if f.evidence is not None:
         e = f.evidence
         came = e.measured if e.decides else f"nothing ({e.outcome}: {e.detail})"

@@ -6,6 +6,7 @@ from typing import Any
 
 from vaelint.core.result import TargetResult
 from vaelint.report.parts.fold import amount, count, cut, fold, leaves, memory, without_operations
+from vaelint.report.parts.places import place_in
 
 
 def one_kind(trail: dict[str, Any]) -> str | None:
@@ -17,7 +18,7 @@ def one_kind(trail: dict[str, Any]) -> str | None:
 
 def born(span: dict[str, Any] | None, lead: str = "") -> str:
     """`model.py:12` after `lead`; nothing where the place is not known."""
-    return f"{lead}{span['file']}:{span['line']}" if span else ""
+    return f"{lead}{place_in(span)}" if span else ""
 
 
 def totals_sentence(trail: dict[str, Any], *, partly: bool = False) -> str:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from vaelint.core.finding import Label, Span
 from vaelint.core.visible import visible_lines
+from vaelint.report.parts.places import place_words, shown_line
 from vaelint.report.parts.text import Line, cell, cells, clean, fill, printable
 from vaelint.source.notebook import source_of_file
 
@@ -71,7 +72,7 @@ def window(span: Span, label: str, labels: Sequence[Label], sources: Sources, wi
         here = [p for p in places if p[0].file == file]
         arrow = "-->" if file == span.file else ":::"
         first = here[0][0]
-        out.append([(" " * (gutter + 1) + arrow + " ", "gutter"), (f"{clean(file)}:{first.line}:{first.column}", "")])
+        out.append([(" " * (gutter + 1) + arrow + " ", "gutter"), (clean(place_words(file, first.line, first.column)), "")])
         out += _file_window(here, file, sources, gutter, width)
     return out, gutter
 
@@ -82,7 +83,7 @@ def _file_window(places: Sequence[tuple[Span, str, bool]], file: str, sources: S
     for span, text, primary in places:
         if sources.line(file, span.line) is None:
             if text:
-                lost.append([(" " * (gutter + 2) + "| ", "gutter"), (f"line {span.line}: {clean(text)}", "")])
+                lost.append([(" " * (gutter + 2) + "| ", "gutter"), (f"line {shown_line(file, span.line)}: {clean(text)}", "")])
             continue
         last = min(span.end_line or span.line, span.line + MOST_LINES - 1)
         numbers = [n for n in range(span.line, max(last, span.line) + 1) if sources.line(file, n) is not None]
@@ -99,7 +100,7 @@ def _file_window(places: Sequence[tuple[Span, str, bool]], file: str, sources: S
         before = number
         room = width - gutter - 4
         text, marks = _cut(sources.lines(file)[number - 1], shown.get(number, []), room)
-        out.append([(f" {number:>{gutter}} |", "gutter"), (" " + text if text else "", "")])
+        out.append([(f" {shown_line(file, number):>{gutter}} |", "gutter"), (" " + text if text else "", "")])
         out += [[*bar, (" ", ""), *row] for row in _mark_rows(marks, room)]
     return [*out, *lost, bar]
 
