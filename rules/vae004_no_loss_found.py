@@ -3,6 +3,7 @@
 ## What it does
 Looks for the loss in the model's methods, in functions of the same file, in `training_step`, and in what `forward`
 returns. Says so when there is none whose arguments can be bound without doubt; the rules that need no loss still run.
+The check is then incomplete, with exit code 2: a model without its loss is not called clean.
 
 ## Why is this bad
 The reconstruction, the KL and their weights are not checked.
@@ -14,7 +15,7 @@ The reconstruction, the KL and their weights are not checked.
     vaelint check model.py:VAE --input 32x784 --loss train.py:loss_fn
 
 ## When to ignore
-When only the model itself is to be checked.
+When only the model itself is to be checked: `--allow-no-loss`, or `allow-no-loss = true` in the target's table.
 """
 
 from vaelint.rule import Findings, Found, Model, Severity, rule

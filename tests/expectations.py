@@ -97,6 +97,7 @@ class Fixture:
         for option in ("--loss", "--step"):
             parser.add_argument(option)
         parser.add_argument("--perturb", action="store_true")
+        parser.add_argument("--allow-no-loss", action="store_true")
         parser.add_argument("--timeout", type=float, default=120.0)
         told = parser.parse_args(list(self.options))
         return Request(
@@ -109,6 +110,7 @@ class Fixture:
             select=tuple(told.select),
             ignore=tuple(told.ignore),
             perturb=told.perturb,
+            allow_no_loss=told.allow_no_loss,
             timeout=told.timeout,
         )
 

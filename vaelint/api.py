@@ -38,6 +38,11 @@ class Report(TargetResult):
         return self.status == "clean"
 
     @property
+    def complete(self) -> bool:
+        """Whether every part of the check was done: what was left out, and why, is in `incomplete`."""
+        return self.whole
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """The codes of the findings that stand, in their order."""
         return tuple(f.code for f in self.findings if f.certainty is not Certainty.REFUTED)
@@ -82,6 +87,7 @@ def check(
     select: str | Sequence[str] = (),
     ignore: str | Sequence[str] = (),
     seed: int = 0,
+    allow_no_loss: bool = False,
 ) -> Report:
     """Checks a model from Python: a model, a class, a function that makes one, or a target text such as "model.py:VAE".
 
@@ -93,6 +99,7 @@ def check(
         step: a function `(model, x, ...) -> loss`, or the code of a step as for `--step`.
         device: as `--device`; "none" by default, so that nothing is run for real.
         select, ignore: rules by code, prefix or name, as for `--select` and `--ignore`.
+        allow_no_loss: as `--allow-no-loss`: the model alone is to be checked, and the report is complete without a loss.
 
     The model is copied before anything runs, in a mode of its own: `no_grad`, `inference_mode`, autocast and a default device of the
     caller are not in force. They, random states, torch's settings, handlers of signals, `sys.path` and the user's modules are as before
@@ -107,7 +114,8 @@ def check(
     left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
     texts = input_texts(input, parameters_taken(target, step))
     InputSet.from_texts(texts)
-    request = Request(shown, texts, (), _loss_name(loss, names), _step_code(step, names), device, select=chosen, ignore=left, seed=seed)
+    loss_name, code = _loss_name(loss, names), _step_code(step, names)
+    request = Request(shown, texts, (), loss_name, code, device, select=chosen, ignore=left, seed=seed, allow_no_loss=allow_no_loss)
     with undisturbed():
         result = check_target(request, lambda message: None, FromPython(target, dict(init or {}), names))
     suppress.apply([result], lambda word: catalogue.find(word).code)

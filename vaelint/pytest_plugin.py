@@ -35,7 +35,7 @@ class Checker:
 
         Args:
             target: a model, a class, a function that makes a model, or a text such as "model.py:VAE".
-            how: `input`, `init`, `loss`, `step`, `device`, `select`, `ignore`, `seed`, as `vaelint.check` takes them.
+            how: `input`, `init`, `loss`, `step`, `device`, `select`, `ignore`, `seed`, `allow_no_loss`, as `vaelint.check` takes them.
         """
         __tracebackhide__ = True
         from vaelint.core.errors import UsageError

@@ -39,6 +39,7 @@ def check(
     diff: options.Diff = False,
     timings: options.Timings = False,
     isolated: options.Isolated = False,
+    allow_no_loss: options.AllowNoLoss = None,
 ) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target not analysed, or not completely; 3: a fault of vaelint."""
     file, bar = str(output_file) if output_file else None, fail_on.value if fail_on else None
@@ -46,6 +47,6 @@ def check(
     words = Words(
         targets, input, init, loss, step, device, timeout, perturb, laws, select, ignore, extend_select, output_format, file, bar,
         exit_zero, known, update_baseline, prune_baseline, add_ignore, show_refuted, color, verbose, jobs, no_cache, shard, watch,
-        fix, diff, timings, isolated,
+        fix, diff, timings, isolated, allow_no_loss,
     )  # fmt: skip
     return check_all(words, context.obj)

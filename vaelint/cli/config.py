@@ -27,6 +27,7 @@ def config(
     timeout: options.Timeout = None,
     perturb: options.Perturb = None,
     laws: options.Laws = None,
+    allow_no_loss: options.AllowNoLoss = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     extend_select: options.ExtendSelect = None,
@@ -41,7 +42,9 @@ def config(
         sys.stdout.write(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
         return
     bar = fail_on.value if fail_on else None
-    given = Given(input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline, jobs, perturb, laws)
+    given = Given(
+        input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline, jobs, perturb, laws, allow_no_loss
+    )
     told = load()
     settings = resolve(targets or [], told, given)
     text = _as_json(told, settings) if output_format is options.TableFormat.json else _as_text(told, settings)

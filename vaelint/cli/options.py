@@ -64,6 +64,7 @@ _TRAILS = f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a fil
 _ISOLATED = "Take nothing from the repository but its code: no configuration, baseline, suppression comments or kept results."
 _ADD = "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1."
 _PERTURB = "Also give constructor arguments other values, one at a time, and report numbers in the code that stay behind. Default off."
+_ALLOW = "A target without a loss, or with one of which no term is known, is not incomplete: there is none to check. Default off."
 _DIFF = "Print what --fix would change as a patch, and write nothing. With an --output-format: as the fix of its finding there."
 _FIX = """Write the repairs into the files. Each is unsafe in the sense that the model computes something else afterwards; none is made
 before a check of the edited source, with a real pass, has found the finding gone and no new one."""
@@ -92,6 +93,7 @@ Step = Annotated[str | None, typer.Option("--step", metavar="CODE", help=_STEP)]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cuda|cuda:1|cpu|none", help="Where the real pass runs; none leaves it out.")
 ]
+AllowNoLoss = Annotated[bool | None, typer.Option("--allow-no-loss/--no-allow-no-loss", help=_ALLOW, show_default=False)]
 Perturb = Annotated[bool | None, typer.Option("--perturb/--no-perturb", help=_PERTURB, show_default=False)]
 Laws = Annotated[
     str | None,

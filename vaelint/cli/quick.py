@@ -25,6 +25,7 @@ _FLAGS = {
     "--perturb": ("perturb", True), "--no-perturb": ("perturb", False), "--color": ("color", True), "--no-color": ("color", False),
     "--exit-zero": ("exit_zero", True), "--update-baseline": ("update_baseline", True), "--prune-baseline": ("prune_baseline", True),
     "--show-refuted": ("show_refuted", True), "--verbose": ("verbose", True), "-v": ("verbose", True), "--no-cache": ("no_cache", True),
+    "--allow-no-loss": ("allow_no_loss", True), "--no-allow-no-loss": ("allow_no_loss", False),
     "--timings": ("timings", True), "--isolated": ("isolated", True),
 }  # fmt: skip
 _SEVERAL = {

@@ -43,6 +43,7 @@ class Config:
     device: str | None = None
     perturb: bool | None = None
     laws: str | None = None
+    allow_no_loss: bool | None = None
     docs_url: str | None = None
     targets: tuple[Request, ...] = ()
     told: tuple[frozenset[str], ...] = field(default=())  # per target, the fields its table set
@@ -113,7 +114,7 @@ def _read(table: Any, file: Path) -> Config:
             raise UsageError(f"{where}: no target", 'write target = "model.py:VAE"')
         told.append(frozenset(values))
         values["target"] = _from_here(values["target"], file.parent)
-        defaults = {k: top[k] for k in ("timeout", "device", "perturb", "laws") if k in top}
+        defaults = {k: top[k] for k in ("timeout", "device", "perturb", "laws", "allow_no_loss") if k in top}
         targets.append(Request(**(defaults | values)))
     return Config(file=file, targets=tuple(targets), told=tuple(told), **top)
 

@@ -193,6 +193,7 @@ TOP = (
     Key("device", "device", device, _DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto."),
     Key("perturb", "perturb", flag, {"type": "boolean"}, "Also give constructor arguments other values, one at a time. Default: false."),
     Key("laws", "laws", laws, _LAWS, "Laws measured on the real run: none, fast, or all. Default: all."),
+    Key("allow-no-loss", "allow_no_loss", flag, {"type": "boolean"}, "A target without a loss is not incomplete. Default: false."),
     Key(
         "docs-url",
         "docs_url",
@@ -220,6 +221,7 @@ TARGET = (
     Key("timeout", "timeout", seconds, _SECONDS, "As above, for this target."),
     Key("perturb", "perturb", flag, {"type": "boolean"}, "As above, for this target."),
     Key("laws", "laws", laws, _LAWS, "As above, for this target."),
+    Key("allow-no-loss", "allow_no_loss", flag, {"type": "boolean"}, "As above, for this target: it has none."),
     Key(
         "beta",
         "beta",

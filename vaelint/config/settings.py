@@ -28,6 +28,7 @@ _LINE = {
     "timeout": "--timeout",
     "perturb": "--perturb",
     "laws": "--laws",
+    "allow_no_loss": "--allow-no-loss",
 }
 
 
@@ -57,6 +58,7 @@ class Given:
     jobs: int | None = None
     perturb: bool | None = None
     laws: str | None = None
+    allow_no_loss: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any])
     """The request with all that is said of it elsewhere."""
     values: dict[str, Any] = {}
     origins = dict.fromkeys((*_LINE, "beta"), DEFAULT)
-    for name in ("device", "timeout", "perturb", "laws"):
+    for name in ("device", "timeout", "perturb", "laws", "allow_no_loss"):
         if (value := getattr(config, name)) is not None:
             values[name], origins[name] = value, config.where
     for name in config.told[chosen.number - 1] - {"target"} if chosen.number else ():

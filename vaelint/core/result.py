@@ -36,6 +36,7 @@ class Request:
     trail: str = ""  # "with" the check, or "only": the way from input to loss, no rules, no real pass
     laws: str = "all"  # none | fast | all: which laws are measured on the real run
     perturb: bool = False  # change constructor arguments and input sizes, one at a time
+    allow_no_loss: bool = False  # the target has no loss, or none that is told from a critic's: its absence leaves nothing out
     run: tuple[
         str, ...
     ] = ()  # a command that trains: "train.py", "--epochs", "1", or "-m", "package.train", ...; observed in place of a call

@@ -29,6 +29,7 @@ from vaelint.loading.guessed import another_choice, withhold
 from vaelint.loading.placeholder import holds_placeholder, needed
 from vaelint.loading.tensors import make_inputs
 from vaelint.perturb.constructor_arguments import changed, knobs
+from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.loss_search import LossSearch
 from vaelint.pipeline.maximised import settled
 from vaelint.pipeline.run_rules import failure_findings, run_rules
@@ -124,6 +125,7 @@ def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetRe
                 replay_laws(model, request, result)
         if model is not None and model.perturbation is not None:
             result.notes += model.perturbation.report.said
+        note_gaps(model, request, result)
         result.timing["rules_s"] = round(time.perf_counter() - started - sum(result.timing.values()), 4)
     except TargetError as error:
         fail(result, error)
@@ -150,6 +152,7 @@ def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetRe
             before = time.perf_counter()
             observe_laws(trial, request, result)
             result.timing["laws_s"] = round(time.perf_counter() - before, 4)
+        note_no_run(request, result)
         result.settle()
     return result
 

@@ -142,13 +142,19 @@ def verdict_words(result: TargetResult) -> str:
     sure = sum(f.certainty is Certainty.CONFIRMED for f in tested)
     part = " in the model alone, as no loss is known" if lossless(result) else ""
     start = "incomplete, " if result.status == "incomplete" else ""
-    return start + (words or "no findings") + part + (f"; {sure} of {len(tested)} confirmed by running" if tested else "")
+    confirmed = f"; {sure} of {len(tested)} confirmed by running" if tested else ""
+    return start + (words or "no findings") + part + confirmed + _not_run(result)
 
 
 def unasked(result: TargetResult) -> bool:
     """Whether no rule was asked at all, as by `vaelint trace`: nothing is said of what it would have found."""
     asked = result.findings or result.quiet or result.not_applicable or result.confirm
     return result.trail is not None and result.status == "clean" and not asked
+
+
+def _not_run(result: TargetResult) -> str:
+    """That the user switched the real pass off: what is said rests on the recording alone."""
+    return "; no real pass (--device none)" if result.confirm.get("reason") == "--device none" else ""
 
 
 def lossless(result: TargetResult) -> bool:
