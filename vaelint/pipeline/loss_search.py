@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import fx
 
 from vaelint.anatomy.analyse import analyse
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.loading.build import Loaded
 from vaelint.pipeline.step_trials import trials_of
+from vaelint.record import ops
 from vaelint.record.record import Record
+from vaelint.record.walk import reachable
 from vaelint.source.blame import one_line
 from vaelint.source.written import Source
 from vaelint.step.find_loss.cut import TRAINS_BUT
@@ -51,6 +54,10 @@ class LossSearch:
             failure, guessed = whole.failure, self.request.loss is None and not found.place
             if failure is None and guessed and _is_per_sample(whole) and (other := self._of_training(result, found)) is not None:
                 return (other, run(other)) if other.place else (self.step, self.record)
+            if failure is None and guessed and leaves_out_the_reconstruction(whole):
+                result.notes.remove(f"the loss was found: {found.code}")
+                said = f"{found.code} leaves out the reconstruction that forward returns beside it: a part of the loss, at most"
+                break
             if failure is None or not guessed or not (isinstance(failure.error, _NOT_BOUND) or found.doubted):
                 return found, whole
             where = f" at {failure.spans[0].file}:{failure.spans[0].line}" if failure.spans else ""
@@ -89,6 +96,31 @@ class LossSearch:
         result.notes += [n for n in other.notes if n not in result.notes]
         result.notes.append(f"the loss was found: {other.code}" if other.place else f"{found.code} gives one loss for each sample")
         return other
+
+
+def leaves_out_the_reconstruction(record: Record) -> bool:
+    """Whether the loss is one of several outputs of forward, and another of them, of the size of an input, has no part in it.
+
+    What is compared with the data then lies in training code that was not seen.
+    """
+    outputs = [n for n in _flat(record.output) if isinstance(n.meta.get("val"), torch.Tensor)]
+    if record.loss is None or record.loss not in outputs or len(outputs) < 2:
+        return False
+    behind = reachable([record.loss], ops.value_inputs)
+    sizes = {tuple(n.meta["val"].shape) for n in record.inputs.values()}
+    made = [n for n in outputs if n not in behind and n.op == "call_function" and n.meta["val"].requires_grad]
+    return any(tuple(n.meta["val"].shape) in sizes for n in made)
+
+
+def _flat(value: Any) -> Iterator[fx.Node]:
+    """The nodes of an output, however it is nested."""
+    if isinstance(value, fx.Node):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _flat(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for v in value:
+            yield from _flat(v)
 
 
 def _is_per_sample(record: Record) -> bool:
