@@ -100,6 +100,37 @@ ACTS = {
     "raises later": "import signal\n{indent}signal.signal(14, lambda *a: 1 / 0); signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)",
 }
 
+# Exceptions that are not what they seem: raised wherever user code runs.
+RAISED = (
+    "SystemExit(0)", "GeneratorExit()", "StopIteration(3)", "MemoryError()", "RecursionError()", "BrokenPipeError(32, 'pipe')",
+    "OSError(28, 'No space left on device')", "ImportError('torch')", "UnicodeDecodeError('utf-8', b'x', 0, 1, 'no')",
+    "RuntimeError('x' * 50_000_000)", "RuntimeError('\\u202e\\u2066 \\u2028\\u2029 txt')", "type('E', (BaseException,), {})('base')",
+)  # fmt: skip
+# What is broken for whoever runs in the same process afterwards.
+BROKEN = {
+    "stops the clock": "import time; time.monotonic = time.perf_counter = time.time = lambda: 0.0",
+    "breaks copies": "import copy; copy.deepcopy = copy.copy = None",
+    "breaks the system's calls": "import os; os.write = os.read = os.getpid = os.waitpid = None",
+    "empties the environment": "import os; os.environ.clear()",
+    "sets our variables": "import os; os.environ.update(VAELINT_CACHE_DIR='/', VAELINT_OUTPUT_FORMAT='json:/owned', VAELINT_TRACEBACK='1')",
+    "has no standard streams": "import sys; sys.stdin = sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = None",
+    "has another command line": "import sys; sys.argv[:] = ['vaelint', '--exit-zero']",
+    "traces itself": "import sys; sys.settrace(lambda *a: 1 / 0)",
+    "has hooks that raise": "import sys; sys.excepthook = sys.unraisablehook = sys.displayhook = lambda *a: 1 / 0",
+    "infers only": "torch.inference_mode(True).__enter__()",
+    "has the device meta": "torch.set_default_device('meta')",
+    "has a mode of its own": "torch.overrides.TorchFunctionMode().__enter__()",
+    "uses deterministic algorithms": "torch.use_deterministic_algorithms(True)",
+    "seeds at every step": "torch.manual_seed(0)",
+    "connects to nobody": "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
+    "becomes a daemon": "import os, time\n{indent}if os.fork() == 0:\n{indent}    os.setsid()\n{indent}    os.fork() or time.sleep(30)\n"
+    "{indent}    os._exit(0)",
+    "forks often": "import os, time; [os.fork() for _ in range(4)]",
+    "ends at its end": "import atexit, os; atexit.register(os._exit, 0)",
+    "ends in a thread": "import threading, os; threading.Timer(0.05, os._exit, (0,)).start()",
+    "collects no garbage": "import gc; gc.disable(); gc.freeze()",
+}
+
 FEW = "self.enc, self.mu"
 MANY = "self.many = nn.ModuleList(nn.Linear(1, 1) for _ in range(10**6)); " + FEW
 SOUND = MODEL.format(import_="", constructor="", forward="", backward="", loss="")
@@ -146,6 +177,8 @@ TEXTS: dict[str, tuple[bytes, bool | None]] = {
 NAMES = (
     "with space", "ünïcödé", "名前", "emoji🧨", "quote'", 'quote"', "dollar$HOME", "percent%20", "semi;colon", "-dash", "a" * 200,
     "back\\slash", "new\nline", "{brace}", "#hash", "torch", "types", "__init__", "vaelint", "test",
+    "rtl\u202e", "isolate\u2066", "line\u2028", "tab\t", "bell\x07", "escape\x1b[31m", "zero\u200bwidth", "dot.dot", "..", "async", "None",
+    "1", "a\u0301", "\uff41", "CON", "~", "$(id)", "`id`", "&amp;", "<b>", "*", "?", "[1]", "a,b", "a=b", "@a", "::error::x",
 )  # fmt: skip
 
 
@@ -156,12 +189,13 @@ class Target:
     what: str
     target: str
     sound: bool | None
+    once: bool = False  # what it does to its own file is its own fault: only the first run finds what was written
 
 
 def write_corpus(folder: Path) -> list[Target]:
     """All targets, written below `folder`."""
     found = [*_acts(folder), *_texts(folder), *_names(folder), *_files(folder)]
-    (folder / "sound.py").write_text(SOUND)
+    write_sound(folder)
     for i in range(300):
         (folder / f"chain{i}.py").write_text(f"import chain{i + 1}\n" if i < 299 else "")
     for i in range(5):
@@ -169,8 +203,16 @@ def write_corpus(folder: Path) -> list[Target]:
     return found
 
 
+def write_sound(folder: Path) -> None:
+    """The models that the others stand beside; a target may have touched them."""
+    (folder / "real").mkdir(exist_ok=True)
+    (folder / "real" / "model.py").write_text(SOUND)
+    (folder / "sound.py").write_text(SOUND)
+
+
 def _acts(folder: Path) -> Iterator[Target]:
-    for number, (name, act) in enumerate(ACTS.items()):
+    acts = ACTS | BROKEN | {f"raises {what[:24]}": f"raise {what}" for what in RAISED}
+    for number, (name, act) in enumerate(acts.items()):
         for place in PLACES:
             parts = dict.fromkeys(("import_", "constructor", "forward", "backward", "loss"), "pass")
             indent = {"import": "", "loss": "    "}.get(place, "        ")
@@ -181,7 +223,7 @@ def _acts(folder: Path) -> Iterator[Target]:
             path = folder / f"act{number}_{place}.py"
             path.write_text(MODEL.format(**parts))
             fatal = name.startswith("!") and place in ("import", "constructor", "forward")
-            yield Target(f"{name.lstrip('!')} at {place}", f"{path.name}:VAE", False if fatal else None)
+            yield Target(f"{name.lstrip('!')} at {place}", f"{path.name}:VAE", False if fatal else None, "its own file" in name)
 
 
 def _texts(folder: Path) -> Iterator[Target]:
@@ -200,8 +242,7 @@ def _names(folder: Path) -> Iterator[Target]:
 
 
 def _files(folder: Path) -> Iterator[Target]:
-    (folder / "real").mkdir()
-    (folder / "real" / "model.py").write_text(SOUND)
+    write_sound(folder)
     (folder / "link.py").symlink_to("real/model.py")
     yield Target("a link", "link.py:VAE", True)
     (folder / "linked").symlink_to("real")
