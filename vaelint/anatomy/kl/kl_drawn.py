@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 
 from vaelint.anatomy.kl.kl_families import LAPLACE
-from vaelint.anatomy.kl.kl_points import match, points_of, values_of
+from vaelint.anatomy.kl.kl_points import Points, match, points_of, values_of
 from vaelint.anatomy.kl.kl_probe import KlProbe
 from vaelint.anatomy.kl.kl_slice import Slice
 from vaelint.anatomy.kl.readings import fit
@@ -38,8 +38,11 @@ def judge_drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: flo
         if not slice_.others and _closed_form_at_draw(slice_, site, sizes, spread, a):
             return KlProbe("wrong", a, monte_carlo=True, reason="the closed form is given the draw z where it wants the mean")
         prior = (0.0, 1.0)
-        if slice_.others and (w := drawn_weight(slice_, site, sizes, spread)) is not None and w / a > 0:
-            prior, a = (-b / a, math.sqrt(w / a)), w  # the slope holds the weight and the learned prior's variance in one
+        if slice_.others:  # the slope holds the weight and the learned prior's variance in one
+            w = drawn_weight(slice_, site, sizes, spread)
+            if w is None or w / a <= 0:
+                return KlProbe("other", monte_carlo=True, reason="its weight and the learned prior's variance could not be told apart")
+            prior, a = (-b / a, math.sqrt(w / a)), w
         if a > 0 and not slice_.others and _entropy_is_charged(slice_, site, sizes, spread, a):
             reason = "log q(z) enters with the wrong sign: it is the entropy that is charged for"
             return KlProbe("wrong", a, monte_carlo=True, reason=reason, entropy=True)
@@ -81,6 +84,9 @@ def _entropy_alone(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: 
 def _any_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
     """Against a density that is no single Gaussian: a mixture, or one that is reached through learned layers, as a flow's is."""
     w = drawn_weight(slice_, site, sizes, spread)
+    if w is None and (stopped := _stopped_weight(slice_, site, sizes, spread)) is not None:
+        said = "log q(z) is evaluated at stopped posterior parameters (Roeder et al. 2017)"
+        return KlProbe("sign" if stopped < 0 else "monte_carlo", stopped, monte_carlo=True, reason=said)
     if w is None:
         return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate that is not log q(z) - log p(z) for any density p")
     return KlProbe("sign" if w < 0 else "drawn", w, monte_carlo=True, flow=bool(slice_.after))
@@ -103,18 +109,37 @@ def drawn_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
     return mean if mean and float((used - mean).abs().max()) < 1e-4 * abs(mean) else None
 
 
+def _stopped_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> float | None:
+    """The weight w of log q(z) - log N(z; 0, 1) where the moments inside q have no gradient of their own: dL/dm = w (z - (z - m) / s^2)."""
+    g_all, z_all, pull_all = [], [], []
+    for points, z in _drawn(slice_, site, sizes, spread):
+        g_all.append(points.gm)
+        z_all.append(z)
+        pull_all.append((z - points.m) / points.s.square())
+    if not g_all:
+        return None
+    (a, b), res = fit(torch.cat(g_all), [torch.cat(z_all), torch.cat(pull_all)])
+    return a if res < 1e-5 and abs(a + b) < 1e-4 * abs(a) else None
+
+
 def _estimates(
     slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, even: float = 0.0
 ) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
     """s and dL/dm (z - m) - dL/dlog s, over the elements of three draws."""
+    drawn = _drawn(slice_, site, sizes, spread, even)
+    return [(p.s, p.gm * (z - p.m) - p.gt) for p, z in drawn] or None
+
+
+def _drawn(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, even: float = 0.0) -> list[tuple[Points, torch.Tensor]]:
+    """Three draws: the moments with their gradients, and z at the same elements. Empty where they cannot be laid side by side."""
     found = []
     for seed in range(3):
         points = points_of(slice_, site, sizes, spread, 0.3, seed, even)
-        if points is None:
-            return None
+        if points is None or points.used is None:
+            return []
         values = values_of(slice_.heads, slice_.replay, sizes, spread, 10 + seed)
         z = match(slice_.replay([site.z], slice_.overrides(sizes, values, 0.3, None, seed), sizes)[site.z], values[site.mu_heads[0]])
-        if z is None or z.numel() != points.m.numel():
-            return None
-        found.append((points.s, points.gm * (z.detach().flatten() - points.m) - points.gt))
+        if z is None or z.numel() != points.used.numel():
+            return []
+        found.append((points, z.detach().flatten()[points.used.flatten()]))
     return found

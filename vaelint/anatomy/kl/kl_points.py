@@ -45,6 +45,7 @@ class Points:
     hs: torch.Tensor
     ghs: torch.Tensor
     ghm: torch.Tensor
+    used: torch.Tensor | None = None  # of one draw: which elements they are; the rest is cut off by a clamp of the moments
 
 
 def points_at(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, fill: float = 0.3) -> Points | None:
@@ -82,7 +83,7 @@ def points_of(
         return None
     ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
     columns = (m, s, grads[hm] / dm, grads[hs] * s / ds, values[hm], values[hs], grads[hs], grads[hm])
-    return Points(*(c.detach()[ok] for c in columns))
+    return Points(*(c.detach()[ok] for c in columns), used=ok)
 
 
 def match(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:
