@@ -45,7 +45,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 def run(worker: Worker, folder: Path, code: str, timeout: float = 20.0) -> Checked:
     file = folder / "model.py"
     file.write_text(code + "\n\nclass VAE:\n    pass\n")
-    return worker.run(Request(f"{file}:VAE", timeout=timeout))
+    return worker.run(Request(f"{file}:VAE", timeout=timeout, max_memory="9GB"))
 
 
 def one(checked: Checked) -> tuple[str, Span, str]:
@@ -71,7 +71,7 @@ def test_prints_are_captured_and_kept_apart(worker: Worker, tmp_path: Path) -> N
         ("import os\nx = 1\nos._exit(4)", "the code ended its process with exit code 4 (os._exit)", 3, "VAE006"),
         ("import ctypes\nctypes.string_at(0)", "the process that ran the code was ended by SIGSEGV", 2, "VAE006"),
         ("import os\nos.abort()", "the process that ran the code was ended by SIGABRT", 2, "VAE006"),
-        ("x = bytearray(1 << 62)", "the code raised MemoryError", 1, "VAE007"),
+        ("x = bytearray(1 << 62)", "the code needs more memory than the 9 GB that it may take", 1, "VAE006"),
         ("import os\nos.closerange(3, 256)", "the code closed the file descriptor that vaelint answers through", 4, "VAE006"),
     ],
 )

@@ -15,6 +15,7 @@ def check(
     step: options.Step = None,
     device: options.Device = None,
     timeout: options.Timeout = None,
+    max_memory: options.MaxMemory = None,
     perturb: options.Perturb = None,
     laws: options.Laws = None,
     select: options.Select = None,
@@ -47,6 +48,6 @@ def check(
     words = Words(
         targets, input, init, loss, step, device, timeout, perturb, laws, select, ignore, extend_select, output_format, file, bar,
         exit_zero, known, update_baseline, prune_baseline, add_ignore, show_refuted, color, verbose, jobs, no_cache, shard, watch,
-        fix, diff, timings, isolated, allow_no_loss,
+        fix, diff, timings, isolated, allow_no_loss, max_memory,
     )  # fmt: skip
     return check_all(words, context.obj)

@@ -67,6 +67,7 @@ class Words:
     timings: bool = False
     isolated: bool = False
     allow_no_loss: bool | None = None
+    max_memory: str | None = None
 
 
 def check_all(words: Words, early: Worker | None) -> int:
@@ -162,7 +163,7 @@ def _given(words: Words) -> Given:
     """What of it goes before the configuration."""
     known = Path(words.baseline) if words.baseline is not None else None
     told = (words.input, words.init, words.loss, words.step, words.device, words.timeout, words.select, words.ignore, words.extend_select)
-    return Given(*told, words.fail_on, known, words.jobs, words.perturb, words.laws, words.allow_no_loss)
+    return Given(*told, words.fail_on, known, words.jobs, words.perturb, words.laws, words.allow_no_loss, words.max_memory)
 
 
 def run_requests(requests: Sequence[Request], hired: gate.Hired, *, keep: bool, jobs: int) -> list[Checked]:

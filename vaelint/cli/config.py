@@ -25,6 +25,7 @@ def config(
     step: options.Step = None,
     device: options.Device = None,
     timeout: options.Timeout = None,
+    max_memory: options.MaxMemory = None,
     perturb: options.Perturb = None,
     laws: options.Laws = None,
     allow_no_loss: options.AllowNoLoss = None,
@@ -43,7 +44,22 @@ def config(
         return
     bar = fail_on.value if fail_on else None
     given = Given(
-        input, init, loss, step, device, timeout, select, ignore, extend_select, bar, baseline, jobs, perturb, laws, allow_no_loss
+        input,
+        init,
+        loss,
+        step,
+        device,
+        timeout,
+        select,
+        ignore,
+        extend_select,
+        bar,
+        baseline,
+        jobs,
+        perturb,
+        laws,
+        allow_no_loss,
+        max_memory,
     )
     told = load()
     settings = resolve(targets or [], told, given)

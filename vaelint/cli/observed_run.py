@@ -11,6 +11,7 @@ from vaelint.cli import options
 from vaelint.cli.checking import flattened, run_requests
 from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
 from vaelint.config import file as config
+from vaelint.config import keys
 from vaelint.config.settings import Given, Target, resolve
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
@@ -28,6 +29,7 @@ def run(
     allow_writes: options.AllowWrites = False,
     device: options.Pass = None,
     timeout: options.Timeout = None,
+    max_memory: options.MaxMemory = None,
     select: options.Select = None,
     ignore: options.Ignore = None,
     extend_select: options.ExtendSelect = None,
@@ -57,6 +59,7 @@ def run(
         ignore=left,
         device=device or told.device or request.device,
         timeout=timeout or told.timeout or request.timeout,
+        max_memory=_memory(max_memory) or told.max_memory or request.max_memory,
     )
     settings = replace(settings, targets=(Target(request, {}),))
     with gate.Hired(context.obj) as hired:
@@ -66,6 +69,14 @@ def run(
     shown = Shown(color, show_refuted, verbose, docs=settings.docs_url.value, bar=severity)
     write_reports(results, reports, shown)
     return exit_code(bare, severity, exit_zero, told_baseline(judgement, settings.baseline.value, written=False))
+
+
+def _memory(said: str | None) -> str | None:
+    """What `--max-memory` says. Raises UsageError."""
+    try:
+        return said and keys.memory(said)
+    except ValueError as error:
+        raise UsageError(f"--max-memory must be {error}, not {said!r}") from None
 
 
 def request_of(words: Sequence[str], *, steps: int = 5, data: str = "auto", allow_writes: bool = False) -> Request:

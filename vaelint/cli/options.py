@@ -103,6 +103,14 @@ Laws = Annotated[
         help="What every VAE must satisfy, measured on the real run: none, the cheap, or all. Default all.",
     ),
 ]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="Memory for a target, all its processes together: 4GB, 512MB, none. Default: half of what is free, at least 1 GB.",
+    ),
+]
 Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Time limit for a target. Default 120.")]
 Select = Annotated[
     list[str] | None, typer.Option("--select", metavar="CODES", help="Only these rules: codes, prefixes (VAE2), names, ALL.")

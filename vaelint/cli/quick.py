@@ -34,6 +34,7 @@ _SEVERAL = {
 }  # fmt: skip
 _ONE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--loss": ("loss", str), "--step": ("step", str), "--device": ("device", str), "--shard": ("shard", str),
+    "--max-memory": ("max_memory", str),
     "--timeout": ("timeout", float), "--output-file": ("output_file", lambda text: str(Path(text))),
     "--fail-on": ("fail_on", lambda text: Severity(text).value), "--baseline": ("baseline", lambda text: str(Path(text))),
     "--jobs": ("jobs", _count), "-j": ("jobs", _count),

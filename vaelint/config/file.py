@@ -40,6 +40,7 @@ class Config:
     baseline: str | None = None
     jobs: int | None = None
     timeout: float | None = None
+    max_memory: str | None = None
     device: str | None = None
     perturb: bool | None = None
     laws: str | None = None
@@ -114,7 +115,7 @@ def _read(table: Any, file: Path) -> Config:
             raise UsageError(f"{where}: no target", 'write target = "model.py:VAE"')
         told.append(frozenset(values))
         values["target"] = _from_here(values["target"], file.parent)
-        defaults = {k: top[k] for k in ("timeout", "device", "perturb", "laws", "allow_no_loss") if k in top}
+        defaults = {k: top[k] for k in ("timeout", "max_memory", "device", "perturb", "laws", "allow_no_loss") if k in top}
         targets.append(Request(**(defaults | values)))
     return Config(file=file, targets=tuple(targets), told=tuple(told), **top)
 

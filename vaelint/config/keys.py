@@ -9,6 +9,7 @@ from typing import Any
 
 from vaelint.core import pages
 from vaelint.core.inputs import InputSet
+from vaelint.core.memory import SIZE, size_of
 from vaelint.source.target import parse_init, parse_target
 
 SEVERITIES = ("info", "warning", "error")
@@ -142,6 +143,14 @@ def device(value: Any) -> str:
     raise ValueError("auto, cuda, cuda:NUMBER, cpu or none")
 
 
+def memory(value: Any) -> str:
+    """A size such as 4GB or 512MB, or `none`. Raises ValueError that says so."""
+    text = str(value)
+    if isinstance(value, str) and (not text or size_of(text) is not None):
+        return text
+    raise ValueError("a size such as 4GB or 512MB, or none")
+
+
 def laws(value: Any) -> str:
     """`none`, `fast` or `all`. Raises ValueError that says so."""
     if value in LAWS:
@@ -156,6 +165,7 @@ def _home(value: Any) -> str:
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _TEXTS: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
+_MEMORY: Schema = {"type": "string", "pattern": f"^(none|{SIZE})$"}
 _DEVICE: Schema = {"type": "string", "pattern": DEVICE}
 _LAWS: Schema = {"enum": list(LAWS)}
 _SEVERITY: Schema = {"enum": list(SEVERITIES)}
@@ -190,6 +200,13 @@ TOP = (
         "Targets checked at once. Default: one a core, at most 4.",
     ),
     Key("timeout", "timeout", seconds, _SECONDS, "Time limit for a target in seconds. Default: 120."),
+    Key(
+        "max-memory",
+        "max_memory",
+        memory,
+        _MEMORY,
+        'Memory that a target may take, all its processes together: "4GB", "none". Default: half of what is free, at least 1 GB.',
+    ),
     Key("device", "device", device, _DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto."),
     Key("perturb", "perturb", flag, {"type": "boolean"}, "Also give constructor arguments other values, one at a time. Default: false."),
     Key("laws", "laws", laws, _LAWS, "Laws measured on the real run: none, fast, or all. Default: all."),
@@ -219,6 +236,7 @@ TARGET = (
     Key("step", "step", _text, _TEXT, "One training step that leaves `loss`."),
     Key("device", "device", device, _DEVICE, "As above, for this target."),
     Key("timeout", "timeout", seconds, _SECONDS, "As above, for this target."),
+    Key("max-memory", "max_memory", memory, _MEMORY, "As above, for this target."),
     Key("perturb", "perturb", flag, {"type": "boolean"}, "As above, for this target."),
     Key("laws", "laws", laws, _LAWS, "As above, for this target."),
     Key("allow-no-loss", "allow_no_loss", flag, {"type": "boolean"}, "As above, for this target: it has none."),

@@ -26,6 +26,7 @@ _LINE = {
     "step": "--step",
     "device": "--device",
     "timeout": "--timeout",
+    "max_memory": "--max-memory",
     "perturb": "--perturb",
     "laws": "--laws",
     "allow_no_loss": "--allow-no-loss",
@@ -59,6 +60,7 @@ class Given:
     perturb: bool | None = None
     laws: str | None = None
     allow_no_loss: bool | None = None
+    max_memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any])
     """The request with all that is said of it elsewhere."""
     values: dict[str, Any] = {}
     origins = dict.fromkeys((*_LINE, "beta"), DEFAULT)
-    for name in ("device", "timeout", "perturb", "laws", "allow_no_loss"):
+    for name in ("device", "timeout", "max_memory", "perturb", "laws", "allow_no_loss"):
         if (value := getattr(config, name)) is not None:
             values[name], origins[name] = value, config.where
     for name in config.told[chosen.number - 1] - {"target"} if chosen.number else ():
@@ -178,8 +180,8 @@ def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any])
         if said is not None:
             values[name], origins[name] = tuple(said) if isinstance(said, list) else said, option
     done = replace(chosen.request, **values, **rules)
-    for name, read in (("timeout", keys.seconds), ("device", keys.device), ("laws", keys.laws)):
-        _first(name, getattr(done, name), None, None, read, config.where)
+    for name, read in (("timeout", keys.seconds), ("device", keys.device), ("laws", keys.laws), ("max-memory", keys.memory)):
+        _first(name, getattr(done, name.replace("-", "_")), None, None, read, config.where)
     InputSet.from_texts(done.inputs)
     parse_init(done.init)
     return Target(done, origins)

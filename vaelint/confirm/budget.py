@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import fx
 
-from vaelint.core.memory import readable
+from vaelint.core.memory import free_bytes, readable
 from vaelint.record.record import Record
 from vaelint.trace import torch_private
 from vaelint.trail.cost import estimate as cost_of
@@ -114,41 +111,7 @@ def free_memory(device: str) -> int:
     if device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
-    found = [_meminfo()]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = _text(path)
-        if text.isdigit():
-            used = _text(path.replace("memory.max", "memory.current").replace("memory.limit_in_bytes", "memory.usage_in_bytes"))
-            found.append(int(text) - (int(used) if used.isdigit() else 0))
-    return max(0, min(*found, _addresses()))
-
-
-def _addresses() -> int:
-    """Bytes of address space that `ulimit -v` leaves to this process."""
-    if sys.platform == "win32":
-        return 1 << 62
-    import resource  # there is none on Windows
-
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    pages = _text("/proc/self/statm").split()
-    return 1 << 62 if limit == resource.RLIM_INFINITY else limit - (int(pages[0]) * resource.getpagesize() if pages else 0)
-
-
-def _meminfo() -> int:
-    for line in _text("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 1 << 62
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
+    return free_bytes()
 
 
 @contextlib.contextmanager

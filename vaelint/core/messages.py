@@ -13,7 +13,7 @@ LONGEST = 2000  # characters: more of one message helps nobody
 def message_of(error: BaseException) -> str:
     """The text of an exception, cut. For one that cannot be turned into text, the reason."""
     try:
-        return cut(str(error))
+        return cut(str(error)) or ("no memory is left, or none that --max-memory allows" if isinstance(error, MemoryError) else "")
     except Exception as second:  # noqa: BLE001 - `__str__` is user code too
         return f"its text cannot be read: __str__ raises {type(second).__name__}"
 

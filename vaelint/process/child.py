@@ -15,12 +15,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vaelint.cache.watching import watch
 from vaelint.core.errors import UsageError
-from vaelint.core.memory import SMALLER, asked_for, ran_out
+from vaelint.core.memory import LARGER, SMALLER, asked_for, bound_data, ran_out, readable
 from vaelint.core.messages import all_cut, cut
 from vaelint.core.paths import our_file, package_of, user_file
 from vaelint.process import protocol
@@ -37,17 +38,18 @@ _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 Pipeline = Callable[["Request", Callable[[dict[str, Any]], None]], "TargetResult"]
 
 
-def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> NoReturn:
-    """Runs the pipeline on the target that the front asks for on `sock`, and ends the process, whatever user code does.
+def run_target(request: Request, sock: socket.socket, printed: int, dump: int, limit: int, run: Pipeline) -> NoReturn:
+    """Runs the pipeline on a target, and ends the process, whatever user code does.
 
     Args:
-        sock: where the request comes from and all messages go.
+        sock: where all messages go.
+        limit: bytes of memory that it may take, 0 for no limit.
         printed: an open descriptor for what user code prints.
         dump: an open file that takes Python stacks when user code crashes or is stopped.
     """
-    from vaelint.core.result import Request
-
     _settle(printed, dump)
+    if limit:
+        bound_data(limit)
     me, leave = os.getpid(), os._exit
 
     def tell(message: protocol.Message) -> None:
@@ -67,7 +69,6 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
             faulthandler.dump_traceback(dump, all_threads=False)
         leave(status)
 
-    request = Request.from_json(_received(sock, leave))
     if request.overlay:
         from vaelint.source import overlay
 
@@ -79,12 +80,12 @@ def run_target(sock: socket.socket, printed: int, dump: int, run: Pipeline) -> N
     try:
         tell(protocol.Started(me))
         seen = watch()
-        result = all_cut(run(request, emit).to_json())
+        result = all_cut(_with_limit(run(request, emit), limit).to_json())
         tell(protocol.RestsOn(seen.to_json()))
         tell(protocol.Final(result))
     except BaseException as e:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code as well
         try:
-            tell(_escaped(e, package_of(request.target)))
+            tell(_escaped(e, package_of(request.target), limit))
         except OSError:
             leave(protocol.UNHEARD)
     for stream in (sys.stdout, sys.stderr):
@@ -104,16 +105,13 @@ def _settle(printed: int, dump: int) -> None:
     faulthandler.register(signal.SIGUSR1, file=dump, all_threads=False)
 
 
-def _received(sock: socket.socket, leave: Callable[[int], NoReturn]) -> dict[str, Any]:
-    """The request: one line."""
-    data = b""
-    while not data.endswith(b"\n"):
-        more = sock.recv(1 << 16)
-        if not more:
-            leave(0)  # the front is gone: so is whoever wanted to know
-        data += more
-    request: dict[str, Any] = json.loads(data)
-    return request
+def _with_limit(result: TargetResult, limit: int) -> TargetResult:
+    """The result, with the limit named where the step of a model did not fit into it."""
+    for number, found in enumerate(result.findings):
+        if limit and any(word in found.message + found.label for word in ("MemoryError", "DefaultCPUAllocator")):
+            note = f"its processes may take {readable(limit)} of memory together"
+            result.findings[number] = replace(found, help=LARGER, notes=(*found.notes, note))
+    return result
 
 
 def _die_first() -> None:
@@ -125,7 +123,7 @@ def _die_first() -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _escaped(error: BaseException, package: str) -> protocol.Escaped:
+def _escaped(error: BaseException, package: str, limit: int) -> protocol.Escaped:
     """Names the innermost frame that is ours or the user's. Torch and the standard library raise on someone's behalf."""
     frames = [(f.f_code.co_filename, n) for f, n in traceback.walk_tb(error.__traceback__)]
     theirs = [f for f in frames if user_file(f[0], package)]
@@ -136,8 +134,10 @@ def _escaped(error: BaseException, package: str) -> protocol.Escaped:
         text, ours = f"sys.exit({error.code!r})" if error.code is not None else "sys.exit()", False
     else:
         text = cut(traceback.format_exception_only(error)[-1].strip())
-        if ran_out(error) and not theirs:  # at the sizes that were asked for: nobody's fault
-            return protocol.Escaped(f"too large: what is measured does not fit in memory{asked_for(error)}", False, "", 0, SMALLER)
+        if ran_out(error):  # at the sizes that were asked for: nobody's fault
+            what, help = ("the code needs more memory", LARGER) if theirs else ("too large: what is measured needs more memory", SMALLER)
+            there, asked = f" than the {readable(limit)} that it may take" if limit else " than there is", asked_for(error)
+            return protocol.Escaped(f"{what}{there}{asked}", False, *(theirs[-1:] or [("", 0)])[0], help)
         ours = not theirs or (bool(mine) and frames.index(mine[-1]) > frames.index(theirs[-1]))
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if isinstance(error, OSError) and error.errno == errno.EMFILE and files < _FILES:

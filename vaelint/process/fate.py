@@ -11,6 +11,7 @@ from typing import Any
 
 from vaelint.core.edits import Proposal
 from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
+from vaelint.core.memory import LARGER, readable
 from vaelint.core.paths import in_project, package_of, regular, relative, user_file
 from vaelint.core.result import Request, TargetResult
 from vaelint.process import protocol
@@ -40,6 +41,7 @@ class Fate:
     reads: dict[str, Any] | None = None  # what the result was made from, as reads.py says it
     escaped: protocol.Escaped | None = None
     code: int | None = None  # negative for a signal
+    exceeded: int = 0  # the limit in bytes, if it took more memory
     timed_out: float | None = None  # the limit in seconds, if it was reached
     stack: str = ""  # Python's stack when it crashed or was stopped, innermost frame first
 
@@ -62,6 +64,8 @@ class Fate:
                 self.final = TargetResult.from_json(result)
             case protocol.Escaped():
                 self.escaped = message
+            case protocol.Exceeded(limit=limit):
+                self.exceeded = limit
             case protocol.Exited(code=code):
                 self.code = code
 
@@ -104,6 +108,9 @@ def _what_happened(fate: Fate) -> tuple[str, str, str, str]:
     """Message, remark, help, and the outcome in a word."""
     if fate.timed_out is not None:
         return f"not done within {fate.timed_out:g} s", "", "raise the limit with --timeout SECONDS if the model is only slow", "timed out"
+    if fate.exceeded:
+        said = f"its processes took more than {readable(fate.exceeded)} of memory together"
+        return said, "", LARGER, "out of memory"
     if fate.escaped is not None:
         e = fate.escaped
         if e.help:

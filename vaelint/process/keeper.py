@@ -7,15 +7,20 @@ that the target has left, and nobody else's.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
 import socket
+import time
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from vaelint.core.memory import limit_for
 from vaelint.process import protocol, tree
 from vaelint.process.child import Pipeline, run_target
+
+STACK = 0.05  # seconds in which a process writes its stack: faulthandler does it inside of the handler of the signal
 
 
 def fork() -> int:
@@ -32,7 +37,11 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
         sock, printed, dump, run: as `run_target` takes them.
         server: a descriptor that hangs up when the server ends.
     """
+    from vaelint.core.result import Request
+
     tree.adopt()
+    request = Request.from_json(_received(sock))
+    limit = limit_for(request.max_memory)
     reader, writer = os.pipe()  # becomes readable when a child ends
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
@@ -43,12 +52,12 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in (reader, writer, server):
             os.close(fd)
-        run_target(sock, printed, dump, run)
+        run_target(request, sock, printed, dump, limit, run)
     os.close(printed)
     os.close(dump)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)  # both sides do it: whoever comes first
-    code = _until_it_ends(pid, reader, (sock.fileno(), server))
+    code = _until_it_ends(pid, reader, (sock.fileno(), server), tree.Watch(pid, limit), sock)
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
     tree.end_below()
@@ -58,20 +67,38 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
     os._exit(0)
 
 
-def _until_it_ends(pid: int, reader: int, listeners: tuple[int, ...]) -> int | None:
+def _received(sock: socket.socket) -> dict[str, Any]:
+    """The request: one line."""
+    data = b""
+    while not data.endswith(b"\n"):
+        more = sock.recv(1 << 16)
+        if not more:
+            os._exit(0)  # the front is gone: so is whoever wanted to know
+        data += more
+    request: dict[str, Any] = json.loads(data)
+    return request
+
+
+def _until_it_ends(pid: int, reader: int, listeners: tuple[int, ...], memory: tree.Watch, sock: socket.socket) -> int | None:
     """How the process ended; None once nobody is there any more who wants to know."""
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     for fd in listeners:
         poll.register(fd, 0)  # for nothing but its hanging up
     while True:
-        ready = [fd for fd, _ in poll.poll()]
+        ready = [fd for fd, _ in poll.poll(memory.wait)]
         if set(ready) & set(listeners):
             return None
         with contextlib.suppress(BlockingIOError):
             os.read(reader, 512)
         if (code := _ended(pid)) is not None:
             return code
+        if memory.exceeded():
+            with contextlib.suppress(OSError):
+                sock.sendall(protocol.encode(protocol.Exceeded(memory.limit)))
+                os.kill(pid, signal.SIGUSR1)
+                time.sleep(STACK)
+                os.kill(pid, signal.SIGKILL)
 
 
 def _ended(pid: int) -> int | None:

@@ -107,6 +107,14 @@ class Escaped:
 
 
 @dataclass(frozen=True)
+class Exceeded:
+    """The target's processes have taken more than `limit` bytes of memory together, and are ended for it."""
+
+    limit: int
+    kind: str = "exceeded"
+
+
+@dataclass(frozen=True)
 class Exited:
     """The target's process is gone. `code` is negative for a signal, as in `subprocess`."""
 
@@ -114,10 +122,10 @@ class Exited:
     kind: str = "exited"
 
 
-Message = Ready | Unavailable | Started | Stage | Static | Proposals | RestsOn | Also | Final | Escaped | Exited
+Message = Ready | Unavailable | Started | Stage | Static | Proposals | RestsOn | Also | Final | Escaped | Exceeded | Exited
 
 _KINDS: dict[str, type[Message]] = {
-    t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Proposals, RestsOn, Also, Final, Escaped, Exited)
+    t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Proposals, RestsOn, Also, Final, Escaped, Exceeded, Exited)
 }
 
 

@@ -10,6 +10,9 @@ import sys
 import time
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+_EVERY = 100.0  # milliseconds from one look to the next
+_SHARE = 20  # and at least so many times what a look takes
+_MORE = 1.05  # how much more there must be before what is shared is counted again
 _END = 2.0  # seconds that killed processes get to be gone
 
 
@@ -44,6 +47,31 @@ def memory_shared_out(pids: list[int]) -> int:
     """The same, where what several share counts once. Takes long for large processes; 0 where the system does not say."""
     lines = (line for pid in pids for line in _read(f"/proc/{pid}/smaps_rollup").splitlines())
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+class Watch:
+    """Whether a process and all below it have taken more than so many bytes of memory."""
+
+    def __init__(self, pid: int, limit: int) -> None:
+        """`limit` 0: nothing is looked at."""
+        self.limit, self._pid, self._told = limit, pid, False
+        self._had = memory_of([pid])  # what it shares with the server it was forked off
+        self._doubtful = limit  # from where on what is shared has to be counted once, which takes long
+        self.wait: float | None = _EVERY if limit else None  # milliseconds until it is to be asked again
+
+    def exceeded(self) -> bool:
+        """True once, at most: then it is being ended."""
+        if not self.limit or self._told:
+            return False
+        started = time.monotonic()
+        pids = [self._pid, *below(self._pid)]
+        taken = memory_of(pids) - self._had
+        if taken > self._doubtful:
+            shared_out = memory_shared_out(pids)
+            self._told = (shared_out or taken) > self.limit
+            self._doubtful = max(self.limit, int(taken * _MORE))
+        self.wait = max(_EVERY, 1000 * _SHARE * (time.monotonic() - started))
+        return self._told
 
 
 def end_below(spare: frozenset[int] = frozenset()) -> None:
