@@ -24,6 +24,7 @@ import shlex
 import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from vaelint.core.finding import Certainty, Finding, Severity
@@ -34,6 +35,7 @@ FIXTURES = ROOT / "fixtures"
 SETS = ("systems", "seeds")  # of fixtures that are no rule's: folders of whole models
 
 _HEADER = re.compile(r"# vaelint: check (?P<words>.+)")
+_MARKED = re.compile(r"#\s*(expect|or|missed)\b")
 _COMMENT = re.compile(r'#\s*(?P<kind>expect|or|missed):\s*(?P<codes>VAE\d{3}(?:\|VAE\d{3})*)(?:\s+"(?P<text>[^"]+)")?')
 
 
@@ -75,9 +77,7 @@ class Fixture:
     @property
     def stem(self) -> str:
         """The name that both sides of a case share, `vae201_shared_noise__expanded`; a system's or a seed's own."""
-        if self.path.parent.name in SETS:
-            return self.path.stem
-        return "".join((self.path.parent.name, *self.path.stem.partition("__")[1:]))
+        return stem_of(self.path)
 
     @property
     def id(self) -> str:
@@ -115,6 +115,7 @@ class Fixture:
         )
 
 
+@cache
 def read_fixture(path: Path) -> Fixture:
     """The fixture in this file. Raises ValueError where the comments make no sense."""
     source = path.read_text(encoding="utf-8")
@@ -127,6 +128,8 @@ def read_fixture(path: Path) -> Fixture:
 
 def parse_expectations(source: str, where: str = "<text>") -> tuple[Expectation, ...]:
     """The expectations in the comments of a source text, in the order of their lines."""
+    if not _MARKED.search(source):
+        return ()
     found: list[Expectation] = []
     others: list[tuple[tuple[str, ...], int]] = []
     lines = source.split("\n")
@@ -135,7 +138,7 @@ def parse_expectations(source: str, where: str = "<text>") -> tuple[Expectation,
             continue
         comment = _COMMENT.match(token.string)
         if comment is None:
-            if re.match(r"#\s*(expect|or|missed)\b", token.string):
+            if _MARKED.match(token.string):
                 raise ValueError(f"{where}:{token.start[0]}: cannot read the expectation {token.string!r}")
             continue
         line = token.start[0]
@@ -176,8 +179,15 @@ def complaints(fixture: Fixture, findings: Iterable[Finding]) -> list[str]:
 def fixtures(side: str, start: str = "") -> Sequence[Fixture]:
     """All fixtures of one side (`bad`, `good`) or set (`systems`, `seeds`), by name; `start` is how the name of the case begins."""
     pattern = f"{side}/*.py" if side in SETS else f"vae*/{side}*.py"
-    found = (read_fixture(path) for path in FIXTURES.glob(pattern))
-    return sorted((f for f in found if f.stem.startswith(start)), key=lambda f: f.stem)
+    stems = {stem_of(path): path for path in FIXTURES.glob(pattern)}
+    return [read_fixture(stems[stem]) for stem in sorted(stems) if stem.startswith(start)]
+
+
+def stem_of(path: Path) -> str:
+    """The stem of the fixture in a file."""
+    if path.parent.name in SETS:
+        return path.stem
+    return "".join((path.parent.name, *path.stem.partition("__")[1:]))
 
 
 def path_of(side: str, stem: str) -> Path:
