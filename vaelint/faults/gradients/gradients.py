@@ -101,6 +101,13 @@ class Gradients:
         moved = [(o.loss, o.moved) for o in self._record.objectives if o.loss is not None]
         return {n for loss, ids in moved for n in self.names(self.reach(loss)) & {self.trainable[i] for i in ids if i in self.trainable}}
 
+    @cached_property
+    def touched(self) -> set[str]:
+        """Parameters that some loss of the step gives a gradient, moved or not."""
+        if not self._record.objectives:
+            return self.reached
+        return {n for o in self._record.objectives if o.loss is not None for n in self.names(self.reach(o.loss))}
+
     def moved_otherwise(self, lost: Collection[str], at: Collection[fx.Node]) -> bool:
         """Whether the step moves parameters that this loss cuts off at some values: by another loss of its own, or after a loop of its
         own has refined what they made (semi-amortised inference), towards what the loop found."""

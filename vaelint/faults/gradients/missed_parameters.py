@@ -76,7 +76,7 @@ def _files(model: Model) -> list[str]:
 
 
 def _missed(model: Model, span: Span | None, covered: set[str]) -> list[Missed]:
-    left = model.wiring.gradients.reached - covered
+    left = model.wiring.gradients.touched - covered
     if not left:
         return []
     layers: list[str] = []
