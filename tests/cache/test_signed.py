@@ -111,6 +111,18 @@ def test_a_key_that_others_may_know_is_refused(
     assert str(file) in said[0]
 
 
+def test_without_a_folder_of_ones_own_a_variable_may_hold_the_key(run: Run, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert run("pass").result.status == "clean"
+    assert len(said) == 1
+    assert said[0].startswith("results are not kept: no key can be made in /proc/nowhere/vaelint (")
+    assert said[0].endswith("; VAELINT_CACHE_KEY may hold one")
+    monkeypatch.setenv("VAELINT_CACHE_KEY", KEY)
+    run()
+    assert run().kept
+    assert len(said) == 1
+
+
 def test_what_git_tracks_is_read_from_its_index(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     file = tmp_path / "a" / "key"

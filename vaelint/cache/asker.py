@@ -42,6 +42,7 @@ class Stack:
 
     def __init__(self, ours: tuple[str, ...]) -> None:
         self._ours = ours
+        self._kinds: dict[str, str] = {}  # of code files: the same few ask again and again
 
     def asker(self) -> Asker:
         """Who asks, of those that are on the stack now."""
@@ -49,24 +50,44 @@ class Stack:
         purpose, directly = "", True
         while frame is not None:
             file = frame.f_code.co_filename
-            if file.startswith(_HERE):
-                frame = frame.f_back
-                continue
-            if file.startswith("<frozen importlib") or file.endswith(_OF_SOURCE):
-                return Asker("import", "", False)
-            if file.startswith(self._ours):
-                return Asker("engine", purpose, directly)
-            if installed(file):
-                return Asker("installed", purpose, directly)
-            if not file.startswith((*_PYTHON, "<frozen")):
-                return Asker("user", purpose, directly)
-            if file.endswith(_PATHS) or file in _FROZEN_PATHS or f"{os.sep}pathlib{os.sep}" in file:
+            kind = self._kinds.get(file) or self._kinds.setdefault(file, self._kind(file))
+            if kind in ("import", "engine", "installed", "user"):
+                return Asker(kind, "" if kind == "import" else purpose, directly)
+            if kind != "watching":
+                directly = False
+            if kind == "paths":
                 purpose = purpose or _PURPOSE.get(frame.f_code.co_name, "")
-            elif f"{os.sep}importlib{os.sep}metadata{os.sep}" in file:
+            elif kind == "metadata":
                 purpose = purpose or "installed"
-            directly = False
             frame = frame.f_back
         return Asker("user", purpose, directly)
+
+    def is_of_source(self) -> bool:
+        """Whether Python itself asks, to find the source of what is loaded: it does so thousands of times."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            file = frame.f_code.co_filename
+            kind = self._kinds.get(file) or self._kinds.setdefault(file, self._kind(file))
+            if kind not in ("watching", "paths"):
+                return kind == "import"
+            frame = frame.f_back
+        return False
+
+    def _kind(self, file: str) -> str:
+        """Of a code file: one who asks, or "watching" (we), "paths", "metadata" or "python", which ask for somebody."""
+        if file.startswith(_HERE):
+            return "watching"
+        if file.startswith("<frozen importlib") or file.endswith(_OF_SOURCE):
+            return "import"
+        if file.startswith(self._ours):
+            return "engine"
+        if installed(file):
+            return "installed"
+        if not file.startswith((*_PYTHON, "<frozen")):
+            return "user"
+        if file.endswith(_PATHS) or file in _FROZEN_PATHS or f"{os.sep}pathlib{os.sep}" in file:
+            return "paths"
+        return "metadata" if f"{os.sep}importlib{os.sep}metadata{os.sep}" in file else "python"
 
 
 def installed(path: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from vaelint.cache import early, files
 from vaelint.cache import folder as folders
 from vaelint.cache.facts import Facts
+from vaelint.cache.key import VARIABLE as KEY_VARIABLE
 from vaelint.cache.key import key, made_key, signed, verified
 from vaelint.cache.looks import look
 from vaelint.cache.reads import Reads
@@ -156,7 +157,8 @@ class Cache:
         try:
             self._secret = of()
         except OSError as error:
-            self._give_up(f"{error.strerror or error}")
+            no_key = f"no key can be made in {folders.own()} ({error.strerror}); {KEY_VARIABLE} may hold one"
+            self._give_up(no_key if error.errno else error.strerror or str(error))
 
     def _cannot_write(self, error: OSError) -> None:
         self._give_up(f"{self.folder} cannot be written ({error.strerror or error})")

@@ -7,11 +7,10 @@ torch, the engine. It does not tell of looks that open nothing; those functions 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from threading import get_ident
@@ -45,6 +44,19 @@ _ENVIRON = re.compile(r"/proc/(self|thread-self|\d+)(/task/\d+)?/environ\Z")
 _HARMLESS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/random", "/dev/urandom", "/dev/stdout", "/dev/stderr")
 
 
+class Apart:
+    """A context in which this thread's reads are our own. A class, as it is entered thousands of times."""
+
+    def __init__(self, threads: set[int]) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> None:
+        self._threads.add(get_ident())
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.discard(get_ident())
+
+
 class Witness:
     """Hears of everything that this process reads from now on."""
 
@@ -64,36 +76,33 @@ class Witness:
             "os.mkdir": self._makes, "os.rename": self._renames, "os.link": self._renames, "sqlite3.connect": self.reads,
             "socket.gethostname": lambda *_: self.looks("host", "/"),
             **dict.fromkeys(_CHANGES, self._changes),
+            **{event: lambda *_, why=why: self.outside(why) for event, why in _OUTSIDE.items()},
+            **{event: lambda *_, why=why: self._done_by_users(why) for event, why in _OF_USERS.items()},
         }  # fmt: skip
 
     def hook(self, event: str, args: tuple[Any, ...]) -> None:
         """The audit hook. Never raises: that would stop what it hears of."""
-        if event in _OUTSIDE:
-            self.outside(_OUTSIDE[event])
-        elif event in _OF_USERS:
-            if self._stack.asker().who == "user":
-                self.outside(_OF_USERS[event])
-        elif (act := self._acts.get(event)) is not None and get_ident() not in self._aside:
-            try:
-                with self.apart():
-                    act(*args)
-            except Exception:  # noqa: BLE001 - a path of a kind that we do not know
-                self.outside("it names files in a way that is not understood")
-
-    @contextlib.contextmanager
-    def apart(self) -> Iterator[None]:
-        """Inside, what this thread reads is not written down."""
-        me = get_ident()
-        self._aside.add(me)
+        act = self._acts.get(event)  # looking at a frame is an event as well: nearly all are none of ours
+        if act is None or get_ident() in self._aside:
+            return
         try:
-            yield
-        finally:
-            self._aside.discard(me)
+            with self.apart():
+                act(*args)
+        except Exception:  # noqa: BLE001 - a path of a kind that we do not know
+            self.outside("it names files in a way that is not understood")
+
+    def apart(self) -> Apart:
+        """Inside, what this thread reads is not written down."""
+        return Apart(self._aside)
 
     @property
     def is_aside(self) -> bool:
         """Whether this thread's reads are our own."""
         return get_ident() in self._aside
+
+    def passes_over(self, path: Any) -> bool:
+        """Whether a look at a path is none to be written down, told at once: most are like that."""
+        return (type(path) is str and path.startswith(self._known)) or self._stack.is_of_source()
 
     def outside(self, why: str) -> None:
         """The result rests on something that cannot be looked up."""
@@ -122,9 +131,11 @@ class Witness:
 
     def asks(self, given: Any, follow: bool = True) -> None:
         """`os.stat` or `os.lstat` is called: the look that whoever calls it takes."""
-        asker = self._stack.asker()
         path = absolute(given)
-        if asker.who == "import" or path is None or (asker.who != "user" and of_system(path)):
+        if path is None or self._answered(path):
+            return
+        asker = self._stack.asker()
+        if asker.who == "import" or (asker.who != "user" and of_system(path)):
             return
         kind = asker.purpose or ("type" if asker.who == "engine" else "stat" if follow else "lstat")
         if kind == "atime":
@@ -211,6 +222,10 @@ class Witness:
             else:
                 self._files.add(path)
                 self.outside("it loads native code, and what that reads nobody sees")
+
+    def _done_by_users(self, why: str) -> None:
+        if self._stack.asker().who == "user":
+            self.outside(why)
 
     def _makes(self, path: Any, *_: Any) -> None:
         folder = absolute(path)
