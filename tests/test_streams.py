@@ -27,6 +27,14 @@ def test_a_full_disk_is_told_once(command: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "vaelint: cannot write standard output: No space left on device\n")
 
 
+@pytest.mark.parametrize("command", [CHECK, f"{VAELINT} rules", f"{sys.executable} -m vaelint rules"])
+def test_a_reader_that_leaves_is_no_finding(command: str, tmp_path: Path) -> None:
+    """Exit code 1 is that of findings, also where nobody reads to the end."""
+    line = f"import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.execvp({command.split()[0]!r}, {command.split()!r})"
+    done = subprocess.run([sys.executable, "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (2, "")
+
+
 @pytest.mark.parametrize("command", [CHECK, f"{VAELINT} explain VAE201"])
 def test_a_closed_standard_output_is_told_once(command: str, tmp_path: Path) -> None:
     done = shell(f"{command} >&-", tmp_path)

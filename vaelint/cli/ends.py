@@ -38,6 +38,10 @@ def ended(act: Callable[[], int | None], early: Worker | None = None, command: s
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         to_nowhere(1)
+    except SystemExit as e:
+        if not isinstance(e.__context__, BrokenPipeError):
+            raise
+        to_nowhere(1)  # click ends such a run with 1, which would say that something was found
     except OSError as e:
         code = _not_written(e) if flushed() is not None or (e.filename is None and e.errno in _OUTPUT) else _last_stop(e)
     except Exception as e:  # noqa: BLE001 - the last stop: no traceback of ours reaches a user
