@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from vaelint.config.file import load
+from vaelint.core.errors import UsageError
 from vaelint.observe.data.known import KNOWN, emnist
 from vaelint.observe.data.torchvision import torchvision_data
 
@@ -162,3 +164,55 @@ def test_made_up_images_pass_the_usual_transforms() -> None:
         assert make_grid(torch.rand(5, 1, 4, 4), nrow=3, padding=1).shape == (3, 11, 16)
         with pytest.raises(ImportError, match=r"torchvision\.transforms\.Elastic is not stood in for"):
             transforms.Elastic  # noqa: B018
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Two trainings, one named in the README with what it needs; one whose options no text gives; and a model that nothing trains."""
+    (tmp_path / "pkg").mkdir()
+    shutil.copy(DATA / "mnist.py", tmp_path / "pkg")
+    shutil.copy(DATA / "train.py", tmp_path)
+    shutil.copy(DATA.parent / "mlp_vae.py", tmp_path / "other.py")
+    (tmp_path / "needs.py").write_text((DATA / "mnist.py").read_text())
+    (tmp_path / "README.md").write_text("# Train\n\n```sh\npython pkg/mnist.py --epochs 3 \\\n    --out runs/a\n```\n")
+    return tmp_path
+
+
+def test_a_folder_is_observed_where_it_trains_and_built_where_it_does_not(repository: Path) -> None:
+    words = ["check", "repository", "--device", "none", "--output-format", "json"]
+    repository = repository.rename(repository.parent / "repository")
+    done = subprocess.run([sys.executable, "-m", "vaelint", *words], cwd=repository.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    targets = {t["target"]: t["notes"] for t in json.loads(done.stdout)["targets"]}
+    assert list(targets)[:2] == ["repository/pkg/mnist.py:ConvVAE", "repository/train.py:VAE"]
+    assert "repository/other.py:VAE" in targets
+    assert any("observed: pkg/mnist.py --epochs 3 --out runs/a; the loss is" in n for n in targets["repository/pkg/mnist.py:ConvVAE"])
+    assert "repository/needs.py was not observed: it cannot do without --out" in done.stderr
+    assert "cd repository && vaelint run needs.py --out VALUE" in done.stderr
+
+
+def test_a_configured_command_is_a_target_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    shutil.copy(DATA / "train.py", tmp_path)
+    (tmp_path / "vaelint.toml").write_text('[[targets]]\nrun = "python train.py --epochs 1 --batch-size 10"\ndevice = "none"\n')
+    words = [sys.executable, "-m", "vaelint", "check", "--output-format", "json"]
+    done = subprocess.run(words, cwd=tmp_path / "below", capture_output=True, text=True, timeout=300)
+    (target,) = json.loads(done.stdout)["targets"]
+    assert done.returncode == 0 and target["target"] == "../train.py:VAE" and target["symbols"]["B"] == 10
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('run = "gone.py"', "there is no file gone.py"),
+        ('run = "train.py"\ninput = "3x4"', "run and inputs contradict each other"),
+        ('run = "-m"', "run must be a command such as"),
+        ('device = "cpu"', "no target"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_one_message(tmp_path: Path, table: str, said: str) -> None:
+    (tmp_path / "train.py").touch()
+    (tmp_path / "vaelint.toml").write_text(f"[[targets]]\n{table}\n")
+    with pytest.raises(UsageError) as error:
+        load(tmp_path)
+    assert said in error.value.message

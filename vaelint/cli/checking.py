@@ -100,7 +100,7 @@ def check_all(words: Words, early: Worker | None) -> int:
                 return results
         else:
             keep = not (words.no_cache or words.isolated)
-            results = run_requests(settings.requests, hired, keep=keep, jobs=settings.jobs.value)
+            results, settings = flattened(run_requests(settings.requests, hired, keep=keep, jobs=settings.jobs.value), settings)
         bare = [r.result for r in results]
         whole = not words.targets and words.shard is None
         judgement = judge(bare, settings, update=words.update_baseline, prune=words.prune_baseline, whole=whole)

@@ -16,6 +16,7 @@ from vaelint.core.result import Request
 from vaelint.process.gate import default_jobs
 
 if TYPE_CHECKING:
+    from vaelint.discover.observing import Tried
     from vaelint.discover.structure import Found
 
 
@@ -35,8 +36,10 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: 
     found: list[Request] = []
     plain = [n for n in names if not told.targets and ":" not in n and n.endswith((".py", ".ipynb")) and Path(n).is_file()]
     if plain:
-        held = _in_files([Path(n) for n in plain])
-        new = [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", jobs)
+        given = [Path(n) for n in plain]
+        seen = [] if called else _observed(given, Path(), jobs)
+        held = _left(_together(given) if seen else _in_files(given), seen)
+        new = [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", jobs, seen)
         found += new
         words += [r.target for r in new]
     for name in names:
@@ -50,7 +53,8 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: 
         files = [(t, target_file(t, told.root)) for t in told.targets]
         below = [t.target for t, file in files if file is not None and file.is_relative_to(home)]
         if not below:
-            new = _tried(find_in(folder), folder.as_posix(), folder.as_posix(), jobs)
+            seen = _observed([folder], folder, jobs)
+            new = _tried(_left(find_in(folder), seen), folder.as_posix(), folder.as_posix(), jobs, seen)
             found += new
             below = [r.target for r in new]
         words += below
@@ -88,12 +92,35 @@ def _together(files: Sequence[Path]) -> Found:
     return first
 
 
-def _tried(structure: Found, place: str, folder: str, jobs: int | None) -> list[Request]:
-    """What may be checked of the candidates, each tried in a process. `folder` is what the user named as the repository, "" for none."""
+def _observed(roots: Sequence[Path], folder: Path, jobs: int | None) -> list[Tried]:
+    """The trainings at or below some places that could be observed; what could not be is said, with what to type."""
+    from vaelint.discover.entries import entries
+    from vaelint.discover.observing import observed
+
+    found = [entry for root in roots for entry in entries(root, folder)]
+    answers = observed(found, folder, jobs or default_jobs())
+    for tried in answers:
+        if tried.request is None:
+            terminal.say(f"{Path(tried.entry.file).as_posix()} was not observed: {' '.join(tried.because.split())}", tried.type_this)
+    return [t for t in answers if t.request is not None]
+
+
+def _left(structure: Found, seen: Sequence[Tried]) -> Found:
+    """The candidates that no training showed: a class is shown by a script that it is in, or that imports its file."""
+    shown = {(name, file) for tried in seen for file in imported_by(tried.entry.file) for name in tried.classes}
+    structure.candidates = [c for c in structure.candidates if (c.name, real(c.file)) not in shown]
+    return structure
+
+
+def _tried(structure: Found, place: str, folder: str, jobs: int | None, seen: Sequence[Tried] = ()) -> list[Request]:
+    """What may be checked: trainings that can be observed, and candidates, each tried in a process.
+
+    `folder` is what the user named as the repository, "" for none.
+    """
     from vaelint.discover.proposals import nothing, requests_of, tried
 
     proposals = tried(structure, jobs or default_jobs(), folder) if structure.candidates else []
-    requests = requests_of(proposals, folder)
+    requests = [t.request for t in seen if t.request is not None] + requests_of(proposals, folder)
     if not requests:
         raise nothing(structure, place)
     for p in proposals:

@@ -44,7 +44,8 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
             new = _touched(real(name), configured, config)
         else:
             parse_target(name)
-            same = [replace(c, request=replace(c.request, target=name)) for c in configured if _same(c.request.target, name)]
+            named = [c for c in configured if not c.request.run and _same(c.request.target, name)]
+            same = [replace(c, request=replace(c.request, target=name)) for c in named]
             new = same or [Chosen(Request(name))]
         found += [c for c in new if c not in found]
     return found
@@ -62,6 +63,8 @@ def _touched(file: Path, configured: Sequence[Chosen], config: Config) -> list[C
 
 def target_file(request: Request, root: Path) -> Path | None:
     """The file that holds a target, resolved; None for a module that is not below `root`."""
+    if request.run:
+        return real(Path(request.target))
     spec = parse_target(request.target)
     if spec.path is not None:
         return real(spec.path)

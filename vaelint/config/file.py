@@ -111,13 +111,27 @@ def _read(table: Any, file: Path) -> Config:
     for number, entry in enumerate(tables, 1):
         where = f"{shown(file)}: [[{header}]] number {number}"
         values = _fields(entry, TARGET, where)
-        if "target" not in values:
-            raise UsageError(f"{where}: no target", 'write target = "model.py:VAE"')
-        told.append(frozenset(values))
-        values["target"] = _from_here(values["target"], file.parent)
+        if "run" in values:
+            values |= _command_of(values, file.parent, where)
+        elif "target" not in values:
+            raise UsageError(f"{where}: no target", 'write target = "model.py:VAE", or run = "train.py --epochs 1"')
+        else:
+            values["target"] = _from_here(values["target"], file.parent)
+        told.append(frozenset(values) - {"folder"})
         defaults = {k: top[k] for k in ("timeout", "max_memory", "device", "perturb", "laws", "allow_no_loss") if k in top}
         targets.append(Request(**(defaults | values)))
     return Config(file=file, targets=tuple(targets), told=tuple(told), **top)
+
+
+def _command_of(values: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
+    """The target and the folder of a command, which runs in that of the configuration. Raises UsageError."""
+    if extra := sorted({"target", "inputs", "init", "loss", "step", "perturb"} & set(values)):
+        raise UsageError(f"{where}: run and {extra[0]} contradict each other", "a command says by itself what it trains, and with what")
+    words = values["run"]
+    script = f"{words[1].replace('.', '/')}.py" if words[0] == "-m" else words[0]
+    if words[0] != "-m" and not (root / script).is_file():
+        raise UsageError(f"{where}: there is no file {script}", 'write run = "train.py --epochs 1"')
+    return {"target": Path(os.path.relpath(root / script)).as_posix(), "folder": "" if root == Path.cwd() else str(root)}
 
 
 def _fields(table: Mapping[str, Any], keys: Sequence[Key], where: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:

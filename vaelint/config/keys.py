@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -151,6 +152,17 @@ def memory(value: Any) -> str:
     raise ValueError("a size such as 4GB or 512MB, or none")
 
 
+def command(value: Any) -> tuple[str, ...]:
+    """The words of a command that trains. Raises ValueError that says what one is."""
+    try:
+        words = shlex.split(_text(value))
+    except ValueError:
+        words = []
+    if not words or (words[0] == "-m" and len(words) < 2):
+        raise ValueError('a command such as "train.py --epochs 1" or "-m package.train"')
+    return tuple(words[1:] if words[0] in ("python", "python3") and len(words) > 1 else words)
+
+
 def laws(value: Any) -> str:
     """`none`, `fast` or `all`. Raises ValueError that says so."""
     if value in LAWS:
@@ -224,6 +236,7 @@ TARGET = (
     Key(
         "target", "target", _target, {"type": "string", "pattern": "."}, "FILE.py:NAME or package.module:NAME, with constructor arguments."
     ),
+    Key("run", "run", command, _TEXT, "In place of a target: a command that trains, which is observed: train.py --epochs 1."),
     Key("input", "inputs", _inputs, {"anyOf": [*_TEXTS["anyOf"], _BY_NAME]}, "The inputs, each [NAME=]SHAPE[:DTYPE][RANGE]."),
     Key(
         "init",
@@ -255,7 +268,7 @@ def json_schema() -> Schema:
     target = {
         "type": "object",
         "properties": {k.name: {"description": k.about, **k.schema} for k in TARGET},
-        "required": ["target"],
+        "anyOf": [{"required": ["target"]}, {"required": ["run"]}],
         "additionalProperties": False,
     }
     return {

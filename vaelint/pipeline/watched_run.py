@@ -53,13 +53,16 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     """
     started = time.perf_counter()
     emit({"kind": "stage", "stage": "run"})
-    file = file_of(request.run)
-    spans = SpanFinder(str(Path(file).absolute().parent))
+    home, here = Path(request.folder or "."), Path.cwd()
+    with contextlib.chdir(home):
+        file = Path(file_of(request.run)).absolute()
+    spans = SpanFinder(str(file.parent), str(here))
     session = Session(spans, request.steps)
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
         stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}")))
+        stack.enter_context(contextlib.chdir(home))
         error = observe(session, lambda: run_script(request.run))
     if isinstance(error, TimeIsUpError):
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")

@@ -60,7 +60,7 @@ def run(
     """
     found: dict[Request, Checked] = {}
     for request in requests:
-        kept = cache.lookup(request) if cache is not None else None
+        kept = cache.lookup(request) if cache is not None and not request.run else None
         if kept is not None:
             found[request] = kept
             if on_done:
@@ -71,7 +71,7 @@ def run(
         found[checked.request] = checked
         if on_done:
             on_done(checked)
-        if cache is not None:
+        if cache is not None and not checked.request.run:
             cache.store(checked, started)
     return [found[r] for r in requests]
 
