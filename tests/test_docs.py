@@ -75,6 +75,14 @@ def test_codes_become_links_where_they_are_words() -> None:
     )
 
 
+def test_the_guide_to_observing_shows_what_a_run_says() -> None:
+    command = [sys.executable, "-m", "vaelint", "run", "train.py", "--epochs", "1", "--batch-size", "10"]
+    done = subprocess.run(command, cwd=DATA / "runs", capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "vaelint run " + " ".join(command[4:]) in (DOCS / "run.md").read_text()
+    as_shown("run.txt", done.stdout)
+
+
 def test_links_that_lead_nowhere_stop_the_build(tmp_path: Path) -> None:
     (tmp_path / "index.md").write_text(
         "# x\n\n[a](rules/VAE201.md#no-such-heading) [b](nowhere.md)\n\n```{toctree}\nrules/index\nkeys\n```\n"

@@ -306,3 +306,22 @@ def test_two_optimizers_over_one_module_share_its_parameters() -> None:
 
     report = trained(loop)
     assert report.clean, str(report)
+
+
+def test_what_a_block_writes_is_held_back_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def loop() -> None:
+        model = VAE()
+        optimizer = torch.optim.Adam(model.parameters())
+        for x in epochs():
+            optimizer.zero_grad()
+            elbo(*_with(model(x), x)).backward()
+            optimizer.step()
+            torch.save(model.state_dict(), "model.pt")
+            assert Path("model.pt").is_file()
+
+    report = trained(loop, device="none")
+    assert not list(tmp_path.iterdir()) and any(n.startswith("held back: save model.pt (") for n in report.notes)
+    trained(loop, device="none", allow_writes=True)
+    assert [f.name for f in tmp_path.iterdir()] == ["model.pt"]

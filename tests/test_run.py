@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import torch
 
+import vaelint
 from vaelint.config.file import load
 from vaelint.core.errors import UsageError
 from vaelint.observe.data.known import KNOWN, emnist
 from vaelint.observe.data.torchvision import torchvision_data
+from vaelint.pytest_plugin import Checker
 
 DATA = Path(__file__).parent / "data" / "runs"
 
@@ -42,8 +44,11 @@ def test_what_is_no_script_and_what_does_not_train_is_said_in_one_message() -> N
     assert missing.returncode == 2 and "there is no file nothing.py" in missing.stderr
     broken = run("train.py", "--epochs", "none")
     assert broken.returncode == 2, broken.stdout
-    assert "no training iteration was seen: it ended with sys.exit(2)" in broken.stdout
+    assert "argument --epochs: invalid int value: 'none'" in " ".join(broken.stdout.split())
     assert "Traceback" not in broken.stdout + broken.stderr
+    lacking = run("mnist.py", "--epochs", "1")
+    assert "the following arguments are required: --out" in " ".join(lacking.stdout.split())
+    assert "help: vaelint run mnist.py --epochs 1 --out VALUE" in lacking.stdout
 
 
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -216,3 +221,15 @@ def test_a_command_that_makes_no_sense_is_one_message(tmp_path: Path, table: str
     with pytest.raises(UsageError) as error:
         load(tmp_path)
     assert said in error.value.message
+
+
+def test_from_python_a_command_is_run_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DATA)
+    seen = Checker().run("train.py", "--epochs", "2", device="none")
+    assert seen.clean and seen.report.target == "train.py:VAE"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "absent.py").write_text("import numpy\n\nimages = numpy.load('data/images.npy')\n")
+    (finding,) = vaelint.run("absent.py").report.findings
+    assert finding.message == "the script reads data/images.npy, which is not there" and finding.span.line == 3
+    with pytest.raises(UsageError, match=r"there is no file gone\.py"):
+        vaelint.run("gone.py")

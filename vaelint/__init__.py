@@ -1,7 +1,7 @@
 """Tells whether a PyTorch variational autoencoder is wired correctly.
 
-Public names: `check`, `observe`, `Report`, `UsageError`, `TargetResult`, `Finding`, `rule`. They load on first use, so that importing
-vaelint costs nothing and needs no torch.
+Public names: `check`, `observe`, `run`, `Report`, `UsageError`, `TargetResult`, `Finding`, `rule`. They load on first use, so that
+importing vaelint costs nothing and needs no torch.
 """
 
 import sys  # and no other module but ours: `python -m vaelint` is here before it has taken the working directory out of the way
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from vaelint.api import Report as Report
     from vaelint.api import check as check
     from vaelint.api import observe as observe
+    from vaelint.api import run as run
     from vaelint.core.errors import UsageError as UsageError
     from vaelint.core.finding import Finding as Finding
     from vaelint.core.result import TargetResult as TargetResult
     from vaelint.rule import rule as rule
 
-__all__ = ["Finding", "Report", "TargetResult", "UsageError", "__version__", "check", "observe", "rule"]
+__all__ = ["Finding", "Report", "TargetResult", "UsageError", "__version__", "check", "observe", "rule", "run"]
 
 _HOME = {
     "check": ("vaelint.api", "check"),
     "observe": ("vaelint.api", "observe"),
+    "run": ("vaelint.api", "run"),
     "Finding": ("vaelint.core.finding", "Finding"),
     "UsageError": ("vaelint.core.errors", "UsageError"),
     "Report": ("vaelint.api", "Report"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +16,17 @@ from vaelint import catalogue
 from vaelint.core.finding import Certainty
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
+from vaelint.core.run_request import observed_request
 from vaelint.loading.input_values import input_texts, parameters_taken
+from vaelint.observe.data.torchvision import torchvision_data
+from vaelint.observe.held.held_back import held_back
 from vaelint.observe.hooks import watched
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.check import FromPython, check_target
 from vaelint.pipeline.restore import undisturbed
 from vaelint.pipeline.watched_run import results_or_failure
 from vaelint.policy import suppress
+from vaelint.process.front import Worker
 from vaelint.report import full
 from vaelint.report.parts.view import View
 from vaelint.trace.spans import SpanFinder
@@ -145,11 +151,21 @@ class Seen:
 
 
 @contextmanager
-def observe(*, steps: int = 5, device: str = "auto", select: str | Sequence[str] = (), ignore: str | Sequence[str] = ()) -> Iterator[Seen]:
+def observe(
+    *,
+    steps: int = 5,
+    data: str = "auto",
+    allow_writes: bool = False,
+    device: str = "auto",
+    select: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
+) -> Iterator[Seen]:
     """Watches the training that runs in the block, ends it after `steps` iterations, and checks what it trains.
 
     Args:
         steps: iterations of the loop; the block is left after the last, through its `finally` blocks.
+        data: "made-up" makes up known data sets, "auto" those that are not there, "real" none.
+        allow_writes: whether the block may write files, start programs and use the network.
         device: "none" leaves out the experiments.
         select, ignore: rules by code, prefix or name, as for `--select` and `--ignore`.
 
@@ -162,7 +178,10 @@ def observe(*, steps: int = 5, device: str = "auto", select: str | Sequence[str]
     spans = SpanFinder(str(Path(file).absolute().parent))
     session, seen, started = Session(spans, steps), Seen(), time.perf_counter()
     error: BaseException | None = None
-    with watched(session):
+    with contextlib.ExitStack() as stack:
+        held = None if allow_writes else stack.enter_context(held_back(spans))
+        stack.enter_context(torchvision_data(data, lambda what: session.say(f"{what}{session.where()}")))
+        stack.enter_context(watched(session))
         try:
             yield seen
         except StopObserving as enough:
@@ -171,10 +190,37 @@ def observe(*, steps: int = 5, device: str = "auto", select: str | Sequence[str]
             session.over(raised, frame)
             raise
         session.over(error, frame)
+    session.said += held.said if held is not None else []
     request = Request(spans.relative(file), device=device, select=chosen, ignore=left, run=(spans.relative(file),), steps=steps)
     results = results_or_failure(session, error, request, time.perf_counter() - started)
     suppress.apply(results, lambda word: catalogue.find(word).code)
     seen.reports[:] = [Report(**vars(r)) for r in results]
+
+
+def run(
+    *command: str,
+    steps: int = 5,
+    data: str = "auto",
+    allow_writes: bool = False,
+    device: str = "auto",
+    timeout: float = 120.0,
+    select: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
+) -> Seen:
+    """`vaelint run` from Python: `run("train.py", "--epochs", "1")`, or `run("-m", "package.train")`, in a process of its own.
+
+    Raises:
+        UsageError: a script that is not there, or options that cannot be read.
+    """
+    chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
+    left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
+    asked = observed_request(command, steps=steps, data=data, allow_writes=allow_writes)
+    with Worker() as worker:
+        checked = worker.run(replace(asked, device=device, timeout=timeout, select=chosen, ignore=left))
+    results, seen = [checked.result, *checked.also], Seen()
+    suppress.apply(results, lambda word: catalogue.find(word).code)
+    seen.reports[:] = [Report(**vars(r)) for r in results]
+    return seen
 
 
 def _named(target: Any) -> str:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from vaelint.api import Report
+    from contextlib import AbstractContextManager
+
+    from vaelint.api import Report, Seen
     from vaelint.cache.store import Cache
     from vaelint.config.settings import Settings
     from vaelint.core.errors import UsageError
@@ -29,6 +31,18 @@ class Checker:
         from vaelint.api import check
 
         return check(target, **how)
+
+    def observe(self, **how: Any) -> AbstractContextManager[Seen]:
+        """`vaelint.observe`: `with vaelint.observe() as seen: train()`."""
+        from vaelint.api import observe
+
+        return observe(**how)
+
+    def run(self, *command: str, **how: Any) -> Seen:
+        """`vaelint run` in a process of its own: `vaelint.run("train.py", "--epochs", "1").clean`."""
+        from vaelint.api import run
+
+        return run(*command, **how)
 
     def assert_clean(self, target: Any, **how: Any) -> Report:
         """Fails the test, with the whole report, unless the target was analysed and nothing of severity warning or error stands.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from vaelint.config import keys
 from vaelint.config.settings import Given, Target, resolve
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
-from vaelint.core.result import Request
+from vaelint.core.run_request import observed_request
 from vaelint.policy.judge import judge
 from vaelint.process import gate
 
@@ -50,7 +48,7 @@ def run(
     known, bar = Path(baseline) if baseline else None, fail_on.value if fail_on else None
     given = Given(device=device, timeout=timeout, select=select, ignore=ignore, extend_select=extend_select, fail_on=bar, baseline=known)
     settings = resolve([], replace(config.load(), targets=(), told=()), given)
-    request = request_of(words, steps=steps, data=data.value, allow_writes=allow_writes)
+    request = observed_request(words, steps=steps, data=data.value, allow_writes=allow_writes)
     chosen, left = settings.rules
     told = config.load()
     request = replace(
@@ -77,15 +75,3 @@ def _memory(said: str | None) -> str | None:
         return said and keys.memory(said)
     except ValueError as error:
         raise UsageError(f"--max-memory must be {error}, not {said!r}") from None
-
-
-def request_of(words: Sequence[str], *, steps: int = 5, data: str = "auto", allow_writes: bool = False) -> Request:
-    """The request for a command. Raises UsageError for a script that is not there."""
-    if words[0] == "-m":
-        target = f"{words[1].replace('.', os.sep)}.py"
-        target = target if Path(target).is_file() else words[1]
-    elif not Path(words[0]).is_file():
-        raise UsageError(f"there is no file {words[0]}", "vaelint run SCRIPT [ARGS...], or vaelint run -m MODULE [ARGS...]")
-    else:
-        target = words[0]
-    return Request(target, run=tuple(words), steps=steps, data=data, allow_writes=allow_writes)

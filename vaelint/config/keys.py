@@ -236,7 +236,6 @@ TARGET = (
     Key(
         "target", "target", _target, {"type": "string", "pattern": "."}, "FILE.py:NAME or package.module:NAME, with constructor arguments."
     ),
-    Key("run", "run", command, _TEXT, "In place of a target: a command that trains, which is observed: train.py --epochs 1."),
     Key("input", "inputs", _inputs, {"anyOf": [*_TEXTS["anyOf"], _BY_NAME]}, "The inputs, each [NAME=]SHAPE[:DTYPE][RANGE]."),
     Key(
         "init",
@@ -247,6 +246,7 @@ TARGET = (
     ),
     Key("loss", "loss", _text, _TEXT, "The loss function: a name, or train.py:loss_fn."),
     Key("step", "step", _text, _TEXT, "One training step that leaves `loss`."),
+    Key("run", "run", command, _TEXT, "In place of a target: a command that trains, which is observed: train.py --epochs 1."),
     Key("device", "device", device, _DEVICE, "As above, for this target."),
     Key("timeout", "timeout", seconds, _SECONDS, "As above, for this target."),
     Key("max-memory", "max_memory", memory, _MEMORY, "As above, for this target."),

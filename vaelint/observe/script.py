@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import importlib.util
 import runpy
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from vaelint.core.errors import UsageError
 from vaelint.source.notebook import show, source_of_file
@@ -32,6 +35,22 @@ def file_of(command: Sequence[str]) -> str:
     if spec is None or spec.origin is None:
         raise UsageError(f"-m {name}: there is no such module from here", "run it in the folder in which `python -m` finds it")
     return spec.origin
+
+
+@contextlib.contextmanager
+def noting_usage(said: list[str]) -> Iterator[None]:
+    """While the block runs, `said` gets what argparse finds wrong with the command line."""
+    original = argparse.ArgumentParser.error
+
+    def error(self: argparse.ArgumentParser, message: str) -> NoReturn:
+        said.append(message)
+        original(self, message)
+
+    argparse.ArgumentParser.error = error  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser.error = original  # type: ignore[method-assign]
 
 
 def run_script(command: Sequence[str]) -> None:

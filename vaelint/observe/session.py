@@ -38,6 +38,7 @@ class Session:
         self.iterations: list[Iteration] = []
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
+        self.usage: list[str] = []  # what the script says is wrong with its command line
         self.said: list[str] = []  # what was done otherwise than the script says
         self._watch: Watch | None = None
         self._backwards = 0  # of the iteration under way

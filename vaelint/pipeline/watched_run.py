@@ -32,7 +32,7 @@ from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
 from vaelint.observe.limits import TimeIsUpError, limited
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
-from vaelint.observe.script import file_of, run_script
+from vaelint.observe.script import file_of, noting_usage, run_script
 from vaelint.observe.seen import Goal, Iteration
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.run_rules import run_rules
@@ -63,6 +63,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
         stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}")))
         stack.enter_context(contextlib.chdir(home))
+        stack.enter_context(noting_usage(session.usage))
         error = observe(session, lambda: run_script(request.run))
     if isinstance(error, TimeIsUpError):
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")
@@ -149,6 +150,10 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     shown = " ".join(command)
     if error is not None and not isinstance(error, SystemExit | StopObserving):
         raise TargetError("VAE007", *_said(error), next(iter(session.spans.of_traceback(error)), None))
+    if session.usage:
+        lacking = session.usage[-1].partition("required: ")[2]
+        options = " ".join(f"{word} VALUE" if word.startswith("-") else "VALUE" for word in lacking.split(", ")) if lacking else "..."
+        raise TargetError("VAE006", f"the script does not take this command line: {session.usage[-1]}", f"vaelint run {shown} {options}")
     ended = f"it ended with sys.exit({error.code!r})" if isinstance(error, SystemExit) and error.code else "it ran to its end"
     what = "called backward() once only" if session.done else "never called backward()"
     text = f"no training iteration was seen: {ended} and {what}"
@@ -157,6 +162,8 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
 
 def _said(error: BaseException) -> tuple[str, str]:
     """What a script raised, and what to do about it."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"the script reads {error.filename}, which is not there", "put it there, or name another one with the script's options"
     text = next(iter(message_of(error).strip().splitlines()), "")
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     return said, "run it with python first: it raises the same there"
