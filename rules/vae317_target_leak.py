@@ -40,12 +40,17 @@ def check(model: Model) -> Findings:
         tokens = model.likelihood.leaked_tokens(fact)
         steps = model.likelihood.shown_steps(fact) if tokens is None else None
         if tokens is not None:
+            enters = model.likelihood.leak_enters(fact, tokens)
             yield Found(
-                model.where(fact.pair.meet),
-                label="each prediction sees its own target",
+                model.where(enters) if enters is not None else model.where(fact.pair.meet),
+                label="each prediction sees its own target"
+                if enters is None
+                else "from here on each place sees the token it is to predict",
                 labels=model.labels((fact.pair.recon, "these logits move with the token they predict, z held")),
                 why="the decoder can copy: it needs no z, and cannot generate",
-                help="give the decoder the tokens before the one to predict: tokens[:, :-1] against tokens[:, 1:]",
+                help="give the decoder the tokens before the one to predict: tokens[:, :-1] against tokens[:, 1:]"
+                if enters is None
+                else "give the attention its causal mask: place t may see the places up to t",
                 claim=Claim("target_leak", "the prediction of a token moves with that token", {"fact": fact, "tokens": tokens}),
             )
         elif steps is not None:

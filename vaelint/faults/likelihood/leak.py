@@ -40,6 +40,36 @@ def leaked_tokens(model: Model, fact: ReconFact) -> fx.Node | None:
     return None
 
 
+def where_it_enters(model: Model, fact: ReconFact, tokens: fx.Node) -> fx.Node | None:
+    """The first operation after which a place moves with the token that is to be predicted there: an attention without its mask.
+
+    None where the decoder is handed that very token: then nothing in between is to blame.
+    """
+    pair, sizes = fact.pair, dict(model.record.sizes)
+    cut = {s.z for s in model.sites}
+    way = model.flow.descendants(tokens) & model.flow.ancestors(pair.recon, stop=cut)
+    steps = next((d for d, n in enumerate(shape(pair.target)) if d > 0), None) if pair.target is not None else None
+    if pair.target is None or steps is None:
+        return None
+    length = shape(pair.target)[steps]
+    nodes = [n for n in model.flow.sorted(way) if length in shape(n)[1:] and n.meta["val"].is_floating_point()]
+    held = {z: torch.zeros(shape(z), dtype=torch.float64) for z in cut if shape(z)}
+    base = model.tracer.inputs(None)[str(tokens.meta["input"])].clone()
+    try:
+        numbers = torch.arange(base.numel()).view(base.shape).to(base.dtype)
+        place = int(model.replay([pair.target], {tokens: numbers}, sizes)[pair.target].movedim(steps, 0)[1].flatten()[0])
+        changed = base.clone()
+        changed.view(-1)[place] = (int(changed.view(-1)[place]) + 1) % (int(base.max()) + 1)
+        before, after = (model.replay(nodes, {**held, tokens: v}, sizes, seed=4) for v in (base, changed))
+    except (ReplayError, RuntimeError):
+        return None
+    for node in nodes:
+        axis = shape(node).index(length, 1)
+        if not torch.equal(before[node].select(axis, 1), after[node].select(axis, 1)):
+            return None if node is nodes[0] else node  # the first already: it is handed over
+    return None
+
+
 def shown_steps(model: Model, fact: ReconFact) -> tuple[fx.Node, int] | None:
     """The input of real values whose steps reach their own prediction past z, and the axis of the steps; None where none does."""
     pair, cut = fact.pair, {s.z for s in model.sites}

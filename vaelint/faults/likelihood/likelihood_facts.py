@@ -15,7 +15,7 @@ from vaelint.faults.likelihood.class_axis import OffClasses, off_classes
 from vaelint.faults.likelihood.classes import Capped, capped_softmax, probabilities_for_logs
 from vaelint.faults.likelihood.exchanged import Exchanged, exchanged_targets
 from vaelint.faults.likelihood.itself import Itself, compared_with_itself
-from vaelint.faults.likelihood.leak import leaked_tokens, shown_steps
+from vaelint.faults.likelihood.leak import leaked_tokens, shown_steps, where_it_enters
 from vaelint.faults.likelihood.made_at import made_at
 from vaelint.faults.likelihood.padding import Padding, padded
 from vaelint.faults.likelihood.squashed import squashed_elsewhere
@@ -152,6 +152,10 @@ class Likelihood:
     def leaked_tokens(self, fact: ReconFact) -> fx.Node | None:
         """The token input that reaches its own prediction past z."""
         return leaked_tokens(self._model, fact)
+
+    def leak_enters(self, fact: ReconFact, tokens: fx.Node) -> fx.Node | None:
+        """The operation that lets a place see the token it is to predict; None where the decoder is handed that token."""
+        return where_it_enters(self._model, fact, tokens)
 
     def shown_steps(self, fact: ReconFact) -> tuple[fx.Node, int] | None:
         """The input whose steps reach their own prediction past z, and the axis of the steps."""
