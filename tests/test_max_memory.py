@@ -88,9 +88,9 @@ def test_sizes_are_read_as_people_write_them(text: str, size: int | None) -> Non
 
 def test_without_a_word_it_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda: 8 * 10**9)
-    assert memory.limit_for("") == 4 * 10**9
+    assert memory.limit_for(None) == 4 * 10**9
     monkeypatch.setattr(memory, "free_bytes", lambda: 10**8)
-    assert memory.limit_for("") == 10**9
+    assert memory.limit_for(None) == 10**9
 
 
 def test_another_word_is_wrong_usage() -> None:

@@ -147,7 +147,7 @@ def device(value: Any) -> str:
 def memory(value: Any) -> str:
     """A size such as 4GB or 512MB, or `none`. Raises ValueError that says so."""
     text = str(value)
-    if isinstance(value, str) and (not text or size_of(text) is not None):
+    if isinstance(value, str) and size_of(text) is not None:
         return text
     raise ValueError("a size such as 4GB or 512MB, or none")
 

@@ -11,7 +11,7 @@ from vaelint.core.messages import message_of
 
 SMALLER = "try a smaller batch in --input"
 LARGER = "raise the limit with --max-memory SIZE, or try a smaller batch in --input"
-SIZE = "[0-9]+(\\.[0-9]+)? ?([kKMGT]i?)?B?"
+SIZE = r"(?=[0-9.]*[1-9])[0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B?"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _LEAST = 10**9  # bytes of the default limit: what torch and a small model need, even where nothing is free
 _UNBOUNDED = 1 << 62
@@ -26,11 +26,10 @@ def size_of(text: str) -> int | None:
         return None
     number = re.match("[0-9.]+", text)
     assert number is not None
-    bytes_ = int(float(number[0]) * _UNITS[(match[2] or "").lower()])
-    return bytes_ if bytes_ > 0 else None
+    return max(1, int(float(number[0]) * _UNITS[(match[2] or "").lower()]))
 
 
-def limit_for(said: str) -> int:
+def limit_for(said: str | None) -> int:
     """Bytes that a target may take by `--max-memory`, 0 for no limit: half of what is free where nothing is said."""
     told = size_of(said) if said else None
     return told if told is not None else max(_LEAST, free_bytes() // 2)

@@ -26,7 +26,7 @@ class Request:
     step: str | None = None  # "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)"
     device: str = "auto"  # auto | cuda | cuda:N | cpu | none
     timeout: float = 120.0  # seconds for the whole target
-    max_memory: str = ""  # "4GB": what all its processes may take together; empty for half of what is free, "none" for no limit
+    max_memory: str | None = None  # "4GB": what all its processes may take together; None for half of what is free, "none" for no limit
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     beta: float | None = None  # the effective beta that is meant; where it is measured, the KL's weight is no finding
