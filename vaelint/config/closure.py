@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vaelint.core.paths import real
+from vaelint.core.reach import reachable
 from vaelint.source.notebook import source_of_file
 
 _MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
@@ -16,14 +17,7 @@ def imported_by(file: Path) -> frozenset[Path]:
     """The files that `file` reaches by import statements, with itself, resolved. What is not in the repository is left out."""
     start = real(file)
     root = next((p for p in start.parents if any((p / mark).exists() for mark in _MARKS)), start.parent)
-    seen: set[Path] = set()
-    todo = [start]
-    while todo:
-        current = todo.pop()
-        if current not in seen:
-            seen.add(current)
-            todo += [found for found in _imports(current, root) if found not in seen]
-    return frozenset(seen)
+    return frozenset(reachable([start], lambda current: _imports(current, root)))
 
 
 def _imports(file: Path, root: Path) -> Iterator[Path]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
+from vaelint.core.reach import reachable
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
-from vaelint.record.walk import reachable
 
 
 @dataclass(frozen=True)

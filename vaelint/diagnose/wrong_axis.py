@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import fx
 
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import shape
 
@@ -30,20 +31,17 @@ def split_along_wrong_axis(operand: fx.Node, read: int, wanted: int) -> WrongAxi
     Only what keeps every element in its place lies between: the axis that the layer reads is the axis that should have been split.
     """
     size = shape(operand)
-    todo, seen = [operand], set[fx.Node]()
-    while todo:
-        node = todo.pop()
-        if node in seen or shape(node) != size:
-            continue
-        seen.add(node)
+
+    def split(node: fx.Node) -> fx.Node | None:
         cut = node.args[0] if ops.op(node) == "getitem" else None
-        if isinstance(cut, fx.Node) and ops.op(cut) in _SPLITS:
-            found = _judge(cut, node, read % len(size), wanted)
-            if found is not None:
-                return found
-        elif ops.op(node) in _SAME_PLACES:
-            todo.extend(ops.value_inputs(node))
-    return None
+        return cut if isinstance(cut, fx.Node) and ops.op(cut) in _SPLITS else None
+
+    def sources(node: fx.Node) -> list[fx.Node]:
+        passes = split(node) is None and ops.op(node) in _SAME_PLACES
+        return [n for n in ops.value_inputs(node) if passes and shape(n) == size]
+
+    judged = (_judge(cut, node, read % len(size), wanted) for node in walked([operand], sources) if (cut := split(node)) is not None)
+    return next((found for found in judged if found is not None), None)
 
 
 def _judge(cut: fx.Node, part: fx.Node, read: int, wanted: int) -> WrongAxis | None:

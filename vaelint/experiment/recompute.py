@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.core.messages import message_of
+from vaelint.core.reach import reachable
 from vaelint.experiment.runs import seeded
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
@@ -87,14 +88,7 @@ def _affected(
             dirty.add(node)
     if any(n in dirty for node in record.graph.nodes if node not in changes for n in node.meta.get("carried", ())):
         raise CannotMeasureError("a value in between goes through numpy or plain numbers")
-    needed: set[fx.Node] = set()
-    todo = [n for n in wanted if n in dirty]
-    while todo:
-        node = todo.pop()
-        if node not in needed:
-            needed.add(node)
-            if node not in changes:
-                todo.extend(n for n in node.all_input_nodes if n in dirty)
+    needed = reachable([n for n in wanted if n in dirty], lambda node: [n for n in node.all_input_nodes if n in dirty], stop=changes)
     return [n for n in record.graph.nodes if n in needed]
 
 

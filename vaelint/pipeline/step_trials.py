@@ -11,7 +11,7 @@ from vaelint.anatomy.analyse import analyse
 from vaelint.core.errors import TargetError
 from vaelint.core.inputs import InputSet
 from vaelint.record.record import Record
-from vaelint.record.walk import functions_behind
+from vaelint.record.walk import leaves_behind
 from vaelint.source.written import Source
 from vaelint.step.find_loss.search import Measured, Parts, Trials
 from vaelint.trace.ladder import Tracer
@@ -39,7 +39,7 @@ def _error_of(tracer: Tracer, step: Any) -> BaseException | None:
     if record.failure is not None:
         return record.failure.error
     loss = record.loss_value
-    if step.place and isinstance(loss, torch.Tensor) and not parameters_behind(loss) & set(record.model.parameters()):
+    if step.place and isinstance(loss, torch.Tensor) and not set(leaves_behind(loss)) & set(record.model.parameters()):
         return ValueError("its loss moves no parameter of the model")  # that of a discriminator, say
     return None
 
@@ -54,7 +54,7 @@ def _measured(tracer: Tracer, step: Any) -> Measured | None:
     loss = record.loss_value
     if record.failure is not None or not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         return None
-    moved, own = parameters_behind(loss), set(record.model.parameters())
+    moved, own = set(leaves_behind(loss)), set(record.model.parameters())
     return Measured(float(loss.detach()), bool(moved & own), len(moved - own))
 
 
@@ -82,9 +82,3 @@ def _parts_of(tracer: Tracer, inputs: InputSet, source: Source, step: Any) -> Pa
         return None
     exchanged = sum(model.likelihood.swapped_arguments(r) for r in model.recons) + sum(k.probe.verdict == "swapped" for k in model.kls)
     return Parts(bool(model.kls), exchanged)
-
-
-def parameters_behind(value: torch.Tensor) -> set[torch.Tensor]:
-    """The leaves that get a gradient from a value."""
-    leaves = (getattr(function, "variable", None) for function in functions_behind(value))
-    return {leaf for leaf in leaves if isinstance(leaf, torch.Tensor)}

@@ -7,9 +7,9 @@ from functools import cached_property
 
 from torch import fx
 
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import Record
-from vaelint.record.walk import reachable
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
-from vaelint.record.walk import reachable
+from vaelint.core.reach import reachable
 
 Rung = Literal["symbolic", "concrete", "real"]
 

@@ -1,26 +1,30 @@
-"""What is reached from some nodes: of the recorded graph, or of autograd's."""
+"""Ways through a record: back through views, forward to what a value becomes; and through autograd's graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
+from torch import fx
 
-_Node = TypeVar("_Node", bound=Hashable)
+from vaelint.core.reach import reachable, walked
+from vaelint.record import ops
 
 
-def reachable(starts: Iterable[_Node], further: Callable[[_Node], Iterable[_Node]], stop: Container[_Node] = ()) -> set[_Node]:
-    """All that is reached from `starts` by the steps of `further`, themselves included; what is in `stop` is reached and not passed."""
-    seen: set[_Node] = set()
-    todo = list(starts)
-    while todo:
-        here = todo.pop()
-        if here not in seen:
-            seen.add(here)
-            if here not in stop:
-                todo.extend(further(here))
-    return seen
+def behind(node: fx.Node, through: Container[str], until: Container[fx.Node] = ()) -> fx.Node:
+    """What a value is a view, a cast or a part of: back along first operands while the operation is one of `through`.
+
+    What is in `until` is not passed.
+    """
+    while node not in until and ops.op(node) in through and (sources := ops.value_inputs(node)):
+        node = sources[0]
+    return node
+
+
+def forward(node: fx.Node, users: Mapping[fx.Node, Iterable[fx.Node]], through: Container[str]) -> Iterator[fx.Node]:
+    """Every operation that reads a value, or what the value becomes by the operations of `through`, each once."""
+    return (n for n in walked([node], lambda here: users.get(here, ()) if here is node or ops.op(here) in through else ()) if n is not node)
 
 
 def functions_behind(*values: torch.Tensor) -> set[Any]:

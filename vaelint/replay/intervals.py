@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from vaelint.record import ops
+from vaelint.record.walk import behind
 from vaelint.replay.precision import computed_in, rounded
 from vaelint.replay.ranges import declared_range
 
@@ -355,9 +356,7 @@ def _limited(a: Bounds, low: float | None, high: float | None, node: fx.Node) ->
 
 def _overflows(node: Any) -> bool:
     """Whether an exponential stands behind a value, through sums with numbers and changes of shape."""
-    while isinstance(node, fx.Node) and ops.op(node) in ops.ADD | ops.SHAPE | ops.CAST:
-        node = next(iter(ops.value_inputs(node)), None)
-    return isinstance(node, fx.Node) and ops.op(node) == "exp"
+    return isinstance(node, fx.Node) and ops.op(behind(node, ops.ADD | ops.SHAPE | ops.CAST)) == "exp"
 
 
 def _times(x: float, y: float) -> float:

@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from vaelint.core.messages import message_of
+from vaelint.core.reach import ends
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.replay.replay import ReplayError
@@ -52,23 +53,16 @@ class Range:
 
 def raw_outputs(node: fx.Node, flow: Flow) -> list[fx.Node]:
     """The layer outputs (or inputs) that a value is an element-wise function of, through selections and joins."""
-    found: set[fx.Node] = set()
-    seen: set[fx.Node] = set()
-    todo = [node]
-    while todo:
-        n = todo.pop()
-        if n in seen:
-            continue
-        seen.add(n)
+
+    def made_of(n: fx.Node) -> list[fx.Node] | None:
         sources = [s for s in ops.value_inputs(n) if s in flow.data]
         if any(ops.is_opaque(s) for s in sources):
             sources = []  # one of several results of a layer
         if n.op != "call_function" or not sources or ops.uses_parameter(n) or ops.op(n) not in _THROUGH or ops.op(n) == "batch_norm":
-            if n in flow.data:
-                found.add(n)
-        else:
-            todo.extend(sources)
-    return flow.sorted(found)
+            return None
+        return sources
+
+    return flow.sorted(ends([node], made_of) & flow.data)
 
 
 def value_range(model: Traced, node: fx.Node) -> Range | None:

@@ -14,6 +14,7 @@ import torch
 from torch import fx
 
 from vaelint.core.messages import message_of
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import Record
@@ -189,29 +190,17 @@ class Replay:
                 torch.set_default_dtype(default)
 
     def _needed(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any]) -> list[fx.Node]:
-        below: set[fx.Node] = set()
-        todo = list(overrides)
-        while todo:
-            n = todo.pop()
-            if n not in below:
-                below.add(n)
-                todo.extend(n.users)
-        seen: set[fx.Node] = set()
-        todo = list(targets)
-        while todo:
-            n = todo.pop()
-            if n in seen:
-                continue
-            seen.add(n)
-            if n in overrides:
-                continue
+        below = reachable(overrides, lambda n: n.users)
+
+        def sources(n: fx.Node) -> list[fx.Node]:
             if _shape_only(n) and not any(i in below for i in n.all_input_nodes):
-                continue  # a size of something outside the slice: known from the record
+                return []  # a size of something outside the slice: known from the record
             if (parts := self._broadcast(n)) is not None:
-                todo.append(parts[n.args[1]])  # type: ignore[index]  # the others lend their shape
-                continue
+                return [parts[n.args[1]]]  # type: ignore[index]  # the others lend their shape
             lender = n.args[0] if _lends_shape(n) and n.args[0] not in below else None  # its values are not asked for
-            todo.extend(i for i in n.all_input_nodes if i is not lender)
+            return [i for i in n.all_input_nodes if i is not lender]
+
+        seen = reachable(targets, sources, stop=overrides)
         if any(source in below for n in seen if n not in overrides for source in n.meta.get("carried", ())):
             raise ReplayError("a value in between goes through numpy or plain numbers")
         return sorted(seen, key=self._order.__getitem__)

@@ -6,18 +6,14 @@ import ast
 import builtins
 from collections.abc import Iterator, Sequence
 
+from vaelint.core.reach import reachable
+
 
 def needed_of(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
     """The top-level statements of a file that `names` need, in order: imports, definitions and values, and what these need in turn."""
-    kept: set[int] = set()
-    todo, seen = set(names), set[str]()
-    while todo:
-        name = todo.pop()
-        seen.add(name)
-        for i, node in enumerate(tree.body):
-            if i not in kept and name in stores(node) and not isinstance(node, ast.For | ast.While | ast.With) and not is_main_guard(node):
-                kept.add(i)
-                todo |= loads(node) - seen
+    given = {i: stores(n) for i, n in enumerate(tree.body) if not isinstance(n, ast.For | ast.While | ast.With) and not is_main_guard(n)}
+    seen = reachable(names, lambda name: [needed for i, own in given.items() if name in own for needed in loads(tree.body[i])])
+    kept = {i for i, own in given.items() if own & seen}
     kept |= {i for i, n in enumerate(tree.body) if _fills_a_parser(n, seen)}
     open_names = seen - set().union(*(stores(tree.body[i]) for i in kept)) - set(vars(builtins)) if kept else set()
     if open_names:  # one of these may come from `from x import *`

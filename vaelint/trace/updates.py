@@ -16,8 +16,9 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.core.reach import reachable
 from vaelint.record.record import BackwardCall, IdleStep, Objective, name_of
-from vaelint.record.walk import leaves_behind, reachable
+from vaelint.record.walk import leaves_behind
 from vaelint.trace import torch_private
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from torch import fx
 from vaelint.anatomy.model import Model
 from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import Failure, name_of, span
@@ -113,19 +114,13 @@ class _Steps:
 
     def _sources(self, node: fx.Node) -> list[int]:
         """The steps whose values this one reads."""
-        found: dict[int, None] = {}
-        seen: set[fx.Node] = set()
-        todo = list(reversed(ops.value_inputs(node)))
-        while todo:
-            n = todo.pop()
-            if n in seen:
-                continue
-            seen.add(n)
-            if n in self._order:
-                found[self._order[n]] = None
-            elif n.op == "call_function" and not n.meta.get("scalar"):
-                todo.extend(reversed(ops.value_inputs(n)))
-        return list(found)
+
+        def made_of(n: fx.Node) -> list[fx.Node]:
+            passes = n not in self._order and n.op == "call_function" and not n.meta.get("scalar")
+            return ops.value_inputs(n)[::-1] if passes else []
+
+        reached = walked(ops.value_inputs(node)[::-1], made_of)
+        return list(dict.fromkeys(self._order[n] for n in reached if n in self._order))
 
     def _call(self, index: int) -> int:
         return self._calls.setdefault(index, len(self._calls))

@@ -27,6 +27,7 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.record import ops
+from vaelint.record.walk import behind
 from vaelint.replay.measuring import bases, measured, own_symbols
 from vaelint.replay.replay import Replay, ReplayError, gradients
 
@@ -56,10 +57,7 @@ def concentration(term: Term) -> tuple[Site, fx.Node, Family] | None:
     if len(found) != 1 or len(term.sites) != 1:
         return None
     site, root, family = found[0]
-    node = ops.value_inputs(root)[0]
-    while ops.op(node) in ops.SHAPE | ops.CAST and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
-    return site, node, family
+    return site, behind(ops.value_inputs(root)[0], ops.SHAPE | ops.CAST), family
 
 
 def random_concentrations(size: tuple[int, ...], seed: int) -> Float[torch.Tensor, "*size"]:

@@ -14,8 +14,10 @@ from vaelint.anatomy.kl.kl_probe import KlProbe
 from vaelint.anatomy.kl.kl_slice import Slice, value_near
 from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import behind
 
 _FILLS = (0.3, 0.7)
 _PLAIN = ops.SELECT | ops.SHAPE | ops.CAST
@@ -69,9 +71,7 @@ def _met_in_a_sum(slice_: Slice, site: Site) -> bool:
 
 def _plainly_from(node: fx.Node, sources: set[fx.Node]) -> bool:
     """Whether a value is one of these, or a part of one."""
-    while node not in sources and ops.op(node) in _PLAIN and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
-    return node in sources
+    return behind(node, _PLAIN, until=sources) in sources
 
 
 def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> bool:
@@ -105,15 +105,8 @@ def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
 
 def _added_beside(slice_: Slice, prior: fx.Node) -> bool:
     """Whether a prior's output enters the loss beside this term too: its log-determinant, where no data are behind it."""
-    leaves, seen, todo = {leaf.node for leaf in slice_.term.leaves}, set[fx.Node](), [prior]
-    while todo:
-        node = todo.pop()
-        if node is slice_.loss:
-            return True
-        if node not in seen and node not in leaves:
-            seen.add(node)
-            todo += [u for u in slice_.flow.users.get(node, ()) if ops.op(u) in _SUMS]
-    return False
+    leaves = {leaf.node for leaf in slice_.term.leaves}
+    return slice_.loss in reachable([prior], lambda n: [u for u in slice_.flow.users.get(n, ()) if ops.op(u) in _SUMS], stop=leaves)
 
 
 def _heads_for(slice_: Slice, site: Site, sizes: Mapping[str, int], mean: float, scale: float) -> dict[fx.Node, torch.Tensor] | None:

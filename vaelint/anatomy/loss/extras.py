@@ -12,6 +12,7 @@ from torch import fx
 from vaelint.anatomy.kl.kl_parts import weight_of
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
 from vaelint.anatomy.loss.weights import factors
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.replay.scale import Scaling
@@ -131,13 +132,10 @@ def _of_codes(model: Model, leaf: Leaf) -> str:
 
 def _live(node: fx.Node) -> set[fx.Node]:
     """What gradients of a value reach: its ancestors, no further than where they are cut."""
-    seen: set[fx.Node] = set()
-    todo = [node]
-    while todo:
-        n = todo.pop()
-        if n in seen or not (n.meta.get("grad") or n.meta.get("parameter")):
-            continue
-        seen.add(n)
-        if ops.op(n) not in ("detach", "data"):
-            todo.extend(ops.value_inputs(n))
-    return seen
+
+    def passes(n: fx.Node) -> bool:
+        return bool(n.meta.get("grad") or n.meta.get("parameter"))
+
+    cut = ("detach", "data")
+    starts = [node] if passes(node) else []
+    return reachable(starts, lambda n: [s for s in ops.value_inputs(n) if ops.op(n) not in cut and passes(s)])

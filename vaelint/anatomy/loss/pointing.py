@@ -13,6 +13,7 @@ from torch import fx
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.terms import Leaf, part_of
 from vaelint.core.finding import Span
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import route, span
 from vaelint.source.written import is_literal
@@ -116,17 +117,11 @@ def own_place(model: Traced, sites: list[Site], node: fx.Node) -> Span | None:
 def _is_statistic(model: Traced, sites: list[Site], node: fx.Node) -> bool:
     """Whether a value is a parameter of a distribution like the one accused: on its way to a draw, or to the loss, it meets no layer."""
     ends = {n for s in sites for n in (s.mu, s.scale) if n is not None} | {model.record.loss}
-    seen, todo = set[fx.Node](), [node]
-    while todo:
-        n = todo.pop()
-        if n in seen or n in ends:
-            continue
-        seen.add(n)
-        after = [u for u in model.flow.users.get(n, ()) if u in model.reaching_loss]
-        if not after or any(ops.uses_parameter(u) for u in after):
-            return False
-        todo += after
-    return True
+
+    def after(n: fx.Node) -> list[fx.Node]:
+        return [u for u in model.flow.users.get(n, ()) if n not in ends and u in model.reaching_loss]
+
+    return all(n in ends or ((users := after(n)) and not any(map(ops.uses_parameter, users))) for n in walked([node], after))
 
 
 def _sibling(one: object, other: object) -> bool:

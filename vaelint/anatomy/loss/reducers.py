@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 from torch import fx
 
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import Record
 from vaelint.trace.lift import SymbolPower
@@ -52,18 +53,12 @@ def divides_by(node: fx.Node, record: Record, symbols: Collection[str]) -> bool:
 def _sizes_in(number: fx.Node, record: Record) -> set[str]:
     """The dimensions whose sizes a plain number is made of."""
     found: set[str] = set()
-    todo, seen = [number], set[fx.Node]()
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if ops.op(node) in ("size", "numel", "nelement"):
+    asked = ("size", "numel", "nelement")
+    for node in walked([number], lambda n: n.all_input_nodes if n.meta.get("scalar") and ops.op(n) not in asked else ()):
+        if ops.op(node) in asked:
             texts = record.shapes.get(node.all_input_nodes[0], ())
             dim = node.args[1] if len(node.args) > 1 else None
             found.update([texts[dim]] if isinstance(dim, int) and -len(texts) <= dim < len(texts) else texts)
-        elif node.meta.get("scalar"):
-            todo.extend(node.all_input_nodes)
     return found
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site, frontier
+from vaelint.core.reach import reachable, walked
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 
@@ -82,15 +83,11 @@ def _cut_inside(node: fx.Node, flow: Flow) -> fx.Node | None:
     """The first cut below an addend that no gradient leaves: `f(mu.detach(), logvar.detach())`."""
     if node.meta.get("grad") or node not in flow.learned or node not in flow.data or node.op != "call_function":
         return None
-    todo, seen = [node], {node}
-    while todo:
-        here = todo.pop()
-        live = [n for n in ops.value_inputs(here) if n not in seen and n in flow.learned]
-        if any(n.meta.get("grad") for n in live):
-            return here
-        seen.update(live)
-        todo.extend(live)
-    return None
+
+    def live(here: fx.Node) -> list[fx.Node]:
+        return [n for n in ops.value_inputs(here) if n in flow.learned]
+
+    return next((n for n in walked([node], live) if any(source.meta.get("grad") for source in live(n))), None)
 
 
 def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
@@ -208,14 +205,11 @@ def _taken_from(heads: set[fx.Node], flow: Flow) -> set[fx.Node]:
     A KL of a whole sequence is one of each step that was drawn by itself; one of logits is that of the classes drawn by probabilities.
     """
     through = ops.SELECT | {"softmax", "log_softmax"}
-    wholes: set[fx.Node] = set()
-    todo = [n for h in heads if ops.op(h) in through for n in ops.value_inputs(h)]
-    while todo:
-        node = todo.pop()
-        if node in flow.data and node in flow.learned and node not in wholes:
-            wholes.add(node)
-            todo += ops.value_inputs(node) if ops.op(node) in through else []
-    return wholes
+
+    def sources(node: fx.Node) -> list[fx.Node]:
+        return [n for n in ops.value_inputs(node) if ops.op(node) in through and n in flow.data and n in flow.learned]
+
+    return reachable([n for h in heads for n in sources(h)], sources)
 
 
 def _read_whole(wholes: set[fx.Node], leaf: Leaf, flow: Flow) -> set[fx.Node]:

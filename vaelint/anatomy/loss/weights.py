@@ -9,6 +9,7 @@ from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.record import span
+from vaelint.record.walk import behind
 from vaelint.source.written import Source
 from vaelint.trace.lift import SymbolPower
 
@@ -72,8 +73,7 @@ def _written(node: fx.Node, written: list[tuple[str, bool]], source: Source) -> 
 
 def _is_mask(node: fx.Node) -> bool:
     """Whether a tensor says which elements count, as comparisons do, in place of how much."""
-    while ops.op(node) in ops.CAST | ops.SHAPE | {"getitem"} and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
+    node = behind(node, ops.CAST | ops.SHAPE | {"getitem"})
     val = node.meta.get("val")
     return ops.op(node) in ops.COMPARE | {"ones_like", "ones", "new_ones"} or (isinstance(val, torch.Tensor) and val.dtype == torch.bool)
 

@@ -8,9 +8,11 @@ from typing import Literal
 
 from torch import fx
 
+from vaelint.core.reach import ends
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape
+from vaelint.record.walk import forward
 
 Kind = Literal["gaussian", "laplace", "drawn", "categorical", "noise"]
 """gaussian: affine in a draw; laplace: affine in sign(u) log(1 - |u|);
@@ -79,14 +81,7 @@ def find_sites(flow: Flow) -> list[Site]:
 
 def _with_backward(draw: fx.Node, flow: Flow) -> fx.Node:
     """The value of a draw that has a gradient, where a function with a backward of its own made it."""
-    todo = [draw]
-    while todo:
-        for user in flow.users.get(todo.pop(), ()):
-            if ops.op(user) == "custom_gradient":
-                return user
-            if ops.op(user) in ("detach", "data"):
-                todo.append(user)
-    return draw
+    return next((n for n in forward(draw, flow.users, ("detach", "data")) if ops.op(n) == "custom_gradient"), draw)
 
 
 def _affine_sites(flow: Flow) -> list[Site]:
@@ -148,14 +143,7 @@ def _without_mean(scales: dict[fx.Node, list[fx.Node]], region: dict[fx.Node, se
 
 def _feeds_layer(node: fx.Node, flow: Flow) -> bool:
     """Whether a layer reads the value itself, in whole or in part, through changes of shape and enlargements at most."""
-    todo = [node]
-    while todo:
-        for user in flow.users.get(todo.pop(), ()):
-            if ops.uses_parameter(user):
-                return True
-            if ops.op(user) in ops.SHAPE | ops.CAST | ops.JOIN | _ENLARGED:
-                todo.append(user)
-    return False
+    return any(map(ops.uses_parameter, forward(node, flow.users, ops.SHAPE | ops.CAST | ops.JOIN | _ENLARGED)))
 
 
 def _affine(node: fx.Node, name: str, noisy: list[fx.Node], others: list[fx.Node], flow: Flow) -> bool:
@@ -265,14 +253,8 @@ def frontier(
     depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole. With `bare`, element-wise
     arithmetic with a parameter is no layer.
     """
-    found: set[fx.Node] = set()
-    seen: set[fx.Node] = set()
-    todo = list(starts)
-    while todo:
-        node = todo.pop()
-        if node in seen or node not in flow.data:
-            continue
-        seen.add(node)
+
+    def made_of(node: fx.Node) -> list[fx.Node] | None:
         name = ops.op(node)
         passes = bool(node.meta.get("carried")) or (
             node.op == "call_function"
@@ -288,10 +270,10 @@ def frontier(
             or any(ops.is_opaque(s) for s in sources)
             or (not through and len(set(sources)) > 1)  # a raw output made of several: that of a mixture, a residual, a normalisation
         ):
-            found.add(node)
-        else:
-            todo.extend(sources)
-    return flow.sorted(found)
+            return None
+        return sources
+
+    return flow.sorted(ends([n for n in starts if n in flow.data], made_of))
 
 
 def _drop_noise_layers(sites: list[Site], flow: Flow) -> list[Site]:

@@ -15,9 +15,11 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site, sample_axes
 from vaelint.core.messages import message_of
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape
+from vaelint.record.walk import behind
 from vaelint.replay.replay import Replay, ReplayError, gradients
 
 
@@ -125,9 +127,7 @@ def picks_class(node: fx.Node, flow: Flow) -> bool:
 
 def _before_normalising(node: fx.Node) -> fx.Node:
     """The scores behind `scores - logsumexp(scores)`, as a categorical distribution normalises them; else the node itself."""
-    inner = node
-    while ops.op(inner) in ("expand", "clone", "contiguous") and ops.value_inputs(inner):
-        inner = ops.value_inputs(inner)[0]
+    inner = behind(node, ("expand", "clone", "contiguous"))
     parts = ops.value_inputs(inner) if ops.op(inner) == "sub" else []
     normalises = len(parts) == 2 and ops.op(parts[1]) == "logsumexp" and ops.value_inputs(parts[1])[:1] == parts[:1]
     return parts[0] if normalises and shape(parts[0]) == shape(node) else node
@@ -278,15 +278,7 @@ def _values(pair: Pair, node: fx.Node, size: tuple[int, ...], fill: tuple[float,
 
 
 def _above(leaf: Leaf) -> set[fx.Node]:
-    seen: set[fx.Node] = set()
-    todo = [leaf.node]
-    while todo:
-        n = todo.pop()
-        if n not in seen:
-            seen.add(n)
-            if n not in leaf.frontier:
-                todo.extend(ops.value_inputs(n))
-    return seen
+    return reachable([leaf.node], ops.value_inputs, stop=leaf.frontier)
 
 
 def _classes(pair: Pair) -> int:

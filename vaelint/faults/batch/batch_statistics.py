@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.samples import FREE, Samples
@@ -50,15 +51,7 @@ def batch_scaled(model: Model) -> list[Scaled]:
 def _in_evaluation(model: Model, found: Scaled) -> bool:
     """Whether evaluation mode scales by the statistic as well: one that only moves a running value in training does not count."""
     nodes = [n for n in model.evaluation.graph.nodes if n.op == "call_function"]
-    todo = [n for n in nodes if _same(n, found.statistic)]
-    seen = set(todo)
-    while todo:
-        node = todo.pop()
-        if _same(node, found.node):
-            return True
-        todo += [u for u in node.users if u not in seen]
-        seen.update(node.users)
-    return False
+    return any(_same(n, found.node) for n in walked([n for n in nodes if _same(n, found.statistic)], lambda n: n.users))
 
 
 def _same(node: fx.Node, other: fx.Node) -> bool:

@@ -18,6 +18,7 @@ from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.logsums import log_sums
 from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.core.reach import ends
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients
@@ -105,24 +106,19 @@ def _addends(model: Model) -> list[_Density]:
 
 def _loose_ends(model: Model, node: fx.Node, zs: set[fx.Node]) -> list[fx.Node]:
     """What a value is made of by element-wise operations, changes of shape and sums: draws, outputs of layers, parameters."""
-    ends: set[fx.Node] = set()
-    seen: set[fx.Node] = set()
-    todo = [node]
-    while todo:
-        n = todo.pop()
-        if n in seen or not (n in model.flow.learned or n in model.flow.noisy):
-            continue
-        seen.add(n)
-        sources = ops.value_inputs(n)
-        if ops.op(n) in ops.SELECT and sources and sources[0].op == "call_function" and _as_many(n, sources[0]):
-            todo.append(sources[0])  # z[:, None]
-            continue
-        layer = ops.uses_parameter(n) and ops.op(n) not in ops.POINTWISE
-        if n in zs or n.op != "call_function" or ops.op(n) not in _THROUGH or layer or any(ops.is_opaque(s) for s in sources):
-            ends.add(n)
+    moving = model.flow.learned | model.flow.noisy
+
+    def sources(n: fx.Node) -> list[fx.Node] | None:
+        made_of = ops.value_inputs(n)
+        if ops.op(n) in ops.SELECT and made_of and made_of[0].op == "call_function" and _as_many(n, made_of[0]):
+            made_of = made_of[:1]  # z[:, None]
         else:
-            todo.extend(sources)
-    return model.flow.sorted(ends)
+            layer = ops.uses_parameter(n) and ops.op(n) not in ops.POINTWISE
+            if n in zs or n.op != "call_function" or ops.op(n) not in _THROUGH or layer or any(ops.is_opaque(s) for s in made_of):
+                return None
+        return [s for s in made_of if s in moving]
+
+    return model.flow.sorted(ends([node], sources) if node in moving else set())
 
 
 def _as_many(one: fx.Node, other: fx.Node) -> bool:

@@ -14,6 +14,7 @@ from torch import fx
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.record import ops
+from vaelint.record.walk import forward
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -85,10 +86,5 @@ def _made_of(model: Model, site: Site) -> list[fx.Node]:
 
 def _carried(model: Model, z: fx.Node) -> set[fx.Node]:
     """z itself and its changes of shape."""
-    found, todo = {z}, [z]
-    while todo:
-        for user in model.flow.users.get(todo.pop(), ()):
-            if user not in found and ops.op(user) in ops.SHAPE | ops.CAST | ops.JOIN:
-                found.add(user)
-                todo.append(user)
-    return found
+    through = ops.SHAPE | ops.CAST | ops.JOIN
+    return {z} | {n for n in forward(z, model.flow.users, through) if ops.op(n) in through}

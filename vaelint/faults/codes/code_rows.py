@@ -11,6 +11,7 @@ from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import behind
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def _origin(rows: fx.Node) -> tuple[fx.Node, list[fx.Node]]:
 
 def _is_map(node: fx.Node) -> bool:
     """Whether a value comes out of a convolution: its channels are on axis 1."""
-    while ops.op(node) in _KEEPS_CHANNELS and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
-    return ops.op(node).startswith("conv")
+    return ops.op(behind(node, _KEEPS_CHANNELS)).startswith("conv")
 
 
 def _cut(model: Model, origin: fx.Node, rows: fx.Node) -> bool:

@@ -11,11 +11,13 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.core.reach import reachable
 from vaelint.faults.gradients.attribute_use import Usage
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.gradients.holding import holders
 from vaelint.record import ops
 from vaelint.record.record import span
+from vaelint.record.walk import leaves_behind
 from vaelint.trace import torch_private
 
 if TYPE_CHECKING:
@@ -70,15 +72,11 @@ class Gradients:
 
     def reach(self, *starts: fx.Node, stop: Collection[fx.Node] = ()) -> set[fx.Node]:
         """Nodes that the gradient of `starts` reaches, those behind `stop` left out."""
-        seen: set[fx.Node] = set(stop)
-        todo = [n for n in starts if self.carries(n)]
-        while todo:
-            node = todo.pop()
-            if node not in seen:
-                seen.add(node)
-                if ops.op(node) not in ops.FLAT:
-                    todo.extend(n for n in ops.value_inputs(node) if n not in seen and self.carries(n))
-        return seen.difference(stop)
+
+        def sources(node: fx.Node) -> list[fx.Node]:
+            return [n for n in ops.value_inputs(node) if ops.op(node) not in ops.FLAT and n not in stop and self.carries(n)]
+
+        return reachable([n for n in starts if n not in stop and self.carries(n)], sources)
 
     def names(self, nodes: set[fx.Node]) -> set[str]:
         """The trainable parameters among some nodes."""
@@ -304,18 +302,7 @@ def parts_of(held: object) -> list[object]:
 
 def leaf_ids(value: torch.Tensor) -> set[int]:
     """The tensors that a backward pass through a value would give a gradient: itself, or what it was computed from."""
-    if value.is_leaf or value.grad_fn is None:
-        return {id(value)}
-    found, todo, seen = set[int](), [value.grad_fn], set[object]()
-    while todo:
-        step = todo.pop()
-        if step in seen:
-            continue
-        seen.add(step)
-        if hasattr(step, "variable"):  # AccumulateGrad
-            found.add(id(step.variable))
-        todo += [s for s, _ in step.next_functions if s is not None]
-    return found
+    return {id(value)} if value.grad_fn is None else {id(leaf) for leaf in leaves_behind(value)}
 
 
 def _leaves(output: object) -> list[fx.Node]:

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.record import ops
+from vaelint.record.walk import behind
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _distance(node: fx.Node) -> fx.Node | None:
 
 
 def _equal(model: Model, one: fx.Node, other: fx.Node) -> bool:
-    mine, theirs = _original(one), _original(other)
+    mine, theirs = behind(one, _COPIES), behind(other, _COPIES)
     if mine is theirs:
         return True
     if mine.meta.get("module") != theirs.meta.get("module") or ops.op(mine) != ops.op(theirs):
@@ -69,9 +70,3 @@ def _equal(model: Model, one: fx.Node, other: fx.Node) -> bool:
 def _tensors(model: Model, node: fx.Node) -> set[int]:
     """The parameters and other tensors at hand that a value is computed from."""
     return {id(n.meta.get("val")) for n in model.flow.ancestors(node) if n.op == "get_attr"}
-
-
-def _original(node: fx.Node) -> fx.Node:
-    while ops.op(node) in _COPIES and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
-    return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import layered_nodes, same_values
 from vaelint.anatomy.posterior.sites import frontier, sample_axes
 from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
+from vaelint.core.reach import ends, reachable
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import behind
 from vaelint.replay.ranges import Range, declared_range, value_range
 from vaelint.replay.replay import ReplayError
 
@@ -53,15 +56,13 @@ def broadcast(model: Model, pair: Pair) -> str | None:
 
 def _matched(model: Model, pair: Pair) -> bool:
     """Whether all that is made of the comparison is a choice among the pairs: the distances of two sets, of which the nearest count."""
-    todo, seen = [pair.meet], {pair.meet}
-    while todo:
-        for user in model.flow.users.get(todo.pop(), ()):
-            if user is model.record.loss:
-                return False
-            if user not in seen and user in model.reaching_loss and not (ops.op(user) in _CHOICE and _fewer(user)):
-                todo.append(user)
-            seen.add(user)
-    return any(ops.op(user) in _CHOICE for user in seen)
+
+    def made_of(node: fx.Node) -> Iterable[fx.Node]:
+        chosen = node is not pair.meet and (node not in model.reaching_loss or (ops.op(node) in _CHOICE and _fewer(node)))
+        return () if chosen else model.flow.users.get(node, ())
+
+    reached = reachable([pair.meet], made_of) - {pair.meet}
+    return model.record.loss not in reached and any(ops.op(user) in _CHOICE for user in reached)
 
 
 def _fewer(node: fx.Node) -> bool:
@@ -236,24 +237,18 @@ def scale_of(model: Model, fact: ReconFact) -> fx.Node | None:
 
 def _outputs(model: Model, node: fx.Node) -> set[fx.Node]:
     """The layers' outputs, or parts of one, that a value is worked out from without a further layer."""
-    found: set[fx.Node] = set()
-    todo, seen = [node], {node}
-    while todo:
-        here = todo.pop()
+
+    def sources(here: fx.Node) -> list[fx.Node] | None:
         if ops.uses_parameter(here) or ops.op(here) in ops.SELECT or ops.is_opaque(here):
-            found.add(here)
-            continue
-        more = [n for n in ops.value_inputs(here) if n not in seen and n in model.flow.learned]
-        seen.update(more)
-        todo.extend(more)
-    return found
+            return None
+        return [n for n in ops.value_inputs(here) if n in model.flow.learned]
+
+    return ends([node], sources)
 
 
 def _raw_variance(model: Model, pair: Pair, variance: fx.Node) -> tuple[fx.Node, str] | None:
     """gaussian_nll_loss takes a variance: a layer's raw output, at most cut from below, is a log-variance by mistake."""
-    node = variance
-    while ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT | {"clamp", "clamp_min", "clip", "expand", "effect"} and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
+    node = behind(variance, ops.SHAPE | ops.CAST | ops.SELECT | {"clamp", "clamp_min", "clip", "expand", "effect"})
     if ops.uses_parameter(node) and ops.op(node) in ops.LAYERS:
         return pair.meet, "its variance is a layer's raw output: a log-variance, or a value that can be negative"
     return None

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import shape, span
+from vaelint.record.walk import behind
 from vaelint.replay.intervals import Bounds
 from vaelint.replay.ranges import declared_range, free_low
 from vaelint.replay.replay import ReplayError
@@ -99,14 +101,12 @@ def unstable_logs(model: Model) -> list[Unstable]:
 
 def _made_of(model: Model, scales: list[fx.Node]) -> set[fx.Node]:
     """Scales, and what they are functions of element by element."""
-    found, todo = set[fx.Node](), scales
-    while todo:
-        node = todo.pop()
-        if node not in found and node in model.flow.learned:
-            found.add(node)
-            goes_on = ops.op(node) in ops.POINTWISE | ops.SHAPE | ops.SELECT | {"effect"} and not ops.uses_parameter(node)
-            todo += ops.value_inputs(node) if goes_on else []
-    return found
+
+    def sources(node: fx.Node) -> list[fx.Node]:
+        passes = ops.op(node) in ops.POINTWISE | ops.SHAPE | ops.SELECT | {"effect"} and not ops.uses_parameter(node)
+        return [n for n in ops.value_inputs(node) if passes and n in model.flow.learned]
+
+    return reachable([s for s in scales if s in model.flow.learned], sources)
 
 
 def _switched_off(model: Model, mask: fx.Node) -> tuple[fx.Node | None, float | None]:
@@ -191,9 +191,7 @@ def _sum(model: Model, node: fx.Node, source: fx.Node) -> Overflow | None:
 
 def _is(node: fx.Node, by: fx.Node | None) -> bool:
     """Whether a value is the result of `by`, up to its shape and type."""
-    while node is not by and node.op == "call_function" and ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
-    return node is by
+    return behind(node, ops.SHAPE | ops.CAST | ops.SELECT, until={by} if by is not None else ()) is by
 
 
 def _shifted(node: fx.Node, by: fx.Node | None, model: Model) -> bool:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import span
+from vaelint.record.walk import behind
 from vaelint.replay.ranges import declared_range
 
 if TYPE_CHECKING:
@@ -94,21 +96,11 @@ def _is_log_density(model: Model, operand: fx.Node) -> bool:
     batch = model.inputs.batch
     if operand not in model.flow.noisy or list(model.dims(operand)).count(batch or "B") > 1:
         return False
-    todo, seen = [operand], set[fx.Node]()
-    while todo:
-        node = todo.pop()
-        if (
-            ops.op(node) == "sum"
-            and node.args
-            and isinstance(node.args[0], fx.Node)
-            and model.elements(node.args[0]) > model.elements(node)
-        ):
-            return True
-        if node in seen or ops.op(node) not in ops.ADD | ops.SHAPE | ops.SELECT | ops.CAST | {"neg", "negative"}:
-            continue
-        seen.add(node)
-        todo += ops.value_inputs(node)
-    return False
+    through = ops.ADD | ops.SHAPE | ops.SELECT | ops.CAST | {"neg", "negative"}
+    return any(
+        ops.op(n) == "sum" and n.args and isinstance(n.args[0], fx.Node) and model.elements(n.args[0]) > model.elements(n)
+        for n in walked([operand], lambda n: ops.value_inputs(n) if ops.op(n) in through else ())
+    )
 
 
 def _shifted(operand: fx.Node, model: Model) -> bool:
@@ -178,6 +170,4 @@ def _of_data(model: Model, node: fx.Node, divisor: fx.Node) -> Divisor | None:
 
 def _itself(node: fx.Node) -> fx.Node:
     """The value before changes of shape and type, and roots."""
-    while node.op == "call_function" and ops.op(node) in ops.SHAPE | ops.CAST | {"sqrt"} and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
-    return node
+    return behind(node, ops.SHAPE | ops.CAST | {"sqrt"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import fx
 
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import dtype, span
 from vaelint.replay.ranges import declared_values
@@ -94,17 +95,8 @@ def _scaled(model: Model, source: fx.Node, node: fx.Node) -> bool:
 
 def _real_again(node: fx.Node) -> bool:
     """Whether a value is computed with as real numbers later on."""
-    todo, seen = [node], set[fx.Node]()
-    while todo:
-        n = todo.pop()
-        for user in n.users:
-            kind = dtype(user)
-            if user not in seen and ops.op(user) in _ONWARD:
-                if kind is not None and kind.is_floating_point:
-                    return True
-                seen.add(user)
-                todo.append(user)
-    return False
+    onward = walked([node], lambda n: [u for u in n.users if ops.op(u) in _ONWARD])
+    return any(n is not node and (kind := dtype(n)) is not None and kind.is_floating_point for n in onward)
 
 
 _FILLS = {"full": 1, "full_like": 1, "new_full": 2, "fill": 1, "setitem": 2, "masked_fill": 2}

@@ -15,6 +15,7 @@ from vaelint.core.finding import Span
 from vaelint.faults.sampling.drawn_clash import other_scale
 from vaelint.record import ops
 from vaelint.record.record import route, span
+from vaelint.record.walk import behind
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -115,12 +116,8 @@ def _tie(hint: str | None, written: str) -> str:
 def _scale_expression(site: Site) -> fx.Node:
     """Where the sampler reads its scale off the head: at the product with the noise, where the head is at most cut on the way there."""
     assert site.scale is not None
-    scale = site.scale
-    while ops.op(scale) in ops.SHAPE and scale not in site.scale_heads and ops.value_inputs(scale):
-        scale = ops.value_inputs(scale)[0]  # a distribution broadcasts its parameters
-    raw = scale
-    while ops.op(raw) in ops.SHAPE | ops.CAST | _CUTS and raw not in site.scale_heads and ops.value_inputs(raw):
-        raw = ops.value_inputs(raw)[0]
+    scale = behind(site.scale, ops.SHAPE, until=site.scale_heads)  # a distribution broadcasts its parameters
+    raw = behind(scale, ops.SHAPE | ops.CAST | _CUTS, until=site.scale_heads)
     return site.z if raw in site.scale_heads else scale
 
 

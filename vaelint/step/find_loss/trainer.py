@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Set
 
+from vaelint.core.reach import ends
 from vaelint.repository.objects import Unknown
 
 _MODULES = ("LightningModule", "Module")
@@ -55,12 +56,4 @@ def attributes_of_self(*nodes: ast.AST) -> set[str]:
 
 def _needed(read: Set[str], methods: dict[str, ast.FunctionDef]) -> set[str]:
     """The attributes that are no methods, with those that the methods read in turn."""
-    needed, todo, seen = set[str](), set(read), set[str]()
-    while todo:
-        name = todo.pop()
-        seen.add(name)
-        if name in methods:
-            todo |= attributes_of_self(methods[name]) - seen
-        else:
-            needed.add(name)
-    return needed
+    return ends(read, lambda name: attributes_of_self(methods[name]) if name in methods else None)
