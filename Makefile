@@ -54,6 +54,7 @@ check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 update: $(READY) ## Write the stored reports, the guides' output and the README's rule table anew
 	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/test_report.py tests/test_package.py tests/test_config.py tests/test_docs.py

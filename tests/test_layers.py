@@ -77,6 +77,11 @@ def test_import_contracts_hold() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_nothing_is_left_that_nothing_calls() -> None:
+    done = subprocess.run([sys.executable, "-m", "vulture"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("device", ["none", "cpu"])
 def test_a_check_does_not_import_the_compiler(device: str) -> None:
     """It takes as long as torch itself. A placeholder stands for what fake tensors ask of it."""

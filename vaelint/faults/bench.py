@@ -39,11 +39,6 @@ def repair_called(name: str) -> Build:
     return _REPAIRS.get(name, lambda bench, about: iter(()))
 
 
-def repair_names() -> list[str]:
-    """All names, sorted."""
-    return sorted(_REPAIRS)
-
-
 class Bench:
     """The record and the source, asked in nodes and spans."""
 

@@ -69,10 +69,8 @@ class ObservedStep:
         self.held = held
         self.outer = iteration.outer
         self.sized = source.lifted  # whether it may run at another batch size
-        drawn = [n for n in source.nodes if n.meta.get("random")]
         self.stepped: dict[str, Any] = {"reason": "it did not step in this iteration"}
         self.faithful = False  # whether it gives the loss that was seen when it is run again
-        self.draws_elsewhere = bool(drawn)  # numbers that torch did not draw stay as they were
 
     def __call__(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> Outcome:
         """Raises NotReplayedError: the script's own code runs once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,8 +143,3 @@ def keys_of(node: ast.AST, name: str) -> list[str]:
         elif isinstance(part, ast.Attribute) and ast.unparse(part.value) in aliases and id(part) not in called:
             found.setdefault(part.attr)
     return [k for k in found if k.isidentifier()]
-
-
-def as_mapping(value: Any) -> Mapping[str, Any] | None:
-    """The content of a Namespace or dict, None for anything else."""
-    return vars(value) if isinstance(value, argparse.Namespace) else value if isinstance(value, dict) else None

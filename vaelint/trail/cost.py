@@ -53,16 +53,6 @@ class Cost:
     buffer_bytes: int = 0
     uncounted: tuple[str, ...] = ()  # operations whose FLOPs are not known and not in the sum
 
-    @property
-    def step_flops(self) -> int:
-        """Forward and backward: each product has two of its own size in the backward pass (Kaplan et al. 2020, arXiv:2001.08361, 2.1)."""
-        return 3 * self.flops
-
-    @property
-    def training_bytes(self) -> int:
-        """What a forward and backward pass holds at the least, without the optimizer's state and the kernels' scratch space."""
-        return self.parameter_bytes + self.gradient_bytes + self.buffer_bytes + self.input_bytes + self.activation_bytes
-
     def of(self, node: fx.Node) -> NodeCost:
         """A node's share, nothing for one that costs nothing."""
         return self.nodes.get(node, NOTHING)

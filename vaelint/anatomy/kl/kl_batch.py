@@ -24,8 +24,6 @@ from vaelint.replay.replay import ReplayError
 
 _DRAWS = 12
 _TOLERANCE = 1e-7
-TOTAL_CORRELATION = ("alpha", "beta", "gamma", "kl")
-"""The weights of mutual information, total correlation and dimension-wise KL, and of a closed KL that stands beside them."""
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,10 @@ def read_kl(
         return facts, []
     below = _below_zero(term, flow, replay, symbols)
     if below is not None:
-        inner, root, weight = below
+        inner, root = below
         silent = measure_kl(inner, root, *rest)
         if silent and all(f.probe.verdict in KNOWN for f in silent):
-            return [replace(f, term=term, factors=facts[0].factors, scaling=None, silent=f.scaling, silenced_by=weight) for f in silent], []
+            return [replace(f, term=term, factors=facts[0].factors, scaling=None, silent=f.scaling) for f in silent], []
     facts, parts = _taken_apart(term, loss, facts, *rest)
     beside = _pull_beside(term, loss, *rest) if not parts else None
     return beside if beside is not None else (facts, parts)
@@ -97,7 +97,7 @@ def _by_kind(term: Term, sites: list[Site], flow: Flow) -> list[Term]:
     return [gather(term.role, leaves, sites, flow) for leaves in groups] if apart and all(groups) else []
 
 
-def _below_zero(term: Term, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> tuple[Term, fx.Node, fx.Node] | None:
+def _below_zero(term: Term, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> tuple[Term, fx.Node] | None:
     """The term below the one factor 0 that all its addends have, as the whole of a loss of its own."""
     shared = [n for n in term.leaves[0].chain if ops.op(n) in ops.MUL and all(n in leaf.chain for leaf in term.leaves)]
     for link in reversed(shared):
@@ -107,7 +107,7 @@ def _below_zero(term: Term, flow: Flow, replay: Replay, symbols: Mapping[str, in
         roots = {leaf.chain[i] if i < len(leaf.chain) else leaf.node for leaf, i in cut}
         if len(roots) == 1:
             leaves = [replace(leaf, chain=leaf.chain[i:]) for leaf, i in cut]
-            return replace(term, leaves=leaves), roots.pop(), link
+            return replace(term, leaves=leaves), roots.pop()
     return None
 
 

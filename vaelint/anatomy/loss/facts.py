@@ -26,7 +26,6 @@ class KlFact:
     factors: list[Factor] = field(default_factory=list)
     latent: tuple[str, ...] = ()  # the symbols of the latent's own dimensions
     silent: Scaling | None = None  # its weight without the factor that is 0 at this step
-    silenced_by: fx.Node | None = None  # the product with that factor
     samples: tuple[str, ...] = ()  # those of axes along which the posterior is drawn several times
     inside: Scaling | None = None  # its weight inside of |KL - C|
 
