@@ -11,12 +11,12 @@ from torch import fx
 
 from vaelint.anatomy.analyse import analyse
 from vaelint.core.inputs import InputSet
+from vaelint.core.reach import reachable
 from vaelint.core.result import Request, TargetResult
 from vaelint.loading.build import Loaded
 from vaelint.pipeline.step_trials import trials_of
 from vaelint.record import ops
 from vaelint.record.record import Record
-from vaelint.record.walk import reachable
 from vaelint.source.blame import one_line
 from vaelint.source.written import Source
 from vaelint.step.find_loss.cut import TRAINS_BUT
