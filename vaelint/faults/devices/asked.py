@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.finding import Span
-from vaelint.faults.devices.devices import asks_for_gpu
+from vaelint.faults.devices.devices import asks_for_gpu, last_name
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -39,15 +39,29 @@ def _guarded(model: Model, place: Span) -> bool:
     return any(_covers(parts, place.line) for parts in _branches(model.source.file(place.file).tree))
 
 
-def _branches(tree: ast.AST) -> Iterator[list[ast.expr] | list[ast.stmt]]:
-    """What only happens where a question about a GPU was answered with yes."""
+def _branches(tree: ast.AST) -> Iterator[Sequence[ast.AST]]:
+    """What only happens where a question about a GPU was answered with yes: a branch, or what follows a way out on no."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test):
-            yield [node.body] if isinstance(node, ast.IfExp) else node.body
+        if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test, tree):
+            chosen = node.orelse if _is_denied(node.test) else node.body
+            yield chosen if isinstance(chosen, list) else [chosen]
+        for block in (getattr(node, field, None) for field in ("body", "orelse")):
+            for i, part in enumerate(block if isinstance(block, list) else ()):
+                if isinstance(part, ast.If) and _is_denied(part.test) and asks_for_gpu(part.test, tree) and _leaves(part.body[-1]):
+                    yield block[i + 1 :]
 
 
-def _covers(parts: list[ast.expr] | list[ast.stmt], line: int) -> bool:
-    return any(p.lineno <= line <= (p.end_lineno or p.lineno) for p in parts)
+def _is_denied(test: ast.expr) -> bool:
+    return isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+
+
+def _leaves(last: ast.stmt) -> bool:
+    return isinstance(last, ast.Return | ast.Raise | ast.Continue | ast.Break)
+
+
+def _covers(parts: Sequence[ast.AST], line: int) -> bool:
+    placed = (p for p in parts if isinstance(p, ast.expr | ast.stmt))
+    return any(p.lineno <= line <= (p.end_lineno or p.lineno) for p in placed)
 
 
 def _chosen(model: Model, place: Span) -> bool:
@@ -59,13 +73,13 @@ def _chosen(model: Model, place: Span) -> bool:
     expression = file.at(place) or file.statement(place.line)
     if expression is None or _names_a_gpu(expression):
         return False
-    used = {_last(n) for n in ast.walk(expression) if isinstance(n, ast.Name | ast.Attribute)}
+    used = {last_name(n) for n in ast.walk(expression) if isinstance(n, ast.Name | ast.Attribute)}
     known = list(_definitions(file.tree))
-    while more := {_last(v) for name, v, _ in known if name in used and isinstance(v, ast.Name | ast.Attribute)} - used:
+    while more := {last_name(v) for name, v, _ in known if name in used and isinstance(v, ast.Name | ast.Attribute)} - used:
         used |= more  # `self.where = device`
     for name, value, is_default in known:
         behind = any(_covers(parts, value.lineno) for parts in _branches(file.tree))
-        if name in used and _names_a_gpu(value) and (is_default or behind or _is_choice(value)):
+        if name in used and _names_a_gpu(value) and (is_default or behind or _is_choice(value, file.tree)):
             return True
     return False
 
@@ -82,23 +96,18 @@ def _names_a_gpu(node: ast.AST) -> bool:
     return False
 
 
-def _is_choice(node: ast.AST) -> bool:
-    return any(isinstance(n, ast.IfExp) and asks_for_gpu(n.test) for n in ast.walk(node))
+def _is_choice(node: ast.AST, tree: ast.AST) -> bool:
+    return any(isinstance(n, ast.IfExp) and asks_for_gpu(n.test, tree) for n in ast.walk(node))
 
 
 def _definitions(tree: ast.AST) -> Iterator[tuple[str, ast.expr, bool]]:
     """Names, attributes and parameters of a file, each with a value that it gets, and whether that is a parameter's default."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            yield from ((_last(t), node.value, False) for t in node.targets if isinstance(t, ast.Name | ast.Attribute))
+            yield from ((last_name(t), node.value, False) for t in node.targets if isinstance(t, ast.Name | ast.Attribute))
         elif isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name | ast.Attribute):
-            yield _last(node.target), node.value, False
+            yield last_name(node.target), node.value, False
         elif isinstance(node, ast.arguments):
             given = [*node.posonlyargs, *node.args]
             yield from ((a.arg, d, True) for a, d in zip(given[len(given) - len(node.defaults) :], node.defaults, strict=True))
             yield from ((a.arg, d, True) for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d is not None)
-
-
-def _last(node: ast.Name | ast.Attribute) -> str:
-    """`device` of `self.device`."""
-    return node.id if isinstance(node, ast.Name) else node.attr

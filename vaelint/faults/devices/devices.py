@@ -145,16 +145,22 @@ def _handed_over(model: Model, stray: Stray, statement: ast.stmt | None) -> bool
 
 
 def _moved_by_switch(model: Model, stray: Stray) -> bool:
-    """Whether a function on the way holds `if SWITCH: ... .cuda()`, with a test about a GPU."""
+    """Whether a function on the way chooses by a question about a GPU, and has a GPU's side of that choice: `.cuda()`, `.to(...)`,
+    `torch.cuda.FloatTensor(...)`."""
     places = {(s.file, s.line) for node in (stray.born, stray.meets) for s in node.meta.get("stack", ())}
     for file, line in places:
-        function = _function_at(model.source.file(file).tree, line)
-        for node in ast.walk(function) if function is not None else ():
-            if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test):
-                branch = [node.body] if isinstance(node, ast.IfExp) else node.body
-                calls = [c.func for part in branch for c in ast.walk(part) if isinstance(c, ast.Call)]
-                if any(isinstance(c, ast.Attribute) and c.attr in ("cuda", "to") for c in calls):
-                    return True
+        tree = model.source.file(file).tree
+        function = _function_at(tree, line)
+        parts = list(ast.walk(function)) if function is not None else []
+        if not any(isinstance(n, ast.If | ast.IfExp) and asks_for_gpu(n.test, tree) for n in parts):
+            continue
+        called = [c.func for c in parts if isinstance(c, ast.Call) and isinstance(c.func, ast.Attribute)]
+        if any(
+            f.attr in ("cuda", "to") or ast.unparse(f.value) == "torch.cuda"
+            for f in called
+            if f.attr not in ("is_available", "device_count")
+        ):
+            return True
     return False
 
 
@@ -164,9 +170,33 @@ def _function_at(tree: ast.AST, line: int) -> ast.FunctionDef | None:
     return max(around, key=lambda n: n.lineno, default=None)
 
 
-def asks_for_gpu(test: ast.expr) -> bool:
-    """Whether a condition is about a GPU."""
-    return any(word in ast.unparse(test).lower() for word in ("cuda", "gpu", "device"))
+def asks_for_gpu(test: ast.expr, tree: ast.AST | None = None) -> bool:
+    """Whether a condition is about a GPU, by its own words or by what the file gives the names in it: `on = torch.cuda.is_available()`."""
+    if _speaks_of_gpu(test):
+        return True
+    used = {last_name(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)} if tree is not None else set()
+    given = (n for n in ast.walk(tree) if isinstance(n, ast.Assign)) if tree is not None and used else ()
+    return any(
+        _tells_of_gpu(n.value) and any(isinstance(t, ast.Name | ast.Attribute) and last_name(t) in used for t in n.targets) for n in given
+    )
+
+
+def last_name(node: ast.Name | ast.Attribute) -> str:
+    """`device` of `self.device`."""
+    return node.id if isinstance(node, ast.Name) else node.attr
+
+
+def _speaks_of_gpu(test: ast.expr) -> bool:
+    """A switch or a question by name (`args.cuda`, `torch.cuda.is_available()`), or a device's (`kind == "cuda"`), not any text."""
+    names = [last_name(n) for n in ast.walk(test) if isinstance(n, ast.Name | ast.Attribute)]
+    texts = [n.value for n in ast.walk(test) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    return any(word in name.lower() for name in names for word in ("cuda", "gpu", "device")) or any(t.startswith("cuda") for t in texts)
+
+
+def _tells_of_gpu(value: ast.expr) -> bool:
+    """Whether a value is the answer to whether there is a GPU."""
+    asked = {last_name(n) for n in ast.walk(value) if isinstance(n, ast.Name | ast.Attribute)}
+    return "is_cuda" in asked or ("cuda" in asked and bool(asked & {"is_available", "device_count"}))
 
 
 def _strays(model: Model, record: Record) -> list[Stray]:
