@@ -49,7 +49,7 @@ def test_pre_commit_takes_the_hook_and_the_snippet(tmp_path: Path) -> None:
 
 def test_the_scripts_of_the_action_are_sound() -> None:
     scripts = [s["run"] for s in yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"] if "run" in s]
-    assert len(scripts) == 2
+    assert len(scripts) == 3
     for script in scripts:
         done = run(BIN / "shellcheck", "--shell=bash", "-", text=script)
         assert done.returncode == 0, done.stdout
