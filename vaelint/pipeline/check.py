@@ -123,6 +123,8 @@ def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetRe
         if model is not None and model.has_loss and not loaded.made_up:  # a law that breaks on what we made up says nothing of the user's
             with as_if_without_gpu():
                 replay_laws(model, request, result)
+        if model is not None and (offer := model.wiring.batch.offer):
+            result.notes.append(offer)
         if model is not None and model.perturbation is not None:
             result.notes += model.perturbation.report.said
         note_gaps(model, request, result)

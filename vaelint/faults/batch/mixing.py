@@ -78,7 +78,7 @@ class Batch:
 
     @cached_property
     def _meetings(self) -> list[Meets]:
-        return self.samples.meetings if self.samples else []
+        return self.samples.meetings if self.samples and not self.time_first else []
 
     def mixed(self) -> list[Mixing]:
         """VAE103: a view that cuts samples apart, or a layer that sums over the batch axis that was turned to where it sums."""
@@ -148,7 +148,7 @@ class Batch:
     def as_time(self) -> list[Mixing]:
         """VAE104: a recurrence or attention that runs over the samples, or the last sample taken for the last step."""
         found: list[Mixing] = []
-        if self._time_first:
+        if self.time_first:
             return found
         for meeting in self._meetings:
             if meeting.how == "recurrent" and meeting.node in self._path and self._cut(meeting) is None:
@@ -164,8 +164,18 @@ class Batch:
                 found.append(Mixing(node, source, node))
         return found
 
+    @property
+    def offer(self) -> str:
+        """What to type where the sizes given put time first; empty where they do not."""
+        if not self.time_first:
+            return ""
+        (node,) = self.axes
+        name = str(node.meta.get("input", node.name))
+        sizes = "x".join(("T", "B", *map(str, shape(node)[2:])))
+        return f"the code runs over the first axis of {name} as time, and averages over the second: say so with --input {name}={sizes}"
+
     @cached_property
-    def _time_first(self) -> bool:
+    def time_first(self) -> bool:
         """Whether the data is `(T, B, ...)` after all: the loss is a mean over the second axis and not over the first, and along the
         second each sample keeps to itself from the input to z."""
         model = self._model
