@@ -48,4 +48,5 @@ def all_finite(gradients: Iterable[torch.Tensor]) -> bool:
 def _pieces(gradient: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The entries of a gradient (of a sparse one those that it has), a million at a time: a copy of a large one may be too much."""
     values = gradient.detach().coalesce().values() if gradient.is_sparse else gradient.detach()
+    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
     return torch.split(values.flatten(), 1 << 20)

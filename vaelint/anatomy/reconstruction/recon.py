@@ -343,6 +343,11 @@ def _mean_size(g: Float[torch.Tensor, "..."]) -> float:
 
 
 def fits_family(gradient: torch.Tensor, expected: torch.Tensor) -> bool:
-    """Whether a gradient is a positive multiple of a likelihood's, up to what a small constant inside a logarithm changes."""
+    """Whether a gradient is a positive multiple of a likelihood's, up to what a small constant inside a logarithm changes.
+
+    One in complex numbers, as of a spectrum, is none of those that are known.
+    """
+    if gradient.is_complex() or expected.is_complex():
+        return False
     weight = float((gradient * expected).sum() / (expected * expected).sum())
     return weight > 0 and float((gradient - weight * expected).abs().max()) <= 1e-3 * float(gradient.abs().max())

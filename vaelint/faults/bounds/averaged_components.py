@@ -114,6 +114,8 @@ def _posterior_of(model: Model, leaf: Leaf, source: fx.Node, axis: int) -> fx.No
 
 def curvatures_agree(second: Float[torch.Tensor, "*shape"], axis: int, tolerance: float) -> bool:
     """Whether at each index along an axis all second differences that are not 0 are one number, and there are some."""
+    if second.dim() < 2:  # one row of components for all samples: nothing to hold it against
+        return False
     for row in second.movedim(axis, 0).flatten(1):
         used = row[row.abs() > 1e-3 * second.abs().max()]
         if not used.numel() or float(used.max() - used.min()) > tolerance * float(used.abs().max()):
