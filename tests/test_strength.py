@@ -9,10 +9,12 @@ import torch
 from realpass import measured, traced, write
 
 import vaelint
+from vaelint.anatomy.reconstruction.recon import fits_family
 from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, Span
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.strength import as_said, weighed
 from vaelint.experiment.verdict import NoPowerError, seen
+from vaelint.faults.bounds.averaged_components import curvatures_agree
 from vaelint.pipeline.check import check_target
 from vaelint.rule import Claim
 
@@ -135,3 +137,9 @@ def test_a_report_says_whether_it_is_complete(tmp_path: Path) -> None:
     assert not report.complete and not report.clean
     report = vaelint.check("model.py:VAE", input="8x12", allow_no_loss=True)
     assert report.complete and report.clean
+
+
+def test_no_measurement_stops_at_complex_numbers_or_at_one_row_of_components() -> None:
+    spectrum = torch.randn(4, 3, dtype=torch.complex128)
+    assert not fits_family(spectrum, spectrum)
+    assert not curvatures_agree(torch.ones(3, dtype=torch.float64), 0, 1e-6)
