@@ -118,7 +118,7 @@ def test_a_baseline_from_first_to_last() -> None:
     known = ("check", "--output-format", "concise", "--baseline", "known.json")
     assert vaelint(*known, "--update-baseline").returncode == 0
     again = vaelint(*known)
-    assert (again.returncode, again.stdout) == (0, "buggy.py:VAE: no findings\n")
+    assert (again.returncode, again.stdout.partition(";")[0]) == (0, "buggy.py:VAE: no findings")
     Path("buggy.py").write_text(
         ("\n\n" + NOISE + BUGGY).replace("eps = torch.randn(self.latent_dim, device=mu.device)", "eps = torch.randn_like(std)")
     )
@@ -133,7 +133,7 @@ def test_a_baseline_from_first_to_last() -> None:
 def test_comments_are_added_with_their_reason() -> None:
     before = Path("buggy.py").read_text().splitlines()
     done = vaelint("check", "--add-ignore", "known since March", "--output-format", "concise")
-    assert (done.returncode, done.stdout) == (0, "buggy.py:VAE: no findings\n"), done.stderr
+    assert (done.returncode, done.stdout.partition(";")[0]) == (0, "buggy.py:VAE: no findings"), done.stderr
     after = Path("buggy.py").read_text().splitlines()
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert f"{len(changed)} comments written, in 1 file" in done.stderr
