@@ -19,7 +19,7 @@ import hostile_runs as runs
 from hostile_runs import FRONT, KEPT, Disturb
 from hostile_targets import SOUND
 
-CODE = [sys.executable, "-m", "vaelint"]
+CODE = [str(Path(sys.executable).with_name("vaelint"))]  # for `python -m`, Python itself would take a vaelint.py that lies there
 MOMENTS = (0.02, 0.1, 0.3, 0.8, 2.0)
 SIGNALS = {"SIGINT": 130, "SIGTERM": None, "SIGHUP": None, "SIGKILL": -9}  # None: ended by it, or 128 and its number
 TRAP = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n"
@@ -206,7 +206,8 @@ def attacking(files: dict[str, str], refused: bool | None, folder: Path) -> list
     if (place / "ran").exists():
         wrong.append("a command that only reads ran a file of the repository")
     (place / "ran").unlink(missing_ok=True)
-    done = subprocess.run(_quick("model.py:VAE"), cwd=place, capture_output=True, timeout=300)
+    words = [*CODE, *_quick("model.py:VAE")[len(FRONT) - 1 :]]
+    done = subprocess.run(words, cwd=place, capture_output=True, timeout=300)
     allowed = (2,) if refused else (1, 2) if "torch.py" in files else (1,)
     return wrong + list(_faults(done.returncode, done.stderr, allowed))
 

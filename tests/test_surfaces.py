@@ -169,6 +169,20 @@ def test_annotate_works_where_check_does(tmp_path: Path) -> None:
     assert "not annotated" not in done.stderr
 
 
+@pytest.mark.parametrize("where", ["import", "constructor"])
+def test_a_default_device_without_values_is_no_fault_of_ours(tmp_path: Path, where: str) -> None:
+    meta = "import torch\ntorch.set_default_device('meta')\n"
+    inside = "super().__init__()\n        import torch; torch.set_default_device('meta')"
+    text = EARLY.format(size="mu.shape")
+    text = meta + text if where == "import" else text.replace("super().__init__()", inside)
+    (tmp_path / "model.py").write_text(text)
+    done = vaelint(tmp_path, "check", "model.py:VAE", "--input", "5x6", "--device", "cpu")
+    assert "fault of vaelint" not in done.stdout
+    assert "VAE201" not in done.stdout
+    if where == "constructor":
+        assert (done.returncode, "on the meta device and has no values" in " ".join(done.stdout.split())) == (2, True)
+
+
 def test_make_demo_takes_an_environment_by_its_absolute_path() -> None:
     said = subprocess.run(
         ["make", "--dry-run", "demo", "VENV=/some/where/.venv"], cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=60

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
 from vaelint.record.record import Record, Rung
 from vaelint.record.sizes import NeedsValue
@@ -82,6 +83,9 @@ class Tracer:
         with quiet_torch():
             built = construct(self._sized(build, step, sizes), self.spans)
             set_mode(built.model, training)
+            if (empty := next((name for name, p in built.model.named_parameters() if p.is_meta), None)) is not None:
+                help = "build the model on a device that holds values"
+                raise TargetError("VAE002", f"the parameter {empty} of the model is on the meta device and has no values", help)
             built.model.to(device)
             made = self._make(sizes)
             inputs = {k: v.to(device) for k, v in (change(made) if change is not None else made).items()}

@@ -75,6 +75,8 @@ def construct(build: Any, spans: SpanFinder, *, on_gpu: bool = False) -> Built:
     What the constructor asks of a GPU it gets with `on_gpu`; otherwise the CPU takes the GPU's place.
     """
     built = Built(model=torch.nn.Module())
+    if torch.get_default_device().type == "meta":  # the user's module has set it: a model that holds no values says nothing
+        torch.set_default_device(None)
     constructing = noting_optimizers(spans, built.optimizers, in_step=False)
     gpu = contextlib.nullcontext() if on_gpu else InsteadOfCuda(spans)
     with noting_births(spans, built.births, built.keep), constructing, running_plainly(), gpu as instead:
