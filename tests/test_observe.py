@@ -325,3 +325,21 @@ def test_what_a_block_writes_is_held_back_and_said(tmp_path: Path, monkeypatch: 
     assert not list(tmp_path.iterdir()) and any(n.startswith("held back: save model.pt (") for n in report.notes)
     trained(loop, device="none", allow_writes=True)
     assert [f.name for f in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_gpu_that_is_asked_for_by_name_is_stood_in_for() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+
+    def loop() -> None:
+        model = VAE().cuda()  # asked for
+        optimizer = torch.optim.Adam(model.parameters())
+        for x in epochs():
+            x = x.to("cuda")
+            optimizer.zero_grad()
+            elbo(*_with(model(x), x)).backward()
+            optimizer.step()
+
+    report = trained(loop, device="none")
+    assert report.status in ("clean", "findings") and report.loss["beta"]["value"] == 1, str(report)
+    assert set(report.codes) <= {"VAE602"}, str(report)

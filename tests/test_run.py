@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import torch
 import vaelint
 from vaelint.config.file import load
 from vaelint.core.errors import UsageError
+from vaelint.observe.data.absent import NOTHING, absent_packages
 from vaelint.observe.data.known import KNOWN, emnist
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.pytest_plugin import Checker
@@ -167,7 +169,7 @@ def test_made_up_images_pass_the_usual_transforms() -> None:
         found.data = found.data[:50]
         assert len(found) == 50 and found[49][0].shape == (3 * 28 * 28,)
         assert make_grid(torch.rand(5, 1, 4, 4), nrow=3, padding=1).shape == (3, 11, 16)
-        with pytest.raises(ImportError, match=r"torchvision\.transforms\.Elastic is not stood in for"):
+        with pytest.raises(AttributeError, match=r"torchvision\.transforms\.Elastic is not stood in for"):
             transforms.Elastic  # noqa: B018
 
 
@@ -223,6 +225,23 @@ def test_a_command_that_makes_no_sense_is_one_message(tmp_path: Path, table: str
     assert said in error.value.message
 
 
+def test_packages_that_draw_and_log_do_nothing_where_they_are_not_installed() -> None:
+    said: list[str] = []
+    missing = sorted(n for n in NOTHING if importlib.util.find_spec(n) is None)
+    with absent_packages(said.append):
+        for name in missing:
+            importlib.import_module(name)
+        if "matplotlib" in missing:
+            plots = importlib.import_module("matplotlib.pyplot")
+            figure, axes = plots.subplots(2, 3)
+            axes[0, 1].imshow(1).set_title("x")
+            figure.savefig("x.png")
+        if "tqdm" in missing:
+            bar = importlib.import_module("tqdm").tqdm([3, 4], desc="x")
+            assert list(bar) == [3, 4] and len(bar) == 2
+    assert len(said) == len(missing) and not set(missing) & set(sys.modules)
+
+
 def test_from_python_a_command_is_run_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DATA)
     seen = Checker().run("train.py", "--epochs", "2", device="none")
@@ -233,3 +252,13 @@ def test_from_python_a_command_is_run_in_a_process_of_its_own(tmp_path: Path, mo
     assert finding.message == "the script reads data/images.npy, which is not there" and finding.span.line == 3
     with pytest.raises(UsageError, match=r"there is no file gone\.py"):
         vaelint.run("gone.py")
+
+
+@pytest.mark.parametrize(("rows", "codes"), [(100, ["VAE102"]), (160, [])])
+def test_a_batch_size_in_the_loop_is_wrong_where_a_smaller_batch_comes(tmp_path: Path, rows: int, codes: list[str]) -> None:
+    text = (DATA / "train.py").read_text().replace("model(x)", "model(x.view(args.batch_size, 12))").replace("rand(100,", f"rand({rows},")
+    (tmp_path / "fixed.py").write_text(text.replace("zeros(100)", f"zeros({rows})"))
+    done = run("--output-format", "json", "fixed.py", cwd=tmp_path)
+    (target,) = json.loads(done.stdout)["targets"]
+    assert [f["code"] for f in target["findings"]] == codes and done.returncode == len(codes), done.stdout
+    assert any("in place of 16 the script raises at fixed.py:" in n for n in target["notes"])

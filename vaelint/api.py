@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vaelint import catalogue
 from vaelint.core.finding import Certainty
 from vaelint.core.inputs import InputSet
+from vaelint.core.paths import is_cell
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.run_request import observed_request
 from vaelint.loading.input_values import input_texts, parameters_taken
@@ -173,7 +175,7 @@ def observe(
     """
     chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
     left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
-    frame: Any = sys._getframe(2)
+    frame = _caller()
     file = frame.f_code.co_filename
     spans = SpanFinder(str(Path(file).absolute().parent))
     session, seen, started = Session(spans, steps), Seen(), time.perf_counter()
@@ -221,6 +223,15 @@ def run(
     suppress.apply(results, lambda word: catalogue.find(word).code)
     seen.reports[:] = [Report(**vars(r)) for r in results]
     return seen
+
+
+def _caller() -> FrameType:
+    """The innermost frame that is neither ours nor Python's own."""
+    finder = SpanFinder(str(Path.cwd()))
+    frame = sys._getframe(1)
+    while frame.f_back is not None and not (finder.is_user(frame.f_code.co_filename) or is_cell(frame.f_code.co_filename)):
+        frame = frame.f_back
+    return frame
 
 
 def _named(target: Any) -> str:

@@ -16,6 +16,7 @@ from vaelint.observe.session import Session, aside
 from vaelint.trace.modules import noting_births
 from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.plainly import running_plainly
+from vaelint.trace.standin import InsteadOfCuda
 
 
 @contextlib.contextmanager
@@ -23,6 +24,10 @@ def watched(session: Session) -> Iterator[None]:
     """While the block runs, `session` is told what the training does."""
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
+        if not torch.cuda.is_available():
+            instead = InsteadOfCuda(session.spans)
+            session.asked_for_cuda = instead.asked
+            enter(instead)
         enter(noting_births(session.spans, session.births, session.modules))
         enter(noting_optimizers(session.spans, session.optimizers, in_step=True))
         enter(running_plainly())

@@ -63,7 +63,7 @@ class Iteration:
     losses: list[Any] = field(default_factory=list)  # the node that each goal minimises; None where it was not recorded
     random: torch.Tensor | None = None  # torch's random state when it began
     altered: frozenset[str] = frozenset()  # constants that were changed in place while it ran
-    drop_last: bool = False  # whether the loader gives full batches only
+    even: bool = False  # whether all of the loader's batches have one size
     outer: int = 0  # frames of the script that it runs inside of
     cut: bool = False  # whether the batch was made smaller than the loader's
 

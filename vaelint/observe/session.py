@@ -38,6 +38,7 @@ class Session:
         self.iterations: list[Iteration] = []
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
+        self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.said: list[str] = []  # what was done otherwise than the script says
         self._watch: Watch | None = None
@@ -187,7 +188,7 @@ class Session:
         if not parts:
             return batch
         self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None)
-        self._watch.cut, self._watch.drop_last = number == 3, bool(getattr(loader, "drop_last", False))
+        self._watch.cut, self._watch.even = number == 3, _is_even(loader)
         self._watch.around = self.spans.user_frames(frame, limit=64)
         self._add(batch, frame)
         return batch
@@ -254,6 +255,15 @@ class Session:
                 name += "_"
             named[name] = top
         return named
+
+
+def _is_even(loader: Any) -> bool:
+    """Whether all batches of a loader have one size, as far as it can be told: it drops the rest, or there is none."""
+    size = getattr(loader, "batch_size", None)
+    try:
+        return bool(getattr(loader, "drop_last", False)) or not size or len(loader.dataset) % size == 0
+    except TypeError:
+        return True  # a stream, whose end is not known
 
 
 def _held(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

@@ -50,7 +50,7 @@ class Watch:
         self.recorder.live = True
         self.backwards: list[Backward] = []
         self.steps: list[Stepped] = []
-        self.drop_last = False  # whether the loader gives full batches only
+        self.even = False  # whether all of the loader's batches have one size
         self.around: list[FrameType] = []  # the frames of the script when the iteration began
         self.outer = 0  # those that the iteration runs inside of
         self.cut = False  # whether the batch was made smaller than the loader's
@@ -165,7 +165,7 @@ class Watch:
             losses = [self._total([self.backwards[i] for i in goal.backwards]) for goal in goals]
         self.close()
         made = Iteration(self.number, record, self._frozen, self.names, self._kept, self.batch, self.backwards, goals, losses, self._random)
-        made.altered, made.cut, made.drop_last = self._altered(), self.cut, self.drop_last
+        made.altered, made.cut, made.even = self._altered(), self.cut, self.even
         made.outer = self.outer
         return made
 

@@ -26,6 +26,7 @@ from vaelint.core.setup_failures import fail
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
+from vaelint.observe.data.absent import absent_packages
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
@@ -63,6 +64,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
         stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}")))
         stack.enter_context(contextlib.chdir(home))
+        stack.enter_context(absent_packages(lambda what: session.say(f"{what}{session.where()}")))
         stack.enter_context(noting_usage(session.usage))
         error = observe(session, lambda: run_script(request.run))
     if isinstance(error, TimeIsUpError):
@@ -164,6 +166,8 @@ def _said(error: BaseException) -> tuple[str, str]:
     """What a script raised, and what to do about it."""
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"the script reads {error.filename}, which is not there", "put it there, or name another one with the script's options"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"the package {error.name.partition('.')[0]} is not installed here", f"pip install {error.name.partition('.')[0]}"
     text = next(iter(message_of(error).strip().splitlines()), "")
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     return said, "run it with python first: it raises the same there"
@@ -178,7 +182,7 @@ def models_of(session: Session, request: Request) -> list[Seen]:
     """Each goal that trains a posterior as a model; where there is none, the last goal."""
     first = session.iterations[0]
     other = next((i for i in session.iterations[1:] if i.cut), None)
-    if other is None and session.failed is not None and session.failed.cut and not session.failed.drop_last:
+    if other is None and session.failed is not None and session.failed.cut and not session.failed.even:
         other = session.failed
     lifted = _lay(first, other)
     source = Source(str(Path.cwd()))
@@ -192,9 +196,9 @@ def models_of(session: Session, request: Request) -> list[Seen]:
     latent = [f for f in found if _trains_posterior(f[1], f[2])] or found[-1:]
     for result, _, _ in latent:
         result.notes += session.said
-        if other is not None and other.record.failure is not None:
-            place = next((f" at {s.file}:{s.line}" for s in other.record.failure.spans[:1]), "")
-            result.notes.append(f"with {other.batch} samples in place of {first.batch} the script raises{place}: one batch size only")
+        if (cut := session.failed) is not None and cut.cut and cut.record.failure is not None:
+            place = next((f" at {s.file}:{s.line}" for s in cut.record.failure.spans[:1]), "")
+            result.notes.append(f"with {cut.batch} samples in place of {first.batch} the script raises{place}: one batch size only")
         if others := len(first.goals) - len(latent):
             result.notes.append(f"{others} more of the iteration's {len(first.goals)} losses train no posterior, and were not checked")
     return latent
@@ -234,6 +238,7 @@ def _model_of(
         f"what {where} calls backward() on", first.record, first, loss, [(o, _place_of(o, session)) for o in known],
         _of_others(first, loss, [n for n, _ in beside]), own, other.record if other is not None else None, beside, held,
     )  # fmt: skip
+    first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
     first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in goal.steps if s.held and not s.moved and s.without == s.tensors]
     inputs = inputs_of(first)
     tracer = ReplayTracer(first, frozen, session.spans, inputs.symbols, inputs.sizes)

@@ -20,6 +20,10 @@ Note = Callable[[str], None]
 _SETS = (*KNOWN, "EMNIST")
 
 
+class NotStoodInError(AttributeError):
+    """A name of torchvision that has no stand-in."""
+
+
 def make_grid(tensor: Any, nrow: int = 8, padding: int = 2, normalize: bool = False, *_: Any, **__: Any) -> torch.Tensor:
     """Images (N, C, H, W) beside each other, as (3, H, W)."""
     images = torch.stack(list(tensor)) if isinstance(tensor, list | tuple) else tensor
@@ -58,7 +62,7 @@ def _module(name: str, names: dict[str, Any]) -> ModuleType:
     def missing(attribute: str) -> Any:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        raise ImportError(f"{name}.{attribute} is not stood in for: install torchvision")
+        raise NotStoodInError(f"{name}.{attribute} is not stood in for: install torchvision")
 
     made.__getattr__ = missing  # type: ignore[method-assign]
     return made

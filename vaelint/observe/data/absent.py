@@ -1,0 +1,123 @@
+"""Packages that draw, log and show progress, where they are not installed: imported as things that do nothing, and said."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+NOTHING = frozenset({
+    "matplotlib", "seaborn", "plotly", "bokeh", "visdom", "tqdm", "wandb", "mlflow", "tensorboard", "tensorboardX", "comet_ml", "neptune",
+    "clearml", "imageio", "IPython", "termcolor", "colorama", "progressbar", "pudb", "ipdb",
+})  # fmt: skip
+"""What a model is wired like does not depend on."""
+
+
+class Nothing:
+    """Does nothing, whatever is asked of it."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        return
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return Nothing()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Nothing()
+
+    def __getitem__(self, _: Any) -> Any:
+        return Nothing()
+
+    def __setitem__(self, *_: Any) -> None:
+        return
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        return
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __str__(self) -> str:
+        return ""
+
+
+class _Through(Nothing):
+    """A progress bar: the values pass."""
+
+    def __init__(self, iterable: Any = (), *_: Any, **__: Any) -> None:
+        self._values = iterable
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _range(*args: int, **_: Any) -> _Through:
+    return _Through(range(*args))
+
+
+def _two(*_: Any, **__: Any) -> tuple[Nothing, Nothing]:
+    return Nothing(), Nothing()
+
+
+_NAMES: dict[str, Any] = {
+    "tqdm": _Through, "trange": _range, "tqdm_notebook": _Through, "progressbar": _Through, "subplots": _two, "__version__": "99.0",
+}  # fmt: skip
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Comes last: what is installed is found before."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        """A module of a package that does nothing."""
+        top = name.partition(".")[0]
+        if top not in NOTHING or (top != name and not getattr(sys.modules.get(top), "__dict__", {}).get("does_nothing")):
+            return None
+        if top == name:
+            self._note(f"{top} is not installed, and does nothing here")
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """A module that has whatever is asked of it."""
+        made = ModuleType(spec.name)
+        made.__dict__.update(_NAMES, does_nothing=True, __getattr__=_anything)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is no code."""
+
+
+def _anything(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return Nothing()
+
+
+@contextlib.contextmanager
+def absent_packages(note: Callable[[str], None]) -> Iterator[None]:
+    """Within the block, packages of `NOTHING` that are not installed can be imported."""
+    finder = _Finder(note)
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [n for n, m in sys.modules.items() if getattr(m, "__dict__", {}).get("does_nothing")]:
+            del sys.modules[name]
