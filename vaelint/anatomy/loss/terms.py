@@ -162,34 +162,34 @@ def assign_roles(leaves: list[Leaf], sites: list[Site], flow: Flow) -> list[Term
         leaf.role = _role(leaf, z, heads | _read_whole(wholes, leaf, flow), draws, layered, flow)
         if leaf.role == "kl" and _to_what_was_refined(leaf, flow):
             leaf.role = "other"
-    outputs = layered if z or heads else flow.learned
-    decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in outputs}
-    for leaf in leaves:
-        if (
-            leaf.role == "other"
-            and leaf.frontier
-            and any(f in decoded for f in leaf.frontier)
-            and all(f in decoded or f not in flow.data for f in leaf.frontier)
-        ):
-            leaf.role = "reconstruction"  # the log-variance part of a Gaussian likelihood
-        if (
-            leaf.role == "other"
-            and all(f in flow.data and f not in flow.learned for f in leaf.frontier)
-            and _shares_parameter(leaf, leaves, flow)
-        ):
-            leaf.role = "reconstruction"  # the log of a learned decoder variance, a log-gamma of counts and a learned dispersion
+    _complete_reconstructions(leaves, layered if z or heads else flow.learned, flow)
     _complete_pairs(leaves, flow)
     has_log_q = _complete_divergences(leaves, sites, z, heads, flow)
+    terms = _gathered(leaves, has_log_q)
+    for term in terms:
+        _complete(term, sites, flow)
+    return terms
+
+
+def _complete_reconstructions(leaves: list[Leaf], outputs: set[fx.Node] | frozenset[fx.Node], flow: Flow) -> None:
+    """Addends without data that belong to a likelihood all the same: its log-variance, a log-gamma of counts, a learned dispersion."""
+    decoded = {f for leaf in leaves if leaf.role == "reconstruction" for f in leaf.frontier if f in outputs}
+    for leaf in leaves:
+        front = set(leaf.frontier)
+        of_decoded = bool(front & decoded) and all(f in decoded or f not in flow.data for f in front)
+        of_data = leaf.role == "other" and all(f in flow.data and f not in flow.learned for f in front)
+        if leaf.role == "other" and (of_decoded or (of_data and _shares_parameter(leaf, leaves, flow))):
+            leaf.role = "reconstruction"
+
+
+def _gathered(leaves: list[Leaf], has_log_q: bool) -> list[Term]:
+    """The terms that addends of one role make up, those without a gradient apart; log p(z) beside log q(z) is part of the KL."""
     terms: dict[tuple[object, ...], Term] = {}
     for leaf in leaves:
         role: Role = "kl" if leaf.role == "prior" and has_log_q else leaf.role
-        if role == "constant":
-            continue
-        key = (role, leaf.detached is not None)
-        term = terms.setdefault(key, Term(role, [], detached=leaf.detached))
-        term.leaves.append(leaf)
-    for term in terms.values():
-        _complete(term, sites, flow)
+        if role != "constant":
+            key = (role, leaf.detached is not None)
+            terms.setdefault(key, Term(role, [], detached=leaf.detached)).leaves.append(leaf)
     return list(terms.values())
 
 
@@ -314,36 +314,33 @@ def _bare_parameter_arithmetic(node: fx.Node) -> bool:
 
 
 def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node], layered: set[fx.Node], flow: Flow) -> Role:
-    front = leaf.frontier
+    """What an addend is, by what stands at its front: the data, the decoder's output, z, the posterior's heads."""
     if leaf.node not in flow.learned:
         return "constant"
-    data = [f for f in front if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
-    decoded = [f for f in front if f in layered]
-    at_z = [f for f in front if f in z]
-    at_heads = [f for f in front if f in heads]
-    if decoded:
-        data += leaf.factors  # x * log(y): the target stands beside the addend
-    encoded = [f for f in front if f not in z and f not in heads and f not in layered and f in flow.learned]
-    noise = (
-        [n for n in flow.ancestors(leaf.node, stop=set(front)) & flow.random if n not in draws and n not in flow.ancestors(*draws)]
-        if draws or z
-        else []
-    )
     if leaf.node in heads or leaf.node in z:
         return "kl"
+    front = set(leaf.frontier)
+    decoded, at_z, at_heads = bool(front & layered), bool(front & z), bool(front & heads)
+    data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
+    if decoded:
+        data += leaf.factors  # x * log(y): the target stands beside the addend
     if not z and not heads:
-        return _role_without_site(leaf, data, encoded, flow)
-    if decoded and data and (at_heads or at_z) and _nonlinear(leaf.node):
-        return "mixed"
-    if data and (decoded or at_z):
-        return "reconstruction"
-    if decoded and data:
-        return "reconstruction"
-    if at_heads and not data:
+        return _role_without_site(leaf, data, [f for f in leaf.frontier if f not in layered and f in flow.learned], flow)
+    if data:
+        if decoded and (at_heads or at_z) and _nonlinear(leaf.node):
+            return "mixed"
+        return "reconstruction" if decoded or at_z else "other"
+    if at_heads:
         return "kl"
-    if at_z and not data:
-        return "discrepancy" if noise else "prior"
+    if at_z:
+        return "discrepancy" if _draws_itself(leaf, draws, flow) else "prior"
     return "other"
+
+
+def _draws_itself(leaf: Leaf, draws: set[fx.Node], flow: Flow) -> bool:
+    """Whether noise is drawn inside of an addend that is none of the posteriors'."""
+    own = flow.ancestors(leaf.node, stop=set(leaf.frontier)) & flow.random
+    return bool(own - draws - flow.ancestors(*draws))
 
 
 def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], flow: Flow) -> Role:

@@ -49,33 +49,48 @@ def held_to_encoder(model: Model) -> list[HeldToEncoder]:
     return list(found.values())
 
 
-def unheld_sites(model: Model) -> list[Site]:
-    """Posteriors with a learned scale whose draw is decoded and that no term holds, where other posteriors have their KL."""
+@dataclass(frozen=True)
+class _Held:
+    """What the terms of a loss hold: the values at the front of their addends."""
+
+    by_kl: set[fx.Node]  # or by what stands in a KL's place
+    by_cut: set[fx.Node]  # of KLs without a gradient, which VAE413 tells
+    by_recon: set[fx.Node]
+    behind_others: set[fx.Node]  # whatever leads to a term that is no KL's part
+
+
+def _held(model: Model) -> _Held | None:
+    """None where there is no KL or no reconstruction to hold a posterior beside."""
     kls = [leaf for t in model.terms if t.role == "kl" and t.detached is None for leaf in t.leaves]
+    recons = [leaf for t in model.terms_of("reconstruction") for leaf in t.leaves]
+    if not kls or not recons:
+        return None
+    cut = [leaf for t in model.terms if t.role == "kl" and t.detached is not None for leaf in t.leaves]
     others = [leaf for t in model.terms if t.role in _HOLDS for leaf in t.leaves]
-    in_kl = {f for leaf in (*kls, *others) for f in leaf.frontier}
     made = {f for s in model.sites for f in (*s.heads, *_made_of(model, s))}
     apart = [leaf for leaf in others if not leaf.frontier or not set(leaf.frontier) <= made]  # not the part of a KL that stands alone
-    by_others = model.flow.ancestors(*(leaf.node for leaf in apart)) if apart else set()
-    recons = [leaf for t in model.terms_of("reconstruction") for leaf in t.leaves]
-    in_recon = {f for leaf in recons for f in leaf.frontier}
-    if not kls or not recons:
+    behind_others = model.flow.ancestors(*(leaf.node for leaf in apart)) if apart else set()
+    return _Held(_fronts([*kls, *others]), _fronts(cut), _fronts(recons), behind_others)
+
+
+def _fronts(leaves: list[Leaf]) -> set[fx.Node]:
+    return {f for leaf in leaves for f in leaf.frontier}
+
+
+def unheld_sites(model: Model) -> list[Site]:
+    """Posteriors with a learned scale whose draw is decoded and that no term holds, where other posteriors have their KL."""
+    held = _held(model)
+    if held is None:
         return []
-    cut = {f for t in model.terms if t.role == "kl" and t.detached is not None for leaf in t.leaves for f in leaf.frontier}  # VAE413 tells
-    held = [s for s in model.sites if s.z in in_kl or any(n in in_kl for n in (*s.heads, *_made_of(model, s)))]
-    return [
-        s
-        for s in model.sites
-        if held
-        and s not in held
-        and not cut.intersection(s.heads)
-        and s.kind == "gaussian"
-        and s.scale_heads
-        and s.z not in by_others
-        and not any(n in in_recon for n in (s.z, *s.heads))
-        and not any(h in by_others for h in s.heads)
-        and any(ops.uses_parameter(u) for n in _carried(model, s.z) for u in model.flow.users.get(n, ()))
-    ]
+    in_kl = [s for s in model.sites if held.by_kl & {s.z, *s.heads, *_made_of(model, s)}]
+    left = [s for s in model.sites if in_kl and s not in in_kl and s.kind == "gaussian" and s.scale_heads]
+    elsewhere = held.by_recon | held.behind_others
+    return [s for s in left if not held.by_cut & set(s.heads) and not elsewhere & {s.z, *s.heads} and _is_read(model, s)]
+
+
+def _is_read(model: Model, site: Site) -> bool:
+    """Whether a layer reads the draw, in whatever shape."""
+    return any(ops.uses_parameter(u) for n in _carried(model, site.z) for u in model.flow.users.get(n, ()))
 
 
 def _made_of(model: Model, site: Site) -> list[fx.Node]:

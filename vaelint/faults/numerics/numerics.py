@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,57 +46,118 @@ class Unstable:
     level: float | None = None  # the input's value there, where it is not the bound itself
 
 
+@dataclass(frozen=True)
+class _Log:
+    """A logarithm or root in the loss: what it is taken of, and what is known of that."""
+
+    node: fx.Node
+    operand: fx.Node
+    root: bool
+    edge: float  # where it stops being finite
+    bounds: Bounds | None
+
+    @property
+    def place(self) -> object:
+        """Its line; the node itself where it has none."""
+        place = span(self.node)
+        return (place.file, place.line) if place else self.node
+
+
+def _log_at(model: Model, node: fx.Node) -> _Log | None:
+    """The logarithm or root that a node is; None for all others, and for a `logit` that keeps away from its edges itself."""
+    name = ops.op(node)
+    root = name == "sqrt" or (name == "pow" and node.args[1:2] == (0.5,))
+    guarded = name == "logit" and bool(node.args[1:] or node.kwargs)
+    if (name not in _LOGS and not root) or guarded or not isinstance(node.args[0], fx.Node):
+        return None
+    return _Log(node, node.args[0], root, _LOGS.get(name, 0.0), model.wiring.intervals.of(node.args[0]))
+
+
+class _Search:
+    """The unstable logarithms of one model, and what keeps a logarithm from being one."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.found: dict[object, Unstable] = {}
+        self._driven: set[object] = set()
+        scales = {s.scale for s in model.sites if s.scale is not None}
+        self._widths = _made_of(model, [*scales, *(s for r in model.recons if (s := model.likelihood.scale_of(r)) is not None)])
+        self._negative = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low < 0]
+        self._negative += [scale for _, scale in model.sampling.negative_scales]
+
+    def data_of(self, log: _Log) -> fx.Node | None:
+        """What a logarithm of the data alone is bounded by."""
+        return log.bounds.by if log.node not in self.model.flow.learned and log.bounds is not None else None
+
+    def of_data_only(self, log: _Log) -> bool:
+        """Of the data alone, unless it is the logarithm of an input that was declared to reach 0."""
+        data = self.data_of(log)
+        declared = data is not None and data.op == "placeholder" and _is(log.operand, data)
+        return log.node not in self.model.flow.learned and (log.root or not declared)
+
+    def mended_after(self, log: _Log) -> bool:
+        """All that reads it replaces what is not finite."""
+        users = self.model.flow.users.get(log.node, [])
+        return bool(users) and all(ops.op(u) in _MENDED_AFTER for u in users)
+
+    def of_width(self, log: _Log) -> bool:
+        """The logarithm of a density's width holds it away from 0, and a number that all samples share starts where it was set."""
+        by = log.bounds.by if log.bounds is not None else None
+        return by is not None and ops.op(by) in _SMOOTH and (log.node not in self.model.flow.data or by in self._widths)
+
+    def of_negative_scale(self, log: _Log) -> bool:
+        """The rule on negative scales says so."""
+        behind_it = self.model.flow.ancestors(log.operand) if self._negative else set()
+        return any(s in behind_it or log.operand in self.model.flow.ancestors(s) for s in self._negative)
+
+    def smooth_root(self, log: _Log) -> bool:
+        """A root of what is never below 0, and exactly 0 nowhere."""
+        at = log.bounds
+        return log.root and at is not None and at.low >= 0 and (at.low != 0 or at.by is None or ops.op(at.by) not in _EXACT_ZERO)
+
+    def with_sure_bounds(self, log: _Log) -> _Log:
+        """Bounds below the edge that may be too wide, as those of sums and products, give way to values that were reached."""
+        at, model = log.bounds, self.model
+        if at is not None and (at.low >= log.edge or _is(log.operand, at.by) or _shifted(log.operand, at.by, model)):
+            return log
+        below = (f for f in self.found.values() if f.bounds.low < 0)
+        here = span(log.node) or log.node
+        told = here in self._driven or any(log.operand in model.flow.ancestors(f.operand) for f in below)
+        self._driven.add(here)
+        return replace(log, bounds=_driven_below(model, log.operand, log.edge) if not told else None)
+
+
+BEFORE = (
+    ("data only", _Search.of_data_only),
+    ("mended after", _Search.mended_after),
+    ("width of a density", _Search.of_width),
+)
+AFTER = (
+    ("negative scale", _Search.of_negative_scale),
+    ("smooth root", _Search.smooth_root),
+)
+"""What keeps the rule silent about a logarithm, by name: before its operand is driven to extremes, and with what came of that."""
+
+
 def unstable_logs(model: Model) -> list[Unstable]:
     """VAE701: one for each line."""
-    found: dict[object, Unstable] = {}
-    driven: set[object] = set()
-    scales = {s.scale for s in model.sites if s.scale is not None}
-    widths = _made_of(model, [*scales, *(s for r in model.recons if (s := model.likelihood.scale_of(r)) is not None)])
-    negative = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low < 0]
-    negative += [scale for _, scale in model.sampling.negative_scales]
+    search = _Search(model)
     for node in _in_loss(model):
-        name = ops.op(node)
-        root = name == "sqrt" or (name == "pow" and len(node.args) > 1 and node.args[1] == 0.5)
-        if (
-            (name not in _LOGS and not root)
-            or not isinstance(node.args[0], fx.Node)
-            or (name == "logit" and (node.args[1:] or node.kwargs))
-        ):
+        log = _log_at(model, node)
+        if log is None or any(exempt(search, log) for _, exempt in BEFORE):
             continue
-        operand = node.args[0]
-        place = span(node)
-        key: object = (place.file, place.line) if place else node
-        bounds = model.wiring.intervals.of(operand)
-        data = bounds.by if node not in model.flow.learned and bounds is not None else None
-        if node not in model.flow.learned and (root or data is None or data.op != "placeholder" or not _is(operand, data)):
-            continue  # of data: only the logarithm of an input that was declared to reach 0
-        users = model.flow.users.get(node, [])
-        if users and all(ops.op(u) in _MENDED_AFTER for u in users):
+        sure = search.with_sure_bounds(log)
+        if sure.bounds is None or any(exempt(search, sure) for _, exempt in AFTER):
             continue
-        if (
-            bounds is not None
-            and bounds.by is not None
-            and ops.op(bounds.by) in _SMOOTH
-            and (node not in model.flow.data or bounds.by in widths)
-        ):
-            continue  # the logarithm of a density's width holds it away from 0, and a number that all samples share starts where it was set
-        edge = _LOGS.get(name, 0.0)
-        if bounds is None or (bounds.low < edge and not _is(operand, bounds.by) and not _shifted(operand, bounds.by, model)):
-            told = (place or node) in driven or any(f.bounds.low < 0 and operand in model.flow.ancestors(f.operand) for f in found.values())
-            bounds = _driven_below(model, operand, edge) if not told else None  # sums and products of bounds are too wide to be sure of
-            driven.add(place or node)
-        if bounds is None or any(operand in model.flow.ancestors(s) or s in model.flow.ancestors(operand) for s in negative):
-            continue  # the rule on negative scales says so
-        if root and bounds.low >= 0 and (bounds.low != 0 or bounds.by is None or ops.op(bounds.by) not in _EXACT_ZERO):
-            continue
-        off: tuple[fx.Node | None, float | None] = data, None
-        if bounds.by is not None and ops.op(bounds.by) in ops.COMPARE:
-            off = _switched_off(model, bounds.by)
+        by = sure.bounds.by
+        off: tuple[fx.Node | None, float | None] = (search.data_of(log), None)
+        if by is not None and ops.op(by) in ops.COMPARE:
+            off = _switched_off(model, by)
             if off[0] is None:
                 continue
-        if bounds.low < edge or (bounds.low == edge and bounds.reached):
-            found.setdefault(key, Unstable(node, operand, bounds, *off))
-    return list(found.values())
+        if sure.bounds.low < sure.edge or (sure.bounds.low == sure.edge and sure.bounds.reached):
+            search.found.setdefault(sure.place, Unstable(node, sure.operand, sure.bounds, *off))
+    return list(search.found.values())
 
 
 def _made_of(model: Model, scales: list[fx.Node]) -> set[fx.Node]:
