@@ -86,47 +86,66 @@ def _with_backward(draw: fx.Node, flow: Flow) -> fx.Node:
 
 def _affine_sites(flow: Flow) -> list[Site]:
     """Follows pure noise into the first value that adds something learned from the data to it."""
-    region: dict[fx.Node, set[fx.Node]] = {}  # node -> the pure-noise values in it
-    scales: dict[fx.Node, list[fx.Node]] = {}
-    sites: list[Site] = []
-    closed: set[fx.Node] = set()
-    masks = _masks(flow)
+    way = _NoiseWay(flow)
     for node in flow.record.graph.nodes:
-        ins = ops.value_inputs(node)
-        inside = [n for n in ins if n in region and n not in closed]
-        fresh = [n for n in ins if n in flow.pure_noise and n not in masks] if node in flow.data or node in flow.learned else []
+        way.follow(node)
+    open_ends = {node: factors for node, factors in way.scales.items() if node not in way.closed}
+    return way.sites + list(_without_mean(open_ends, way.region, flow))
+
+
+class _NoiseWay:
+    """The values that noise becomes by operations affine in it, node by node."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow, self._masks = flow, _masks(flow)
+        self.region: dict[fx.Node, set[fx.Node]] = {}  # node -> the pure-noise values in it
+        self.scales: dict[fx.Node, list[fx.Node]] = {}
+        self.sites: list[Site] = []
+        self.closed: set[fx.Node] = set()  # where it has become z
+
+    def follow(self, node: fx.Node) -> None:
+        """The next operation that ran."""
+        flow, ins = self._flow, ops.value_inputs(node)
+        inside = [n for n in ins if n in self.region and n not in self.closed]
+        moving = node in flow.data or node in flow.learned
+        fresh = [n for n in ins if moving and n in flow.pure_noise and n not in self._masks]
         noisy = [*inside, *fresh]
         if not noisy or node in flow.pure_noise:
-            continue
+            return
         name = ops.op(node)
         others = [n for n in ins if n not in noisy and (n in flow.data or n in flow.learned)]
-        known = next((s for s in sites if s.z in others), None)
-        if known is not None and name in ops.ADD and not inside and _same_draw(known.noise, fresh, flow):
-            sites.remove(known)  # logits + log(u) - log(1 - u): the second half of the same noise
-            sites.append(_site(node, {*known.noise, *fresh}, known.mu or known.z, [known.scale] if known.scale is not None else [], flow))
-            closed.add(node)
-            continue
-        eps = set(fresh) | {e for n in inside for e in region[n]}
+        if name in ops.ADD and not inside and self._is_second_half(node, others, fresh):
+            return
+        eps = set(fresh) | {e for n in inside for e in self.region[n]}
         if not _affine(node, name, noisy, others, flow) or _of_same_draw(name, others, eps, flow):
-            continue
-        factors = [f for n in inside for f in scales.get(n, [])]
-        if name in ops.MUL | ops.DIV | _PRODUCTS:
-            factors = factors + others
-        offset: fx.Node | None = None
-        if name in ops.ADD:
-            offset = others[0] if others else None
-        elif name == "addcmul":
-            first = node.args[0] if isinstance(node.args[0], fx.Node) else None
-            factors = factors + [o for o in others if o is not first]
-            offset = first if first in others else None
-        region[node], scales[node] = eps, factors
+            return
+        offset, own = _offset_and_factors(node, name, others)
+        factors = [f for n in inside for f in self.scales.get(n, [])] + own
+        self.region[node], self.scales[node] = eps, factors
         if offset is not None and offset in flow.data and offset in flow.learned:
-            sites.append(_site(node, eps, offset, factors, flow))
-            closed.add(node)
-        elif name in ("add", "sub") and not others:
-            continue
-    open_ends = {node: factors for node, factors in scales.items() if node not in closed}
-    return sites + list(_without_mean(open_ends, region, flow))
+            self.sites.append(_site(node, eps, offset, factors, flow))
+            self.closed.add(node)
+
+    def _is_second_half(self, node: fx.Node, others: list[fx.Node], fresh: list[fx.Node]) -> bool:
+        """logits + log(u) - log(1 - u): the second half of the same noise completes a site."""
+        known = next((s for s in self.sites if s.z in others), None)
+        if known is None or not _same_draw(known.noise, fresh, self._flow):
+            return False
+        self.sites.remove(known)
+        scale = [known.scale] if known.scale is not None else []
+        self.sites.append(_site(node, {*known.noise, *fresh}, known.mu or known.z, scale, self._flow))
+        self.closed.add(node)
+        return True
+
+
+def _offset_and_factors(node: fx.Node, name: str, others: list[fx.Node]) -> tuple[fx.Node | None, list[fx.Node]]:
+    """What an operation adds to noise, and what it multiplies it with."""
+    if name in ops.ADD:
+        return (others[0] if others else None), []
+    if name == "addcmul":
+        first = node.args[0] if isinstance(node.args[0], fx.Node) else None
+        return (first if first in others else None), [o for o in others if o is not first]
+    return None, others if name in ops.MUL | ops.DIV | _PRODUCTS else []
 
 
 def _without_mean(scales: dict[fx.Node, list[fx.Node]], region: dict[fx.Node, set[fx.Node]], flow: Flow) -> Iterator[Site]:

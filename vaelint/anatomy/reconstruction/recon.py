@@ -69,44 +69,56 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, other
     condition) is part of the reconstruction. `drawn` are the sizes of axes along which z is drawn several times.
     """
     inside = flow.ancestors(leaf.node, stop={*raw, *data})
-    ours, theirs = set(raw), {d for d in data if d not in leaf.factors}
-    meets: list[fx.Node] = []
-    mixed: set[fx.Node] = set()
-    for node in flow.sorted(inside - ours - theirs):
-        ins = ops.value_inputs(node)
-        from_raw, from_data = [n for n in ins if n in ours], [n for n in ins if n in theirs]
-        if (
-            from_raw
-            and from_data
-            and (
-                ops.op(node) in ops.LOSSES
-                or _comparable(from_raw, from_data)
-                or (ops.op(node) in ("sub", "rsub") and _is_repeated(from_raw[0], from_data[0], drawn))
-                or picks_class(node, flow)
-            )
-        ):
-            meets.append(node)
-            mixed.add(node)
-        elif any(n in mixed for n in ins):
-            mixed.add(node)
-        elif from_raw:
-            ours.add(node)
-        elif from_data:
-            theirs.add(node)
-    if not meets:
+    sides = _sides(inside, raw, [d for d in data if d not in leaf.factors], flow, drawn)
+    if not sides.meets:
         return _meet_on_the_way_up(leaf, raw, inside, flow, others)
-    first = meets[0]
+    first = sides.meets[0]
     operands = ops.tensors(first.args) + ops.tensors(dict(first.kwargs))
-    recon_side = [n for n in operands if n in ours]
-    target_side = [n for n in operands if n in theirs]
+    recon_side = [n for n in operands if n in sides.ours]
+    target_side = [n for n in operands if n in sides.theirs]
     recon = _before_normalising(recon_side[0]) if picks_class(first, flow) else recon_side[0]
-    if ops.op(first) not in ops.LOSSES and len(meets) > 1:
-        recon = _narrowest(raw, set(meets), inside & ours, flow)
+    if ops.op(first) not in ops.LOSSES and len(sides.meets) > 1:
+        recon = _narrowest(raw, set(sides.meets), inside & sides.ours, flow)
     extra = recon_side[1:]
     for node in flow.sorted(inside - {first}):  # a variance that joins after the meeting
-        if node in mixed and any(n in mixed for n in ops.value_inputs(node)):
-            extra += [n for n in ops.value_inputs(node) if n in ours and n not in extra and recon not in flow.ancestors(n)]
+        ins = ops.value_inputs(node)
+        if node in sides.mixed and any(n in sides.mixed for n in ins):
+            extra += [n for n in ins if n in sides.ours and n not in extra and recon not in flow.ancestors(n)]
     return Pair(leaf, recon, target_side[0] if target_side else None, first, tuple(raw), tuple(extra))
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The values of an addend: made of decoder output alone, of data alone, where the two meet, and what is made of both."""
+
+    ours: set[fx.Node]
+    theirs: set[fx.Node]
+    meets: list[fx.Node]
+    mixed: set[fx.Node]
+
+
+def _sides(inside: set[fx.Node], raw: list[fx.Node], data: list[fx.Node], flow: Flow, drawn: set[int]) -> _Sides:
+    sides = _Sides(set(raw), set(data), [], set())
+    for node in flow.sorted(inside - sides.ours - sides.theirs):
+        ins = ops.value_inputs(node)
+        from_raw, from_data = [n for n in ins if n in sides.ours], [n for n in ins if n in sides.theirs]
+        if from_raw and from_data and _compares(node, from_raw, from_data, flow, drawn):
+            sides.meets.append(node)
+            sides.mixed.add(node)
+        elif any(n in sides.mixed for n in ins):
+            sides.mixed.add(node)
+        elif from_raw:
+            sides.ours.add(node)
+        elif from_data:
+            sides.theirs.add(node)
+    return sides
+
+
+def _compares(node: fx.Node, from_raw: list[fx.Node], from_data: list[fx.Node], flow: Flow, drawn: set[int]) -> bool:
+    """Whether an operation holds decoder output and data against each other."""
+    if ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data) or picks_class(node, flow):
+        return True
+    return ops.op(node) in ("sub", "rsub") and _is_repeated(from_raw[0], from_data[0], drawn)
 
 
 def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:

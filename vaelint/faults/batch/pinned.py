@@ -12,7 +12,7 @@ from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.record import ops
-from vaelint.record.record import name_of, shape, span
+from vaelint.record.record import Failure, name_of, shape, span
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -45,42 +45,61 @@ def pinned_sizes(model: Model) -> list[Pinned]:
     failure = other.failure
     if len(theirs) >= len(mine) or n < 2 or not isinstance(failure.error, RuntimeError | ValueError | IndexError):
         return []
-    rest = (x for x in mine[len(theirs) :] if x.op == "call_function" and not x.meta.get("scalar"))
-    at = next((x for x in rest if failure.fn is not None or x.meta.get("module") == failure.module), None)
-    if at is None or (failure.fn is not None and name_of(at.target) != name_of(failure.fn)):
+    at = _where_it_raised(mine[len(theirs) :], failure)
+    if at is None:
         return []
-    index = {node: i for i, node in enumerate(mine)}
     twins = dict(zip(mine, theirs, strict=False))
-    raises = failure.spans[0] if failure.spans else span(at)
-    text = next((x.strip() for x in message_of(failure.error).splitlines() if x.strip()), type(failure.error).__name__)
     operands = [x for x in ops.tensors(at.args) + ops.tensors(dict(at.kwargs)) if isinstance(x.meta.get("val"), torch.Tensor)]
     moved = next((x for x in operands if x in twins and shape(x) != shape(twins[x])), None)
-    for node in sorted(model.flow.ancestors(at) | {at}, key=index.__getitem__):
-        if not _fixes(model, node, n):
-            continue
-        if node is at or (node in twins and any(a == b == n for a, b in zip(shape(node), shape(twins[node]), strict=False))):
-            return [Pinned(span(node), node, moved, n, m, raises, text)]
+    fixed = _written_in_a_view(model, at, twins, n) or (_met_by_the_batch(model, operands, twins, n, m) if moved is not None else None)
+    if fixed is None:
+        return []
+    raises = failure.spans[0] if failure.spans else span(at)
+    text = next((x.strip() for x in message_of(failure.error).splitlines() if x.strip()), type(failure.error).__name__)
+    place = _kept_at(model, fixed) or raises if fixed.op == "get_attr" else span(fixed)
+    return [Pinned(place, fixed, moved, n, m, raises, text)]
+
+
+def _where_it_raised(rest: list[fx.Node], failure: Failure) -> fx.Node | None:
+    """The operation of the run that went through at which the other one raised; `rest` is what that never came to."""
+    operations = (x for x in rest if x.op == "call_function" and not x.meta.get("scalar"))
+    at = next((x for x in operations if failure.fn is not None or x.meta.get("module") == failure.module), None)
+    return at if at is None or failure.fn is None or name_of(at.target) == name_of(failure.fn) else None
+
+
+def _written_in_a_view(model: Model, at: fx.Node, twins: dict[fx.Node, fx.Node], n: int) -> fx.Node | None:
+    """The first view or slice that carries the batch size as a number, where it stayed what it was in the other run."""
+    for node in model.flow.sorted(model.flow.ancestors(at) | {at}):
+        if _fixes(model, node, n) and (
+            node is at or (node in twins and any(a == b == n for a, b in zip(shape(node), shape(twins[node]), strict=False)))
+        ):
+            return node
+    return None
+
+
+def _met_by_the_batch(model: Model, operands: list[fx.Node], twins: dict[fx.Node, fx.Node], n: int, m: int) -> fx.Node | None:
+    """The first value laid out in the size of the batch that meets one which moves: kept by the model, or made by a number."""
     behind = model.flow.ancestors(*operands)
     filled = {x.args[0]: x for x in behind if ops.raw_name(x) in ops.OVERWRITES and x.args and isinstance(x.args[0], fx.Node)}
-    for node in sorted(behind | filled.keys(), key=index.__getitem__):
-        if node not in twins or not moved or not _stays(node, twins[node], n):
-            continue
-        if not _meets(filled.get(node, node), operands, twins, n, m, model):
+    for node in model.flow.sorted(behind | filled.keys()):
+        if node not in twins or not _stays(node, twins[node], n) or not _meets(filled.get(node, node), operands, twins, n, m, model):
             continue
         if node.op == "get_attr" and rows_are_linked(model):
-            return []
+            return None
         if node.op == "get_attr" and not node.meta.get("parameter"):
-            owner, _, name = str(node.target).rpartition(".")
-            place = (
-                None
-                if name.startswith("_constant_")
-                else model.wiring.gradients.usage.assignment(model.record.model.get_submodule(owner), name)
-            )
-            return [Pinned(place or raises, node, moved, n, m, raises, text)]
+            return node
         made = node.op == "call_function" and (not _tensor_inputs(node) or _copies(node, n))
         if made and n in _numbers(node.args, dict(node.kwargs)):
-            return [Pinned(span(node), node, moved, n, m, raises, text)]
-    return []
+            return node
+    return None
+
+
+def _kept_at(model: Model, node: fx.Node) -> Span | None:
+    """Where a tensor of the model is assigned."""
+    owner, _, name = str(node.target).rpartition(".")
+    if name.startswith("_constant_"):
+        return None
+    return model.wiring.gradients.usage.assignment(model.record.model.get_submodule(owner), name)
 
 
 def _fixes(model: Model, node: fx.Node, n: int) -> bool:
