@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vaelint.discover.usage import Unknown, Usage, value_of
@@ -90,57 +91,103 @@ def defaults_of(node: ast.ClassDef) -> dict[str, Any]:
     return known
 
 
+Proposal = tuple[Sequence[int], str | None]
+"""Sizes beside the batch, and the type and range after them; None for those of images."""
+
+
+@dataclass(frozen=True)
+class _Hints:
+    """What a class and its repository say of an input: a size of the first layer, the arguments, the data sets."""
+
+    number: int | None
+    values: Mapping[str, Any]
+    images: Sequence[tuple[int, int]]
+
+    def named(self, means: Means) -> list[int]:
+        """The numbers among the arguments whose names say that."""
+        return _named(self.values, means)
+
+    @property
+    def sides(self) -> list[int]:
+        """Sides of images that are named."""
+        return self.named(Means.SIDE) + [side for _, side in self.images]
+
+    @property
+    def steps(self) -> list[int]:
+        """Lengths of sequences: those that are named, then ours."""
+        return list(dict.fromkeys((*self.named(Means.STEPS), _STEPS)))
+
+
+def _of_shapes(hints: _Hints) -> Iterator[Proposal]:
+    for name, value in hints.values.items():
+        if Means.SHAPE in meanings(name) and isinstance(value, tuple | list) and all(isinstance(v, int) for v in value):
+            yield tuple(value), None
+
+
+def _of_tokens(hints: _Hints) -> Iterator[Proposal]:
+    words = hints.number or next(iter(hints.named(Means.WORDS)), 50)
+    return (((steps,), f":int64[0,{words})") for steps in hints.steps)
+
+
+def _of_image(hints: _Hints) -> Iterator[Proposal]:
+    own = [hints.number] if hints.number else []
+    channels = dict.fromkeys((*own, *hints.named(Means.CHANNELS)[:1], *(c for c, _ in hints.images), *(() if own else (1, 3))))
+    return (((c, side, side), None) for c in channels for side in dict.fromkeys((*hints.sides, *_SIDES)))
+
+
+def _of_features(hints: _Hints) -> Iterator[Proposal]:
+    for n in [hints.number] if hints.number else hints.named(Means.FEATURES):
+        yield from (((c, side, side), None) for c, side in hints.images if c * side * side == n)
+        yield (n,), None
+        for c in (1, 3):
+            side = math.isqrt(n // c)
+            if c * side * side == n and side > 3:
+                yield (c, side, side), None
+        yield from (((steps, n), "") for steps in hints.steps)
+
+
+def _of_steps(hints: _Hints) -> Iterator[Proposal]:
+    return (((steps, hints.number), "") for steps in hints.steps if hints.number)
+
+
+def _of_signal(hints: _Hints) -> Iterator[Proposal]:
+    lengths = dict.fromkeys((*hints.named(Means.STEPS), 64, 128, 100, 256, 1024, 784))
+    return (((c, length), "") for c in ([hints.number] if hints.number else (1, 3)) for length in lengths)
+
+
+def _of_volume(hints: _Hints) -> Iterator[Proposal]:
+    return (((hints.number or 1, side, side, side), None) for side in dict.fromkeys((*hints.sides, 32, 64, 16)))
+
+
+def _usual(hints: _Hints) -> Iterator[Proposal]:
+    for c, side in hints.images:
+        yield (c, side, side), None
+        yield (c * side * side,), None
+    for sizes in ((1, 28, 28), (784,), (3, 32, 32), (3, 64, 64)):
+        yield sizes, None
+
+
+_OF_LAYER: dict[str, Callable[[_Hints], Iterator[Proposal]]] = {
+    "tokens": _of_tokens,
+    "image": _of_image,
+    "features": _of_features,
+    "steps": _of_steps,
+    "signal": _of_signal,
+    "volume": _of_volume,
+}
+
+
 def shapes(layers: Sequence[tuple[str, int | None]], values: Mapping[str, Any], usage: Usage) -> list[str]:
     """Texts for `--input` without the batch's partner inputs, the likeliest first. Each is only a proposal: what counts is a run."""
     span = ":float32[0,1]" if usage.unit else ""
-    found: dict[str, None] = {}
-
-    def add(sizes: Sequence[int], kind: str | None = None) -> None:
-        found.setdefault("x".join(map(str, (BATCH, *sizes))) + (span if kind is None else kind))
-
-    sides = _named(values, Means.SIDE) + [side for _, side in usage.images]
-    channels = _named(values, Means.CHANNELS)
     kind, number = layers[0] if layers else ("", None)
-    for name, value in values.items():
-        if Means.SHAPE in meanings(name) and isinstance(value, tuple | list) and all(isinstance(v, int) for v in value):
-            add(tuple(value))
-    if kind == "tokens" or (kind == "" and _named(values, Means.WORDS)):
-        words = number or next(iter(_named(values, Means.WORDS)), 50)
-        for steps in dict.fromkeys((*_named(values, Means.STEPS), _STEPS)):
-            add((steps,), f":int64[0,{words})")
-    if kind == "image":
-        for c in dict.fromkeys((*([number] if number else ()), *channels[:1], *(c for c, _ in usage.images), *(() if number else (1, 3)))):
-            for side in dict.fromkeys((*sides, *_SIDES)):
-                add((c, side, side))
-    if kind == "features" or kind == "":
-        wide = [number] if number else _named(values, Means.FEATURES)
-        for n in wide:
-            for c, side in usage.images:
-                if c * side * side == n:
-                    add((c, side, side))
-            add((n,))
-            for c in (1, 3):
-                side = math.isqrt(n // c)
-                if c * side * side == n and side > 3:
-                    add((c, side, side))
-            for steps in dict.fromkeys((*_named(values, Means.STEPS), _STEPS)):
-                add((steps, n), "")
-    if kind == "steps" and number:
-        for steps in dict.fromkeys((*_named(values, Means.STEPS), _STEPS)):
-            add((steps, number), "")
-    if kind == "signal":
-        for c in [number] if number else (1, 3):
-            for length in dict.fromkeys((*_named(values, Means.STEPS), 64, 128, 100, 256, 1024, 784)):
-                add((c, length), "")
-    if kind == "volume":
-        for side in dict.fromkeys((*sides, 32, 64, 16)):
-            add((number or 1, side, side, side))
-    for c, side in usage.images:
-        add((c, side, side))
-        add((c * side * side,))
-    for sizes in ((1, 28, 28), (784,), (3, 32, 32), (3, 64, 64)):
-        add(sizes)
-    return list(found)
+    hints = _Hints(number, values, usage.images)
+    if kind:
+        by_layer = [_OF_LAYER[kind]] if kind in _OF_LAYER else []
+    else:
+        by_layer = [_of_tokens, _of_features] if hints.named(Means.WORDS) else [_of_features]
+    proposed = (proposal for source in (_of_shapes, *by_layer, _usual) for proposal in source(hints))
+    return list(dict.fromkeys("x".join(map(str, (BATCH, *sizes))) + (span if said is None else said) for sizes, said in proposed))
 
 
 def _named(values: Mapping[str, Any], means: Means) -> list[int]:

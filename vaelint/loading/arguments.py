@@ -40,49 +40,65 @@ def choices(loaded: Loaded, inputs: InputSet, given: Mapping[str, object]) -> It
     if that does not fit, they are taken whole.
     """
     required = [p for p in _parameters(loaded) if p.default is p.empty and p.name not in given]
-    of_steps = {"step"} if any(meanings(p.name)[:1] == [Means.STEPS] for p in _parameters(loaded)) else set[str]()
-    uses = {p.name: construct.uses_of(loaded.obj, p.name, loaded.namespace) for p in required}
-    found = {p.name: construct.guess(p, inputs, uses[p.name] or frozenset(of_steps), loaded.namespace) for p in required}
+    found = _guesses(loaded, required, inputs)
     sure = {name: g for name, g in found.items() if g is not None and not g.made_up}
     open_names = [p.name for p in required if p.name not in sure]
+    own = _own_choice(loaded, inputs, given, found)
+    if not open_names:
+        yield own
+        yield from _other_shapes(own, sure, inputs)
+        yield from _at_sizes(loaded, own, inputs)
+    wanted = open_names or [p.name for p in required] or [p.name for p in _parameters(loaded) if p.name not in given]
+    places = _places(loaded, given, wanted) if wanted else []
+    seen: list[dict[str, object]] = [own.values]
+    for over, said, sized in _of_the_input(own, sure, inputs):
+        for place in places:
+            choice = _choice(loaded, inputs, place, given, over, said, sized)
+            if choice is not None and choice.values not in seen:
+                seen.append(choice.values)
+                yield choice
+    if open_names:
+        yield _nearest(own, places)
+
+
+def _guesses(loaded: Loaded, required: list[inspect.Parameter], inputs: InputSet) -> dict[str, construct.Guess | None]:
+    """What name, use and shape say of each argument that must be given."""
+    of_steps = {"step"} if any(meanings(p.name)[:1] == [Means.STEPS] for p in _parameters(loaded)) else set[str]()
+    uses = {p.name: construct.uses_of(loaded.obj, p.name, loaded.namespace) for p in required}
+    return {p.name: construct.guess(p, inputs, uses[p.name] or frozenset(of_steps), loaded.namespace) for p in required}
+
+
+def _own_choice(loaded: Loaded, inputs: InputSet, given: Mapping[str, object], found: Mapping[str, construct.Guess | None]) -> Choice:
+    """The choice without the repository: what the user gave, the batch size of the input, and the guesses."""
     own = Choice(dict(given))
     for p in _parameters(loaded):
         size = construct.size_of(p.name, inputs) if p.name not in given and meanings(p.name)[:1] == [Means.BATCH] else None
         if size is not None and type(p.default) is int and size != p.default:
             own.values[p.name] = size
             own.notes.append(f"{p.name}={size} was not given: the batch size of the input")
-    for p in required:
-        guess = found[p.name]
+    for name, guess in found.items():
         if guess is None:
-            own.missing += (p.name,)
+            own.missing += (name,)
             continue
-        own.values[p.name] = guess.value
-        own.notes.append(f"{p.name}={shown(guess.value)} was not given: {guess.reason}")
+        own.values[name] = guess.value
+        own.notes.append(f"{name}={shown(guess.value)} was not given: {guess.reason}")
         if guess.made_up:
-            own.chosen[p.name] = guess.value
-    if not open_names:
-        yield own
-        yield from _other_shapes(own, sure, inputs)
-        yield from _at_sizes(loaded, own, inputs)
+            own.chosen[name] = guess.value
+    return own
+
+
+def _of_the_input(
+    own: Choice, sure: Mapping[str, construct.Guess], inputs: InputSet
+) -> Iterator[tuple[Mapping[str, object] | None, Choice, bool]]:
+    """What of the input goes before the repository's arguments, the choice that says so, and whether sizes of the same names do as well."""
     inferred = {name: value for name, value in own.values.items() if name not in own.chosen}
-    wanted = open_names or [p.name for p in required] or [p.name for p in _parameters(loaded) if p.name not in given]
-    places = _places(loaded, given, wanted) if wanted else []
-    seen: list[dict[str, object]] = [own.values]
-    wholes = list(_other_shapes(Choice(dict(inferred), own.notes), sure, inputs))
+    yield inferred, own, True
+    for whole in _other_shapes(Choice(dict(inferred), own.notes), sure, inputs):
+        yield whole.values, replace(own, values={**own.values, **whole.values}, notes=whole.notes), True
     batches = {k: v for k, v in inferred.items() if meanings(k)[:1] == [Means.BATCH]}
-    for over, said in (
-        (inferred, own),
-        *((c.values, replace(own, values={**own.values, **c.values}, notes=c.notes)) for c in wholes),
-        *([(batches, own)] if batches else []),
-        (None, own),
-    ):
-        for place in places:
-            choice = _choice(loaded, inputs, place, given, over, said, over is not batches)
-            if choice is not None and choice.values not in seen:
-                seen.append(choice.values)
-                yield choice
-    if open_names:
-        yield _nearest(own, places)
+    if batches:
+        yield batches, own, False
+    yield None, own, True
 
 
 def _nearest(own: Choice, places: Sequence[Construction]) -> Choice:

@@ -262,19 +262,37 @@ def _bind_inputs(
 
     What no input is there for is asked of the repository's calls, where `loaded` is given.
     """
-    open_parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    by_name = {spec.name for spec in inputs.specs if spec.name and spec.name in {p.name for p in open_parameters}}
-    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
-    keys = [k for k in _keyword_keys(parameters, function) if waiting]  # `forward(self, x, **kwargs)` that reads kwargs["labels"]
-    open_parameters += [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None) for k in keys]
-    by_name |= {spec.name for spec in inputs.specs if spec.name and spec.name in keys}
-    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in by_name]
-    free = [p for p in open_parameters if p.name not in by_name]
-    # required parameters first: an unnamed second input is a label rather than an option
-    free.sort(key=lambda p: p.default is not p.empty)
-    given = {name: name for name in by_name}
+    plain = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    placed = {p.name for p in plain}.issuperset(spec.name for spec in inputs.specs)
+    keys = _keyword_keys(parameters, function) if not placed else []  # `forward(self, x, **kwargs)` that reads kwargs["labels"]
+    open_parameters = plain + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None) for k in keys]
     names: dict[int, str] = {i: spec.name for i, spec in enumerate(inputs.specs) if spec.name}
-    notes: list[str] = []
+    given, waiting = _assigned(open_parameters, set(keys), inputs, names)
+    notes = [f"input {name} goes to {where}({parameter})" for parameter, name in given.items() if name != parameter]
+    missing = [p.name for p in open_parameters if p.default is p.empty and p.name not in given]
+    told = told_by_calls(loaded.repository, missing) if missing and loaded is not None and not loaded.package else {}
+    if missing != [name for name in missing if name in told]:
+        raise _too_few(missing, where, inputs, function)
+    notes += [f"{name}={value}: no input is there for it; {place} calls it so" for name, (value, place) in told.items()]
+    _name_the_rest(names, len(inputs.specs), {p.name for p in open_parameters})
+    arguments = _written(open_parameters, given | {name: value for name, (value, _) in told.items()})
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        arguments += [names[i] for i in waiting]
+    order = [given[p.name] for p in open_parameters if p.name in given]
+    order += [names[i] for i in sorted(names) if names[i] not in order]
+    return arguments, order, notes
+
+
+def _assigned(
+    parameters: Sequence[inspect.Parameter], keys: set[str], inputs: InputSet, names: dict[int, str]
+) -> tuple[dict[str, str], list[int]]:
+    """The name of the input for each parameter that gets one, and the inputs that are left. Inputs without a name get that of theirs."""
+    known = {p.name for p in parameters}
+    given = {spec.name: spec.name for spec in inputs.specs if spec.name in known}
+    by_name = bool(given)
+    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in given]
+    # required parameters first: an unnamed second input is a label rather than an option
+    free = sorted((p for p in parameters if p.name not in given), key=lambda p: p.default is not p.empty)
     has_required = any(p.default is p.empty for p in free)
     for parameter in free:
         # an option is filled by position only where nothing required was left to fill
@@ -282,27 +300,17 @@ def _bind_inputs(
         if not waiting or (is_option and (has_required or by_name or inputs.specs[waiting[0]].name)):
             continue
         i = waiting.pop(0)
-        names.setdefault(i, parameter.name)
-        given[parameter.name] = names[i]
-        if names[i] != parameter.name:
-            notes.append(f"input {names[i]} goes to {where}({parameter.name})")
-    missing = [p.name for p in open_parameters if p.default is p.empty and p.name not in given]
-    told = told_by_calls(loaded.repository, missing) if missing and loaded is not None and not loaded.package else {}
-    if missing != [name for name in missing if name in told]:
-        raise _too_few(missing, where, inputs, function)
-    notes += [f"{name}={value}: no input is there for it; {place} calls it so" for name, (value, place) in told.items()]
-    taken = set(names.values()) | {p.name for p in open_parameters}
-    for i in range(len(inputs.specs)):
+        given[parameter.name] = names.setdefault(i, parameter.name)
+    return given, waiting
+
+
+def _name_the_rest(names: dict[int, str], count: int, known: set[str]) -> None:
+    """Names for inputs that no parameter gave one: x, y, input1, ..."""
+    taken = set(names.values()) | known
+    for i in range(count):
         if i not in names:
-            names[i] = next(n for n in ("x", "y", *(f"input{k}" for k in range(1, len(inputs.specs) + 2))) if n not in taken)
+            names[i] = next(n for n in ("x", "y", *(f"input{k}" for k in range(1, count + 2))) if n not in taken)
             taken.add(names[i])
-    star = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    arguments = _written(open_parameters, given | {name: value for name, (value, _) in told.items()})
-    order = [given[p.name] for p in open_parameters if p.name in given]
-    if star:
-        arguments += [names[i] for i in waiting]
-    order += [names[i] for i in sorted(names) if names[i] not in order]
-    return arguments, order, notes
 
 
 def _keyword_keys(parameters: Sequence[inspect.Parameter], function: Callable[..., Any]) -> list[str]:
