@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import commandline
 import pytest
 from expectations import fixture_of
 from hypothesis import given
@@ -25,12 +24,11 @@ from vaelint.core.result import Request
 from vaelint.process.front import Worker
 
 DATA = Path(__file__).parent / "data"
-VAELINT = str(Path(sys.executable).parent / "vaelint")
 MODELS = ("ok_conditional", "ok_audio", "vae214_biased_eval", "vae108_annotation_disagrees")
 
 
 def vaelint(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([VAELINT, *args], cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint(*args, cwd=cwd)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

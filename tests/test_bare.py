@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
+import commandline
 import pytest
 from usermodels import FORWARD, HEAD, PLAIN_LOSS
 
@@ -116,8 +115,7 @@ def test_without_a_loss_the_closing_line_says_what_was_done(tmp_path: Path) -> N
     )
 
     def told(target: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "vaelint", "check", target, "--input", "5x6", "--device", "none"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = commandline.vaelint("check", target, "--input", "5x6", "--device", "none", cwd=tmp_path)
         return done.returncode, " ".join(done.stdout.split())
 
     code, text = told("model.py:VAE")

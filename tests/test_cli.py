@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import commandline
 import jsonschema
 import pytest
 
@@ -23,7 +23,7 @@ SHAPE = ("--input", "32x784")
 
 
 def vaelint(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([VAELINT, *args], cwd=cwd, env=os.environ | (env or {}), capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint(*args, cwd=cwd, env=env)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -44,7 +44,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_sound_model_is_clean(project: Path) -> None:
-    done = vaelint("check", "model.py:VAE", *SHAPE, "--device", "cpu", "--output-format", "json", cwd=project)
+    done = commandline.installed("check", "model.py:VAE", *SHAPE, "--device", "cpu", "--output-format", "json", cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     (target,) = document(done)
     assert target["status"] == "clean"
@@ -92,7 +92,7 @@ def test_colour_when_asked_for(project: Path) -> None:
 
 def test_same_input_same_bytes(project: Path) -> None:
     check = ("check", "buggy.py:VAE", *SHAPE, "--device", "cpu", "--no-cache", "--output-format", "json")
-    first, second = vaelint(*check, cwd=project), vaelint(*check, cwd=project)
+    first, second = commandline.installed(*check, cwd=project), vaelint(*check, cwd=project)
     assert first.stdout == second.stdout
     assert "timing" not in document(first)[0]
     assert document(vaelint(*check, "--timings", cwd=project))[0]["timing"]["trace_s"] > 0

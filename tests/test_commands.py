@@ -7,13 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 DATA = Path(__file__).parent / "data"
-VAELINT = str(Path(sys.executable).parent / "vaelint")
 BUGGY = (DATA / "vae_three_bugs.py").read_text()
 NOISE = """import sys
 for out in (sys.stdout, sys.stderr):
@@ -24,8 +23,7 @@ CONFIG = "device = 'none'\n[[targets]]\ntarget = 'buggy.py:VAE'\ninput = '32x784
 
 
 def vaelint(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("GITHUB_", "CI_", "VAELINT_"))}
-    done = subprocess.run([VAELINT, *args], env=clean | env, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint(*args, env=env, without=("GITHUB_", "CI_", "VAELINT_"))
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 
 SAMPLER = """
@@ -85,7 +85,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def _run(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "vaelint", *words], cwd=cwd, capture_output=True, text=True, check=False)
+    return commandline.vaelint(*words, cwd=cwd)
 
 
 def _candidates(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

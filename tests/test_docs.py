@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 from generated import key_tables
 from linked import linked
@@ -95,8 +96,7 @@ def test_links_that_lead_nowhere_stop_the_build(tmp_path: Path) -> None:
 
 def printed(folder: Path, target: str, *options: str) -> str:
     """What a check says on standard output."""
-    command = [sys.executable, "-m", "vaelint", "check", target, "--device", "cpu", "--no-cache", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint("check", target, "--device", "cpu", "--no-cache", *options, cwd=folder)
     assert (done.returncode, done.stderr) == (1, "")
     return done.stdout
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import commandline
 import pytest
 from expectations import ROOT, fixture_of, path_of
 from hypothesis import given
@@ -26,7 +26,6 @@ from vaelint.process import verify as fixing
 from vaelint.process.front import Worker
 
 DATA = Path(__file__).parent / "data"
-VAELINT = str(Path(sys.executable).parent / "vaelint")
 OPTIONS = ("--input", "32x784", "--device", "cpu")
 
 # One or two for each kind of repair.
@@ -37,7 +36,7 @@ MENDED = (
 
 
 def vaelint(*args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([VAELINT, *args], cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint(*args, cwd=cwd)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

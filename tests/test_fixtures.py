@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from typing import Any
 
+import commandline
 import pytest
 from expectations import FIXTURES, ROOT, SETS, Fixture, complaints, fixture_of, fixtures, parse_expectations
 
@@ -62,8 +61,7 @@ def test_good_fixture_is_clean(fixture: Fixture) -> None:
 
 def through_the_command_line(fixture: Fixture, device: str) -> tuple[int, dict[str, Any]]:
     """Exit code and target of the fixture's own command."""
-    command = [sys.executable, "-m", "vaelint", "check", fixture.target, *fixture.options, "--output-format", "json", "--device", device]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = commandline.vaelint("check", fixture.target, *fixture.options, "--output-format", "json", "--device", device, cwd=ROOT)
     assert done.returncode in (0, 1, 2), done.stdout + done.stderr
     (target,) = json.loads(done.stdout)["targets"]
     return done.returncode, target

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,10 +135,8 @@ def test_the_page_of_three_bugs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_check_and_trace_write_the_page(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(BUGGY)
     for command, code in (("check", 1), ("trace", 0)):
-        done = subprocess.run(
-            [VAELINT, command, "model.py:VAE", "--input", "32x784", "--output-format", "html:page.html"],
-            cwd=tmp_path, env=os.environ | {"VAELINT_DEVICE": "none"}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        words = (command, "model.py:VAE", "--input", "32x784", "--output-format", "html:page.html")
+        done = commandline.vaelint(*words, cwd=tmp_path, env={"VAELINT_DEVICE": "none"})
         assert (done.returncode, done.stderr) == (code, ""), done.stderr
         parsed((tmp_path / "page.html").read_text())
 

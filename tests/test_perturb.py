@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 
 BAD = "fixtures/vae109_hard_coded_size/bad.py:PosterVAE"
@@ -15,8 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _check(*words: str, cwd: Path = ROOT) -> tuple[int, dict[str, Any]]:
-    command = [sys.executable, "-m", "vaelint", "check", *words, "--device", "none", "--output-format", "json"]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    done = commandline.vaelint("check", *words, "--device", "none", "--output-format", "json", cwd=cwd)
     return done.returncode, json.loads(done.stdout)["targets"][0]
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 
 from vaelint.rule_packages import load_rules
@@ -46,8 +45,7 @@ def checked(folder: Path, cases: dict[str, tuple[str, str, str, bool]], code: in
         (folder / f"{name}.py").write_text(SOUND.replace(old, new, 1))
         table += f'[[targets]]\ntarget = "{name}.py:VAE"\ninput = "32x784"\n' + ("timeout = 4\n" if name == "VAE006" else "")
     (folder / "vaelint.toml").write_text(table)
-    command = [sys.executable, "-m", "vaelint", "check", "--output-format", "json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint("check", "--output-format", "json", cwd=folder)
     assert (done.returncode, done.stderr) == (code, "")
     return {t["target"].partition(".py")[0]: t for t in json.loads(done.stdout)["targets"]}
 

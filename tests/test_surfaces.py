@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 from results import result
 
@@ -49,7 +50,7 @@ class VAE(nn.Module):
 
 
 def vaelint(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([VAELINT, *words], cwd=folder, capture_output=True, text=True, timeout=300)
+    return commandline.vaelint(*words, cwd=folder)
 
 
 @pytest.mark.parametrize("size", ["4", "len(x), 1"])
@@ -200,6 +201,6 @@ def test_make_demo_takes_an_environment_by_its_absolute_path() -> None:
     ids=lambda words: words[0],
 )
 def test_no_line_is_wider_than_the_terminal(words: tuple[str, ...]) -> None:
-    done = subprocess.run([VAELINT, *words], cwd=DATA, env=os.environ | {"COLUMNS": "60"}, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint(*words, cwd=DATA, env={"COLUMNS": "60"})
     assert done.returncode == 0
     assert [line for line in done.stdout.splitlines() if len(line) > 60] == []

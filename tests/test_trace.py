@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import commandline
 import jsonschema
 import pytest
 import torch
@@ -21,7 +21,6 @@ from vaelint.report import tree
 from vaelint.report.parts.view import View
 
 DATA = Path(__file__).parent / "data"
-VAELINT = str(Path(sys.executable).parent / "vaelint")
 SCHEMA = json.loads((Path(__file__).parent.parent / "vaelint" / "report" / "schema.json").read_text())
 BUGGY = (DATA / "vae_three_bugs.py").read_text()
 
@@ -62,7 +61,7 @@ def traced(folder: Path, text: str, target: str, *inputs: str, monkeypatch: pyte
 
 
 def cli(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([VAELINT, "trace", *args], cwd=folder, env=os.environ | {"COLUMNS": "100"}, capture_output=True, text=True)
+    done = commandline.vaelint("trace", *args, cwd=folder, env={"COLUMNS": "100"})
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

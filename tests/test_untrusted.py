@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -62,15 +62,15 @@ def lying(tmp_path: Path) -> Path:
         'severity = { VAE404 = "info", VAE402 = "info", VAE408 = "info" }\n\n'
         '[[targets]]\ntarget = "model.py:VAE"\ninput = "32x784"\nbeta = 1\ndevice = "none"\n'
     )
-    subprocess.run([VAELINT, "check", "--update-baseline"], cwd=tmp_path, capture_output=True, timeout=120)
+    commandline.vaelint("check", "--update-baseline", cwd=tmp_path)
     return tmp_path
 
 
 def test_isolated_takes_the_code_and_nothing_else(lying: Path) -> None:
-    words = [VAELINT, "check", "model.py:VAE", "--input", "32x784", "--device", "none", "--output-format", "json"]
-    silent = subprocess.run(words, cwd=lying, capture_output=True, text=True, timeout=120)
+    words = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--output-format", "json")
+    silent = commandline.vaelint(*words, cwd=lying)
     assert silent.returncode == 0, silent.stdout
-    done = subprocess.run([*words, "--isolated"], cwd=lying, capture_output=True, text=True, timeout=120)
+    done = commandline.vaelint(*words, "--isolated", cwd=lying)
     assert done.returncode == 1
     (target,) = json.loads(done.stdout)["targets"]
     assert {"VAE201", "VAE301"} <= {f["code"] for f in target["findings"]}
@@ -79,13 +79,13 @@ def test_isolated_takes_the_code_and_nothing_else(lying: Path) -> None:
 
 def test_isolated_neither_uses_nor_keeps_results(lying: Path) -> None:
     kept = lying / "kept"
-    words = [VAELINT, "check", "model.py:VAE", "--input", "32x784", "--device", "none", "--isolated", "--output-format", "concise"]
-    subprocess.run(words, cwd=lying, env=os.environ | {"VAELINT_CACHE_DIR": str(kept)}, capture_output=True, timeout=120)
+    words = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--isolated", "--output-format", "concise")
+    commandline.vaelint(*words, cwd=lying, env={"VAELINT_CACHE_DIR": str(kept)})
     assert not kept.exists()
 
 
 def test_isolated_knows_no_configured_target(lying: Path) -> None:
-    done = subprocess.run([VAELINT, "check", "--isolated"], cwd=lying, capture_output=True, text=True, timeout=120)
+    done = commandline.vaelint("check", "--isolated", cwd=lying)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no target is named" in done.stderr
 
