@@ -40,7 +40,7 @@ def check(model: Model) -> Findings:
     for found in model.bound.unused_priors:
         places = ((found.made, "made here"), (found.called, "called here"))
         yield Found(
-            model.objective.wrong_part(found.fact),
+            found.call or model.objective.wrong_part(found.fact),
             label=f"leaves out {found.path}",
             labels=tuple(Label(place, f"{found.path} is {what}") for place, what in places if place is not None),
             why="the prior keeps its random initial values, and samples that are drawn from it are untrained",

@@ -15,7 +15,7 @@ from vaelint.anatomy.loss.facts import KlFact
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.gradients import Unreached
 from vaelint.record import ops
-from vaelint.record.record import shape
+from vaelint.record.record import route, shape
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -33,6 +33,8 @@ class UnusedPrior:
     made: Span | None
     called: Span | None = None
 
+    call: Span | None = None  # where one helper serves several KLs, its call for this one
+
 
 def unused_priors(model: Model) -> list[UnusedPrior]:
     """Layers and parameters without a gradient that have mean and scale of a latent to give, beside a KL to N(0, I)."""
@@ -44,14 +46,21 @@ def unused_priors(model: Model) -> list[UnusedPrior]:
         assert fact.site is not None
         size = shape(fact.site.mu_heads[0])
         for layer in gradients.unreached():
-            if not layer.certain and layer.path not in layer.parameters and _gives_moments(model, layer, size):
-                return [UnusedPrior(fact, layer.path, layer.parameters, layer.span, layer.called)]
+            if layer.path not in layer.parameters and _gives_moments(model, layer, size):
+                return [UnusedPrior(fact, layer.path, layer.parameters, layer.span, layer.called, _call(model, fact))]
         left = set(gradients.trainable.values()) - gradients.reached - gradients.updated
         bare = [n for n in gradients.trainable.values() if n in left and _is_moment(model, n, size)]
         if len(bare) > 1:
             made = gradients.usage.assignment(model.record.model.get_submodule(bare[0].rpartition(".")[0]), bare[0].rpartition(".")[2])
             return [UnusedPrior(fact, " and ".join(bare), tuple(bare), made)]
     return []
+
+
+def _call(model: Model, fact: KlFact) -> Span | None:
+    """The place on the way to a KL that no other KL comes past, where they share a helper."""
+    others = {place for k in model.kls if k is not fact for leaf in k.term.leaves for place in route(leaf.node)}
+    way = next((route(leaf.node) for leaf in reversed(fact.term.leaves) if len(route(leaf.node)) > 1), ())
+    return next((place for place in way if place not in others), None) if way and way[0] in others else None
 
 
 def _is_moment(model: Model, name: str, size: Sequence[int]) -> bool:
