@@ -117,7 +117,12 @@ def record_step(
     """
     if isinstance(step, Replays):
         return step.replay(built, inputs, sizes)
-    return Recording(built, inputs, sizes, spans, rung, watch, calls_in, until, as_is).run(step)
+    device = torch.get_default_device()
+    try:
+        return Recording(built, inputs, sizes, spans, rung, watch, calls_in, until, as_is).run(step)
+    finally:
+        if torch.get_default_device() != device:  # a step may set it; what is measured afterwards is not the step's
+            torch.set_default_device(device)
 
 
 class Recording:
