@@ -47,7 +47,7 @@ PACKAGES ?= .venv-packages
 test-packages: ## The models of pythae, diffusers, scvi-tools and transformers
 	$(PYTHON) -m venv $(PACKAGES)
 	$(PACKAGES)/bin/python -m pip install --quiet --editable ".[dev]" pythae==0.1.2 diffusers==0.42.1 scvi-tools==1.4.2 transformers==5.23.0
-	OMP_NUM_THREADS=1 $(PACKAGES)/bin/python -m pytest -W default tests/test_packages.py
+	OMP_NUM_THREADS=1 $(PACKAGES)/bin/python -m pytest -W default tests/repository/test_packages.py
 
 check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/ruff check
@@ -57,7 +57,7 @@ check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/vulture
 
 update: $(READY) ## Write the stored reports, the guides' output and the README's rule table anew
-	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/test_report.py tests/test_package.py tests/test_config.py tests/test_docs.py
+	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/report/test_report.py tests/repository/test_package.py tests/config/test_config.py tests/repository/test_docs.py
 
 wheel: $(READY) ## Build the wheel from a clean tree: a left-over build/ would bring deleted rules back
 	rm -rf build dist

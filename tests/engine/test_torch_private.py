@@ -1,0 +1,117 @@
+"""Private torch interfaces: one module reaches them, and says so where torch is not one it knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from vaelint.core.errors import UsageError
+from vaelint.trace import torch_private
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLDERS = (torch.Tensor, torch.nn.LSTM(1, 1), torch.UntypedStorage, torch.distributions.Normal, torch.optim.Optimizer, torch.fx.Node)
+PRIVATE = {n for h in HOLDERS for n in (*dir(h), *getattr(h, "__dict__", ())) if re.match("_(?!_)", n)}
+
+
+def reached(tree: ast.AST) -> Iterator[str]:
+    """The private names of torch that some code imports, or reads off something that is not its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if re.match(r"torch\b.*\._", a.name))
+        elif isinstance(node, ast.ImportFrom) and re.match(r"torch\b", node.module or ""):
+            yield from (f"{node.module}.{a.name}" for a in node.names if "._" in f"{node.module}.{a.name}")
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"torch(\.\w+)*\._[\w.]+", node.value):
+            yield node.value
+        elif isinstance(node, ast.Attribute) and re.match("_(?!_)", node.attr):
+            text = ast.unparse(node)
+            of_self = re.match(r"(self|cls|type\(self\))\._\w+$", text) is not None
+            if text.startswith(("torch.", "nn.", "F.")) or (node.attr in PRIVATE and not of_self):
+                yield text
+
+
+def test_no_other_module_reaches_them() -> None:
+    files = [f for folder in ("vaelint", "rules") for f in sorted((ROOT / folder).rglob("*.py"))]
+    found = {str(f.relative_to(ROOT)): names for f in files if (names := list(reached(ast.parse(f.read_text()))))}
+    assert list(found) == ["vaelint/trace/torch_private.py"], found
+    assert len(found["vaelint/trace/torch_private.py"]) > 10
+
+
+def test_the_versions_are_those_that_are_asked_for() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (a, b), (c, d) = torch_private.KNOWN
+    assert f"torch>={a}.{b},<{c}.{d + 1}" in asked
+    for version in (f"{a}.{b}.0", f"{c}.{d}.1+cu126", torch.__version__):
+        torch_private.refuse_unknown(version)
+
+
+def test_make_tries_the_oldest() -> None:
+    """The version is read out of pyproject.toml by a pattern, which a line written otherwise would leave empty."""
+    told = subprocess.run(["make", "-n", "test-oldest"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    (a, b), _ = torch_private.KNOWN
+    assert f'"torch=={a}.{b}.*"' in told.stdout
+
+
+@pytest.mark.parametrize("version", ["2.10.1", "2.16.0.dev20260101", "3.0.0", "what"])
+def test_another_version_is_refused_in_words(version: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"does not know torch {version}: it was tried with 2.11 to 2.15")):
+        torch_private.refuse_unknown(version)
+
+
+def test_the_command_line_says_so_too(tmp_path: Path) -> None:
+    """A torch of another number, otherwise the one that is here."""
+    (tmp_path / "run.py").write_text(
+        "import torch\ntorch.__version__ = '9.1.0'\n"
+        "import sys\nfrom vaelint.process.worker import _load\n"
+        "class Sock:\n    def sendall(self, data): print(data.decode())\n"
+        "assert _load('vaelint.pipeline.check:check_target', Sock()) is None\n"
+    )
+    done = subprocess.run([sys.executable, str(tmp_path / "run.py")], capture_output=True, text=True, timeout=120, check=True)
+    assert "does not know torch 9.1.0" in done.stdout
+    assert 'pip install \\"torch>=2.11,<2.16\\"' in done.stdout
+
+
+def test_an_operation_met_again_makes_what_torch_makes() -> None:
+    """The quick mode against torch's own, on operations of each kind, twice: the second time from what it remembers."""
+    quick, plain = torch_private.fake_mode(), FakeTensorMode(allow_non_fake_inputs=True)
+    assert type(quick) is not type(plain)
+    seen = []
+    with torch_private.lean_dynamo():
+        for mode in (quick, quick, plain):
+            with mode:
+                seen.append([_told(t) for t in _operations()])
+    assert seen[0] == seen[1] == seen[2]
+
+
+def _operations() -> list[torch.Tensor]:
+    x, w = torch.randn(4, 3, 8, 8, requires_grad=True), torch.empty(5, 3, 3, 3)
+    h = torch.nn.functional.conv2d(x, w, stride=2, padding=1)
+    n = torch.nn.functional.group_norm(h, 5)
+    flat = n.flatten(1)
+    v = flat.t()
+    made = [h, n, flat, v, v[1:3, ::2], v.detach(), x.to(memory_format=torch.channels_last), flat.double(), flat > 0, flat.sum()]
+    made += [flat.mean(1, keepdim=True), torch.arange(3), torch.arange(3.0), flat * 2, x.expand(2, 4, 3, 8, 8)]
+    made += [torch.ones(2, dtype=torch.int64) * 2, torch.ones(2, dtype=torch.int64) * 2.0, *flat.max(1), *flat.chunk(3, 1)]
+    made += [flat.softmax(1), torch.cat([flat, flat]), flat.clone().add_(1), torch.bmm(n.flatten(2), n.flatten(2).mT)]
+    with torch.inference_mode():
+        made.append(w + 1)
+    assert v.untyped_storage()._cdata == flat.untyped_storage()._cdata  # a view is one still
+    base = torch.zeros(3)
+    before = base._version
+    base[:2].detach().mul_(2)
+    assert base._version == before + 1
+    return made
+
+
+def _told(t: torch.Tensor) -> tuple[object, ...]:
+    back = t.grad_fn.name() if t.grad_fn is not None else None
+    keys = str(torch._C._dispatch_keys(t))
+    return tuple(t.shape), t.stride(), t.storage_offset(), t.dtype, t.device, t.requires_grad, back, t._is_view(), t.is_inference(), keys

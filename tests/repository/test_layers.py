@@ -1,0 +1,96 @@
+"""Who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "sympy", "numpy", "jaxtyping", "beartype", "rich"}
+
+
+def imported(code: str) -> set[str]:
+    """The heavy packages that are loaded after `code` ran in a fresh process."""
+    ask = f"import sys\n{code}\nprint(','.join(sorted({HEAVY!r} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split(",")) - {""}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import vaelint",
+        "import vaelint.cli.app",
+        "import vaelint.process.front, vaelint.process.worker, vaelint.process.protocol, vaelint.config.file",
+        "import vaelint.policy.suppress, vaelint.source.target, vaelint.core.inputs",
+        "import vaelint.report.full, vaelint.report.as_json, vaelint.report.concise",
+    ],
+)
+def test_the_front_imports_nothing_heavy(code: str) -> None:
+    assert imported(code) == set()
+
+
+def test_the_measure_can_fail() -> None:
+    assert "rich" in imported("import rich")
+
+
+@pytest.mark.parametrize("command", [["rules"], ["explain", "VAE201"], ["config"], ["config", "--schema"], ["--version"]])
+def test_what_only_tells_starts_without_torch(command: list[str]) -> None:
+    code = f"from vaelint.cli.app import main\ntry:\n    main({command!r})\nexcept SystemExit as e:\n    assert not e.code, e.code"
+    assert imported(code) == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "homes"), [("typer", {"app.py", "options.py"}), ("rich", {"api.py", "text.py", "page.py", "progress.py", "tree.py"})]
+)
+def test_typer_and_rich_have_few_homes(package: str, homes: set[str]) -> None:
+    users = set()
+    for file in [*(ROOT / "vaelint").rglob("*.py"), *(ROOT / "rules").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            users |= {file.name for n in names if n.split(".")[0] == package}
+    assert users == homes
+
+
+DEBTS = 5
+"""Imports that go up, and wait to be turned round. The number goes down with the list in pyproject.toml, and never up."""
+
+
+def test_the_list_of_imports_that_go_up_only_shrinks() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = (c for c in linter["contracts"] if c["type"] == "layers")
+    assert linter["exclude_type_checking_imports"] is False
+    assert layers["exhaustive"] is True
+    ignored = layers.get("ignore_imports", [])
+    assert not [line for line in ignored if "*" in line], "each is named"
+    assert len(ignored) == DEBTS, "lower DEBTS with the list; what is new goes where the arrows go down"
+
+
+def test_import_contracts_hold() -> None:
+    done = subprocess.run([str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_is_left_that_nothing_calls() -> None:
+    done = subprocess.run([sys.executable, "-m", "vulture"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("device", ["none", "cpu"])
+def test_a_check_does_not_import_the_compiler(device: str) -> None:
+    """It takes as long as torch itself. A placeholder stands for what fake tensors ask of it."""
+    target = f"{ROOT / 'tests' / 'data' / 'mlp_vae.py'}:VAE"
+    code = (
+        "import sys, importlib\ncheck = importlib.import_module('vaelint.pipeline.check')\nfrom vaelint.core.result import Request\n"
+        f"result = check.check_target(Request({target!r}, ('32x784',), device={device!r}), lambda m: None)\n"
+        "assert result.status == 'clean', result\n"
+        "print([m for m in sys.modules if m.startswith(('torch._dynamo', 'torch._inductor'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

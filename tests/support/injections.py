@@ -1,0 +1,455 @@
+"""Wrong findings, put on models that are right: each experiment must refute its own, or say that it cannot tell, and confirm none.
+
+And right findings, put on models that are wrong and show it badly: all weights tiny, or so large that every layer saturates, or NaN among
+them. There an experiment may say that it cannot tell; it must never refute.
+
+Run as a script, it prints for each experiment its claim, its tolerance, and how often it refuted a wrong finding, and a right one:
+
+    PYTHONPATH=tests/support python tests/support/injections.py
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import torch
+from expectations import fixtures
+from othertexts import STEPS, TOKENS, VQ
+from realpass import SLOTS, measured, traced, write
+from torch import fx
+
+from vaelint.anatomy.loss.logsums import log_sums, shift_of
+from vaelint.anatomy.model import Model
+from vaelint.core.finding import Certainty
+from vaelint.experiment.runs import Runner
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import experiment_called, experiment_names
+from vaelint.faults.likelihood.padding import Padding
+from vaelint.record import ops
+from vaelint.rule import Claim
+
+Build = Callable[[Model], Claim]
+Slots = dict[str, str]
+
+SOFTPLUS = {"std": "F.softplus(logvar) + 1e-4", "kl": "0.5 * (mu**2 + std**2 - 1 - 2 * std.log()).sum()"}
+RIGHT: dict[str, Slots] = {
+    "plain": {},
+    "batch normalisation": {"init": "self.norm = nn.BatchNorm1d(12)", "flat": "self.norm(x)"},
+    "dropout": {"init": "self.drop = nn.Dropout(0.3)", "flat": "self.drop(x)"},
+    "functional dropout": {"flat": "F.dropout(x, 0.3, self.training)"},
+    "a standard deviation by softplus": SOFTPLUS,
+    "sums over the batch": {"loss": "rec + weight * kl"},
+    "float64": {"init": "self.double()", "flat": "x.double()", "rec": "F.mse_loss(recon, x.double(), reduction='sum')"},
+    "bfloat16": {"init": "self.bfloat16()", "flat": "x.bfloat16()", "rec": "F.mse_loss(recon.float(), x, reduction='sum')",
+                 "kl": "-0.5 * (1 + logvar.float() - mu.float()**2 - logvar.float().exp()).sum()"},
+    "float16": {"init": "self.half()", "flat": "x.half()", "rec": "F.mse_loss(recon.float(), x, reduction='sum')",
+                "kl": "-0.5 * (1 + logvar.float() - mu.float()**2 - logvar.float().exp()).sum()"},
+}  # fmt: skip
+"""Models that are right, with what experiments have to keep clear of: mixing and drawing by design, other types of numbers."""
+
+LOGITS = {"out": "torch.sigmoid(self.dec(code))"}
+
+
+def by_op(model: Model, name: str, last: bool = True, of: str = "") -> fx.Node:
+    """An operation of that name; with `of`, one that an operation of that other name stands behind."""
+    found = [n for n in model.record.nodes if n.op == "call_function" and ops.op(n) == name]
+    behind = [n for n in model.record.nodes if ops.op(n) == of]
+    found = [n for n in found if not of or any(n in model.flow.descendants(b) for b in behind)]
+    return found[-1 if last else 0]
+
+
+def of_site(experiment: str, **about: object) -> Build:
+    """A claim about the draw."""
+    return lambda m: Claim(experiment, "", {"site": (m.sites or m.idle_sites)[0], **about})
+
+
+def of_kl(experiment: str) -> Build:
+    """A claim about the KL."""
+    return lambda m: Claim(experiment, "", {"fact": m.kls[0]})
+
+
+def of_recon(experiment: str) -> Build:
+    """A claim about the reconstruction term."""
+    return lambda m: Claim(experiment, "", {"fact": m.recons[0]})
+
+
+def ratio_is(value: float) -> Build:
+    """The claim that beta is `value`, at the sizes of the run."""
+
+    def build(m: Model) -> Claim:
+        beta = m.betas[0]
+        return Claim("gradient_ratio", "", {"beta": replace(beta, scaling=replace(beta.scaling, value=value))})
+
+    return build
+
+
+def guarded(model: Model, guard: fx.Node) -> Claim:
+    """The claim that the constant of `guard` is nothing in its precision."""
+    return Claim("guard_vanishes", "", {"guard": guard, "operand": guard, "ends": (0.0, 1.0), "dtype": guard.meta["val"].dtype})
+
+
+def elbo(model: Model, value: Callable[[fx.Node], torch.Tensor]) -> float:
+    """The loss of the right model, from values of the run."""
+    site, pair = model.sites[0], model.recons[0].pair
+    assert site.mu is not None and pair.target is not None
+    mu, logvar, recon, x = (value(n).detach().double() for n in (site.mu, site.scale_heads[0], pair.recon, pair.target))
+    return float(((recon - x) ** 2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()) / x.shape[0]
+
+
+CASES: list[tuple[str, Slots, Slots, Build]] = [
+    # experiment, what makes it so, what both models have in common, the claim
+    ("noise_rows", {"eps": "torch.randn(4)"}, {}, of_site("noise_rows", equal=True)),
+    ("noise_axes", {"eps": "torch.randn(std.size(0), 1)"}, {}, of_site("noise_axes", axes=["L"])),
+    ("noise_moments", {"eps": "torch.rand_like(std)"}, {}, of_site("noise_moments")),
+    ("noise_moments: spread", {"eps": "0.5 * torch.randn_like(std)"}, {}, of_site("noise_moments")),
+    ("noise_repeats", {"eps": "torch.randn(std.shape, generator=torch.Generator().manual_seed(3))"}, {}, of_site("noise_repeats")),
+    ("z_unused", {"code": "mu"}, {}, of_site("z_unused")),
+    ("scale_negative", {"std": "logvar"}, {}, of_site("scale_negative")),
+    ("scale_curve", {"std": "logvar.exp()"}, {}, of_site("scale_curve", reads="logvar")),
+    ("kl_closed_form", {"kl": "-0.5 * (1 + logvar - mu**2 - std).sum()"}, {}, of_kl("kl_closed_form")),
+    ("kl_closed_form: reversed", {"kl": "0.5 * (logvar + (1 + mu**2) / logvar.exp() - 1).sum()"}, {}, of_kl("kl_closed_form")),
+    ("kl_gradient", {"weight": "-1.0"}, {}, of_kl("kl_gradient")),
+    ("gradient_ratio", {"rec": "F.mse_loss(recon, x) * x.size(0)"}, {}, ratio_is(12.0)),
+    ("gradient_ratio: half", {"kl": "-(1 + logvar - mu**2 - logvar.exp()).sum()"}, {}, ratio_is(2.0)),
+    ("recon_gradient", {"rec": "-F.mse_loss(recon, x, reduction='sum')"}, {}, of_recon("recon_gradient")),
+    ("kernel", {"rec": "F.binary_cross_entropy(x, recon, reduction='sum')"},
+     {"rec": "F.binary_cross_entropy(recon, x, reduction='sum')", **LOGITS}, of_recon("kernel")),
+    ("gradient_reaches", {"loss": "(rec + weight * kl.detach()) / x.size(0)"}, {},
+     lambda m: Claim("gradient_reaches", "", {"node": next(t.core for t in m.terms if t.role == "kl")})),
+    ("gradient_reaches: parameters", {"out": "self.dec(code.detach())"}, {"loss": "rec"},
+     lambda m: Claim("gradient_reaches", "", {"parameters": ["mu.weight", "mu.bias"]})),
+    ("no_grad_from_recon", {"code": "z.detach()"}, {}, lambda m: Claim("no_grad_from_recon", "", {"nodes": [m.sites[0].mu]})),
+    ("gradient_to_scale", {"loss": "rec / x.size(0)"}, {}, of_site("gradient_to_scale")),
+    ("broadcast_shape", {"out": "self.dec(code).unsqueeze(1)"}, {"rec": "((recon - x) ** 2).sum()"},
+     lambda m: Claim("broadcast_shape", "", {"nodes": [m.recons[0].pair.recon, m.recons[0].pair.target]})),
+    ("shuffle_target", {"out": "self.dec(code).unsqueeze(1)"}, {"rec": "((recon - x) ** 2).mean()"},
+     lambda m: Claim("shuffle_target", "", {"pair": m.recons[0].pair})),
+    ("poison_row", {"flat": "x.transpose(0, 1).reshape(x.size(0), 12)"}, {}, lambda m: Claim("poison_row", "", {"node": m.sites[0].mu})),
+    ("rerun_batch", {"flat": "x.view(8, 12)"}, {}, lambda m: Claim("rerun_batch", "", {"size": 5})),
+    ("squeeze_single", {"flat": "x.squeeze()"}, {}, lambda m: Claim("squeeze_single", "", {"node": m.sites[0].mu})),
+    ("divisor_fixed", {"loss": "(rec + weight * kl) / 8"}, {}, lambda m: Claim("divisor_fixed", "", {"node": m.record.loss})),
+    ("value_range", LOGITS, {}, lambda m: Claim("value_range", "", {"node": m.recons[0].pair.recon, "low": 0.0, "high": 1.0})),
+    ("value_range: outside", {"rec": "F.mse_loss(recon, 3 * x)"}, {},
+     lambda m: Claim("value_range", "", {"node": m.recons[0].pair.target, "outside": [0.0, 1.0]})),
+    ("value_overflow", {"std": "torch.exp(logvar)"}, {"std": "torch.exp(logvar.clamp(max=5))"},
+     lambda m: Claim("value_overflow", "", {"node": by_op(m, "exp", last=False), "operand": m.sites[0].scale_heads[0]})),
+    ("log_of_zero", {"rec": "-(x * torch.log(torch.sigmoid(recon))).sum()"}, {"rec": "-(x * torch.log(torch.sigmoid(recon) + 1e-6)).sum()"},
+     lambda m: Claim("log_of_zero", "", {"node": by_op(m, "log")})),
+    ("non_finite", {"rec": "F.mse_loss(recon, x) / (recon - recon).sum()"}, {}, lambda m: Claim("non_finite", "", {})),
+    ("same_values", {"rec": "F.mse_loss(recon, x + torch.randn_like(x))"}, {},
+     lambda m: Claim("same_values", "", {"nodes": [m.recons[0].pair.target, *m.record.inputs.values()], "equal": False})),
+    ("heads_equal", {"init": "self.mu = self.logvar"}, {},
+     lambda m: Claim("heads_equal", "", {"nodes": (m.sites[0].mu_heads[0], m.sites[0].scale_heads[0])})),
+    ("data_behind_encoder", {"rec": "F.mse_loss(recon, recon.detach() * 2)"}, {}, lambda m: Claim("data_behind_encoder", "", {})),
+    ("registered", {"init": "self.extra = [nn.Linear(12, 12)]", "flat": "self.extra[0](x)"}, {}, lambda m: Claim("registered", "", {})),
+    ("optimizer_groups", {}, {"out": "self.dec(code.detach())", "loss": "rec", "init": "self.idle = nn.Linear(2, 2)"},
+     lambda m: Claim("optimizer_groups", "", {"parameters": ["dec.0.weight"]})),
+    ("raises", {"loss": "rec + weight * kl + x.sum(1)"}, {}, lambda m: Claim("raises", "", {})),
+    ("raises: range", {"out": SLOTS["out"]}, LOGITS,
+     lambda m: Claim("raises", "", {"node": m.recons[0].pair.recon, "low": 0.0, "high": 1.0})),
+    ("weight_has_no_effect", {}, {"init": "self.beta = 4.0"}, lambda m: Claim("weight_has_no_effect", "", {"name": "beta"})),
+    ("weight_stays", {}, {"init": "self.beta = 0.0"}, lambda m: Claim("weight_stays", "", {"name": "beta"})),
+    ("device_error", {"eps": "torch.randn(std.size(0), 4)"}, {}, lambda m: Claim("device_error", "", {"node": m.sites[0].z})),
+    ("unmoved_by_data", {"code": "eps"}, {}, lambda m: Claim("unmoved_by_data", "", {"node": by_op(m, "linear")})),
+    ("dtype_is", {"rec": "((recon - x) ** 2 * torch.ones(12, dtype=torch.float64)).sum()"},
+     {"rec": "((recon - x) ** 2 * torch.ones(12)).sum()"},
+     lambda m: Claim("dtype_is", "", {"node": by_op(m, "sum", last=False), "dtype": "float64"})),
+    ("values_left", {"flat": "x // 2"}, {"flat": "x * 2"},
+     lambda m: Claim("values_left", "", {"source": m.record.inputs["x"], "node": next(iter(m.record.inputs["x"].users))})),
+    ("constant_data", {"flat": "x / x.std(1, keepdim=True)"}, {"flat": "x / (x.std(1, keepdim=True) + 1e-3)"},
+     lambda m: Claim("constant_data", "", {"input": m.record.inputs["x"], "node": by_op(m, "div", last=False)})),
+    ("guard_vanishes", {"rec": "-(x * torch.log(torch.sigmoid(recon).half() + 1e-8)).sum()"},
+     {"rec": "-(x * torch.log(torch.sigmoid(recon) + 1e-8)).sum()"}, lambda m: guarded(m, by_op(m, "add", last=False, of="sigmoid"))),
+    ("wraps_around", {"flat": "((x * 200).to(torch.uint8) - 128).float()"}, {"flat": "((x * 200).to(torch.int16) - 128).float()"},
+     lambda m: Claim("wraps_around", "", {"node": by_op(m, "sub", last=False), "source": by_op(m, "to", last=False), "ends": (0, 200)})),
+    ("second_step", {"init": "self.kept = torch.zeros(())", "loss": "(vars(self).update(kept=self.kept + rec + kl), self.kept)[1]"},
+     {"init": "self.kept = torch.zeros(())"}, lambda m: Claim("second_step", "", {})),
+    ("eval_offset", {"z": "mu + std * (eps if self.training else 1.0)"}, {}, of_site("eval_offset", multiple=1.0)),
+    ("loss_against_repaired", {"weight": "0.3"}, {},
+     lambda m: Claim("loss_against_repaired", "", {"repaired": lambda value: elbo(m, value)})),
+]  # fmt: skip
+"""Each with the change that makes it so; without it, the claim is wrong."""
+
+STATE: list[tuple[str, Slots, Claim]] = [
+    ("weight_has_no_effect", {"init": "self.beta = 4.0", "weight": "self.beta"}, Claim("weight_has_no_effect", "", {"name": "beta"})),
+    ("weight_stays", {"init": "self.beta = 0.0", "weight": "self.grow()", "method": "self.beta += 0.1; return self.beta"},
+     Claim("weight_stays", "", {"name": "beta"})),
+    ("optimizer_groups", {"out": "self.dec(code.detach())", "loss": "rec", "init": "self.idle = nn.Linear(2, 2)"},
+     Claim("optimizer_groups", "", {"parameters": ["idle.weight"]})),
+    ("gradient_to_scale", {"kl": "-0.5 * (1 + logvar - mu**2 - logvar.exp()).clamp(max=-0.01).sum()"},
+     Claim("gradient_reaches", "", {"parameters": ["logvar.weight"]})),
+]  # fmt: skip
+"""Claims about the state of right models."""
+
+
+def _wrong_of_shapes(m: Model) -> list[tuple[fx.Node, fx.Node | None, dict[str, object]]]:
+    """What an annotation `mu: Float[Tensor, "batch latent"]` could be accused of, were it not right."""
+    mu, z = m.sites[0].mu, m.sites[0].z
+    assert mu is not None
+    return [
+        (mu, None, {"how": "rank", "written": 2, "more": False}),
+        (mu, None, {"how": "size", "axis": 1, "written": 4}),
+        (z, mu, {"how": "bound", "axis": 0, "other": 0}),
+        (z, None, {"how": "batch", "axis": 0}),
+    ]
+
+
+def _layer_input(m: Model, parameter: str) -> fx.Node:
+    """What the layer of that weight reads."""
+    found = next(n for n in m.record.nodes if any(a.op == "get_attr" and a.meta.get("parameter") == parameter for a in n.all_input_nodes))
+    return cast(fx.Node, found.args[0])
+
+
+def _layer_output(m: Model, parameter: str) -> fx.Node:
+    return next(n for n in m.record.nodes if any(a.op == "get_attr" and a.meta.get("parameter") == parameter for a in n.all_input_nodes))
+
+
+def _density(m: Model) -> dict[str, object]:
+    """log q of the right model: all addends that are made of z, its mean and its log-variance."""
+    site = m.sites[0]
+    ends = {site.z, *site.heads}
+    leaves = tuple(
+        leaf for t in m.terms for leaf in t.leaves if leaf.frontier and set(leaf.frontier) <= ends and set(leaf.frontier) != {site.z}
+    )
+    mean, head = site.mu_heads[0], site.scale_heads[0]
+    return {"place": leaves[0].node, "z": site.z, "mean": mean, "head": head, "reading": "log-variance", "leaves": leaves}
+
+
+def _kl_to_prior(m: Model) -> dict[str, object]:
+    encoder, prior = _layer_output(m, "low.weight"), _layer_output(m, "down.2.weight")
+    leaf = next(leaf for t in m.terms if t.role == "kl" for leaf in t.leaves if prior in leaf.frontier and len(leaf.frontier) > 1)
+    return {"leaf": leaf, "encoder": (encoder,), "prior": (prior,)}
+
+
+def _fall(m: Model) -> dict[str, object]:
+    output = _layer_output(m, "prior_lv.weight")
+    return {"output": output, "leaves": tuple(leaf for t in m.terms for leaf in t.leaves if output in leaf.frontier), "at": 16.0}
+
+
+def _twin(
+    experiment: str, rule: str, about: Callable[[Model], dict[str, object]], shape: str
+) -> tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]:
+    """A wrong claim about the good twin of a rule's fixture."""
+    text = min(fixtures("good", rule), key=lambda f: len(f.stem)).path.read_text()
+    name = text.split()[3]
+    return experiment, f"{text}\n\nVAE = {name}\n", (f"x={shape}",), "loss = model.loss(x)", lambda m: [Claim(experiment, "", about(m))]
+
+
+TWINS = [
+    _twin("argument_has_no_effect", "vae431", lambda m: {"function": "combine", "argument": "kl_weight"}, "16x24:float32[0,1]"),
+    _twin("bound_of_ones", "vae418", lambda m: {"source": by_op(m, "logsumexp").args[0]}, "16x20:float32{0,1}"),
+    _twin(
+        "shift_cancels",
+        "vae418_iwae_reduction__divided_log",
+        lambda m: {"largest": shift_of(log_sums(m)[0]), "source": log_sums(m)[0].source},
+        "7x16:float32{0,1}",
+    ),
+    _twin("weights_of_draws", "vae422", lambda m: {"node": by_op(m, "softmax"), "score": by_op(m, "softmax").args[0], "axis": 1}, "12x20"),
+    _twin(
+        "counted_times",
+        "vae423",
+        lambda m: {"weight": by_op(m, "log_softmax"), "source": by_op(m, "logsumexp").args[0]},
+        "14x30:float32{0,1}",
+    ),
+    _twin(
+        "components_weigh_alike",
+        "vae433",
+        lambda m: {"source": by_op(m, "logsumexp").args[0], "axis": 1, "posterior": m.sites[0].z},
+        "10x20:float32[0,1]",
+    ),
+    _twin("discrepancy_falls", "vae407_kl_sign__discrepancy", lambda m: {"term": m.term("discrepancy")}, "16x20"),
+    _twin("sums_to_one", "vae310", lambda m: {"fact": m.recons[0]}, "16x40:float32[0,inf)"),
+    _twin("log_density", "vae424", _density, "16x24:float32[0,1]"),
+    _twin("unbounded_fall", "vae425", _fall, "12x24"),
+    _twin("centred_by", "vae426", lambda m: {"values": by_op(m, "matmul").args[1]}, "16x24"),
+    _twin("diagonal_entries", "vae426", lambda m: {"node": by_op(m, "diagonal")}, "16x24"),
+    _twin("prior_sees", "vae427", lambda m: {"node": _layer_input(m, "dec.0.weight")}, "12x20"),
+    _twin("determinant_weight", "vae428", lambda m: {"bound": m.bound.flow_bounds[0], "leaves": m.bound.flow_bounds[0].leaves}, "12x20"),
+    _twin("kl_sees", "vae429", _kl_to_prior, "12x24"),
+    _twin(
+        "no_part",
+        "vae218",
+        lambda m: {
+            "entry": _layer_input(m, "dec.0.weight"),
+            "head": by_op(m, "softplus"),
+            "through": by_op(m, "sqrt"),
+            "draw": by_op(m, "standard_gamma"),
+        },
+        "12x20:float32[0,1]",
+    ),
+    _twin("class_sums", "vae321", lambda m: {"node": by_op(m, "log_softmax"), "axis": 2}, "5x9:int64[0,40)"),
+    _twin(
+        "rows_of_channels",
+        "vae112",
+        lambda m: {"origin": by_op(m, "permute", last=False).args[0], "rows": by_op(m, "cdist").args[0]},
+        "4x3x16x16:float32[0,1]",
+    ),
+    _twin(
+        "equal_rows",
+        "vae508",
+        lambda m: {"node": next(n for n in m.record.nodes if n.meta.get("parameter") == "codes.weight"), "axis": 0},
+        "16x20",
+    ),
+]
+_TWO_CALLS = "rec, kl = (lambda a: (a, a * 2))(model(x)); rec.backward(retain_graph=True); kl.backward(); loss = rec"
+WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]] = [
+    ("vq_gradients", VQ, ("x=8x12",), "loss = model(x)",
+     lambda m: (Claim("vq_gradients", "", {"what": w, "parameters": ["codes.weight"]}) for w in ("encoder", "codebook", "commitment"))),
+    ("padding_counts", TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
+     lambda m: [Claim("padding_counts", "", {"fact": m.recons[0], "padding": Padding(by_op(m, "embedding", last=False), 0)})]),
+    ("target_leak", TOKENS, ("x=6x9:int64[0,20)",), "loss = model(x)",
+     lambda m: [Claim("target_leak", "", {"fact": m.recons[0], "tokens": m.record.inputs["x"]})]),
+    ("step_leak", STEPS, ("x=6x9x3",), "loss = model(x)",
+     lambda m: [Claim("step_leak", "", {"fact": m.recons[0], "given": m.record.inputs["x"], "axis": 1})]),
+    ("annotated_shape", "", ("x=8x12:float32[0,1]",), "loss = model(x)",
+     lambda m: [Claim("annotated_shape", "", {"node": n, "bound": b, **measure}) for n, b, measure in _wrong_of_shapes(m)]),
+    ("second_backward", "", ("x=8x12:float32[0,1]",), _TWO_CALLS, lambda m: [Claim("second_backward", "", {})]),
+]  # fmt: skip
+"""Experiments that want a model of another kind: its text, inputs, step, and wrong claims about it."""
+
+WEAK = {
+    "tiny": "[p.data.mul_(1e-3) for p in self.parameters()]",
+    "saturated": "[p.data.mul_(60) for p in self.parameters()]",
+    "NaN": "self.enc.weight.data[0, 0] = float('nan')",
+    "zero": "[p.data.zero_() for p in self.parameters()]",
+}
+"""What a constructor does at its end that makes a wrong model look like a right one at initialisation."""
+
+HIDDEN: list[tuple[str, Slots, Build]] = [
+    # experiment, a model that is wrong where it hardly shows, the claim that is right of it
+    ("poison_row", {"flat": "F.softmax(1e-3 * x, dim=0)"}, lambda m: Claim("poison_row", "", {"node": by_op(m, "softmax")})),
+    ("poison_row: behind", {"flat": "x + 1e-6 * F.softmax(x, dim=0)"}, lambda m: Claim("poison_row", "", {"node": by_op(m, "softmax")})),
+    ("gradient_ratio: squashed", {"out": "torch.sigmoid(400 * self.dec(code))",
+     "rec": "-(x * torch.log(recon) + (1 - x) * torch.log(1 - recon)).mean() * x.size(0)"}, lambda m: ratio_is(m.betas[0].value)(m)),
+    ("no_grad_from_recon: a last layer of zeros", {"init": "[nn.init.zeros_(p) for p in self.dec[2].parameters()]"},
+     lambda m: Claim("no_grad_from_recon", "", {"nodes": [m.sites[0].mu], "reaches": True})),
+    ("z_unused: hardly drawn", {"code": "mu", "init": "nn.init.constant_(self.logvar.bias, -40.0)"}, of_site("z_unused")),
+    ("class_sums: nearly uniform", {"flat": "F.softmax(1e-3 * self.enc2(x), 0)", "init": "self.enc2 = nn.Linear(12, 12)"},
+     lambda m: Claim("class_sums", "", {"node": by_op(m, "softmax"), "axis": 1})),
+]  # fmt: skip
+"""Right findings that only larger weights, or other draws, bring to light."""
+
+OTHER_BATCHES = (5, 21)
+"""Batch sizes at which these are injected once more, with `everywhere`."""
+
+TRUE = {
+    ("batch normalisation", "squeeze_single"),  # it cannot train on a batch of one
+    ("a standard deviation by softplus", "scale_curve"),  # the head is no log-variance
+    ("a standard deviation by softplus", "loss_against_repaired"),
+    ("sums over the batch", "loss_against_repaired"),
+}
+"""Claims of `CASES` that are right of one of the models that are right."""
+
+
+def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False) -> dict[str, Counter[str]]:
+    """How often each experiment called a wrong claim refuted, confirmed, or could not tell. `folder` becomes the working directory.
+
+    With `everywhere`, claims that need a change of the model are made of each variant that leaves room for it, not of the plain one only,
+    and those about models of another kind at several batch sizes.
+    """
+    variants = list(variants)
+    os.chdir(folder)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def note(claims: list[Claim], model: Model) -> None:
+        for claim, finding in zip(claims, measured(model, *claims).findings, strict=True):
+            counts[claim.experiment][finding.certainty.value] += 1
+            if finding.certainty is not Certainty.REFUTED and finding.evidence is not None:
+                counts[claim.experiment][f"{finding.evidence.measured}: {finding.evidence.detail}"[:120]] += 1
+
+    for variant in variants:
+        write(folder, **RIGHT[variant])
+        model = traced()
+        plain = [(name, build) for name, so, shared, build in CASES if so and not shared]
+        note([build(model) for name, build in plain if (variant, name.partition(":")[0]) not in TRUE], model)
+    for _, so, shared, build in CASES:
+        for variant in variants if everywhere else ["plain"]:
+            if so and shared and not shared.keys() & RIGHT[variant].keys():
+                write(folder, **{**RIGHT[variant], **shared})
+                model = traced()
+                note([build(model)], model)
+    for _, slots, claim in STATE:
+        for variant in variants if everywhere else ["plain"]:
+            if variant == "plain" or not slots.keys() & RIGHT[variant].keys():
+                write(folder, **{**RIGHT[variant], **slots})
+                note([claim], traced())
+    for _, text, inputs, step, claims in (*WHOLE, *TWINS):
+        for batch in (None, *OTHER_BATCHES) if everywhere else (None,):
+            if text:
+                (folder / "model.py").write_text(text)
+            else:
+                write(folder)
+            model = traced(tuple(_of_batch(i, batch) for i in inputs), step)
+            note(list(claims(model)), model)
+    for device in ("cuda:0", "cuda:1", "cuda") if everywhere else ("cuda:0",):
+        counts["autocast_refuses"][_of_a_gpu_that_ran(device).value] += 1
+    return counts
+
+
+def of_weak_models(folder: Path, *, everywhere: bool = False) -> dict[str, Counter[str]]:
+    """How often each experiment called a right claim confirmed, refuted, or could not tell, on models that hide what is wrong.
+
+    Without `everywhere` each claim is made of one weak model, in turn. `folder` becomes the working directory.
+    """
+    os.chdir(folder)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    models = [(name, {**shared, **so}, build) for name, so, shared, build in CASES if name != "device_error"]  # it reads no values
+    tried = [
+        (name, {**slots, "init": "; ".join(filter(None, [slots.get("init"), WEAK[weak]]))}, build)
+        for n, (name, slots, build) in enumerate(models)
+        for weak in (WEAK if everywhere else [list(WEAK)[n % len(WEAK)]])
+    ]
+    for name, slots, build in (*HIDDEN, *tried):
+        write(folder, **slots)
+        model = traced()
+        (finding,) = measured(model, build(model)).findings
+        counts[name.partition(":")[0]][finding.certainty.value] += 1
+        if finding.certainty is Certainty.REFUTED and finding.evidence is not None:
+            counts[name.partition(":")[0]][f"{slots.get('init', '')}: {finding.evidence.measured}"] += 1
+    return counts
+
+
+def _of_batch(written: str, batch: int | None) -> str:
+    """An input with another batch size: `x=8x12` as `x=5x12`."""
+    name, _, shape = written.rpartition("=")
+    return written if batch is None else f"{name}={batch}x{shape.partition('x')[2]}"
+
+
+def _of_a_gpu_that_ran(device: str) -> Certainty:
+    """The verdict on "autocast refuses it" for a run that came through on a GPU, which needs none to be judged."""
+    known = experiment_called("autocast_refuses")
+    ran = Trial.__new__(Trial)
+    ran.elsewhere, ran.runner = None, cast(Runner, SimpleNamespace(device=device))
+    return Certainty.REFUTED if known is not None and known.run(ran, {}).holds is False else Certainty.CONFIRMED
+
+
+def table(counts: dict[str, Counter[str]]) -> str:
+    """Experiment, claim, tolerance, and what became of the findings."""
+    lines = [
+        "| experiment | what it measures | tolerance | injected | refuted | not measured | confirmed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in experiment_names():
+        known, got = experiment_called(name), counts.get(name, Counter())
+        assert known is not None
+        parts = [got[c.value] for c in (Certainty.REFUTED, Certainty.SUSPECTED, Certainty.CONFIRMED)]
+        undecided = parts[1] + got[Certainty.PROVED.value]
+        lines.append(
+            f"| {name} | {known.claim} | {known.tolerance} | {parts[0] + undecided + parts[2]} | {parts[0]} | {undecided} | {parts[2]} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        print("Wrong findings on right models:\n")
+        print(table(outcomes(RIGHT, Path(made), everywhere=True)))
+        print("\nRight findings on wrong models that hide it:\n")
+        print(table(of_weak_models(Path(made), everywhere=True)))
