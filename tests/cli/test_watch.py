@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vaelint.cli import watch
+from vaelint.cli.rounds import watch
 from vaelint.core.checked import Checked
 from vaelint.core.result import Request, TargetResult
 
@@ -36,5 +36,5 @@ def test_what_is_saved_during_a_round_makes_another_and_no_endless_ones(
 
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
-        watch.watch(once)
+        watch(once)
     assert rounds == [2]

@@ -21,8 +21,8 @@ from vaelint.core.edits import Edit, Proposal
 from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
-from vaelint.faults.bench import Bench
 from vaelint.faults.shapes.annotations import definition
+from vaelint.faults.workbench import Bench
 from vaelint.pipeline.check import another_size, home_of, prepare, trace_step
 from vaelint.record.record import FunctionCall
 from vaelint.replay.ranges import in_unit, wants_unit, without_range

@@ -118,7 +118,7 @@ def check_all(words: Words, early: Worker | None) -> int:
 
     with gate.Hired(early) as hired:
         if words.watch:
-            from vaelint.cli.watch import watch as rounds
+            from vaelint.cli.rounds import watch as rounds
 
             rounds(once)
         once()

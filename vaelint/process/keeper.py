@@ -17,7 +17,7 @@ import warnings
 from typing import Any, NoReturn
 
 from vaelint.core.memory import limit_for
-from vaelint.process import protocol, tree
+from vaelint.process import descendants, protocol
 from vaelint.process.child import Pipeline, run_target
 
 STACK = 0.05  # seconds in which a process writes its stack: faulthandler does it inside of the handler of the signal
@@ -39,7 +39,7 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
     """
     from vaelint.core.result import Request
 
-    tree.adopt()
+    descendants.adopt()
     request = Request.from_json(_received(sock))
     limit = limit_for(request.max_memory)
     reader, writer = os.pipe()  # becomes readable when a child ends
@@ -57,10 +57,10 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
     os.close(dump)
     with contextlib.suppress(OSError):
         os.setpgid(pid, pid)  # both sides do it: whoever comes first
-    code = _until_it_ends(pid, reader, (sock.fileno(), server), tree.Watch(pid, limit), sock)
+    code = _until_it_ends(pid, reader, (sock.fileno(), server), descendants.Watch(pid, limit), sock)
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    tree.end_below()
+    descendants.end_below()
     with contextlib.suppress(OSError):
         if code is not None:
             sock.sendall(protocol.encode(protocol.Exited(code)))
@@ -79,7 +79,7 @@ def _received(sock: socket.socket) -> dict[str, Any]:
     return request
 
 
-def _until_it_ends(pid: int, reader: int, listeners: tuple[int, ...], memory: tree.Watch, sock: socket.socket) -> int | None:
+def _until_it_ends(pid: int, reader: int, listeners: tuple[int, ...], memory: descendants.Watch, sock: socket.socket) -> int | None:
     """How the process ended; None once nobody is there any more who wants to know."""
     poll = select.poll()
     poll.register(reader, select.POLLIN)

@@ -19,7 +19,7 @@ import warnings
 from dataclasses import dataclass
 
 from vaelint.core.errors import UsageError
-from vaelint.process import protocol, tree
+from vaelint.process import descendants, protocol
 from vaelint.process.child import Pipeline
 from vaelint.process.keeper import fork, keep
 
@@ -93,7 +93,7 @@ class _Server:
         self._reader, writer = os.pipe()  # becomes readable when a child ends
         os.set_blocking(self._reader, False)
         os.set_blocking(writer, False)
-        tree.adopt()
+        descendants.adopt()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._poll = select.poll()
@@ -115,7 +115,7 @@ class _Server:
         """One byte, one thing to do."""
         what, fds, _, _ = socket.recv_fds(self._sock, 1, 3)
         if not what:
-            tree.end_below()
+            descendants.end_below()
             os._exit(0)  # taking torch down in good order takes longer than checking a small model
         if what == protocol.WARM and self._warm:
             importlib.import_module("vaelint.process.warm").warm_up()
@@ -144,12 +144,12 @@ class _Server:
             self._targets.remove(target)
             with contextlib.suppress(OSError), target.sock:
                 if status:
-                    tree.end_below(self._kept())
+                    descendants.end_below(self._kept())
                     target.sock.sendall(protocol.encode(protocol.Exited(os.waitstatus_to_exitcode(status))))
 
     def _kept(self) -> frozenset[int]:
         """The other targets' processes, with all below them."""
-        return frozenset(pid for t in self._targets for pid in (t.pid, *tree.below(t.pid)))
+        return frozenset(pid for t in self._targets for pid in (t.pid, *descendants.below(t.pid)))
 
 
 if __name__ == "__main__":

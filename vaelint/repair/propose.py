@@ -10,7 +10,6 @@ from typing import Any
 from vaelint.anatomy.model import Model
 from vaelint.core.edits import Proposal, suggestion
 from vaelint.core.finding import Finding
-from vaelint.faults.bench import Bench, repair_called
 from vaelint.faults.gradients import gradient_repairs  # noqa: F401  registers
 from vaelint.faults.kl import (
     kl_repairs,  # noqa: F401  registers
@@ -24,6 +23,7 @@ from vaelint.faults.sampling import (
 )
 from vaelint.faults.shapes import shape_repairs  # noqa: F401  registers
 from vaelint.faults.shapes.shape_repairs import sizes_that_fit, split_features
+from vaelint.faults.workbench import Bench, repair_called
 from vaelint.record.record import Record, span
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Repair

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelint.repository.files import configurations, mappings
+from vaelint.repository.configuration import configurations, mappings
 from vaelint.repository.objects import Unknown, last_name
 from vaelint.repository.scopes import Function, Scope, Site
 from vaelint.repository.values import Reader

@@ -13,8 +13,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from vaelint.repository.configuration import ENDS, load
 from vaelint.repository.expressions import Expressions
-from vaelint.repository.files import ENDS, load
 from vaelint.repository.lookups import PURE
 from vaelint.repository.objects import Definition, Instance, Opened, Unknown, holds_code, last_name, returns_of, written
 from vaelint.repository.scopes import Function, Given, Scope

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
@@ -83,7 +83,7 @@ def points_of(
         return None
     ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
     columns = (m, s, grads[hm] / dm, grads[hs] * s / ds, values[hm], values[hs], grads[hs], grads[hm])
-    return Points(*(c.detach()[ok] for c in columns), used=ok)
+    return replace(Points(*(c.detach()[ok] for c in columns)), used=ok)
 
 
 def match(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor | None:

@@ -48,7 +48,7 @@ def _branches(tree: ast.AST) -> Iterator[Sequence[ast.AST]]:
         for block in (getattr(node, field, None) for field in ("body", "orelse")):
             for i, part in enumerate(block if isinstance(block, list) else ()):
                 if isinstance(part, ast.If) and _is_denied(part.test) and asks_for_gpu(part.test, tree) and _leaves(part.body[-1]):
-                    yield block[i + 1 :]
+                    yield block[i + 1 :]  # type: ignore[index]  # a list, or it had no parts
 
 
 def _is_denied(test: ast.expr) -> bool:

@@ -10,7 +10,7 @@ from torch import fx
 
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
-from vaelint.faults.bench import About, Bench, repair
+from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.source.spot import Spot, propose

@@ -9,7 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.core.edits import Edit, Proposal
-from vaelint.faults.bench import About, Bench, repair
+from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.source.spot import Spot, propose

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from torch import fx
 
 from vaelint.core.edits import Proposal
-from vaelint.faults.bench import About, Bench, repair
 from vaelint.faults.kl.kl_repairs import negated, other_readings, other_sign
 from vaelint.faults.sampling.posterior_repairs import activation_calls, activation_made, function_of
+from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.source.spot import Spot, propose

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from torch import fx
 
 from vaelint.core.edits import Edit, Proposal
-from vaelint.faults.bench import About, Bench, repair
+from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record import ops
 from vaelint.source.spot import Spot, propose
 

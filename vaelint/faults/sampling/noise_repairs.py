@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
-from vaelint.faults.bench import About, Bench, repair
+from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record import ops
 from vaelint.source.spot import Code, Spot, propose
 

@@ -9,8 +9,8 @@ from torch import fx, nn
 
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
-from vaelint.faults.bench import About, Bench, repair
 from vaelint.faults.sampling.noise_repairs import standard_normal
+from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.source.spot import Code, Spot, propose

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import fx
 
 from vaelint.core.edits import Proposal
-from vaelint.faults.bench import About, Bench, repair
+from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record.record import Record, name_of, shape
 from vaelint.source.spot import Spot, propose
 from vaelint.source.written import is_literal

@@ -15,8 +15,8 @@ from vaelint.repository.dataflow import loads, read_before_stored, stores
 from vaelint.repository.objects import Unknown, last_name, written
 from vaelint.repository.scopes import File, Function, Scope
 from vaelint.repository.values import Reader
-from vaelint.step.find_loss.batches import aliases, loaders, without_lengths
 from vaelint.step.find_loss.cut_statements import OF_TRAINER, Rename, assign, attributes_of, root_of, statement
+from vaelint.step.find_loss.data_batches import aliases, loaders, without_lengths
 from vaelint.step.find_loss.endings import around, loss_of
 from vaelint.step.find_loss.factors import makes_options, weighted
 from vaelint.step.find_loss.trainer import attributes_of_self, stand_in
