@@ -31,6 +31,15 @@ def test_a_divergence_is_named_with_its_reduction(name: str) -> None:
     assert reduction is None or term["reduction"] == reduction
 
 
+BETAS = {"ok_vampprior_clamped": 1.0, "ok_stopped_entropy": 1.0}
+
+
+@pytest.mark.parametrize("name", BETAS)
+def test_the_effective_beta_of_an_estimated_divergence(name: str) -> None:
+    result = check_target(fixture_of(name).request("none"), lambda _: None)
+    assert result.loss["beta"]["value"] == pytest.approx(BETAS[name], rel=1e-6)
+
+
 PARTS = {
     "ok_total_correlation": {"index-code mutual information": "1/B", "total correlation": "6/B", "dimension-wise KL": "1/B"},
     "ok_total_correlation_naive": {"index-code mutual information": "1/B", "total correlation": "4/B", "dimension-wise KL": "1/B"},
