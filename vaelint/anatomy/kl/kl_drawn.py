@@ -84,9 +84,9 @@ def _entropy_alone(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: 
 def _any_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
     """Against a density that is no single Gaussian: a mixture, or one that is reached through learned layers, as a flow's is."""
     w = drawn_weight(slice_, site, sizes, spread)
-    if w is None and (stopped := _stopped_weight(slice_, site, sizes, spread)) is not None:
+    if w is None and (stopped := stopped_weight(slice_, site, sizes, spread)) is not None:
         said = "log q(z) is evaluated at stopped posterior parameters (Roeder et al. 2017)"
-        return KlProbe("sign" if stopped < 0 else "monte_carlo", stopped, monte_carlo=True, reason=said)
+        return KlProbe("sign" if stopped < 0 else "monte_carlo", stopped, monte_carlo=True, reason=said, stopped=True)
     if w is None:
         return KlProbe("other", monte_carlo=True, reason="a Monte Carlo estimate that is not log q(z) - log p(z) for any density p")
     return KlProbe("sign" if w < 0 else "drawn", w, monte_carlo=True, flow=bool(slice_.after))
@@ -109,10 +109,10 @@ def drawn_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
     return mean if mean and float((used - mean).abs().max()) < 1e-4 * abs(mean) else None
 
 
-def _stopped_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> float | None:
+def stopped_weight(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float, even: float = 0.0) -> float | None:
     """The weight w of log q(z) - log N(z; 0, 1) where the moments inside q have no gradient of their own: dL/dm = w (z - (z - m) / s^2)."""
     g_all, z_all, pull_all = [], [], []
-    for points, z in _drawn(slice_, site, sizes, spread):
+    for points, z in _drawn(slice_, site, sizes, spread, even):
         g_all.append(points.gm)
         z_all.append(z)
         pull_all.append((z - points.m) / points.s.square())

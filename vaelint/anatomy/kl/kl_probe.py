@@ -52,6 +52,7 @@ class KlProbe:
     inside: bool = False  # what is off shows inside of the capacity or the floor only
     reason: str = ""
     monte_carlo: bool = False
+    stopped: bool = False  # log q(z) at stopped posterior parameters: the gradient is that along the draw alone
     flow: bool = False  # the prior sees z through learned layers
     learned_prior: bool = False
     entropy: bool = False  # it is the part in the scale alone that is off, and has the wrong sign

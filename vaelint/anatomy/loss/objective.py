@@ -12,7 +12,7 @@ from vaelint.anatomy.dimensions import name_event
 from vaelint.anatomy.kl.bernoulli import fit_bernoulli
 from vaelint.anatomy.kl.categorical import categorical_site, fit_categorical
 from vaelint.anatomy.kl.gaussian import probe_kl
-from vaelint.anatomy.kl.kl_drawn import drawn_weight
+from vaelint.anatomy.kl.kl_drawn import drawn_weight, stopped_weight
 from vaelint.anatomy.kl.kl_families import GAUSSIAN, family_of
 from vaelint.anatomy.kl.kl_gamma import measure_concentration
 from vaelint.anatomy.kl.kl_points import random_points
@@ -110,6 +110,8 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
         return fitted[3]
     if probe.verdict == "drawn":
         return drawn_weight(slice_, site, sizes, 6.0 if probe.floor else 2.0, even) or 0.0
+    if probe.stopped:
+        return stopped_weight(slice_, site, sizes, 2.0, even) or 0.0
     height = 6.0 if probe.floor else 1.3
     values = {
         h: torch.full(slice_.replay.shape_of(h, sizes), height if h in site.mu_heads else 0.4, dtype=torch.float64) for h in slice_.heads
