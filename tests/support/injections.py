@@ -265,7 +265,7 @@ TWINS = [
         "10x20:float32[0,1]",
     ),
     _twin("discrepancy_falls", "vae407_kl_sign__discrepancy", lambda m: {"term": m.term("discrepancy")}, "16x20"),
-    _twin("sums_to_one", "vae310", lambda m: {"fact": m.recons[0]}, "16x40:float32[0,inf)"),
+    _twin("sums_to_one", "vae310_gaussian_nll_formula__counts", lambda m: {"fact": m.recons[0]}, "16x40:float32[0,inf)"),
     _twin("log_density", "vae424", _density, "16x24:float32[0,1]"),
     _twin("unbounded_fall", "vae425", _fall, "12x24"),
     _twin("centred_by", "vae426", lambda m: {"values": by_op(m, "matmul").args[1]}, "16x24"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.reconstruction.density import density_slice
-from vaelint.experiment.isolated import term_value
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, experiment, number
 
@@ -26,19 +27,27 @@ def sums_to_one(trial: Trial, about: About) -> Verdict:
         raise CannotMeasureError("what the likelihood compares was not found")
     target = trial.value(at.target).detach()
     fixed: dict[fx.Node, torch.Tensor] = {n: torch.full_like(trial.value(n).detach(), 1.5) for n in at.conditions}
+    # all but what the decoder's outputs are made of: the other terms keep their values, what is made of the data alone does not
+    loss, inside = trial.loss_node, set(model.record.nodes) - model.flow.ancestors(*at.raw)
     rows = []
     with torch.no_grad():
         for fill in _FILLS:
             for i, node in enumerate((*at.raw, *at.parameters)):
                 fixed[node] = torch.full_like(trial.value(node).detach(), fill + 0.17 * i)
             counts = [torch.full_like(target, float(k)) for k in range(_COUNTS)]
-            rows.append([float(term_value(trial, at.term, {**fixed, at.target: k}).double()) for k in counts])
+            rows.append([_total(trial.recompute([loss], {**fixed, at.target: k}, inside=inside)[loss]) for k in counts])
     totals = torch.tensor(rows, dtype=torch.float64)
     if not bool(totals.isfinite().all()):
         raise NoPowerError("the likelihood is not finite at all counts")
     elements, batch = target.numel(), trial.batch or 1
     # a sum over all elements, a mean over the batch, a mean over all: whichever makes the sums most alike
     logs = [torch.logsumexp(-totals / share, dim=1) for share in (elements, elements / batch, 1.0)]
-    apart, sums = min(((float(z.max() - z.min()), z.exp()) for z in logs), key=lambda found: found[0])
-    told = f"the probabilities of all counts sum to {number(float(sums.min()))} to {number(float(sums.max()))}"
+    apart = min(float(z.max() - z.min()) for z in logs)
+    told = f"the sum over all counts moves by a factor of {number(math.exp(min(apart, 700.0)))} with the decoder's outputs"
     return Verdict(apart > _CLOSE, told, f"up to {_COUNTS - 1}, at {len(_FILLS)} outputs of the decoder")
+
+
+def _total(loss: object) -> float:
+    if not isinstance(loss, torch.Tensor):
+        raise CannotMeasureError("the loss is not a tensor")
+    return float(loss.double().sum())

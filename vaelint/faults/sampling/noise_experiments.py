@@ -156,7 +156,7 @@ def eval_offset(trial: Trial, about: About) -> Verdict:
         limit = 4 * tolerance(wanted)
         apart.append(differ(wanted, m.detach()) / limit)
         hits.append(any(v.shape == wanted.shape and v.is_floating_point() and differ(wanted, v) < limit for v in values))
-    if min(apart) < POWER:
+    if not min(apart) >= POWER:  # nor where it is NaN
         raise NoPowerError("the scale is too small beside the mean")
     text = f"both calls give z = mu + {multiple:.3g} * scale" if all(hits) else f"no value of the run is mu + {multiple:.3g} * scale"
     return Verdict(all(hits), text, "evaluation mode")
