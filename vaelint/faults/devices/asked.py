@@ -45,10 +45,11 @@ def _branches(tree: ast.AST) -> Iterator[Sequence[ast.AST]]:
         if isinstance(node, ast.If | ast.IfExp) and asks_for_gpu(node.test, tree):
             chosen = node.orelse if _is_denied(node.test) else node.body
             yield chosen if isinstance(chosen, list) else [chosen]
-        for block in (getattr(node, field, None) for field in ("body", "orelse")):
-            for i, part in enumerate(block if isinstance(block, list) else ()):
+        blocks: list[list[ast.stmt]] = [b for field in ("body", "orelse") if isinstance(b := getattr(node, field, None), list)]
+        for block in blocks:
+            for i, part in enumerate(block):
                 if isinstance(part, ast.If) and _is_denied(part.test) and asks_for_gpu(part.test, tree) and _leaves(part.body[-1]):
-                    yield block[i + 1 :]  # type: ignore[index]  # a list, or it had no parts
+                    yield block[i + 1 :]  # a list, or it had no parts
 
 
 def _is_denied(test: ast.expr) -> bool:
