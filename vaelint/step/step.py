@@ -23,8 +23,8 @@ from vaelint.core.inputs import InputSet
 from vaelint.core.paths import relative
 from vaelint.loading.build import Loaded
 from vaelint.step.candidates import is_whole_loss
-from vaelint.step.flags import told_by_calls
-from vaelint.step.reading import batch_of, called_names, keys_read, tree_of
+from vaelint.step.input_arguments import bind_inputs
+from vaelint.step.reading import batch_of, called_names
 from vaelint.step.step_imports import import_for_step
 from vaelint.step.unnamed import methods
 from vaelint.step.whole import pick_loss
@@ -223,7 +223,7 @@ def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Trie
         return _pieces_step(loaded, model, inputs, tried)
     where = f"{type(model).__name__}.forward"
     try:
-        bound, names, notes = _bind_inputs(_parameters(model.forward), inputs, where, model.forward, loaded)
+        bound, names, notes = bind_inputs(_parameters(model.forward), inputs, where, model.forward, loaded)
     except TargetError as error:
         own = own_loss_step(loaded, model, inputs, f"{where} takes more than the inputs given")
         if own is None:
@@ -255,104 +255,13 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
         return [inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
 
 
-def _bind_inputs(
-    parameters: Sequence[inspect.Parameter], inputs: InputSet, where: str, function: Callable[..., Any], loaded: Loaded | None = None
-) -> tuple[list[str], list[str], list[str]]:
-    """Arguments as written in a call, the input names in the order of the parameters, and notes.
-
-    What no input is there for is asked of the repository's calls, where `loaded` is given.
-    """
-    plain = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    placed = {p.name for p in plain}.issuperset(spec.name for spec in inputs.specs)
-    keys = _keyword_keys(parameters, function) if not placed else []  # `forward(self, x, **kwargs)` that reads kwargs["labels"]
-    open_parameters = plain + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None) for k in keys]
-    names: dict[int, str] = {i: spec.name for i, spec in enumerate(inputs.specs) if spec.name}
-    given, waiting = _assigned(open_parameters, set(keys), inputs, names)
-    notes = [f"input {name} goes to {where}({parameter})" for parameter, name in given.items() if name != parameter]
-    missing = [p.name for p in open_parameters if p.default is p.empty and p.name not in given]
-    told = told_by_calls(loaded.repository, missing) if missing and loaded is not None and not loaded.package else {}
-    if missing != [name for name in missing if name in told]:
-        raise _too_few(missing, where, inputs, function)
-    notes += [f"{name}={value}: no input is there for it; {place} calls it so" for name, (value, place) in told.items()]
-    _name_the_rest(names, len(inputs.specs), {p.name for p in open_parameters})
-    arguments = _written(open_parameters, given | {name: value for name, (value, _) in told.items()})
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        arguments += [names[i] for i in waiting]
-    order = [given[p.name] for p in open_parameters if p.name in given]
-    order += [names[i] for i in sorted(names) if names[i] not in order]
-    return arguments, order, notes
-
-
-def _assigned(
-    parameters: Sequence[inspect.Parameter], keys: set[str], inputs: InputSet, names: dict[int, str]
-) -> tuple[dict[str, str], list[int]]:
-    """The name of the input for each parameter that gets one, and the inputs that are left. Inputs without a name get that of theirs."""
-    known = {p.name for p in parameters}
-    given = {spec.name: spec.name for spec in inputs.specs if spec.name in known}
-    by_name = bool(given)
-    waiting = [i for i, spec in enumerate(inputs.specs) if spec.name not in given]
-    # required parameters first: an unnamed second input is a label rather than an option
-    free = sorted((p for p in parameters if p.name not in given), key=lambda p: p.default is not p.empty)
-    has_required = any(p.default is p.empty for p in free)
-    for parameter in free:
-        # an option is filled by position only where nothing required was left to fill
-        is_option = parameter.default is not parameter.empty and parameter.name not in keys
-        if not waiting or (is_option and (has_required or by_name or inputs.specs[waiting[0]].name)):
-            continue
-        i = waiting.pop(0)
-        given[parameter.name] = names.setdefault(i, parameter.name)
-    return given, waiting
-
-
-def _name_the_rest(names: dict[int, str], count: int, known: set[str]) -> None:
-    """Names for inputs that no parameter gave one: x, y, input1, ..."""
-    taken = set(names.values()) | known
-    for i in range(count):
-        if i not in names:
-            names[i] = next(n for n in ("x", "y", *(f"input{k}" for k in range(1, count + 2))) if n not in taken)
-            taken.add(names[i])
-
-
-def _keyword_keys(parameters: Sequence[inspect.Parameter], function: Callable[..., Any]) -> list[str]:
-    star = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
-    return keys_read(tree_of(function), star) if star is not None else []
-
-
-def _written(parameters: Sequence[inspect.Parameter], given: Mapping[str, str]) -> list[str]:
-    arguments: list[str] = []
-    skipped = False
-    for p in parameters:
-        if p.name not in given:
-            skipped = True
-        elif skipped or p.kind is p.KEYWORD_ONLY:
-            arguments.append(f"{p.name}={given[p.name]}")
-        else:
-            arguments.append(given[p.name])
-    return arguments
-
-
-def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Callable[..., Any]) -> TargetError:
-    code = getattr(function, "__code__", None)
-    span = Span(relative(code.co_filename), code.co_firstlineno) if code is not None else None
-    given = f"{len(inputs.specs)} input{'s' if len(inputs.specs) != 1 else ''} {'are' if len(inputs.specs) != 1 else 'is'} given"
-    batch = inputs.symbols.get(inputs.batch or "", 32)
-    example = " ".join(f"--input {name}={batch}x..." for name in missing)
-    return TargetError(
-        "VAE003",
-        f"{where} also needs {', '.join(missing)}; {given}",
-        f"add {example}",
-        span,
-        (f"signature: {where}{inspect.signature(function)}",),
-    )
-
-
 def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Tried | None) -> tuple[Step, list[str]]:
     """The step of a class without `forward`: encode, sample, decode; else one of its methods that computes the loss."""
     encode, decode = (getattr(model, name, None) for name in ("encode", "decode"))
     sampler = next((n for n in _public_methods(model) if _SAMPLERS.fullmatch(n)), None)
     where = type(model).__name__
     if callable(encode) and callable(decode) and sampler is not None and len(_parameters(getattr(model, sampler))) == 2:
-        arguments, names, notes = _bind_inputs(_parameters(encode), inputs, f"{where}.encode", encode)
+        arguments, names, notes = bind_inputs(_parameters(encode), inputs, f"{where}.encode", encode)
         notes.append(f"{where} has no forward: encode, {sampler} and decode were called one after the other")
         encoded = f"mu, logvar = model.encode({', '.join(arguments)})"
         code = f"{encoded}; z = model.{sampler}(mu, logvar); recon = model.decode(z); out = (recon, mu, logvar)"
@@ -394,7 +303,7 @@ def _method_step(loaded: Loaded, model: nn.Module, inputs: InputSet, name: str, 
         names = [spec.name or (f"input{i}" if i else "x") for i, spec in enumerate(inputs.specs)]
         arguments = [batch_of(getattr(type(model), name), parameters[0].name, names), *("0" for _ in parameters[1:])]
     else:
-        arguments, names, notes = _bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)
+        arguments, names, notes = bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)
     code = f"loss = model.{name}({', '.join(arguments)})"
     step = Step(code, loaded, has_loss=True, notes=[*notes, f"{why}: its method {name} is the step"])
     step.output_part = pick_loss
