@@ -239,7 +239,8 @@ def test_packages_that_draw_and_log_do_nothing_where_they_are_not_installed() ->
         if "tqdm" in missing:
             bar = importlib.import_module("tqdm").tqdm([3, 4], desc="x")
             assert list(bar) == [3, 4] and len(bar) == 2
-    assert len(said) == len(missing) and not set(missing) & set(sys.modules)
+    assert len(said) == len([n for n in missing if n != "tensorboard"])  # which speaks when it is used
+    assert not set(missing) & set(sys.modules)
 
 
 def test_from_python_a_command_is_run_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

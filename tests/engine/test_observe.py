@@ -343,3 +343,26 @@ def test_a_gpu_that_is_asked_for_by_name_is_stood_in_for() -> None:
     report = trained(loop, device="none")
     assert report.status in ("clean", "findings") and report.loss["beta"]["value"] == 1, str(report)
     assert set(report.codes) <= {"VAE602"}, str(report)
+
+
+def test_normalisation_over_the_batch_and_dropout_are_no_mixing_of_samples() -> None:
+    class Normed(VAE):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.drop = nn.BatchNorm1d(12), nn.Dropout(0.2)
+
+        def forward(self, x: Batch) -> tuple[Batch, Batch, Batch]:
+            return super().forward(self.drop(self.norm(x)))
+
+    def loop() -> None:
+        model = Normed()
+        optimizer = torch.optim.Adam(model.parameters())
+        for x in epochs():
+            optimizer.zero_grad()
+            elbo(*_with(model(x), x)).backward()
+            optimizer.step()
+
+    report = trained(loop)
+    assert report.clean, str(report)
+    outcomes = {law["law"]: law["outcome"] for law in report.laws}
+    assert "broken" not in outcomes.values() and "holds" in outcomes.values(), outcomes

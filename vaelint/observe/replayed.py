@@ -7,6 +7,7 @@ What only the script's Python can answer (evaluation mode, other attributes, a s
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
@@ -19,9 +20,10 @@ from vaelint.observe.batches import resized
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.seen import Iteration
 from vaelint.record.marks import custom_gradient
-from vaelint.record.record import BackwardCall, MadeDistribution, ModuleCall, Objective, Record
+from vaelint.record.record import BackwardCall, MadeDistribution, ModuleCall, Objective, Record, name_of
 from vaelint.replay.replay import ReplayError
 from vaelint.step.step import Outcome
+from vaelint.trace import torch_private
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import SymbolPower
 from vaelint.trace.optimizers import Optimizer
@@ -115,6 +117,13 @@ class ObservedStep:
         return made
 
 
+_OFF: dict[str, dict[str, Any]] = {
+    "batch_norm": {"training": False},
+    **{name: {"p": 0.0} for name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")},
+}
+"""What layers in evaluation mode, or dropout at rate 0, give torch's functions."""
+
+
 class _Run:
     """One replay: a new graph beside the recorded one."""
 
@@ -129,6 +138,7 @@ class _Run:
     ) -> None:
         self._source, self._iteration, self._built, self._inputs, self._sizes = source, iteration, built, inputs, sizes
         self._left_out = left_out
+        self._calm = _calmed(iteration.frozen, built.model)
         self.values: dict[fx.Node, Any] = {}  # by the recorded nodes
         self.twin: dict[fx.Node, fx.Node] = {}
         self._device = next((t.device for t in inputs.values()), torch.device("cpu"))
@@ -145,6 +155,8 @@ class _Run:
                 continue
             value = self._value(node)
             twin = graph.node_copy(node, self.twin.__getitem__)
+            if str(node.meta.get("module", "")) in self._calm:
+                twin.args, twin.kwargs = fx.map_arg(self._arguments(node), self.twin.__getitem__)
             twin.meta = dict(node.meta)
             if isinstance(node.meta.get("val"), torch.Tensor) and isinstance(value, torch.Tensor):
                 twin.meta.update(val=value, grad=value.requires_grad, backward=value.grad_fn)
@@ -198,6 +210,15 @@ class _Run:
         ]
         return calls, births
 
+    def _arguments(self, node: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a node, as its layer would give them now."""
+        args, kwargs = node.args, dict(node.kwargs)
+        if str(node.meta.get("module", "")) not in self._calm or not callable(node.target):
+            return args, kwargs
+        named = inspect.signature(node.target).bind(*args, **kwargs).arguments if name_of(node.target) in _OFF else {}
+        off = _OFF.get(name_of(node.target), {})
+        return ((), {**named, **off}) if off and set(off) <= set(inspect.signature(node.target).parameters) else (args, kwargs)
+
     def _value(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
             return self._inputs[str(node.meta["input"])]
@@ -205,8 +226,8 @@ class _Run:
             return self._leaf(node)
         if node.target is custom_gradient:
             raise NotReplayedError("the iteration uses an autograd.Function of its own")
-        args = _filled(node.args, self.values, self._sizes)
-        kwargs = _filled(dict(node.kwargs), self.values, self._sizes)
+        own_args, own_kwargs = self._arguments(node)
+        args, kwargs = _filled(own_args, self.values, self._sizes), _filled(own_kwargs, self.values, self._sizes)
         target: Any = node.target
         with _as_recorded(node):
             try:
@@ -228,6 +249,26 @@ class _Run:
         for part in name.split("."):
             found = getattr(found, part)
         return found
+
+
+def _calmed(before: nn.Module, now: nn.Module) -> frozenset[str]:
+    """The layers that an experiment has put into evaluation mode: normalisation over the batch, and dropout.
+
+    Raises NotReplayedError where it changed something that only the script's own code would act on.
+    """
+    was, found = dict(before.named_modules()), set()
+    for path, module in now.named_modules():
+        layer, old = isinstance(module, torch_private.BatchNorm | torch_private.Dropout), was.get(path)
+        if old is None:
+            continue
+        off = not module.training or getattr(module, "p", None) == 0
+        if layer and off and (old.training and getattr(old, "p", None) != 0):
+            found.add(path)
+            continue
+        for name, value in vars(module).items():
+            if isinstance(value, int | float | str) and vars(old).get(name) != value and not (name == "training" and value):
+                raise NotReplayedError(f"{path or type(module).__name__}.{name} is read by the script's own code, which runs once")
+    return frozenset(found)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -15,6 +16,9 @@ NOTHING = frozenset({
     "clearml", "imageio", "IPython", "termcolor", "colorama", "progressbar", "pudb", "ipdb",
 })  # fmt: skip
 """What a model is wired like does not depend on."""
+
+
+_BOARD = "torch.utils.tensorboard"
 
 
 class Nothing:
@@ -90,7 +94,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         top = name.partition(".")[0]
         if top not in NOTHING or (top != name and not getattr(sys.modules.get(top), "__dict__", {}).get("does_nothing")):
             return None
-        if top == name:
+        if top == name and target is None and top != "tensorboard":
             self._note(f"{top} is not installed, and does nothing here")
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
@@ -115,6 +119,15 @@ def absent_packages(note: Callable[[str], None]) -> Iterator[None]:
     """Within the block, packages of `NOTHING` that are not installed can be imported."""
     finder = _Finder(note)
     sys.meta_path.append(finder)
+    board = importlib.util.find_spec("tensorboard")
+    if board is not None and board.loader is finder and _BOARD not in sys.modules:  # torch's own imports parts of it
+
+        def writer(*_: Any, **__: Any) -> Nothing:
+            note("tensorboard is not installed, and does nothing here")
+            return Nothing()
+
+        sys.modules[_BOARD] = finder.create_module(importlib.machinery.ModuleSpec(_BOARD, finder))
+        sys.modules[_BOARD].__dict__["SummaryWriter"] = writer
     try:
         yield
     finally:
