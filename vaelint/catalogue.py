@@ -27,6 +27,7 @@ FAMILIES = {
     "VAE6": "device and dtype",
     "VAE7": "numerics",
     "VAE8": "advice",
+    "VAE9": "training",
 }
 _SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
 

@@ -34,7 +34,7 @@ def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
         for leaf in term.leaves:
             if leaf.detached is None or _is_taken_back(bench, leaf, live) or not bench.knows(leaf.node):
                 continue
-            moved = _moved(bench, leaf)
+            moved = moved_by_draws(bench, leaf)
             if moved > _NOTHING:
                 yield _cut_off(bench, term, leaf, moved)
                 return
@@ -47,7 +47,7 @@ def _is_taken_back(bench: Bench, leaf: Leaf, live: set[fx.Node]) -> bool:
     return bool(behind & live)
 
 
-def _moved(bench: Bench, leaf: Leaf) -> float:
+def moved_by_draws(bench: Bench, leaf: Leaf) -> float:
     """How much the addend moves with the draws that training moves."""
     flow = bench.model.flow
     draws = [s.z for s in bench.model.sites if s.z in flow.ancestors(leaf.node) and bench.knows(s.z) and s.z.meta.get("grad")]
@@ -63,7 +63,7 @@ def _cut_off(bench: Bench, term: Term, leaf: Leaf, moved: float) -> Broken:
     model = bench.model
     assert leaf.detached is not None
     found = Found(
-        _entered(leaf.detached, leaf.node) or model.where(leaf.detached),
+        entered(leaf.detached, leaf.node) or model.where(leaf.detached),
         label="the gradient ends here",
         labels=model.labels((leaf.node, f"this addend of the loss ({model.written(leaf.node)}) only shifts its value")),
         why="it moves the value of the loss and pulls at no parameter: training goes as if it were not there",
@@ -73,7 +73,7 @@ def _cut_off(bench: Bench, term: Term, leaf: Leaf, moved: float) -> Broken:
     return Broken("term-without-gradient", found, "an addend that moves with the draw has a gradient", text)
 
 
-def _entered(cut: fx.Node, leaf: fx.Node) -> Span | None:
+def entered(cut: fx.Node, leaf: fx.Node) -> Span | None:
     """Of the places that led to the cut, the one beside the addend: in the function where both are written."""
     mine, theirs = route(cut)[::-1], route(leaf)[::-1]
     shared = 0

@@ -72,7 +72,11 @@ class Bench:
 
     def value(self, node: fx.Node) -> torch.Tensor:
         """What the node was in the calm run."""
-        return self.base.value(node).detach()
+        return self.value_with_graph(node).detach()
+
+    def value_with_graph(self, node: fx.Node) -> torch.Tensor:
+        """The same, with what autograd needs to go back from it."""
+        return self.base.value(node)
 
     @cached_property
     def seats(self) -> tuple[Seat, ...]:

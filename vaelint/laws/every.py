@@ -1,5 +1,25 @@
 """All laws, in the order they are tried."""
 
-from vaelint.laws import addends, code_places, divergence, masks, padding_inert, priors, relaxations, separate_samples
+from vaelint.laws import (
+    addends,
+    code_places,
+    divergence,
+    masks,
+    padding_inert,
+    priors,
+    relaxations,
+    separate_samples,
+    taught,
+)
 
-__all__ = ["addends", "code_places", "divergence", "masks", "padding_inert", "priors", "relaxations", "separate_samples"]
+__all__ = [
+    "addends",
+    "code_places",
+    "divergence",
+    "masks",
+    "padding_inert",
+    "priors",
+    "relaxations",
+    "separate_samples",
+    "taught",
+]
