@@ -299,6 +299,7 @@ TWINS = [
     ),
 ]
 _TWO_CALLS = "rec, kl = (lambda a: (a, a * 2))(model(x)); rec.backward(retain_graph=True); kl.backward(); loss = rec"
+_MOVES = "opt = torch.optim.SGD(model.parameters(), 0.1); loss = model(x); opt.zero_grad(); loss.backward(); opt.step()"
 WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Claim]]]] = [
     ("vq_gradients", VQ, ("x=8x12",), "loss = model(x)",
      lambda m: (Claim("vq_gradients", "", {"what": w, "parameters": ["codes.weight"]}) for w in ("encoder", "codebook", "commitment"))),
@@ -311,6 +312,7 @@ WHOLE: list[tuple[str, str, tuple[str, ...], str, Callable[[Model], Iterable[Cla
     ("annotated_shape", "", ("x=8x12:float32[0,1]",), "loss = model(x)",
      lambda m: [Claim("annotated_shape", "", {"node": n, "bound": b, **measure}) for n, b, measure in _wrong_of_shapes(m)]),
     ("second_backward", "", ("x=8x12:float32[0,1]",), _TWO_CALLS, lambda m: [Claim("second_backward", "", {})]),
+    ("step_moves_nothing", "", ("x=8x12:float32[0,1]",), _MOVES, lambda m: [Claim("step_moves_nothing", "", {})]),
 ]  # fmt: skip
 """Experiments that want a model of another kind: its text, inputs, step, and wrong claims about it."""
 
