@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo docs test test-newest test-oldest test-packages check update wheel
+.PHONY: help demo docs test test-newest test-oldest test-packages quick check update wheel
 
 help: ## These words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -24,6 +24,11 @@ docs: $(READY) ## The pages, into docs/_build/html: guides, and one a rule
 # One process a core is enough: the threads of small operations would only wait for each other.
 test: $(READY) ## All tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+quick: $(READY) ## After each edit: lint, layers, and the tests nearest to what has changed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	OMP_NUM_THREADS=1 $(BIN)/python tests/support/quick.py --numprocesses auto --dist worksteal
 
 # Another torch than the pinned one, in an environment of its own; all else as pinned, but for setuptools, which an older torch wants
 # older. It may be several GB.
