@@ -93,8 +93,15 @@ def encoder_cuts(model: Model) -> list[Cut]:
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
     places = [n for n in places if ops.op(n) not in _STEPS and not any(ops.is_random(u) for u in _carriers(model, n))]
+    return _one_a_line(model, _cuts_at(model, places, lost, heads))
+
+
+def _cuts_at(model: Model, places: list[fx.Node], lost: set[str], heads: list[fx.Node]) -> list[Cut]:
+    """The places where a gradient ends on the way from what is lost. Whole numbers and single values only where no real-valued cut
+    explains the loss: masks are no fault."""
+    gradients, flow = model.wiring.gradients, model.flow
     cuts: list[Cut] = []
-    for real in (True, False):  # whole numbers and single values only where no real-valued cut explains the loss: masks are no fault
+    for real in (True, False):
         explained = {name for cut in cuts for name in cut.lost}
         settled = {head for cut in cuts for head in cut.heads}
         for node in places:
@@ -106,7 +113,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
             cut_heads = [h for h in heads if h in below and (real or h not in settled)]
             if live and (behind or cut_heads):
                 cuts.append(Cut(node, live[0], tuple(sorted(behind)), _how(model, node), tuple(cut_heads)))
-    return _one_a_line(model, cuts)
+    return cuts
 
 
 def _lost_heads(model: Model, ends: list[fx.Node], lost: set[str]) -> list[fx.Node]:
