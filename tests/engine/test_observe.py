@@ -290,6 +290,21 @@ def test_what_the_training_raises_passes_through_and_torch_is_as_it_was() -> Non
     assert before == (torch.autograd.backward, DataLoader.__iter__, nn.Module.__init__, torch.optim.Optimizer.__init__)
 
 
+def test_a_length_that_the_loop_divides_by_moves_with_the_batch() -> None:
+    def loop() -> None:
+        model = VAE()
+        optimizer = torch.optim.Adam(model.parameters())
+        for x in epochs():
+            loss = elbo(*_with(model(x), x)) / len(x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    report = trained(loop)
+    assert report.clean and report.confirm["outcome"] == "ran", str(report)
+    assert [t["reduction"] for t in report.loss["terms"]] == ["mean over B, sum over D", "mean over B, sum over L"]
+
+
 def test_two_optimizers_over_one_module_share_its_parameters() -> None:
     def loop() -> None:
         model = VAE()

@@ -88,7 +88,7 @@ class ObservedStep:
 
     def values(self, built: Built, inputs: Mapping[str, torch.Tensor], nodes: Sequence[fx.Node]) -> dict[fx.Node, torch.Tensor]:
         """What nodes of the iteration come to when all of it runs again. Raises NotReplayedError."""
-        run = _Run(self._source, self._iteration, built, inputs, {}, frozenset())
+        run = _Run(self._source, self._iteration, built, inputs, self._source.sizes, frozenset())
         run.record(self._loss, (), ())
         return {n: run.values[n] for n in nodes}
 
@@ -286,7 +286,7 @@ def _filled(value: Any, values: Mapping[fx.Node, Any], sizes: Mapping[str, int])
     if isinstance(value, fx.Node):
         return values[value]
     if isinstance(value, SymbolPower):
-        return value.at(sizes.get(value.symbol, 1))
+        return value.at(sizes[value.symbol])
     if isinstance(value, slice):
         return slice(*(_filled(v, values, sizes) for v in (value.start, value.stop, value.step)))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
