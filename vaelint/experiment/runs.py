@@ -117,3 +117,5 @@ def calm(model: torch.nn.Module, _: dict[str, torch.Tensor] | None = None) -> No
             module.eval()
         elif isinstance(module, torch_private.Dropout):
             module.p = 0.0
+        elif isinstance(module, torch.nn.MultiheadAttention | torch.nn.RNNBase):
+            module.dropout = 0.0  # a rate of its own, between layers or on the weights

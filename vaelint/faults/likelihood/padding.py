@@ -95,12 +95,13 @@ def _fed(model: Model, node: fx.Node) -> set[fx.Node]:
 
 def _masked(pair: Pair, model: Model) -> bool:
     """Whether something selects or weighs tokens between the loss and the sum."""
+    inside = model.flow.descendants(pair.meet) & model.flow.ancestors(pair.leaf.node)  # masked_fill is no addend: the leaf is what it gives
     weighed = any(
         ops.op(n) in _WEIGHS
         and n is not pair.meet
         and n in model.flow.data
         and any(i in model.flow.data and i not in model.flow.learned for i in ops.value_inputs(n))
-        for n in pair.leaf.chain
+        for n in (*pair.leaf.chain, *inside)
     )
     above = model.flow.ancestors(pair.target) if pair.target is not None else set()
     return weighed or any(
