@@ -2,6 +2,7 @@
 
 from vaelint.laws import (
     addends,
+    averages,
     code_places,
     divergence,
     masks,
@@ -14,6 +15,7 @@ from vaelint.laws import (
 
 __all__ = [
     "addends",
+    "averages",
     "code_places",
     "divergence",
     "masks",
