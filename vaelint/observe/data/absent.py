@@ -86,15 +86,19 @@ _NAMES: dict[str, Any] = {
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Comes last: what is installed is found before."""
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self._note = note
+    def __init__(self, note: Callable[[str], None], own: Callable[[str], bool]) -> None:
+        self._note, self._own = note, own
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """A module of a package that does nothing."""
-        top = name.partition(".")[0]
+        top, frame = name.partition(".")[0], sys._getframe(1)
+        while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+            frame = frame.f_back
+        if not self._own(frame.f_code.co_filename):
+            return None  # a package asks whether another one is there
         if top not in NOTHING or (top != name and not getattr(sys.modules.get(top), "__dict__", {}).get("does_nothing")):
             return None
-        if top == name and target is None and top != "tensorboard":
+        if top == name:
             self._note(f"{top} is not installed, and does nothing here")
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
@@ -115,12 +119,11 @@ def _anything(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def absent_packages(note: Callable[[str], None]) -> Iterator[None]:
-    """Within the block, packages of `NOTHING` that are not installed can be imported."""
-    finder = _Finder(note)
+def absent_packages(note: Callable[[str], None], own: Callable[[str], bool] = lambda file: True) -> Iterator[None]:
+    """Within the block, packages of `NOTHING` that are not installed can be imported by the files that are the script's `own`."""
+    finder, board = _Finder(note, own), importlib.util.find_spec("tensorboard")
     sys.meta_path.append(finder)
-    board = importlib.util.find_spec("tensorboard")
-    if board is not None and board.loader is finder and _BOARD not in sys.modules:  # torch's own imports parts of it
+    if board is None and _BOARD not in sys.modules:  # torch's own imports parts of it
 
         def writer(*_: Any, **__: Any) -> Nothing:
             note("tensorboard is not installed, and does nothing here")
