@@ -41,10 +41,10 @@ def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
 
 
 def _is_taken_back(bench: Bench, leaf: Leaf, live: set[fx.Node]) -> bool:
-    """Whether the same value is in the loss with its gradient too."""
+    """Whether it is made of a cost that is in the loss with its gradient too: its average over steps, the value of a straight-through."""
     flow = bench.model.flow
-    behind = flow.ancestors(leaf.node) if leaf.detached is None else {leaf.node, *leaf.detached.all_input_nodes}
-    return bool(behind & live)
+    costs = live - flow.ancestors(*(s.z for s in bench.model.sites)) if bench.model.sites else live
+    return bool(flow.ancestors(leaf.node) & costs)
 
 
 def moved_by_draws(bench: Bench, leaf: Leaf) -> float:

@@ -34,15 +34,23 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
         if term.role != "kl" or term.detached is not None:
             continue
         for leaf in term.leaves:
-            for site in _sites(bench, leaf):
-                for prior in _priors(bench, leaf):
-                    if prior in seen or site.z not in bench.model.flow.ancestors(prior) or site.z in leaf.frontier:
-                        continue
+            for site, prior in _pairs(bench, leaf):
+                if prior not in seen and site.z in bench.model.flow.ancestors(prior) and site.z not in leaf.frontier:
                     seen.add(prior)
                     moved = _moved_by(bench, site, prior)
                     if moved > _NOTHING:
                         yield _looks(bench, site, prior, leaf, moved)
                         return
+
+
+def _pairs(bench: Bench, leaf: Leaf) -> Iterator[tuple[Site, fx.Node]]:
+    """Each draw with its own prior; of steps that were stacked before the KL, the first with the first, where they go up evenly."""
+    order = bench.model.flow.order
+    sites = sorted(_sites(bench, leaf), key=lambda s: order[s.z])
+    priors = sorted(_priors(bench, leaf), key=order.__getitem__)
+    each = len(priors) // len(sites) if sites else 0
+    if each and len(priors) == each * len(sites):
+        yield from ((sites[k // each], prior) for k, prior in enumerate(priors))
 
 
 def _sites(bench: Bench, leaf: Leaf) -> list[Site]:

@@ -88,6 +88,8 @@ def encoder_cuts(model: Model) -> list[Cut]:
     if model.sites:
         lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites)))
     heads = _lost_heads(model, ends, lost)
+    if not lost and heads and not flow.refined.isdisjoint(flow.ancestors(*heads)):
+        return []  # an inner loop refined these from values, and the encoder learns by another reconstruction
     if (not lost and not heads) or trained_on_dreams(model, lost) or gradients.moved_otherwise(lost, ends):
         return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
