@@ -83,5 +83,7 @@ class _Warmed:
             raise subprocess.TimeoutExpired(str(asked["words"]), TIMEOUT) from None
 
     def _close(self) -> None:
+        self._answers.close()
         self._sock.close()
+        self._process.kill()
         self._process.wait()
