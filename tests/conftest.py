@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import textwrap
@@ -17,6 +18,13 @@ from vaelint.loading.build import Loaded, load_target
 from vaelint.source.target import parse_target
 
 os.environ["COLUMNS"] = "100"  # readline, which pytest imports, tells child processes of a terminal of its own
+
+
+def pytest_collection_finish() -> None:
+    """Torch's million objects are no garbage, and a check keeps nearly all that it makes: looked for as seldom as in the worker."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000)
 
 
 @pytest.fixture(scope="session", autouse=True)
