@@ -3,7 +3,9 @@
 from vaelint.laws import (
     addends,
     averages,
+    capacity,
     code_places,
+    counters,
     divergence,
     masks,
     padding_inert,
@@ -16,7 +18,9 @@ from vaelint.laws import (
 __all__ = [
     "addends",
     "averages",
+    "capacity",
     "code_places",
+    "counters",
     "divergence",
     "masks",
     "padding_inert",
