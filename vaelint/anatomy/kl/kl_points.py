@@ -81,6 +81,8 @@ def points_of(
     ds = gradients(s, [leaves[hs]])[0]
     if dm is None or ds is None:
         return None
+    if dm.shape != ds.shape or dm.shape != m.shape:
+        return None  # mean and scale are read from heads of other layouts: element by element there is nothing to match
     ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
     columns = (m, s, grads[hm] / dm, grads[hs] * s / ds, values[hm], values[hs], grads[hs], grads[hm])
     return replace(Points(*(c.detach()[ok] for c in columns)), used=ok)
