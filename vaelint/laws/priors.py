@@ -65,10 +65,27 @@ def _priors(bench: Bench, leaf: Leaf) -> list[fx.Node]:
 
 
 def _moved_by(bench: Bench, site: Site, node: fx.Node) -> float:
+    """How far a prior moves with its draw; of a draw of many steps at once, with the last, which no prior of earlier ones reads."""
     same = bench.same({s.z for s in bench.model.sites if bench.knows(s.z)})  # a prior may read other draws, which its own has led to
     before = bench.after(same, [node]).get(node)
-    after = bench.after({**same, site.z: same[site.z] + 1.0}, [node]).get(node)
-    return 0.0 if before is None or after is None else differ(before, after)
+    moved = []
+    for change in _changes(same[site.z]):
+        after = bench.after({**same, site.z: change}, [node]).get(node)
+        moved.append(0.0 if before is None or after is None else differ(before, after))
+    return min(moved)
+
+
+def _changes(z: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The draw moved as a whole; and, of axes between batch and latent, at its last place only, and at its very last element."""
+    yield z + 1.0
+    for axis in range(1, z.dim() - 1):
+        changed = z.clone()
+        changed.select(axis, -1).add_(1.0)
+        yield changed
+    if z.dim() > 2:
+        changed = z.clone()
+        changed.reshape(len(z), -1)[:, -1] += 1.0
+        yield changed
 
 
 def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -> Broken:
