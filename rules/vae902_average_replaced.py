@@ -8,8 +8,7 @@ another old value and with another new one. Where both enter and less than 5 % o
 The decay is applied the wrong way round. The weights that are to be smooth are those of the last step; codes that are to follow the
 data slowly jump to each batch.
 
-## Formula
-average = d * average + (1 - d) * new, with d near 1.
+Formula: average = d * average + (1 - d) * new, with d near 1.
 
 Source: Polyak and Juditsky 1992, Acceleration of Stochastic Approximation by Averaging; van den Oord et al. 2017, Neural Discrete
 Representation Learning, appendix A.1.

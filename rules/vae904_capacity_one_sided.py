@@ -8,8 +8,7 @@ is reported at the difference.
 The constant has no gradient. Below the capacity the KL is still pressed down, with the large weight that was to hold it there, and
 the posterior collapses.
 
-## Formula
-loss = reconstruction + gamma |KL - C|.
+Formula: loss = reconstruction + gamma |KL - C|.
 
 Source: Burgess et al. 2018, Understanding disentangling in beta-VAE, equation 8.
 
