@@ -39,7 +39,21 @@ Heads = Mapping[fx.Node, torch.Tensor]
 @law(
     "kl-is-of-the-draw",
     "a column of the posterior's spread costs what a shift of its mean by that column costs",
-    covered=("VAE406", "VAE407", "VAE408", "VAE409", "VAE410", "VAE411", "VAE413", "VAE417", "VAE419"),
+    covered=(
+        "VAE205",
+        "VAE206",
+        "VAE209",
+        "VAE212",
+        "VAE406",
+        "VAE407",
+        "VAE408",
+        "VAE409",
+        "VAE410",
+        "VAE411",
+        "VAE413",
+        "VAE417",
+        "VAE419",
+    ),
     cost="replay",
 )
 def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:

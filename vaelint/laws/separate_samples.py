@@ -112,9 +112,17 @@ def _reordered(node: fx.Node, rows: Rows, bench: Bench) -> fx.Node | None:
     if len(odd) != 1:
         return None
     culprit = odd[0]
-    while (behind := next((n for n in culprit.all_input_nodes if n in rows and rows[n] == rows[culprit]), None)) is not None:
+    while (behind := next((n for n in _behind(culprit, rows) if rows[n] == rows[culprit]), None)) is not None:
         culprit = behind
     return culprit
+
+
+def _behind(node: fx.Node, rows: Rows) -> list[fx.Node]:
+    """The values a node is made of, past what holds several of them: the tuple of a chunk."""
+    found: list[fx.Node] = []
+    for n in node.all_input_nodes:
+        found += [n] if n in rows else [m for m in n.all_input_nodes if m in rows] if n.meta.get("val") is None else []
+    return found
 
 
 def _in_a_run(rows: frozenset[int]) -> bool:
