@@ -148,6 +148,8 @@ def test_config_shows_what_is_in_force_and_why() -> None:
     assert document["values"]["fail-on"] == {"value": "warning", "from": "default"}
     assert document["targets"][0]["values"]["input"] == {"value": ["32x784"], "from": "vaelint.toml: target 1"}
     assert json.loads(vaelint("config", "--schema").stdout)["additionalProperties"] is False
+    Path("vaelint.toml").write_text("[[targets]]\nrun = 'buggy.py --epochs 1'\n")
+    assert re.search(r"\nbuggy\.py\n +run +buggy\.py --epochs 1 +vaelint\.toml: target 1\n", vaelint("config").stdout)
     Path("vaelint.toml").write_text("severity = { kl-overwieght = 'info' }")
     wrong = vaelint("config")
     assert (wrong.returncode, "did you mean kl-overweight?" in wrong.stderr) == (2, True)

@@ -169,7 +169,7 @@ def _first(key: str, given: Any, told: Any, default: Any, read: Callable[[Any], 
 def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any]) -> Target:
     """The request with all that is said of it elsewhere."""
     values: dict[str, Any] = {}
-    origins = dict.fromkeys((*_LINE, "beta"), DEFAULT)
+    origins = dict.fromkeys((k.field for k in keys.TARGET), DEFAULT)
     for name in ("device", "timeout", "max_memory", "perturb", "laws", "allow_no_loss"):
         if (value := getattr(config, name)) is not None:
             values[name], origins[name] = value, config.where

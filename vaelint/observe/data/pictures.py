@@ -5,15 +5,21 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-import numpy
 import torch
+
+
+def _numpy() -> Any:
+    """numpy, without which vaelint itself runs: only what hands out images has it, or raises that it is missing."""
+    import numpy
+
+    return numpy
 
 
 class Picture:
     """An image of 8-bit values, (H, W) or (H, W, 3), for machines without PIL."""
 
     def __init__(self, values: Any) -> None:
-        self._values = numpy.ascontiguousarray(values, dtype=numpy.uint8)
+        self._values = _numpy().ascontiguousarray(values, dtype=_numpy().uint8)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -25,14 +31,14 @@ class Picture:
     mode = property(lambda self: "L" if self._values.ndim == 2 else "RGB")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return self._values.astype(dtype or numpy.uint8)
+        return self._values.astype(dtype or _numpy().uint8)
 
     def convert(self, mode: str) -> Picture:
         """Grey or colour."""
         grey = self._values.ndim == 2
         if mode == "L" and not grey:
             return Picture(self._values.mean(axis=2))
-        return Picture(numpy.stack([self._values] * 3, axis=2)) if mode == "RGB" and grey else self
+        return Picture(_numpy().stack([self._values] * 3, axis=2)) if mode == "RGB" and grey else self
 
     def resize(self, size: tuple[int, int], *_: Any, **__: Any) -> Picture:
         """At another width and height."""
@@ -47,7 +53,7 @@ def has_pil() -> bool:
 
 def as_picture(chw: torch.Tensor) -> Any:
     """An image of 8-bit values (C, H, W)."""
-    values = numpy.asarray(chw[0] if chw.shape[0] == 1 else chw.permute(1, 2, 0))
+    values = _numpy().asarray(chw[0] if chw.shape[0] == 1 else chw.permute(1, 2, 0))
     if not has_pil():
         return Picture(values)
     from PIL import Image
@@ -59,7 +65,7 @@ def as_tensor(picture: Any) -> torch.Tensor:
     """The values of an image or an array as (C, H, W)."""
     if isinstance(picture, torch.Tensor):
         return picture if picture.ndim != 2 else picture[None]
-    values = torch.from_numpy(numpy.array(picture))
+    values = torch.from_numpy(_numpy().array(picture))
     return values[None] if values.ndim == 2 else values.permute(2, 0, 1).contiguous()
 
 
