@@ -19,6 +19,9 @@ from vaelint.rule import Found
 _SAMPLES = 4
 _NOISE = 1e-5  # a row that nothing reaches is the same to the last bit, but for kernels that add up in another order
 
+_REDRAWN = frozenset({"standard_gamma", "sample_dirichlet", "poisson", "binomial", "multinomial"})
+"""How many random numbers they take hangs on the values: another sample changes the noise of those that follow."""
+
 _ON_PURPOSE = frozenset({"roll", "flip", "flipud", "index_select"})
 
 Rows = dict[fx.Node, list[frozenset[int]]]
@@ -33,7 +36,7 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
         return  # a graph whose nodes are the batch: they are meant to meet
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
     rows = _rows(bench, wanted)
-    paired = {n for n in model.record.nodes if bench.is_of_pairs(n)}
+    paired = {n for n in model.record.nodes if bench.is_of_pairs(n) or model.op(n) in _REDRAWN}
     excused = flow.descendants(*paired) if paired else set()
     for node in flow.sorted(set(rows)):
         if node in excused or not _meet(rows[node]):
