@@ -52,6 +52,13 @@ def check(folder: Path, monkeypatch: pytest.MonkeyPatch, *inputs: str, **files: 
     return check_target(Request("model.py:VAE", inputs or ("5x6",), device="none"), lambda message: None)
 
 
+def lossless(result: TargetResult) -> bool:
+    """Whether the model was analysed, nothing but the missing loss was told, and the check is incomplete for that alone."""
+    (gap,) = result.incomplete
+    missing = gap["reason"].startswith("no loss was found") and {f.code for f in result.findings} == {"VAE004"}
+    return result.status == "incomplete" and missing and bool(result.anatomy) and not result.loss
+
+
 def roles(result: TargetResult) -> list[str]:
     return sorted(t["role"] for t in result.loss.get("terms", ()))
 
@@ -114,12 +121,15 @@ def test_without_a_loss_the_closing_line_says_what_was_done(tmp_path: Path) -> N
         HEAD + FORWARD + "\nclass AE(nn.Linear):\n    def forward(self, x):\n        return super().forward(x)\n"
     )
 
-    def told(target: str) -> tuple[int, str]:
-        done = commandline.vaelint("check", target, "--input", "5x6", "--device", "none", cwd=tmp_path)
+    def told(target: str, *options: str) -> tuple[int, str]:
+        done = commandline.vaelint("check", target, "--input", "5x6", "--device", "none", *options, cwd=tmp_path)
         return done.returncode, " ".join(done.stdout.split())
 
     code, text = told("model.py:VAE")
-    assert code == 0 and "no findings" not in text and "in the model alone, as no loss is known" in text
+    assert code == 2 and "no findings" not in text and "model.py:VAE: incomplete, 1 remark in the model alone, as no loss is known" in text
+    assert "incomplete: no loss was found: neither reconstruction nor KL nor their weights were looked at" in text
     assert "seen: 1 sampling site (gaussian at model.py:" in text and "did not: no loss is known" in text
+    code, text = told("model.py:VAE", "--allow-no-loss")
+    assert code == 0 and "model.py:VAE: 1 remark in the model alone, as no loss is known" in text and "incomplete" not in text
     code, text = told("model.py:AE(in_features=6, out_features=6)")
     assert code == 2 and "could not be analysed" in text and "nothing is drawn and no loss is known" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_bare import check, roles
+from test_bare import check, lossless, roles
 
 MODEL = """
     import torch
@@ -145,7 +145,7 @@ def test_a_step_that_only_names_tie_to_the_model_says_so(tmp_path: Path, monkeyp
 def test_a_loss_that_moves_nothing_of_the_model_is_not_its_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = ADVERSARY[: ADVERSARY.index("            recon, mu, logvar = vae(x)\n            both")]
     result = check(tmp_path, monkeypatch, model__py=MODEL, train__py=alone.replace("    from losses import vae_loss\n", ""))
-    assert result.status == "clean" and not result.loss
+    assert lossless(result)
     assert any("its loss moves no parameter of the model" in note for note in result.notes)
 
 
@@ -246,7 +246,7 @@ def test_what_is_read_of_keywords_must_be_given(tmp_path: Path, monkeypatch: pyt
     assert [f.message for f in result.findings] == ["VAE cannot be built without ribs"]
     (tmp_path / ".git").rmdir()
     told = "\n    from model import VAE\n    vae = VAE(ribs=6)\n"
-    assert check(tmp_path, monkeypatch, model__py=keyed, train__py=told).status == "clean"
+    assert lossless(check(tmp_path, monkeypatch, model__py=keyed, train__py=told))
 
 
 def test_parts_that_the_repository_builds_are_told_beside_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,4 +267,4 @@ def test_a_loop_over_nothing_tells_nothing(tmp_path: Path, monkeypatch: pytest.M
         if mode == "train":
             net.loss.backward()
     """
-    assert check(tmp_path, monkeypatch, model__py=MODEL, train__py=training).status == "clean"
+    assert lossless(check(tmp_path, monkeypatch, model__py=MODEL, train__py=training))
