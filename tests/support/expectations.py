@@ -112,6 +112,7 @@ class Fixture:
             perturb=told.perturb,
             allow_no_loss=told.allow_no_loss,
             timeout=told.timeout,
+            folder=str(self.path.parent.relative_to(ROOT)),  # other rules' cases are no training code of this one's
         )
 
 
