@@ -48,7 +48,8 @@ def models() -> Iterator[dict[str, Any]]:
 
 
 def _is_users(file: str) -> bool:
-    installed = (sys.prefix, sys.base_prefix, str(Path(vaelint.__file__).parent.parent))
+    libraries = Path(torch.__file__).parents[1]  # of a base environment, where this one only adds to it
+    installed = (sys.prefix, sys.base_prefix, str(libraries), str(Path(vaelint.__file__).parent.parent))
     return bool(file) and not file.startswith(installed)
 
 
