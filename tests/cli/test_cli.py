@@ -40,6 +40,7 @@ def document(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 def project(tmp_path: Path) -> Path:
     (tmp_path / "model.py").write_text(MODEL)
     (tmp_path / "buggy.py").write_text(BUGGY)
+    (tmp_path / "helper.py").write_text("SIZE = 4\n")
     return tmp_path
 
 
@@ -182,7 +183,7 @@ def test_a_crash_in_the_real_pass_costs_no_finding(project: Path) -> None:
     done = vaelint("check", "late.py:VAE", *SHAPE, "--device", "cpu", "--output-format", "json", cwd=project)
     (target,) = document(done)
     assert "VAE201" in {f["code"] for f in target["findings"]}
-    assert done.returncode == 1
+    assert (done.returncode, target["status"]) == (2, "incomplete"), "the experiments did not have their chance"
     assert target["confirm"]["outcome"] == "crashed"
     assert "SIGSEGV" in target["confirm"]["reason"]
 
@@ -208,7 +209,7 @@ def test_columns_set_the_width_of_what_is_piped(project: Path) -> None:
         (("model.py:VAE", "--select", "VAE201", "--ignore", "VAE2"), "no rule is left"),
         (("model.py:VAE", "--input", "99999999999x99999999999"), "too large: 1.0e+22 numbers do not fit in memory"),
         (("model.py:VAE", "--input", "1000000000000x784"), "too large: 7.8e+14 numbers do not fit in memory"),
-        (("model.py", *SHAPE), "nothing was checked"),
+        (("helper.py", *SHAPE), "no VAE is found in helper.py"),
         (("model.py:VAE", "--output-format", "xml"), "xml"),
         (("model.py:VAE", "--inputs", "1x2"), "--input"),
         (("nowhere.py",), "there is no file nowhere.py"),
@@ -287,9 +288,20 @@ def test_a_configured_repository_is_gated(project: Path) -> None:
 def test_files_as_pre_commit_passes_them(project: Path) -> None:
     (project / "sub").mkdir()
     (project / "sub" / "helper.py").write_text("")
-    none = vaelint("check", "sub/helper.py", cwd=project)
-    assert (none.returncode, "nothing was checked" in none.stderr) == (0, True)
+    (project / "elsewhere").mkdir()
+    (project / "elsewhere" / "helper.py").write_text("")
+    hook = {"PRE_COMMIT": "1"}
+    none = vaelint("check", "sub/helper.py", cwd=project, env=hook)
+    assert (none.returncode, "no VAE is found in sub/helper.py" in none.stderr, "nothing was checked" in none.stderr) == (0, True, True)
+    by_hand = vaelint("check", "sub/helper.py", cwd=project)
+    assert (by_hand.returncode, "no VAE is found in sub/helper.py" in by_hand.stderr) == (2, True), "who names a file means a VAE"
+    found = vaelint("check", "helper.py", "buggy.py", "--device", "none", cwd=project, env=hook)
+    assert (found.returncode, "VAE201" in found.stdout) == (1, True)
     (project / "pyproject.toml").write_text(CONFIG)
+    skipped = vaelint("check", "elsewhere/helper.py", cwd=project)
+    assert (skipped.returncode, "nothing was checked" in skipped.stderr) == (0, True)
+    called = vaelint("check", "elsewhere/helper.py", *SHAPE, cwd=project)
+    assert (called.returncode, "nothing was checked" in called.stderr) == (2, True)
     assert vaelint("check", "model.py", cwd=project).returncode == 0
     assert json.loads(vaelint("check", "setup.py", "--output-format", "json", cwd=_with(project, "setup.py")).stdout)["targets"]
     assert vaelint("check", cwd=project / "sub").returncode != 0, "the configured sub/buggy.py is not there"

@@ -189,7 +189,10 @@ def test_a_notebook_is_read_sizes_are_learned_and_a_part_of_a_loss_is_no_loss(tm
     assert found["proposal"] == {"input": ["4x1x96x32"], "init": ["widths=[3, 4]"], "loss": None, "step": None}
     assert any(note.startswith("no loss is proposed") for note in found["notes"])
     options = ["--input", found["proposal"]["input"][0], "--init", found["proposal"]["init"][0]]
-    assert _run(tmp_path, "check", found["target"], *options, "--device", "none").returncode == 0
+    done = _run(tmp_path, "check", found["target"], *options, "--device", "none", "--output-format", "json")
+    (target,) = json.loads(done.stdout)["targets"]
+    assert (done.returncode, target["status"], [f["code"] for f in target["findings"]]) == (2, "incomplete", ["VAE004"])
+    assert [told["reason"].partition(":")[0] for told in target["incomplete"]] == ["no loss was found"]
 
 
 def test_the_files_beside_a_folder_are_not_its_repository(repository: Path) -> None:

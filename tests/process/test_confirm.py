@@ -133,7 +133,8 @@ def test_inputs_without_a_range_are_brought_where_the_loss_wants_them(tmp_path: 
     model = traced(("x=8x12",))
     result = measured(model, ratio_is(1.0)(model))
     assert result.confirm["outcome"] == "ran"
-    assert "drawn from [0, 1]" in result.confirm["reason"]
+    assert "drawn from [0, 1]" in result.confirm["inputs"]
+    assert result.confirm["reason"] is None, "it ran as it was asked to"
     assert result.findings[0].certainty is CONFIRMED
 
 

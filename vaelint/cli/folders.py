@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from vaelint.cli import terminal
 from vaelint.config.chosen import target_file
 from vaelint.config.closure import imported_by
 from vaelint.config.file import Config
+from vaelint.core.errors import NothingFound
 from vaelint.core.paths import real, relative
 from vaelint.core.result import Request
 from vaelint.process.gate import default_jobs
@@ -30,16 +32,19 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: 
         called: whether the command line says how models are called, so that no way has to be sought.
 
     Raises:
-        UsageError: no VAE is found in a folder, or in any of the files.
+        UsageError: no VAE is found in a folder, or in any of the files, unless pre-commit named them.
     """
     words: list[str] = []
     found: list[Request] = []
     plain = [n for n in names if not told.targets and ":" not in n and n.endswith((".py", ".ipynb")) and Path(n).is_file()]
     if plain:
-        given = [Path(n) for n in plain]
-        seen = [] if called else _observed(given, Path(), jobs)
-        held = _left(_together(given) if seen else _in_files(given), seen)
-        new = [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", jobs, seen)
+        try:
+            new = _of_files(plain, jobs, called=called)
+        except NothingFound as e:
+            if called or os.environ.get("PRE_COMMIT") != "1":
+                raise
+            terminal.say(e.message)  # pre-commit, which sets that variable, passes whatever changed
+            new = []
         found += new
         words += [r.target for r in new]
     for name in names:
@@ -61,6 +66,14 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: 
     defaults = Request("")
     said = [frozenset(f.name for f in fields(Request) if getattr(r, f.name) != getattr(defaults, f.name)) for r in found]
     return words, replace(told, targets=(*told.targets, *found), told=(*told.told, *said))
+
+
+def _of_files(plain: Sequence[str], jobs: int | None, *, called: bool) -> list[Request]:
+    """What is to be checked of files that no configuration speaks of. Raises UsageError."""
+    given = [Path(n) for n in plain]
+    seen = [] if called else _observed(given, Path(), jobs)
+    held = _left(_together(given) if seen else _in_files(given), seen)
+    return [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", jobs, seen)
 
 
 def find_in(place: Path) -> Found:

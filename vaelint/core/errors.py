@@ -13,6 +13,10 @@ class UsageError(Exception):
         self.message, self.help = message, help
 
 
+class NothingFound(UsageError):
+    """No VAE is in the files or the folder that are to be checked."""
+
+
 class TargetError(Exception):
     """This target could not be analysed; becomes a VAE0xx finding and exit code 2.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaelint.core.checked import Checked
-from vaelint.core.errors import UsageError
+from vaelint.core.errors import NothingFound
 from vaelint.core.result import Request
 from vaelint.core.visible import toml_escaped, visible
 from vaelint.discover.structure import Found, Shape
@@ -120,10 +120,10 @@ def _list(values: Iterable[str]) -> str:
     return "[" + ", ".join(_text(v) for v in values) + "]"
 
 
-def nothing(found: Found, root: str) -> UsageError:
+def nothing(found: Found, root: str) -> NothingFound:
     """The error for a folder in which no VAE is found."""
     unread = f"; {len(found.unread)} could not be read: {', '.join(f for f, _ in found.unread[:3])}" if found.unread else ""
-    return UsageError(
+    return NothingFound(
         f"no VAE is found in {root}: {found.files} Python file{'s' * (found.files != 1)} read{unread}",
         "name one: vaelint check model.py:VAE",
     )
