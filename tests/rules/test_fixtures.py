@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 BAD, GOOD, SYSTEMS = fixtures("bad"), fixtures("good"), fixtures("systems")
 THROUGH_THE_COMMAND_LINE = ("vae102_baked_batch_size", "vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight", "ok_iwae")
 FOUND_BEFORE_THE_PASS = ("vae2", "vae4")
+FOUND_BY_THE_PASS = ("vae434", "vae435")  # laws that move a draw, or put other weights in, on the real run
 OF_THE_FRONT = ("vae006", "vae008")  # a target that is stopped, and comments
 
 
@@ -48,7 +49,7 @@ def test_bad_fixture_gives_its_finding_and_no_other(fixture: Fixture) -> None:
     before: list[TargetResult] = []
     result = check(fixture, before=before)
     assert complaints(fixture, result.findings) == [], result.notes
-    if fixture.stem.startswith(FOUND_BEFORE_THE_PASS):
+    if fixture.stem.startswith(FOUND_BEFORE_THE_PASS) and not fixture.stem.startswith(FOUND_BY_THE_PASS):
         assert complaints(fixture, before[0].findings) == [], "bugs of sampling and loss are found without a real pass"
 
 
