@@ -268,3 +268,22 @@ def test_a_loop_over_nothing_tells_nothing(tmp_path: Path, monkeypatch: pytest.M
             net.loss.backward()
     """
     assert lossless(check(tmp_path, monkeypatch, model__py=MODEL, train__py=training))
+
+
+def test_training_code_that_only_names_may_link_does_not_hide_a_loss_for_each_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of another model: its `model` is this one by name only."""
+    each = """
+    def loss_function(recon, x, mu, logvar):
+        return (recon - x).pow(2).sum(1) - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1)
+"""
+    train = """
+        import torch
+
+        def train(model, x):
+            loss = model.energy(x).mean()
+            loss.backward()
+    """
+    result = check(tmp_path, monkeypatch, model__py=MODEL + each, other__py=train)
+    assert "VAE420" in [f.code for f in result.findings]

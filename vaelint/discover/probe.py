@@ -41,7 +41,7 @@ from vaelint.source.blame import one_line
 from vaelint.source.notebook import source_of_file
 from vaelint.source.target import parse_target
 from vaelint.source.written import Source
-from vaelint.step.find_loss.cut import TRAINS_BUT
+from vaelint.step.find_loss.cut import MAY_TRAIN_BUT, TRAINS_BUT
 from vaelint.step.meaning import Kind, kinds
 from vaelint.step.reading import keys_read, tree_of
 from vaelint.trace.ladder import Tracer
@@ -333,7 +333,7 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
         if named.has_loss and _is_whole(trial, named, record):
             proposal |= {"loss": word, "input": _in_range(trial, named, proposal["input"])}
             return proposal
-    telling = (TRAINS_BUT, "would be the loss, but")
+    telling = (TRAINS_BUT, MAY_TRAIN_BUT, "would be the loss, but")
     why = next((n for n in scratch.notes if any(t in n for t in telling)), "")
     starts = ("more than one", "only parts", "forward returns", "the training code of other files computes", "no loss was found; ")
     why = why or next((n for n in scratch.notes if n.startswith(starts)), "")

@@ -25,6 +25,7 @@ from vaelint.step.reading import batch_in
 
 _ENDS = ("backward", "manual_backward", "zero_grad", "step")
 TRAINS_BUT = "trains the model, but"
+MAY_TRAIN_BUT = "may train the model, but"  # only a name says that it is this one
 _MOST_UNKNOWN = 4  # attributes of a trainer that numbers of ours may stand for
 
 
@@ -156,7 +157,7 @@ class Cut:
     def _not(self, because: str) -> None:
         """Notes why the first attempt did not succeed."""
         if self._models:
-            self.because = self.because or f"{TRAINS_BUT if self._sure else 'may train the model, but'} {because}"
+            self.because = self.because or f"{TRAINS_BUT if self._sure else MAY_TRAIN_BUT} {because}"
 
     def _attempt(self, loss: ast.expr, end: ast.stmt, *, bare: bool = False) -> Slice | None:
         """The step; `bare` leaves out what the model is handed beyond the inputs given, which may have defaults."""

@@ -26,7 +26,7 @@ from vaelint.source.blame import one_line, span_of
 from vaelint.source.target import Expression
 from vaelint.step.candidates import Candidate
 from vaelint.step.find_loss import seek
-from vaelint.step.find_loss.cut import TRAINS_BUT, Slice
+from vaelint.step.find_loss.cut import MAY_TRAIN_BUT, TRAINS_BUT, Slice
 from vaelint.step.find_loss.factors import NUMBERS
 from vaelint.step.find_loss.neighbours import callers_of, losses_elsewhere, neighbours, shown
 from vaelint.step.find_loss.training import slices_elsewhere, training_slices
@@ -176,12 +176,12 @@ def _from_training(loaded: Loaded, step: Step, names: Sequence[str], trials: Tri
         if (one := tier.one()) is not None:
             return one
         if sure or not said_before:
-            _say_of(loaded, tier, [*said, *(line for line in left if ("may train" not in line) is sure)], notes)
+            _say_of(loaded, tier, [*said, *(line for line in left if (MAY_TRAIN_BUT not in line) is sure)], notes, sure)
         said_before = len(notes) > before
     return None
 
 
-def _say_of(loaded: Loaded, tier: _Tier, left: Sequence[str], notes: list[str]) -> None:
+def _say_of(loaded: Loaded, tier: _Tier, left: Sequence[str], notes: list[str], sure: bool = True) -> None:
     """Why none of the places that train the model gives the step."""
     notes += left[:3]
     if tier.ran:
@@ -190,7 +190,7 @@ def _say_of(loaded: Loaded, tier: _Tier, left: Sequence[str], notes: list[str]) 
     for step, error in tier.raised[:2]:
         span = span_of(error.__traceback__, loaded.is_user)
         where = f" at {span.file}:{span.line}" if span is not None and f"{span.file}:{span.line}" != step.place else ""
-        notes.append(f"{step.place} {TRAINS_BUT} does not run by itself: {one_line(error)}{where}")
+        notes.append(f"{step.place} {TRAINS_BUT if sure else MAY_TRAIN_BUT} does not run by itself: {one_line(error)}{where}")
 
 
 def _measured(
