@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 DATA = Path(__file__).parents[1] / "data"
 VAELINT = str(Path(sys.executable).parent / "vaelint")
-CHECK = f"{VAELINT} check {DATA / 'mlp_vae.py'}:VAE --input 32x784 --device none --no-cache"
+CHECKED = ("check", f"{DATA / 'mlp_vae.py'}:VAE", "--input", "32x784", "--device", "none", "--no-cache")
+CHECK = " ".join([VAELINT, *CHECKED])
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -67,15 +69,15 @@ def test_a_configuration_writes_no_baseline_outside_of_its_repository(tmp_path: 
     (inside / ".git").mkdir(parents=True)
     (inside / "vaelint.toml").write_text('baseline = "link.json"\n')
     (inside / "link.json").symlink_to("../outside.json")
-    done = shell(f"{CHECK} --update-baseline", inside)
+    done = commandline.vaelint(*CHECKED, "--update-baseline", cwd=inside)
     assert done.returncode == 2
     assert "lies outside of the repository" in done.stderr and "--baseline" in done.stderr
     assert not (tmp_path / "outside.json").exists()
-    assert shell(f"{CHECK} --update-baseline --baseline ../outside.json", inside).returncode == 0
+    assert commandline.vaelint(*CHECKED, "--update-baseline", "--baseline", "../outside.json", cwd=inside).returncode == 0
     assert (tmp_path / "outside.json").is_file()
     (inside / "vaelint.toml").write_text('baseline = "known.json"\n')
-    assert shell(f"{CHECK} --update-baseline", inside).returncode == 0
+    assert commandline.vaelint(*CHECKED, "--update-baseline", cwd=inside).returncode == 0
     assert (inside / "known.json").is_file()
     os.unlink(inside / "link.json")  # noqa: PTH108
     (inside / "vaelint.toml").write_text('baseline = "/dev/zero"\n')
-    assert "not a regular file" in shell(CHECK, inside).stderr.lower()
+    assert "not a regular file" in commandline.vaelint(*CHECKED, cwd=inside).stderr.lower()
