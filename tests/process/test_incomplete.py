@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
+from formats import GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages
 from results import result
-from test_formats import GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages
 
 from vaelint.cli.outcome import exit_code
 from vaelint.core.finding import Severity

@@ -2,6 +2,7 @@
 
 Intervention: one element of what the encoder put out is moved far enough to get another code. Where codes and values are compared
 element by element, what moves lies at that element's place: it may differ along the axis of the code's entries, and along no other.
+A code for a whole map fills several axes; then the element itself is among what moves.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def _asked(bench: Bench, value: fx.Node) -> fx.Node | None:
 
 
 def _scattered(bench: Bench, source: fx.Node, value: fx.Node, codes: fx.Node) -> tuple[int, int] | None:
-    """How many entries of the codes move with one element, and along how many axes they lie off it; None where that is one at most."""
+    """How many entries of the codes move with one element, and along how many axes they lie off it; None where that is one at most,
+    or where the element itself is among them."""
     val = bench.value(source)
     before = bench.after({source: val.clone()}, [value, codes])
     size, total = float(val.std()) or 1.0, val[0].numel()
@@ -72,7 +74,7 @@ def _scattered(bench: Bench, source: fx.Node, value: fx.Node, codes: fx.Node) ->
         if len(here) != 1 or not len(there):
             continue
         axes = int((there != here[0]).any(0).sum())
-        if axes > 1:
+        if axes > 1 and not bool((there == here[0]).all(1).any()):
             return len(there), axes
     return None
 
@@ -99,4 +101,4 @@ def _broken(bench: Bench, culprit: fx.Node, value: fx.Node, codes: fx.Node, apar
         help="give the codes the layout they were looked up in, then turn the axes back: view(b, t, c).permute(0, 2, 1)",
     )
     text = f"one element gets another code, and {apart[0]} entries move that lie off it along {apart[1]} axes"
-    return Broken("codes-elsewhere", found, "what moves lies off the element along one axis at most", text)
+    return Broken("codes-elsewhere", found, "what moves lies off the element along one axis at most, or takes it in", text)

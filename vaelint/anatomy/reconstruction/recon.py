@@ -211,6 +211,8 @@ def probe_recon(
         return ReconProbe("unknown", reason=message_of(error))
     if g is None or float(g.abs().max()) == 0:
         return ReconProbe("unknown", reason="no gradient reaches the reconstruction through this term")
+    if g.is_complex() or (t is not None and t.is_complex()):
+        return ReconProbe("other", _mean_size(g.abs()), reason="no likelihood of the list is one of complex values")
     if t is not None and not t.is_floating_point():
         lone = [d for d in range(t.dim()) if t.shape[d] == 1 != r.shape[d]] if t.dim() == r.dim() else []
         return _categorical(r, t.squeeze(lone[0]) if lone else t, g)
