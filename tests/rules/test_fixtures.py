@@ -20,6 +20,12 @@ BAD, GOOD, SYSTEMS = fixtures("bad"), fixtures("good"), fixtures("systems")
 THROUGH_THE_COMMAND_LINE = ("vae102_baked_batch_size", "vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight", "ok_iwae")
 FOUND_BEFORE_THE_PASS = ("vae2", "vae4")
 FOUND_BY_THE_PASS = ("vae434", "vae435")  # laws that move a draw, or put other weights in, on the real run
+SEEN_TWICE = {  # one bug that leaves a second thing wrong, at a line of its own or for a rule of its own
+    "vae106_softmax_over_batch__dreg_step",
+    "vae207_not_reparameterized__wake_sleep",
+    "vae434_prior_sees_posterior",
+    "vae503_encoder_cut_off__semi_amortised",
+}
 OF_THE_FRONT = ("vae006", "vae008")  # a target that is stopped, and comments
 
 
@@ -85,8 +91,8 @@ def test_twins_have_one_name_and_the_bad_one_expects_its_own_code() -> None:
     assert [f.stem for f in BAD] == [f.stem for f in GOOD]
     for fixture in BAD:
         code = fixture.stem[:6].upper()
-        (expectation,) = fixture.expectations
-        assert code in expectation.codes, f"{fixture.id}: one bug, of its own rule"
+        assert any(code in e.codes for e in fixture.expectations), f"{fixture.id}: a bug of its own rule"
+    assert {f.stem for f in BAD if len(f.expectations) != 1} == SEEN_TWICE, "one bug, seen at one place"
     for fixture in (*GOOD, *SYSTEMS):
         assert fixture.expectations == (), f"{fixture.id}: nothing is wrong with a good fixture"
 

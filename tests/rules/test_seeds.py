@@ -12,6 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what a model warns of is it
 
 SEEDS = fixtures("seeds")
 
+WITHOUT_A_LOSS = ("doc000_mlp_stage1", "doc000_mlp_stage2")  # a step on the way to a VAE: what was not looked at is no all-clear
+
 
 def check(fixture: Fixture) -> TargetResult:
     from vaelint.pipeline.check import check_target
@@ -33,7 +35,7 @@ def test_seed_gives_what_its_comments_say(fixture: Fixture) -> None:
     result = check(fixture)
     assert complaints(fixture, result.findings) == [], result.notes
     if not fixture.expectations:
-        assert result.status == "clean", result.notes
+        assert result.status == ("incomplete" if fixture.stem in WITHOUT_A_LOSS else "clean"), result.notes
 
 
 def test_all_five_documents_have_their_systems() -> None:
@@ -45,7 +47,7 @@ def test_an_autoencoder_is_told_that_it_is_not_variational() -> None:
     assert [f.severity for f in findings] == [Severity.INFO]
 
 
-@pytest.mark.parametrize("stem", ["doc000_mlp_stage1", "doc000_mlp_stage2"])
+@pytest.mark.parametrize("stem", WITHOUT_A_LOSS)
 def test_a_model_without_a_loss_says_which_rules_did_not_run(stem: str) -> None:
     result = check(seed(stem))
     assert "VAE004" in {f.code for f in result.findings}
