@@ -213,7 +213,7 @@ def test_where_each_value_comes_from(project: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "help"),
     [
-        ('select = "VAE99"', "[tool.vaelint] select: no rule is selected by 'VAE99'", "vaelint rules lists them all"),
+        ('select = "F8"', "[tool.vaelint] select: no rule is selected by 'F8'", "vaelint rules lists them all"),
         ('ignore = "kl-overwieght"', "[tool.vaelint] ignore: no rule", "did you mean kl-overweight?"),
         ('severity = { VAE41x = "info" }', "[tool.vaelint] severity: no rule is selected by 'VAE41x'", "did you mean VAE410?"),
         ('per-file-ignores = { "a.py" = "shared-nose" }', "[tool.vaelint] per-file-ignores: no rule", "did you mean shared-noise?"),
