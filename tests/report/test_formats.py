@@ -12,8 +12,7 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
-import xmlschema
-from formats import DATA, SARIF, SCHEMAS, failed, pages, sarif_run, schema, shared
+from formats import DATA, GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages, sarif_run, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -25,18 +24,12 @@ from vaelint.report import github, gitlab, grouped, json_lines, junit, markdown,
 from vaelint.report.formats import FORMATS
 from vaelint.report.parts.view import View
 
-OWN = json.loads((Path(__file__).parents[2] / "vaelint" / "report" / "schema.json").read_text())
-
 
 @pytest.fixture(autouse=True)
 def in_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans are relative to the working directory."""
     monkeypatch.chdir(DATA)
 
-
-RDJSON = jsonschema.Draft4Validator(schema("rdjson.schema.json"))
-GITLAB = jsonschema.Draft7Validator({"type": "array", "items": schema("codeclimate.json")})
-JUNIT = xmlschema.XMLSchema(str(SCHEMAS / "junit-10.xsd"))
 
 TEXTS = st.text(
     st.one_of(st.sampled_from("\n\r\t:,%#[]|<>&`*_{}()!~@\\\"'$-.0 \x00\x07\x1b\u2028\ud800\ufffe変é😀"), st.characters()), max_size=40

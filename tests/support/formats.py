@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import xmlschema
 from results import crossed, result
 
 from vaelint.core.result import TargetResult
@@ -24,6 +25,10 @@ def schema(name: str) -> Any:
 
 
 SARIF = jsonschema.Draft202012Validator(schema("sarif-2.1.0.schema.json"))
+OWN = json.loads((Path(__file__).parents[2] / "vaelint" / "report" / "schema.json").read_text())
+RDJSON = jsonschema.Draft4Validator(schema("rdjson.schema.json"))
+GITLAB = jsonschema.Draft7Validator({"type": "array", "items": schema("codeclimate.json")})
+JUNIT = xmlschema.XMLSchema(str(SCHEMAS / "junit-10.xsd"))
 
 
 PAGES = (RulePage("VAE201", "shared-noise", "error", "One noise vector.", "One noise vector.\n\n## What it does\n..."),)
