@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).parents[1] / "data"
 BIN = Path(sys.executable).parent
 GUIDE = (ROOT / "docs" / "ci.md").read_text()
+OWN = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 HOOK, WORKFLOW, GITLAB = re.findall(r"```yaml\n(.*?)```", GUIDE, re.S)
 
 
@@ -31,8 +32,9 @@ def run(*command: str | Path, text: str = "", folder: Path = ROOT) -> subprocess
         ("vendor.github-actions", (ROOT / "action.yml").read_text()),
         ("vendor.github-workflows", f"on: [push]\n{WORKFLOW}"),
         ("vendor.gitlab-ci", GITLAB),
+        *(("vendor.github-workflows", file.read_text()) for file in OWN),
     ],
-    ids=["action", "workflow", "gitlab"],
+    ids=["action", "workflow", "gitlab", *(file.stem for file in OWN)],
 )
 def test_the_platforms_schema_takes_it(tmp_path: Path, kind: str, text: str) -> None:
     (tmp_path / "file.yml").write_text(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import vaelint
 from vaelint.catalogue import FAMILIES, all_rules
@@ -41,7 +42,9 @@ def test_data_files_are_listed() -> None:
 
 def test_versions_agree() -> None:
     assert PROJECT["project"]["version"] == vaelint.__version__
-    assert PROJECT["project"]["urls"]["Documentation"] == pages.HOME
+    assert PROJECT["project"]["version"] == yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    urls = PROJECT["project"]["urls"]
+    assert urls == {"Documentation": pages.HOME} | {name: f"{pages.HOME}{name.lower()}" for name in ("Source", "Issues", "Changelog")}
 
 
 def test_every_dependency_is_pinned() -> None:
