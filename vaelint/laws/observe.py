@@ -46,6 +46,9 @@ def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResu
         broken = list(law.broken(bench))
     except CannotMeasureError as error:
         return {"law": law.name, "outcome": "not measured", "reason": message_of(error)}
+    except (AttributeError, KeyError, AssertionError) as error:  # no kernel raises these: the law itself is at fault, and that is no silence
+        result.notes.append(f"the law {law.name} could not run, please report it: {type(error).__name__}: {message_of(error)}")
+        return {"law": law.name, "outcome": "not measured", "reason": f"the law itself failed: {first_line(error)}"}
     except Exception as error:  # noqa: BLE001  a law replays user code on other values, which may raise anything; it is said
         return {"law": law.name, "outcome": "not measured", "reason": f"the intervention does not run: {first_line(error)}"}
     for one in broken:
