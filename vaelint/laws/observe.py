@@ -46,9 +46,16 @@ def _observed(law: Law, bench: Bench, rules: dict[str, Rule], result: TargetResu
         broken = list(law.broken(bench))
     except CannotMeasureError as error:
         return {"law": law.name, "outcome": "not measured", "reason": message_of(error)}
-    except (AttributeError, KeyError, AssertionError) as error:  # no kernel raises these: the law itself is at fault, and that is no silence
-        result.notes.append(f"the law {law.name} could not run, please report it: {type(error).__name__}: {message_of(error)}")
-        return {"law": law.name, "outcome": "not measured", "reason": f"the law itself failed: {first_line(error)}"}
+    except (
+        AttributeError,
+        KeyError,
+        AssertionError,
+    ) as error:  # no kernel raises these: the law is at fault, and what it guards was not checked
+        text = f"{type(error).__name__}: {message_of(error)}"
+        result.leave_out(
+            f"the law {law.name} could not run: {text}", "please report it, with the model that shows it; --laws none leaves it out"
+        )
+        return {"law": law.name, "outcome": "not measured", "reason": f"the law itself failed: {text}"}
     except Exception as error:  # noqa: BLE001  a law replays user code on other values, which may raise anything; it is said
         return {"law": law.name, "outcome": "not measured", "reason": f"the intervention does not run: {first_line(error)}"}
     for one in broken:

@@ -1,0 +1,40 @@
+"""What becomes of a law that cannot be measured, and of one that fails by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from expectations import ROOT, fixture_of
+
+from vaelint.core.result import TargetResult
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, Law
+from vaelint.pipeline.check import check_target
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def with_a_law_that(error: Exception, monkeypatch: pytest.MonkeyPatch) -> TargetResult:
+    """The check of a correct model where one more law raises."""
+
+    def broken(bench: Bench) -> Iterator[Broken]:
+        raise error
+
+    monkeypatch.setattr("vaelint.laws.observe.LAWS", [Law("a-law", "it holds", (), "replay", broken)])
+    monkeypatch.chdir(ROOT)
+    return check_target(fixture_of("vae435_kl_constant", "good").request("none"), lambda message: None)
+
+
+@pytest.mark.parametrize("error", [KeyError("gone"), AttributeError("no such thing"), AssertionError("never")])
+def test_a_law_that_fails_by_itself_leaves_the_check_incomplete(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = with_a_law_that(error, monkeypatch)
+    assert result.status == "incomplete"
+    assert any("a-law" in reason and type(error).__name__ in reason for reason, _ in result.gaps())
+    assert [row["outcome"] for row in result.laws] == ["not measured"]
+
+
+def test_an_intervention_that_does_not_run_is_not_measured_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = with_a_law_that(RuntimeError("sizes do not fit"), monkeypatch)
+    assert (result.status, result.incomplete) == ("clean", [])
+    assert "sizes do not fit" in result.laws[0]["reason"]
