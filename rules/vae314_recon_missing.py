@@ -23,17 +23,23 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3.
 When the step checked is only a part of the training: name the whole with --step.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Severity, Span, rule
 
 
-@rule("VAE314", "recon-missing", Severity.ERROR, message="no term of the loss depends on the decoder's output", needs=("draw", "loss"))
-def check(model: Model) -> Findings:
+@rule(
+    "VAE314",
+    "recon-missing",
+    Severity.ERROR,
+    message="no term of the loss depends on the decoder's output",
+    needs=("draw", "loss"),
+).on("kl.missing.loss_place")
+def check(model: Model, loss_place: Span | None) -> Findings:
     """A decoder whose output is computed and never compared with anything."""
     place = model.likelihood.unused_reconstruction
     blind = model.objective.blind_term
     if place is not None:
         yield Found(
-            model.where(blind) or model.objective.loss_place,
+            model.where(blind) or loss_place,
             label="holds no reconstruction" if blind is None else "compares the data with nothing that was decoded",
             labels=model.labels((place, "the decoder's output, not used")),
             why="nothing trains the decoder, and nothing keeps the code informative",

@@ -24,16 +24,29 @@ When the step checked is only a part of the training, or the weight is 0 at its 
 not.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.kl.missing import MissingKl
 
 
-@rule("VAE412", "kl-not-in-loss", Severity.ERROR, message="no KL reaches the loss", needs=("gaussian", "loss"), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE412",
+    "kl-not-in-loss",
+    Severity.ERROR,
+    message="no KL reaches the loss",
+    needs=("gaussian", "loss"),
+    basis="replay",
+).on("kl.missing.missing_kl", "kl.missing.loss_place")
+def check(model: Model, missing: MissingKl | None, loss_place: Span | None) -> Findings:
     """A learned posterior with nothing that holds it."""
-    missing = model.objective.missing_kl
     if missing is not None:
         yield Found(
-            model.objective.loss_place or model.where(missing.computed),
+            loss_place or model.where(missing.computed),
             label="the KL is multiplied with 0"
             if missing.nullified is not None
             else "the loss holds no KL"
@@ -44,6 +57,6 @@ def check(model: Model) -> Findings:
             else model.labels((missing.site.z, "the posterior is drawn here")),
             why="nothing keeps the posterior near the prior: the variance goes to 0, and samples of the prior decode to noise",
             help="add the KL to the loss",
-            repair=Repair("add_kl", {"place": model.objective.loss_place, "computed": missing.computed}),
+            repair=Repair("add_kl", {"place": loss_place, "computed": missing.computed}),
             claim=Claim("gradient_to_scale", "the loss only ever asks for a smaller variance", {"site": missing.site}),
         )

@@ -29,17 +29,30 @@ Source: Higgins et al. 2017, beta-VAE, eq. 4.
 When it is used by another training function than the one checked.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.schedule.schedule import UnusedWeight
 
 
-@rule("VAE415", "beta-unused", Severity.WARNING, message="a KL weight is stored and never used in the loss", needs=("kl",), basis="shapes")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE415",
+    "beta-unused",
+    Severity.WARNING,
+    message="a KL weight is stored and never used in the loss",
+    needs=("kl",),
+    basis="shapes",
+).on("schedule.weights.unused_weights", "kl.missing.loss_place")
+def check(model: Model, unused_weights: list[UnusedWeight], loss_place: Span | None) -> Findings:
     """Named weights that leave the loss as it is."""
-    for weight in model.objective.unused_weights:
+    for weight in unused_weights:
         yield Found(
-            model.objective.loss_place,
+            loss_place,
             label=f"{weight.name} does not enter",
             labels=(weight.label,) if weight.label is not None else (),
             why=f"{weight.name}{'' if math.isnan(weight.value) else f' = {weight.value!r}'} has no effect on the objective",

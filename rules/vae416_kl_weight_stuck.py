@@ -25,13 +25,26 @@ Annealing Schedule, section 3.
 When the weight is advanced elsewhere, by a callback.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.schedule.schedule import StuckWeight
 
-@rule("VAE416", "kl-weight-stuck", Severity.WARNING, message="the KL weight does not move", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE416",
+    "kl-weight-stuck",
+    Severity.WARNING,
+    message="the KL weight does not move",
+    needs=("loss",),
+).on("schedule.weights.stuck_weights")
+def check(model: Model, stuck_weights: list[StuckWeight]) -> Findings:
     """Schedules that run in the step and lead nowhere."""
-    for stuck in model.objective.stuck_weights:
+    for stuck in stuck_weights:
         yield Found(
             stuck.span,
             label=f"{stuck.name} is {stuck.value:.3g} again after {stuck.steps} steps"

@@ -27,15 +27,27 @@ Source: Soenderby et al. 2016, Ladder Variational Autoencoders, eq. 3 and 6.
 When the first level is meant to be deterministic in the end.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.kl.missing import MissingKl
 
 
 @rule(
-    "VAE430", "posterior-without-kl", Severity.ERROR, message="one of several posteriors has no KL", needs=("site", "loss"), basis="replay"
-)
-def check(model: Model) -> Findings:
+    "VAE430",
+    "posterior-without-kl",
+    Severity.ERROR,
+    message="one of several posteriors has no KL",
+    needs=("site", "loss"),
+    basis="replay",
+).on("kl.missing.missing_kl")
+def check(model: Model, missing_kl: MissingKl | None) -> Findings:
     """Posteriors that no term holds beside others that are held."""
-    told = model.objective.missing_kl  # computed and left out of the sum: VAE412 shows where
+    told = missing_kl  # computed and left out of the sum: VAE412 shows where
     for site in model.bound.unheld_sites:
         if told is not None and told.site is site:
             continue

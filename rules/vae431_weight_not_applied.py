@@ -26,7 +26,14 @@ Source: Higgins et al. 2017, beta-VAE, eq. 4.
 When the argument is there for callers that serve several models.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.schedule.dead_weights import DeadWeight
 
 
 @rule(
@@ -36,10 +43,10 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     message="a KL weight is read from the arguments and not used",
     needs=("kl", "loss"),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("schedule.dead_weights.dead_weights")
+def check(model: Model, dead_weights: list[DeadWeight]) -> Findings:
     """Local weights without a use."""
-    for weight in model.objective.dead_weights:
+    for weight in dead_weights:
         yield Found(
             weight.span,
             label=f"{weight.name} is used nowhere in {weight.function}()",

@@ -11,8 +11,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from vaelint.core.definitions import Definition, definition
 from vaelint.core.finding import Certainty as Certainty
 from vaelint.core.finding import Finding, Label, ShapeRow
 from vaelint.core.finding import Severity as Severity
@@ -97,7 +98,27 @@ class Found:
 
 
 Findings = Iterator[Found]
-Check = Callable[["Model"], Findings]
+Check = Callable[..., Findings]
+"""Takes the model, then what each fact came to that the rule names."""
+
+C = TypeVar("C", bound=Check)
+
+HOME = "vaelint.faults"
+"""The package below which facts have their names."""
+
+
+def fact_place(name: str) -> tuple[str, str]:
+    """The module and the function that a name stands for: `family.file.function` below `HOME`, elsewhere `package.module:function`."""
+    module, colon, function = name.rpartition(":")
+    if colon:
+        return module, function
+    module, _, function = name.rpartition(".")
+    return f"{HOME}.{module}", function
+
+
+def fact_definition(name: str) -> Definition | None:
+    """Where a fact is written; None if it is nowhere."""
+    return definition(*fact_place(name))
 
 
 class RuleError(Exception):
@@ -119,6 +140,7 @@ class Rule:
     check: Check
     url: str = ""
     basis: Basis = ""
+    facts: tuple[str, ...] = ()  # what the check takes after the model, by name
 
     @property
     def summary(self) -> str:
@@ -152,10 +174,37 @@ class Rule:
 _RULES: dict[str, Rule] = {}
 
 
+class Declaration:
+    """A rule without its check: `@rule(...)` over one that reads the model alone, `@rule(...).on(fact, ...)` over one that reads facts."""
+
+    def __init__(self, declare: Callable[[Check, tuple[str, ...]], None]) -> None:
+        self._declare = declare
+
+    def __call__(self, check: C) -> C:
+        """Over `def check(model)`."""
+        self._declare(check, ())
+        return check
+
+    def on(self, *facts: str) -> Callable[[C], C]:
+        """Names the facts that the check reads; over `def check(model, first, second)`.
+
+        A fact is a function over the model in the file of its detector, found by its name: `schedule.weights.stuck_weights` is
+        `stuck_weights` in `vaelint/faults/schedule/weights.py`, and `acme.blur:blurred` is `blurred` in the module `acme.blur`. It is
+        imported when a model is first checked, and called once for each model. One that takes more than the model is not called: the
+        check gets a function of the rest.
+        """
+
+        def over(check: C) -> C:
+            self._declare(check, facts)
+            return check
+
+        return over
+
+
 def rule(
     code: str, name: str, severity: Severity, *, message: str, needs: tuple[str, ...] = (), basis: Basis = "", url: str = ""
-) -> Callable[[Check], Check]:
-    """Declares a rule.
+) -> Declaration:
+    """Declares a rule; `.on(...)` names the facts that it reads.
 
     Args:
         code: two to four capitals and three digits. Those that begin with VAE are vaelint's own.
@@ -172,16 +221,15 @@ def rule(
         RuleError: a declaration that makes no sense, or a code or a name met twice; it begins with the place.
     """
 
-    def declare(check: Check) -> Check:
+    def declare(check: Check, facts: tuple[str, ...]) -> None:
         module = check.__module__
         doc = sys.modules[module].__doc__ or check.__doc__ or ""
-        made = Rule(code, name, severity, message, needs, doc, module.rsplit(".", 1)[-1], module, check, url, basis)
+        made = Rule(code, name, severity, message, needs, doc, module.rsplit(".", 1)[-1], module, check, url, basis, facts)
         if fault := _fault(made):
             raise RuleError(f"{_place(check)}: {fault}")
         _RULES[code] = made
-        return check
 
-    return declare
+    return Declaration(declare)
 
 
 def _fault(made: Rule) -> str:
@@ -201,16 +249,32 @@ def _fault(made: Rule) -> str:
     ):
         if wrong:
             return said
-    try:
-        inspect.signature(made.check).bind(None)
-    except TypeError:
-        return f"the check of {made.code} must take the model and nothing else: def {made.check.__name__}(model: Model) -> Findings"
+    if fault := _fault_of_facts(made):
+        return fault
     for known in _RULES.values():
         if known.code != made.code and known.name != made.name:
             continue
         if (known.module, _place(known.check)) != (made.module, _place(made.check)):  # else a module that was loaded anew
             what = made.code if known.code == made.code else repr(made.name)
             return f"{what} is declared twice: in {known.module} and in {made.module}"
+    return ""
+
+
+def _fault_of_facts(made: Rule) -> str:
+    """What is wrong with the facts that a rule names, and with what its check takes; empty if nothing is."""
+    for name in made.facts:
+        module, function = fact_place(name)
+        found = fact_definition(name)
+        if found is None:
+            return f"there is no fact {name!r} for {made.code}: no function {function!r} at the top of the module {module!r}"
+        if not found.first:
+            return f"the fact {name!r} of {made.code} must take the model: def {function}(model: Model)"
+    try:
+        inspect.signature(made.check).bind(None, *made.facts)
+    except TypeError:
+        wanted = ", ".join(["model: Model", *(fact_place(name)[1] for name in made.facts)])
+        what = "the model and one argument for each fact" if made.facts else "the model and nothing else"
+        return f"the check of {made.code} must take {what}: def {made.check.__name__}({wanted}) -> Findings"
     return ""
 
 

@@ -13,6 +13,7 @@ from vaelint.core.messages import message_of
 from vaelint.core.paths import in_project
 from vaelint.core.result import TargetResult
 from vaelint.diagnose.failure import diagnose
+from vaelint.pipeline.rule_facts import arguments
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import NEEDS, Claim, Found, Repair, Rule
 
@@ -55,7 +56,7 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
             result.not_applicable.append({"code": rule.code, "reason": NEEDS[first]})
             continue
         try:
-            produced = [(rule.finding(f, home), f) for f in _distinct(rule.check(model))]
+            produced = [(rule.finding(f, home), f) for f in _distinct(rule.check(*arguments(rule, model)))]
         except ReplayError as error:
             result.not_applicable.append(
                 {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {message_of(error)}"}

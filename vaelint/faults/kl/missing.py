@@ -16,6 +16,7 @@ from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import route, shape, span
+from vaelint.replay.fact import fact
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -33,6 +34,7 @@ class MissingKl:
     nullified: fx.Node | None = None
 
 
+@fact
 def missing_kl(model: Model) -> MissingKl | None:
     """A Gaussian posterior with a learned scale and no term against its collapse to a point."""
     if any(t.role in ("prior", "discrepancy", "mixed", "vq") or (t.role == "kl" and _zero(model, t) is None) for t in model.terms):
@@ -147,12 +149,13 @@ def blind_term(model: Model) -> fx.Node | None:
     return next(iter(blind)) if len(blind) == 1 else None
 
 
+@fact
 def loss_place(model: Model) -> Span | None:
     """Where the loss is put together: the last name given to it, else the expression that made it.
 
     That is in the function that has the KL as well, where one is computed and not used.
     """
-    node, missing = model.record.loss, model.objective.missing_kl
+    node, missing = model.record.loss, missing_kl(model)
     if missing is not None and missing.nullified is not None:
         return span(missing.nullified)
     place = _beside(model, node, missing) if node is not None else None

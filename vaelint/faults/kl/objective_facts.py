@@ -22,13 +22,6 @@ from vaelint.faults.kl.scale_verdicts import ScaleVerdict, judge_scale
 from vaelint.faults.kl.split_draws import SplitDraws, split_draws
 from vaelint.faults.kl.tied_batch import with_batch
 from vaelint.faults.likelihood.swapped import Swap, find_swap
-from vaelint.faults.schedule.dead_weights import DeadWeight, dead_weights
-from vaelint.faults.schedule.dropped_products import dropped_products
-from vaelint.faults.schedule.dropped_steps import dropped_steps
-from vaelint.faults.schedule.idle_arguments import idle_arguments
-from vaelint.faults.schedule.idle_attributes import idle_attributes
-from vaelint.faults.schedule.reset_counters import reset_counters
-from vaelint.faults.schedule.schedule import StuckWeight, UnusedWeight, stuck_weights, unused_weights
 from vaelint.record.record import span
 from vaelint.rule import Found
 
@@ -115,19 +108,9 @@ class Objective:
         return missing.unreduced(self._model)
 
     @cached_property
-    def missing_kl(self) -> missing.MissingKl | None:
-        """A learned posterior that nothing holds."""
-        return missing.missing_kl(self._model)
-
-    @cached_property
     def blind_term(self) -> fx.Node | None:
         """The addend of the loss that knows the data alone."""
         return missing.blind_term(self._model)
-
-    @cached_property
-    def loss_place(self) -> Span | None:
-        """Where the loss is put together."""
-        return missing.loss_place(self._model)
 
     def detached_terms(self, role: str) -> list[Term]:
         """Terms that enter the loss without a gradient."""
@@ -151,22 +134,6 @@ class Objective:
     def split_draws(self) -> list[SplitDraws]:
         """Monte Carlo KLs at two draws, or at a draw and the mean."""
         return split_draws(self._model)
-
-    @cached_property
-    def unused_weights(self) -> list[UnusedWeight]:
-        """Named KL weights without effect."""
-        told = unused_weights(self._model) + idle_arguments(self._model) + idle_attributes(self._model)
-        return told or dropped_products(self._model)
-
-    @cached_property
-    def dead_weights(self) -> list[DeadWeight]:
-        """Weights that are read from an argument and not used."""
-        return dead_weights(self._model)
-
-    @cached_property
-    def stuck_weights(self) -> list[StuckWeight]:
-        """Schedules that run and lead nowhere."""
-        return stuck_weights(self._model) or reset_counters(self._model) or dropped_steps(self._model)
 
     @cached_property
     def categorical_faults(self) -> list[CategoricalFault]:

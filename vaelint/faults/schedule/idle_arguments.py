@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from vaelint.core.finding import Label, Span
+from vaelint.faults.kl.missing import loss_place
 from vaelint.faults.schedule.kl_products import kl_products
 from vaelint.faults.schedule.schedule import WEIGHT, UnusedWeight, applied_weight
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def idle_arguments(model: Model) -> list[UnusedWeight]:
     """Arguments with a number for a default that are read nowhere, or only by what does not reach the loss, such as a logged value."""
-    place = model.objective.loss_place
+    place = loss_place(model)
     function = model.source.function(place) if place is not None else None
     if place is None or function is None or not any(f.scaling is not None and f.scaling.constant for f in model.kls):
         return []

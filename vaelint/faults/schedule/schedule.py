@@ -55,7 +55,7 @@ class StuckWeight:
     dropped: bool = False  # its next value is worked out and kept nowhere
 
 
-def unused_weights(model: Model) -> list[UnusedWeight]:
+def idle_weights(model: Model) -> list[UnusedWeight]:
     """Attributes that weigh a KL, or are named so, whose change leaves every number on the way to the loss as it was."""
     if not any(f.scaling is not None and f.scaling.constant for f in model.kls) or model.record.failure is not None:
         return []
@@ -179,7 +179,7 @@ def _assignment(model: Model, name: str) -> Label | None:
     return None
 
 
-def stuck_weights(model: Model) -> list[StuckWeight]:
+def returning_weights(model: Model) -> list[StuckWeight]:
     """KL weights that are 0, are attributes, and are still 0 after the step has set them many times."""
     zero = _zero_weight_names(model)
     divided = _whole_number_schedules(model)

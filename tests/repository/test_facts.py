@@ -1,0 +1,65 @@
+"""A rule, the facts that it reads, its experiments and its repairs are found from each other by name."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vaelint.pipeline.rule_facts import resolved
+from vaelint.rule import Rule, fact_definition, fact_place
+from vaelint.rule_packages import load_rules
+
+ROOT = Path(__file__).parents[2]
+RULES = [r for r in load_rules() if r.module.startswith("vaelint_rules.")]
+NAMED = sorted({name for r in RULES for name in r.facts})
+
+
+def loaded(tree: ast.AST) -> Iterator[str]:
+    """The modules that a file imports when it is loaded: not those for type checkers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        yield from loaded(node)
+
+
+def test_what_rules_load_of_vaelint_is_the_door_for_rules() -> None:
+    known = {"vaelint.rule", "vaelint.core"}
+    for file in sorted((ROOT / "rules").glob("*.py")):
+        own = {m for m in loaded(ast.parse(file.read_text())) if m.partition(".")[0] in ("vaelint", "torch")}
+        assert not {m for m in own if not any(f"{m}.".startswith(f"{k}.") for k in known)}, file.name
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_fact_is_a_function_over_the_model_that_the_source_shows_where_it_is(name: str) -> None:
+    function, _ = resolved(name)
+    found = fact_definition(name)
+    assert found is not None
+    assert (inspect.unwrap(function).__module__, inspect.unwrap(function).__name__) == fact_place(name)
+    assert found.line == inspect.getsourcelines(inspect.unwrap(function))[1] + len(written(function)[3])
+    assert found.first == "model"
+
+
+def written(function: Callable[..., object]) -> tuple[list[ast.arg], list[ast.expr], str, list[ast.expr]]:
+    """A function's parameters, their defaults, its result and its decorators, as the source has them."""
+    (found,) = ast.parse(inspect.getsource(inspect.unwrap(function))).body
+    assert isinstance(found, ast.FunctionDef)
+    return found.args.args, found.args.defaults, ast.unparse(found.returns or ast.Constant(None)), found.decorator_list
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if r.facts], ids=lambda r: r.code)
+def test_a_check_declares_the_types_of_its_facts(rule: Rule) -> None:
+    """In the words of the fact's own signature: type checkers see no more than a name between the two."""
+    (model, *taken), *_ = written(rule.check)
+    assert model.arg == "model"
+    for name, parameter in zip(rule.facts, taken, strict=True):
+        (_, *rest), defaults, result, _ = written(resolved(name)[0])
+        more = "..." if defaults else f"[{', '.join(ast.unparse(a.annotation or a) for a in rest)}]"
+        assert ast.unparse(parameter.annotation or parameter) == (f"Callable[{more}, {result}]" if rest else result), name
