@@ -63,12 +63,12 @@ def _worker() -> "Worker | None":
 
 def _again(args: list[str]) -> None:
     """A check that kept results will answer; returns if the command line has to be read with care."""
-    from vaelint.cli.checking import check_all
+    from vaelint.cli.checking import check
     from vaelint.cli.ends import ended
     from vaelint.cli.quick import words_of
 
-    if (words := words_of(args)) is not None:
-        ended(lambda: check_all(words, None))
+    if (said := words_of(args)) is not None:
+        ended(lambda: check(said, None))
 
 
 if __name__ == "__main__":

@@ -81,11 +81,12 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     if not config.getoption("--vaelint"):
         return
     from vaelint.config import file as configuration
-    from vaelint.config.settings import Given, resolve
+    from vaelint.config.options import Options
+    from vaelint.config.settings import resolve
     from vaelint.core.errors import UsageError
 
     try:
-        settings = resolve((), configuration.load(config.rootpath), Given())
+        settings = resolve((), configuration.load(config.rootpath), Options())
     except UsageError as error:
         raise pytest.UsageError(_said(error)) from None
     if not settings.targets:

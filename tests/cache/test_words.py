@@ -16,10 +16,9 @@ from keeping import LONG_AGO, command
 from vaelint.cache import early
 from vaelint.cache.folder import own
 from vaelint.cache.key import made_key, signed
-from vaelint.cli import check_words
-from vaelint.cli.app import app
-from vaelint.cli.checking import Words
+from vaelint.cli import commands
 from vaelint.cli.quick import words_of
+from vaelint.config.options import Options
 
 DATA = Path(__file__).parents[1] / "data"
 PLAIN = (
@@ -33,25 +32,29 @@ m.py:VAE|a b||--input|32x784|--input=x=4x4|--init=a=1|--loss|f|--loss=|--step=lo
     .replace("\n", "|")
     .split("|")
 )
-COMMAND = typer.main.get_command(app).commands["check"]  # type: ignore[attr-defined]
+FOUND: list[Options] = []
+"""What the command line's library made of the words of each run."""
+
+
+def noted(said: Options, early: object) -> int:
+    FOUND.append(said)
+    return 0
+
+
+app = typer.Typer()
+commands.command(app, "check", noted)
+COMMAND = typer.main.get_command(app)
 COMMAND.context_class = typer.Context
 
 
-def read_with_care(args: list[str]) -> Words | None:
+def read_with_care(args: list[str]) -> Options | None:
     """What the command line's library makes of the words; None for a mistake."""
-    found: list[Words] = []
-
-    def check_all(words: Words, early: object) -> int:
-        found.append(words)
-        return 0
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check_words, "check_all", check_all)
-        try:
-            COMMAND.main(args, prog_name="vaelint check", standalone_mode=False)
-        except Exception as error:  # noqa: BLE001 - click's, which has no one base besides this
-            assert hasattr(error, "exit_code")
-    return found[0] if found else None
+    FOUND.clear()
+    try:
+        COMMAND.main(args, prog_name="vaelint check", standalone_mode=False)
+    except Exception as error:  # noqa: BLE001 - click's, which has no one base besides this
+        assert hasattr(error, "exit_code")
+    return FOUND[0] if FOUND else None
 
 
 @settings(deadline=None)
@@ -78,7 +81,7 @@ def test_each_option_of_a_gate_is_read_without_the_library() -> None:
     ]
     words = words_of(plain)
     assert words is not None
-    assert (words.targets, words.input, words.fail_on, words.baseline, words.jobs) == (["a.py:VAE"], ["4x4"], "error", "k.json", 2)
+    assert (words.names, words.inputs, words.fail_on, words.baseline, words.jobs) == (["a.py:VAE"], ["4x4"], "error", "k.json", 2)
 
 
 def test_a_variable_or_help_is_left_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from vaelint.config import file as config
 from vaelint.config import keys
 from vaelint.config.chosen import choose
-from vaelint.config.settings import Given, Setting, resolve
+from vaelint.config.options import Options
+from vaelint.config.settings import Setting, resolve
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
 
@@ -65,7 +66,8 @@ beta = 4
 def test_everything_it_may_say(project: Path) -> None:
     write(project, FULL)
     told = config.load()
-    assert (told.select, told.ignore, told.extend_select, told.fail_on) == (("VAE2", "VAE4"), ("VAE414",), ("VAE8",), "error")
+    top = told.top
+    assert (top.select, top.ignore, top.extend_select, top.fail_on) == (("VAE2", "VAE4"), ("VAE414",), ("VAE8",), "error")
     assert told.targets == (
         Request("src/vae.py:VAE(latent_dim=20)", ("32x784",), timeout=30.0, device="none"),
         Request(
@@ -79,8 +81,8 @@ def test_everything_it_may_say(project: Path) -> None:
             beta=4.0,
         ),
     )
-    assert told.per_file_ignores == (("legacy/*", ("VAE4",)), ("!src/*", ("VAE5", "shared-noise")))
-    assert (told.severity, told.baseline, told.jobs) == ((("VAE414", "info"), ("kl-overweight", "error")), "known.json", 2)
+    assert top.per_file_ignores == (("legacy/*", ("VAE4",)), ("!src/*", ("VAE5", "shared-noise")))
+    assert (top.severity, top.baseline, top.jobs) == ((("VAE414", "info"), ("kl-overweight", "error")), "known.json", 2)
 
 
 @pytest.mark.parametrize(
@@ -125,15 +127,15 @@ def test_the_nearest_file_with_a_table_wins(project: Path) -> None:
     write(project, "[tool.vaelint]\nfail-on = 'error'")
     write(project / "src", "[tool.other]\n")
     write(project / "src" / "pkg", "[tool.vaelint]\nfail-on = 'info'")
-    assert config.load(project / "src").fail_on == "error"
-    assert config.load(project / "src" / "pkg").fail_on == "info"
+    assert config.load(project / "src").top.fail_on == "error"
+    assert config.load(project / "src" / "pkg").top.fail_on == "info"
 
 
 def test_a_file_of_its_own_comes_before_the_shared_one(project: Path) -> None:
     write(project, "[tool.vaelint]\nfail-on = 'error'")
     (project / "vaelint.toml").write_text("fail-on = 'info'\n[[targets]]\ntarget = 'src/vae.py:VAE'\n")
     told = config.load()
-    assert (told.fail_on, told.where, [t.target for t in told.targets]) == ("info", "vaelint.toml", ["src/vae.py:VAE"])
+    assert (told.top.fail_on, told.where, [t.target for t in told.targets]) == ("info", "vaelint.toml", ["src/vae.py:VAE"])
     (project / "src" / "vaelint.toml").write_text("")
     assert config.load(project / "src").targets == (), "an empty one is one"
     (project / "vaelint.toml").write_text("[tool.vaelint]\nfail-on = 'info'")
@@ -196,7 +198,7 @@ def test_a_word_that_is_no_target_is_wrong_usage(project: Path) -> None:
 
 def test_where_each_value_comes_from(project: Path) -> None:
     write(project, FULL)
-    found = resolve([], config.load(), Given(timeout=7.0, ignore=["VAE5"], extend_select=["VAE801"]))
+    found = resolve([], config.load(), Options(timeout=7.0, ignore=["VAE5"], extend_select=["VAE801"]))
     table = "pyproject.toml: [tool.vaelint]"
     assert (found.select.origin, found.ignore.value, found.ignore.origin) == (table, ("VAE5",), "--ignore")
     assert found.extend_select == Setting(("VAE8", "VAE801"), f"{table} and --extend-select")
@@ -206,7 +208,7 @@ def test_where_each_value_comes_from(project: Path) -> None:
     assert (first.request.timeout, first.origins["timeout"], first.origins["device"]) == (7.0, "--timeout", table)
     assert (second.request.device, second.origins["device"], second.request.beta) == ("cpu", "pyproject.toml: target 2", 4.0)
     assert first.request.select == ("VAE2", "VAE4", "VAE8", "VAE801")
-    (new,) = resolve(["src/vae.py:Other"], config.load(), Given()).requests
+    (new,) = resolve(["src/vae.py:Other"], config.load(), Options()).requests
     assert (new.device, new.timeout, new.beta) == ("none", 30.0, None), "what holds for all holds for a target that is not configured"
 
 
@@ -222,7 +224,7 @@ def test_where_each_value_comes_from(project: Path) -> None:
 def test_codes_that_mean_no_rule_are_refused_with_the_nearest(project: Path, text: str, message: str, help: str) -> None:
     write(project, f"[tool.vaelint]\n{text}")
     with pytest.raises(UsageError) as caught:
-        resolve([], config.load(), Given())
+        resolve([], config.load(), Options())
     assert message in caught.value.message
     assert help in caught.value.help
 
@@ -260,7 +262,7 @@ def _is_in_reach(key: str, value: object) -> bool:
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([("", k) for k in keys.TOP] + [("targets", k) for k in keys.TARGET]), VALUES)
-def test_reader_and_schema_agree(place: tuple[str, keys.Key], value: object) -> None:
+def test_reader_and_schema_agree(place: tuple[str, keys.Place], value: object) -> None:
     where, key = place
     assume(_is_in_reach(key.name, value))
     table: dict[str, object] = {key.name: value}
@@ -275,9 +277,9 @@ def test_reader_and_schema_agree(place: tuple[str, keys.Key], value: object) -> 
 
 
 def test_where_the_pages_are_may_be_said(project: Path) -> None:
-    assert resolve([], config.load(), Given()).docs_url == Setting("https://vaelint.invalid/")
+    assert resolve([], config.load(), Options()).docs_url == Setting("https://vaelint.invalid/")
     write(project, '[tool.vaelint]\ndocs-url = "file:///srv/vaelint"')
-    told = resolve([], config.load(), Given()).docs_url
+    told = resolve([], config.load(), Options()).docs_url
     assert (told.value, "pyproject.toml" in told.origin) == ("file:///srv/vaelint/", True)
 
 

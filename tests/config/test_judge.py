@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaelint.config import file as config
-from vaelint.config.settings import Given, resolve
+from vaelint.config.options import Options
+from vaelint.config.settings import resolve
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
 from vaelint.core.paths import in_project
@@ -42,7 +43,7 @@ def checked(table: str, *findings: Finding, target: str = "m.py:VAE", **how: boo
     Path("vaelint.toml").write_text(f"{table}\n[[targets]]\ntarget = '{target}'\n" if "[[targets]]" not in table else table)
     made = TargetResult(target, findings=list(findings), quiet=["VAE202", "VAE401"])
     made.settle()
-    found = judge([made], resolve([], config.load(), Given()), **how)
+    found = judge([made], resolve([], config.load(), Options()), **how)
     return made, found
 
 
@@ -64,7 +65,7 @@ def test_a_beta_that_is_meant_and_measured_is_no_finding() -> None:
 def test_a_beta_that_is_meant_and_not_measured_is_told() -> None:
     Path("vaelint.toml").write_text("[[targets]]\ntarget = 'm.py:VAE'\nbeta = 4\n")
     made = TargetResult("m.py:VAE", loss={"beta": {"expression": "D", "value": 784.0}}, findings=[beta(784.0)])
-    judge([made], resolve([], config.load(), Given()))
+    judge([made], resolve([], config.load(), Options()))
     assert made.notes == ["beta = 4 is configured as the one that is meant; 784 was measured"]
     assert [f.code for f in made.findings] == ["VAE402"]
 
@@ -108,7 +109,7 @@ def test_what_stopped_the_analysis_is_never_spared() -> None:
     Path("vaelint.toml").write_text("per-file-ignores = { '*' = 'ALL' }\nbaseline = 'b.json'\n[[targets]]\ntarget = 'm.py:VAE'\n")
     stop = replace(finding(), code="VAE006", name="analysis-incomplete")
     made = TargetResult("m.py:VAE", "failed", findings=[stop])
-    found = judge([made], resolve([], config.load(), Given()), update=True)
+    found = judge([made], resolve([], config.load(), Options()), update=True)
     assert (made.findings, made.status, found.entries) == ([stop], "failed", {})
 
 
@@ -142,9 +143,9 @@ def test_an_entry_that_is_no_longer_found_is_stale_until_it_is_pruned() -> None:
 def test_of_what_was_not_checked_nothing_is_stale() -> None:
     write(finding("VAE401", 5))
     Path("vaelint.toml").write_text(f"{BASE}\n[[targets]]\ntarget = 'm.py:VAE'\n[[targets]]\ntarget = 'o.py:VAE'\n")
-    other = resolve(["o.py:VAE"], config.load(), Given())
+    other = resolve(["o.py:VAE"], config.load(), Options())
     assert judge([TargetResult("o.py:VAE", quiet=["VAE401"])], other).stale == []
-    mine = resolve(["m.py:VAE"], config.load(), Given())
+    mine = resolve(["m.py:VAE"], config.load(), Options())
     assert judge([TargetResult("m.py:VAE", quiet=["VAE202"])], mine).stale == [], "its rule was not selected"
     assert judge([TargetResult("m.py:VAE", "failed")], mine).stale == [], "it could not be analysed"
     assert len(judge([TargetResult("m.py:VAE", quiet=["VAE401"])], mine).stale) == 1
@@ -157,7 +158,7 @@ def test_a_baseline_holds_from_every_folder(monkeypatch: pytest.MonkeyPatch) -> 
     text = Path("known.json").read_text()
     Path("sub").mkdir()
     monkeypatch.chdir("sub")
-    told = resolve([], config.load(), Given())
+    told = resolve([], config.load(), Options())
     made = TargetResult("../m.py:VAE", findings=[finding(file="../m.py")])
     assert judge([made], told, whole=True).stale == []
     assert made.findings == []

@@ -10,7 +10,8 @@ import pytest
 from test_front import FAKE, alive, one
 
 from vaelint.config.file import Config
-from vaelint.config.settings import Given, resolve
+from vaelint.config.options import Options
+from vaelint.config.settings import resolve
 from vaelint.core import memory
 from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
@@ -95,4 +96,4 @@ def test_without_a_word_it_is_half_of_what_is_free(monkeypatch: pytest.MonkeyPat
 
 def test_another_word_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="--max-memory must be a size such as 4GB or 512MB, or none, not 'lots'"):
-        resolve(["model.py:VAE"], Config(), Given(max_memory="lots"))
+        resolve(["model.py:VAE"], Config(), Options(max_memory="lots"))

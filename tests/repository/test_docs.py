@@ -17,7 +17,8 @@ from typer.main import get_command
 from vaelint.anatomy.model import Model
 from vaelint.cli import app
 from vaelint.config.file import load
-from vaelint.config.settings import Given, resolve
+from vaelint.config.options import Options
+from vaelint.config.settings import resolve
 from vaelint.confirm import run  # noqa: F401 - it has all experiments
 from vaelint.core.result import Request
 from vaelint.experiment.verdict import experiment_called
@@ -191,7 +192,7 @@ def test_the_configurations_of_the_guides_are_read(tmp_path: Path, monkeypatch: 
         (tmp_path / "pyproject.toml").write_text(table)
         for script in re.findall(r'^run = "(\S+)', table, re.M):
             (tmp_path / script).touch()
-        assert resolve((), load(), Given()).targets
+        assert resolve((), load(), Options()).targets
 
 
 def test_links_lead_to_files_that_are_kept() -> None:

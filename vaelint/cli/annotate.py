@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from vaelint.annotate.signatures import imports, tokens_kept
 from vaelint.annotate.wrapping import wrapped
-from vaelint.cli import options, terminal
+from vaelint.cli import terminal
 from vaelint.cli.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
 from vaelint.config import file as config
-from vaelint.config.settings import Given, resolve
+from vaelint.config.options import Options
+from vaelint.config.settings import resolve
 from vaelint.core.checked import Checked
 from vaelint.core.edits import Proposal, applied, parses
 from vaelint.core.errors import UsageError
@@ -36,21 +37,14 @@ class Held:
     before: dict[str, str] = field(default_factory=dict)
 
 
-def annotate(
-    target: options.OneTarget,
-    input: options.Inputs = None,
-    init: options.Init = None,
-    loss: options.Loss = None,
-    step: options.Step = None,
-    timeout: options.Timeout = None,
-    write: options.WriteAnnotations = False,
-    isolated: options.Isolated = False,
-) -> int:
+def annotate(said: Options, early: Worker | None = None) -> int:
     """Annotate the functions that a step calls with the shapes they get and give (jaxtyping), as a patch or in place.
 
     Exit code 0: nothing to add, or written; 1: a patch is printed; 2: the model could not be run, or its annotations did not hold.
     """
-    settings = resolve([target], config.Config() if isolated else config.load(), Given(input, init, loss, step, "none", timeout))
+    target = said.target or ""
+    told = config.Config() if said.isolated else config.load()
+    settings = resolve([target], told, replace(said, device="none"))
     if not settings.requests:
         raise UsageError(f"{target} names no model", "write vaelint annotate model.py:VAE --input 32x784")
     request = settings.requests[0]
@@ -68,7 +62,7 @@ def annotate(
     by = "jaxtyping and beartype" if facts["checked_by"] == "beartype" else "jaxtyping alone (beartype is not installed)"
     sizes = " and ".join(str(n) for n in facts["batches"])
     terminal.say(f"{terminal.counted(len(done.names), 'function')} annotated; ran at batch sizes {sizes}, checked by {by}")
-    if write:
+    if said.write:
         fixing.write(done.texts, done.before)
         return EXIT_CLEAN
     sys.stdout.write(fixing.unified(done.texts, done.before))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from vaelint.cli import cache, options
+from vaelint.cli import cache
 from vaelint.cli.annotate import annotate
-from vaelint.cli.check_words import check
+from vaelint.cli.checking import check
+from vaelint.cli.commands import command
 from vaelint.cli.config import config
 from vaelint.cli.discover import discover
 from vaelint.cli.ends import ended
@@ -30,16 +31,16 @@ def main(args: Sequence[str], early: Worker | None = None) -> NoReturn:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: options.Version = False) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Tells whether a PyTorch variational autoencoder is wired correctly."""
     if version:
         print(f"vaelint {__version__}")
         raise typer.Exit
 
 
-for command in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
-    app.command()(command)
-app.command(context_settings={"allow_interspersed_args": False})(run)
+for act in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
+    command(app, act.__name__.replace("_", "-"), act)
+command(app, "run", run, allow_interspersed_args=False)
 kept = typer.Typer(help="Results of earlier runs, kept in a folder of yours.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):
     kept.command()(of_cache)

@@ -7,63 +7,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vaelint.cli import options
 from vaelint.config.file import Config, load, shown
 from vaelint.config.keys import TARGET, TOP, json_schema
-from vaelint.config.settings import DEFAULT, Given, Setting, Settings, Target, resolve
+from vaelint.config.options import Options
+from vaelint.config.settings import DEFAULT, Setting, Settings, Target, resolve
 from vaelint.core.visible import visible
+from vaelint.process.front import Worker
 from vaelint.report.parts.rows import dumps
 
 _UNSAID: dict[str, Any] = {"select": "all but VAE8", "baseline": None}
 
 
-def config(
-    targets: options.Targets = None,
-    input: options.Inputs = None,
-    init: options.Init = None,
-    loss: options.Loss = None,
-    step: options.Step = None,
-    device: options.Device = None,
-    timeout: options.Timeout = None,
-    max_memory: options.MaxMemory = None,
-    perturb: options.Perturb = None,
-    laws: options.Laws = None,
-    allow_no_loss: options.AllowNoLoss = None,
-    select: options.Select = None,
-    ignore: options.Ignore = None,
-    extend_select: options.ExtendSelect = None,
-    fail_on: options.FailOn = None,
-    baseline: options.Baseline = None,
-    jobs: options.Jobs = None,
-    output_format: options.AsTable = options.TableFormat.full,
-    schema: options.Schema = False,
-) -> None:
+def config(said: Options, early: Worker | None = None) -> None:
     """Show the configuration in force, with where each value came from. Takes the options of check that change it."""
-    if schema:
+    if said.schema:
         sys.stdout.write(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
         return
-    bar = fail_on.value if fail_on else None
-    given = Given(
-        input,
-        init,
-        loss,
-        step,
-        device,
-        timeout,
-        select,
-        ignore,
-        extend_select,
-        bar,
-        baseline,
-        jobs,
-        perturb,
-        laws,
-        allow_no_loss,
-        max_memory,
-    )
     told = load()
-    settings = resolve(targets or [], told, given)
-    text = _as_json(told, settings) if output_format is options.TableFormat.json else _as_text(told, settings)
+    settings = resolve(said.names or [], told, said)
+    text = _as_json(told, settings) if said.form == "json" else _as_text(told, settings)
     sys.stdout.write(text)
 
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaelint.cli import options, terminal
+from vaelint.cli import terminal
 from vaelint.cli.outcome import EXIT_CLEAN, EXIT_TROUBLE
 from vaelint.config import file as config
+from vaelint.config.options import Options
 from vaelint.core.errors import UsageError
+from vaelint.process.front import Worker
 from vaelint.process.gate import default_jobs
 from vaelint.report.parts.rows import dumps
 
@@ -21,39 +23,34 @@ if TYPE_CHECKING:
     from vaelint.discover.proposals import Proposal
 
 
-def discover(
-    path: options.Folder = Path(),
-    static: options.Static = False,
-    write: options.Write = False,
-    output_format: options.Tables = options.TablesFormat.full,
-    jobs: options.Jobs = None,
-) -> int:
+def discover(said: Options, early: Worker | None = None) -> int:
     """List the VAEs of a folder with a way to check each. Exit code 2: none was found, or one could not be told how to check."""
     from vaelint.discover.proposals import nothing, table, tried, untried
     from vaelint.discover.structure import find
 
+    path = Path(said.path)
     if not path.exists():
         raise UsageError(f"there is no {path.as_posix()}")
-    if static and write:
+    if said.static and said.write:
         raise UsageError("--static proposes nothing that could be written", "leave --static out")
     found = find(path)
     if not found.candidates:
         raise nothing(found, path.as_posix())
-    proposals = untried(found) if static else tried(found, jobs or default_jobs(), path.as_posix())
-    if output_format is options.TablesFormat.json:
+    proposals = untried(found) if said.static else tried(found, said.jobs or default_jobs(), path.as_posix())
+    if said.form == "json":
         unread = [{"file": file, "because": why} for file, why in found.unread]
         sys.stdout.write(
             dumps({"schema": 1, "files": found.files, "unread": unread, "candidates": [p.to_json() for p in proposals]}, indent=2)
         )
-    elif not write:
+    elif not said.write:
         print("\n\n".join(table(p, "[[tool.vaelint.targets]]", p.shape.target) for p in proposals))
     words = {"runs": "run as proposed", "open": "without a proposal", "none": "ran and are no VAE", "untried": "not tried"}
     counts = {state: sum(p.state == state for p in proposals) for state in words}
-    said = ", ".join(f"{n} {words[state]}" for state, n in counts.items() if n)
-    terminal.say(f"{terminal.counted(len(proposals), 'candidate')} in {terminal.counted(found.files, 'file')}: {said}")
+    tally = ", ".join(f"{n} {words[state]}" for state, n in counts.items() if n)
+    terminal.say(f"{terminal.counted(len(proposals), 'candidate')} in {terminal.counted(found.files, 'file')}: {tally}")
     for file, why in found.unread:
         terminal.say(f"{file} could not be read: {why}")
-    if write:
+    if said.write:
         _write([p for p in proposals if p.request is not None])
     return EXIT_TROUBLE if counts["open"] or found.unread else EXIT_CLEAN
 

@@ -6,21 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaelint.cli import options
+from vaelint.config.options import Options
 from vaelint.core.errors import UsageError
+from vaelint.process.front import Worker
 from vaelint.report.parts.rows import dumps
 
 
-def merge_sarif(files: options.SarifFiles, output_file: options.OutputFile = None) -> None:
+def merge_sarif(said: Options, early: Worker | None = None) -> None:
     """Make one SARIF file of those of several shards. What several found is there once."""
     from vaelint.cli.outcome import write_text
 
-    runs = [_run(file) for file in files]
+    runs = [_run(file) for file in map(Path, said.files)]
     first, *others = runs
     for other in others:
         _take_in(first, other)
     whole = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [first]}
-    write_text(dumps(whole), output_file)
+    write_text(dumps(whole), Path(said.output_file) if said.output_file else None)
 
 
 def _run(file: Path) -> dict[str, Any]:

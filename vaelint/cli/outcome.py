@@ -47,12 +47,13 @@ class Shown:
     timings: bool = False
 
 
-def reports_for(forms: Sequence[str], file: Path | None, formats: Mapping[str, Format] = FORMATS) -> list[Report]:
+def reports_for(forms: Sequence[str], path: str | None, formats: Mapping[str, Format] = FORMATS) -> list[Report]:
     """Reads `FORMAT` and `FORMAT:FILE`; `file` is for the one that names none.
 
     Raises:
         UsageError: an unknown format, a file that cannot be written or is named twice, or two documents for standard output.
     """
+    file = Path(path) if path is not None else None
     found: list[Report] = []
     for text in forms or (next(iter(formats)),):
         form, colon, name = text.partition(":")

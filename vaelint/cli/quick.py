@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaelint.cli.checking import Words
+from vaelint.config.options import TABLE, Options
 from vaelint.core.finding import Severity
 
 
@@ -21,27 +21,36 @@ def _count(text: str) -> int:
     return int(text)
 
 
-_FLAGS = {
-    "--perturb": ("perturb", True), "--no-perturb": ("perturb", False), "--color": ("color", True), "--no-color": ("color", False),
-    "--exit-zero": ("exit_zero", True), "--update-baseline": ("update_baseline", True), "--prune-baseline": ("prune_baseline", True),
-    "--show-refuted": ("show_refuted", True), "--verbose": ("verbose", True), "-v": ("verbose", True), "--no-cache": ("no_cache", True),
-    "--allow-no-loss": ("allow_no_loss", True), "--no-allow-no-loss": ("allow_no_loss", False),
-    "--timings": ("timings", True), "--isolated": ("isolated", True),
-}  # fmt: skip
-_SEVERAL = {
-    "--input": "input", "--init": "init", "--select": "select", "--ignore": "ignore", "--extend-select": "extend_select",
-    "--output-format": "output_format",
-}  # fmt: skip
-_ONE: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "--loss": ("loss", str), "--step": ("step", str), "--device": ("device", str), "--shard": ("shard", str),
-    "--max-memory": ("max_memory", str),
-    "--timeout": ("timeout", float), "--output-file": ("output_file", lambda text: str(Path(text))),
-    "--fail-on": ("fail_on", lambda text: Severity(text).value), "--baseline": ("baseline", lambda text: str(Path(text))),
-    "--jobs": ("jobs", _count), "-j": ("jobs", _count),
-}  # fmt: skip
+_UNKEPT = ("watch", "fix", "diff", "add_ignore")
+"""What no kept results answer."""
+
+_FLAGS: dict[str, tuple[str, bool]] = {}
+_SEVERAL: dict[str, str] = {}
+_ONE: dict[str, tuple[str, Callable[[str], Any]]] = {}
+_READ: dict[str, Callable[[str], Any]] = {
+    "text": str,
+    "number": float,
+    "count": _count,
+    "file": lambda text: str(Path(text)),
+    "choice": lambda text: Severity(text).value,  # of --fail-on, the only one
+}
+
+for _entry in TABLE:
+    _option = _entry.option_of("check")
+    if _option is None or _option.argument or _entry.field in _UNKEPT:
+        continue
+    for _name in filter(None, (_option.name, _option.short)):
+        if _option.kind in ("flag", "switch"):
+            _FLAGS[_name] = (_entry.field, True)
+        elif _option.kind == "texts":
+            _SEVERAL[_name] = _entry.field
+        else:
+            _ONE[_name] = (_entry.field, _READ[_option.kind])
+    if _option.kind == "switch":
+        _FLAGS[f"--no-{_option.name[2:]}"] = (_entry.field, False)
 
 
-def words_of(args: Sequence[str]) -> Words | None:
+def words_of(args: Sequence[str]) -> Options | None:
     """What stands behind `vaelint check`; None where the library has to read it."""
     if any(name.startswith(("_VAELINT", "VAELINT_OUTPUT_FORMAT")) for name in os.environ):
         return None  # a shell completes a line; an option is given by a variable
@@ -50,7 +59,7 @@ def words_of(args: Sequence[str]) -> Words | None:
     while waiting:
         word = waiting.pop(0)
         if not word.startswith("-"):
-            said.setdefault("targets", []).append(word)
+            said.setdefault("names", []).append(word)
             continue
         option, equals, value = word.partition("=")
         if option in _FLAGS and not equals:
@@ -71,4 +80,4 @@ def words_of(args: Sequence[str]) -> Words | None:
             said[name] = read(value)
         except ValueError:
             return None
-    return Words(**said)
+    return Options(**said)

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaelint.config.keys import TARGET, TOP, Key
+from vaelint.config.keys import BOTH, TARGET, TOP, Place
+from vaelint.config.options import Options
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
 from vaelint.source.target import parse_target
@@ -28,26 +29,12 @@ OWN_FILE, SHARED_FILE = "vaelint.toml", "pyproject.toml"
 
 @dataclass(frozen=True)
 class Config:
-    """What the file says. `None` and empty mean: not said."""
+    """What the file says."""
 
     file: Path | None = None
-    select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    extend_select: tuple[str, ...] = ()
-    per_file_ignores: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    severity: tuple[tuple[str, str], ...] = ()
-    fail_on: str | None = None
-    baseline: str | None = None
-    jobs: int | None = None
-    timeout: float | None = None
-    max_memory: str | None = None
-    device: str | None = None
-    perturb: bool | None = None
-    laws: str | None = None
-    allow_no_loss: bool | None = None
-    docs_url: str | None = None
+    top: Options = field(default_factory=Options)
     targets: tuple[Request, ...] = ()
-    told: tuple[frozenset[str], ...] = field(default=())  # per target, the fields its table set
+    told: tuple[frozenset[str], ...] = ()  # per target, the fields its table set
 
     @property
     def root(self) -> Path:
@@ -118,9 +105,9 @@ def _read(table: Any, file: Path) -> Config:
         else:
             values["target"] = _from_here(values["target"], file.parent)
         told.append(frozenset(values) - {"folder"})
-        defaults = {k: top[k] for k in ("timeout", "max_memory", "device", "perturb", "laws", "allow_no_loss") if k in top}
+        defaults = {k: top[k] for k in BOTH if k in top}
         targets.append(Request(**(defaults | values)))
-    return Config(file=file, targets=tuple(targets), told=tuple(told), **top)
+    return Config(file=file, targets=tuple(targets), told=tuple(told), top=Options(**top))
 
 
 def _command_of(values: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
@@ -134,7 +121,7 @@ def _command_of(values: Mapping[str, Any], root: Path, where: str) -> dict[str, 
     return {"target": Path(os.path.relpath(root / script)).as_posix(), "folder": "" if root == Path.cwd() else str(root)}
 
 
-def _fields(table: Mapping[str, Any], keys: Sequence[Key], where: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
+def _fields(table: Mapping[str, Any], keys: Sequence[Place], where: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     known = {k.name: k for k in keys}
     values: dict[str, Any] = {}
     for name, value in table.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +11,15 @@ from vaelint import catalogue
 from vaelint.config import keys
 from vaelint.config.chosen import Chosen, choose
 from vaelint.config.file import Config, shown
+from vaelint.config.options import Options
 from vaelint.core.errors import UsageError
 from vaelint.core.inputs import InputSet
-from vaelint.core.pages import HOME, home
+from vaelint.core.pages import HOME
 from vaelint.core.result import Request
 from vaelint.process.gate import default_jobs
 from vaelint.source.target import parse_init
 
 DEFAULT = "default"
-_LINE = {
-    "inputs": "--input",
-    "init": "--init",
-    "loss": "--loss",
-    "step": "--step",
-    "device": "--device",
-    "timeout": "--timeout",
-    "max_memory": "--max-memory",
-    "perturb": "--perturb",
-    "laws": "--laws",
-    "allow_no_loss": "--allow-no-loss",
-}
 
 
 @dataclass(frozen=True)
@@ -39,28 +28,6 @@ class Setting:
 
     value: Any
     origin: str = DEFAULT
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the command line says. None: nothing."""
-
-    input: Sequence[str] | None = None
-    init: Sequence[str] | None = None
-    loss: str | None = None
-    step: str | None = None
-    device: str | None = None
-    timeout: float | None = None
-    select: Sequence[str] | None = None
-    ignore: Sequence[str] | None = None
-    extend_select: Sequence[str] | None = None
-    fail_on: str | None = None
-    baseline: Path | None = None
-    jobs: int | None = None
-    perturb: bool | None = None
-    laws: str | None = None
-    allow_no_loss: bool | None = None
-    max_memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,44 +67,49 @@ class Settings:
         return [t.request for t in self.targets]
 
 
-def resolve(names: Sequence[str], config: Config, given: Given) -> Settings:
+def resolve(names: Sequence[str], config: Config, said: Options) -> Settings:
     """Brings file and command line together, and checks every value before a process is bothered.
+
+    Args:
+        names: the targets that the command line names.
+        config: the file.
+        said: what the command line says of them.
 
     Raises:
         UsageError: a target, a code or a value that cannot be read; says in which option or table it stands.
     """
-    top = config.where
-    select = _codes(given.select, config.select, "select", top)
-    ignore = _codes(given.ignore, config.ignore, "ignore", top)
-    more = _codes(given.extend_select, (), "extend-select", top)
-    told = _codes(None, config.extend_select, "extend-select", top)
+    top, where = config.top, config.where
+    select = _codes(said.select, top.select, "select", where)
+    ignore = _codes(said.ignore, top.ignore, "ignore", where)
+    more = _codes(said.extend_select, None, "extend-select", where)
+    told = _codes(None, top.extend_select, "extend-select", where)
     extend = Setting((*told.value, *more.value), " and ".join(s.origin for s in (told, more) if s.value) or DEFAULT)
     baseline = Setting(None)
-    if given.baseline is not None:
-        baseline = Setting(given.baseline, "--baseline")
-    elif config.baseline is not None:
-        baseline = Setting(Path(shown(config.root / config.baseline)), top)
+    if said.baseline is not None:
+        baseline = Setting(Path(said.baseline), "--baseline")
+    elif top.baseline is not None:
+        baseline = Setting(Path(shown(config.root / top.baseline)), where)
     rules = {"select": _selected(select.value, extend.value), "ignore": ignore.value}
     if ignore.value and not any(Request("", **rules).wants(r.code) for r in catalogue.all_rules()):
         raise UsageError("no rule is left: all that are selected are ignored", "vaelint config shows what is selected and what is ignored")
     return Settings(
         config=config,
-        targets=_distinct(_target(c, config, given, rules) for c in choose(names, config)),
+        targets=_distinct(_target(c, config, said, rules) for c in choose(names, config)),
         select=select,
         ignore=ignore,
         extend_select=extend,
-        fail_on=_first("fail-on", given.fail_on, config.fail_on, "warning", keys.severity, top),
+        fail_on=_first("fail_on", said, config, "warning"),
         baseline=baseline,
-        jobs=_first("jobs", given.jobs, config.jobs, default_jobs(), keys.whole, top),
+        jobs=_first("jobs", said, config, default_jobs()),
         per_file_ignores=Setting(
-            tuple((p, catalogue.selectors(words, f"{top} per-file-ignores")) for p, words in config.per_file_ignores),
-            top if config.per_file_ignores else DEFAULT,
+            tuple((p, catalogue.selectors(words, f"{where} per-file-ignores")) for p, words in top.per_file_ignores or ()),
+            where if top.per_file_ignores else DEFAULT,
         ),
         severity=Setting(
-            tuple((code, s) for word, s in config.severity for code in catalogue.selectors([word], f"{top} severity")),
-            top if config.severity else DEFAULT,
+            tuple((code, s) for word, s in top.severity or () for code in catalogue.selectors([word], f"{where} severity")),
+            where if top.severity else DEFAULT,
         ),
-        docs_url=_first("docs-url", None, config.docs_url, HOME, home, top),
+        docs_url=_first("docs_url", said, config, HOME),
         root=config.root,
     )
 
@@ -146,10 +118,10 @@ def _distinct(targets: Iterable[Target]) -> tuple[Target, ...]:
     return tuple({t.request: t for t in targets}.values())
 
 
-def _codes(given: Sequence[str] | None, told: Sequence[str], key: str, top: str) -> Setting:
-    if given:
-        return Setting(catalogue.selectors(given, f"--{key}"), f"--{key}")
-    return Setting(catalogue.selectors(told, f"{top} {key}"), top) if told else Setting(())
+def _codes(said: Sequence[str] | None, told: Sequence[str] | None, key: str, where: str) -> Setting:
+    if said:
+        return Setting(catalogue.selectors(said, f"--{key}"), f"--{key}")
+    return Setting(catalogue.selectors(told, f"{where} {key}"), where) if told else Setting(())
 
 
 def _selected(select: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,31 +129,37 @@ def _selected(select: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]
     return (*(select or (catalogue.defaults() if more else ())), *more)
 
 
-def _first(key: str, given: Any, told: Any, default: Any, read: Callable[[Any], Any], top: str) -> Setting:
-    if given is None:
-        return Setting(told, top) if told is not None else Setting(default)
+def _first(name: str, said: Options, config: Config, default: Any) -> Setting:
+    """The value of the command line, else of the top of the file, else the default."""
+    value, told = getattr(said, name), getattr(config.top, name)
+    if value is not None:
+        return _of_line(name, value)
+    return Setting(told, config.where) if told is not None else Setting(default)
+
+
+def _of_line(name: str, value: Any) -> Setting:
+    """A value that the command line gives. Raises UsageError for one that cannot be read."""
+    key = next(k for k in (*keys.TARGET, *keys.TOP) if k.field == name)
     try:
-        return Setting(read(given), f"--{key}")
+        return Setting(key.read(value), f"--{key.name}")
     except ValueError as e:
-        raise UsageError(f"--{key} must be {e}, not {given!r}") from None
+        raise UsageError(f"--{key.name} must be {e}, not {value!r}") from None
 
 
-def _target(chosen: Chosen, config: Config, given: Given, rules: dict[str, Any]) -> Target:
+def _target(chosen: Chosen, config: Config, said: Options, rules: dict[str, Any]) -> Target:
     """The request with all that is said of it elsewhere."""
     values: dict[str, Any] = {}
     origins = dict.fromkeys((k.field for k in keys.TARGET), DEFAULT)
-    for name in ("device", "timeout", "max_memory", "perturb", "laws", "allow_no_loss"):
-        if (value := getattr(config, name)) is not None:
-            values[name], origins[name] = value, config.where
+    for name in keys.BOTH:
+        if (told := getattr(config.top, name)) is not None:
+            values[name], origins[name] = told, config.where
     for name in config.told[chosen.number - 1] - {"target"} if chosen.number else ():
         values[name], origins[name] = getattr(chosen.request, name), f"{shown(config.file or Path())}: target {chosen.number}"
-    for name, option in _LINE.items():
-        said = getattr(given, "input" if name == "inputs" else name)
-        if said is not None:
-            values[name], origins[name] = tuple(said) if isinstance(said, list) else said, option
+    for key in keys.TARGET:
+        if key.name not in ("target", "run") and (value := getattr(said, key.field)) is not None:
+            given = _of_line(key.field, value)
+            values[key.field], origins[key.field] = given.value, given.origin
     done = replace(chosen.request, **values, **rules)
-    for name, read in (("timeout", keys.seconds), ("device", keys.device), ("laws", keys.laws), ("max-memory", keys.memory)):
-        _first(name, getattr(done, name.replace("-", "_")), None, None, read, config.where)
     InputSet.from_texts(done.inputs)
     parse_init(done.init)
     return Target(done, origins)

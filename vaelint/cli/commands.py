@@ -1,0 +1,86 @@
+"""Makes the commands of the command line out of the one table of options. Imports no torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vaelint.config.options import TABLE, Option, Options
+from vaelint.process.front import Worker
+
+Command = Callable[[Options, Worker | None], int | None]
+"""What a command does with what was said, and with the worker that was started before; its docstring is the help."""
+
+
+def command(app: typer.Typer, name: str, act: Command, **settings: Any) -> None:
+    """Adds a command that takes all the options which the table gives to it."""
+    takes = [(e.field, o) for e in TABLE if (o := e.option_of(name)) is not None]
+
+    def called(context: typer.Context, **words: Any) -> int | None:
+        return act(Options(**{field: _plain(words[field], option) for field, option in takes}), context.obj)
+
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [context, *(_parameter(field, option) for field, option in takes)]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it in place of the real one
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    called.__doc__ = act.__doc__
+    app.command(name, context_settings=settings or None)(called)
+
+
+def _parameter(field: str, option: Option) -> inspect.Parameter:
+    """An option as typer reads it."""
+    kind, default = _kind(field, option)
+    how: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "show_default": bool(option.default and option.kind == "choice")}
+    if option.kind == "count":
+        how["min"] = option.least
+    said: Any
+    if option.argument:
+        said = typer.Argument(**{**how, "metavar": option.name})
+    else:
+        name = f"{option.name}/--no-{option.name[2:]}" if option.kind == "switch" else option.name
+        said = typer.Option(*(n for n in (option.short, name) if n), envvar=option.variable or None, **how)
+    default = inspect.Parameter.empty if option.required else default
+    return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, said])
+
+
+def _kind(field: str, option: Option) -> tuple[Any, Any]:
+    """The type that typer converts to, and the default."""
+    default = getattr(Options, field)
+    match option.kind:
+        case "flag":
+            return bool, default
+        case "switch":
+            return bool | None, default
+        case "texts":
+            return list[str] | None, default
+        case "files":
+            return list[Path], default
+        case "choice":
+            kinds = Enum(field, {c: c for c in option.choices})  # type: ignore[misc]  # its members are those of the table
+            return (kinds, kinds(default)) if default is not None else (kinds | None, None)
+        case "file":
+            return (Path, Path(default)) if default is not None else (Path | None, None)
+        case "count":
+            return (int if default is not None else int | None), default
+        case "number":
+            return float | None, default
+    return (str if option.required else str | None), default
+
+
+def _plain(value: Any, option: Option) -> Any:
+    """What typer read as a plain JSON value."""
+    if value is None:
+        return None
+    match option.kind:
+        case "file":
+            return str(value)
+        case "files":
+            return [str(v) for v in value]
+        case "choice":
+            return value.value
+    return value

@@ -1,0 +1,415 @@
+"""The one table of options: what may be said on the command line, in the configuration and from Python. Imports neither torch nor typer.
+
+A field of `Options` declares an option once. `cli/commands.py` makes the command lines of it, `config/keys.py` the keys, their schema
+and their page, `config/settings.py` the values in force; tests hold the arguments of `vaelint.check` and of `Request` against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from vaelint.config import readers
+from vaelint.config.readers import Value
+from vaelint.core.result import Request
+from vaelint.report.formats import FORMATS, TRAILS
+
+Kind = Literal["text", "texts", "flag", "switch", "number", "count", "file", "files", "choice"]
+"""One text; several; named or not; `--x` and `--no-x`; a number; a whole number; a path; several; one of the `choices`."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """How commands take an option. Where commands differ in it, each group of them has an `Option` of its own."""
+
+    name: str  # "--max-memory", "-m"; in capitals for an argument without a name
+    commands: str  # the commands that take it, with spaces between
+    help: str
+    kind: Kind = "text"
+    metavar: str | None = None
+    short: str = ""
+    least: int | None = None
+    choices: tuple[str, ...] = ()
+    default: str = ""  # of a choice; shown in the help
+    variable: str = ""  # of the environment
+    required: bool = False
+
+    @property
+    def argument(self) -> bool:
+        """Whether it stands without a name."""
+        return not self.name.startswith("-")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration: what it says at the top and in the table of a target; empty where it may not stand."""
+
+    name: str
+    value: Value
+    top: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All that is known of an option. `field` is its name in `Options`, and in `Request` where the worker is told of it."""
+
+    field: str
+    options: tuple[Option, ...]
+    key: Key | None
+    python: tuple[str, ...]  # functions of `vaelint` that take an argument of this name, or of that of its key
+
+    def option_of(self, command: str) -> Option | None:
+        """How a command takes it; None if it does not."""
+        return next((o for o in self.options if command in o.commands.split()), None)
+
+
+def _said(*options: Option, key: Key | None = None, python: str = "", default: Any = None) -> Any:
+    return field(default=default, metadata={"said": (options, key, tuple(python.split()))})
+
+
+_DEFAULT = Request("")
+_AS_ABOVE = "As above, for this target."
+_CALLS = "check trace annotate config"  # commands that call a model
+_JUDGES = "check config run"
+_TARGETS = """FILE.py:NAME or package.module:NAME, where NAME is a class, a function that builds a model, or a model;
+NAME(latent_dim=20) passes arguments. Without targets: those in [tool.vaelint] of pyproject.toml. A plain FILE.py: the
+configured ones that it touches; where none is configured, the VAEs in it. A folder: the configured ones below it, else those that
+`vaelint discover` finds there."""
+_FIX = """Write the repairs into the files. Each is unsafe in the sense that the model computes something else afterwards; none is made
+before a check of the edited source, with a real pass, has found the finding gone and no new one."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What one place says: a command line, or the top of a configuration. None and False: nothing."""
+
+    names: Sequence[str] | None = _said(Option("TARGETS", "check trace config", _TARGETS, "texts"))
+    target: str | None = _said(
+        Option("TARGET", "annotate", "FILE.py:NAME or package.module:NAME, as for `check`.", required=True),
+        key=Key("target", readers.TARGET, target="FILE.py:NAME or package.module:NAME, with constructor arguments."),
+        python="check",
+    )
+    path: str = _said(Option("[PATH]", "discover", "A folder or a file. Default: here.", "file"), default=".")
+    code: str = _said(Option("CODE", "explain", "A rule's code or name: VAE201, shared-noise.", required=True), default="")
+    files: Sequence[str] = _said(
+        Option("FILES...", "merge-sarif", "SARIF reports of vaelint, one of each shard.", "files", required=True), default=()
+    )
+    inputs: Sequence[str] | None = _said(
+        Option(
+            "--input",
+            _CALLS,
+            "An input, such as 32x784, x=32x1x28x28:float32[0,1] or tokens=16x20:int64[0,1000). Once for each input.",
+            "texts",
+            metavar="[NAME=]SHAPE[:DTYPE][RANGE]",
+        ),
+        key=Key("input", readers.INPUTS, target="The inputs, each [NAME=]SHAPE[:DTYPE][RANGE]."),
+        python="check",
+    )
+    init: Sequence[str] | None = _said(
+        Option("--init", _CALLS, "A constructor argument, as a Python literal.", "texts", metavar="KEY=VALUE"),
+        key=Key("init", readers.ARGUMENTS, target='Constructor arguments: a table, or "key=value" with Python literals.'),
+        python="check",
+    )
+    loss: str | None = _said(
+        Option("--loss", _CALLS, "The loss function: a name, or train.py:loss_fn.", metavar="NAME"),
+        key=Key("loss", readers.TEXT, target="The loss function: a name, or train.py:loss_fn."),
+        python="check",
+    )
+    step: str | None = _said(
+        Option(
+            "--step",
+            _CALLS,
+            'One training step that leaves `loss`: "recon, mu, logvar = model(x); loss = loss_fn(recon, x, mu, logvar)".',
+            metavar="CODE",
+        ),
+        key=Key("step", readers.TEXT, target="One training step that leaves `loss`."),
+        python="check",
+    )
+    run: Sequence[str] | None = _said(
+        Option(
+            "SCRIPT [ARGS]...", "run", "The script with its own arguments, as after `python`. Options of vaelint come before it.", "texts"
+        ),
+        key=Key(
+            "run", readers.COMMAND, target="In place of a target: a command that trains, which is observed: train.py --epochs 1."
+        ),
+    )  # fmt: skip
+    module: str | None = _said(
+        Option("-m", "run", "Run a module, as `python -m` does; its arguments follow.", metavar="MODULE")
+    )  # fmt: skip
+    steps: int = _said(
+        Option(
+            "--steps",
+            "run",
+            f"How many iterations of the training loop are watched before the script is stopped. Default {_DEFAULT.steps}.",
+            "count",
+            metavar="N",
+            least=2,
+        ),
+        python="observe run",
+        default=_DEFAULT.steps,
+    )
+    data: str = _said(
+        Option(
+            "--data",
+            "run",
+            "auto: its own where they are there, else made-up ones of a known data set's shapes; real; made-up.",
+            "choice",
+            choices=("auto", "real", "made-up"),
+            default=_DEFAULT.data,
+        ),
+        python="observe run",
+        default=_DEFAULT.data,
+    )
+    allow_writes: bool = _said(
+        Option(
+            "--allow-writes",
+            "run",
+            "Let the script write files, start programs and use the network. Otherwise all that is held back, and listed.",
+            "flag",
+        ),
+        python="observe run",
+        default=False,
+    )
+    device: str | None = _said(
+        Option("--device", "check config", "Where the real pass runs; none leaves it out.", metavar="auto|cuda|cuda:1|cpu|none"),
+        Option("--device", "run", "none leaves out the experiments; else they run where the script does.", metavar="auto|none"),
+        key=Key(
+            "device", readers.DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto.", _AS_ABOVE
+        ),
+        python="check observe run",
+    )  # fmt: skip
+    timeout: float | None = _said(
+        Option("--timeout", f"{_CALLS} run", f"Time limit for a target. Default {_DEFAULT.timeout:g}.", "number", metavar="SECONDS"),
+        key=Key("timeout", readers.SECONDS, f"Time limit for a target in seconds. Default: {_DEFAULT.timeout:g}.", _AS_ABOVE),
+        python="run",
+    )
+    max_memory: str | None = _said(
+        Option(
+            "--max-memory",
+            _JUDGES,
+            "Memory for a target, all its processes together: 4GB, 512MB, none. Default: half of what is free, at least 1 GB.",
+            metavar="SIZE",
+        ),
+        key=Key(
+            "max-memory",
+            readers.MEMORY,
+            'Memory that a target may take, all its processes together: "4GB", "none". Default: half of what is free, at least 1 GB.',
+            _AS_ABOVE,
+        ),
+    )
+    perturb: bool | None = _said(
+        Option(
+            "--perturb",
+            "check config",
+            "Also give constructor arguments other values, one at a time, and report numbers in the code that stay behind. Default off.",
+            "switch",
+        ),
+        key=Key("perturb", readers.FLAG, "Also give constructor arguments other values, one at a time. Default: false.", _AS_ABOVE),
+    )
+    laws: str | None = _said(
+        Option(
+            "--laws",
+            "check config",
+            f"What every VAE must satisfy, measured on the real run: none, the cheap, or all. Default {_DEFAULT.laws}.",
+            metavar="|".join(readers.LAWS),
+        ),
+        key=Key("laws", readers.LAW, f"Laws measured on the real run: none, fast, or all. Default: {_DEFAULT.laws}.", _AS_ABOVE),
+    )
+    allow_no_loss: bool | None = _said(
+        Option(
+            "--allow-no-loss",
+            "check config",
+            "A target without a loss, or with one of which no term is known, is not incomplete: there is none to check. Default off.",
+            "switch",
+        ),
+        key=Key(
+            "allow-no-loss",
+            readers.FLAG,
+            "A target without a loss is not incomplete. Default: false.",
+            "As above, for this target: it has none.",
+        ),
+        python="check",
+    )
+    beta: float | None = _said(
+        key=Key(
+            "beta",
+            readers.BETA,
+            target="The effective beta that is meant. Where it is what is measured (within 1 %), the weight of the KL is no finding.",
+        )
+    )
+    select: Sequence[str] | None = _said(
+        Option("--select", _JUDGES, "Only these rules: codes, prefixes (VAE2), names, ALL.", "texts", metavar="CODES"),
+        key=Key(
+            "select", readers.TEXTS, "Only these rules: codes, prefixes such as VAE2, names, ALL. Default: all but VAE8."
+        ),
+        python="check observe run",
+    )  # fmt: skip
+    ignore: Sequence[str] | None = _said(
+        Option("--ignore", _JUDGES, "Not these rules.", "texts", metavar="CODES"),
+        key=Key("ignore", readers.TEXTS, "Not these rules."),
+        python="check observe run",
+    )
+    extend_select: Sequence[str] | None = _said(
+        Option("--extend-select", _JUDGES, "These rules as well.", "texts", metavar="CODES"),
+        key=Key("extend-select", readers.TEXTS, "These rules as well as the selected ones."),
+    )
+    per_file_ignores: Sequence[tuple[str, tuple[str, ...]]] | None = _said(
+        key=Key(
+            "per-file-ignores",
+            readers.RULES_BY_FILE,
+            "Rules that say nothing in the files that a pattern matches; patterns are relative to this file, ! turns one around.",
+        )
+    )
+    severity: Sequence[tuple[str, str]] | None = _said(
+        key=Key(
+            "severity",
+            readers.SEVERITY_BY_RULE,
+            "Severities of rules in place of their own: a code, a prefix or a name each; the longest match counts.",
+        )
+    )
+    depth: int | None = _said(Option("--depth", "trace", "Levels below encoder, decoder, ... Default 1.", "count", metavar="N", least=0))
+    everything: bool = _said(Option("--all", "trace", "Every operation.", "flag"), default=False)
+    static: bool = _said(Option("--static", "discover", "Read the code only: nothing is run, and nothing proposed.", "flag"), default=False)
+    write: bool = _said(
+        Option("--write", "annotate", "Write the annotations into the file, in place of printing a patch.", "flag"),
+        Option("--write", "discover", "Add the proposals to vaelint.toml or pyproject.toml, keeping what is there.", "flag"),
+        default=False,
+    )
+    output_format: Sequence[str] | None = _said(
+        Option(
+            "--output-format",
+            "check run",
+            f"Form of the report: {', '.join(FORMATS)}. FORMAT:FILE writes to a file; several may be given. Default full.",
+            "texts",
+            metavar="FORMAT[:FILE]",
+            variable="VAELINT_OUTPUT_FORMAT",
+        ),
+        Option(
+            "--output-format",
+            "trace",
+            f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a file; several may be given. Default text.",
+            "texts",
+            metavar="FORMAT[:FILE]",
+        ),
+    )
+    form: str = _said(
+        Option("--output-format", "config", "Form of the output.", "choice", choices=("full", "json"), default="full"),
+        Option(
+            "--output-format", "discover", "full: TOML tables; json: everything that was seen.", "choice",
+            choices=("full", "json"), default="full",
+        ),
+        Option(
+            "--output-format", "rules explain", "Form of the output.", "choice",
+            choices=("full", "json", "markdown"), default="full",
+        ),
+        default="full",
+    )  # fmt: skip
+    output_file: str | None = _said(
+        Option("--output-file", "check run trace merge-sarif", "Write the report to a file.", "file", metavar="FILE")
+    )  # fmt: skip
+    fail_on: str | None = _said(
+        Option(
+            "--fail-on",
+            _JUDGES,
+            "Findings from this severity on give exit code 1. Default warning.",
+            "choice",
+            choices=readers.SEVERITIES,
+        ),
+        key=Key("fail-on", readers.SEVERITY, "Findings from this severity on give exit code 1. Default: warning."),
+    )
+    exit_zero: bool = _said(
+        Option(
+            "--exit-zero",
+            "check run",
+            "Exit code 0 whatever was found; still 2 for a target that could not be analysed, or not completely.",
+            "flag",
+        ),
+        default=False,
+    )
+    baseline: str | None = _said(
+        Option("--baseline", _JUDGES, "Known findings, which are not reported.", "file", metavar="FILE"),
+        key=Key("baseline", readers.TEXT, "File of known findings that are not reported, relative to this file."),
+    )
+    update_baseline: bool = _said(Option("--update-baseline", "check", "Write what is found now to the baseline.", "flag"), default=False)
+    prune_baseline: bool = _said(
+        Option("--prune-baseline", "check", "Take what is no longer found out of the baseline.", "flag"), default=False
+    )
+    add_ignore: str | None = _said(
+        Option(
+            "--add-ignore",
+            "check",
+            "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1.",
+            metavar="REASON",
+        )
+    )
+    show_refuted: bool = _said(
+        Option("--show-refuted", "check run", "Show findings that the real pass refuted.", "flag"), default=False
+    )  # fmt: skip
+    color: bool | None = _said(Option("--color", "check run trace explain", "Default: colour on a terminal.", "switch"))
+    verbose: bool = _said(
+        Option(
+            "--verbose", "check run", "Also rules that did not apply and why, and what the model's code printed.", "flag", short="-v"
+        ),
+        default=False,
+    )  # fmt: skip
+    jobs: int | None = _said(
+        Option(
+            "--jobs",
+            "check config discover",
+            "How many targets are checked at once. Default: as many as there are cores, at most 4.",
+            "count",
+            metavar="N",
+            short="-j",
+            least=1,
+        ),
+        key=Key("jobs", readers.COUNT, "Targets checked at once. Default: one a core, at most 4."),
+    )
+    no_cache: bool = _said(Option("--no-cache", "check trace", "Neither use nor keep results of other runs.", "flag"), default=False)
+    shard: str | None = _said(
+        Option(
+            "--shard",
+            "check",
+            "Only the I-th of N parts of the targets, for the machines of a CI matrix: --shard 1/4 to --shard 4/4.",
+            metavar="I/N",
+        )
+    )
+    watch: bool = _said(
+        Option("--watch", "check", "Check again whenever a file changes that a target rests on. Ctrl-C ends it.", "flag"), default=False
+    )
+    fix: bool = _said(Option("--fix", "check", _FIX, "flag"), default=False)
+    diff: bool = _said(
+        Option(
+            "--diff",
+            "check",
+            "Print what --fix would change as a patch, and write nothing. With an --output-format: as the fix of its finding there.",
+            "flag",
+        ),
+        default=False,
+    )
+    timings: bool = _said(
+        Option("--timings", "check", "Also write the seconds of each stage into json and json-lines reports.", "flag"), default=False
+    )
+    isolated: bool = _said(
+        Option(
+            "--isolated",
+            "check trace annotate",
+            "Take nothing from the repository but its code: no configuration, baseline, suppression comments or kept results.",
+            "flag",
+        ),
+        default=False,
+    )
+    docs_url: str | None = _said(
+        key=Key(
+            "docs-url",
+            readers.HOME,
+            "Where the pages of vaelint's documentation are, for the addresses in reports: https://docs.my.org/vaelint/.",
+        )
+    )
+    schema: bool = _said(
+        Option("--schema", "config", "Print the JSON Schema of the configuration, for editors.", "flag"), default=False
+    )  # fmt: skip
+
+
+TABLE: tuple[Entry, ...] = tuple(Entry(f.name, *f.metadata["said"]) for f in fields(Options))
