@@ -199,8 +199,8 @@ def _lines(span: Any) -> range:
 def _behaviour(request: Any) -> dict[str, Any]:
     """The loss and the gradients of a real run under a fixed seed, as digests; `error` if it raises."""
     from vaelint.core.result import TargetResult
-    from vaelint.pipeline.check import prepare
     from vaelint.pipeline.loss_search import LossSearch
+    from vaelint.pipeline.prepare import prepare
     from vaelint.source.written import Source
 
     own = replace(request, device="none")

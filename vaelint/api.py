@@ -24,7 +24,8 @@ from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.hooks import watched
 from vaelint.observe.session import Session, StopObserving
-from vaelint.pipeline.check import FromPython, check_target
+from vaelint.pipeline.check import check_target
+from vaelint.pipeline.prepare import FromPython
 from vaelint.pipeline.restore import undisturbed
 from vaelint.pipeline.watched_run import results_or_failure
 from vaelint.policy import suppress

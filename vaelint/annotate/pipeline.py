@@ -23,7 +23,8 @@ from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.faults.shapes.annotations import definition
 from vaelint.faults.workbench import Bench
-from vaelint.pipeline.check import another_size, home_of, prepare, trace_step
+from vaelint.pipeline.prepare import home_of, prepare
+from vaelint.pipeline.trace_step import another_size, trace_step
 from vaelint.record.record import FunctionCall
 from vaelint.replay.ranges import in_unit, wants_unit, without_range
 from vaelint.source.shapetypes import shape_types
@@ -44,10 +45,10 @@ def annotate_target(request: Request, emit: Emit) -> TargetResult:
     """
     result = TargetResult(request.target)
     try:
-        loaded, inputs, tracer, step, names = prepare(request, result)
-        start = home_of(loaded)
-        tracer.calls_in = None if request.overlay else (lambda file: file.startswith(start) and file.endswith(".py"))
-        model = trace_step(request, result, loaded, inputs, tracer, step, names, emit)
+        prepared = prepare(request, result)
+        start = home_of(prepared.loaded)
+        prepared.tracer.calls_in = None if request.overlay else (lambda file: file.startswith(start) and file.endswith(".py"))
+        model = trace_step(request, result, prepared, emit)
     except TargetError as error:
         result.status = "failed"
         result.notes.append(error.message + (f" ({error.help})" if error.help else ""))
@@ -58,7 +59,7 @@ def annotate_target(request: Request, emit: Emit) -> TargetResult:
     elif request.overlay:
         _hold(model, {str(Path(file).absolute()) for file, _ in request.overlay}, result)
     else:
-        emit({"kind": "proposals", "proposals": {name: [p.to_json()] for name, p in _proposals(model, loaded.file)}})
+        emit({"kind": "proposals", "proposals": {name: [p.to_json()] for name, p in _proposals(model, prepared.loaded.file)}})
     return result
 
 

@@ -29,8 +29,8 @@ from vaelint.loading import construct
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.imports import repository_of
 from vaelint.loading.names import Means, meanings
-from vaelint.pipeline.check import prepare
 from vaelint.pipeline.loss_search import LossSearch
+from vaelint.pipeline.prepare import prepare
 from vaelint.record import ops
 from vaelint.record.record import Record
 from vaelint.replay.ranges import wants_unit, without_range
