@@ -46,7 +46,7 @@ def test_what_only_tells_starts_without_torch(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "homes"), [("typer", {"app.py", "options.py"}), ("rich", {"api.py", "text.py", "page.py", "progress.py", "tree.py"})]
+    ("package", "homes"), [("typer", {"app.py", "commands.py"}), ("rich", {"api.py", "text.py", "page.py", "progress.py", "tree.py"})]
 )
 def test_typer_and_rich_have_few_homes(package: str, homes: set[str]) -> None:
     users = set()

@@ -6,12 +6,13 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import jaxtyping
 import torch
+from beartype import beartype
 from torch import fx
 
 from vaelint.anatomy.model import Model
@@ -148,12 +149,11 @@ def _of_convolution(model: Model, node: fx.Node) -> bool:
 
 def _hold(model: Model, files: set[str], result: TargetResult) -> None:
     """Runs the step at two batch sizes with the annotations of `files` checked; the outcome goes to `result.confirm`."""
-    checker = _checker()
     batch = model.inputs.batch
     size = model.inputs.symbols[batch] if batch is not None else 1
     sizes = [size, another_size(size, set(model.inputs.symbols.values()))] if batch is not None else [size]
-    watched = _watch(files, checker)
-    facts: dict[str, Any] = {"outcome": "ran", "batches": sizes, "checked_by": "beartype" if checker else "jaxtyping", "functions": watched}
+    watched = _watch(files)
+    facts: dict[str, Any] = {"outcome": "ran", "batches": sizes, "functions": watched}
     result.confirm = facts
     for n in sizes:
         try:
@@ -185,16 +185,7 @@ def _run(model: Model, sizes: dict[str, int] | None) -> None:
         step(free)
 
 
-def _checker() -> Any:
-    """beartype's decorator, None where it is not installed."""
-    try:
-        from beartype import beartype
-    except ImportError:
-        return None
-    return beartype
-
-
-def _watch(files: set[str], checker: Any) -> list[str]:
+def _watch(files: set[str]) -> list[str]:
     """Has each annotated function of these files checked at every call; returns their names."""
     found = []
     for module in [m for m in list(sys.modules.values()) if str(getattr(m, "__file__", "")) in files]:
@@ -205,7 +196,7 @@ def _watch(files: set[str], checker: Any) -> list[str]:
             for name, held in list(vars(owner).items()):
                 function = held.__func__ if isinstance(held, staticmethod | classmethod) else held
                 if name in typed and inspect.isfunction(function) and function.__module__ == module.__name__:
-                    checked = jaxtyping.jaxtyped(typechecker=checker or _by_isinstance)(function)
+                    checked = jaxtyping.jaxtyped(typechecker=beartype)(function)
                     setattr(owner, name, type(held)(checked) if isinstance(held, staticmethod | classmethod) else checked)
                     found.append(function.__qualname__)
     return found
@@ -214,30 +205,3 @@ def _watch(files: set[str], checker: Any) -> list[str]:
 def _annotations(function: Any) -> list[Any]:
     arguments = function.args
     return [a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)] + [function.returns]
-
-
-def _by_isinstance(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A type checker of the few forms that are written here, for where beartype is not installed."""
-    hints: Mapping[str, Any] = get_type_hints(function)
-    signature = inspect.signature(function)
-
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs).arguments
-        result = function(*args, **kwargs)
-        for name, value in (*given.items(), ("return", result)):
-            if name in hints and not _fits(value, hints[name]):
-                raise TypeError(f"{name} is no {hints[name]}")
-        return result
-
-    checked.__signature__ = signature  # type: ignore[attr-defined]
-    checked.__annotations__ = dict(hints)
-    return checked
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    parts = getattr(hint, "__args__", ())
-    if getattr(hint, "__origin__", None) is tuple:
-        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
-    if parts:
-        return any(_fits(value, p) for p in parts)
-    return value is None if hint is type(None) else isinstance(value, hint)

