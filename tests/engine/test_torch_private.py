@@ -1,4 +1,4 @@
-"""Private torch interfaces: one module reaches them, and says so where torch is not one it knows."""
+"""Private torch interfaces: one module reaches them, with one more for fake tensors, and says so where torch is not one it knows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vaelint.core.errors import UsageError
-from vaelint.trace import torch_private
+from vaelint.trace import torch_fakes, torch_private
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDERS = (torch.Tensor, torch.nn.LSTM(1, 1), torch.UntypedStorage, torch.distributions.Normal, torch.optim.Optimizer, torch.fx.Node)
@@ -41,7 +41,7 @@ def reached(tree: ast.AST) -> Iterator[str]:
 def test_no_other_module_reaches_them() -> None:
     files = [f for folder in ("vaelint", "rules") for f in sorted((ROOT / folder).rglob("*.py"))]
     found = {str(f.relative_to(ROOT)): names for f in files if (names := list(reached(ast.parse(f.read_text()))))}
-    assert list(found) == ["vaelint/trace/torch_private.py"], found
+    assert list(found) == ["vaelint/trace/torch_fakes.py", "vaelint/trace/torch_private.py"], found
     assert len(found["vaelint/trace/torch_private.py"]) > 10
 
 
@@ -81,7 +81,7 @@ def test_the_command_line_says_so_too(tmp_path: Path) -> None:
 
 def test_an_operation_met_again_makes_what_torch_makes() -> None:
     """The quick mode against torch's own, on operations of each kind, twice: the second time from what it remembers."""
-    quick, plain = torch_private.fake_mode(), FakeTensorMode(allow_non_fake_inputs=True)
+    quick, plain = torch_fakes.fake_mode(), FakeTensorMode(allow_non_fake_inputs=True)
     assert type(quick) is not type(plain)
     seen = []
     with torch_private.lean_dynamo():

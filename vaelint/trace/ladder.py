@@ -13,7 +13,7 @@ from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
 from vaelint.record.record import Record, Rung
 from vaelint.record.sizes import NeedsValue
-from vaelint.trace import torch_private
+from vaelint.trace import torch_fakes, torch_private
 from vaelint.trace.lazy import give_sizes, is_unsized
 from vaelint.trace.mode import set_mode
 from vaelint.trace.recorded_run import Built, construct, quiet_torch, record_step
@@ -140,7 +140,7 @@ class Tracer:
     def construct_for_signature(self) -> Built:
         """A model whose signature can be read: a fake one where its constructor allows."""
         with quiet_torch(), torch_private.lean_dynamo(self._lean):
-            mode = torch_private.fake_mode()
+            mode = torch_fakes.fake_mode()
             built = self._fake_model(mode, self._build)
             self._spare = (mode, built, random.getstate())
             return built
@@ -203,7 +203,7 @@ class Tracer:
         if spare is not None and build is None and not is_unsized(spare[1].model):
             random.setstate(spare[2])
             return spare[0], spare[1]
-        mode = torch_private.fake_mode()
+        mode = torch_fakes.fake_mode()
         return mode, self._fake_model(mode, sized)
 
     def extended(self, record: Record, step: Any) -> Record | None:

@@ -1,4 +1,4 @@
-"""The private torch interfaces that vaelint stands on: all of them, and nowhere else.
+"""The private torch interfaces that vaelint relies on; those that make fake tensors quick are in torch_fakes.py, and nowhere else.
 
 They have no promise of stability, so a torch of another version than those that were tried is refused, in words (`refuse_unknown`).
 """
@@ -6,13 +6,10 @@ They have no promise of stability, so a torch of another version than those that
 from __future__ import annotations
 
 import contextlib
-import functools
-import logging
 import re
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,11 +37,11 @@ try:
     from torch._subclasses.fake_tensor import (
         DataDependentOutputException,
         DynamicOutputShapeException,
-        FakeTensor,
-        FakeTensorMode,
         UnsupportedFakeTensorException,
         UnsupportedOperatorException,
     )
+    from torch._subclasses.fake_tensor import FakeTensor as FakeTensor  # torch_fakes.py has it from here
+    from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
     from torch.utils._pytree import tree_flatten, tree_unflatten
 except ImportError as error:
     raise UsageError(f"torch {torch.__version__} is not as it was released: {error}", "install torch again") from error
@@ -187,149 +184,6 @@ def _stacked(results: list[Any], out_dims: Any) -> Any:
     dims = [out_dims] * len(flat[0][0]) if isinstance(out_dims, int) else tree_flatten(out_dims)[0]
     parts = zip(*(leaves for leaves, _ in flat), strict=True)
     return tree_unflatten([p[0] if d is None else torch.stack(p, d) for p, d in zip(parts, dims, strict=True)], flat[0][1])
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A tensor that an operation makes, but for its values."""
-
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    offset: int
-    dtype: torch.dtype
-    device: torch.device
-    attributes: dict[str, Any]  # what torch's constructor of fake tensors leaves on it
-    view_of: int | None  # the argument whose storage it shares
-
-
-_PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
-_LEFT_ALONE = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view)
-_made: dict[tuple[Any, ...], tuple[_Made, ...] | None] = {}  # by operation and arguments; None for what has to be asked each time
-_plain: dict[Any, bool] = {}
-
-
-class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
-    """Remembers what an operation makes of arguments of such shapes, types and devices.
-
-    Torch's own cache does the same with five times the work for each hit: it allows for symbolic sizes, sparse and quantised tensors, and
-    for writes. Here these are left to it, as is all that is met for the first time.
-    """
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.prim.device.default:
-            return args[0].fake_device
-        with no_torch_function():
-            key = self._key(func, args, kwargs)
-            known = _made.get(key) if key is not None else None
-            if known is not None:
-                made = tuple(self._make(m, args) for m in known)
-                return made if len(made) > 1 else made[0]
-        result = super().__torch_dispatch__(func, types, args, kwargs or {})
-        if key is not None and key not in _made:
-            with no_torch_function():
-                _made[key] = self._told(func, args, result)
-        return result
-
-    def _key(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
-        if not _is_plain(func) or torch.is_inference_mode_enabled():
-            return None
-        parts: list[Any] = [func, torch.get_default_dtype()]
-        if all(self._add(parts, a) for a in args) and all(self._add(parts, a) for pair in (kwargs or {}).items() for a in pair):
-            return tuple(parts)
-        return None
-
-    def _add(self, parts: list[Any], value: Any) -> bool:
-        kind = type(value)
-        if kind is FakeTensor:
-            if value.fake_mode is not self or value.constant is not None or value.layout is not torch.strided or value.is_complex():
-                return False
-            parts += value.shape, value.stride(), value.storage_offset(), value.dtype, value.fake_device
-            return True
-        if kind in _PLAIN:
-            parts += kind, value
-            return True
-        if kind in (list, tuple):
-            parts += kind, len(value)
-            return all(self._add(parts, v) for v in value)
-        return False
-
-    def _told(self, func: Any, args: Any, result: Any) -> tuple[_Made, ...] | None:
-        """How to make what an operation has made; None where the copy would not be the same."""
-        view_of = None
-        if func.is_view:
-            tensors = [i for i, a in enumerate(args) if isinstance(a, torch.Tensor)]
-            if len(tensors) != 1:
-                return None
-            view_of = tensors[0]
-        found = []
-        for out in result if type(result) is tuple else (result,):
-            if type(out) is not FakeTensor or out.constant is not None or out.layout is not torch.strided or out.is_complex():
-                return None
-            if out.requires_grad or any(out is a for a in args):
-                return None
-            attributes = {k: v for k, v in vars(out).items() if k != "fake_mode"}
-            if any(v is not None for k, v in attributes.items() if not k.endswith("fake_device")):
-                return None
-            told = _Made(tuple(out.shape), out.stride(), int(out.storage_offset()), out.dtype, out.fake_device, attributes, view_of)
-            again = self._make(told, args)
-            if torch._C._dispatch_key_set(again) != torch._C._dispatch_key_set(out) or set(vars(again)) != set(vars(out)):
-                return None
-            if again.storage_offset() != told.offset:
-                return None
-            found.append(told)
-        return tuple(found) or None
-
-    def _make(self, told: _Made, args: Any) -> FakeTensor:
-        meta = torch.empty_strided(told.shape, told.stride, dtype=told.dtype, device="meta")
-        if told.view_of is not None:
-            meta.set_(args[told.view_of].untyped_storage(), told.offset, told.shape, told.stride)
-        made: FakeTensor = torch.Tensor._make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=told.device)
-        torch._C._set_throw_on_mutable_data_ptr(made)
-        vars(made).update(told.attributes)
-        made.fake_mode = self
-        return made
-
-
-def _is_plain(func: Any) -> bool:
-    """Whether what an operation makes follows from the shapes, types and devices of its arguments, and is new, or a view of one."""
-    known = _plain.get(func)
-    if known is None:
-        known = _plain[func] = _looks_plain(func)
-    return known
-
-
-def _looks_plain(func: Any) -> bool:
-    if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten" or func._schema.is_mutable:
-        return False
-    if any(tag in func.tags for tag in _LEFT_ALONE) or func._schema.name in ("aten::lift", "aten::lift_fresh", "aten::as_strided"):
-        return False
-    returns = func._schema.returns
-    if not returns or any(str(r.type) != "Tensor" for r in returns):
-        return False
-    aliases = [r for r in returns if r.alias_info is not None]
-    if not func.is_view:
-        return not aliases
-    name: str = func._schema.name + (f".{func._schema.overload_name}" if func._schema.overload_name else "")
-    implicit = torch._C._dispatch_has_kernel_for_dispatch_key(name, torch._C.DispatchKey.CompositeImplicitAutograd)
-    return len(returns) == 1 and not implicit
-
-
-@functools.cache
-def _kind_of_mode() -> type[FakeTensorMode]:
-    """The quick mode where this torch has all that it stands on, else torch's own."""
-    try:
-        with _QuickFakeMode(allow_non_fake_inputs=True) as mode, lean_dynamo():
-            made = [torch.empty(2, 3).t() + 1 for _ in range(2)]
-        good = all(type(t) is FakeTensor and t.fake_mode is mode and t.shape == (3, 2) and t.device.type == "cpu" for t in made)
-        return _QuickFakeMode if good and any(_made.values()) else FakeTensorMode
-    except (AttributeError, TypeError, RuntimeError):
-        return FakeTensorMode
-
-
-def fake_mode() -> FakeTensorMode:
-    """A mode in which new tensors have shape, dtype and device, and no storage; real tensors met are turned into fakes."""
-    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL + 1)  # it logs what it then raises
-    return _kind_of_mode()(allow_non_fake_inputs=True)
 
 
 def fakes_active() -> bool:
