@@ -51,6 +51,9 @@ LARGEST = 400_000  # bytes of a file that is read
 TRIALS = 60
 DEEPEST = 2  # inputs learned from inputs that were learned
 
+_Way = tuple[dict[str, Any], tuple[str, ...], bool]
+"""Constructor arguments, inputs, and whether required arguments that nothing speaks of get small numbers."""
+
 
 @dataclass(frozen=True)
 class _Known:
@@ -104,18 +107,20 @@ def probe(request: Request, emit: Callable[[dict[str, Any]], None]) -> TargetRes
 
 
 def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
+    """A configuration of the target that runs, or why there is none."""
     loaded = load_target(parse_target(request.target), request)
-    file = Path(loaded.file)
-    root = repository_of(file.parent)
-    files = [f for f in python_files(root, notebooks=True) if f.stat().st_size < LARGEST]
-    nodes = _classes([file, *(f for f in files if f != file)])
-    node = nodes.get(loaded.name)
-    parameters = list(loaded.signature.parameters) or (parameters_of(node) if node is not None else [])
-    places = constructions(loaded.reader, file, loaded.name, parameters) if not loaded.package else []
-    built = [{k: v for k, v in c.arguments.items() if k in parameters} for c in places]
-    told = replace(usage(files, file), inits=tuple(built))
+    best = _best(request, loaded)
+    if isinstance(best, _Failed):
+        return {"because": best.message or "nothing says what it takes", "help": "give --input and --init by hand"}
+    if best.worth < 2 and not _picks(best.record):
+        return {"because": "it runs and nothing is drawn from a posterior on the way to its output: no VAE", "none": True}
+    return {"proposal": _written(best, result), "saw": _seen(best)}
+
+
+def _best(request: Request, loaded: Loaded) -> _Trial | _Failed:
+    """The trial that shows most of a VAE; where none runs, the failure that came furthest."""
     best, furthest, started = None, _Failed("", -1), time.monotonic()
-    ways, learned = _ways(loaded, node, nodes, told), list[tuple[dict[str, Any], tuple[str, ...], bool]]()
+    ways, learned = _all_ways(loaded), list[_Way]()
     tried, depths = set[str](), dict[str, int]()
     while (way := learned.pop() if learned else next(ways, None)) is not None:
         init, texts, fill = way
@@ -139,11 +144,20 @@ def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
             best = replace(trial, ours=tuple(n for n in filled if n not in init))
         if best is not None and best.worth == 3:
             break
-    if best is None:
-        return {"because": furthest.message or "nothing says what it takes", "help": "give --input and --init by hand"}
-    if best.worth < 2 and not _picks(best.record):
-        return {"because": "it runs and nothing is drawn from a posterior on the way to its output: no VAE", "none": True}
-    return {"proposal": _written(best, result), "saw": _seen(best)}
+    return best if best is not None else furthest
+
+
+def _all_ways(loaded: Loaded) -> Iterator[_Way]:
+    """What is to be tried of a target, after all that its repository says of it."""
+    file = Path(loaded.file)
+    root = repository_of(file.parent)
+    files = [f for f in python_files(root, notebooks=True) if f.stat().st_size < LARGEST]
+    nodes = _classes([file, *(f for f in files if f != file)])
+    node = nodes.get(loaded.name)
+    parameters = list(loaded.signature.parameters) or (parameters_of(node) if node is not None else [])
+    places = constructions(loaded.reader, file, loaded.name, parameters) if not loaded.package else []
+    built = [{k: v for k, v in c.arguments.items() if k in parameters} for c in places]
+    return _ways(loaded, node, nodes, replace(usage(files, file), inits=tuple(built)))
 
 
 def _classes(files: list[Path]) -> dict[str, ast.ClassDef]:
@@ -160,9 +174,7 @@ def _classes(files: list[Path]) -> dict[str, ast.ClassDef]:
     return found
 
 
-def _ways(
-    loaded: Loaded, node: ast.ClassDef | None, nodes: dict[str, ast.ClassDef], told: Usage
-) -> Iterator[tuple[dict[str, Any], tuple[str, ...], bool]]:
+def _ways(loaded: Loaded, node: ast.ClassDef | None, nodes: dict[str, ast.ClassDef], told: Usage) -> Iterator[_Way]:
     """Arguments and inputs to try, the likeliest first; at last with numbers of ours for required arguments that nothing speaks of."""
     inits = [dict(i) for i in told.inits if set(i) <= set(loaded.signature.parameters)][:3]
     if {} not in inits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,16 +151,14 @@ def _choice(
 ) -> Choice | None:
     """The arguments of one place, completed by those that are ours; None where they do not do. Those of `over` stand in their place,
     and with them, where `sized`, the sizes of the input in that of numbers of their names."""
-    parameters = {p.name: p for p in _parameters(loaded)}
-    any_name = any(p.kind is p.VAR_KEYWORD for p in loaded.signature.parameters.values())
-    taken = {k: v for k, v in place.arguments.items() if (k in parameters or any_name) and k not in given and k not in (over or {})}
-    taken = {k: v for k, v in taken.items() if Means.DEVICE not in meanings(k)}
+    taken = _taken(loaded, place, {*given, *(over or {})})
     if over is not None and sized:
         taken = _at_sizes_of({k: _at_input(v, inputs) for k, v in taken.items()}, inputs)
+    parameters = {p.name: p.default is p.empty for p in _parameters(loaded)}
     taken = {k: loaded.fitting(k, v) if k in parameters else v for k, v in taken.items()}
     values: dict[str, object] = {**given, **(over or {}), **taken}
     rest = {name: value for name, value in own.values.items() if name not in values}
-    needed = {name for name, p in parameters.items() if p.default is p.empty}
+    needed = {name for name, required in parameters.items() if required}
     if not taken or needed - set(values) - set(rest) or any(k is None for k in values):
         return None
     where = relative(str(place.file)) + (f":{place.line}" if place.line else "")
@@ -169,6 +167,14 @@ def _choice(
     here = {**(over or {}), **rest}
     notes += [n for n in own.notes if (name := n.partition("=")[0]) in here and here[name] == own.values.get(name)]
     return Choice({**values, **rest}, notes, {**taken, **{k: v for k, v in own.chosen.items() if k in rest}})
+
+
+def _taken(loaded: Loaded, place: Construction, others: Container[str]) -> dict[str, object]:
+    """The arguments of one place that the constructor takes, less those that others say and the device."""
+    names = {p.name for p in _parameters(loaded)}
+    any_name = any(p.kind is p.VAR_KEYWORD for p in loaded.signature.parameters.values())
+    known = {k: v for k, v in place.arguments.items() if (k in names or any_name) and k not in others}
+    return {k: v for k, v in known.items() if Means.DEVICE not in meanings(k)}
 
 
 def _at_sizes_of(content: Mapping[Any, Any], inputs: InputSet) -> dict[Any, Any]:

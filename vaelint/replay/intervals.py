@@ -115,16 +115,8 @@ class Intervals:
         return None
 
     def _bounds(self, node: fx.Node) -> Bounds | None:
-        if node.op == "placeholder":
-            declared = declared_range(self._model, node)
-            return Bounds(*declared, reached=math.isfinite(declared[0]), by=node) if declared else None
-        if node.op == "get_attr":
-            return Bounds(-INF, INF) if id(node.meta.get("val")) in self._model.trainable else None
-        if node.op != "call_function":
-            return None
-        if node.meta.get("scalar"):
-            val = node.meta.get("val")
-            return Bounds(float(val), float(val), True) if isinstance(val, int) and not isinstance(val, bool) else None
+        if node.op != "call_function" or node.meta.get("scalar"):
+            return self._given(node)
         name = ops.op(node)
         if name in _FIXED:
             low, high, reached = _FIXED[name]
@@ -143,6 +135,18 @@ class Intervals:
         rule = getattr(self, f"op_{name}", None) or self._arithmetic(name)
         found = rule(node) if rule is not None else None
         return found if found is None or not (math.isnan(found.low) or math.isnan(found.high)) else None
+
+    def _given(self, node: fx.Node) -> Bounds | None:
+        """Of what is not computed here: an input, a parameter, a whole number such as a size."""
+        if node.op == "placeholder":
+            declared = declared_range(self._model, node)
+            return Bounds(*declared, reached=math.isfinite(declared[0]), by=node) if declared else None
+        val = node.meta.get("val")
+        if node.op == "get_attr":
+            return Bounds(-INF, INF) if id(val) in self._model.trainable else None
+        if node.op != "call_function" or not isinstance(val, int) or isinstance(val, bool):
+            return None
+        return Bounds(float(val), float(val), True)
 
     @staticmethod
     def _union(parts: list[Bounds | None]) -> Bounds | None:

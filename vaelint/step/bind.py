@@ -264,26 +264,8 @@ def _options(
     want: Wanted, outputs: Sequence[Source], inputs: Sequence[Source], whole: Source | None, fixed: Mapping[Kind, str]
 ) -> list[tuple[Source | None, int]]:
     """What may go into one parameter, with what it is worth."""
-    found: list[tuple[Source | None, int]] = []
-    for source in (*outputs, *inputs):
-        is_tensor = source.index < 0 or isinstance(source.value, torch.Tensor)
-        if want.container and is_tensor:
-            continue
-        same_name = source.name is not None and _plain(source.name) == _plain(want.name)
-        if (
-            source.kind is not None
-            and source.kind in want.kinds
-            and (is_tensor or want.container or isinstance(source.value, torch.distributions.Distribution))
-        ):
-            worth = source.strength - want.kinds.index(source.kind) + (4 if same_name else 0)
-            found.append((source, max(worth, 1)))
-        elif same_name:
-            certain = source.kind is None or not want.kinds or source.index < 0
-            found.append((source, _TRACED if certain else _WEAK + 1))
-        elif source.kind is Kind.RECON and Kind.TARGET in want.kinds:
-            found.append((source, 0))  # `loss(input, target)`: whoever is not the target is the reconstruction
-        elif source.kind is Kind.RECON and not want.kinds and not want.star and want.required and not _NO_TENSOR.search(want.name):
-            found.append((source, 0))  # `loss(p, x, mu, logvar)`: p is what is left
+    worths = ((source, _worth(want, source)) for source in (*outputs, *inputs))
+    found: list[tuple[Source | None, int]] = [(source, worth) for source, worth in worths if worth is not None]
     named_whole = Kind.WHOLE in want.kinds
     wants_whole = (named_whole or (want.required and not found)) if want.container else (named_whole and not found)
     if whole is not None and not isinstance(whole.value, torch.Tensor) and wants_whole:
@@ -296,6 +278,25 @@ def _options(
             found.append((Source(expr, kind, _NAMED, want.name if kind in _LITERALS else None), _NAMED))
             break
     return found
+
+
+def _worth(want: Wanted, source: Source) -> int | None:
+    """How well an output or input suits a parameter, None for not at all."""
+    is_tensor = source.index < 0 or isinstance(source.value, torch.Tensor)
+    if want.container and is_tensor:
+        return None
+    same_name = source.name is not None and _plain(source.name) == _plain(want.name)
+    usable = is_tensor or want.container or isinstance(source.value, torch.distributions.Distribution)
+    if source.kind is not None and source.kind in want.kinds and usable:
+        return max(source.strength - want.kinds.index(source.kind) + (4 if same_name else 0), 1)
+    if same_name:
+        return _TRACED if source.kind is None or not want.kinds or source.index < 0 else _WEAK + 1
+    if source.kind is not Kind.RECON:
+        return None
+    if Kind.TARGET in want.kinds:
+        return 0  # `loss(input, target)`: whoever is not the target is the reconstruction
+    left_over = not want.kinds and not want.star and want.required and not _NO_TENSOR.search(want.name)
+    return 0 if left_over else None  # `loss(p, x, mu, logvar)`: p is what is left
 
 
 def _plain(name: str) -> str:

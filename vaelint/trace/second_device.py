@@ -49,11 +49,7 @@ class Elsewhere(TorchFunctionMode):
         tensors = list(_tensors((args, kwargs)))
         there = any(id(t) in self._there for t in tensors)
         if name in ("to", "type", "type_as"):
-            others = [a for a in (*args[1:], *kwargs.values()) if isinstance(a, torch.Tensor)]
-            told = any(isinstance(a, torch.device | str | int) and not isinstance(a, bool) for a in (*args[1:], *kwargs.values()))
-            goes = any(id(t) in self._there for t in others) if others else told or id(first) in self._there
-            result = func(*(_here(a) for a in args), **{k: _here(v) for k, v in kwargs.items()})
-            return self._twin(result, goes) if isinstance(result, torch.Tensor) else result
+            return self._cast(func, args, kwargs)
         if name in _EITHER:
             there = id(first) in self._there  # what is filled, or read with an index, stays where it is
         if kwargs.get("device") is not None:
@@ -66,6 +62,15 @@ class Elsewhere(TorchFunctionMode):
             if there:
                 self._there[id(tensor)] = tensor
         return result
+
+    def _cast(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """What `to`, `type` or `type_as` gives: it goes where they say, else it stays."""
+        said = (*args[1:], *kwargs.values())
+        others = [a for a in said if isinstance(a, torch.Tensor)]
+        told = any(isinstance(a, torch.device | str | int) and not isinstance(a, bool) for a in said)
+        goes = any(id(t) in self._there for t in others) if others else told or id(args[0]) in self._there
+        result = func(*(_here(a) for a in args), **{k: _here(v) for k, v in kwargs.items()})
+        return self._twin(result, goes) if isinstance(result, torch.Tensor) else result
 
     def _twin(self, tensor: torch.Tensor, there: bool) -> torch.Tensor:
         """The same values as another tensor, on the other device or on the CPU; the tensor itself where it is there already."""

@@ -10,23 +10,21 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaelint.repository.constructions import completed
 from vaelint.repository.dataflow import loads, read_before_stored, stores
-from vaelint.repository.objects import Unknown, last_name, written
+from vaelint.repository.objects import Unknown, last_name
 from vaelint.repository.scopes import File, Function, Scope
 from vaelint.repository.values import Reader
-from vaelint.step.find_loss.cut_statements import OF_TRAINER, Rename, assign, attributes_of, root_of, statement
+from vaelint.step.find_loss.cut_statements import OF_TRAINER, Rename, assign, root_of, statement
 from vaelint.step.find_loss.data_batches import aliases, loaders, without_lengths
 from vaelint.step.find_loss.endings import around, loss_of
-from vaelint.step.find_loss.factors import makes_options, weighted
-from vaelint.step.find_loss.trainer import attributes_of_self, stand_in
+from vaelint.step.find_loss.factors import makes_options
+from vaelint.step.find_loss.supplied import Supplied
 from vaelint.step.meaning import Kind, is_loss_name, kinds
 from vaelint.step.reading import batch_in
 
 _ENDS = ("backward", "manual_backward", "zero_grad", "step")
 TRAINS_BUT = "trains the model, but"
 MAY_TRAIN_BUT = "may train the model, but"  # only a name says that it is this one
-_MOST_UNKNOWN = 4  # attributes of a trainer that numbers of ours may stand for
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,7 @@ class Cut:
         inside = around(path)
         self._scope = Scope(file, inside, path[-1][0][path[-1][1]].lineno)
         self._parameters = {a.arg for n in inside if isinstance(n, Function) for a in ast.walk(n.args) if isinstance(a, ast.arg)}
-        self._tokens = tokens  # the inputs that are sequences of tokens
-        self._options = options  # what the model was built with
+        self._tokens, self._options = tokens, options
         self._target, self._named = target, bool(models) or target[1] in known
         self._models = set(models)
         self._trainer: ast.ClassDef | None = None
@@ -81,9 +78,10 @@ class Cut:
         self._loaders = loaders(path)
         self.because = ""  # why nothing could be cut out, where the model is trained here
         self._sure, self._bare = True, False
-        self._made_up: list[tuple[str, str]] = []
-        self._told: list[tuple[str, str]] = []
-        self._names: dict[tuple[str, str, str], None] = {}
+        self._supplied = self._nothing_supplied()
+
+    def _nothing_supplied(self) -> Supplied:
+        return Supplied(self._reader, self._scope, self._trainer, self._models, self._inputs, self._tokens, self._options)
 
     def _built(self, path: list[tuple[list[ast.stmt], int]]) -> set[str]:
         """What is called near the end of the path and is an object of the target's class, as the repository builds it.
@@ -161,7 +159,7 @@ class Cut:
 
     def _attempt(self, loss: ast.expr, end: ast.stmt, *, bare: bool = False) -> Slice | None:
         """The step; `bare` leaves out what the model is handed beyond the inputs given, which may have defaults."""
-        self._bare, self._made_up, self._told, self._names = bare, [], [], {}
+        self._bare, self._supplied = bare, self._nothing_supplied()
         self._lengths: dict[str, str] = {}
         self._through = self._hands_through()
         kept = self._kept(loss, {})
@@ -200,32 +198,41 @@ class Cut:
         """The statements that the loss needs, in order, less those that prepare the data; None if one of them trains."""
         kept: list[ast.stmt] = []
         needed, reads_state = loads(loss), self._reads_state(loss)
+        first = self._first_call(data)
+        prepares = first is None  # before the model is first called, what is done to the data prepares it
+        for top_level, whole, node in self._statements():
+            prepares = prepares or (first is not None and whole.lineno < first.lineno)
+            runs = reads_state and any(True for _ in self._model_calls(node))  # it leaves there what is read afterwards
+            if not runs and not (stores(node) & needed):
+                continue
+            if top_level and isinstance(node, Function | ast.ClassDef | ast.Import | ast.ImportFrom):
+                continue  # it is there already
+            if prepares and set(data) & stores(node) and not (stores(node) - set(data)) & needed:
+                continue  # how the input is prepared: our input is what goes into the model
+            if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in _ENDS for n in ast.walk(node)):
+                return None
+            if self._makes_model(node) or makes_options(node):
+                continue
+            kept.insert(0, node)
+            needed |= loads(node)
+            reads_state = (reads_state or self._reads_state(node)) and not runs
+        return kept
+
+    def _first_call(self, data: dict[str, str]) -> ast.stmt | None:
+        """The first statement of the innermost function that hands data to the model."""
         inside = max((i + 1 for i, (block, at) in enumerate(self._path) if isinstance(block[at], Function | ast.ClassDef)), default=0)
         statements = (n for block, at in self._path[inside or len(self._path) > 1 :] for n in block[:at])
-        first = next((n for n in statements if any(root_of(a) in data for call in self._model_calls(n) for a in call.args)), None)
-        prepares = first is None  # before the model is first called, what is done to the data prepares it
+        return next((n for n in statements if any(root_of(a) in data for call in self._model_calls(n) for a in call.args)), None)
+
+    def _statements(self) -> Iterator[tuple[bool, ast.stmt, ast.stmt]]:
+        """What runs before the end, the last first: whether it is of the file's top level, the statement, and what of it runs."""
         for depth, (block, at) in reversed(list(enumerate(self._path))):
             if depth == 0 and len(self._path) > 1:
-                break  # what the file's top level defines is there already
+                return  # what the file's top level defines is there already
             for whole, node in reversed([(n, taken) for n in block[:at] for taken in self._taken(n)]):
-                prepares = prepares or (first is not None and whole.lineno < first.lineno)
-                runs = reads_state and any(True for _ in self._model_calls(node))  # it leaves there what is read afterwards
-                if not runs and not (stores(node) & needed):
-                    continue
-                if isinstance(node, Function | ast.ClassDef | ast.Import | ast.ImportFrom) and depth == 0:
-                    continue  # of the file's top level, which is there already
-                if prepares and set(data) & stores(node) and not (stores(node) - set(data)) & needed:
-                    continue  # how the input is prepared: our input is what goes into the model
-                if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr in _ENDS for n in ast.walk(node)):
-                    return None
-                if self._makes_model(node) or makes_options(node):
-                    continue
-                kept.insert(0, node)
-                needed |= loads(node)
-                reads_state = (reads_state or self._reads_state(node)) and not runs
+                yield depth == 0, whole, node
             if isinstance(block[at], Function) and block is not self._path[-1][0]:
-                break
-        return kept
+                return
 
     def _reads_state(self, node: ast.AST) -> bool:
         """Whether it reads what a call of the model has left on it: `model.loss`, and not `model.encode(x)`."""
@@ -272,45 +279,60 @@ class Cut:
         return found
 
     def _finished(self, kept: list[ast.stmt], loss: ast.expr, data: dict[str, str], line: int) -> Slice | None:
-        stored = set().union(*(stores(node) for node in kept)) if kept else set()
+        """The statements as a step, with values for all that they read; None where one cannot be known."""
         final = ast.copy_location(ast.Assign([ast.Name("loss", ast.Store())], copy.deepcopy(loss)), loss)
         rename = Rename(self._models, self._through)
         body: list[ast.stmt] = [rename.statement(copy.deepcopy(node)) for node in (*kept, final)]
         prefix: list[ast.stmt] = [assign(name, source, line) for name, source in data.items() if name != source]
         free = set().union(*(loads(node) for node in body)) - {"model"} - set(data)
-        loops = (block[at] for block, at in self._path)
-        counted = set().union(*(stores(loop.target) for loop in loops if isinstance(loop, ast.For)))  # one may be called `iter`
+        stored = set().union(*(stores(node) for node in kept)) if kept else set()
         for name in sorted(free):
-            if (hasattr(builtins, name) and name not in counted) or name in ("torch", "self") or name in self._inputs:
+            if self._is_there(name) or (name in stored and not read_before_stored(name, body)):
                 continue
-            if name in stored and not read_before_stored(name, body):
-                continue
-            if name in self._known and name not in self._parameters:
-                continue
-            value = self._value(name, body) or self._next_tokens(name, data)
+            value = self._supplied.value(name, body) or self._supplied.next_tokens(name, data, self._filled_together())
             if value is None:
-                if name in self._known or self._as_weights(body, name):
+                if name in self._known or self._supplied.as_weights(body, name):
                     continue
                 self._not(f"nothing tells what {name} is there; if it is data, give it: --input {name}=...")
                 return None
             if value != name:
                 prefix.append(assign(name, value, line))
         if "self" in free:
-            made = self._self(body)
-            if made is None:
+            try:
+                made = self._supplied.of_trainer(body)
+            except Unknown as missing:
+                self._not(f"nothing tells what {missing} is there")
                 return None
             prefix += [statement(text, line) for text in made]
             free = free - {"self"} | set().union(*(loads(node) for node in prefix))
         tree = ast.fix_missing_locations(ast.Module([*prefix, *body], []))
         if "model" not in set().union(*(loads(node) for node in tree.body)):
             return None
-        simple = all(not hasattr(node, "body") for node in tree.body)
         if isinstance(final.value, ast.Name) and final.value.id == "loss":
             tree.body.pop()
+        return self._sliced(tree, line, free)
+
+    def _sliced(self, tree: ast.Module, line: int, free: set[str]) -> Slice:
+        simple = all(not hasattr(node, "body") for node in tree.body)
         code = ("; " if simple else "\n").join(ast.unparse(node) for node in tree.body)
+        got = self._supplied
+        made_up = (*got.made_up, *self._lengths.items())
         needs = frozenset(free & self._known)
-        made_up = (*self._made_up, *self._lengths.items())
-        return Slice(tree, code, str(self._file.path), line, needs, made_up, tuple(self._told), tuple(self._names), self._sure)
+        return Slice(tree, code, str(self._file.path), line, needs, made_up, tuple(got.told), tuple(got.names), self._sure)
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a name has its value wherever the step runs: of Python, torch, the inputs, or the file's top level."""
+        loops = (block[at] for block, at in self._path)
+        counted = set().union(*(stores(loop.target) for loop in loops if isinstance(loop, ast.For)))  # one may be called `iter`
+        if (hasattr(builtins, name) and name not in counted) or name in ("torch", "self") or name in self._inputs:
+            return True
+        return name in self._known and name not in self._parameters
+
+    def _filled_together(self) -> Iterator[set[str]]:
+        """The names that loops and assignments before the end fill at once."""
+        loops = (node.target for block, at in self._path if isinstance(node := block[at], ast.For))
+        given = (t for node in self._before() if isinstance(node, ast.Assign) for t in node.targets)
+        return (stores(target) for target in (*loops, *given) if isinstance(target, ast.Tuple))
 
     def _with_inputs_only(self, node: ast.stmt) -> ast.stmt:
         """A statement in which the model is called with as many arguments as there are inputs."""
@@ -322,117 +344,3 @@ class Cut:
                 call.args = call.args[: len(self._inputs)]
                 call.keywords = [k for k in call.keywords if k.arg in self._inputs]
         return copied
-
-    def _next_tokens(self, name: str, data: dict[str, str]) -> str | None:
-        """The tokens that come next, for what a batch of tokens holds beside the input; None where it is something else."""
-        loops = (node.target for block, at in self._path if isinstance(node := block[at], ast.For))
-        given = (t for node in self._before() if isinstance(node, ast.Assign) for t in node.targets)
-        together = (stores(target) for target in (*loops, *given) if isinstance(target, ast.Tuple))
-        beside = next((n for names in together if name in names for n in sorted(names) if data.get(n) in self._tokens), None)
-        if beside is None:
-            return None
-        value = f"{data[beside]}.roll(-1, 1)"
-        self._made_up.append((name, value))
-        return value
-
-    def _as_weights(self, body: Sequence[ast.stmt], root: str) -> bool:
-        """Whether numbers of ours can stand for all that the code reads from something unknown; they do then."""
-        made = weighted(body, root)
-        self._made_up += made or []
-        return made is not None
-
-    def _self(self, body: Sequence[ast.stmt]) -> list[str] | None:
-        """Statements that make a `self` of the trainer's class; None where there is none to be made."""
-        missing = "self"
-        for _ in range(_MOST_UNKNOWN if self._trainer is not None else 0):
-            made_up, told = list(self._made_up), list(self._told)
-            try:
-                return stand_in(self._trainer, attributes_of_self(*body), self._models, self._attribute)  # type: ignore[arg-type]
-            except Unknown as error:
-                self._made_up, self._told, missing = made_up, told, str(error)
-                if not self._as_weights(body, missing):
-                    break
-        self._not(f"nothing tells what {missing} is there")
-        return None
-
-    def _value(self, name: str, body: Sequence[ast.AST]) -> str | None:
-        """A value for a name that the training code gets from elsewhere: the device, what the repository says, else a weight of 1."""
-        means = kinds(name)
-        first = self._inputs[0] if self._inputs else "x"
-        if Kind.DEVICE in means or Kind.BATCH_SIZE in means:
-            return f"{first}.device" if Kind.DEVICE in means else f"{first}.size(0)"
-        said = self._said(ast.Name(name, ast.Load()), attributes_of(name, body))
-        if said is not None:
-            if said != name:
-                self._told.append((name, said))
-            return said
-        value = next(({Kind.WEIGHT: "1.0", Kind.COUNTER: "0"}[m] for m in means if m in (Kind.WEIGHT, Kind.COUNTER)), None)
-        if value is not None:
-            self._made_up.append((name, value))
-        return value
-
-    def _said(self, node: ast.expr, attributes: set[str], *, by_attribute: bool = False) -> str | None:
-        """What the repository says of a name, as text; of options that are read by attribute, no more than these.
-
-        `by_attribute` makes a Namespace of a dict: whatever it is there, its keys are read as attributes.
-        """
-        try:
-            if not attributes:
-                value = self._reader.read(node, self._scope)
-                if by_attribute and isinstance(value, dict):
-                    value = argparse.Namespace(**value)
-                is_options = isinstance(value, argparse.Namespace) and isinstance(node, ast.Name)
-                whole = completed(self._reader, node.id, self._scope, value) if is_options else value  # type: ignore[attr-defined]
-                return self._written(self._fitted(whole))
-            values = {a: self._reader.read(ast.Attribute(node, a, ast.Load()), self._scope) for a in sorted(attributes)}
-            return self._written(self._fitted(argparse.Namespace(**values)))
-        except Unknown:
-            return None
-
-    def _fitted(self, value: object) -> object:
-        """Options as the model was built with, where it got such: it is one object there, and ours has the sizes of the input."""
-        for other in self._options if isinstance(value, argparse.Namespace) else ():
-            if vars(value).keys() <= vars(other).keys():
-                return argparse.Namespace(**{key: vars(other)[key] for key in vars(value)})
-        return value
-
-    def _written(self, value: object) -> str:
-        text, names = written(value)
-        self._names.update(dict.fromkeys(names))
-        return text
-
-    def _hparams(self) -> str | None:
-        """The arguments of the trainer's constructor that are known, as Lightning's `save_hyperparameters` keeps them."""
-        assert self._trainer is not None
-        init = next((n for n in self._trainer.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-        names = [a.arg for a in (*init.args.args, *init.args.kwonlyargs)][1:] if init is not None else []
-        known: dict[str, object] = {}
-        for name in names:
-            try:
-                assert init is not None
-                known[name] = self._reader.read(ast.Name(name, ast.Load()), Scope(self._file, (self._trainer, init), init.body[0].lineno))
-            except Unknown:
-                continue
-        try:
-            text = self._written(argparse.Namespace(**known))
-        except Unknown:
-            return None
-        self._told.append(("self.hparams", text))
-        return text
-
-    def _attribute(self, name: str) -> str | None:
-        """A value for an attribute of the trainer."""
-        means = kinds(name)
-        first = self._inputs[0] if self._inputs else "x"
-        if Kind.DEVICE in means:
-            return f"{first}.device"
-        if name == "hparams":
-            return self._hparams()
-        parts = {f"self.{name}"}
-        read = {
-            n.attr for n in ast.walk(self._trainer or ast.Module([], [])) if isinstance(n, ast.Attribute) and ast.unparse(n.value) in parts
-        }
-        said = self._said(ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load()), set(), by_attribute=bool(read - set(dir(dict))))
-        if said is not None:
-            self._told.append((f"self.{name}", said))
-        return said if said is not None else self._value(name, [])
