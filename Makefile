@@ -28,7 +28,7 @@ test: $(READY) ## All tests
 quick: $(READY) ## After each edit: lint, layers, and the tests nearest to what has changed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	OMP_NUM_THREADS=1 $(BIN)/python tests/support/quick.py --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python tests/support/nearest.py --numprocesses auto --dist worksteal
 
 # Another torch than the pinned one, in an environment of its own; all else as pinned, but for setuptools, which an older torch wants
 # older. It may be several GB.

@@ -10,7 +10,8 @@ import typer
 
 from vaelint import api
 from vaelint.cli.app import app
-from vaelint.config.options import TABLE, Entry, Options
+from vaelint.config.declared import Entry
+from vaelint.config.options import TABLE, Options
 from vaelint.core.result import Request
 
 COMMANDS = {c for e in TABLE for o in e.options for c in o.commands.split()}

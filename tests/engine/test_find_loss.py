@@ -1,14 +1,12 @@
-"""The loss that is found, told by name, or honestly not found."""
+"""The loss that is found, or honestly not found."""
 
 from __future__ import annotations
 
-import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
-from usermodels import FORWARD, HEAD, LOSS, PLAIN_LOSS, Make, failure, methods
+from usermodels import FORWARD, HEAD, LOSS, PLAIN_LOSS, Make, methods
 
 from vaelint.step.step import told_step
 
@@ -345,78 +343,5 @@ def test_parameters_of_a_categorical_posterior_go_by_their_name(make: Make) -> N
     assert step.code == "recon, logits = model(x); loss = loss_function(recon, x, logits)"
 
 
-def test_losses_of_files_nearby_are_proposed(make: Make) -> None:
-    losses = "def vae_loss(recon, x, mu, logvar): ...\ndef is_loss(name): ...\ndef _loss(recon, x): ...\ndef lossless(path): ...\n"
-    note = make(HEAD + FORWARD, losses=losses, helpers=losses.replace("vae_", "my_")).none()
-    assert note.endswith("other files define losses: --loss helpers.py:my_loss or --loss losses.py:vae_loss")
-
-
-def test_losses_of_folders_nearby_are_proposed_too(make: Make, tmp_path: Path) -> None:
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "losses.py").write_text("def vae_loss(recon, x, mu, logvar): ...\n")
-    assert "--loss project/losses.py:vae_loss" in make(HEAD + FORWARD).none()
-
-
-def test_a_loss_of_another_file_is_taken_if_it_runs(make: Make) -> None:
-    losses = "import torch\nimport torch.nn.functional as F\n" + PLAIN_LOSS
-    case = make(HEAD + FORWARD, losses=losses)
-    assert case.code() == "recon, mu, logvar = model(x); loss = loss_function(recon, x, mu, logvar)"
-    assert any("loss_function is that of losses.py:" in note for note in case.found().notes)
-
-
-def test_of_two_losses_elsewhere_the_one_that_trains_the_model_is_taken(make: Make) -> None:
-    losses = (
-        "import torch\nimport torch.nn.functional as F\n"
-        + PLAIN_LOSS
-        + PLAIN_LOSS.replace("loss_function", "other_loss").replace("return ", "return 2 * ")
-    )
-    trains = "from model import VAE\nfrom losses import other_loss\nfor batch in load():\n    other_loss(prepare(batch)).backward()\n"
-    assert "other files define losses" in make(HEAD + FORWARD, losses=losses).none()
-    assert "loss = other_loss(" in make(HEAD + FORWARD, losses=losses, train=trains).code()
-
-
 def test_no_loss_at_all(make: Make) -> None:
     assert "no loss was found" in make(HEAD + FORWARD).none()
-
-
-# -- the loss, told by name
-
-
-def test_a_loss_told_by_name(make: Make) -> None:
-    text = HEAD + FORWARD + PLAIN_LOSS + PLAIN_LOSS.replace("loss_function", "other")
-    assert "loss = other(recon, x, mu, logvar)" in make(text).code("other")
-
-
-def test_a_loss_told_in_another_file(make: Make) -> None:
-    train = "import torch\nimport torch.nn.functional as F\nfrom model import VAE\n" + PLAIN_LOSS
-    case = make(HEAD + FORWARD, train=train)
-    assert case.code("train.py:loss_function") == "recon, mu, logvar = model(x); loss = loss_function(recon, x, mu, logvar)"
-    assert "train" not in sys.modules
-
-
-def test_only_what_a_told_loss_needs_is_run(make: Make) -> None:
-    train = """
-        import torch.nn.functional as F
-        import nosuchpackage
-        raise SystemExit("this trains for a week")
-        beta = 0.5
-        def part(mu): return mu.pow(2).mean()
-        def loss_function(recon, x, mu, logvar): return F.mse_loss(recon, x) + beta * part(mu) + part(logvar)
-    """
-    assert make(HEAD + FORWARD, train=train).code("train.py:loss_function").endswith("loss_function(recon, x, mu, logvar)")
-
-
-@pytest.mark.parametrize(
-    ("told", "part"),
-    [
-        ("nosuch", "there is no loss nosuch"),
-        ("nosuch.py:loss", "there is no file nosuch.py"),
-        ("model.py:nosuch", "has no nosuch"),
-        ("odd", "has parameters that nothing fits"),
-        ("F", "not a function"),
-    ],
-)
-def test_a_told_loss_that_cannot_be_used(make: Make, told: str, part: str) -> None:
-    case = make(HEAD + FORWARD + PLAIN_LOSS + "\ndef odd(recon, x, schedule): return recon\n")
-    error = failure(lambda: case.seek(told))
-    assert error.code == "VAE004" and part in error.message

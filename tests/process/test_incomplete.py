@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
-from formats import GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages
+from givenformats import GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages
 from results import result
 
 from vaelint.cli.outcome import exit_code

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
-from formats import DATA, GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages, sarif_run, shared
+from givenformats import DATA, GITLAB, JUNIT, OWN, RDJSON, SARIF, failed, pages, sarif_run, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from formats import DATA, sarif_run, shared
+from givenformats import DATA, sarif_run, shared
 from results import crossed, refuted, result, shared_noise
 
 from vaelint.core.finding import Label, Span, Suggestion

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from vaelint.cache import folder
-from vaelint.cache.files import read, write
 from vaelint.cache.key import key, made_key, signed, verified
+from vaelint.cache.safe_files import read, write
 
 
 def untouched(args: Sequence[str]) -> bool:

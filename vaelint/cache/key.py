@@ -12,7 +12,7 @@ import os
 import re
 import stat
 
-from vaelint.cache import files, folder
+from vaelint.cache import folder, safe_files
 from vaelint.cache.tracked import tracked
 
 VARIABLE = "VAELINT_CACHE_KEY"
@@ -35,7 +35,7 @@ def key() -> bytes | None:
         raise OSError(0, f"others may read or write the key {path}; remove it, and a new one is made")
     if tracked(path):
         raise OSError(0, f"the key {path} is under version control; remove it there, and a new one is made")
-    found = _FORM.match(files.read(path))
+    found = _FORM.match(safe_files.read(path))
     if found is None:
         raise OSError(0, f"{path} is not a key of vaelint; remove it, and a new one is made")
     return bytes.fromhex(found[1].decode())
@@ -47,7 +47,7 @@ def made_key() -> bytes:
         return found
     folder.make(folder.own())
     new = f"{_path()}.{os.getpid()}"
-    files.write(new, b"vaelint key 1 " + os.urandom(32).hex().encode() + b"\n")
+    safe_files.write(new, b"vaelint key 1 " + os.urandom(32).hex().encode() + b"\n")
     with contextlib.suppress(FileExistsError):
         os.link(new, _path())  # unlike a renaming, it leaves the key that another run has made meanwhile
     os.unlink(new)

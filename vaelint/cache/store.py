@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vaelint.cache import early, files
+from vaelint.cache import early, safe_files
 from vaelint.cache import folder as folders
-from vaelint.cache.facts import Facts
+from vaelint.cache.freshness import Facts
 from vaelint.cache.key import VARIABLE as KEY_VARIABLE
 from vaelint.cache.key import key, made_key, signed, verified
 from vaelint.cache.looks import look
@@ -127,7 +127,7 @@ class Cache:
         if self._secret is None:
             return None
         try:
-            found = json.loads(verified(self._secret, os.path.basename(path), files.read(path)))
+            found = json.loads(verified(self._secret, os.path.basename(path), safe_files.read(path)))
         except (OSError, ValueError):
             return None
         with contextlib.suppress(OSError):
@@ -142,7 +142,7 @@ class Cache:
             return
         try:
             folders.make_for(path)
-            files.write(path, signed(self._secret, os.path.basename(path), json.dumps(body).encode()))
+            safe_files.write(path, signed(self._secret, os.path.basename(path), json.dumps(body).encode()))
         except OSError as error:
             self._cannot_write(error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vaelint.cache.files import read
+from vaelint.cache.safe_files import read
 
 
 def tracked(path: str) -> bool:

@@ -6,7 +6,7 @@ import sys
 
 from vaelint.cache.witness import Witness
 from vaelint.cache.wrapped import wrap
-from vaelint.source.holding import watched_by
+from vaelint.source.words_in_files import watched_by
 
 
 def watch() -> Witness:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vaelint.config.options import TABLE, Option, Options
+from vaelint.config.declared import Option
+from vaelint.config.options import TABLE, Options
 from vaelint.process.front import Worker
 
 Command = Callable[[Options, Worker | None], int | None]

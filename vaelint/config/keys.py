@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vaelint.config.options import TABLE, Entry, Key
+from vaelint.config.declared import Entry, Key
+from vaelint.config.options import TABLE
 from vaelint.config.readers import Schema
 
 

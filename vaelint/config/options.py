@@ -7,67 +7,12 @@ and their page, `config/settings.py` the values in force; tests hold the argumen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields
 
 from vaelint.config import readers
-from vaelint.config.readers import Value
+from vaelint.config.declared import Entry, Key, Option, says
 from vaelint.core.result import Request
 from vaelint.report.formats import FORMATS, TRAILS
-
-Kind = Literal["text", "texts", "flag", "switch", "number", "count", "file", "files", "choice"]
-"""One text; several; named or not; `--x` and `--no-x`; a number; a whole number; a path; several; one of the `choices`."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """How commands take an option. Where commands differ in it, each group of them has an `Option` of its own."""
-
-    name: str  # "--max-memory", "-m"; in capitals for an argument without a name
-    commands: str  # the commands that take it, with spaces between
-    help: str
-    kind: Kind = "text"
-    metavar: str | None = None
-    short: str = ""
-    least: int | None = None
-    choices: tuple[str, ...] = ()
-    default: str = ""  # of a choice; shown in the help
-    variable: str = ""  # of the environment
-    required: bool = False
-
-    @property
-    def argument(self) -> bool:
-        """Whether it stands without a name."""
-        return not self.name.startswith("-")
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key of the configuration: what it says at the top and in the table of a target; empty where it may not stand."""
-
-    name: str
-    value: Value
-    top: str = ""
-    target: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """All that is known of an option. `field` is its name in `Options`, and in `Request` where the worker is told of it."""
-
-    field: str
-    options: tuple[Option, ...]
-    key: Key | None
-    python: tuple[str, ...]  # functions of `vaelint` that take an argument of this name, or of that of its key
-
-    def option_of(self, command: str) -> Option | None:
-        """How a command takes it; None if it does not."""
-        return next((o for o in self.options if command in o.commands.split()), None)
-
-
-def _said(*options: Option, key: Key | None = None, python: str = "", default: Any = None) -> Any:
-    return field(default=default, metadata={"said": (options, key, tuple(python.split()))})
-
 
 _DEFAULT = Request("")
 _AS_ABOVE = "As above, for this target."
@@ -85,18 +30,18 @@ before a check of the edited source, with a real pass, has found the finding gon
 class Options:
     """What one place says: a command line, or the top of a configuration. None and False: nothing."""
 
-    names: Sequence[str] | None = _said(Option("TARGETS", "check trace config", _TARGETS, "texts"))
-    target: str | None = _said(
+    names: Sequence[str] | None = says(Option("TARGETS", "check trace config", _TARGETS, "texts"))
+    target: str | None = says(
         Option("TARGET", "annotate", "FILE.py:NAME or package.module:NAME, as for `check`.", required=True),
         key=Key("target", readers.TARGET, target="FILE.py:NAME or package.module:NAME, with constructor arguments."),
         python="check",
     )
-    path: str = _said(Option("[PATH]", "discover", "A folder or a file. Default: here.", "file"), default=".")
-    code: str = _said(Option("CODE", "explain", "A rule's code or name: VAE201, shared-noise.", required=True), default="")
-    files: Sequence[str] = _said(
+    path: str = says(Option("[PATH]", "discover", "A folder or a file. Default: here.", "file"), default=".")
+    code: str = says(Option("CODE", "explain", "A rule's code or name: VAE201, shared-noise.", required=True), default="")
+    files: Sequence[str] = says(
         Option("FILES...", "merge-sarif", "SARIF reports of vaelint, one of each shard.", "files", required=True), default=()
     )
-    inputs: Sequence[str] | None = _said(
+    inputs: Sequence[str] | None = says(
         Option(
             "--input",
             _CALLS,
@@ -107,17 +52,17 @@ class Options:
         key=Key("input", readers.INPUTS, target="The inputs, each [NAME=]SHAPE[:DTYPE][RANGE]."),
         python="check",
     )
-    init: Sequence[str] | None = _said(
+    init: Sequence[str] | None = says(
         Option("--init", _CALLS, "A constructor argument, as a Python literal.", "texts", metavar="KEY=VALUE"),
         key=Key("init", readers.ARGUMENTS, target='Constructor arguments: a table, or "key=value" with Python literals.'),
         python="check",
     )
-    loss: str | None = _said(
+    loss: str | None = says(
         Option("--loss", _CALLS, "The loss function: a name, or train.py:loss_fn.", metavar="NAME"),
         key=Key("loss", readers.TEXT, target="The loss function: a name, or train.py:loss_fn."),
         python="check",
     )
-    step: str | None = _said(
+    step: str | None = says(
         Option(
             "--step",
             _CALLS,
@@ -127,7 +72,7 @@ class Options:
         key=Key("step", readers.TEXT, target="One training step that leaves `loss`."),
         python="check",
     )
-    run: Sequence[str] | None = _said(
+    run: Sequence[str] | None = says(
         Option(
             "SCRIPT [ARGS]...", "run", "The script with its own arguments, as after `python`. Options of vaelint come before it.", "texts"
         ),
@@ -135,10 +80,10 @@ class Options:
             "run", readers.COMMAND, target="In place of a target: a command that trains, which is observed: train.py --epochs 1."
         ),
     )  # fmt: skip
-    module: str | None = _said(
+    module: str | None = says(
         Option("-m", "run", "Run a module, as `python -m` does; its arguments follow.", metavar="MODULE")
     )  # fmt: skip
-    steps: int = _said(
+    steps: int = says(
         Option(
             "--steps",
             "run",
@@ -150,7 +95,7 @@ class Options:
         python="observe run",
         default=_DEFAULT.steps,
     )
-    data: str = _said(
+    data: str = says(
         Option(
             "--data",
             "run",
@@ -162,7 +107,7 @@ class Options:
         python="observe run",
         default=_DEFAULT.data,
     )
-    allow_writes: bool = _said(
+    allow_writes: bool = says(
         Option(
             "--allow-writes",
             "run",
@@ -172,7 +117,7 @@ class Options:
         python="observe run",
         default=False,
     )
-    device: str | None = _said(
+    device: str | None = says(
         Option("--device", "check config", "Where the real pass runs; none leaves it out.", metavar="auto|cuda|cuda:1|cpu|none"),
         Option("--device", "run", "none leaves out the experiments; else they run where the script does.", metavar="auto|none"),
         key=Key(
@@ -180,12 +125,12 @@ class Options:
         ),
         python="check observe run",
     )  # fmt: skip
-    timeout: float | None = _said(
+    timeout: float | None = says(
         Option("--timeout", f"{_CALLS} run", f"Time limit for a target. Default {_DEFAULT.timeout:g}.", "number", metavar="SECONDS"),
         key=Key("timeout", readers.SECONDS, f"Time limit for a target in seconds. Default: {_DEFAULT.timeout:g}.", _AS_ABOVE),
         python="run",
     )
-    max_memory: str | None = _said(
+    max_memory: str | None = says(
         Option(
             "--max-memory",
             _JUDGES,
@@ -199,7 +144,7 @@ class Options:
             _AS_ABOVE,
         ),
     )
-    perturb: bool | None = _said(
+    perturb: bool | None = says(
         Option(
             "--perturb",
             "check config",
@@ -208,7 +153,7 @@ class Options:
         ),
         key=Key("perturb", readers.FLAG, "Also give constructor arguments other values, one at a time. Default: false.", _AS_ABOVE),
     )
-    laws: str | None = _said(
+    laws: str | None = says(
         Option(
             "--laws",
             "check config",
@@ -217,7 +162,7 @@ class Options:
         ),
         key=Key("laws", readers.LAW, f"Laws measured on the real run: none, fast, or all. Default: {_DEFAULT.laws}.", _AS_ABOVE),
     )
-    allow_no_loss: bool | None = _said(
+    allow_no_loss: bool | None = says(
         Option(
             "--allow-no-loss",
             "check config",
@@ -232,52 +177,52 @@ class Options:
         ),
         python="check",
     )
-    beta: float | None = _said(
+    beta: float | None = says(
         key=Key(
             "beta",
             readers.BETA,
             target="The effective beta that is meant. Where it is what is measured (within 1 %), the weight of the KL is no finding.",
         )
     )
-    select: Sequence[str] | None = _said(
+    select: Sequence[str] | None = says(
         Option("--select", _JUDGES, "Only these rules: codes, prefixes (VAE2), names, ALL.", "texts", metavar="CODES"),
         key=Key(
             "select", readers.TEXTS, "Only these rules: codes, prefixes such as VAE2, names, ALL. Default: all but VAE8."
         ),
         python="check observe run",
     )  # fmt: skip
-    ignore: Sequence[str] | None = _said(
+    ignore: Sequence[str] | None = says(
         Option("--ignore", _JUDGES, "Not these rules.", "texts", metavar="CODES"),
         key=Key("ignore", readers.TEXTS, "Not these rules."),
         python="check observe run",
     )
-    extend_select: Sequence[str] | None = _said(
+    extend_select: Sequence[str] | None = says(
         Option("--extend-select", _JUDGES, "These rules as well.", "texts", metavar="CODES"),
         key=Key("extend-select", readers.TEXTS, "These rules as well as the selected ones."),
     )
-    per_file_ignores: Sequence[tuple[str, tuple[str, ...]]] | None = _said(
+    per_file_ignores: Sequence[tuple[str, tuple[str, ...]]] | None = says(
         key=Key(
             "per-file-ignores",
             readers.RULES_BY_FILE,
             "Rules that say nothing in the files that a pattern matches; patterns are relative to this file, ! turns one around.",
         )
     )
-    severity: Sequence[tuple[str, str]] | None = _said(
+    severity: Sequence[tuple[str, str]] | None = says(
         key=Key(
             "severity",
             readers.SEVERITY_BY_RULE,
             "Severities of rules in place of their own: a code, a prefix or a name each; the longest match counts.",
         )
     )
-    depth: int | None = _said(Option("--depth", "trace", "Levels below encoder, decoder, ... Default 1.", "count", metavar="N", least=0))
-    everything: bool = _said(Option("--all", "trace", "Every operation.", "flag"), default=False)
-    static: bool = _said(Option("--static", "discover", "Read the code only: nothing is run, and nothing proposed.", "flag"), default=False)
-    write: bool = _said(
+    depth: int | None = says(Option("--depth", "trace", "Levels below encoder, decoder, ... Default 1.", "count", metavar="N", least=0))
+    everything: bool = says(Option("--all", "trace", "Every operation.", "flag"), default=False)
+    static: bool = says(Option("--static", "discover", "Read the code only: nothing is run, and nothing proposed.", "flag"), default=False)
+    write: bool = says(
         Option("--write", "annotate", "Write the annotations into the file, in place of printing a patch.", "flag"),
         Option("--write", "discover", "Add the proposals to vaelint.toml or pyproject.toml, keeping what is there.", "flag"),
         default=False,
     )
-    output_format: Sequence[str] | None = _said(
+    output_format: Sequence[str] | None = says(
         Option(
             "--output-format",
             "check run",
@@ -294,7 +239,7 @@ class Options:
             metavar="FORMAT[:FILE]",
         ),
     )
-    form: str = _said(
+    form: str = says(
         Option("--output-format", "config", "Form of the output.", "choice", choices=("full", "json"), default="full"),
         Option(
             "--output-format", "discover", "full: TOML tables; json: everything that was seen.", "choice",
@@ -306,10 +251,10 @@ class Options:
         ),
         default="full",
     )  # fmt: skip
-    output_file: str | None = _said(
+    output_file: str | None = says(
         Option("--output-file", "check run trace merge-sarif", "Write the report to a file.", "file", metavar="FILE")
     )  # fmt: skip
-    fail_on: str | None = _said(
+    fail_on: str | None = says(
         Option(
             "--fail-on",
             _JUDGES,
@@ -319,7 +264,7 @@ class Options:
         ),
         key=Key("fail-on", readers.SEVERITY, "Findings from this severity on give exit code 1. Default: warning."),
     )
-    exit_zero: bool = _said(
+    exit_zero: bool = says(
         Option(
             "--exit-zero",
             "check run",
@@ -328,15 +273,15 @@ class Options:
         ),
         default=False,
     )
-    baseline: str | None = _said(
+    baseline: str | None = says(
         Option("--baseline", _JUDGES, "Known findings, which are not reported.", "file", metavar="FILE"),
         key=Key("baseline", readers.TEXT, "File of known findings that are not reported, relative to this file."),
     )
-    update_baseline: bool = _said(Option("--update-baseline", "check", "Write what is found now to the baseline.", "flag"), default=False)
-    prune_baseline: bool = _said(
+    update_baseline: bool = says(Option("--update-baseline", "check", "Write what is found now to the baseline.", "flag"), default=False)
+    prune_baseline: bool = says(
         Option("--prune-baseline", "check", "Take what is no longer found out of the baseline.", "flag"), default=False
     )
-    add_ignore: str | None = _said(
+    add_ignore: str | None = says(
         Option(
             "--add-ignore",
             "check",
@@ -344,17 +289,17 @@ class Options:
             metavar="REASON",
         )
     )
-    show_refuted: bool = _said(
+    show_refuted: bool = says(
         Option("--show-refuted", "check run", "Show findings that the real pass refuted.", "flag"), default=False
     )  # fmt: skip
-    color: bool | None = _said(Option("--color", "check run trace explain", "Default: colour on a terminal.", "switch"))
-    verbose: bool = _said(
+    color: bool | None = says(Option("--color", "check run trace explain", "Default: colour on a terminal.", "switch"))
+    verbose: bool = says(
         Option(
             "--verbose", "check run", "Also rules that did not apply and why, and what the model's code printed.", "flag", short="-v"
         ),
         default=False,
     )  # fmt: skip
-    jobs: int | None = _said(
+    jobs: int | None = says(
         Option(
             "--jobs",
             "check config discover",
@@ -366,8 +311,8 @@ class Options:
         ),
         key=Key("jobs", readers.COUNT, "Targets checked at once. Default: one a core, at most 4."),
     )
-    no_cache: bool = _said(Option("--no-cache", "check trace", "Neither use nor keep results of other runs.", "flag"), default=False)
-    shard: str | None = _said(
+    no_cache: bool = says(Option("--no-cache", "check trace", "Neither use nor keep results of other runs.", "flag"), default=False)
+    shard: str | None = says(
         Option(
             "--shard",
             "check",
@@ -375,11 +320,11 @@ class Options:
             metavar="I/N",
         )
     )
-    watch: bool = _said(
+    watch: bool = says(
         Option("--watch", "check", "Check again whenever a file changes that a target rests on. Ctrl-C ends it.", "flag"), default=False
     )
-    fix: bool = _said(Option("--fix", "check", _FIX, "flag"), default=False)
-    diff: bool = _said(
+    fix: bool = says(Option("--fix", "check", _FIX, "flag"), default=False)
+    diff: bool = says(
         Option(
             "--diff",
             "check",
@@ -388,10 +333,10 @@ class Options:
         ),
         default=False,
     )
-    timings: bool = _said(
+    timings: bool = says(
         Option("--timings", "check", "Also write the seconds of each stage into json and json-lines reports.", "flag"), default=False
     )
-    isolated: bool = _said(
+    isolated: bool = says(
         Option(
             "--isolated",
             "check trace annotate",
@@ -400,14 +345,14 @@ class Options:
         ),
         default=False,
     )
-    docs_url: str | None = _said(
+    docs_url: str | None = says(
         key=Key(
             "docs-url",
             readers.HOME,
             "Where the pages of vaelint's documentation are, for the addresses in reports: https://docs.my.org/vaelint/.",
         )
     )
-    schema: bool = _said(
+    schema: bool = says(
         Option("--schema", "config", "Print the JSON Schema of the configuration, for editors.", "flag"), default=False
     )  # fmt: skip
 

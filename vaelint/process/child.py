@@ -77,21 +77,27 @@ def run_target(request: Request, sock: socket.socket, printed: int, dump: int, l
     usual = gc.get_threshold()
     gc.set_threshold(_HASTE)
     os._exit = exit_with_stack  # so that the front can say which line ended the process
+    heard = _told(request, tell, limit, lambda: run(request, emit))
+    for stream in (sys.stdout, sys.stderr) if heard else ():
+        with contextlib.suppress(Exception):  # user code may have closed or replaced it
+            stream.flush()
+    leave(0 if heard else protocol.UNHEARD)  # no atexit handlers, no waiting for user threads
+
+
+def _told(request: Request, tell: Callable[[protocol.Message], None], limit: int, run: Callable[[], TargetResult]) -> bool:
+    """Runs, and tells the result or what user code raised; False where nobody listens any more."""
     try:
-        tell(protocol.Started(me))
+        tell(protocol.Started(os.getpid()))
         seen = watch()
-        result = all_cut(_with_limit(run(request, emit), limit).to_json())
+        result = all_cut(_with_limit(run(), limit).to_json())
         tell(protocol.RestsOn(seen.to_json()))
         tell(protocol.Final(result))
     except BaseException as e:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code as well
         try:
             tell(_escaped(e, package_of(request.target), limit))
         except OSError:
-            leave(protocol.UNHEARD)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # user code may have closed or replaced it
-            stream.flush()
-    leave(0)  # no atexit handlers, no waiting for user threads
+            return False
+    return True
 
 
 def _settle(printed: int, dump: int) -> None:

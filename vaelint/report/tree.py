@@ -85,16 +85,8 @@ def _tree(rows: Sequence[Row], view: View, kinds: bool) -> str:
 
     def grow(branch: Tree, some: Sequence[Row], level: int) -> None:
         for r in some:
-            style = (
-                "bold red"
-                if r.kind == "failed"
-                else f"bold {_STYLES[r.stage]}"
-                if r.kind == "stage"
-                else _STYLES[r.stage]
-                if r.role or r.kind == "module"
-                else ""
-            )
-            grow(branch.add(line(_title(r), cellsof[id(r)], level, style, "dim" if r.kind == "stage" else "")), r.children, level + 1)
+            shown_as = line(_title(r), cellsof[id(r)], level, _style(r), "dim" if r.kind == "stage" else "")
+            grow(branch.add(shown_as), r.children, level + 1)
 
     grow(root, rows, 1)
     file = io.StringIO()
@@ -103,6 +95,12 @@ def _tree(rows: Sequence[Row], view: View, kinds: bool) -> str:
                       color_system="standard" if view.color else None, emoji=False, markup=False)  # fmt: skip
     console.print(root, overflow="ignore", crop=False)
     return "".join(x.rstrip() + "\n" for x in file.getvalue().splitlines())
+
+
+def _style(row: Row) -> str:
+    if row.kind in ("failed", "stage"):
+        return "bold red" if row.kind == "failed" else f"bold {_STYLES[row.stage]}"
+    return _STYLES[row.stage] if row.role or row.kind == "module" else ""
 
 
 def _title(row: Row) -> str:

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from vaelint.repository.python_files import python_files
-from vaelint.source.holding import holding
 from vaelint.source.notebook import source_of_file
+from vaelint.source.words_in_files import holding
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Guards = tuple[tuple[ast.expr, bool], ...]

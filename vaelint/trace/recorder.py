@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import operator
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace import torch_private
+from vaelint.trace.arguments_of_calls import MUTATORS, holds_tensor, in_place, names_place, number, without_expressions
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.spans import SpanFinder
@@ -180,7 +180,7 @@ class Recorder(TorchFunctionMode):
         if node is None:
             args = tuple(self._expr(a, a) if isinstance(a, Expr) else a for a in expr.args)
             node = self.graph.call_function(expr.fn, args)
-            node.meta.update(val=_number(expr.fn, args) if isinstance(value, Expr) else value, scalar=True, stack=())
+            node.meta.update(val=number(expr.fn, args) if isinstance(value, Expr) else value, scalar=True, stack=())
             self._exprs[id(expr)] = node
             self._keep.append(expr)
         return node
@@ -192,7 +192,7 @@ class Recorder(TorchFunctionMode):
         if sys._getframe(1).f_globals.get("__name__", "").startswith(torch_private.FAKE_KERNELS):
             return func(*args, **kwargs)  # a legacy constructor, which itself is not announced, at work
         if self.paused or (self.live and func in _BACKWARD):
-            return func(*_plain(args), **_plain(kwargs))
+            return func(*without_expressions(args), **without_expressions(kwargs))
         if func == _SIZE_GETTER or (func is _T.size and len(args) == 1 and not kwargs):
             return self._size(args[0])
         if func is _T.size or func in _COUNTERS:
@@ -204,8 +204,8 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":
             return self._attribute(func, args)
-        raw_args, raw_kwargs = _plain(args), _plain(kwargs)
-        mutates = (name.endswith("_") and not name.endswith("__")) or name in _MUTATORS or kwargs.get("out") is not None
+        raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
+        mutates = (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
         self.current = (func, args, kwargs, sys._getframe(1))
         result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
         self.current = None
@@ -221,7 +221,7 @@ class Recorder(TorchFunctionMode):
         return torch.Size([traced(n, Expr(self, torch.Tensor.size, (node, d))) for d, n in enumerate(tensor.shape)])
 
     def _count(self, func: Any, args: Any, kwargs: Any) -> Any:
-        result = func(*_plain(args), **_plain(kwargs))
+        result = func(*without_expressions(args), **without_expressions(kwargs))
         return traced(result, Expr(self, func, tuple(self.to_arg(a) for a in (*args, *kwargs.values()))))
 
     def _read(self, func: Any, kind: str, args: Any, kwargs: Any) -> Any:
@@ -271,11 +271,11 @@ class Recorder(TorchFunctionMode):
         return self._scaled.get(id(loss), loss)
 
     def _record(self, func: Any, args: Any, kwargs: Any, result: Any, mutates: bool) -> Any:
-        if not mutates and isinstance(result, torch.Tensor) and id(result) in self._nodes and not _inplace(kwargs, args):
-            if getattr(func, "__name__", "") in _PLACES and _names_place((*args[1:], *kwargs.values())):
+        if not mutates and isinstance(result, torch.Tensor) and id(result) in self._nodes and not in_place(kwargs, args):
+            if getattr(func, "__name__", "") in _PLACES and names_place((*args[1:], *kwargs.values())):
                 self._nodes[id(result)].meta["placed"] = True  # the user moves it: on another device it would be another tensor
             return result  # the same tensor came back: dropout in eval mode, contiguous(), to()
-        if not (mutates or _holds_tensor(result)):
+        if not (mutates or holds_tensor(result)):
             return result
         taken = self._selection(func, args, kwargs, result) if not mutates else ()
         if taken in self._selected:  # `h[:, 0]` in the model and again in the loss is one value
@@ -350,7 +350,7 @@ class Recorder(TorchFunctionMode):
         node.meta["val"] = None
         items = enumerate(result) if isinstance(result, list | tuple) else result.items() if isinstance(result, dict) else ()
         for key, item in items:
-            if _holds_tensor(item):
+            if holds_tensor(item):
                 part = self.graph.call_function(operator.getitem, (node, key))
                 part.meta.update({k: v for k, v in node.meta.items() if k != "val"})
                 self._bind_result(item, part, stack)
@@ -380,58 +380,3 @@ class Recorder(TorchFunctionMode):
         return Failure(
             error, own or spans, func, (*self.to_arg(tuple(args)), *(self.to_arg(v) for v in kwargs.values())), self.modules.path, births
         )
-
-
-_MUTATORS = {
-    "__setitem__",
-    "__iadd__",
-    "__isub__",
-    "__imul__",
-    "__itruediv__",
-    "__idiv__",
-    "__ifloordiv__",
-    "__imod__",
-    "__ipow__",
-    "__iand__",
-    "__ior__",
-    "__ixor__",
-}
-
-
-def _number(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """The value of an inner expression, from those of its parts; NaN where a fake tensor's value is read."""
-    if fn is torch.Tensor.item:
-        return float("nan")
-    return fn(*(plain(a.meta["val"]) if isinstance(a, fx.Node) else a for a in args))
-
-
-def _names_place(arguments: tuple[Any, ...]) -> bool:
-    """Whether the arguments of `to` and its kin say where; a type alone does not."""
-    return not arguments or any(not isinstance(a, torch.dtype | bool) for a in arguments)
-
-
-def _inplace(kwargs: Any, args: Any) -> bool:
-    return bool(kwargs.get("inplace")) or any(a is True for a in args)
-
-
-def _holds_tensor(value: Any) -> bool:
-    if isinstance(value, torch.Tensor):
-        return True
-    if isinstance(value, list | tuple):
-        return any(_holds_tensor(v) for v in value)
-    return isinstance(value, dict) and any(_holds_tensor(v) for v in value.values())
-
-
-def _plain(value: Any) -> Any:
-    """Arguments as torch gets them: numbers without their expressions. Leaves everything else as it is."""
-    if isinstance(value, TracedInt | TracedFloat):
-        return plain(value)
-    if type(value) in (tuple, list):
-        return type(value)(_plain(v) for v in value)
-    if isinstance(value, torch.Size):
-        return torch.Size([plain(v) for v in value])
-    if type(value) is dict:
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, slice):
-        return builtins.slice(plain(value.start), plain(value.stop), plain(value.step))
-    return value

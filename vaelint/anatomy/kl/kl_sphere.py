@@ -15,8 +15,8 @@ from torch import fx
 from vaelint.anatomy.kl.kl_probe import KlProbe, Verdict
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
-from vaelint.anatomy.loss.weights import factors
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape

@@ -10,8 +10,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_parts import weight_of
+from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
-from vaelint.anatomy.loss.weights import factors
 from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import shape, span

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from torch import fx
 
 from vaelint.anatomy.kl.kl_probe import KlProbe
+from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.loss.terms import Role, Term
-from vaelint.anatomy.loss.weights import Factor
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.anatomy.reconstruction.density_kind import Density
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe

@@ -20,8 +20,8 @@ from vaelint.anatomy.kl.kl_probe import KlProbe, Verdict
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
 from vaelint.anatomy.kl.kl_whole import fit_whole
 from vaelint.anatomy.loss.facts import KlFact, ReconFact
+from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term, part_of
-from vaelint.anatomy.loss.weights import factors
 from vaelint.anatomy.posterior.sites import Site, sample_axes
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.record.flow import Flow

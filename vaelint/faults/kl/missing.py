@@ -10,8 +10,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.logsums import summed_exponent
+from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
-from vaelint.anatomy.loss.weights import factors
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.record import ops

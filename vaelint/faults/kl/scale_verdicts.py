@@ -13,8 +13,8 @@ from torch import fx
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.reducers import averaging, keeps_another, outermost_average, summing
+from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.loss.terms import Term
-from vaelint.anatomy.loss.weights import Factor
 from vaelint.record import ops
 from vaelint.record.record import Record, shape
 from vaelint.replay.scale import Scaling

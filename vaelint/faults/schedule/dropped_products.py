@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.anatomy.loss.weights import factors
+from vaelint.anatomy.loss.term_weights import factors
 from vaelint.core.finding import Label
 from vaelint.faults.schedule.schedule import UnusedWeight
 from vaelint.record import ops

@@ -12,7 +12,7 @@ from vaelint.core.scratch import scratch_of
 from vaelint.observe.held.files import Mirror, files_held_back
 from vaelint.observe.held.kernel import forbid_writes
 from vaelint.observe.held.notes import HeldBack
-from vaelint.observe.held.reach import reach_held_back
+from vaelint.observe.held.outside import reach_held_back
 from vaelint.trace.spans import SpanFinder
 
 

@@ -100,6 +100,13 @@ def find_loss(
         one = _from_training(loaded, step, names, trials, notes) or _from_neighbours(loaded, model, step, look, trials, notes)
         step.notes += [] if one is not None else notes
         return one
+    return _from_own_file(loaded, model, step, names, output, look, trials)
+
+
+def _from_own_file(
+    loaded: Loaded, model: nn.Module, step: Step, names: Sequence[str], output: object, look: _Look, trials: Trials
+) -> Step | None:
+    """The loss of the model's own file; where it has none, that of training code, of what a function measures, of the files beside it."""
     own = _Tier(trials)
     left = list[str]()
     own.add(_trained(loaded, step, cut, extra) for cut, extra in training_slices(loaded, names, left, step.tokens))
