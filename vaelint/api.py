@@ -183,7 +183,7 @@ def observe(
     error: BaseException | None = None
     with contextlib.ExitStack() as stack:
         held = None if allow_writes else stack.enter_context(held_back(spans))
-        stack.enter_context(torchvision_data(data, lambda what: session.say(f"{what}{session.where()}")))
+        stack.enter_context(torchvision_data(data, lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
         stack.enter_context(watched(session))
         try:
             yield seen

@@ -173,6 +173,15 @@ def test_made_up_images_pass_the_usual_transforms() -> None:
             transforms.Elastic  # noqa: B018
 
 
+def test_a_package_that_asks_for_torchvision_hears_that_it_is_not_there() -> None:
+    with torchvision_data("made-up", lambda what: None, own=lambda file: file != __file__):
+        assert importlib.util.find_spec("torchvision") is None  # asked by a file that is not the script's, as Lightning does
+    with torchvision_data("made-up", lambda what: None):
+        import torchvision.utils
+
+        assert importlib.util.find_spec("torchvision") is not None and torchvision.utils.make_grid
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """Two trainings, one named in the README with what it needs; one whose options no text gives; and a model that nothing trains."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from torch.utils.data import DataLoader
 
+from vaelint.observe.alone import running_alone
+from vaelint.observe.loaders import loaders_watched
 from vaelint.observe.session import Session, aside
 from vaelint.trace.modules import noting_births
 from vaelint.trace.optimizers import noting_optimizers
@@ -31,7 +31,8 @@ def watched(session: Session) -> Iterator[None]:
         enter(noting_births(session.spans, session.births, session.modules))
         enter(noting_optimizers(session.spans, session.optimizers, in_step=True))
         enter(running_plainly())
-        enter(_loaders(session))
+        enter(running_alone(lambda what: session.say(f"{what}{session.where()}"), session.spans.is_user))
+        enter(loaders_watched(session))
         enter(_backward(session))
         enter(_scalers(session))
         enter(_clearing(session))
@@ -52,54 +53,6 @@ def _before_step(session: Session, optimizer: torch.optim.Optimizer, args: Any, 
     if place is None:
         return args, {**kwargs, "closure": closure}
     return (*args[:place], closure, *args[place + 1 :]), kwargs
-
-
-class _Batches:
-    """A loader's iterator, whose batches pass the session."""
-
-    def __init__(self, session: Session, loader: Any, inner: Any) -> None:
-        self._session, self._loader, self._inner = session, loader, inner
-
-    def __iter__(self) -> _Batches:
-        return self
-
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __next__(self) -> Any:
-        with aside(self._session):
-            batch = next(self._inner)
-        return self._session.on_batch(self._loader, batch, sys._getframe(1))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-@contextlib.contextmanager
-def _loaders(session: Session) -> Iterator[None]:
-    """Loaders work in this process, and their batches pass the session."""
-    kind: Any = DataLoader
-    made, iterate = kind.__init__, kind.__iter__
-    signature = inspect.signature(made)
-
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        bound = signature.bind(self, *args, **kwargs)
-        if bound.arguments.get("num_workers"):
-            bound.arguments["num_workers"] = 0
-            for name in ("prefetch_factor", "persistent_workers", "multiprocessing_context", "timeout"):
-                bound.arguments.pop(name, None)
-        made(*bound.args, **bound.kwargs)
-
-    def iterated(self: Any) -> Any:
-        with aside(session):
-            inner = iterate(self)
-        return _Batches(session, self, inner)
-
-    kind.__init__, kind.__iter__ = init, iterated
-    try:
-        yield
-    finally:
-        kind.__init__, kind.__iter__ = made, iterate
 
 
 @contextlib.contextmanager

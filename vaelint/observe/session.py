@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import cut, is_cuttable, rows_of, smaller, tensors_of
 from vaelint.observe.copies import Parts
 from vaelint.observe.seen import Backward, Iteration, Stepped
@@ -249,7 +250,7 @@ class Session:
         if self._used:
             tops = [m for m in tops if any(id(sub) in self._used for sub in m.modules())] or tops
         named: dict[str, torch.nn.Module] = {}
-        for top in tops:
+        for top in dict.fromkeys(map(unwrapped, tops)):
             name = _name_of(top, _frames(frame, self.spans)) or type(top).__name__.lower()
             while name in named or hasattr(torch.nn.Module, name):
                 name += "_"

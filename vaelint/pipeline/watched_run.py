@@ -62,7 +62,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
-        stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}")))
+        stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
         stack.enter_context(noting_usage(session.usage))

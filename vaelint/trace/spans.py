@@ -57,6 +57,12 @@ class SpanFinder:
         """The user's places from `frame` outwards, innermost first."""
         return tuple(s for f in self.user_frames(frame, limit) if (s := self.span(f.f_code, f.f_lasti)) is not None)
 
+    def written(self, frame: FrameType | None) -> Span | None:
+        """The user's place that called torch itself; None where a library did so."""
+        while frame is not None and _between(os.path.abspath(frame.f_code.co_filename)):
+            frame = frame.f_back
+        return self.span(frame.f_code, frame.f_lasti) if frame is not None and self.is_user(frame.f_code.co_filename) else None
+
     def user_frames(self, frame: FrameType | None, limit: int = 8) -> list[FrameType]:
         """The frames of the user's code that have a place, from `frame` outwards, innermost first."""
         found: list[FrameType] = []
@@ -111,6 +117,11 @@ class SpanFinder:
                 found.append(span)
             tb = tb.tb_next
         return tuple(reversed(found))
+
+
+def _between(path: str) -> bool:
+    """Whether a file is torch's, ours or Python's own: what calls it is responsible."""
+    return path.startswith((_TORCH, _OURS)) or (path.startswith(_STDLIB) and _SITE not in path)
 
 
 def caller(depth: int = 1) -> FrameType:

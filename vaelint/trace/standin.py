@@ -58,9 +58,9 @@ class InsteadOfCuda(TorchFunctionMode):
 
     def _note(self, what: str) -> None:
         if self._spans is not None:
-            stack = self._spans.stack(sys._getframe(2), limit=1)
-            if stack:
-                self.asked.append((stack[0], what))
+            place = self._spans.written(sys._getframe(2))
+            if place is not None:
+                self.asked.append((place, what))
 
 
 class WithoutCuda(InsteadOfCuda):

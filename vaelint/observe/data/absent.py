@@ -8,7 +8,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 NOTHING = frozenset({
@@ -83,6 +83,15 @@ _NAMES: dict[str, Any] = {
 }  # fmt: skip
 
 
+def importing_file(frame: FrameType) -> str:
+    """The file whose import led to a frame."""
+    while frame.f_back is not None and "importlib" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame.f_code.co_filename
+
+
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Comes last: what is installed is found before."""
 
@@ -91,10 +100,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """A module of a package that does nothing."""
-        top, frame = name.partition(".")[0], sys._getframe(1)
-        while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
-            frame = frame.f_back
-        if not self._own(frame.f_code.co_filename):
+        top = name.partition(".")[0]
+        if not self._own(importing_file(sys._getframe(1))):
             return None  # a package asks whether another one is there
         if top not in NOTHING or (top != name and not getattr(sys.modules.get(top), "__dict__", {}).get("does_nothing")):
             return None

@@ -1,0 +1,150 @@
+"""Training that is written for several processes runs as one: a group of one, `DistributedDataParallel` as what it wraps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch.distributed as dist
+import torch.multiprocessing
+from torch import nn
+
+_DIST: Any = dist  # its own type stubs do not have all that it exports
+
+LAUNCHED = {
+    "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}  # fmt: skip
+"""What a launcher puts into the environment (https://docs.pytorch.org/docs/stable/elastic/run.html), for a group of one."""
+
+
+@contextlib.contextmanager
+def running_alone(note: Callable[[str], None], own: Callable[[str], bool]) -> Iterator[None]:
+    """Within the block groups have one process, this one, and `torch.multiprocessing.spawn` calls its function here, once, as rank 0.
+
+    What files that are the script's `own` need of the launcher's environment is there. Libraries see that nobody launched them. In a
+    process that is in a group already, nothing is done.
+    """
+    if dist.is_available() and dist.is_initialized():
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_environment(own))
+        if dist.is_available():
+            stack.enter_context(_group_of_one(note))
+        stack.enter_context(_spawning_here(note))
+        stack.enter_context(_unwrapped())
+        yield
+
+
+@contextlib.contextmanager
+def _environment(own: Callable[[str], bool]) -> Iterator[None]:
+    """`os.environ["RANK"]` in the script's own files. `get`, and `in`, say as they do without a launcher that there is none."""
+    kind: Any = type(os.environ)
+    original = kind.__getitem__
+
+    def item(self: Any, key: str) -> str:
+        try:
+            value: str = original(self, key)
+        except KeyError:
+            if self is not os.environ or key not in LAUNCHED or not own(_asking(sys._getframe(1))):
+                raise
+            return LAUNCHED[key]
+        return value
+
+    kind.__getitem__ = item
+    try:
+        yield
+    finally:
+        kind.__getitem__ = original
+
+
+def _asking(frame: FrameType) -> str:
+    """The file that asks; what checks types stands between, in tests."""
+    while frame.f_back is not None and frame.f_code.co_filename.startswith("<@"):
+        frame = frame.f_back
+    return frame.f_code.co_filename
+
+
+@contextlib.contextmanager
+def _group_of_one(note: Callable[[str], None]) -> Iterator[None]:
+    original = dist.init_process_group
+
+    def init(*_: Any, **__: Any) -> None:
+        note("run as one process: a group of one in the place of those that the launcher starts")
+        original("gloo", store=_DIST.HashStore(), rank=0, world_size=1)
+
+    places: tuple[Any, ...] = (dist, _DIST.distributed_c10d)
+    for place in places:
+        place.init_process_group = init
+    try:
+        yield
+    finally:
+        for place in places:
+            place.init_process_group = original
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _spawning_here(note: Callable[[str], None]) -> Iterator[None]:
+    processes: Any = torch.multiprocessing
+    original = processes.spawn
+
+    def spawn(fn: Callable[..., None], args: tuple[Any, ...] = (), nprocs: int = 1, *_: Any, **__: Any) -> None:
+        note("run as one process: torch.multiprocessing.spawn calls its function once, as rank 0")
+        fn(0, *args)
+
+    processes.spawn = spawn
+    try:
+        yield
+    finally:
+        processes.spawn = original
+
+
+@contextlib.contextmanager
+def _unwrapped() -> Iterator[None]:
+    """`DistributedDataParallel` and `DataParallel` call the module that they wrap: there is nobody to share with."""
+
+    def init(self: Any, module: nn.Module, *_: Any, **__: Any) -> None:
+        nn.Module.__init__(self)
+        self.module = module
+        self.device_ids, self.output_device, self.dim = [], None, 0
+        self.require_backward_grad_sync = self.require_forward_param_sync = True
+        self.process_group, self.find_unused_parameters, self.gradient_as_bucket_view = None, False, False
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+    def nothing(self: Any, *_: Any, **__: Any) -> Any:
+        return contextlib.nullcontext()
+
+    plain: dict[str, Any] = {"__init__": init, "forward": forward}
+    alone = dict.fromkeys(("no_sync", "join", "register_comm_hook", "_set_static_graph"), nothing)
+    usual = {name: getattr(nn.Module, name) for name in ("train", "__getstate__", "__setstate__")}
+    wrappers: list[tuple[Any, dict[str, Any]]] = [(nn.DataParallel, plain)]
+    if dist.is_available():
+        wrappers.append((nn.parallel.DistributedDataParallel, {**plain, **alone, **usual}))
+    kept = [(kind, name, vars(kind)[name]) for kind, names in wrappers for name in names if name in vars(kind)]
+    for kind, names in wrappers:
+        for name, new in names.items():
+            setattr(kind, name, new)
+    try:
+        yield
+    finally:
+        for kind, names in wrappers:
+            for name in names:
+                delattr(kind, name)
+        for kind, name, old in kept:
+            setattr(kind, name, old)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module within `DistributedDataParallel` or `DataParallel`."""
+    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        module = module.module
+    return module
