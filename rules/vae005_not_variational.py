@@ -27,7 +27,7 @@ from vaelint.rule import Findings, Found, Model, Severity, rule
 @rule("VAE005", "not-variational", Severity.INFO, message="no sampling, no KL: not variational")
 def check(model: Model) -> Findings:
     """A model without draws, KL, codebook or prior."""
-    if model.sites or model.idle_sites or model.kls or model.wiring.codebooks or model.wiring.draws:
+    if model.sites or model.idle_sites or model.kls or model.codebooks or model.draws:
         return
     if any(term.role in ("kl", "prior", "discrepancy", "mixed", "vq") for term in model.terms):
         return

@@ -19,13 +19,26 @@ fixed divisor raises nothing and weighs the last batch wrongly.
 When every batch has this size by construction, as with `drop_last=True` and no other use of the model.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.pinned import Pinned
 
-@rule("VAE102", "baked-batch-size", Severity.ERROR, message="the batch size is fixed to a number", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE102",
+    "baked-batch-size",
+    Severity.ERROR,
+    message="the batch size is fixed to a number",
+    basis="shapes",
+).on("batch.pinned.pinned_sizes", "batch.pinned.fixed_divisors")
+def check(model: Model, pinned_sizes: list[Pinned], fixed_divisors: list[Pinned]) -> Findings:
     """What raises at another size, else what divides by the size."""
-    for pin in model.wiring.pinned:
+    for pin in pinned_sizes:
         elsewhere = pin.raises is not None and pin.raises != pin.span
         yield Found(
             pin.span,
@@ -39,7 +52,7 @@ def check(model: Model) -> Findings:
             repair=Repair("batch_from_tensor", {"pin": pin}),
             claim=Claim("rerun_batch", f"at a batch of {pin.tried} the step raises", {"size": pin.tried}),
         )
-    for pin in model.wiring.divisors:
+    for pin in fixed_divisors:
         yield Found(
             pin.span,
             label=f"a sum over the batch divided by {pin.size}, the batch size of this run",

@@ -23,13 +23,26 @@ the forward state of samples 0 and 1. PyTorch says nothing, the shapes are right
 When samples are meant to be mixed, as in a layer that works on the whole batch.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.batch_statistics import Scaled
+    from vaelint.faults.batch.mixing import Mixing
 
-@rule("VAE103", "batch-mixed", Severity.ERROR, message="values of different samples get mixed")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE103",
+    "batch-mixed",
+    Severity.ERROR,
+    message="values of different samples get mixed",
+).on("batch.mixing.mixed", "batch.batch_statistics.batch_scaled")
+def check(model: Model, mixed: list[Mixing], batch_scaled: list[Scaled]) -> Findings:
     """Each operation that cuts samples apart."""
-    for found in model.wiring.batch.mixed():
+    for found in mixed:
         cause, meets = found.cause, found.node
         channels = cause is meets and model.op(cause) in ("view", "reshape")
         repeated = model.op(cause) in ("repeat", "tile", "repeat_interleave")
@@ -54,7 +67,7 @@ def check(model: Model) -> Findings:
             repair=Repair("batch_to_front", {"cause": cause, "source": found.source}),
             claim=Claim("poison_row", "changing one sample changes the values of others", {"node": meets if not channels else cause}),
         )
-    for scaled in model.wiring.batch_scaled:
+    for scaled in batch_scaled:
         yield Found(
             model.where(scaled.statistic),
             label=f"taken over the samples of {model.shape_text(scaled.source)}",

@@ -21,14 +21,21 @@ shapes fit, so PyTorch says nothing.
 When the first size of the input is the time axis: name the batch in `--input`, as in `20@T x 32@B x 5`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.mixing import Mixing
 
-@rule("VAE104", "batch-read-as-time", Severity.ERROR, message="the batch is read as time")
-def check(model: Model) -> Findings:
+
+@rule("VAE104", "batch-read-as-time", Severity.ERROR, message="the batch is read as time").on("batch.mixing.read_as_time")
+def check(model: Model, read_as_time: list[Mixing]) -> Findings:
     """Each layer that runs over the samples."""
-    for found in model.wiring.batch.as_time():
-        called, made = model.where(found.node), model.wiring.birth_of(found.node)
+    for found in read_as_time:
+        called, made = model.where(found.node), model.birth_of(found.node)
         recurrent = made is not None and found.cause is found.node and model.op(found.node) not in ("getitem", "select")
         primary, other = (made, called) if recurrent else (called, None)
         yield Found(

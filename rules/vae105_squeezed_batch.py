@@ -18,13 +18,26 @@ may bring, that is the batch as well.
 When a batch of one never occurs.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.single import Squeezed
 
-@rule("VAE105", "squeezed-batch", Severity.WARNING, message="a squeeze drops the batch axis of a batch of one", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE105",
+    "squeezed-batch",
+    Severity.WARNING,
+    message="a squeeze drops the batch axis of a batch of one",
+    basis="shapes",
+).on("batch.single.squeezed")
+def check(model: Model, squeezed: list[Squeezed]) -> Findings:
     """Each squeeze that something comes of."""
-    for found in model.wiring.single.squeezed():
+    for found in squeezed:
         changed = model.labels((found.changed, "has no batch axis any more at B = 1"))
         yield Found(
             model.where(found.node),

@@ -18,13 +18,20 @@ depends on who stands beside it, and a batch of one gives ones everywhere.
 When weights over the batch are meant, as in importance resampling.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.mixing import Mixing
 
-@rule("VAE106", "softmax-over-batch", Severity.ERROR, message="a softmax runs over the batch")
-def check(model: Model) -> Findings:
+
+@rule("VAE106", "softmax-over-batch", Severity.ERROR, message="a softmax runs over the batch").on("batch.mixing.softmaxed")
+def check(model: Model, softmaxed: list[Mixing]) -> Findings:
     """Each softmax whose entries are of different samples."""
-    for found in model.wiring.batch.softmaxed():
+    for found in softmaxed:
         yield Found(
             model.where(found.node),
             label=f"sums to one over the batch of {model.shape_text(found.source)}",

@@ -19,13 +19,20 @@ broadcast or `view` may hide it.
 When the batch holds two halves on purpose, such as pairs of views of the same samples.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.mixing import Mixing
 
-@rule("VAE107", "batch-split", Severity.ERROR, message="two parts of the batch are taken for two quantities")
-def check(model: Model) -> Findings:
+
+@rule("VAE107", "batch-split", Severity.ERROR, message="two parts of the batch are taken for two quantities").on("batch.mixing.split")
+def check(model: Model, split: list[Mixing]) -> Findings:
     """Each split along the batch whose parts meet again."""
-    for found in model.wiring.batch.split():
+    for found in split:
         yield Found(
             model.where(found.cause),
             label=f"splits the batch of {model.shape_text(found.source)}",

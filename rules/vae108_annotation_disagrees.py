@@ -21,13 +21,26 @@ run time nobody says so; with one, sizes that happen to be equal pass.
 When the annotation is looser in its author's mind than jaxtyping reads it; `...` and `_` say so to both.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.shapes.annotations import Disagreement
 
-@rule("VAE108", "annotation-disagrees", Severity.WARNING, message="a shape annotation and the shape at a call disagree", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE108",
+    "annotation-disagrees",
+    Severity.WARNING,
+    message="a shape annotation and the shape at a call disagree",
+    basis="shapes",
+).on("shapes.annotations.disagreements")
+def check(model: Model, disagreements: list[Disagreement]) -> Findings:
     """Each annotation that some call does not keep to."""
-    for one in model.wiring.annotations:
+    for one in disagreements:
         subject = "the result" if one.name == "the result" else one.name
         places = ((one.caller, f"{subject} of this call: {model.shape_text(one.node)}"), (one.against, "the size is another one here"))
         yield Found(

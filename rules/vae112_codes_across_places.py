@@ -21,13 +21,25 @@ Representation Learning, eq. 2 and section 3.1).
 When pieces of a channel are what is to be quantised. Codes as long as a whole map, or a line of it, are not reported.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.codes.code_rows import CodeRows
 
-@rule("VAE112", "codes-across-places", Severity.ERROR, message="rows for the codebook hold several places of one channel")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE112",
+    "codes-across-places",
+    Severity.ERROR,
+    message="rows for the codebook hold several places of one channel",
+).on("codes.code_rows.code_rows")
+def check(model: Model, code_rows: list[CodeRows]) -> Findings:
     """Each view that cuts a feature map into rows of one channel."""
-    for found in model.wiring.code_rows:
+    for found in code_rows:
         yield Found(
             model.where(found.fold),
             label=f"{model.shape_text(found.origin)} becomes {model.shape_text(found.fold)}",

@@ -18,17 +18,35 @@ information beyond the noise except by inflating mu, and the KL pulls against th
 Never for a log-variance. Bounds from above, clamps, and activations on a standard deviation are not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+    from vaelint.anatomy.posterior.sites import Site
+    from vaelint.replay.ranges import Range
 
 
-@rule("VAE212", "constrained-logvar", Severity.ERROR, message="the posterior's standard deviation cannot fall below 1", needs=("gaussian",))
-def check(model: Model) -> Findings:
+@rule(
+    "VAE212",
+    "constrained-logvar",
+    Severity.ERROR,
+    message="the posterior's standard deviation cannot fall below 1",
+    needs=("gaussian",),
+).on("sampling.bounded.scale_range", "sampling.bounded.activation_made")
+def check(model: Model, scale_range: Callable[[Site], Range | None], activation_made: Callable[[fx.Node], Span | None]) -> Findings:
     """Sites whose scale stays at 1 or above whatever the layer puts out."""
     for site in model.gaussian_sites:
-        reach = model.sampling.scale_range(site)
+        reach = scale_range(site)
         if reach is None or reach.low < 0.999 or not reach.high > reach.low:
             continue
-        made = model.wiring.activation_made(reach.bound_by) if reach.bound_by is not None else None
+        made = activation_made(reach.bound_by) if reach.bound_by is not None else None
         yield Found(
             made or model.own_place(reach.bound_by or site.scale),
             label="keeps the log-variance at 0 or above",

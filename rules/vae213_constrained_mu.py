@@ -17,11 +17,26 @@ half of the space is unused, and the aggregated posterior cannot match the prior
 When the latent space is bounded on purpose (a hypersphere, a torus) and the prior is too.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
 
 
-@rule("VAE213", "constrained-mu", Severity.WARNING, message="an activation bounds the posterior's mean", needs=("gaussian",))
-def check(model: Model) -> Findings:
+@rule(
+    "VAE213",
+    "constrained-mu",
+    Severity.WARNING,
+    message="an activation bounds the posterior's mean",
+    needs=("gaussian",),
+).on("sampling.bounded.activation_made")
+def check(model: Model, activation_made: Callable[[fx.Node], Span | None]) -> Findings:
     """Sites whose mean has a bound near the prior's bulk."""
     for site in model.gaussian_sites:
         reach = model.range_of(site.mu)
@@ -36,7 +51,7 @@ def check(model: Model) -> Findings:
             if reach.low > -3
             else f"mu <= {reach.high:.3g}"
         )
-        made = model.wiring.activation_made(reach.bound_by)
+        made = activation_made(reach.bound_by)
         yield Found(
             made or model.own_place(reach.bound_by),
             label=bound,

@@ -20,13 +20,26 @@ layer that was meant never gets a gradient.
 When the scale is meant to be a function of the mean.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.heads import Alias
 
-@rule("VAE215", "same-head", Severity.ERROR, message="mean and scale of the posterior come from one head", needs=("site",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE215",
+    "same-head",
+    Severity.ERROR,
+    message="mean and scale of the posterior come from one head",
+    needs=("site",),
+).on("sampling.heads.aliased_heads")
+def check(model: Model, aliased_heads: list[Alias]) -> Findings:
     """Each site whose two heads compute the same."""
-    for alias in model.wiring.aliases:
+    for alias in aliased_heads:
         one = alias.mean is alias.scale
         yield Found(
             alias.bound or alias.misread or model.own_place(alias.scale),

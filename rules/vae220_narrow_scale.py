@@ -19,14 +19,30 @@ Reconstructions stay weak. Nothing is wrong with the formula, so this is a remar
 When the spread of the posterior is meant to be nearly fixed.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE220", "narrow-scale", Severity.INFO, message="the posterior's standard deviation has narrow bounds", needs=("gaussian",))
-def check(model: Model) -> Findings:
+    from vaelint.anatomy.posterior.sites import Site
+    from vaelint.replay.ranges import Range
+
+
+@rule(
+    "VAE220",
+    "narrow-scale",
+    Severity.INFO,
+    message="the posterior's standard deviation has narrow bounds",
+    needs=("gaussian",),
+).on("sampling.bounded.scale_range")
+def check(model: Model, scale_range: Callable[[Site], Range | None]) -> Findings:
     """Sites whose scale has a lower bound near that of the prior, and an upper one."""
     for site in model.gaussian_sites:
-        reach = model.sampling.scale_range(site)
+        reach = scale_range(site)
         if reach is None or reach.bound_by is None or not 0.3 < reach.low < 0.999 or not reach.low < reach.high < 10:
             continue
         yield Found(

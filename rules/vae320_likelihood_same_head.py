@@ -25,7 +25,14 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 12 (appendix
 When the variance is meant to follow the mean.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from torch import fx
 
 
 @rule(
@@ -34,10 +41,10 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.ERROR,
     message="mean and variance of the likelihood come from one head",
     needs=("reconstruction",),
-)
-def check(model: Model) -> Findings:
+).on("sampling.heads.aliased_likelihoods")
+def check(model: Model, aliased_likelihoods: list[tuple[fx.Node, fx.Node]]) -> Findings:
     """Likelihoods whose two halves compute the same."""
-    for mean, variance in model.wiring.aliased_likelihoods:
+    for mean, variance in aliased_likelihoods:
         yield Found(
             model.where(variance),
             label=f"the same as {model.written(mean)}",

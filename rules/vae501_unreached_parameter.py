@@ -24,15 +24,30 @@ of two stages), the model is another than the one that was written down.
 When the layer is there for something that this step does not do, such as generation or a later stage of training.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.gradients.idle_prior import IdlePrior
+    from vaelint.faults.gradients.unreached import Unreached
 
-@rule("VAE501", "unreached-parameter", Severity.WARNING, message="the loss never reaches these parameters", needs=("loss",), basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE501",
+    "unreached-parameter",
+    Severity.WARNING,
+    message="the loss never reaches these parameters",
+    needs=("loss",),
+    basis="shapes",
+).on("gradients.idle_prior.idle_priors", "gradients.unreached.unreached")
+def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached]) -> Findings:
     """Each layer of which nothing is reached."""
-    quantised = {name for book in model.wiring.codebooks for name in book.names}
+    quantised = {name for book in model.codebooks for name in book.names}
     told: set[str] = set()
-    for prior in model.wiring.idle_priors:
+    for prior in idle_priors:
         names = [name for layer in prior.layers for name in layer.parameters]
         told |= set(names)
         if not prior.cut and model.bound.unused_priors:
@@ -50,7 +65,7 @@ def check(model: Model) -> Findings:
             facts={"parameters": names},
             claim=Claim("gradient_reaches", "no gradient arrives at these parameters", {"parameters": names}),
         )
-    for layer in model.wiring.gradients.unreached():
+    for layer in unreached:
         if (quantised | told) & set(layer.parameters):
             continue  # the codes have a rule of their own
         yield Found(

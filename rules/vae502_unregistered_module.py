@@ -19,14 +19,29 @@ The optimizer does not get their parameters, `.to(device)` does not move them, a
 When a fixed network is hidden from the model on purpose; then its parameters should not require a gradient.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from vaelint.faults.gradients.unregistered import Unknown
 
 
-@rule("VAE502", "unregistered-module", Severity.ERROR, message="the model does not know a layer or tensor that it trains", basis="shapes")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE502",
+    "unregistered-module",
+    Severity.ERROR,
+    message="the model does not know a layer or tensor that it trains",
+    basis="shapes",
+).on("gradients.unregistered.unknown_layers", "gradients.unregistered.unknown_tensors")
+def check(model: Model, unknown_layers: list[Unknown], unknown_tensors: list[tuple[fx.Node, str, Span | None]]) -> Findings:
     """Each unregistered module, where it is made."""
     lines = set()
-    for layer in model.wiring.gradients.unknown():
+    for layer in unknown_layers:
         primary = layer.kept or layer.made or layer.called
         if primary is None or (primary.file, primary.line) in lines:
             continue
@@ -46,7 +61,7 @@ def check(model: Model) -> Findings:
             repair=None if layer.plain else Repair("register_layers", {"place": primary}),
             claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),
         )
-    for node, name, made in model.wiring.gradients.unknown_tensors():
+    for node, name, made in unknown_tensors:
         yield Found(
             made or model.where(node),
             label=f"{name} gets a gradient, and model.parameters() does not hold it",

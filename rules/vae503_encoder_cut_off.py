@@ -19,7 +19,14 @@ decoder learns what it can without it.
 When the encoder is frozen on purpose; then set `requires_grad_(False)` on it, which also says so.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.gradients.cuts import Cut
 
 TEXT = {
     "cut": ("no gradient passes here", "remove detach() or .data here"),
@@ -36,10 +43,10 @@ TEXT = {
     message="the reconstruction's gradient does not reach the encoder",
     needs=("loss",),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("gradients.cuts.encoder_cuts")
+def check(model: Model, encoder_cuts: list[Cut]) -> Findings:
     """Each place at which the gradient ends."""
-    for cut in model.wiring.cuts:
+    for cut in encoder_cuts:
         how, advice = TEXT[cut.how]
         lost = f"{len(cut.lost)} parameters of the encoder" if cut.lost else " and ".join(model.written(h) for h in cut.heads)
         yield Found(

@@ -19,7 +19,14 @@ falls, because the rest adapts.
 When a part is frozen on purpose, or an optimizer in another file has it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.gradients.missed_parameters import Missed
 
 
 @rule(
@@ -29,10 +36,10 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     message="the optimizer does not get all parameters",
     needs=("loss",),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("gradients.missed_parameters.missed_parameters")
+def check(model: Model, missed_parameters: list[Missed]) -> Findings:
     """The first optimizer of a set that leaves something out."""
-    for missed in model.wiring.missed:
+    for missed in missed_parameters:
         named = missed.layers or missed.parameters
         yield Found(
             missed.span,

@@ -20,7 +20,14 @@ value the codes never move; with both terms detached on one side one of them is 
 When the codes are fixed on purpose; keep them in a buffer then.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.codes.codebook import VqFault
 
 TEXT = {
     "encoder": (
@@ -41,10 +48,16 @@ TEXT = {
 }
 
 
-@rule("VAE505", "vq-gradient", Severity.ERROR, message="a gradient of the quantisation does not arrive", basis="shapes")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE505",
+    "vq-gradient",
+    Severity.ERROR,
+    message="a gradient of the quantisation does not arrive",
+    basis="shapes",
+).on("codes.codebook.vq_faults")
+def check(model: Model, vq_faults: list[VqFault]) -> Findings:
     """Each gradient that is missing."""
-    for fault in model.wiring.vq_faults:
+    for fault in vq_faults:
         label, why, advice = TEXT[fault.what]
         yield Found(
             fault.place or model.where(fault.node),

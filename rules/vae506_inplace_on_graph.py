@@ -21,13 +21,26 @@ raises: one of the variables needed for gradient computation has been modified b
 Never: backward raises.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from torch import fx
 
-@rule("VAE506", "inplace-on-graph", Severity.ERROR, message="a value that backward still needs is changed in place", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE506",
+    "inplace-on-graph",
+    Severity.ERROR,
+    message="a value that backward still needs is changed in place",
+    needs=("loss",),
+).on("gradients.saved.changed_in_place")
+def check(model: Model, changed_in_place: list[tuple[fx.Node, fx.Node]]) -> Findings:
     """Changes in place of results that autograd keeps."""
-    for node, kept in model.objective.changed_in_place:
+    for node, kept in changed_in_place:
         yield Found(
             model.where(node),
             label="changes its operand in place",

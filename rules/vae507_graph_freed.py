@@ -21,13 +21,26 @@ A backward pass frees what it has used. The second raises: "Trying to backward t
 Never: backward raises.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.gradients.saved import Twice
 
-@rule("VAE507", "graph-freed", Severity.ERROR, message="backward() runs a second time over what the first has freed", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE507",
+    "graph-freed",
+    Severity.ERROR,
+    message="backward() runs a second time over what the first has freed",
+    basis="shapes",
+).on("gradients.saved.freed_graphs")
+def check(model: Model, freed_graphs: list[Twice]) -> Findings:
     """Second calls, and attributes that carry a graph into the next step."""
-    for twice in model.wiring.freed_graphs:
+    for twice in freed_graphs:
         if twice.attribute:
             yield Found(
                 twice.span,

@@ -18,14 +18,30 @@ where they are. The codebook has one code. `uniform_(-1 / K, -1 / K)`, with a si
 When the codes are set from data before the first step. A table of zeros, which waits for that, is not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+    from vaelint.faults.codes.codebook import EqualCodes
 
 
-@rule("VAE508", "equal-codes", Severity.ERROR, message="all codes start at one point")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE508",
+    "equal-codes",
+    Severity.ERROR,
+    message="all codes start at one point",
+).on("codes.codebook.equal_codes", "gradients.first_values.initialised")
+def check(model: Model, equal_codes: list[EqualCodes], initialised: Callable[[fx.Node], Span | None]) -> Findings:
     """Codebooks of one value."""
-    for found in model.wiring.equal_codes:
-        place = model.wiring.initialised(found.table)
+    for found in equal_codes:
+        place = initialised(found.table)
         yield Found(
             place or model.where(found.codebook.index),
             label=f"{model.dims(found.table)[found.axis]} equal codes",

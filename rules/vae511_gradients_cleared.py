@@ -27,7 +27,7 @@ from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 @rule("VAE511", "gradients-cleared", Severity.ERROR, message="the optimizer steps over gradients that were cleared", needs=("loss",))
 def check(model: Model) -> Findings:
     """Steps of optimizers after their gradients were cleared."""
-    for idle in model.wiring.idle_steps:
+    for idle in model.record.idle_steps:
         yield Found(
             idle.cleared or idle.span,
             label="takes the gradients away before they are used",

@@ -20,13 +20,26 @@ a plain attribute does not move with the model, and a new tensor starts on the d
 When the model never leaves the CPU.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.devices.devices import Stray
 
-@rule("VAE601", "born-on-cpu", Severity.WARNING, message="a tensor stays on the CPU when the model moves", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE601",
+    "born-on-cpu",
+    Severity.WARNING,
+    message="a tensor stays on the CPU when the model moves",
+    basis="shapes",
+).on("devices.devices.stray_tensors")
+def check(model: Model, stray_tensors: list[Stray]) -> Findings:
     """Each birthplace of such a tensor."""
-    for stray in model.wiring.strays:
+    for stray in stray_tensors:
         name = stray.attribute or model.written(stray.born)
         yield Found(
             stray.span,

@@ -17,13 +17,26 @@ The model does not run where there is no CUDA device, nor on the second one, nor
 When the code is for one machine only.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.devices.asked import Asked
 
-@rule("VAE602", "hard-coded-cuda", Severity.WARNING, message="a GPU is asked for by name", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE602",
+    "hard-coded-cuda",
+    Severity.WARNING,
+    message="a GPU is asked for by name",
+    basis="shapes",
+).on("devices.asked.asked_devices")
+def check(model: Model, asked_devices: list[Asked]) -> Findings:
     """Each line that names one."""
-    for asked in model.wiring.asked:
+    for asked in asked_devices:
         yield Found(
             asked.span,
             label=f"{asked.what}, whatever device the model is on",

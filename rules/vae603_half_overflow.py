@@ -22,13 +22,20 @@ makes the loss infinite and the gradient NaN. bfloat16 and float32 hold up to 3e
 When something outside of the step keeps the values small.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.numerics import Overflow
 
-@rule("VAE603", "half-overflow", Severity.WARNING, message="a value overflows in half precision")
-def check(model: Model) -> Findings:
+
+@rule("VAE603", "half-overflow", Severity.WARNING, message="a value overflows in half precision").on("numerics.numerics.half_overflows")
+def check(model: Model, half_overflows: list[Overflow]) -> Findings:
     """Each line with such an exponential or sum."""
-    for found in model.wiring.half_overflows:
+    for found in half_overflows:
         highest = "no upper bound" if found.high == float("inf") else f"values up to {found.high:g}"
         if found.summed > 1:
             label, when = f"float16, the sum of {found.summed} values", f"their mean passes {found.limit:.3g} = 65504 / {found.summed}"

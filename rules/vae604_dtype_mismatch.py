@@ -21,19 +21,31 @@ numbers have no gradient.
 Never: it raises.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.dtypes import Mixed
 
-@rule("VAE604", "dtype-mismatch", Severity.ERROR, message="a layer is given numbers of another type than its own", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE604",
+    "dtype-mismatch",
+    Severity.ERROR,
+    message="a layer is given numbers of another type than its own",
+    basis="shapes",
+).on("numerics.dtypes.mismatches")
+def check(model: Model, mismatches: list[Mixed]) -> Findings:
     """The first operation that refuses."""
-    types = model.wiring.numbers
-    for mixed in types.mismatches:
-        odd, own = types.name_of(mixed.odd), types.name_of(mixed.partner)
-        begun, layer = types.place_of(mixed), model.where(mixed.node)
+    for mixed in mismatches:
+        odd, own = mixed.odd_type, mixed.own_type
+        begun, layer = mixed.begun, model.where(mixed.node)
         whose = "an input" if mixed.origin.op == "placeholder" else "a value"
         clash = f"{model.written(mixed.odd)} is {odd}, {model.written(mixed.partner)} is {own}"
-        numpys = types.unasked(mixed) and begun is not None  # the fault lies where it is made, and not at the layer
+        numpys = mixed.unasked and begun is not None  # the fault lies where it is made, and not at the layer
         other, text = (layer, f"refused here: {clash}") if numpys else (begun, f"{odd} from here on")
         yield Found(
             begun if numpys else layer,

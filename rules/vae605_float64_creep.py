@@ -19,18 +19,30 @@ by other accelerators, and the next layer that such a value reaches raises.
 When double precision is meant; then say so: `.double()`, or `dtype=torch.float64`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.dtypes import Mixed
 
-@rule("VAE605", "float64-creep", Severity.WARNING, message="a float64 array turns the model's values into float64", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE605",
+    "float64-creep",
+    Severity.WARNING,
+    message="a float64 array turns the model's values into float64",
+    basis="shapes",
+).on("numerics.dtypes.creeping")
+def check(model: Model, creeping: list[Mixed]) -> Findings:
     """Each such array."""
-    types = model.wiring.numbers
-    for mixed in types.creeping:
+    for mixed in creeping:
         yield Found(
-            types.place_of(mixed) or model.where(mixed.node),
+            mixed.begun or model.where(mixed.node),
             label="float64, as numpy's numbers are",
-            labels=model.labels((mixed.node, f"meets {model.written(mixed.partner)}, which is {types.name_of(mixed.partner)}")),
+            labels=model.labels((mixed.node, f"meets {model.written(mixed.partner)}, which is {mixed.own_type}")),
             why="everything after it is computed in float64",
             help=".float(), or dtype=torch.float32 where the tensor is made",
             claim=Claim("dtype_is", "the result is float64", {"node": mixed.node, "dtype": "float64"}),

@@ -23,7 +23,14 @@ dark pixels become bright ones. torch says nothing.
 When a threshold is meant; then write the comparison.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.whole_numbers import Spoiled
 
 TEXT = {
     "divided": ("0 for all values below {:g}", "the data is rounded away", "divide with /, which gives real numbers"),
@@ -41,10 +48,15 @@ TEXT = {
 }
 
 
-@rule("VAE606", "whole-numbers", Severity.WARNING, message="arithmetic in whole numbers spoils the data")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE606",
+    "whole-numbers",
+    Severity.WARNING,
+    message="arithmetic in whole numbers spoils the data",
+).on("numerics.whole_numbers.spoiled_data")
+def check(model: Model, spoiled_data: list[Spoiled]) -> Findings:
     """Each such operation."""
-    for fact in model.wiring.spoiled:
+    for fact in spoiled_data:
         label, why, advice = TEXT[fact.how]
         about = {"node": fact.node, "source": fact.source}
         yield Found(

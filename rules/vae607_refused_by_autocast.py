@@ -20,13 +20,26 @@ logarithm of a probability in half precision is.
 Never on CUDA: it raises.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from torch import fx
 
-@rule("VAE607", "refused-by-autocast", Severity.ERROR, message="autocast refuses this loss on a GPU", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE607",
+    "refused-by-autocast",
+    Severity.ERROR,
+    message="autocast refuses this loss on a GPU",
+    basis="shapes",
+).on("numerics.dtypes.refused_by_autocast")
+def check(model: Model, refused_by_autocast: list[fx.Node]) -> Findings:
     """Each such call."""
-    for node in model.wiring.numbers.refused:
+    for node in refused_by_autocast:
         yield Found(
             model.where(node),
             label="raises inside of autocast",

@@ -20,13 +20,25 @@ float16 has no number between 0 and 6e-8, so that `p + 1e-8` is `p`. float32 has
 When the value cannot come near zero for reasons that are not in the code.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.vanished import Vanished
 
-@rule("VAE608", "vanished-constant", Severity.WARNING, message="a constant that keeps a value from zero is lost to rounding")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE608",
+    "vanished-constant",
+    Severity.WARNING,
+    message="a constant that keeps a value from zero is lost to rounding",
+).on("numerics.vanished.vanished_constants")
+def check(model: Model, vanished_constants: list[Vanished]) -> Findings:
     """Each such constant."""
-    for lost in model.wiring.vanished:
+    for lost in vanished_constants:
         kind = str(lost.kind).removeprefix("torch.")
         yield Found(
             model.where(lost.guard),

@@ -21,13 +21,20 @@ and then every weight is NaN. The root's gradient at 0 is infinite.
 When something outside of the graph keeps the value away from 0.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.numerics import Unstable
 
-@rule("VAE701", "unstable-log", Severity.WARNING, message="a logarithm or root of what can be zero")
-def check(model: Model) -> Findings:
+
+@rule("VAE701", "unstable-log", Severity.WARNING, message="a logarithm or root of what can be zero").on("numerics.numerics.unstable_logs")
+def check(model: Model, unstable_logs: list[Unstable]) -> Findings:
     """Each line with such an operation."""
-    for found in model.wiring.unstable_logs:
+    for found in unstable_logs:
         by = found.bounds.by
         name, edge = model.op(found.node), "0" if found.bounds.low == 0 else f"{found.bounds.low:g}"
         at = found.bounds.low if found.level is None else found.level

@@ -21,13 +21,25 @@ logit ends the training.
 When something outside of the graph keeps t small.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.quotients import Naive
 
-@rule("VAE703", "naive-softplus", Severity.WARNING, message="an exponential overflows or vanishes before its logarithm is taken")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE703",
+    "naive-softplus",
+    Severity.WARNING,
+    message="an exponential overflows or vanishes before its logarithm is taken",
+).on("numerics.quotients.naive_logs")
+def check(model: Model, naive_logs: list[Naive]) -> Findings:
     """Each line with such a logarithm."""
-    for found in model.wiring.naive_logs:
+    for found in naive_logs:
         at = round(found.limit * 1.15)
         passes = "is below" if found.below else "passes"
         yield Found(

@@ -19,13 +19,20 @@ is every weight after the next step.
 When the data is known to vary.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.quotients import Divisor
 
-@rule("VAE704", "zero-divisor", Severity.WARNING, message="a divisor can be exactly zero")
-def check(model: Model) -> Findings:
+
+@rule("VAE704", "zero-divisor", Severity.WARNING, message="a divisor can be exactly zero").on("numerics.quotients.zero_divisors")
+def check(model: Model, zero_divisors: list[Divisor]) -> Findings:
     """Each line with such a division."""
-    for found in model.wiring.zero_divisors:
+    for found in zero_divisors:
         of_data, always = found.data is not None, found.by is found.divisor and found.divisor not in model.flow.learned
         yield Found(
             model.where(found.node),

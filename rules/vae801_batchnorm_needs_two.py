@@ -18,13 +18,26 @@ The last batch of an epoch can hold one sample: 60001 samples in batches of 100.
 With `drop_last=True`, or a number of samples that no batch of one is left of.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.single import NeedsTwo
 
-@rule("VAE801", "batchnorm-needs-two", Severity.INFO, message="BatchNorm cannot train on a batch of one", basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE801",
+    "batchnorm-needs-two",
+    Severity.INFO,
+    message="BatchNorm cannot train on a batch of one",
+    basis="shapes",
+).on("batch.single.needs_two")
+def check(model: Model, needs_two: list[NeedsTwo]) -> Findings:
     """The first BatchNorm that raises."""
-    for norm in model.wiring.single.normalised():
+    for norm in needs_two:
         yield Found(
             norm.made or norm.called,
             label=f"{norm.path}: one value for each channel at B = 1",

@@ -19,13 +19,26 @@ every weight after the next step. float16 leaves little room.
 With scaled data, float32, and a learning rate that has proved itself.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.numerics.overflow import Unbounded
 
-@rule("VAE802", "unbounded-exponential", Severity.INFO, message="an exponential has no upper bound", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE802",
+    "unbounded-exponential",
+    Severity.INFO,
+    message="an exponential has no upper bound",
+    needs=("loss",),
+).on("numerics.overflow.unbounded_exponentials")
+def check(model: Model, unbounded_exponentials: list[Unbounded]) -> Findings:
     """One finding for each layer output: where it overflows first."""
-    for fact in model.wiring.unbounded:
+    for fact in unbounded_exponentials:
         name, at = model.written(fact.head), {k: f"{v:.4g}" for k, v in fact.limits.items()}
         side = "above" if fact.own > 0 else "below"
         beyond = fact.own + (abs(fact.own) * 0.05 + 1) * (1 if fact.own > 0 else -1)

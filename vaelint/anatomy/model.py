@@ -13,14 +13,14 @@ from vaelint.anatomy.loss.balance import effective_beta, joined_draws
 from vaelint.anatomy.loss.facts import Beta, KlFact, PartFact, ReconFact
 from vaelint.anatomy.loss.pointing import own_place, pointed
 from vaelint.anatomy.loss.terms import Leaf, Term, layered_nodes
+from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.anatomy.posterior.parameterisation import Parameterisation, parameterisation
-from vaelint.anatomy.posterior.sites import Site
+from vaelint.anatomy.posterior.sites import Site, draws_of
 from vaelint.core.finding import Span
 from vaelint.faults.bounds.bound_facts import Bound
 from vaelint.faults.kl.objective_facts import Objective
 from vaelint.faults.likelihood.likelihood_facts import Likelihood
 from vaelint.faults.sampling.sampling_facts import Sampling
-from vaelint.faults.wiring import Wiring
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record, route
 from vaelint.replay.ranges import Range, value_range
@@ -66,11 +66,6 @@ class Model(Traced):
         """Mixtures, importance weights, flows, hierarchies."""
         return Bound(self)
 
-    @cached_property
-    def wiring(self) -> Wiring:
-        """Batch, gradients, devices and ranges."""
-        return Wiring(self)
-
     # --- what a node is ----------------------------------------------------------------------------------------------
 
     def pointed(self, node: fx.Node | None) -> Span | None:
@@ -109,6 +104,16 @@ class Model(Traced):
     def range_of(self, node: fx.Node | None) -> Range | None:
         """Which values a node can take whatever the layers put out."""
         return value_range(self, node) if node is not None else None
+
+    @property
+    def codebooks(self) -> list[Codebook]:
+        """Lookups of a nearest code: vector quantisation."""
+        return codebooks_of(self)
+
+    @property
+    def draws(self) -> list[fx.Node]:
+        """Draws that the loss or an output depends on, whatever for."""
+        return draws_of(self)
 
     # --- what the whole is --------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.experiment.trial import Trial
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.record.record import shape
@@ -26,7 +27,7 @@ def gradient_ratio(trial: Trial, gradients: dict[str, torch.Tensor | None]) -> f
     ends = reconstruction_ends(model)
     if not model.sites or not ends:
         return None
-    names, encoder = model.wiring.gradients.names, model.flow.ancestors(*(s.z for s in model.sites))
+    names, encoder = gradients_of(model).names, model.flow.ancestors(*(s.z for s in model.sites))
     after = names(model.flow.ancestors(*ends)) - names(encoder)
     weights = [n for n in model.flow.sorted(encoder) if n in model.flow.learned and n.op == "get_attr" and len(shape(n)) > 1]
     first = names(set(weights[:1]))

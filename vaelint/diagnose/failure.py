@@ -14,6 +14,7 @@ from vaelint.diagnose.fits import fit_after_failure
 from vaelint.diagnose.fitting import features_read, image_size_before, what_fits
 from vaelint.diagnose.layer_checks import Refused, refused_by_layer
 from vaelint.diagnose.wrong_axis import split_along_wrong_axis
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.flow import analyse_flow
 from vaelint.record.record import Failure, Record, name_of, shape, span
@@ -203,7 +204,7 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
     failure = record.failure
     assert failure is not None
     model = analyse(record, tracer, inputs, step, source, None)
-    batch = model.wiring.batch
+    batch = batch_of(model)
     reach = model.flow.ancestors(*_operands(failure)) if _operands(failure) else set()
     split = [f for f in batch.split() if f.node in reach]
     for code, name, message, found, advice in (

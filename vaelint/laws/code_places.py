@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
+from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
@@ -26,7 +27,7 @@ _FAR = 20.0  # of the values' own spread: another code is nearer then
 def codes_keep_their_places(bench: Bench) -> Iterator[Broken]:
     """Every lookup of a nearest code whose result is held against what was looked up."""
     flow = bench.model.flow
-    for book in bench.model.wiring.codebooks:
+    for book in codebooks_of(bench.model):
         below = flow.descendants(book.code)
         for join in flow.sorted(below):
             pair = _compared(bench, join, below)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
+from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
@@ -61,7 +62,7 @@ def commitment_below_codebook(bench: Bench) -> Iterator[Broken]:
     """The two halves of a quantisation loss, each by the gradient it gives."""
     model = bench.model
     leaves = [leaf.node for term in model.terms if term.role == "vq" and term.detached is None for leaf in term.leaves]
-    for book in model.wiring.codebooks:
+    for book in codebooks_of(model):
         if not book.names or not leaves or not bench.knows(book.code):
             continue
         encoded = [f for term in model.terms if term.role == "vq" for leaf in term.leaves for f in leaf.frontier if _is_encoded(bench, f)]
@@ -82,7 +83,7 @@ def _is_encoded(bench: Bench, node: fx.Node) -> bool:
         node in flow.data
         and node in flow.learned
         and bench.is_real(node)
-        and not any(node in flow.descendants(book.code) for book in bench.model.wiring.codebooks)
+        and not any(node in flow.descendants(book.code) for book in codebooks_of(bench.model))
     )
 
 

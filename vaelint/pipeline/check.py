@@ -13,6 +13,7 @@ from vaelint.core.finding import Finding
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup_failures import fail
 from vaelint.core.strength import as_said
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
 from vaelint.loading.guessed import withhold
@@ -95,7 +96,7 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
     if model.has_loss and not loaded.made_up:  # a law that breaks on what we made up says nothing of the user's
         with as_if_without_gpu():
             replay_laws(model, request, result)
-    if offer := model.wiring.batch.offer:
+    if offer := batch_of(model).offer:
         result.notes.append(offer)
     if model.perturbation is not None:
         result.notes += model.perturbation.report.said

@@ -152,6 +152,10 @@ class Traced:
                 return self.record.births.get(id(call.module))
         return None
 
+    def birth_of(self, node: fx.Node) -> Span | None:
+        """Where the layer that a node ran in was constructed."""
+        return self.birth(str(node.meta.get("module") or ""))
+
     def birth_labels(self, node: fx.Node | None, text: str) -> tuple[Label, ...]:
         """A label where the module that ran a node was constructed."""
         place = self.birth(str(node.meta.get("module"))) if node is not None and node.meta.get("module") else None

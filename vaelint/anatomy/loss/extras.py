@@ -12,6 +12,7 @@ from torch import fx
 from vaelint.anatomy.kl.kl_parts import weight_of
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
+from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import shape, span
@@ -123,7 +124,7 @@ def _of_reconstruction(model: Model, leaf: Leaf, recons: set[fx.Node]) -> str:
 
 
 def _of_codes(model: Model, leaf: Leaf) -> str:
-    tables = {n for book in model.wiring.codebooks for n in book.table}
+    tables = {n for book in codebooks_of(model) for n in book.table}
     learned = {n for n in _live(leaf.node) if n.op == "get_attr" and n.meta.get("parameter")}
     if learned and learned <= tables:
         return "codebook"

@@ -13,6 +13,7 @@ from vaelint.anatomy.loss.balance import effective_beta, likelihood_scaling
 from vaelint.anatomy.loss.extras import Extra
 from vaelint.anatomy.loss.facts import Beta, KlFact
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
+from vaelint.anatomy.posterior.sites import draws_of
 from vaelint.replay.scale import Scaling, format_product, ratio
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _without_posterior(model: Model, extras: list[Extra], said: _Said) -> str:
         return f"an autoencoder whose codes are held against draws of the prior, {said.name('WAE-MMD')}" + (
             f": {said.weight(**{'lambda': weight})}" if weight else ""
         )
-    if model.wiring.draws:
+    if draws_of(model):
         return "an autoencoder, with draws that were not identified as a posterior"
     return "an autoencoder: nothing is drawn, and there is no KL"
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.logsums import summed_exponent
 from vaelint.anatomy.loss.terms import Term
 from vaelint.record import ops
@@ -65,11 +66,11 @@ def shares_encoder(model: Model, fact: KlFact) -> bool:
     """Whether the components come out of the posterior's own layers, at inputs that are learned (Tomczak and Welling 2018, section 3)."""
     if fact.site is None:
         return False
-    encoder = model.wiring.gradients.names(model.flow.ancestors(*fact.site.heads))
+    encoder = gradients_of(model).names(model.flow.ancestors(*fact.site.heads))
     prior: set[fx.Node] = set()
     for _, source in _log_sums(model, fact.term):
         prior |= model.flow.ancestors(source, stop={fact.site.z, *fact.site.heads})
-    return bool(encoder & model.wiring.gradients.names(prior))
+    return bool(encoder & gradients_of(model).names(prior))
 
 
 def _log_sums(model: Model, term: Term) -> list[tuple[fx.Node, fx.Node]]:

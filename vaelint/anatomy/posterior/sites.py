@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import fx
 
@@ -13,6 +13,10 @@ from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape
 from vaelint.record.walk import forward
+from vaelint.replay.fact import fact
+
+if TYPE_CHECKING:
+    from vaelint.replay.traced import Traced
 
 Kind = Literal["gaussian", "laplace", "drawn", "categorical", "noise"]
 """gaussian: affine in a draw; laplace: affine in sign(u) log(1 - |u|);
@@ -367,3 +371,10 @@ def is_draw_of_data(site: Site, drawn: Iterable[Site], flow: Flow) -> bool:
     if not site.heads or not flow.descendants(*(s.z for s in drawn)).issuperset(site.heads):
         return False
     return not any(ops.uses_parameter(n) for n in flow.descendants(*site.heads) - set(site.heads))
+
+
+@fact
+def draws_of(model: Traced) -> list[fx.Node]:
+    """Draws that the loss or an output depends on, whatever for; masks by comparison with a draw count, dropout does not."""
+    reach = model.reaching_loss
+    return [n for n in model.record.graph.nodes if n in model.flow.random and (not reach or n in reach)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.core.reach import walked
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.samples import FREE, Samples
@@ -34,7 +35,7 @@ def batch_scaled(model: Model) -> list[Scaled]:
     Means and deviations of hidden values are a batch normalisation written by hand, and left alone; so is whatever evaluation mode does
     without, and a code that is one for the whole batch.
     """
-    samples = model.wiring.batch.samples
+    samples = batch_of(model).samples
     ends = {h for s in model.sites for h in s.heads} | {s.z for s in model.sites}
     if samples is None or not ends:
         return []

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.logsums import posterior_values
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
@@ -84,7 +85,7 @@ def _is_zero(value: torch.Tensor, like: torch.Tensor) -> bool:
 
 def crossed_diagonals(model: Model) -> list[CrossedDiagonal]:
     """Diagonals over the batch axis and one of the sample's own."""
-    samples = model.wiring.batch.samples
+    samples = batch_of(model).samples
     found: list[CrossedDiagonal] = []
     for node in model.flow.sorted(model.reaching_loss) if samples is not None else []:
         source = node.args[0] if node.op == "call_function" and ops.op(node) in _DIAGONALS and node.args else None

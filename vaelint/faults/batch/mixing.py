@@ -11,6 +11,7 @@ from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.replay.fact import fact
 from vaelint.replay.samples import PICKS, Meets, Samples
 
 if TYPE_CHECKING:
@@ -269,6 +270,32 @@ class Batch:
         labels = self.samples.of(node) if self.samples is not None else None
         axes = [d for d, n in enumerate(labels.shape) if n > 1] if labels is not None else []
         return axes[0] if len(axes) == 1 else None
+
+
+@fact
+def batch_of(model: Model) -> Batch:
+    """What becomes of the batch axis, worked out as it is asked for."""
+    return Batch(model)
+
+
+def mixed(model: Model) -> list[Mixing]:
+    """VAE103: samples that are cut apart, merged or summed over."""
+    return batch_of(model).mixed()
+
+
+def read_as_time(model: Model) -> list[Mixing]:
+    """VAE104: layers that run over the samples."""
+    return batch_of(model).as_time()
+
+
+def softmaxed(model: Model) -> list[Mixing]:
+    """VAE106: softmaxes over the samples."""
+    return batch_of(model).softmaxed()
+
+
+def split(model: Model) -> list[Mixing]:
+    """VAE107: parts of the batch that are taken for two quantities."""
+    return batch_of(model).split()
 
 
 def _is_product(node: fx.Node) -> bool:

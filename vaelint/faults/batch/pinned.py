@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.faults.batch.linked import rows_are_linked
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.record import Failure, name_of, shape, span
 
@@ -99,7 +101,7 @@ def _kept_at(model: Model, node: fx.Node) -> Span | None:
     owner, _, name = str(node.target).rpartition(".")
     if name.startswith("_constant_"):
         return None
-    return model.wiring.gradients.usage.assignment(model.record.model.get_submodule(owner), name)
+    return usage_of(model).assignment(model.record.model.get_submodule(owner), name)
 
 
 def _fixes(model: Model, node: fx.Node, n: int) -> bool:
@@ -109,7 +111,7 @@ def _fixes(model: Model, node: fx.Node, n: int) -> bool:
     sizes = _numbers(node.args[1:], dict(node.kwargs))
     if n not in sizes:
         return False
-    samples = model.wiring.batch.samples
+    samples = batch_of(model).samples
     labels = samples.of(node) if samples is not None else None
     if labels is None:
         return shape(node)[:1] == (n,)
@@ -180,7 +182,8 @@ def _summed_over_batch(model: Model, node: fx.Node) -> bool:
     for _ in range(12):
         sources = [x for x in ops.value_inputs(node) if x in model.flow.learned]
         if ops.op(node) in _SUMS:
-            labels = model.wiring.batch.samples.of(sources[0]) if sources and model.wiring.batch.samples else None
+            samples = batch_of(model).samples
+            labels = samples.of(sources[0]) if sources and samples else None
             axes = ops.dims_of(node)
             if labels is not None and axes is not None and any(labels.shape[a] > 1 for a in axes):
                 return True

@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 
@@ -90,7 +91,7 @@ class Single:
         return found
 
     def _drops_batch(self, source: fx.Node) -> bool:
-        samples = self._model.wiring.batch.samples
+        samples = batch_of(self._model).samples
         labels = samples.of(source) if samples is not None else None
         if labels is None:
             return self._model.inputs.batch in self._model.dims(source)
@@ -120,3 +121,13 @@ class Single:
         node = next((n for n in model.record.graph.nodes if ops.op(n) == "batch_norm" and n.meta.get("module") == failure.module), None)
         called = span(node) if node is not None else (failure.spans[0] if failure.spans else None)
         return [NeedsTwo(failure.births[0] if failure.births else None, called, failure.module or "")]
+
+
+def squeezed(model: Model) -> list[Squeezed]:
+    """VAE105: squeezes that take the batch axis away at B = 1."""
+    return Single(model).squeezed()
+
+
+def needs_two(model: Model) -> list[NeedsTwo]:
+    """VAE801: normalisations that raise at B = 1."""
+    return Single(model).normalised()

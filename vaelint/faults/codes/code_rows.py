@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.record.walk import behind
@@ -16,7 +17,6 @@ from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
-    from vaelint.faults.codes.codebook import Codebook
 
 _MOVES = ops.SHAPE | ops.CAST | {"detach", "data", "effect"}
 _FOLDS = frozenset({"view", "reshape", "flatten", "view_as", "reshape_as"})
@@ -36,7 +36,7 @@ class CodeRows:
 def code_rows(model: Model) -> list[CodeRows]:
     """VAE112: one for each fold. Codes as long as a channel's whole map, or a line of it, may be meant for these, and are left alone."""
     found: dict[fx.Node, CodeRows] = {}
-    for book in model.wiring.codebooks:
+    for book in codebooks_of(model):
         above = model.flow.ancestors(book.index)
         for rows in model.flow.sorted({n for n in above if ops.op(n) in _MOVES and len(shape(n)) in (2, 3)}):
             if any(u in above and ops.op(u) in _MOVES for u in model.flow.users.get(rows, ())):

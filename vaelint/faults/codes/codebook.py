@@ -1,4 +1,4 @@
-"""Vector quantisation: what is looked up, and which gradients arrive where."""
+"""Vector quantisation: codes that are equal, and which gradients arrive where."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.record import ops
@@ -15,19 +17,8 @@ from vaelint.record.frames import frame_beside
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_LOOKS_UP = frozenset({"embedding", "getitem", "index_select", "gather", "take_along_dim", "matmul", "mm", "bmm", "einsum", "linear"})
 _SMALL = 30_000_000  # parameters up to which the model is built for real
 Fault = Literal["encoder", "codebook", "commitment"]
-
-
-@dataclass(frozen=True)
-class Codebook:
-    """One lookup of the nearest code."""
-
-    index: fx.Node
-    code: fx.Node  # the looked up values
-    table: tuple[fx.Node, ...]  # the parameters or buffers that hold the codes
-    names: frozenset[str]  # those that are trainable
 
 
 @dataclass(frozen=True)
@@ -38,24 +29,6 @@ class VqFault:
     node: fx.Node
     codebook: Codebook
     place: Span | None = None  # where it is to be mended, if that is not the node's own place
-
-
-def find_codebooks(model: Model) -> list[Codebook]:
-    """Every lookup by the position of a smallest distance to values that layers made of the data."""
-    flow, gradients = model.flow, model.wiring.gradients
-    found: list[Codebook] = []
-    for node in model.record.graph.nodes:
-        if node.op != "call_function" or node not in flow.data or node not in flow.learned:
-            continue
-        if not ops.is_position(node):
-            continue
-        for user in flow.sorted(flow.descendants(node)):
-            table = [n for n in ops.value_inputs(user) if n not in flow.data]
-            leaves = [n for t in table for n in flow.ancestors(t) if n.op == "get_attr"]
-            if ops.op(user) in _LOOKS_UP and leaves and any(n in flow.data for n in ops.value_inputs(user)):
-                found.append(Codebook(node, user, tuple(leaves), frozenset(gradients.names(set(leaves)))))
-                break
-    return found
 
 
 @dataclass(frozen=True)
@@ -70,7 +43,7 @@ class EqualCodes:
 def equal_codes(model: Model) -> list[EqualCodes]:
     """VAE508: trained tables whose codes are equal and not 0; at 0 they wait for the first batch, as some are made to."""
     found: dict[fx.Node, EqualCodes] = {}
-    for book in model.wiring.codebooks:
+    for book in codebooks_of(model):
         for table in book.table:
             value = model.leaf_value(table) if table.meta.get("parameter") else None
             if value is None or value.dim() != 2 or model.parameter_count > _SMALL:
@@ -85,14 +58,14 @@ def equal_codes(model: Model) -> list[EqualCodes]:
 
 def vq_faults(model: Model) -> list[VqFault]:
     """VAE505: the encoder without the reconstruction's gradient, codes that nothing moves, an encoder that nothing holds to its codes."""
-    gradients = model.wiring.gradients
+    gradients = gradients_of(model)
     ends = reconstruction_ends(model)
     if not ends:
         return []
     by_recon = gradients.names(gradients.reach(*ends))
     others = [leaf for t in model.terms if t.role != "reconstruction" for leaf in t.leaves]
     faults: list[VqFault] = []
-    for book in model.wiring.codebooks:
+    for book in codebooks_of(model):
         encoder = gradients.names(model.flow.ancestors(book.index)) - book.names
         if not encoder or not any(book.code in model.flow.ancestors(e) for e in ends):
             continue
@@ -133,8 +106,8 @@ def _below(model: Model, book: Codebook) -> set[fx.Node]:
 
 def _codes_end(model: Model, book: Codebook) -> fx.Node | None:
     """The operation at which the codes lose their gradient before anything is done with them; None where they are given on with it."""
-    flow, carries = model.flow, model.wiring.gradients.carries
-    trained = {n for n in book.table if model.wiring.gradients.names({n})}
+    flow, carries = model.flow, gradients_of(model).carries
+    trained = {n for n in book.table if gradients_of(model).names({n})}
     if not carries(book.code):
         between = flow.descendants(*trained) & flow.ancestors(book.code)
         return next((n for n in flow.sorted(between - trained) if not carries(n)), None)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Span
 from vaelint.faults.devices.moved import attribute_of, attributes_moved
-from vaelint.faults.gradients.gradients import holder_of
+from vaelint.faults.gradients.unregistered import holder_of, unknown_tensors
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 from vaelint.trace import torch_private
@@ -89,7 +90,7 @@ def stray_tensors(model: Model) -> list[Stray]:
         if again.failure is None:
             still = {(s.span, s.attribute) for s in _strays(model, again)}
             found = [s for s in found if (s.span, s.attribute) in still]
-    told = {node for node, *_ in model.wiring.gradients.unknown_tensors()}  # that they do not move is said there
+    told = {node for node, *_ in unknown_tensors(model)}  # that they do not move is said there
     along = attributes_moved(model) if any(s.attribute for s in found) else set()
     found = [s for s in found if s.born not in told and attribute_of(model.record.model, s.born.meta.get("val")) not in along]
     return [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
@@ -315,13 +316,12 @@ def _birthplace(model: Model, record: Record, born: fx.Node) -> tuple[Span | Non
     if born.op != "get_attr":
         return span(born), ""
     path = str(born.target)
-    gradients = model.wiring.gradients
     if path.startswith("_constant_"):
         held = holder_of(record.model, born.meta.get("val"))
-        return (gradients.usage.assignment(*held), held[1]) if held is not None else (None, "")
+        return (usage_of(model).assignment(*held), held[1]) if held is not None else (None, "")
     owner, _, name = path.rpartition(".")
     try:
         module = record.model.get_submodule(owner)
     except AttributeError:
         return None, ""
-    return gradients.usage.assignment(module, name), path
+    return usage_of(model).assignment(module, name), path

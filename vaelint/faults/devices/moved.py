@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from vaelint.faults.gradients.gradients import parts_of
+from vaelint.faults.gradients.unregistered import parts_of
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

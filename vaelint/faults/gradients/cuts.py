@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.terms import layered_nodes
+from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import span
+from vaelint.replay.fact import fact
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -63,23 +66,24 @@ def _holds_draw_fixed(model: Model, ends: list[fx.Node]) -> bool:
     if any(model.terms_of("reconstruction")):
         return False
     means = {h for s in model.sites for h in s.mu_heads}
-    return bool(means & model.wiring.gradients.of_loss) and not means & model.wiring.gradients.reach(*ends)
+    return bool(means & gradients_of(model).of_loss) and not means & gradients_of(model).reach(*ends)
 
 
 def trained_on_dreams(model: Model, lost: set[str]) -> bool:
     """Whether the loss moves all of some parameters by what they make of values that no data went into: a recognition network that learns
     from draws of the model itself, as the sleep phase of wake-sleep has it."""
-    gradients, flow = model.wiring.gradients, model.flow
+    gradients, flow = gradients_of(model), model.flow
     held = (n for n in gradients.of_loss if n.op == "get_attr")
     dreamt = {n for n in held if any(u in gradients.of_loss and u not in flow.data for u in flow.users.get(n, ()))}
     return bool(lost) and lost <= gradients.names(dreamt)
 
 
+@fact
 def encoder_cuts(model: Model) -> list[Cut]:
     """VAE503: the places where trainable parameters of the encoder are lost to the reconstruction; one for each line."""
-    gradients, flow = model.wiring.gradients, model.flow
+    gradients, flow = gradients_of(model), model.flow
     ends = reconstruction_ends(model)
-    if not ends or model.wiring.codebooks or _holds_draw_fixed(model, ends):
+    if not ends or codebooks_of(model) or _holds_draw_fixed(model, ends):
         return []
     if after := _between(model, ends):
         return after
@@ -101,7 +105,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
 def _cuts_at(model: Model, places: list[fx.Node], lost: set[str], heads: list[fx.Node]) -> list[Cut]:
     """The places where a gradient ends on the way from what is lost. Whole numbers and single values only where no real-valued cut
     explains the loss: masks are no fault."""
-    gradients, flow = model.wiring.gradients, model.flow
+    gradients, flow = gradients_of(model), model.flow
     cuts: list[Cut] = []
     for real in (True, False):
         explained = {name for cut in cuts for name in cut.lost}
@@ -121,7 +125,7 @@ def _cuts_at(model: Model, places: list[fx.Node], lost: set[str], heads: list[fx
 def _lost_heads(model: Model, ends: list[fx.Node], lost: set[str]) -> list[fx.Node]:
     """The posterior's heads that the reconstruction is made of and does not move, though it moves the layer that makes them: a half of
     its output that is cut off."""
-    gradients, flow = model.wiring.gradients, model.flow
+    gradients, flow = gradients_of(model), model.flow
     by_value, reached = flow.ancestors(*ends), gradients.reach(*ends)
     heads = flow.sorted({h for s in model.gaussian_sites for h in s.heads} & by_value - reached)
     return [h for h in heads if gradients.carries(h) and not gradients.names(flow.ancestors(h)) & lost]
@@ -129,7 +133,7 @@ def _lost_heads(model: Model, ends: list[fx.Node], lost: set[str]) -> list[fx.No
 
 def _between(model: Model, ends: list[fx.Node]) -> list[Cut]:
     """The places between the decoder's outputs and the loss, where none of the outputs gets a gradient."""
-    gradients, flow, loss = model.wiring.gradients, model.flow, model.record.loss
+    gradients, flow, loss = gradients_of(model), model.flow, model.record.loss
     lost = gradients.names(flow.ancestors(*ends))
     if loss is None or not lost or any(n in gradients.of_loss for n in ends) or not any(gradients.carries(n) for n in ends):
         return []
@@ -145,9 +149,9 @@ def _between(model: Model, ends: list[fx.Node]) -> list[Cut]:
 def discrete_draws(model: Model) -> list[Site]:
     """VAE207: draws from a learned categorical, Bernoulli, Dirichlet, Beta or Gamma distribution that the reconstruction is made of, and
     whose distribution gets no gradient from it: no straight-through path goes around the draw."""
-    gradients, flow = model.wiring.gradients, model.flow
+    gradients, flow = gradients_of(model), model.flow
     ends = reconstruction_ends(model)
-    if not ends or model.wiring.codebooks:
+    if not ends or codebooks_of(model):
         return []
     reached, below = gradients.reach(*ends), flow.ancestors(*ends)
     lost = gradients.names(below) - gradients.names(reached)

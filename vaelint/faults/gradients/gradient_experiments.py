@@ -8,13 +8,15 @@ from collections.abc import Iterable
 import torch
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import leaves_like
 from vaelint.experiment.trial import SAME, Trial, tolerance
 from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number, seen
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.gradients.cuts import reconstruction_ends
-from vaelint.faults.gradients.gradients import leaf_ids
+from vaelint.faults.gradients.unregistered import leaf_ids
 
 
 @experiment("gradient_reaches", "the gradient of the loss", "exactly 0")
@@ -113,7 +115,7 @@ def vq_gradients(trial: Trial, about: About) -> Verdict:
     what, codes = str(about["what"]), list(about.get("parameters", ()))
     if what == "codebook":
         return _arrives(trial, trial.loss, {"parameters": codes})
-    held = model.wiring.gradients.names(set().union(*(model.flow.ancestors(b.index) for b in model.wiring.codebooks)))
+    held = gradients_of(model).names(set().union(*(model.flow.ancestors(b.index) for b in codebooks_of(model))))
     encoder = {"parameters": sorted(held - set(codes))}
     if what == "encoder":
         return _arrives(trial, _reconstruction(trial), encoder)

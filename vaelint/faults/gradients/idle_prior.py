@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.faults.gradients.gradients import Unreached
+from vaelint.faults.gradients.unreached import Unreached, left_out
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 
@@ -28,12 +29,12 @@ class IdlePrior:
 def idle_priors(model: Model) -> list[IdlePrior]:
     """The layers of VAE501 that are a prior's, by what they put out: values of the posterior's shape, at least two of them, that no term
     sees."""
-    gradients, loss = model.wiring.gradients, model.record.loss
+    loss = model.record.loss
     kls = [(k.term.core, k.site) for k in model.kls if k.term.core is not None and k.site is not None and k.site.mu is not None]
     if not kls or loss is None:
         return []
     found: list[IdlePrior] = []
-    left = gradients.left_out
+    left = left_out(model)
     for core, site in kls:
         mine = tuple(layer for layer in left if not layer.cut and _is_like(model, layer, site))
         if len({n for layer in mine for n in _outputs(model, layer)}) > 1:
@@ -65,7 +66,7 @@ def _is_like(model: Model, layer: Unreached, site: Site) -> bool:
 
 def _cut(model: Model, layer: Unreached, kl: set[fx.Node]) -> fx.Node | None:
     """The detach through which a layer's values, and no draw, reach a KL that has a gradient."""
-    carries, below = model.wiring.gradients.carries, model.flow.descendants(*_nodes(model, layer))
+    carries, below = gradients_of(model).carries, model.flow.descendants(*_nodes(model, layer))
     for node in model.flow.sorted(below & model.flow.ancestors(*kl)):
         cut = ops.op(node) in ("detach", "data") and any(carries(n) for n in ops.value_inputs(node))
         if cut and node not in model.flow.noisy and node in model.flow.data:

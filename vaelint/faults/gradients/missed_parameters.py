@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
+from vaelint.anatomy.attribute_use import usage_of
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.chosen_parameters import chosen, filled
 
@@ -33,7 +35,7 @@ class Missed:
 def missed_parameters(model: Model) -> list[Missed]:
     """VAE504. Optimizers of one file share the parameters among them: what any of them has is not missed."""
     built = model.record.optimizers
-    gradients = model.wiring.gradients
+    gradients = gradients_of(model)
     covered = {name for o in built for i, name in gradients.trainable.items() if i in o.parameters}
     if built and not covered:
         return []
@@ -71,12 +73,12 @@ def given_optimizer(model: Model) -> Given | None:
 
 
 def _files(model: Model) -> list[str]:
-    own = model.wiring.gradients.usage.file_of(model.record.model)
+    own = usage_of(model).file_of(model.record.model)
     return [f for f in (own,) if f]
 
 
 def _missed(model: Model, span: Span | None, covered: set[str]) -> list[Missed]:
-    left = model.wiring.gradients.touched - covered
+    left = gradients_of(model).touched - covered
     if not left:
         return []
     layers: list[str] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
+from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.marks import effect
@@ -101,7 +102,7 @@ def _carried(model: Model) -> list[Twice]:
     used = {
         str(n.target) for n in ancestors(second.loss) if n.op == "get_attr" and (v := n.meta.get("val")) is not None and v.requires_grad
     }
-    usage = model.wiring.gradients.usage
+    usage = usage_of(model)
     return [
         Twice(usage.assignment(module, name, running=True) or usage.assignment(module, name), path)
         for path, (module, name) in held.items()

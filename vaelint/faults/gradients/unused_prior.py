@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.attribute_use import usage_of
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.core.finding import Span
-from vaelint.faults.gradients.gradients import Unreached
+from vaelint.faults.gradients.unreached import Unreached, unreached
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 
@@ -41,17 +43,17 @@ def unused_priors(model: Model) -> list[UnusedPrior]:
     facts = [k for k in model.kls if k.probe.verdict == "exact" and not k.probe.learned_prior and k.site is not None and k.site.mu_heads]
     if not facts:
         return []
-    gradients = model.wiring.gradients
+    gradients = gradients_of(model)
     for fact in facts:
         assert fact.site is not None
         size = shape(fact.site.mu_heads[0])
-        for layer in gradients.unreached():
+        for layer in unreached(model):
             if layer.path not in layer.parameters and _gives_moments(model, layer, size):
                 return [UnusedPrior(fact, layer.path, layer.parameters, layer.span, layer.called, _call(model, fact))]
         left = set(gradients.trainable.values()) - gradients.reached - gradients.updated
         bare = [n for n in gradients.trainable.values() if n in left and _is_moment(model, n, size)]
         if len(bare) > 1:
-            made = gradients.usage.assignment(model.record.model.get_submodule(bare[0].rpartition(".")[0]), bare[0].rpartition(".")[2])
+            made = usage_of(model).assignment(model.record.model.get_submodule(bare[0].rpartition(".")[0]), bare[0].rpartition(".")[2])
             return [UnusedPrior(fact, " and ".join(bare), tuple(bare), made)]
     return []
 
@@ -115,8 +117,8 @@ def _idle(model: Model, file: str, functions: list[_Function]) -> list[_Function
 def _readers(model: Model, name: str) -> tuple[str, list[_Function]]:
     """The file that a layer's class is written in, and its methods that read an attribute."""
     owner = model.record.model.get_submodule(name.rpartition(".")[0])
-    file, attribute = model.wiring.gradients.usage.file_of(owner), name.rpartition(".")[2]
-    readers = model.wiring.gradients.usage.readers(file, attribute) if file else []
+    file, attribute = usage_of(model).file_of(owner), name.rpartition(".")[2]
+    readers = usage_of(model).readers(file, attribute) if file else []
     return file or "", [f for f in model.source.file(file).functions() if f.name in readers] if file else []
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.logsums import summed_exponent
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
@@ -118,7 +119,7 @@ def detached_terms(model: Model, role: str) -> list[Term]:
     held = {f for leaf in leaves for f in leaf.frontier if f in model.flow.data} | {h for t in live for s in t.sites for h in s.heads}
     # behind a draw is the posterior of another latent, or of another turn of a loop
     drawn = {s.z for s in model.sites} - {f for leaf in leaves for f in leaf.frontier}
-    held &= model.wiring.gradients.reach(*(leaf.node for leaf in leaves), stop=drawn) if leaves else held
+    held &= gradients_of(model).reach(*(leaf.node for leaf in leaves), stop=drawn) if leaves else held
     found = []
     for term in model.terms:
         posterior = {h for s in term.sites for h in s.heads} or {f for leaf in term.leaves for f in leaf.frontier}
@@ -129,7 +130,7 @@ def detached_terms(model: Model, role: str) -> list[Term]:
 
 def _moved_otherwise(model: Model, posterior: set[fx.Node]) -> bool:
     """Whether the step moves what makes a posterior in another way than by this loss."""
-    gradients = model.wiring.gradients
+    gradients = gradients_of(model)
     return gradients.moved_otherwise(gradients.names(model.flow.ancestors(*posterior)), posterior)
 
 

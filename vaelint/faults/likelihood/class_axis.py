@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.reconstruction.recon import picks_class
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
@@ -33,7 +34,7 @@ class OffClasses:
 
 def off_classes(model: Model) -> list[OffClasses]:
     """VAE321: one for each softmax."""
-    over_batch = {m.node for m in model.wiring.batch.softmaxed()}
+    over_batch = {m.node for m in batch_of(model).softmaxed()}
     found: dict[fx.Node, OffClasses] = {}
     for reader in model.flow.sorted(model.reaching_loss):
         asked = _asks(model, reader)

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.faults.likelihood.likelihood import broadcast
 from vaelint.record import ops
 from vaelint.record.record import shape
@@ -45,14 +46,14 @@ def exchanged_targets(model: Model) -> list[Exchanged]:
 
 def _places(model: Model, fact: ReconFact) -> list[int] | None:
     """For each sample the place of the target that moves with it, where each moves one; None where that is not so or not known."""
-    target, samples = fact.pair.target, model.wiring.batch.samples
+    target, samples = fact.pair.target, batch_of(model).samples
     if target is None or target in model.flow.learned or samples is None or broadcast(model, fact.pair) is not None:
         return None
     own, axis = samples.of(fact.pair.recon), _axis(samples.of(fact.pair.recon))
     given = [n for n in model.flow.ancestors(target) if n.op == "placeholder"]
     if own is None or axis is None or not torch.equal(own.flatten(), torch.arange(own.numel(), dtype=own.dtype)) or len(given) != 1:
         return None
-    batch, back = model.wiring.batch.axes.get(given[0]), axis - own.dim()
+    batch, back = batch_of(model).axes.get(given[0]), axis - own.dim()
     if batch is None or given[0] not in model.flow.ancestors(fact.pair.recon) or len(shape(target)) < -back:
         return None
     sizes = {**model.record.sizes, "B": _SAMPLES}

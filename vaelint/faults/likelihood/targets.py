@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.core.finding import Span
@@ -98,7 +99,7 @@ def self_targets(model: Model) -> list[Corruption]:
 
 def _fixed(model: Model, node: fx.Node) -> bool:
     """Whether no trainable parameter stands behind a value."""
-    return not model.wiring.gradients.names(model.flow.ancestors(node))
+    return not gradients_of(model).names(model.flow.ancestors(node))
 
 
 def _sees_data(leaf: Leaf, model: Model, made: set[fx.Node]) -> bool:

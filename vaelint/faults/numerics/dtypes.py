@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
+from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Span
+from vaelint.faults.gradients.unregistered import holder
 from vaelint.record import ops
 from vaelint.record.record import dtype, shape, span
+from vaelint.replay.fact import fact
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -30,46 +32,37 @@ class Mixed:
     odd: fx.Node
     partner: fx.Node
     origin: fx.Node
+    begun: Span | None  # where the odd type began: where the tensor is made, or put into the model
 
-
-class Types:
-    """Questions about the types of numbers in one model."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    @cached_property
-    def mismatches(self) -> list[Mixed]:
-        """Products and layers of tensors of two types."""
-        return mismatches(self._model)
-
-    @cached_property
-    def creeping(self) -> list[Mixed]:
-        """Values that a float64 tensor of numpy's turns into float64."""
-        return creeping(self._model)
-
-    @cached_property
-    def refused(self) -> list[fx.Node]:
-        """Losses that automatic precision on a GPU refuses."""
-        return refused_by_autocast(self._model)
-
-    def place_of(self, mixed: Mixed) -> Span | None:
-        """Where the odd type began: where the tensor is made, or put into the model."""
-        origin, gradients = mixed.origin, self._model.wiring.gradients
-        if origin.op != "get_attr":
-            return self._model.where(origin)
-        holder = gradients.holder(origin)
-        return gradients.usage.assignment(*holder) if holder is not None else None
-
-    def unasked(self, mixed: Mixed) -> bool:
-        """Whether the odd type is float64 only because numpy's numbers are."""
-        return self.name_of(mixed.origin) == "float64" and _unasked(mixed.origin)
-
-    def name_of(self, node: fx.Node) -> str:
+    @property
+    def odd_type(self) -> str:
         """`float64`."""
-        return str(dtype(node)).removeprefix("torch.")
+        return _name(self.odd)
+
+    @property
+    def own_type(self) -> str:
+        """`float32`: that of the other operand."""
+        return _name(self.partner)
+
+    @property
+    def unasked(self) -> bool:
+        """Whether the odd type is float64 only because numpy's numbers are."""
+        return _name(self.origin) == "float64" and _unasked(self.origin)
 
 
+def _name(node: fx.Node) -> str:
+    return str(dtype(node)).removeprefix("torch.")
+
+
+def _mixed(model: Model, node: fx.Node, odd: fx.Node, partner: fx.Node) -> Mixed:
+    origin = _origin(odd)
+    if origin.op != "get_attr":
+        return Mixed(node, odd, partner, origin, model.where(origin))
+    held = holder(model, origin)
+    return Mixed(node, odd, partner, origin, usage_of(model).assignment(*held) if held is not None else None)
+
+
+@fact
 def mismatches(model: Model) -> list[Mixed]:
     """VAE604: products and layers of tensors of two types; the first only, as it ends the step."""
     for node in model.record.graph.nodes:
@@ -82,14 +75,14 @@ def mismatches(model: Model) -> list[Mixed]:
         partner = next((n for n in parts if n.op == "get_attr"), parts[-1])
         odd = next((n for n in parts if dtype(n) != dtype(partner)), None)
         if odd is not None:
-            return [Mixed(node, odd, partner, _origin(odd))]
+            return [_mixed(model, node, odd, partner)]
     return []
 
 
 def creeping(model: Model) -> list[Mixed]:
     """VAE605: values of the model that a float64 tensor, made by numpy and not asked for, turns into float64; one for each origin."""
     found: dict[object, Mixed] = {}
-    raising = {m.origin for m in model.wiring.numbers.mismatches}
+    raising = {m.origin for m in mismatches(model)}
     for node in model.record.graph.nodes:
         if node.op != "call_function" or dtype(node) is not torch.float64 or node not in model.flow.learned:
             continue
@@ -100,7 +93,7 @@ def creeping(model: Model) -> list[Mixed]:
             continue
         origin = _origin(wide[0])
         if _unasked(origin) and origin not in raising:
-            found.setdefault(span(origin) or origin, Mixed(node, wide[0], own[0], origin))
+            found.setdefault(span(origin) or origin, _mixed(model, node, wide[0], own[0]))
     return list(found.values())
 
 

@@ -13,7 +13,7 @@ from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.record.walk import behind
-from vaelint.replay.intervals import Bounds
+from vaelint.replay.intervals import Bounds, intervals_of
 from vaelint.replay.ranges import declared_range, free_low
 from vaelint.replay.replay import ReplayError
 
@@ -70,7 +70,7 @@ def _log_at(model: Model, node: fx.Node) -> _Log | None:
     guarded = name == "logit" and bool(node.args[1:] or node.kwargs)
     if (name not in _LOGS and not root) or guarded or not isinstance(node.args[0], fx.Node):
         return None
-    return _Log(node, node.args[0], root, _LOGS.get(name, 0.0), model.wiring.intervals.of(node.args[0]))
+    return _Log(node, node.args[0], root, _LOGS.get(name, 0.0), intervals_of(model).of(node.args[0]))
 
 
 class _Search:
@@ -82,7 +82,7 @@ class _Search:
         self._driven: set[object] = set()
         scales = {s.scale for s in model.sites if s.scale is not None}
         self._widths = _made_of(model, [*scales, *(s for r in model.recons if (s := model.likelihood.scale_of(r)) is not None)])
-        self._negative = [s for s in scales if (b := model.wiring.intervals.of(s)) is not None and b.low < 0]
+        self._negative = [s for s in scales if (b := intervals_of(model).of(s)) is not None and b.low < 0]
         self._negative += [scale for _, scale in model.sampling.negative_scales]
 
     def data_of(self, log: _Log) -> fx.Node | None:
@@ -233,7 +233,7 @@ def half_overflows(model: Model) -> list[Overflow]:
 
 
 def _exponential(model: Model, node: fx.Node, source: fx.Node) -> Overflow | None:
-    bounds = model.wiring.intervals.of(source)
+    bounds = intervals_of(model).of(source)
     return Overflow(node, source, bounds.high, HALF_LIMIT) if bounds is not None and bounds.high > HALF_LIMIT else None
 
 
@@ -244,7 +244,7 @@ def _sum(model: Model, node: fx.Node, source: fx.Node) -> Overflow | None:
     count = math.prod(shape(source)) // max(1, math.prod(shape(node)))
     if not summing or not count:
         return None
-    bounds = model.wiring.intervals.of(source) if name == "sum" else None
+    bounds = intervals_of(model).of(source) if name == "sum" else None
     high = max(abs(bounds.low), abs(bounds.high)) if bounds is not None else math.inf
     limit = HALF_MAX / count
     return Overflow(node, source, high, limit, count) if min(high, 1.0 if math.isinf(high) else high) > limit else None

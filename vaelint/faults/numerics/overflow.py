@@ -11,6 +11,7 @@ from torch import fx
 
 from vaelint.faults.numerics.quotients import LIMITS
 from vaelint.record import ops
+from vaelint.replay.intervals import intervals_of
 from vaelint.replay.ranges import raw_outputs
 from vaelint.replay.replay import ReplayError
 
@@ -37,7 +38,7 @@ def unbounded_exponentials(model: Model) -> list[Unbounded]:
         operand = node.args[0] if node.op == "call_function" and ops.op(node) in ("exp", "expm1") and node.args else None
         if not isinstance(operand, fx.Node) or node not in model.flow.learned or node not in model.reaching_loss:
             continue
-        bounds, line = model.wiring.intervals.of(operand), _line(model, operand)
+        bounds, line = intervals_of(model).of(operand), _line(model, operand)
         if bounds is None or bounds.high != math.inf or line is None:
             continue
         head, slope, offset = line

@@ -13,6 +13,7 @@ from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.record.walk import behind
+from vaelint.replay.intervals import intervals_of
 from vaelint.replay.ranges import declared_range
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def naive_logs(model: Model) -> list[Naive]:
         if not isinstance(operand, fx.Node) or not isinstance(val, torch.Tensor) or operand not in model.flow.data:
             continue
         limit = LIMITS.get(val.dtype, 88.72)
-        bounds = model.wiring.intervals.of(operand)
+        bounds = intervals_of(model).of(operand)
         if _shifted(operand, model):
             continue
         below = _is_log_density(model, operand) and "logsumexp" in stable
@@ -144,7 +145,7 @@ def _divisor(node: fx.Node) -> fx.Node | None:
 
 
 def _cut_at_zero(model: Model, node: fx.Node, divisor: fx.Node) -> Divisor | None:
-    bounds = model.wiring.intervals.of(divisor)
+    bounds = intervals_of(model).of(divisor)
     sure = bounds is not None and bounds.low == 0 and bounds.reached and bounds.by is not None and ops.op(bounds.by) in _EXACT_ZERO
     if not sure or bounds is None or bounds.by is None or divisor not in model.flow.learned or _itself(divisor) is not bounds.by:
         return None
@@ -153,7 +154,7 @@ def _cut_at_zero(model: Model, node: fx.Node, divisor: fx.Node) -> Divisor | Non
 
 def _nothing_else(model: Model, node: fx.Node, divisor: fx.Node) -> Divisor | None:
     """A divisor that is 0 whatever the data: `/ logvar_prior` where that is a tensor of zeros."""
-    bounds = model.wiring.intervals.of(divisor)
+    bounds = intervals_of(model).of(divisor)
     return Divisor(node, divisor, divisor) if bounds is not None and bounds.low == bounds.high == 0 else None
 
 

@@ -11,7 +11,7 @@ from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.record import span
-from vaelint.replay.intervals import Bounds, Intervals
+from vaelint.replay.intervals import Bounds, Intervals, intervals_of
 from vaelint.replay.precision import Precision, rounded
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def vanished_constants(model: Model) -> list[Vanished]:
     if not sinks:
         return []
     precision = Precision(model)
-    exact, held = model.wiring.intervals, Intervals(model, precision)
+    exact, held = intervals_of(model), Intervals(model, precision)
     found: dict[object, Vanished] = {}
     for sink, operand in sinks:
         if not _lost(exact.of(operand), held.of(operand)):

@@ -13,6 +13,7 @@ from torch import fx
 from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import dtype, span
+from vaelint.replay.intervals import intervals_of
 from vaelint.replay.ranges import declared_values
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _divided(model: Model, node: fx.Node) -> Iterator[Spoiled]:
     divisor = node.args[1] if len(node.args) > 1 else None
     source = node.args[0]
     if isinstance(source, fx.Node) and isinstance(divisor, int | float) and not isinstance(divisor, bool):
-        bounds = model.wiring.intervals.of(source)
+        bounds = intervals_of(model).of(source)
         if bounds is not None and divisor > 1 and bounds.low >= 0 and bounds.high <= divisor and source in model.flow.data:
             yield Spoiled(node, source, "divided", float(divisor))
 
@@ -68,7 +69,7 @@ def _cast(model: Model, node: fx.Node) -> Iterator[Spoiled]:
     before = dtype(source)
     if before is None or not before.is_floating_point or source not in model.flow.data:
         return
-    bounds = model.wiring.intervals.of(source)
+    bounds = intervals_of(model).of(source)
     if bounds is not None and bounds.low > -1 and bounds.high <= 1 and not _is_whole(model, source) and _real_again(node):
         yield Spoiled(node, source, "cast", 1.0)
 
@@ -120,9 +121,9 @@ def _wrapped(model: Model, node: fx.Node) -> Iterator[Spoiled]:
     kind = dtype(node)
     if kind not in (torch.uint8, torch.int8, torch.int16) or ops.op(node) not in _WRAPS or node not in model.flow.data:
         return
-    bounds, ends = model.wiring.intervals.of(node), torch.iinfo(kind)
+    bounds, ends = intervals_of(model).of(node), torch.iinfo(kind)
     source = next(iter(ops.value_inputs(node)), None)
-    before = model.wiring.intervals.of(source)
+    before = intervals_of(model).of(source)
     if bounds is not None and before is not None and source is not None and (bounds.low < ends.min or bounds.high > ends.max):
         passed = bounds.low if bounds.low < ends.min else bounds.high
         yield Spoiled(node, source, "wrapped", passed, (before.low, before.high))

@@ -15,6 +15,7 @@ from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import requires_grad, route, shape, span
+from vaelint.replay.intervals import intervals_of
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -163,7 +164,7 @@ def _is_positive_map(node: fx.Node, model: Model) -> bool:
     """An exponential or its like; also what is bounded at 0 and has its logarithm taken, as a KL does of a standard deviation."""
     if node not in model.flow.data:
         return False
-    bounds = model.wiring.intervals.of(node)
+    bounds = intervals_of(model).of(node)
     logged = any(ops.op(u) in ("log", "log2") and u in model.reaching_loss for u in model.flow.users.get(node, ()))
     return ops.op(node) in ("exp", "softplus", "sqrt", "exp2") or (logged and bounds is not None and bounds.low >= 0)
 

@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
+from vaelint.faults.gradients.unreached import unreached
 from vaelint.faults.sampling.noise_repairs import standard_normal
 from vaelint.faults.workbench import About, Bench, repair
 from vaelint.record import ops
@@ -161,7 +162,7 @@ def idle_head(bench: Bench, about: About) -> Iterator[Proposal]:
     if spot is None or spot.called != own:
         return
     used = bench.record.model.get_submodule(path)
-    for layer in bench.model.wiring.gradients.unreached():
+    for layer in unreached(bench.model):
         where, _, name = layer.path.rpartition(".")
         if where == home and _alike(used, bench.record.model.get_submodule(layer.path)):
             yield from propose(f"uses {name}, which is made and used nowhere", spot.named(name))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.anatomy.posterior.noise import NoiseMoments, constant_axes, meets_a_matrix, noise_moments
 from vaelint.anatomy.posterior.sites import Site
@@ -153,7 +154,7 @@ class Sampling:
 
     def learns_otherwise(self, site: Site) -> bool:
         """Whether the step trains a draw's encoder by another loss of its own."""
-        gradients = self._model.wiring.gradients
+        gradients = gradients_of(self._model)
         return gradients.moved_otherwise(gradients.names(self._model.flow.ancestors(*site.heads)), ())
 
     def has_score_function(self, site: Site) -> bool:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.replay.fact import fact
 
 if TYPE_CHECKING:
+    from vaelint.replay.traced import Traced
     from vaelint.source.written import Source
     from vaelint.trace.spans import SpanFinder
 
@@ -123,6 +125,12 @@ class Usage:
         column = self._source.file(file).column
         end = node.end_lineno or node.lineno
         return Span(file, node.lineno, column(node.lineno, node.col_offset), end, column(end, node.end_col_offset or 0))
+
+
+@fact
+def usage_of(model: Traced) -> Usage:
+    """The classes of a model's modules, read once."""
+    return Usage(model.source, model.tracer.spans)
 
 
 def _is_attribute(node: ast.AST, name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
+from vaelint.anatomy.attribute_use import usage_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.record import ops
@@ -82,7 +83,7 @@ def _second_name(model: Model, mean: fx.Node, scale: fx.Node) -> Span | None:
         for layer in layers.values():
             names = [name for name, held in torch_private.own_layers(owner) if held is layer]
             if len(names) > 1:
-                places = [model.wiring.gradients.usage.assignment(owner, name, last=True) for name in names]
+                places = [usage_of(model).assignment(owner, name, last=True) for name in names]
                 return max((p for p in places if p is not None), key=lambda p: p.line, default=None)
     return None
 

@@ -1,0 +1,46 @@
+"""Lookups of a nearest code: vector quantisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy.gradients import gradients_of
+from vaelint.record import ops
+from vaelint.replay.fact import fact
+
+if TYPE_CHECKING:
+    from vaelint.replay.traced import Traced
+
+_LOOKS_UP = frozenset({"embedding", "getitem", "index_select", "gather", "take_along_dim", "matmul", "mm", "bmm", "einsum", "linear"})
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """One lookup of the nearest code."""
+
+    index: fx.Node
+    code: fx.Node  # the looked up values
+    table: tuple[fx.Node, ...]  # the parameters or buffers that hold the codes
+    names: frozenset[str]  # those that are trainable
+
+
+@fact
+def codebooks_of(model: Traced) -> list[Codebook]:
+    """Every lookup by the position of a smallest distance to values that layers made of the data."""
+    flow, gradients = model.flow, gradients_of(model)
+    found: list[Codebook] = []
+    for node in model.record.graph.nodes:
+        if node.op != "call_function" or node not in flow.data or node not in flow.learned:
+            continue
+        if not ops.is_position(node):
+            continue
+        for user in flow.sorted(flow.descendants(node)):
+            table = [n for n in ops.value_inputs(user) if n not in flow.data]
+            leaves = [n for t in table for n in flow.ancestors(t) if n.op == "get_attr"]
+            if ops.op(user) in _LOOKS_UP and leaves and any(n in flow.data for n in ops.value_inputs(user)):
+                found.append(Codebook(node, user, tuple(leaves), frozenset(gradients.names(set(leaves)))))
+                break
+    return found
