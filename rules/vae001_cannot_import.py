@@ -17,10 +17,10 @@ Install what is missing into the environment that vaelint runs in.
 Never: the exit code is 2.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from vaelint.rule import Findings, Model, setup_rule
 
 
-@rule("VAE001", "cannot-import", Severity.ERROR, message="the target cannot be imported")
+@setup_rule("VAE001")
 def check(model: Model) -> Findings:
     """Found before there is a model to read: the engine reports it."""
     yield from ()

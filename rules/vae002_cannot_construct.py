@@ -17,10 +17,10 @@ Nothing else can be checked.
 Never: the exit code is 2.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from vaelint.rule import Findings, Model, setup_rule
 
 
-@rule("VAE002", "cannot-construct", Severity.ERROR, message="the model cannot be built")
+@setup_rule("VAE002")
 def check(model: Model) -> Findings:
     """Found before there is a model to read: the engine reports it."""
     yield from ()

@@ -17,10 +17,10 @@ Nothing else can be checked.
 Never: the exit code is 2.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from vaelint.rule import Findings, Model, setup_rule
 
 
-@rule("VAE003", "cannot-bind-inputs", Severity.ERROR, message="the inputs do not fit the model's signature")
+@setup_rule("VAE003")
 def check(model: Model) -> Findings:
     """Found before there is a model to read: the engine reports it."""
     yield from ()

@@ -18,10 +18,10 @@ The reconstruction, the KL and their weights are not checked.
 When only the model itself is to be checked: `--allow-no-loss`, or `allow-no-loss = true` in the target's table.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, setup_rule
 
 
-@rule("VAE004", "no-loss-found", Severity.INFO, message="no loss was found")
+@setup_rule("VAE004")
 def check(model: Model) -> Findings:
     """A step that leaves no loss."""
     if not model.has_loss:

@@ -21,10 +21,10 @@ variational, the sampling or the KL is missing.
 When a plain autoencoder is meant.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, setup_rule
 
 
-@rule("VAE005", "not-variational", Severity.INFO, message="no sampling, no KL: not variational")
+@setup_rule("VAE005")
 def check(model: Model) -> Findings:
     """A model without draws, KL, codebook or prior."""
     if model.sites or model.idle_sites or model.kls or model.codebooks or model.draws:

@@ -17,10 +17,10 @@ What was not looked at is not clean.
 Never: the exit code is 2.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from vaelint.rule import Findings, Model, setup_rule
 
 
-@rule("VAE006", "analysis-incomplete", Severity.ERROR, message="the analysis is incomplete")
+@setup_rule("VAE006")
 def check(model: Model) -> Findings:
     """Found when the check itself stops: the engine reports it."""
     yield from ()

@@ -17,10 +17,10 @@ The step does not run, so nothing behind that line can be checked.
 Never: give the inputs and arguments that the code wants, or mend it.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from vaelint.rule import Findings, Model, setup_rule
 
 
-@rule("VAE007", "code-raises", Severity.ERROR, message="the model's own code raises")
+@setup_rule("VAE007")
 def check(model: Model) -> Findings:
     """Found before there is a model to read: the engine reports it."""
     yield from ()

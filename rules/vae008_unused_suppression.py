@@ -17,10 +17,10 @@ A comment that outlives its reason hides the next bug on its line.
 While the rule is switched on and off: `ignore = ["VAE008"]` in the configuration.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from vaelint.rule import Findings, Model, setup_rule
 
 
-@rule("VAE008", "unused-suppression", Severity.INFO, message="this comment suppresses nothing")
+@setup_rule("VAE008")
 def check(model: Model) -> Findings:
     """Found when all rules have spoken: the front reports it."""
     yield from ()

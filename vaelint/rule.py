@@ -10,15 +10,18 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vaelint.core.claims import Claim, Repair
 from vaelint.core.definitions import Definition, definition
 from vaelint.core.finding import Certainty as Certainty
-from vaelint.core.finding import Finding, Label, ShapeRow
+from vaelint.core.finding import Label, ShapeRow
 from vaelint.core.finding import Severity as Severity
 from vaelint.core.finding import Span as Span
 from vaelint.core.finding import Suggestion as Suggestion
+from vaelint.core.setup import SETUP
+from vaelint.core.sign import Found, Kind
 from vaelint.core.strength import BEFORE, Basis
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ __all__ = [
     "Span",
     "Suggestion",
     "rule",
+    "setup_rule",
 ]
 
 SECTIONS = ("What it does", "Why is this bad", "Example", "Use instead", "When to ignore")
@@ -57,44 +61,6 @@ NEEDS = {
     "perturbation": "other constructor arguments are tried with --perturb only",
 }
 """What a rule may need, and why it does not apply without it."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a finding predicts of a real run: the name of an experiment, what it is about, and the prediction in words."""
-
-    experiment: str
-    predicted: str
-    about: dict[str, Any] = field(default_factory=dict)  # nodes, numbers, names; read by the experiment
-
-
-@dataclass(frozen=True)
-class Repair:
-    """How a finding can be mended: the name of a repair, and what it is about. Edits are made only when they are asked for."""
-
-    kind: str
-    about: dict[str, Any] = field(default_factory=dict)  # nodes, places, numbers; read by the repair
-    sure: bool = False  # whether the likeliest edit is shown with the finding also where no --diff or --fix has checked it
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a rule's check yields: a place and the facts there."""
-
-    span: Span | None
-    label: str = ""
-    labels: tuple[Label, ...] = ()
-    shapes: tuple[ShapeRow, ...] = ()
-    when: str = ""
-    why: str = ""
-    notes: tuple[str, ...] = ()
-    help: str = ""
-    fix: Suggestion | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    claim: Claim | None = None
-    severity: Severity | None = None  # info in place of the rule's own, where an explicit choice of the user is in the way
-    basis: Basis | None = None  # in place of the rule's own
-    repair: Repair | None = None
 
 
 Findings = Iterator[Found]
@@ -147,28 +113,10 @@ class Rule:
         """The first line of the documentation, else the headline."""
         return self.doc.strip().splitlines()[0] if self.doc.strip() else self.message
 
-    def finding(self, found: Found, span: Span) -> Finding:
-        """The finished finding, at `span` where the rule named no place."""
-        place = found.span or span
-        return Finding(
-            self.code,
-            self.name,
-            found.severity or self.severity,
-            self.message,
-            place,
-            BEFORE[self.basis if found.basis is None else found.basis],
-            found.label,
-            tuple(x for x in found.labels if x.span != place),
-            found.shapes,
-            found.when,
-            found.why,
-            found.notes,
-            found.help,
-            found.fix,
-            None,
-            found.facts,
-            url=self.url,
-        )
+    @property
+    def kind(self) -> Kind:
+        """What its findings have in common."""
+        return Kind(self.code, self.name, self.severity, self.message, self.basis, self.url)
 
 
 _RULES: dict[str, Rule] = {}
@@ -230,6 +178,17 @@ def rule(
         _RULES[code] = made
 
     return Declaration(declare)
+
+
+def setup_rule(code: str) -> Declaration:
+    """Declares the rule of a finding about the check itself, with what the table of those says of it."""
+    kind = SETUP[code]
+    return rule(code, kind.name, kind.severity, message=kind.message)
+
+
+def declared_as(name: str) -> Rule | None:
+    """The rule of that name; None where it is not installed."""
+    return next((r for r in _RULES.values() if r.name == name), None)
 
 
 def _fault(made: Rule) -> str:

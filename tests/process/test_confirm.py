@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_is_found_at_its_line(tmp_path: Path) -> None:
     from vaelint.core.result import Request, TargetResult
 
     result = TargetResult("model.py:VAE", quiet=[rule.code])
-    confirm(traced(), [], Request("model.py:VAE", device="cpu"), result)
+    confirm(traced(), Request("model.py:VAE", device="cpu"), result)
     (finding,) = result.findings
     line = next(i for i, text in enumerate((tmp_path / "model.py").read_text().splitlines(), 1) if "torch.log" in text)
     assert (finding.code, finding.span.line, finding.certainty) == (rule.code, line, CONFIRMED)

@@ -92,7 +92,7 @@ def traced(inputs: tuple[str, ...] = ("x=8x12:float32[0,1]",), code: str = "loss
 def measured(model: Model, *claims: Claim, device: str = "cpu", timeout: float = 60.0) -> TargetResult:
     """One finding for each claim, after the real pass."""
     result = TargetResult("model.py:VAE")
-    result.findings = [Finding("VAE999", "test", Severity.ERROR, "a claim", Span("model.py", 1)) for _ in claims]
+    result.findings = [Finding("VAE999", "test", Severity.ERROR, "a claim", Span("model.py", 1), claim=claim) for claim in claims]
     request = Request("model.py:VAE", device=device, timeout=timeout)
-    confirm(model, list(enumerate(claims)), request, result)
+    confirm(model, request, result)
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,11 +15,12 @@ from vaelint.confirm.ratio import FAR, all_finite, gradient_ratio
 from vaelint.confirm.stepping import optimizer_step
 from vaelint.confirm.words import in_words
 from vaelint.core.errors import TargetError
-from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, fingerprint
+from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, Span
 from vaelint.core.memory import ran_out
 from vaelint.core.messages import message_of
-from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
+from vaelint.core.setup import SETUP
+from vaelint.core.sign import Found, sign
 from vaelint.core.strength import weighed
 from vaelint.experiment.power import put_to
 from vaelint.experiment.runs import Runner
@@ -46,13 +46,13 @@ from vaelint.faults.schedule import state_experiments  # noqa: F401  registers
 from vaelint.faults.shapes import annotation_experiments  # noqa: F401  registers
 from vaelint.record.record import Failure, Record, span
 from vaelint.replay.ranges import wants_unit, without_range
-from vaelint.rule import Claim, Found, declared
+from vaelint.rule import Claim, Rule, declared_as
 
 _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs
 
 
-def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult) -> Trial | None:
-    """Runs the step for real and measures every claim. Never raises for what user code or torch does: that is a result too.
+def confirm(model: Model, request: Request, result: TargetResult) -> Trial | None:
+    """Runs the step for real and measures the claim of every finding. Never raises for what user code or torch does: that is a result too.
 
     The run, for whoever has more to ask of it; None where there was none, or where the step raised.
     """
@@ -61,12 +61,10 @@ def confirm(model: Model, claims: list[tuple[int, Claim]], request: Request, res
         if device is None:
             result.confirm = {"device": None, "outcome": "skipped", "reason": why_not, "torch": torch.__version__}
             return None
-        return _confirm_on(device, why_not, model, claims, request, result)
+        return _confirm_on(device, why_not, model, request, result)
 
 
-def _confirm_on(
-    device: str, note: str, model: Model, claims: list[tuple[int, Claim]], request: Request, result: TargetResult
-) -> Trial | None:
+def _confirm_on(device: str, note: str, model: Model, request: Request, result: TargetResult) -> Trial | None:
     """`confirm` on a device that is there."""
     spent = sum(result.timing.values())
     need = estimate(model.record)
@@ -76,8 +74,9 @@ def _confirm_on(
             return None
         _backward(trial, result)
         before = time.perf_counter()
-        for index, claim in claims:
-            result.findings[index] = _measured(trial, result.findings[index], claim, result)
+        for index, finding in enumerate(list(result.findings)):
+            if finding.claim is not None:
+                result.findings[index] = _measured(trial, finding, finding.claim, result)
         _non_finite(trial, result)
         stepped = optimizer_step(trial) if trial.record.failure is None and model.has_loss else None
         if stepped is not None:
@@ -167,7 +166,7 @@ def _note_raised(model: Model, failure: Failure | None, error: BaseException, re
 
     Only a remark where the values are to blame and were not declared: they are ours then.
     """
-    rule = next((r for r in declared() if r.name == "code-raises"), None)
+    rule = declared_as(SETUP["VAE007"].name)
     place = failure.spans[0] if failure is not None and failure.spans else None
     if rule is None or place is None or _told(result, place.file, place.line):
         return
@@ -182,9 +181,7 @@ def _note_raised(model: Model, failure: Failure | None, error: BaseException, re
         severity=Severity.INFO if ours else None,
     )
     evidence = Evidence("the step on real tensors", "it runs", f"it raises {text}"[:200], str(result.confirm["device"]))
-    finding = rule.finding(found, place).with_certainty(Certainty.CONFIRMED, evidence)
-    result.findings.append(replace(finding, fingerprint=_fingerprint(model, finding)))
-    result.quiet[:] = [c for c in result.quiet if c != rule.code]
+    _add(result, model, rule, found, place, evidence)
 
 
 def _attempt(runner: Runner) -> tuple[Record | None, BaseException | None]:
@@ -233,7 +230,7 @@ def _backward(trial: Trial, result: TargetResult) -> None:
 
 def _note_ratio(trial: Trial, ratio: float, result: TargetResult) -> None:
     """A finding of the real pass itself: the encoder's gradient vanished or exploded on its way."""
-    rule = next((r for r in declared() if r.name == "gradient-ratio"), None)
+    rule = declared_as("gradient-ratio")
     place = span(trial.model.sites[0].z) if trial.model.sites else None
     if rule is None or rule.code not in result.quiet or place is None or 1 / FAR < ratio < FAR:
         return
@@ -246,9 +243,7 @@ def _note_ratio(trial: Trial, ratio: float, result: TargetResult) -> None:
         facts={"ratio": float(f"{ratio:.3g}")},
     )
     evidence = Evidence("the gradient in the encoder over that in the decoder", "within a million", f"{ratio:.3g}", trial.device)
-    finding = rule.finding(found, place).with_certainty(Certainty.CONFIRMED, evidence)
-    result.findings.append(replace(finding, fingerprint=_fingerprint(trial.model, finding)))
-    result.quiet[:] = [c for c in result.quiet if c != rule.code]
+    _add(result, trial.model, rule, found, place, evidence)
 
 
 def _measured(trial: Trial, finding: Finding, claim: Claim, result: TargetResult) -> Finding:
@@ -279,7 +274,7 @@ def _outcome(trial: Trial, finding: Finding, claim: Claim, result: TargetResult)
 
 def _non_finite(trial: Trial, result: TargetResult) -> None:
     """A finding of the real pass itself: a loss or gradient that is not finite at initialisation, where no other finding says why."""
-    rule = next((r for r in declared() if r.name == "non-finite"), None)
+    rule = declared_as("non-finite")
     ran = rule is not None and (rule.code in result.quiet or any(n["code"] == rule.code for n in result.not_applicable))
     healthy = result.confirm.get("finite", True) and result.confirm.get("grad_finite", True)
     if rule is None or not ran or healthy or trial.record.failure is not None:
@@ -289,18 +284,14 @@ def _non_finite(trial: Trial, result: TargetResult) -> None:
     if found is None or place is None or _told(result, place.file, place.line):
         return
     where = "the gradient of the loss" if found.backward else "the loss"
-    finding = rule.finding(
-        Found(
-            place,
-            label=found.what,
-            why=f"{where} is not finite at initialisation: the first step of the optimizer destroys the parameters",
-            help="bound the argument (clamp, softplus, an epsilon inside the root or logarithm), or use the stable form of the function",
-        ),
+    said = Found(
         place,
+        label=found.what,
+        why=f"{where} is not finite at initialisation: the first step of the optimizer destroys the parameters",
+        help="bound the argument (clamp, softplus, an epsilon inside the root or logarithm), or use the stable form of the function",
     )
     evidence = Evidence("the first value that is not finite while its inputs are", "finite values and gradients", found.what, trial.device)
-    result.findings.append(replace(finding.with_certainty(Certainty.CONFIRMED, evidence), fingerprint=_fingerprint(trial.model, finding)))
-    result.quiet[:] = [c for c in result.quiet if c != rule.code]
+    _add(result, trial.model, rule, said, place, evidence)
 
 
 def _told(result: TargetResult, file: str, line: int) -> bool:
@@ -309,5 +300,7 @@ def _told(result: TargetResult, file: str, line: int) -> bool:
     return any(s.file == file and s.line <= line <= (s.end_line or s.line) for s in places)
 
 
-def _fingerprint(model: Model, finding: Finding) -> str:
-    return fingerprint(finding.code, in_project(finding.span.file), model.source.line(finding.span), 0)
+def _add(result: TargetResult, model: Model, rule: Rule, found: Found, place: Span, evidence: Evidence) -> None:
+    """A finding of the real pass itself."""
+    result.findings.append(sign(rule.kind, found, place, model.source.line(place)).with_certainty(Certainty.CONFIRMED, evidence))
+    result.quiet[:] = [c for c in result.quiet if c != rule.code]

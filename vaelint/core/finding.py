@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
+from vaelint.core.claims import Claim, Repair
 from vaelint.core.pages import address
 
 
@@ -117,6 +118,8 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict, hash=False)  # numbers by name, for JSON readers
     fingerprint: str = ""
     url: str = ""  # of the rule's page; empty if its package tells none
+    claim: Claim | None = field(default=None, compare=False, repr=False)  # what a real run is asked; stays in the process
+    repair: Repair | None = field(default=None, compare=False, repr=False)  # how it can be mended; stays in the process
 
     def __post_init__(self) -> None:
         if not self.url:
@@ -126,13 +129,18 @@ class Finding:
         """The same finding after a real run spoke."""
         return replace(self, certainty=certainty, evidence=evidence or self.evidence)
 
+    def told(self) -> Finding:
+        """The finding as others are told of it: without what the engine has still to do with it, which holds the whole record."""
+        return replace(self, claim=None, repair=None)
+
     def stands(self, bar: Severity) -> bool:
         """Whether it makes the exit code 1, where findings from the severity `bar` on do."""
         return self.certainty is not Certainty.REFUTED and self.severity.rank >= bar.rank
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""
-        data = asdict(self)
+        data = asdict(self.told())
+        del data["claim"], data["repair"]
         data["severity"], data["certainty"] = self.severity.value, self.certainty.value
         return data
 

@@ -46,9 +46,9 @@ def loudest(certainty: Certainty, ran: bool) -> Severity:
 
 
 def as_said(result: TargetResult) -> TargetResult:
-    """The result with no finding louder than its certainty carries; the one given keeps the severities of its rules."""
+    """The result with no finding louder than its certainty carries; the one given keeps the severities of its rules, and the claims."""
     ran = result.confirm.get("outcome") in RAN
-    said = [replace(f, severity=min(f.severity, loudest(f.certainty, ran), key=lambda s: s.rank)) for f in result.findings]
+    said = [replace(f.told(), severity=min(f.severity, loudest(f.certainty, ran), key=lambda s: s.rank)) for f in result.findings]
     spoken = replace(result, findings=said)
     spoken.settle()
     return spoken

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 
-from vaelint.core.finding import Certainty, Finding, Label, Severity, ShapeRow, Span
+from vaelint.core.finding import Label, Severity, ShapeRow, Span
 from vaelint.core.messages import message_of
+from vaelint.core.setup import stopped
+from vaelint.core.sign import Found, Kind
 from vaelint.diagnose.fits import fit_after_failure
 from vaelint.diagnose.fitting import features_read, image_size_before, what_fits
 from vaelint.diagnose.layer_checks import Refused, refused_by_layer
@@ -18,12 +21,15 @@ from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.flow import analyse_flow
 from vaelint.record.record import Failure, Record, name_of, shape, span
+from vaelint.rule import declared
 from vaelint.trace.lift import lift
 
 if TYPE_CHECKING:
     from vaelint.core.inputs import InputSet
     from vaelint.source.written import Source
     from vaelint.trace.ladder import Tracer
+
+Said = tuple[Kind, Found]
 
 _SHAPE_WORDS = re.compile(
     r"shape|size|dimension|mat1 and mat2|must match|broadcast|channels|expected input|elements|reduction dim|view|stack expects|"
@@ -32,8 +38,19 @@ _SHAPE_WORDS = re.compile(
 )
 
 
-def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, home: Span) -> tuple[Finding, bool]:
-    """The finding for a failed run, and whether it is a finding about the model (as opposed to code that cannot be analysed)."""
+def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, home: Span) -> tuple[Kind, Found, bool]:
+    """What a failed run shows, and whether it says something of the model (as opposed to code that cannot be analysed)."""
+    said, analysed = _diagnosed(record, tracer, inputs, step, source, home)
+    return *said, analysed
+
+
+def _said(code: str, place: Span, **how: Any) -> Said:
+    """What a rule would say of it, in that rule's words; the shapes of the failed run alone decide it."""
+    kind = next(r.kind for r in declared() if r.code == code)
+    return replace(kind, severity=Severity.ERROR, basis="shapes"), Found(place, **how)
+
+
+def _diagnosed(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, home: Span) -> tuple[Said, bool]:
     failure = record.failure
     assert failure is not None
     place = failure.spans[0] if failure.spans else home
@@ -51,13 +68,9 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
     if not failure.spans and (failure.fn is None or isinstance(failure.error, TypeError | ValueError)):
         return _step_finding(text, step, home), False  # no line of the user's file was on the way
     return (
-        Finding(
+        _said(
             "VAE007",
-            "code-raises",
-            Severity.ERROR,
-            "the model's own code raises",
             place,
-            Certainty.PROVED,
             label=text,
             labels=tuple(Label(s, "called from here") for s in failure.spans[1:4]),
             help="mend the error, or give the inputs and arguments it wants (--input, --init, --step)",
@@ -66,14 +79,9 @@ def diagnose(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source
     )
 
 
-def _step_finding(text: str, step: Any, home: Span) -> Finding:
-    return Finding(
-        "VAE003",
-        "cannot-bind-inputs",
-        Severity.ERROR,
-        f"the step raises {text}",
+def _step_finding(text: str, step: Any, home: Span) -> Said:
+    return stopped("VAE003", f"the step raises {text}"), Found(
         home,
-        Certainty.PROVED,
         help="mend --step; it sees model, the inputs by name, torch, nn, F, np, math, and what the file defines at its top level",
         notes=(f"the step: {step.code}",),
     )
@@ -100,7 +108,7 @@ def _is_loss(failure: Failure) -> bool:
     return failure.fn is not None and name_of(failure.fn) in ops.LOSSES
 
 
-def _range_finding(record: Record, failure: Failure, place: Span, text: str, source: Source) -> Finding:
+def _range_finding(record: Record, failure: Failure, place: Span, text: str, source: Source) -> Said:
     operands = _operands(failure)
     target_says = "target" in text.lower()
     squashed = bool(operands) and _ends_in(operands[0], {"sigmoid", "softmax", "clamp", "clip", "hardsigmoid", "hardtanh"})
@@ -108,26 +116,18 @@ def _range_finding(record: Record, failure: Failure, place: Span, text: str, sou
     bad = operands[1] if about_target and len(operands) > 1 else operands[0] if operands else None
     labels = _labels(operands[:2], source, record)
     if about_target:
-        return Finding(
+        return _said(
             "VAE309",
-            "target-range",
-            Severity.ERROR,
-            "the target of a Bernoulli likelihood lies outside [0, 1]",
             place,
-            Certainty.PROVED,
             label=text,
             labels=labels,
             why="binary cross-entropy is the likelihood of values in [0, 1]; outside, it is unbounded below",
             help="scale the data to [0, 1], or use a Gaussian likelihood",
         )
     born = span(bad) if bad is not None else None
-    return Finding(
+    return _said(
         "VAE304",
-        "bce-on-unbounded",
-        Severity.ERROR,
-        "binary cross-entropy gets values outside [0, 1]",
         place,
-        Certainty.PROVED,
         label=text,
         labels=labels + ((Label(born, "made here, with no sigmoid"),) if born else ()),
         why="the reconstruction is unbounded, and binary_cross_entropy wants probabilities; on a GPU this is a device-side assert",
@@ -197,7 +197,7 @@ def lifted_failure(record: Record, tracer: Tracer, inputs: InputSet, step: Any) 
     return record
 
 
-def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, text: str) -> Finding | None:
+def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, text: str) -> Said | None:
     """A batch that was split or cut apart on the way is the cause of shapes that do not fit, wherever they then meet."""
     from vaelint.anatomy.analyse import analyse  # the model of a partial run; models know nothing of failures
 
@@ -207,18 +207,14 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
     batch = batch_of(model)
     reach = model.flow.ancestors(*_operands(failure)) if _operands(failure) else set()
     split = [f for f in batch.split() if f.node in reach]
-    for code, name, message, found, advice in (
+    for code, found, advice in (
         (
             "VAE107",
-            "batch-split",
-            "two parts of the batch are taken for two quantities",
             split,
             "split along the features: dim=1, or dim=-1",
         ),
         (
             "VAE104",
-            "batch-read-as-time",
-            "the batch is read as time",
             [f for f in batch.as_time() if f.node in reach],
             "make the layer with batch_first=True, and take the last step with [:, -1]",
         ),
@@ -228,13 +224,9 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
             if place is None:
                 continue
             raised = tuple(Label(s, f"raises here: {text[:100]}") for s in failure.spans[:1])
-            return Finding(
+            return _said(
                 code,
-                name,
-                Severity.ERROR,
-                message,
                 place,
-                Certainty.PROVED,
                 label=f"{_dims(one.source, record)} along its batch axis",
                 labels=_labels([one.source], source, record) + raised,
                 shapes=(ShapeRow(_name(one.source, source), _shape(one.source, record)),),
@@ -243,7 +235,7 @@ def _batch_finding(record: Record, tracer: Tracer, inputs: InputSet, step: Any, 
     return None
 
 
-def _split_finding(record: Record, source: Source, text: str) -> Finding | None:
+def _split_finding(record: Record, source: Source, text: str) -> Said | None:
     """A value that was split along another axis than the one the failing layer reads: the split is the place, not the layer."""
     failure = record.failure
     assert failure is not None
@@ -254,13 +246,9 @@ def _split_finding(record: Record, source: Source, text: str) -> Finding | None:
     place = span(wrong.cut) if wrong is not None else None
     if asks is None or wrong is None or place is None:
         return None
-    return Finding(
+    return _said(
         "VAE101",
-        "shape-mismatch",
-        Severity.ERROR,
-        "an operation cannot take these shapes",
         place,
-        Certainty.PROVED,
         label=f"splits {_dims(wrong.source, record)} along axis {wrong.axis}: each part is {_dims(wrong.part, record)}",
         labels=tuple(Label(s, f"raises here: {text[:100]}") for s in failure.spans[:1]),
         shapes=tuple(ShapeRow(_name(n, source), _shape(n, record), _remark(n)) for n in (wrong.source, *operands[:2])),
@@ -270,7 +258,7 @@ def _split_finding(record: Record, source: Source, text: str) -> Finding | None:
     )
 
 
-def _refused_finding(record: Record, refused: Refused, place: Span, text: str, source: Source) -> Finding:
+def _refused_finding(record: Record, refused: Refused, place: Span, text: str, source: Source) -> Said:
     """A recurrent layer's own check: at the split that left the features whole, where there is one, else at the call."""
     failure = record.failure
     assert failure is not None
@@ -278,13 +266,9 @@ def _refused_finding(record: Record, refused: Refused, place: Span, text: str, s
     wrong = split_along_wrong_axis(operand, -1, wanted)
     cut = span(wrong.cut) if wrong is not None else None
     born = tuple(Label(s, "the layer is made here") for s in failure.births[:1])
-    return Finding(
+    return _said(
         "VAE101",
-        "shape-mismatch",
-        Severity.ERROR,
-        "an operation cannot take these shapes",
         cut or place,
-        Certainty.PROVED,
         label=text[:160],
         labels=_labels([operand] if operand.op == "call_function" else [], source, record)
         + ((Label(place, "raises here"),) if cut is not None else ())
@@ -300,7 +284,7 @@ def _refused_finding(record: Record, refused: Refused, place: Span, text: str, s
 
 def _shape_finding(
     record: Record, failure: Failure, place: Span, text: str, source: Source, inputs: InputSet, tracer: Tracer, step: Any
-) -> Finding:
+) -> Said:
     operands = _operands(failure)
     name = name_of(failure.fn) if failure.fn is not None else "operation"
     compared = _compares(record, failure, operands)
@@ -316,18 +300,9 @@ def _shape_finding(
     notes += [f"what fits: {f.text}" for f in fits]
     if trail := _trail(record):
         notes.append("the way here: " + " -> ".join(trail))
-    code, slug, message = (
-        ("VAE302", "target-cannot-match", "reconstruction and target have shapes that cannot be compared")
-        if compared
-        else ("VAE101", "shape-mismatch", "an operation cannot take these shapes")
-    )
-    return Finding(
-        code,
-        slug,
-        Severity.ERROR,
-        message,
+    return _said(
+        "VAE302" if compared else "VAE101",
         place,
-        Certainty.PROVED,
         label=text[:160],
         labels=_labels([n for n in operands[:2] if n.op == "call_function"], source, record) + born + called,
         shapes=rows,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from vaelint.anatomy.model import Model
-from vaelint.core.finding import Certainty, Evidence, Finding, Severity, fingerprint
+from vaelint.core.finding import Certainty, Evidence, Finding, Severity
 from vaelint.core.messages import message_of
-from vaelint.core.paths import in_project
 from vaelint.core.result import Request, TargetResult
+from vaelint.core.sign import sign
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.batch.batch_experiments import first_line
@@ -72,8 +71,7 @@ def _finding(broken: Broken, law: Law, bench: Bench, rules: dict[str, Rule]) -> 
         return None
     evidence = Evidence(f"law: {law.says}", broken.predicted, broken.measured, bench.device)
     certainty = Certainty.CONFIRMED if bench.has_run else Certainty.MEASURED
-    finding = rule.finding(broken.found, place).with_certainty(certainty, evidence)
-    return replace(finding, fingerprint=fingerprint(finding.code, in_project(place.file), bench.model.source.line(place), 0))
+    return sign(rule.kind, broken.found, place, bench.model.source.line(place)).with_certainty(certainty, evidence)
 
 
 def _told(result: TargetResult, finding: Finding) -> bool:

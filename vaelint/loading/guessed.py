@@ -177,36 +177,33 @@ def _exchanged(value: Any, old: int, new: int) -> Any:
     return new if type(value) is int and value == old else value
 
 
-def withhold(loaded: Loaded, tracer: Tracer, result: TargetResult, again: Again) -> list[int]:
+def withhold(loaded: Loaded, tracer: Tracer, result: TargetResult, again: Again) -> None:
     """Takes back the findings that hang on values nobody gave: they are gone at other values. Says so in the notes.
 
-    Returns the places of the findings that were taken back. Raises TargetError VAE002 where no other value runs and a finding is about a
-    size of ours.
+    Raises TargetError VAE002 where no other value runs and a finding is about a size of ours.
     """
-    doubtful = [(i, f) for i, f in enumerate(result.findings) if f.severity is not Severity.INFO]
+    doubtful = [f for f in result.findings if f.severity is not Severity.INFO]
     seen: Sequence[Finding] | None = None
     for values in variants(loaded.made_up, _sizes(tracer)) if doubtful else ():
         with _instead(loaded, values):
-            seen = again(frozenset(f.code for _, f in doubtful))
+            seen = again(frozenset(f.code for f in doubtful))
         if seen is not None:
             break
         _refuse_those_of_our_sizes(loaded, result, doubtful)
     if seen is None:
-        return []
+        return
     there = {(f.code, f.span.file, f.span.line) for f in seen}
-    gone = [i for i, f in doubtful if (f.code, f.span.file, f.span.line) not in there]
+    gone = [f for f in doubtful if (f.code, f.span.file, f.span.line) not in there]
     listed = ", ".join(f"{name}={shown(value)}" for name, value in loaded.made_up.items())
-    for i in gone:
-        f = result.findings[i]
+    for f in gone:
         result.notes.append(f"{f.code} at {f.span.file}:{f.span.line} is withheld: it hangs on {listed}, and is gone at other values")
-    result.findings[:] = [f for i, f in enumerate(result.findings) if i not in gone]
-    return gone
+    result.findings[:] = [f for f in result.findings if f not in gone]
 
 
-def _refuse_those_of_our_sizes(loaded: Loaded, result: TargetResult, doubtful: Sequence[tuple[int, Finding]]) -> None:
+def _refuse_those_of_our_sizes(loaded: Loaded, result: TargetResult, doubtful: Sequence[Finding]) -> None:
     """Our numbers meet the sizes of the input, as others do not run: what is said of such a size may be our doing."""
     ours = _numbers(list(loaded.made_up.values())) - {0, 1}
-    for _, finding in doubtful:
+    for finding in doubtful:
         if ours & {int(size) for row in finding.shapes for size in row.shape if size.isdigit()}:
             result.findings.remove(finding)
             raise _refused(loaded, f"may be at odds with the input: {finding.message} ({finding.label})", finding.span)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Finding
 from vaelint.core.result import Request, TargetResult
-from vaelint.core.setup_failures import fail
+from vaelint.core.setup import fail
 from vaelint.core.strength import as_said
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
@@ -38,7 +37,7 @@ def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetRe
     """The result with the severities of the rules, whatever was measured."""
     result = TargetResult(request.target)
     try:
-        loaded, model, claims, repairs = _traced(request, result, emit, given)
+        loaded, model = _traced(request, result, emit, given)
     except TargetError as error:
         fail(result, error)
         return result
@@ -52,14 +51,14 @@ def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetRe
     if request.fixes and model is not None:
         from vaelint.repair.propose import proposals
 
-        emit({"kind": "proposals", "proposals": proposals(model, repairs)})
+        emit({"kind": "proposals", "proposals": proposals(model, result.findings)})
     if request.device != "none" and model is not None:
-        _measure(request, result, model, claims, emit, with_laws=model.has_loss and not loaded.made_up)
+        _measure(request, result, model, emit, with_laws=model.has_loss and not loaded.made_up)
     return result
 
 
-def _traced(request: Request, result: TargetResult, emit: Emit, given: FromPython | None) -> tuple[Loaded, Model | None, Any, Any]:
-    """All that needs no real run: the target, its model (None where its step raises), and what rules claim and would repair.
+def _traced(request: Request, result: TargetResult, emit: Emit, given: FromPython | None) -> tuple[Loaded, Model | None]:
+    """All that needs no real run: the target, its model (None where its step raises), and what rules find.
 
     Raises:
         TargetError: it cannot be loaded, built or called.
@@ -73,23 +72,23 @@ def _traced(request: Request, result: TargetResult, emit: Emit, given: FromPytho
         model = trace_step(request, result, prepared, emit)
     result.timing["trace_s"] = round(time.perf_counter() - started - result.timing["load_s"], 4)
     emit({"kind": "stage", "stage": "rules"})
-    claims, repairs = _judged(request, result, model, prepared.loaded, rules) if model is not None else ([], [])
+    if model is not None:
+        _judged(request, result, model, prepared.loaded, rules)
     note_gaps(model, request, result)
     result.timing["rules_s"] = round(time.perf_counter() - started - sum(result.timing.values()), 4)
-    return prepared.loaded, model, claims, repairs
+    return prepared.loaded, model
 
 
-def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded, rules: list[Rule]) -> tuple[Any, Any]:
-    """What rules and the laws that need no real run find, with the claims and the repairs of the findings."""
+def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded, rules: list[Rule]) -> None:
+    """What rules find, and the laws that need no real run."""
     with as_if_without_gpu():
-        claims, repairs = run_rules(rules, model, loaded.span, result)
+        run_rules(rules, model, loaded.span, result)
         if loaded.made_up:
-            gone = withhold(loaded, model.tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
-            claims = [(i - sum(g < i for g in gone), claim) for i, claim in claims if i not in gone]
-    if any(repair.sure for _, repair in repairs):
+            withhold(loaded, model.tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
+    if any(f.repair is not None and f.repair.sure for f in result.findings):
         from vaelint.repair.propose import with_sure_fixes
 
-        result.findings[:] = with_sure_fixes(model, repairs, result.findings)
+        result.findings[:] = with_sure_fixes(model, result.findings)
     if not (model.has_loss or model.variational):
         result.status = "failed"
         result.notes.append("nothing is drawn and no loss is known: there was nothing to check")
@@ -100,16 +99,15 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
         result.notes.append(offer)
     if model.perturbation is not None:
         result.notes += model.perturbation.report.said
-    return claims, repairs
 
 
-def _measure(request: Request, result: TargetResult, model: Model, claims: Any, emit: Emit, *, with_laws: bool) -> None:
+def _measure(request: Request, result: TargetResult, model: Model, emit: Emit, *, with_laws: bool) -> None:
     """The real run: each claim is tried, then each law."""
     from vaelint.confirm.run import confirm
 
     emit({"kind": "stage", "stage": "confirm"})
     before = time.perf_counter()
-    trial = confirm(model, claims, request, result)
+    trial = confirm(model, request, result)
     result.timing["confirm_s"] = round(time.perf_counter() - before, 4)
     if trial is not None and with_laws:
         before = time.perf_counter()

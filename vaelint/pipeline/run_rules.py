@@ -7,27 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from vaelint.anatomy.model import Model
 from vaelint.core.errors import NotExamined
-from vaelint.core.finding import Certainty, Evidence, Finding, Severity, Span, fingerprint
+from vaelint.core.finding import Certainty, Evidence, Finding, Severity, Span
 from vaelint.core.memory import SMALLER, asked_for, ran_out
 from vaelint.core.messages import message_of
-from vaelint.core.paths import in_project
 from vaelint.core.result import TargetResult
+from vaelint.core.sign import Found, Kind, sign
 from vaelint.diagnose.failure import diagnose
 from vaelint.pipeline.rule_facts import arguments
 from vaelint.replay.replay import ReplayError
-from vaelint.rule import NEEDS, Claim, Found, Repair, Rule
+from vaelint.rule import NEEDS, Rule
 
 if TYPE_CHECKING:
     from vaelint.core.inputs import InputSet
     from vaelint.record.record import Record
     from vaelint.source.written import Source
     from vaelint.trace.ladder import Tracer
-
-Claims = list[tuple[int, Claim]]
-"""Index of a finding in the result, and what it claims of a real run."""
-
-Repairs = list[tuple[str, Repair]]
-"""Fingerprint of a finding, and how it can be mended."""
 
 MET: dict[str, Callable[[Model], bool]] = {
     "site": lambda m: bool(m.sites),
@@ -44,11 +38,9 @@ MET: dict[str, Callable[[Model], bool]] = {
 _OF_LOSS = {"loss", "kl", "reconstruction", "beta"}  # what no model has whose loss is not known
 
 
-def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> tuple[Claims, Repairs]:
-    """Appends findings, and what the other rules came to, to `result`; returns the claims to measure and the repairs."""
-    claims: Claims = []
-    repairs: Repairs = []
-    found: list[tuple[Finding, Found]] = []
+def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult) -> None:
+    """Appends findings, each with its claim and its repair, and what the other rules came to, to `result`."""
+    found: list[tuple[Kind, Found]] = []
     for rule in rules:
         lacks = [n for n in rule.needs if not MET[n](model)]
         if lacks:
@@ -56,7 +48,7 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
             result.not_applicable.append({"code": rule.code, "reason": NEEDS[first]})
             continue
         try:
-            produced = [(rule.finding(f, home), f) for f in _distinct(rule.check(*arguments(rule, model)))]
+            produced = [(rule.kind, f) for f in _distinct(rule.check(*arguments(rule, model)))]
         except ReplayError as error:
             result.not_applicable.append(
                 {"code": rule.code, "reason": f"the part of the graph it asks about does not run by itself: {message_of(error)}"}
@@ -72,13 +64,12 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
         found += produced
         if not produced:
             result.quiet.append(rule.code)
-    for finding, said in sorted(found, key=lambda fc: (fc[0].span.file, fc[0].span.line, fc[0].span.column, fc[0].code)):
-        result.findings.append(_signed(finding, result.findings, model.source))
-        if said.claim is not None:
-            claims.append((len(result.findings) - 1, said.claim))
-        if said.repair is not None:
-            repairs.append((result.findings[-1].fingerprint, said.repair))
-    return claims, repairs
+    for kind, said in sorted(found, key=lambda kf: _order(kf[1].span or home, kf[0].code)):
+        result.findings.append(_signed(kind, said, home, result.findings, model.source))
+
+
+def _order(place: Span, code: str) -> tuple[str, int, int, str]:
+    return place.file, place.line, place.column, code
 
 
 def _stopped_by(error: Exception, model: Model) -> tuple[str, str]:
@@ -93,25 +84,25 @@ def _stopped_by(error: Exception, model: Model) -> tuple[str, str]:
 
 
 def _distinct(found: Any) -> list[Found]:
-    """One finding a place: a loop draws many times on one line."""
+    """One finding a place: a loop draws many times on one line. Raises TypeError for what a rule may not yield."""
     seen: dict[Any, Found] = {}
     for f in found:
+        if not isinstance(f, Found):
+            raise TypeError(f"the rule yields {type(f).__name__}, not Found")
         seen.setdefault(f.span, f)
     return list(seen.values())
 
 
-def _signed(finding: Finding, before: list[Finding], source: Source) -> Finding:
-    from dataclasses import replace
-
-    line = source.line(finding.span)
-    same = sum(f.code == finding.code and source.line(f.span) == line for f in before)
-    return replace(finding, fingerprint=fingerprint(finding.code, in_project(finding.span.file), line, same))
+def _signed(kind: Kind, found: Found, home: Span, before: list[Finding], source: Source) -> Finding:
+    line = source.line(found.span or home)
+    return sign(kind, found, home, line, sum(f.code == kind.code and source.line(f.span) == line for f in before))
 
 
 def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, result: TargetResult, home: Span) -> None:
     """User code raised at the user's own sizes: what and where, and what would fit."""
     result.rung = record.rung
-    finding, analysed = diagnose(record, tracer, inputs, step, source, home)
+    kind, found, analysed = diagnose(record, tracer, inputs, step, source, home)
+    finding = _signed(kind, found, home, [], source)
     if record.rung == "real" and record.failure is not None:  # seen on real tensors already
         text = (
             f"{type(record.failure.error).__name__}: {next(iter(message_of(record.failure.error).strip().splitlines()), '')}".removesuffix(
@@ -120,7 +111,7 @@ def failure_findings(record: Record, tracer: Tracer, inputs: InputSet, step: Any
         )
         finding = finding.with_certainty(Certainty.CONFIRMED, Evidence("the step on real tensors", "it raises here", text[:160], "cpu"))
         result.confirm = {"device": "cpu", "outcome": "raised", "reason": text[:160]}
-    result.findings.append(_signed(finding, [], source))
+    result.findings.append(finding)
     result.fits = list(finding.facts.get("fits", ()))
     result.notes.append("user code raised: the rules that need a complete run did not run")
     if not analysed:

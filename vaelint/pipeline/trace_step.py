@@ -20,6 +20,7 @@ from vaelint.pipeline.maximised import settled
 from vaelint.pipeline.prepare import Prepared
 from vaelint.pipeline.run_rules import failure_findings
 from vaelint.record.record import Record
+from vaelint.rule_packages import load_rules
 from vaelint.source.blame import one_line
 from vaelint.source.written import Source
 from vaelint.step.step import own_loss_step
@@ -76,6 +77,7 @@ def _report_failure(
 ) -> None:
     """What is said of a step that raises: findings, repairs where they were asked for, and the trail up to there."""
     loaded, inputs, tracer, _, _ = prepared
+    load_rules()  # whose words it is said in
     failure_findings(record, tracer, inputs, step, source, result, loaded.span)
     if request.fixes:
         from vaelint.repair.propose import proposals_for_failure

@@ -22,7 +22,7 @@ from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.core.memory import asked_for, ran_out
 from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
-from vaelint.core.setup_failures import fail
+from vaelint.core.setup import fail
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
@@ -357,7 +357,7 @@ def _judge(result: TargetResult, model: Model, step: ObservedStep, rules: Sequen
     emit({"kind": "stage", "stage": "rules"})
     before = time.perf_counter()
     home = Span(request.target, 1)
-    claims, _ = run_rules(list(rules), model, home, result)
+    run_rules(list(rules), model, home, result)
     if model.has_loss:
         replay_laws(model, request, result)
     result.timing["rules_s"] = round(time.perf_counter() - before, 4)
@@ -373,7 +373,7 @@ def _judge(result: TargetResult, model: Model, step: ObservedStep, rules: Sequen
     emit({"kind": "stage", "stage": "confirm"})
     before = time.perf_counter()
     device = next((str(t.device) for t in model.tracer.inputs(None).values()), "cpu")
-    trial = confirm(model, claims, replace(request, device=device), result)
+    trial = confirm(model, replace(request, device=device), result)
     if trial is not None and model.has_loss:
         observe_laws(trial, request, result)
     result.timing["confirm_s"] = round(time.perf_counter() - before, 4)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from vaelint.core.errors import UsageError
-from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
-from vaelint.core.paths import in_project
+from vaelint.core.finding import Finding, Span
 from vaelint.core.result import TargetResult
+from vaelint.core.setup import SETUP
+from vaelint.core.sign import Found, sign
 from vaelint.policy import comments
 from vaelint.policy.comments import Comment, Commented
 
@@ -100,17 +100,7 @@ def _faults(comment: Comment, quiet: set[str], code_of: Callable[[str], str]) ->
 
 def _finding(comment: Comment, label: str) -> Finding:
     span = Span(comment.file, comment.line, comment.column, comment.line, comment.end_column)
-    made = Finding(
-        UNUSED,
-        "unused-suppression",
-        Severity.INFO,
-        "this comment suppresses nothing",
-        span,
-        Certainty.PROVED,
-        label,
-        help="remove it, or correct it",
-    )
-    return replace(made, fingerprint=fingerprint(made.code, in_project(span.file), label, 0))
+    return sign(SETUP[UNUSED], Found(span, label, help="remove it, or correct it", basis="shapes"), span, label)
 
 
 def _spans(value: Any) -> Iterator[tuple[str, int]]:

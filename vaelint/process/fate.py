@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import re
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vaelint.core.edits import Proposal
-from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
+from vaelint.core.finding import Span
 from vaelint.core.memory import LARGER, readable
-from vaelint.core.paths import in_project, package_of, regular, relative, user_file
+from vaelint.core.paths import package_of, regular, relative, user_file
 from vaelint.core.result import Request, TargetResult
+from vaelint.core.setup import stopped
+from vaelint.core.sign import Found, sign
 from vaelint.process import protocol
 
 REPORT = "this is a fault of vaelint, not of your model; please report it with the model that shows it"
@@ -86,22 +88,14 @@ def settle(request: Request, fate: Fate) -> TargetResult:
         )
         return result
     theirs = fate.escaped is not None and not fate.escaped.ours and not fate.escaped.help
-    code, name = ("VAE007", "code-raises") if theirs else ("VAE006", "analysis-incomplete")
-    finding = Finding(
-        code=code,
-        name=name,
-        severity=Severity.ERROR,
-        certainty=Certainty.PROVED,
-        message=message,
-        span=place,
+    found = Found(
+        place,
         label="the last line of yours that ran" if seen else "",
         notes=tuple(n for n in (note, f"it happened while vaelint did: {fate.stage}" if fate.stage else "") if n),
         help=help,
     )
-    line = _source_line(place)
-    return TargetResult(
-        request.target, "failed", findings=[replace(finding, fingerprint=fingerprint(code, in_project(place.file), line, 0))]
-    )
+    kind = stopped("VAE007" if theirs else "VAE006", message)
+    return TargetResult(request.target, "failed", findings=[sign(kind, found, place, _source_line(place))])
 
 
 def _what_happened(fate: Fate) -> tuple[str, str, str, str]:

@@ -26,30 +26,32 @@ from vaelint.faults.shapes.shape_repairs import sizes_that_fit, split_features
 from vaelint.faults.workbench import Bench, repair_called
 from vaelint.record.record import Record, span
 from vaelint.replay.replay import ReplayError
-from vaelint.rule import Repair
 from vaelint.source.written import Source
 
 MOST = 24
 """Proposals for one finding: each costs a check."""
 
 
-def proposals(model: Model, repairs: Iterable[tuple[str, Repair]]) -> dict[str, list[dict[str, Any]]]:
+def proposals(model: Model, findings: Iterable[Finding]) -> dict[str, list[dict[str, Any]]]:
     """By the fingerprint of the finding: its proposals as JSON, best first. Edits after which a file is no Python are left out."""
     bench = Bench(model.record, model.source, model)
     found: dict[str, list[dict[str, Any]]] = {}
-    for fingerprint, wanted in repairs:
+    for finding in findings:
+        if finding.repair is None:
+            continue
         try:
-            made = _whole(bench, repair_called(wanted.kind)(bench, wanted.about))
+            made = _whole(bench, repair_called(finding.repair.kind)(bench, finding.repair.about))
         except ReplayError:  # a question to the graph that it does not answer: no repair is known
             made = []
         if made:
-            found[fingerprint] = made
+            found[finding.fingerprint] = made
     return found
 
 
-def with_sure_fixes(model: Model, repairs: Iterable[tuple[str, Repair]], findings: Sequence[Finding]) -> list[Finding]:
+def with_sure_fixes(model: Model, findings: Sequence[Finding]) -> list[Finding]:
     """The findings, those whose repair is sure with its likeliest edit: the one that `--diff` tries first."""
-    likeliest = {name: Proposal.from_json(made[0]) for name, made in proposals(model, [r for r in repairs if r[1].sure]).items()}
+    sure = [f for f in findings if f.repair is not None and f.repair.sure]
+    likeliest = {name: Proposal.from_json(made[0]) for name, made in proposals(model, sure).items()}
     lines = {name: suggestion(model.source.file(next(iter(p.files))).text, p) for name, p in likeliest.items()}
     return [replace(f, fix=lines[f.fingerprint]) if f.fingerprint in lines else f for f in findings]
 

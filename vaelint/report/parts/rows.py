@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelint.core.finding import Certainty, Finding, Severity, Span, fingerprint
-from vaelint.core.paths import in_project
+from vaelint.core.finding import Certainty, Finding, Severity, Span
 from vaelint.core.result import TargetResult
+from vaelint.core.setup import stopped
+from vaelint.core.sign import Found, sign
 from vaelint.core.visible import json_escaped, visible, visible_lines
 from vaelint.report.parts.view import View
-
-INCOMPLETE = ("VAE006", "analysis-incomplete")
-"""The rule whose page says what it means that a part could not be checked."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ def rows(results: Sequence[TargetResult], view: View) -> list[Row]:
 def _gaps(result: TargetResult) -> Iterator[Finding]:
     file = result.target.partition("(")[0].rpartition(":")[0] or result.target
     for text, help in result.gaps():
-        name = fingerprint(INCOMPLETE[0], in_project(file), f"{result.target}: {text}", 0)
-        yield Finding(*INCOMPLETE, Severity.ERROR, text, Span(file, 1), help=help, fingerprint=name)
+        place = Span(file, 1)
+        yield sign(stopped("VAE006", text), Found(place, help=help, basis=""), place, f"{result.target}: {text}")
 
 
 def place(file: str, root: Path) -> str:
