@@ -61,6 +61,26 @@ class Bench:
             raise CannotMeasureError("the step does not run")
         return base
 
+    def reweighed(self, seed: int) -> Bench:
+        """The bench over a run whose parameters are all elsewhere: what starts at 0 is at 0 no more.
+
+        Raises CannotMeasureError where there is no time for it or where it fails.
+        """
+
+        def put(model: torch.nn.Module, _: dict[str, torch.Tensor]) -> None:
+            calm(model)
+            generator = torch.Generator().manual_seed(seed)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.is_floating_point():
+                        size = 0.5 * (float(parameter.detach().double().std()) if parameter.numel() > 1 else 0.0) + 0.05
+                        parameter.add_((size * torch.randn(parameter.shape, generator=generator)).to(parameter))
+
+        other = Bench(self.model, self.base.prepared(put))
+        if other.base.record.failure is not None:
+            raise CannotMeasureError("the step does not run with other weights")
+        return other
+
     @cached_property
     def _gone(self) -> set[fx.Node]:
         return overwritten(self.base.record)

@@ -13,7 +13,6 @@ from torch import fx
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
-from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import Trial, differ
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
@@ -125,7 +124,7 @@ def kl_is_moved(bench: Bench) -> Iterator[Broken]:
     terms = [t for t in bench.model.terms if t.role == "kl" and t.detached is None and t.core is not None and bench.knows(t.core)]
     if not terms:
         return
-    runs = [_reweighed(bench, seed) for seed in _SEEDS]
+    runs = [bench.reweighed(seed).base for seed in _SEEDS]
     for term in terms:
         values = torch.cat([_values(run, term) for run in runs])
         parts = [_largest_part(bench, run, term) for run in runs]
@@ -143,24 +142,6 @@ def _rests_on_a_floor(bench: Bench, run: Trial, term: Term) -> bool:
     heads = [h for s in term.sites for h in s.heads if run.has(h)]
     far = run.recompute([term.core], {h: 10 * run.value(h).detach() + 3 for h in heads})[term.core]
     return differ(run.value(term.core), far) > _FAR
-
-
-def _reweighed(bench: Bench, seed: int) -> Trial:
-    """A run whose parameters all lie elsewhere."""
-
-    def put(model: torch.nn.Module, _: dict[str, torch.Tensor]) -> None:
-        calm(model)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.is_floating_point():
-                    size = 0.5 * (float(parameter.detach().double().std()) if parameter.numel() > 1 else 0.0) + 0.05
-                    parameter.add_((size * torch.randn(parameter.shape, generator=generator)).to(parameter))
-
-    again = bench.base.again(prepare=put)
-    if again.record.failure is not None:
-        raise CannotMeasureError("the step does not run with other weights")
-    return again
 
 
 def _values(run: Trial, term: Term) -> torch.Tensor:

@@ -1,0 +1,30 @@
+"""An input has no effect on the loss.
+
+## What it does
+Runs the step again with other values of each input: another sample's, the ends of the range it was given, a mask turned over. An input
+with which the loss stays the same to the last bit is reported where it is declared. A label that nothing reads at all is left alone.
+
+## Why is this bad
+Lengths that nobody reads make padding part of the data; a mask that nobody reads hides nothing; a condition that nobody reads conditions
+nothing. The shapes are right without it, so the model trains.
+
+## Example
+    def forward(self, tokens, lengths):
+        _, h = self.rnn(self.embed(tokens))
+
+## Use instead
+    def forward(self, tokens, lengths):
+        packed = pack_padded_sequence(self.embed(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, h = self.rnn(packed)
+
+## When to ignore
+When the signature is that of a family of models, and this one has no use for the input.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE324", "input-without-effect", Severity.WARNING, message="an input has no effect on the loss", needs=("loss",))
+def check(model: Model) -> Findings:
+    """The law on inputs reports these, on the real run."""
+    yield from ()

@@ -1,0 +1,123 @@
+"""Law A12: every input that the step is given moves the loss.
+
+Intervention: an input gets other values: another sample's, the ends of its range, a mask turned over. Values are compared, not gradients:
+lengths, masks and labels have none.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vaelint.core.finding import Span
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench, Seat
+from vaelint.laws.law import Broken, law
+from vaelint.replay.ranges import declared_range
+from vaelint.rule import Found
+
+_SEED = 1
+_WORDS = {
+    "lengths": "the lengths",
+    "mask": "the mask",
+    "label": "the label",
+    "data": "the data",
+    "tokens": "the tokens",
+    "other": "the values",
+}
+
+
+@law("inputs-move-the-loss", "each input moves the loss for some sample", covered=("VAE412", "VAE415"))
+def inputs_move_the_loss(bench: Bench) -> Iterator[Broken]:
+    """A label that nothing reads is left alone: models of one family share a signature."""
+    loss = bench.model.record.loss
+    if loss is None or not bench.knows(loss):
+        return
+    for seat in bench.seats:
+        read = bool(bench.model.flow.users.get(seat.node))
+        if (not read and seat.kind == "label") or _moves(bench, seat, loss):
+            continue
+        if not read or not _moves(bench.reweighed(_SEED), seat, loss):  # a gate that starts at 0 opens later
+            yield _broken(bench, seat, read)
+            return
+
+
+def _moves(bench: Bench, seat: Seat, loss: fx.Node) -> bool:
+    """Whether some other value gives another loss."""
+    was = bench.value(loss)
+    for other in _others(bench, seat):
+        after = bench.after_inputs({seat.node: other}, [loss]).get(loss)
+        if after is None or not torch.equal(after, was):
+            return True
+    return False
+
+
+def _others(bench: Bench, seat: Seat) -> Iterator[torch.Tensor]:
+    """Other values that the input may have."""
+    val = bench.value(seat.node)
+    if seat.kind == "mask":
+        yield ~val if val.dtype is torch.bool else 1 - val
+        return
+    declared = declared_range(bench.model, seat.node)
+    if not val.is_floating_point() and declared is not None:
+        low, high = int(declared[0]), int(declared[1])
+        top = high if seat.kind == "lengths" else high - 1
+        made = [torch.full_like(val, low), torch.full_like(val, max(low, top))]
+    else:
+        made = [val.flip(seat.axis), 2 * val + 1 if val.is_floating_point() else val.roll(1, seat.axis)]
+    different = [m for m in made if not torch.equal(m, val)]
+    if not different:
+        raise CannotMeasureError(f"{seat.name} has one value only")
+    yield from different
+
+
+def _broken(bench: Bench, seat: Seat, read: bool) -> Broken:
+    model = bench.model
+    users = model.flow.users.get(seat.node, [])
+    declared = _parameter(bench, seat)
+    last = max(users, key=lambda n: model.flow.order[n]) if users else None
+    place = declared or (model.where(last) if last is not None else None) or model.where(model.record.loss)
+    kind = _WORDS[seat.kind]
+    found = Found(
+        place,
+        label=f"{seat.name}: {model.shape_text(seat.node)} enters here and changes nothing",
+        labels=model.labels((last, "read here last")) if declared else (),
+        shapes=(model.row(seat.node),),
+        why={
+            "lengths": "padding is encoded, decoded and compared as if it were data",
+            "mask": "what is masked counts like everything else",
+            "label": "the model is the same for every label, so it cannot be asked for one",
+        }.get(seat.kind, "the model is trained as if this input did not exist"),
+        help={
+            "lengths": "leave out what is beyond the length: pack the sequence, or read the state at its end, and mask the loss",
+            "mask": "multiply the error by the mask, and hide what is masked from the encoder",
+        }.get(seat.kind, f"give {seat.name} to the encoder or the decoder, or take it out of the signature"),
+    )
+    text = f"with other values of {kind} the loss is the same to the last bit" + ("" if read else "; nothing reads them")
+    return Broken("input-without-effect", found, "each input moves the loss", text)
+
+
+def _parameter(bench: Bench, seat: Seat) -> Span | None:
+    """Where the innermost function that is given the input as it is declares it."""
+    calls = bench.model.with_calls
+    node = calls.inputs.get(seat.name)
+    if node is None:
+        return None
+    for call in reversed(calls.functions):
+        for name, value in call.arguments.items():
+            if value is not node:
+                continue
+            for function in bench.model.source.file(call.file).functions():
+                arguments = function.args
+                first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
+                for arg in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs] if first == call.line else ():
+                    if arg.arg == name:
+                        return _span(call.file, arg)
+    return None
+
+
+def _span(file: str, arg: ast.arg) -> Span:
+    return Span(file, arg.lineno, arg.col_offset + 1, arg.end_lineno, (arg.end_col_offset or 0) + 1)
