@@ -8,6 +8,11 @@ with which the loss stays the same to the last bit is reported where it is decla
 Lengths that nobody reads make padding part of the data; a mask that nobody reads hides nothing; a condition that nobody reads conditions
 nothing. The shapes are right without it, so the model trains.
 
+## Formula
+log p(x) >= E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)), over the places of x that are there; of a condition c, every density given c.
+
+Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 2; Sohn et al. 2015, eq. 4.
+
 ## Example
     def forward(self, tokens, lengths):
         _, h = self.rnn(self.embed(tokens))

@@ -20,7 +20,7 @@ from vaelint.record.record import shape, span
 from vaelint.rule import Found
 
 _STEPS = (1.0, -1.0, 1e3, -1e3)  # far enough to pass what clamps it
-_CUTS = ops.SHAPE | ops.CAST | ops.SELECT | {"chunk", "split", "unbind", "tensor_split"}
+_SLICES = frozenset({"getitem", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unbind"})
 
 
 @law(
@@ -35,7 +35,7 @@ def outputs_are_read(bench: Bench) -> Iterator[Broken]:
     for calls in _last_layers(bench):
         axis = _columns(calls[0])
         unread = _unread(bench, calls, axis)
-        if 0 < len(unread) < shape(calls[0])[axis]:
+        if 0 < len(unread) < shape(calls[0])[axis] and _is_passed_over(bench, calls, axis, unread):
             yield _broken(bench, calls, axis, unread)
             return
 
@@ -87,6 +87,13 @@ def _unread(bench: Bench, calls: list[fx.Node], axis: int) -> list[int]:
     return suspects
 
 
+def _is_passed_over(bench: Bench, calls: list[fx.Node], axis: int, unread: list[int]) -> bool:
+    """Whether slices leave the columns out, and not what is computed of all: the other triangle of a matrix, the mask of a MADE."""
+    read = [n for n in _cuts(bench, calls) if bench.model.flow.users.get(n) and bench.knows(n)]
+    base = {n: bench.value(n) for n in calls}
+    return bool(read) and not _moves(bench, base, axis, unread, _STEPS[0], read, {n: bench.value(n) for n in read})
+
+
 def _moves(
     bench: Bench,
     base: dict[fx.Node, torch.Tensor],
@@ -135,8 +142,14 @@ def _broken(bench: Bench, calls: list[fx.Node], axis: int, unread: list[int]) ->
 def _cuts(bench: Bench, calls: list[fx.Node]) -> list[fx.Node]:
     """What is taken out of the layer's output before anything is computed of it."""
     users = bench.model.flow.users
-    below = reachable(calls, lambda n: [u for u in users.get(n, ()) if ops.op(u) in _CUTS])
-    return [n for n in bench.model.flow.sorted(below) if ops.op(n) in ops.SELECT and n not in calls]
+    below = reachable(calls, lambda n: [u for u in users.get(n, ()) if ops.op(u) in ops.SHAPE | ops.CAST or _is_slice(u)])
+    return [n for n in bench.model.flow.sorted(below) if _is_slice(n)]
+
+
+def _is_slice(node: fx.Node) -> bool:
+    """Whether a node takes a range out: not the places that a tensor of indices names, as of a triangle."""
+    index = node.args[1:] if ops.op(node) == "getitem" else ()
+    return ops.op(node) in _SLICES and not any(shape(i) for i in ops.tensors(index))
 
 
 def _again(bench: Bench, cut: fx.Node) -> fx.Node:

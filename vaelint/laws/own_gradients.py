@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
-from vaelint.core.paths import relative
+from vaelint.core.paths import relative, user_file
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
@@ -37,7 +37,7 @@ def own_gradients_are_derivatives(bench: Bench) -> Iterator[Broken]:
         if node.target is not custom_gradient or not bench.knows(node):
             continue
         made_by = getattr(type(bench.value_with_graph(node).grad_fn), "_forward_cls", None)
-        if made_by is None or made_by in seen:
+        if made_by is None or made_by in seen or not _is_users(made_by):
             continue
         seen.add(made_by)
         for source in _sources(bench, node):
@@ -47,6 +47,12 @@ def own_gradients_are_derivatives(bench: Bench) -> Iterator[Broken]:
                 return
 
 
+def _is_users(made_by: type) -> bool:
+    """Whether the backward is the user's own: torch and packages know theirs."""
+    code = getattr(inspect.unwrap(getattr(made_by, "backward", made_by)), "__code__", None)
+    return code is not None and user_file(code.co_filename)
+
+
 def _sources(bench: Bench, node: fx.Node) -> list[fx.Node]:
     """What it was given that has a gradient."""
     return [n for n in node.all_input_nodes[1:] if bench.is_real(n) and bench.knows(n)]
@@ -54,6 +60,9 @@ def _sources(bench: Bench, node: fx.Node) -> list[fx.Node]:
 
 def _wrong(bench: Bench, node: fx.Node, source: fx.Node) -> tuple[float, float, int] | None:
     """A slope that was measured, the one that backward gives, and at how many elements they differ; None where it keeps the law."""
+    flow = bench.model.flow
+    if (flow.descendants(source) & flow.ancestors(node)) & flow.random:
+        return None  # it draws: another value may take other random numbers
     out, given = bench.value(node), bench.value(source)
     if out.shape == given.shape and torch.equal(out, given):
         return None
