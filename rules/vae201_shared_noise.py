@@ -20,15 +20,31 @@ batch move together. PyTorch says nothing: `(L)` broadcasts over `(B, L)`.
 When common random numbers across the batch are meant, for variance reduction between samples.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE201", "shared-noise", Severity.ERROR, message="one noise vector serves the whole batch", needs=("site",), basis="shapes")
-def check(model: Model) -> Findings:
+    from vaelint.anatomy.posterior.sites import Site
+
+
+@rule(
+    "VAE201",
+    "shared-noise",
+    Severity.ERROR,
+    message="one noise vector serves the whole batch",
+    needs=("site",),
+    basis="shapes",
+).on("sampling.drawn_noise.constant_axes")
+def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
     """A site whose noise lacks the batch dimension that its mean has."""
     for site in model.gaussian_sites:
         noise, like = model.noise_of(site), model.posterior_of(site)
-        if noise is None or like is None or "B" not in model.sampling.constant_axes(site):
+        if noise is None or like is None or "B" not in constant_axes(site):
             continue
         std = site.scale or like
         yield Found(

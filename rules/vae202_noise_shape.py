@@ -21,15 +21,31 @@ is a line, while the KL charges for a full Gaussian.
 When a posterior of rank one is meant, and the KL is that of the rank-one posterior.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE202", "noise-shape", Severity.ERROR, message="the noise lacks an axis of the latent", needs=("gaussian",), basis="shapes")
-def check(model: Model) -> Findings:
+    from vaelint.anatomy.posterior.sites import Site
+
+
+@rule(
+    "VAE202",
+    "noise-shape",
+    Severity.ERROR,
+    message="the noise lacks an axis of the latent",
+    needs=("gaussian",),
+    basis="shapes",
+).on("sampling.drawn_noise.constant_axes")
+def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
     """Sites whose noise has the batch but not every axis of the mean."""
     for site in model.gaussian_sites:
         noise, like = model.noise_of(site), model.posterior_of(site)
-        missing = model.sampling.constant_axes(site)
+        missing = constant_axes(site)
         if noise is None or like is None or not missing or "B" in missing:
             continue
         std = site.scale or like

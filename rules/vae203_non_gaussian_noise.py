@@ -22,15 +22,31 @@ as if it were not.
 When the posterior is another location-scale family and the KL is that family's.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE203", "non-gaussian-noise", Severity.ERROR, message="the reparameterisation noise is not standard normal", needs=("gaussian",))
-def check(model: Model) -> Findings:
+    from vaelint.anatomy.posterior.sites import Site
+    from vaelint.faults.sampling.drawn_noise import NoiseMoments
+
+
+@rule(
+    "VAE203",
+    "non-gaussian-noise",
+    Severity.ERROR,
+    message="the reparameterisation noise is not standard normal",
+    needs=("gaussian",),
+).on("sampling.drawn_noise.noise_moments")
+def check(model: Model, noise_moments: Callable[[Site], NoiseMoments | None]) -> Findings:
     """Sites whose noise, by measurement, is another distribution than N(0, 1)."""
     for site in model.gaussian_sites:
         noise = model.noise_of(site)
-        moments = model.sampling.noise_moments(site)
+        moments = noise_moments(site)
         if noise is None or moments is None or moments.is_standard_normal or moments.std == 0:
             continue
         closed = any(

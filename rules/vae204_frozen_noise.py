@@ -20,13 +20,20 @@ sees the posterior's width, and the KL regularises a spread that nobody samples.
 When fixed noise is meant: a debugging run, common random numbers.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.idle import Frozen
 
-@rule("VAE204", "frozen-noise", Severity.ERROR, message="the noise is the same at every call")
-def check(model: Model) -> Findings:
+
+@rule("VAE204", "frozen-noise", Severity.ERROR, message="the noise is the same at every call").on("sampling.idle.frozen_noise")
+def check(model: Model, frozen_noise: list[Frozen]) -> Findings:
     """Constant noise in the place of a draw; a generator seeded in the sampling code."""
-    for frozen in model.sampling.frozen_noise:
+    for frozen in frozen_noise:
         yield Found(
             model.where(frozen.node),
             label=frozen.label,

@@ -23,7 +23,14 @@ appendix B and C.2).
 Never: if the head is a log-standard deviation, mend the KL instead.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.clash import Clash
 
 
 @rule(
@@ -33,10 +40,10 @@ from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
     message="the sampler reads the encoder's head in another way than the KL",
     needs=("gaussian", "kl"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("sampling.clash.clashes")
+def check(model: Model, clashes: list[Clash]) -> Findings:
     """Sampler and KL disagree, and the sampler is the odd one."""
-    for clash in model.sampling.clashes:
+    for clash in clashes:
         if clash.culprit != "sampler" or clash.negative:
             continue
         yield Found(

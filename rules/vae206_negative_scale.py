@@ -18,13 +18,42 @@ the one that the KL charges for.
 When the head is an unconstrained sigma and the KL is written with sigma^2: then the rule is silent already.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+    from vaelint.faults.sampling.clash import Clash
+    from vaelint.record.record import MadeDistribution
 
 
-@rule("VAE206", "negative-scale", Severity.ERROR, message="the noise is scaled by a raw output that can be negative", needs=("gaussian",))
-def check(model: Model) -> Findings:
+@rule(
+    "VAE206",
+    "negative-scale",
+    Severity.ERROR,
+    message="the noise is scaled by a raw output that can be negative",
+    needs=("gaussian",),
+).on(
+    "sampling.clash.clashes",
+    "sampling.negative_scales.negative_scales",
+    "sampling.negative_scales.scale_place",
+    "sampling.negative_scales.negative_draws",
+)
+def check(
+    model: Model,
+    clashes: list[Clash],
+    negative_scales: list[tuple[MadeDistribution, fx.Node]],
+    scale_place: Callable[[MadeDistribution, fx.Node], Span],
+    negative_draws: list[fx.Node],
+) -> Findings:
     """The scale is the head itself, and the KL does not read it as a standard deviation."""
-    for clash in model.sampling.clashes:
+    for clash in clashes:
         if not clash.negative:
             continue
         yield Found(
@@ -38,16 +67,16 @@ def check(model: Model) -> Findings:
             repair=Repair("scale_as", {"clash": clash}),
             claim=Claim("scale_negative", "the scale takes negative values", {"site": clash.site}),
         )
-    for made, scale in model.sampling.negative_scales:
+    for made, scale in negative_scales:
         yield Found(
-            model.sampling.scale_place(made, scale),
+            scale_place(made, scale),
             label=f"{made.family} wants a positive scale",
             labels=model.labels((scale, "can be negative")),
             why="torch refuses a scale that is not positive as soon as one appears; without validation the log-density is NaN",
             help="pass the raw output through softplus, or exponentiate half of it",
             claim=Claim("value_range", "the scale takes negative values", {"node": scale, "outside": [0.0, float("inf")]}),
         )
-    for scale in model.sampling.negative_draws:
+    for scale in negative_draws:
         yield Found(
             model.where(scale),
             label=f"{model.written(scale)} can be negative",

@@ -21,16 +21,44 @@ the path of the gradient. `backward` does not complain.
 When the encoder is trained by a score-function estimator (REINFORCE).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE207", "not-reparameterized", Severity.ERROR, message="the draw lets no gradient through to the encoder", needs=("site", "loss"))
-def check(model: Model) -> Findings:
+    from torch import fx
+
+    from vaelint.anatomy.posterior.sites import Site
+
+
+@rule(
+    "VAE207",
+    "not-reparameterized",
+    Severity.ERROR,
+    message="the draw lets no gradient through to the encoder",
+    needs=("site", "loss"),
+).on(
+    "sampling.estimators.feeds_reconstruction",
+    "sampling.estimators.has_score_function",
+    "sampling.estimators.learns_otherwise",
+    "sampling.estimators.blocked_draws",
+)
+def check(
+    model: Model,
+    feeds_reconstruction: Callable[[fx.Node], bool],
+    has_score_function: Callable[[Site], bool],
+    learns_otherwise: Callable[[Site], bool],
+    blocked_draws: list[Site],
+) -> Findings:
     """Draws without gradient on the way to the reconstruction."""
     for site in model.gaussian_sites:
-        if site.kind != "drawn" or not model.sampling.feeds_reconstruction(site.z):
+        if site.kind != "drawn" or not feeds_reconstruction(site.z):
             continue
-        if model.sampling.has_score_function(site) or model.sampling.learns_otherwise(site):
+        if has_score_function(site) or learns_otherwise(site):
             continue
         yield Found(
             model.where(site.z),
@@ -46,7 +74,7 @@ def check(model: Model) -> Findings:
                 {"nodes": [n for n in (site.mu, site.scale) if n is not None]},
             ),
         )
-    for site in model.sampling.discrete_draws:
+    for site in blocked_draws:
         yield Found(
             model.where(site.z),
             label="a discrete draw, which has no gradient" if site.kind == "categorical" else "a draw without a gradient",

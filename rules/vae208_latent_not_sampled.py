@@ -19,14 +19,30 @@ posterior's spread, the variance head is trained by the KL alone, and samples fr
 When the training step is another function than the one checked: name it with --step.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE208", "latent-not-sampled", Severity.ERROR, message="z is drawn, and the decoder gets the mean", needs=("draw", "loss"))
-def check(model: Model) -> Findings:
+    from vaelint.anatomy.posterior.sites import Site
+    from vaelint.faults.sampling.idle import Entry
+
+
+@rule(
+    "VAE208",
+    "latent-not-sampled",
+    Severity.ERROR,
+    message="z is drawn, and the decoder gets the mean",
+    needs=("draw", "loss"),
+).on("sampling.idle.idle_draws", "sampling.idle.decoder_entry")
+def check(model: Model, idle_draws: list[Site], decoder_entry: Callable[[Site], Entry | None]) -> Findings:
     """The draw is idle and a layer decodes the mean."""
-    for site in model.sampling.idle_draws:
-        entry = model.sampling.decoder_entry(site)
+    for site in idle_draws:
+        entry = decoder_entry(site)
         if entry is None or entry.uses_scale:
             continue
         yield Found(

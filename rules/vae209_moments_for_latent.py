@@ -20,13 +20,26 @@ noise, and the decoder cannot be run on a sample of the prior, for which there i
 When a decoder conditioned on uncertainty is meant.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.idle import Entry
 
-@rule("VAE209", "moments-for-latent", Severity.ERROR, message="a layer that should get z gets the posterior's parameters", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE209",
+    "moments-for-latent",
+    Severity.ERROR,
+    message="a layer that should get z gets the posterior's parameters",
+    needs=("loss",),
+).on("sampling.idle.undrawn_entries")
+def check(model: Model, undrawn_entries: list[Entry]) -> Findings:
     """The decoder is fed from the log-variance head with no draw between."""
-    for entry in model.sampling.undrawn_entries:
+    for entry in undrawn_entries:
         yield Found(
             entry.span,
             label="reads the posterior's parameters, not a sample",

@@ -17,7 +17,16 @@ own smaller tensor, then charges for one component in place of L, or is stretche
 When an isotropic posterior is meant, and the KL multiplies the log-variance by L.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.posterior.sites import Site
 
 
 @rule(
@@ -27,11 +36,11 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     message="mean and scale of the posterior have different shapes",
     needs=("gaussian",),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("sampling.drawn_noise.meets_a_matrix")
+def check(model: Model, meets_a_matrix: Callable[[Site], bool]) -> Findings:
     """Sites where the scale is stretched over the mean, or the mean over the scale."""
     for site in model.gaussian_sites:
-        if site.mu is None or site.scale is None or not site.scale_heads or model.sampling.is_scaled_by_matrix(site):
+        if site.mu is None or site.scale is None or not site.scale_heads or meets_a_matrix(site):
             continue
         if not (missing := model.missing_axes(site.scale, site.mu)) and not (missing := model.missing_axes(site.mu, site.scale)):
             continue

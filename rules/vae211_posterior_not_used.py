@@ -19,13 +19,26 @@ nearly all that the encoder knows of the input is lost: the mean is trained by t
 When the unconditional decoder is what is trained, in a step of its own.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from torch import fx
 
-@rule("VAE211", "posterior-not-used", Severity.ERROR, message="the posterior, or its mean, never reaches the decoder", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE211",
+    "posterior-not-used",
+    Severity.ERROR,
+    message="the posterior, or its mean, never reaches the decoder",
+    needs=("loss",),
+).on("sampling.idle.unused_posteriors")
+def check(model: Model, unused_posteriors: list[tuple[fx.Node, fx.Node | None, str]]) -> Findings:
     """z without the mean, and reconstructions made of noise alone."""
-    for node, what, label in model.sampling.unused_posteriors:
+    for node, what, label in unused_posteriors:
         yield Found(
             model.where(node),
             label=label,

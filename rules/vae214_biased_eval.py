@@ -20,13 +20,26 @@ One library had it for years.
 When decoding at a fixed quantile is meant.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.evaluation import Biased
 
-@rule("VAE214", "biased-eval", Severity.ERROR, message="in evaluation mode z is the mean plus a multiple of the scale", needs=("gaussian",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE214",
+    "biased-eval",
+    Severity.ERROR,
+    message="in evaluation mode z is the mean plus a multiple of the scale",
+    needs=("gaussian",),
+).on("sampling.evaluation.biased_evaluation")
+def check(model: Model, biased_evaluation: list[Biased]) -> Findings:
     """The evaluation run adds the scale without a draw."""
-    for biased in model.sampling.biased_evaluation:
+    for biased in biased_evaluation:
         yield Found(
             biased.span,
             label=f"z = mu + {biased.multiple:.3g} * std in evaluation mode",

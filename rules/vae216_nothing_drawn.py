@@ -19,16 +19,28 @@ generates: this is a plain autoencoder with a penalty on its code.
 Never in training; a step that is meant to evaluate should not be the one that is checked.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Claim, Findings, Found, Model, Severity, Span, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.undrawn import Undrawn
 
 
-@rule("VAE216", "nothing-drawn", Severity.ERROR, message="the posterior has a KL, and nothing is drawn from it", needs=("loss",))
-def check(model: Model) -> Findings:
+@rule(
+    "VAE216",
+    "nothing-drawn",
+    Severity.ERROR,
+    message="the posterior has a KL, and nothing is drawn from it",
+    needs=("loss",),
+).on("sampling.undrawn.undrawn_posterior", "sampling.undrawn.undrawn_place")
+def check(model: Model, undrawn: Undrawn | None, undrawn_place: Span | None) -> Findings:
     """The mean goes into the decoder."""
-    undrawn = model.sampling.undrawn
     if undrawn is not None:
         yield Found(
-            model.sampling.undrawn_place,
+            undrawn_place,
             label=f"decodes {model.written(undrawn.mu)}",
             labels=model.labels(
                 (undrawn.mu, "the mean"), (undrawn.scale, "only the KL reads the scale"), (undrawn.reader, "reads the mean for z")

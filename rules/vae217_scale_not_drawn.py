@@ -20,13 +20,26 @@ from another distribution than the one that the KL is computed for. The bound is
 Never while the scale has a term in the loss; for a fixed scale, leave the head and its term out.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.unscaled import Unscaled
 
-@rule("VAE217", "scale-not-drawn", Severity.ERROR, message="the posterior's scale is in the KL and not in z", needs=("site", "kl"))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE217",
+    "scale-not-drawn",
+    Severity.ERROR,
+    message="the posterior's scale is in the KL and not in z",
+    needs=("site", "kl"),
+).on("sampling.unscaled.unscaled_draws")
+def check(model: Model, unscaled_draws: list[Unscaled]) -> Findings:
     """Each draw that leaves the scale out."""
-    for fact in model.sampling.unscaled:
+    for fact in unscaled_draws:
         yield Found(
             model.where(fact.site.z),
             label=f"the noise is not scaled by {model.written(fact.computed or fact.head)}",

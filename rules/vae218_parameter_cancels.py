@@ -23,13 +23,26 @@ does not train the parameter.
 When the gradient of the draw is added to the loss by a term of its own.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.cancelled import Cancelled
 
-@rule("VAE218", "parameter-cancels", Severity.ERROR, message="a parameter of the posterior cancels out of its draw", basis="replay")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE218",
+    "parameter-cancels",
+    Severity.ERROR,
+    message="a parameter of the posterior cancels out of its draw",
+    basis="replay",
+).on("sampling.cancelled.cancelled_draws")
+def check(model: Model, cancelled_draws: list[Cancelled]) -> Findings:
     """Heads with no part in the draw that is computed from them."""
-    for found in model.bound.cancelled_draws:
+    for found in cancelled_draws:
         yield Found(
             found.place or model.where(found.through),
             label=f"{model.written(found.head)} enters here, and cancels in what is decoded",

@@ -18,7 +18,14 @@ variance is below 1, and without bound where it is near 1.
 When the quotient is not meant to be the noise.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.recovered import Recovered
 
 
 @rule(
@@ -27,10 +34,10 @@ from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
     Severity.WARNING,
     message="the noise is computed back from z with what is no standard deviation",
     needs=("site",),
-)
-def check(model: Model) -> Findings:
+).on("sampling.recovered.recovered_noise")
+def check(model: Model, recovered_noise: list[Recovered]) -> Findings:
     """Quotients of z - mu by what can be negative."""
-    for found in model.sampling.recovered_noise:
+    for found in recovered_noise:
         unused = bool(model.reaching_loss) and found.node not in model.reaching_loss
         yield Found(
             model.where(found.node),

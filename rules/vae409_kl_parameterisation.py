@@ -26,7 +26,14 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.clash import Clash
 
 _FORMULAS = {
     "logvar": ", the sampler's: 1 + logvar - mu**2 - exp(logvar)",
@@ -42,10 +49,10 @@ _EITHER = ": 1 + logvar - mu**2 - exp(logvar) for a log-variance, 1 + 2*s - mu**
     message="the KL reads the encoder's head in another way than the sampler",
     needs=("kl",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("sampling.clash.clashes")
+def check(model: Model, clashes: list[Clash]) -> Findings:
     """Clashes in which the KL is the odd one, and formulas of two readings at once."""
-    for clash in model.sampling.clashes:
+    for clash in clashes:
         if clash.culprit == "kl" and not clash.negative:
             yield Found(
                 clash.kl_place(model),

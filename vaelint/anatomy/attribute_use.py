@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vaelint.core.finding import Span
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.replay.traced import Traced
@@ -127,7 +127,7 @@ class Usage:
         return Span(file, node.lineno, column(node.lineno, node.col_offset), end, column(end, node.end_col_offset or 0))
 
 
-@fact
+@per_model
 def usage_of(model: Traced) -> Usage:
     """The classes of a model's modules, read once."""
     return Usage(model.source, model.tracer.spans)

@@ -11,7 +11,7 @@ from torch import fx
 
 from vaelint.core.reach import reachable
 from vaelint.record import ops
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.replay.traced import Traced
@@ -87,7 +87,7 @@ class Gradients:
         return {n for n in found if n not in self.reached}
 
 
-@fact
+@per_model
 def gradients_of(model: Traced) -> Gradients:
     """Gradient reachability in the recorded step."""
     return Gradients(model)

@@ -20,7 +20,6 @@ from vaelint.core.finding import Span
 from vaelint.faults.bounds.bound_facts import Bound
 from vaelint.faults.kl.objective_facts import Objective
 from vaelint.faults.likelihood.likelihood_facts import Likelihood
-from vaelint.faults.sampling.sampling_facts import Sampling
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record, route
 from vaelint.replay.ranges import Range, value_range
@@ -45,11 +44,6 @@ class Model(Traced):
     notes: list[str] = field(default_factory=list)
     perturbation: Perturbation | None = None  # set where other constructor arguments are to be tried
     _parameterisations: dict[fx.Node, Parameterisation] = field(default_factory=dict)
-
-    @cached_property
-    def sampling(self) -> Sampling:
-        """How z is drawn."""
-        return Sampling(self)
 
     @cached_property
     def likelihood(self) -> Likelihood:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vaelint.anatomy.model import Model
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 from vaelint.rule import Rule, RuleError, fact_place
 
 
@@ -35,4 +35,4 @@ def resolved(name: str) -> tuple[Callable[..., Any], bool]:
     if not callable(found):
         raise RuleError(f"there is no fact {name!r}: no function {function!r} at the top of the module {module!r}")
     asks_more = len(inspect.signature(found).parameters) > 1
-    return (found, True) if asks_more else (fact(found), False)
+    return (found, True) if asks_more else (per_model(found), False)

@@ -15,7 +15,7 @@ from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.walk import behind
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 from vaelint.replay.precision import computed_in, rounded
 from vaelint.replay.ranges import declared_range
 
@@ -368,7 +368,7 @@ def _times(x: float, y: float) -> float:
     return 0.0 if x == 0 or y == 0 else x * y
 
 
-@fact
+@per_model
 def intervals_of(model: Traced) -> Intervals:
     """Between which bounds the values of the recorded step lie."""
     return Intervals(model)

@@ -36,7 +36,7 @@ class Traced:
     source: Source
     flow: Flow
     symbols: dict[str, int] = field(default_factory=dict, kw_only=True)
-    facts: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # what `@fact` keeps
+    facts: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # what `@per_model` keeps
 
     # --- further runs, on request ----------------------------------------------------------------------------------
 

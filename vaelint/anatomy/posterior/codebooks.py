@@ -9,7 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.record import ops
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.replay.traced import Traced
@@ -27,7 +27,7 @@ class Codebook:
     names: frozenset[str]  # those that are trainable
 
 
-@fact
+@per_model
 def codebooks_of(model: Traced) -> list[Codebook]:
     """Every lookup by the position of a smallest distance to values that layers made of the data."""
     flow, gradients = model.flow, gradients_of(model)

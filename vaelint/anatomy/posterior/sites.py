@@ -13,7 +13,7 @@ from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape
 from vaelint.record.walk import forward
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.replay.traced import Traced
@@ -373,7 +373,7 @@ def is_draw_of_data(site: Site, drawn: Iterable[Site], flow: Flow) -> bool:
     return not any(ops.uses_parameter(n) for n in flow.descendants(*site.heads) - set(site.heads))
 
 
-@fact
+@per_model
 def draws_of(model: Traced) -> list[fx.Node]:
     """Draws that the loss or an output depends on, whatever for; masks by comparison with a draw count, dropout does not."""
     reach = model.reaching_loss

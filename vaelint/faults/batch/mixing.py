@@ -11,7 +11,7 @@ from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 from vaelint.replay.samples import PICKS, Meets, Samples
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class Batch:
         return axes[0] if len(axes) == 1 else None
 
 
-@fact
+@per_model
 def batch_of(model: Model) -> Batch:
     """What becomes of the batch axis, worked out as it is asked for."""
     return Batch(model)

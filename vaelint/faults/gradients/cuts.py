@@ -16,7 +16,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import span
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -78,7 +78,7 @@ def trained_on_dreams(model: Model, lost: set[str]) -> bool:
     return bool(lost) and lost <= gradients.names(dreamt)
 
 
-@fact
+@per_model
 def encoder_cuts(model: Model) -> list[Cut]:
     """VAE503: the places where trainable parameters of the encoder are lost to the reconstruction; one for each line."""
     gradients, flow = gradients_of(model), model.flow

@@ -14,7 +14,7 @@ from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import encoder_cuts
 from vaelint.record import ops
 from vaelint.record.record import span
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -34,13 +34,13 @@ class Unreached:
     cut: bool = False  # its values reach the loss, without a gradient
 
 
-@fact
+@per_model
 def left_out(model: Model) -> list[Unreached]:
     """Layers of which the loss reaches nothing, outermost first; the rest as bare parameters."""
     return _Layers(model).left_out()
 
 
-@fact
+@per_model
 def unreached(model: Model) -> list[Unreached]:
     """VAE501: those with something to say of here: where values are cut off on their way, another rule says so."""
     return [f for f in left_out(model) if f.why]

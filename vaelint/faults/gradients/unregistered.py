@@ -14,7 +14,7 @@ from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.gradients.holding import holders
 from vaelint.record.walk import leaves_behind
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 from vaelint.trace import torch_private
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ class Unknown:
     count: int  # of its numbers
 
 
-@fact
+@per_model
 def unknown_layers(model: Model) -> list[Unknown]:
     """VAE502: layers that run in the step, were made by the model's own code, and are not registered."""
     return _Layers(model).unknown()
 
 
-@fact
+@per_model
 def unknown_tensors(model: Model) -> list[tuple[fx.Node, str, Span | None]]:
     """VAE502: tensors that a module of the model holds as a plain attribute, or in a list or dict, and that the loss would train:
     (the tensor, its name, where it is put there)."""

@@ -15,9 +15,10 @@ from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
+from vaelint.faults.sampling.estimators import feeds_reconstruction
 from vaelint.record import ops
 from vaelint.record.record import route, shape, span
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -35,7 +36,7 @@ class MissingKl:
     nullified: fx.Node | None = None
 
 
-@fact
+@per_model
 def missing_kl(model: Model) -> MissingKl | None:
     """A Gaussian posterior with a learned scale and no term against its collapse to a point."""
     if any(t.role in ("prior", "discrepancy", "mixed", "vq") or (t.role == "kl" and _zero(model, t) is None) for t in model.terms):
@@ -82,7 +83,7 @@ def _forgotten_kl(model: Model) -> MissingKl | None:
     """
     loss, flow = model.record.loss, model.flow
     for site in model.gaussian_sites:
-        if len(model.sites) < 2 or loss is None or not site.scale_heads or not model.sampling.feeds_reconstruction(site.z):
+        if len(model.sites) < 2 or loss is None or not site.scale_heads or not feeds_reconstruction(model, site.z):
             continue
         if loss in flow.descendants(*site.heads, stop={site.z}):
             continue
@@ -150,7 +151,7 @@ def blind_term(model: Model) -> fx.Node | None:
     return next(iter(blind)) if len(blind) == 1 else None
 
 
-@fact
+@per_model
 def loss_place(model: Model) -> Span | None:
     """Where the loss is put together: the last name given to it, else the expression that made it.
 

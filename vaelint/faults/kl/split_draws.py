@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
+from vaelint.faults.sampling.estimators import feeds_reconstruction
 from vaelint.record.frames import frame_beside
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _of_two_draws(model: Model, sites: list[Site]) -> list[SplitDraws]:
     if not in_q or not apart:
         return []
     first, second = model.flow.sorted(in_q)[0], apart[0]
-    idle_in_q = model.sampling.feeds_reconstruction(second) and not model.sampling.feeds_reconstruction(first)
+    idle_in_q = feeds_reconstruction(model, second) and not feeds_reconstruction(model, first)
     usual, odd = (second, first) if idle_in_q else (first, second)
     mine, other = (next(leaf for leaf in seen if z in leaf.frontier) for z in (odd, usual))
     return [SplitDraws(frame_beside(mine.node, other.node), usual, odd)]

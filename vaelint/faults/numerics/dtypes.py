@@ -13,7 +13,7 @@ from vaelint.core.finding import Span
 from vaelint.faults.gradients.unregistered import holder
 from vaelint.record import ops
 from vaelint.record.record import dtype, shape, span
-from vaelint.replay.fact import fact
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -62,7 +62,7 @@ def _mixed(model: Model, node: fx.Node, odd: fx.Node, partner: fx.Node) -> Mixed
     return Mixed(node, odd, partner, origin, usage_of(model).assignment(*held) if held is not None else None)
 
 
-@fact
+@per_model
 def mismatches(model: Model) -> list[Mixed]:
     """VAE604: products and layers of tensors of two types; the first only, as it ends the step."""
     for node in model.record.graph.nodes:

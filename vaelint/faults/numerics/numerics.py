@@ -10,24 +10,25 @@ import torch
 from torch import fx
 
 from vaelint.core.reach import reachable
+from vaelint.faults.likelihood.likelihood import scale_of
+from vaelint.faults.numerics.below_zero import LOGS, driven_below, in_loss
+from vaelint.faults.sampling.negative_scales import negative_scales
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.record.walk import behind
 from vaelint.replay.intervals import Bounds, intervals_of
-from vaelint.replay.ranges import declared_range, free_low
+from vaelint.replay.ranges import declared_range
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_LOGS = {"log": 0.0, "log2": 0.0, "log10": 0.0, "log1p": -1.0, "logit": 0.0}
 _MENDED_AFTER = frozenset({"clamp", "clip", "clamp_min", "clamp_max", "nan_to_num", "where", "masked_fill", "maximum", "xlogy"})
 _EXACT_ZERO = frozenset({"relu", "clamp", "clip", "clamp_min", "abs", "absolute", "square", "pow", "hardtanh", "relu6"})
 _REACHES_BOTH = frozenset({"sigmoid", "softmax", "hardsigmoid", "clamp", "hardtanh"})
 """What is exactly at both of its bounds in floating point."""
 _SMOOTH = frozenset({"sigmoid", "softmax", "softplus", "exp"})
 """What is 0 only far out, where it has no slope."""
-_CLEARLY = 1e-6
 _BCE = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 HALF_MAX = 65504.0
 """The largest number of float16."""
@@ -68,9 +69,9 @@ def _log_at(model: Model, node: fx.Node) -> _Log | None:
     name = ops.op(node)
     root = name == "sqrt" or (name == "pow" and node.args[1:2] == (0.5,))
     guarded = name == "logit" and bool(node.args[1:] or node.kwargs)
-    if (name not in _LOGS and not root) or guarded or not isinstance(node.args[0], fx.Node):
+    if (name not in LOGS and not root) or guarded or not isinstance(node.args[0], fx.Node):
         return None
-    return _Log(node, node.args[0], root, _LOGS.get(name, 0.0), intervals_of(model).of(node.args[0]))
+    return _Log(node, node.args[0], root, LOGS.get(name, 0.0), intervals_of(model).of(node.args[0]))
 
 
 class _Search:
@@ -81,9 +82,9 @@ class _Search:
         self.found: dict[object, Unstable] = {}
         self._driven: set[object] = set()
         scales = {s.scale for s in model.sites if s.scale is not None}
-        self._widths = _made_of(model, [*scales, *(s for r in model.recons if (s := model.likelihood.scale_of(r)) is not None)])
+        self._widths = _made_of(model, [*scales, *(s for r in model.recons if (s := scale_of(model, r)) is not None)])
         self._negative = [s for s in scales if (b := intervals_of(model).of(s)) is not None and b.low < 0]
-        self._negative += [scale for _, scale in model.sampling.negative_scales]
+        self._negative += [scale for _, scale in negative_scales(model)]
 
     def data_of(self, log: _Log) -> fx.Node | None:
         """What a logarithm of the data alone is bounded by."""
@@ -124,7 +125,7 @@ class _Search:
         here = span(log.node) or log.node
         told = here in self._driven or any(log.operand in model.flow.ancestors(f.operand) for f in below)
         self._driven.add(here)
-        return replace(log, bounds=_driven_below(model, log.operand, log.edge) if not told else None)
+        return replace(log, bounds=driven_below(model, log.operand, log.edge) if not told else None)
 
 
 BEFORE = (
@@ -142,7 +143,7 @@ AFTER = (
 def unstable_logs(model: Model) -> list[Unstable]:
     """VAE701: one for each line."""
     search = _Search(model)
-    for node in _in_loss(model):
+    for node in in_loss(model):
         log = _log_at(model, node)
         if log is None or any(exempt(search, log) for _, exempt in BEFORE):
             continue
@@ -185,22 +186,6 @@ def _switched_off(model: Model, mask: fx.Node) -> tuple[fx.Node | None, float | 
     return None, None
 
 
-def _driven_below(model: Model, operand: fx.Node, edge: float) -> Bounds | None:
-    """The values that layers drive an operand to, where these fall below the edge; None where not, or where that cannot be told."""
-    reach = free_low(model, operand) if operand in model.flow.learned else None
-    return Bounds(reach.low, reach.high, True, reach.bound_by) if reach is not None and reach.low < edge - _CLEARLY else None
-
-
-def negative_in_logs(model: Model, scale: fx.Node) -> bool:
-    """Whether layers drive a scale below zero and a logarithm or root in the loss below zero with it: the square of a scale has no sign."""
-    reach = free_low(model, scale)
-    if reach is None or reach.low >= -_CLEARLY:
-        return False
-    read = [n for n in _in_loss(model) if ops.op(n) in (*_LOGS, "sqrt") and n in model.flow.descendants(scale)]
-    inner = [n.args[0] for n in read if isinstance(n.args[0], fx.Node)]
-    return any(_driven_below(model, n, 0.0) is not None for n in inner)
-
-
 @dataclass(frozen=True)
 class Overflow:
     """An operation that float16 cannot hold: at `limit` of its operand, or at that mean of the values it sums."""
@@ -218,7 +203,7 @@ def half_overflows(model: Model) -> list[Overflow]:
     Under autocast on CUDA both run in float32, by torch's lists of operations.
     """
     found: dict[object, Overflow] = {}
-    for node in _in_loss(model):
+    for node in in_loss(model):
         val, region = node.meta.get("val"), node.meta.get("autocast")
         source = node.args[0] if node.args else None
         if not isinstance(val, torch.Tensor) or val.dtype is not torch.float16 or not isinstance(source, fx.Node):
@@ -265,12 +250,3 @@ def _shifted(node: fx.Node, by: fx.Node | None, model: Model) -> bool:
             return False
         (node,) = moving
     return True
-
-
-def _in_loss(model: Model) -> list[fx.Node]:
-    reach = model.reaching_loss
-    return [
-        n
-        for n in model.record.graph.nodes
-        if n.op == "call_function" and (not reach or n in reach) and (shape(n) or isinstance(n.meta.get("val"), torch.Tensor))
-    ]

@@ -16,6 +16,7 @@ from vaelint.faults.sampling.drawn_clash import other_scale
 from vaelint.record import ops
 from vaelint.record.record import route, span
 from vaelint.record.walk import behind
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -63,7 +64,8 @@ class Clash:
         return FORMULAS.get(self.sampler, self.sampler)
 
 
-def find_clashes(model: Model) -> list[Clash]:
+@per_model
+def clashes(model: Model) -> list[Clash]:
     """All posteriors whose KL is exact for another reading of the head than the sampler's."""
     found = []
     for fact in model.kls:

@@ -16,6 +16,7 @@ from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import requires_grad, route, shape, span
 from vaelint.replay.intervals import intervals_of
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -74,10 +75,17 @@ def _branch_point(node: fx.Node, other: fx.Node) -> Span | None:
     return mine[-1] if mine else span(node)
 
 
+def idle_draws(model: Model) -> list[Site]:
+    """VAE208: draws that never reach the loss, where no other draw does."""
+    return [] if model.sites else [s for s in model.idle_sites if s.kind in ("gaussian", "drawn")]
+
+
 def undrawn_entries(model: Model) -> list[Entry]:
-    """Layers fed with mean and log-variance at once: without any draw, or beside an idle one."""
+    """VAE209: layers fed with mean and log-variance at once: without any draw, or beside an idle one, whose noise is no constant."""
+    if frozen_noise(model):
+        return []
     found: list[Entry] = []
-    for site in model.sampling.idle_draws:
+    for site in idle_draws(model):
         entry = decoder_entry(model, site)
         if entry is not None and entry.uses_scale:
             found.append(entry)
@@ -107,6 +115,7 @@ def _posterior_without_draw(model: Model) -> tuple[fx.Node, fx.Node] | None:
     return None
 
 
+@per_model
 def frozen_noise(model: Model) -> list[Frozen]:
     """Constants where noise should be."""
     found: list[Frozen] = []

@@ -12,10 +12,14 @@ from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import frontier
+from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
+from vaelint.faults.sampling.handed_back import handed_back
+from vaelint.faults.sampling.renamed import renamed_argument
 from vaelint.record import ops
 from vaelint.record.flow import Flow
-from vaelint.record.record import shape
+from vaelint.record.record import shape, span
+from vaelint.replay.per_model import per_model
 from vaelint.replay.replay import ReplayError, gradients
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ class Undrawn:
     reader: fx.Node
 
 
+@per_model
 def undrawn_posterior(model: Model) -> Undrawn | None:
     """Two values alike in shape, learned from the data: the loss squares the one and has the other both plain and exponentiated, as the
     KL of a Gaussian does; the reconstruction depends on the first and not on the second. None where a draw reaches the loss.
@@ -42,6 +47,14 @@ def undrawn_posterior(model: Model) -> Undrawn | None:
     if loss is None or model.variational or flow.random & flow.ancestors(loss):
         return None
     return _by_formula(model, loss) or _by_gradient(model, loss)
+
+
+def undrawn_place(model: Model) -> Span | None:
+    """Where its mean takes the place of a draw: in the function that should draw, else where it is renamed or first read."""
+    found = undrawn_posterior(model)
+    if found is None:
+        return None
+    return handed_back(model, found.mu, found.scale) or renamed_argument(model, found.reader) or span(found.reader)
 
 
 def _by_formula(model: Model, loss: fx.Node) -> Undrawn | None:

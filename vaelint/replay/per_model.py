@@ -1,4 +1,4 @@
-"""A fact: an ordinary function over a recorded step or a model that is worked out once for each, when somebody first asks."""
+"""For facts: an ordinary function over a recorded step or a model that is worked out once for each, when somebody first asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ M = TypeVar("M", bound=Traced)
 T = TypeVar("T")
 
 
-def fact(work: Callable[[M], T]) -> Callable[[M], T]:
+def per_model(work: Callable[[M], T]) -> Callable[[M], T]:
     """Keeps what the function returned for a model on the model. An exception is not kept: who asks next meets it again."""
 
     @functools.wraps(work)

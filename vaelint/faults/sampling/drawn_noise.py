@@ -1,0 +1,138 @@
+"""What a site's noise is distributed like, by drawing from its slice of the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.record import ops
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.replay.traced import Traced
+
+_AFFINE = (
+    ops.ADD
+    | ops.MUL
+    | ops.DIV
+    | ops.SHAPE
+    | ops.CAST
+    | ops.SELECT
+    | ops.JOIN
+    | {
+        "neg",
+        "effect",
+        "detach",
+        "data",
+        "zeros",
+        "zeros_like",
+        "empty",
+        "new",
+        "new_empty",
+        "empty_like",
+        "new_zeros",
+        "full",
+        "ones",
+        "ones_like",
+    }
+)
+
+
+def constant_axes(model: Traced, site: Site) -> list[str]:
+    """The axes of the posterior along which the noise does not vary: missing, of size 1, or stretched. By drawing, not by shape alone."""
+    like = site.mu if site.mu is not None else site.scale
+    if not site.noise or site.kind == "drawn" or like is None:
+        return []
+    eps = site.noise[0]
+    full, texts = list(like.meta["val"].shape), model.dims(like)
+    mine = list(eps.meta["val"].shape)
+    if len(mine) < len(full) and model.mentions_batch(eps) and meets_a_matrix(model, site):
+        return []  # a vector for each sample, multiplied with a matrix for each: their axes do not line up
+    if len(mine) > len(full) and mine[len(mine) - len(full) :] != full:
+        return (
+            [] if mine[: len(full)] == full else [t for t in texts if t == "B" and not model.mentions_batch(eps)]
+        )  # a column for a product with a matrix
+    drawn = _drawn(model, eps)
+    found = []
+    for back in range(1, len(full) + 1):
+        if full[-back] == 1:
+            continue
+        size = mine[-back] if back <= len(mine) else 1
+        varies = size != 1 and (drawn is None or drawn.dim() < back or drawn.shape[-back] == 1 or bool((drawn.diff(dim=-back) != 0).any()))
+        if not varies:
+            found.append(texts[-back])
+    return found[::-1]
+
+
+def _drawn(model: Traced, eps: fx.Node) -> torch.Tensor | None:
+    """The noise of a few samples; of as many as the user has where another number does not go."""
+    own = dict(model.record.sizes)
+    for sizes in ({**own, "B": min(8, own.get("B", 8))}, own):
+        try:
+            drawn = model.replay([eps], {}, sizes, seed=1)[eps]
+        except ReplayError:
+            continue
+        if not isinstance(drawn, torch.Tensor):
+            return None
+        if drawn.numel():  # what cuts a part off by a number may leave nothing of a few samples
+            return drawn
+    return None
+
+
+def meets_a_matrix(model: Traced, site: Site) -> bool:
+    """Whether the noise goes through a matrix product on its way to z."""
+    between = model.flow.descendants(*site.noise, stop={site.z}) & model.flow.ancestors(site.z)
+    return any(ops.op(n) in ops.PRODUCT for n in between)
+
+
+@dataclass(frozen=True)
+class NoiseMoments:
+    """Mean, standard deviation and excess kurtosis of the noise; `shaped` if a function other than scaling was applied to the draw."""
+
+    mean: float
+    std: float
+    kurtosis: float
+    shaped: bool
+    draw: str
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether its mean is far from 0: no function that was applied on purpose, as a truncation, does that to a Gaussian draw."""
+        return abs(self.mean) > _ASIDE * self.std
+
+    @property
+    def is_standard_normal(self) -> bool:
+        """Within what a few thousand draws can tell."""
+        return abs(self.mean) < 0.08 and abs(self.std - 1) < 0.08 and abs(self.kurtosis) < 0.6
+
+
+_ASIDE = 0.25
+"""A mean of noise, in standard deviations, that no cut or weight on both sides of zero leaves."""
+
+
+def noise_moments(model: Traced, site: Site) -> NoiseMoments | None:
+    """Draws the site's noise again and again from its own slice; None where it does not run by itself."""
+    if not site.noise or site.kind == "drawn" or any(r.meta.get("random") for r in site.roots):
+        return None  # what numpy drew cannot be drawn again here
+    eps = site.noise[0]
+    values: list[torch.Tensor] = []
+    sizes = {**model.symbols, "B": min(512, max(8, model.symbols.get("B", 8)))}
+    try:
+        for seed in range(400):
+            values.append(model.replay([eps], {}, sizes, seed=seed)[eps].flatten().double())
+            if sum(v.numel() for v in values) >= 20_000:
+                break
+    except ReplayError:
+        return None
+    x = torch.cat(values)
+    std = float(x.std())
+    kurtosis = float((((x - x.mean()) / std) ** 4).mean()) - 3 if std > 0 else 0.0
+    between = model.flow.ancestors(eps)
+    shaped = any(
+        n.op == "call_function" and not ops.is_random(n) and not n.meta.get("scalar") and ops.op(n) not in _AFFINE for n in between
+    )
+    return NoiseMoments(float(x.mean()), std, kurtosis, shaped, ", ".join(ops.raw_name(r) for r in site.roots))

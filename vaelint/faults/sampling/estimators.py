@@ -1,0 +1,69 @@
+"""Draws without a gradient, and what makes up for it: a score function, another loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.loss.terms import Leaf, layered_nodes
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.faults.gradients.cuts import discrete_draws
+from vaelint.record import ops
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+def feeds_reconstruction(model: Model, node: fx.Node) -> bool:
+    """Whether a reconstruction term, or a bound that holds one, depends on a node."""
+    held = [*model.terms_of("reconstruction"), *model.terms_of("mixed")]
+    return any(node in model.flow.ancestors(leaf.node) for t in held for leaf in t.leaves)
+
+
+def learns_otherwise(model: Model, site: Site) -> bool:
+    """Whether the step trains a draw's encoder by another loss of its own."""
+    gradients = gradients_of(model)
+    return gradients.moved_otherwise(gradients.names(model.flow.ancestors(*site.heads)), ())
+
+
+def has_score_function(model: Model, site: Site) -> bool:
+    """Whether the loss holds a log-probability of the draw multiplied by something decoded: a score-function estimator."""
+    flow = model.flow
+    decoded = layered_nodes(flow, [site])
+
+    def sees_decoded(*nodes: fx.Node) -> bool:
+        return any(n in decoded for n in flow.ancestors(*nodes))
+
+    def is_weighed_by_decoded(leaf: Leaf) -> bool:
+        """By a factor on its way up, cut off from its own gradient or not, or by one inside of it."""
+        path = {leaf.node, *leaf.chain}
+        outer = [n for link in leaf.chain if ops.op(link) in ops.MUL for n in ops.value_inputs(link) if n not in path]
+        if sees_decoded(*outer):
+            return True
+        products = [ops.value_inputs(n) for n in flow.ancestors(leaf.node) if ops.op(n) in ops.MUL]
+        return any(
+            len(p) == 2 and any(sees_decoded(a) and {site.z, *site.heads} <= flow.ancestors(b) for a, b in (p, p[::-1])) for p in products
+        )
+
+    heads = {*site.heads} if site.kind != "categorical" else {n for h in site.heads for n in _raw(model, h)}
+    held = (leaf for leaf in model.leaves if site.z in leaf.frontier and any(h in leaf.frontier for h in heads))
+    return any(is_weighed_by_decoded(leaf) for leaf in held)
+
+
+def _raw(model: Model, head: fx.Node) -> set[fx.Node]:
+    """A head and what it is an elementwise or normalised form of: probabilities and their logits are one head."""
+    through = ops.POINTWISE | ops.SHAPE | ops.SELECT | {"softmax", "log_softmax", "logsumexp"}
+    found, todo = set[fx.Node](), [head]
+    while todo:
+        node = todo.pop()
+        found.add(node)
+        if node.op == "call_function" and ops.op(node) in through:
+            todo += [n for n in ops.value_inputs(node) if n in model.flow.learned and n not in found]
+    return found
+
+
+def blocked_draws(model: Model) -> list[Site]:
+    """Discrete draws that let no gradient of the reconstruction through, with no score function in the loss to make up for it."""
+    return [s for s in discrete_draws(model) if not has_score_function(model, s)]
