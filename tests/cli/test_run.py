@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import json
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from lefttrees import held_by_kernel, tree
 
 import vaelint
 from vaelint.config.file import load
@@ -53,12 +53,6 @@ def test_what_is_no_script_and_what_does_not_train_is_said_in_one_message() -> N
     assert "help: vaelint run mnist.py --epochs 1 --out VALUE" in lacking.stdout
 
 
-def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file and folder below, with what is in it and when it was changed."""
-    found = [folder, *folder.rglob("*")]
-    return {p.as_posix(): (p.read_bytes() if p.is_file() else b"", p.stat().st_mtime_ns) for p in found}
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with a training script and things that it would overwrite and remove."""
@@ -67,14 +61,6 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(f"{name} as it was")
     shutil.copy(DATA / "writes.py", tmp_path)
     return tmp_path
-
-
-def held_by_kernel() -> bool:
-    """Whether this kernel has Landlock."""
-    if sys.platform != "linux":
-        return False
-    version: int = ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
-    return version >= 1
 
 
 def test_a_watched_script_leaves_the_folder_byte_for_byte_as_it_was(project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from vaelint.cli.checking import flattened, run_requests
 from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
@@ -11,7 +12,9 @@ from vaelint.config.options import Options
 from vaelint.config.settings import resolve
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
+from vaelint.core.launchers import Started
 from vaelint.core.run_request import observed_request
+from vaelint.discover.started import started_by
 from vaelint.policy.judge import judge
 from vaelint.process import gate
 from vaelint.process.front import Worker
@@ -19,16 +22,17 @@ from vaelint.process.front import Worker
 
 def run(said: Options, early: Worker | None) -> int:
     """Run a training script for a few steps, as `python SCRIPT ARGS` would, and check what it trains, with its own data and loss."""
-    words = [*(("-m", said.module) if said.module else ()), *(said.run or ())]
-    if not words:
-        raise UsageError("no script is named", "vaelint run train.py --epochs 1, or vaelint run -m package.train")
+    if not said.module and not said.run:
+        raise UsageError("no script is named", "vaelint run train.py --epochs 1, or vaelint run -- make train")
+    words = said.run or ()
+    found = [Started(("-m", said.module, *words))] if said.module else started_by(words, allow_writes=said.allow_writes)
     reports = reports_for(said.output_format or (), said.output_file)
-    request = observed_request(words, steps=said.steps, data=said.data, allow_writes=said.allow_writes)
-    told = replace(config.load(), targets=(request,), told=(frozenset(),))
+    how: dict[str, Any] = {"steps": said.steps, "data": said.data, "allow_writes": said.allow_writes}
+    requests = tuple(observed_request(s.words, **how, environment=s.environment, folder=s.folder) for s in found)
+    told = replace(config.load(), targets=requests, told=(frozenset[str](),) * len(requests))
     settings = resolve([], told, said)
-    request = settings.requests[0]
     with gate.Hired(early) as hired:
-        results, settings = flattened(run_requests([request], hired, keep=False, jobs=1), settings)
+        results, settings = flattened(run_requests(settings.requests, hired, keep=False, jobs=1), settings)
     bare, severity = [r.result for r in results], Severity(settings.fail_on.value)
     judgement = judge(bare, settings)
     shown = Shown(said.color, said.show_refuted, said.verbose, docs=settings.docs_url.value, bar=severity)

@@ -41,6 +41,7 @@ class Request:
     run: tuple[
         str, ...
     ] = ()  # a command that trains: "train.py", "--epochs", "1", or "-m", "package.train", ...; observed in place of a call
+    environment: tuple[tuple[str, str], ...] = ()  # variables that the command gets besides
     steps: int = 5  # iterations that are observed of it
     data: str = "auto"  # auto | real | made-up: where a command's data comes from
     allow_writes: bool = False  # whether the command may write files, and use the network
@@ -59,7 +60,8 @@ class Request:
     def from_json(data: dict[str, Any]) -> Request:
         """The inverse of `to_json`."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        values["overlay"] = tuple((file, text) for file, text in values.get("overlay", ()))
+        for pairs in ("overlay", "environment"):
+            values[pairs] = tuple((name, text) for name, text in values.get(pairs, ()))
         return Request(**values)
 
 

@@ -7,16 +7,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vaelint.core.errors import UsageError
+from vaelint.core.launchers import script_within
 from vaelint.core.result import Request
 
 
-def observed_request(words: Sequence[str], *, steps: int = 5, data: str = "auto", allow_writes: bool = False) -> Request:
-    """The request for a command. Raises UsageError for a script that is not there."""
+def observed_request(
+    words: Sequence[str],
+    *,
+    steps: int = 5,
+    data: str = "auto",
+    allow_writes: bool = False,
+    environment: Sequence[tuple[str, str]] = (),
+    folder: str = "",
+) -> Request:
+    """The request for a command, which may begin with what launches it. Raises UsageError for a script that is not there.
+
+    Args:
+        environment: variables that it gets besides.
+        folder: where it starts.
+    """
+    home = Path(folder)
     if words[0] == "-m":
-        target = f"{words[1].replace('.', os.sep)}.py"
-        target = target if Path(target).is_file() else words[1]
-    elif not Path(words[0]).is_file():
+        target = (home / words[1].replace(".", os.sep)).with_suffix(".py")
+        shown = target.as_posix() if target.is_file() else words[1]
+    elif not (home / words[0]).is_file():
+        if (within := script_within(words)) is not None and within.words != tuple(words):
+            both = (*environment, *within.environment)
+            return observed_request(within.words, steps=steps, data=data, allow_writes=allow_writes, environment=both, folder=folder)
         raise UsageError(f"there is no file {words[0]}", "vaelint run SCRIPT [ARGS...], or vaelint run -m MODULE [ARGS...]")
     else:
-        target = words[0]
-    return Request(target, run=tuple(words), steps=steps, data=data, allow_writes=allow_writes)
+        shown = (home / words[0]).as_posix() if folder else words[0]
+    return Request(
+        shown, run=tuple(words), steps=steps, data=data, allow_writes=allow_writes, environment=tuple(environment), folder=folder
+    )  # fmt: skip

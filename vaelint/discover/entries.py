@@ -19,8 +19,9 @@ from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
 _TRAINS = frozenset({"backward", "fit", "manual_backward", "minimize"})
+_LIBRARIES = {"pyro": "step", "transformers": "train", "scvi": "train"}
 _TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
-_COMMAND = re.compile(r"(?:^|[\s;&`$])(?:python3?|vaelint run)\s+(?P<words>[^\n`|;&><#]+)")
+_COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:python3?|vaelint run)\s+(?P<words>[^\n`|;&><#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _MOST = 8
 
@@ -46,7 +47,7 @@ def entries(root: Path, folder: Path) -> list[Entry]:
     found = []
     for file in python_files(root, notebooks=True):
         tree = _tree(file)
-        if tree is None or not _starts(tree) or not _trains(file, tree):
+        if tree is None or not _starts(tree) or not trains(file, tree):
             continue
         words = told.get(file.resolve(), ())
         bare = (Path(os.path.relpath(file, folder)).as_posix(),)
@@ -77,12 +78,22 @@ def _starts(tree: ast.Module) -> bool:
     return False
 
 
-def _trains(file: Path, tree: ast.Module) -> bool:
+def trains(file: Path, tree: ast.Module | None = None) -> bool:
     """Whether the file, or one that it imports, takes gradients."""
-    if _calls(tree) & _TRAINS:
+    tree = tree or _tree(file)
+    if tree is None:
+        return False
+    if _calls(tree) & (_TRAINS | _of_libraries(tree)):
         return True
     others = (_tree(other) for other in sorted(imported_by(file) - {file.resolve()}))
     return any(other is not None and _calls(other) & _TRAINS for other in others)
+
+
+def _of_libraries(tree: ast.Module) -> set[str]:
+    """The methods that train in the libraries which a file imports."""
+    named = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    named |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+    return {_LIBRARIES[top] for name in named if (top := name.partition(".")[0]) in _LIBRARIES}
 
 
 def _calls(tree: ast.AST) -> set[str]:
@@ -121,10 +132,14 @@ def _told(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
 
 def _commands(text: Path) -> Iterator[Sequence[str]]:
     try:
-        joined = text.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
+        yield from commands_in(text.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return
-    for match in _COMMAND.finditer(joined):
+
+
+def commands_in(text: str) -> Iterator[Sequence[str]]:
+    """The words after `python` of the commands that a text holds, those that can be taken as they are."""
+    for match in _COMMAND.finditer(text.replace("\\\n", " ")):
         if _NO_VALUE.search(match["words"]):
             continue
         try:

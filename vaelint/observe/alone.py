@@ -13,13 +13,9 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-_DIST: Any = dist  # its own type stubs do not have all that it exports
+from vaelint.core.launchers import RANK_ZERO
 
-LAUNCHED = {
-    "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1",
-    "MASTER_PORT": "29500",
-}  # fmt: skip
-"""What a launcher puts into the environment (https://docs.pytorch.org/docs/stable/elastic/run.html), for a group of one."""
+_DIST: Any = dist  # its own type stubs do not have all that it exports
 
 
 @contextlib.contextmanager
@@ -51,9 +47,9 @@ def _environment(own: Callable[[str], bool]) -> Iterator[None]:
         try:
             value: str = original(self, key)
         except KeyError:
-            if self is not os.environ or key not in LAUNCHED or not own(_asking(sys._getframe(1))):
+            if self is not os.environ or key not in RANK_ZERO or not own(_asking(sys._getframe(1))):
                 raise
-            return LAUNCHED[key]
+            return RANK_ZERO[key]
         return value
 
     kind.__getitem__ = item

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet, InputSpec
+from vaelint.core.launchers import OTHER_PYTHON
 from vaelint.core.memory import asked_for, ran_out
 from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
@@ -55,10 +57,13 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     started = time.perf_counter()
     emit({"kind": "stage", "stage": "run"})
     home, here = Path(request.folder or "."), Path.cwd()
+    os.environ.update(request.environment)
     with contextlib.chdir(home):
         file = Path(file_of(request.run)).absolute()
     spans = SpanFinder(str(file.parent), str(here))
     session = Session(spans, request.steps)
+    if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
+        session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
