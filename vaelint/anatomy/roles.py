@@ -11,6 +11,7 @@ from vaelint.anatomy.loss.terms import layered_nodes
 from vaelint.anatomy.model import Model
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import back
 
 
 def roles_of(model: Model) -> Callable[[torch.Tensor], str | None]:
@@ -39,11 +40,6 @@ def roles_of(model: Model) -> Callable[[torch.Tensor], str | None]:
             return roles[node]
         if node in decoded and any(shape(node) == s or shape(node)[:1] == s[:1] for s in sizes):
             return "recon"
-        seen = node
-        while ops.op(seen) in ops.SHAPE | ops.CAST and ops.value_inputs(seen):
-            seen = ops.value_inputs(seen)[0]
-            if seen in roles:
-                return roles[seen]
-        return None
+        return next((roles[seen] for seen in back(node, ops.SHAPE | ops.CAST) if seen in roles), None)
 
     return role_of

@@ -81,6 +81,7 @@ class TargetResult:
     findings: list[Finding] = field(default_factory=list)
     not_applicable: list[dict[str, str]] = field(default_factory=list)  # [{"code": "VAE204", "reason": "..."}]
     quiet: list[str] = field(default_factory=list)  # codes of the rules that ran and found nothing
+    exempt: list[dict[str, Any]] = field(default_factory=list)  # [{"code", "exemption": "data only", "file", "line"}]
     incomplete: list[dict[str, str]] = field(
         default_factory=list
     )  # what could not be checked: [{"code": "VAE204" or "", "reason", "help"}]
@@ -117,7 +118,7 @@ class TargetResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""
-        data = {k: v for k, v in self.__dict__.items() if k != "findings" and not (k == "trail" and v is None)}
+        data = {k: v for k, v in self.__dict__.items() if k != "findings" and (v or k not in ("trail", "exempt"))}
         return data | {"findings": [f.to_json() for f in self.findings]}
 
     @staticmethod

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
 from vaelint.core.edits import Proposal
 from vaelint.core.finding import Span
+from vaelint.core.reach import walked
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 from vaelint.source.spot import Code, Spot
 from vaelint.source.written import Source
+
+_MOST_ALIKE = 13
+"""Nodes of the same numbers that are looked at, the value itself included."""
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -106,16 +111,13 @@ class Bench:
         return None
 
     def _same(self, value: fx.Node) -> list[fx.Node]:
-        same: list[fx.Node] = []
-        todo = [value]
-        while todo and len(same) < 12:
-            node = todo.pop()
-            near = [u for u in node.users if ops.op(u) in ops.CAST | {"effect"}]
-            near += [n for n in ops.value_inputs(node) if ops.op(node) in ops.CAST | {"effect"}]
-            fresh = [n for n in near if n not in same and n is not value]
-            same += fresh
-            todo += fresh
-        return same
+        """Other nodes of the same numbers: casts, and what the value is after a change in place elsewhere."""
+
+        def near(node: fx.Node) -> list[fx.Node]:
+            read = [u for u in node.users if ops.op(u) in ops.CAST | {"effect"}]
+            return read + [n for n in ops.value_inputs(node) if ops.op(node) in ops.CAST | {"effect"}]
+
+        return [n for n in islice(walked([value], near), _MOST_ALIKE) if n is not value]
 
     def like(self, value: fx.Node | None, names: Mapping[str, fx.Node]) -> str | None:
         """A name that holds a value, else one that holds a value of the same shape made from the data."""

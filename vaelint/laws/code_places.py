@@ -17,6 +17,7 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import behind
 from vaelint.rule import Found
 
 _ELEMENTS = 6
@@ -52,8 +53,7 @@ def _compared(bench: Bench, join: fx.Node, below: set[fx.Node]) -> tuple[fx.Node
 
 def _asked(bench: Bench, value: fx.Node) -> fx.Node | None:
     """What the encoder put out, behind changes of layout."""
-    while ops.op(value) in ops.SHAPE | {"contiguous", "detach", "clone"} and ops.value_inputs(value):
-        value = ops.value_inputs(value)[0]
+    value = behind(value, ops.SHAPE | {"contiguous", "detach", "clone"})
     return value if value in bench.model.flow.learned and bench.knows(value) else None
 
 

@@ -64,6 +64,7 @@ def run_rules(rules: list[Rule], model: Model, home: Span, result: TargetResult)
         found += produced
         if not produced:
             result.quiet.append(rule.code)
+    result.exempt = [note.to_json() for note in model.exempted]
     for kind, said in sorted(found, key=lambda kf: _order(kf[1].span or home, kf[0].code)):
         result.findings.append(_signed(kind, said, home, result.findings, model.source))
 

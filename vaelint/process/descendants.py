@@ -9,6 +9,8 @@ import signal
 import sys
 import time
 
+from vaelint.core.reach import walked
+
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _EVERY = 100.0  # milliseconds from one look to the next
 _SHARE = 20  # and at least so many times what a look takes
@@ -30,12 +32,7 @@ def below(pid: int) -> list[int]:
         for name in os.listdir("/proc"):  # noqa: PTH208 - names, no paths
             if name.isdecimal() and (parent := _parent(name)) is not None:
                 children.setdefault(parent, []).append(int(name))
-    found, todo = [], [pid]
-    while todo:
-        mine = children.get(todo.pop(), [])
-        found += mine
-        todo += mine
-    return found
+    return [child for child in walked([pid], lambda parent: children.get(parent, ())) if child != pid]
 
 
 def memory_of(pids: list[int]) -> int:

@@ -12,6 +12,14 @@ from vaelint.core.reach import reachable, walked
 from vaelint.record import ops
 
 
+def back(node: fx.Node, through: Container[str]) -> Iterator[fx.Node]:
+    """A value, and one after another what it is a view, a cast or a part of; the last one is no such operation of `through`."""
+    yield node
+    while ops.op(node) in through and (sources := ops.value_inputs(node)):
+        node = sources[0]
+        yield node
+
+
 def behind(node: fx.Node, through: Container[str], until: Container[fx.Node] = ()) -> fx.Node:
     """What a value is a view, a cast or a part of: back along first operands while the operation is one of `through`.
 

@@ -37,6 +37,7 @@ class Traced:
     flow: Flow
     symbols: dict[str, int] = field(default_factory=dict, kw_only=True)
     facts: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # what `@per_model` keeps
+    exempted: dict[Any, None] = field(default_factory=dict, init=False, repr=False, compare=False)  # the notes of `exempt`, in order
 
     # --- further runs, on request ----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from vaelint.anatomy.loss.terms import layered_nodes
 from vaelint.anatomy.model import Model
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import back
 
 STAGES = ("input", "encoder", "heads", "reparameterization", "decoder", "network", "loss", "other")
 """In the order of the way from input to loss. `network` stands for all layers where nothing is drawn; `other` is what the loss
@@ -68,12 +69,12 @@ def _above_layers(model: Model, among: set[fx.Node]) -> set[fx.Node]:
 
 def _with_layer(head: fx.Node) -> list[fx.Node]:
     """A raw head with the way back to the layer that put it out: through selections, shapes and casts."""
-    found = [head]
-    node = head
-    while not ops.uses_parameter(node) and ops.op(node) in ops.SHAPE | ops.CAST | ops.SELECT and ops.value_inputs(node):
-        node = ops.value_inputs(node)[0]
+    found: list[fx.Node] = []
+    for node in back(head, ops.SHAPE | ops.CAST | ops.SELECT):
         found.append(node)
-    return found if ops.uses_parameter(node) else [head]
+        if ops.uses_parameter(node):
+            return found
+    return [head]
 
 
 def part_of_loss(model: Model, stage: dict[fx.Node, str]) -> dict[fx.Node, str]:

@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import back
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -60,9 +61,8 @@ def _taken_off(source: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     first, second = source.args[0], source.args[1]
     if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or shape(first) != shape(source):
         return None
-    largest = second
-    while ops.op(second) in ops.SHAPE | ops.SELECT | {"detach", "data"} and ops.value_inputs(second):
-        largest, second = second, ops.value_inputs(second)[0]
+    way = list(back(second, ops.SHAPE | ops.SELECT | {"detach", "data"}))
+    second, largest = way[-1], way[-2] if len(way) > 1 else way[-1]
     if ops.op(second) not in _LARGEST or ops.value_inputs(second)[:1] != [first]:
         return None
     return first, second if isinstance(second.meta.get("val"), torch.Tensor) else largest

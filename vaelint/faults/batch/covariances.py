@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from vaelint.anatomy.loss.logsums import posterior_values
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import back
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -71,12 +73,9 @@ def _squared(node: fx.Node) -> fx.Node | None:
 
 
 def _base(node: fx.Node) -> tuple[fx.Node, bool]:
-    turned = False
-    while ops.op(node) in _TURNS and ops.value_inputs(node):
-        source = ops.value_inputs(node)[0]
-        turned ^= ops.op(node) not in ("contiguous", "clone") and shape(source) == shape(node)[::-1]
-        node = source
-    return node, turned
+    way = list(back(node, _TURNS))
+    turns = (ops.op(n) not in ("contiguous", "clone") and shape(source) == shape(n)[::-1] for n, source in pairwise(way))
+    return way[-1], sum(turns) % 2 == 1
 
 
 def _is_zero(value: torch.Tensor, like: torch.Tensor) -> bool:

@@ -12,7 +12,7 @@ from torch import fx
 from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.record.walk import behind
+from vaelint.record.walk import back, behind
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -54,11 +54,8 @@ def code_rows(model: Model) -> list[CodeRows]:
 
 def _origin(rows: fx.Node) -> tuple[fx.Node, list[fx.Node]]:
     """What a value is a rearrangement of, and the views on the way, the first one first."""
-    folds: list[fx.Node] = []
-    while ops.op(rows) in _MOVES and ops.value_inputs(rows):
-        folds = [rows, *folds] if ops.op(rows) in _FOLDS else folds
-        rows = ops.value_inputs(rows)[0]
-    return rows, folds
+    *way, origin = back(rows, _MOVES)
+    return origin, [n for n in reversed(way) if ops.op(n) in _FOLDS]
 
 
 def _is_map(node: fx.Node) -> bool:

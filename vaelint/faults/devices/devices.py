@@ -201,67 +201,74 @@ def _tells_of_gpu(value: ast.expr) -> bool:
 
 
 def _strays(model: Model, record: Record) -> list[Stray]:
-    buffers = {id(b) for b in record.model.buffers()}
-    home: dict[fx.Node, fx.Node] = {}  # values on the CPU -> where they were born
-    moved: set[fx.Node] = set()  # values on the model's device
-    found: dict[object, Stray] = {}
-    held = (t for guest in record.guests for t in (*guest.parameters(), *guest.buffers()))
-    others = {torch_private.storage_of(t) for t in held} - {None}  # whoever made a network beside the model moves it
-    for node in record.graph.nodes:
-        val = node.meta.get("val")
-        if node.op == "placeholder" or (others and isinstance(val, torch.Tensor) and torch_private.storage_of(val) in others):
-            moved.add(node)
-        elif node.op == "get_attr":
-            plain = isinstance(val, torch.Tensor) and not isinstance(val, torch.nn.Parameter) and id(val) not in buffers
-            if plain and not node.meta.get("placed"):
-                home[node] = node
-            else:
-                moved.add(node)
-        elif node.op == "call_function" and not node.meta.get("scalar"):
-            _step(model, record, node, home, moved, found)
-    return list(found.values())
+    return list(_Search(model, record).found.values())
 
 
-def _step(
-    model: Model, record: Record, node: fx.Node, home: dict[fx.Node, fx.Node], moved: set[fx.Node], found: dict[object, Stray]
-) -> None:
-    numbers = _read_as_numbers(node)
-    sources = [n for n in dict.fromkeys(ops.value_inputs(node)) if not n.meta.get("scalar") and n not in numbers]
-    strays = [n for n in sources if n in home]
-    if ops.op(node) == "effect":  # a tensor after it was changed in place: where it was before
-        base = node.args[0]
-        if isinstance(base, fx.Node) and base in home:
-            home[node] = home[base]
+class _Search:
+    """Where the values of one run are, operation by operation, and the strays that were met."""
+
+    def __init__(self, model: Model, record: Record) -> None:
+        self._model, self._record = model, record
+        self._home: dict[fx.Node, fx.Node] = {}  # values on the CPU -> where they were born
+        self._moved: set[fx.Node] = set()  # values on the model's device
+        self.found: dict[object, Stray] = {}
+        buffers = {id(b) for b in record.model.buffers()}
+        held = (t for guest in record.guests for t in (*guest.parameters(), *guest.buffers()))
+        others = {torch_private.storage_of(t) for t in held} - {None}  # whoever made a network beside the model moves it
+        for node in record.graph.nodes:
+            val = node.meta.get("val")
+            if node.op == "placeholder" or (others and isinstance(val, torch.Tensor) and torch_private.storage_of(val) in others):
+                self._moved.add(node)
+            elif node.op == "get_attr":
+                plain = isinstance(val, torch.Tensor) and not isinstance(val, torch.nn.Parameter) and id(val) not in buffers
+                self._put(node, node if plain and not node.meta.get("placed") else None)
+            elif node.op == "call_function" and not node.meta.get("scalar"):
+                self._step(node)
+
+    def _put(self, node: fx.Node, home: fx.Node | None) -> None:
+        """Notes where a value is: on the CPU with a place of birth, or on the model's device."""
+        if home is not None:
+            self._home[node] = home
         else:
-            moved.add(node)
-        return
-    if node.meta.get("placed") or _placed(node):
-        moved.add(node)
-        return
-    if not sources:
+            self._moved.add(node)
+
+    def _step(self, node: fx.Node) -> None:
+        numbers = _read_as_numbers(node)
+        sources = [n for n in dict.fromkeys(ops.value_inputs(node)) if not n.meta.get("scalar") and n not in numbers]
+        if ops.op(node) == "effect":  # a tensor after it was changed in place: where it was before
+            base = node.args[0]
+            self._put(node, self._home.get(base) if isinstance(base, fx.Node) else None)
+        elif node.meta.get("placed") or _placed(node):
+            self._moved.add(node)
+        elif not sources:
+            self._put(node, self._birth(node))
+        else:
+            self._meet(node, sources)
+
+    def _birth(self, node: fx.Node) -> fx.Node | None:
+        """Where a value was born that is made of no other; None for one that is made like another tensor."""
         filled = node.args[0] if ops.raw_name(node) in ops.OVERWRITES and node.args else None
-        if isinstance(filled, fx.Node) and filled in home:
-            home[node] = node if str(filled.target).startswith("_constant_") else home[filled]
-        elif _is_born(node):
-            home[node] = node
-        else:
-            moved.add(node)  # made like another tensor
-        return
-    partners = [n for n in sources if n in moved]
-    real = [n for n in strays if shape(n)]
-    if partners and real and ops.op(node) not in _INDEXES:
-        born = home[real[0]]
-        place, attribute = _birthplace(model, record, born)
+        if isinstance(filled, fx.Node) and filled in self._home:
+            return node if str(filled.target).startswith("_constant_") else self._home[filled]
+        return node if _is_born(node) else None
+
+    def _meet(self, node: fx.Node, sources: list[fx.Node]) -> None:
+        """An operation of other values: those of the CPU must not meet those of the model's device."""
+        strays, partners = [n for n in sources if n in self._home], [n for n in sources if n in self._moved]
+        indexes = ops.op(node) in _INDEXES
+        real = [n for n in strays if shape(n)]
+        if partners and real and not indexes:
+            self._report(node, self._home[real[0]], partners[0])
+        stays = (strays and not partners) or (indexes and node.args and node.args[0] in self._home)
+        self._put(node, self._home[strays[0]] if stays else None)  # what is filled, or read with an index, stays where it is
+
+    def _report(self, node: fx.Node, born: fx.Node, partner: fx.Node) -> None:
+        place, attribute = _birthplace(self._model, self._record, born)
         if place is None and born.op == "get_attr":
-            place = _legacy_constructor(model, node)
+            place = _legacy_constructor(self._model, node)
         if place is not None or (born.op == "get_attr" and span(node) is not None):  # else it is made in the step, not in a file
-            found.setdefault(
-                (place.file, place.line) if place is not None else born, Stray(born, node, partners[0], place or span(node), attribute)
-            )
-    if (strays and not partners) or (ops.op(node) in _INDEXES and node.args and node.args[0] in home):
-        home[node] = home[strays[0]]  # what is filled, or read with an index, stays where it is
-    else:
-        moved.add(node)
+            key = (place.file, place.line) if place is not None else born
+            self.found.setdefault(key, Stray(born, node, partner, place or span(node), attribute))
 
 
 def _read_as_numbers(node: fx.Node) -> set[fx.Node]:

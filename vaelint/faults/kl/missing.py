@@ -15,9 +15,11 @@ from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
+from vaelint.core.reach import reachable
 from vaelint.faults.sampling.estimators import feeds_reconstruction
 from vaelint.record import ops
 from vaelint.record.record import route, shape, span
+from vaelint.replay.exempt import exempt
 from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
@@ -44,30 +46,52 @@ def missing_kl(model: Model) -> MissingKl | None:
     zero = next((n for t in model.terms if t.role == "kl" and (n := _zero(model, t)) is not None), None)
     if zero is not None:
         return next((MissingKl(s, None, zero) for s in model.gaussian_sites if s.scale_heads), None)
-    heads = {h for s in model.sites for h in s.heads}
-    z = {s.z for s in model.sites}
-    if any(f in heads for leaf in model.leaves for f in leaf.frontier):
-        return None  # a bound that is one function of likelihood and KL, as importance weights make it
-    for leaf in model.leaves:
-        if leaf.role != "reconstruction" and any(f in heads or f in z or f in model.decoded for f in leaf.frontier):
-            return None  # an adversary, or another term that sees the latent
+    if exempt(model, "VAE412", LOSSES, model.record.loss, model):
+        return None
     for site in model.gaussian_sites:
-        if site.scale_heads and not _held_before(model, site) and not _moved_otherwise(model, set(site.heads)):
+        if site.scale_heads and not exempt(model, "VAE412", POSTERIORS, site.z, model, site):
             return MissingKl(site, _idle_kl(model, site))
     return None
 
 
+def _one_bound(model: Model) -> bool:
+    """A bound that is one function of likelihood and KL, as importance weights make it."""
+    heads = {h for s in model.sites for h in s.heads}
+    return any(f in heads for leaf in model.leaves for f in leaf.frontier)
+
+
+def _latent_elsewhere(model: Model) -> bool:
+    """An adversary, or another term that sees the latent."""
+    z = {s.z for s in model.sites}
+    return any(leaf.role != "reconstruction" and any(f in z or f in model.decoded for f in leaf.frontier) for leaf in model.leaves)
+
+
+def _moved(model: Model, site: Site) -> bool:
+    """What it is made of gets gradients by another way than its draw."""
+    return _moved_otherwise(model, set(site.heads))
+
+
 def _held_before(model: Model, site: Site) -> bool:
     """Whether the loss sees what the scale was put together from, before a layer's output: one of several posteriors was picked, say."""
-    made, todo = set[fx.Node](), list(site.scale_heads)
-    while todo:
-        node = todo.pop()
-        if node in made or node not in model.flow.data or (made and ops.op(node) in ops.LAYERS):
-            continue
-        made.add(node)
-        todo.extend(ops.value_inputs(node) if ops.op(node) not in ops.LAYERS else ())
+
+    def sources(node: fx.Node) -> list[fx.Node]:
+        ins = ops.value_inputs(node) if ops.op(node) not in ops.LAYERS else []
+        return [n for n in ins if n in model.flow.data and ops.op(n) not in ops.LAYERS]
+
+    made = reachable([n for n in site.scale_heads if n in model.flow.data], sources)
     addends = model.flow.ancestors(*(leaf.node for leaf in model.leaves), stop={s.z for s in model.sites})
     return bool(made & addends)
+
+
+LOSSES = (
+    ("likelihood and KL are one expression", _one_bound),
+    ("another term sees the latent", _latent_elsewhere),
+)
+POSTERIORS = (
+    ("the loss holds what the scale was made from", _held_before),
+    ("its heads are trained by another way than the draw", _moved),
+)
+"""What keeps the rule silent about a loss without a KL, and about one of its posteriors."""
 
 
 def _zero(model: Model, term: Term) -> fx.Node | None:

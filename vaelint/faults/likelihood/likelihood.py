@@ -18,6 +18,7 @@ from vaelint.core.reach import ends, reachable
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.record.walk import behind
+from vaelint.replay.exempt import exempt
 from vaelint.replay.ranges import Range, declared_range, value_range
 from vaelint.replay.replay import ReplayError
 
@@ -168,6 +169,25 @@ def _exact_when_exchanged(pair: Pair, model: Model) -> bool:
     return any(fits_family(g, FAMILIES[name](r, t)) for name in ("bce", "bce_with_logits", "poisson", "poisson_log"))
 
 
+def _one_bound(model: Model, fact: ReconFact, scale: fx.Node) -> bool:
+    """The bound is one function of likelihood and KL."""
+    return any(h in fact.pair.leaf.frontier for s in model.sites for h in s.heads)
+
+
+def _statistic(model: Model, fact: ReconFact, scale: fx.Node) -> bool:
+    """A statistic of the reconstruction, as structural similarity divides by, is not a variance of its own."""
+    return bool(_outputs(model, fact.pair.recon) & _outputs(model, scale))
+
+
+NOT_GAUSSIAN = (
+    ("likelihood and KL are one expression", _one_bound),
+    ("divided by a statistic of the reconstruction", _statistic),
+)
+"""What keeps the rule silent about a decoder's second output."""
+
+_OTHER_VARIANCE = "the log term uses another variance than the error is divided by"
+
+
 def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     """What is wrong with a Gaussian likelihood of learned variance.
 
@@ -180,13 +200,9 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     if fact.density is not None and fact.density.name != "gaussian":
         return (fact.term.core or pair.meet, fact.density.fault) if fact.density.fault and not _goes_on(model, fact) else None
     scale = scale_of(model, fact)
-    if fact.probe.kernel not in ("squared_error", "other") or scale is None:
+    if fact.probe.kernel not in ("squared_error", "other") or scale is None or ops.op(pair.meet) == "gaussian_nll_loss":
         return None
-    if any(h in pair.leaf.frontier for s in model.sites for h in s.heads):
-        return None  # a bound that is one function of likelihood and KL
-    if _outputs(model, pair.recon) & _outputs(model, scale):
-        return None  # a statistic of the reconstruction, as structural similarity divides by, is no variance of its own
-    if ops.op(pair.meet) == "gaussian_nll_loss":
+    if exempt(model, "VAE310", NOT_GAUSSIAN, pair.meet, model, fact, scale):
         return None
     raw = frontier([scale], model.flow)
     curve = _nll_curve(model, fact, same_values(raw[0] if len(raw) == 1 else scale))
@@ -195,26 +211,34 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
     slope, offset, rest = curve
     if bool((slope <= 1e-12).any()):
         return None
-    x, y = slope.log(), offset
+    said = _wrong_formula(model, fact, slope.log(), offset, rest)
+    return (pair.meet, said) if said else None
+
+
+def _wrong_formula(model: Model, fact: ReconFact, x: torch.Tensor, y: torch.Tensor, rest: float) -> str:
+    """What is wrong with the part without error `y`, given the logarithms `x` of the factors of the squared error; empty for nothing.
+
+    `rest` is what further terms leave in it.
+    """
     if float(x.std()) < 1e-6:
-        return (pair.meet, "the error is not divided by the variance") if float(y.std()) > 1e-6 else None
+        return "the error is not divided by the variance" if float(y.std()) > 1e-6 else ""
     columns = torch.stack([x, torch.ones_like(x)], 1)
     fitted = torch.linalg.lstsq(columns, y.unsqueeze(1)).solution
     residual = float((columns @ fitted - y.unsqueeze(1)).abs().max())
     if residual > 1e-6 * max(1.0, float(y.abs().max())):
-        return pair.meet, "the log term is not that of the variance the error is divided by"
+        return _OTHER_VARIANCE
     slope_of_log, constant = (float(v) for v in fitted.flatten())
     weight = -2 * slope_of_log
     if weight <= 0:
-        return pair.meet, "the log term has the wrong sign"
+        return "the log term has the wrong sign"
     # where the log term is 0 the variance is 1, and the error must have the factor weight / 2; with or without log(2 pi) / 2
     beside = [math.prod(shape(r.pair.recon)) for r in model.recons if r.term is fact.term and r is not fact]
-    others = sum(beside) / (sum(beside) + math.prod(shape(pair.recon)))  # of several steps, each leaves its share of the constants
+    others = sum(beside) / (sum(beside) + math.prod(shape(fact.pair.recon)))  # of several steps, each leaves its share of the constants
     for norm in (0.0, 0.5 * math.log(2 * math.pi)):
         for left in (0.0, others * rest, rest) if beside else (0.0,):
             if abs((weight * norm - (constant - left)) / slope_of_log - math.log(weight / 2)) < 1e-3:
-                return None
-    return pair.meet, "the log term is not that of the variance the error is divided by"
+                return ""
+    return _OTHER_VARIANCE
 
 
 def _goes_on(model: Model, fact: ReconFact) -> bool:

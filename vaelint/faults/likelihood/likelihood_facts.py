@@ -23,6 +23,7 @@ from vaelint.faults.likelihood.swapped import crossed_call
 from vaelint.faults.likelihood.targets import Corruption
 from vaelint.record import ops
 from vaelint.record.record import MadeDistribution, span
+from vaelint.record.walk import back
 from vaelint.replay.ranges import value_range
 
 if TYPE_CHECKING:
@@ -126,11 +127,7 @@ class Likelihood:
 
     def given_at(self, fact: ReconFact) -> Span | None:
         """Where the likelihood is given the reconstruction: where its distribution is made, else where the two are compared."""
-        node = fact.pair.recon
-        behind = {node}
-        while ops.op(node) in ops.SHAPE | ops.CAST and ops.value_inputs(node):
-            node = ops.value_inputs(node)[0]
-            behind.add(node)
+        behind = set(back(fact.pair.recon, ops.SHAPE | ops.CAST))
         behind |= {n for n in self._model.flow.users.get(fact.pair.recon, ()) if ops.op(n) == "sub"}  # normalised where it is made
         for made in reversed(self._model.record.distributions):
             if made.stack and behind & set(made.parameters.values()):

@@ -15,6 +15,7 @@ from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import shape, span
+from vaelint.replay.exempt import exempt
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -65,19 +66,65 @@ def _drops_out(model: Model, node: fx.Node, fact: ReconFact) -> bool:
     return bool(switches) and not any(switches & flow.ancestors(i) for i in weighed if i not in flow.learned)
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """An addend that compares what was decoded with something, in a model whose terms compare nothing with the data."""
+
+    model: Model
+    leaf: Leaf
+    operands: list[fx.Node]
+    own: set[fx.Node]  # what was decoded, or made of a draw
+
+    def prior_of_latent(self) -> bool:
+        """A term on z: decoded here are only parameters of a prior, unless z itself or a product of it is what was decoded."""
+        decoded = _decoded_beside_latent(self.model, self.operands) or _decoded_by_product(self.model, self.operands)
+        return self.leaf.role == "prior" and not decoded
+
+    def fixed_features(self) -> bool:
+        """What networks that are not trained make of the data is the data of what comes after them."""
+        return any(n in self.model.flow.data and n not in self.own and _fixed(self.model, n) for n in self.operands)
+
+
+def _reconstructs(model: Model) -> bool:
+    """A term compares the reconstruction with the data."""
+    return bool(model.recons) or any(t.role in ("reconstruction", "mixed") for t in model.terms)
+
+
+def _draws_apart(model: Model) -> bool:
+    """A draw that was not understood: encoder and decoder cannot be told apart."""
+    return not model.sites and bool(model.flow.random & model.reaching_loss)
+
+
+def _reads_codes(model: Model) -> bool:
+    """A step of what reads the codes, a discriminator's say."""
+    return bool(model.sites) and not any(requires(s.z) for s in model.sites)
+
+
+def _compares_elsewhere(model: Model) -> bool:
+    """An addend holds what was decoded beside the data, without being a term that was understood."""
+    encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
+    own = _of_own_making(model)
+    return any(_sees_data(leaf, model, encoded | own) for leaf in model.leaves if leaf.role not in _OF_CODES)
+
+
+MODELS = (
+    ("a draw whose posterior is not known", _draws_apart),
+    ("a step that does not train the encoder", _reads_codes),
+    ("the reconstruction meets the data in another term", _compares_elsewhere),
+)
+ADDENDS = (
+    ("a term on the latent", _Compared.prior_of_latent),
+    ("features of the data from layers that are not trained", _Compared.fixed_features),
+)
+"""What keeps the rule silent about a model without a reconstruction term, and about one of its addends."""
+
+
 def self_targets(model: Model) -> list[Corruption]:
     """Terms that compare the reconstruction with something of the model's own making, where none compares it with the data."""
-    if model.recons or any(t.role in ("reconstruction", "mixed") for t in model.terms):
-        return []
-    if not model.sites and model.flow.random & model.reaching_loss:
-        return []  # a draw that was not understood: encoder and decoder cannot be told apart
-    if model.sites and not any(requires(s.z) for s in model.sites):
-        return []  # a step of what reads the codes, a discriminator's say
-    encoded = model.flow.ancestors(*[h for s in model.sites for h in s.heads]) - set(model.record.inputs.values())
-    own = model.decoded | model.flow.descendants(*(s.z for s in model.sites))
-    if any(_sees_data(leaf, model, encoded | own) for leaf in model.leaves if leaf.role not in _OF_CODES):
+    if _reconstructs(model) or exempt(model, "VAE306", MODELS, None, model):
         return []
     found = []
+    own = _of_own_making(model)
     for leaf in model.leaves:
         if not any(f in model.decoded for f in leaf.frontier) or leaf.role in _OF_CODES:
             continue
@@ -85,16 +132,21 @@ def self_targets(model: Model) -> list[Corruption]:
         if node is None:
             continue
         operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
-        if leaf.role == "prior" and not _decoded_beside_latent(model, operands) and not _decoded_by_product(model, operands):
-            continue
-        if any(n in model.flow.data and n not in own and _fixed(model, n) for n in operands):
-            continue  # what networks that are not trained make of the data is the data of what comes after them
-        other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
-        what = "a constant" if other is not None and other not in model.flow.data else "the model's own output"
-        if other is not None and other in {s.z for s in model.sites}:
-            what = "z"
-        found.append(Corruption(node, other, f"the target is {what}"))
+        if not exempt(model, "VAE306", ADDENDS, node, _Compared(model, leaf, operands, own)):
+            other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
+            found.append(Corruption(node, other, f"the target is {_called(model, other)}"))
     return found
+
+
+def _of_own_making(model: Model) -> set[fx.Node]:
+    return model.decoded | model.flow.descendants(*(s.z for s in model.sites))
+
+
+def _called(model: Model, other: fx.Node | None) -> str:
+    """What the reconstruction is compared with, in words."""
+    if other is not None and other in {s.z for s in model.sites}:
+        return "z"
+    return "a constant" if other is not None and other not in model.flow.data else "the model's own output"
 
 
 def _fixed(model: Model, node: fx.Node) -> bool:

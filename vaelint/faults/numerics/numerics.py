@@ -16,6 +16,7 @@ from vaelint.faults.sampling.negative_scales import negative_scales
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.record.walk import behind
+from vaelint.replay.exempt import exempt
 from vaelint.replay.intervals import Bounds, intervals_of
 from vaelint.replay.ranges import declared_range
 from vaelint.replay.replay import ReplayError
@@ -129,13 +130,13 @@ class _Search:
 
 
 BEFORE = (
-    ("data only", _Search.of_data_only),
-    ("mended after", _Search.mended_after),
-    ("width of a density", _Search.of_width),
+    ("a log or root of the data alone", _Search.of_data_only),
+    ("non-finite results are replaced", _Search.mended_after),
+    ("the scale of a density, which its own log keeps from 0", _Search.of_width),
 )
 AFTER = (
-    ("negative scale", _Search.of_negative_scale),
-    ("smooth root", _Search.smooth_root),
+    ("reported as a negative scale", _Search.of_negative_scale),
+    ("a root of values that are never exactly 0", _Search.smooth_root),
 )
 """What keeps the rule silent about a logarithm, by name: before its operand is driven to extremes, and with what came of that."""
 
@@ -145,10 +146,10 @@ def unstable_logs(model: Model) -> list[Unstable]:
     search = _Search(model)
     for node in in_loss(model):
         log = _log_at(model, node)
-        if log is None or any(exempt(search, log) for _, exempt in BEFORE):
+        if log is None or exempt(model, "VAE701", BEFORE, node, search, log):
             continue
         sure = search.with_sure_bounds(log)
-        if sure.bounds is None or any(exempt(search, sure) for _, exempt in AFTER):
+        if sure.bounds is None or exempt(model, "VAE701", AFTER, node, search, sure):
             continue
         by = sure.bounds.by
         off: tuple[fx.Node | None, float | None] = (search.data_of(log), None)

@@ -15,6 +15,7 @@ from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import requires_grad, route, shape, span
+from vaelint.replay.exempt import exempt
 from vaelint.replay.intervals import intervals_of
 from vaelint.replay.per_model import per_model
 
@@ -128,6 +129,45 @@ def frozen_noise(model: Model) -> list[Frozen]:
     return found
 
 
+@dataclass(frozen=True)
+class _Sum:
+    """mu + scale * constant: a learned sum that a scale enters where noise would."""
+
+    model: Model
+    node: fx.Node
+    parts: list[fx.Node]
+    scale: fx.Node
+    stored: fx.Node | None  # the constant
+    idle: list[fx.Node]  # draws that lead nowhere
+
+    @property
+    def others(self) -> list[fx.Node]:
+        """The parts without the scale: mu."""
+        return [p for p in self.parts if self.scale not in (p, *ops.value_inputs(p))]
+
+    def of_other_form(self) -> bool:
+        """It does not have one part of the scale's shape beside it, or no layer reads it."""
+        others = self.others
+        return len(others) != 1 or shape(others[0]) != shape(self.scale) or not _decoded(self.model, self.node)
+
+    def without_a_sign_of_noise(self) -> bool:
+        """mu + exp(s) alone may be anything."""
+        return self.stored is None and not self.idle
+
+    def of_one_head(self) -> bool:
+        """Both are functions of one head: an activation, written out."""
+        flow = self.model.flow
+        return set(frontier([self.others[0]], flow)) == set(frontier([self.scale], flow))
+
+
+SUMS = (
+    ("a sum of another form than mu + scale * noise", _Sum.of_other_form),
+    ("neither a constant nor an unused draw beside it", _Sum.without_a_sign_of_noise),
+    ("both parts come from one head", _Sum.of_one_head),
+)
+"""What keeps the rule silent about a sum in which a scale enters without noise."""
+
+
 def _constant_in_place_of_draw(model: Model) -> list[Frozen]:
     """mu + scale * constant, decoded: the constant may be a stored tensor, a number, or nothing at all."""
     flow = model.flow
@@ -136,31 +176,32 @@ def _constant_in_place_of_draw(model: Model) -> list[Frozen]:
         if ops.op(node) not in ops.ADD | {"addcmul"} or node not in model.reaching_loss or not requires_grad(node):
             continue
         parts = [n for n in ops.value_inputs(node) if n in flow.data and n in flow.learned]
-        stored = None
-        scale = None
-        for part in parts:
-            inner = part
-            if ops.op(part) in ops.MUL:
-                constants = [
-                    n
-                    for n in ops.value_inputs(part)
-                    if n not in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)
-                ]
-                live = [n for n in ops.value_inputs(part) if n in flow.data]
-                if len(live) == 1:
-                    inner, stored = live[0], constants[0] if constants else None
-            if _is_positive_map(inner, model):
-                scale = inner
-        others = [p for p in parts if scale is not None and scale not in (p, *ops.value_inputs(p))]
-        if scale is None or len(others) != 1 or shape(others[0]) != shape(scale) or not _decoded(model, node):
-            continue
-        if stored is None and not idle:
-            continue  # mu + exp(s) alone may be anything
-        if set(frontier([others[0]], flow)) == set(frontier([scale], flow)):
+        scale, stored = _scale_among(model, parts)
+        if scale is None or exempt(model, "VAE204", SUMS, node, _Sum(model, node, parts, scale, stored, idle)):
             continue
         what = f"{model.written(stored)} is a constant" if stored is not None else "the scale enters with no noise"
         return [Frozen(node, what, idle[0] if idle else None, scale)]
     return []
+
+
+def _scale_among(model: Model, parts: list[fx.Node]) -> tuple[fx.Node | None, fx.Node | None]:
+    """The positive map among the parts of a sum, and the constant that one of them is multiplied with."""
+    scale: fx.Node | None = None
+    stored: fx.Node | None = None
+    for part in parts:
+        inner = part
+        if ops.op(part) in ops.MUL:
+            ins = ops.value_inputs(part)
+            live = [n for n in ins if n in model.flow.data]
+            if len(live) == 1:
+                inner, stored = live[0], next((n for n in ins if _is_constant(model, n)), None)
+        if _is_positive_map(inner, model):
+            scale = inner
+    return scale, stored
+
+
+def _is_constant(model: Model, node: fx.Node) -> bool:
+    return node not in model.flow.data and node not in model.flow.learned and isinstance(node.meta.get("val"), torch.Tensor)
 
 
 def _leads_on(model: Model, node: fx.Node) -> bool:

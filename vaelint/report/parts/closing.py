@@ -114,6 +114,9 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
             lines += hanging([("  not applicable: ", "key")], f"{row['code']}: {row['reason']}", width)
         if result.quiet:
             lines += hanging([("  quiet: ", "key")], ", ".join(result.quiet), width)
+        for row in result.exempt:
+            where = f" at {row['file']}:{row['line']}" if row["line"] else ""
+            lines += hanging([("  exempt: ", "key")], f"{row['code']}{where}: {row['exemption']}", width)
         if result.timing:
             times = ", ".join(f"{k.removesuffix('_s')} {v:.2f} s" for k, v in result.timing.items())
             lines += hanging([("  time: ", "key")], times, width)
