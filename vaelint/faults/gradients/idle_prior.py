@@ -36,7 +36,7 @@ def idle_priors(model: Model) -> list[IdlePrior]:
     found: list[IdlePrior] = []
     left = left_out(model)
     for core, site in kls:
-        mine = tuple(layer for layer in left if not layer.cut and _is_like(model, layer, site))
+        mine = tuple(layer for layer in left if not layer.cut and _is_like(model, layer, site) and not _is_spare(model, layer, left))
         if len({n for layer in mine for n in _outputs(model, layer)}) > 1:
             found.append(IdlePrior(core, mine, False))
             break
@@ -62,6 +62,14 @@ def _outputs(model: Model, layer: Unreached) -> list[fx.Node]:
 def _is_like(model: Model, layer: Unreached, site: Site) -> bool:
     outputs, drawn = _outputs(model, layer), model.flow.descendants(site.z)
     return site.mu is not None and any(shape(n) == shape(site.mu) and n not in drawn for n in outputs)
+
+
+def _is_spare(model: Model, layer: Unreached, left: list[Unreached]) -> bool:
+    """Whether a layer is the head of a part of the encoder that is asked for its other head alone: mean and scale of a prior are unused
+    together."""
+    parent = layer.path.rpartition(".")[0]
+    beside = [other for other in left if other is not layer and other.path.rpartition(".")[0] == parent]
+    return bool(parent) and not beside and any(n.startswith(f"{parent}.") for n in model.wiring.gradients.reached)
 
 
 def _cut(model: Model, layer: Unreached, kl: set[fx.Node]) -> fx.Node | None:

@@ -5,11 +5,13 @@ At codes that are spread as the prior's draws are, such a distance is about 0; i
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
+from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.record.record import shape
@@ -35,7 +37,7 @@ def turned_discrepancies(model: Model) -> list[Term]:
             near, *far = (_at(model, term, codes, move) for move in (0.0, *FAR))
         except ReplayError:
             continue
-        if all(f < near - 1e-3 * abs(near) - 1e-9 for f in far):
+        if all(f < near - 1e-3 * abs(near) - 1e-9 for f in far) and not _held(model, codes, near - far[-1]):
             found.append(term)
     return found
 
@@ -49,6 +51,16 @@ def codes_of(model: Model, term: Term) -> list[fx.Node]:
 def _has_critic(model: Model, term: Term, codes: list[fx.Node]) -> bool:
     inside = model.flow.ancestors(*(leaf.node for leaf in term.leaves), stop=set(codes))
     return any(n.op == "get_attr" and n.meta.get("parameter") for n in inside)
+
+
+def _held(model: Model, codes: list[fx.Node], fall: float) -> bool:
+    """Whether a KL of the codes rises by more than the distance falls: (alpha + lambda - 1) is below 0 for alpha = 0 and a small lambda
+    (Zhao et al. 2019, eq. 6), and the KL holds the codes."""
+    rise = 0.0
+    for fact in model.kls:
+        if fact.probe.verdict in KNOWN and fact.scaling is not None and fact.site is not None and fact.site.z in codes:
+            rise += fact.scaling.value * math.prod(shape(fact.site.z)) * FAR[-1] ** 2 / 2
+    return rise > fall
 
 
 def _at(model: Model, term: Term, codes: list[fx.Node], move: float) -> float:
