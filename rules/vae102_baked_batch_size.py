@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.pinned import Pinned
@@ -49,8 +49,8 @@ def check(model: Model, pinned_sizes: list[Pinned], fixed_divisors: list[Pinned]
             why="the last batch of an epoch is smaller" + ("" if elsewhere else f"; there torch says: {pin.text[:120]}"),
             help="take the size from a tensor at hand: x.size(0), torch.randn_like(mu)",
             facts={"size": pin.size, "tried": pin.tried},
-            repair=Repair("batch_from_tensor", {"pin": pin}),
-            claim=Claim("rerun_batch", f"at a batch of {pin.tried} the step raises", {"size": pin.tried}),
+            repair=repairs.BatchFromTensor(pin=pin),
+            claim=claims.RerunBatch(f"at a batch of {pin.tried} the step raises", size=pin.tried),
         )
     for pin in fixed_divisors:
         yield Found(
@@ -60,6 +60,6 @@ def check(model: Model, pinned_sizes: list[Pinned], fixed_divisors: list[Pinned]
             why="with another batch, as the last of an epoch, the term has another weight",
             help="divide by x.size(0)",
             facts={"size": pin.size},
-            repair=Repair("batch_from_tensor", {"pin": pin}),
-            claim=Claim("divisor_fixed", "at another batch size the divisor stays", {"node": pin.node, "size": pin.tried}),
+            repair=repairs.BatchFromTensor(pin=pin),
+            claim=claims.DivisorFixed("at another batch size the divisor stays", node=pin.node, size=pin.tried),
         )

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.batch_statistics import Scaled
@@ -64,8 +64,8 @@ def check(model: Model, mixed: list[Mixing], batch_scaled: list[Scaled]) -> Find
             help="repeat both alike: repeat_interleave(k, 0) puts the copies of a sample side by side, repeat(k, 1) repeats the batch"
             if repeated
             else "move the batch axis first (transpose, permute), then reshape; flatten(1) keeps samples apart",
-            repair=Repair("batch_to_front", {"cause": cause, "source": found.source}),
-            claim=Claim("poison_row", "changing one sample changes the values of others", {"node": meets if not channels else cause}),
+            repair=repairs.BatchToFront(cause=cause, source=found.source),
+            claim=claims.PoisonRow("changing one sample changes the values of others", node=meets if not channels else cause),
         )
     for scaled in batch_scaled:
         yield Found(
@@ -77,5 +77,5 @@ def check(model: Model, mixed: list[Mixing], batch_scaled: list[Scaled]) -> Find
             why="the code of a sample depends on which others stand beside it, and on how many, when the model is used as well",
             help="take the statistic of each sample (dim=1, keepdim=True), or one constant of the training data; or use a BatchNorm layer",
             severity=Severity.WARNING,
-            claim=Claim("poison_row", "changing one sample changes the values of others", {"node": scaled.node, "stretch": 4.0}),
+            claim=claims.PoisonRow("changing one sample changes the values of others", node=scaled.node, stretch=4.0),
         )

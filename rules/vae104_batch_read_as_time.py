@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.mixing import Mixing
@@ -49,6 +49,6 @@ def check(model: Model, read_as_time: list[Mixing]) -> Findings:
             help="make the layer with batch_first=True, or transpose its input to (T, B, F)"
             if recurrent
             else "take the last step with [:, -1]",
-            repair=Repair("batch_first", {"made": made if recurrent else None, "called": None if recurrent else called}),
-            claim=Claim("poison_row", "changing one sample changes the values of others", {"node": found.node}),
+            repair=repairs.BatchFirst(made=made if recurrent else None, called=None if recurrent else called),
+            claim=claims.PoisonRow("changing one sample changes the values of others", node=found.node),
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.single import Squeezed
@@ -47,6 +47,6 @@ def check(model: Model, squeezed: list[Squeezed]) -> Findings:
             when="B = 1",
             why="squeeze() without an axis removes every dimension of size 1",
             help="name the axes (squeeze(-1)), or use flatten(1)",
-            repair=Repair("squeeze_axis", {"node": found.node, "source": found.source}),
-            claim=Claim("squeeze_single", "at B = 1 the batch axis is gone here", {"node": found.node}),
+            repair=repairs.SqueezeAxis(node=found.node, source=found.source),
+            claim=claims.SqueezeSingle("at B = 1 the batch axis is gone here", node=found.node),
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.mixing import Mixing
@@ -40,6 +40,6 @@ def check(model: Model, softmaxed: list[Mixing]) -> Findings:
             when="B > 1; at B = 1 all values are 1",
             why="the samples of a batch compete with each other",
             help="give the axis of the classes or steps as dim, -1 for the last",
-            repair=Repair("softmax_axis", {"node": found.node}),
-            claim=Claim("poison_row", "changing one sample changes the values of others", {"node": found.node}),
+            repair=repairs.SoftmaxAxis(node=found.node),
+            claim=claims.PoisonRow("changing one sample changes the values of others", node=found.node),
         )

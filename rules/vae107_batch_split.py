@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.mixing import Mixing
@@ -40,6 +40,6 @@ def check(model: Model, split: list[Mixing]) -> Findings:
             shapes=(model.row(found.source),),
             why="one half of the samples is read as the mean, the other half as the log-variance",
             help="split along the features: dim=1, or dim=-1",
-            repair=Repair("split_features", {"cause": found.cause, "source": found.source}),
-            claim=Claim("poison_row", "changing one sample changes the values of others", {"node": found.node}),
+            repair=repairs.SplitFeatures(cause=found.cause, source=found.source),
+            claim=claims.PoisonRow("changing one sample changes the values of others", node=found.node),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.shapes.annotations import Disagreement
@@ -51,5 +51,5 @@ def check(model: Model, disagreements: list[Disagreement]) -> Findings:
             + ((model.row(one.bound),) if one.bound is not None else ()),
             why=f"the annotation and the call of {one.function} cannot both be what was meant",
             help="correct the call if the annotation says what was meant, else the annotation",
-            claim=Claim("annotated_shape", one.what, {"node": one.node, "bound": one.bound, **one.measure}),
+            claim=claims.AnnotatedShape(one.what, node=one.node, measure=one.measure, bound=one.bound),
         )

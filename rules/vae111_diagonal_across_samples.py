@@ -18,7 +18,7 @@ stands, and the length is the smaller of batch and features. Nothing raises.
 Never. A diagonal over two axes of samples (all pairs) or over two of features is not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule("VAE111", "diagonal-across-samples", Severity.ERROR, message="a diagonal pairs sample i with feature i", needs=("loss",))
@@ -33,9 +33,5 @@ def check(model: Model) -> Findings:
             shapes=(model.row(found.source), model.row(found.node)),
             why="which feature of a sample counts depends on its place in the batch",
             help="make a matrix for each sample with torch.diag_embed, or reduce one of the axes",
-            claim=Claim(
-                "diagonal_entries",
-                "the entries belong to one sample each",
-                {"node": found.node, "source": found.source, "batch": found.batch},
-            ),
+            claim=claims.DiagonalEntries("the entries belong to one sample each", node=found.node),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.codes.code_rows import CodeRows
@@ -47,7 +47,5 @@ def check(model: Model, code_rows: list[CodeRows]) -> Findings:
             shapes=(model.row(found.origin), model.row(found.fold, "a row is a piece of one channel")),
             why="a code stands for neighbouring places of one channel, not for all channels of one place",
             help="move the channels last first: permute(0, 2, 3, 1).reshape(-1, dim), and back after the lookup",
-            claim=Claim(
-                "rows_of_channels", "a row holds values of fewer channels than it has places", {"origin": found.origin, "rows": found.rows}
-            ),
+            claim=claims.RowsOfChannels("a row holds values of fewer channels than it has places", origin=found.origin, rows=found.rows),
         )

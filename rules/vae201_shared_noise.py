@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,6 @@ def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
             when="B > 1",
             why="z = mu + eps * std wants its own eps for each sample; a shared one does not average out over the batch",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
-            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}, sure=True),
-            claim=Claim("noise_rows", "all rows of (z - mu) / scale are equal", {"site": site, "equal": True}),
+            repair=repairs.DrawLike(noise=noise, scale=site.scale, like=like, sure=True),
+            claim=claims.NoiseRows("all rows of (z - mu) / scale are equal", site=site, equal=True),
         )

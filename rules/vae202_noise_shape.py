@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,6 @@ def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
             ),
             why="every component of z wants its own noise; here they all share one number, and z varies along a line only",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
-            repair=Repair("draw_like", {"noise": noise, "scale": site.scale, "like": like}, sure=True),
-            claim=Claim("noise_axes", f"(z - mu) / scale is constant along {', '.join(missing)}", {"site": site, "axes": missing}),
+            repair=repairs.DrawLike(noise=noise, scale=site.scale, like=like, sure=True),
+            claim=claims.NoiseAxes(f"(z - mu) / scale is constant along {', '.join(missing)}", site=site, axes=missing),
         )

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,6 @@ def check(model: Model, noise_moments: Callable[[Site], NoiseMoments | None]) ->
             why="the KL is that of N(mu, scale^2); the noise actually drawn has another mean or spread, so the bound is not the bound",
             help="draw standard normal noise: torch.randn_like(std)",
             facts={"mean": moments.mean, "std": moments.std, "excess_kurtosis": moments.kurtosis},
-            repair=Repair("normal_noise", {"root": root, "like": site.scale or model.posterior_of(site)}, sure=kind == "uniform"),
-            claim=Claim("noise_moments", facts, {"site": site, "mean": moments.mean, "std": moments.std}),
+            repair=repairs.NormalNoise(root=root, like=site.scale or model.posterior_of(site), sure=kind == "uniform"),
+            claim=claims.NoiseMoments(facts, site=site, mean=moments.mean, std=moments.std),
         )

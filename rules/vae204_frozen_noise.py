@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.idle import Frozen
@@ -40,6 +40,6 @@ def check(model: Model, frozen_noise: list[Frozen]) -> Findings:
             labels=model.labels((frozen.draw, "this draw is not used"), (frozen.scale, "")),
             why="z is a fixed function of x: nothing is sampled, and the KL regularises a spread that is never used",
             help="draw new noise at each call: torch.randn_like(std)",
-            repair=Repair("draw_anew", {"frozen": frozen}),
-            claim=Claim("noise_repeats", "two calls give the same z", {"node": frozen.node}),
+            repair=repairs.DrawAnew(frozen=frozen),
+            claim=claims.NoiseRepeats("two calls give the same z", node=frozen.node),
         )

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.clash import Clash
@@ -54,10 +54,8 @@ def check(model: Model, clashes: list[Clash]) -> Findings:
             why="samples are drawn from one posterior and the KL charges for another: the loss is no bound",
             help=f"use {clash.formula} as the standard deviation",
             notes=(clash.tie,) if clash.tie else (),
-            repair=Repair("scale_as", {"clash": clash}),
-            claim=Claim(
-                "scale_curve",
-                f"the scale is {clash.formula_now}, the KL wants {clash.formula}",
-                {"site": clash.site, "reads": clash.kl_reads},
+            repair=repairs.ScaleAs(clash=clash),
+            claim=claims.ScaleCurve(
+                f"the scale is {clash.formula_now}, the KL wants {clash.formula}", site=clash.site, reads=clash.kl_reads
             ),
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,8 @@ def check(
             ),
             why="a standard deviation is positive; here it can be 0 or negative, and it is not what the KL charges for",
             help=f"use {clash.formula} as the standard deviation",
-            repair=Repair("scale_as", {"clash": clash}),
-            claim=Claim("scale_negative", "the scale takes negative values", {"site": clash.site}),
+            repair=repairs.ScaleAs(clash=clash),
+            claim=claims.ScaleNegative("the scale takes negative values", site=clash.site),
         )
     for made, scale in negative_scales:
         yield Found(
@@ -74,7 +74,7 @@ def check(
             labels=model.labels((scale, "can be negative")),
             why="torch refuses a scale that is not positive as soon as one appears; without validation the log-density is NaN",
             help="pass the raw output through softplus, or exponentiate half of it",
-            claim=Claim("value_range", "the scale takes negative values", {"node": scale, "outside": [0.0, float("inf")]}),
+            claim=claims.ValueRange("the scale takes negative values", node=scale, outside=(0.0, float("inf"))),
         )
     for scale in negative_draws:
         yield Found(
@@ -83,5 +83,5 @@ def check(
             labels=model.labels((scale, "")),
             why="a standard deviation is positive; the KL takes its logarithm, which is NaN as soon as one is negative",
             help="pass the raw output through softplus, or exponentiate half of it",
-            claim=Claim("value_range", "the scale takes negative values", {"node": scale, "outside": [0.0, float("inf")]}),
+            claim=claims.ValueRange("the scale takes negative values", node=scale, outside=(0.0, float("inf"))),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +67,9 @@ def check(
             shapes=(model.row(site.z, "no gradient to mu or std"),),
             why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
             help="sample by z = mu + std * torch.randn_like(std), or .rsample()",
-            repair=Repair("reparameterise", {"site": site}),
-            claim=Claim(
-                "no_grad_from_recon",
-                "the reconstruction gives mu no gradient",
-                {"nodes": [n for n in (site.mu, site.scale) if n is not None]},
+            repair=repairs.Reparameterise(site=site),
+            claim=claims.NoGradFromRecon(
+                "the reconstruction gives mu no gradient", nodes=[n for n in (site.mu, site.scale) if n is not None]
             ),
         )
     for site in blocked_draws:
@@ -83,5 +81,5 @@ def check(
             help="F.gumbel_softmax, or let the gradient skip the draw: p + (draw - p).detach(), or add a score-function term"
             if site.kind == "categorical"
             else "sample with .rsample()",
-            claim=Claim("no_grad_from_recon", "the reconstruction gives the distribution no gradient", {"nodes": [site.mu]}),
+            claim=claims.NoGradFromRecon("the reconstruction gives the distribution no gradient", nodes=[site.mu]),
         )

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,6 @@ def check(model: Model, idle_draws: list[Site], decoder_entry: Callable[[Site], 
             else (model.row(site.z, "not used"),),
             why="the decoder never sees the posterior's spread: this is a plain autoencoder with a penalty on its code",
             help="give the decoder z",
-            repair=Repair("decode_draw", {"entry": entry, "site": site}),
-            claim=Claim("z_unused", "two draws give the same reconstruction", {"site": site}),
+            repair=repairs.DecodeDraw(entry=entry, site=site),
+            claim=claims.ZUnused("two draws give the same reconstruction", site=site),
         )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.idle import Entry
@@ -46,5 +46,5 @@ def check(model: Model, undrawn_entries: list[Entry]) -> Findings:
             labels=model.labels((entry.mu, ""), (entry.scale, "")),
             why="there is no sampling: the decoder reads parameters of a distribution, and has no input for samples of the prior",
             help="draw z = mu + std * torch.randn_like(std) and give z to the layer",
-            claim=Claim("z_unused", "two runs give the same reconstruction", {"node": entry.node}),
+            claim=claims.ZUnused("two runs give the same reconstruction", node=entry.node),
         )

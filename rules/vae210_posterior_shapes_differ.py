@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,5 +52,5 @@ def check(model: Model, meets_a_matrix: Callable[[Site], bool]) -> Findings:
             shapes=(model.row(site.mu), model.row(site.scale, f"lacks {', '.join(missing)}")),
             why="one number scales all components of z, and the KL counts it once or stretches it",
             help="give both heads the same number of outputs",
-            claim=Claim("broadcast_shape", "the shapes differ", {"nodes": [site.mu, site.scale]}),
+            claim=claims.BroadcastShape("the shapes differ", nodes=[site.mu, site.scale]),
         )

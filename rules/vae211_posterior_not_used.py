@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from torch import fx
@@ -45,7 +45,7 @@ def check(model: Model, unused_posteriors: list[tuple[fx.Node, fx.Node | None, s
             labels=model.labels((what, "")),
             why="what the decoder gets does not say which input it came from",
             help="z = mu + eps * std",
-            claim=Claim("no_grad_from_recon", "the reconstruction gives the mean no gradient", {"nodes": [what]})
+            claim=claims.NoGradFromRecon("the reconstruction gives the mean no gradient", nodes=[what])
             if model.sites
-            else Claim("unmoved_by_data", "with other data the reconstruction is the same", {"node": what}),
+            else claims.UnmovedByData("with other data the reconstruction is the same", node=what),
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,6 @@ def check(model: Model, scale_range: Callable[[Site], Range | None], activation_
             why="sigma < 1 is out of reach: every code carries at least the prior's noise",
             help="leave the log-variance unbounded, or clamp it to a range such as (-10, 10)",
             facts={"lowest_std": reach.low},
-            repair=Repair("remove_activation", {"activation": reach.bound_by}),
-            claim=Claim("value_range", "the standard deviation is at least 1", {"node": site.scale, "low": 1.0}),
+            repair=repairs.RemoveActivation(activation=reach.bound_by),
+            claim=claims.ValueRange("the standard deviation is at least 1", node=site.scale, low=1.0),
         )

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,6 @@ def check(model: Model, activation_made: Callable[[fx.Node], Span | None]) -> Fi
             why="the prior puts mass where no mean can go",
             help="take the mean from a linear layer, with no activation",
             facts={"low": reach.low, "high": reach.high},
-            repair=Repair("remove_activation", {"activation": reach.bound_by}),
-            claim=Claim("value_range", bound, {"node": site.mu, "low": reach.low, "high": reach.high}),
+            repair=repairs.RemoveActivation(activation=reach.bound_by),
+            claim=claims.ValueRange(bound, node=site.mu, low=reach.low, high=reach.high),
         )

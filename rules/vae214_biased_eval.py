@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.evaluation import Biased
@@ -46,10 +46,8 @@ def check(model: Model, biased_evaluation: list[Biased]) -> Findings:
             labels=model.labels((biased.site.z, "the draw of training mode")) if biased.other_place else (),
             why="reconstructions at test time are off by a multiple of the standard deviation, which training never sees",
             help="return mu in evaluation mode, or draw there too",
-            repair=Repair("no_bias_in_eval", {"place": biased.span}),
-            claim=Claim(
-                "eval_offset",
-                "z - mu is a fixed multiple of the scale in evaluation mode",
-                {"site": biased.site, "multiple": biased.multiple},
+            repair=repairs.NoBiasInEval(place=biased.span),
+            claim=claims.EvalOffset(
+                "z - mu is a fixed multiple of the scale in evaluation mode", site=biased.site, multiple=biased.multiple
             ),
         )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.heads import Alias
@@ -55,6 +55,6 @@ def check(model: Model, aliased_heads: list[Alias]) -> Findings:
             ),
             why="the posterior's scale is then tied to its mean, and cannot say how sure the encoder is",
             help="give the log-variance a layer (or a slice) of its own",
-            repair=Repair("idle_head", {"scale": alias.scale}),
-            claim=Claim("heads_equal", "the raw mean and the raw scale are equal for every input", {"nodes": (alias.mean, alias.scale)}),
+            repair=repairs.IdleHead(scale=alias.scale),
+            claim=claims.HeadsEqual("the raw mean and the raw scale are equal for every input", nodes=(alias.mean, alias.scale)),
         )

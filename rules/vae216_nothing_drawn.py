@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, Span, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.undrawn import Undrawn
@@ -48,5 +48,5 @@ def check(model: Model, undrawn: Undrawn | None, undrawn_place: Span | None) -> 
             shapes=(model.row(undrawn.mu, "decoded"), model.row(undrawn.scale, "not used")),
             why="the reconstruction does not depend on the scale: this is a plain autoencoder with a penalty on its code",
             help="draw z = mu + std * torch.randn_like(std), and decode that",
-            claim=Claim("no_grad_from_recon", "the reconstruction gives the scale no gradient", {"nodes": [undrawn.scale]}),
+            claim=claims.NoGradFromRecon("the reconstruction gives the scale no gradient", nodes=[undrawn.scale]),
         )

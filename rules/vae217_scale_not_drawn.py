@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.unscaled import Unscaled
@@ -47,5 +47,5 @@ def check(model: Model, unscaled_draws: list[Unscaled]) -> Findings:
             shapes=(model.row(fact.site.z, "drawn"), model.row(fact.head, "not used")),
             why="nothing but the KL moves the scale, to that of the prior for every input; z is drawn from another distribution",
             help="z = mu + std * torch.randn_like(std), with the std that the KL is computed for",
-            claim=Claim("no_grad_from_recon", "the reconstruction gives the scale's head no gradient", {"nodes": [fact.head]}),
+            claim=claims.NoGradFromRecon("the reconstruction gives the scale's head no gradient", nodes=[fact.head]),
         )

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.cancelled import Cancelled
@@ -49,9 +49,7 @@ def check(model: Model, cancelled_draws: list[Cancelled]) -> Findings:
             labels=model.labels((found.draw, "drawn here"), (found.entry, "this is decoded: it does not move with the parameter")),
             why="the reconstruction has no gradient in this parameter of the posterior",
             help="compute the noise under torch.no_grad(), or detach it, before z is made of it; or draw with rsample()",
-            claim=Claim(
-                "no_part",
-                "the gradient of what is decoded is 0",
-                {"entry": found.entry, "head": found.head, "through": found.through, "draw": found.draw},
+            claim=claims.NoPart(
+                "the gradient of what is decoded is 0", entry=found.entry, head=found.head, through=found.through, draw=found.draw
             ),
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.recovered import Recovered
@@ -46,5 +46,5 @@ def check(model: Model, recovered_noise: list[Recovered]) -> Findings:
             why="the quotient is not the noise that z was drawn with",
             notes=("the loss does not depend on it",) if unused else (),
             help="divide by the standard deviation that z was drawn with",
-            claim=Claim("value_range", "the divisor is negative somewhere", {"node": found.divisor, "outside": (0.0, float("inf"))}),
+            claim=claims.ValueRange("the divisor is negative somewhere", node=found.divisor, outside=(0.0, float("inf"))),
         )

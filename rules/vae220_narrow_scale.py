@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,7 @@ def check(model: Model, scale_range: Callable[[Site], Range | None]) -> Findings
             why="no code can be much surer than the prior is",
             help="leave the log-variance unbounded, or clamp it to a range such as (-10, 10)",
             facts={"lowest_std": reach.low, "highest_std": reach.high},
-            claim=Claim(
-                "value_range",
-                "the standard deviation stays between the bounds",
-                {"node": site.scale, "low": 0.999 * reach.low, "high": 1.001 * reach.high},
+            claim=claims.ValueRange(
+                "the standard deviation stays between the bounds", node=site.scale, low=0.999 * reach.low, high=1.001 * reach.high
             ),
         )

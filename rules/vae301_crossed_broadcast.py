@@ -27,7 +27,7 @@ documentation, Broadcasting semantics.
 When one target for several predictions is meant: give them a leading axis.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -56,6 +56,6 @@ def check(model: Model) -> Findings:
             when="any size above 1 in the stretched dimension",
             why="the loss compares pairs that do not belong together, and is smallest when every output is their mean",
             help="give the reconstruction the shape of the target before the loss",
-            repair=Repair("same_shape", {"meet": pair.meet, "recon": pair.recon, "target": pair.target}),
-            claim=Claim("broadcast_shape", "the shapes differ", {"nodes": [pair.recon, pair.target]}),
+            repair=repairs.SameShape(meet=pair.meet, recon=pair.recon, target=pair.target),
+            claim=claims.BroadcastShape("the shapes differ", nodes=[pair.recon, pair.target]),
         )

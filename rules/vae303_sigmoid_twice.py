@@ -26,7 +26,7 @@ Variational Bayes, appendix C.1.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -46,6 +46,6 @@ def check(model: Model) -> Findings:
             + model.birth_labels(squash, "the activation is made here"),
             why="the sigmoid is applied twice: the probability stays in [0.5, 0.73]",
             help="drop the activation and keep the loss on logits, or keep it and use binary_cross_entropy",
-            repair=Repair("remove_activation", {"activation": squash}),
-            claim=Claim("value_range", "the logits lie in [0, 1]", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),
+            repair=repairs.RemoveActivation(activation=squash),
+            claim=claims.ValueRange("the logits lie in [0, 1]", node=fact.pair.recon, low=0.0, high=1.0),
         )

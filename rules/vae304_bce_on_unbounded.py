@@ -25,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 11 (appendix
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule("VAE304", "bce-on-unbounded", Severity.ERROR, message="binary cross-entropy gets values outside [0, 1]", needs=("reconstruction",))
@@ -41,10 +41,8 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.pair.raw[0], "a raw layer output")),
             why="the reconstruction is unbounded; on a GPU this is a device-side assert, elsewhere NaN or an error",
             help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
-            repair=Repair("loss_on_logits", {"meet": fact.pair.meet}),
-            claim=Claim(
-                "raises", "binary cross-entropy refuses the values, or is not finite", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}
-            ),
+            repair=repairs.LossOnLogits(meet=fact.pair.meet),
+            claim=claims.Raises("binary cross-entropy refuses the values, or is not finite", node=fact.pair.recon, low=0.0, high=1.0),
         )
     for made, probability in model.likelihood.improbable:
         yield Found(
@@ -53,5 +51,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((probability, "can leave [0, 1]")),
             why="torch refuses a probability outside [0, 1] as soon as one appears; without validation it is clipped, with no gradient",
             help="give it as logits=, or end the decoder with a sigmoid",
-            claim=Claim("value_range", "the probability leaves [0, 1]", {"node": probability, "outside": [0.0, 1.0]}),
+            claim=claims.ValueRange("the probability leaves [0, 1]", node=probability, outside=(0.0, 1.0)),
         )

@@ -24,7 +24,7 @@ Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62 and 4.10
 Never. log_softmax before cross_entropy is redundant but harmless, and is not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -42,6 +42,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((squash, "already a softmax here" if model.op(squash) == "softmax" else "squashed to [0, 1] here")),
             why="the softmax is applied twice: no class can get a probability near 1",
             help="give the loss the logits",
-            repair=Repair("remove_activation", {"activation": squash}),
-            claim=Claim("value_range", "the logits lie in [0, 1]", {"node": fact.pair.recon, "low": 0.0, "high": 1.0}),
+            repair=repairs.RemoveActivation(activation=squash),
+            claim=claims.ValueRange("the logits lie in [0, 1]", node=fact.pair.recon, low=0.0, high=1.0),
         )

@@ -29,7 +29,7 @@ Robust Features with Denoising Autoencoders, section 2.3.
 When noise on the data is the data: dequantisation with uniform noise is not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -45,16 +45,11 @@ def check(model: Model) -> Findings:
             model.likelihood.target_place(fact),
             label=wrong.what,
             labels=model.labels((wrong.draw, "noise is drawn here"), (fact.pair.meet, "compared here")),
-            repair=Repair(
-                "clean_target",
-                {"place": model.likelihood.target_place(fact), "meet": fact.pair.meet, "target": fact.pair.target},
-            ),
+            repair=repairs.CleanTarget(place=model.likelihood.target_place(fact), meet=fact.pair.meet, target=fact.pair.target),
             why="the model is rewarded for reproducing the noise it was given",
             help="compare with the clean input",
-            claim=Claim(
-                "same_values",
-                "the target differs from the input",
-                {"nodes": [fact.pair.target, *model.record.inputs.values()], "equal": False},
+            claim=claims.SameValues(
+                "the target differs from the input", nodes=[fact.pair.target, *model.record.inputs.values()], equal=False
             ),
         )
     for other in model.likelihood.exchanged:
@@ -65,7 +60,7 @@ def check(model: Model) -> Findings:
             when="B > 1",
             why="each reconstruction is made of one sample and held against another: the best is the same for all of them",
             help="compare with the input in its own order; steps or pixels are turned along their own axis",
-            claim=Claim("poison_row", "changing one sample changes the target of another", {"node": other.node}),
+            claim=claims.PoisonRow("changing one sample changes the target of another", node=other.node),
         )
     for own in model.likelihood.self_targets:
         yield Found(
@@ -74,7 +69,7 @@ def check(model: Model) -> Findings:
             labels=model.labels((own.draw, "the target")),
             why="no term compares the reconstruction with the data: nothing makes it resemble the input",
             help="compare the reconstruction with the input",
-            claim=Claim("data_behind_encoder", "the loss sees the data through the encoder only", {"node": own.node}),
+            claim=claims.DataBehindEncoder("the loss sees the data through the encoder only"),
         )
     for same in model.likelihood.with_itself:
         yield Found(
@@ -83,5 +78,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((same.one, ""), (same.other, "")),
             why="the term is 0 whatever the parameters are: nothing makes the reconstruction resemble the input",
             help="compare the reconstruction with the input",
-            claim=Claim("same_values", "both sides are equal", {"nodes": [same.one, same.other], "equal": True}),
+            claim=claims.SameValues("both sides are equal", nodes=[same.one, same.other], equal=True),
         )

@@ -25,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 11 (appendix
 Never; squared and absolute errors are symmetric and not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -48,6 +48,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((pair.recon, "the reconstruction, given as target"), (pair.meet, "compared here")),
             why="the loss is not symmetric: exchanged, it is another function of the reconstruction, and not its likelihood",
             help=f"exchange the arguments: {model.written(pair.recon)} first, {model.written(pair.target)} second",
-            repair=Repair("swap_arguments", {"meet": pair.meet}),
-            claim=Claim("kernel", "the gradient is not that of the likelihood", {"fact": fact, "exchanged": True}),
+            repair=repairs.SwapArguments(meet=pair.meet),
+            claim=claims.Kernel("the gradient is not that of the likelihood", fact=fact, exchanged=True),
         )

@@ -25,7 +25,7 @@ Gaussian.
 When values outside are known to be outliers.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule("VAE308", "output-range", Severity.ERROR, message="the last activation cannot reach the data", needs=("reconstruction",))
@@ -45,10 +45,6 @@ def check(model: Model) -> Findings:
             help="use an activation that covers the data (tanh for [-1, 1], sigmoid for [0, 1], none for standardised data), "
             "or rescale the data",
             facts={"data": [gap.low, gap.high], "reconstruction": [gap.reach.low, gap.reach.high]},
-            repair=Repair("activation_for_data", {"activation": squash, "data": (gap.low, gap.high)}),
-            claim=Claim(
-                "value_range",
-                f"the reconstruction stays in {reached}",
-                {"node": fact.pair.recon, "low": gap.reach.low, "high": gap.reach.high},
-            ),
+            repair=repairs.ActivationForData(activation=squash, data=(gap.low, gap.high)),
+            claim=claims.ValueRange(f"the reconstruction stays in {reached}", node=fact.pair.recon, low=gap.reach.low, high=gap.reach.high),
         )

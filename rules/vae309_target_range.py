@@ -26,7 +26,7 @@ Variational Bayes, eq. 11.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -45,6 +45,6 @@ def check(model: Model) -> Findings:
             why="the likelihood is that of values in [0, 1]; outside it has no lower bound",
             help="scale the data to [0, 1], or use a Gaussian likelihood",
             facts={"data": list(data)},
-            repair=Repair("rescale_target", {"meet": fact.pair.meet, "target": fact.pair.target, "data": data}),
-            claim=Claim("value_range", "the target leaves [0, 1]", {"node": fact.pair.target, "outside": [0.0, 1.0]}),
+            repair=repairs.RescaleTarget(meet=fact.pair.meet, target=fact.pair.target, data=data),
+            claim=claims.ValueRange("the target leaves [0, 1]", node=fact.pair.target, outside=(0.0, 1.0)),
         )

@@ -28,7 +28,7 @@ Welling 2014, Auto-Encoding Variational Bayes, eq. 12.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -52,7 +52,7 @@ def check(model: Model) -> Findings:
                 label=what,
                 why="the slope of minus a log-density has mean 0 under that density; where it has not, what is learned is drawn elsewhere",
                 help="log p(t) = lgamma(t + r) - lgamma(r) - lgamma(t + 1) + r log(r / (r + m)) + t log(m / (r + m)), mean m, dispersion r",
-                claim=Claim("sums_to_one", "the sum of the probabilities of all counts moves with the decoder's outputs", {"fact": fact}),
+                claim=claims.SumsToOne("the sum of the probabilities of all counts moves with the decoder's outputs", fact=fact),
             )
             continue
         yield Found(
@@ -61,6 +61,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((model.likelihood.scale_of(fact), "the variance")),
             why="error and log term must speak of the same variance, or the loss is no likelihood and its optimum is elsewhere",
             help="use (x - r)^2 / (2 * var) + 0.5 * log(var), with var = logvar.exp()",
-            repair=Repair("likelihood_formula", {"node": node, "extra": fact.pair.extra}),
-            claim=Claim("kernel", "the loss is not a Gaussian likelihood", {"fact": fact, "scale": model.likelihood.scale_of(fact)}),
+            repair=repairs.LikelihoodFormula(node=node, extra=fact.pair.extra),
+            claim=claims.Kernel("the loss is not a Gaussian likelihood", fact=fact, scale=model.likelihood.scale_of(fact)),
         )

@@ -25,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, with its 
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -48,6 +48,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.pair.meet, "compared with the data here"), (model.record.loss, "the loss")),
             why="the loss falls as the reconstruction moves away from the data, without bound",
             help="subtract the log-likelihood, or add the error",
-            repair=Repair("recon_sign", {"fact": fact}),
-            claim=Claim("recon_gradient", "moving the reconstruction towards the target raises the loss", {"fact": fact}),
+            repair=repairs.ReconSign(fact=fact),
+            claim=claims.ReconGradient("moving the reconstruction towards the target raises the loss", fact=fact),
         )

@@ -25,7 +25,7 @@ Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, sectio
 When the padding symbol is also the end of the sentence and must be learned.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule("VAE312", "padding-not-masked", Severity.WARNING, message="the token loss counts padding", needs=("reconstruction",))
@@ -41,6 +41,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((padding.node, padding.says)),
             why="the loss is spent on padding, and a batch of short sentences weighs as much as one of long ones",
             help="give the loss ignore_index, or multiply by a mask before the sum",
-            repair=Repair("ignore_padding", {"meet": fact.pair.meet, "padding": padding}),
-            claim=Claim("padding_counts", "a change of the logits at padding changes the loss", {"fact": fact, "padding": padding}),
+            repair=repairs.IgnorePadding(meet=fact.pair.meet, padding=padding),
+            claim=claims.PaddingCounts("a change of the logits at padding changes the loss", fact=fact, padding=padding),
         )

@@ -26,7 +26,7 @@ Broadcasting semantics.
 When all pairs are meant: give both the same number of dimensions. A weight with a name on the KL makes the second kind a note.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -49,8 +49,8 @@ def check(model: Model) -> Findings:
             when="B > 1",
             why="every sample's term meets every other sample's: weights average out, sums count B times",
             help="drop keepdim, or squeeze the one that has it",
-            repair=Repair("drop_ones", {"node": node}),
-            claim=Claim("broadcast_shape", "the result has B * B elements", {"nodes": [node, *parts]}),
+            repair=repairs.DropOnes(node=node),
+            claim=claims.BroadcastShape("the result has B * B elements", nodes=[node, *parts]),
         )
     for verdict in model.objective.scale_verdicts:
         if verdict.fault == "spread":

@@ -23,7 +23,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3.
 When the step checked is only a part of the training: name the whole with --step.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, Span, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, rule
 
 
 @rule(
@@ -44,5 +44,5 @@ def check(model: Model, loss_place: Span | None) -> Findings:
             labels=model.labels((place, "the decoder's output, not used")),
             why="nothing trains the decoder, and nothing keeps the code informative",
             help="add the negative log-likelihood of the input under the decoder's output",
-            claim=Claim("gradient_reaches", "the loss gives the decoder's output no gradient", {"node": place}),
+            claim=claims.GradientReaches("the loss gives the decoder's output no gradient", node=place),
         )

@@ -28,7 +28,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.1 and
 When the sigmoid elsewhere is for display only and known to distort.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule("VAE316", "mse-on-logits", Severity.WARNING, message="a squared error gets logits", needs=("reconstruction",))
@@ -44,5 +44,5 @@ def check(model: Model) -> Findings:
             labels=(elsewhere,),
             why="the class treats the decoder's output as logits elsewhere; here it is trained to be the image itself",
             help="use binary_cross_entropy_with_logits, or put the sigmoid into the decoder",
-            claim=Claim("value_range", "the reconstruction leaves [0, 1]", {"node": fact.pair.recon, "outside": [0.0, 1.0]}),
+            claim=claims.ValueRange("the reconstruction leaves [0, 1]", node=fact.pair.recon, outside=(0.0, 1.0)),
         )

@@ -27,7 +27,7 @@ forcing).
 When the decoder is meant to see the whole input, as in denoising of masked tokens.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule("VAE317", "target-leak", Severity.ERROR, message="the decoder is shown what it is to predict", needs=("site", "reconstruction"))
@@ -51,7 +51,7 @@ def check(model: Model) -> Findings:
                 help="give the decoder the tokens before the one to predict: tokens[:, :-1] against tokens[:, 1:]"
                 if enters is None
                 else "give the attention its causal mask: place t may see the places up to t",
-                claim=Claim("target_leak", "the prediction of a token moves with that token", {"fact": fact, "tokens": tokens}),
+                claim=claims.TargetLeak("the prediction of a token moves with that token", fact=fact, tokens=tokens),
             )
         elif steps is not None:
             given, axis = steps
@@ -61,5 +61,5 @@ def check(model: Model) -> Findings:
                 labels=model.labels((fact.pair.recon, "these predictions move with the step they predict, z held")),
                 why="the decoder can copy: it needs no z, and cannot generate",
                 help="give the decoder the steps before the one to predict: x[:, :-1] against x[:, 1:], or a start value in front",
-                claim=Claim("step_leak", "the prediction of a step moves with that step", {"fact": fact, "given": given, "axis": axis}),
+                claim=claims.StepLeak("the prediction of a step moves with that step", fact=fact, given=given, axis=axis),
             )

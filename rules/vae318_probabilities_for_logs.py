@@ -27,7 +27,7 @@ KLDivLoss.
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -46,5 +46,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((squash or fact.pair.recon, "probabilities: never below 0")),
             why="no logarithm is taken anywhere: the term is linear in the probabilities, and no likelihood",
             help="give it log_softmax of the logits",
-            claim=Claim("value_range", "the values are never negative", {"node": fact.pair.recon, "low": 0.0}),
+            claim=claims.ValueRange("the values are never negative", node=fact.pair.recon, low=0.0),
         )

@@ -24,7 +24,7 @@ Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62.
 When the flat distribution is meant. Scores that are squashed and then multiplied are not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -47,5 +47,5 @@ def check(model: Model) -> Findings:
             why="the softmax needs scores without bounds to give a class a probability near 1",
             help="give the softmax the layer's output",
             facts={"largest": capped.largest, "classes": capped.classes},
-            claim=Claim("value_range", "no probability passes the bound", {"node": capped.node, "low": -1e9, "high": capped.largest}),
+            claim=claims.ValueRange("no probability passes the bound", node=capped.node, low=-1e9, high=capped.largest),
         )

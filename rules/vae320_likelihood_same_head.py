@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from torch import fx
@@ -51,5 +51,5 @@ def check(model: Model, aliased_likelihoods: list[tuple[fx.Node, fx.Node]]) -> F
             labels=model.labels((mean, "the mean")),
             why="the variance is tied to the mean, and cannot say where the reconstruction is unsure",
             help="give the log-variance layers of its own",
-            claim=Claim("heads_equal", "the raw mean and the raw variance are equal for every input", {"nodes": (mean, variance)}),
+            claim=claims.HeadsEqual("the raw mean and the raw variance are equal for every input", nodes=(mean, variance)),
         )

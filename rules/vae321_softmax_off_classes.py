@@ -25,7 +25,7 @@ Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62.
 Never for a likelihood over classes.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule("VAE321", "softmax-off-classes", Severity.ERROR, message="a softmax runs over another axis than the classes", needs=("loss",))
@@ -38,9 +38,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((found.reader, f"the class is looked up along axis {found.axis} of {model.shape_text(found.read)}")),
             why="the probabilities of the classes do not sum to one: no class is paid for by the others",
             help="give the axis of the classes as dim",
-            claim=Claim(
-                "class_sums",
-                "the probabilities of the classes do not sum to one",
-                {"node": found.read, "axis": found.axis, "softmax": found.softmax},
-            ),
+            claim=claims.ClassSums("the probabilities of the classes do not sum to one", node=found.read, axis=found.axis),
         )

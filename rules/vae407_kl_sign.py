@@ -25,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and append
 Never. (An ELBO that is maximised and then negated is not reported.)
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 _HELD = "inside of |KL - C| it adds up with the capacity: the KL is pulled to 0, whatever the capacity is"
 _LIMITED = "minus the KL is never above 0: the floor is all that is left of it, and nothing holds the posterior"
@@ -45,8 +45,8 @@ def check(model: Model) -> Findings:
             why=bent or "the loss rewards the posterior for leaving the prior, and has no lower bound",
             help="change the sign of the term",
             facts={"weight": fact.probe.weight},
-            repair=Repair("kl_sign", {"place": model.objective.sign_place(fact)}),
-            claim=None if bent else Claim("kl_gradient", "a step towards the prior raises the loss", {"fact": fact}),
+            repair=repairs.KlSign(place=model.objective.sign_place(fact)),
+            claim=None if bent else claims.KlGradient("a step towards the prior raises the loss", fact=fact),
         )
     for term, place in model.objective.turned_discrepancies:
         yield Found(
@@ -55,5 +55,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((term.core, "the distance of codes and prior"), (model.record.loss, "minimised here")),
             why="the encoder is rewarded for codes that the prior does not have: nothing that is drawn from it can be decoded",
             help="change the sign of the term",
-            claim=Claim("discrepancy_falls", "the loss falls as the codes are moved away from the prior", {"term": term}),
+            claim=claims.DiscrepancyFalls("the loss falls as the codes are moved away from the prior", term=term),
         )

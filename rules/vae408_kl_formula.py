@@ -34,7 +34,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
 When the term is another regulariser on purpose.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 _RIGHT = {
     "Gaussian": "use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
@@ -58,8 +58,8 @@ def check(model: Model) -> Findings:
             help=_RIGHT.get(fact.probe.family, "use torch.distributions.kl_divergence(posterior, prior), summed over the latent"),
             notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",) if fact.probe.family == "Gaussian" else (),
             facts={"coefficients": model.objective.relative_coefficients(fact)},
-            repair=Repair("kl_formula", {"core": fact.term.core, "heads": fact.site.heads if fact.site else ()}),
-            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+            repair=repairs.KlFormula(core=fact.term.core, heads=fact.site.heads if fact.site else ()),
+            claim=claims.KlClosedForm("the term differs from the closed form", fact=fact),
         )
     for fact in model.kls:
         if fact.probe.constant:
@@ -69,5 +69,5 @@ def check(model: Model) -> Findings:
                 why="the gradients are those of the KL, its value is not: a bound that is reported is off by 1/2 a dimension",
                 help=_RIGHT["Gaussian"],
                 facts={"constant": fact.probe.constant},
-                claim=Claim("kl_closed_form", "the term is not 0 at the prior", {"fact": fact}),
+                claim=claims.KlClosedForm("the term is not 0 at the prior", fact=fact),
             )

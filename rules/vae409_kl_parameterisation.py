@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.clash import Clash
@@ -61,10 +61,10 @@ def check(model: Model, clashes: list[Clash]) -> Findings:
                 why="the KL charges for another posterior than the one that is sampled",
                 help=f"write the KL for a scale of {clash.formula_now}",
                 notes=(clash.tie,) if clash.tie else (),
-                repair=Repair("kl_formula", {"core": clash.kl, "heads": clash.site.heads, "reading": True}),
+                repair=repairs.KlFormula(core=clash.kl, heads=clash.site.heads, reading=True),
                 claim=None
                 if clash.fact.probe.monte_carlo  # a draw differs from the closed form in any case
-                else Claim("kl_closed_form", "the term differs from the closed form", {"fact": clash.fact}),
+                else claims.KlClosedForm("the term differs from the closed form", fact=clash.fact),
             )
     for fact in model.kls:
         if model.objective.is_partly_read(fact):
@@ -76,6 +76,6 @@ def check(model: Model, clashes: list[Clash]) -> Findings:
                 why="one part of the formula takes the head for a log-variance, another for a log-standard deviation",
                 help=f"use one reading throughout{_FORMULAS.get(reading, _EITHER)}",
                 facts={"coefficients": fact.probe.coefficients},
-                repair=Repair("kl_formula", {"core": fact.term.core, "heads": fact.site.heads if fact.site else (), "reading": True}),
-                claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+                repair=repairs.KlFormula(core=fact.term.core, heads=fact.site.heads if fact.site else (), reading=True),
+                claim=claims.KlClosedForm("the term differs from the closed form", fact=fact),
             )

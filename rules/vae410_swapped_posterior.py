@@ -25,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B and e
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -51,6 +51,6 @@ def check(model: Model) -> Findings:
             why="the head that the sampler adds is charged as a log-variance, and the one it exponentiates as a mean",
             help="exchange the two arguments",
             notes=(swap.tie,),
-            repair=Repair("swap_heads", {"place": swap.place, "heads": fact.site.heads}),
-            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fact}),
+            repair=repairs.SwapHeads(place=swap.place, heads=fact.site.heads),
+            claim=claims.KlClosedForm("the term differs from the closed form", fact=fact),
         )

@@ -26,7 +26,7 @@ When the reversed divergence is meant, as in some balancing schemes: then both d
 and the rule is silent.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule("VAE411", "kl-reversed", Severity.ERROR, message="the KL is taken in the wrong direction", needs=("kl",), basis="replay")
@@ -41,6 +41,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.site.z, "the posterior is drawn here")) if fact.site else (),
             why="the bound holds KL(posterior || prior); the other direction spreads the posterior over the prior",
             help="exchange the arguments: kl_divergence(posterior, prior)",
-            repair=Repair("kl_direction", {"core": fact.term.core}),
-            claim=Claim("kl_closed_form", "the term differs from KL(q || p)", {"fact": fact}),
+            repair=repairs.KlDirection(core=fact.term.core),
+            claim=claims.KlClosedForm("the term differs from KL(q || p)", fact=fact),
         )

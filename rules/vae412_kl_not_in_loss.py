@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.kl.missing import MissingKl
@@ -57,6 +57,6 @@ def check(model: Model, missing: MissingKl | None, loss_place: Span | None) -> F
             else model.labels((missing.site.z, "the posterior is drawn here")),
             why="nothing keeps the posterior near the prior: the variance goes to 0, and samples of the prior decode to noise",
             help="add the KL to the loss",
-            repair=Repair("add_kl", {"place": loss_place, "computed": missing.computed}),
-            claim=Claim("gradient_to_scale", "the loss only ever asks for a smaller variance", {"site": missing.site}),
+            repair=repairs.AddKl(place=loss_place, computed=missing.computed),
+            claim=claims.GradientToScale("the loss only ever asks for a smaller variance", site=missing.site),
         )

@@ -25,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, section 2.2 and 
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule("VAE413", "kl-detached", Severity.ERROR, message="the KL in the loss has no gradient", needs=("loss",), basis="shapes")
@@ -38,6 +38,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((term.core, "the KL"), (model.record.loss, "added here as a number")),
             why="the KL is in the value of the loss and not in its gradient: nothing holds the posterior",
             help="keep the tensor for the loss, and detach only what is logged",
-            repair=Repair("keep_gradient", {"node": term.detached or term.core}),
-            claim=Claim("gradient_reaches", "the KL gives mu no gradient", {"node": term.core}),
+            repair=repairs.KeepGradient(node=term.detached or term.core),
+            claim=claims.GradientReaches("the KL gives mu no gradient", node=term.core),
         )

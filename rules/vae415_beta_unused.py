@@ -34,7 +34,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, Span, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.schedule.schedule import UnusedWeight
@@ -57,11 +57,11 @@ def check(model: Model, unused_weights: list[UnusedWeight], loss_place: Span | N
             labels=(weight.label,) if weight.label is not None else (),
             why=f"{weight.name}{'' if math.isnan(weight.value) else f' = {weight.value!r}'} has no effect on the objective",
             help=f"multiply the KL by {weight.name}" if not weight.instead else f"remove {weight.name}, or pass it on as {weight.instead}",
-            repair=None if weight.instead or not weight.stored else Repair("use_weight", {"name": weight.name}),
+            repair=None if weight.instead or not weight.stored else repairs.UseWeight(name=weight.name),
             notes=(
                 *((f"{weight.instead} multiplies the KL",) if weight.instead else ()),
                 *((f"only its name says that {weight.name} is meant as a weight of the KL",) if weight.by_name else ()),
             ),
             severity=Severity.INFO if weight.instead else None,
-            claim=Claim("weight_has_no_effect", "the loss is the same for another value", {"name": weight.name}) if weight.stored else None,
+            claim=claims.WeightHasNoEffect("the loss is the same for another value", name=weight.name) if weight.stored else None,
         )

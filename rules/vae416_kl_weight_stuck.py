@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.schedule.schedule import StuckWeight
@@ -55,5 +55,5 @@ def check(model: Model, stuck_weights: list[StuckWeight]) -> Findings:
             help=f"write it back: self.{stuck.name} += 1"
             if stuck.dropped
             else "advance the schedule by a counter that moves, and reset it only at the end of a cycle",
-            claim=Claim("weight_stays", "the weight is the same after many steps", {"name": stuck.name}),
+            claim=claims.WeightStays("the weight is the same after many steps", name=stuck.name),
         )

@@ -23,7 +23,7 @@ Source: Kingma et al. 2016, Improved Variational Inference with Inverse Autoregr
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule("VAE417", "free-bits-inverted", Severity.ERROR, message="the KL has no gradient where it is large", needs=("kl",), basis="replay")
@@ -41,6 +41,6 @@ def check(model: Model) -> Findings:
             labels=model.labels((fact.site.z, "")) if fact.site else (),
             why="a latent that is far from the prior feels no pull back; one that is near it does",
             help="use max (clamp(min=...)): free bits are a floor",
-            repair=Repair("floor_not_ceiling", {"node": node}),
-            claim=Claim("kl_gradient", "the KL has no gradient where it is large", {"fact": fact}),
+            repair=repairs.FloorNotCeiling(node=node),
+            claim=claims.KlGradient("the KL has no gradient where it is large", fact=fact),
         )

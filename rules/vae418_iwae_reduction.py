@@ -27,7 +27,7 @@ Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8.
 When a mixture over the batch is meant (the aggregated posterior in beta-TC-VAE is recognised).
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 
 @rule(
@@ -49,8 +49,8 @@ def check(model: Model) -> Findings:
             shapes=(model.row(source), model.row(node, "lacks B")),
             why="weights of different inputs are averaged with each other; each input's own samples are what the bound averages",
             help="reduce over the axis of the samples",
-            repair=Repair("reduce_samples", {"node": node}),
-            claim=Claim("broadcast_shape", "the batch is gone", {"nodes": [node, source]}),
+            repair=repairs.ReduceSamples(node=node),
+            claim=claims.BroadcastShape("the batch is gone", nodes=[node, source]),
         )
     for flaw in model.bound.flawed_bounds:
         yield Found(

@@ -25,7 +25,7 @@ Elements of Information Theory, eq. 2.26.
 When the prior is not uniform.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 _BINARY = "use q * (log q - log p) + (1 - q) * (log(1 - q) - log(1 - p)), with p the prior's probability of a 1"
 
@@ -39,5 +39,5 @@ def check(model: Model) -> Findings:
             label=fault.what,
             why="a KL is 0 at the prior and positive elsewhere; this term is not",
             help=_BINARY if fault.binary else "use (q * (log q + log K)).sum(), with q the probabilities and K the number of classes",
-            claim=Claim("kl_closed_form", "the term differs from the closed form", {"fact": fault.fact, "binary": fault.binary}),
+            claim=claims.KlClosedForm("the term differs from the closed form", fact=fault.fact, binary=fault.binary),
         )

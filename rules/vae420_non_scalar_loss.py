@@ -24,7 +24,7 @@ torch.Tensor.backward.
 When the training loop reduces it: name that step with --step.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule("VAE420", "non-scalar-loss", Severity.ERROR, message="the loss is not a scalar", needs=("loss",), basis="shapes")
@@ -40,5 +40,5 @@ def check(model: Model) -> Findings:
             shapes=(model.row(loss, "more than one element", "loss"),),
             why="backward() needs a scalar",
             help="reduce it: sum over the dimensions of a sample, mean over the batch",
-            claim=Claim("raises", "backward() refuses the loss", {"node": loss}),
+            claim=claims.Raises("backward() refuses the loss", node=loss),
         )

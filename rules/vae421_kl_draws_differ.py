@@ -25,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 6 (estimator
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -45,5 +45,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((found.usual, "z"), (found.odd, "taken for z here")),
             why="the difference of log-probabilities estimates the KL only at one and the same z",
             help="draw z once and use it in both",
-            claim=Claim("same_values", "the two differ", {"nodes": [found.usual, found.odd], "equal": False}),
+            claim=claims.SameValues("the two differ", nodes=[found.usual, found.odd], equal=False),
         )

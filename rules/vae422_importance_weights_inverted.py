@@ -28,7 +28,7 @@ Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8 and 14.
 When the worst draw is what shall be trained on.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -49,10 +49,8 @@ def check(model: Model) -> Findings:
             shapes=(model.row(found.score, "one loss a draw"),),
             why="a draw should count by how well it explains the input: its weight is exp(-loss), not exp(loss)",
             help="take minus the loss for the log-weight: -(logsumexp(-loss, dim) - log(K))",
-            claim=Claim(
-                "weights_of_draws",
-                "the draw with the larger loss has the larger weight",
-                {"node": found.node, "score": found.score, "axis": found.axis},
+            claim=claims.WeightsOfDraws(
+                "the draw with the larger loss has the larger weight", node=found.node, score=found.score, axis=found.axis
             ),
         )
     for fact in model.bound.inverted_likelihoods:

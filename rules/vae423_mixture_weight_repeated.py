@@ -28,7 +28,7 @@ Source: Tomczak & Welling 2018, VAE with a VampPrior, eq. 9.
 Never. Weights that are equal for all components are not reported: they move the value of the loss and nothing else.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -52,9 +52,7 @@ def check(model: Model) -> Findings:
             why=f"the weights act as their {found.times}th powers: the component with the largest has all",
             help="add the log-weight after the sum over the latent dimensions",
             facts={"times": found.times},
-            claim=Claim(
-                "counted_times",
-                f"one log-weight counts {found.times} times in its component",
-                {"weight": found.weight, "source": found.reducer},
+            claim=claims.CountedTimes(
+                f"one log-weight counts {found.times} times in its component", weight=found.weight, source=found.reducer
             ),
         )

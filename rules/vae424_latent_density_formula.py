@@ -24,7 +24,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.2, eq
 When the term is meant to be something else than a log-density.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -47,16 +47,13 @@ def check(model: Model) -> Findings:
             labels=model.labels((found.mean, "the mean"), (found.head, f"read as a {found.reading}")),
             why="error and normaliser must speak of one variance, or the term is no log-density and its optimum is elsewhere",
             help="write -0.5 * (logvar + (z - mu) ** 2 / logvar.exp()), or use torch.distributions.Normal(mu, std).log_prob(z)",
-            claim=Claim(
-                "log_density",
+            claim=claims.LogDensity(
                 f"its slope in {model.written(found.head)} is not that of a log-density",
-                {
-                    "place": found.node,
-                    "z": found.z,
-                    "mean": found.mean,
-                    "head": found.head,
-                    "reading": found.reading,
-                    "leaves": found.leaves,
-                },
+                place=found.node,
+                z=found.z,
+                mean=found.mean,
+                head=found.head,
+                reading=found.reading,
+                leaves=found.leaves,
             ),
         )

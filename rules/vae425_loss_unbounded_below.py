@@ -26,7 +26,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.2, eq
 When something outside of the loss holds the output, such as a clamp in the optimizer's step.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -52,9 +52,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((found.output, "")),
             why="training lowers the loss by moving this output away, not by making the prior fit",
             help="add the negative log-density of the prior: 0.5 * (lv_p + (z - mu_p) ** 2 / lv_p.exp())",
-            claim=Claim(
-                "unbounded_fall",
-                "the term falls faster than a line",
-                {"output": found.output, "leaves": found.leaves, "at": found.at},
-            ),
+            claim=claims.UnboundedFall("the term falls faster than a line", output=found.output, leaves=found.leaves, at=found.at),
         )

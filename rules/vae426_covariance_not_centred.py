@@ -27,7 +27,7 @@ Source: Kumar et al. 2018, Variational Inference of Disentangled Latent Concepts
 When no covariance over the data is meant.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -48,5 +48,5 @@ def check(model: Model) -> Findings:
             shapes=(model.row(found.values), model.row(found.product)),
             why="what is summed over the batch must have mean 0 over the batch to give a covariance",
             help="take off mu.mean(dim=0, keepdim=True), and divide the product by the batch size",
-            claim=Claim("centred_by", "the means over the features are 0, those over the batch are not", {"values": found.values}),
+            claim=claims.CentredBy("the means over the features are 0, those over the batch are not", values=found.values),
         )

@@ -29,7 +29,7 @@ Source: Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, eq
 When the flow belongs to the prior and not to the posterior.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -51,5 +51,5 @@ def check(model: Model) -> Findings:
             labels=model.labels((found.site.z, "z_0"), (found.bent, "z_K, which is decoded"), (found.determinant, "the log-determinant")),
             why="nothing holds z_K near the prior, and the log-determinant grows with how far the flow spreads it",
             help="estimate the KL with the draw: log q_0(z_0) - log_det - log p(z_K)",
-            claim=Claim("prior_sees", "the divergence does not depend on z_K by its density", {"node": found.bent}),
+            claim=claims.PriorSees("the divergence does not depend on z_K by its density", node=found.bent),
         )

@@ -26,7 +26,7 @@ Source: Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, eq
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -52,7 +52,5 @@ def check(model: Model) -> Findings:
             why="both are parts of one log-density: log q_K(z_K) = log q_0(z_0) - log|det|",
             help="sum (or average) both over the batch in the same way, and subtract the log-determinant",
             facts={"ratio": ratio},
-            claim=Claim(
-                "determinant_weight", f"the log-determinant weighs {ratio:.4g} of the KL", {"bound": found, "leaves": found.leaves}
-            ),
+            claim=claims.DeterminantWeight(f"the log-determinant weighs {ratio:.4g} of the KL", bound=found, leaves=found.leaves),
         )

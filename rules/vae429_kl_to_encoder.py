@@ -25,7 +25,7 @@ Source: Sohn et al. 2015, Learning Structured Output Representation using Deep C
 When the second Gaussian is no prior.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -49,9 +49,5 @@ def check(model: Model) -> Findings:
             ),
             why="the prior p(z | z above) is in no term of the loss: it is not trained to be one, and samples start from it",
             help="take the KL to the mean and log-variance that are computed from the draw above",
-            claim=Claim(
-                "kl_sees",
-                "the KL moves with the encoder's half alone",
-                {"leaf": found.kl, "encoder": found.encoder, "prior": found.prior},
-            ),
+            claim=claims.KlSees("the KL moves with the encoder's half alone", leaf=found.kl, encoder=found.encoder, prior=found.prior),
         )

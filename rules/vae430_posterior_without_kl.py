@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.kl.missing import MissingKl
@@ -57,5 +57,5 @@ def check(model: Model, missing_kl: MissingKl | None) -> Findings:
             labels=model.labels((site.heads[0], "its head")),
             why="nothing keeps this posterior near its prior: its variance goes to 0, and samples of the prior decode to noise",
             help="add the KL of this posterior to the others",
-            claim=Claim("gradient_to_scale", "the loss only ever asks for a smaller variance", {"site": site}),
+            claim=claims.GradientToScale("the loss only ever asks for a smaller variance", site=site),
         )

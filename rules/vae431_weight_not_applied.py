@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.schedule.dead_weights import DeadWeight
@@ -53,9 +53,5 @@ def check(model: Model, dead_weights: list[DeadWeight]) -> Findings:
             why=f"what is given as {weight.argument} has no effect on the objective",
             notes=(f"only its name says that {weight.name} is meant as a weight of the KL",),
             help=f"multiply the KL by {weight.name}, or do not ask for it",
-            claim=Claim(
-                "argument_has_no_effect",
-                "the loss is the same for another value",
-                {"function": weight.function, "argument": weight.argument},
-            ),
+            claim=claims.ArgumentHasNoEffect("the loss is the same for another value", function=weight.function, argument=weight.argument),
         )

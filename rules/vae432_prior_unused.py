@@ -24,7 +24,7 @@ Source: Sohn et al. 2015, Learning Structured Output Representation using Deep C
 When the prior is fitted to the finished posteriors in a stage of its own.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 
 
 @rule(
@@ -46,5 +46,5 @@ def check(model: Model) -> Findings:
             why="the prior keeps its random initial values, and samples that are drawn from it are untrained",
             help="take the KL to this prior, or remove it and draw from N(0, I)",
             facts={"parameters": list(found.parameters)},
-            claim=Claim("gradient_reaches", "no gradient arrives at the prior", {"parameters": list(found.parameters)}),
+            claim=claims.GradientReaches("no gradient arrives at the prior", parameters=list(found.parameters)),
         )

@@ -27,7 +27,7 @@ When the posterior is meant to be held against several priors at once. Weights t
 right and are not reported.
 """
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 
 @rule(
@@ -48,9 +48,7 @@ def check(model: Model) -> Findings:
             shapes=(model.row(found.source, "one value a component"), model.row(found.reducer)),
             why="as a function of the posterior this is the KL to one Gaussian in the middle of all components",
             help="take log p(z) = torch.logsumexp(log_w + log_p_k, dim) at a draw z, and log q(z) - log p(z) for the KL",
-            claim=Claim(
-                "components_weigh_alike",
-                "each component has the same weight for all samples",
-                {"source": found.source, "axis": found.axis, "posterior": found.posterior},
+            claim=claims.ComponentsWeighAlike(
+                "each component has the same weight for all samples", source=found.source, axis=found.axis, posterior=found.posterior
             ),
         )

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.gradients.idle_prior import IdlePrior
@@ -63,7 +63,7 @@ def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached]
             notes=(f"without gradient: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}",),
             help="remove the detach, or add a term that moves the prior" if prior.cut else "give the KL the mean and scale of the prior",
             facts={"parameters": names},
-            claim=Claim("gradient_reaches", "no gradient arrives at these parameters", {"parameters": names}),
+            claim=claims.GradientReaches("no gradient arrives at these parameters", parameters=names),
         )
     for layer in unreached:
         if (quantised | told) & set(layer.parameters):
@@ -80,6 +80,6 @@ def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached]
             notes=(f"without gradient: {', '.join(layer.parameters[:6])}{' ...' if len(layer.parameters) > 6 else ''}",),
             help="use the layer on the way to the loss, or remove it",
             facts={"parameters": list(layer.parameters)},
-            claim=Claim("gradient_reaches", "no gradient arrives at these parameters", {"parameters": list(layer.parameters)}),
+            claim=claims.GradientReaches("no gradient arrives at these parameters", parameters=list(layer.parameters)),
             severity=None if layer.certain else Severity.INFO,
         )

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Repair, Severity, Span, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, Span, claims, repairs, rule
 
 if TYPE_CHECKING:
     from torch import fx
@@ -58,8 +58,8 @@ def check(model: Model, unknown_layers: list[Unknown], unknown_tensors: list[tup
             help=f"make {layer.plain} an nn.Module"
             if layer.plain
             else "keep it in an nn.ModuleList or nn.ModuleDict, or as an attribute of its own",
-            repair=None if layer.plain else Repair("register_layers", {"place": primary}),
-            claim=Claim("registered", "its parameters are not among model.parameters()", {"module": layer.module}),
+            repair=None if layer.plain else repairs.RegisterLayers(place=primary),
+            claim=claims.Registered("its parameters are not among model.parameters()"),
         )
     for node, name, made in unknown_tensors:
         yield Found(
@@ -67,5 +67,5 @@ def check(model: Model, unknown_layers: list[Unknown], unknown_tensors: list[tup
             label=f"{name} gets a gradient, and model.parameters() does not hold it",
             why="no optimizer gets it, .to(device) leaves it behind, state_dict() forgets it",
             help=f"self.{name} = nn.Parameter(...), or an nn.ParameterList; a buffer if it is not to be trained",
-            claim=Claim("registered", "it is not among model.parameters()", {"node": node}),
+            claim=claims.Registered("it is not among model.parameters()"),
         )

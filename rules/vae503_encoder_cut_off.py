@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.gradients.cuts import Cut
@@ -57,12 +57,8 @@ def check(model: Model, encoder_cuts: list[Cut]) -> Findings:
             notes=(f"lost: {', '.join(cut.lost[:6])}{' ...' if len(cut.lost) > 6 else ''}",) if cut.lost else (),
             help=advice,
             facts={"parameters": list(cut.lost)},
-            repair=Repair("keep_gradient", {"node": cut.node}) if cut.how == "cut" else None,
-            claim=Claim(
-                "no_grad_from_recon",
-                "the reconstruction gives these parameters no gradient",
-                {"parameters": list(cut.lost), "cut": cut.node},
-            )
+            repair=repairs.KeepGradient(node=cut.node) if cut.how == "cut" else None,
+            claim=claims.NoGradFromRecon("the reconstruction gives these parameters no gradient", parameters=list(cut.lost), cut=cut.node)
             if cut.lost
-            else Claim("no_grad_from_recon", "the reconstruction gives these heads no gradient", {"nodes": list(cut.heads)}),
+            else claims.NoGradFromRecon("the reconstruction gives these heads no gradient", nodes=list(cut.heads)),
         )

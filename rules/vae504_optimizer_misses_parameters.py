@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.gradients.missed_parameters import Missed
@@ -47,6 +47,6 @@ def check(model: Model, missed_parameters: list[Missed]) -> Findings:
             why=f"{len(missed.parameters)} parameters get a gradient and are never updated",
             help="give the optimizer model.parameters()",
             facts={"parameters": list(missed.parameters)},
-            repair=Repair("all_parameters", {"place": missed.span}),
-            claim=Claim("optimizer_groups", "these parameters are in no group of the optimizer", {"parameters": list(missed.parameters)}),
+            repair=repairs.AllParameters(place=missed.span),
+            claim=claims.OptimizerGroups("these parameters are in no group of the optimizer", parameters=list(missed.parameters)),
         )

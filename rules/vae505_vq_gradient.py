@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.codes.codebook import VqFault
@@ -67,6 +67,6 @@ def check(model: Model, vq_faults: list[VqFault]) -> Findings:
             help=advice,
             severity=Severity.WARNING if fault.what == "commitment" else None,
             facts={"missing": fault.what},
-            repair=Repair("codes_with_gradient", {"node": fault.node}) if fault.what == "codebook" else None,
-            claim=Claim("vq_gradients", label, {"what": fault.what, "parameters": sorted(fault.codebook.names), "node": fault.node}),
+            repair=repairs.CodesWithGradient(node=fault.node) if fault.what == "codebook" else None,
+            claim=claims.VqGradients(label, what=fault.what, parameters=sorted(fault.codebook.names)),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from torch import fx
@@ -47,6 +47,6 @@ def check(model: Model, changed_in_place: list[tuple[fx.Node, fx.Node]]) -> Find
             labels=model.labels((kept, f"backward of this {model.op(kept)} needs the value as it was")),
             why="the gradient is computed from a value that is no longer there: backward() raises",
             help="use the form that makes a new tensor (mul for mul_, x = x + y for x += y)",
-            repair=Repair("not_in_place", {"node": node}),
-            claim=Claim("raises", "backward() refuses", {"node": node}),
+            repair=repairs.NotInPlace(node=node),
+            claim=claims.Raises("backward() refuses", node=node),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.gradients.saved import Twice
@@ -47,7 +47,7 @@ def check(model: Model, freed_graphs: list[Twice]) -> Findings:
                 label=f"{twice.attribute} keeps its graph, and the next step computes with it",
                 why="the first step's backward pass frees that graph; the second step's raises",
                 help="keep the value without its graph: .detach()",
-                claim=Claim("second_step", "the second step's backward pass raises", {"attribute": twice.attribute}),
+                claim=claims.SecondStep("the second step's backward pass raises"),
             )
         else:
             yield Found(
@@ -55,5 +55,5 @@ def check(model: Model, freed_graphs: list[Twice]) -> Findings:
                 label="goes through a part that an earlier backward() has freed",
                 why="backward frees the values it has used",
                 help="add the losses and call backward() once, or pass retain_graph=True to the earlier call",
-                claim=Claim("second_backward", "the second call raises", {}),
+                claim=claims.SecondBackward("the second call raises"),
             )

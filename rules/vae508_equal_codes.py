@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, Span, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, Span, claims, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,5 +48,5 @@ def check(model: Model, equal_codes: list[EqualCodes], initialised: Callable[[fx
             labels=tuple(x for x in (model.label(found.codebook.index, "the nearest code is looked up here"),) if isinstance(x, Label)),
             why="of equal codes the first is always the nearest: the others are never used and never trained",
             help="start the codes apart: uniform_(-1 / K, 1 / K)",
-            claim=Claim("equal_rows", "the table has one different row", {"node": found.table, "axis": found.axis}),
+            claim=claims.EqualRows("the table has one different row", node=found.table, axis=found.axis),
         )

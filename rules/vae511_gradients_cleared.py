@@ -21,7 +21,7 @@ The step moves nothing. The loss goes up and down with the batches and never fal
 Never.
 """
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 
 
 @rule("VAE511", "gradients-cleared", Severity.ERROR, message="the optimizer steps over gradients that were cleared", needs=("loss",))
@@ -34,5 +34,5 @@ def check(model: Model) -> Findings:
             labels=(Label(idle.span, "steps without a gradient"),) if idle.span is not None else (),
             why="the step moves nothing: the model keeps its initial values",
             help="clear the gradients before backward(), or after the optimizer's step",
-            claim=Claim("step_moves_nothing", "the step leaves all parameters as they were", {}),
+            claim=claims.StepMovesNothing("the step leaves all parameters as they were"),
         )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.devices.devices import Stray
@@ -50,6 +50,6 @@ def check(model: Model, stray_tensors: list[Stray]) -> Findings:
             help=f'register it: self.register_buffer("{name.rpartition(".")[2]}", ...)'
             if stray.attribute
             else "make it like a tensor it meets (torch.randn_like, new_zeros), or pass device=",
-            repair=Repair("same_device", {"stray": stray}),
-            claim=Claim("device_error", "on another device this operation raises", {"node": stray.meets, "born": stray.born}),
+            repair=repairs.SameDevice(stray=stray),
+            claim=claims.DeviceError("on another device this operation raises", node=stray.meets, born=stray.born),
         )

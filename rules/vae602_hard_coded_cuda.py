@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.devices.asked import Asked
@@ -43,6 +43,6 @@ def check(model: Model, asked_devices: list[Asked]) -> Findings:
             when="there is no CUDA device, or the model is on another one",
             why="it raises there",
             help="take the device from a tensor at hand: device=x.device, or torch.randn_like(x)",
-            repair=Repair("device_of_data", {"place": asked.span}),
-            claim=Claim("device_error", "where there is no CUDA device this raises", {"asked": asked.what, "place": asked.span}),
+            repair=repairs.DeviceOfData(place=asked.span),
+            claim=claims.DeviceError("where there is no CUDA device this raises", asked=asked.what, place=asked.span),
         )

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.numerics import Overflow
@@ -45,7 +45,6 @@ def check(model: Model, half_overflows: list[Overflow]) -> Findings:
             label, when = f"float16, of a value with {highest}", "the argument passes 11.09"
             why = "float16 ends at 65504 = exp(11.09); beyond, the loss is infinite and its gradient NaN"
             advice, at = "compute it in float32: .float() before exp, or clamp the argument below 11", 12.0
-        about = {"node": found.node, "operand": found.operand, "value": at}
         yield Found(
             model.where(found.node),
             label=label,
@@ -54,6 +53,6 @@ def check(model: Model, half_overflows: list[Overflow]) -> Findings:
             why=why,
             help=advice,
             facts={"limit": round(found.limit, 6), "high": min(found.high, 1e308)},
-            repair=Repair("in_float32", {"node": found.node}),
-            claim=Claim("value_overflow", f"at {at:.3g} the result is infinite", about),
+            repair=repairs.InFloat32(node=found.node),
+            claim=claims.ValueOverflow(f"at {at:.3g} the result is infinite", node=found.node, operand=found.operand, value=at),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.dtypes import Mixed
@@ -55,5 +55,5 @@ def check(model: Model, mismatches: list[Mixed]) -> Findings:
             notes=(f"it began with {whose}: {model.written(mixed.origin)}",),
             help=f"turn it into {own}: {model.written(mixed.origin)}.to({own}) before it is used",
             facts={"type": odd, "own": own},
-            claim=Claim("raises", "it raises for the two types", {"node": mixed.node}),
+            claim=claims.Raises("it raises for the two types", node=mixed.node),
         )

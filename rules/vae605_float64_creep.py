@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.dtypes import Mixed
@@ -45,5 +45,5 @@ def check(model: Model, creeping: list[Mixed]) -> Findings:
             labels=model.labels((mixed.node, f"meets {model.written(mixed.partner)}, which is {mixed.own_type}")),
             why="everything after it is computed in float64",
             help=".float(), or dtype=torch.float32 where the tensor is made",
-            claim=Claim("dtype_is", "the result is float64", {"node": mixed.node, "dtype": "float64"}),
+            claim=claims.DtypeIs("the result is float64", node=mixed.node, dtype="float64"),
         )

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.whole_numbers import Spoiled
@@ -58,18 +58,15 @@ def check(model: Model, spoiled_data: list[Spoiled]) -> Findings:
     """Each such operation."""
     for fact in spoiled_data:
         label, why, advice = TEXT[fact.how]
-        about = {"node": fact.node, "source": fact.source}
         yield Found(
             model.where(fact.node),
             label=label.format(fact.number),
             labels=model.labels((fact.source if fact.source.op == "call_function" and fact.source is not fact.node else None, "")),
             why=why,
             help=advice,
-            claim=Claim(
-                "value_range", "only its whole part is left", {"node": fact.node, "low": int(fact.number), "high": int(fact.number)}
-            )
+            claim=claims.ValueRange("only its whole part is left", node=fact.node, low=int(fact.number), high=int(fact.number))
             if fact.how == "filled" and fact.source is fact.node
-            else Claim("wraps_around", "real numbers give other values", {**about, "ends": fact.ends})
+            else claims.WrapsAround("real numbers give other values", node=fact.node, source=fact.source, ends=fact.ends)
             if fact.how in ("wrapped", "filled")
-            else Claim("values_left", "few different values are left", about),
+            else claims.ValuesLeft("few different values are left", node=fact.node, source=fact.source),
         )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from torch import fx
@@ -46,5 +46,5 @@ def check(model: Model, refused_by_autocast: list[fx.Node]) -> Findings:
             when="the model is on a CUDA device",
             why="torch calls it unsafe to autocast: the logarithm of a probability that is rounded to half precision",
             help="binary_cross_entropy_with_logits on the logits, or leave the region: torch.autocast('cuda', enabled=False)",
-            claim=Claim("autocast_refuses", "on a CUDA device it raises", {"node": node}),
+            claim=claims.AutocastRefuses("on a CUDA device it raises"),
         )

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.vanished import Vanished
@@ -55,9 +55,11 @@ def check(model: Model, vanished_constants: list[Vanished]) -> Findings:
                 else "1e-3 and 1 - 1e-2"
             ),
             facts={"constant": lost.constant, "becomes": lost.becomes, "type": kind},
-            claim=Claim(
-                "guard_vanishes",
+            claim=claims.GuardVanishes(
                 f"where {lost.constant:.3g} should keep it from 0, it is 0",
-                {"guard": lost.guard, "operand": lost.operand, "ends": lost.ends, "dtype": kind},
+                guard=lost.guard,
+                operand=lost.operand,
+                ends=lost.ends,
+                dtype=kind,
             ),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Repair, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.numerics import Unstable
@@ -50,12 +50,8 @@ def check(model: Model, unstable_logs: list[Unstable]) -> Findings:
             help="compute from the logits (binary_cross_entropy_with_logits, logsigmoid, log_softmax)"
             if squashed
             else "add a small constant, or clamp from below, before the logarithm or root",
-            repair=Repair("away_from_zero", {"node": found.node, "low": found.bounds.low}),
-            claim=Claim("constant_data", "it is not finite there", {"node": found.node, "input": found.data, "value": at})
+            repair=repairs.AwayFromZero(node=found.node, low=found.bounds.low),
+            claim=claims.ConstantData("it is not finite there", node=found.node, input=found.data, value=at)
             if found.data is not None
-            else Claim(
-                "log_of_zero",
-                "with saturated values the result is not finite",
-                {"node": found.node, "operand": found.operand, "low": found.bounds.low},
-            ),
+            else claims.LogOfZero("with saturated values the result is not finite", node=found.node),
         )

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.quotients import Naive
@@ -51,5 +51,5 @@ def check(model: Model, naive_logs: list[Naive]) -> Findings:
             help=f"{found.stable}, which does the same without {'losing the small ones' if found.below else 'overflow'}",
             facts={"limit": found.limit},
             severity=Severity.INFO if found.sampler else None,
-            claim=Claim("value_overflow", f"at {at:g} it is infinite", {"node": found.log, "operand": found.operand, "value": float(at)}),
+            claim=claims.ValueOverflow(f"at {at:g} it is infinite", node=found.log, operand=found.operand, value=float(at)),
         )

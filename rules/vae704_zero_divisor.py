@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.quotients import Divisor
@@ -43,7 +43,7 @@ def check(model: Model, zero_divisors: list[Divisor]) -> Findings:
             why="the quotient is infinite or NaN",
             help="divide by something else" if always else "add a small constant to the divisor",
             severity=None if found.declared else Severity.INFO,
-            claim=Claim("constant_data", "on data of equal values it is not finite", {"node": found.node, "input": found.data})
+            claim=claims.ConstantData("on data of equal values it is not finite", node=found.node, input=found.data)
             if of_data
-            else Claim("log_of_zero", "where it cuts off the quotient is not finite", {"node": found.node, "operand": found.divisor}),
+            else claims.LogOfZero("where it cuts off the quotient is not finite", node=found.node),
         )

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Label, Model, Severity, rule
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.single import NeedsTwo
@@ -45,5 +45,5 @@ def check(model: Model, needs_two: list[NeedsTwo]) -> Findings:
             when="B = 1, in training",
             why="a last batch of one sample ends the epoch with an error",
             help="drop_last=True in the DataLoader, or a normalisation that does not use the batch",
-            claim=Claim("rerun_batch", "at B = 1 the step raises", {"size": 1}),
+            claim=claims.RerunBatch("at B = 1 the step raises", size=1),
         )

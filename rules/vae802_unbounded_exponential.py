@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Claim, Findings, Found, Model, Severity, rule
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
     from vaelint.faults.numerics.overflow import Unbounded
@@ -50,5 +50,5 @@ def check(model: Model, unbounded_exponentials: list[Unbounded]) -> Findings:
             why="the loss is infinite there, and its gradient NaN",
             help="clamp the head below that, or let it pass through a softplus or a scaled tanh",
             facts={"limits": {k: round(v, 3) for k, v in fact.limits.items()}},
-            claim=Claim("value_overflow", f"at {beyond:.4g} it is infinite", {"node": fact.exp, "operand": fact.head, "value": beyond}),
+            claim=claims.ValueOverflow(f"at {beyond:.4g} it is infinite", node=fact.exp, operand=fact.head, value=beyond),
         )

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vaelint import claims as claims
+from vaelint import repairs as repairs
 from vaelint.core.claims import Claim, Repair
 from vaelint.core.definitions import Definition, definition
 from vaelint.core.finding import Certainty as Certainty
@@ -43,6 +45,8 @@ __all__ = [
     "ShapeRow",
     "Span",
     "Suggestion",
+    "claims",
+    "repairs",
     "rule",
     "setup_rule",
 ]

@@ -157,7 +157,7 @@ def test_a_broken_package_stops_a_check_before_the_target_runs(project: Path) ->
 def test_a_rule_that_fails_or_asks_for_what_is_not_there_costs_no_other_finding(project: Path) -> None:
     odd = declared(check="def check(model):\n    raise KeyError('x')\n")
     odd += '\n\n@rule("ACM102", "claims", Severity.INFO, message="m")\ndef claims(model):\n'
-    odd += "    yield Found(None, claim=Claim('no_such', 'p'), repair=Repair('no_such'))\n"
+    odd += "    yield Found(None, claim=Claim('p'), repair=Repair())\n"
     broken_site(project, "print('hello')\n" + odd.replace("import Findings", "import Claim, Repair, Findings"))
     shutil.copy(DATA / "vae_three_bugs.py", project / "model.py")
     done = vaelint(project, project, "check", "model.py:VAE", "--input", "32x784", "--device", "cpu", "--output-format", "json", "--diff")

@@ -12,8 +12,8 @@ from realpass import measured, traced, write
 from test_anywhere import static
 from test_second_device import HARD, RIGHT, written
 
+from vaelint import claims
 from vaelint.core.finding import Certainty
-from vaelint.rule import Claim
 
 pytestmark = [
     pytest.mark.gpu,
@@ -37,7 +37,7 @@ def test_a_tensor_left_on_the_cpu_is_seen_for_real(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     write(tmp_path, eps="torch.randn(std.size(0), 4)")
     model = traced()
-    result = measured(model, Claim("device_error", "", {"node": model.sites[0].z}), device="cuda")
+    result = measured(model, claims.DeviceError("", node=model.sites[0].z), device="cuda")
     assert result.findings[0].certainty is Certainty.CONFIRMED
     assert result.confirm["device"] == "cpu" and "repeated on the CPU" in result.confirm["reason"]
 
@@ -106,7 +106,7 @@ def test_a_half_precision_model_runs(dtype: str, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     write(tmp_path, eps="torch.randn(4, device=std.device)")
     model = traced(code=f"with torch.autocast(model.dec[0].weight.device.type, dtype=torch.{dtype}):\n    loss = model(x)")
-    result = measured(model, Claim("noise_rows", "", {"site": model.sites[0], "equal": True}), device="cuda")
+    result = measured(model, claims.NoiseRows("", site=model.sites[0], equal=True), device="cuda")
     assert (result.confirm["outcome"], result.confirm["device"]) == ("ran", "cuda:0")
     assert result.findings[0].certainty is Certainty.CONFIRMED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,12 @@ import torch
 from injections import CASES, LOGITS, RIGHT, STATE, Build, of_site, of_weak_models, outcomes, ratio_is, table
 from realpass import SLOTS, measured, traced, write
 
+from vaelint import claims
 from vaelint.confirm import budget
 from vaelint.confirm.budget import estimate, plan
 from vaelint.confirm.run import choose_device
 from vaelint.core.finding import Certainty
-from vaelint.experiment.verdict import experiment_names
+from vaelint.experiment.verdict import experiments
 from vaelint.rule import Claim
 from vaelint.rule_packages import load_rules
 
@@ -61,11 +63,11 @@ def test_each_experiment_refutes_wrong_findings_and_confirms_none(tmp_path: Path
     """On models that mix and draw by design, and in half and double precision. `python tests/support/injections.py` prints the table."""
     counts = outcomes([v for v in RIGHT if v != "plain"], tmp_path)
     assert {name: dict(got) for name, got in counts.items() if got[CONFIRMED.value]} == {}
-    assert set(experiment_names()) == {name for name, got in counts.items() if got[REFUTED.value]}
+    assert {e.kind.in_words() for e in experiments()} == {name for name, got in counts.items() if got[REFUTED.value]}
     undecided = sum(got[Certainty.SUSPECTED.value] + got[Certainty.PROVED.value] for got in counts.values())
     assert undecided < 0.05 * sum(got[c.value] for got in counts.values() for c in Certainty)
     rows = table(counts).splitlines()
-    assert len(rows) == 2 + len(experiment_names()) and all(row.count("|") == 8 and row.endswith("| 0 |") for row in rows[2:])
+    assert len(rows) == 2 + len(experiments()) and all(row.count("|") == 8 and row.endswith("| 0 |") for row in rows[2:])
 
 
 def test_no_experiment_refutes_a_right_finding_where_it_hardly_shows(tmp_path: Path) -> None:
@@ -78,16 +80,21 @@ def test_no_experiment_refutes_a_right_finding_where_it_hardly_shows(tmp_path: P
 
 def test_an_unknown_experiment_leaves_the_finding(tmp_path: Path) -> None:
     write(tmp_path)
-    finding = measured(traced(), Claim("no_such_thing", "something")).findings[0]
+
+    @dataclasses.dataclass(frozen=True)
+    class NoSuchThing(Claim):
+        pass
+
+    finding = measured(traced(), NoSuchThing("something")).findings[0]
     assert finding.certainty is Certainty.SUSPECTED
     assert finding.evidence is not None and "no experiment" in finding.evidence.detail
 
 
 def test_an_experiment_that_does_not_apply_leaves_the_finding_and_says_why(tmp_path: Path) -> None:
     write(tmp_path)
-    finding = measured(
-        traced(), Claim("weight_stays", "", {"name": "no_such_attribute", "kl": None}), Claim("noise_axes", "", {})
-    ).findings[1]
+    model = traced()
+    without = replace(model.sites[0], scale=None)
+    finding = measured(model, claims.WeightStays("", name="no_such_attribute"), claims.ScaleNegative("", site=without)).findings[1]
     assert finding.certainty is Certainty.SUSPECTED
     assert finding.evidence is not None and finding.evidence.measured == "not measured" and finding.evidence.detail
 
@@ -108,7 +115,7 @@ def test_nothing_leaks(tmp_path: Path) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()  # Python's own generator cannot be watched here: the run-time type checks draw from it
     with torch.no_grad():
-        measured(model, of_site("noise_repeats")(model), of_site("noise_moments")(model))
+        measured(model, of_site(claims.NoiseRepeats)(model), of_site(claims.NoiseMoments)(model))
         assert not torch.is_grad_enabled()
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_default_dtype() is torch.float32
@@ -117,14 +124,14 @@ def test_nothing_leaks(tmp_path: Path) -> None:
 def test_batch_normalisation_mixes_no_rows(tmp_path: Path) -> None:
     write(tmp_path, init="self.norm = nn.BatchNorm1d(12)", flat="self.norm(x)")
     model = traced()
-    claim = Claim("poison_row", "", {"node": model.sites[0].mu})
+    claim = claims.PoisonRow("", node=model.sites[0].mu)
     assert measured(model, claim).findings[0].certainty is REFUTED
 
 
 def test_functional_dropout_does_not_look_like_mixing(tmp_path: Path) -> None:
     write(tmp_path, flat="F.dropout(x, 0.5, self.training)")
     model = traced()
-    claim = Claim("poison_row", "", {"node": model.sites[0].mu})
+    claim = claims.PoisonRow("", node=model.sites[0].mu)
     assert measured(model, claim).findings[0].certainty is REFUTED
 
 
@@ -141,7 +148,7 @@ def test_inputs_without_a_range_are_brought_where_the_loss_wants_them(tmp_path: 
 def test_what_raises_is_an_outcome_and_the_rest_is_still_measured(tmp_path: Path) -> None:
     write(tmp_path, eps="torch.randn(4)", rec="F.binary_cross_entropy(recon - 9, x)")
     model = traced()
-    result = measured(model, of_site("noise_rows", equal=True)(model))
+    result = measured(model, of_site(claims.NoiseRows, equal=True)(model))
     assert result.confirm["outcome"] == "raised"
     assert "between 0 and 1" in result.confirm["reason"] and "model.py:" in result.confirm["reason"]
     assert result.findings[0].certainty is CONFIRMED
@@ -159,7 +166,7 @@ def test_a_smaller_batch_where_memory_is_short(tmp_path: Path, monkeypatch: pyte
     model = traced(("x=400x12:float32[0,1]",))
     need = estimate(model.record)
     monkeypatch.setattr(budget, "free_memory", lambda device: (need.fixed + need.moving // 2) / 0.7)
-    result = measured(model, of_site("noise_rows", equal=True)(model))
+    result = measured(model, of_site(claims.NoiseRows, equal=True)(model))
     assert 50 <= result.confirm["batch"] < 105
     assert "in place of 400, for want of memory" in result.confirm["reason"]
     assert result.findings[0].certainty is REFUTED
@@ -302,7 +309,7 @@ def test_what_another_device_refuses_is_repeated_on_the_cpu(
 
     monkeypatch.setattr(torch, "tanh", fails_once)
     raising = next(n for n in model.record.nodes if n.name.startswith("tanh"))
-    result = measured(model, Claim("device_error", "", {"node": raising}), of_site("noise_rows", equal=True)(model))
+    result = measured(model, claims.DeviceError("", node=raising), of_site(claims.NoiseRows, equal=True)(model))
     facts, (of_device, of_noise) = result.confirm, result.findings
     assert (facts["device"], facts["outcome"]) == ("cpu", "ran")
     assert facts["reason"].startswith("repeated on the CPU, as on cpu:0 it raises ") and words in facts["reason"]
@@ -313,6 +320,6 @@ def test_what_another_device_refuses_is_repeated_on_the_cpu(
 def test_a_model_under_autocast_is_measured(tmp_path: Path, dtype: str) -> None:
     write(tmp_path, eps="torch.randn(4, device=std.device)")
     model = traced(code=f"with torch.autocast(model.dec[0].weight.device.type, dtype=torch.{dtype}):\n    loss = model(x)")
-    result = measured(model, Claim("noise_rows", "", {"site": model.sites[0], "equal": True}))
+    result = measured(model, claims.NoiseRows("", site=model.sites[0], equal=True))
     assert result.confirm["outcome"] == "ran" and result.confirm["grad_finite"]
     assert result.findings[0].certainty is CONFIRMED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from realpass import measured, traced, write
 
 import vaelint
 from vaelint.anatomy.reconstruction.recon import fits_family
+from vaelint.core.claims import Claim
 from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, Span
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.strength import as_said, weighed
-from vaelint.experiment.verdict import NoPowerError, seen
+from vaelint.experiment import verdict
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import NoPowerError, Verdict, seen
 from vaelint.faults.bounds.averaged_components import curvatures_agree
 from vaelint.pipeline.check import check_target
-from vaelint.rule import Claim
 
 LOSSLESS = """
 import torch
@@ -96,12 +99,21 @@ def test_an_effect_that_could_not_be_seen_decides_nothing() -> None:
         seen(float("nan"), 0.1, "")
 
 
-def test_an_experiment_that_raises_leaves_the_check_incomplete(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Faulty(Claim):
+    """A claim whose experiment has a fault."""
+
+
+def test_an_experiment_that_raises_leaves_the_check_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(trial: Trial, claim: Claim) -> Verdict:
+        raise KeyError(trial.device)
+
+    monkeypatch.setitem(verdict._EXPERIMENTS, Faulty, verdict.Experiment(Faulty, "a fault", "exact", run))
     write(tmp_path)
-    result = measured(traced(), Claim("noise_axes", "", {}))
+    result = measured(traced(), Faulty("it raises"))
     assert result.status == "incomplete"
     assert result.findings[0].certainty is S
-    assert "noise_axes raised KeyError" in result.incomplete[0]["reason"]
+    assert "the experiment faulty raised KeyError" in result.incomplete[0]["reason"]
 
 
 def checked(tmp_path: Path, target: str = "VAE", device: str = "none", *, allow: bool = False) -> TargetResult:

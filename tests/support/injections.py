@@ -17,18 +17,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from otherclaims import TWINS, WHOLE, by_op
 from realpass import SLOTS, measured, traced, write
 from torch import fx
 
+from vaelint import claims
 from vaelint.anatomy.model import Model
 from vaelint.core.finding import Certainty
 from vaelint.experiment.runs import Runner
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import experiment_called, experiment_names
+from vaelint.experiment.verdict import experiment_of, experiments
 from vaelint.rule import Claim
 
 Build = Callable[[Model], Claim]
@@ -53,19 +54,19 @@ RIGHT: dict[str, Slots] = {
 LOGITS = {"out": "torch.sigmoid(self.dec(code))"}
 
 
-def of_site(experiment: str, **about: object) -> Build:
+def of_site(kind: type[Claim], **about: Any) -> Build:
     """A claim about the draw."""
-    return lambda m: Claim(experiment, "", {"site": (m.sites or m.idle_sites)[0], **about})
+    return lambda m: kind("", site=(m.sites or m.idle_sites)[0], **about)  # type: ignore[call-arg]  # each of these has a site
 
 
-def of_kl(experiment: str) -> Build:
+def of_kl(kind: type[Claim]) -> Build:
     """A claim about the KL."""
-    return lambda m: Claim(experiment, "", {"fact": m.kls[0]})
+    return lambda m: kind("", fact=m.kls[0])  # type: ignore[call-arg]  # and a fact
 
 
-def of_recon(experiment: str) -> Build:
+def of_recon(kind: type[Claim]) -> Build:
     """A claim about the reconstruction term."""
-    return lambda m: Claim(experiment, "", {"fact": m.recons[0]})
+    return lambda m: kind("", fact=m.recons[0])  # type: ignore[call-arg]
 
 
 def ratio_is(value: float) -> Build:
@@ -73,14 +74,14 @@ def ratio_is(value: float) -> Build:
 
     def build(m: Model) -> Claim:
         beta = m.betas[0]
-        return Claim("gradient_ratio", "", {"beta": replace(beta, scaling=replace(beta.scaling, value=value))})
+        return claims.GradientRatio("", beta=replace(beta, scaling=replace(beta.scaling, value=value)))
 
     return build
 
 
 def guarded(model: Model, guard: fx.Node) -> Claim:
     """The claim that the constant of `guard` is nothing in its precision."""
-    return Claim("guard_vanishes", "", {"guard": guard, "operand": guard, "ends": (0.0, 1.0), "dtype": guard.meta["val"].dtype})
+    return claims.GuardVanishes("", guard=guard, operand=guard, ends=(0.0, 1.0), dtype=guard.meta["val"].dtype)
 
 
 def elbo(model: Model, value: Callable[[fx.Node], torch.Tensor]) -> float:
@@ -93,86 +94,86 @@ def elbo(model: Model, value: Callable[[fx.Node], torch.Tensor]) -> float:
 
 CASES: list[tuple[str, Slots, Slots, Build]] = [
     # experiment, what makes it so, what both models have in common, the claim
-    ("noise_rows", {"eps": "torch.randn(4)"}, {}, of_site("noise_rows", equal=True)),
-    ("noise_axes", {"eps": "torch.randn(std.size(0), 1)"}, {}, of_site("noise_axes", axes=["L"])),
-    ("noise_moments", {"eps": "torch.rand_like(std)"}, {}, of_site("noise_moments")),
-    ("noise_moments: spread", {"eps": "0.5 * torch.randn_like(std)"}, {}, of_site("noise_moments")),
-    ("noise_repeats", {"eps": "torch.randn(std.shape, generator=torch.Generator().manual_seed(3))"}, {}, of_site("noise_repeats")),
-    ("z_unused", {"code": "mu"}, {}, of_site("z_unused")),
-    ("scale_negative", {"std": "logvar"}, {}, of_site("scale_negative")),
-    ("scale_curve", {"std": "logvar.exp()"}, {}, of_site("scale_curve", reads="logvar")),
-    ("kl_closed_form", {"kl": "-0.5 * (1 + logvar - mu**2 - std).sum()"}, {}, of_kl("kl_closed_form")),
-    ("kl_closed_form: reversed", {"kl": "0.5 * (logvar + (1 + mu**2) / logvar.exp() - 1).sum()"}, {}, of_kl("kl_closed_form")),
-    ("kl_gradient", {"weight": "-1.0"}, {}, of_kl("kl_gradient")),
+    ("noise_rows", {"eps": "torch.randn(4)"}, {}, of_site(claims.NoiseRows, equal=True)),
+    ("noise_axes", {"eps": "torch.randn(std.size(0), 1)"}, {}, of_site(claims.NoiseAxes, axes=["L"])),
+    ("noise_moments", {"eps": "torch.rand_like(std)"}, {}, of_site(claims.NoiseMoments)),
+    ("noise_moments: spread", {"eps": "0.5 * torch.randn_like(std)"}, {}, of_site(claims.NoiseMoments)),
+    ("noise_repeats", {"eps": "torch.randn(std.shape, generator=torch.Generator().manual_seed(3))"}, {}, of_site(claims.NoiseRepeats)),
+    ("z_unused", {"code": "mu"}, {}, of_site(claims.ZUnused)),
+    ("scale_negative", {"std": "logvar"}, {}, of_site(claims.ScaleNegative)),
+    ("scale_curve", {"std": "logvar.exp()"}, {}, of_site(claims.ScaleCurve, reads="logvar")),
+    ("kl_closed_form", {"kl": "-0.5 * (1 + logvar - mu**2 - std).sum()"}, {}, of_kl(claims.KlClosedForm)),
+    ("kl_closed_form: reversed", {"kl": "0.5 * (logvar + (1 + mu**2) / logvar.exp() - 1).sum()"}, {}, of_kl(claims.KlClosedForm)),
+    ("kl_gradient", {"weight": "-1.0"}, {}, of_kl(claims.KlGradient)),
     ("gradient_ratio", {"rec": "F.mse_loss(recon, x) * x.size(0)"}, {}, ratio_is(12.0)),
     ("gradient_ratio: half", {"kl": "-(1 + logvar - mu**2 - logvar.exp()).sum()"}, {}, ratio_is(2.0)),
-    ("recon_gradient", {"rec": "-F.mse_loss(recon, x, reduction='sum')"}, {}, of_recon("recon_gradient")),
+    ("recon_gradient", {"rec": "-F.mse_loss(recon, x, reduction='sum')"}, {}, of_recon(claims.ReconGradient)),
     ("kernel", {"rec": "F.binary_cross_entropy(x, recon, reduction='sum')"},
-     {"rec": "F.binary_cross_entropy(recon, x, reduction='sum')", **LOGITS}, of_recon("kernel")),
+     {"rec": "F.binary_cross_entropy(recon, x, reduction='sum')", **LOGITS}, of_recon(claims.Kernel)),
     ("gradient_reaches", {"loss": "(rec + weight * kl.detach()) / x.size(0)"}, {},
-     lambda m: Claim("gradient_reaches", "", {"node": next(t.core for t in m.terms if t.role == "kl")})),
+     lambda m: claims.GradientReaches("", node=next(t.core for t in m.terms if t.role == "kl"))),
     ("gradient_reaches: parameters", {"out": "self.dec(code.detach())"}, {"loss": "rec"},
-     lambda m: Claim("gradient_reaches", "", {"parameters": ["mu.weight", "mu.bias"]})),
-    ("no_grad_from_recon", {"code": "z.detach()"}, {}, lambda m: Claim("no_grad_from_recon", "", {"nodes": [m.sites[0].mu]})),
-    ("gradient_to_scale", {"loss": "rec / x.size(0)"}, {}, of_site("gradient_to_scale")),
+     lambda m: claims.GradientReaches("", parameters=["mu.weight", "mu.bias"])),
+    ("no_grad_from_recon", {"code": "z.detach()"}, {}, lambda m: claims.NoGradFromRecon("", nodes=[m.sites[0].mu])),
+    ("gradient_to_scale", {"loss": "rec / x.size(0)"}, {}, of_site(claims.GradientToScale)),
     ("broadcast_shape", {"out": "self.dec(code).unsqueeze(1)"}, {"rec": "((recon - x) ** 2).sum()"},
-     lambda m: Claim("broadcast_shape", "", {"nodes": [m.recons[0].pair.recon, m.recons[0].pair.target]})),
+     lambda m: claims.BroadcastShape("", nodes=[m.recons[0].pair.recon, m.recons[0].pair.target])),
     ("shuffle_target", {"out": "self.dec(code).unsqueeze(1)"}, {"rec": "((recon - x) ** 2).mean()"},
-     lambda m: Claim("shuffle_target", "", {"pair": m.recons[0].pair})),
-    ("poison_row", {"flat": "x.transpose(0, 1).reshape(x.size(0), 12)"}, {}, lambda m: Claim("poison_row", "", {"node": m.sites[0].mu})),
-    ("rerun_batch", {"flat": "x.view(8, 12)"}, {}, lambda m: Claim("rerun_batch", "", {"size": 5})),
-    ("squeeze_single", {"flat": "x.squeeze()"}, {}, lambda m: Claim("squeeze_single", "", {"node": m.sites[0].mu})),
-    ("divisor_fixed", {"loss": "(rec + weight * kl) / 8"}, {}, lambda m: Claim("divisor_fixed", "", {"node": m.record.loss})),
-    ("value_range", LOGITS, {}, lambda m: Claim("value_range", "", {"node": m.recons[0].pair.recon, "low": 0.0, "high": 1.0})),
+     lambda m: claims.ShuffleTarget("", pair=m.recons[0].pair)),
+    ("poison_row", {"flat": "x.transpose(0, 1).reshape(x.size(0), 12)"}, {}, lambda m: claims.PoisonRow("", node=m.sites[0].mu)),
+    ("rerun_batch", {"flat": "x.view(8, 12)"}, {}, lambda m: claims.RerunBatch("", size=5)),
+    ("squeeze_single", {"flat": "x.squeeze()"}, {}, lambda m: claims.SqueezeSingle("", node=m.sites[0].mu)),
+    ("divisor_fixed", {"loss": "(rec + weight * kl) / 8"}, {}, lambda m: claims.DivisorFixed("", node=m.record.loss)),
+    ("value_range", LOGITS, {}, lambda m: claims.ValueRange("", node=m.recons[0].pair.recon, low=0.0, high=1.0)),
     ("value_range: outside", {"rec": "F.mse_loss(recon, 3 * x)"}, {},
-     lambda m: Claim("value_range", "", {"node": m.recons[0].pair.target, "outside": [0.0, 1.0]})),
+     lambda m: claims.ValueRange("", node=m.recons[0].pair.target, outside=(0.0, 1.0))),
     ("value_overflow", {"std": "torch.exp(logvar)"}, {"std": "torch.exp(logvar.clamp(max=5))"},
-     lambda m: Claim("value_overflow", "", {"node": by_op(m, "exp", last=False), "operand": m.sites[0].scale_heads[0]})),
+     lambda m: claims.ValueOverflow("", node=by_op(m, "exp", last=False), operand=m.sites[0].scale_heads[0])),
     ("log_of_zero", {"rec": "-(x * torch.log(torch.sigmoid(recon))).sum()"}, {"rec": "-(x * torch.log(torch.sigmoid(recon) + 1e-6)).sum()"},
-     lambda m: Claim("log_of_zero", "", {"node": by_op(m, "log")})),
-    ("non_finite", {"rec": "F.mse_loss(recon, x) / (recon - recon).sum()"}, {}, lambda m: Claim("non_finite", "", {})),
+     lambda m: claims.LogOfZero("", node=by_op(m, "log"))),
+    ("non_finite", {"rec": "F.mse_loss(recon, x) / (recon - recon).sum()"}, {}, lambda m: claims.NonFinite("")),
     ("same_values", {"rec": "F.mse_loss(recon, x + torch.randn_like(x))"}, {},
-     lambda m: Claim("same_values", "", {"nodes": [m.recons[0].pair.target, *m.record.inputs.values()], "equal": False})),
+     lambda m: claims.SameValues("", nodes=[m.recons[0].pair.target, *m.record.inputs.values()], equal=False)),
     ("heads_equal", {"init": "self.mu = self.logvar"}, {},
-     lambda m: Claim("heads_equal", "", {"nodes": (m.sites[0].mu_heads[0], m.sites[0].scale_heads[0])})),
-    ("data_behind_encoder", {"rec": "F.mse_loss(recon, recon.detach() * 2)"}, {}, lambda m: Claim("data_behind_encoder", "", {})),
-    ("registered", {"init": "self.extra = [nn.Linear(12, 12)]", "flat": "self.extra[0](x)"}, {}, lambda m: Claim("registered", "", {})),
+     lambda m: claims.HeadsEqual("", nodes=(m.sites[0].mu_heads[0], m.sites[0].scale_heads[0]))),
+    ("data_behind_encoder", {"rec": "F.mse_loss(recon, recon.detach() * 2)"}, {}, lambda m: claims.DataBehindEncoder("")),
+    ("registered", {"init": "self.extra = [nn.Linear(12, 12)]", "flat": "self.extra[0](x)"}, {}, lambda m: claims.Registered("")),
     ("optimizer_groups", {}, {"out": "self.dec(code.detach())", "loss": "rec", "init": "self.idle = nn.Linear(2, 2)"},
-     lambda m: Claim("optimizer_groups", "", {"parameters": ["dec.0.weight"]})),
-    ("raises", {"loss": "rec + weight * kl + x.sum(1)"}, {}, lambda m: Claim("raises", "", {})),
+     lambda m: claims.OptimizerGroups("", parameters=["dec.0.weight"])),
+    ("raises", {"loss": "rec + weight * kl + x.sum(1)"}, {}, lambda m: claims.Raises("")),
     ("raises: range", {"out": SLOTS["out"]}, LOGITS,
-     lambda m: Claim("raises", "", {"node": m.recons[0].pair.recon, "low": 0.0, "high": 1.0})),
-    ("weight_has_no_effect", {}, {"init": "self.beta = 4.0"}, lambda m: Claim("weight_has_no_effect", "", {"name": "beta"})),
-    ("weight_stays", {}, {"init": "self.beta = 0.0"}, lambda m: Claim("weight_stays", "", {"name": "beta"})),
-    ("device_error", {"eps": "torch.randn(std.size(0), 4)"}, {}, lambda m: Claim("device_error", "", {"node": m.sites[0].z})),
-    ("unmoved_by_data", {"code": "eps"}, {}, lambda m: Claim("unmoved_by_data", "", {"node": by_op(m, "linear")})),
+     lambda m: claims.Raises("", node=m.recons[0].pair.recon, low=0.0, high=1.0)),
+    ("weight_has_no_effect", {}, {"init": "self.beta = 4.0"}, lambda m: claims.WeightHasNoEffect("", name="beta")),
+    ("weight_stays", {}, {"init": "self.beta = 0.0"}, lambda m: claims.WeightStays("", name="beta")),
+    ("device_error", {"eps": "torch.randn(std.size(0), 4)"}, {}, lambda m: claims.DeviceError("", node=m.sites[0].z)),
+    ("unmoved_by_data", {"code": "eps"}, {}, lambda m: claims.UnmovedByData("", node=by_op(m, "linear"))),
     ("dtype_is", {"rec": "((recon - x) ** 2 * torch.ones(12, dtype=torch.float64)).sum()"},
      {"rec": "((recon - x) ** 2 * torch.ones(12)).sum()"},
-     lambda m: Claim("dtype_is", "", {"node": by_op(m, "sum", last=False), "dtype": "float64"})),
+     lambda m: claims.DtypeIs("", node=by_op(m, "sum", last=False), dtype="float64")),
     ("values_left", {"flat": "x // 2"}, {"flat": "x * 2"},
-     lambda m: Claim("values_left", "", {"source": m.record.inputs["x"], "node": next(iter(m.record.inputs["x"].users))})),
+     lambda m: claims.ValuesLeft("", source=m.record.inputs["x"], node=next(iter(m.record.inputs["x"].users)))),
     ("constant_data", {"flat": "x / x.std(1, keepdim=True)"}, {"flat": "x / (x.std(1, keepdim=True) + 1e-3)"},
-     lambda m: Claim("constant_data", "", {"input": m.record.inputs["x"], "node": by_op(m, "div", last=False)})),
+     lambda m: claims.ConstantData("", input=m.record.inputs["x"], node=by_op(m, "div", last=False))),
     ("guard_vanishes", {"rec": "-(x * torch.log(torch.sigmoid(recon).half() + 1e-8)).sum()"},
      {"rec": "-(x * torch.log(torch.sigmoid(recon) + 1e-8)).sum()"}, lambda m: guarded(m, by_op(m, "add", last=False, of="sigmoid"))),
     ("wraps_around", {"flat": "((x * 200).to(torch.uint8) - 128).float()"}, {"flat": "((x * 200).to(torch.int16) - 128).float()"},
-     lambda m: Claim("wraps_around", "", {"node": by_op(m, "sub", last=False), "source": by_op(m, "to", last=False), "ends": (0, 200)})),
+     lambda m: claims.WrapsAround("", node=by_op(m, "sub", last=False), source=by_op(m, "to", last=False), ends=(0, 200))),
     ("second_step", {"init": "self.kept = torch.zeros(())", "loss": "(vars(self).update(kept=self.kept + rec + kl), self.kept)[1]"},
-     {"init": "self.kept = torch.zeros(())"}, lambda m: Claim("second_step", "", {})),
-    ("eval_offset", {"z": "mu + std * (eps if self.training else 1.0)"}, {}, of_site("eval_offset", multiple=1.0)),
+     {"init": "self.kept = torch.zeros(())"}, lambda m: claims.SecondStep("")),
+    ("eval_offset", {"z": "mu + std * (eps if self.training else 1.0)"}, {}, of_site(claims.EvalOffset, multiple=1.0)),
     ("loss_against_repaired", {"weight": "0.3"}, {},
-     lambda m: Claim("loss_against_repaired", "", {"repaired": lambda value: elbo(m, value)})),
+     lambda m: claims.LossAgainstRepaired("", repaired=lambda value: elbo(m, value))),
 ]  # fmt: skip
 """Each with the change that makes it so; without it, the claim is wrong."""
 
 STATE: list[tuple[str, Slots, Claim]] = [
-    ("weight_has_no_effect", {"init": "self.beta = 4.0", "weight": "self.beta"}, Claim("weight_has_no_effect", "", {"name": "beta"})),
+    ("weight_has_no_effect", {"init": "self.beta = 4.0", "weight": "self.beta"}, claims.WeightHasNoEffect("", name="beta")),
     ("weight_stays", {"init": "self.beta = 0.0", "weight": "self.grow()", "method": "self.beta += 0.1; return self.beta"},
-     Claim("weight_stays", "", {"name": "beta"})),
+     claims.WeightStays("", name="beta")),
     ("optimizer_groups", {"out": "self.dec(code.detach())", "loss": "rec", "init": "self.idle = nn.Linear(2, 2)"},
-     Claim("optimizer_groups", "", {"parameters": ["idle.weight"]})),
+     claims.OptimizerGroups("", parameters=["idle.weight"])),
     ("gradient_to_scale", {"kl": "-0.5 * (1 + logvar - mu**2 - logvar.exp()).clamp(max=-0.01).sum()"},
-     Claim("gradient_reaches", "", {"parameters": ["logvar.weight"]})),
+     claims.GradientReaches("", parameters=["logvar.weight"])),
 ]  # fmt: skip
 """Claims about the state of right models."""
 
@@ -187,15 +188,15 @@ WEAK = {
 
 HIDDEN: list[tuple[str, Slots, Build]] = [
     # experiment, a model that is wrong where it hardly shows, the claim that is right of it
-    ("poison_row", {"flat": "F.softmax(1e-3 * x, dim=0)"}, lambda m: Claim("poison_row", "", {"node": by_op(m, "softmax")})),
-    ("poison_row: behind", {"flat": "x + 1e-6 * F.softmax(x, dim=0)"}, lambda m: Claim("poison_row", "", {"node": by_op(m, "softmax")})),
+    ("poison_row", {"flat": "F.softmax(1e-3 * x, dim=0)"}, lambda m: claims.PoisonRow("", node=by_op(m, "softmax"))),
+    ("poison_row: behind", {"flat": "x + 1e-6 * F.softmax(x, dim=0)"}, lambda m: claims.PoisonRow("", node=by_op(m, "softmax"))),
     ("gradient_ratio: squashed", {"out": "torch.sigmoid(400 * self.dec(code))",
      "rec": "-(x * torch.log(recon) + (1 - x) * torch.log(1 - recon)).mean() * x.size(0)"}, lambda m: ratio_is(m.betas[0].value)(m)),
     ("no_grad_from_recon: a last layer of zeros", {"init": "[nn.init.zeros_(p) for p in self.dec[2].parameters()]"},
-     lambda m: Claim("no_grad_from_recon", "", {"nodes": [m.sites[0].mu], "reaches": True})),
-    ("z_unused: hardly drawn", {"code": "mu", "init": "nn.init.constant_(self.logvar.bias, -40.0)"}, of_site("z_unused")),
+     lambda m: claims.NoGradFromRecon("", nodes=[m.sites[0].mu], reaches=True)),
+    ("z_unused: hardly drawn", {"code": "mu", "init": "nn.init.constant_(self.logvar.bias, -40.0)"}, of_site(claims.ZUnused)),
     ("class_sums: nearly uniform", {"flat": "F.softmax(1e-3 * self.enc2(x), 0)", "init": "self.enc2 = nn.Linear(12, 12)"},
-     lambda m: Claim("class_sums", "", {"node": by_op(m, "softmax"), "axis": 1})),
+     lambda m: claims.ClassSums("", node=by_op(m, "softmax"), axis=1)),
 ]  # fmt: skip
 """Right findings that only larger weights, or other draws, bring to light."""
 
@@ -223,9 +224,9 @@ def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False)
 
     def note(claims: list[Claim], model: Model) -> None:
         for claim, finding in zip(claims, measured(model, *claims).findings, strict=True):
-            counts[claim.experiment][finding.certainty.value] += 1
+            counts[claim.in_words()][finding.certainty.value] += 1
             if finding.certainty is not Certainty.REFUTED and finding.evidence is not None:
-                counts[claim.experiment][f"{finding.evidence.measured}: {finding.evidence.detail}"[:120]] += 1
+                counts[claim.in_words()][f"{finding.evidence.measured}: {finding.evidence.detail}"[:120]] += 1
 
     for variant in variants:
         write(folder, **RIGHT[variant])
@@ -243,14 +244,14 @@ def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False)
             if variant == "plain" or not slots.keys() & RIGHT[variant].keys():
                 write(folder, **{**RIGHT[variant], **slots})
                 note([claim], traced())
-    for _, text, inputs, step, claims in (*WHOLE, *TWINS):
+    for _, text, inputs, step, said in (*WHOLE, *TWINS):
         for batch in (None, *OTHER_BATCHES) if everywhere else (None,):
             if text:
                 (folder / "model.py").write_text(text)
             else:
                 write(folder)
             model = traced(tuple(_of_batch(i, batch) for i in inputs), step)
-            note(list(claims(model)), model)
+            note(list(said(model)), model)
     for device in ("cuda:0", "cuda:1", "cuda") if everywhere else ("cuda:0",):
         counts["autocast_refuses"][_of_a_gpu_that_ran(device).value] += 1
     return counts
@@ -287,10 +288,10 @@ def _of_batch(written: str, batch: int | None) -> str:
 
 def _of_a_gpu_that_ran(device: str) -> Certainty:
     """The verdict on "autocast refuses it" for a run that came through on a GPU, which needs none to be judged."""
-    known = experiment_called("autocast_refuses")
+    known = experiment_of(claims.AutocastRefuses)
     ran = Trial.__new__(Trial)
     ran.elsewhere, ran.runner = None, cast(Runner, SimpleNamespace(device=device))
-    return Certainty.REFUTED if known is not None and known.run(ran, {}).holds is False else Certainty.CONFIRMED
+    return Certainty.REFUTED if known is not None and known.run(ran, claims.AutocastRefuses("")).holds is False else Certainty.CONFIRMED
 
 
 def table(counts: dict[str, Counter[str]]) -> str:
@@ -299,9 +300,9 @@ def table(counts: dict[str, Counter[str]]) -> str:
         "| experiment | what it measures | tolerance | injected | refuted | not measured | confirmed |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in experiment_names():
-        known, got = experiment_called(name), counts.get(name, Counter())
-        assert known is not None
+    for known in experiments():
+        name = known.kind.in_words()
+        got = counts.get(name, Counter())
         parts = [got[c.value] for c in (Certainty.REFUTED, Certainty.SUSPECTED, Certainty.CONFIRMED)]
         undecided = parts[1] + got[Certainty.PROVED.value]
         lines.append(

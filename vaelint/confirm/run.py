@@ -25,7 +25,7 @@ from vaelint.core.strength import weighed
 from vaelint.experiment.power import put_to
 from vaelint.experiment.runs import Runner
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, experiment_called
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, experiment_of
 from vaelint.faults.batch import batch_experiments  # noqa: F401  registers
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.bounds import (
@@ -249,17 +249,17 @@ def _note_ratio(trial: Trial, ratio: float, result: TargetResult) -> None:
 def _measured(trial: Trial, finding: Finding, claim: Claim, result: TargetResult) -> Finding:
     """The finding after its claim was put to its experiment. An experiment that raises is a gap in the check, and counts as one."""
     outcome, verdict = _outcome(trial, finding, claim, result)
-    known = experiment_called(claim.experiment)
-    what = known.claim if known is not None else claim.experiment
+    known = experiment_of(type(claim))
+    what = known.claim if known is not None else claim.in_words()
     return weighed(finding, Evidence(what, claim.predicted, verdict.measured, trial.device, verdict.detail, outcome))
 
 
 def _outcome(trial: Trial, finding: Finding, claim: Claim, result: TargetResult) -> tuple[Outcome, Verdict]:
-    known = experiment_called(claim.experiment)
+    known = experiment_of(type(claim))
     if known is None:
         return "could not run", Verdict(None, "not measured", "no experiment of that name")
     try:
-        verdict = put_to(trial, known, claim.about)
+        verdict = put_to(trial, known, claim)
         return "agrees" if verdict.holds else "disagrees", verdict
     except NoPowerError as error:
         return "no power", Verdict(None, "could not be measured", message_of(error))
@@ -267,7 +267,7 @@ def _outcome(trial: Trial, finding: Finding, claim: Claim, result: TargetResult)
         return "could not run", Verdict(None, "not measured", message_of(error))
     except Exception as error:  # noqa: BLE001  torch may refuse what an experiment asks of it; what raises there measures nothing, and is said
         if not ran_out(error):
-            told = f"the experiment {claim.experiment} raised {first_line(error)}"
+            told = f"the experiment {claim.in_words()} raised {first_line(error)}"
             result.leave_out(told, "please report it, with the model that shows it", code=finding.code)
         return "could not run", Verdict(None, "not measured", f"the experiment raised {first_line(error)}")
 

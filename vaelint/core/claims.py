@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from dataclasses import dataclass
+
+
+def _in_words(made: type) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z])", "_", made.__name__).lower()
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a finding predicts of a real run: the name of an experiment, what it is about, and the prediction in words."""
+    """What a finding predicts of a real run. Each kind of claim is a class of its own, with an experiment that measures it."""
 
-    experiment: str
-    predicted: str
-    about: dict[str, Any] = field(default_factory=dict)  # nodes, numbers, names; read by the experiment
+    predicted: str  # the prediction in words
+
+    @classmethod
+    def in_words(cls) -> str:
+        """The name of its kind in words: `noise_rows`."""
+        return _in_words(cls)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Repair:
-    """How a finding can be mended: the name of a repair, and what it is about. Edits are made only when they are asked for."""
+    """How a finding can be mended. Each kind is a class of its own, with a function that proposes edits, made only when asked for."""
 
-    kind: str
-    about: dict[str, Any] = field(default_factory=dict)  # nodes, places, numbers; read by the repair
     sure: bool = False  # whether the likeliest edit is shown with the finding also where no --diff or --fix has checked it

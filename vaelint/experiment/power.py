@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import torch
 
+from vaelint.core.claims import Claim
 from vaelint.experiment.runs import Prepare
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import About, CannotMeasureError, Experiment, NoPowerError, Verdict
+from vaelint.experiment.verdict import CannotMeasureError, Experiment, NoPowerError, Verdict
 
 LEVELS = (3.0, 8.0, 1.5)
 """How much larger the weights are made, one after the other."""
@@ -22,7 +23,7 @@ LEVELS = (3.0, 8.0, 1.5)
 _ENOUGH = 2  # amplified runs in which nothing was seen either
 
 
-def put_to(trial: Trial, known: Experiment, about: About) -> Verdict:
+def put_to(trial: Trial, known: Experiment, claim: Claim) -> Verdict:
     """The experiment's verdict, repeated at amplified values where it saw nothing.
 
     Raises:
@@ -30,7 +31,7 @@ def put_to(trial: Trial, known: Experiment, about: About) -> Verdict:
         CannotMeasureError: it does not run at all.
     """
     try:
-        first: Verdict | NoPowerError = known.run(trial, about)
+        first: Verdict | NoPowerError = known.run(trial, claim)
     except NoPowerError as error:
         first = error
     if isinstance(first, Verdict) and (known.at_start or (first.holds is not None and not first.silent)):
@@ -38,7 +39,7 @@ def put_to(trial: Trial, known: Experiment, about: About) -> Verdict:
     if known.at_start:
         raise first  # type: ignore[misc]  # a verdict has been returned
     unseen = 0
-    for level, again in _amplified(trial, known, about):
+    for level, again in _amplified(trial, known, claim):
         if again.holds is not None and not again.silent:
             return replace(again, detail="; ".join(filter(None, [again.detail, f"with weights {level:g} times as large"])))
         unseen += again.silent
@@ -47,11 +48,11 @@ def put_to(trial: Trial, known: Experiment, about: About) -> Verdict:
     return _unseen(first, unseen)
 
 
-def _amplified(trial: Trial, known: Experiment, about: About) -> Iterator[tuple[float, Verdict]]:
+def _amplified(trial: Trial, known: Experiment, claim: Claim) -> Iterator[tuple[float, Verdict]]:
     """What the experiment says at larger weights, where it runs."""
     for level in LEVELS:
         try:
-            yield level, known.run(amplified(trial, level), about)
+            yield level, known.run(amplified(trial, level), claim)
         except CannotMeasureError:
             continue
 

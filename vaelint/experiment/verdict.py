@@ -1,16 +1,16 @@
-"""What an experiment says of a claim, and the table of experiments by name."""
+"""What an experiment says of a claim, and the table of experiments by the type of claim that they measure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vaelint.core.claims import Claim
 
 if TYPE_CHECKING:
     from vaelint.experiment.trial import Trial
-
-About = Mapping[str, Any]
 
 POWER = 10.0
 """How far above the tolerance the least effect must stand for its absence to mean anything."""
@@ -76,36 +76,45 @@ class Experiment:
     `at_start`: the claim is about the values that training starts from; at others nothing can be said of it.
     """
 
-    name: str
+    kind: type[Claim]
     claim: str
     tolerance: str
-    run: Callable[[Trial, About], Verdict]
+    run: Callable[[Trial, Any], Verdict]
     at_start: bool = False
 
 
-_EXPERIMENTS: dict[str, Experiment] = {}
+_EXPERIMENTS: dict[type[Claim], Experiment] = {}
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Claim)
+Measure = Callable[["Trial", C], Verdict]
 
 
-def experiment(
-    name: str, claim: str, tolerance: str, *, at_start: bool = False
-) -> Callable[[Callable[[Trial, About], Verdict]], Callable[[Trial, About], Verdict]]:
-    """Registers an experiment under the name that claims use."""
+def experiment(kind: type[C], claim: str, tolerance: str, *, at_start: bool = False) -> Callable[[Measure[C]], Measure[C]]:
+    """Registers the experiment that measures claims of a type."""
 
-    def register(run: Callable[[Trial, About], Verdict]) -> Callable[[Trial, About], Verdict]:
-        _EXPERIMENTS[name] = Experiment(name, claim, tolerance, run, at_start)
+    def register(run: Measure[C]) -> Measure[C]:
+        _EXPERIMENTS[kind] = Experiment(kind, claim, tolerance, run, at_start)
         return run
 
     return register
 
 
-def experiment_called(name: str) -> Experiment | None:
-    """The experiment of that name, if there is one."""
-    return _EXPERIMENTS.get(name)
+def experiment_of(kind: type[Claim]) -> Experiment | None:
+    """The experiment that measures claims of a type, if there is one."""
+    return _EXPERIMENTS.get(kind)
 
 
-def experiment_names() -> list[str]:
-    """All names, sorted."""
-    return sorted(_EXPERIMENTS)
+def experiments() -> list[Experiment]:
+    """All of them, by the name of what they measure."""
+    return sorted(_EXPERIMENTS.values(), key=lambda e: e.kind.in_words())
+
+
+def known(value: T | None) -> T:
+    """What a claim speaks of, where a rule found it. Raises CannotMeasureError where it did not."""
+    if value is None:
+        raise CannotMeasureError("the value that it speaks of was not found")
+    return value
 
 
 def number(value: int | float) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import fx
 
+from vaelint.core.claims import Repair
 from vaelint.core.edits import Proposal
 from vaelint.core.finding import Span
 from vaelint.core.reach import walked
@@ -23,25 +24,26 @@ _MOST_ALIKE = 13
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-About = Mapping[str, Any]
-Build = Callable[["Bench", About], Iterator[Proposal]]
+R = TypeVar("R", bound=Repair)
+Build = Callable[["Bench", R], Iterator[Proposal]]
 
-_REPAIRS: dict[str, Build] = {}
+_REPAIRS: dict[type[Repair], Build[Any]] = {}
 
 
-def repair(name: str) -> Callable[[Build], Build]:
-    """Registers a repair under the name that rules use. It yields proposals, the likeliest first; each is checked before it is offered."""
+def repair(kind: type[R]) -> Callable[[Build[R]], Build[R]]:
+    """Registers what proposes the edits of repairs of a type, the likeliest first; each is checked before it is offered."""
 
-    def register(build: Build) -> Build:
-        _REPAIRS[name] = build
+    def register(build: Build[R]) -> Build[R]:
+        _REPAIRS[kind] = build
         return build
 
     return register
 
 
-def repair_called(name: str) -> Build:
-    """The repair of that name; one that makes nothing where there is none, as a rule of another package may ask for."""
-    return _REPAIRS.get(name, lambda bench, about: iter(()))
+def proposed(bench: Bench, wanted: Repair) -> Iterator[Proposal]:
+    """The edits of a repair; none where nothing is registered for its type, as a rule of another package may ask for."""
+    build = _REPAIRS.get(type(wanted))
+    return build(bench, wanted) if build is not None else iter(())
 
 
 class Bench:

@@ -23,7 +23,8 @@ from vaelint.faults.sampling import (
 )
 from vaelint.faults.shapes import shape_repairs  # noqa: F401  registers
 from vaelint.faults.shapes.shape_repairs import sizes_that_fit, split_features
-from vaelint.faults.workbench import Bench, repair_called
+from vaelint.faults.shapes.shapes_claims import SplitFeatures
+from vaelint.faults.workbench import Bench, proposed
 from vaelint.record.record import Record, span
 from vaelint.replay.replay import ReplayError
 from vaelint.source.written import Source
@@ -40,7 +41,7 @@ def proposals(model: Model, findings: Iterable[Finding]) -> dict[str, list[dict[
         if finding.repair is None:
             continue
         try:
-            made = _whole(bench, repair_called(finding.repair.kind)(bench, finding.repair.about))
+            made = _whole(bench, proposed(bench, finding.repair))
         except ReplayError:  # a question to the graph that it does not answer: no repair is known
             made = []
         if made:
@@ -62,7 +63,7 @@ def proposals_for_failure(record: Record, source: Source, findings: Sequence[Fin
     if record.failure is None or not findings:
         return {}
     at = next((n for n in record.nodes if span(n) == findings[0].span and n.all_input_nodes), None)
-    split = split_features(bench, {"cause": at, "source": at.all_input_nodes[0]}) if at is not None else ()
+    split = split_features(bench, SplitFeatures(at, at.all_input_nodes[0])) if at is not None else ()
     made = _whole(bench, itertools.chain(sizes_that_fit(bench), split))
     return {findings[0].fingerprint: made} if made else {}
 

@@ -11,16 +11,25 @@ from vaelint.anatomy.reconstruction.recon import Pair
 from vaelint.core.messages import message_of
 from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import SAME, Trial, differ, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, Verdict, experiment, known, number, seen
+from vaelint.faults.batch.batch_claims import (
+    BroadcastShape,
+    DivisorFixed,
+    PoisonRow,
+    RerunBatch,
+    ShuffleTarget,
+    SqueezeSingle,
+    UnmovedByData,
+)
 from vaelint.faults.gradients.cuts import reconstruction_ends
 
 _TRIED = 4
 
 
-@experiment("poison_row", "which rows change when one sample is exchanged for another", SAME)
-def poison_row(trial: Trial, about: About) -> Verdict:
+@experiment(PoisonRow, "which rows change when one sample is exchanged for another", SAME)
+def poison_row(trial: Trial, claim: PoisonRow) -> Verdict:
     """Exchanges single samples and looks for rows of other samples that change."""
-    node: fx.Node = about["node"]
+    node = known(claim.node)
     base = trial.again(prepare=calm)
     batch = base.batch
     inputs = {n: trial.batch_axis(n) for n in trial.model.record.inputs.values()}
@@ -37,7 +46,7 @@ def poison_row(trial: Trial, about: About) -> Verdict:
         touched: set[int] = set()
         stray, moved_most = 0.0, 0.0
         for i in _some(batch):
-            gaps = _row_changes(base, place, axis or 0, i, moved, about.get("stretch", 1.0))
+            gaps = _row_changes(base, place, axis or 0, i, moved, claim.stretch)
             rows = {r for r, gap in enumerate(gaps) if gap > limit}
             if _beyond(rows, i, own):
                 return Verdict(True, f"exchanging sample {i} changes rows {_listed(rows)} of {name}", _CALM)
@@ -106,10 +115,10 @@ def _row_changes(base: Trial, place: fx.Node, axis: int, sample: int, moved: dic
     return [differ(a[r], b[r]) for r in range(a.shape[0])]
 
 
-@experiment("unmoved_by_data", "a value when the samples are in another order, same noise", SAME)
-def unmoved_by_data(trial: Trial, about: About) -> Verdict:
+@experiment(UnmovedByData, "a value when the samples are in another order, same noise", SAME)
+def unmoved_by_data(trial: Trial, claim: UnmovedByData) -> Verdict:
     """Whether a value is the same for other data."""
-    node: fx.Node = about["node"]
+    node = known(claim.node)
 
     def shuffled(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
         calm(model)
@@ -122,18 +131,18 @@ def unmoved_by_data(trial: Trial, about: About) -> Verdict:
     return seen(gap, tolerance(base.value(node)), text, _CALM, claimed=False)
 
 
-@experiment("rerun_batch", "the step at another batch size", "raises or not; the shape")
-def rerun_batch(trial: Trial, about: About) -> Verdict:
-    """Whether the step raises at another batch (`size` or `sizes`; one more than now by default), or a node keeps its shape."""
+@experiment(RerunBatch, "the step at another batch size", "raises or not; the shape")
+def rerun_batch(trial: Trial, claim: RerunBatch) -> Verdict:
+    """Whether the step raises at another batch (one more than now by default), or a node keeps its shape."""
     symbol = trial.model.inputs.batch
     if symbol is None or trial.batch is None:
         raise CannotMeasureError("there is no batch")
-    sizes = dict(about.get("sizes") or {symbol: int(about.get("size") or trial.batch + 1)})
+    sizes = {symbol: claim.size or trial.batch + 1}
     other = trial.again(sizes)
     size = ", ".join(f"{k}={v}" for k, v in sizes.items())
     if other.record.failure is not None:
         return Verdict(True, f"{size} raises {first_line(other.record.failure.error)}")
-    node: fx.Node | None = about.get("node")
+    node: fx.Node | None = claim.node
     if node is not None and other.has(node):
         was, now = trial.value(node).shape, other.value(node).shape
         stays = was == now
@@ -141,13 +150,13 @@ def rerun_batch(trial: Trial, about: About) -> Verdict:
     return Verdict(False, f"{size} runs")
 
 
-@experiment("divisor_fixed", "the divisor at another batch size", "exact")
-def divisor_fixed(trial: Trial, about: About) -> Verdict:
+@experiment(DivisorFixed, "the divisor at another batch size", "exact")
+def divisor_fixed(trial: Trial, claim: DivisorFixed) -> Verdict:
     """Whether the numbers in an operation are the same at another batch size."""
-    node, symbol = about["node"], trial.model.inputs.batch
+    node, symbol = known(claim.node), trial.model.inputs.batch
     if symbol is None:
         raise CannotMeasureError("there is no batch")
-    other = trial.again({symbol: int(about.get("size") or (trial.batch or 1) + 1)})
+    other = trial.again({symbol: int(claim.size or (trial.batch or 1) + 1)})
     was, now = _numbers(trial.node(node)), _numbers(other.node(node))
     if not was:
         raise CannotMeasureError("the operation has no number of its own")
@@ -164,8 +173,8 @@ def _numbers(node: fx.Node) -> list[float]:
     return found
 
 
-@experiment("squeeze_single", "the step on a batch of one", "raises or not; the shape")
-def squeeze_single(trial: Trial, about: About) -> Verdict:
+@experiment(SqueezeSingle, "the step on a batch of one", "raises or not; the shape")
+def squeeze_single(trial: Trial, claim: SqueezeSingle) -> Verdict:
     """Whether a batch of one raises, or loses its batch axis at a node."""
     symbol = trial.model.inputs.batch
     if symbol is None:
@@ -173,7 +182,7 @@ def squeeze_single(trial: Trial, about: About) -> Verdict:
     single = trial.again({symbol: 1})
     if single.record.failure is not None:
         return Verdict(True, f"{symbol}=1 raises {first_line(single.record.failure.error)}")
-    node: fx.Node | None = about.get("node")
+    node: fx.Node | None = claim.node
     if node is None or not single.has(node):
         return Verdict(False, f"{symbol}=1 runs")
     was, now = trial.value(node).shape, single.value(node).shape
@@ -187,10 +196,10 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:140]}" if text else type(error).__name__
 
 
-@experiment("broadcast_shape", "the shapes that meet", "exact")
-def broadcast_shape(trial: Trial, about: About) -> Verdict:
+@experiment(BroadcastShape, "the shapes that meet", "exact")
+def broadcast_shape(trial: Trial, claim: BroadcastShape) -> Verdict:
     """Whether the shapes of some values differ; for a comparison with the data, also whether a shuffled target is noticed."""
-    nodes: list[fx.Node] = [n for n in about["nodes"] if n is not None]
+    nodes: list[fx.Node] = [n for n in claim.nodes if n is not None]
     shapes = [tuple(trial.value(n).shape) for n in nodes]
     names = [trial.model.written(n) for n in nodes]
     texts = [f"{name} {shape}" for name, shape in zip(names, shapes, strict=True)]
@@ -217,10 +226,10 @@ def _shuffle_detail(trial: Trial, pair: Pair) -> str:
     )
 
 
-@experiment("shuffle_target", "the loss with the target shuffled in the batch", f"{SAME}, an eighth of it")
-def shuffle_target(trial: Trial, about: About) -> Verdict:
+@experiment(ShuffleTarget, "the loss with the target shuffled in the batch", f"{SAME}, an eighth of it")
+def shuffle_target(trial: Trial, claim: ShuffleTarget) -> Verdict:
     """Whether shuffling the target leaves the loss unchanged."""
-    before, after, limit = _shuffled_loss(trial, about["pair"])
+    before, after, limit = _shuffled_loss(trial, claim.pair)
     gap = abs(after - before) / (abs(before) or 1.0)
     return seen(gap, limit, f"the loss is {number(before)}, and {number(after)} after the shuffle", claimed=False)
 

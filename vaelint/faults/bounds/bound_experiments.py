@@ -9,14 +9,15 @@ from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import slope, term_value
 from vaelint.experiment.trial import Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.faults.bounds.bounds_claims import DeterminantWeight, EqualRows, KlSees, NoPart, PriorSees
 from vaelint.faults.bounds.flows import FlowBound
 
 
-@experiment("prior_sees", "the slope of the divergence in the value that is decoded", "none: a slope of exactly 0")
-def prior_sees(trial: Trial, about: About) -> Verdict:
+@experiment(PriorSees, "the slope of the divergence in the value that is decoded", "none: a slope of exactly 0")
+def prior_sees(trial: Trial, claim: PriorSees) -> Verdict:
     """Whether no addend but the reconstruction depends on the value that is decoded."""
-    node: fx.Node = about["node"]
+    node: fx.Node = claim.node
     leaves = [leaf for t in trial.model.terms if t.role != "reconstruction" for leaf in t.leaves]
     at = {node: trial.value(node).detach().clone().requires_grad_()}
     steepest = float(slope(term_value(trial, Term("kl", leaves), at), at)[node].abs().max())
@@ -24,11 +25,11 @@ def prior_sees(trial: Trial, about: About) -> Verdict:
     return seen(steepest, 0.0, told, claimed=False)
 
 
-@experiment("determinant_weight", "the weight of the log-determinant, computed from the map itself", "2% of the weight")
-def determinant_weight(trial: Trial, about: About) -> Verdict:
+@experiment(DeterminantWeight, "the weight of the log-determinant, computed from the map itself", "2% of the weight")
+def determinant_weight(trial: Trial, claim: DeterminantWeight) -> Verdict:
     """Whether the addends are another multiple of minus log|det| than the KL's weight."""
-    bound: FlowBound = about["bound"]
-    leaves: tuple[Leaf, ...] = about["leaves"]
+    bound: FlowBound = claim.bound
+    leaves: tuple[Leaf, ...] = claim.leaves
     start, site = bound.site.z, bound.site
     held: dict[fx.Node, torch.Tensor] = {}
     if not leaves:  # the whole divergence, with z_K where it is: what is left must not move with the determinant
@@ -58,11 +59,11 @@ def _error(trial: Trial, site: Site, z: torch.Tensor) -> torch.Tensor:
     return ((z.double() - m) ** 2 / (2 * s**2)).sum()
 
 
-@experiment("kl_sees", "the slopes of the KL in the two Gaussians that the posterior is made of", "none: a slope of exactly 0")
-def kl_sees(trial: Trial, about: About) -> Verdict:
+@experiment(KlSees, "the slopes of the KL in the two Gaussians that the posterior is made of", "none: a slope of exactly 0")
+def kl_sees(trial: Trial, claim: KlSees) -> Verdict:
     """Whether the KL's own expression moves with the encoder's half and not with the prior's."""
-    leaf: Leaf = about["leaf"]
-    halves = {**dict.fromkeys(about["encoder"], "encoder"), **dict.fromkeys(about["prior"], "prior")}
+    leaf: Leaf = claim.leaf
+    halves = {**dict.fromkeys(claim.encoder, "encoder"), **dict.fromkeys(claim.prior, "prior")}
     at = {n: trial.value(n).detach().clone().requires_grad_() for n in halves}
     held = {n: trial.value(n).detach() for n in leaf.frontier if n not in halves}
     got = slope(term_value(trial, Term("kl", [leaf]), {**held, **at}), at)
@@ -73,12 +74,12 @@ def kl_sees(trial: Trial, about: About) -> Verdict:
     return seen(steepest["prior"], 0.0, text, claimed=False, least=steepest["encoder"])
 
 
-@experiment("no_part", "the slope of what is decoded in a parameter of the posterior", "8e-3 of one of its parts in float32")
-def no_part(trial: Trial, about: About) -> Verdict:
+@experiment(NoPart, "the slope of what is decoded in a parameter of the posterior", "8e-3 of one of its parts in float32")
+def no_part(trial: Trial, claim: NoPart) -> Verdict:
     """Whether a value does not move with a head although it is computed from it."""
-    entry, head, through = about["entry"], about["head"], about["through"]
+    entry, head, through = claim.entry, claim.head, claim.through
     leaf = trial.value(head).detach().clone().requires_grad_()
-    inside = trial.model.flow.descendants(head, stop={about["draw"]}) - {about["draw"]}  # the draw stays what it was
+    inside = trial.model.flow.descendants(head, stop={claim.draw}) - {claim.draw}  # the draw stays what it was
     got = trial.recompute([entry, through], {head: leaf}, inside=inside)
     probe = torch.randn(got[entry].shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(got[entry])
     (whole,) = trial.gradient((got[entry] * probe).sum(), [leaf])
@@ -92,10 +93,10 @@ def no_part(trial: Trial, about: About) -> Verdict:
     return seen(slopes[0] / slopes[1], 10 * tolerance(leaf), told, claimed=False, least=1.0)
 
 
-@experiment("equal_rows", "the rows of a table before training", "none: equal bits", at_start=True)
-def equal_rows(trial: Trial, about: About) -> Verdict:
+@experiment(EqualRows, "the rows of a table before training", "none: equal bits", at_start=True)
+def equal_rows(trial: Trial, claim: EqualRows) -> Verdict:
     """Whether all rows of a table are one."""
-    rows = trial.value(about["node"]).detach()
-    rows = rows if about["axis"] == 0 else rows.movedim(int(about["axis"]), 0)
+    rows = trial.value(claim.node).detach()
+    rows = rows if claim.axis == 0 else rows.movedim(int(claim.axis), 0)
     different = len(torch.unique(rows.reshape(rows.shape[0], -1), dim=0))
     return Verdict(different == 1 < rows.shape[0], f"{different} different among {rows.shape[0]}")

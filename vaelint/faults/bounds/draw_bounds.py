@@ -14,12 +14,13 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.logsums import log_sums
+from vaelint.core.claims import Claim
+from vaelint.faults.bounds.bounds_claims import BoundOfOnes, ShiftCancels
 from vaelint.faults.bounds.importance import is_axis_of_draws
 from vaelint.faults.bounds.shifts import uncancelled_shifts
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
-from vaelint.rule import Claim
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -40,8 +41,8 @@ class FlawedBound:
     def claim(self) -> Claim | None:
         """What a real run must show."""
         if self.shift is not None:
-            return Claim("shift_cancels", "the loss moves with the largest exponent", {"largest": self.shift, "source": self.source})
-        return Claim("bound_of_ones", "the bound is not 0 where all weights are 1", {"source": self.source}) if self.draws else None
+            return ShiftCancels("the loss moves with the largest exponent", largest=self.shift, source=self.source)
+        return BoundOfOnes("the bound is not 0 where all weights are 1", source=self.source) if self.draws else None
 
 
 def flawed_bounds(model: Model) -> list[FlawedBound]:

@@ -11,18 +11,30 @@ from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.core.messages import message_of
 from vaelint.experiment.isolated import term_value
 from vaelint.experiment.trial import Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.bounds.averaged_components import curvatures_agree
+from vaelint.faults.bounds.bounds_claims import (
+    BoundOfOnes,
+    CentredBy,
+    ComponentsWeighAlike,
+    CountedTimes,
+    DiagonalEntries,
+    DiscrepancyFalls,
+    LogDensity,
+    ShiftCancels,
+    UnboundedFall,
+    WeightsOfDraws,
+)
 from vaelint.faults.bounds.densities import READINGS
 from vaelint.faults.kl.discrepancy import FAR, codes_of
 
 _EVEN = 1e-5  # of the size of some values: below, their spread is rounding
 
 
-@experiment("weights_of_draws", "the slope of the loss in the weights of the draws, against their scores", "a correlation of 0.99")
-def weights_of_draws(trial: Trial, about: About) -> Verdict:
+@experiment(WeightsOfDraws, "the slope of the loss in the weights of the draws, against their scores", "a correlation of 0.99")
+def weights_of_draws(trial: Trial, claim: WeightsOfDraws) -> Verdict:
     """Whether the draw with the larger score, which gets the larger weight, is the one that the loss holds for worse."""
-    node, score, axis = about["node"], trial.value(about["score"]).detach().double(), int(about["axis"])
+    node, score, axis = claim.node, trial.value(claim.score).detach().double(), int(claim.axis)
     leaf = trial.value(node).detach().clone().requires_grad_()
     out = trial.recompute([trial.loss_node], {node: leaf})[trial.loss_node]
     (slope,) = trial.gradient(out, [leaf])
@@ -41,12 +53,12 @@ def weights_of_draws(trial: Trial, about: About) -> Verdict:
     return Verdict(together > 0.99, f"score and loss of a draw have a correlation of {number(together)}")
 
 
-@experiment("bound_of_ones", "the loss where all importance weights are 1", "1 % of log K")
-def bound_of_ones(trial: Trial, about: About) -> Verdict:
+@experiment(BoundOfOnes, "the loss where all importance weights are 1", "1 % of log K")
+def bound_of_ones(trial: Trial, claim: BoundOfOnes) -> Verdict:
     """Whether the bound is another number than log 1 with all weights 1."""
-    weights = trial.value(about["source"]).detach()
+    weights = trial.value(claim.source).detach()
     zero, one = (
-        float(trial.recompute([trial.loss_node], {about["source"]: torch.full_like(weights, c)})[trial.loss_node].detach().sum())
+        float(trial.recompute([trial.loss_node], {claim.source: torch.full_like(weights, c)})[trial.loss_node].detach().sum())
         for c in (0.0, 1.0)
     )
     if one == zero:
@@ -55,11 +67,11 @@ def bound_of_ones(trial: Trial, about: About) -> Verdict:
     return Verdict(exactly(abs(off) > 0.01, off), f"with all weights 1 the bound is {number(off)}")
 
 
-@experiment("shift_cancels", "the loss with the largest exponent moved, as it is taken off and added again", "0.1 % of the weight")
-def shift_cancels(trial: Trial, about: About) -> Verdict:
+@experiment(ShiftCancels, "the loss with the largest exponent moved, as it is taken off and added again", "0.1 % of the weight")
+def shift_cancels(trial: Trial, claim: ShiftCancels) -> Verdict:
     """Whether the loss moves with what is taken off every exponent and added to the logarithm."""
-    held = {n: trial.value(n).detach() for n in (about["largest"], about["source"])}
-    largest, source = about["largest"], about["source"]
+    held = {n: trial.value(n).detach() for n in (claim.largest, claim.source)}
+    largest, source = claim.largest, claim.source
 
     def at(shift: float, exponents: float) -> float:
         moved = {largest: held[largest] + shift, source: held[source] + exponents}
@@ -72,10 +84,10 @@ def shift_cancels(trial: Trial, about: About) -> Verdict:
     return seen(abs(by_shift), close, told, least=abs(by_exponents))
 
 
-@experiment("components_weigh_alike", "the curvature of the loss in the posterior through each component, sample by sample", "1 %")
-def components_weigh_alike(trial: Trial, about: About) -> Verdict:
+@experiment(ComponentsWeighAlike, "the curvature of the loss in the posterior through each component, sample by sample", "1 %")
+def components_weigh_alike(trial: Trial, claim: ComponentsWeighAlike) -> Verdict:
     """Whether the loss weighs a component the same for all samples: the weights of a mixture are its responsibilities for each."""
-    source, axis, posterior = about["source"], about["axis"], about["posterior"]
+    source, axis, posterior = claim.source, claim.axis, claim.posterior
     leaf = trial.value(source).detach().clone().requires_grad_()
     (slope,) = trial.gradient(trial.recompute([trial.loss_node], {source: leaf})[trial.loss_node].sum().reshape(1), [leaf])
     if slope is None or not bool(slope.any()):
@@ -95,10 +107,10 @@ def components_weigh_alike(trial: Trial, about: About) -> Verdict:
     return Verdict(alike, told)
 
 
-@experiment("discrepancy_falls", "the term at normal codes, and at codes that are moved away", "0.1 % of its value")
-def discrepancy_falls(trial: Trial, about: About) -> Verdict:
+@experiment(DiscrepancyFalls, "the term at normal codes, and at codes that are moved away", "0.1 % of its value")
+def discrepancy_falls(trial: Trial, claim: DiscrepancyFalls) -> Verdict:
     """Whether a distance to the prior makes the loss less where the codes are far from the prior."""
-    term: Term = about["term"]
+    term: Term = claim.term
     codes = codes_of(trial.model, term)
     if not codes:
         raise CannotMeasureError("the codes of the distance were not found")
@@ -115,10 +127,10 @@ def discrepancy_falls(trial: Trial, about: About) -> Verdict:
     return Verdict(falls, f"{number(near)} at the prior, {number(far[-1])} with the codes moved by {FAR[-1]:g}")
 
 
-@experiment("counted_times", "the slope of one component's exponent in its log-weight", "once and a half")
-def counted_times(trial: Trial, about: About) -> Verdict:
+@experiment(CountedTimes, "the slope of one component's exponent in its log-weight", "once and a half")
+def counted_times(trial: Trial, claim: CountedTimes) -> Verdict:
     """Whether a log-weight enters the exponent of its component more than once."""
-    weight, source = about["weight"], about["source"]
+    weight, source = claim.weight, claim.source
     leaf = trial.value(weight).detach().clone().requires_grad_()
     out = trial.recompute([source], {weight: leaf})[source]
     (slope,) = trial.gradient(out.flatten()[:1], [leaf])
@@ -128,13 +140,13 @@ def counted_times(trial: Trial, about: About) -> Verdict:
     return Verdict(times > 1.5, f"{trial.model.written(weight)} counts {number(times)} times in one component")
 
 
-@experiment("log_density", "the slopes of the expression in z and in the head of its variance", "1% of the slope")
-def log_density(trial: Trial, about: About) -> Verdict:
+@experiment(LogDensity, "the slopes of the expression in z and in the head of its variance", "1% of the slope")
+def log_density(trial: Trial, claim: LogDensity) -> Verdict:
     """Whether the slope in the head is another than that of a Gaussian log-density with the same error in z."""
-    z, mean, head = about["z"], about["mean"], about["head"]
+    z, mean, head = claim.z, claim.mean, claim.head
     values = {n: trial.value(n).detach().clone().requires_grad_() for n in (z, mean, head)}
-    leaves: tuple[Leaf, ...] = about["leaves"]
-    place: fx.Node = about["place"]
+    leaves: tuple[Leaf, ...] = claim.leaves
+    place: fx.Node = claim.place
     if leaves:
         out = term_value(trial, Term("kl", list(leaves)), values)
     else:
@@ -146,7 +158,7 @@ def log_density(trial: Trial, about: About) -> Verdict:
     except RuntimeError as error:
         raise CannotMeasureError(f"autograd refuses: {message_of(error).splitlines()[0][:80]}") from error
     used = slope != 0
-    precision, step = READINGS[about["reading"]]
+    precision, step = READINGS[claim.reading]
     at = [_rows(values[n].detach(), slope.shape, used) for n in (z, mean, head)]
     r = _rows(curvature.detach(), slope.shape, used)
     w = (r / precision(at[2])).median()
@@ -166,10 +178,10 @@ def _rows(value: torch.Tensor, size: torch.Size, used: torch.Tensor) -> torch.Te
     return live
 
 
-@experiment("unbounded_fall", "the addends of one output as it grows", "three times the fall over half the way")
-def unbounded_fall(trial: Trial, about: About) -> Verdict:
+@experiment(UnboundedFall, "the addends of one output as it grows", "three times the fall over half the way")
+def unbounded_fall(trial: Trial, claim: UnboundedFall) -> Verdict:
     """Whether the part of the loss that depends on an output falls faster than a line as the output grows."""
-    output, leaves, at = about["output"], about["leaves"], float(about["at"])
+    output, leaves, at = claim.output, claim.leaves, float(claim.at)
     got = []
     for share in (0.25, 0.5, 1.0):
         changed = torch.full_like(trial.value(output).detach(), share * at)
@@ -179,20 +191,20 @@ def unbounded_fall(trial: Trial, about: About) -> Verdict:
     return Verdict(falls, f"the term is {text}")
 
 
-@experiment("centred_by", "the means of the values that the covariance is made of", "1e-4 of the largest value")
-def centred_by(trial: Trial, about: About) -> Verdict:
+@experiment(CentredBy, "the means of the values that the covariance is made of", "1e-4 of the largest value")
+def centred_by(trial: Trial, claim: CentredBy) -> Verdict:
     """Whether values have mean 0 over their own features, and not over the batch."""
-    value = trial.value(about["values"]).detach().double()
+    value = trial.value(claim.values).detach().double()
     batch, features = (float(value.mean(axis).abs().max()) for axis in (0, 1))
     scale = float(value.abs().max())
     told = f"the largest mean over the batch is {number(batch)}, over the features {number(features)}"
     return Verdict(exactly(features < 1e-4 * scale < batch, scale), told)
 
 
-@experiment("diagonal_entries", "the diagonal with the posterior of one sample exchanged", "1e-4 of the values")
-def diagonal_entries(trial: Trial, about: About) -> Verdict:
+@experiment(DiagonalEntries, "the diagonal with the posterior of one sample exchanged", "1e-4 of the values")
+def diagonal_entries(trial: Trial, claim: DiagonalEntries) -> Verdict:
     """Whether entry i of a diagonal moves with sample i and with no other."""
-    node: fx.Node = about["node"]
+    node: fx.Node = claim.node
     before = trial.value(node).detach()
     if before.dim() == 0:
         raise CannotMeasureError("the entries are summed already")

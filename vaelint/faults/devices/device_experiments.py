@@ -12,8 +12,9 @@ from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.experiment.runs import seeded
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment
+from vaelint.experiment.verdict import CannotMeasureError, Verdict, experiment
 from vaelint.faults.batch.batch_experiments import first_line
+from vaelint.faults.devices.devices_claims import AutocastRefuses, DeviceError
 from vaelint.record.record import Failure, span
 from vaelint.trace.recorded_run import record_step
 from vaelint.trace.second_device import Elsewhere
@@ -31,49 +32,49 @@ _NO_CUDA = (
 )
 
 
-@experiment("device_error", "the step with model and inputs on another device", "raises or not")
-def device_error(trial: Trial, about: About) -> Verdict:
+@experiment(DeviceError, "the step with model and inputs on another device", "raises or not")
+def device_error(trial: Trial, claim: DeviceError) -> Verdict:
     """Whether the step raises for a tensor on the wrong device, once the model has moved.
 
     With a CUDA device that is the run there. Without one, a run on real tensors keeps account of which would have moved.
     With `asked`, the claim is about a machine without CUDA.
     """
-    if about.get("asked"):
-        failure = _without_cuda(trial, about.get("place"))
+    if claim.asked:
+        failure = _without_cuda(trial, claim.place)
         if failure is None:
             return Verdict(False, "it runs")
         if any(w in message_of(failure.error) for w in _NO_CUDA):
             return Verdict(True, f"it raises {first_line(failure.error)}")
         raise CannotMeasureError(f"it raises something else first: {first_line(failure.error)}")
     if trial.elsewhere is None and trial.device == "cpu":
-        return _apart(trial, about)
+        return _apart(trial, claim)
     failure, where = trial.elsewhere, "on a CUDA device"
     if failure is None:
         return Verdict(False, "it runs", where)
     if not any(w in message_of(failure.error) for w in _APART):
         raise CannotMeasureError(f"it raises something else first: {first_line(failure.error)}")
-    if failure.spans and not _speaks_of(failure, about):
-        return _apart(trial, about)  # the run on the device ended elsewhere; this one, on the CPU, comes to all places
+    if failure.spans and not _speaks_of(failure, claim):
+        return _apart(trial, claim)  # the run on the device ended elsewhere; this one, on the CPU, comes to all places
     line = f" at line {failure.spans[0].line}" if failure.spans else ""
     return Verdict(True, f"it raises {first_line(failure.error)}{line}", where)
 
 
-def _speaks_of(failure: Failure, about: About) -> bool:
+def _speaks_of(failure: Failure, claim: DeviceError) -> bool:
     """Whether what was raised is about a claim's tensor: where it meets the others, or where it is made."""
-    lines = {_line(about.get(key)) for key in ("node", "born")} - {None}
+    lines = {_line(claim.node), _line(claim.born)} - {None}
     return not lines or any(s.line in lines for s in failure.spans)
 
 
-def _apart(trial: Trial, about: About) -> Verdict:
+def _apart(trial: Trial, claim: DeviceError) -> Verdict:
     """Whether, with model and inputs counted as moved, a tensor of the CPU is combined with one of theirs at the claim's place."""
     met, failure = _run_elsewhere(trial)
     where = "real tensors, model and inputs counted as moved to another device"
-    node: fx.Node | None = about.get("node")
+    node = claim.node
     place = span(node) if node is not None else None
     mine = [name for s, name in met if place is None or s is None or (s.file, s.line) == (place.file, place.line)]
     if mine:
         return Verdict(True, f"{mine[0]} gets tensors of two devices, which torch refuses", where)
-    if failure is not None and place is not None and failure.spans and failure.spans[0].line in (place.line, _line(about.get("born"))):
+    if failure is not None and place is not None and failure.spans and failure.spans[0].line in (place.line, _line(claim.born)):
         return Verdict(True, f"it raises {first_line(failure.error)}", where)
     if failure is not None:
         raise CannotMeasureError(f"it raises something else first: {first_line(failure.error)}")
@@ -99,8 +100,8 @@ def _run_elsewhere(trial: Trial) -> tuple[list[tuple[Span | None, str]], Failure
     return found
 
 
-@experiment("autocast_refuses", "the step on a CUDA device", "raises or not")
-def autocast_refuses(trial: Trial, about: About) -> Verdict:
+@experiment(AutocastRefuses, "the step on a CUDA device", "raises or not")
+def autocast_refuses(trial: Trial, claim: AutocastRefuses) -> Verdict:
     """Whether autocast refused a function on the GPU. Only a CUDA device does."""
     if trial.elsewhere is None and trial.device == "cpu":
         raise CannotMeasureError("only a CUDA device refuses it, and there is none here")

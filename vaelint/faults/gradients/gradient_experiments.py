@@ -13,22 +13,34 @@ from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import leaves_like
 from vaelint.experiment.trial import SAME, Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, Verdict, experiment, known, number, seen
 from vaelint.faults.batch.batch_experiments import first_line
 from vaelint.faults.gradients.cuts import reconstruction_ends
+from vaelint.faults.gradients.gradients_claims import (
+    GradientReaches,
+    GradientToScale,
+    NoGradFromRecon,
+    OptimizerGroups,
+    Raises,
+    Registered,
+    SecondBackward,
+    SecondStep,
+    StepMovesNothing,
+    VqGradients,
+)
 from vaelint.faults.gradients.unregistered import leaf_ids
 
 
-@experiment("gradient_reaches", "the gradient of the loss", "exactly 0")
-def gradient_reaches(trial: Trial, about: About) -> Verdict:
+@experiment(GradientReaches, "the gradient of the loss", "exactly 0")
+def gradient_reaches(trial: Trial, claim: GradientReaches) -> Verdict:
     """Whether the loss's gradient stays away from some nodes and parameters (`reaches`: whether it arrives)."""
-    return _arrives(trial, trial.loss, about)
+    return _arrives(trial, trial.loss, claim)
 
 
-@experiment("no_grad_from_recon", "the gradient of the reconstruction", "exactly 0")
-def no_grad_from_recon(trial: Trial, about: About) -> Verdict:
+@experiment(NoGradFromRecon, "the gradient of the reconstruction", "exactly 0")
+def no_grad_from_recon(trial: Trial, claim: NoGradFromRecon) -> Verdict:
     """Whether the reconstruction's gradient stays away from some nodes and parameters."""
-    return _arrives(trial, _reconstruction(trial, about.get("cut")), about)
+    return _arrives(trial, _reconstruction(trial, claim.cut), claim)
 
 
 def _reconstruction(trial: Trial, cut: fx.Node | None = None) -> torch.Tensor:
@@ -54,10 +66,9 @@ def _as_tensor(trial: Trial, node: fx.Node) -> torch.Tensor:
     return torch.tensor(float(val)) if isinstance(val, int | float) else trial.value(node)
 
 
-def _arrives(trial: Trial, of: torch.Tensor, about: About) -> Verdict:
-    node: fx.Node | None = about.get("node")
-    nodes: list[fx.Node] = [*about.get("nodes", ()), *([node] if node is not None else [])]
-    names = list(about.get("parameters", ()))
+def _arrives(trial: Trial, of: torch.Tensor, claim: GradientReaches | NoGradFromRecon) -> Verdict:
+    nodes = [*map(known, claim.nodes), *([claim.node] if claim.node is not None else [])]
+    names = list(claim.parameters)
     tensors = [trial.value(n) for n in nodes] + _named(trial, names)
     if not tensors:
         raise CannotMeasureError("no value to ask for was named")
@@ -66,7 +77,7 @@ def _arrives(trial: Trial, of: torch.Tensor, about: About) -> Verdict:
     size = math.nan if any(math.isnan(s) for s in sizes) else max(sizes, default=0.0)
     what = ", ".join([trial.model.written(n) for n in nodes] + names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     measured = f"the largest gradient at {what} is {number(size)}" if size else f"no gradient at {what}"
-    return seen(size, 0.0, measured, claimed=bool(about.get("reaches", False)))
+    return seen(size, 0.0, measured, claimed=claim.reaches)
 
 
 def _named(trial: Trial, names: Iterable[str]) -> list[torch.Tensor]:
@@ -77,10 +88,10 @@ def _named(trial: Trial, names: Iterable[str]) -> list[torch.Tensor]:
     return [known[n] for n in names]
 
 
-@experiment("gradient_to_scale", "the loss with other scales, z held fixed", f"{SAME}, an eighth of it")
-def gradient_to_scale(trial: Trial, about: About) -> Verdict:
+@experiment(GradientToScale, "the loss with other scales, z held fixed", f"{SAME}, an eighth of it")
+def gradient_to_scale(trial: Trial, claim: GradientToScale) -> Verdict:
     """Whether the posterior's scale enters the loss only by way of z: nothing then holds it up."""
-    site: Site = about["site"]
+    site: Site = claim.site
     if not site.scale_heads:
         raise CannotMeasureError("the scale has no head")
     heads = leaves_like(trial, site.scale_heads, spread=2.0)
@@ -94,8 +105,8 @@ def gradient_to_scale(trial: Trial, about: About) -> Verdict:
     return seen(gap, tolerance(trial.loss) / 8, told, claimed=False)
 
 
-@experiment("registered", "the parameters that the step uses, against model.parameters()", "exact")
-def registered(trial: Trial, about: About) -> Verdict:
+@experiment(Registered, "the parameters that the step uses, against model.parameters()", "exact")
+def registered(trial: Trial, claim: Registered) -> Verdict:
     """Whether tensors that get a gradient are missing from `model.parameters()`."""
     known = {id(p) for p in trial.record.model.parameters()}
     held_ones = [n for n in trial.record.graph.nodes if isinstance(n.meta.get("val"), torch.Tensor)]
@@ -108,15 +119,15 @@ def registered(trial: Trial, about: About) -> Verdict:
     return Verdict(bool(used), f"{len(used)} tensors ({count} numbers) get a gradient and are not among the {held} of model.parameters()")
 
 
-@experiment("vq_gradients", "the gradients on both sides of the lookup of the nearest code", "exactly 0")
-def vq_gradients(trial: Trial, about: About) -> Verdict:
+@experiment(VqGradients, "the gradients on both sides of the lookup of the nearest code", "exactly 0")
+def vq_gradients(trial: Trial, claim: VqGradients) -> Verdict:
     """Whether a gradient is missing: the reconstruction's in the encoder, the loss's in the codes, the other terms' in the encoder."""
     model = trial.model
-    what, codes = str(about["what"]), list(about.get("parameters", ()))
+    what, codes = claim.what, list(claim.parameters)
     if what == "codebook":
-        return _arrives(trial, trial.loss, {"parameters": codes})
+        return _arrives(trial, trial.loss, GradientReaches("", parameters=codes))
     held = gradients_of(model).names(set().union(*(model.flow.ancestors(b.index) for b in codebooks_of(model))))
-    encoder = {"parameters": sorted(held - set(codes))}
+    encoder = GradientReaches("", parameters=sorted(held - set(codes)))
     if what == "encoder":
         return _arrives(trial, _reconstruction(trial), encoder)
     others = [trial.value(leaf.node).sum() for t in model.terms if t.role != "reconstruction" for leaf in t.leaves if trial.has(leaf.node)]
@@ -125,10 +136,10 @@ def vq_gradients(trial: Trial, about: About) -> Verdict:
     return _arrives(trial, torch.stack([v.double() for v in others]).sum(), encoder)
 
 
-@experiment("optimizer_groups", "the parameters that get a gradient, against those the optimizer holds", "exactly 0")
-def optimizer_groups(trial: Trial, about: About) -> Verdict:
+@experiment(OptimizerGroups, "the parameters that get a gradient, against those the optimizer holds", "exactly 0")
+def optimizer_groups(trial: Trial, claim: OptimizerGroups) -> Verdict:
     """Whether the named parameters exist, train, and get a gradient: so that leaving them out of the optimizer matters."""
-    names = list(about.get("parameters") or about.get("names") or ())
+    names = list(claim.parameters)
     if not names:
         raise CannotMeasureError("the optimizer's parameters were not named")
     got = trial.gradient(trial.loss, _named(trial, names))
@@ -151,8 +162,8 @@ def _backward_in_turn(trial: Trial, losses: list[tuple[torch.Tensor, bool]]) -> 
     return None
 
 
-@experiment("second_backward", "the backward passes of the step, one after the other", "raises or not")
-def second_backward(trial: Trial, about: About) -> Verdict:
+@experiment(SecondBackward, "the backward passes of the step, one after the other", "raises or not")
+def second_backward(trial: Trial, claim: SecondBackward) -> Verdict:
     """Whether the step's own backward calls raise for a graph that is freed."""
     again = trial.again(as_is=True)
     failure = again.record.failure
@@ -160,8 +171,8 @@ def second_backward(trial: Trial, about: About) -> Verdict:
     return Verdict(_FREED in raised, f"it raises {raised[:120]}" if raised else f"all {len(again.record.backwards)} run")
 
 
-@experiment("step_moves_nothing", "the parameters before and after the step", "exactly equal")
-def step_moves_nothing(trial: Trial, about: About) -> Verdict:
+@experiment(StepMovesNothing, "the parameters before and after the step", "exactly equal")
+def step_moves_nothing(trial: Trial, claim: StepMovesNothing) -> Verdict:
     """Whether the step, run as it is, leaves every parameter of the model as it was."""
     built = trial.runner.build()
     was = {n: p.detach().clone() for n, p in built.model.named_parameters()}
@@ -171,16 +182,16 @@ def step_moves_nothing(trial: Trial, about: About) -> Verdict:
     return Verdict(moved == 0, f"{moved} of {sum(p.numel() for p in was.values())} numbers changed")
 
 
-@experiment("second_step", "two steps of one model, each with its backward pass", "raises or not")
-def second_step(trial: Trial, about: About) -> Verdict:
+@experiment(SecondStep, "two steps of one model, each with its backward pass", "raises or not")
+def second_step(trial: Trial, claim: SecondStep) -> Verdict:
     """Whether the second step's backward pass goes through the first step's graph."""
     first, second = trial.twice()
     raised = _backward_in_turn(first, [(first.loss, False), (second.loss, False)])
     return Verdict(raised is not None and _FREED in raised, f"it raises {raised[:120]}" if raised else "both run")
 
 
-@experiment("raises", "the forward and backward pass", "raises or not")
-def raises(trial: Trial, about: About) -> Verdict:
+@experiment(Raises, "the forward and backward pass", "raises or not")
+def raises(trial: Trial, claim: Raises) -> Verdict:
     """Whether the run raises; or would on other values, where a named value leaves the interval [low, high]."""
     failure = trial.record.failure
     if failure is not None:
@@ -192,10 +203,10 @@ def raises(trial: Trial, about: About) -> Verdict:
         return Verdict(True, f"backward raises {first_line(error)}")
     if not bool(loss.isfinite().all()):
         return Verdict(True, f"the loss is {number(float(loss.detach().sum()))}")
-    node: fx.Node | None = about.get("node")
-    if node is not None and "low" in about:
+    node = claim.node
+    if node is not None and claim.low is not None and claim.high is not None:
         val = trial.value(node).detach()
         low, high = float(val.min()), float(val.max())
-        beyond = max(float(about["low"]) - low, high - float(about["high"]), 0.0)
+        beyond = max(claim.low - low, high - claim.high, 0.0)
         return seen(beyond, 0.0, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]")
     return Verdict(False, "it runs")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.gradients.gradients_claims import AllParameters, CodesWithGradient, KeepGradient, NotInPlace, RegisterLayers
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.source.spot import Spot, propose
@@ -15,10 +16,10 @@ from vaelint.source.spot import Spot, propose
 _CUTS = ("detach", "item", "detach_")
 
 
-@repair("keep_gradient")
-def keep_gradient(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(KeepGradient)
+def keep_gradient(bench: Bench, wanted: KeepGradient) -> Iterator[Proposal]:
     """The expression without what cuts its gradient: at the place itself, then in the whole statement."""
-    spot = bench.spot(about["node"])
+    spot = bench.spot(wanted.node)
     if spot is None:
         return
     says = "keeps the gradient"
@@ -49,10 +50,10 @@ def _uncut(spot: Spot) -> Edit | None:
     return Edit(Span(dot.file, line, dot.end_column - len(name.attr) - 1, whole.end_line, whole.end_column), "")
 
 
-@repair("register_layers")
-def register_layers(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(RegisterLayers)
+def register_layers(bench: Bench, wanted: RegisterLayers) -> Iterator[Proposal]:
     """Layers in a container that registers them."""
-    spot = bench.spot(about["place"])
+    spot = bench.spot(wanted.place)
     if spot is None:
         return
     node = spot.node
@@ -78,10 +79,10 @@ def _list_of(spot: Spot) -> Iterator[Spot]:
             return
 
 
-@repair("all_parameters")
-def all_parameters(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(AllParameters)
+def all_parameters(bench: Bench, wanted: AllParameters) -> Iterator[Proposal]:
     """The optimizer given the parameters of the whole model."""
-    spot = bench.spot(about["place"])
+    spot = bench.spot(wanted.place)
     if spot is None:
         return
     for part in spot.inside():
@@ -104,10 +105,10 @@ def _of_self(spot: Spot) -> bool:
     return isinstance(func, ast.Attribute) and ast.unparse(func.value).split(".")[0] == "self"
 
 
-@repair("not_in_place")
-def not_in_place(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(NotInPlace)
+def not_in_place(bench: Bench, wanted: NotInPlace) -> Iterator[Proposal]:
     """The form of an operation that makes a new tensor."""
-    spot = bench.spot(about["node"])
+    spot = bench.spot(wanted.node)
     if spot is None:
         return
     says = "makes a new tensor instead of changing one that backward needs"
@@ -128,10 +129,10 @@ def not_in_place(bench: Bench, about: About) -> Iterator[Proposal]:
         yield from propose(says, inplace.to("False"))
 
 
-@repair("codes_with_gradient")
-def codes_with_gradient(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(CodesWithGradient)
+def codes_with_gradient(bench: Bench, wanted: CodesWithGradient) -> Iterator[Proposal]:
     """Another value of the same shape in the place of one without the gradient: the looked up codes, say, for the passed on ones."""
-    node = about["node"]
+    node = wanted.node
     spot, names = bench.spot(node), bench.scope(node)
     if spot is None:
         return

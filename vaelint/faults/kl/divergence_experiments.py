@@ -12,9 +12,10 @@ from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import closed_form, laplace_form, leaves_like, moments, share, slope, term_value
 from vaelint.experiment.trial import Trial, rounding
-from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.kl.concentrations import against_closed_forms, concentration_weight
 from vaelint.faults.kl.discrete import against_bernoulli, discrete_weight
+from vaelint.faults.kl.kl_claims import GradientRatio, KlClosedForm, KlGradient
 from vaelint.faults.likelihood.likelihood_gradients import steepness
 
 _CLOSE = 0.03  # of a weight: float32 sums over many elements, and the nodes' own rounding
@@ -27,12 +28,12 @@ def _site(fact: KlFact) -> Site:
     return fact.site
 
 
-@experiment("kl_closed_form", "the KL term against the closed form, over random posteriors", "0.3 % of the term's spread, or 2 roundings")
-def kl_closed_form(trial: Trial, about: About) -> Verdict:
+@experiment(KlClosedForm, "the KL term against the closed form, over random posteriors", "0.3 % of the term's spread, or 2 roundings")
+def kl_closed_form(trial: Trial, claim: KlClosedForm) -> Verdict:
     """Whether the term differs from every multiple of the closed form."""
-    fact: KlFact = about["fact"]
+    fact: KlFact = claim.fact
     if fact.site is None and any(s.kind == "categorical" for s in fact.term.sites):
-        return against_bernoulli(trial, fact) if about.get("binary") else _categorical(trial, fact)
+        return against_bernoulli(trial, fact) if claim.binary else _categorical(trial, fact)
     if fact.probe.family in FAMILIES:
         return against_closed_forms(trial, fact)
     site, prior = _site(fact), fact.probe.prior if fact.probe.verdict in ("exact", "prior") else (0.0, 1.0)
@@ -156,10 +157,10 @@ def _weight(trial: Trial, fact: KlFact) -> float:
     raise CannotMeasureError(f"the term's gradients are not those of a KL to a fixed prior ({min(tried):.0%} off)")
 
 
-@experiment("gradient_ratio", "the weights of KL and reconstruction, by their gradients", "3 %, or 4 roundings")
-def gradient_ratio(trial: Trial, about: About) -> Verdict:
+@experiment(GradientRatio, "the weights of KL and reconstruction, by their gradients", "3 %, or 4 roundings")
+def gradient_ratio(trial: Trial, claim: GradientRatio) -> Verdict:
     """Measures w_kl / w_recon and compares it with the effective beta that was derived, at the sizes of this run."""
-    beta: Beta = about["beta"]
+    beta: Beta = claim.beta
     measured = measured_beta(trial, beta)
     predicted = _predicted(trial, beta)
     if not math.isfinite(predicted) or predicted == 0:
@@ -233,10 +234,10 @@ def _predicted(trial: Trial, beta: Beta) -> float:
     return value
 
 
-@experiment("kl_gradient", "the gradient of the loss in the posterior, through the KL alone", "the sign")
-def kl_gradient(trial: Trial, about: About) -> Verdict:
+@experiment(KlGradient, "the gradient of the loss in the posterior, through the KL alone", "the sign")
+def kl_gradient(trial: Trial, claim: KlGradient) -> Verdict:
     """The sign of the KL's weight; for a term without gradient where the KL is large, the share of zeros there."""
-    fact: KlFact = about["fact"]
+    fact: KlFact = claim.fact
     if fact.probe.verdict == "inverted_floor":
         site = _site(fact)
         near = min(_zero_share(trial, fact, site, spread) for spread in (0.4, 0.05))  # a low ceiling leaves little room below it
@@ -248,7 +249,7 @@ def kl_gradient(trial: Trial, about: About) -> Verdict:
         w, _ = kl_weight(trial, fact)
     except CannotMeasureError:
         w, _ = kl_weight(trial, fact, spread=1.0)
-    if about.get("zero"):
+    if claim.zero:
         return seen(abs(w), 0.0, f"the KL's weight is {number(w)}", claimed=False)
     if w == 0 or not math.isfinite(w):
         raise NoPowerError(f"the KL's weight is {number(w)}")

@@ -10,7 +10,8 @@ from torch import fx
 
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.kl.kl_claims import AddKl, FloorNotCeiling, KlDirection, KlFormula, KlHalf, KlSign, SwapHeads, UseWeight
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.source.spot import Spot, propose
@@ -61,22 +62,22 @@ def negated(spot: Spot) -> Iterator[Edit]:
     yield spot.to(f"-{spot.atom}")
 
 
-@repair("kl_sign")
-def kl_sign(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(KlSign)
+def kl_sign(bench: Bench, wanted: KlSign) -> Iterator[Proposal]:
     """The other sign, where the KL gets the wrong one."""
-    spot = bench.spot(about["place"])
+    spot = bench.spot(wanted.place)
     if spot is None:
         return
-    if ops.op(about["place"]) in ("sub", "isub") and (edit := other_sign(spot)) is not None:
+    if wanted.place is not None and ops.op(wanted.place) in ("sub", "isub") and (edit := other_sign(spot)) is not None:
         yield from propose("adds the KL to the loss", edit)
     for edit in negated(spot):
         yield from propose("changes the sign of the KL", edit)
 
 
-@repair("kl_half")
-def kl_half(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(KlHalf)
+def kl_half(bench: Bench, wanted: KlHalf) -> Iterator[Proposal]:
     """The factor 1/2."""
-    spot = bench.spot(about["core"])
+    spot = bench.spot(wanted.core)
     if spot is None:
         return
     for part in spot.around():
@@ -87,11 +88,13 @@ def kl_half(bench: Bench, about: About) -> Iterator[Proposal]:
     yield from propose("multiplies the KL by 0.5", spot.to(f"0.5 * {spot.atom}"))
 
 
-@repair("kl_formula")
-def kl_formula(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(KlFormula)
+def kl_formula(bench: Bench, wanted: KlFormula) -> Iterator[Proposal]:
     """One change that could make the formula that of a Gaussian's KL. The measurement of the edited source says which one does."""
-    core: fx.Node = about["core"]
-    heads = set(about["heads"])
+    core = wanted.core
+    if core is None:
+        return
+    heads = set(wanted.heads)
     order: list[Spot] = []
     below = bench.model.flow.sorted(bench.model.flow.ancestors(core, stop=heads) - heads)
     for node in reversed(below):
@@ -103,7 +106,7 @@ def kl_formula(bench: Bench, about: About) -> Iterator[Proposal]:
     signs = [(s, other_sign(s)) for s in order]
     flips = [("changes a sign in the KL", e) for _, e in signs if e is not None]
     powers = [e for s in order for e in _powers(s, names, heads)]
-    first, second = (readings, flips) if about.get("reading") else (flips, readings)
+    first, second = (readings, flips) if wanted.reading else (flips, readings)
     for says, edit in (*first, *second, *powers):
         yield from propose(says, edit)
 
@@ -141,24 +144,26 @@ def _powers(spot: Spot, names: Mapping[str, fx.Node], heads: set[fx.Node]) -> It
                 yield f"squares {side.text}", side.to(f"{side.text}.pow(2)")
 
 
-@repair("swap_heads")
-def swap_heads(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(SwapHeads)
+def swap_heads(bench: Bench, wanted: SwapHeads) -> Iterator[Proposal]:
     """Two arguments of a call exchanged, or two names that its results are given."""
-    spot = bench.spot(about["place"])
+    spot = bench.spot(wanted.place)
     if spot is None:
         return
     names = bench.scope_at(spot)
     given = spot.arguments
-    held = [a for a in given if names.get(a.text) in about["heads"]]
+    held = [a for a in given if names.get(a.text) in wanted.heads]
     for pairs in ([held] if len(held) == 2 else []), itertools.pairwise(given):
         for a, b in pairs:
             yield from propose(f"exchanges {a.text} and {b.text}", a.to(b.text), b.to(a.text))
 
 
-@repair("kl_direction")
-def kl_direction(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(KlDirection)
+def kl_direction(bench: Bench, wanted: KlDirection) -> Iterator[Proposal]:
     """KL(posterior || prior)."""
-    for node in (about["core"], *bench.model.flow.ancestors(about["core"])):
+    if wanted.core is None:
+        return
+    for node in (wanted.core, *bench.model.flow.ancestors(wanted.core)):
         for place in node.meta.get("stack") or ():
             spot = bench.spot(place)
             if spot is not None and "kl" in spot.called.lower() and len(spot.arguments) == 2 and spot.receiver is None:
@@ -167,10 +172,10 @@ def kl_direction(bench: Bench, about: About) -> Iterator[Proposal]:
                 return
 
 
-@repair("add_kl")
-def add_kl(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(AddKl)
+def add_kl(bench: Bench, wanted: AddKl) -> Iterator[Proposal]:
     """The KL that is computed and not added."""
-    spot, computed = bench.spot(about["place"]), about["computed"]
+    spot, computed = bench.spot(wanted.place), wanted.computed
     name = bench.source.assigned(span(computed)) if computed is not None else ""
     place = bench.spot(computed) if computed is not None else None
     if spot is None or place is None or not name or spot.function() != place.function():
@@ -184,10 +189,10 @@ def add_kl(bench: Bench, about: About) -> Iterator[Proposal]:
         yield from propose(f"adds {name} to the loss", spot.spot(value).to(f"{spot.spot(value).text} + {name}"))
 
 
-@repair("floor_not_ceiling")
-def floor_not_ceiling(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(FloorNotCeiling)
+def floor_not_ceiling(bench: Bench, wanted: FloorNotCeiling) -> Iterator[Proposal]:
     """A floor of the KL in the place of a ceiling."""
-    spot = bench.spot(about["node"])
+    spot = bench.spot(wanted.node)
     if spot is None:
         return
     says = "makes the limit of the KL a floor, not a ceiling"
@@ -198,8 +203,8 @@ def floor_not_ceiling(bench: Bench, about: About) -> Iterator[Proposal]:
         yield from propose(says, spot.named(other))
 
 
-@repair("use_weight")
-def use_weight(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(UseWeight)
+def use_weight(bench: Bench, wanted: UseWeight) -> Iterator[Proposal]:
     """The stored weight on the KL."""
     kl = {n for fact in bench.model.kls for leaf in fact.term.leaves for n in (leaf.node, *leaf.chain)}
     others = {n for t in bench.model.terms if t.role == "reconstruction" for leaf in t.leaves for n in (leaf.node, *leaf.chain)}
@@ -211,4 +216,4 @@ def use_weight(bench: Bench, about: About) -> Iterator[Proposal]:
         for side in spot.operands:
             is_kl = names.get(side.text) in kl - others or any(span(n) == side.span for n in kl - others)
             if is_kl:
-                yield from propose(f"multiplies the KL by {about['name']}", side.to(f"self.{about['name']} * {side.atom}"))
+                yield from propose(f"multiplies the KL by {wanted.name}", side.to(f"self.{wanted.name} * {side.atom}"))

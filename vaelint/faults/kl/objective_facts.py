@@ -12,6 +12,7 @@ from vaelint.anatomy.loss.pointing import odd_part, wrong_part
 from vaelint.anatomy.loss.signs import sign_place
 from vaelint.anatomy.loss.terms import Term
 from vaelint.core.finding import Span
+from vaelint.core.sign import Found
 from vaelint.faults.gradients.saved import changed_in_place
 from vaelint.faults.kl import missing
 from vaelint.faults.kl.categorical_faults import CategoricalFault, categorical_faults
@@ -23,7 +24,6 @@ from vaelint.faults.kl.split_draws import SplitDraws, split_draws
 from vaelint.faults.kl.tied_batch import with_batch
 from vaelint.faults.likelihood.swapped import Swap, find_swap
 from vaelint.record.record import span
-from vaelint.rule import Found
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

@@ -9,7 +9,8 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.core.edits import Edit, Proposal
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.kl.kl_claims import Balance
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.source.spot import Spot, propose
@@ -17,10 +18,10 @@ from vaelint.source.spot import Spot, propose
 Change = tuple[str, Edit]
 
 
-@repair("balance")
-def balance(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(Balance)
+def balance(bench: Bench, wanted: Balance) -> Iterator[Proposal]:
     """Reductions that make the effective beta 1, tried from the one that the verdict points at."""
-    verdict = about["verdict"]
+    verdict = wanted.verdict
     kl_leaf, recon_leaf = verdict.beta.kl.term.leaves[0], verdict.beta.recon.pair.leaf
     kl = list(_sums(bench, kl_leaf, verdict.beta.kl.term.core, "KL"))
     recon = list(_sums(bench, recon_leaf, verdict.beta.recon.pair.meet, "reconstruction"))

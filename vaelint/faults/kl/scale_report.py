@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vaelint.core.claims import Repair
 from vaelint.core.finding import Severity, ShapeRow
+from vaelint.core.sign import Found
+from vaelint.faults.kl.kl_claims import Balance, GradientRatio, KlHalf
 from vaelint.faults.kl.scale_verdicts import ScaleVerdict
-from vaelint.rule import Claim, Found, Repair
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -49,7 +51,7 @@ def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help:
             "kl_weight": kl.scaling.text(),
             "reconstruction_weight": recon.scaling.text(),
         },
-        claim=Claim("gradient_ratio", f"KL over reconstruction = {beta.value:.6g} times the ELBO's", {"beta": beta})
+        claim=GradientRatio(f"KL over reconstruction = {beta.value:.6g} times the ELBO's", beta=beta)
         if kl.inside is None
         else None,  # below its capacity the KL is pushed the other way
         severity=Severity.INFO if verdict.explicit or verdict.is_twice_the_elbo else None,
@@ -62,5 +64,5 @@ def _repair(verdict: ScaleVerdict) -> Repair | None:
     if verdict.explicit or verdict.fault == "literal":
         return None
     if verdict.fault == "half":
-        return Repair("kl_half", {"core": verdict.beta.kl.term.core})
-    return Repair("balance", {"verdict": verdict})
+        return KlHalf(core=verdict.beta.kl.term.core)
+    return Balance(verdict=verdict)

@@ -6,18 +6,19 @@ import torch
 from torch import fx
 
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import About, Verdict, experiment, number, seen
+from vaelint.experiment.verdict import Verdict, experiment, number, seen
+from vaelint.faults.likelihood.likelihood_claims import ClassSums, RowsOfChannels
 
 _FAR = 0.02
 
 
-@experiment("class_sums", "the sum of the probabilities that a class is looked up among", f"{_FAR:g}")
-def class_sums(trial: Trial, about: About) -> Verdict:
+@experiment(ClassSums, "the sum of the probabilities that a class is looked up among", f"{_FAR:g}")
+def class_sums(trial: Trial, claim: ClassSums) -> Verdict:
     """Sums probabilities, or exponentials of log-probabilities, along the axis of the classes, as they are in the run."""
-    node: fx.Node = about["node"]
+    node: fx.Node = claim.node
     values = trial.value(node).detach().double()
     chances = values.exp() if float(values.max()) <= 0 else values
-    sums = chances.sum(int(about["axis"]))
+    sums = chances.sum(int(claim.axis))
     low, high = float(sums.min()), float(sums.max())
     told = f"they sum to {number(low)} to {number(high)}"
     return seen(max(1 - low, high - 1), _FAR, told, "a distribution over the classes sums to 1", least=_apart(chances))
@@ -29,10 +30,10 @@ def _apart(chances: torch.Tensor) -> float:
     return float((chances.std() / chances.mean().clamp(min=1e-300)) / count**0.5)
 
 
-@experiment("rows_of_channels", "the channels that a row of what is looked up is made of", "exact")
-def rows_of_channels(trial: Trial, about: About) -> Verdict:
+@experiment(RowsOfChannels, "the channels that a row of what is looked up is made of", "exact")
+def rows_of_channels(trial: Trial, claim: RowsOfChannels) -> Verdict:
     """Writes the number of its channel into each value of the encoder, and reads the rows that are compared with the codes."""
-    origin, rows = about["origin"], about["rows"]
+    origin, rows = claim.origin, claim.rows
     val = trial.value(origin).detach()
     numbers = torch.arange(val.shape[1], device=val.device, dtype=val.dtype)
     filled = numbers.reshape([-1 if d == 1 else 1 for d in range(val.dim())]).expand(val.shape).clone()

@@ -12,8 +12,19 @@ from vaelint.anatomy.posterior.sites import frontier
 from vaelint.anatomy.reconstruction.recon import FAMILIES
 from vaelint.experiment.isolated import share, slope, term_value
 from vaelint.experiment.trial import SAME, Trial, differ, rounding, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.likelihood.leak import own_step_shown
+from vaelint.faults.likelihood.likelihood_claims import (
+    DataBehindEncoder,
+    HeadsEqual,
+    Kernel,
+    LossAgainstRepaired,
+    PaddingCounts,
+    ReconGradient,
+    SameValues,
+    StepLeak,
+    TargetLeak,
+)
 from vaelint.faults.likelihood.likelihood_gradients import family_slope, recon_slope
 from vaelint.record import ops
 
@@ -27,10 +38,10 @@ _KERNEL_OF = {
 _ALONG = 1e-6  # of the product of two lengths: below, a slope has no sign
 
 
-@experiment("recon_gradient", "the loss as the reconstruction moves towards its target", "the sign")
-def recon_gradient(trial: Trial, about: About) -> Verdict:
+@experiment(ReconGradient, "the loss as the reconstruction moves towards its target", "the sign")
+def recon_gradient(trial: Trial, claim: ReconGradient) -> Verdict:
     """Whether a small step of the reconstruction towards the target raises the loss."""
-    fact: ReconFact = about["fact"]
+    fact: ReconFact = claim.fact
     r, t, got = recon_slope(trial, fact)
     if t is None:
         raise CannotMeasureError("the target was not found")
@@ -49,14 +60,14 @@ def recon_gradient(trial: Trial, about: About) -> Verdict:
     return Verdict(change > 0, told)
 
 
-@experiment("kernel", "the reconstruction term against the likelihood it stands for", "2 % of the gradient, or 4 roundings")
-def kernel(trial: Trial, about: About) -> Verdict:
+@experiment(Kernel, "the reconstruction term against the likelihood it stands for", "2 % of the gradient, or 4 roundings")
+def kernel(trial: Trial, claim: Kernel) -> Verdict:
     """Whether the term's gradient is not a multiple of the likelihood's; for a learned variance, whether its two parts disagree."""
-    fact: ReconFact = about["fact"]
-    scale: fx.Node | None = about.get("scale") or next(iter(fact.pair.extra), None)
+    fact: ReconFact = claim.fact
+    scale: fx.Node | None = claim.scale or next(iter(fact.pair.extra), None)
     if scale is not None:
         return _gaussian(trial, fact, scale)
-    if about.get("exchanged") and fact.probe.kernel in ("other", "negative_log_probability"):
+    if claim.exchanged and fact.probe.kernel in ("other", "negative_log_probability"):
         return _exchanged(trial, fact)
     name = "bce" if fact.probe.kernel == "bce_swapped" else _KERNEL_OF.get(ops.op(fact.pair.meet), fact.probe.kernel)
     r, t, got = recon_slope(trial, fact)
@@ -146,10 +157,10 @@ def _share_of_error(slope: float, offset: float) -> float | None:
     return min(shares, key=lambda s: abs(s - 1))
 
 
-@experiment("same_values", "the values of the two", SAME)
-def same_values(trial: Trial, about: About) -> Verdict:
+@experiment(SameValues, "the values of the two", SAME)
+def same_values(trial: Trial, claim: SameValues) -> Verdict:
     """Whether the first value equals any of the others."""
-    first, *others = [n for n in about["nodes"] if n is not None]
+    first, *others = [n for n in claim.nodes if n is not None]
     mine = trial.value(first).detach()
     gaps = {n: _gap(mine, trial.value(n).detach()) for n in others if trial.has(n)}
     if not gaps:
@@ -160,7 +171,7 @@ def same_values(trial: Trial, about: About) -> Verdict:
     text = f"{name} differs from {other} by {number(gap)} of its size" if gap else f"{name} and {other} are equal"
     if gap == float("inf"):
         text = f"{name} has another shape than {other}"
-    return seen(gap, tolerance(mine), text, claimed=not about.get("equal", True))
+    return seen(gap, tolerance(mine), text, claimed=not claim.equal)
 
 
 def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -172,18 +183,18 @@ def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
     return differ(a, b)
 
 
-@experiment("heads_equal", "the raw mean and the raw scale", SAME)
-def heads_equal(trial: Trial, about: About) -> Verdict:
+@experiment(HeadsEqual, "the raw mean and the raw scale", SAME)
+def heads_equal(trial: Trial, claim: HeadsEqual) -> Verdict:
     """Whether the two heads of a posterior are one value, or equal ones."""
-    mean, scale = about["nodes"]
+    mean, scale = claim.nodes
     if mean is scale:
         other = trial.again(seed=1)
         return Verdict(other.node(mean) is other.node(scale), f"{trial.model.written(mean)} is the one value that both are made of")
-    return same_values(trial, {"nodes": [mean, scale], "equal": True})
+    return same_values(trial, SameValues("", nodes=(mean, scale)))
 
 
-@experiment("data_behind_encoder", "the loss with the data exchanged, the posterior and all that was encoded held fixed", SAME)
-def data_behind_encoder(trial: Trial, about: About) -> Verdict:
+@experiment(DataBehindEncoder, "the loss with the data exchanged, the posterior and all that was encoded held fixed", SAME)
+def data_behind_encoder(trial: Trial, claim: DataBehindEncoder) -> Verdict:
     """Whether the loss sees the data through layers of the model only."""
     model = trial.model
     inputs = {n: trial.value(n).detach() for n in model.record.inputs.values()}
@@ -210,11 +221,11 @@ def _after_decoder(trial: Trial) -> set[fx.Node]:
     return model.flow.descendants(*meets) if meets else set()
 
 
-@experiment("padding_counts", "the loss as the logits at padding change", SAME)
-def padding_counts(trial: Trial, about: About) -> Verdict:
+@experiment(PaddingCounts, "the loss as the logits at padding change", SAME)
+def padding_counts(trial: Trial, claim: PaddingCounts) -> Verdict:
     """Puts padding at the end of each target and changes the logits there."""
-    fact: ReconFact = about["fact"]
-    index, lengths, pair, axis = about["padding"].index, about["padding"].lengths, fact.pair, fact.probe.axis
+    fact: ReconFact = claim.fact
+    index, lengths, pair, axis = claim.padding.index, claim.padding.lengths, fact.pair, fact.probe.axis
     if pair.target is None or (index is None and lengths is None) or axis is None:
         raise CannotMeasureError("the padding index or the axis of the classes is not known")
     target, logits = trial.value(pair.target).detach().clone(), trial.value(pair.recon).detach()
@@ -246,19 +257,19 @@ def padding_counts(trial: Trial, about: About) -> Verdict:
     )
 
 
-@experiment("loss_against_repaired", "the loss against that of the repaired code", f"0.1 %, or {SAME}")
-def loss_against_repaired(trial: Trial, about: About) -> Verdict:
+@experiment(LossAgainstRepaired, "the loss against that of the repaired code", f"0.1 %, or {SAME}")
+def loss_against_repaired(trial: Trial, claim: LossAgainstRepaired) -> Verdict:
     """`repaired(value)` gives the repaired loss from the values of nodes; the two must differ."""
-    got, mended = float(trial.loss.detach().double().sum()), float(about["repaired"](trial.value))
+    got, mended = float(trial.loss.detach().double().sum()), float(claim.repaired(trial.value))
     off = abs(got - mended) / (max(abs(got), abs(mended)) or 1.0)
     return seen(off, max(1e-3, tolerance(trial.loss)), f"the loss is {number(got)}, repaired it is {number(mended)}")
 
 
-@experiment("target_leak", "the prediction of a token when that token changes, z held fixed", SAME)
-def target_leak(trial: Trial, about: About) -> Verdict:
+@experiment(TargetLeak, "the prediction of a token when that token changes, z held fixed", SAME)
+def target_leak(trial: Trial, claim: TargetLeak) -> Verdict:
     """Changes single tokens in the input and looks at the logits that are to predict them."""
-    fact: ReconFact = about["fact"]
-    tokens, pair, axis = about["tokens"], fact.pair, fact.probe.axis
+    fact: ReconFact = claim.fact
+    tokens, pair, axis = claim.tokens, fact.pair, fact.probe.axis
     if pair.target is None or axis is None:
         raise CannotMeasureError("the target or the axis of the classes is not known")
     base = trial.value(tokens).detach()
@@ -288,11 +299,11 @@ def target_leak(trial: Trial, about: About) -> Verdict:
     return seen(leak, tolerance(before), told, f"{len(moves)} tokens, one at a time")
 
 
-@experiment("step_leak", "the prediction of a step when that step changes, z held fixed", SAME)
-def step_leak(trial: Trial, about: About) -> Verdict:
+@experiment(StepLeak, "the prediction of a step when that step changes, z held fixed", SAME)
+def step_leak(trial: Trial, claim: StepLeak) -> Verdict:
     """Changes single values of a series and looks at the predictions of the same step, of those before it and of those after."""
-    fact: ReconFact = about["fact"]
-    given, pair = about["given"], fact.pair
+    fact: ReconFact = claim.fact
+    given, pair = claim.given, fact.pair
     if pair.target is None:
         raise CannotMeasureError("the target is not known")
     base = trial.value(given).detach()
@@ -304,6 +315,6 @@ def step_leak(trial: Trial, about: About) -> Verdict:
         out: torch.Tensor = trial.recompute([pair.recon], {**held, given: values})[pair.recon].detach()
         return out
 
-    moved = own_step_shown(predict, base, places, about["axis"], tolerance(base))
+    moved = own_step_shown(predict, base, places, claim.axis, tolerance(base))
     told = f"the prediction of the changed step moves by {number(moved or 0.0)}"
     return seen(math.inf if moved is not None else 0.0, 0.0, told)

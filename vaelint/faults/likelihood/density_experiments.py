@@ -10,17 +10,18 @@ from torch import fx
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.reconstruction.density import density_slice
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, experiment, number
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, experiment, number
+from vaelint.faults.likelihood.likelihood_claims import SumsToOne
 
 _CLOSE = 0.02
 _COUNTS = 64  # beyond, nothing is left of a count whose mean is a few
 _FILLS = (0.35, -0.45, 0.8)  # what all of the decoder's outputs are set to, in turn
 
 
-@experiment("sums_to_one", "the sum of exp(-loss) over the counts, at several outputs of the decoder", f"{_CLOSE:g} of its logarithm")
-def sums_to_one(trial: Trial, about: About) -> Verdict:
+@experiment(SumsToOne, "the sum of exp(-loss) over the counts, at several outputs of the decoder", f"{_CLOSE:g} of its logarithm")
+def sums_to_one(trial: Trial, claim: SumsToOne) -> Verdict:
     """Whether the probabilities of all counts sum to a number that moves with the decoder's outputs: then they are none."""
-    fact: ReconFact = about["fact"]
+    fact: ReconFact = claim.fact
     model = trial.model
     at = density_slice(fact.term, fact.pair.leaf, trial.loss_node, model.flow, model.replay)
     if at is None:

@@ -10,8 +10,20 @@ from torch import fx
 
 from vaelint.core.edits import Proposal
 from vaelint.faults.kl.kl_repairs import negated, other_readings, other_sign
+from vaelint.faults.likelihood.likelihood_claims import (
+    ActivationForData,
+    CleanTarget,
+    DropOnes,
+    IgnorePadding,
+    LikelihoodFormula,
+    LossOnLogits,
+    ReconSign,
+    RescaleTarget,
+    SameShape,
+    SwapArguments,
+)
 from vaelint.faults.sampling.posterior_repairs import activation_calls, activation_made, function_of
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.source.spot import Spot, propose
@@ -36,18 +48,18 @@ def meta_path(node: fx.Node) -> str:
     return str(node.meta.get("module") or "")
 
 
-@repair("loss_on_logits")
-def loss_on_logits(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(LossOnLogits)
+def loss_on_logits(bench: Bench, wanted: LossOnLogits) -> Iterator[Proposal]:
     """The form of the loss that applies the sigmoid itself."""
-    for spot in (loss_call(bench, about["meet"]), loss_made(bench, about["meet"])):
+    for spot in (loss_call(bench, wanted.meet), loss_made(bench, wanted.meet)):
         if spot is not None and spot.called in _ON_LOGITS:
             yield from propose("compares logits: the loss applies the sigmoid itself", spot.named(_ON_LOGITS[spot.called]))
 
 
-@repair("swap_arguments")
-def swap_arguments(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(SwapArguments)
+def swap_arguments(bench: Bench, wanted: SwapArguments) -> Iterator[Proposal]:
     """Reconstruction first, data second."""
-    spot = bench.spot(about["meet"])
+    spot = bench.spot(wanted.meet)
     if spot is None:
         return
     pair = [a for a in (spot.keyword("input"), spot.keyword("target")) if a is not None] or spot.arguments[:2]
@@ -56,10 +68,10 @@ def swap_arguments(bench: Bench, about: About) -> Iterator[Proposal]:
         yield from propose(f"gives {b.text} as prediction and {a.text} as target", a.to(b.text), b.to(a.text))
 
 
-@repair("recon_sign")
-def recon_sign(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(ReconSign)
+def recon_sign(bench: Bench, wanted: ReconSign) -> Iterator[Proposal]:
     """The other sign of the reconstruction term."""
-    fact = about["fact"]
+    fact = wanted.fact
     says = "changes the sign of the reconstruction term"
     spot = bench.spot(fact.pair.meet)
     if spot is not None:
@@ -76,16 +88,16 @@ def recon_sign(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose(says, flipped)
 
 
-@repair("clean_target")
-def clean_target(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(CleanTarget)
+def clean_target(bench: Bench, wanted: CleanTarget) -> Iterator[Proposal]:
     """The clean input as the target."""
-    spot, meet = bench.spot(about["place"]), about["meet"]
-    if spot is None:
+    spot, meet, target = bench.spot(wanted.place), wanted.meet, wanted.target
+    if spot is None or target is None:
         return
     names = bench.scope(meet, spot.span) or bench.scope_at(spot) or bench.scope(meet)
     inputs = set(bench.record.inputs.values())
-    clean = [n for n, held in names.items() if held in inputs and shape(held) == shape(about["target"])]
-    wrong = {n for n, held in names.items() if held is about["target"]}
+    clean = [n for n, held in names.items() if held in inputs and shape(held) == shape(target)]
+    wrong = {n for n, held in names.items() if held is target}
     value = spot.spot(spot.node.value) if isinstance(spot.node, ast.Assign) else None
     for name in clean:
         if value is not None:
@@ -95,11 +107,11 @@ def clean_target(bench: Bench, about: About) -> Iterator[Proposal]:
                 yield from propose(f"compares with {name}, the clean input", part.to(name))
 
 
-@repair("activation_for_data")
-def activation_for_data(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(ActivationForData)
+def activation_for_data(bench: Bench, wanted: ActivationForData) -> Iterator[Proposal]:
     """The activation whose range is that of the data."""
-    node: fx.Node | None = about["activation"]
-    data: tuple[float, float] = about["data"]
+    node: fx.Node | None = wanted.activation
+    data: tuple[float, float] = wanted.data
     if node is None:
         return
     name = {(-1.0, 1.0): "tanh", (0.0, 1.0): "sigmoid"}.get(data)
@@ -114,16 +126,16 @@ def activation_for_data(bench: Bench, about: About) -> Iterator[Proposal]:
         yield from propose(says, made.to(f"{spelled}()"))
 
 
-@repair("rescale_target")
-def rescale_target(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(RescaleTarget)
+def rescale_target(bench: Bench, wanted: RescaleTarget) -> Iterator[Proposal]:
     """The target brought to [0, 1]."""
-    low, high = about["data"]
+    low, high = wanted.data
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
         return
-    target: fx.Node | None = about["target"]
+    target: fx.Node | None = wanted.target
     says = f"brings the target from [{low:g}, {high:g}] to [0, 1]"
     spots = [bench.spot(target)] if target is not None and target.op == "call_function" else []
-    meet, names = bench.spot(about["meet"]), bench.scope(about["meet"])
+    meet, names = bench.spot(wanted.meet), bench.scope(wanted.meet)
     if meet is not None:
         spots += [a for a in meet.operands if names.get(a.text) is target]
     for spot in spots:
@@ -132,15 +144,15 @@ def rescale_target(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose(says, spot.to(f"{shifted} / {float(high - low)!r}"))
 
 
-@repair("likelihood_formula")
-def likelihood_formula(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(LikelihoodFormula)
+def likelihood_formula(bench: Bench, wanted: LikelihoodFormula) -> Iterator[Proposal]:
     """A variance where a log-variance stands, a sign, or the half of the log term."""
-    node: fx.Node = about["node"]
+    node: fx.Node = wanted.node
     spot, names = bench.spot(node), bench.scope(node)
     if spot is None:
         return
-    raw = set(about["extra"])
-    for source in about["extra"]:
+    raw = set(wanted.extra)
+    for source in wanted.extra:
         raw |= set(bench.model.flow.ancestors(source))
     for part in spot.statement().inside():
         for says, edit in other_readings(part, names, raw):
@@ -159,18 +171,18 @@ def likelihood_formula(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose("changes a sign in the likelihood", flipped)
 
 
-@repair("ignore_padding")
-def ignore_padding(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(IgnorePadding)
+def ignore_padding(bench: Bench, wanted: IgnorePadding) -> Iterator[Proposal]:
     """The loss told of the padding index."""
-    spot = loss_call(bench, about["meet"])
-    path = meta_path(about["padding"].node)
+    spot = loss_call(bench, wanted.meet)
+    path = meta_path(wanted.padding.node)
     layer = next((c.module for c in bench.record.calls if c.path == path), None)
-    index = about["padding"].index
+    index = wanted.padding.index
     made = bench.spot(bench.record.births.get(id(layer))) if layer is not None else None
     if index is None:
         return
     written = made.keyword("padding_idx") if made is not None else None
-    for place in (spot, loss_made(bench, about["meet"])):
+    for place in (spot, loss_made(bench, wanted.meet)):
         if place is None or place.called not in ("cross_entropy", "nll_loss", "CrossEntropyLoss", "NLLLoss"):
             continue
         shared = written is not None and isinstance(written.node, ast.Name) and written.code is place.code and _global(written)
@@ -186,10 +198,10 @@ def _global(spot: Spot) -> bool:
     )
 
 
-@repair("drop_ones")
-def drop_ones(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(DropOnes)
+def drop_ones(bench: Bench, wanted: DropOnes) -> Iterator[Proposal]:
     """The axis of size 1 taken away from the operand that has it."""
-    node: fx.Node = about["node"]
+    node: fx.Node = wanted.node
     spot = bench.spot(node)
     if spot is None:
         return
@@ -205,10 +217,10 @@ def drop_ones(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose("keeps no axis of size 1", kept.to("False"))
 
 
-@repair("same_shape")
-def same_shape(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(SameShape)
+def same_shape(bench: Bench, wanted: SameShape) -> Iterator[Proposal]:
     """Reconstruction and target in one shape, where one of them loses or has an axis of size 1."""
-    meet, sides = about["meet"], (about["recon"], about["target"])
+    meet, sides = wanted.meet, (wanted.recon, wanted.target)
     for value in sides:
         for node in _squeezes(bench, value):
             spot = bench.spot(node)

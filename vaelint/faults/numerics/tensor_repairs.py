@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping
 from torch import fx
 
 from vaelint.core.edits import Edit, Proposal
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.devices.devices import Stray
+from vaelint.faults.devices.devices_claims import DeviceOfData, SameDevice
+from vaelint.faults.numerics.numerics_claims import AwayFromZero, InFloat32
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record import ops
 from vaelint.source.spot import Spot, propose
 
@@ -18,15 +21,15 @@ _MADE = (
 _EDGE = "1e-8"
 
 
-@repair("same_device")
-def same_device(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(SameDevice)
+def same_device(bench: Bench, wanted: SameDevice) -> Iterator[Proposal]:
     """A tensor born where a tensor it meets lives; a buffer, for one that the model keeps."""
-    stray = about["stray"]
+    stray = wanted.stray
     spot = bench.spot(stray.span)
     if spot is None:
         return
     if stray.attribute:
-        yield from _buffer(bench, about)
+        yield from _buffer(bench, stray)
         return
     names = bench.scope(stray.born)
     for part in spot.inside():
@@ -43,8 +46,7 @@ def _moved(bench: Bench, names: Mapping[str, fx.Node], partner: fx.Node) -> list
     return [*([own] if own else []), *rest[:2]]
 
 
-def _buffer(bench: Bench, about: About) -> Iterator[Proposal]:
-    stray = about["stray"]
+def _buffer(bench: Bench, stray: Stray) -> Iterator[Proposal]:
     spot = bench.spot(stray.span)
     statement = spot.statement() if spot is not None else None
     if statement is None or not isinstance(statement.node, ast.Assign) or len(statement.node.targets) != 1:
@@ -55,10 +57,10 @@ def _buffer(bench: Bench, about: About) -> Iterator[Proposal]:
         yield from propose(f"registers {target.attr} as a buffer, which moves with the model", statement.to(new))
 
 
-@repair("device_of_data")
-def device_of_data(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(DeviceOfData)
+def device_of_data(bench: Bench, wanted: DeviceOfData) -> Iterator[Proposal]:
     """The device taken from a tensor at hand."""
-    spot = bench.spot(about["place"])
+    spot = bench.spot(wanted.place)
     if spot is None:
         return
     names = bench.scope_at(spot)
@@ -74,20 +76,20 @@ def device_of_data(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose(says, spot.arguments[0].to(f"{name}.device"))
 
 
-@repair("in_float32")
-def in_float32(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(InFloat32)
+def in_float32(bench: Bench, wanted: InFloat32) -> Iterator[Proposal]:
     """The exponential of a float32 value."""
-    spot = bench.spot(about["node"])
-    if spot is not None and spot.operands and ops.op(about["node"]) in ("exp", "expm1", "exp2"):
+    spot = bench.spot(wanted.node)
+    if spot is not None and spot.operands and ops.op(wanted.node) in ("exp", "expm1", "exp2"):
         inner = spot.operands[0]
         yield from propose("takes the exponential in float32", inner.to(f"{inner.atom}.float()"))
 
 
-@repair("away_from_zero")
-def away_from_zero(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(AwayFromZero)
+def away_from_zero(bench: Bench, wanted: AwayFromZero) -> Iterator[Proposal]:
     """A small constant under a logarithm or a root; on every one of the line, which has one finding."""
-    spot = bench.spot(about["node"])
-    if spot is None or about["low"] < 0:
+    spot = bench.spot(wanted.node)
+    if spot is None or wanted.low < 0:
         return
     says = f"adds {_EDGE} before the logarithm or root"
     kin = [s for s in spot.statement().inside() if s.called == spot.called and s.operands]

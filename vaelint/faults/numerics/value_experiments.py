@@ -8,21 +8,32 @@ import torch
 from torch import fx
 
 from vaelint.experiment.trial import SAME, Trial, tolerance
-from vaelint.experiment.verdict import About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, exactly, experiment, known, number, seen
+from vaelint.faults.numerics.numerics_claims import (
+    ConstantData,
+    DtypeIs,
+    GuardVanishes,
+    LogOfZero,
+    NonFinite,
+    ValueOverflow,
+    ValueRange,
+    ValuesLeft,
+    WrapsAround,
+)
 from vaelint.record import ops
 from vaelint.replay.ranges import is_free, raw_outputs
 
 _FAR = 60.0
 
 
-@experiment("value_range", "the smallest and the largest value", SAME)
-def value_range(trial: Trial, about: About) -> Verdict:
+@experiment(ValueRange, "the smallest and the largest value", SAME)
+def value_range(trial: Trial, claim: ValueRange) -> Verdict:
     """Whether a value stays in [low, high] whatever the layers put out; with `outside`, whether it leaves that interval,
     in the run or with the layers behind it driven."""
-    node: fx.Node = about["node"]
+    node = known(claim.node)
     val = trial.value(node).detach().double()
     low, high = float(val.min()), float(val.max())
-    bounds = about.get("outside")
+    bounds = claim.outside
     if bounds is not None:
         detail, ends = "", (float(bounds[0]), float(bounds[1]))
         if not _beyond(low, high, *ends) and _any_sign(trial, node) and (driven := _driven(trial, node)) is not None:
@@ -38,7 +49,7 @@ def value_range(trial: Trial, about: About) -> Verdict:
         low, high = min(low, driven[0]), max(high, driven[1])
         detail = f"the layer outputs behind it driven over [-{_FAR:g}, {_FAR:g}]"
     slack = tolerance(trial.value(node)) * max(1.0, abs(low), abs(high))
-    beyond = _beyond(low, high, float(about.get("low", -torch.inf)), float(about.get("high", torch.inf)))
+    beyond = _beyond(low, high, float(claim.low), float(claim.high))
     told = f"{trial.model.written(node)} reaches [{number(low)}, {number(high)}]"
     if driven is not None:  # no weights could take it further
         return Verdict(exactly(beyond <= slack, beyond), told, detail)
@@ -75,17 +86,17 @@ def _driven(trial: Trial, node: fx.Node) -> tuple[float, float] | None:
     return low, high
 
 
-@experiment("value_overflow", "the value as the layers behind it put out more and more", "finite or not")
-def value_overflow(trial: Trial, about: About) -> Verdict:
+@experiment(ValueOverflow, "the value as the layers behind it put out more and more", "finite or not")
+def value_overflow(trial: Trial, claim: ValueOverflow) -> Verdict:
     """Whether a node stops being finite at `at` (or below `below`) in `dtype`, for raw values up to that bound."""
-    node: fx.Node = about["node"]
-    dtype = _dtype(about.get("dtype", trial.value(node).dtype))
+    node: fx.Node = claim.node
+    dtype = _dtype(claim.dtype or trial.value(node).dtype)
     sources = [n for n in ops.value_inputs(node) if n.meta.get("val") is not None and trial.has(n) and n not in trial.model.flow.pure_noise]
-    source: fx.Node = about.get("operand") or about.get("source") or (sources[0] if sources else node)
+    source: fx.Node = claim.operand or (sources[0] if sources else node)
     if source is node:
         raise CannotMeasureError("nothing was found to drive the value with")
     val = trial.value(source).detach()
-    told = about.get("value", about.get("at"))
+    told = claim.value
     tried = [float(told)] if told is not None else [12.0, 50.0, 100.0, 1000.0]
     for at in tried:
         for sign in (1.0, -1.0):
@@ -99,15 +110,15 @@ def value_overflow(trial: Trial, about: About) -> Verdict:
     return Verdict(False, f"{trial.model.written(node)} stays finite up to {number(tried[-1])}")
 
 
-@experiment("guard_vanishes", "the value where its constant should keep it from 0, in the precision it is computed in", "exactly 0")
-def guard_vanishes(trial: Trial, about: About) -> Verdict:
+@experiment(GuardVanishes, "the value where its constant should keep it from 0, in the precision it is computed in", "exactly 0")
+def guard_vanishes(trial: Trial, claim: GuardVanishes) -> Verdict:
     """Whether `operand` is 0 after all where what the constant is added to lies at an end of its range."""
-    guard, operand, dtype = about["guard"], about["operand"], _dtype(about["dtype"])
+    guard, operand, dtype = claim.guard, claim.operand, _dtype(claim.dtype)
     sources = [n for n in ops.value_inputs(guard) if trial.has(n)]
-    if not sources or not about["ends"]:
+    if not sources or not claim.ends:
         raise CannotMeasureError("nothing was found to drive the value with")
     lowest = torch.inf
-    for at in about["ends"]:
+    for at in claim.ends:
         changes = {n: torch.full_like(trial.value(n).detach(), at).to(dtype) for n in sources}
         with torch.no_grad():
             got = float(trial.recompute([operand], changes)[operand].double().min())
@@ -131,29 +142,29 @@ def _dtype(value: object) -> torch.dtype:
     return found
 
 
-@experiment("dtype_is", "the type of the result", "exact")
-def dtype_is(trial: Trial, about: About) -> Verdict:
+@experiment(DtypeIs, "the type of the result", "exact")
+def dtype_is(trial: Trial, claim: DtypeIs) -> Verdict:
     """Whether a value has a type that the parameters have not."""
-    node: fx.Node = about["node"]
-    got, wanted = trial.value(node).dtype, _dtype(about["dtype"])
+    node: fx.Node = claim.node
+    got, wanted = trial.value(node).dtype, _dtype(claim.dtype)
     own = {str(p.dtype).removeprefix("torch.") for p in trial.record.model.parameters()}
     text = f"{trial.model.written(node)} is {str(got).removeprefix('torch.')}; the parameters are {', '.join(sorted(own))}"
     return Verdict(got == wanted and str(wanted).removeprefix("torch.") not in own, text)
 
 
-@experiment("values_left", "how many different values are left", "at most 2 values")
-def values_left(trial: Trial, about: About) -> Verdict:
+@experiment(ValuesLeft, "how many different values are left", "at most 2 values")
+def values_left(trial: Trial, claim: ValuesLeft) -> Verdict:
     """Whether a rounding leaves at most two different values of more."""
-    before, after = (len(set(trial.value(about[k]).detach().flatten().tolist())) for k in ("source", "node"))
+    before, after = (len(set(trial.value(n).detach().flatten().tolist())) for n in (claim.source, claim.node))
     return Verdict(after <= 2 < before, f"{after} different values, of {before} before")
 
 
-@experiment("wraps_around", "the same operation on real numbers", "exact")
-def wraps_around(trial: Trial, about: About) -> Verdict:
+@experiment(WrapsAround, "the same operation on real numbers", "exact")
+def wraps_around(trial: Trial, claim: WrapsAround) -> Verdict:
     """Whether whole numbers give another value than the same numbers as real ones do: those of the run, or the `ends` of their range."""
-    node, source = about["node"], about["source"]
+    node, source = claim.node, claim.source
     val = trial.value(source).detach()
-    for filled in (val, *(torch.full_like(val, int(end)) for end in about["ends"])):
+    for filled in (val, *(torch.full_like(val, int(end)) for end in claim.ends or ())):
         whole, real = (trial.recompute([node], {source: v})[node].detach().double() for v in (filled.clone(), filled.double()))
         off = (whole - real).abs().flatten()
         if bool((off > 0).any()):
@@ -162,21 +173,22 @@ def wraps_around(trial: Trial, about: About) -> Verdict:
     return Verdict(False, "the same values")
 
 
-@experiment("constant_data", "the value on data without variation", "finite or not")
-def constant_data(trial: Trial, about: About) -> Verdict:
+@experiment(ConstantData, "the value on data without variation", "finite or not")
+def constant_data(trial: Trial, claim: ConstantData) -> Verdict:
     """Whether a value is not finite where all elements of an input are equal, to `value` where that is given."""
-    node, source = about["node"], about["input"]
+    node, source = claim.node, known(claim.input)
     val = trial.value(source).detach()
-    level = about.get("value", round(8 * float(val.flatten()[0])) / 8)  # eighths: their mean is exact, and the deviation exactly 0
+    near = round(8 * float(val.flatten()[0])) / 8  # eighths: their mean is exact, and the deviation exactly 0
+    level = claim.value if claim.value is not None else near
     got = trial.recompute([node], {source: torch.full_like(val, level)})[node].detach()
-    bad, told = int((~got.isfinite()).sum()), f"{level:g}" if "value" in about else "equal"
+    bad, told = int((~got.isfinite()).sum()), f"{level:g}" if claim.value is not None else "equal"
     return Verdict(bad > 0, f"{bad} of {got.numel()} values are not finite where all of {trial.model.written(source)} is {told}")
 
 
-@experiment("log_of_zero", "the value and its gradient as the layers behind it saturate", "finite or not")
-def log_of_zero(trial: Trial, about: About) -> Verdict:
+@experiment(LogOfZero, "the value and its gradient as the layers behind it saturate", "finite or not")
+def log_of_zero(trial: Trial, claim: LogOfZero) -> Verdict:
     """Whether a logarithm, root or quotient stops being finite, or its gradient does, for saturated layer outputs."""
-    node: fx.Node = about["node"]
+    node: fx.Node = claim.node
     raw = [n for n in raw_outputs(node, trial.model.flow) if n.op == "call_function" and n is not node and trial.has(n)]
     if not raw:
         raw = [n for n in ops.value_inputs(node) if n in trial.model.flow.learned and trial.has(n)]
@@ -206,10 +218,10 @@ def _saturated(like: torch.Tensor, at: float, axis: int | None) -> torch.Tensor:
     return filled * signs.view([-1 if d == axis % like.dim() else 1 for d in range(like.dim())])
 
 
-@experiment("non_finite", "values and gradients of the run", "finite or not")
-def non_finite(trial: Trial, about: About) -> Verdict:
+@experiment(NonFinite, "values and gradients of the run", "finite or not")
+def non_finite(trial: Trial, claim: NonFinite) -> Verdict:
     """Whether a node, or else the loss or a gradient, is not finite."""
-    node: fx.Node | None = about.get("node")
+    node: fx.Node | None = claim.node
     if node is not None and node in trial.pairs:
         val = trial.like(node).detach()
         if not bool(val.isfinite().all()):

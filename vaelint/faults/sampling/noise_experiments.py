@@ -11,9 +11,19 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.experiment.isolated import leaves_like, moments
 from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import SAME, Trial, differ, tolerance
-from vaelint.experiment.verdict import POWER, About, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import POWER, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.sampling.evaluation import twin_of
+from vaelint.faults.sampling.sampling_claims import (
+    EvalOffset,
+    NoiseAxes,
+    NoiseMoments,
+    NoiseRepeats,
+    NoiseRows,
+    ScaleCurve,
+    ScaleNegative,
+    ZUnused,
+)
 from vaelint.record import ops
 
 _DRAWS = 20_000
@@ -49,10 +59,10 @@ def _mixes(trial: Trial, site: Site) -> bool:
     return any(ops.op(n) in ops.PRODUCT for n in between & below)
 
 
-@experiment("noise_rows", "(z - mu) / scale, row against row", "32 roundings of the type, for each row")
-def noise_rows(trial: Trial, about: About) -> Verdict:
+@experiment(NoiseRows, "(z - mu) / scale, row against row", "32 roundings of the type, for each row")
+def noise_rows(trial: Trial, claim: NoiseRows) -> Verdict:
     """Whether all rows of the noise are equal."""
-    site: Site = about["site"]
+    site: Site = claim.site
     e, error = noise_in_z(trial, site)
     axis = trial.batch_axis(site.z) or 0
     if e.shape[axis] < 2:
@@ -61,7 +71,7 @@ def noise_rows(trial: Trial, about: About) -> Verdict:
     gap, allowed = (rows - rows[:1]).abs(), 8 * (errors + errors[:1])
     equal = bool((gap <= allowed).all())
     measured = f"{'equal' if equal else 'different'} rows: the largest difference between rows is {number(float(gap.max()))}"
-    effect, claimed = float((gap / allowed.clamp(min=1e-300)).max()), not about.get("equal", True)
+    effect, claimed = float((gap / allowed.clamp(min=1e-300)).max()), not claim.equal
     return seen(effect, 1.0, measured, f"{rows.shape[0]} rows", claimed=claimed, least=_least(allowed))
 
 
@@ -70,13 +80,13 @@ def _least(allowed: torch.Tensor) -> float:
     return 1 / max(float(allowed.median()), 1e-300)
 
 
-@experiment("noise_axes", "(z - mu) / scale along the axes of the latent", "32 roundings of the type")
-def noise_axes(trial: Trial, about: About) -> Verdict:
+@experiment(NoiseAxes, "(z - mu) / scale along the axes of the latent", "32 roundings of the type")
+def noise_axes(trial: Trial, claim: NoiseAxes) -> Verdict:
     """Whether the noise is constant along the named axes."""
-    site: Site = about["site"]
+    site: Site = claim.site
     e, error = noise_in_z(trial, site)
     dims = trial.model.dims(site.z)
-    names = [str(a) for a in about.get("axes", ())]
+    names = list(claim.axes)
     axes = [i for i, d in enumerate(dims) if d in names and e.shape[i] > 1]
     if not axes:
         raise CannotMeasureError(f"z has no axis {', '.join(names)} longer than 1")
@@ -88,10 +98,10 @@ def noise_axes(trial: Trial, about: About) -> Verdict:
     return seen(effect, 1.0, told, claimed=False, least=min(_least(a) for a in allowed))
 
 
-@experiment("noise_moments", "mean and standard deviation of the noise, over many draws", "5 standard errors and 0.02")
-def noise_moments(trial: Trial, about: About) -> Verdict:
+@experiment(NoiseMoments, "mean and standard deviation of the noise, over many draws", "5 standard errors and 0.02")
+def noise_moments(trial: Trial, claim: NoiseMoments) -> Verdict:
     """Draws the noise again with the real generator and compares its moments with those of N(0, 1)."""
-    site: Site = about["site"]
+    site: Site = claim.site
     if not site.noise:
         raise CannotMeasureError("the noise of the draw was not found")
     eps, parts, count = site.noise[0], list[torch.Tensor](), 0
@@ -106,23 +116,25 @@ def noise_moments(trial: Trial, about: About) -> Verdict:
     kurtosis = float((((x - mean) / std) ** 4).mean()) - 3 if std > 0 else -3.0
     error = 5 / count**0.5
     normal = abs(mean) < error + 0.02 and abs(std - 1) < error + 0.02 and abs(kurtosis) < 5 * error + 0.1
-    told = [(mean, about.get("mean")), (std, about.get("std"))]
+    told = [(mean, claim.mean), (std, claim.std)]
     as_told = all(t is None or abs(m - t) < error * max(1.0, std) + 0.02 * max(1.0, abs(t)) for m, t in told)
     measured = f"mean {number(mean)}, standard deviation {number(std)}, excess kurtosis {kurtosis:.2f}"
     return Verdict(exactly(not normal and as_told, mean, std), measured, f"{count} numbers; N(0, 1) has 0, 1 and 0")
 
 
-@experiment("noise_repeats", "two calls of one model with different seeds", SAME)
-def noise_repeats(trial: Trial, about: About) -> Verdict:
+@experiment(NoiseRepeats, "two calls of one model with different seeds", SAME)
+def noise_repeats(trial: Trial, claim: NoiseRepeats) -> Verdict:
     """Whether a value is the same in two successive calls."""
-    node: fx.Node = about.get("node") or about["site"].z
-    return _same_in_two_calls(trial, [node], "z" if about.get("site") else "the value")
+    node = claim.node or (claim.site.z if claim.site is not None else None)
+    if node is None:
+        raise CannotMeasureError("no draw was found")
+    return _same_in_two_calls(trial, [node], "z" if claim.site else "the value")
 
 
-@experiment("z_unused", "the reconstruction in two calls of one model with different seeds", SAME)
-def z_unused(trial: Trial, about: About) -> Verdict:
+@experiment(ZUnused, "the reconstruction in two calls of one model with different seeds", SAME)
+def z_unused(trial: Trial, claim: ZUnused) -> Verdict:
     """Whether what the decoder makes is the same for two draws."""
-    node: fx.Node | None = about.get("node")
+    node: fx.Node | None = claim.node
     nodes = [node] if node is not None else reconstruction_ends(trial.model)
     if not nodes:
         raise CannotMeasureError("no reconstruction was found")
@@ -139,11 +151,11 @@ def _same_in_two_calls(trial: Trial, nodes: list[fx.Node], what: str) -> Verdict
     return seen(gap, limit, measured, "dropout layers at rate 0, batch normalisation in evaluation mode", claimed=False)
 
 
-@experiment("eval_offset", "(z - mu) / scale in evaluation mode, in two calls", f"4 times {SAME}")
-def eval_offset(trial: Trial, about: About) -> Verdict:
+@experiment(EvalOffset, "(z - mu) / scale in evaluation mode, in two calls", f"4 times {SAME}")
+def eval_offset(trial: Trial, claim: EvalOffset) -> Verdict:
     """Whether evaluation mode adds a fixed multiple of the scale to the mean."""
-    site: Site = about["site"]
-    multiple = float(about["multiple"])
+    site: Site = claim.site
+    multiple = float(claim.multiple)
     hits, apart = [], []
     for seed in (1, 2):
         record = trial.again(training=False, seed=seed).record
@@ -162,10 +174,10 @@ def eval_offset(trial: Trial, about: About) -> Verdict:
     return Verdict(all(hits), text, "evaluation mode")
 
 
-@experiment("scale_negative", "the values of the scale", "the sign")
-def scale_negative(trial: Trial, about: About) -> Verdict:
+@experiment(ScaleNegative, "the values of the scale", "the sign")
+def scale_negative(trial: Trial, claim: ScaleNegative) -> Verdict:
     """Whether the scale takes negative values: in the run as it is, else for heads around 0."""
-    site: Site = about["site"]
+    site: Site = claim.site
     if site.scale is None:
         raise CannotMeasureError("the scale was not found")
     real = trial.value(site.scale).detach()
@@ -186,11 +198,11 @@ READINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 """The standard deviation that a head stands for, by parameterisation."""
 
 
-@experiment("scale_curve", "the scale that z is drawn with, against the one that the KL reads", f"10 times {SAME}")
-def scale_curve(trial: Trial, about: About) -> Verdict:
+@experiment(ScaleCurve, "the scale that z is drawn with, against the one that the KL reads", f"10 times {SAME}")
+def scale_curve(trial: Trial, claim: ScaleCurve) -> Verdict:
     """Whether the sampler's scale differs from what the KL takes the head for."""
-    site: Site = about["site"]
-    reading = READINGS.get(str(about["reads"]))
+    site: Site = claim.site
+    reading = READINGS.get(str(claim.reads))
     if reading is None or len(site.scale_heads) != 1:
         raise CannotMeasureError("the scale is not a function of one head")
     heads = leaves_like(trial, site.heads, spread=1.0)

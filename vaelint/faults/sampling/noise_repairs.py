@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.sampling.sampling_claims import DrawAnew, DrawLike, NormalNoise
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record import ops
 from vaelint.source.spot import Code, Spot, propose
 
@@ -20,35 +21,35 @@ def standard_normal(code: Code, name: str) -> str:
     return f"{spelled}({name})" if spelled else f"{name}.new_empty({name}.shape).normal_()"
 
 
-@repair("draw_like")
-def draw_like(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(DrawLike)
+def draw_like(bench: Bench, wanted: DrawLike) -> Iterator[Proposal]:
     """eps in the shape of the scale."""
-    spot, names = bench.spot(about["noise"]), bench.scope(about["noise"])
-    names = names or next((held for n in ops.value_inputs(about["noise"]) if (held := bench.scope(n))), {})  # `randn(...).to(device)`
-    name = bench.name_of(about["scale"], names) or bench.like(about["like"], names)
+    spot, names = bench.spot(wanted.noise), bench.scope(wanted.noise)
+    names = names or next((held for n in ops.value_inputs(wanted.noise) if (held := bench.scope(n))), {})  # `randn(...).to(device)`
+    name = bench.name_of(wanted.scale, names) or bench.like(wanted.like, names)
     if spot is not None and name:
         yield from propose(f"draws eps in the shape of {name}", spot.to(standard_normal(spot.code, name)))
 
 
-@repair("normal_noise")
-def normal_noise(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(NormalNoise)
+def normal_noise(bench: Bench, wanted: NormalNoise) -> Iterator[Proposal]:
     """A standard normal draw in the place of another one."""
-    spot = bench.spot(about["root"])
+    spot = bench.spot(wanted.root)
     if spot is None:
         return
     if spot.called in _NORMAL:
         yield from propose("draws normal noise, not uniform", spot.named(_NORMAL[spot.called]))
     if spot.called == "uniform_" and spot.receiver is not None:
         yield from propose("draws normal noise, not uniform", spot.to(f"{spot.receiver.text}.normal_()"))
-    name = bench.like(about["like"], bench.scope(about["root"]))
+    name = bench.like(wanted.like, bench.scope(wanted.root))
     if name:
         yield from propose("draws standard normal noise", spot.to(standard_normal(spot.code, name)))
 
 
-@repair("draw_anew")
-def draw_anew(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(DrawAnew)
+def draw_anew(bench: Bench, wanted: DrawAnew) -> Iterator[Proposal]:
     """A draw where a constant stands; no seed and no seeded generator where a draw is made."""
-    frozen = about["frozen"]
+    frozen = wanted.frozen
     spot, names = bench.spot(frozen.node), bench.scope(frozen.node)
     if spot is None:
         return

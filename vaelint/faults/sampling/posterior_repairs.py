@@ -11,7 +11,8 @@ from vaelint.core.edits import Edit, Proposal
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.unreached import unreached
 from vaelint.faults.sampling.noise_repairs import standard_normal
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.sampling.sampling_claims import DecodeDraw, IdleHead, NoBiasInEval, RemoveActivation, Reparameterise, ScaleAs
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.source.spot import Code, Spot, propose
@@ -34,10 +35,10 @@ def scale_from(code: Code, reading: str, head: str) -> str | None:
     }.get(reading)
 
 
-@repair("scale_as")
-def scale_as(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(ScaleAs)
+def scale_as(bench: Bench, wanted: ScaleAs) -> Iterator[Proposal]:
     """The standard deviation read from the head as the KL reads it."""
-    clash = about["clash"]
+    clash = wanted.clash
     place: fx.Node = clash.site.z if clash.negative else clash.scale
     spot, names = bench.spot(place), bench.scope(place)
     if spot is None:
@@ -53,10 +54,10 @@ def scale_as(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose(says, part.to(new))
 
 
-@repair("reparameterise")
-def reparameterise(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(Reparameterise)
+def reparameterise(bench: Bench, wanted: Reparameterise) -> Iterator[Proposal]:
     """A draw that is a function of mean and scale."""
-    spot = bench.spot(about["site"].z)
+    spot = bench.spot(wanted.site.z)
     if spot is None:
         return
     if spot.called == "sample":
@@ -70,10 +71,10 @@ def reparameterise(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose("draws z as mean + std * eps, which lets the gradient through", spot.to(new))
 
 
-@repair("decode_draw")
-def decode_draw(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(DecodeDraw)
+def decode_draw(bench: Bench, wanted: DecodeDraw) -> Iterator[Proposal]:
     """The drawn z in the place of the mean, where the decoder is called."""
-    entry, site = about["entry"], about["site"]
+    entry, site = wanted.entry, wanted.site
     spot, names = bench.spot(entry.span), bench.scope(entry.node, entry.span)
     z = bench.name_of(site.z, names)
     if spot is None or not z:
@@ -84,10 +85,10 @@ def decode_draw(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose(f"decodes {z}, the draw, not {part.text}", part.to(z))
 
 
-@repair("remove_activation")
-def remove_activation(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(RemoveActivation)
+def remove_activation(bench: Bench, wanted: RemoveActivation) -> Iterator[Proposal]:
     """What an activation is applied to, in its place."""
-    node: fx.Node | None = about["activation"]
+    node: fx.Node | None = wanted.activation
     if node is None:
         return
     name = ops.op(node)
@@ -138,10 +139,10 @@ def activation_made(bench: Bench, node: fx.Node) -> Spot | None:
     return bench.spot(place)
 
 
-@repair("no_bias_in_eval")
-def no_bias_in_eval(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(NoBiasInEval)
+def no_bias_in_eval(bench: Bench, wanted: NoBiasInEval) -> Iterator[Proposal]:
     """Zero noise in evaluation mode."""
-    spot = bench.spot(about["place"])
+    spot = bench.spot(wanted.place)
     if spot is None:
         return
     for part in spot.inside():
@@ -152,10 +153,10 @@ def no_bias_in_eval(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose("takes the mean in evaluation mode", spot.to(side.text))
 
 
-@repair("idle_head")
-def idle_head(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(IdleHead)
+def idle_head(bench: Bench, wanted: IdleHead) -> Iterator[Proposal]:
     """The layer of the same form that is made beside this one and used nowhere."""
-    node: fx.Node = about["scale"]
+    node: fx.Node = wanted.scale
     spot = bench.spot(node)
     path = str(node.meta.get("module") or "")
     home, _, own = path.rpartition(".")

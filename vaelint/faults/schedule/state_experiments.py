@@ -9,8 +9,9 @@ import torch
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.experiment.isolated import leaves_like, slope, term_value
 from vaelint.experiment.trial import Trial
-from vaelint.experiment.verdict import About, CannotMeasureError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import CannotMeasureError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.schedule.reset_counters import user_objects
+from vaelint.faults.schedule.schedule_claims import ArgumentHasNoEffect, WeightHasNoEffect, WeightStays
 
 _STEPS = 12
 
@@ -22,10 +23,10 @@ def _holders(model: torch.nn.Module, name: str) -> list[torch.nn.Module]:
     return found
 
 
-@experiment("weight_has_no_effect", "the loss with another value of the weight", "exact")
-def weight_has_no_effect(trial: Trial, about: About) -> Verdict:
+@experiment(WeightHasNoEffect, "the loss with another value of the weight", "exact")
+def weight_has_no_effect(trial: Trial, claim: WeightHasNoEffect) -> Verdict:
     """Whether the loss stays the same when an attribute gets another value."""
-    name = str(about["name"])
+    name = str(claim.name)
     was = float(vars(_holders(trial.record.model, name)[0])[name])
     now = 3 * was + 1
 
@@ -39,10 +40,10 @@ def weight_has_no_effect(trial: Trial, about: About) -> Verdict:
     return seen(abs(after - before), 0.0, told, claimed=False)
 
 
-@experiment("argument_has_no_effect", "the loss with another value of the argument", "exact")
-def argument_has_no_effect(trial: Trial, about: About) -> Verdict:
+@experiment(ArgumentHasNoEffect, "the loss with another value of the argument", "exact")
+def argument_has_no_effect(trial: Trial, claim: ArgumentHasNoEffect) -> Verdict:
     """Whether the loss stays the same when a method of the model is given another number."""
-    function, argument = str(about["function"]), str(about["argument"])
+    function, argument = str(claim.function), str(claim.argument)
     given: list[tuple[float, float]] = []
 
     def change(model: torch.nn.Module, _: dict[str, torch.Tensor]) -> None:
@@ -67,10 +68,10 @@ def argument_has_no_effect(trial: Trial, about: About) -> Verdict:
     return seen(abs(after - before), 0.0, told, claimed=False)
 
 
-@experiment("weight_stays", "the weight over many steps of one model", "1e-9")
-def weight_stays(trial: Trial, about: About) -> Verdict:
+@experiment(WeightStays, "the weight over many steps of one model", "1e-9")
+def weight_stays(trial: Trial, claim: WeightStays) -> Verdict:
     """Whether an attribute, or else the measured weight of the KL, is the same after each of many steps."""
-    name, built = str(about["name"]), trial.runner.build()
+    name, built = str(claim.name), trial.runner.build()
     holder = next((o for o in user_objects(built.model) if _is_number(getattr(o, name, None))), None)
     facts = [f for f in trial.model.kls if f.site is not None and f.site.heads]
     if holder is None and not facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import fx
 
@@ -22,6 +22,17 @@ _BATCH = ("b", "bs", "batch", "batch_size", "nbatch", "n_batch")
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What a run must show, and the axes and sizes that it is about."""
+
+    how: Literal["rank", "size", "bound", "batch"]
+    axis: int = 0
+    written: int = 0
+    other: int = 0  # the axis of the value that bound the name
+    more: bool = False  # whether more axes may come
+
+
+@dataclass(frozen=True)
 class Disagreement:
     """An annotation and a value that does not fit it."""
 
@@ -34,14 +45,14 @@ class Disagreement:
     axes: tuple[str, ...]
     against: Span | None  # the annotation that bound the name, when two differ
     bound: fx.Node | None
-    measure: dict[str, Any]  # what a run must show: `how`, and the axes or sizes that it is about
+    measure: Measure
 
 
 @dataclass(frozen=True)
 class _Problem:
     what: str
     against: _Bound | None
-    measure: dict[str, Any]
+    measure: Measure
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ def _compare(model: Model, node: fx.Node, kind: ShapeType, bound: dict[str, _Bou
     if (not many and len(axes) != len(sizes)) or (many and len(sizes) < len(axes) - 1):
         written = len(axes) - len(many)
         what = f"{written} axes are written, and {model.shape_text(node)} has {len(sizes)}"
-        return _Problem(what, None, {"how": "rank", "written": written, "more": bool(many)})
+        return _Problem(what, None, Measure("rank", written=written, more=bool(many)))
     split = many[0] if many else len(axes)
     pairs = [*enumerate(axes[:split]), *((i - len(axes), a) for i, a in enumerate(axes) if i > split)]
     for at, axis in pairs:
@@ -142,16 +153,16 @@ def _one(axis: Axis, now: _Bound, bound: dict[str, _Bound], texts: tuple[str, ..
         return None
     if axis.size is not None:
         what = f"{axis.size} is written, and the size is {now.text}"
-        return _Problem(what, None, {"how": "size", "axis": now.axis, "written": axis.size}) if axis.size != now.size else None
+        return _Problem(what, None, Measure("size", now.axis, axis.size)) if axis.size != now.size else None
     if not axis.name:
         return None
     before = bound.setdefault(axis.name, now)
     if _differ(before, now):
         what = f"{axis.name} is {now.text} in {now.argument}, and {before.text} in {before.argument}"
-        return _Problem(what, before, {"how": "bound", "axis": now.axis, "other": before.axis})
+        return _Problem(what, before, Measure("bound", now.axis, other=before.axis))
     if axis.name.lower() in _BATCH and "B" not in now.text and any(t == "B" for t in texts):
         what = f"{axis.name} is {now.text} here, and the batch is axis {texts.index('B')}"
-        return _Problem(what, None, {"how": "batch", "axis": now.axis})
+        return _Problem(what, None, Measure("batch", now.axis))
     return None
 
 

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from torch import fx
 
 from vaelint.core.edits import Proposal
-from vaelint.faults.workbench import About, Bench, repair
+from vaelint.faults.shapes.shapes_claims import (
+    BatchFirst,
+    BatchFromTensor,
+    BatchToFront,
+    ReduceSamples,
+    SoftmaxAxis,
+    SplitFeatures,
+    SqueezeAxis,
+)
+from vaelint.faults.workbench import Bench, repair
 from vaelint.record.record import Record, name_of, shape
 from vaelint.source.spot import Spot, propose
 from vaelint.source.written import is_literal
@@ -35,10 +44,10 @@ def sizes_that_fit(bench: Bench) -> Iterator[Proposal]:
         yield from propose(f"makes the layer for the {met} features that arrive, not {wanted}", features.to(str(met)))
 
 
-@repair("batch_from_tensor")
-def batch_from_tensor(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(BatchFromTensor)
+def batch_from_tensor(bench: Bench, wanted: BatchFromTensor) -> Iterator[Proposal]:
     """The size of the batch taken from a tensor."""
-    pin = about["pin"]
+    pin = wanted.pin
     spot = bench.spot(pin.span)
     names = bench.scope(pin.node) if pin.node is not None else {}
     if spot is None:
@@ -70,24 +79,24 @@ def _is_size(bench: Bench, spot: Spot, size: int) -> bool:
     )
 
 
-@repair("batch_first")
-def batch_first(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(BatchFirst)
+def batch_first(bench: Bench, wanted: BatchFirst) -> Iterator[Proposal]:
     """The layer told that the batch comes first, or the last step taken along the right axis."""
-    made = bench.spot(about["made"]) if about["made"] is not None else None
+    made = bench.spot(wanted.made) if wanted.made is not None else None
     if made is not None and made.called in _RECURRENT and made.keyword("batch_first") is None:
         yield from propose("makes the layer for (batch, time, features)", made.with_argument("batch_first=True"))
-    spot = bench.spot(about["called"]) if about["called"] is not None else None
+    spot = bench.spot(wanted.called) if wanted.called is not None else None
     if spot is not None and isinstance(spot.node, ast.Subscript):
         index = spot.spot(spot.node.slice)
         yield from propose("takes the last step, not the last sample", index.to(f":, {index.text}"))
 
 
-@repair("batch_to_front")
-def batch_to_front(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(BatchToFront)
+def batch_to_front(bench: Bench, wanted: BatchToFront) -> Iterator[Proposal]:
     """The batch axis moved to the front before a reshape."""
-    cause: fx.Node = about["cause"]
+    cause: fx.Node = wanted.cause
     spot = bench.spot(cause)
-    source = about["source"]
+    source = wanted.source
     texts = bench.model.dims(source)
     axis = next((d for d, t in enumerate(texts) if t == "B"), None)
     if spot is None or spot.receiver is None or spot.called not in ("view", "reshape"):
@@ -96,15 +105,15 @@ def batch_to_front(bench: Bench, about: About) -> Iterator[Proposal]:
         moved = f"{spot.receiver.atom}.transpose(0, {axis}).reshape"
         arguments = ", ".join(a.text for a in spot.arguments)
         yield from propose("moves the batch axis to the front before it reshapes", spot.to(f"{moved}({arguments})"))
-    yield from split_features(bench, about)
+    yield from split_features(bench, SplitFeatures(cause, source))
     if axis == 0 and spot.arguments:
         yield from propose("keeps the samples apart", spot.to(f"{spot.receiver.atom}.flatten(1)"))
 
 
-@repair("split_features")
-def split_features(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(SplitFeatures)
+def split_features(bench: Bench, wanted: SplitFeatures) -> Iterator[Proposal]:
     """A split along the features in the place of one along the batch."""
-    spot, source = bench.spot(about["cause"]), about["source"]
+    spot, source = bench.spot(wanted.cause), wanted.source
     if spot is None:
         return
     says = "splits the features, not the batch"
@@ -124,10 +133,10 @@ def split_features(bench: Bench, about: About) -> Iterator[Proposal]:
             yield from propose(says, spot.to(f"{spot.receiver.atom}.{spot.called}(-1, {', '.join([parts, *rest])}).unbind(1)"))
 
 
-@repair("squeeze_axis")
-def squeeze_axis(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(SqueezeAxis)
+def squeeze_axis(bench: Bench, wanted: SqueezeAxis) -> Iterator[Proposal]:
     """The axes of size 1 named, so that the batch is none of them."""
-    node, source = about["node"], about["source"]
+    node, source = wanted.node, wanted.source
     spot = bench.spot(node)
     if spot is None or spot.called != "squeeze":
         return
@@ -138,10 +147,10 @@ def squeeze_axis(bench: Bench, about: About) -> Iterator[Proposal]:
     yield from propose("squeezes the axes of size 1 by number, never the batch", spot.with_argument(named))
 
 
-@repair("softmax_axis")
-def softmax_axis(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(SoftmaxAxis)
+def softmax_axis(bench: Bench, wanted: SoftmaxAxis) -> Iterator[Proposal]:
     """The softmax over the last axis."""
-    node: fx.Node = about["node"]
+    node: fx.Node = wanted.node
     layer = next((c.module for c in bench.record.calls if c.path == node.meta.get("module")), None)
     made = bench.spot(bench.record.births.get(id(layer))) if layer is not None else None
     for spot in (bench.spot(node), made):
@@ -151,10 +160,10 @@ def softmax_axis(bench: Bench, about: About) -> Iterator[Proposal]:
         yield from propose("normalises over the last axis, not over the batch", dim.to("-1") if dim else spot.with_argument("dim=-1"))
 
 
-@repair("reduce_samples")
-def reduce_samples(bench: Bench, about: About) -> Iterator[Proposal]:
+@repair(ReduceSamples)
+def reduce_samples(bench: Bench, wanted: ReduceSamples) -> Iterator[Proposal]:
     """A log-mean-exp over the axis of the samples."""
-    node: fx.Node = about["node"]
+    node: fx.Node = wanted.node
     spot = bench.spot(node)
     source = node.all_input_nodes[0]
     if spot is None:

@@ -1,0 +1,108 @@
+"""What findings about values, types and their ranges claim of a real run, and how they can be mended, a type for each. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaelint.core.claims import Claim, Repair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from torch import fx
+
+
+@dataclass(frozen=True)
+class ValueRange(Claim):
+    """The values stay in [low, high]; with `outside`, some leave that range."""
+
+    node: fx.Node | None
+    low: float = -math.inf
+    high: float = math.inf
+    outside: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ValueOverflow(Claim):
+    """The result is infinite at a value of `operand`; one that is found by trying by default."""
+
+    node: fx.Node
+    operand: fx.Node | None = None
+    value: float | None = None
+    dtype: torch.dtype | str | None = None
+
+
+@dataclass(frozen=True)
+class GuardVanishes(Claim):
+    """The constant that is added changes nothing in this type."""
+
+    guard: fx.Node
+    operand: fx.Node
+    ends: Sequence[float]
+    dtype: torch.dtype | str
+
+
+@dataclass(frozen=True)
+class DtypeIs(Claim):
+    """The result has this type."""
+
+    node: fx.Node
+    dtype: torch.dtype | str
+
+
+@dataclass(frozen=True)
+class ValuesLeft(Claim):
+    """Few different values are left of those of `source`."""
+
+    source: fx.Node
+    node: fx.Node
+
+
+@dataclass(frozen=True)
+class WrapsAround(Claim):
+    """In real numbers other values come out."""
+
+    node: fx.Node
+    source: fx.Node
+    ends: Sequence[float] | None
+
+
+@dataclass(frozen=True)
+class ConstantData(Claim):
+    """On data that are all equal it is not finite."""
+
+    node: fx.Node
+    input: fx.Node | None
+    value: float | None = None  # the one value; one near the data by default
+
+
+@dataclass(frozen=True)
+class LogOfZero(Claim):
+    """Where the values end it is not finite."""
+
+    node: fx.Node
+
+
+@dataclass(frozen=True)
+class NonFinite(Claim):
+    """The loss, or `node`, is not finite."""
+
+    node: fx.Node | None = None
+
+
+@dataclass(frozen=True)
+class InFloat32(Repair):
+    """Computed in float32."""
+
+    node: fx.Node
+
+
+@dataclass(frozen=True)
+class AwayFromZero(Repair):
+    """A small number added."""
+
+    node: fx.Node
+    low: float
