@@ -69,7 +69,7 @@ def _is_spare(model: Model, layer: Unreached, left: list[Unreached]) -> bool:
     together."""
     parent = layer.path.rpartition(".")[0]
     beside = [other for other in left if other is not layer and other.path.rpartition(".")[0] == parent]
-    return bool(parent) and not beside and any(n.startswith(f"{parent}.") for n in model.wiring.gradients.reached)
+    return bool(parent) and not beside and any(n.startswith(f"{parent}.") for n in gradients_of(model).reached)
 
 
 def _cut(model: Model, layer: Unreached, kl: set[fx.Node]) -> fx.Node | None:
