@@ -31,11 +31,18 @@ def test_a_divergence_is_named_with_its_reduction(name: str) -> None:
     assert reduction is None or term["reduction"] == reduction
 
 
-BETAS = {"ok_vampprior_clamped": 1.0, "ok_stopped_entropy": 1.0}
+BETAS = {
+    "ok_vampprior_clamped": 1.0,
+    "ok_stopped_entropy": 1.0,
+    "ok_residual_mean_unrolled": 1.0,
+    "ok_one_expert_a_sample": 1.5,
+    "ok_correlated_prior": 0.7,
+    "ok_ensemble_of_decoders": 1.0,
+}
 
 
 @pytest.mark.parametrize("name", BETAS)
-def test_the_effective_beta_of_an_estimated_divergence(name: str) -> None:
+def test_the_effective_beta_is_measured(name: str) -> None:
     result = check_target(fixture_of(name).request("none"), lambda _: None)
     assert result.loss["beta"]["value"] == pytest.approx(BETAS[name], rel=1e-6)
 

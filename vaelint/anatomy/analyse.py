@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 from vaelint.anatomy.dimensions import name_dimensions
 from vaelint.anatomy.kl.kl_parts import read_kl
 from vaelint.anatomy.kl.kl_sphere import read_sphere
+from vaelint.anatomy.loss.balance import joined_members
 from vaelint.anatomy.loss.terms import assign_roles, expand
+from vaelint.anatomy.posterior.seats import members, seat_residuals
 from vaelint.anatomy.posterior.sites import Site, find_sites, is_draw_of_data
+from vaelint.anatomy.reconstruction.fixed_scale import nat_in_units
 from vaelint.anatomy.reconstruction.recon_depth import read_recon
 from vaelint.core.inputs import InputSet
 from vaelint.record.flow import analyse_flow
@@ -26,6 +29,8 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     """Finds the anatomy of a recorded step."""
     flow = analyse_flow(record)
     found = find_sites(flow)
+    if record.loss is not None:
+        seat_residuals(found, record.loss, flow)
     reach = flow.ancestors(record.loss) if record.loss is not None else set(flow.order)
     sites = [s for s in found if s.z in reach]
     routes = {route(s.z) for s in sites}
@@ -50,7 +55,7 @@ def _name_inputs(model: Model) -> None:
 def _split_loss(model: Model, idle: list[Site]) -> list[Site]:
     """The terms of the loss, where these idle draws count as posteriors too; all that do."""
     assert model.record.loss is not None
-    sites = model.sites + idle
+    sites = [one for s in model.sites for one in members(s, model.flow)] + idle
     stop = {s.z for s in sites} | {h for s in sites for h in s.heads}
     model.leaves = expand(model.record.loss, model.flow, stop)
     model.terms = assign_roles(model.leaves, sites, model.flow)
@@ -75,10 +80,13 @@ def _analyse_loss(model: Model) -> None:
     for term in model.terms:
         if term.role == "reconstruction" and not (live and term.detached is not None):  # beside one with a gradient it is only a number
             model.recons += read_recon(term, record.loss, flow, model.replay, model.symbols, model.decoded, model.source, sites)
+    for fact in model.recons:
+        if fact.density is None and not fact.learned_variance:
+            fact.unit = nat_in_units(fact, model.leaves, model.replay, model.symbols)
     for term in model.terms:
         if term.role == "kl" and term.detached is None:
             facts, parts = read_kl(term, record.loss, sites, flow, model.replay, model.symbols, model.source)
-            model.kls += facts
+            model.kls += joined_members(facts, model.sites)
             model.parts += parts
         elif term.role == "other" and term.detached is None:
             sphere = read_sphere(term, record.loss, flow, model.replay, model.symbols, model.source)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from vaelint.replay.growing import grown
 from vaelint.replay.replay import Replay, ReplayError
 from vaelint.replay.scale import Scaling, measure
+
+EVENS = (1.0, 1e-30, 0.75)
+"""The shares of their largest value that inputs are set to, all elements alike."""
 
 
 def own_symbols(texts: tuple[str, ...], symbols: Mapping[str, int]) -> tuple[str, ...]:
@@ -42,7 +46,9 @@ def measured(
 
 
 def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str) -> Scaling | None:
-    """Runs with inputs all 1 (masks let through) or else all 3/4 (ratios of counts stay finite); `fixed` is not varied.
+    """Runs with inputs all 1 (masks let through), or all next to 0 (masks of what is left out do), or all 3/4 (counts stay finite).
+
+    `fixed` is not varied.
 
     None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes.
     """
@@ -51,12 +57,14 @@ def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbo
         if fixed:
             base = {**base, fixed: symbols[fixed]}
         vary = {s: base[s] * 2 for s, n in symbols.items() if s != fixed and n > 1}
-        for even in (1.0, 0.75):
+        for even in EVENS:
             try:
                 found = measure(partial(weight, even), base, symbols, vary)
             except ReplayError:
                 break
             whole = all(e is None or e == round(e) for e in found.exponents.values())
+            if not math.isfinite(found.constant):
+                continue
             if found.constant and whole and found.exponents.get("B", 0.0) is not None:
                 return found
             second = second or (found if found.constant and whole else None)

@@ -18,7 +18,7 @@ from vaelint.anatomy.kl.kl_offset import mean_of_prior_is_added, prior_is_off, w
 from vaelint.anatomy.kl.kl_points import Points, match, points_at, random_points, values_of
 from vaelint.anatomy.kl.kl_probe import KlProbe
 from vaelint.anatomy.kl.kl_slice import Slice, value_near
-from vaelint.anatomy.kl.kl_whole import fit_whole
+from vaelint.anatomy.kl.kl_whole import correlated_weight, fit_whole
 from vaelint.anatomy.kl.learned_prior import slipped_factor
 from vaelint.anatomy.kl.readings import (
     READINGS,
@@ -47,7 +47,8 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
     if not sites or not slice_.heads:
         return [(None, KlProbe("other", reason="the posterior is not a Gaussian found by its draw"))]
     # one site for each way to a draw: of a loop the last turn, as its prior is no longer the start value; each caller of a shared helper
-    places: dict[object, Site] = {route(s.z): s for s in sites}
+    # and of a mixture each member
+    places: dict[object, Site] = {(route(s.z), sum(t.z is s.z for t in sites[:i])): s for i, s in enumerate(sites)}
     found: list[tuple[Site | None, KlProbe]] = []
     seen: set[tuple[fx.Node, ...]] = set()
     for site in places.values():
@@ -299,6 +300,8 @@ def _whole(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -
             judged = replace(_judge_coefficients(a, a0, b, c, bool(slice_.others)), whole=True)
             if judged.verdict != "wrong" or a * b * c != 0:  # a part that is missing may stand in a term of its own
                 return judged
+        if len(site.heads) > 1 and (w := correlated_weight(slice_, site, sizes, random_points(slice_, sizes, min(spread, 2.0)))):
+            return KlProbe("sign" if w < 0 else "prior", w, whole=True, correlated=True)
     if slice_.draws and len(site.mu_heads) == 1 and not slice_.after:
         return judge_drawn(slice_, site, sizes, spread)
     return _mean_only(slice_, site, sizes, spread)

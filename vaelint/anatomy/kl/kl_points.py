@@ -10,18 +10,29 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_slice import Slice
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.replay.replay import Replay, gradients
+from vaelint.replay.replay import Replay, ReplayError, gradients
 
 
 def values_of(heads: list[fx.Node], replay: Replay, sizes: Mapping[str, int], spread: float, seed: int) -> dict[fx.Node, torch.Tensor]:
+    """Random values about `spread` from 0, of either sign; symmetric and positive definite where a Cholesky factor is taken of them."""
     generator = torch.Generator().manual_seed(seed)
-    return {
+    values = {
         h: spread
         * (0.25 + torch.rand(replay.shape_of(h, sizes), dtype=torch.float64, generator=generator))
         * _signs(replay.shape_of(h, sizes), generator)
         for h in heads
     }
+    return {h: v @ v.mT / v.shape[-1] + torch.eye(v.shape[-1], dtype=v.dtype) if _is_factored(h, v) else v for h, v in values.items()}
+
+
+def _is_factored(head: fx.Node, value: torch.Tensor) -> bool:
+    """Whether a head is a square matrix of which a Cholesky factor is taken, with something added to it or not."""
+    if value.dim() < 2 or value.shape[-1] != value.shape[-2]:
+        return False
+    after = [head, *(u for u in head.users if ops.op(u) in ops.ADD)]
+    return any("cholesky" in ops.op(u) for n in after for u in n.users)
 
 
 def random_points(slice_: Slice, sizes: Mapping[str, int], spread: float = 2.0) -> list[dict[fx.Node, torch.Tensor]]:
@@ -83,6 +94,8 @@ def points_of(
         return None
     if dm.shape != ds.shape or dm.shape != m.shape:
         return None  # mean and scale are read from heads of other layouts: element by element there is nothing to match
+    if not bool(dm.any()):
+        raise ReplayError("no sample of this size is drawn from this posterior")
     ok = (dm.abs() > 1e-9) & (ds.abs() > 1e-9) & (s.abs() > 1e-6)
     columns = (m, s, grads[hm] / dm, grads[hs] * s / ds, values[hm], values[hs], grads[hs], grads[hm])
     return replace(Points(*(c.detach()[ok] for c in columns)), used=ok)

@@ -57,5 +57,6 @@ class KlProbe:
     learned_prior: bool = False
     entropy: bool = False  # it is the part in the scale alone that is off, and has the wrong sign
     whole: bool = False  # measured as one function of all heads: full covariance, mixed heads
+    correlated: bool = False  # whole, and the prior's dimensions are correlated
     constant: float = 0.0  # what the term lacks to be 0 at the prior, for each latent element, in units of its weight
     family: str = "Gaussian"  # of the posterior, where it is located and scaled

@@ -71,7 +71,8 @@ class Slice:
     def moments(
         self, site: Site, sizes: Mapping[str, int], values: Mapping[fx.Node, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Mean and scale of a site's draw as (differentiable) functions of the heads."""
+        """Mean and scale of a site's draw as (differentiable) functions of the heads; what else they are made of is constant."""
+        values = {**{n: torch.full(self.replay.shape_of(n, sizes), 0.3, dtype=torch.float64) for n in self.others}, **values}
         if site.kind == "drawn":
             got = self.replay([n for n in (site.mu, site.scale) if n is not None], dict(values), sizes, attached=True)
             return got[site.mu], got.get(site.scale)  # type: ignore[index,arg-type]

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
+from vaelint.anatomy.posterior.sites import Site
 from vaelint.replay.scale import Scaling, ratio
 
 
@@ -28,9 +30,40 @@ def joined_draws(known: list[ReconFact]) -> ReconFact:
     return replace(first, scaling=Scaling(first.scaling.value * factor, first.scaling.exponents, first.scaling.constant * factor))
 
 
+def joined_members(facts: list[KlFact], sites: list[Site]) -> list[KlFact]:
+    """The KLs of a mixture's members as one of the posterior that is drawn: their weights add up, KL(q || p) <= sum_k w_k KL(q_k || p).
+
+    Members of which one was not measured, or that are not weighed alike with the sizes, have no weight together.
+    """
+    joined: list[KlFact] = []
+    for z in dict.fromkeys(f.site.z if f.site is not None else None for f in facts):
+        own = [f for f in facts if (f.site.z if f.site is not None else None) is z]
+        whole = next((s for s in sites if s.z is z), None)
+        if whole is None or len(own) < 2 or any(f.site is not None and f.site.heads == whole.heads for f in own):
+            joined += own
+            continue
+        first = next((f for f in own if f.probe.verdict not in KNOWN), own[0])
+        if first.probe.verdict in KNOWN and first.scaling is not None and all(_alike(f, first) for f in own):
+            factor = sum(f.scaling.constant for f in own if f.scaling is not None) / first.scaling.constant
+            scaling = Scaling(first.scaling.value * factor, first.scaling.exponents, first.scaling.constant * factor)
+            probe = replace(first.probe, weight=first.probe.weight * factor)
+            joined.append(replace(first, site=whole, scaling=scaling, probe=probe))
+        else:
+            joined.append(replace(first, site=whole, scaling=None))
+    return joined
+
+
+def _alike(one: KlFact, other: KlFact) -> bool:
+    """Whether two KLs are of one form, and move alike with the sizes."""
+    assert other.scaling is not None
+    return one.probe.verdict == other.probe.verdict and one.scaling is not None and one.scaling.exponents == other.scaling.exponents
+
+
 def likelihood_scaling(recon: ReconFact) -> Scaling | None:
     """The weight of the likelihood itself, in nats: with a learned variance the squared error's own weight moves as the variance does."""
     known = recon.scaling
+    if known is not None and recon.unit is not None:
+        return Scaling(known.value * recon.unit, known.exponents, known.constant * recon.unit)
     if known is None or not known.constant or not recon.learned_variance:
         return known
     return Scaling(math.copysign(known.value / known.constant, known.value), known.exponents, math.copysign(1.0, known.constant))
@@ -43,13 +76,15 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
     likelihood = likelihood_scaling(recon)
     if likelihood is None:
         return None
-    for s in kl.samples:  # the expectation is a mean over the draws: together they have the weight of one
+    # an expectation is a mean over its draws, an ensemble's likelihood one over its members: together they have the weight of one
+    for s in dict.fromkeys((*kl.samples, *recon.stacked)):
         power = likelihood.exponents.get(s)
         if power is not None and s in recon.event:
             likelihood = Scaling(likelihood.value * symbols[s], {**likelihood.exponents, s: power + 1}, likelihood.constant)
     scaling = ratio(kl.scaling, likelihood, symbols)
     variance = None
-    if recon.probe.kernel == "squared_error" and not recon.learned_variance and (recon.density is None or recon.density.name == "huber"):
+    open_scale = recon.unit is None and not recon.learned_variance and (recon.density is None or recon.density.name == "huber")
+    if recon.probe.kernel == "squared_error" and open_scale:
         variance = scaling.value / 2
         if _halved(recon, kl):
             scaling = Scaling(scaling.value / 2, scaling.exponents, scaling.constant / 2)

@@ -185,6 +185,8 @@ def kl_name(model: Model, fact: KlFact) -> str:
         name = (
             "Gaussian KL to a learned prior"
             if probe.learned_prior
+            else "Gaussian KL to a Gaussian prior of correlated dimensions"
+            if probe.correlated
             else f"{probe.family} KL to a prior of scale {probe.prior[1] ** 2:.3g}"
             if probe.family != "Gaussian"
             else f"Gaussian KL to N({round(probe.prior[0], 6) + 0.0:.3g}, {probe.prior[1] ** 2:.3g})"  # + 0.0: no "-0"

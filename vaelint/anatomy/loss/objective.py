@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,7 +19,7 @@ from vaelint.anatomy.kl.kl_gamma import measure_concentration
 from vaelint.anatomy.kl.kl_points import random_points
 from vaelint.anatomy.kl.kl_probe import KlProbe, Verdict
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
-from vaelint.anatomy.kl.kl_whole import fit_whole
+from vaelint.anatomy.kl.kl_whole import correlated_weight, fit_whole
 from vaelint.anatomy.loss.facts import KlFact, ReconFact
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term, part_of
@@ -26,7 +27,7 @@ from vaelint.anatomy.posterior.sites import Site, sample_axes
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record
-from vaelint.replay.measuring import bases, measured, own_symbols
+from vaelint.replay.measuring import EVENS, bases, measured, own_symbols
 from vaelint.replay.replay import Replay, ReplayError, gradients
 from vaelint.source.written import Source
 
@@ -41,9 +42,9 @@ def measure_kl(
     weights = factors(tuple(dict.fromkeys(chain)), source)
     for base in bases(symbols):
         probed = [KlFact(term, site, probe, factors=weights) for site, probe in probe_kl(slice_, base)]
-        if not found or _told(probed) > _told(found):
+        if not found or (_told(probed), _told(probed, sum)) > (_told(found), _told(found, sum)):
             found = probed
-        if _told(found) == 2:
+        if _told(found, min) == 2:
             break
     for fact in found:
         _measure_discrete(fact, loss, replay, symbols)
@@ -68,9 +69,9 @@ def _name_own_addends(facts: list[KlFact], flow: Flow) -> None:
         fact.term = part_of(fact.term, leaves, [fact.site] if fact.site is not None else [], flow)
 
 
-def _told(facts: list[KlFact]) -> int:
-    """How much a probe says: nothing, the part of the mean, all there is to say."""
-    return max(({"unknown": 0, "mean_only": 1}.get(f.probe.verdict, 2) for f in facts), default=0)
+def _told(facts: list[KlFact], of: Callable[[list[int]], int] = max) -> int:
+    """How much probes say: nothing, the part of the mean, all there is to say."""
+    return of([{"unknown": 0, "mean_only": 1}.get(f.probe.verdict, 2) for f in facts]) if facts else 0
 
 
 def _measure_discrete(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> None:
@@ -103,6 +104,8 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
     """The term's weight on one latent element against the exact KL, all elements equal."""
     site, probe = fact.site, fact.probe
     assert site is not None
+    if probe.correlated:
+        return correlated_weight(slice_, site, sizes, random_points(slice_, sizes, 0.8)) or 0.0
     if probe.whole:
         fitted = fit_whole(slice_, site, sizes, random_points(slice_, sizes, 0.8))  # far out, large covariances lose digits
         if fitted is None:
@@ -123,13 +126,14 @@ def _kl_weight(slice_: Slice, fact: KlFact, even: float, sizes: Mapping[str, int
     (dm,) = gradients(m, [leaves[head]])
     if dm is None or float(dm.abs().max()) == 0:
         return 0.0
-    at = m.detach().flatten()[0]
+    mine = int(dm.flatten().abs().gt(0).nonzero()[0]) if dm.numel() == m.numel() else 0  # of a mixture not every sample is a member's
+    at = m.detach().flatten()[mine]
     family = family_of(site)
     if probe.monte_carlo:
         drawn = slice_.replay([site.z], slice_.overrides(sizes, values, 0.3, 0.5, 0), sizes)[site.z].flatten()
         at = drawn[grads[head].abs().argmax()] if drawn.numel() == grads[head].numel() else drawn[0]
     g = grads[head]
-    slope = float(dm.flatten()[0])
+    slope = float(dm.flatten()[mine])
     if not probe.monte_carlo and m.numel() % g.numel() == 0:
         slope /= m.numel() // g.numel()  # of one of several draws of the posterior
     picked = g.flatten()[g.abs().argmax()]
@@ -154,18 +158,37 @@ def measure_recon(
             continue
         seen.update(pair.raw)
         event = name_event(pair, term, replay._record, symbols, flow)
+        stacked = _stacked(pair, replay)
         chain = tuple(n for n in pair.leaf.chain if n is not pair.meet)  # a product with the target is no weight
-        fact = ReconFact(term, pair, ReconProbe("unknown"), factors=factors(chain, source), event=event)
+        fact = ReconFact(term, pair, ReconProbe("unknown"), factors=factors(chain, source), event=event, stacked=stacked)
         for base in bases(symbols):
             fact.probe = probe_recon(pair, term, loss, replay, base, {})
             if fact.probe.kernel != "unknown":
                 break
+        if fact.probe.kernel == "other":
+            fact.probe = _let_through(fact, term, loss, replay, symbols) or fact.probe
         if fact.probe.weight:
             weight = partial(_recon_weight, fact, term, loss, replay)
             fact.scaling = measured(weight, symbols, replay, _class_symbol(fact, replay._record))
             fact.learned_variance = _has_learned_variance(term, pair, flow)
         found.append(fact)
     return found
+
+
+def _let_through(fact: ReconFact, term: Term, loss: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> ReconProbe | None:
+    """The likelihood that elements are weighed with values of the data: where all of these are alike."""
+    for base in bases(symbols):
+        for even in EVENS[:2]:
+            probe = probe_recon(fact.pair, term, loss, replay, base, {}, even=even)
+            if probe.kernel not in ("other", "unknown"):
+                return replace(probe, reason="weighed by values of the data")
+    return None
+
+
+def _stacked(pair: Pair, replay: Replay) -> tuple[str, ...]:
+    """The symbols of axes in front of those that reconstruction and target share."""
+    r, t = replay.texts_of(pair.recon), replay.texts_of(pair.target) if pair.target is not None else ()
+    return tuple(s for s in r[: -len(t)] if s != "B") if t and r[-len(t) :] == t else ()
 
 
 def _class_symbol(fact: ReconFact, record: Record) -> str:

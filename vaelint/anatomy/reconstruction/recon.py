@@ -118,7 +118,9 @@ def _compares(node: fx.Node, from_raw: list[fx.Node], from_data: list[fx.Node], 
     """Whether an operation holds decoder output and data against each other."""
     if ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data) or picks_class(node, flow):
         return True
-    return ops.op(node) in ("sub", "rsub") and _is_repeated(from_raw[0], from_data[0], drawn)
+    if ops.op(node) not in ("sub", "rsub"):
+        return False
+    return _is_repeated(from_raw[0], from_data[0], drawn) or _is_stacked(from_raw[0], from_data[0], flow)
 
 
 def _comparable(recon: list[fx.Node], data: list[fx.Node]) -> bool:
@@ -151,6 +153,13 @@ def _is_repeated(recon: fx.Node, data: fx.Node, drawn: set[int]) -> bool:
     t = (1,) * (len(r) - len(t)) + t
     apart = [a for a, b in zip(r, t, strict=False) if a != b]
     return len(t) == len(r) and len(apart) == 1 and apart[0] in drawn and t.count(1) > r.count(1) and sum(n != 1 for n in t) >= 2
+
+
+def _is_stacked(recon: fx.Node, data: fx.Node, flow: Flow) -> bool:
+    """Whether a target is taken from each of several reconstructions that lie along axes in front of it, as those of several decoders."""
+    r, t = shape(recon), shape(data)
+    batch = [d for d, text in enumerate(flow.record.shapes.get(recon, ())) if "B" in text]
+    return 2 <= len(t) < len(r) and r[-len(t) :] == t and bool(batch) and min(batch) >= len(r) - len(t)
 
 
 def _meet_on_the_way_up(leaf: Leaf, raw: list[fx.Node], inside: set[fx.Node], flow: Flow, others: set[fx.Node]) -> Pair | None:
