@@ -19,6 +19,7 @@ import vaelint
 from vaelint.config.file import load
 from vaelint.core.errors import UsageError
 from vaelint.observe.data.absent import NOTHING, absent_packages
+from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN, emnist
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.pytest_plugin import Checker
@@ -138,6 +139,39 @@ def test_made_up_data_sets_have_the_shapes_and_attributes_of_the_true_ones(name:
         assert len(found) == len(getattr(found, known.labels)) and found.class_to_idx
     with pytest.raises(IndexError):
         found[len(found)]
+
+
+class Original:
+    """As torchvision's data sets are: it raises where its data are not there."""
+
+    def __init__(self, root: str, train: bool = True, transform: Any = None, download: bool = False) -> None:
+        if root == "absent":
+            raise RuntimeError("Dataset not found. You can use download=True to download it")
+        self.data, self.transform = torch.full((3, 28, 28), 7), transform
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.data[index], 1
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_data_set_of_the_scripts_own_may_derive_from_one_that_is_made_up(installed: bool) -> None:
+    kind = where_absent(Original, "MNIST", lambda what: None) if installed else made_up("MNIST", lambda what: None)
+
+    class Own(kind):  # type: ignore[misc, valid-type]
+        def __init__(self) -> None:
+            super().__init__("absent", train=False, transform=lambda image: "changed", download=True)
+            self.data = self.data[:64]
+
+        def __getitem__(self, index: int) -> Any:
+            return super().__getitem__(index)[0]
+
+    own = Own()
+    assert isinstance(own, kind) and len(own) == 64 and own[3] == "changed" and len(own.targets) == 10000
+    if installed:
+        assert isinstance(own, Original) and len(kind("there")) == 3 and int(kind("there")[0][0][0, 0]) == 7
 
 
 def test_made_up_images_pass_the_usual_transforms() -> None:

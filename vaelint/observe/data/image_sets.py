@@ -72,19 +72,53 @@ class MadeUp(Dataset[Any]):
         return f"made-up data in the place of {self.root}, {len(self)} of {self._known.channels}x{self._known.height}x{self._known.width}"
 
 
-def made_up(name: str, note: Callable[[str], None]) -> Callable[..., MadeUp]:
-    """What stands in for `torchvision.datasets.NAME`: takes the arguments of the original."""
+def made_up(name: str, note: Callable[[str], None]) -> type[MadeUp]:
+    """What stands in for the class `torchvision.datasets.NAME`: takes the arguments of the original, and can be derived from."""
 
-    def make(root: Any = "data", *args: Any, **kwargs: Any) -> MadeUp:
+    def init(self: MadeUp, root: Any = "data", *args: Any, **kwargs: Any) -> None:
         known, split, rest = _asked(name, args, dict(kwargs))
-        for unused in ("download", "target_type", "folds", "background", "what", "compat", "nist"):
+        for unused in ("download", "target_type", "folds", "background", "what", "compat", "nist", "loader"):
             rest.pop(unused, None)
-        found = MadeUp(root, known, split, **rest)
-        note(f"made-up data in the place of {name}: {len(found)} images of {known.channels}x{known.height}x{known.width}")
-        return found
+        MadeUp.__init__(self, root, known, split, **rest)
+        note(f"made-up data in the place of {name}: {len(self)} images of {known.channels}x{known.height}x{known.width}")
 
-    make.__name__ = make.__qualname__ = name
-    return make
+    return type(name, (MadeUp,), {"__init__": init, "__module__": f"torchvision.datasets.{name.lower()}"})
+
+
+def where_absent(original: type[Any], name: str, note: Callable[[str], None]) -> type[Any]:
+    """torchvision's own class, which makes its data up where they are not there."""
+    substitute = made_up(name, note)
+
+    class Either(original):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.__dict__["_made"] = None
+            try:
+                super().__init__(*args, **{**kwargs, "download": False} if "download" in kwargs else kwargs)
+            except (RuntimeError, OSError):  # not found, or not to be downloaded
+                self.__dict__["_made"] = made = substitute(*args, **kwargs)
+                self.__dict__.update(root=made.root, transform=made.transform, target_transform=made.target_transform)
+
+        def __getattr__(self, attribute: str) -> Any:
+            if attribute.startswith("__") or (made := self.__dict__.get("_made")) is None:
+                raise AttributeError(attribute)
+            return getattr(made, attribute)
+
+        def __getitem__(self, index: int) -> Any:
+            return super().__getitem__(index) if self._made is None else self._current()[index]
+
+        def __len__(self) -> int:
+            return super().__len__() if self._made is None else len(self._current())
+
+        def _current(self) -> MadeUp:
+            """The made-up set, with what the script has exchanged since."""
+            made: MadeUp = self._made
+            for attribute in ("data", "targets", "labels", "transform", "target_transform"):
+                if attribute in self.__dict__:
+                    setattr(made, attribute, self.__dict__[attribute])
+            return made
+
+    Either.__name__ = Either.__qualname__ = name
+    return Either
 
 
 _ORDER = {

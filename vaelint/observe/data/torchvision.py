@@ -16,7 +16,7 @@ import torch
 
 from vaelint.observe.data import transforms
 from vaelint.observe.data.absent import importing_file
-from vaelint.observe.data.image_sets import made_up
+from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN
 
 Note = Callable[[str], None]
@@ -154,13 +154,7 @@ def _instead(datasets: Any, data: str, note: Note) -> Iterator[None]:
     kept = {name: getattr(datasets, name) for name in _SETS if hasattr(datasets, name)}
 
     def either(name: str, original: Any) -> Any:
-        def make(*args: Any, **kwargs: Any) -> Any:
-            if data == "auto":
-                with contextlib.suppress(RuntimeError, OSError):  # not found, or not to be downloaded
-                    return original(*args, **{**kwargs, "download": False} if "download" in kwargs else kwargs)
-            return made_up(name, note)(*args, **kwargs)
-
-        return make
+        return where_absent(original, name, note) if data == "auto" else made_up(name, note)
 
     for name, original in kept.items():
         setattr(datasets, name, either(name, original))
