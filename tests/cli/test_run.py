@@ -147,7 +147,8 @@ class Original:
     def __init__(self, root: str, train: bool = True, transform: Any = None, download: bool = False) -> None:
         if root == "absent":
             raise RuntimeError("Dataset not found. You can use download=True to download it")
-        self.data, self.transform = torch.full((3, 28, 28), 7), transform
+        self.data = torch.full((3, 28, 28), 7)
+        self.transform = transform
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         return self.data[index], 1
@@ -158,12 +159,12 @@ class Original:
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_a_data_set_of_the_scripts_own_may_derive_from_one_that_is_made_up(installed: bool) -> None:
-    kind = where_absent(Original, "MNIST", lambda what: None) if installed else made_up("MNIST", lambda what: None)
+    kind: Any = where_absent(Original, "MNIST", lambda what: None) if installed else made_up("MNIST", lambda what: None)
 
-    class Own(kind):  # type: ignore[misc, valid-type]
+    class Own(kind):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__("absent", train=False, transform=lambda image: "changed", download=True)
-            self.data = self.data[:64]
+            self.data: Any = self.data[:64]
 
         def __getitem__(self, index: int) -> Any:
             return super().__getitem__(index)[0]

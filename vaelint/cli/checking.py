@@ -6,14 +6,16 @@ Knows nothing of the command line's library, so that a run which is answered by 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from vaelint.cache.folder import of_results
 from vaelint.cache.store import Cache
 from vaelint.cli import terminal
-from vaelint.cli.folders import in_folders
-from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
+from vaelint.cli.folders import Crew, in_folders
+from vaelint.cli.gathered import Gathered, flattened
+from vaelint.cli.outcome import Report, Shown, exit_code, reports_for, told_baseline
 from vaelint.config import file as config
 from vaelint.config.options import Options
 from vaelint.config.settings import Settings, resolve
@@ -39,12 +41,22 @@ def check(said: Options, early: Worker | None) -> int:
     if said.shard is not None:
         gate.shard(said.shard)
     drawn = any(FORMATS[r.form].trail for r in reports)
+    live = [(r.form, r.file) for r in reports] == [("full", None)] and not (said.fix or said.diff or said.add_ignore)
     codes = [0]
 
     def once() -> list[Checked]:
         """One round: what is in force now, and the results of that."""
-        settings = _in_force(said, drawn)
-        known = settings.baseline.value
+        gathered = Gathered(Shown(said.color, said.show_refuted, said.verbose, timings=said.timings), live=live)
+        try:
+            return round_of(gathered)
+        except KeyboardInterrupt:
+            gathered.interrupted(reports)
+            raise
+
+    def round_of(gathered: Gathered) -> list[Checked]:
+        observed: dict[Request, Checked] = {}
+        settings = _in_force(said, drawn, hired, observed, gathered)
+        gathered.live = live and settings.baseline.value is None
         if said.fix or said.diff:
             from vaelint.cli.mending import mend_all
 
@@ -55,20 +67,9 @@ def check(said: Options, early: Worker | None) -> int:
                 return results
         else:
             keep = not (said.no_cache or said.isolated)
-            results, settings = flattened(run_requests(settings.requests, hired, keep=keep, jobs=settings.jobs.value), settings)
-        bare = [r.result for r in results]
-        whole = not said.names and said.shard is None
-        judgement = judge(bare, settings, update=said.update_baseline, prune=said.prune_baseline, whole=whole)
-        severity = Severity(settings.fail_on.value)
-        if said.add_ignore is not None:
-            from vaelint.cli.ignores import add_ignores
-
-            add_ignores(bare, said.add_ignore, severity, settings.root)
-        color, docs = said.color, settings.docs_url.value
-        shown = Shown(color, said.show_refuted, said.verbose, docs=docs, bar=severity, timings=said.timings)
-        write_reports(results, reports, shown)
-        fine = told_baseline(judgement, known, written=said.update_baseline or said.prune_baseline)
-        codes.append(exit_code(bare, severity, said.exit_zero, fine))
+            found = run_requests(settings, hired, keep=keep, known=observed, gathered=gathered)
+            results, settings = flattened(found, settings)
+        codes.append(_reported(results, settings, said, reports, gathered))
         return results
 
     with gate.Hired(early) as hired:
@@ -80,13 +81,46 @@ def check(said: Options, early: Worker | None) -> int:
     return codes[-1]
 
 
-def _in_force(said: Options, drawn: bool) -> Settings:
-    """What is to be checked, and how. Raises UsageError."""
+def _reported(results: list[Checked], settings: Settings, said: Options, reports: list[Report], gathered: Gathered) -> int:
+    """Judges the results and writes what is wanted of them. Returns the exit code."""
+    bare, known = [r.result for r in results], settings.baseline.value
+    whole = not said.names and said.shard is None
+    judgement = judge(bare, settings, update=said.update_baseline, prune=said.prune_baseline, whole=whole)
+    severity = Severity(settings.fail_on.value)
+    if said.add_ignore is not None:
+        from vaelint.cli.ignores import add_ignores
+
+        add_ignores(bare, said.add_ignore, severity, settings.root)
+    gathered.shown = replace(gathered.shown, docs=settings.docs_url.value, bar=severity)
+    gathered.close(results, reports)
+    fine = told_baseline(judgement, known, written=said.update_baseline or said.prune_baseline)
+    return exit_code(bare, severity, said.exit_zero, fine)
+
+
+def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Request, Checked], gathered: Gathered) -> Settings:
+    """What is to be checked, and how; trainings that were observed to know it have their results in `observed`. Raises UsageError."""
     told = config.Config() if said.isolated else config.load()
-    settings = replace(
-        resolve(*in_folders(said.names or [], told, said.jobs, called=bool(said.inputs or said.step)), said),
-        comments=not said.isolated,
-    )
+
+    def resolved(names: Sequence[str], config: config.Config) -> Settings:
+        settings = replace(resolve(names, config, said), comments=not said.isolated)
+        severity = Severity(settings.fail_on.value)
+        gathered.shown = replace(gathered.shown, docs=settings.docs_url.value, bar=severity)
+        if drawn or said.verbose:
+            asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
+            settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
+        return settings
+
+    def ask(requests: Sequence[Request]) -> list[Checked]:
+        from vaelint.discover.observing import shows
+
+        settings = resolved([], replace(told, targets=tuple(requests), told=(frozenset({"run", "folder", "timeout"}),) * len(requests)))
+        gathered.live = gathered.live and settings.baseline.value is None
+        results = run_requests(settings, hired, keep=False, gathered=gathered, only=shows)
+        observed.update((c.request, c) for c in results if shows(c))
+        return results
+
+    crew = Crew(hired, resolved([], replace(told, targets=(), told=())).jobs.value, ask)
+    settings = resolved(*in_folders(said.names or [], told, crew, called=bool(said.inputs or said.step)))
     if (said.update_baseline or said.prune_baseline) and settings.baseline.value is None:
         raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
     if said.update_baseline or said.prune_baseline:
@@ -97,9 +131,6 @@ def _in_force(said: Options, drawn: bool) -> Settings:
         _nothing(said)
     if said.shard is not None:
         settings = replace(settings, targets=gate.part(settings.targets, said.shard))
-    if drawn or said.verbose:
-        asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
-        settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
     return settings
 
 
@@ -114,26 +145,40 @@ def _stays_inside(settings: Settings) -> None:
         raise UsageError(f"{settings.config.where}: baseline {file} lies outside of the repository", f"name it yourself: --baseline {file}")
 
 
-def run_requests(requests: Sequence[Request], hired: gate.Hired, *, keep: bool, jobs: int) -> list[Checked]:
-    """The results of the requests, in their order. `keep`: whether earlier results are used, and these kept."""
+def run_requests(
+    settings: Settings,
+    hired: gate.Hired,
+    *,
+    keep: bool,
+    known: Mapping[Request, Checked] = MappingProxyType({}),
+    gathered: Gathered | None = None,
+    only: Callable[[Checked], bool] = lambda checked: True,
+) -> list[Checked]:
+    """The results of what the settings ask for, in order.
+
+    Args:
+        keep: whether earlier results are used, and these kept.
+        known: results that this run has already.
+        gathered: what takes each new result as it comes, of those that are `only`.
+    """
+    requests = settings.requests
     if not requests:
         return []
+    targets = {t.request: t for t in settings.targets}
     cache = Cache(of_results(), terminal.say) if keep else None
     with Watched(len(requests)) as eyes:
-        results = gate.run(requests, hired, cache=cache, jobs=jobs, on_stage=eyes.on_stage, on_done=eyes.on_done)
+
+        def on_next(checked: Checked) -> None:
+            if gathered is not None and only(checked):
+                gathered.take(checked, targets[checked.request], settings, eyes)
+
+        jobs = settings.jobs.value
+        results = gate.run(
+            requests, hired, cache=cache, jobs=jobs, known=known, on_stage=eyes.on_stage, on_done=eyes.on_done, on_next=on_next
+        )
     if cache is not None:
         cache.close(sys.argv[1:], len(results))
     return results
-
-
-def flattened(results: Sequence[Checked], settings: Settings) -> tuple[list[Checked], Settings]:
-    """Each result by itself, where a run trains several models, and the settings with a target for each."""
-    found, targets = [], []
-    for checked, target in zip(results, settings.targets, strict=True):
-        for result in (checked.result, *checked.also):
-            found.append(replace(checked, result=result, also=[]) if checked.also else checked)
-            targets.append(target)
-    return found, replace(settings, targets=tuple(targets))
 
 
 def _nothing(said: Options) -> None:

@@ -16,7 +16,7 @@ from vaelint.config import file as config
 from vaelint.config.options import Options
 from vaelint.core.errors import UsageError
 from vaelint.process.front import Worker
-from vaelint.process.gate import default_jobs
+from vaelint.process.gate import Hired, default_jobs
 from vaelint.report.parts.rows import dumps
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def discover(said: Options, early: Worker | None = None) -> int:
     found = find(path)
     if not found.candidates:
         raise nothing(found, path.as_posix())
-    proposals = untried(found) if said.static else tried(found, said.jobs or default_jobs(), path.as_posix())
+    with Hired(early) as hired:
+        proposals = untried(found) if said.static else tried(found, hired, said.jobs or default_jobs(), path.as_posix())
     if said.form == "json":
         unread = [{"file": file, "because": why} for file, why in found.unread]
         sys.stdout.write(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,23 @@ from vaelint.config.file import Config
 from vaelint.core.errors import NothingFound
 from vaelint.core.paths import real, relative
 from vaelint.core.result import Request
-from vaelint.process.gate import default_jobs
+from vaelint.process.gate import Hired
 
 if TYPE_CHECKING:
-    from vaelint.discover.observing import Tried
+    from vaelint.discover.observing import Ask, Tried
     from vaelint.discover.structure import Found
 
 
-def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: bool = False) -> tuple[list[str], Config]:
+@dataclass(frozen=True)
+class Crew:
+    """Who finds out what there is to check: the worker of the run, how many it works at, and how trainings are observed."""
+
+    hired: Hired
+    jobs: int
+    ask: Ask
+
+
+def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool = False) -> tuple[list[str], Config]:
     """The words with each folder replaced by targets, and the configuration with those that were discovered added to its own.
 
     A candidate for which no way to check it was found stays a target: it fails, and the exit code says so. A file is such a folder where no
@@ -39,7 +48,7 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: 
     plain = [n for n in names if not told.targets and ":" not in n and n.endswith((".py", ".ipynb")) and Path(n).is_file()]
     if plain:
         try:
-            new = _of_files(plain, jobs, called=called)
+            new = _of_files(plain, crew, called=called)
         except NothingFound as e:
             if called or os.environ.get("PRE_COMMIT") != "1":
                 raise
@@ -58,8 +67,9 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: 
         files = [(t, target_file(t, told.root)) for t in told.targets]
         below = [t.target for t, file in files if file is not None and file.is_relative_to(home)]
         if not below:
-            seen = _observed([folder], folder, jobs)
-            new = _tried(_left(find_in(folder), seen), folder.as_posix(), folder.as_posix(), jobs, seen)
+            held = find_in(folder)
+            seen = _observed([folder], folder, crew, held)
+            new = _tried(_left(held, seen), folder.as_posix(), folder.as_posix(), crew, seen)
             found += new
             below = [r.target for r in new]
         words += below
@@ -68,12 +78,12 @@ def in_folders(names: Sequence[str], told: Config, jobs: int | None, *, called: 
     return words, replace(told, targets=(*told.targets, *found), told=(*told.told, *said))
 
 
-def _of_files(plain: Sequence[str], jobs: int | None, *, called: bool) -> list[Request]:
+def _of_files(plain: Sequence[str], crew: Crew, *, called: bool) -> list[Request]:
     """What is to be checked of files that no configuration speaks of. Raises UsageError."""
     given = [Path(n) for n in plain]
-    seen = [] if called else _observed(given, Path(), jobs)
+    seen = [] if called else _observed(given, Path(), crew, _together(given))
     held = _left(_together(given) if seen else _in_files(given), seen)
-    return [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", jobs, seen)
+    return [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", crew, seen)
 
 
 def find_in(place: Path) -> Found:
@@ -105,13 +115,16 @@ def _together(files: Sequence[Path]) -> Found:
     return first
 
 
-def _observed(roots: Sequence[Path], folder: Path, jobs: int | None) -> list[Tried]:
-    """The trainings at or below some places that could be observed; what could not be is said, with what to type."""
+def _observed(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) -> list[Tried]:
+    """The trainings at or below some places that could be observed; what could not be is said, with what to type.
+
+    `held` are the classes that they may train.
+    """
     from vaelint.discover.entries import entries
     from vaelint.discover.observing import observed
 
     found = [entry for root in roots for entry in entries(root, folder)]
-    answers = observed(found, folder, jobs or default_jobs())
+    answers = observed(found, folder, crew.ask, [(c.name, c.file) for c in held.candidates])
     for tried in answers:
         if tried.request is None:
             terminal.say(f"{Path(tried.entry.file).as_posix()} was not observed: {' '.join(tried.because.split())}", tried.type_this)
@@ -125,14 +138,14 @@ def _left(structure: Found, seen: Sequence[Tried]) -> Found:
     return structure
 
 
-def _tried(structure: Found, place: str, folder: str, jobs: int | None, seen: Sequence[Tried] = ()) -> list[Request]:
+def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence[Tried] = ()) -> list[Request]:
     """What may be checked: trainings that can be observed, and candidates, each tried in a process.
 
     `folder` is what the user named as the repository, "" for none.
     """
     from vaelint.discover.proposals import nothing, requests_of, tried
 
-    proposals = tried(structure, jobs or default_jobs(), folder) if structure.candidates else []
+    proposals = tried(structure, crew.hired, crew.jobs, folder) if structure.candidates else []
     requests = [t.request for t in seen if t.request is not None] + requests_of(proposals, folder)
     if not requests:
         raise nothing(structure, place)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from vaelint.cli.checking import flattened, run_requests
+from vaelint.cli.checking import run_requests
+from vaelint.cli.gathered import flattened
 from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
 from vaelint.config import file as config
 from vaelint.config.options import Options
@@ -32,7 +33,7 @@ def run(said: Options, early: Worker | None) -> int:
     told = replace(config.load(), targets=requests, told=(frozenset[str](),) * len(requests))
     settings = resolve([], told, said)
     with gate.Hired(early) as hired:
-        results, settings = flattened(run_requests(settings.requests, hired, keep=False, jobs=1), settings)
+        results, settings = flattened(run_requests(settings, hired, keep=False), settings)
     bare, severity = [r.result for r in results], Severity(settings.fail_on.value)
     judgement = judge(bare, settings)
     shown = Shown(said.color, said.show_refuted, said.verbose, docs=settings.docs_url.value, bar=severity)

@@ -125,28 +125,30 @@ def write_reports(
         UsageError: a file that cannot be written.
     """
     bare = [r.result for r in results]
-    output = {id(r.result): r.output for r in results}
     for report in reports:
-        to_file = report.file is not None
-        view = View(
-            width=100 if to_file else terminal.width(),
-            color=terminal.colour(shown.color, to_file=to_file),
-            show_refuted=shown.show_refuted,
-            verbose=shown.verbose,
-            output=output,
-            pages=partial(_pages, shown.docs),
-            root=_repository(),
-            depth=shown.depth,
-            everything=shown.everything,
-            docs=shown.docs,
-            bar=shown.bar,
-            timings=shown.timings,
-        )
-        text = formats[report.form].load()(bare, view)
+        text = formats[report.form].load()(bare, view_of(results, shown, to_file=report.file is not None))
         if report.file is not None:
             _to_file(text, report.file)
         else:
-            _to_stdout(text, guarded=formats[report.form].lines and report.form != "github")
+            to_stdout(text, guarded=formats[report.form].lines and report.form != "github")
+
+
+def view_of(results: Sequence[Checked], shown: Shown, *, to_file: bool = False) -> View:
+    """How results are shown: what the options say, and what the terminal is."""
+    return View(
+        width=100 if to_file else terminal.width(),
+        color=terminal.colour(shown.color, to_file=to_file),
+        show_refuted=shown.show_refuted,
+        verbose=shown.verbose,
+        output={id(r.result): r.output for r in results},
+        pages=partial(_pages, shown.docs),
+        root=_repository(),
+        depth=shown.depth,
+        everything=shown.everything,
+        docs=shown.docs,
+        bar=shown.bar,
+        timings=shown.timings,
+    )
 
 
 def _pages(docs: str) -> list[RulePage]:
@@ -167,13 +169,13 @@ def _repository() -> Path:
 def write_text(text: str, file: Path | None) -> None:
     """A document to a file, else to standard output. Raises UsageError."""
     if file is None:
-        _to_stdout(text, guarded=False)
+        to_stdout(text, guarded=False)
     else:
         _to_file(text, file)
 
 
-def _to_stdout(text: str, *, guarded: bool) -> None:
-    """Writes at once. GitHub takes what a step prints for commands: nothing in a report for people may be one.
+def to_stdout(text: str, *, guarded: bool) -> None:
+    """Writes to standard output, at once. GitHub takes what a step prints for commands: nothing in a report for people may be one.
 
     Documents escape what matters themselves: they are piped, and must stay whole.
     """

@@ -23,10 +23,10 @@ def trace(said: Options, early: Worker | None) -> int:
     reports = reports_for(said.output_format or (), said.output_file, TRAILS)
     told = config.Config() if said.isolated else config.load()
     settings = resolve(said.names or [], told, replace(said, device="none"))
-    requests = [replace(r, select=(), ignore=(), trail="only", fits=True) for r in settings.requests]
-    if not requests:
+    asked = tuple(replace(t, request=replace(t.request, select=(), ignore=(), trail="only", fits=True)) for t in settings.targets)
+    if not asked:
         raise UsageError("no target is named and none is configured", "write vaelint trace model.py:VAE --input 32x784")
     with gate.Hired(early) as hired:
-        results = run_requests(requests, hired, keep=not (said.no_cache or said.isolated), jobs=settings.jobs.value)
+        results = run_requests(replace(settings, targets=asked), hired, keep=not (said.no_cache or said.isolated))
     write_reports(results, reports, Shown(said.color, depth=said.depth, everything=said.everything, docs=settings.docs_url.value), TRAILS)
     return exit_code([r.result for r in results], Severity.WARNING, exit_zero=False)

@@ -15,24 +15,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
+from vaelint.discover.argparse_options import compared_options, filled_options
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
 _TRAINS = frozenset({"backward", "fit", "manual_backward", "minimize"})
 _LIBRARIES = {"pyro": "step", "transformers": "train", "scvi": "train"}
+_TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", *_LIBRARIES})
 _TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
-_COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:python3?|vaelint run)\s+(?P<words>[^\n`|;&><#]+)")
+_COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:python3?|vaelint run)\s+(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
+_TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
 _MOST = 8
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A way to start a training, from the folder of the repository. `lacks`: options that it cannot do without and that no text gives."""
+    """A way to start a training, from the folder of the repository.
+
+    `lacks`: options that it cannot do without and that no text gives. `others`: further commands for the same script, in the order in
+    which they are worth a try: those that texts give, and the script by itself.
+    """
 
     file: Path
     words: tuple[str, ...]
     lacks: tuple[str, ...] = ()
+    others: tuple[tuple[str, ...], ...] = ()
 
     @property
     def command(self) -> str:
@@ -43,19 +51,24 @@ class Entry:
 
 def entries(root: Path, folder: Path) -> list[Entry]:
     """The entries at or below `root`, as they are started in `folder`; those that no text names come last. At most eight."""
-    told = dict(_told(folder))
+    told = _told(folder)
     found = []
     for file in python_files(root, notebooks=True):
-        tree = _tree(file)
+        tree = tree_of(file)
         if tree is None or not _starts(tree) or not trains(file, tree):
             continue
-        words = told.get(file.resolve(), ())
+        ways: list[tuple[str, ...]] = list(told.get(file.resolve(), ()))
         bare = (Path(os.path.relpath(file, folder)).as_posix(),)
-        found.append(Entry(file, words or bare, () if len(words) > 1 else _required(tree)))
+        reach = [t for t in map(tree_of, sorted(imported_by(file))) if t is not None]
+        filled, lacks = filled_options(reach)
+        ways += [] if lacks else [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
+        ways = [w for w in dict.fromkeys(ways) if len(w) > 1 or not (lacks or filled)]
+        found.append(Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:])))
     return sorted(found, key=lambda e: e.file.resolve() not in told)[:_MOST]
 
 
-def _tree(file: Path) -> ast.Module | None:
+def tree_of(file: Path) -> ast.Module | None:
+    """What a file says; None where it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -79,60 +92,46 @@ def _starts(tree: ast.Module) -> bool:
 
 
 def trains(file: Path, tree: ast.Module | None = None) -> bool:
-    """Whether the file, or one that it imports, takes gradients."""
-    tree = tree or _tree(file)
+    """Whether the file, or one that it imports, takes gradients, with torch."""
+    tree = tree or tree_of(file)
     if tree is None:
         return False
-    if _calls(tree) & (_TRAINS | _of_libraries(tree)):
-        return True
-    others = (_tree(other) for other in sorted(imported_by(file) - {file.resolve()}))
-    return any(other is not None and _calls(other) & _TRAINS for other in others)
+    trees = [tree, *(t for other in sorted(imported_by(file) - {file.resolve()}) if (t := tree_of(other)) is not None)]
+    takes = bool(_calls(tree) & _of_libraries(tree)) or any(_calls(t) & _TRAINS for t in trees)
+    return takes and any(_imports(t) & _TORCH for t in trees)
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    """The packages that a file imports."""
+    named = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    named |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
+    return {name.partition(".")[0] for name in named}
 
 
 def _of_libraries(tree: ast.Module) -> set[str]:
     """The methods that train in the libraries which a file imports."""
-    named = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-    named |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
-    return {_LIBRARIES[top] for name in named if (top := name.partition(".")[0]) in _LIBRARIES}
+    return {_LIBRARIES[name] for name in _imports(tree) if name in _LIBRARIES}
 
 
 def _calls(tree: ast.AST) -> set[str]:
     return {n.func.attr for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
 
 
-def _required(tree: ast.Module) -> tuple[str, ...]:
-    """Options and arguments that argparse does not do without."""
-    found = []
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument" and node.args):
-            continue
-        names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-        given = {k.arg: k.value for k in node.keywords}
-        required = given.get("required")
-        many = given.get("nargs")
-        optional = isinstance(many, ast.Constant) and many.value in ("?", "*")
-        if not names or (not names[0].startswith("-") and not optional):
-            found += names[:1]
-        elif isinstance(required, ast.Constant) and required.value is True:
-            found.append(max(names, key=len))
-    return tuple(found)
-
-
-def _told(folder: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """The scripts that texts of the repository start, each with the first command that can be taken as it is."""
-    seen: set[Path] = set()
+def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:
+    """The scripts that texts of the repository start, each with the commands that can be taken as they are."""
+    found: dict[Path, list[tuple[str, ...]]] = {}
     for pattern in _TEXTS:
         for text in sorted(folder.glob(pattern)):
             for words in _commands(text):
                 file = _file_of(words, folder)
-                if file is not None and file not in seen:
-                    seen.add(file)
-                    yield file, tuple(words)
+                if file is not None and tuple(words) not in found.setdefault(file, []):
+                    found[file].append(tuple(words))
+    return found
 
 
-def _commands(text: Path) -> Iterator[Sequence[str]]:
+def _commands(file: Path) -> Iterator[Sequence[str]]:
     try:
-        yield from commands_in(text.read_text(encoding="utf-8", errors="replace"))
+        yield from commands_in(file.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return
 
@@ -140,10 +139,11 @@ def _commands(text: Path) -> Iterator[Sequence[str]]:
 def commands_in(text: str) -> Iterator[Sequence[str]]:
     """The words after `python` of the commands that a text holds, those that can be taken as they are."""
     for match in _COMMAND.finditer(text.replace("\\\n", " ")):
-        if _NO_VALUE.search(match["words"]):
+        said = _TO_FILE.sub("", match["words"])
+        if _NO_VALUE.search(said):
             continue
         try:
-            words = shlex.split(match["words"])
+            words = shlex.split(said)
         except ValueError:
             continue
         if words and (words[0].endswith((".py", ".ipynb")) or (words[0] == "-m" and len(words) > 1)):

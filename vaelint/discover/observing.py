@@ -1,24 +1,30 @@
-"""The trainings of a repository, tried for a few steps each: which of its models they show. Imports no torch."""
+"""The trainings of a repository, observed: which of its models they show. Imports no torch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vaelint.config.closure import imported_by
 from vaelint.core.checked import Checked
+from vaelint.core.paths import real
 from vaelint.core.result import Request
-from vaelint.discover.entries import Entry
-from vaelint.process.front import Worker
-from vaelint.process.progress import Watched
+from vaelint.discover.entries import Entry, tree_of
+from vaelint.discover.variants import variants
 
-TIMEOUT = 60.0
+Ask = Callable[[Sequence[Request]], list[Checked]]
+"""The results of requests, in their order."""
+
+TIMEOUT = 90.0  # seconds for each, where nothing else is said
+_MOST = 8  # commands that are tried for one script
+_ROUNDS = 4
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of an entry: the request that observes it and the classes that it trains, or why it could not be observed."""
+    """What became of a command: the request that observes it and the classes that it trains, or why it could not be observed."""
 
     entry: Entry
     request: Request | None
@@ -27,38 +33,88 @@ class Tried:
     type_this: str = ""
 
 
-def request_of(entry: Entry, folder: Path) -> Request:
-    """The request that observes an entry, started in `folder`."""
+def request_of(words: Sequence[str], entry: Entry, folder: Path) -> Request:
+    """The request that observes a command, started in `folder`."""
     own = "" if folder.resolve() == Path.cwd() else folder.as_posix()
-    return Request(Path(os.path.relpath(entry.file)).as_posix(), run=entry.words, folder=own)
+    return Request(Path(os.path.relpath(entry.file)).as_posix(), run=tuple(words), folder=own, timeout=TIMEOUT)
 
 
-def observed(found: Sequence[Entry], folder: Path, jobs: int) -> list[Tried]:
-    """Each entry, tried in a process of its own. Raises UsageError where the engine cannot be imported."""
-    ready = [(e, request_of(e, folder)) for e in found if not e.lacks]
-    answers: dict[Entry, Checked] = {}
-    if ready:
-        asked = [_only_looked_at(r) for _, r in ready]
-        with Watched(len(asked)) as eyes, Worker() as worker:
-            for (entry, _), answer in zip(ready, worker.run_all(asked, jobs, eyes.on_stage), strict=True):
-                answers[entry] = answer
-                eyes.on_done(answer)
-    return [_tried(e, answers.get(e), folder) for e in found]
+def shows(checked: Checked) -> bool:
+    """Whether a run was observed, and trains something that draws a latent or picks codes."""
+    results = [checked.result, *checked.also]
+    roles = {term["role"] for r in results for term in r.loss.get("terms", ())}
+    return checked.result.status != "failed" and (any(r.anatomy.get("sites") for r in results) or bool(roles & {"kl", "vq"}))
 
 
-def _only_looked_at(request: Request) -> Request:
-    return Request(request.target, run=request.run, folder=request.folder, device="none", timeout=TIMEOUT, laws="none")
+def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tuple[str, Path]]) -> list[Tried]:
+    """Each entry by its first command that can be observed, and by further ones that may train the classes `wanted` that it left.
+
+    Args:
+        wanted: classes that may be VAEs, with their files.
+    """
+    done: dict[Entry, list[Tried]] = {e: [_lacking(e, folder)] if e.lacks else [] for e in found}
+    left = [(name, real(file)) for name, file in wanted]
+    tried: dict[Entry, list[tuple[str, ...]]] = {e: [] for e in found}
+    for _ in range(_ROUNDS):
+        shown = {(n, file) for e, all_ in done.items() for t in all_ for n in t.classes for file in imported_by(e.file)}
+        left = [w for w in left if w not in shown]
+        coming = [(e, words) for e in found for words in _next(e, done[e], tried[e], left, folder)]
+        if not coming:
+            break
+        for e, words in coming:
+            tried[e].append(words)
+        answers = ask([request_of(words, e, folder) for e, words in coming])
+        for (e, words), answer in zip(coming, answers, strict=True):
+            done[e].append(_tried(e, words, answer, folder))
+    return [t for all_ in done.values() for t in _worth(all_)]
 
 
-def _tried(entry: Entry, answer: Checked | None, folder: Path) -> Tried:
-    if answer is None:
-        lacking = ", ".join(entry.lacks)
-        there = "" if folder.resolve() == Path.cwd() else f"cd {folder.as_posix()} && "
-        return Tried(entry, None, because=f"it cannot do without {lacking}", type_this=f"{there}vaelint run {entry.command}")
+def _worth(all_: Sequence[Tried]) -> list[Tried]:
+    """What observed something; where nothing did, the first that was tried, which is what the repository's texts say."""
+    good = [t for t in all_ if t.request is not None]
+    new: list[Tried] = []
+    for t in good:
+        if not any(t.classes <= other.classes for other in new):
+            new.append(t)
+    return new or list(all_[:1])
+
+
+def _next(
+    entry: Entry, done: Sequence[Tried], tried: Sequence[tuple[str, ...]], left: Sequence[tuple[str, Path]], folder: Path
+) -> list[tuple[str, ...]]:
+    """The commands of the next round: the entry's own, until one is observed; then one for each class that it may train as well."""
+    if entry.lacks or len(tried) >= _MOST:
+        return []
+    if not tried:
+        return [entry.words]
+    good = [t.request for t in done if t.request is not None]
+    own = [w for w in entry.others if w not in tried]
+    if not good:
+        return own[:1]
+    reach = imported_by(entry.file)
+    missing = [name for name, file in left if file in reach]
+    if not missing:
+        return []
+    trees = [t for t in map(tree_of, sorted(reach)) if t is not None]
+    more: list[tuple[str, ...]] = []
+    for name in missing:
+        ways = (w for w in variants(good[0].run, name, trees, folder) if w not in tried and w not in more)
+        more += [w for w in [next(ways, None)] if w is not None]
+    return [*more, *(w for w in own if not more)][: _MOST - len(tried)]
+
+
+def _lacking(entry: Entry, folder: Path) -> Tried:
+    there = "" if folder.resolve() == Path.cwd() else f"cd {folder.as_posix()} && "
+    return Tried(entry, None, because=f"it cannot do without {', '.join(entry.lacks)}", type_this=f"{there}vaelint run {entry.command}")
+
+
+def _tried(entry: Entry, words: tuple[str, ...], answer: Checked, folder: Path) -> Tried:
     results = [answer.result, *answer.also]
-    if answer.result.status == "failed" or not any(r.anatomy.get("sites") for r in results):
+    if not shows(answer):
         first = next(iter(answer.result.findings), None)
-        because = first.message if first is not None and answer.result.status == "failed" else "what it trains draws no latent"
-        return Tried(entry, None, because=because, type_this=first.help if first is not None else "")
+        if first is None or answer.result.status != "failed":
+            return Tried(entry, None, because="what it trains draws no latent")
+        place = f" ({first.span.file}:{first.span.line})" if f"{first.span.file}:" not in first.message and first.span.line > 1 else ""
+        return Tried(entry, None, because=f"{first.message}{place}", type_this=first.help)
     names = {name for r in results for name in r.target.rpartition(":")[2].split("+")}
-    return Tried(entry, request_of(entry, folder), frozenset(names))
+    return Tried(entry, request_of(words, entry, folder), frozenset(names))

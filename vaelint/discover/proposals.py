@@ -12,7 +12,7 @@ from vaelint.core.errors import NothingFound
 from vaelint.core.result import Request
 from vaelint.core.visible import toml_escaped, visible
 from vaelint.discover.structure import Found, Shape
-from vaelint.process.front import Worker
+from vaelint.process.gate import Hired
 from vaelint.process.progress import Watched
 
 PIPELINE = "vaelint.discover.probe:probe"
@@ -59,16 +59,14 @@ def untried(found: Found) -> list[Proposal]:
     return [Proposal(s, None, "not tried", tried=False) for s in found.candidates]
 
 
-def tried(found: Found, jobs: int = 1, folder: str = "") -> list[Proposal]:
+def tried(found: Found, hired: Hired, jobs: int = 1, folder: str = "") -> list[Proposal]:
     """The candidates found in `folder`, each tried in a process of its own. Raises UsageError where the engine cannot be imported."""
     if not found.candidates:
         return []
     requests = [Request(s.target, device="none", timeout=TIMEOUT, folder=folder) for s in found.candidates]
     answers: list[Checked] = []
-    with Watched(len(requests)) as eyes, Worker(PIPELINE) as worker:
-        for answer in worker.run_all(requests, jobs, eyes.on_stage):
-            answers.append(answer)
-            eyes.on_done(answer)
+    with Watched(len(requests)) as eyes:
+        answers += hired.worker().run_all(requests, jobs, eyes.on_stage, eyes.on_done, PIPELINE)
     return [_proposal(s, a, folder) for s, a in zip(found.candidates, answers, strict=True)]
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
+import os
 import runpy
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,8 +56,30 @@ def noting_usage(said: list[str]) -> Iterator[None]:
         argparse.ArgumentParser.error = original  # type: ignore[method-assign]
 
 
-def run_script(command: Sequence[str]) -> None:
-    """Runs `script.py args` or `-m module args` as `__main__`. Whatever it raises passes through."""
+class _Beside(importlib.abc.MetaPathFinder):
+    """Comes last: finds the repository's own packages from above the script, as where it is installed or on PYTHONPATH."""
+
+    def __init__(self, here: Path, home: Path, note: Callable[[str], None]) -> None:
+        above = [p for p in (home, *home.parents) if p.is_relative_to(here)] or [home]
+        self._places, self._note = [str(p) for p in dict.fromkeys((*above, here))], note
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A top-level module of the repository."""
+        if path is not None:
+            return None
+        for place in self._places:
+            if (spec := importlib.machinery.PathFinder.find_spec(name, [place])) is not None:
+                self._note(
+                    f"{name} was imported from {os.path.relpath(place)}, which is not on Python's path: PYTHONPATH={os.path.relpath(place)}"
+                )
+                return spec
+        return None
+
+
+def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what: None) -> None:
+    """Runs `script.py args` or `-m module args` as `__main__`. Whatever it raises passes through; `note` is told what was helped."""
     sys.dont_write_bytecode = True
     if command[0] == "-m":
         sys.argv = [file_of(command), *command[2:]]
@@ -64,6 +89,7 @@ def run_script(command: Sequence[str]) -> None:
     path = command[0]
     sys.argv = list(command)
     sys.path.insert(0, str(Path(path).resolve().parent))
+    sys.meta_path.append(_Beside(Path.cwd(), Path(path).resolve().parent, note))
     main = types.ModuleType("__main__")
     main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
     sys.modules["__main__"] = main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -68,7 +68,7 @@ class Session:
         self._loading, self._since = True, 0
         if self._backwards:
             self._looped = self._source
-            self._end(frame)
+            self._end(_frames(frame, self.spans))
             if self.done >= self.steps:
                 self.stop()
         elif self._watch is not None and not self._watch.modules.calls:
@@ -141,7 +141,7 @@ class Session:
             self._loading = False
             self._drop()
         if not self._loading and self._backwards:
-            self._end(frame)
+            self._end(_frames(frame, self.spans))
             if self.done >= self.steps:
                 self.stop()
             self._begin(None, frame, None)
@@ -163,13 +163,18 @@ class Session:
 
     def over(self, error: BaseException | None, frame: FrameType) -> None:
         """The script has ended; `error` is what it raised."""
-        broke = error is not None and isinstance(error, Exception)
-        if self._watch is not None and broke and self._watch.recorded:
+        broke = isinstance(error, Exception)
+        if self._watch is not None and isinstance(error, Exception) and self._watch.steps and self._backwards and not self._watch.cut:
+            place = next((f" at {s.file}:{s.line}" for s in self.spans.of_traceback(error)), "")
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            self.say(f"the script raises {said}{place}, after the step of iteration {self.done + 1}: what it did until then was checked")
+            self._end(_frames_of(error))
+        elif self._watch is not None and broke and self._watch.recorded:
             watch, self._watch = self._watch, None
             watch.name_inputs(_frames_of(error), self._unused, whole=False)
             self.failed = watch.end(error)
         elif self._backwards and not broke:
-            self._end(frame)
+            self._end(_frames(frame, self.spans))
         self._drop()
 
     # --- iterations --------------------------------------------------------------------------------------------------
@@ -210,8 +215,8 @@ class Session:
             name = str(way[-1]) if way else "batch"
             self._watch.take(name if name.isidentifier() else f"batch_{'_'.join(map(str, way))}", tensor)
 
-    def _end(self, frame: FrameType) -> None:
-        """The iteration under way has ended well."""
+    def _end(self, frames: Iterable[FrameType]) -> None:
+        """The iteration under way has ended well. `frames`: the user's, innermost first."""
         self.done += 1
         self._usual = self._usual or self._backwards
         self._backwards = 0
@@ -219,7 +224,7 @@ class Session:
             return
         watch, self._watch = self._watch, None
         self._used |= {id(call.module) for call in watch.modules.calls}
-        watch.name_inputs([*_frames(frame, self.spans)], self._unused)
+        watch.name_inputs([*frames], self._unused)
         made = watch.end()
         self.iterations = [i for i in self.iterations if i.number != 1] + [made]  # the first only warmed up
 

@@ -71,7 +71,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
         stack.enter_context(noting_usage(session.usage))
-        error = observe(session, lambda: run_script(request.run))
+        error = observe(session, lambda: run_script(request.run, session.say))
     if isinstance(error, TimeIsUpError):
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")
     if held is not None:
@@ -167,12 +167,21 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     raise TargetError("VAE006", text, f"add the options with which `python {shown}` trains two batches or more")
 
 
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
+    "attr": "attrs", "Bio": "biopython", "pl_bolts": "lightning-bolts", "mpl_toolkits": "matplotlib", "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv", "umap": "umap-learn", "skbio": "scikit-bio", "git": "GitPython", "hydra": "hydra-core",
+}  # fmt: skip
+"""What pip calls a package that is imported under another name."""
+
+
 def _said(error: BaseException) -> tuple[str, str]:
     """What a script raised, and what to do about it."""
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"the script reads {error.filename}, which is not there", "put it there, or name another one with the script's options"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"the package {error.name.partition('.')[0]} is not installed here", f"pip install {error.name.partition('.')[0]}"
+        name = error.name.partition(".")[0]
+        return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
     text = next(iter(message_of(error).strip().splitlines()), "")
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     return said, "run it with python first: it raises the same there"
@@ -198,7 +207,7 @@ def models_of(session: Session, request: Request) -> list[Seen]:
     ]
     if not found:
         raise TargetError("VAE006", "what backward() is called on is not made of anything that was seen in its iteration", "")
-    latent = [f for f in found if _trains_posterior(f[1], f[2])] or found[-1:]
+    latent = [f for f in found if _trains_posterior(f[1], f[2]) or f[1].codebooks] or found[-1:]
     for result, _, _ in latent:
         result.notes += session.said
         if (cut := session.failed) is not None and cut.cut and cut.record.failure is not None:

@@ -41,7 +41,7 @@ class Output:
 class Flight:
     """One target's process, seen from the front. It is over when `over` says so; then `checked` has the result."""
 
-    def __init__(self, request: Request, server: socket.socket, on_stage: Callable[[str], None] | None = None) -> None:
+    def __init__(self, request: Request, server: socket.socket, on_stage: Callable[[str], None] | None = None, pipeline: str = "") -> None:
         """Asks the server for a process of its own. Raises OSError if the server is gone."""
         self.request, self.over, self.lost, self._on_stage = request, False, False, on_stage
         self._fate, self._output, self._lines = Fate(), Output(), protocol.Lines()
@@ -52,7 +52,7 @@ class Flight:
         self._limit = time.monotonic() + request.timeout
         try:
             socket.send_fds(server, [protocol.TARGET], [theirs.fileno(), printed, self._dump.fileno()])
-            protocol.send_request(self._sock, request.to_json())
+            protocol.send_request(self._sock, request.to_json(), pipeline)
         except OSError:
             self.close()
             raise

@@ -55,7 +55,7 @@ class Worker:
             start_new_session=True,  # Ctrl-C is for us; we pass it on
         )
         theirs.close()
-        self._sock, self._ready, self._output = ours, False, Output()
+        self._sock, self._ready, self._warm, self._output = ours, False, False, Output()
 
     def __enter__(self) -> Worker:
         return self
@@ -88,29 +88,38 @@ class Worker:
         return next(self.run_all([request], 1, (lambda _, stage: on_stage(stage)) if on_stage else None))
 
     def run_all(
-        self, requests: Iterable[Request], jobs: int = 1, on_stage: Callable[[Request, str], None] | None = None
+        self,
+        requests: Iterable[Request],
+        jobs: int = 1,
+        on_stage: Callable[[Request, str], None] | None = None,
+        on_done: Callable[[Checked], None] | None = None,
+        pipeline: str = "",
     ) -> Iterator[Checked]:
         """Checks targets, at most `jobs` at a time, each in a process of its own; none can take another one along.
 
-        Yields in the order of the requests. Raises as `run` does.
+        Yields in the order of the requests; `on_done` is told at once. `pipeline` is "module:function" of what is done with these,
+        where that is not the worker's own. Raises as `run` does.
         """
         waiting = deque(enumerate(requests))
         flying: dict[int, Flight] = {}
         done: dict[int, Checked] = {}
         following = 0
-        if len(waiting) > 2 * jobs:  # below that, each setting itself up is sooner done
+        if len(waiting) > 2 * jobs and not self._warm:  # below that, each setting itself up is sooner done
             self._await_ready()
             self._ask(protocol.WARM)
+            self._warm = True
         try:
             while waiting or flying:
                 while waiting and len(flying) < jobs:
                     number, request = waiting.popleft()
-                    flying[number] = self._launch(request, on_stage)
+                    flying[number] = self._launch(request, on_stage, pipeline)
                 self._wait(flying.values())
                 for number in [n for n, f in flying.items() if f.over]:
                     flight = flying.pop(number)
                     done[number] = flight.checked(self._end() if flight.lost else None)
                     flight.close()
+                    if on_done is not None:
+                        on_done(done[number])
                 while following in done:
                     yield done.pop(following)
                     following += 1
@@ -118,7 +127,7 @@ class Worker:
             for flight in flying.values():
                 flight.close()
 
-    def _launch(self, request: Request, on_stage: Callable[[Request, str], None] | None) -> Flight:
+    def _launch(self, request: Request, on_stage: Callable[[Request, str], None] | None, pipeline: str) -> Flight:
         """A process for one target, by a server that is started again if it was killed."""
         for _ in range(3):
             if self._process is None or self._process.poll() is not None:
@@ -126,7 +135,7 @@ class Worker:
                 self._start()
             self._await_ready()
             try:
-                return Flight(request, self._sock, partial(on_stage, request) if on_stage else None)
+                return Flight(request, self._sock, partial(on_stage, request) if on_stage else None, pipeline)
             except OSError:  # it died between one target and the next
                 if self._process is not None:
                     self._process.kill()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from vaelint.cache.store import Cache
@@ -48,31 +50,45 @@ def run(
     *,
     cache: Cache | None = None,
     jobs: int = 1,
+    known: Mapping[Request, Checked] = MappingProxyType({}),
     on_stage: Callable[[Request, str], None] | None = None,
     on_done: Callable[[Checked], None] | None = None,
+    on_next: Callable[[Checked], None] | None = None,
 ) -> list[Checked]:
     """The results of the requests, in their order.
 
     Args:
         cache: where results of earlier runs lie; None to ask for none.
         jobs: how many targets run at once.
+        known: results that this run has already; nobody is told of these again.
         on_stage, on_done: told what goes on, for a person who watches.
+        on_next: told each result that was not known, in the order of the requests, as soon as it and those before it are there.
     """
-    found: dict[Request, Checked] = {}
+    coming = deque(r for r in dict.fromkeys(requests) if r not in known)
+
+    def pass_on() -> None:
+        while coming and coming[0] in found:
+            checked = found[coming.popleft()]
+            if on_next:
+                on_next(checked)
+
+    found: dict[Request, Checked] = {r: known[r] for r in requests if r in known}
     for request in requests:
+        if request in known:
+            continue
         kept = cache.lookup(request) if cache is not None and not request.run else None
         if kept is not None:
             found[request] = kept
             if on_done:
                 on_done(kept)
+    pass_on()
     missing = [r for r in dict.fromkeys(requests) if r not in found]
     started = time.time_ns()
-    for checked in hired.worker().run_all(missing, jobs, on_stage) if missing else ():
+    for checked in hired.worker().run_all(missing, jobs, on_stage, on_done) if missing else ():
         found[checked.request] = checked
-        if on_done:
-            on_done(checked)
         if cache is not None and not checked.request.run:
             cache.store(checked, started)
+        pass_on()
     return [found[r] for r in requests]
 
 

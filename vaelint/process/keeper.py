@@ -7,6 +7,7 @@ that the target has left, and nobody else's.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -40,7 +41,8 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
     from vaelint.core.result import Request
 
     descendants.adopt()
-    request = Request.from_json(_received(sock))
+    asked = _received(sock)
+    request = Request.from_json(asked["request"])
     limit = limit_for(request.max_memory)
     reader, writer = os.pipe()  # becomes readable when a child ends
     os.set_blocking(reader, False)
@@ -52,7 +54,7 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in (reader, writer, server):
             os.close(fd)
-        run_target(request, sock, printed, dump, limit, run)
+        run_target(request, sock, printed, dump, limit, _named(asked["pipeline"]) if asked["pipeline"] else run)
     os.close(printed)
     os.close(dump)
     with contextlib.suppress(OSError):
@@ -65,6 +67,13 @@ def keep(sock: socket.socket, printed: int, dump: int, run: Pipeline, server: in
         if code is not None:
             sock.sendall(protocol.encode(protocol.Exited(code)))
     os._exit(0)
+
+
+def _named(pipeline: str) -> Pipeline:
+    """What "module:function" names."""
+    module, _, name = pipeline.partition(":")
+    found: Pipeline = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _received(sock: socket.socket) -> dict[str, Any]:

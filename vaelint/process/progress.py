@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -51,6 +53,17 @@ class Watched:
         """A target has its result."""
         if self._bar is not None:
             self._bar.advance(self._task)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within the block nothing is drawn: something else is printed."""
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._seen:
+            self._line("")
+        yield
+        if self._bar is not None:
+            self._bar.start()
 
     def _line(self, text: str) -> None:
         sys.stderr.write("\r\x1b[K" + text)

@@ -172,6 +172,6 @@ class Lines:
             self._parts = [b"-"]  # so that the rest of the line is no message
 
 
-def send_request(sock: socket.socket, request: dict[str, Any]) -> None:
-    """Front to worker: one request."""
-    sock.sendall(json.dumps(request).encode() + b"\n")
+def send_request(sock: socket.socket, request: dict[str, Any], pipeline: str = "") -> None:
+    """Front to worker: one request, and "module:function" of what is to be done with it, where that is not the server's own."""
+    sock.sendall(json.dumps({"request": request, "pipeline": pipeline}).encode() + b"\n")

@@ -115,7 +115,7 @@ def _literals(a: Any, b: Any, record: Record, n: int, m: int, symbol: str) -> An
         if a == b:
             return a
         for power in (1, -1, 2, -2):
-            if a != 0 and abs(a / b - (n / m) ** power) < 1e-9:
+            if a != 0 and b != 0 and abs(a / b - (n / m) ** power) < 1e-9:
                 return SymbolPower(symbol, power, a / n**power)
         return a
     if isinstance(a, tuple):

@@ -13,7 +13,9 @@ from typing import Any
 
 NOTHING = frozenset({
     "matplotlib", "seaborn", "plotly", "bokeh", "visdom", "tqdm", "wandb", "mlflow", "tensorboard", "tensorboardX", "comet_ml", "neptune",
-    "clearml", "imageio", "IPython", "termcolor", "colorama", "progressbar", "pudb", "ipdb",
+    "clearml", "imageio", "IPython", "termcolor", "colorama", "progressbar", "pudb", "ipdb", "torchsummary", "torchinfo", "torchviz",
+    "livelossplot", "prettytable", "tabulate", "loguru", "coloredlogs", "tensorboard_logger", "hiddenlayer", "aim", "swanlab", "dvclive",
+    "GPUtil", "memory_profiler", "line_profiler", "graphviz", "mlxtend", "watermark", "coolname", "icecream", "torchsummaryX",
 })  # fmt: skip
 """What a model is wired like does not depend on."""
 

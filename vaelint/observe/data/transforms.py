@@ -96,8 +96,8 @@ def to_pil_image(values: Any, mode: str | None = None) -> Any:
 
 
 def normalize(tensor: torch.Tensor, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> torch.Tensor:
-    """(x - mean) / std for each channel."""
-    by = [torch.as_tensor(v, dtype=tensor.dtype).view(-1, 1, 1) for v in (mean, std)]
+    """(x - mean) / std for each channel; values for more channels than there are left out, as torchvision did before 0.5."""
+    by = [torch.as_tensor(v, dtype=tensor.dtype).view(-1, 1, 1)[: tensor.shape[-3]] for v in (mean, std)]
     return tensor.sub_(by[0]).div_(by[1]) if inplace else (tensor - by[0]) / by[1]
 
 
