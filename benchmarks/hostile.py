@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hostile_disturbances import table
 from hostile_runs import broken_entries, check, disturbed, patience
@@ -55,22 +55,28 @@ def faults(folder: Path, batch: Sequence[Target], jobs: int) -> Iterator[str]:
         expected = 2 if {"failed", "incomplete"} & set(found.values()) else 1 if "findings" in found.values() else 0
         if done.returncode != expected:
             yield f"{name}: exit code {done.returncode}, not {expected}; {said[-300:]}"
-        for t in batch:
-            got = found.get(t.target)
-            if t.sound is True and got != "clean":
-                messages = [f["message"][:160] for r in results if r["target"] == t.target for f in r["findings"]]
-                yield f"{name}: {t.what} ({t.target}) is {got}: {messages}"
-            if t.sound is False and got not in ("failed", "incomplete"):
-                yield f"{name}: {t.what} ({t.target}) is {got}, and was not looked at"
-        for r in results:
-            for f in r["findings"]:
-                if "fault of vaelint" in json.dumps(f):
-                    what = next((t.what for t in batch if t.target == r["target"]), r["target"])
-                    yield f"{name}: {what} is called a fault of vaelint: {f['message'][:200]}"
+        yield from (f"{name}: {wrong}" for wrong in misjudged(batch, results))
     moved = {k: (v, statuses[1].get(k)) for k, v in statuses[0].items() if statuses[1].get(k) != v and k not in late}
     if moved:
         yield f"the second run says otherwise: {moved}"
     yield from broken_entries()
+
+
+def misjudged(batch: Sequence[Target], results: list[dict[str, Any]]) -> Iterator[str]:
+    """Sound targets that are not clean, others that are, and what is taken for a fault of vaelint."""
+    found = {r["target"]: r["status"] for r in results}
+    for t in batch:
+        got = found.get(t.target)
+        if t.sound is True and got != "clean":
+            messages = [f["message"][:160] for r in results if r["target"] == t.target for f in r["findings"]]
+            yield f"{t.what} ({t.target}) is {got}: {messages}"
+        if t.sound is False and got not in ("failed", "incomplete"):
+            yield f"{t.what} ({t.target}) is {got}, and was not looked at"
+    for r in results:
+        for f in r["findings"]:
+            if "fault of vaelint" in json.dumps(f):
+                what = next((t.what for t in batch if t.target == r["target"]), r["target"])
+                yield f"{what} is called a fault of vaelint: {f['message'][:200]}"
 
 
 def part(items: Sequence[T], told: str) -> Sequence[T]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent))
 
 import generated
-from linked import linked
+from code_links import linked
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from vaelint.core.claims import Claim as Claim
+from vaelint.core.claim_and_repair import Claim as Claim
 
 if TYPE_CHECKING:
     from vaelint.faults.batch.batch_claims import *  # noqa: F403

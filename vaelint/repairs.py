@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from vaelint.core.claims import Repair as Repair
+from vaelint.core.claim_and_repair import Repair as Repair
 
 if TYPE_CHECKING:
     from vaelint.faults.devices.devices_claims import *  # noqa: F403

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vaelint import claims as claims
 from vaelint import repairs as repairs
-from vaelint.core.claims import Claim, Repair
+from vaelint.core.claim_and_repair import Claim, Repair
 from vaelint.core.definitions import Definition, definition
 from vaelint.core.finding import Certainty as Certainty
 from vaelint.core.finding import Label, ShapeRow

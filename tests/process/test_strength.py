@@ -11,7 +11,7 @@ from realpass import measured, traced, write
 
 import vaelint
 from vaelint.anatomy.reconstruction.recon import fits_family
-from vaelint.core.claims import Claim
+from vaelint.core.claim_and_repair import Claim
 from vaelint.core.finding import Certainty, Evidence, Finding, Outcome, Severity, Span
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.strength import as_said, weighed

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import commandline
 import pytest
+from code_links import linked
 from generated import key_tables
-from linked import linked
 from typer.main import get_command
 
 from vaelint.anatomy.model import Model

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal
 
-from vaelint.core.claims import Claim, Repair
+from vaelint.core.claim_and_repair import Claim, Repair
 from vaelint.core.pages import address
 
 

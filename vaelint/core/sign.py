@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from vaelint.core.claims import Claim, Repair
+from vaelint.core.claim_and_repair import Claim, Repair
 from vaelint.core.finding import Finding, Label, Severity, ShapeRow, Span, Suggestion, fingerprint
 from vaelint.core.paths import in_project
 from vaelint.core.strength import BEFORE, Basis

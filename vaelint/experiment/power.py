@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 
-from vaelint.core.claims import Claim
+from vaelint.core.claim_and_repair import Claim
 from vaelint.experiment.runs import Prepare
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError, Experiment, NoPowerError, Verdict

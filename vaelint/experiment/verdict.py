@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vaelint.core.claims import Claim
+from vaelint.core.claim_and_repair import Claim
 
 if TYPE_CHECKING:
     from vaelint.experiment.trial import Trial

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import fx
 
-from vaelint.core.claims import Repair
+from vaelint.core.claim_and_repair import Repair
 from vaelint.core.edits import Proposal
 from vaelint.core.finding import Span
 from vaelint.core.reach import walked

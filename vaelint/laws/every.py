@@ -8,7 +8,6 @@ from vaelint.laws import (
     columns,
     counters,
     divergence,
-    inputs,
     masks,
     own_gradients,
     padding_inert,
@@ -16,6 +15,7 @@ from vaelint.laws import (
     relaxations,
     separate_samples,
     taught,
+    unread_inputs,
 )
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "columns",
     "counters",
     "divergence",
-    "inputs",
     "masks",
     "own_gradients",
     "padding_inert",
@@ -34,4 +33,5 @@ __all__ = [
     "relaxations",
     "separate_samples",
     "taught",
+    "unread_inputs",
 ]

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from vaelint.observe.imports import when_imported
 from vaelint.observe.session import Session, aside
+from vaelint.observe.when_imported import when_imported
 
 
 class _Batches:

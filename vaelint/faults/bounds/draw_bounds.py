@@ -14,7 +14,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.logsums import log_sums
-from vaelint.core.claims import Claim
+from vaelint.core.claim_and_repair import Claim
 from vaelint.faults.bounds.bounds_claims import BoundOfOnes, ShiftCancels
 from vaelint.faults.bounds.importance import is_axis_of_draws
 from vaelint.faults.bounds.shifts import uncancelled_shifts

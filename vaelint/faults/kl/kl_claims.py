@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaelint.core.claims import Claim, Repair
+from vaelint.core.claim_and_repair import Claim, Repair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.core.claims import Repair
+from vaelint.core.claim_and_repair import Repair
 from vaelint.core.finding import Severity, ShapeRow
 from vaelint.core.sign import Found
 from vaelint.faults.kl.kl_claims import Balance, GradientRatio, KlHalf

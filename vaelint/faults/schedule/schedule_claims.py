@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vaelint.core.claims import Claim
+from vaelint.core.claim_and_repair import Claim
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""What keeps a rule silent has a name, a model that shows it, and a line in the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import jsonschema
+import pytest
+from expectations import FIXTURES, read_fixture
+
+from vaelint.core.result import TargetResult
+from vaelint.faults.kl import missing
+from vaelint.faults.likelihood import likelihood, targets
+from vaelint.faults.numerics import numerics
+from vaelint.faults.sampling import idle
+from vaelint.pipeline.check import check_target
+from vaelint.report import as_json, full
+from vaelint.report.parts.view import View
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SCHEMA = json.loads((FIXTURES.parent / "vaelint" / "report" / "schema.json").read_text())
+
+SHOWN = {
+    "VAE204": {
+        "a sum of another form than mu + scale * noise": "systems/ok_draw_bent_onto_a_ball.py",
+        "neither a constant nor an unused draw beside it": "systems/ok_vq_learned_gates.py",
+        "both parts come from one head": "systems/ok_vq_learned_gates.py",
+    },
+    "VAE306": {
+        "a draw whose posterior is not known": "vae211_posterior_not_used/bad__noise.py",
+        "a step that does not train the encoder": "systems/ok_step_of_the_critic.py",
+        "the reconstruction meets the data in another term": "systems/ok_critic_features.py",
+        "features of the data from layers that are not trained": "systems/ok_frozen_backbone.py",
+    },
+    "VAE310": {"divided by a statistic of the reconstruction": "systems/ok_structural_similarity.py"},
+    "VAE412": {
+        "likelihood and KL are one expression": "vae422_importance_weights_inverted/good.py",
+        "another term sees the latent": "systems/ok_steps_stacked_for_kl.py",
+        "the loss holds what the scale was made from": "systems/ok_drawn_from_one_of_several.py",
+        "its heads are trained by another way than the draw": "vae207_not_reparameterized/good__wake_sleep.py",
+    },
+    "VAE701": {
+        "a log or root of the data alone": "vae306_wrong_target/good__another_sample.py",
+        "non-finite results are replaced": "systems/ok_continuous_bernoulli.py",
+        "the scale of a density, which its own log keeps from 0": "vae204_frozen_noise/good__ones.py",
+        "reported as a negative scale": "systems/ok_raw_deviation_squared.py",
+        "a root of values that are never exactly 0": "vae701_unstable_log/good__cube.py",
+    },
+}
+"""By rule and exemption a model for which it holds."""
+
+TABLES: dict[str, Sequence[tuple[str, Callable[..., bool]]]] = {
+    "VAE204": idle.SUMS,
+    "VAE306": (*targets.MODELS, *targets.ADDENDS),
+    "VAE310": likelihood.NOT_GAUSSIAN,
+    "VAE412": (*missing.LOSSES, *missing.POSTERIORS),
+    "VAE701": (*numerics.BEFORE, *numerics.AFTER),
+}
+
+
+def test_each_exemption_has_a_model() -> None:
+    assert {code: [name for name, _ in table] for code, table in TABLES.items()} == {code: list(shown) for code, shown in SHOWN.items()}
+
+
+@pytest.mark.parametrize("file", sorted({f for shown in SHOWN.values() for f in shown.values()}))
+def test_it_is_named_with_its_place(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FIXTURES.parent)
+    result = check_target(read_fixture(FIXTURES / file).request("none"), lambda m: None)
+    wanted = {(code, name) for code, shown in SHOWN.items() for name, model in shown.items() if model == file}
+    rows = {(row["code"], row["exemption"]) for row in result.exempt}
+    assert wanted <= rows
+    assert all(row["file"] == f"fixtures/{file}" and row["line"] > 0 for row in result.exempt if row["line"])
+    jsonschema.validate(json.loads(as_json.render([result])), SCHEMA)
+    code, name = min(wanted)
+    row = next(r for r in result.exempt if (r["code"], r["exemption"]) == (code, name))
+    line = f"exempt: {code} at {row['file']}:{row['line']}: {name}" if row["line"] else f"exempt: {code}: {name}"
+    said = " ".join(full.render([result], View(verbose=True)).split())
+    assert line in said
+    assert line not in " ".join(full.render([result], View()).split())
+
+
+def test_nothing_is_said_where_none_holds() -> None:
+    assert "exempt" not in TargetResult("m.py:VAE").to_json()
+    assert TargetResult.from_json(TargetResult("m.py:VAE").to_json()).exempt == []
