@@ -18,13 +18,26 @@ stands, and the length is the smaller of batch and features. Nothing raises.
 Never. A diagonal over two axes of samples (all pairs) or over two of features is not reported.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.batch.covariances import CrossedDiagonal
 
-@rule("VAE111", "diagonal-across-samples", Severity.ERROR, message="a diagonal pairs sample i with feature i", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE111",
+    "diagonal-across-samples",
+    Severity.ERROR,
+    message="a diagonal pairs sample i with feature i",
+    needs=("loss",),
+).on("batch.covariances.crossed_diagonals")
+def check(model: Model, crossed_diagonals: list[CrossedDiagonal]) -> Findings:
     """Diagonals over the batch and another axis."""
-    for found in model.bound.crossed_diagonals:
+    for found in crossed_diagonals:
         texts = model.dims(found.source)
         yield Found(
             model.where(found.node),

@@ -36,17 +36,19 @@ if TYPE_CHECKING:
     message="the posterior has a KL, and nothing is drawn from it",
     needs=("loss",),
 ).on("sampling.undrawn.undrawn_posterior", "sampling.undrawn.undrawn_place")
-def check(model: Model, undrawn: Undrawn | None, undrawn_place: Span | None) -> Findings:
+def check(model: Model, undrawn_posterior: Undrawn | None, undrawn_place: Span | None) -> Findings:
     """The mean goes into the decoder."""
-    if undrawn is not None:
+    if undrawn_posterior is not None:
         yield Found(
             undrawn_place,
-            label=f"decodes {model.written(undrawn.mu)}",
+            label=f"decodes {model.written(undrawn_posterior.mu)}",
             labels=model.labels(
-                (undrawn.mu, "the mean"), (undrawn.scale, "only the KL reads the scale"), (undrawn.reader, "reads the mean for z")
+                (undrawn_posterior.mu, "the mean"),
+                (undrawn_posterior.scale, "only the KL reads the scale"),
+                (undrawn_posterior.reader, "reads the mean for z"),
             ),
-            shapes=(model.row(undrawn.mu, "decoded"), model.row(undrawn.scale, "not used")),
+            shapes=(model.row(undrawn_posterior.mu, "decoded"), model.row(undrawn_posterior.scale, "not used")),
             why="the reconstruction does not depend on the scale: this is a plain autoencoder with a penalty on its code",
             help="draw z = mu + std * torch.randn_like(std), and decode that",
-            claim=claims.NoGradFromRecon("the reconstruction gives the scale no gradient", nodes=[undrawn.scale]),
+            claim=claims.NoGradFromRecon("the reconstruction gives the scale no gradient", nodes=[undrawn_posterior.scale]),
         )

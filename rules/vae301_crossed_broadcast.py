@@ -27,7 +27,16 @@ documentation, Broadcasting semantics.
 When one target for several predictions is meant: give them a leading axis.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
@@ -37,11 +46,11 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
     message="reconstruction and target have different shapes and broadcast",
     needs=("reconstruction",),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("likelihood.likelihood.broadcast")
+def check(model: Model, broadcast: Callable[[ReconFact], str | None]) -> Findings:
     """Pairs whose shapes agree only by broadcasting."""
     for fact in model.recons:
-        how = model.likelihood.broadcast(fact)
+        how = broadcast(fact)
         pair = fact.pair
         if how is None or pair.target is None:
             continue

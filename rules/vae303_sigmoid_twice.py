@@ -26,21 +26,34 @@ Variational Bayes, appendix C.1.
 Never.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
-    "VAE303", "sigmoid-twice", Severity.ERROR, message="a loss on logits gets values that went through a sigmoid", needs=("reconstruction",)
-)
-def check(model: Model) -> Findings:
+    "VAE303",
+    "sigmoid-twice",
+    Severity.ERROR,
+    message="a loss on logits gets values that went through a sigmoid",
+    needs=("reconstruction",),
+).on("likelihood.compared_at.given_at")
+def check(model: Model, given_at: Callable[[ReconFact], Span | None]) -> Findings:
     """Likelihoods on logits whose reconstruction is squashed to [0, 1]."""
     for fact in model.recons:
-        reach = model.range_of(fact.pair.recon) if model.likelihood.takes_logits(fact) else None
+        reach = model.range_of(fact.pair.recon) if fact.takes_logits else None
         if reach is None or reach.low < -1e-9 or reach.high > 1 + 1e-9:
             continue
-        squash = model.likelihood.activation(fact.pair.recon) or reach.bound_by
+        squash = model.activation(fact.pair.recon) or reach.bound_by
         yield Found(
-            model.likelihood.given_at(fact),
+            given_at(fact),
             label="applies a sigmoid to its first argument",
             labels=model.labels((squash, f"already in [{reach.low:.3g}, {reach.high:.3g}] here"))
             + model.birth_labels(squash, "the activation is made here"),

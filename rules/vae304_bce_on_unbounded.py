@@ -25,11 +25,26 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 11 (appendix
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
+if TYPE_CHECKING:
+    from torch import fx
 
-@rule("VAE304", "bce-on-unbounded", Severity.ERROR, message="binary cross-entropy gets values outside [0, 1]", needs=("reconstruction",))
-def check(model: Model) -> Findings:
+    from vaelint.record.record import MadeDistribution
+
+
+@rule(
+    "VAE304",
+    "bce-on-unbounded",
+    Severity.ERROR,
+    message="binary cross-entropy gets values outside [0, 1]",
+    needs=("reconstruction",),
+).on("likelihood.improbable.improbable")
+def check(model: Model, improbable: list[tuple[MadeDistribution, fx.Node]]) -> Findings:
     """Likelihoods on probabilities whose reconstruction is not bounded to [0, 1]."""
     for fact in model.recons:
         reach = model.range_of(fact.pair.recon) if fact.probe.kernel == "bce" else None
@@ -44,7 +59,7 @@ def check(model: Model) -> Findings:
             repair=repairs.LossOnLogits(meet=fact.pair.meet),
             claim=claims.Raises("binary cross-entropy refuses the values, or is not finite", node=fact.pair.recon, low=0.0, high=1.0),
         )
-    for made, probability in model.likelihood.improbable:
+    for made, probability in improbable:
         yield Found(
             made.stack[0],
             label=f"{made.family} is given a probability",

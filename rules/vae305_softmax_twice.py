@@ -24,20 +24,33 @@ Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62 and 4.10
 Never. log_softmax before cross_entropy is redundant but harmless, and is not reported.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
-    "VAE305", "softmax-twice", Severity.ERROR, message="a loss on logits gets values that went through a softmax", needs=("reconstruction",)
-)
-def check(model: Model) -> Findings:
+    "VAE305",
+    "softmax-twice",
+    Severity.ERROR,
+    message="a loss on logits gets values that went through a softmax",
+    needs=("reconstruction",),
+).on("likelihood.compared_at.given_at")
+def check(model: Model, given_at: Callable[[ReconFact], Span | None]) -> Findings:
     """Categorical likelihoods on logits whose argument is a probability."""
     for fact in model.recons:
-        squash = model.likelihood.activation(fact.pair.recon) if model.likelihood.takes_logits(fact, classes=True) else None
+        squash = model.activation(fact.pair.recon) if fact.takes_class_logits else None
         if squash is None or model.op(squash) not in ("softmax", "sigmoid"):
             continue
         yield Found(
-            model.likelihood.given_at(fact),
+            given_at(fact),
             label="applies a softmax to its first argument",
             labels=model.labels((squash, "already a softmax here" if model.op(squash) == "softmax" else "squashed to [0, 1] here")),
             why="the softmax is applied twice: no class can get a probability near 1",

@@ -29,30 +29,59 @@ Robust Features with Denoising Autoencoders, section 2.3.
 When noise on the data is the data: dequantisation with uniform noise is not reported.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
+    from vaelint.faults.likelihood.exchanged import Exchanged
+    from vaelint.faults.likelihood.itself import Itself
+    from vaelint.faults.likelihood.targets import Corruption
 
 
 @rule(
-    "VAE306", "wrong-target", Severity.ERROR, message="the reconstruction is compared with something that is not the data", needs=("loss",)
+    "VAE306",
+    "wrong-target",
+    Severity.ERROR,
+    message="the reconstruction is compared with something that is not the data",
+    needs=("loss",),
+).on(
+    "likelihood.targets.wrong_target",
+    "likelihood.targets.chosen_at",
+    "likelihood.exchanged.exchanged_targets",
+    "likelihood.targets.self_targets",
+    "likelihood.itself.with_itself",
 )
-def check(model: Model) -> Findings:
+def check(
+    model: Model,
+    wrong_target: Callable[[ReconFact], Corruption | None],
+    chosen_at: Callable[[ReconFact], Span | None],
+    exchanged_targets: list[Exchanged],
+    self_targets: list[Corruption],
+    with_itself: list[Itself],
+) -> Findings:
     """Targets with noise in them, other samples, constants, the model's own output."""
     for fact in model.recons:
-        wrong = model.likelihood.wrong_target(fact)
+        wrong = wrong_target(fact)
         if wrong is None:
             continue
         yield Found(
-            model.likelihood.target_place(fact),
+            chosen_at(fact),
             label=wrong.what,
             labels=model.labels((wrong.draw, "noise is drawn here"), (fact.pair.meet, "compared here")),
-            repair=repairs.CleanTarget(place=model.likelihood.target_place(fact), meet=fact.pair.meet, target=fact.pair.target),
+            repair=repairs.CleanTarget(place=chosen_at(fact), meet=fact.pair.meet, target=fact.pair.target),
             why="the model is rewarded for reproducing the noise it was given",
             help="compare with the clean input",
             claim=claims.SameValues(
                 "the target differs from the input", nodes=[fact.pair.target, *model.record.inputs.values()], equal=False
             ),
         )
-    for other in model.likelihood.exchanged:
+    for other in exchanged_targets:
         yield Found(
             model.where(other.node),
             label="the target is another sample",
@@ -62,7 +91,7 @@ def check(model: Model) -> Findings:
             help="compare with the input in its own order; steps or pixels are turned along their own axis",
             claim=claims.PoisonRow("changing one sample changes the target of another", node=other.node),
         )
-    for own in model.likelihood.self_targets:
+    for own in self_targets:
         yield Found(
             model.where(own.node),
             label=own.what,
@@ -71,7 +100,7 @@ def check(model: Model) -> Findings:
             help="compare the reconstruction with the input",
             claim=claims.DataBehindEncoder("the loss sees the data through the encoder only"),
         )
-    for same in model.likelihood.with_itself:
+    for same in with_itself:
         yield Found(
             model.where(same.node),
             label="both sides are the same values",

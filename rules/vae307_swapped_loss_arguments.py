@@ -25,7 +25,16 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 11 (appendix
 Never; squared and absolute errors are symmetric and not reported.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
@@ -35,15 +44,15 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
     message="a loss gets the data as prediction and the reconstruction as target",
     needs=("reconstruction",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("likelihood.likelihood.swapped_arguments", "likelihood.compared_at.exchanged_at")
+def check(model: Model, swapped_arguments: Callable[[ReconFact], bool], exchanged_at: Callable[[ReconFact], Span | None]) -> Findings:
     """Asymmetric losses whose first argument is the data."""
     for fact in model.recons:
-        if not model.likelihood.swapped_arguments(fact):
+        if not swapped_arguments(fact):
             continue
         pair = fact.pair
         yield Found(
-            model.likelihood.exchanged_at(fact),
+            exchanged_at(fact),
             label="the reconstruction should stand where the data stands",
             labels=model.labels((pair.recon, "the reconstruction, given as target"), (pair.meet, "compared here")),
             why="the loss is not symmetric: exchanged, it is another function of the reconstruction, and not its likelihood",

@@ -25,17 +25,33 @@ Gaussian.
 When values outside are known to be outliers.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE308", "output-range", Severity.ERROR, message="the last activation cannot reach the data", needs=("reconstruction",))
-def check(model: Model) -> Findings:
+    from vaelint.anatomy.loss.facts import ReconFact
+    from vaelint.faults.likelihood.likelihood import Mismatch
+
+
+@rule(
+    "VAE308",
+    "output-range",
+    Severity.ERROR,
+    message="the last activation cannot reach the data",
+    needs=("reconstruction",),
+).on("likelihood.likelihood.output_mismatch")
+def check(model: Model, output_mismatch: Callable[[ReconFact], Mismatch | None]) -> Findings:
     """Reconstructions bounded within the declared data."""
     for fact in model.recons:
-        gap = model.likelihood.output_mismatch(fact) if fact.probe.kernel in ("squared_error", "absolute_error", "log_cosh") else None
+        gap = output_mismatch(fact) if fact.probe.kernel in ("squared_error", "absolute_error", "log_cosh") else None
         if gap is None:
             continue
-        squash = model.likelihood.activation(fact.pair.recon) or gap.reach.bound_by
+        squash = model.activation(fact.pair.recon) or gap.reach.bound_by
         reached = f"[{gap.reach.low:.3g}, {gap.reach.high:.3g}]"
         yield Found(
             model.where(fact.pair.meet),

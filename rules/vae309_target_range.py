@@ -26,16 +26,29 @@ Variational Bayes, eq. 11.
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
-    "VAE309", "target-range", Severity.ERROR, message="the target of a Bernoulli likelihood lies outside [0, 1]", needs=("reconstruction",)
-)
-def check(model: Model) -> Findings:
+    "VAE309",
+    "target-range",
+    Severity.ERROR,
+    message="the target of a Bernoulli likelihood lies outside [0, 1]",
+    needs=("reconstruction",),
+).on("likelihood.likelihood.target_range")
+def check(model: Model, target_range: Callable[[ReconFact], tuple[float, float] | None]) -> Findings:
     """Declared data outside [0, 1] under a Bernoulli likelihood."""
     for fact in model.recons:
-        data = model.likelihood.target_range(fact) if fact.probe.kernel in ("bce", "bce_with_logits") else None
+        data = target_range(fact) if fact.probe.kernel in ("bce", "bce_with_logits") else None
         if data is None or (data[0] >= -1e-6 and data[1] <= 1 + 1e-6):
             continue
         yield Found(

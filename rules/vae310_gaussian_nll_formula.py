@@ -28,7 +28,18 @@ Welling 2014, Auto-Encoding Variational Bayes, eq. 12.
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
@@ -38,11 +49,13 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
     message="the decoder's likelihood is not one",
     needs=("reconstruction",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("likelihood.likelihood.nll_fault", "likelihood.likelihood.scale_of")
+def check(
+    model: Model, nll_fault: Callable[[ReconFact], tuple[fx.Node, str] | None], scale_of: Callable[[ReconFact], fx.Node | None]
+) -> Findings:
     """Likelihoods whose variance and log term disagree."""
     for fact in model.recons:
-        fault = model.likelihood.nll_fault(fact)
+        fault = nll_fault(fact)
         if fault is None:
             continue
         node, what = fault
@@ -58,9 +71,9 @@ def check(model: Model) -> Findings:
         yield Found(
             model.where(node),
             label=what,
-            labels=model.labels((model.likelihood.scale_of(fact), "the variance")),
+            labels=model.labels((scale_of(fact), "the variance")),
             why="error and log term must speak of the same variance, or the loss is no likelihood and its optimum is elsewhere",
             help="use (x - r)^2 / (2 * var) + 0.5 * log(var), with var = logvar.exp()",
             repair=repairs.LikelihoodFormula(node=node, extra=fact.pair.extra),
-            claim=claims.Kernel("the loss is not a Gaussian likelihood", fact=fact, scale=model.likelihood.scale_of(fact)),
+            claim=claims.Kernel("the loss is not a Gaussian likelihood", fact=fact, scale=scale_of(fact)),
         )

@@ -25,19 +25,37 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3, with its 
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
-    "VAE311", "recon-sign", Severity.ERROR, message="the reconstruction term has the wrong sign", needs=("reconstruction",), basis="replay"
-)
-def check(model: Model) -> Findings:
+    "VAE311",
+    "recon-sign",
+    Severity.ERROR,
+    message="the reconstruction term has the wrong sign",
+    needs=("reconstruction",),
+    basis="replay",
+).on("likelihood.likelihood.swapped_arguments", "likelihood.compared_at.recon_sign_place")
+def check(
+    model: Model, swapped_arguments: Callable[[ReconFact], bool], recon_sign_place: Callable[[ReconFact], fx.Node | None]
+) -> Findings:
     """Terms that shrink as the reconstruction moves away from the target."""
     seen = set()
     for fact in model.recons:
-        if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or model.likelihood.swapped_arguments(fact):
+        if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or swapped_arguments(fact):
             continue
-        place = model.pointed(model.likelihood.sign_place(fact))
+        place = model.pointed(recon_sign_place(fact))
         line = (place.file, place.line) if place is not None else None
         if line in seen:  # one likelihood, written as two products
             continue

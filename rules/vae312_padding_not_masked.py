@@ -25,14 +25,30 @@ Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, sectio
 When the padding symbol is also the end of the sentence and must be learned.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE312", "padding-not-masked", Severity.WARNING, message="the token loss counts padding", needs=("reconstruction",))
-def check(model: Model) -> Findings:
+    from vaelint.anatomy.loss.facts import ReconFact
+    from vaelint.faults.likelihood.padding import Padding
+
+
+@rule(
+    "VAE312",
+    "padding-not-masked",
+    Severity.WARNING,
+    message="the token loss counts padding",
+    needs=("reconstruction",),
+).on("likelihood.padding.padded")
+def check(model: Model, padded: Callable[[ReconFact], Padding | None]) -> Findings:
     """Cross-entropies that do not know of the model's padding index."""
     for fact in model.recons:
-        padding = model.likelihood.counted_padding(fact)
+        padding = padded(fact)
         if padding is None:
             continue
         yield Found(

@@ -26,7 +26,18 @@ Broadcasting semantics.
 When all pairs are meant: give both the same number of dimensions. A weight with a name on the KL makes the second kind a note.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
 @rule(
@@ -36,10 +47,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
     message="terms of the loss are broadcast against each other",
     needs=("loss",),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("likelihood.likelihood.crossed_terms", "kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
+def check(model: Model, crossed_terms: list[fx.Node], scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
     """Sums and products of (B) with (B, 1), and of (B, D) with (B, 1), among the terms of the loss."""
-    for node in model.likelihood.crossed_terms:
+    for node in crossed_terms:
         parts = [n for n in node.all_input_nodes if model.dims(n)]
         yield Found(
             model.where(node),
@@ -52,9 +63,9 @@ def check(model: Model) -> Findings:
             repair=repairs.DropOnes(node=node),
             claim=claims.BroadcastShape("the result has B * B elements", nodes=[node, *parts]),
         )
-    for verdict in model.objective.scale_verdicts:
+    for verdict in scale_verdicts:
         if verdict.fault == "spread":
-            yield model.objective.scale_found(
+            yield scale_found(
                 verdict,
                 label="{kl}, once for every element of the data",
                 why="the KL is added to each element of the reconstruction and summed with them: a beta-VAE with beta = {beta}",

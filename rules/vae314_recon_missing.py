@@ -23,7 +23,14 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3.
 When the step checked is only a part of the training: name the whole with --step.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, Span, claims, rule
+
+if TYPE_CHECKING:
+    from torch import fx
 
 
 @rule(
@@ -32,17 +39,15 @@ from vaelint.rule import Findings, Found, Model, Severity, Span, claims, rule
     Severity.ERROR,
     message="no term of the loss depends on the decoder's output",
     needs=("draw", "loss"),
-).on("kl.missing.loss_place")
-def check(model: Model, loss_place: Span | None) -> Findings:
+).on("kl.missing.loss_place", "likelihood.likelihood.unused_reconstruction", "kl.missing.blind_term")
+def check(model: Model, loss_place: Span | None, unused_reconstruction: fx.Node | None, blind_term: fx.Node | None) -> Findings:
     """A decoder whose output is computed and never compared with anything."""
-    place = model.likelihood.unused_reconstruction
-    blind = model.objective.blind_term
-    if place is not None:
+    if unused_reconstruction is not None:
         yield Found(
-            model.where(blind) or loss_place,
-            label="holds no reconstruction" if blind is None else "compares the data with nothing that was decoded",
-            labels=model.labels((place, "the decoder's output, not used")),
+            model.where(blind_term) or loss_place,
+            label="holds no reconstruction" if blind_term is None else "compares the data with nothing that was decoded",
+            labels=model.labels((unused_reconstruction, "the decoder's output, not used")),
             why="nothing trains the decoder, and nothing keeps the code informative",
             help="add the negative log-likelihood of the input under the decoder's output",
-            claim=claims.GradientReaches("the loss gives the decoder's output no gradient", node=place),
+            claim=claims.GradientReaches("the loss gives the decoder's output no gradient", node=unused_reconstruction),
         )

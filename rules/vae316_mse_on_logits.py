@@ -28,14 +28,29 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.1 and
 When the sigmoid elsewhere is for display only and known to distort.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
-@rule("VAE316", "mse-on-logits", Severity.WARNING, message="a squared error gets logits", needs=("reconstruction",))
-def check(model: Model) -> Findings:
+@rule(
+    "VAE316",
+    "mse-on-logits",
+    Severity.WARNING,
+    message="a squared error gets logits",
+    needs=("reconstruction",),
+).on("likelihood.squashed.squashed_elsewhere")
+def check(model: Model, squashed_elsewhere: Callable[[ReconFact], Label | None]) -> Findings:
     """Errors on raw outputs that the class elsewhere treats as logits."""
     for fact in model.recons:
-        elsewhere = model.likelihood.squashed_elsewhere(fact)
+        elsewhere = squashed_elsewhere(fact)
         if elsewhere is None:
             continue
         yield Found(

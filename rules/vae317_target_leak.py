@@ -27,20 +27,44 @@ forcing).
 When the decoder is meant to see the whole input, as in denoising of masked tokens.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE317", "target-leak", Severity.ERROR, message="the decoder is shown what it is to predict", needs=("site", "reconstruction"))
-def check(model: Model) -> Findings:
+    from torch import fx
+
+    from vaelint.anatomy.loss.facts import ReconFact
+    from vaelint.faults.likelihood.class_axis import OffClasses
+
+
+@rule(
+    "VAE317",
+    "target-leak",
+    Severity.ERROR,
+    message="the decoder is shown what it is to predict",
+    needs=("site", "reconstruction"),
+).on("likelihood.class_axis.off_classes", "likelihood.leak.leaked_tokens", "likelihood.leak.shown_steps", "likelihood.leak.where_it_enters")
+def check(
+    model: Model,
+    off_classes: list[OffClasses],
+    leaked_tokens: Callable[[ReconFact], fx.Node | None],
+    shown_steps: Callable[[ReconFact], tuple[fx.Node, int] | None],
+    where_it_enters: Callable[[ReconFact, fx.Node], fx.Node | None],
+) -> Findings:
     """Decoders of tokens and of series whose prediction moves with its own target while z is held."""
-    crossed = {found.reader for found in model.likelihood.off_classes}
+    crossed = {found.reader for found in off_classes}
     for fact in model.recons:
         if fact.pair.meet in crossed:
             continue  # its softmax runs over the steps: the rule on that says so
-        tokens = model.likelihood.leaked_tokens(fact)
-        steps = model.likelihood.shown_steps(fact) if tokens is None else None
+        tokens = leaked_tokens(fact)
+        steps = shown_steps(fact) if tokens is None else None
         if tokens is not None:
-            enters = model.likelihood.leak_enters(fact, tokens)
+            enters = where_it_enters(fact, tokens)
             yield Found(
                 model.where(enters) if enters is not None else model.where(fact.pair.meet),
                 label="each prediction sees its own target"

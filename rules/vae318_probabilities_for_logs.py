@@ -27,21 +27,36 @@ KLDivLoss.
 Never.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
 
 
 @rule(
-    "VAE318", "probabilities-for-logs", Severity.ERROR, message="a loss on log-probabilities gets probabilities", needs=("reconstruction",)
-)
-def check(model: Model) -> Findings:
+    "VAE318",
+    "probabilities-for-logs",
+    Severity.ERROR,
+    message="a loss on log-probabilities gets probabilities",
+    needs=("reconstruction",),
+).on("likelihood.classes.probabilities_for_logs", "likelihood.compared_at.compared_at")
+def check(
+    model: Model, probabilities_for_logs: Callable[[ReconFact], tuple[float, float] | None], compared_at: Callable[[ReconFact], Span | None]
+) -> Findings:
     """nll_loss and kl_div on what is never negative."""
     for fact in model.recons:
-        reach = model.likelihood.probabilities_for_logs(fact)
+        reach = probabilities_for_logs(fact)
         if reach is None:
             continue
-        squash = model.likelihood.activation(fact.pair.recon)
+        squash = model.activation(fact.pair.recon)
         yield Found(
-            model.likelihood.compared_at(fact),
+            compared_at(fact),
             label=f"{model.op(fact.pair.meet)} takes log-probabilities",
             labels=model.labels((squash or fact.pair.recon, "probabilities: never below 0")),
             why="no logarithm is taken anywhere: the term is linear in the probabilities, and no likelihood",

@@ -24,7 +24,17 @@ Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62.
 When the flat distribution is meant. Scores that are squashed and then multiplied are not reported.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import ReconFact
+    from vaelint.faults.likelihood.classes import Capped
 
 
 @rule(
@@ -33,17 +43,17 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     Severity.WARNING,
     message="a softmax gets scores that are too close together",
     needs=("reconstruction",),
-)
-def check(model: Model) -> Findings:
+).on("likelihood.classes.capped_softmax")
+def check(model: Model, capped_softmax: Callable[[ReconFact], Capped | None]) -> Findings:
     """Softmaxes that cannot choose."""
     for fact in model.recons:
-        capped = model.likelihood.capped_softmax(fact)
+        capped = capped_softmax(fact)
         if capped is None:
             continue
         yield Found(
             model.where(capped.node),
             label=f"of {capped.classes} classes none can get more than {capped.largest:.2g}",
-            labels=model.labels((model.likelihood.activation(capped.scores), f"scores lie in [{capped.low:.2g}, {capped.high:.2g}]")),
+            labels=model.labels((model.activation(capped.scores), f"scores lie in [{capped.low:.2g}, {capped.high:.2g}]")),
             why="the softmax needs scores without bounds to give a class a probability near 1",
             help="give the softmax the layer's output",
             facts={"largest": capped.largest, "classes": capped.classes},

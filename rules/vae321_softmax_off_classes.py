@@ -25,13 +25,26 @@ Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62.
 Never for a likelihood over classes.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.likelihood.class_axis import OffClasses
 
-@rule("VAE321", "softmax-off-classes", Severity.ERROR, message="a softmax runs over another axis than the classes", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE321",
+    "softmax-off-classes",
+    Severity.ERROR,
+    message="a softmax runs over another axis than the classes",
+    needs=("loss",),
+).on("likelihood.class_axis.off_classes")
+def check(model: Model, off_classes: list[OffClasses]) -> Findings:
     """Each softmax whose axis is not the one that classes are looked up along."""
-    for found in model.likelihood.off_classes:
+    for found in off_classes:
         yield Found(
             model.where(found.softmax),
             label=f"of {model.shape_text(found.softmax)}",

@@ -46,7 +46,16 @@ One convention for both terms:
 Never: a weight that makes up for one batch size does not for the next.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
 @rule(
@@ -56,13 +65,13 @@ from vaelint.rule import Findings, Model, Severity, rule
     message="the KL and the reconstruction are reduced differently over the batch",
     needs=("beta",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
+def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
     """Effective betas that move with the batch size."""
-    for verdict in model.objective.scale_verdicts:
+    for verdict in scale_verdicts:
         if verdict.fault != "batch":
             continue
-        yield model.objective.scale_found(
+        yield scale_found(
             verdict,
             label="{kl}; {recon}",
             why="the balance of the two terms changes with the batch size: another batch size trains another model",

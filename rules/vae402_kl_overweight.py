@@ -45,7 +45,16 @@ One convention for both terms:
 When the strong KL is meant: give it a named weight.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
 @rule(
@@ -55,13 +64,13 @@ from vaelint.rule import Findings, Model, Severity, rule
     message="the reconstruction is averaged over the data and the KL is not",
     needs=("beta",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
+def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
     """Effective betas that move with the size of the data."""
-    for verdict in model.objective.scale_verdicts:
+    for verdict in scale_verdicts:
         if verdict.fault != "data":
             continue
-        yield model.objective.scale_found(
+        yield scale_found(
             verdict,
             label="{recon}",
             why="this trains a beta-VAE with beta = {beta}: far from the bound, and another one at another resolution",

@@ -44,16 +44,32 @@ One convention for both terms:
 When the weaker KL is meant: give it a named weight.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
-@rule("VAE403", "kl-mean-over-latent", Severity.WARNING, message="the KL is averaged over the latent", needs=("beta",), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE403",
+    "kl-mean-over-latent",
+    Severity.WARNING,
+    message="the KL is averaged over the latent",
+    needs=("beta",),
+    basis="replay",
+).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
+def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
     """Effective betas that move with the latent size."""
-    for verdict in model.objective.scale_verdicts:
+    for verdict in scale_verdicts:
         if verdict.fault != "latent":
             continue
-        yield model.objective.scale_found(
+        yield scale_found(
             verdict,
             label="{kl}",
             why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent, and counts L times too little",

@@ -42,7 +42,16 @@ One convention for both terms:
 Never.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
 @rule(
@@ -52,13 +61,13 @@ from vaelint.rule import Findings, Model, Severity, rule
     message="the KL is divided by the batch size once too often",
     needs=("beta",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
+def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
     """Effective betas with the batch size in the denominator."""
-    for verdict in model.objective.scale_verdicts:
+    for verdict in scale_verdicts:
         if verdict.fault != "twice":
             continue
-        yield model.objective.scale_found(
+        yield scale_found(
             verdict,
             label="{kl}; {recon}",
             why="the KL is B times too weak, and weaker the larger the batch",

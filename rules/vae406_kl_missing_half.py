@@ -26,25 +26,41 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
 When beta = 2 is meant: write `beta * kl`.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
-@rule("VAE406", "kl-missing-half", Severity.WARNING, message="the KL lacks its factor 1/2", needs=("beta",), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE406",
+    "kl-missing-half",
+    Severity.WARNING,
+    message="the KL lacks its factor 1/2",
+    needs=("beta",),
+    basis="replay",
+).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
+def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
     """Effective betas of 2 whose KL is written with weight 2."""
-    for verdict in model.objective.scale_verdicts:
+    for verdict in scale_verdicts:
         if verdict.fault != "half":
             continue
         held = verdict.beta.kl.inside is not None
         if verdict.is_twice_the_elbo:
-            yield model.objective.scale_found(
+            yield scale_found(
                 verdict,
                 label="has no 1/2, as the squared error",
                 why="the loss is exactly twice the ELBO of a Gaussian decoder with variance 1",
                 help="nothing, or a factor 0.5 on both",
             )
             continue
-        yield model.objective.scale_found(
+        yield scale_found(
             verdict,
             label="counts each latent twice",
             why="the KL is held at half of the capacity" if held else "this trains a beta-VAE with beta = 2",

@@ -25,30 +25,51 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and append
 Never. (An ELBO that is maximised and then negated is not reported.)
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import fx
+
+    from vaelint.anatomy.loss.facts import KlFact
+    from vaelint.anatomy.loss.terms import Term
 
 _HELD = "inside of |KL - C| it adds up with the capacity: the KL is pulled to 0, whatever the capacity is"
 _LIMITED = "minus the KL is never above 0: the floor is all that is left of it, and nothing holds the posterior"
 
 
-@rule("VAE407", "kl-sign", Severity.ERROR, message="the KL enters the loss with the wrong sign", needs=("loss",), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE407",
+    "kl-sign",
+    Severity.ERROR,
+    message="the KL enters the loss with the wrong sign",
+    needs=("loss",),
+    basis="replay",
+).on("kl.term_places.kl_sign_place", "kl.discrepancy.turned_discrepancies")
+def check(
+    model: Model, kl_sign_place: Callable[[KlFact], fx.Node | None], turned_discrepancies: list[tuple[Term, fx.Node | None]]
+) -> Findings:
     """KL terms, and distances of the codes to draws of the prior, that push the posterior away from the prior."""
     for fact in model.kls:
         if fact.probe.verdict != "sign":
             continue
         bent = (_HELD if fact.probe.capacity else _LIMITED) if fact.probe.inside else ""
         yield Found(
-            model.pointed(model.objective.sign_place(fact)),
+            model.pointed(kl_sign_place(fact)),
             label=f"weight {fact.probe.weight:.3g} on the KL",
             labels=model.labels((model.record.loss, "minimised here")),
             why=bent or "the loss rewards the posterior for leaving the prior, and has no lower bound",
             help="change the sign of the term",
             facts={"weight": fact.probe.weight},
-            repair=repairs.KlSign(place=model.objective.sign_place(fact)),
+            repair=repairs.KlSign(place=kl_sign_place(fact)),
             claim=None if bent else claims.KlGradient("a step towards the prior raises the loss", fact=fact),
         )
-    for term, place in model.objective.turned_discrepancies:
+    for term, place in turned_discrepancies:
         yield Found(
             model.pointed(place),
             label="the loss falls as the codes leave the prior",

@@ -34,7 +34,16 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
 When the term is another regulariser on purpose.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import KlFact
 
 _RIGHT = {
     "Gaussian": "use 0.5 * (mu**2 + logvar.exp() - 1 - logvar), summed over the latent",
@@ -42,29 +51,34 @@ _RIGHT = {
 }
 
 
-@rule("VAE408", "kl-formula", Severity.ERROR, message="the KL term is not the KL of the posterior", needs=("kl",), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE408",
+    "kl-formula",
+    Severity.ERROR,
+    message="the KL term is not the KL of the posterior",
+    needs=("kl",),
+    basis="replay",
+).on("kl.term_places.wrong_part")
+def check(model: Model, wrong_part: Callable[[KlFact], Span | None]) -> Findings:
     """Terms in the posterior alone whose gradients are not those of a KL."""
     for fact in model.kls:
-        if fact.probe.verdict != "wrong" or model.objective.is_partly_read(fact):
+        if fact.probe.verdict != "wrong" or fact.is_partly_read:
             continue
-        found = ", ".join(f"{k}: {v:.3g}" for k, v in model.objective.relative_coefficients(fact).items())
+        found = ", ".join(f"{k}: {v:.3g}" for k, v in fact.relative_coefficients.items())
         yield Found(
-            model.objective.wrong_part(fact),
-            label=fact.probe.reason
-            or model.objective.wrong_coefficient(fact)
-            or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
+            wrong_part(fact),
+            label=fact.probe.reason or fact.wrong_coefficient or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
             why="its minimum is not at the prior: a location of 0 and a scale of 1 is not what it pulls towards",
             help=_RIGHT.get(fact.probe.family, "use torch.distributions.kl_divergence(posterior, prior), summed over the latent"),
             notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",) if fact.probe.family == "Gaussian" else (),
-            facts={"coefficients": model.objective.relative_coefficients(fact)},
+            facts={"coefficients": fact.relative_coefficients},
             repair=repairs.KlFormula(core=fact.term.core, heads=fact.site.heads if fact.site else ()),
             claim=claims.KlClosedForm("the term differs from the closed form", fact=fact),
         )
     for fact in model.kls:
         if fact.probe.constant:
             yield Found(
-                model.objective.wrong_part(fact),
+                wrong_part(fact),
                 label="its constant 1/2 is counted once, and belongs to each latent dimension",
                 why="the gradients are those of the KL, its value is not: a bound that is reported is off by 1/2 a dimension",
                 help=_RIGHT["Gaussian"],

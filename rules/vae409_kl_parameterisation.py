@@ -67,7 +67,7 @@ def check(model: Model, clashes: list[Clash]) -> Findings:
                 else claims.KlClosedForm("the term differs from the closed form", fact=clash.fact),
             )
     for fact in model.kls:
-        if model.objective.is_partly_read(fact):
+        if fact.is_partly_read:
             reading = model.parameterisation(fact.site).name if fact.site else ""
             yield Found(
                 model.where(fact.term.core),

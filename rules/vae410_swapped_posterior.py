@@ -25,7 +25,17 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B and e
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import KlFact
+    from vaelint.faults.likelihood.swapped import Swap
 
 
 @rule(
@@ -35,13 +45,13 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
     message="mean and log-variance are exchanged between sampler and KL",
     needs=("kl",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("likelihood.swapped.find_swap")
+def check(model: Model, find_swap: Callable[[KlFact], Swap]) -> Findings:
     """KLs that are exact for exchanged heads."""
     for fact in model.kls:
         if fact.probe.verdict != "swapped" or fact.site is None:
             continue
-        swap = model.objective.swap(fact)
+        swap = find_swap(fact)
         yield Found(
             swap.place,
             label="exchanges the posterior's parameters",

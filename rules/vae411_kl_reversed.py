@@ -26,17 +26,33 @@ When the reversed divergence is meant, as in some balancing schemes: then both d
 and the rule is silent.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import KlFact
 
 
-@rule("VAE411", "kl-reversed", Severity.ERROR, message="the KL is taken in the wrong direction", needs=("kl",), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE411",
+    "kl-reversed",
+    Severity.ERROR,
+    message="the KL is taken in the wrong direction",
+    needs=("kl",),
+    basis="replay",
+).on("kl.direction.reversed_at")
+def check(model: Model, reversed_at: Callable[[KlFact], Span | None]) -> Findings:
     """Terms whose gradients are those of KL(p || q)."""
     for fact in model.kls:
         if fact.probe.verdict != "reversed":
             continue
         yield Found(
-            model.objective.reversed_at(fact),
+            reversed_at(fact),
             label="KL(prior || posterior)",
             labels=model.labels((fact.site.z, "the posterior is drawn here")) if fact.site else (),
             why="the bound holds KL(posterior || prior); the other direction spreads the posterior over the prior",

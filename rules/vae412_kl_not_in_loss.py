@@ -42,21 +42,21 @@ if TYPE_CHECKING:
     needs=("gaussian", "loss"),
     basis="replay",
 ).on("kl.missing.missing_kl", "kl.missing.loss_place")
-def check(model: Model, missing: MissingKl | None, loss_place: Span | None) -> Findings:
+def check(model: Model, missing_kl: MissingKl | None, loss_place: Span | None) -> Findings:
     """A learned posterior with nothing that holds it."""
-    if missing is not None:
+    if missing_kl is not None:
         yield Found(
-            loss_place or model.where(missing.computed),
+            loss_place or model.where(missing_kl.computed),
             label="the KL is multiplied with 0"
-            if missing.nullified is not None
+            if missing_kl.nullified is not None
             else "the loss holds no KL"
             if len(model.sites) < 2
             else "the loss holds no KL of this latent",
-            labels=model.labels((missing.computed, "a KL is computed here and not added"))
-            if missing.computed is not None
-            else model.labels((missing.site.z, "the posterior is drawn here")),
+            labels=model.labels((missing_kl.computed, "a KL is computed here and not added"))
+            if missing_kl.computed is not None
+            else model.labels((missing_kl.site.z, "the posterior is drawn here")),
             why="nothing keeps the posterior near the prior: the variance goes to 0, and samples of the prior decode to noise",
             help="add the KL to the loss",
-            repair=repairs.AddKl(place=loss_place, computed=missing.computed),
-            claim=claims.GradientToScale("the loss only ever asks for a smaller variance", site=missing.site),
+            repair=repairs.AddKl(place=loss_place, computed=missing_kl.computed),
+            claim=claims.GradientToScale("the loss only ever asks for a smaller variance", site=missing_kl.site),
         )

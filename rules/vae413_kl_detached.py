@@ -25,15 +25,31 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, section 2.2 and 
 Never.
 """
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.terms import Term
 
 
-@rule("VAE413", "kl-detached", Severity.ERROR, message="the KL in the loss has no gradient", needs=("loss",), basis="shapes")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE413",
+    "kl-detached",
+    Severity.ERROR,
+    message="the KL in the loss has no gradient",
+    needs=("loss",),
+    basis="shapes",
+).on("kl.missing.detached_terms", "kl.missing.detached_place")
+def check(model: Model, detached_terms: Callable[[str], list[Term]], detached_place: Callable[[Term], Span | None]) -> Findings:
     """KL terms cut from their gradient on the way to the loss."""
-    for term in model.objective.detached_terms("kl"):
+    for term in detached_terms("kl"):
         yield Found(
-            model.objective.detached_place(term),
+            detached_place(term),
             label="the gradient ends here",
             labels=model.labels((term.core, "the KL"), (model.record.loss, "added here as a number")),
             why="the KL is in the value of the loss and not in its gradient: nothing holds the posterior",

@@ -24,16 +24,32 @@ Source: Higgins et al. 2017, beta-VAE, eq. 4.
 When the number is right and documented: suppress it on its line with the reason.
 """
 
-from vaelint.rule import Findings, Model, Severity, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
-@rule("VAE414", "magic-kl-weight", Severity.WARNING, message="a bare number weighs the KL", needs=("beta",), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE414",
+    "magic-kl-weight",
+    Severity.WARNING,
+    message="a bare number weighs the KL",
+    needs=("beta",),
+    basis="replay",
+).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
+def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
     """Effective betas set by a literal far from 1."""
-    for verdict in model.objective.scale_verdicts:
+    for verdict in scale_verdicts:
         if verdict.fault != "literal":
             continue
-        yield model.objective.scale_found(
+        yield scale_found(
             verdict,
             label="a literal weight; effective beta = {beta}",
             why="the balance of the objective hides in a literal: whoever changes a reduction or a size "

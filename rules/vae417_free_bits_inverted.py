@@ -23,16 +23,34 @@ Source: Kingma et al. 2016, Improved Variational Inference with Inverse Autoregr
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@rule("VAE417", "free-bits-inverted", Severity.ERROR, message="the KL has no gradient where it is large", needs=("kl",), basis="replay")
-def check(model: Model) -> Findings:
+    from torch import fx
+
+    from vaelint.anatomy.loss.facts import KlFact
+
+
+@rule(
+    "VAE417",
+    "free-bits-inverted",
+    Severity.ERROR,
+    message="the KL has no gradient where it is large",
+    needs=("kl",),
+    basis="replay",
+).on("kl.missing.ceiling_of")
+def check(model: Model, ceiling_of: Callable[[KlFact], fx.Node | None]) -> Findings:
     """KL terms that are cut off from above."""
     for fact in model.kls:
         if fact.probe.verdict != "inverted_floor":
             continue
-        node = model.objective.ceiling_of(fact)
+        node = ceiling_of(fact)
         if node is None:
             continue
         yield Found(

@@ -27,7 +27,16 @@ Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8.
 When a mixture over the batch is meant (the aggregated posterior in beta-TC-VAE is recognised).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from vaelint.faults.bounds.draw_bounds import FlawedBound
 
 
 @rule(
@@ -37,10 +46,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
     message="the importance-weighted bound is not the log of a mean over the draws",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("kl.missing.misplaced_logsumexp", "bounds.draw_bounds.flawed_bounds")
+def check(model: Model, misplaced_logsumexp: list[fx.Node], flawed_bounds: list[FlawedBound]) -> Findings:
     """Log-mean-exp over the batch, and bounds whose logarithm or constant is off."""
-    for node in model.objective.misplaced_logsumexp:
+    for node in misplaced_logsumexp:
         source = node.all_input_nodes[0]
         yield Found(
             model.where(node),
@@ -52,7 +61,7 @@ def check(model: Model) -> Findings:
             repair=repairs.ReduceSamples(node=node),
             claim=claims.BroadcastShape("the batch is gone", nodes=[node, source]),
         )
-    for flaw in model.bound.flawed_bounds:
+    for flaw in flawed_bounds:
         yield Found(
             model.where(flaw.node),
             label=flaw.what,

@@ -25,15 +25,29 @@ Elements of Information Theory, eq. 2.26.
 When the prior is not uniform.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.kl.categorical_faults import CategoricalFault
 
 _BINARY = "use q * (log q - log p) + (1 - q) * (log(1 - q) - log(1 - p)), with p the prior's probability of a 1"
 
 
-@rule("VAE419", "categorical-kl", Severity.ERROR, message="the KL of the categorical posterior is not one", needs=("kl",), basis="replay")
-def check(model: Model) -> Findings:
+@rule(
+    "VAE419",
+    "categorical-kl",
+    Severity.ERROR,
+    message="the KL of the categorical posterior is not one",
+    needs=("kl",),
+    basis="replay",
+).on("kl.categorical_faults.categorical_faults")
+def check(model: Model, categorical_faults: list[CategoricalFault]) -> Findings:
     """Terms in a categorical posterior that do not vanish at the uniform prior."""
-    for fault in model.objective.categorical_faults:
+    for fault in categorical_faults:
         yield Found(
             model.where(fault.fact.term.core),
             label=fault.what,

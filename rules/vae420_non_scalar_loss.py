@@ -24,15 +24,29 @@ torch.Tensor.backward.
 When the training loop reduces it: name that step with --step.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
+if TYPE_CHECKING:
+    from torch import fx
 
-@rule("VAE420", "non-scalar-loss", Severity.ERROR, message="the loss is not a scalar", needs=("loss",), basis="shapes")
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE420",
+    "non-scalar-loss",
+    Severity.ERROR,
+    message="the loss is not a scalar",
+    needs=("loss",),
+    basis="shapes",
+).on("kl.missing.unreduced")
+def check(model: Model, unreduced: fx.Node | None) -> Findings:
     """Losses with dimensions of size above 1."""
     loss = model.record.loss
     if loss is not None and model.elements(loss) > 1:
-        origin = model.objective.unreduced or loss
+        origin = unreduced or loss
         yield Found(
             model.where(origin),
             label=model.shape_text(origin),

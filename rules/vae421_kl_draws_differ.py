@@ -25,7 +25,14 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 6 (estimator
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.kl.split_draws import SplitDraws
 
 
 @rule(
@@ -35,10 +42,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="log q and log p are taken at different draws",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("kl.split_draws.split_draws")
+def check(model: Model, split_draws: list[SplitDraws]) -> Findings:
     """Monte Carlo KLs with one draw in log q and another in log p."""
-    for found in model.objective.split_draws:
+    for found in split_draws:
         yield Found(
             found.place,
             label="two points in one estimate",

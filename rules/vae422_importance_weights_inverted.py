@@ -28,7 +28,15 @@ Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8 and 14.
 When the worst draw is what shall be trained on.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.loss.facts import ReconFact
+    from vaelint.faults.bounds.importance import Inverted
 
 
 @rule(
@@ -38,10 +46,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the worse of several draws gets the larger weight",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.importance.inverted_weights", "bounds.importance.inverted_likelihoods")
+def check(model: Model, inverted_weights: list[Inverted], inverted_likelihoods: list[ReconFact]) -> Findings:
     """Weights over draws that grow with the loss."""
-    for found in model.bound.inverted_weights:
+    for found in inverted_weights:
         yield Found(
             model.where(found.node),
             label=f"grows with the loss of a draw, over the {model.dims(found.score)[found.axis]} draws of an input",
@@ -53,7 +61,7 @@ def check(model: Model) -> Findings:
                 "the draw with the larger loss has the larger weight", node=found.node, score=found.score, axis=found.axis
             ),
         )
-    for fact in model.bound.inverted_likelihoods:
+    for fact in inverted_likelihoods:
         yield Found(
             model.where(fact.pair.meet),
             label="lowers the weight of the draw that explains the input better",

@@ -28,7 +28,14 @@ Source: Tomczak & Welling 2018, VAE with a VampPrior, eq. 9.
 Never. Weights that are equal for all components are not reported: they move the value of the loss and nothing else.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.bounds.mixture_weights import Repeated
 
 
 @rule(
@@ -38,10 +45,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the log-weight of a mixture is counted once for each latent dimension",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.mixture_weights.repeated_weights")
+def check(model: Model, repeated_weights: list[Repeated]) -> Findings:
     """Log-weights inside of the sum over the latent."""
-    for found in model.bound.repeated_weights:
+    for found in repeated_weights:
         yield Found(
             model.where(found.added),
             label=f"{model.shape_text(found.weight)} is stretched over {model.shape_text(found.added)} here",

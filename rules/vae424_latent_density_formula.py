@@ -24,7 +24,14 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.2, eq
 When the term is meant to be something else than a log-density.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.bounds.densities import FlawedDensity
 
 
 @rule(
@@ -34,10 +41,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="a density of z is not that of a Gaussian",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.densities.flawed_densities")
+def check(model: Model, flawed_densities: list[FlawedDensity]) -> Findings:
     """Densities whose error and normaliser do not go together."""
-    for found in model.bound.flawed_densities:
+    for found in flawed_densities:
         counted = found.normaliser
         yield Found(
             model.where(found.node),

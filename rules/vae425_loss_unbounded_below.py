@@ -26,7 +26,14 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.2, eq
 When something outside of the loss holds the output, such as a clamp in the optimizer's step.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.bounds.unbounded import Unbounded
 
 
 @rule(
@@ -36,11 +43,11 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the loss has no lower bound in an output of the prior",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.unbounded.unbounded_outputs")
+def check(model: Model, unbounded_outputs: list[Unbounded]) -> Findings:
     """Outputs in which the divergence falls without end; one finding for each expression."""
     seen = set()
-    for found in model.bound.unbounded_outputs:
+    for found in unbounded_outputs:
         place = model.where(found.leaf)
         line = (place.file, place.line) if place is not None else None
         if line in seen:

@@ -27,7 +27,14 @@ Source: Kumar et al. 2018, Variational Inference of Disentangled Latent Concepts
 When no covariance over the data is meant.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.batch.covariances import Miscentred
 
 
 @rule(
@@ -37,10 +44,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the covariance over the batch is of values centred over their own features",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("batch.covariances.miscentred_covariances")
+def check(model: Model, miscentred_covariances: list[Miscentred]) -> Findings:
     """Products over the batch of values without their features' mean."""
-    for found in model.bound.miscentred_covariances:
+    for found in miscentred_covariances:
         yield Found(
             model.where(found.centred),
             label="the mean over the features is taken off, not that over the batch",

@@ -29,7 +29,14 @@ Source: Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, eq
 When the flow belongs to the prior and not to the posterior.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.bounds.flows import FlowBound
 
 
 @rule(
@@ -39,10 +46,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the prior is read at z_0 although z_K is decoded",
     needs=("kl",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.flows.flow_bounds")
+def check(model: Model, flow_bounds: list[FlowBound]) -> Findings:
     """Closed-form KLs beside a log-determinant, and no log p(z_K)."""
-    for found in model.bound.flow_bounds:
+    for found in flow_bounds:
         if found.prior_at_end or found.weight <= 0:
             continue
         yield Found(

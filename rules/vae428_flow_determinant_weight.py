@@ -26,7 +26,14 @@ Source: Rezende & Mohamed 2015, Variational Inference with Normalizing Flows, eq
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.bounds.flows import FlowBound
 
 
 @rule(
@@ -36,10 +43,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the flow's log-determinant does not weigh what the KL weighs",
     needs=("kl",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.flows.flow_bounds")
+def check(model: Model, flow_bounds: list[FlowBound]) -> Findings:
     """Log-determinants of another weight than their KL."""
-    for found in model.bound.flow_bounds:
+    for found in flow_bounds:
         ratio = found.weight / found.kl_weight if found.kl_weight else 1.0
         if abs(ratio - 1) < 1e-3:
             continue

@@ -25,7 +25,14 @@ Source: Sohn et al. 2015, Learning Structured Output Representation using Deep C
 When the second Gaussian is no prior.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.bounds.hierarchies import HeldToEncoder
 
 
 @rule(
@@ -35,12 +42,12 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the KL holds the posterior to its own encoder, not to the prior",
     needs=("site", "loss"),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.hierarchies.held_to_encoder")
+def check(model: Model, held_to_encoder: list[HeldToEncoder]) -> Findings:
     """Merged posteriors whose KL sees the encoder's half."""
-    for found in model.bound.held_to_encoder:
+    for found in held_to_encoder:
         yield Found(
-            model.bound.beside(found.kl.node, found.prior[0]),
+            model.beside(found.kl.node, found.prior[0]),
             label="the KL is taken to what the encoder gives",
             labels=model.labels(
                 (found.encoder[0], "the encoder's half"),

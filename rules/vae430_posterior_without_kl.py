@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
 
 if TYPE_CHECKING:
+    from vaelint.anatomy.posterior.sites import Site
     from vaelint.faults.kl.missing import MissingKl
 
 
@@ -44,15 +45,15 @@ if TYPE_CHECKING:
     message="one of several posteriors has no KL",
     needs=("site", "loss"),
     basis="replay",
-).on("kl.missing.missing_kl")
-def check(model: Model, missing_kl: MissingKl | None) -> Findings:
+).on("kl.missing.missing_kl", "bounds.hierarchies.unheld_sites")
+def check(model: Model, missing_kl: MissingKl | None, unheld_sites: list[Site]) -> Findings:
     """Posteriors that no term holds beside others that are held."""
     told = missing_kl  # computed and left out of the sum: VAE412 shows where
-    for site in model.bound.unheld_sites:
+    for site in unheld_sites:
         if told is not None and told.site is site:
             continue
         yield Found(
-            model.bound.beside(site.z, site.heads[0]),
+            model.beside(site.z, site.heads[0]),
             label=f"{model.shape_text(site.z)} is drawn from a posterior without a KL",
             labels=model.labels((site.heads[0], "its head")),
             why="nothing keeps this posterior near its prior: its variance goes to 0, and samples of the prior decode to noise",

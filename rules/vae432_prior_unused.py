@@ -24,7 +24,17 @@ Source: Sohn et al. 2015, Learning Structured Output Representation using Deep C
 When the prior is fitted to the finished posteriors in a stage of its own.
 """
 
-from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaelint.rule import Findings, Found, Label, Model, Severity, Span, claims, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vaelint.anatomy.loss.facts import KlFact
+    from vaelint.faults.gradients.unused_prior import UnusedPrior
 
 
 @rule(
@@ -34,13 +44,13 @@ from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
     message="the KL is taken to N(0, I), and a learned prior is left out",
     needs=("kl",),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("gradients.unused_prior.unused_priors", "kl.term_places.wrong_part")
+def check(model: Model, unused_priors: list[UnusedPrior], wrong_part: Callable[[KlFact], Span | None]) -> Findings:
     """Learned priors without a part in the loss."""
-    for found in model.bound.unused_priors:
+    for found in unused_priors:
         places = ((found.made, "made here"), (found.called, "called here"))
         yield Found(
-            found.call or model.objective.wrong_part(found.fact),
+            found.call or wrong_part(found.fact),
             label=f"leaves out {found.path}",
             labels=tuple(Label(place, f"{found.path} is {what}") for place, what in places if place is not None),
             why="the prior keeps its random initial values, and samples that are drawn from it are untrained",

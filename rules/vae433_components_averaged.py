@@ -27,7 +27,14 @@ When the posterior is meant to be held against several priors at once. Weights t
 right and are not reported.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+if TYPE_CHECKING:
+    from vaelint.faults.bounds.averaged_components import Averaged
 
 
 @rule(
@@ -37,10 +44,10 @@ from vaelint.rule import Findings, Found, Model, Severity, claims, rule
     message="the KL is averaged over the components of the prior, and not taken to their mixture",
     needs=("kl",),
     basis="replay",
-)
-def check(model: Model) -> Findings:
+).on("bounds.averaged_components.averaged_components")
+def check(model: Model, averaged_components: list[Averaged]) -> Findings:
     """Sums over components in which the loss is linear."""
-    for found in model.bound.averaged_components:
+    for found in averaged_components:
         yield Found(
             model.where(found.reducer),
             label=f"{model.shape_text(found.source)}: axis {found.axis} holds the components, with the same weights for every sample",

@@ -33,6 +33,7 @@ from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 if TYPE_CHECKING:
     from vaelint.faults.gradients.idle_prior import IdlePrior
     from vaelint.faults.gradients.unreached import Unreached
+    from vaelint.faults.gradients.unused_prior import UnusedPrior
 
 
 @rule(
@@ -42,15 +43,15 @@ if TYPE_CHECKING:
     message="the loss never reaches these parameters",
     needs=("loss",),
     basis="shapes",
-).on("gradients.idle_prior.idle_priors", "gradients.unreached.unreached")
-def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached]) -> Findings:
+).on("gradients.idle_prior.idle_priors", "gradients.unreached.unreached", "gradients.unused_prior.unused_priors")
+def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached], unused_priors: list[UnusedPrior]) -> Findings:
     """Each layer of which nothing is reached."""
     quantised = {name for book in model.codebooks for name in book.names}
     told: set[str] = set()
     for prior in idle_priors:
         names = [name for layer in prior.layers for name in layer.parameters]
         told |= set(names)
-        if not prior.cut and model.bound.unused_priors:
+        if not prior.cut and unused_priors:
             continue  # the rule on priors that the KL leaves out says so
         first = prior.layers[0]
         yield Found(

@@ -47,11 +47,16 @@ def test_a_fact_is_a_function_over_the_model_that_the_source_shows_where_it_is(n
     assert found.first == "model"
 
 
-def written(function: Callable[..., object]) -> tuple[list[ast.arg], list[ast.expr], str, list[ast.expr]]:
-    """A function's parameters, their defaults, its result and its decorators, as the source has them."""
+def written(function: Callable[..., object]) -> tuple[list[ast.arg], list[ast.AST], str, list[ast.expr]]:
+    """A function's parameters, what is by name or may be left out of them, its result and its decorators, as the source has them."""
     (found,) = ast.parse(inspect.getsource(inspect.unwrap(function))).body
     assert isinstance(found, ast.FunctionDef)
-    return found.args.args, found.args.defaults, ast.unparse(found.returns or ast.Constant(None)), found.decorator_list
+    return (
+        found.args.args,
+        [*found.args.defaults, *found.args.kwonlyargs],
+        ast.unparse(found.returns or ast.Constant(None)),
+        found.decorator_list,
+    )
 
 
 @pytest.mark.parametrize("rule", [r for r in RULES if r.facts], ids=lambda r: r.code)
@@ -59,7 +64,8 @@ def test_a_check_declares_the_types_of_its_facts(rule: Rule) -> None:
     """In the words of the fact's own signature: type checkers see no more than a name between the two."""
     (model, *taken), *_ = written(rule.check)
     assert model.arg == "model"
+    assert [p.arg for p in taken] == [fact_place(name)[1] for name in rule.facts], "a parameter has the name of its fact"
     for name, parameter in zip(rule.facts, taken, strict=True):
-        (_, *rest), defaults, result, _ = written(resolved(name)[0])
-        more = "..." if defaults else f"[{', '.join(ast.unparse(a.annotation or a) for a in rest)}]"
-        assert ast.unparse(parameter.annotation or parameter) == (f"Callable[{more}, {result}]" if rest else result), name
+        (_, *rest), free, result, _ = written(resolved(name)[0])
+        more = "..." if free else f"[{', '.join(ast.unparse(a.annotation or a) for a in rest)}]"
+        assert ast.unparse(parameter.annotation or parameter) == (f"Callable[{more}, {result}]" if rest or free else result), name

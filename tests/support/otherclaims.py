@@ -12,6 +12,7 @@ from torch import fx
 from vaelint import claims
 from vaelint.anatomy.loss.logsums import log_sums, shift_of
 from vaelint.anatomy.model import Model
+from vaelint.faults.bounds.flows import flow_bounds
 from vaelint.faults.likelihood.padding import Padding
 from vaelint.faults.shapes.annotations import Measure
 from vaelint.record import ops
@@ -110,9 +111,7 @@ TWINS = [
     _twin(claims.CentredBy, "vae426", lambda m: {"values": by_op(m, "matmul").args[1]}, "16x24"),
     _twin(claims.DiagonalEntries, "vae426", lambda m: {"node": by_op(m, "diagonal")}, "16x24"),
     _twin(claims.PriorSees, "vae427", lambda m: {"node": _layer_input(m, "dec.0.weight")}, "12x20"),
-    _twin(
-        claims.DeterminantWeight, "vae428", lambda m: {"bound": m.bound.flow_bounds[0], "leaves": m.bound.flow_bounds[0].leaves}, "12x20"
-    ),
+    _twin(claims.DeterminantWeight, "vae428", lambda m: {"bound": flow_bounds(m)[0], "leaves": flow_bounds(m)[0].leaves}, "12x20"),
     _twin(claims.KlSees, "vae429", _kl_to_prior, "12x24"),
     _twin(
         claims.NoPart,

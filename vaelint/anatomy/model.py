@@ -17,9 +17,6 @@ from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.anatomy.posterior.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.posterior.sites import Site, draws_of
 from vaelint.core.finding import Span
-from vaelint.faults.bounds.bound_facts import Bound
-from vaelint.faults.kl.objective_facts import Objective
-from vaelint.faults.likelihood.likelihood_facts import Likelihood
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record, route
 from vaelint.replay.ranges import Range, value_range
@@ -44,21 +41,6 @@ class Model(Traced):
     notes: list[str] = field(default_factory=list)
     perturbation: Perturbation | None = None  # set where other constructor arguments are to be tried
     _parameterisations: dict[fx.Node, Parameterisation] = field(default_factory=dict)
-
-    @cached_property
-    def likelihood(self) -> Likelihood:
-        """How reconstruction and target are compared."""
-        return Likelihood(self)
-
-    @cached_property
-    def objective(self) -> Objective:
-        """The KL, and the balance of the loss."""
-        return Objective(self)
-
-    @cached_property
-    def bound(self) -> Bound:
-        """Mixtures, importance weights, flows, hierarchies."""
-        return Bound(self)
 
     # --- what a node is ----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import torch
 from vaelint.anatomy.analyse import analyse
 from vaelint.core.errors import TargetError
 from vaelint.core.inputs import InputSet
+from vaelint.faults.likelihood.likelihood import swapped_arguments
 from vaelint.record.record import Record
 from vaelint.record.walk import leaves_behind
 from vaelint.source.written import Source
@@ -80,5 +81,5 @@ def _parts_of(tracer: Tracer, inputs: InputSet, source: Source, step: Any) -> Pa
     model = analyse(record, tracer, inputs, step, source, None)
     if not model.recons:
         return None
-    exchanged = sum(model.likelihood.swapped_arguments(r) for r in model.recons) + sum(k.probe.verdict == "swapped" for k in model.kls)
+    exchanged = sum(swapped_arguments(model, r) for r in model.recons) + sum(k.probe.verdict == "swapped" for k in model.kls)
     return Parts(bool(model.kls), exchanged)

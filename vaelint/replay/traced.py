@@ -15,6 +15,7 @@ from vaelint.core.finding import Label, ShapeRow, Span
 from vaelint.core.inputs import InputSet
 from vaelint.record import ops
 from vaelint.record.flow import Flow
+from vaelint.record.frames import frame_beside
 from vaelint.record.record import Record, shape, span
 from vaelint.replay.replay import Replay
 from vaelint.source.written import Source
@@ -161,6 +162,16 @@ class Traced:
         """A label where the module that ran a node was constructed."""
         place = self.birth(str(node.meta.get("module"))) if node is not None and node.meta.get("module") else None
         return (Label(place, text),) if place is not None else ()
+
+    def activation(self, node: fx.Node) -> fx.Node | None:
+        """The activation that a value comes out of, through changes of shape."""
+        while ops.op(node) in ops.SHAPE | ops.CAST | {"effect"} and ops.value_inputs(node):
+            node = ops.value_inputs(node)[0]
+        return node if ops.op(node) in ops.FUNCTIONS | {"softmax", "log_softmax"} else None
+
+    def beside(self, node: fx.Node, other: fx.Node) -> Span | None:
+        """The expression that made `node`, in the innermost function that `other` was made in as well."""
+        return frame_beside(node, other)
 
     def op(self, node: fx.Node) -> str:
         """A node's operation by name."""

@@ -12,7 +12,10 @@ from vaelint.anatomy.loss.terms import Role, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.anatomy.reconstruction.density_kind import Density
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe
+from vaelint.record import ops
 from vaelint.replay.scale import Scaling
+
+_PARTS = {"m": "mu^2", "s2": "sigma^2", "1": "log sigma^2"}
 
 
 @dataclass
@@ -28,6 +31,37 @@ class KlFact:
     silent: Scaling | None = None  # its weight without the factor that is 0 at this step
     samples: tuple[str, ...] = ()  # those of axes along which the posterior is drawn several times
     inside: Scaling | None = None  # its weight inside of |KL - C|
+
+    @property
+    def is_partly_read(self) -> bool:
+        """Whether it takes the head for a log-variance in one part and for a log-standard deviation in another."""
+        return self.probe.verdict == "wrong" and any(k.startswith("exp(") for k in self.probe.coefficients)
+
+    @property
+    def relative_coefficients(self) -> dict[str, float]:
+        """Coefficients of m, s^2 and -1 in the gradients, against the largest that agrees with another."""
+        known = self.probe.coefficients
+        unit = max((abs(v) for v in known.values()), default=1.0) or 1.0
+        return {k: round(v / unit, 6) for k, v in known.items()}
+
+    @property
+    def odd_part(self) -> str | None:
+        """Which of the parts m^2, s^2 and log s has a coefficient of its own, where the other two agree."""
+        known = self.probe.coefficients
+        if set(known) != {"m", "s2", "1"}:
+            return None
+        size = max(abs(v) for v in known.values())
+        agree = [(a, b) for a, b in (("m", "s2"), ("m", "1"), ("s2", "1")) if abs(known[a] - known[b]) <= 1e-6 * size]
+        return next(iter(set(known) - set(agree[0]))) if len(agree) == 1 else None
+
+    @property
+    def wrong_coefficient(self) -> str:
+        """Which coefficient is off and what it should be, "" where more than one is."""
+        odd = self.odd_part
+        others = [v for k, v in self.probe.coefficients.items() if k != odd]
+        if odd is None or not others[0]:
+            return ""
+        return f"the coefficient of {_PARTS[odd]} is {self.probe.coefficients[odd] / others[0]:.4g} times what it should be"
 
 
 @dataclass
@@ -45,6 +79,16 @@ class ReconFact:
     unit: float | None = None  # what a nat is in units of the kernel, where the author fixed the scale of a density
     stacked: tuple[str, ...] = ()  # axes that the target lacks: several reconstructions of one target
     error: Scaling | None = None  # how its error alone is weighed, where `scaling` is that of a density whose scale is learned
+
+    @property
+    def takes_logits(self) -> bool:
+        """Whether the likelihood is Bernoulli on logits: by its gradient, or torch's own with weights."""
+        return self.probe.kernel == "bce_with_logits" or ops.op(self.pair.meet) == "binary_cross_entropy_with_logits"
+
+    @property
+    def takes_class_logits(self) -> bool:
+        """Whether the likelihood is categorical on logits."""
+        return self.probe.kernel == "cross_entropy" or ops.op(self.pair.meet) == "cross_entropy"
 
 
 @dataclass

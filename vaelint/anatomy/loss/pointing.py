@@ -44,7 +44,7 @@ def wrong_part(model: Traced, fact: KlFact) -> Span | None:
         return span(site.z)
     core = own_core(model, fact)
     place = span(core) if core is not None else None
-    odd = odd_part(fact)
+    odd = fact.odd_part
     if place is None or place.end_line == place.line or odd is None:
         return place
     parts = [leaf for leaf in fact.term.leaves if _part_of(leaf, fact) == odd]
@@ -61,16 +61,6 @@ def own_core(model: Traced, fact: KlFact) -> fx.Node | None:
     if site is not None and own and len(own) < len(fact.term.leaves):
         return part_of(fact.term, own, [site], model.flow).core or core
     return core
-
-
-def odd_part(fact: KlFact) -> str | None:
-    """Which of the parts m^2, s^2 and log s has a coefficient of its own, where the other two agree."""
-    known = fact.probe.coefficients
-    if set(known) != {"m", "s2", "1"}:
-        return None
-    size = max(abs(v) for v in known.values())
-    agree = [(a, b) for a, b in (("m", "s2"), ("m", "1"), ("s2", "1")) if abs(known[a] - known[b]) <= 1e-6 * size]
-    return next(iter(set(known) - set(agree[0]))) if len(agree) == 1 else None
 
 
 def _part_of(leaf: Leaf, fact: KlFact) -> str | None:

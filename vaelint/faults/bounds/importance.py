@@ -18,6 +18,7 @@ from vaelint.anatomy.loss.objective import measure_recon
 from vaelint.anatomy.loss.terms import assign_roles, expand
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.replay.per_model import per_model
 from vaelint.replay.replay import ReplayError, gradients
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Inverted:
     axis: int
 
 
+@per_model
 def inverted_weights(model: Model) -> list[Inverted]:
     """Softmaxes and log-sum-exps over draws whose loss grows with the weight of the draws they favour."""
     if not model.has_loss:
@@ -54,8 +56,13 @@ def inverted_weights(model: Model) -> list[Inverted]:
 
 
 def inverted_likelihoods(model: Model) -> list[ReconFact]:
-    """Likelihoods that lower the log-weight of the draw that explains the data better, in bounds that are maximised."""
+    """Likelihoods that lower the log-weight of the draw that explains the data better, in bounds that are maximised.
+
+    None where a whole log-weight is inverted.
+    """
     found: list[ReconFact] = []
+    if inverted_weights(model):
+        return found
     for source in dict.fromkeys(s.source for s in log_sums(model) if len(s.axes) == 1 and s.source in model.decoded):
         axis = next(s.axes[0] for s in log_sums(model) if s.source is source)
         try:

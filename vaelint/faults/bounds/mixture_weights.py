@@ -16,6 +16,7 @@ from torch import fx
 from vaelint.anatomy.loss.logsums import LogSum, log_sums, posterior_values
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.replay.real_values import real_value
 from vaelint.replay.replay import ReplayError, gradients
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _varies(model: Model, weight: fx.Node, log_sum: LogSum) -> bool:
     try:
         value = model.replay([weight], {}, dict(model.symbols))[weight]
     except ReplayError:  # made by what leaves no trace, such as torch.Tensor(n, n)
-        value = model.bound.real_value(weight)
+        value = real_value(model, weight)
     return isinstance(value, torch.Tensor) and float(value.max() - value.min()) > 1e-9
 
 

@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.signs import sign_place
 from vaelint.anatomy.loss.terms import Term
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
@@ -26,7 +27,12 @@ FAR = (2.0, 4.0)
 _SEEDS = 3
 
 
-def turned_discrepancies(model: Model) -> list[Term]:
+def turned_discrepancies(model: Model) -> list[tuple[Term, fx.Node | None]]:
+    """VAE407: distances to the prior that enter with the wrong sign, and where they get it."""
+    return [(t, sign_place(model, t.leaves[0], t.core)) for t in _turned(model)]
+
+
+def _turned(model: Model) -> list[Term]:
     """Distances to the prior that the loss falls with. Those that a critic measures are left out: it is trained to tell, in either sign."""
     loss, found = model.record.loss, []
     for term in model.terms_of("discrepancy") if loss is not None else ():

@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.logsums import summed_exponent
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
@@ -266,7 +267,14 @@ def misplaced_logsumexp(model: Model) -> list[fx.Node]:
     return found
 
 
-def ceiling(model: Model, term: Term) -> fx.Node | None:
+def ceiling_of(model: Model, fact: KlFact) -> fx.Node | None:
+    """The operation that cuts a KL off from above; None where it is the posterior's own mean or scale that is kept in bounds."""
+    node, site = _ceiling(model, fact.term), fact.site
+    made = model.flow.ancestors(*(n for n in (site.mu, site.scale) if n is not None)) if site is not None else set()
+    return None if node in made and node is not fact.term.core else node
+
+
+def _ceiling(model: Model, term: Term) -> fx.Node | None:
     """The operation that cuts a term off from above."""
     inside = {n for leaf in term.leaves for n in (*leaf.chain, *model.flow.ancestors(leaf.node, stop=set(leaf.frontier)))}
     cuts = [

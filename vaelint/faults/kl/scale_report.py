@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 
-def scale_found(model: Model, verdict: ScaleVerdict, label: str, why: str, help: str) -> Found:
+def scale_found(model: Model, verdict: ScaleVerdict, *, label: str, why: str, help: str) -> Found:
     """Fills the rule's sentences with reductions and numbers; severity info for named weights and twice the ELBO."""
     beta = verdict.beta
     kl, recon = beta.kl, beta.recon

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import fx
 
@@ -15,9 +15,14 @@ from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.reducers import averaging, keeps_another, outermost_average, summing
 from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.loss.terms import Term
+from vaelint.faults.kl.tied_batch import with_batch
 from vaelint.record import ops
-from vaelint.record.record import Record, shape
+from vaelint.record.record import Record, shape, span
+from vaelint.replay.per_model import per_model
 from vaelint.replay.scale import Scaling
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
 
 _SLACK = 1e-4  # a small constant in a logarithm moves a weight by less
 
@@ -38,6 +43,20 @@ class ScaleVerdict:
         """Whether the squared error has no 1/2 either: the whole is exactly twice the ELBO of a Gaussian decoder with variance 1."""
         variance = self.beta.variance
         return self.fault == "half" and self.beta.kl.inside is None and variance is not None and abs(abs(variance) - 1) <= _SLACK
+
+
+@per_model
+def scale_verdicts(model: Model) -> list[ScaleVerdict]:
+    """VAE401 to VAE406, VAE414: the fault of each effective beta, one for each place in the source."""
+    if model.record.loss is not None and model.elements(model.record.loss) > 1:
+        return []  # who reduces it later decides on its scale
+    record, weighted = model.record, bool(model.step.unknown_weights)
+    judged = [judge_scale(with_batch(b, record), record, model.symbols, weighted) for b in model.betas]
+    seen: dict[Any, ScaleVerdict] = {}
+    for v in judged:
+        if v is not None:
+            seen.setdefault((v.fault, span(v.node) if v.node is not None else None), v)
+    return list(seen.values())
 
 
 def judge_scale(beta: Beta, record: Record, sizes: Mapping[str, int], weighted: bool = False) -> ScaleVerdict | None:

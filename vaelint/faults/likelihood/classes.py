@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.faults.likelihood.likelihood import activation
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.ranges import value_range
@@ -42,7 +41,7 @@ def probabilities_for_logs(model: Model, fact: ReconFact) -> tuple[float, float]
 
 def capped_softmax(model: Model, fact: ReconFact) -> Capped | None:
     """A softmax before the comparison with the target that cannot give any class even half of the probability."""
-    node = activation(fact.pair.recon)
+    node = model.activation(fact.pair.recon)
     if node is None or ops.op(node) not in ("softmax", "log_softmax") or not node.args or not isinstance(node.args[0], fx.Node):
         return None
     axis, scores = _class_axis(node), node.args[0]

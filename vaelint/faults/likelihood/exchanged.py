@@ -47,7 +47,7 @@ def exchanged_targets(model: Model) -> list[Exchanged]:
 def _places(model: Model, fact: ReconFact) -> list[int] | None:
     """For each sample the place of the target that moves with it, where each moves one; None where that is not so or not known."""
     target, samples = fact.pair.target, batch_of(model).samples
-    if target is None or target in model.flow.learned or samples is None or broadcast(model, fact.pair) is not None:
+    if target is None or target in model.flow.learned or samples is None or broadcast(model, fact) is not None:
         return None
     own, axis = samples.of(fact.pair.recon), _axis(samples.of(fact.pair.recon))
     given = [n for n in model.flow.ancestors(target) if n.op == "placeholder"]

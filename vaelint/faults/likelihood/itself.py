@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.faults.likelihood.targets import self_targets
 from vaelint.record import ops
 from vaelint.record.walk import behind
 from vaelint.replay.replay import ReplayError
@@ -25,6 +26,12 @@ class Itself:
     node: fx.Node
     one: fx.Node
     other: fx.Node
+
+
+def with_itself(model: Model) -> list[Itself]:
+    """VAE306: terms that compare a value with a copy of itself; those that `self_targets` tells of aside."""
+    told = {own.node for own in self_targets(model)}
+    return [found for found in compared_with_itself(model) if found.node not in told]
 
 
 def compared_with_itself(model: Model) -> list[Itself]:

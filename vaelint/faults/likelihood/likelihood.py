@@ -15,6 +15,7 @@ from vaelint.anatomy.loss.terms import layered_nodes, same_values
 from vaelint.anatomy.posterior.sites import frontier, sample_axes
 from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
 from vaelint.core.reach import ends, reachable
+from vaelint.faults.likelihood.targets import self_targets
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.record.walk import behind
@@ -29,11 +30,12 @@ _CHOICE = frozenset({"min", "max", "amin", "amax", "logsumexp", "topk", "kthvalu
 """What takes one of several values, or nearly."""
 
 
-def broadcast(model: Model, pair: Pair) -> str | None:
-    """What the comparison of reconstruction and target stretches, or None when their shapes agree.
+def broadcast(model: Model, fact: ReconFact) -> str | None:
+    """VAE301: what the comparison of reconstruction and target stretches, or None when their shapes agree.
 
     One extra leading axis (several samples per input) is how importance-weighted bounds are written, and agrees.
     """
+    pair = fact.pair
     if (
         pair.target is None
         or not isinstance(pair.target.meta.get("val"), torch.Tensor)
@@ -73,15 +75,6 @@ def _fewer(node: fx.Node) -> bool:
     return not isinstance(val, torch.Tensor) or math.prod(val.shape) < max(sizes, default=0)
 
 
-def activation(node: fx.Node) -> fx.Node | None:
-    """The activation that a value comes out of, through changes of shape."""
-    while True:
-        if ops.op(node) in ops.SHAPE | ops.CAST | {"effect"} and ops.value_inputs(node):
-            node = ops.value_inputs(node)[0]
-        else:
-            return node if ops.op(node) in ops.FUNCTIONS | {"softmax", "log_softmax"} else None
-
-
 @dataclass(frozen=True)
 class Mismatch:
     """Declared data that the reconstruction cannot reach."""
@@ -93,7 +86,7 @@ class Mismatch:
 
 def output_mismatch(model: Model, fact: ReconFact) -> Mismatch | None:
     """Data outside of what the last activation can put out; only where the user declared a range."""
-    data = target_range(model, fact.pair)
+    data = target_range(model, fact)
     reach = value_range(model, fact.pair.recon)
     if data is None or reach is None or not all(math.isfinite(x) for x in data):
         return None
@@ -106,8 +99,9 @@ def output_mismatch(model: Model, fact: ReconFact) -> Mismatch | None:
     return None
 
 
-def target_range(model: Model, pair: Pair) -> tuple[float, float] | None:
-    """The range of the target, by running what is done to the inputs over their declared ranges."""
+def target_range(model: Model, fact: ReconFact) -> tuple[float, float] | None:
+    """VAE309: the range of the target, by running what is done to the inputs over their declared ranges."""
+    pair = fact.pair
     if pair.target is None:
         return None
     ancestors = model.flow.ancestors(pair.target)
@@ -133,8 +127,11 @@ def _rescaled(model: Model, target: fx.Node, source: fx.Node) -> bool:
     return any(ops.op(n) not in ops.SHAPE | ops.CAST | ops.SELECT | {"effect"} for n in between)
 
 
-def swapped(pair: Pair, model: Model) -> bool:
-    """Whether a loss that is not symmetric gets the data as its prediction and the reconstruction as its target."""
+def swapped_arguments(model: Model, fact: ReconFact) -> bool:
+    """VAE307: whether a loss that is not symmetric gets the data as its prediction and the reconstruction as its target."""
+    pair = fact.pair
+    if fact.probe.kernel == "bce_swapped":
+        return True
     if ops.op(pair.meet) not in (
         "binary_cross_entropy",
         "binary_cross_entropy_with_logits",
@@ -326,7 +323,7 @@ def crossed_terms(model: Model) -> list[fx.Node]:
 
 def unused_reconstruction(model: Model) -> fx.Node | None:
     """The last decoded value of the run that has an input's shape, when the loss depends on nothing decoded."""
-    if model.recons or model.likelihood.self_targets or any(t.role in ("reconstruction", "mixed") for t in model.terms):
+    if model.recons or self_targets(model) or any(t.role in ("reconstruction", "mixed") for t in model.terms):
         return None
     made = layered_nodes(model.flow, model.sites + model.idle_sites)
     if any(f in made for leaf in model.leaves for f in leaf.frontier):

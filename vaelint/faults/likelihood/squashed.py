@@ -9,7 +9,8 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.faults.likelihood.likelihood import activation, target_range
+from vaelint.core.finding import Label, Span
+from vaelint.faults.likelihood.likelihood import target_range
 from vaelint.record.record import route, span
 from vaelint.replay.ranges import value_range
 
@@ -17,11 +18,20 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 
-def squashed_elsewhere(model: Model, fact: ReconFact) -> ast.Call | None:
-    """A sigmoid that another method of the class puts on the decoder's output: the loss then sees logits."""
-    if fact.probe.kernel not in ("squared_error", "absolute_error") or activation(fact.pair.recon) is not None:
+def squashed_elsewhere(model: Model, fact: ReconFact) -> Label | None:
+    """VAE316: a sigmoid that another method of the class puts on the decoder's output: the loss then sees logits."""
+    call = _call(model, fact)
+    place = span(fact.pair.raw[0]) if call is not None else None
+    if call is None or place is None:
         return None
-    data = target_range(model, fact.pair)
+    where = Span(place.file, call.lineno, call.col_offset + 1, call.end_lineno, (call.end_col_offset or 0) + 1)
+    return Label(where, "a sigmoid is applied here")
+
+
+def _call(model: Model, fact: ReconFact) -> ast.Call | None:
+    if fact.probe.kernel not in ("squared_error", "absolute_error") or model.activation(fact.pair.recon) is not None:
+        return None
+    data = target_range(model, fact)
     if data is None or data[0] < 0 or data[1] > 1:
         return None
     reach = value_range(model, fact.pair.recon)

@@ -16,6 +16,7 @@ from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.replay.exempt import exempt
+from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -110,6 +111,7 @@ ADDENDS = (("features of the data from layers that are not trained", _Compared.f
 """What keeps the rule silent about a model without a reconstruction term, and about one of its addends."""
 
 
+@per_model
 def self_targets(model: Model) -> list[Corruption]:
     """Terms that compare the reconstruction with something of the model's own making, where none compares it with the data."""
     if _reconstructs(model) or exempt(model, "VAE306", MODELS, None, model):

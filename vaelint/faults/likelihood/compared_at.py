@@ -1,0 +1,46 @@
+"""The places that findings about a reconstruction term point at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from vaelint.anatomy.loss import signs
+from vaelint.anatomy.loss.facts import ReconFact
+from vaelint.core.finding import Span
+from vaelint.faults.likelihood.made_at import made_at
+from vaelint.faults.likelihood.swapped import crossed_call
+from vaelint.record import ops
+from vaelint.record.record import span
+from vaelint.record.walk import back
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+def compared_at(model: Model, fact: ReconFact) -> Span | None:
+    """Where reconstruction and target are compared; where the loss is made, when the call is in no file."""
+    return span(fact.pair.meet) or made_at(model, fact.pair.meet)
+
+
+def given_at(model: Model, fact: ReconFact) -> Span | None:
+    """Where the likelihood is given the reconstruction: where its distribution is made, else where the two are compared."""
+    behind = set(back(fact.pair.recon, ops.SHAPE | ops.CAST))
+    behind |= {n for n in model.flow.users.get(fact.pair.recon, ()) if ops.op(n) == "sub"}  # normalised where it is made
+    for made in reversed(model.record.distributions):
+        if made.stack and behind & set(made.parameters.values()):
+            return made.stack[0]
+    return span(fact.pair.meet)
+
+
+def exchanged_at(model: Model, fact: ReconFact) -> Span | None:
+    """Where data and reconstruction change places: the call of a helper that crosses them, else where the two are compared."""
+    return crossed_call(model, fact.pair.meet) or span(fact.pair.meet)
+
+
+def recon_sign_place(model: Model, fact: ReconFact) -> fx.Node | None:
+    """Where a reconstruction term gets its wrong sign."""
+    alone = sum(other.term is fact.term for other in model.recons) == 1
+    place = signs.sign_place(model, fact.pair.leaf, fact.term.core if alone else None)
+    return fact.pair.meet if place in (fact.term.core, fact.pair.leaf.node) else place
