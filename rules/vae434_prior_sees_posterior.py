@@ -2,6 +2,7 @@
 
 ## What it does
 Moves one draw of a real run and holds everything else: the prior that judges this draw in closed form must stay as it is.
+It holds all draws and asks which elements of the data move the posterior and which its prior: some must move the posterior only.
 And it exchanges the weights: a KL that is 0 whatever they are is the one of the posterior to itself.
 
 ## Why is this bad

@@ -1,4 +1,4 @@
-"""All laws, in the order they are tried."""
+"""All laws."""
 
 from vaelint.laws import (
     addends,
@@ -8,6 +8,7 @@ from vaelint.laws import (
     columns,
     counters,
     divergence,
+    knowledge,
     masks,
     own_gradients,
     padding_inert,
@@ -26,6 +27,7 @@ __all__ = [
     "columns",
     "counters",
     "divergence",
+    "knowledge",
     "masks",
     "own_gradients",
     "padding_inert",

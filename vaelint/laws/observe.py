@@ -31,11 +31,11 @@ def observe_laws(trial: Trial, request: Request, result: TargetResult) -> None:
 def _observe(bench: Bench, costs: tuple[Cost, ...], request: Request, result: TargetResult) -> None:
     """Adds a finding for each law that is broken; notes in `result.laws` which held, and which could not be measured and why."""
     rules = {r.name: r for r in declared() if request.wants(r.code)}
-    known = [f for f in result.findings if f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO]
     for law in LAWS:
         if law.cost not in costs or request.laws == "none" or (request.laws == "fast" and law.cost == "all"):
             continue
-        if not any(f.code.startswith(law.covered) for f in known):
+        known = [f for f in result.findings if f.certainty is not Certainty.REFUTED and f.severity is not Severity.INFO]
+        if not any(f.code.startswith(law.covered) for f in known):  # another law may have spoken meanwhile
             result.laws.append(_observed(law, bench, rules, result))
 
 

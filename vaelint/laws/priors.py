@@ -38,7 +38,7 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
         if term.role != "kl" or term.detached is not None:
             continue
         for leaf in term.leaves:
-            for site, prior in _pairs(bench, leaf):
+            for site, prior in pairs(bench, leaf):
                 if prior not in seen and site.z in bench.model.flow.ancestors(prior) and site.z not in leaf.frontier:
                     seen.add(prior)
                     moved = _moved_by(bench, site, prior)
@@ -47,7 +47,7 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
                         return
 
 
-def _pairs(bench: Bench, leaf: Leaf) -> Iterator[tuple[Site, fx.Node]]:
+def pairs(bench: Bench, leaf: Leaf) -> Iterator[tuple[Site, fx.Node]]:
     """Each draw with its own prior; of steps that were stacked before the KL, the first with the first, where they go up evenly."""
     order = bench.model.flow.order
     sites = sorted(_sites(bench, leaf), key=lambda s: order[s.z])
@@ -95,7 +95,7 @@ def _changes(z: torch.Tensor) -> Iterator[torch.Tensor]:
 def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -> Broken:
     model = bench.model
     found = Found(
-        _apart(bench, prior),
+        apart(bench, prior),
         label="the prior is made of what the draw has already entered",
         labels=model.labels((site.z, "the draw that it judges"), (leaf.node, "the KL that reads it")),
         why="the prior follows the sample in place of predicting it: the KL no longer holds the posterior to anything, "
@@ -106,7 +106,7 @@ def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -
     return Broken("prior-sees-posterior", found, "the prior stays when the draw it judges moves", text)
 
 
-def _apart(bench: Bench, prior: fx.Node) -> Span | None:
+def apart(bench: Bench, prior: fx.Node) -> Span | None:
     """The innermost place on the way to a prior that does not run for a posterior as well: of a shared helper, its call."""
     behind = bench.model.flow.ancestors(*(h for s in bench.model.sites for h in s.heads))
     shared = {place for n in behind for place in route(n)}
@@ -163,7 +163,7 @@ def _zero(bench: Bench, term: Term) -> Broken:
     model = bench.model
     priors = [p for leaf in term.leaves for p in _priors(bench, leaf)]
     found = Found(
-        _apart(bench, priors[0]) if priors else model.where(term.core),
+        apart(bench, priors[0]) if priors else model.where(term.core),
         label="the same distribution as the posterior" if priors else "the same whatever the posterior is",
         labels=model.labels((term.core, "this KL is the same whatever the weights")) if priors else (),
         why="a KL of 0 in every state holds the posterior to nothing: the model is an autoencoder with noise",

@@ -1,0 +1,144 @@
+"""Law A6, for data: the posterior of a draw sees something that its prior does not.
+
+Measured by gradients, for every element of the data at once, and by other values where the input is whole numbers; all draws are held. A
+prior may see much: the steps before, a condition, what a mask leaves. Where nothing is left that only the posterior sees, the draw has
+nothing to tell the decoder that the prior did not know, and when sampling there is no data to make that prior from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Leaf
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.finding import Span
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.laws.priors import apart, pairs
+from vaelint.record import ops
+from vaelint.record.record import route
+from vaelint.rule import Found
+
+_PLACES = 24  # of an input of whole numbers, that are tried
+
+Seen = dict[str, torch.Tensor]
+"""For each input which elements of one sample a value depends on."""
+
+
+@law("posterior-knows-more", "the posterior of a draw sees something that its prior does not", covered=("VAE410", "VAE434"))
+def posterior_knows_more(bench: Bench) -> Iterator[Broken]:
+    """Closed forms, each draw with its own prior; of the steps of a loop the last, which sees most."""
+    for steps in _draws(bench):
+        last = steps[-1]
+        behind = _seen(bench, last.priors)
+        own = _seen(bench, [h for h in last.site.heads if bench.knows(h)])
+        if _any(behind) and _any(own) and all(bool((behind[name] | ~mine).all()) for name, mine in own.items()):
+            place = _entered(bench, last, steps[-2], behind) if len(steps) > 1 else None
+            yield _sees_all(bench, last, place or apart(bench, last.priors[0]))
+            return
+
+
+@dataclass
+class _Judged:
+    """A draw, the parameters of its prior, and the addend that holds it to them."""
+
+    site: Site
+    leaf: Leaf
+    priors: list[fx.Node] = field(default_factory=list)
+
+
+def _draws(bench: Bench) -> list[list[_Judged]]:
+    """The draws with a prior to which data leads past no other draw; those of one loop together, in order."""
+    flow, found = bench.model.flow, dict[fx.Node, _Judged]()
+    drawn = {s.z for s in bench.model.sites}
+    for term in bench.model.terms:
+        for leaf in term.leaves if term.role == "kl" and term.detached is None else ():
+            for site, prior in pairs(bench, leaf):
+                if prior not in flow.ancestors(site.z):  # a residual posterior is a part of z itself
+                    found.setdefault(site.z, _Judged(site, leaf)).priors.append(prior)
+    loops: dict[object, list[_Judged]] = {}
+    for z in sorted(found, key=flow.order.__getitem__):
+        loops.setdefault(route(z), []).append(found[z])
+    inputs = set(bench.model.record.inputs.values())
+    return [steps for steps in loops.values() if inputs & flow.ancestors(*steps[-1].priors, stop=drawn)]
+
+
+def _seen(bench: Bench, nodes: list[fx.Node]) -> Seen:
+    """What some values are made of, with every draw held."""
+    held = bench.same({s.z for s in bench.model.sites if bench.knows(s.z)} - set(nodes))
+    return {
+        seat.name: _by_gradient(bench, nodes, seat.node, seat.axis, held)
+        if seat.kind == "data"
+        else _by_values(bench, nodes, seat.node, held)
+        for seat in bench.seats
+    }
+
+
+def _by_gradient(bench: Bench, nodes: list[fx.Node], data: fx.Node, axis: int, held: dict[fx.Node, torch.Tensor]) -> torch.Tensor:
+    x = bench.value(data).clone().requires_grad_()
+    got = bench.base.recompute(nodes, {**held, data: x})
+    total = [v.double().pow(2).sum() + v.double().sum() for v in got.values() if isinstance(v, torch.Tensor) and v.requires_grad]
+    if not total:
+        return torch.zeros(x.movedim(axis, 0)[0].shape, dtype=torch.bool)
+    gradient = bench.base.gradient(torch.stack(total), [x])[0]
+    if gradient is None:
+        return torch.zeros(x.movedim(axis, 0)[0].shape, dtype=torch.bool)
+    if not bool(gradient.isfinite().all()):
+        raise CannotMeasureError("a gradient is not finite")
+    return (gradient.movedim(axis, 0) != 0).any(0).cpu()
+
+
+def _by_values(bench: Bench, nodes: list[fx.Node], given: fx.Node, held: dict[fx.Node, torch.Tensor]) -> torch.Tensor:
+    """Of whole numbers, place by place: each sample has another one's there."""
+    val = bench.value(given)
+    places = range(min(val[0].numel(), _PLACES)) if val.dim() > 1 else range(1)
+    before = bench.after({**held, given: val.clone()}, nodes)
+    moved = []
+    for place in places:
+        other = val.clone().reshape(len(val), -1)
+        other[:, -1 - place] = other[:, -1 - place].roll(1, 0)
+        after = bench.after({**held, given: other.reshape(val.shape)}, nodes)
+        moved.append(any(not torch.equal(after[n], before[n]) for n in nodes))
+    return torch.tensor(moved)
+
+
+def _any(seen: Seen) -> bool:
+    return any(bool(s.any()) for s in seen.values())
+
+
+def _sees_all(bench: Bench, judged: _Judged, place: Span | None) -> Broken:
+    model = bench.model
+    found = Found(
+        place,
+        label="the data of this very step enters what the prior is made of",
+        labels=model.labels(
+            (judged.priors[0], "the prior"), (judged.site.z, "the draw that it judges"), (judged.leaf.node, "the KL that reads it")
+        ),
+        why="the prior knows all that the posterior knows: the KL holds the draw to nothing, and when sampling there is no data "
+        "to make this prior from",
+        help="compute the prior from what is known before the draw: the steps before this one, or the condition alone",
+    )
+    text = "with all draws held, every element of the input that moves the posterior moves its prior as well"
+    return Broken("prior-sees-posterior", found, "some element of the input moves the posterior and not its prior", text)
+
+
+def _entered(bench: Bench, last: _Judged, before: _Judged, behind: Seen) -> Span | None:
+    """Where the prior's way first holds what the step before had not seen beside what it had: the update of a state, a pass over the
+    whole sequence."""
+    flow = bench.model.flow
+    earlier = _seen(bench, before.priors)
+    new = {name: seen & ~earlier[name] for name, seen in behind.items()}
+    way = flow.descendants(*bench.model.record.inputs.values()) & flow.ancestors(*last.priors)
+    for node in flow.sorted(way):
+        made_by_layer = ops.uses_parameter(node) or any(n.meta.get("val") is None and ops.uses_parameter(n) for n in node.all_input_nodes)
+        if not made_by_layer or not bench.knows(node) or not bench.is_real(node):
+            continue
+        seen = _seen(bench, [node])
+        if _any({k: v & new[k] for k, v in seen.items()}) and _any({k: v & earlier[k] for k, v in seen.items()}):
+            return bench.model.where(node)
+    return None
