@@ -18,6 +18,7 @@ from vaelint.laws import (
     taught,
     unread_inputs,
 )
+from vaelint.laws.densities import family
 
 __all__ = [
     "addends",
@@ -27,6 +28,7 @@ __all__ = [
     "columns",
     "counters",
     "divergence",
+    "family",
     "knowledge",
     "masks",
     "own_gradients",

@@ -78,7 +78,8 @@ def _meet(leaf: Leaf, raw: list[fx.Node], data: list[fx.Node], flow: Flow, other
     target_side = [n for n in operands if n in sides.theirs]
     recon = _before_normalising(recon_side[0]) if picks_class(first, flow) else recon_side[0]
     if ops.op(first) not in ops.LOSSES and len(sides.meets) > 1:
-        recon = _narrowest(raw, set(sides.meets), inside & sides.ours, flow)
+        whole = _narrowest(raw, set(sides.meets), inside & sides.ours, flow)
+        recon = recon if any(ops.op(u) == "unbind" for u in flow.users.get(whole, ())) else whole  # mean and scale, taken apart
     extra = recon_side[1:]
     for node in flow.sorted(inside - {first}):  # a variance that joins after the meeting
         ins = ops.value_inputs(node)

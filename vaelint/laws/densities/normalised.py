@@ -1,0 +1,205 @@
+"""Law C1: a likelihood that learns its own spread is a density.
+
+Prediction: exp(-term) over all values of one element of the data adds up to one number, the same in every state of the decoder, for some
+support that the data can have (the real line, an interval, counts, 256 or 32 steps, two ends) and a weight of 1, 2 or 1/2. Where no
+support and no weight gives that, the spread that minimises the loss is not the one that the data has.
+
+A term that only learns where the data lies is exempt (any distance does), and so is one that is weighed by detached values (beta-NLL).
+
+Source: Bishop 2006, Pattern Recognition and Machine Learning, section 1.2.1; Salimans et al. 2017, PixelCNN++, eq. 2, for the bins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from vaelint.core.messages import message_of
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.densities.numbers import Put, mending_number
+from vaelint.laws.densities.values import Elementwise
+from vaelint.laws.law import Broken, law
+from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError
+from vaelint.rule import Found
+
+_SPREAD = 0.03  # of log Z between states of the decoder: what sums on a grid leave is below 0.01
+LINE = "the real line"
+_FEWEST, _MOST = 24, 64  # states of the decoder
+_WEIGHTS = (1.0, 0.5, 2.0)  # with the half that a formula may leave out, or have once too often
+_QUICK = 600_000  # numbers of a curve that is taken many times
+_TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
+
+
+@dataclass(frozen=True)
+class Support:
+    """Values that the data may have, and what each counts in a sum that stands for the integral (log)."""
+
+    words: str
+    points: torch.Tensor
+    log_mass: torch.Tensor
+    ends: bool  # whether mass beyond the last points would be missed
+
+
+def _steps(words: str, low: float, high: float, count: int) -> Support:
+    points = torch.linspace(low, high, count, dtype=torch.float64)
+    return Support(words, points, torch.zeros(count, dtype=torch.float64), ends=False)
+
+
+def _interval(words: str, low: float, high: float) -> Support:
+    points = torch.linspace(low, high, 1201, dtype=torch.float64)[:-1] + (high - low) / 2400
+    return Support(words, points, torch.full_like(points, (high - low) / 1200).log(), ends=False)
+
+
+def _line(low: float = -1.0) -> Support:
+    """The middle in even steps, then ever wider ones: heavy tails count too."""
+    tail = torch.logspace(0, 4, 241, dtype=torch.float64) * 14
+    edges = torch.cat([(-tail[1:]).flip(0) if low < 0 else tail[:0], torch.linspace(-14 if low < 0 else 0, 14, 1401).double(), tail[1:]])
+    points = 0.5 * (edges[1:] + edges[:-1])
+    words = LINE if low < 0 else "positive numbers"
+    return Support(words, points, (edges[1:] - edges[:-1]).log(), ends=False)
+
+
+def _counts(*, factorials: bool) -> Support:
+    points = torch.arange(0, 1500, dtype=torch.float64)
+    mass = -torch.lgamma(points + 1) if factorials else torch.zeros_like(points)
+    return Support("counts", points, mass, ends=True)
+
+
+SUPPORTS: tuple[Callable[[], Support], ...] = (
+    _line,
+    lambda: _interval("[0, 1]", 0.0, 1.0),
+    lambda: _steps("the steps k/255", 0.0, 1.0, 256),
+    lambda: _steps("0 and 1", 0.0, 1.0, 2),
+    lambda: _counts(factorials=False),
+    lambda: _counts(factorials=True),
+    lambda: _steps("256 steps from -1 to 1", -1.0, 1.0, 256),
+    lambda: _interval("[-1, 1]", -1.0, 1.0),
+    lambda: _steps("the whole numbers 0 to 255", 0.0, 255.0, 256),
+    lambda: _line(0.0),
+    lambda: _steps("32 steps from 0 to 1", 0.0, 1.0, 32),
+    lambda: _steps("32 steps from -1 to 1", -1.0, 1.0, 32),
+    lambda: _interval("[-1/2, 1/2]", -0.5, 0.5),
+    lambda: _steps("256 steps from -1/2 to 1/2", -0.5, 0.5, 256),
+    lambda: _steps("32 steps from -1/2 to 1/2", -0.5, 0.5, 32),
+)
+
+
+@law(
+    "likelihoods-are-densities",
+    "exp(-term) adds up to one number over the data's values, whatever the decoder puts out",
+    covered=("VAE304", "VAE307", "VAE309", "VAE310", "VAE311", "VAE318", "VAE320", "VAE331"),
+    cost="replay",
+)
+def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
+    """Likelihoods with a learned spread, element by element."""
+    reasons: list[str] = []
+    for one in Elementwise.all_of(bench):
+        if not one.learns_its_spread or one.is_detached or one.has_data_elsewhere:
+            continue
+        try:
+            nearest = nearest_support(one)
+        except ReplayError as error:
+            reasons.append(message_of(error))
+            continue
+        if nearest is not None and nearest[0] > _SPREAD:
+            yield _broken(bench, one, *nearest)
+    if reasons:
+        raise CannotMeasureError(f"the likelihood does not run by itself: {reasons[0]}")
+
+
+def is_density(one: Elementwise, support: Support, put: Callable[[], dict[fx.Node, torch.Tensor]]) -> bool:
+    """Whether the term is a density over these values with some nodes changed; False where that does not run."""
+    try:
+        curve = one.over(support.points, put=put())[one.core][:, :_MOST]
+    except ReplayError:
+        return False
+    off = _least_spread(curve, support)
+    return off is not None and off <= _SPREAD
+
+
+def nearest_support(one: Elementwise) -> tuple[float, Support] | None:
+    """The support on which the term is nearest to a density, and how far log Z moves there; None where no sum could be trusted."""
+    best: tuple[float, Support] | None = None
+    for make in SUPPORTS:
+        support = make()
+        try:
+            curve = _states(one, support.points)
+        except ReplayError:
+            if best is None and make is SUPPORTS[-1]:
+                raise
+            continue
+        off = _least_spread(curve, support)
+        if off is not None and (best is None or off < best[0]):
+            best = (off, support)
+        if best is not None and best[0] <= _SPREAD:
+            break
+    return best
+
+
+def _states(one: Elementwise, points: torch.Tensor) -> torch.Tensor:
+    """The curves of many states of the decoder: each element is one, and where these are few it puts out something else again."""
+    first = one.over(points)[one.core][:, :_MOST]
+    more = [one.over(points, seed)[one.core] for seed in range(1, min(8, -(-_FEWEST // first.shape[1])))]
+    return torch.cat([first, *more], 1)
+
+
+def _least_spread(curve: torch.Tensor, support: Support) -> float | None:
+    """How much log Z differs between the states of the decoder, at the weight where it differs least."""
+    found = []
+    for weight in _WEIGHTS if support.words == LINE else (1.0,):
+        spread = _spread(weight * curve, support)
+        if spread is not None:
+            found.append(spread)
+            if spread <= _SPREAD:
+                break
+    return min(found, default=None)
+
+
+def _spread(curve: torch.Tensor, support: Support) -> float | None:
+    """The same at one weight, over the states whose sum can be trusted: half of the points give the same, and no end holds much."""
+    logs = support.log_mass[:, None] - curve
+    z = torch.logsumexp(logs, 0)
+    if support.ends:
+        good = logs[-1] - z < -12
+    elif support.points.numel() > 300:
+        even, odd = (torch.logsumexp(logs[k::2], 0) + 0.6931471805599453 for k in (0, 1))
+        good = ((even - z).abs() < 0.02) & ((odd - z).abs() < 0.02)
+    else:
+        good = torch.ones_like(z, dtype=torch.bool)
+    good &= z.isfinite()
+    if int(good.sum()) < _TRUSTED * z.numel():
+        return None
+    kept = z[good]
+    return float(kept.max() - kept.min())
+
+
+def _mended(one: Elementwise) -> Callable[[Put], bool]:
+    """Whether the term is a density with some nodes changed, on supports that are quickly added up."""
+    supports = [s for s in (make() for make in SUPPORTS) if s.points.numel() * math.prod(shape(one.at.target)[1:]) < _QUICK]
+
+    def holds(put: Put) -> bool:
+        return any(is_density(one, support, lambda support=support: put(support.points)) for support in supports)  # type: ignore[misc]
+
+    return holds
+
+
+def _broken(bench: Bench, one: Elementwise, off: float, support: Support) -> Broken:
+    model = bench.model
+    number = mending_number(one, _mended(one))
+    found = Found(
+        number.place if number is not None else model.where(one.core),
+        label=number.words if number is not None else "adds up to another number in each state of the decoder",
+        labels=model.labels((one.core, "adds up to another number in each state of the decoder"), (one.at.target, "the data")),
+        why="the spread that minimises the loss is not the data's: a part of the normaliser is missing or counted twice, "
+        "or the bins overlap or leave gaps",
+        help="write -log p(x) whole: log sigma once for each squared error over sigma^2; bins from (x - h) to (x + h) with h half of the "
+        "step between two values of the data, and h divided by the scale as x is",
+    )
+    text = f"over no values (a line, an interval, steps, counts) is it one number: it differs by a factor of {math.exp(off):.3g} or more"
+    return Broken("likelihood-not-normalised", found, "exp(-term) adds up to one number over the data's values", text)

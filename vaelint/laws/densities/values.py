@@ -1,0 +1,129 @@
+"""A reconstruction term as minus the log-density of one element of the data, laid out over many values of the data at once.
+
+Each row of the batch is one value of the data; what the decoder puts out, and the likelihood's own parameters, are random and the same in
+all rows. So one replay of the recorded slice gives a whole curve for each element, and each element is one state of the decoder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.terms import part_of
+from vaelint.anatomy.reconstruction.density import DensitySlice, density_slice
+from vaelint.laws.bench import Bench
+from vaelint.record import ops
+from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError, gradients
+
+_LARGEST = 6_000_000  # numbers in one replayed value
+_WIDE = 1.5  # how far the numbers that the decoder puts out lie apart
+_CONDITION = 40.0  # a library size: what a data-made factor of the likelihood is set to
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """One likelihood: the slice of the record that it is, and the innermost expression that holds all of it, element by element."""
+
+    bench: Bench
+    at: DensitySlice
+    core: fx.Node
+
+    @staticmethod
+    def all_of(bench: Bench) -> Iterator[Elementwise]:
+        """The reconstructions whose terms keep the data's shape until they are summed up."""
+        model, seen = bench.model, set[fx.Node]()
+        addends = [(term, leaf) for term in model.terms_of("reconstruction") if term.detached is None for leaf in term.leaves]
+        for term, leaf in addends:
+            assert model.record.loss is not None
+            at = density_slice(term, leaf, model.record.loss, model.flow, model.replay)
+            core = part_of(at.term, at.term.leaves, model.sites, model.flow).core if at is not None else None
+            if at is not None and core is not None and core not in seen and _alike(core, at.target):
+                seen.add(core)
+                yield Elementwise(bench, at, core)
+
+    @property
+    def has_data_elsewhere(self) -> bool:
+        """Whether the data enters without a layer by another way than the target: products and means of both are no likelihood."""
+        flow = self.bench.model.flow
+        layers = {n for n in flow.order if ops.uses_parameter(n)} | {s.z for s in self.bench.model.sites}
+        given = flow.ancestors(self.at.target) & set(self.bench.model.record.inputs.values())
+        return bool(given & flow.ancestors(*self.at.raw, stop=layers))
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether some of it is weighed without a gradient, on purpose: such a term is no density."""
+        return any(ops.op(n) in ("detach", "data") for n in self.inside)
+
+    @cached_property
+    def inside(self) -> set[fx.Node]:
+        """What is computed between the data, what the decoder puts out, and the core."""
+        ends = {*self.at.raw, *self.at.parameters, *self.at.conditions, self.at.target}
+        return self.bench.model.flow.ancestors(self.core, stop=ends) - ends
+
+    @cached_property
+    def learns_its_spread(self) -> bool:
+        """Whether more is learned for each element than where it lies: a scale, a dispersion, the weights of components."""
+        sizes = {**self.bench.model.record.sizes, "B": 1}
+        numbers = sum(math.prod(self.at.replay.shape_of(n, sizes)) for n in self.at.raw)
+        return bool(self.at.parameters) or numbers > math.prod(self.at.replay.shape_of(self.at.target, sizes))
+
+    def over(
+        self,
+        points: torch.Tensor,
+        seed: int = 0,
+        given: Mapping[fx.Node, float] | None = None,
+        more: Sequence[fx.Node] = (),
+        put: Mapping[fx.Node, torch.Tensor] | None = None,
+    ) -> dict[fx.Node, torch.Tensor]:
+        """-log p up to its weight, (points, elements), under `core`; and the values of `more` nodes. Raises ReplayError.
+
+        Args:
+            points: values of the data, one a row.
+            seed: of what the decoder puts out.
+            given: values of nodes made of the data alone, such as a library size, for all samples.
+            more: further nodes that are asked for.
+            put: further nodes with values in place of their own.
+        """
+        sizes = {**self.bench.model.record.sizes, "B": points.numel()}
+        replay = self.at.replay
+        whole = replay.shape_of(self.at.target, sizes)
+        axis = replay.texts_of(self.at.target).index("B")
+        if math.prod(whole) > _LARGEST or axis:
+            raise ReplayError("too large to be laid out value by value")
+        overrides: dict[fx.Node, torch.Tensor] = {n: torch.full(replay.shape_of(n, sizes), _CONDITION).double() for n in self.at.conditions}
+        for n, value in (given or {}).items():
+            overrides[n] = torch.full(replay.shape_of(n, sizes), value).double()
+        overrides = {n: v for n, v in overrides.items() if not (given and self.bench.model.flow.ancestors(n) & (given.keys() - {n}))}
+        generator = torch.Generator().manual_seed(17 + seed)
+        for n in (*self.at.raw, *self.at.parameters):
+            size = replay.shape_of(n, sizes)
+            rows = size[1:] if n in self.at.raw and size and size[0] == points.numel() else size
+            drawn = _WIDE * torch.randn(rows, dtype=torch.float64, generator=generator)
+            overrides[n] = drawn.expand(size).clone() if n in self.at.raw else drawn
+        overrides[self.at.target] = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole).clone()
+        got = replay([self.core, *more], {**overrides, **(put or {})}, sizes)
+        found = {n: got[n] for n in more}
+        found[self.core] = self._sign * got[self.core].reshape(points.numel(), -1)
+        return found
+
+    @cached_property
+    def _sign(self) -> float:
+        """1 where the loss grows with the core, -1 where the core is log p itself."""
+        sizes = dict(self.bench.model.record.sizes)
+        value = torch.zeros(self.at.replay.shape_of(self.core, sizes), dtype=torch.float64, requires_grad=True)
+        out = self.at.replay([self.at.loss], {self.core: value}, sizes)[self.at.loss]
+        slope = gradients(out, [value])[0] if out.requires_grad else None
+        if slope is None or not bool((slope.sign() == slope.flatten()[0].sign()).all()) or float(slope.flatten()[0]) == 0:
+            raise ReplayError("the weight of the term is not one number")
+        return float(slope.flatten()[0].sign())
+
+
+def _alike(core: fx.Node, target: fx.Node) -> bool:
+    """Whether there is one number for each element of the data, in its order."""
+    return [n for n in shape(core) if n != 1] == [n for n in shape(target) if n != 1]
