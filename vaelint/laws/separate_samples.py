@@ -12,6 +12,7 @@ import torch
 from torch import fx
 
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.rule import Found
@@ -32,7 +33,7 @@ Rows = dict[fx.Node, list[frozenset[int]]]
 def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     """Finds the first value in which two samples meet, and points at the operation that put rows in another order."""
     model, flow = bench.model, bench.model.flow
-    if any(bench.is_of_pairs(n) for n in model.record.inputs.values()):
+    if any(bench.is_of_pairs(n) for n in model.record.inputs.values()) or rows_are_linked(model):
         return  # a graph whose nodes are the batch: they are meant to meet
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
     rows = _rows(bench, wanted)

@@ -31,7 +31,7 @@ def rows_are_linked(model: Model) -> bool:
         if ops.op(node) not in _BY_INDEX or not node.args or not isinstance(source := node.args[0], fx.Node):
             continue
         indices = [n for n in ops.tensors(node.args[1:]) + ops.tensors(dict(node.kwargs)) if n in below and _whole(n)]
-        if indices and source not in edges and shape(source)[:1] == (batch,):
+        if indices and source in flow.data and source not in edges and shape(source)[:1] == (batch,):
             return True
     return False
 
