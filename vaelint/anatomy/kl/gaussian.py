@@ -14,7 +14,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_drawn import judge_drawn
 from vaelint.anatomy.kl.kl_families import GAUSSIAN, Family, family_of
-from vaelint.anatomy.kl.kl_offset import mean_of_prior_is_added, prior_is_off, with_constant
+from vaelint.anatomy.kl.kl_offset import beside_a_fixed_prior, mean_of_prior_is_added, prior_is_off, with_constant
 from vaelint.anatomy.kl.kl_points import Points, match, points_at, random_points, values_of
 from vaelint.anatomy.kl.kl_probe import KlProbe
 from vaelint.anatomy.kl.kl_slice import Slice, value_near
@@ -102,6 +102,8 @@ def _probed(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
     probe.floor = floor
     if probe.verdict == "prior" and mean_of_prior_is_added(slice_, site, sizes, spread):
         probe = replace(probe, verdict="wrong", reason="the mean of the prior is added to the posterior's, and not subtracted")
+    elif probe.verdict == "prior" and not floor and beside_a_fixed_prior(slice_, site, sizes, spread):
+        probe = replace(probe, several=True)
     elif probe.verdict == "prior" and not floor and prior_is_off(slice_, site, sizes, spread):
         probe = replace(probe, verdict="wrong", reason="its log-determinant and its error read the prior's scale differently")
     probe.learned_prior = bool(slice_.others)

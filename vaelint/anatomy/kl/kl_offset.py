@@ -20,6 +20,7 @@ from vaelint.record.record import shape
 from vaelint.record.walk import behind
 
 _FILLS = (0.3, 0.7)
+_HEADS = (-0.5, 0.0, 0.3, 0.7)
 _PLAIN = ops.SELECT | ops.SHAPE | ops.CAST
 _SUMS = _PLAIN | ops.ADD | ops.MUL | ops.DIV | ops.LINEAR_REDUCE | {"neg", "effect"}
 
@@ -99,6 +100,29 @@ def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
         moved = (there[n] - here[n]).abs()
         own = moved > 1e-6 * float(moved.max() or 1.0)  # of a loop, the prior of this turn alone
         if bool(own.any()) and float(moved.max()) > 1e-9 and float(here[n][own].abs().max()) > 1e-4 * float(moved.max()):
+            return True
+    return False
+
+
+def beside_a_fixed_prior(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> bool:
+    """Whether the posterior is held to a fixed prior as well as to learned ones: it then comes to rest between them.
+
+    sum_i w_i KL(q || p_i) has the slope m * sum_i w_i / r_i^2 in the mean: w_0 + w_1 exp(-k h) where the learned log-scales are at h, and
+    w_1 exp(-k h) without a fixed prior (Suzuki et al. 2016, eq. 5: KL to N(0, I), and to the posterior of each modality).
+    """
+    slopes: list[float] = []
+    for fill in _HEADS if slice_.others and len(site.mu_heads) == 1 else ():
+        points = points_at(slice_, site, sizes, spread, fill)
+        if points is None:
+            return False
+        (a, _), residual = fit(points.gm, [points.m, torch.ones_like(points.m)])
+        if residual > 1e-6:
+            return False
+        slopes.append(a)
+    for k in (1.0, 2.0) if slopes else ():
+        wave = torch.tensor([math.exp(-k * h) for h in _HEADS], dtype=torch.float64)
+        (fixed, learned), residual = fit(torch.tensor(slopes, dtype=torch.float64), [torch.ones_like(wave), wave])
+        if residual < 1e-6 and fixed > 1e-4 * learned > 0:
             return True
     return False
 

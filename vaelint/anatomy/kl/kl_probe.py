@@ -55,6 +55,7 @@ class KlProbe:
     stopped: bool = False  # log q(z) at stopped posterior parameters: the gradient is that along the draw alone
     flow: bool = False  # the prior sees z through learned layers
     learned_prior: bool = False
+    several: bool = False  # it holds the posterior to a fixed prior and to learned ones: the weight is of all together
     entropy: bool = False  # it is the part in the scale alone that is off, and has the wrong sign
     whole: bool = False  # measured as one function of all heads: full covariance, mixed heads
     correlated: bool = False  # whole, and the prior's dimensions are correlated

@@ -109,7 +109,7 @@ def describe_loss(model: Model) -> dict[str, Any]:
             samples = importance_samples(model, t)
             name = f"log-mean of {samples} importance weights" if samples else "log-mean of importance weights, or another mixture"
             terms.append(_row(model, t.role, name, None, (), 0.0, t.core, ""))
-    beta = next((b for b in model.betas if b.recon.probe.kernel not in ("other", "unknown")), None)
+    beta = next((b for b in model.betas if b.recon.probe.kernel not in ("other", "unknown") and not b.kl.probe.several), None)
     naming = name_objective(model, beta, extras)
     return {
         "terms": terms,
@@ -183,7 +183,9 @@ def kl_name(model: Model, fact: KlFact) -> str:
         name = f"{name}, full covariance"
     if probe.verdict == "prior":
         name = (
-            "Gaussian KL to a learned prior"
+            "Gaussian KLs to several priors"
+            if probe.several
+            else "Gaussian KL to a learned prior"
             if probe.learned_prior
             else "Gaussian KL to a Gaussian prior of correlated dimensions"
             if probe.correlated
