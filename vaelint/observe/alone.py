@@ -91,7 +91,7 @@ def _spawning_here(note: Callable[[str], None]) -> Iterator[None]:
     processes: Any = torch.multiprocessing
     original = processes.spawn
 
-    def spawn(fn: Callable[..., None], args: tuple[Any, ...] = (), nprocs: int = 1, *_: Any, **__: Any) -> None:
+    def spawn(fn: Callable[..., None], args: tuple[Any, ...] = (), *_: Any, **__: Any) -> None:
         note("run as one process: torch.multiprocessing.spawn calls its function once, as rank 0")
         fn(0, *args)
 
@@ -109,9 +109,10 @@ def _unwrapped() -> Iterator[None]:
     def init(self: Any, module: nn.Module, *_: Any, **__: Any) -> None:
         nn.Module.__init__(self)
         self.module = module
-        self.device_ids, self.output_device, self.dim = [], None, 0
-        self.require_backward_grad_sync = self.require_forward_param_sync = True
-        self.process_group, self.find_unused_parameters, self.gradient_as_bucket_view = None, False, False
+        vars(self).update(
+            device_ids=[], output_device=None, dim=0, require_backward_grad_sync=True, require_forward_param_sync=True, process_group=None,
+            find_unused_parameters=False, gradient_as_bucket_view=False,
+        )  # fmt: skip
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
