@@ -174,12 +174,10 @@ def observe(
 
     What the training itself raises passes through. Runs in the process that calls it, whose model moves as it trains.
     """
-    chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
-    left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
     frame = _caller()
     file = frame.f_code.co_filename
     spans = SpanFinder(str(Path(file).absolute().parent))
-    session, seen, started = Session(spans, steps), Seen(), time.perf_counter()
+    session, seen = Session(spans, steps), Seen()
     error: BaseException | None = None
     with contextlib.ExitStack() as stack:
         held = None if allow_writes else stack.enter_context(held_back(spans))
@@ -194,10 +192,26 @@ def observe(
             raise
         session.over(error, frame)
     session.said += held.said if held is not None else []
-    request = Request(spans.relative(file), device=device, select=chosen, ignore=left, run=(spans.relative(file),), steps=steps)
-    results = results_or_failure(session, error, request, time.perf_counter() - started)
+    seen.reports[:] = reports_of(session, file, error, device=device, select=select, ignore=ignore)
+
+
+def reports_of(
+    session: Session,
+    file: str,
+    error: BaseException | None = None,
+    *,
+    device: str = "auto",
+    select: str | Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
+) -> list[Report]:
+    """A report for each model that was trained while `session` looked on, in code of `file`; `error` is what ended it."""
+    chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
+    left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
+    shown = session.spans.relative(file)
+    request = Request(shown, device=device, select=chosen, ignore=left, run=(shown,), steps=session.steps)
+    results = results_or_failure(session, error, request, time.perf_counter() - session.started)
     suppress.apply(results, lambda word: catalogue.find(word).code)
-    seen.reports[:] = [Report(**vars(r)) for r in results]
+    return [Report(**vars(r)) for r in results]
 
 
 def run(

@@ -34,7 +34,7 @@ class VAE(nn.Module):
     def forward(self, x: Batch) -> tuple[Batch, Batch, Batch]:
         h = F.relu(self.enc(x))
         mu, logvar = self.mu(h), self.logvar(h)
-        epsilon = torch.randn(4) if self.shared else torch.randn_like(mu)
+        epsilon = torch.randn(4, device=mu.device) if self.shared else torch.randn_like(mu)
         return torch.sigmoid(self.dec(mu + torch.exp(0.5 * logvar) * epsilon)), mu, logvar
 
 
@@ -160,3 +160,15 @@ def test_a_loader_that_runs_ahead_gives_the_batch_that_is_used(accelerate: None,
     report = loop()
     assert report.clean and report.symbols == {"B": 16, "D": 12, "L": 4}, str(report)
     assert [t["role"] for t in report.loss["terms"]] == ["reconstruction", "kl"]
+
+
+def test_a_model_that_was_made_before_the_watch_began_is_known_when_it_is_called() -> None:
+    model = VAE()
+    optimizer = torch.optim.Adam(model.parameters())
+    with vaelint.observe(device="none") as seen:
+        for (x,) in DataLoader(TensorDataset(torch.rand(203, 12)), batch_size=16):
+            optimizer.zero_grad()
+            elbo(model(x), x).backward()
+            optimizer.step()
+    assert seen.report.clean and seen.report.symbols == {"B": 16, "D": 12, "L": 4}, str(seen.report)
+    assert seen.report.confirm["outcome"] == "skipped" and seen.report.target.endswith(":VAE")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from vaelint.observe.alone import running_alone
@@ -20,28 +21,39 @@ from vaelint.trace.standin import InsteadOfCuda
 
 
 @contextlib.contextmanager
-def watched(session: Session) -> Iterator[None]:
-    """While the block runs, `session` is told what the training does."""
+def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
+    """While the block runs, `session` is told what the training does.
+
+    Args:
+        stands_in: a GPU that is not there, a group of processes and compiled code are stood in for.
+    """
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        if not torch.cuda.is_available():
-            instead = InsteadOfCuda(session.spans)
-            session.asked_for_cuda = instead.asked
-            enter(instead)
+        if stands_in:
+            _stand_in(session, stack)
         enter(noting_births(session.spans, session.births, session.modules))
         enter(noting_optimizers(session.spans, session.optimizers, in_step=True))
-        enter(running_plainly())
-        enter(running_alone(lambda what: session.say(f"{what}{session.where()}"), session.spans.is_user))
         enter(loaders_watched(session))
         enter(_backward(session))
         enter(_scalers(session))
         enter(_clearing(session))
         enter(_saving(session))
+        called = register_module_forward_pre_hook(lambda module, _: session.on_call(module))
+        stack.callback(called.remove)
         pre = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: _before_step(session, optimizer, args, kwargs))
         post = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: session.after_step(optimizer, sys._getframe(1)))
         stack.callback(pre.remove)
         stack.callback(post.remove)
         yield
+
+
+def _stand_in(session: Session, stack: contextlib.ExitStack) -> None:
+    if not torch.cuda.is_available():
+        instead = InsteadOfCuda(session.spans)
+        session.asked_for_cuda = instead.asked
+        stack.enter_context(instead)
+    stack.enter_context(running_plainly())
+    stack.enter_context(running_alone(lambda what: session.say(f"{what}{session.where()}"), session.spans.is_user))
 
 
 def _before_step(session: Session, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:

@@ -18,6 +18,7 @@ class Backward:
     of: torch.Tensor
     span: Span | None
     keeps: bool  # retain_graph or create_graph
+    by: str = ""  # the library that calls it for the script
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator
 from types import FrameType
@@ -30,8 +31,10 @@ class StopObserving(BaseException):
 class Session:
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
-    def __init__(self, spans: SpanFinder, steps: int = 5) -> None:
-        self.spans, self.steps = spans, max(steps, 2)
+    def __init__(self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False) -> None:
+        """`goes_on`: the training is not ended when enough was seen."""
+        self.spans, self.steps, self.goes_on = spans, max(steps, 2), goes_on
+        self.started = time.perf_counter()
         self.births: dict[int, Span] = {}
         self.modules: list[Any] = []  # those that user code constructed, in order
         self.optimizers: list[Optimizer] = []
@@ -49,6 +52,7 @@ class Session:
         self._source: Any = None  # the data that the batch under way came from
         self._unused: set[str] = set()  # parts of the batch that nothing is made of
         self._used: set[int] = set()  # modules that iterations called
+        self._known: set[int] = set()  # modules that are in `modules`, or in one of these
         self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
         self._since = 0  # steps of the leader since a loader gave a batch
         self._loading = False
@@ -61,9 +65,7 @@ class Session:
 
     def on_batch(self, loader: Any, batch: Any, frame: FrameType) -> Any:
         """A loader hands over a batch: an iteration may end and another begin. Returns the batch that the script gets."""
-        if self.stopped:
-            raise StopObserving
-        if not torch.is_grad_enabled():
+        if self._enough() or not torch.is_grad_enabled():
             return batch  # an evaluation
         self._loading, self._since = True, 0
         if self._backwards:
@@ -71,6 +73,7 @@ class Session:
             self._end(_frames(frame, self.spans))
             if self.done >= self.steps:
                 self.stop()
+                return batch
         elif self._watch is not None and not self._watch.modules.calls:
             self._add(batch, frame)  # a second loader of the same iteration
             return batch
@@ -81,9 +84,7 @@ class Session:
 
     def on_backward(self, of: Any, keeps: bool, frame: FrameType) -> None:
         """`backward` is called on one or more tensors."""
-        if self.stopped:
-            raise StopObserving
-        if self._muted:
+        if self._enough() or self._muted:
             return
         stack = self.spans.stack(frame, limit=1)
         if self._watch is not None and self._watch.around:
@@ -93,9 +94,19 @@ class Session:
             meant = self._unscaled.get(id(tensor), (tensor, tensor))[1]
             self._backwards += 1
             if self._watch is not None:
-                self._watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps))
+                self._watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps, self.spans.library(frame)))
                 if self._watch.finished:
                     self._watch.recorder.paused = True
+
+    def on_call(self, module: torch.nn.Module) -> None:
+        """A module is called: one that was made before the watch began is known from here on."""
+        if id(module) in self._known:
+            return
+        for top in self.modules:
+            self._known |= {id(part) for part in top.modules()}
+        if id(module) not in self._known and not isinstance(module, Parts):
+            self.modules.append(module)
+            self._known |= {id(part) for part in module.modules()}
 
     def on_scaled(self, scaled: Any, of: Any) -> None:
         """A gradient scaler made one tensor of another."""
@@ -134,7 +145,7 @@ class Session:
             self._note_step(self._watch, optimizer, frame)
             self._watch.recorder.paused = self._watch.finished
         self._leader = self._leader or optimizer
-        if optimizer is not self._leader:
+        if optimizer is not self._leader or self._enough():
             return
         self._since += 1
         if self._loading and self._since > _ALONE:
@@ -144,6 +155,7 @@ class Session:
             self._end(_frames(frame, self.spans))
             if self.done >= self.steps:
                 self.stop()
+                return
             self._begin(None, frame, None)
 
     def say(self, what: str) -> None:
@@ -156,10 +168,16 @@ class Session:
         stack = self.spans.stack(sys._getframe(1), limit=1)
         return f" ({stack[0].file}:{stack[0].line})" if stack else ""
 
+    def _enough(self) -> bool:
+        """Whether enough was seen, and the training goes on. Raises StopObserving where it does not."""
+        if self.stopped and not self.goes_on:
+            raise StopObserving
+        return self.stopped
+
     def stop(self) -> None:
         """Ends the script's loop."""
         self.stopped = True
-        raise StopObserving
+        self._enough()
 
     def over(self, error: BaseException | None, frame: FrameType) -> None:
         """The script has ended; `error` is what it raised."""

@@ -36,7 +36,7 @@ from vaelint.observe.hooks import watched
 from vaelint.observe.limits import TimeIsUpError, limited
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
 from vaelint.observe.script import file_of, noting_usage, run_script
-from vaelint.observe.seen import Goal, Iteration
+from vaelint.observe.seen import Backward, Goal, Iteration
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.record.record import IdleStep, ancestors
@@ -238,7 +238,8 @@ def _lay(first: Iteration, other: Iteration | None) -> bool:
 def _model_of(
     session: Session, request: Request, first: Iteration, other: Iteration | None, lifted: bool, goal: Goal, loss: Any, source: Source
 ) -> Seen:
-    place = first.backwards[goal.backwards[-1]].span
+    backward = first.backwards[goal.backwards[-1]]
+    place = backward.span
     optimizers = goal.optimizers or [o.made for o in session.optimizers]
     frozen, own = first.frozen, _owned(first, optimizers)
     parts = [m for name, m in frozen.named_children() if name in own or not own] if isinstance(frozen, Parts) else [frozen]
@@ -248,8 +249,9 @@ def _model_of(
     held = frozenset(_held(first, optimizers))
     beside = _beside(first, goal, own)
     known = list({id(o): o for o in (*optimizers, *(o.made for o in session.optimizers))}.values())
+    code = _made_for(backward, loss) if backward.by else f"what {where} calls backward() on"
     step = ObservedStep(
-        f"what {where} calls backward() on", first.record, first, loss, [(o, _place_of(o, session)) for o in known],
+        code, first.record, first, loss, [(o, _place_of(o, session)) for o in known],
         _of_others(first, loss, [n for n, _ in beside]), own, other.record if other is not None else None, beside, held,
     )  # fmt: skip
     first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
@@ -276,6 +278,16 @@ def _model_of(
     result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
     _note_step(result, step, goal, loss.meta["val"])
     return result, model, step
+
+
+def _made_for(backward: Backward, loss: fx.Node) -> str:
+    """The loss that a library's own training loop minimises. The library may have divided it by a number."""
+    made = loss
+    while made.meta.get("stack", ())[:1] == (backward.span,) and len(made.all_input_nodes) == 1:
+        made = made.all_input_nodes[0]
+    place = next(iter(made.meta.get("stack", ())), backward.span)
+    shown = f"{place.file}:{place.line}" if place is not None else "the script"
+    return f"what {shown} makes and {backward.by} calls backward() on"
 
 
 def _of_others(first: Iteration, loss: fx.Node, beside: Sequence[fx.Node]) -> set[fx.Node]:

@@ -59,9 +59,15 @@ class SpanFinder:
 
     def written(self, frame: FrameType | None) -> Span | None:
         """The user's place that called torch itself; None where a library did so."""
-        while frame is not None and _between(os.path.abspath(frame.f_code.co_filename)):
-            frame = frame.f_back
+        frame = _behind_torch(frame)
         return self.span(frame.f_code, frame.f_lasti) if frame is not None and self.is_user(frame.f_code.co_filename) else None
+
+    def library(self, frame: FrameType | None) -> str:
+        """The package that called torch for the user; empty where the user's own code did."""
+        frame = _behind_torch(frame)
+        if frame is None or self.is_user(frame.f_code.co_filename):
+            return ""
+        return os.path.abspath(frame.f_code.co_filename).rpartition(_SITE)[2].partition(os.sep)[0].removesuffix(".py")
 
     def user_frames(self, frame: FrameType | None, limit: int = 8) -> list[FrameType]:
         """The frames of the user's code that have a place, from `frame` outwards, innermost first."""
@@ -117,6 +123,12 @@ class SpanFinder:
                 found.append(span)
             tb = tb.tb_next
         return tuple(reversed(found))
+
+
+def _behind_torch(frame: FrameType | None) -> FrameType | None:
+    while frame is not None and _between(os.path.abspath(frame.f_code.co_filename)):
+        frame = frame.f_back
+    return frame
 
 
 def _between(path: str) -> bool:
