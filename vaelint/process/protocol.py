@@ -23,8 +23,6 @@ UNHEARD = 97  # exit code of a target's process that could not send its result
 class Ready:
     """Torch and the engine are imported; requests may come."""
 
-    kind: str = "ready"
-
 
 @dataclass(frozen=True)
 class Unavailable:
@@ -32,7 +30,6 @@ class Unavailable:
 
     message: str
     help: str = ""
-    kind: str = "unavailable"
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,6 @@ class Started:
     """A process of its own runs the target; its group has the same number."""
 
     pid: int
-    kind: str = "started"
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,6 @@ class Stage:
     """What the pipeline does now: "load", "trace", "rules", "confirm"."""
 
     stage: str
-    kind: str = "stage"
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,6 @@ class Static:
     """The findings before the real pass, as TargetResult JSON: what is kept if the rest goes wrong."""
 
     result: dict[str, Any]
-    kind: str = "static"
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,6 @@ class Proposals:
     """Edits that may repair findings, as Proposal JSON by the fingerprint of the finding, best first."""
 
     proposals: dict[str, list[dict[str, Any]]]
-    kind: str = "proposals"
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,6 @@ class RestsOn:
     """What the result was made from besides the request: `Reads` of reads.py as JSON. Comes before `Final`."""
 
     reads: dict[str, Any]
-    kind: str = "rests_on"
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,6 @@ class Final:
     """The last word on a target, as TargetResult JSON."""
 
     result: dict[str, Any]
-    kind: str = "final"
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,6 @@ class Also:
     """The last word on a further model of a run that trains several, as TargetResult JSON. Comes before `Final`."""
 
     result: dict[str, Any]
-    kind: str = "also"
 
 
 @dataclass(frozen=True)
@@ -103,7 +93,6 @@ class Escaped:
     file: str
     line: int
     help: str = ""
-    kind: str = "escaped"
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,6 @@ class Exceeded:
     """The target's processes have taken more than `limit` bytes of memory together, and are ended for it."""
 
     limit: int
-    kind: str = "exceeded"
 
 
 @dataclass(frozen=True)
@@ -119,26 +107,27 @@ class Exited:
     """The target's process is gone. `code` is negative for a signal, as in `subprocess`."""
 
     code: int
-    kind: str = "exited"
 
 
 Message = Ready | Unavailable | Started | Stage | Static | Proposals | RestsOn | Also | Final | Escaped | Exceeded | Exited
 
 _KINDS: dict[str, type[Message]] = {
-    t.kind: t for t in (Ready, Unavailable, Started, Stage, Static, Proposals, RestsOn, Also, Final, Escaped, Exceeded, Exited)
-}
+    "ready": Ready, "unavailable": Unavailable, "started": Started, "stage": Stage, "static": Static, "proposals": Proposals,
+    "rests_on": RestsOn, "also": Also, "final": Final, "escaped": Escaped, "exceeded": Exceeded, "exited": Exited,
+}  # fmt: skip
+_NAMES = {t: name for name, t in _KINDS.items()}
 
 
 def encode(message: Message) -> bytes:
     """One line. It starts with a newline as well: the writer before may have died in the middle of its own line."""
-    return b"\n" + json.dumps(asdict(message), default=str).encode() + b"\n"
+    return b"\n" + json.dumps({"kind": _NAMES[type(message)], **asdict(message)}, default=str).encode() + b"\n"
 
 
 def decode(line: bytes) -> Message | None:
     """The inverse of `encode`; None for an empty or broken line."""
     try:
         data = json.loads(line)
-        return _KINDS[data["kind"]](**data)
+        return _KINDS[data["kind"]](**{k: v for k, v in data.items() if k != "kind"})
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -26,11 +26,16 @@ from vaelint.faults.gradients.cuts import reconstruction_ends
 _TRIED = 4
 
 
+def first_line(error: BaseException) -> str:
+    """The error's type and first line."""
+    text = next((x.strip() for x in message_of(error).splitlines() if x.strip()), "")
+    return f"{type(error).__name__}: {text[:140]}" if text else type(error).__name__
+
+
 @experiment(PoisonRow, "which rows change when one sample is exchanged for another", SAME)
 def poison_row(trial: Trial, claim: PoisonRow) -> Verdict:
     """Exchanges single samples and looks for rows of other samples that change."""
-    node = known(claim.node)
-    base = trial.again(prepare=calm)
+    node, base = known(claim.node), trial.again(prepare=calm)
     batch = base.batch
     inputs = {n: trial.batch_axis(n) for n in trial.model.record.inputs.values()}
     moved = {n: a for n, a in inputs.items() if a is not None}
@@ -188,12 +193,6 @@ def squeeze_single(trial: Trial, claim: SqueezeSingle) -> Verdict:
     was, now = trial.value(node).shape, single.value(node).shape
     lost = len(now) != len(was)
     return Verdict(lost, f"{symbol}=1 gives {tuple(now)}, {symbol}={trial.batch} gave {tuple(was)}")
-
-
-def first_line(error: BaseException) -> str:
-    """The error's type and first line."""
-    text = next((x.strip() for x in message_of(error).splitlines() if x.strip()), "")
-    return f"{type(error).__name__}: {text[:140]}" if text else type(error).__name__
 
 
 @experiment(BroadcastShape, "the shapes that meet", "exact")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim
+from vaelint.faults.claim_bases import OfNode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class WeightsOfDraws(Claim):
+class WeightsOfDraws(OfNode):
     """The loss weighs the draws against their scores."""
 
-    node: fx.Node
     score: fx.Node
     axis: int
 
@@ -93,17 +93,13 @@ class CentredBy(Claim):
 
 
 @dataclass(frozen=True)
-class DiagonalEntries(Claim):
+class DiagonalEntries(OfNode):
     """The diagonal is taken across samples."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)
-class PriorSees(Claim):
+class PriorSees(OfNode):
     """The loss does not depend on `node`."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)
@@ -134,8 +130,7 @@ class NoPart(Claim):
 
 
 @dataclass(frozen=True)
-class EqualRows(Claim):
+class EqualRows(OfNode):
     """All rows along `axis` are equal."""
 
-    node: fx.Node
     axis: int

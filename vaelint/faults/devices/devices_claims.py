@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim, Repair
+from vaelint.faults.claim_bases import AtPlace
 
 if TYPE_CHECKING:
     from torch import fx
@@ -37,7 +38,5 @@ class SameDevice(Repair):
 
 
 @dataclass(frozen=True)
-class DeviceOfData(Repair):
+class DeviceOfData(AtPlace):
     """The device of the data in place of a name."""
-
-    place: Span | None

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim, Repair
+from vaelint.faults.claim_bases import AtNode, AtPlace, OfSite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import fx
-
-    from vaelint.anatomy.posterior.sites import Site
-    from vaelint.core.finding import Span
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,8 @@ class NoGradFromRecon(Claim):
 
 
 @dataclass(frozen=True)
-class GradientToScale(Claim):
+class GradientToScale(OfSite):
     """The loss only ever asks for a smaller variance."""
-
-    site: Site
 
 
 @dataclass(frozen=True)
@@ -96,24 +92,18 @@ class KeepGradient(Repair):
 
 
 @dataclass(frozen=True)
-class RegisterLayers(Repair):
+class RegisterLayers(AtPlace):
     """Layers in a ModuleList or a ModuleDict, tensors as parameters."""
 
-    place: Span | None
-
 
 @dataclass(frozen=True)
-class AllParameters(Repair):
+class AllParameters(AtPlace):
     """All parameters given to the optimizer."""
 
-    place: Span | None
-
 
 @dataclass(frozen=True)
-class NotInPlace(Repair):
+class NotInPlace(AtNode):
     """The operation that makes a new tensor."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)

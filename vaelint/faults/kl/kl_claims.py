@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim, Repair
+from vaelint.faults.claim_bases import AtNode, OfKl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import fx
 
-    from vaelint.anatomy.loss.facts import Beta, KlFact
+    from vaelint.anatomy.loss.facts import Beta
     from vaelint.core.finding import Span
     from vaelint.faults.kl.scale_verdicts import ScaleVerdict
 
 
 @dataclass(frozen=True)
-class KlClosedForm(Claim):
+class KlClosedForm(OfKl):
     """The term differs from the closed form of its divergence."""
 
-    fact: KlFact
     binary: bool = False  # whether the posterior is a Bernoulli's
 
 
@@ -33,10 +33,9 @@ class GradientRatio(Claim):
 
 
 @dataclass(frozen=True)
-class KlGradient(Claim):
+class KlGradient(OfKl):
     """A step towards the prior raises the loss; with `zero`, there is no gradient where the KL is large."""
 
-    fact: KlFact
     zero: bool = False
 
 
@@ -87,10 +86,8 @@ class AddKl(Repair):
 
 
 @dataclass(frozen=True)
-class FloorNotCeiling(Repair):
+class FloorNotCeiling(AtNode):
     """A lower bound in place of an upper one."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)

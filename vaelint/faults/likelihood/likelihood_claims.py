@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim, Repair
+from vaelint.faults.claim_bases import AtNode, OfNode, OfRecon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,22 +17,6 @@ if TYPE_CHECKING:
     from vaelint.anatomy.loss.facts import ReconFact
     from vaelint.core.finding import Span
     from vaelint.faults.likelihood.padding import Padding
-
-
-@dataclass(frozen=True)
-class ReconGradient(Claim):
-    """Moving the reconstruction towards the target raises the loss."""
-
-    fact: ReconFact
-
-
-@dataclass(frozen=True)
-class Kernel(Claim):
-    """The gradient of the term is not that of its likelihood."""
-
-    fact: ReconFact
-    scale: fx.Node | None = None
-    exchanged: bool = False  # whether reconstruction and target may have changed places
 
 
 @dataclass(frozen=True)
@@ -50,16 +35,10 @@ class HeadsEqual(Claim):
 
 
 @dataclass(frozen=True)
-class DataBehindEncoder(Claim):
-    """The loss sees the data through the encoder only."""
+class ClassSums(OfNode):
+    """The probabilities along `axis` do not sum to one."""
 
-
-@dataclass(frozen=True)
-class PaddingCounts(Claim):
-    """A change of the logits at padding changes the loss."""
-
-    fact: ReconFact
-    padding: Padding
+    axis: int
 
 
 @dataclass(frozen=True)
@@ -70,35 +49,8 @@ class LossAgainstRepaired(Claim):
 
 
 @dataclass(frozen=True)
-class TargetLeak(Claim):
-    """The prediction of a token moves with that token."""
-
-    fact: ReconFact
-    tokens: fx.Node
-
-
-@dataclass(frozen=True)
-class StepLeak(Claim):
-    """The prediction of a step moves with that step."""
-
-    fact: ReconFact
-    given: fx.Node
-    axis: int
-
-
-@dataclass(frozen=True)
-class SumsToOne(Claim):
-    """exp(-loss) over all counts does not sum to one."""
-
-    fact: ReconFact
-
-
-@dataclass(frozen=True)
-class ClassSums(Claim):
-    """The probabilities along `axis` do not sum to one."""
-
-    node: fx.Node
-    axis: int
+class DataBehindEncoder(Claim):
+    """The loss sees the data through the encoder only."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +62,43 @@ class RowsOfChannels(Claim):
 
 
 @dataclass(frozen=True)
-class LossOnLogits(Repair):
-    """The form of the loss that takes logits."""
+class TargetLeak(OfRecon):
+    """The prediction of a token moves with that token."""
 
-    meet: fx.Node
+    tokens: fx.Node
 
 
 @dataclass(frozen=True)
-class SwapArguments(Repair):
-    """Reconstruction and target exchanged."""
+class StepLeak(OfRecon):
+    """The prediction of a step moves with that step."""
 
-    meet: fx.Node
+    given: fx.Node
+    axis: int
+
+
+@dataclass(frozen=True)
+class ReconGradient(OfRecon):
+    """Moving the reconstruction towards the target raises the loss."""
+
+
+@dataclass(frozen=True)
+class PaddingCounts(OfRecon):
+    """A change of the logits at padding changes the loss."""
+
+    padding: Padding
+
+
+@dataclass(frozen=True)
+class Kernel(OfRecon):
+    """The gradient of the term is not that of its likelihood."""
+
+    scale: fx.Node | None = None
+    exchanged: bool = False  # whether reconstruction and target may have changed places
+
+
+@dataclass(frozen=True)
+class SumsToOne(OfRecon):
+    """exp(-loss) over all counts does not sum to one."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +109,8 @@ class ReconSign(Repair):
 
 
 @dataclass(frozen=True)
-class CleanTarget(Repair):
-    """The input as it was, for the target."""
-
-    place: fx.Node | Span | None
-    meet: fx.Node
-    target: fx.Node | None
+class DropOnes(AtNode):
+    """The axis of size one taken away."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +119,13 @@ class ActivationForData(Repair):
 
     activation: fx.Node | None
     data: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class SwapArguments(Repair):
+    """Reconstruction and target exchanged."""
+
+    meet: fx.Node
 
 
 @dataclass(frozen=True)
@@ -157,26 +138,11 @@ class RescaleTarget(Repair):
 
 
 @dataclass(frozen=True)
-class LikelihoodFormula(Repair):
-    """The Gaussian negative log-likelihood."""
-
-    node: fx.Node
-    extra: Sequence[fx.Node]
-
-
-@dataclass(frozen=True)
 class IgnorePadding(Repair):
     """Padding left out of the loss."""
 
     meet: fx.Node
     padding: Padding
-
-
-@dataclass(frozen=True)
-class DropOnes(Repair):
-    """The axis of size one taken away."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)
@@ -186,3 +152,26 @@ class SameShape(Repair):
     meet: fx.Node
     recon: fx.Node
     target: fx.Node
+
+
+@dataclass(frozen=True)
+class CleanTarget(Repair):
+    """The input as it was, for the target."""
+
+    place: fx.Node | Span | None
+    meet: fx.Node
+    target: fx.Node | None
+
+
+@dataclass(frozen=True)
+class LossOnLogits(Repair):
+    """The form of the loss that takes logits."""
+
+    meet: fx.Node
+
+
+@dataclass(frozen=True)
+class LikelihoodFormula(AtNode):
+    """The Gaussian negative log-likelihood."""
+
+    extra: Sequence[fx.Node]

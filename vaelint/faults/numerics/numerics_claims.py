@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaelint.core.claim_and_repair import Claim, Repair
+from vaelint.core.claim_and_repair import Claim
+from vaelint.faults.claim_bases import AtNode, OfNode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +27,9 @@ class ValueRange(Claim):
 
 
 @dataclass(frozen=True)
-class ValueOverflow(Claim):
+class ValueOverflow(OfNode):
     """The result is infinite at a value of `operand`; one that is found by trying by default."""
 
-    node: fx.Node
     operand: fx.Node | None = None
     value: float | None = None
     dtype: torch.dtype | str | None = None
@@ -46,10 +46,9 @@ class GuardVanishes(Claim):
 
 
 @dataclass(frozen=True)
-class DtypeIs(Claim):
+class DtypeIs(OfNode):
     """The result has this type."""
 
-    node: fx.Node
     dtype: torch.dtype | str
 
 
@@ -62,28 +61,24 @@ class ValuesLeft(Claim):
 
 
 @dataclass(frozen=True)
-class WrapsAround(Claim):
+class WrapsAround(OfNode):
     """In real numbers other values come out."""
 
-    node: fx.Node
     source: fx.Node
     ends: Sequence[float] | None
 
 
 @dataclass(frozen=True)
-class ConstantData(Claim):
+class ConstantData(OfNode):
     """On data that are all equal it is not finite."""
 
-    node: fx.Node
     input: fx.Node | None
     value: float | None = None  # the one value; one near the data by default
 
 
 @dataclass(frozen=True)
-class LogOfZero(Claim):
+class LogOfZero(OfNode):
     """Where the values end it is not finite."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)
@@ -94,15 +89,12 @@ class NonFinite(Claim):
 
 
 @dataclass(frozen=True)
-class InFloat32(Repair):
+class InFloat32(AtNode):
     """Computed in float32."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)
-class AwayFromZero(Repair):
+class AwayFromZero(AtNode):
     """A small number added."""
 
-    node: fx.Node
     low: float

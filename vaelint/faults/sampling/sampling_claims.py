@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim, Repair
+from vaelint.faults.claim_bases import AtPlace, OfSite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,42 +14,23 @@ if TYPE_CHECKING:
     from torch import fx
 
     from vaelint.anatomy.posterior.sites import Site
-    from vaelint.core.finding import Span
     from vaelint.faults.sampling.clash import Clash
     from vaelint.faults.sampling.idle import Entry, Frozen
 
 
 @dataclass(frozen=True)
-class NoiseRows(Claim):
+class NoiseRows(OfSite):
     """The rows of (z - mu) / scale are equal; with `equal=False`, they differ."""
 
-    site: Site
     equal: bool = True
 
 
 @dataclass(frozen=True)
-class NoiseAxes(Claim):
-    """(z - mu) / scale is the same all along these axes."""
-
-    site: Site
-    axes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class NoiseMoments(Claim):
+class NoiseMoments(OfSite):
     """The noise has this mean and standard deviation, not 0 and 1."""
 
-    site: Site
     mean: float | None = None
     std: float | None = None
-
-
-@dataclass(frozen=True)
-class NoiseRepeats(Claim):
-    """Two calls give the same value; that of z by default."""
-
-    node: fx.Node | None = None
-    site: Site | None = None
 
 
 @dataclass(frozen=True)
@@ -60,69 +42,37 @@ class ZUnused(Claim):
 
 
 @dataclass(frozen=True)
-class EvalOffset(Claim):
-    """In evaluation mode z stands `multiple` scales beside mu."""
+class NoiseAxes(OfSite):
+    """(z - mu) / scale is the same all along these axes."""
 
-    site: Site
-    multiple: float
+    axes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
-class ScaleNegative(Claim):
+class ScaleNegative(OfSite):
     """The scale takes negative values."""
 
-    site: Site
-
 
 @dataclass(frozen=True)
-class ScaleCurve(Claim):
+class ScaleCurve(OfSite):
     """z is drawn with another scale than the one that the KL reads, by the reading of that name."""
 
-    site: Site
     reads: str
 
 
 @dataclass(frozen=True)
-class ScaleAs(Repair):
-    """The scale that the KL means."""
+class EvalOffset(OfSite):
+    """In evaluation mode z stands `multiple` scales beside mu."""
 
-    clash: Clash
-
-
-@dataclass(frozen=True)
-class Reparameterise(Repair):
-    """z = mu + scale * noise."""
-
-    site: Site
+    multiple: float
 
 
 @dataclass(frozen=True)
-class DecodeDraw(Repair):
-    """The draw given to the decoder in place of `entry`."""
+class NoiseRepeats(Claim):
+    """Two calls give the same value; that of z by default."""
 
-    entry: Entry
-    site: Site
-
-
-@dataclass(frozen=True)
-class RemoveActivation(Repair):
-    """An activation left out."""
-
-    activation: fx.Node | None
-
-
-@dataclass(frozen=True)
-class NoBiasInEval(Repair):
-    """Nothing added to mu in evaluation mode."""
-
-    place: Span | None
-
-
-@dataclass(frozen=True)
-class IdleHead(Repair):
-    """The head that was made for the scale, used for it."""
-
-    scale: fx.Node
+    node: fx.Node | None = None
+    site: Site | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +85,47 @@ class DrawLike(Repair):
 
 
 @dataclass(frozen=True)
+class RemoveActivation(Repair):
+    """An activation left out."""
+
+    activation: fx.Node | None
+
+
+@dataclass(frozen=True)
+class DecodeDraw(Repair):
+    """The draw given to the decoder in place of `entry`."""
+
+    entry: Entry
+    site: Site
+
+
+@dataclass(frozen=True)
+class DrawAnew(Repair):
+    """Noise drawn at every call."""
+
+    frozen: Frozen
+
+
+@dataclass(frozen=True)
+class ScaleAs(Repair):
+    """The scale that the KL means."""
+
+    clash: Clash
+
+
+@dataclass(frozen=True)
+class NoBiasInEval(AtPlace):
+    """Nothing added to mu in evaluation mode."""
+
+
+@dataclass(frozen=True)
+class IdleHead(Repair):
+    """The head that was made for the scale, used for it."""
+
+    scale: fx.Node
+
+
+@dataclass(frozen=True)
 class NormalNoise(Repair):
     """Noise from a normal distribution."""
 
@@ -143,7 +134,7 @@ class NormalNoise(Repair):
 
 
 @dataclass(frozen=True)
-class DrawAnew(Repair):
-    """Noise drawn at every call."""
+class Reparameterise(Repair):
+    """z = mu + scale * noise."""
 
-    frozen: Frozen
+    site: Site

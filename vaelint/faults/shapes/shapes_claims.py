@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaelint.core.claim_and_repair import Claim, Repair
+from vaelint.core.claim_and_repair import Repair
+from vaelint.faults.claim_bases import AtNode, OfNode
 
 if TYPE_CHECKING:
     from torch import fx
@@ -16,35 +17,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AnnotatedShape(Claim):
+class AnnotatedShape(OfNode):
     """`node` has not the shape that is written."""
 
-    node: fx.Node
     measure: Measure
     bound: fx.Node | None = None  # the value that bound the name, where two differ
 
 
 @dataclass(frozen=True)
-class BatchFromTensor(Repair):
-    """The size of the batch taken from a tensor."""
-
-    pin: Pinned
-
-
-@dataclass(frozen=True)
-class BatchFirst(Repair):
-    """A recurrent layer made, or called, with the batch in front."""
-
-    made: Span | None
-    called: Span | None
-
-
-@dataclass(frozen=True)
-class BatchToFront(Repair):
-    """The batch moved to the front again."""
-
-    cause: fx.Node
-    source: fx.Node
+class ReduceSamples(AtNode):
+    """A reduction over the draws."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +38,35 @@ class SplitFeatures(Repair):
 
 
 @dataclass(frozen=True)
-class SqueezeAxis(Repair):
+class BatchFirst(Repair):
+    """A recurrent layer made, or called, with the batch in front."""
+
+    made: Span | None
+    called: Span | None
+
+
+@dataclass(frozen=True)
+class BatchFromTensor(Repair):
+    """The size of the batch taken from a tensor."""
+
+    pin: Pinned
+
+
+@dataclass(frozen=True)
+class SqueezeAxis(AtNode):
     """A squeeze of the one axis that is meant."""
 
-    node: fx.Node
     source: fx.Node
 
 
 @dataclass(frozen=True)
-class SoftmaxAxis(Repair):
+class SoftmaxAxis(AtNode):
     """A softmax over the features."""
-
-    node: fx.Node
 
 
 @dataclass(frozen=True)
-class ReduceSamples(Repair):
-    """A reduction over the draws."""
+class BatchToFront(Repair):
+    """The batch moved to the front again."""
 
-    node: fx.Node
+    cause: fx.Node
+    source: fx.Node
