@@ -53,11 +53,14 @@ class _Judged:
 
 
 def _draws(bench: Bench) -> list[list[_Judged]]:
-    """The draws with a prior to which data leads past no other draw; those of one loop together, in order."""
+    """The draws with a prior to which data leads past no other draw; those of one loop together, in order.
+
+    A posterior that is held to a fixed prior as well teaches those of single modalities, from which nothing is sampled.
+    """
     flow, found = bench.model.flow, dict[fx.Node, _Judged]()
-    drawn = {s.z for s in bench.model.sites}
+    drawn, taught = {s.z for s in bench.model.sites}, {id(k.term) for k in bench.model.kls if k.probe.several}
     for term in bench.model.terms:
-        for leaf in term.leaves if term.role == "kl" and term.detached is None else ():
+        for leaf in term.leaves if term.role == "kl" and term.detached is None and id(term) not in taught else ():
             for site, prior in pairs(bench, leaf):
                 if prior not in flow.ancestors(site.z):  # a residual posterior is a part of z itself
                     found.setdefault(site.z, _Judged(site, leaf)).priors.append(prior)
