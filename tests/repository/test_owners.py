@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from vaelint import claims, repairs
+from vaelint.confirm import run  # noqa: F401 - registers the experiments
+from vaelint.core.claim_and_repair import Claim, Repair
 from vaelint.core.finding import Certainty, Severity, Span
 from vaelint.core.setup import SETUP
 from vaelint.core.sign import Found, Kind, sign
+from vaelint.experiment.verdict import experiments
+from vaelint.faults.workbench import mended
+from vaelint.repair import propose  # noqa: F401 - registers the repairs
 from vaelint.rule_packages import load_rules
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +54,36 @@ def test_the_rules_of_the_check_itself_are_declared_as_the_table_says() -> None:
             continue
         told = [n.value for n in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(n, ast.Constant)]
         assert not [s for s in slugs if s in told], file
+
+
+def types_of(base: type) -> set[type]:
+    """The types of claims, or of repairs, that rules may use."""
+    families = [f.stem.removesuffix("_claims") for f in (ROOT / "vaelint" / "faults").glob("*/*_claims.py")]
+    modules = [importlib.import_module(f"vaelint.faults.{f}.{f}_claims") for f in families]
+    found = {t for m in modules for t in vars(m).values() if isinstance(t, type) and issubclass(t, base)}
+    return {t for t in found if t.__module__ in {m.__name__ for m in modules}}
+
+
+def test_each_claim_has_an_experiment_and_each_repair_proposes_edits() -> None:
+    assert types_of(Claim) == {e.kind for e in experiments()}
+    assert types_of(Repair) == set(mended())
+    for kind in types_of(Claim):
+        assert getattr(claims, kind.__name__) is kind, "what rules write"
+    for kind in types_of(Repair):
+        assert getattr(repairs, kind.__name__) is kind, "what rules write"
+    for kind in types_of(Claim) | types_of(Repair):
+        assert dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen, kind  # type: ignore[attr-defined]
+
+
+def test_claims_and_repairs_import_no_torch() -> None:
+    modules = ", ".join(sorted({t.__module__ for t in types_of(Claim) | types_of(Repair)}))
+    ask = f"import sys\nimport vaelint.rule, {modules}\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", ask], check=True)
+
+
+def test_a_claim_that_there_is_not_is_said() -> None:
+    with pytest.raises(AttributeError, match="there is no claim NoSuchThing"):
+        getattr(claims, "NoSuchThing")  # noqa: B009 - a name that is not there
 
 
 PLACE = Span("model.py", 3)

@@ -46,6 +46,11 @@ def proposed(bench: Bench, wanted: Repair) -> Iterator[Proposal]:
     return build(bench, wanted) if build is not None else iter(())
 
 
+def mended() -> list[type[Repair]]:
+    """The types of repairs for which edits are proposed."""
+    return list(_REPAIRS)
+
+
 class Bench:
     """The record and the source, asked in nodes and spans."""
 
