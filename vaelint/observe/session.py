@@ -44,6 +44,7 @@ class Session:
         self.stopped = False
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
+        self.guessed: list[str] = []  # data that were made up without anything that tells their size
         self.said: list[str] = []  # what was done otherwise than the script says
         self._watch: Watch | None = None
         self._backwards = 0  # of the iteration under way

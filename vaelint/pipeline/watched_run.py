@@ -29,6 +29,7 @@ from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.data.absent import absent_packages
+from vaelint.observe.data.session_files import absent_files
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
@@ -66,7 +67,8 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
-        held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True))
+        absent = absent_files(session) if request.data != "real" else None
+        held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True, absent=absent))
         stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
@@ -156,7 +158,11 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
         return
     shown = " ".join(command)
     if error is not None and not isinstance(error, SystemExit | StopObserving):
-        raise TargetError("VAE007", *_said(error), next(iter(session.spans.of_traceback(error)), None))
+        place = next(iter(session.spans.of_traceback(error)), None)
+        if session.guessed:
+            text = f"{'; '.join(session.guessed)}. With these, {_said(error)[0]}"
+            raise TargetError("VAE006", text, "put the images there: nothing tells of what size they are", place)
+        raise TargetError("VAE007", *_said(error), place)
     if session.usage:
         lacking = session.usage[-1].partition("required: ")[2]
         options = " ".join(f"{word} VALUE" if word.startswith("-") else "VALUE" for word in lacking.split(", ")) if lacking else "..."

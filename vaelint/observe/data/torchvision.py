@@ -16,6 +16,7 @@ import torch
 
 from vaelint.observe.data import transforms
 from vaelint.observe.data.absent import importing_file
+from vaelint.observe.data.image_folder import ImageFolder
 from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN
 
@@ -71,13 +72,9 @@ def _module(name: str, names: dict[str, Any]) -> ModuleType:
     return made
 
 
-def _image_folder(root: Any, *_: Any, **__: Any) -> Any:
-    raise FileNotFoundError(2, "the images of a folder are read by torchvision, which is not installed", str(root))
-
-
 def stand_in(note: Note) -> dict[str, ModuleType]:
     """All modules of the stand-in, by name."""
-    sets = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": _image_folder}
+    sets = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": ImageFolder, "DatasetFolder": ImageFolder}
     functional = _module("torchvision.transforms.functional", dict(transforms.FUNCTIONS))
     second = _module("torchvision.transforms.v2", {**transforms.CLASSES, "functional": functional})
     chain = _module("torchvision.transforms", {**transforms.CLASSES, "functional": functional, "v2": second})

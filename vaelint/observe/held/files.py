@@ -8,9 +8,17 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from vaelint.observe.held.notes import HeldBack, shown
+
+
+class Absent(Protocol):
+    """Makes what stands in for a path that is not there. Whether it did."""
+
+    def __call__(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], *, listed: bool) -> bool:
+        """`twin` is where; `listed`: the path is read as a folder."""
+
 
 _WRITING = set("wax+")
 _FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -26,6 +34,7 @@ class Mirror:
         self._gone: set[str] = set()
         self._real: dict[str, Any] = {n: getattr(os, n) for n in (*_ONE, *_TWO, *_LOOKS, "open")}
         self._open = builtins.open
+        self.absent: Absent | None = None  # makes what is read and is not there
 
     # --- paths ---------------------------------------------------------------------------------------------------------
 
@@ -63,6 +72,12 @@ class Mirror:
             raise FileNotFoundError(2, "No such file or directory", os.fsdecode(path))
         return path
 
+    def _made(self, path: Any, *, listed: bool = False) -> None:
+        """What is read and is not there is made in the mirror, where it is known what it is."""
+        own = self._path(path)
+        if self.absent is not None and own is not None and own not in self._gone and not self._there(own):
+            self.absent(own, self._twin(own), self._open, self._folders, listed=listed)
+
     def writing(self, path: Any, *, keeps: bool = False, what: str = "write") -> Any:
         """Where a path is written: in the mirror; with `keeps` it begins with what is there. Raises what the system would."""
         own = self._path(path)
@@ -95,6 +110,8 @@ class Mirror:
         writes = bool(_WRITING & set(mode))
         if writes and "x" in mode and (own := self._path(file)) is not None and self._there(own):
             raise FileExistsError(17, "File exists", os.fsdecode(file))
+        if not writes:
+            self._made(file)
         place = self.writing(file, keeps="w" not in mode) if writes else self.reading(file)
         return self._open(place, mode, *args, **kwargs)
 
@@ -169,6 +186,8 @@ class Mirror:
         def look(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
             if kwargs.get("dir_fd") is not None:
                 return self._real[name](path, *args, **kwargs)
+            if name in ("listdir", "scandir"):
+                self._made(path, listed=True)
             own = self._path(path)
             if name == "scandir" and own is not None and own not in self._gone and self._exists(own):
                 return self._real[name](path, *args, **kwargs)  # what lies there already; what was written beside it is not listed

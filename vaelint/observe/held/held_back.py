@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vaelint.core.scratch import scratch_of
-from vaelint.observe.held.files import Mirror, files_held_back
+from vaelint.observe.held.files import Absent, Mirror, files_held_back
 from vaelint.observe.held.kernel import forbid_writes
 from vaelint.observe.held.notes import HeldBack
 from vaelint.observe.held.outside import reach_held_back
@@ -17,12 +17,13 @@ from vaelint.trace.spans import SpanFinder
 
 
 @contextlib.contextmanager
-def held_back(spans: SpanFinder, *, kernel: bool = False) -> Iterator[HeldBack]:
+def held_back(spans: SpanFinder, *, kernel: bool = False, absent: Absent | None = None) -> Iterator[HeldBack]:
     """Within the block writes go to a scratch folder, which is removed; programs and connections are refused.
 
     Args:
         kernel: let the kernel refuse what passes by Python. That stays in force for as long as the process lives, so the scratch
             folder is left, for whoever started the process to remove: `scratch_of` its number.
+        absent: makes what is read and is not there.
     """
     held = HeldBack(spans)
     with contextlib.ExitStack() as stack:
@@ -32,6 +33,7 @@ def held_back(spans: SpanFinder, *, kernel: bool = False) -> Iterator[HeldBack]:
         else:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="vaelint-run-", ignore_cleanup_errors=True))
         mirror = Mirror(scratch, held)
+        mirror.absent = absent
         stack.callback(setattr, tempfile, "tempdir", tempfile.tempdir)
         (Path(scratch) / "tmp").mkdir()
         tempfile.tempdir = str(Path(scratch) / "tmp")

@@ -1,0 +1,110 @@
+"""Files that a script reads and that are not there, made up in the scratch folder: images, folders of them, files of public data sets."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaelint.observe.data.pictures import drawn
+from vaelint.observe.data.public_files import public_file
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+COUNT = 300
+_DISTINCT = 16
+_OPENS = re.compile(r"Image\.open|imread|ImageFolder|read_image|default_loader|decode_(jpeg|png|image)|load_img")
+_RESIZES = re.compile(r"Resize|CenterCrop|RandomCrop|RandomResizedCrop|\.resize\(|thumbnail\(|Scale\(|interpolate\(")
+_ENDINGS = re.compile(r"""["'*]\.?(jpe?g|png|bmp|webp|tiff?)["']""", re.IGNORECASE)
+
+
+def guessed_size(texts: str) -> tuple[int, int]:
+    """Height and width of made-up images: any, where the code brings them to a size of its own; else one that many models take."""
+    return (218, 178) if _RESIZES.search(texts) else (64, 64)
+
+
+class AbsentFiles:
+    """Makes what is read and is not there. `guessed`: images whose size nothing tells, with the line that reads them."""
+
+    def __init__(self, note: Callable[[str], None], place: Callable[[], str], sources: Callable[[], str]) -> None:
+        """`place` is the script's line that is running, `sources` the text of the files of the script that are running."""
+        self._note, self._place, self._sources = note, place, sources
+        self._pictures: dict[tuple[int, int], list[bytes]] = {}
+        self.guessed: list[str] = []
+
+    def __call__(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], *, listed: bool) -> bool:
+        """Makes `twin` in the place of `path`, if it is known what that is. `listed`: it is read as a folder."""
+        if not self._place():
+            return False
+        if listed:
+            return self._folder(path, twin, open_file, make_folder)
+        known = public_file(Path(path).name)
+        if known is not None:
+            make_folder(str(Path(twin).parent))
+            try:
+                with open_file(twin, "wb") as file:
+                    said = known.write(file)
+            except ModuleNotFoundError:  # what reads it is not installed either
+                return False
+            self._note(f"made-up data in the place of {_shown(path)} ({known.what}): {said}")
+            return True
+        if Path(path).suffix.lower() in IMAGES:
+            make_folder(str(Path(twin).parent))
+            with open_file(twin, "wb") as file:
+                file.write(self._picture(len(path)))
+            self._guess(f"made-up images in the place of those in {_shown(str(Path(path).parent))}")
+            return True
+        return False
+
+    def _folder(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
+        """A folder of images, where the running code reads images; of two classes, where it is torchvision that looks for classes."""
+        sources = self._sources()
+        if not _OPENS.search(sources):
+            return False
+        ending = next((m[1] for m in _ENDINGS.finditer(sources)), "jpg")
+        below = ("a", "b") if "find_classes" in sources or "ImageFolder" in sources else ("",)
+        for folder in below:
+            make_folder(str(Path(twin) / folder))
+            for number in range(COUNT // len(below)):
+                with open_file(str(Path(twin) / folder / f"{number:06d}.{ending}"), "wb") as file:
+                    file.write(self._picture(number))
+        self._guess(f"{COUNT} made-up images in the place of the folder {_shown(path)}")
+        return True
+
+    def _guess(self, what: str) -> None:
+        height, width = guessed_size(self._sources())
+        said = f"{what}, of 3x{height}x{width}"
+        if said not in self.guessed:
+            self.guessed.append(said)
+            self._note(said)
+
+    def _picture(self, number: int) -> bytes:
+        """A PNG, which readers of images know by its content."""
+        size = guessed_size(self._sources())
+        if size not in self._pictures:
+            self._pictures[size] = [png(image) for image in drawn(_DISTINCT, *size, 3, seed=size[0])]
+        return self._pictures[size][number % _DISTINCT]
+
+
+def png(image: torch.Tensor) -> bytes:
+    """An image (3, H, W) of 8-bit values as a PNG: https://www.w3.org/TR/png-3/."""
+    _, height, width = image.shape
+    rows = torch.cat([torch.zeros(height, 1, dtype=torch.uint8), image.permute(1, 2, 0).reshape(height, -1)], dim=1)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows.flatten().tolist()), 1)) + chunk(b"IEND", b"")
+    )
+
+
+def _shown(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else Path(relative).as_posix()
