@@ -29,6 +29,7 @@ from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.data.absent import absent_packages
+from vaelint.observe.data.library_sets import library_data
 from vaelint.observe.data.session_files import absent_files
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
@@ -70,6 +71,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         absent = absent_files(session) if request.data != "real" else None
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True, absent=absent))
         stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
+        stack.enter_context(library_data(request.data, lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
         stack.enter_context(noting_usage(session.usage))

@@ -8,17 +8,17 @@ import importlib.machinery
 import importlib.util
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import torch
 
 from vaelint.observe.data import transforms
-from vaelint.observe.data.absent import importing_file
 from vaelint.observe.data.image_folder import ImageFolder
 from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN
+from vaelint.observe.data.stand_ins import stood_in
 
 Note = Callable[[str], None]
 _SETS = (*KNOWN, "EMNIST")
@@ -88,26 +88,6 @@ def stand_in(note: Note) -> dict[str, ModuleType]:
     return {m.__name__: m for m in modules} | below
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives the stand-in's modules to the script. Packages that ask whether torchvision is there hear that it is not."""
-
-    def __init__(self, modules: Mapping[str, ModuleType], own: Callable[[str], bool]) -> None:
-        self._modules, self._own = modules, own
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
-        """The spec of a module of the stand-in."""
-        if name not in self._modules or not self._own(importing_file(sys._getframe(1))):
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """The module as it is."""
-        return self._modules[spec.name]
-
-    def exec_module(self, module: ModuleType) -> None:
-        """There is no code."""
-
-
 @contextlib.contextmanager
 def torchvision_data(data: str, note: Note, own: Callable[[str], bool] = lambda file: True) -> Iterator[None]:
     """Within the block the files that are the script's `own` can import torchvision, and its data sets can be made.
@@ -130,14 +110,10 @@ def torchvision_data(data: str, note: Note, own: Callable[[str], bool] = lambda 
     for name in kept:
         del sys.modules[name]
     modules = stand_in(note)
-    finder = _Finder(modules, own)
-    sys.meta_path.insert(0, finder)  # before the one that finds a torchvision which does not import
     try:
-        yield
+        with stood_in(modules, own):
+            yield
     finally:
-        sys.meta_path.remove(finder)
-        for name in modules:
-            sys.modules.pop(name, None)
         sys.modules.update(kept)
 
 

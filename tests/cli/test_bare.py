@@ -1,0 +1,176 @@
+"""`vaelint check FOLDER` and nothing else said: which commands are tried, what is observed, and what is printed when."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from vaelint.cli.interrupts import EXIT_INTERRUPTED
+from vaelint.discover.argparse_options import compared_options, filled_options
+from vaelint.discover.entries import entries
+from vaelint.discover.variants import variants
+
+RUNS = Path(__file__).parents[1] / "data" / "runs"
+OPTIONS = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("name")
+parser.add_argument("--kind", required=True, choices=["dense", "conv"])
+parser.add_argument("--latent", type=int, required=True)
+parser.add_argument("--rate", required=True, default="0.1")
+parser.add_argument("--dataset")
+parser.add_argument("--epochs", type=int, default=3)
+args = parser.parse_args()
+if args.dataset in ["digits", "faces"]:
+    pass
+"""
+
+
+def test_required_options_are_filled_with_what_argparse_is_told_of() -> None:
+    trees = [ast.parse(OPTIONS)]
+    assert filled_options(trees) == (("--kind", "dense", "--latent", "2", "--rate", "0.1"), ("name",))
+    assert compared_options(trees) == ("--dataset", "digits")
+
+
+def test_commands_of_texts_come_first_and_placeholders_are_no_commands(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import torch\nif __name__ == '__main__':\n    torch.zeros(1, requires_grad=True).sum().backward()\n"
+    )
+    (tmp_path / "keras_only.py").write_text("import keras\nmodel = keras.Model()\nmodel.fit()\n")
+    lines = (
+        "`python train.py <name>`",
+        "python train.py --data [PATH]",
+        "$ python train.py --epochs 3 > log.txt",
+        "python train.py --flow a",
+    )
+    (tmp_path / "README.md").write_text("\n".join(lines))
+    (found,) = entries(tmp_path, tmp_path)
+    assert (found.words, *found.others) == (("train.py", "--epochs", "3"), ("train.py", "--flow", "a"), ("train.py",))
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "expected"),
+    [
+        ('if args.flow == "planar":\n    model = zoo.Planar(args)', ("t.py", "--flow", "none"), ("t.py", "--flow", "planar")),
+        ('MODELS = {"a": Other, "b": Planar}\nmodel = MODELS[args.flow]()', ("t.py",), ("t.py", "--flow", "b")),
+        ("model = getattr(zoo, args.flow)()", ("t.py", "--flow=Other"), ("t.py", "--flow=Planar")),
+        ("model = Planar()", ("t.py",), None),
+        ("", ("t.py", "--config", "configs/other.yaml"), ("t.py", "--config", "configs/planar.yaml")),
+    ],
+)
+def test_options_by_which_a_script_chooses_a_class(
+    tmp_path: Path, code: str, words: tuple[str, ...], expected: tuple[str, ...] | None
+) -> None:
+    (tmp_path / "configs").mkdir()
+    for name in ("other", "planar"):
+        (tmp_path / "configs" / f"{name}.yaml").write_text(f"model:\n  name: {name.capitalize()}\n")
+    trees = [ast.parse(f'parser.add_argument("--flow", default="none")\n{code}\n')]
+    assert next(variants(words, "Planar", trees, tmp_path), None) == expected
+
+
+TWO = """
+import argparse
+import torch
+from torch import nn
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--width", default="narrow")
+args = parser.parse_args()
+
+
+class Narrow(nn.Module):
+    size = 8
+
+    def __init__(self):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(12, self.size), nn.Linear(self.size // 2, 12)
+
+    def forward(self, x):
+        mu, logvar = self.encode(x).chunk(2, dim=1)
+        return self.decode(mu + torch.randn_like(mu) * (0.5 * logvar).exp()), mu, logvar
+
+
+class Wide(Narrow):
+    size = 16
+
+    def forward(self, x):
+        return super().forward(x)
+
+
+model = {"narrow": Narrow, "wide": Wide}[args.width]()
+KINDS = {"narrow": Narrow, "wide": Wide}
+model = KINDS[args.width]()
+optimizer = torch.optim.Adam(model.parameters())
+for x in torch.utils.data.DataLoader(torch.rand(60, 12), batch_size=10):
+    recon, mu, logvar = model(x)
+    loss = nn.functional.mse_loss(recon, x, reduction="sum") / 2 - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+    optimizer.zero_grad()
+    loss.backward()  # here
+    optimizer.step()
+"""
+
+
+def test_each_class_that_a_script_can_train_is_observed_once(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TWO)
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", "check", ".", "--device", "none", "--output-format", "json"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    targets = {t["target"]: t["notes"][0] for t in json.loads(done.stdout)["targets"]}
+    line = next(n for n, text in enumerate(TWO.splitlines(), 1) if "# here" in text)
+    assert targets == {
+        "train.py:Narrow": f"observed: train.py; the loss is what train.py:{line} calls backward() on",
+        "train.py:Wide": f"observed: train.py --width wide; the loss is what train.py:{line} calls backward() on",
+    }, done.stderr
+    assert done.returncode == 0
+
+
+def test_results_are_printed_as_they_come_and_kept_when_the_check_is_interrupted(tmp_path: Path) -> None:
+    shutil.copy(RUNS / "train.py", tmp_path / "a.py")
+    (tmp_path / "b.py").write_text(
+        "import time\nimport torch\nif __name__ == '__main__':\n    time.sleep(600)\n    torch.ones(1).backward()\n"
+    )
+    words = [sys.executable, "-m", "vaelint", "check", ".", "--device", "none", "--jobs", "1"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        said = ""
+        while "a.py:VAE: no findings" not in said:
+            said += process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        error = process.stderr.read()
+        assert process.wait(60) == EXIT_INTERRUPTED
+    assert "interrupted: 1 result until then, and not all" in error and "Traceback" not in error
+
+
+def test_packages_above_a_script_are_found_and_what_was_done_is_said(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").write_text("width = 4\n")
+    (tmp_path / "scripts").mkdir()
+    body = (RUNS / "train.py").read_text()
+    (tmp_path / "scripts" / "train.py").write_text(textwrap.dedent("from models import width\n") + body)
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", "run", "--device", "none", "--output-format", "json", "scripts/train.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    (target,) = json.loads(done.stdout)["targets"]
+    assert "models was imported from ., which is not on Python's path: PYTHONPATH=." in target["notes"]
+
+
+def test_what_raises_after_its_first_step_has_shown_an_iteration(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TWO.replace("    optimizer.step()\n", "    optimizer.step()\n    print(loss.data[0])\n"))
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", "run", "--device", "none", "--output-format", "json", "train.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    (target,) = json.loads(done.stdout)["targets"]
+    assert target["loss"]["terms"] and any(
+        "the script raises IndexError" in n and "after the step of iteration 1" in n for n in target["notes"]
+    )

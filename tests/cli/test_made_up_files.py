@@ -1,0 +1,127 @@
+"""Data that a watched script reads and that are not there: files and folders, and the data sets of libraries."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vaelint.observe.data.absent_files import COUNT, AbsentFiles, guessed_size, png
+from vaelint.observe.data.after_import import changed_when_imported
+from vaelint.observe.data.library_sets import library_data
+from vaelint.observe.data.public_files import public_file
+
+TRAIN = """\
+import torch
+from torch import nn, optim
+
+rows = [[float(word) for word in line.split()] for line in open("data/binarized_mnist_train.amat")]
+
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(784, 8), nn.Linear(4, 784)
+
+    def forward(self, x):
+        mu, logvar = self.encode(x).chunk(2, dim=1)
+        return self.decode(mu + torch.randn_like(mu) * (0.5 * logvar).exp()), mu, logvar
+
+
+model = VAE()
+optimizer = optim.Adam(model.parameters())
+for x in torch.utils.data.DataLoader(torch.tensor(rows), batch_size=10):
+    recon, mu, logvar = model(x)
+    loss = nn.functional.binary_cross_entropy_with_logits(recon, x, reduction="sum") - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_a_public_file_that_is_not_there_is_made_up_and_the_folder_stays_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TRAIN)
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "train.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (target,) = json.loads(done.stdout)["targets"]
+    said = "made-up data in the place of data/binarized_mnist_train.amat (binarised MNIST): 1000 images of 784 numbers, 0 or 1 (train.py:4)"
+    assert said in target["notes"] and target["status"] == "clean"
+    assert [p.name for p in tmp_path.iterdir()] == ["train.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz", {"imgs": (4096, 64, 64), "latents_classes": (4096, 6)}),
+        ("mnist.npz", {"x_train": (60000, 28, 28), "y_test": (10000,)}),
+    ],
+)
+def test_arrays_of_public_files_have_their_shapes(name: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    known, file = public_file(name), io.BytesIO()
+    assert known is not None and known.write(file)
+    held = np.load(io.BytesIO(file.getvalue()), allow_pickle=True)
+    assert all(held[key].shape == shape for key, shape in shapes.items()) and held[next(iter(shapes))].dtype == np.uint8
+
+
+def test_files_that_nothing_is_known_of_are_not_made_up() -> None:
+    assert public_file("features.npz") is None and public_file("train.csv") is None
+
+
+@pytest.mark.parametrize(("code", "folders"), [("Image.open(path)", [""]), ("datasets.ImageFolder(root)", ["a", "b"]), ("json.load", [])])
+def test_a_folder_of_images_is_made_where_the_code_reads_images(tmp_path: Path, code: str, folders: list[str]) -> None:
+    said: list[str] = []
+    make = AbsentFiles(said.append, lambda: " (train.py:3)", lambda: code)
+    made = make("data/faces", str(tmp_path / "faces"), open, lambda path: Path(path).mkdir(parents=True, exist_ok=True), listed=True)
+    assert made is bool(folders) and len(said) == bool(folders)
+    files = [p for p in (tmp_path / "faces").rglob("*") if p.is_file()]
+    assert len(files) == (COUNT if folders else 0)
+    assert {p.parent.relative_to(tmp_path / "faces").as_posix().strip(".") for p in files} == set(folders)
+
+
+def test_a_made_up_image_is_a_png_of_the_size_that_is_said() -> None:
+    height, width = guessed_size("transforms.Resize(64)")
+    data = png(torch.full((3, height, width), 7, dtype=torch.uint8))
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(data[16:20], "big") == width and int.from_bytes(data[20:24], "big") == height
+    start = data.index(b"IDAT") + 4
+    pixels = zlib.decompressobj().decompress(data[start:])
+    assert len(pixels) == height * (3 * width + 1) and set(pixels) == {0, 7}
+
+
+def test_the_data_sets_of_a_keras_that_is_not_installed_are_there_for_the_script() -> None:
+    said: list[str] = []
+    with library_data("auto", said.append):
+        keras: Any = importlib.import_module("keras.datasets.mnist")
+        (images, labels), (others, _) = keras.load_data()
+        tensorflow: Any = importlib.import_module("tensorflow")
+        assert tensorflow.keras.datasets.cifar10.load_data()[0][1].shape == (50000, 1)
+        with pytest.raises(ModuleNotFoundError, match="install tensorflow"):
+            _ = tensorflow.function
+    assert images.shape == (60000, 28, 28) and images.dtype == np.uint8 and labels.max() == 9 and len(others) == 10000
+    assert len(said) == 2 and "keras" not in sys.modules and "tensorflow" not in sys.modules
+
+
+def test_a_module_is_changed_when_it_is_imported_and_not_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_library.py").write_text("def fetch():\n    raise OSError('no network')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def change(module: ModuleType) -> None:
+        module.__dict__["fetch"] = lambda: "made up"
+
+    with changed_when_imported({"some_library": change}):
+        assert "some_library" not in sys.modules
+        assert importlib.import_module("some_library").fetch() == "made up"
+    with pytest.raises(OSError, match="no network"):
+        importlib.import_module("some_library").fetch()

@@ -1,0 +1,356 @@
+"""Data sets that scikit-learn, Keras, Hugging Face, torchaudio and PyTorch Geometric download: made up where that is not possible.
+
+Sizes, types and ranges as the libraries' own pages state them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from vaelint.observe.data.after_import import Change, changed_when_imported
+from vaelint.observe.data.known import KNOWN
+from vaelint.observe.data.pictures import as_picture, drawn
+from vaelint.observe.data.stand_ins import stood_in
+
+Note = Callable[[str], None]
+
+_DISTINCT = 256
+_NOT_THERE = (OSError, RuntimeError, ValueError, ImportError)
+"""What libraries raise where they cannot download: refused connections, hubs that are offline, data sets that are not kept."""
+
+
+def _numpy() -> Any:
+    return importlib.import_module("numpy")
+
+
+def _images(count: int, height: int, width: int, channels: int) -> Any:
+    """8-bit images (N, H, W) or (N, H, W, C)."""
+    pool = drawn(min(count, _DISTINCT), height, width, channels, seed=count).permute(0, 2, 3, 1).numpy()
+    pool = pool[..., 0] if channels == 1 else pool
+    return pool[_numpy().arange(count) % len(pool)]
+
+
+def _labels(count: int, classes: int) -> Any:
+    return _numpy().arange(count) * 7 % classes
+
+
+def _sentences(count: int) -> list[str]:
+    words = ("the film was", "a story", "of people", "who said", "that it", "is good", "is not", "in town", "and then", "left", "again")
+    return [" ".join(words[(i * 3 + j * j) % len(words)] for j in range(4 + i % 9)) + "." for i in range(count)]
+
+
+def _where_absent(original: Callable[..., Any], substitute: Callable[..., Any], data: str) -> Callable[..., Any]:
+    """The library's own function, and what is made up where it cannot get its data."""
+
+    def either(*args: Any, **kwargs: Any) -> Any:
+        if data == "auto":
+            with contextlib.suppress(*_NOT_THERE):
+                return original(*args, **kwargs)
+        return substitute(*args, **kwargs)
+
+    return either
+
+
+# --- Keras ---------------------------------------------------------------------------------------------------------------
+
+_KERAS = {
+    "mnist": (60000, 10000, 28, 28, 1, 10), "fashion_mnist": (60000, 10000, 28, 28, 1, 10), "cifar10": (50000, 10000, 32, 32, 3, 10),
+    "cifar100": (50000, 10000, 32, 32, 3, 100),
+}  # fmt: skip
+
+
+def _keras_set(name: str, note: Note) -> Callable[..., Any]:
+    train, test, height, width, channels, classes = _KERAS[name]
+
+    def load_data(*_: Any, **__: Any) -> Any:
+        note(f"made-up data in the place of Keras' {name}: {train} and {test} images of {height}x{width}{f'x{channels}' * (channels > 1)}")
+        labels = [_labels(n, classes).astype("uint8") for n in (train, test)]
+        labels = [y[:, None] for y in labels] if channels > 1 else labels
+        return tuple((_images(n, height, width, channels), y) for n, y in zip((train, test), labels, strict=True))
+
+    return load_data
+
+
+def _keras(note: Note, data: str, prefix: str) -> dict[str, Change]:
+    def change(name: str) -> Change:
+        def changed(module: Any) -> None:
+            module.load_data = _where_absent(module.load_data, _keras_set(name, note), data)
+
+        return changed
+
+    return {f"{prefix}.{name}": change(name) for name in _KERAS}
+
+
+def _keras_stand_in(top: str, note: Note) -> dict[str, ModuleType]:
+    """The data sets of a Keras that is not installed, below `top`. Anything else of it is named."""
+
+    def module(name: str, names: dict[str, Any]) -> ModuleType:
+        made = ModuleType(name)
+        made.__dict__.update(names, __path__=[])
+
+        def missing(attribute: str) -> Any:
+            if attribute.startswith("__"):
+                raise AttributeError(attribute)
+            raise ModuleNotFoundError(
+                f"{name}.{attribute} is not stood in for: install {top.partition('.')[0]}", name=top.partition(".")[0]
+            )
+
+        made.__getattr__ = missing  # type: ignore[method-assign]
+        return made
+
+    sets = {name: module(f"{top}.datasets.{name}", {"load_data": _keras_set(name, note)}) for name in _KERAS}
+    datasets = module(f"{top}.datasets", dict(sets))
+    made = {
+        f"{top}.datasets": datasets,
+        **{f"{top}.datasets.{name}": m for name, m in sets.items()},
+        top: module(top, {"datasets": datasets}),
+    }
+    if "." in top:
+        first, _, last = top.partition(".")
+        made[first] = module(first, {last: made[top]})
+    return made
+
+
+# --- scikit-learn --------------------------------------------------------------------------------------------------------
+
+
+def _openml(note: Note, module: Any) -> Callable[..., Any]:
+    def fetch(name: Any = None, *_: Any, return_X_y: bool = False, **__: Any) -> Any:  # noqa: N803 - the library's own name
+        if "mnist" not in str(name).lower():
+            raise FileNotFoundError(2, "OpenML cannot be reached, and this data set is not known", str(name))
+        note(f"made-up data in the place of OpenML's {name}: 70000 images of 784 numbers from 0 to 255")
+        x, y = _images(70000, 28, 28, 1).reshape(70000, 784).astype("float64"), _labels(70000, 10).astype(str).astype(object)
+        return (x, y) if return_X_y else module.Bunch(data=x, target=y)
+
+    return fetch
+
+
+def _bunch(note: Note, module: Any, what: str, make: Callable[[], dict[str, Any]]) -> Callable[..., Any]:
+    def fetch(*_: Any, return_X_y: bool = False, **__: Any) -> Any:  # noqa: N803 - the library's own name
+        note(f"made-up data in the place of {what}")
+        held = make()
+        return (held["data"], held["target"]) if return_X_y else module.Bunch(**held)
+
+    return fetch
+
+
+def _faces() -> dict[str, Any]:
+    images = _images(400, 64, 64, 1).astype("float32") / 255
+    return {"images": images, "data": images.reshape(400, -1), "target": _numpy().arange(400) // 10}
+
+
+def _people() -> dict[str, Any]:
+    images = _images(13233, 62, 47, 1).astype("float32") / 255
+    return {
+        "images": images,
+        "data": images.reshape(13233, -1),
+        "target": _labels(13233, 5749),
+        "target_names": _numpy().arange(5749).astype(str),
+    }
+
+
+def _houses() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(8)
+    return {
+        "data": torch.rand(20640, 8, generator=generator).double().numpy() * 10,
+        "target": torch.rand(20640, generator=generator).double().numpy() * 5,
+    }
+
+
+def _news() -> dict[str, Any]:
+    return {"data": _sentences(11314), "target": _labels(11314, 20), "target_names": [f"group {i}" for i in range(20)]}
+
+
+def _sklearn(note: Note, data: str) -> dict[str, Change]:
+    sets: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+        "fetch_olivetti_faces": ("the Olivetti faces: 400 images of 64x64", _faces),
+        "fetch_lfw_people": ("Labeled Faces in the Wild: 13233 images of 62x47", _people),
+        "fetch_california_housing": ("California housing: 20640 rows of 8", _houses),
+        "fetch_20newsgroups": ("20 newsgroups: 11314 texts", _news),
+    }
+
+    def changed(module: Any) -> None:
+        utils = importlib.import_module("sklearn.utils")
+        module.fetch_openml = _where_absent(module.fetch_openml, _openml(note, utils), data)
+        for name, (what, make) in sets.items():
+            setattr(module, name, _where_absent(getattr(module, name), _bunch(note, utils, what, make), data))
+
+    return {"sklearn.datasets": changed}
+
+
+# --- Hugging Face --------------------------------------------------------------------------------------------------------
+
+_HUB = {
+    "mnist": ("MNIST", "label"), "fashion_mnist": ("FashionMNIST", "label"), "fashion-mnist": ("FashionMNIST", "label"),
+    "cifar10": ("CIFAR10", "label"), "cifar100": ("CIFAR100", "fine_label"), "svhn": ("SVHN", "label"), "celeba": ("CelebA", "celeb_id"),
+    "celeba-faces": ("CelebA", ""),
+}  # fmt: skip
+_TEXTS = {"wikitext": "text", "ptb_text_only": "sentence", "imdb": "text", "ag_news": "text", "yelp_polarity": "text", "snli": "premise"}
+_ROWS = 512  # that are made up: each is an object of its own
+
+
+def _hub(note: Note, data: str) -> dict[str, Change]:
+    def changed(module: Any) -> None:
+        def made(path: str, name: Any = None, *_: Any, split: Any = None, **__: Any) -> Any:
+            short = path.rpartition("/")[2].lower()
+            if short in _HUB:
+                known = KNOWN[_HUB[short][0]]
+                pool = [as_picture(image) for image in drawn(_ROWS, known.height, known.width, known.channels, seed=_ROWS)]
+                key = "img" if short.startswith("cifar") else "image"
+                columns = {key: pool, **({_HUB[short][1]: _labels(_ROWS, max(len(known.classes), 1)).tolist()} if _HUB[short][1] else {})}
+                features = {"features": module.Features({key: module.Image(), **{k: module.Value("int64") for k in columns if k != key}})}
+                said = f"images of {known.channels}x{known.height}x{known.width}"
+            elif short in _TEXTS:
+                columns, features, said = {_TEXTS[short]: _sentences(_ROWS), "label": _labels(_ROWS, 2).tolist()}, {}, "texts"
+            else:
+                raise FileNotFoundError(2, "the hub cannot be reached, and this data set is not known", path)
+            note(f"made-up data in the place of the hub's {path}: {_ROWS} {said}")
+            splits = {k: module.Dataset.from_dict(columns, **features) for k in ("train", "validation", "test")}
+            return module.DatasetDict(splits) if split is None else splits[str(split).partition("[")[0].partition("+")[0]]
+
+        if hasattr(module, "load_dataset"):  # else a package of the repository has that name
+            module.load_dataset = _where_absent(module.load_dataset, made, data)
+
+    return {"datasets": changed}
+
+
+# --- torchaudio ----------------------------------------------------------------------------------------------------------
+
+_SOUNDS: dict[str, tuple[int, int, int, Callable[[int], tuple[Any, ...]]]] = {
+    "SPEECHCOMMANDS": (2048, 16000, 16000, lambda i: (("yes", "no", "up", "down")[i % 4], f"speaker{i % 30}", i % 3)),
+    "YESNO": (60, 50800, 8000, lambda i: ([(i >> k) & 1 for k in range(8)],)),
+    "LJSPEECH": (1024, 120000, 22050, lambda i: ("a text that was read", "a text that was read")),
+    "LIBRISPEECH": (1024, 200000, 16000, lambda i: ("A TEXT THAT WAS READ", i % 40, i % 9, i)),
+    "GTZAN": (443, 661500, 22050, lambda i: (("blues", "jazz", "rock", "pop")[i % 4],)),
+}
+"""Items, samples in each, samples a second, and what comes after the sound and its rate."""
+
+
+class _Sounds(torch.utils.data.Dataset[Any]):
+    def __init__(self, name: str) -> None:
+        self._count, self._length, self._rate, self._rest = _SOUNDS[name]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        time = torch.arange(self._length) / self._rate
+        return (0.5 * torch.sin(2 * torch.pi * (110 + 13 * (index % 40)) * time)[None], self._rate, *self._rest(index))
+
+
+def _audio(note: Note, data: str) -> dict[str, Change]:
+    def either(name: str, original: Any) -> Any:
+        def made(*_: Any, **__: Any) -> Any:
+            count, length, rate, _rest = _SOUNDS[name]
+            note(f"made-up data in the place of {name}: {count} sounds of {length} samples, {rate} a second")
+            return _Sounds(name)
+
+        return _where_absent(original, made, data)
+
+    def changed(module: Any) -> None:
+        for name in _SOUNDS:
+            setattr(module, name, either(name, getattr(module, name)))
+
+    return {"torchaudio.datasets": changed}
+
+
+# --- PyTorch Geometric ---------------------------------------------------------------------------------------------------
+
+_PLANETOID = {"cora": (2708, 1433, 5278, 7), "citeseer": (3327, 3703, 4552, 6), "pubmed": (19717, 500, 44324, 3)}
+_MANY = {
+    "mutag": (188, 18, 7, 2),
+    "proteins": (1113, 39, 3, 2),
+    "enzymes": (600, 33, 3, 6),
+    "qm9": (1000, 18, 11, 19),
+    "zinc": (1000, 23, 1, 1),
+}
+
+
+def _edges(nodes: int, count: int, seed: int) -> torch.Tensor:
+    """Undirected edges: each is there both ways, none joins a node to itself."""
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randint(nodes, (count,), generator=generator)
+    end = (start + torch.randint(1, max(nodes, 2), (count,), generator=generator)) % nodes
+    return torch.stack([torch.cat([start, end]), torch.cat([end, start])])
+
+
+def _graphs(note: Note, data: str) -> dict[str, Change]:
+    def held(graphs: list[Any]) -> Any:
+        base: Any = importlib.import_module("torch_geometric.data").InMemoryDataset
+
+        class MadeUp(base):  # type: ignore[misc]
+            def __init__(self, transform: Any = None) -> None:
+                super().__init__(None, transform)
+                self.data, self.slices = self.collate(graphs)
+
+        return MadeUp
+
+    def planetoid(root: Any = "", name: str = "Cora", *_: Any, transform: Any = None, **__: Any) -> Any:
+        kind: Any = importlib.import_module("torch_geometric.data").Data
+        nodes, features, edges, classes = _PLANETOID[name.lower()]
+        note(f"made-up data in the place of {name}: {nodes} nodes with {features} features, {2 * edges} edges")
+        generator = torch.Generator().manual_seed(nodes)
+        x = (torch.rand(nodes, features, generator=generator) < 0.013).float()
+        split = torch.arange(nodes)
+        masks = {
+            "train_mask": split < 20 * classes,
+            "val_mask": (split >= 20 * classes) & (split < 20 * classes + 500),
+            "test_mask": split >= nodes - 1000,
+        }
+        graph = kind(x=x / x.sum(1, keepdim=True).clamp(min=1), edge_index=_edges(nodes, edges, nodes), y=split % classes, **masks)
+        return held([graph])(transform)
+
+    def many(name: str, transform: Any) -> Any:
+        kind: Any = importlib.import_module("torch_geometric.data").Data
+        count, nodes, features, classes = _MANY[name.lower()]
+        note(f"made-up data in the place of {name}: {count} graphs of about {nodes} nodes with {features} features")
+        sizes = [max(3, nodes - 5 + i % 11) for i in range(count)]
+        ones = [torch.eye(features)[torch.arange(n) % features] for n in sizes]
+        graphs = [
+            kind(x=x, edge_index=_edges(n, n + 1, i), y=torch.tensor([i % classes]))
+            for i, (n, x) in enumerate(zip(sizes, ones, strict=True))
+        ]
+        return held(graphs)(transform)
+
+    def changed(module: Any) -> None:
+        module.Planetoid = _where_absent(module.Planetoid, planetoid, data)
+        module.TUDataset = _where_absent(module.TUDataset, lambda root="", name="", transform=None, *_, **__: many(name, transform), data)
+        module.QM9 = _where_absent(module.QM9, lambda root="", transform=None, *_, **__: many("QM9", transform), data)
+        module.ZINC = _where_absent(
+            module.ZINC, lambda root="", subset=False, split="train", transform=None, *_, **__: many("ZINC", transform), data
+        )
+
+    return {"torch_geometric.datasets": changed}
+
+
+# --- together ------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file: True) -> Iterator[None]:
+    """Within the block these libraries' data sets are made up where they are not there (`auto`), or always (`made-up`).
+
+    Those of a Keras that is not installed are there for the files that are the script's `own`.
+    """
+    if data == "real":
+        yield
+        return
+    changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **_audio(note, data), **_graphs(note, data)}
+    absent: dict[str, ModuleType] = {}
+    for top, prefix in (("keras", "keras"), ("tensorflow", "tensorflow.keras")):
+        if top not in sys.modules and importlib.util.find_spec(top) is None:
+            absent.update(_keras_stand_in(prefix, note))
+    changes |= _keras(note, data, "keras.datasets") if "keras" not in absent else {}
+    changes |= _keras(note, data, "keras.src.datasets") if "keras" not in absent else {}
+    with changed_when_imported(changes), stood_in(absent, own):
+        yield
