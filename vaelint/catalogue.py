@@ -7,6 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from vaelint.core.errors import UsageError
@@ -29,6 +30,7 @@ FAMILIES = {
     "VAE8": "advice",
     "VAE9": "training",
 }
+_ITSELF = ("rule", "reported")  # parts that have no name beside the rule's own
 _SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
 
 
@@ -66,8 +68,23 @@ def defaults() -> tuple[str, ...]:
 
 
 def explain(rule: Rule) -> str:
-    """The rule's page: Markdown, as written in its file, under a heading."""
-    return f"# {rule.code} {rule.name} ({rule.severity.value})\n\n{textwrap.dedent(rule.doc).strip()}\n"
+    """The rule's page: Markdown, as written in its file, under a heading, and where its parts are."""
+    from vaelint.rule_parts import parts
+
+    places = "".join(f"- {part.kind}{f' {part.name}' if part.kind not in _ITSELF else ''}: {part.place}\n" for part in parts(rule))
+    return f"# {rule.code} {rule.name} ({rule.severity.value})\n\n{textwrap.dedent(rule.doc).strip()}\n\n## Where it is\n{places}"
+
+
+def explain_part(name: str) -> str:
+    """The place of a fact, an experiment, a repair or a law, and the rules that it is a part of; "" if there is none of that name."""
+    from vaelint.rule_parts import rules_with
+
+    found = rules_with(name, all_rules())
+    text = ""
+    for part in dict.fromkeys(part for _, part in found):
+        rows = "".join(f"- {rule.code} {rule.name}\n" for rule, its in found if its == part)
+        text += ("\n" if text else "") + f"# {part.name} ({part.kind})\n\n{part.place}\n\n## Rules\n{rows}"
+    return text
 
 
 def listing(rules: Sequence[Rule], room: int | None = None) -> str:
@@ -90,9 +107,15 @@ def listing(rules: Sequence[Rule], room: int | None = None) -> str:
 
 
 def as_json(rules: Sequence[Rule], docs: str, *, whole: bool = False) -> str:
-    """The same for programs, with the addresses of the pages, vaelint's own below `docs`; `whole` adds their text."""
+    """The same for programs, with the addresses of the pages, vaelint's own below `docs`, and where the parts are.
+
+    `whole` adds their text.
+    """
+    from vaelint.rule_parts import parts
+
     rows = [
         {"code": r.code, "name": r.name, "severity": r.severity.value, "summary": r.summary, "url": address(r.code, r.url, docs)}
+        | {"parts": [asdict(part) for part in parts(r)]}
         | ({"doc": r.doc} if whole else {})
         for r in rules
     ]

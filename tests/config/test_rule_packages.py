@@ -81,6 +81,12 @@ def declared(*, code: str = "ACM101", name: str = "wide", more: str = "", check:
     return f'{HEAD}@rule("{code}", "{name}", Severity.ERROR, message="m"{more})\n{check}'
 
 
+def read(on: str = ".on('schedule.weights.stuck_weights')", check: str = "def check(model, stuck):\n    yield\n") -> str:
+    return declared(check=check).replace('message="m")', f'message="m"){on}')
+
+
+ALONE = "\n\ndef alone():\n    return 1\n"
+
 BROKEN = {
     "import error": (
         "import no_such_package_of_acme\n",
@@ -99,6 +105,14 @@ BROKEN = {
     "no argument": (declared(check="def check():\n    yield\n"), "the check of ACM101 must take the model and nothing else"),
     "unknown need": (declared(more=', needs=("sites",)'), "needs of ACM101 must be a tuple with any of site, draw, "),
     "one need": (declared(more=', needs="site"'), "needs of ACM101 must be a tuple"),
+    "unknown fact": (read(".on('kl.missing.some')"), "there is no fact 'kl.missing.some' for ACM101: no function 'some' at the top"),
+    "fact of no file": (read(".on('acme.blur:blurred')"), "no function 'blurred' at the top of the module 'acme.blur'"),
+    "fact without a model": (
+        read(".on('broken_rules.rule:alone')") + ALONE,
+        "'broken_rules.rule:alone' of ACM101 must take the model",
+    ),
+    "fact without a parameter": (read(check="def check(model):\n    yield\n"), "def check(model: Model, stuck_weights) -> Findings"),
+    "parameter without a fact": (read(check="def check(model, a, b):\n    yield\n"), "must take the model and one argument for each fact"),
     "no address": (declared(more=', url="acme"'), "the url of ACM101 must be an address, not 'acme'"),
     "old keyword": (declared(more=", level=3"), "cannot be loaded: TypeError: rule() got an unexpected keyword argument 'level'"),
     "nothing": ("x = 1\n", "declares no rule"),

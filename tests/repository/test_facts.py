@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from vaelint.catalogue import as_json, explain, explain_part
+from vaelint.experiment.verdict import experiments
 from vaelint.pipeline.rule_facts import resolved
+from vaelint.replay.per_model import per_model
+from vaelint.replay.traced import Traced
 from vaelint.rule import Rule, fact_definition, fact_place
 from vaelint.rule_packages import load_rules
+from vaelint.rule_parts import parts
 
 ROOT = Path(__file__).parents[2]
 RULES = [r for r in load_rules() if r.module.startswith("vaelint_rules.")]
@@ -69,3 +76,54 @@ def test_a_check_declares_the_types_of_its_facts(rule: Rule) -> None:
         (_, *rest), free, result, _ = written(resolved(name)[0])
         more = "..." if free else f"[{', '.join(ast.unparse(a.annotation or a) for a in rest)}]"
         assert ast.unparse(parameter.annotation or parameter) == (f"Callable[{more}, {result}]" if rest or free else result), name
+
+
+OF_THE_MODEL_ALONE = {"VAE109", "VAE511"}
+"""Rules that read what the model holds already: what other constructor arguments did, steps over gradients that were cleared."""
+
+
+FOR_PACKAGES = {"LossAgainstRepaired", "NonFinite", "ShuffleTarget"}
+"""Experiments that rules of other packages can ask for; none of vaelint's own does."""
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.code)
+def test_the_page_of_a_rule_says_where_its_parts_are(rule: Rule) -> None:
+    found = parts(rule)
+    page = explain(rule).partition("\n## Where it is\n")[2]
+    for part in found:
+        line = (ROOT / part.file).read_text().splitlines()[max(part.line - 1, 0)]
+        assert not part.line or re.split(r"[.:]", part.name)[-1] in line, part
+        assert part.place in page
+    assert {p.kind for p in found} & {"fact", "law", "reported"} or rule.code in OF_THE_MODEL_ALONE, "something must find it"
+
+
+def test_experiments_repairs_and_laws_are_found_from_their_rules() -> None:
+    """By the names in the sources; held against what is registered once all is imported."""
+    from vaelint.confirm import run  # noqa: F401  registers experiments
+    from vaelint.laws import every  # noqa: F401  registers laws
+    from vaelint.laws.law import LAWS
+
+    listed = json.loads(as_json(RULES, ""))
+    named = {(p["kind"], p["name"]) for r in listed for p in r["parts"]}
+    assert {law.name for law in LAWS} == {name for kind, name in named if kind == "law"}
+    assert {e.kind.__name__ for e in experiments()} - {name for kind, name in named if kind == "experiment"} == FOR_PACKAGES
+
+
+def test_a_rule_is_found_from_its_parts() -> None:
+    for name in ("schedule.weights.stuck_weights", "stuck_weights", "WeightStays"):
+        assert explain_part(name).endswith("## Rules\n- VAE416 kl-weight-stuck\n")
+    assert "- VAE201 shared-noise\n" in explain_part("DrawLike")
+    assert explain_part("shared-noise") == explain_part("nothing") == ""
+
+
+def test_a_fact_is_worked_out_once_for_each_model() -> None:
+    asked = list[object]()
+
+    @per_model
+    def count(model: Traced) -> int:
+        asked.append(model)
+        return len(asked)
+
+    first, second = (object.__new__(Traced) for _ in range(2))
+    first.facts, second.facts = {}, {}
+    assert (count(first), count(first), count(second), count(first)) == (1, 1, 2, 1)

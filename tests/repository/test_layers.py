@@ -39,7 +39,10 @@ def test_the_measure_can_fail() -> None:
     assert "rich" in imported("import rich")
 
 
-@pytest.mark.parametrize("command", [["rules"], ["explain", "VAE201"], ["config"], ["config", "--schema"], ["--version"]])
+TELLS = ("rules", "rules --output-format json", "explain VAE416", "explain WeightStays", "config", "config --schema", "--version")
+
+
+@pytest.mark.parametrize("command", [words.split() for words in TELLS], ids=TELLS)
 def test_what_only_tells_starts_without_torch(command: list[str]) -> None:
     code = f"from vaelint.cli.app import main\ntry:\n    main({command!r})\nexcept SystemExit as e:\n    assert not e.code, e.code"
     assert imported(code) == set()

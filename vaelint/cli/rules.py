@@ -8,6 +8,7 @@ from vaelint import catalogue
 from vaelint.cli import terminal
 from vaelint.config import file as config
 from vaelint.config.options import Options
+from vaelint.core.errors import UsageError
 from vaelint.core.pages import HOME, address, leads_somewhere
 from vaelint.process.front import Worker
 
@@ -23,7 +24,13 @@ def rules(said: Options, early: Worker | None = None) -> None:
 
 def explain(said: Options, early: Worker | None = None) -> None:
     """Explain a rule: what it finds, why that is bad, wrong and right code, when to ignore it."""
-    rule = catalogue.find(said.code)
+    try:
+        rule = catalogue.find(said.code)
+    except UsageError:
+        if not (told := catalogue.explain_part(said.code)):
+            raise
+        sys.stdout.write(told)
+        return
     if said.form == "json":
         sys.stdout.write(catalogue.as_json([rule], _docs(), whole=True))
         return
