@@ -180,3 +180,55 @@ def test_a_rule_that_fails_or_asks_for_what_is_not_there_costs_no_other_finding(
     assert {"VAE201", "VAE301", "ACM102"} <= {f["code"] for f in target["findings"]}
     assert [(row["code"], row["reason"]) for row in target["incomplete"]] == [("ACM101", "KeyError: 'x'")]
     assert re.search(r"no experiment of that name", done.stdout)
+
+
+CLAIMING = """
+from dataclasses import dataclass
+from typing import Any
+
+from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+
+
+@dataclass(frozen=True)
+class Spread(claims.Claim):
+    node: Any
+    least: float
+
+
+@rule("ACM101", "spread", Severity.WARNING, message="z is spread").on("theirs:drawn")
+def check(model: Model, drawn: Any) -> Findings:
+    for node, least in zip(drawn, (0.01, 1e6)):
+        yield Found(model.where(node), claim=Spread("z has a spread", node=node, least=least))
+    yield Found(None, claim=claims.ValueRange("z leaves [0, 1]", node=drawn[0], outside=(0.0, 1.0)))
+"""
+MEASURING = """
+from broken_rules.rule import Spread
+
+from vaelint.experiment.verdict import Verdict, experiment
+
+
+def drawn(model):
+    site = model.gaussian_sites[0]
+    return [site.z, site.mu]
+
+
+@experiment(Spread, "the standard deviation of a value", "exact")
+def spread(trial, claim):
+    found = float(trial.value(claim.node).std())
+    return Verdict(found > claim.least, f"{found:.3g}")
+"""
+
+
+def test_a_rule_of_another_package_claims_with_types_of_vaelint_and_of_its_own(project: Path) -> None:
+    broken_site(project, CLAIMING)
+    (project / "theirs.py").write_text(MEASURING)
+    told = ("--device", "cpu", "--select", "ACM101", "--output-format", "json", "--show-refuted")
+    done = vaelint(project, project, "check", "model.py:VAE", "--input", "32x784:float32[0,1]", *told)
+    (target,) = json.loads(done.stdout)["targets"]
+    said = {f["evidence"]["claim"] + ", " + f["certainty"] for f in target["findings"]}
+    assert said == {
+        "the standard deviation of a value, confirmed",
+        "the standard deviation of a value, refuted",
+        "the smallest and the largest value, confirmed",
+    }, done.stderr
+    assert done.returncode == 1

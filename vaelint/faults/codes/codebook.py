@@ -13,11 +13,11 @@ from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.record import ops
 from vaelint.record.frames import frame_beside
+from vaelint.replay.traced import SMALL
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_SMALL = 30_000_000  # parameters up to which the model is built for real
 Fault = Literal["encoder", "codebook", "commitment"]
 
 
@@ -46,7 +46,7 @@ def equal_codes(model: Model) -> list[EqualCodes]:
     for book in codebooks_of(model):
         for table in book.table:
             value = model.leaf_value(table) if table.meta.get("parameter") else None
-            if value is None or value.dim() != 2 or model.parameter_count > _SMALL:
+            if value is None or value.dim() != 2 or model.parameter_count > SMALL:
                 continue
             count = max(value.shape)
             axis = 1 if value.shape[1] == count and value.shape[0] != count else 0
