@@ -76,13 +76,9 @@ class Options:
         Option(
             "SCRIPT [ARGS]...", "run", "The script with its own arguments, as after `python`. Options of vaelint come before it.", "texts"
         ),
-        key=Key(
-            "run", readers.COMMAND, target="In place of a target: a command that trains, which is observed: train.py --epochs 1."
-        ),
-    )  # fmt: skip
-    module: str | None = says(
-        Option("-m", "run", "Run a module, as `python -m` does; its arguments follow.", metavar="MODULE")
-    )  # fmt: skip
+        key=Key("run", readers.COMMAND, target="In place of a target: a command that trains, which is observed: train.py --epochs 1."),
+    )
+    module: str | None = says(Option("-m", "run", "Run a module, as `python -m` does; its arguments follow.", metavar="MODULE"))
     steps: int = says(
         Option(
             "--steps",
@@ -120,11 +116,9 @@ class Options:
     device: str | None = says(
         Option("--device", "check config", "Where the real pass runs; none leaves it out.", metavar="auto|cuda|cuda:1|cpu|none"),
         Option("--device", "run", "none leaves out the experiments; else they run where the script does.", metavar="auto|none"),
-        key=Key(
-            "device", readers.DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto.", _AS_ABOVE
-        ),
+        key=Key("device", readers.DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto.", _AS_ABOVE),
         python="check observe run",
-    )  # fmt: skip
+    )
     timeout: float | None = says(
         Option("--timeout", f"{_CALLS} run", f"Time limit for a target. Default {_DEFAULT.timeout:g}.", "number", metavar="SECONDS"),
         key=Key("timeout", readers.SECONDS, f"Time limit for a target in seconds. Default: {_DEFAULT.timeout:g}.", _AS_ABOVE),
@@ -186,11 +180,9 @@ class Options:
     )
     select: Sequence[str] | None = says(
         Option("--select", _JUDGES, "Only these rules: codes, prefixes (VAE2), names, ALL.", "texts", metavar="CODES"),
-        key=Key(
-            "select", readers.TEXTS, "Only these rules: codes, prefixes such as VAE2, names, ALL. Default: all but VAE8."
-        ),
+        key=Key("select", readers.TEXTS, "Only these rules: codes, prefixes such as VAE2, names, ALL. Default: all but VAE8."),
         python="check observe run",
-    )  # fmt: skip
+    )
     ignore: Sequence[str] | None = says(
         Option("--ignore", _JUDGES, "Not these rules.", "texts", metavar="CODES"),
         key=Key("ignore", readers.TEXTS, "Not these rules."),
@@ -242,18 +234,26 @@ class Options:
     form: str = says(
         Option("--output-format", "config", "Form of the output.", "choice", choices=("full", "json"), default="full"),
         Option(
-            "--output-format", "discover", "full: TOML tables; json: everything that was seen.", "choice",
-            choices=("full", "json"), default="full",
+            "--output-format",
+            "discover",
+            "full: TOML tables; json: everything that was seen.",
+            "choice",
+            choices=("full", "json"),
+            default="full",
         ),
         Option(
-            "--output-format", "rules explain", "Form of the output.", "choice",
-            choices=("full", "json", "markdown"), default="full",
+            "--output-format",
+            "rules explain",
+            "Form of the output.",
+            "choice",
+            choices=("full", "json", "markdown"),
+            default="full",
         ),
         default="full",
-    )  # fmt: skip
+    )
     output_file: str | None = says(
         Option("--output-file", "check run trace merge-sarif", "Write the report to a file.", "file", metavar="FILE")
-    )  # fmt: skip
+    )
     fail_on: str | None = says(
         Option(
             "--fail-on",
@@ -289,16 +289,12 @@ class Options:
             metavar="REASON",
         )
     )
-    show_refuted: bool = says(
-        Option("--show-refuted", "check run", "Show findings that the real pass refuted.", "flag"), default=False
-    )  # fmt: skip
+    show_refuted: bool = says(Option("--show-refuted", "check run", "Show findings that the real pass refuted.", "flag"), default=False)
     color: bool | None = says(Option("--color", "check run trace explain", "Default: colour on a terminal.", "switch"))
     verbose: bool = says(
-        Option(
-            "--verbose", "check run", "Also rules that did not apply and why, and what the model's code printed.", "flag", short="-v"
-        ),
+        Option("--verbose", "check run", "Also rules that did not apply and why, and what the model's code printed.", "flag", short="-v"),
         default=False,
-    )  # fmt: skip
+    )
     jobs: int | None = says(
         Option(
             "--jobs",
@@ -352,9 +348,7 @@ class Options:
             "Where the pages of vaelint's documentation are, for the addresses in reports: https://docs.my.org/vaelint/.",
         )
     )
-    schema: bool = says(
-        Option("--schema", "config", "Print the JSON Schema of the configuration, for editors.", "flag"), default=False
-    )  # fmt: skip
+    schema: bool = says(Option("--schema", "config", "Print the JSON Schema of the configuration, for editors.", "flag"), default=False)
 
 
 TABLE: tuple[Entry, ...] = tuple(Entry(f.name, *f.metadata["said"]) for f in fields(Options))

@@ -9,6 +9,7 @@ from torch import fx
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.reach import reachable
 from vaelint.faults.gradients.cuts import discrete_draws
 from vaelint.record import ops
 
@@ -55,13 +56,12 @@ def has_score_function(model: Model, site: Site) -> bool:
 def _raw(model: Model, head: fx.Node) -> set[fx.Node]:
     """A head and what it is an elementwise or normalised form of: probabilities and their logits are one head."""
     through = ops.POINTWISE | ops.SHAPE | ops.SELECT | {"softmax", "log_softmax", "logsumexp"}
-    found, todo = set[fx.Node](), [head]
-    while todo:
-        node = todo.pop()
-        found.add(node)
-        if node.op == "call_function" and ops.op(node) in through:
-            todo += [n for n in ops.value_inputs(node) if n in model.flow.learned and n not in found]
-    return found
+
+    def sources(node: fx.Node) -> list[fx.Node]:
+        formed = node.op == "call_function" and ops.op(node) in through
+        return [n for n in ops.value_inputs(node) if n in model.flow.learned] if formed else []
+
+    return reachable([head], sources)
 
 
 def blocked_draws(model: Model) -> list[Site]:
