@@ -8,11 +8,12 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from vaelint.observe.held.notes import HeldBack, shown
 
 
+@runtime_checkable
 class Absent(Protocol):
     """Makes what stands in for a path that is not there. Whether it did."""
 
