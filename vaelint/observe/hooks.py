@@ -13,6 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from vaelint.observe.alone import running_alone
 from vaelint.observe.loaders import loaders_watched
+from vaelint.observe.pyro_sites import pyro_watched
 from vaelint.observe.session import Session, aside
 from vaelint.trace.modules import noting_births
 from vaelint.trace.optimizers import noting_optimizers
@@ -38,6 +39,7 @@ def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
         enter(_scalers(session))
         enter(_clearing(session))
         enter(_saving(session))
+        enter(pyro_watched(session.sites, session.spans))
         called = register_module_forward_pre_hook(lambda module, _: session.on_call(module))
         stack.callback(called.remove)
         pre = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: _before_step(session, optimizer, args, kwargs))

@@ -16,6 +16,7 @@ from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import cut, is_cuttable, rows_of, smaller, tensors_of
 from vaelint.observe.copies import Parts
+from vaelint.observe.pyro_sites import Sites
 from vaelint.observe.seen import Backward, Iteration, Stepped
 from vaelint.observe.watch import Watch
 from vaelint.trace.optimizers import Optimizer
@@ -42,6 +43,7 @@ class Session:
         self.iterations: list[Iteration] = []
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
+        self.sites = Sites()  # what Pyro samples
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size

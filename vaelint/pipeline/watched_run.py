@@ -18,13 +18,14 @@ from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
-from vaelint.core.finding import Span
+from vaelint.core.finding import Finding, Span
 from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.core.launchers import OTHER_PYTHON
 from vaelint.core.memory import asked_for, ran_out
 from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
-from vaelint.core.setup import fail
+from vaelint.core.setup import SETUP, fail
+from vaelint.core.sign import sign
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.copies import Parts, copied
@@ -36,6 +37,7 @@ from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
 from vaelint.observe.limits import TimeIsUpError, limited
+from vaelint.observe.pyro_sites import CODE as VAE009
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
 from vaelint.observe.script import file_of, noting_usage, run_script
 from vaelint.observe.seen import Backward, Goal, Iteration
@@ -87,13 +89,23 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
 def results_of(session: Session, error: BaseException | None, request: Request, emit: Emit, seconds: float) -> list[TargetResult]:
     """What was seen in `seconds`, checked. Raises TargetError where nothing was."""
     _raise_if_nothing(session, error, request.run)
+    if request.wants(VAE009) and (swapped := session.sites.swapped) is not None:
+        raise swapped
     rules = [r for r in load_rules() if request.wants(r.code)]
     results = []
     for result, model, step in models_of(session, request):
         result.timing["run_s"] = round(seconds, 4)
+        result.findings += _of_sites(session, request, result)
         _judge(result, model, step, rules, request, emit)
         results.append(as_said(result))
     return results
+
+
+def _of_sites(session: Session, request: Request, result: TargetResult) -> list[Finding]:
+    """What is wrong with Pyro's guide and model."""
+    kind, place = SETUP[VAE009], Span(request.target, 1)
+    found = (session.sites.found or []) if request.wants(VAE009) else []
+    return [sign(kind, f, place, f.label) for f in found]
 
 
 def check_watched(request: Request, emit: Emit) -> TargetResult:
@@ -159,6 +171,9 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     if session.iterations and not (broke and session.iterations[-1].number == 1):
         return
     shown = " ".join(command)
+    if (known := session.sites.explain(error)) is not None and error is not None:
+        known.span = known.span or next(iter(session.spans.of_traceback(error)), None)
+        raise known
     if error is not None and not isinstance(error, SystemExit | StopObserving):
         place = next(iter(session.spans.of_traceback(error)), None)
         if session.guessed:

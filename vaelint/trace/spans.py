@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from types import CodeType, FrameType
 
 import torch
@@ -28,6 +30,7 @@ class SpanFinder:
     def __init__(self, home: str, base: str | None = None) -> None:
         self._home = os.path.abspath(home) + os.sep
         self._base = os.path.abspath(base or os.getcwd())
+        self._stands: tuple[Span, ...] = ()
         self._is_user: dict[str, bool] = {}
         self._spans: dict[tuple[CodeType, int], Span | None] = {}
         self._positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}
@@ -55,7 +58,18 @@ class SpanFinder:
 
     def stack(self, frame: FrameType | None, limit: int = 8) -> tuple[Span, ...]:
         """The user's places from `frame` outwards, innermost first."""
+        if self._stands:
+            return self._stands[:limit]
         return tuple(s for f in self.user_frames(frame, limit) if (s := self.span(f.f_code, f.f_lasti)) is not None)
+
+    @contextlib.contextmanager
+    def standing_at(self, places: tuple[Span, ...]) -> Iterator[None]:
+        """Within the block what runs is said to run at these places, innermost first; an empty tuple changes nothing."""
+        before, self._stands = self._stands, places or self._stands
+        try:
+            yield
+        finally:
+            self._stands = before
 
     def written(self, frame: FrameType | None) -> Span | None:
         """The user's place that called torch itself; None where a library did so."""

@@ -1,0 +1,317 @@
+"""Pyro's model and guide, watched: each sample site with its line, and what makes the pair no bound on the evidence."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any
+
+import torch
+
+from vaelint.core.errors import TargetError
+from vaelint.core.finding import Label, Span
+from vaelint.core.sign import Found
+from vaelint.observe.when_imported import when_imported
+from vaelint.trace.spans import SpanFinder
+
+CODE = "VAE009"
+_PLATE = re.compile(
+    r"Shape mismatch inside plate\('(?P<plate>[^']*)'\) at site (?P<site>\S+) dim (?P<dim>-?\d+), (?P<size>\d+) vs (?P<found>\d+)"
+)
+_SITE = re.compile(r"at site ['\"](?P<site>[^'\"]*)['\"]")
+_NO_LAW = ("Delta", "Unit", "_Subsample")  # what says nothing of how likely a value is
+
+
+@dataclass(frozen=True)
+class Site:
+    """One `pyro.sample`, as it was drawn or observed."""
+
+    name: str
+    place: Span | None
+    batch: tuple[int, ...]  # of the distribution: draws that are independent of each other
+    event: tuple[int, ...]
+    plates: tuple[tuple[str, int, int], ...]  # name, axis, size
+    scale: Any
+    observed: bool
+    law: str  # the distribution's name
+
+
+class Sites:
+    """What one step of SVI sampled, the guide before the model."""
+
+    def __init__(self) -> None:
+        self._traces: dict[int, tuple[Any, list[Site]]] = {}  # a trace by its id, which it keeps while it is here
+        self.svi: Span | None = None  # where SVI was made
+        self.found: list[Found] | None = None  # what is wrong with the first step that ran
+
+    def begin(self) -> None:
+        """Another step begins."""
+        self._traces.clear()
+
+    def add(self, trace: Any, site: Site) -> None:
+        """A site of one trace."""
+        self._traces.setdefault(id(trace), (trace, []))[1].append(site)
+
+    @property
+    def pair(self) -> tuple[list[Site], list[Site]]:
+        """The sites of the guide and of the model."""
+        both = [sites for _, sites in self._traces.values()][:2]
+        return (both[0], both[1]) if len(both) == 2 else (both[0] if both else [], [])
+
+    def end(self) -> None:
+        """A step has run."""
+        if self.found is None:
+            guide, model = self.pair
+            self.found = [*scales_differ(guide, model), *misplaced(guide, model)]
+
+    @property
+    def swapped(self) -> TargetError | None:
+        """Model and guide, exchanged: all else that would be said of them is beside the point."""
+        found = next(exchanged(*self.pair, self.svi), None)
+        if found is None:
+            return None
+        places = tuple(f"{x.text} at {x.span.file}:{x.span.line}" for x in found.labels)
+        return TargetError(CODE, found.label, found.help, found.span, (*places, found.why))
+
+    def explain(self, error: BaseException | None) -> TargetError | None:
+        """What a step raised, in words of its sites; None for what has nothing to do with them."""
+        if not isinstance(error, ValueError) or not self._traces:
+            return None
+        guide, model = self.pair
+        by_name = {s.name: s for s in (*guide, *model)}
+        text = str(error)
+        if (plate := _PLATE.search(text)) is not None:
+            return _in_plate(plate, _sampled(error.__traceback__))
+        site = by_name.get(named["site"]) if (named := _SITE.search(text)) is not None else None
+        if site is None:
+            return None
+        if "invalid log_prob shape" in text:
+            return _undeclared(next((s for s in (*model, *guide) if s.name == site.name and len(s.batch) > len(s.plates)), site))
+        if "shapes disagree" in text:
+            other = next((s for s in guide if s.name == site.name), site)
+            return _disagree(site, other)
+        return None
+
+
+# --- what runs, and is no bound ------------------------------------------------------------------------------------------
+
+
+def exchanged(guide: list[Site], model: list[Site], svi: Span | None) -> Iterator[Found]:
+    """The guide has what is observed, and the model nothing."""
+    data = [s for s in guide if s.observed and s.law not in _NO_LAW]
+    if data and model and not any(s.observed for s in model):
+        labels = tuple(Label(s.place, f"the guide observes '{s.name}'") for s in data if s.place is not None)
+        yield Found(
+            svi or data[0].place, "model and guide are exchanged", labels,
+            why="the bound is that of the guide's likelihood under the model's draws: nothing is trained to explain the data",
+            help="SVI(model, guide, optimizer, loss): the model has the likelihood, the guide the posterior",
+        )  # fmt: skip
+
+
+def scales_differ(guide: list[Site], model: list[Site]) -> Iterator[Found]:
+    """A latent whose log q and log p are weighed differently: what is subtracted is no KL."""
+    known = {s.name: s for s in model}
+    for mine in guide:
+        other = known.get(mine.name)
+        if other is None or mine.law in _NO_LAW or other.law in _NO_LAW or _same(mine.scale, other.scale):
+            continue
+        labels = (Label(other.place, f"log p is weighed by {_shown(other.scale)}"),) if other.place is not None else ()
+        yield Found(
+            mine.place or other.place, f"'{mine.name}': log q is weighed by {_shown(mine.scale)}", labels,
+            why="with two weights log q - log p is no KL: its minimum is not where the posterior is the prior",
+            help="the same plate, subsampling and poutine.scale around the site in the guide and in the model",
+        )  # fmt: skip
+
+
+def misplaced(guide: list[Site], model: list[Site]) -> Iterator[Found]:
+    """A plate that stands at another axis than its rows: each row is drawn as often as there are rows."""
+    for site in (*guide, *model):
+        axes = {axis for _, axis, _ in site.plates}
+        for name, axis, size in site.plates:
+            own = [i for i, n in zip(range(-len(site.batch), 0), site.batch, strict=True) if n == size > 1 and i not in axes]
+            if own:
+                yield Found(
+                    site.place, f"'{site.name}': plate '{name}' stands at axis {axis}, its {size} rows along axis {own[-1]}",
+                    why=f"the site is repeated along the plate: {size} draws for each row, and a loss {size} times as large",
+                    help=f'pyro.plate("{name}", ..., dim={own[-1]})',
+                )  # fmt: skip
+                return
+
+
+def _same(a: Any, b: Any) -> bool:
+    x, y = (torch.as_tensor(v, dtype=torch.float64).detach().cpu() for v in (a, b))
+    return bool(((x - y).abs() <= 1e-4 * torch.maximum(x.abs(), y.abs())).all())
+
+
+def _shown(scale: Any) -> str:
+    return f"{float(scale):.6g}" if not isinstance(scale, torch.Tensor) or scale.numel() == 1 else f"{len(scale)} weights"
+
+
+# --- what raises ---------------------------------------------------------------------------------------------------------
+
+
+def _in_plate(told: re.Match[str], message: dict[str, Any] | None) -> TargetError:
+    size, found, fn = int(told["size"]), int(told["found"]), (message or {}).get("fn")
+    batch, place = tuple(getattr(fn, "batch_shape", ())), (message or {}).get("vaelint_place")
+    text = f"site '{told['site']}' has {found} independent draws along axis {told['dim']}, where plate '{told['plate']}' has {size}"
+    if size in batch[:-1]:
+        axes = len(batch) - 1 - batch[:-1].index(size)
+        return TargetError(CODE, text, f"declare the last {_axes(axes)} as one draw: .to_event({axes})", place, _notes(batch, fn))
+    return TargetError(
+        CODE, text, f"give the plate the size of that axis, or the draw the {size} rows of the plate", place, _notes(batch, fn)
+    )
+
+
+def _undeclared(site: Site) -> TargetError:
+    rows = " x ".join(map(str, site.batch))
+    text = f"site '{site.name}' has {rows} draws that no plate declares independent"
+    event = f", and .to_event({len(site.batch) - 1}) on the distribution" if len(site.batch) > 1 else ""
+    if site.plates:
+        outside = f"{len(site.batch) - len(site.plates)}"
+        return TargetError(CODE, text, f"declare the axes that no plate has as one draw: .to_event({outside})", site.place)
+    return TargetError(CODE, text, f'put it under `with pyro.plate("data", x.shape[0]):`{event}', site.place)
+
+
+def _disagree(site: Site, other: Site) -> TargetError:
+    shapes = [(*s.batch, *s.event) for s in (other, site)]
+    text = f"the guide draws '{site.name}' as {_shape(shapes[0])}, the model has a prior of {_shape(shapes[1])}"
+    note = (f"the guide draws it at {other.place.file}:{other.place.line}",) if other.place is not None else ()
+    return TargetError(CODE, text, "give the prior the posterior's shape: torch.zeros(x.shape[0], z_dim)", site.place, note)
+
+
+def _notes(batch: tuple[int, ...], fn: Any) -> tuple[str, ...]:
+    return (f"the distribution: batch shape {_shape(batch)}, event shape {_shape(tuple(getattr(fn, 'event_shape', ())))}",) if batch else ()
+
+
+def _axes(count: int) -> str:
+    return "axis" if count == 1 else f"{count} axes"
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, sizes))})"
+
+
+def _sampled(trace: TracebackType | None) -> dict[str, Any] | None:
+    """The message of the site that was sampled when a plate refused it."""
+    found = None
+    while trace is not None:
+        message = trace.tb_frame.f_locals.get("msg")
+        found = message if isinstance(message, dict) and "fn" in message else found
+        trace = trace.tb_next
+    return found
+
+
+# --- where Pyro is watched -----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def pyro_watched(sites: Sites, spans: SpanFinder) -> Iterator[None]:
+    """Within the block `sites` hears of each sample site, and what a site's density is made of stands at the site's line."""
+    with contextlib.ExitStack() as undo:
+
+        def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+            original = getattr(owner, name)
+            undo.callback(setattr, owner, name, original)
+            setattr(owner, name, make(original))
+
+        places: dict[int, tuple[Any, tuple[Span, ...]]] = {}  # by the id of a distribution, which is kept
+
+        def traces(module: ModuleType) -> None:
+            def add_node(original: Any) -> Any:
+                def added(self: Any, site_name: str, **site: Any) -> None:
+                    original(self, site_name, **site)
+                    if site.get("type") == "sample" and hasattr(site.get("fn"), "log_prob"):
+                        stack = spans.stack(sys._getframe(1))
+                        places[id(site["fn"])] = site["fn"], stack
+                        sites.add(self, _site(site_name, site, stack))
+
+                return added
+
+            def compute(original: Any) -> Any:
+                def computed(self: Any, *args: Any, **kwargs: Any) -> None:
+                    with _at_their_sites(self, places, spans):
+                        original(self, *args, **kwargs)
+
+                return computed
+
+            put(module.Trace, "add_node", add_node)
+            for name in ("compute_log_prob", "compute_score_parts"):
+                put(module.Trace, name, compute)
+
+        def divergences(module: ModuleType) -> None:
+            def kl(original: Any) -> Any:
+                def divergence(q: Any, p: Any) -> Any:
+                    with spans.standing_at(places.get(id(q), (q, ()))[1]):
+                        return original(q, p)
+
+                return divergence
+
+            put(module, "kl_divergence", kl)
+
+        def inference(module: ModuleType) -> None:
+            def made(original: Any) -> Any:
+                def init(self: Any, *args: Any, **kwargs: Any) -> None:
+                    sites.svi = next(iter(spans.stack(sys._getframe(1), limit=1)), None)
+                    original(self, *args, **kwargs)
+
+                return init
+
+            def stepped(original: Any) -> Any:
+                def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+                    sites.begin()
+                    places.clear()
+                    result = original(self, *args, **kwargs)
+                    sites.end()
+                    return result
+
+                return step
+
+            put(module.SVI, "__init__", made)
+            put(module.SVI, "step", stepped)
+
+        undo.enter_context(when_imported("pyro.poutine.trace_struct", traces))
+        undo.enter_context(when_imported("pyro.infer.trace_mean_field_elbo", divergences))
+        undo.enter_context(when_imported("pyro.infer.svi", inference))
+        yield
+
+
+@contextlib.contextmanager
+def _at_their_sites(trace: Any, places: dict[int, tuple[Any, tuple[Span, ...]]], spans: SpanFinder) -> Iterator[None]:
+    """Within the block the log-densities of a trace's sites are computed as if at the line of each site."""
+    changed = []
+
+    def at(original: Any, stack: tuple[Span, ...]) -> Any:
+        def log_prob(*args: Any, **kwargs: Any) -> Any:
+            with spans.standing_at(stack):
+                return original(*args, **kwargs)
+
+        return log_prob
+
+    for site in trace.nodes.values():
+        fn = site.get("fn")
+        if site["type"] == "sample" and id(fn) in places and "log_prob" not in vars(fn):
+            fn.log_prob = at(fn.log_prob, places[id(fn)][1])
+            changed.append(fn)
+    try:
+        yield
+    finally:
+        for fn in changed:
+            del fn.log_prob
+
+
+def _site(name: str, site: dict[str, Any], stack: tuple[Span, ...]) -> Site:
+    fn = site["fn"]
+    law = type(fn)
+    base = fn
+    while hasattr(base, "base_dist"):
+        base = base.base_dist
+        law = type(base)
+    plates = tuple((f.name, f.dim, f.size) for f in site.get("cond_indep_stack", ()) if getattr(f, "vectorized", f.dim is not None))
+    return Site(
+        name, stack[0] if stack else None, tuple(getattr(fn, "batch_shape", ())), tuple(getattr(fn, "event_shape", ())), plates,
+        site.get("scale", 1.0), bool(site.get("is_observed")), law.__name__,
+    )  # fmt: skip
