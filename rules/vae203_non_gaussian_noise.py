@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     Severity.ERROR,
     message="the reparameterisation noise is not standard normal",
     needs=("gaussian",),
-).on("sampling.drawn_noise.noise_moments")
-def check(model: Model, noise_moments: Callable[[Site], NoiseMoments | None]) -> Findings:
+).on("sampling.drawn_noise.noise_moments", "sampling.drawn_noise.spread_is_the_priors")
+def check(model: Model, noise_moments: Callable[[Site], NoiseMoments | None], spread_is_the_priors: Callable[[Site], bool]) -> Findings:
     """Sites whose noise, by measurement, is another distribution than N(0, 1)."""
     for site in model.gaussian_sites:
         noise = model.noise_of(site)
@@ -55,6 +55,8 @@ def check(model: Model, noise_moments: Callable[[Site], NoiseMoments | None]) ->
         if moments.shaped and not (moments.is_aside and closed):
             continue
         kind = "uniform" if abs(moments.kurtosis + 1.2) < 0.15 else "normal" if abs(moments.kurtosis) < 0.4 else "not normal"
+        if kind == "normal" and not moments.is_aside and spread_is_the_priors(site):
+            continue
         facts = f"mean {moments.mean:.2f}, standard deviation {moments.std:.2g}"
         root = site.roots[0]
         yield Found(

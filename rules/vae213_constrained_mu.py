@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from torch import fx
 
+    from vaelint.anatomy.posterior.sites import Site
+
 
 @rule(
     "VAE213",
@@ -35,15 +37,15 @@ if TYPE_CHECKING:
     Severity.WARNING,
     message="an activation bounds the posterior's mean",
     needs=("gaussian",),
-).on("sampling.bounded.activation_made")
-def check(model: Model, activation_made: Callable[[fx.Node], Span | None]) -> Findings:
+).on("sampling.bounded.activation_made", "sampling.drawn_noise.spread_is_the_priors")
+def check(model: Model, activation_made: Callable[[fx.Node], Span | None], spread_is_the_priors: Callable[[Site], bool]) -> Findings:
     """Sites whose mean has a bound near the prior's bulk."""
     for site in model.gaussian_sites:
         reach = model.range_of(site.mu)
         if reach is None or reach.bound_by is None or not (reach.low > -3.0 or reach.high < 3.0):
             continue
-        if model.op(reach.bound_by) == "normalize" and not any(k.site is site for k in model.kls):
-            continue  # a direction, with a divergence of its own
+        if model.op(reach.bound_by) == "normalize" and (spread_is_the_priors(site) or not any(k.site is site for k in model.kls)):
+            continue  # a direction, with a divergence of its own, or one of the scale alone
         bound = (
             f"mu in [{reach.low:.3g}, {reach.high:.3g}]"
             if reach.low > -3 and reach.high < 3

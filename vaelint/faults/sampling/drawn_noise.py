@@ -13,6 +13,7 @@ from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
     from vaelint.replay.traced import Traced
 
 _AFFINE = (
@@ -136,3 +137,13 @@ def noise_moments(model: Traced, site: Site) -> NoiseMoments | None:
         n.op == "call_function" and not ops.is_random(n) and not n.meta.get("scalar") and ops.op(n) not in _AFFINE for n in between
     )
     return NoiseMoments(float(x.mean()), std, kurtosis, shaped, ", ".join(ops.raw_name(r) for r in site.roots))
+
+
+def spread_is_the_priors(model: Model, site: Site) -> bool:
+    """Whether the KL of a site reads its scale and leaves its mean out: it is taken relative to a prior as wide as the noise.
+
+    KL(N(m, s0^2 v) || N(0, s0^2)) = (v - 1 - log v) / 2 + |m|^2 / (2 s0^2), and a mean of constant length costs a constant (Ma et al. 2019,
+    section 3.2).
+    """
+    read = {f for term in model.terms if term.role == "kl" and term.detached is None for leaf in term.leaves for f in leaf.frontier}
+    return bool(read & set(site.scale_heads)) and not read & set(site.mu_heads)
