@@ -49,6 +49,8 @@ def check(model: Model, missing_kl: MissingKl | None, loss_place: Span | None) -
             loss_place or model.where(missing_kl.computed),
             label="the KL is multiplied with 0"
             if missing_kl.nullified is not None
+            else f"this step's loss holds no KL; a branch of {missing_kl.later} adds a term of the posterior"
+            if missing_kl.later
             else "the loss holds no KL"
             if len(model.sites) < 2
             else "the loss holds no KL of this latent",
@@ -59,4 +61,5 @@ def check(model: Model, missing_kl: MissingKl | None, loss_place: Span | None) -
             help="add the KL to the loss",
             repair=repairs.AddKl(place=loss_place, computed=missing_kl.computed),
             claim=claims.GradientToScale("the loss only ever asks for a smaller variance", site=missing_kl.site),
+            severity=Severity.INFO if missing_kl.later else None,
         )

@@ -45,12 +45,12 @@ def _shared_sums(bench: Bench, term: Term) -> list[fx.Node]:
     shared = [n for n in chains[0] if all(n in c for c in chains[1:]) and n not in others]
     if any(ops.op(n) in ops.MUL | ops.DIV and _is_moved_weight(bench, n, chains[0]) for n in chains[0]):
         return []
-    return [n for n in shared if ops.op(n) in _SUMS and _below(n, chains[0]) is not None and bench.knows(n)]
+    return [n for n in shared if ops.op(n) in _SUMS and _below(n, term) is not None and bench.knows(n)]
 
 
-def _below(node: fx.Node, chain: tuple[fx.Node, ...]) -> fx.Node | None:
-    """The operand of a sum through which the KL comes."""
-    live = [n for n in node.all_input_nodes if n in chain]
+def _below(node: fx.Node, term: Term) -> fx.Node | None:
+    """The operand of a sum through which all of the KL comes."""
+    live = [n for n in node.all_input_nodes if any(n is leaf.node or n in leaf.chain for leaf in term.leaves)]
     return live[0] if len(live) == 1 else None
 
 
@@ -61,7 +61,7 @@ def _is_moved_weight(bench: Bench, node: fx.Node, chain: tuple[fx.Node, ...]) ->
 
 def _at_prior(bench: Bench, term: Term, node: fx.Node) -> tuple[float, float, float] | None:
     """The KL of the run, the KL at the prior, and the shifted value there, where the shift takes the value beyond 0."""
-    below = _below(node, term.leaves[0].chain)
+    below = _below(node, term)
     heads = [h for s in term.sites for h in s.heads if bench.knows(h)]
     if below is None or not heads or not bench.knows(below):
         return None

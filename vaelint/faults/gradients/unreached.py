@@ -12,6 +12,7 @@ from vaelint.anatomy.attribute_use import usage_of
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import encoder_cuts
+from vaelint.faults.gradients.other_branch import reader_in_another_branch
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.per_model import per_model
@@ -62,6 +63,7 @@ class _Layers:
             return []
         trainable, called = set(self._model.trainable.values()), {id(c.module) for c in self._record.calls}
         left, found = trainable - self._gradients.reached - self._gradients.updated, list[Unreached]()
+        left -= {name for name in left if not self._record.model.get_parameter(name).numel()}  # of a part of the data that has no size here
         for path, module in self._record.model.named_modules():
             own = {f"{path}.{n}" for n, p in module.named_parameters() if id(p) in self._model.trainable}
             own &= trainable
@@ -95,8 +97,15 @@ class _Layers:
             return Unreached(path, tuple(sorted(names)), made, called, "", False, cut=True)  # cut off on the way: another rule says where
         if nodes:
             returned = any(n in used for n in _leaves(self._record.output))
-            why = "its result is returned, and no term of the loss uses it" if returned else "it is called, and nothing uses its result"
-            return Unreached(path, tuple(sorted(names)), made, called, why, not returned)
+            other = "" if returned else reader_in_another_branch(self._model, used - set(nodes))
+            why = (
+                "its result is returned, and no term of the loss uses it"
+                if returned
+                else f"its result is for a branch of {other} that this step does not take"
+                if other
+                else "it is called, and nothing uses its result"
+            )
+            return Unreached(path, tuple(sorted(names)), made, called, why, not returned and not other)
         file = made.file if made is not None else self._usage.file_of(module)
         readers = self._usage.readers(file, attribute) if file else []
         if path.rpartition(".")[2].isdigit():

@@ -17,6 +17,7 @@ from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
+from vaelint.faults.gradients.other_branch import added_in_another_branch
 from vaelint.faults.sampling.estimators import feeds_reconstruction
 from vaelint.record import ops
 from vaelint.record.record import route, shape, span
@@ -37,6 +38,7 @@ class MissingKl:
     site: Site
     computed: fx.Node | None
     nullified: fx.Node | None = None
+    later: str = ""  # a function that adds a term of this posterior in a branch that the step did not take
 
 
 @per_model
@@ -51,7 +53,7 @@ def missing_kl(model: Model) -> MissingKl | None:
         return None
     for site in model.gaussian_sites:
         if site.scale_heads and not exempt(model, "VAE412", POSTERIORS, site.z, model, site):
-            return MissingKl(site, _idle_kl(model, site))
+            return MissingKl(site, _idle_kl(model, site), later=added_in_another_branch(model, site.scale_heads))
     return None
 
 
