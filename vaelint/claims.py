@@ -32,4 +32,4 @@ def __getattr__(name: str) -> type[Claim]:
         if isinstance(found, type) and issubclass(found, Claim):
             globals()[name] = found
             return found
-    raise AttributeError(f"there is no claim {name}: a type of yours is a frozen dataclass on Claim")
+    raise AttributeError(f"there is no claim {name}: define your own as a frozen dataclass that derives from Claim")

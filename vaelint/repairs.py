@@ -29,4 +29,4 @@ def __getattr__(name: str) -> type[Repair]:
         if isinstance(found, type) and issubclass(found, Repair):
             globals()[name] = found
             return found
-    raise AttributeError(f"there is no repair {name}: a type of yours is a frozen dataclass on Repair")
+    raise AttributeError(f"there is no repair {name}: define your own as a frozen dataclass that derives from Repair")

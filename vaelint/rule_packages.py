@@ -61,4 +61,4 @@ def _help(point: EntryPoint) -> str:
     name = point.dist.name if point.dist else point.name
     if point.name == BUILTIN:
         return "reinstall vaelint, or run `pip install -e .` in a checkout"
-    return f"mend it, or take it out: pip uninstall {name}"
+    return f"fix it, or uninstall it: pip uninstall {name}"

@@ -206,7 +206,7 @@ def test_columns_set_the_width_of_what_is_piped(project: Path) -> None:
         (("model.py:VAE", "--timeout", "soon"), "valid number"),
         (("model.py:VAE", "--select", "VAE999"), "no rule is selected by 'VAE999'"),
         (("model.py:VAE", "--ignore", "shared-nois"), "did you mean shared-noise?"),
-        (("model.py:VAE", "--select", "VAE201", "--ignore", "VAE2"), "no rule is left"),
+        (("model.py:VAE", "--select", "VAE201", "--ignore", "VAE2"), "every selected rule is ignored"),
         (("model.py:VAE", "--input", "99999999999x99999999999"), "too large: 1.0e+22 numbers do not fit in memory"),
         (("model.py:VAE", "--input", "1000000000000x784"), "too large: 7.8e+14 numbers do not fit in memory"),
         (("helper.py", *SHAPE), "no VAE is found in helper.py"),

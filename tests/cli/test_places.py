@@ -223,7 +223,7 @@ def test_shards_are_the_whole_and_their_sarif_is_one(tmp_path: Path) -> None:
     assert run(tmp_path, "vaelint", "check", "--shard", "9/9").returncode == 0
     (tmp_path / "bad.sarif").write_text("{}")
     bad = run(tmp_path, "vaelint", "merge-sarif", "1.sarif", "bad.sarif")
-    assert (bad.returncode, "bad.sarif is no SARIF report of vaelint" in bad.stderr) == (2, True)
+    assert (bad.returncode, "bad.sarif is not a SARIF report written by vaelint" in bad.stderr) == (2, True)
 
 
 def _said(report: dict[str, Any]) -> list[tuple[str, str, str]]:

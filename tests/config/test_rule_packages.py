@@ -146,7 +146,7 @@ def test_a_broken_package_is_one_message_that_names_it(tmp_path: Path) -> None:
         said, help = json.loads(line)
         assert said.startswith("rule package 'broken_rules'"), kind
         assert words in said and "\n" not in said, kind
-        assert help == "mend it, or take it out: pip uninstall broken-rules"
+        assert help == "fix it, or uninstall it: pip uninstall broken-rules"
 
 
 def broken_site(folder: Path, source: str, value: str = "broken_rules") -> None:

@@ -115,7 +115,7 @@ def test_a_comment_that_can_suppress_nothing_says_why() -> None:
     ((_, _, name),) = unused("kl = 1  # vaelint: ignore[shared-nois] because\n")
     assert name.endswith("did you mean shared-noise?")
     ((_, _, misplaced),) = unused("kl = 1  # vaelint: ignore-file[VAE401]\n", finding(1))
-    assert misplaced == "for the whole file it must stand on a line of its own"
+    assert misplaced == "to apply to the whole file, it must be on its own line"
 
 
 @pytest.mark.parametrize("comment", ["# vaelint: ignore-file[VAE401] generated", "# vaelint: noqa: VAE401", "# VAELINT: NOQA: vae401"])

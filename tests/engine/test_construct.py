@@ -106,7 +106,7 @@ def test_what_was_chosen_is_said(load: Load) -> None:
     loaded.resolve_init(InputSet.from_texts(["8x784"]), {})
     assert loaded.notes == [
         "input_dim=784 was not given: the last size of 8x784",
-        "latent_dim=20 was not given: a latent size nobody gave",
+        "latent_dim=20 was not given: the latent size is not given",
     ]
     assert loaded.made_up == {"latent_dim": 20}
 
@@ -221,4 +221,4 @@ def test_what_a_value_of_ours_breaks_is_no_finding(tmp_path: Path, monkeypatch: 
     result = check_target(Request("model.py:VAE", ("16x800",), device="none"), lambda message: None)
     (finding,) = [f for f in result.findings if f.severity.value != "info"]
     assert (result.status, finding.code) == ("failed", "VAE002")
-    assert "chosen for want of better" in finding.message and "--init hidden=..." in finding.help
+    assert "fails with the arguments vaelint guessed (" in finding.message and "--init hidden=..." in finding.help

@@ -47,7 +47,7 @@ _UNKNOWN_KERNELS = {
 _UNKNOWN_CLAUSES = (
     "weights not all known",
     "an objective whose weights are not all known",
-    "beside a term that is none of those known",
+    "with a term that vaelint does not know",
     "an autoencoder, with draws that were not identified as a posterior",
     "a bound on importance-weighted samples, or another mixture of its terms",
 )

@@ -168,7 +168,7 @@ def test_a_smaller_batch_where_memory_is_short(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(budget, "free_memory", lambda device: (need.fixed + need.moving // 2) / 0.7)
     result = measured(model, of_site(claims.NoiseRows, equal=True)(model))
     assert 50 <= result.confirm["batch"] < 105
-    assert "in place of 400, for want of memory" in result.confirm["reason"]
+    assert "instead of 400: not enough memory" in result.confirm["reason"]
     assert result.findings[0].certainty is REFUTED
     monkeypatch.setattr(budget, "free_memory", lambda device: need.fixed // 2)
     result = measured(model)

@@ -85,7 +85,7 @@ def test_a_limit_on_memory_lowers_the_batch_and_says_so(worker: Worker, tmp_path
     """The rules before it run what they need again on a few samples: at this size they would meet the limit as well."""
     result = check(worker, tmp_path, "pass", top=FEW, size="300000000x12")
     assert result.confirm["outcome"] == "ran"
-    assert 1000 < result.confirm["batch"] < 2_000_000 and "in place of 300000000, for want of memory" in result.confirm["reason"]
+    assert 1000 < result.confirm["batch"] < 2_000_000 and "instead of 300000000: not enough memory" in result.confirm["reason"]
     assert [(f.code, f.certainty.value) for f in result.findings] == [("VAE201", "confirmed")]
 
 

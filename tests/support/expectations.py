@@ -12,7 +12,7 @@ and each finding of severity warning or error stands on its culprit line:
     kl = kl.mean()                         # expect: VAE402|VAE403         either code
     kl = kl.mean()                         # missed: VAE402                a known gap; the test fails once it is found
 
-A comment alone on its line speaks of the next line. Findings of severity info may be expected; nobody has to expect them.
+A comment alone on its line applies to the next line. Findings of severity info may be expected; nobody has to expect them.
 """
 
 from __future__ import annotations

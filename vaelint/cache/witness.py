@@ -23,7 +23,7 @@ from vaelint.core.paths import regular
 
 _OUTSIDE = {
     **dict.fromkeys(("subprocess.Popen", "os.system", "os.posix_spawn", "os.startfile", "pty.spawn"), "it starts another program"),
-    **dict.fromkeys(("os.fork", "os.forkpty"), "it starts processes, and what those read nobody sees"),
+    **dict.fromkeys(("os.fork", "os.forkpty"), "it starts processes, whose reads cannot be seen"),
     **dict.fromkeys(
         ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname"),
         "it talks over the network",
@@ -221,7 +221,7 @@ class Witness:
                 self.looks("size", path)
             else:
                 self._files.add(path)
-                self.outside("it loads native code, and what that reads nobody sees")
+                self.outside("it loads native code, whose reads cannot be seen")
 
     def _done_by_users(self, why: str) -> None:
         if self._stack.asker().who == "user":

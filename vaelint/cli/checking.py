@@ -142,7 +142,7 @@ def _stays_inside(settings: Settings) -> None:
     """
     file, told = settings.baseline.value, settings.config.file
     if told is not None and settings.baseline.origin == settings.config.where and not real(file).is_relative_to(project_of(real(told))):
-        raise UsageError(f"{settings.config.where}: baseline {file} lies outside of the repository", f"name it yourself: --baseline {file}")
+        raise UsageError(f"{settings.config.where}: baseline {file} is outside the repository", f"name it yourself: --baseline {file}")
 
 
 def run_requests(

@@ -45,7 +45,7 @@ def discover(said: Options, early: Worker | None = None) -> int:
         )
     elif not said.write:
         print("\n\n".join(table(p, "[[tool.vaelint.targets]]", p.shape.target) for p in proposals))
-    words = {"runs": "run as proposed", "open": "without a proposal", "none": "ran and are no VAE", "untried": "not tried"}
+    words = {"runs": "run as proposed", "open": "without a proposal", "none": "run, but are not VAEs", "untried": "not tried"}
     counts = {state: sum(p.state == state for p in proposals) for state in words}
     tally = ", ".join(f"{n} {words[state]}" for state, n in counts.items() if n)
     terminal.say(f"{terminal.counted(len(proposals), 'candidate')} in {terminal.counted(found.files, 'file')}: {tally}")

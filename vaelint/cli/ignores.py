@@ -27,7 +27,7 @@ def add_ignores(results: Sequence[TargetResult], reason: str, bar: Severity, roo
         if not asked:
             continue
         if not Path(file).resolve().is_relative_to(root.resolve()):
-            problems.append(f"{file} lies outside of {root} and was left alone")
+            problems.append(f"{file} is outside {root} and was not changed")
             continue
         try:
             left = add(Path(file), lines, reason)
@@ -35,7 +35,7 @@ def add_ignores(results: Sequence[TargetResult], reason: str, bar: Severity, roo
             problems.append(f"{file} was left alone: {e}")
             continue
         done |= asked - {(file, line, code) for line, code in left}
-        problems += [f"{file}:{line}: there is no place for a comment about {code}" for line, code in sorted(left)]
+        problems += [f"{file}:{line}: no comment about {code} can be added here" for line, code in sorted(left)]
     for result in results:
         suppressed = [f for f in result.findings if _key(f) in done and f.stands(bar)]
         result.findings = [f for f in result.findings if f not in suppressed]

@@ -35,7 +35,7 @@ def _run(file: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError):
         ours = shape = False
     if not (ours and shape):
-        raise UsageError(f"{file} is no SARIF report of vaelint", "write one with vaelint check --output-format sarif:FILE")
+        raise UsageError(f"{file} is not a SARIF report written by vaelint", "write one with vaelint check --output-format sarif:FILE")
     return dict(run)
 
 

@@ -89,7 +89,7 @@ def _read(table: Any, file: Path) -> Config:
     if not isinstance(table, dict):
         raise UsageError(f"{_table(file)} must be a table")
     if file.name == OWN_FILE and set(table) == {"tool"}:
-        raise UsageError(f"{_table(file)}: unknown key 'tool'", "the keys stand at the top here, without [tool.vaelint]")
+        raise UsageError(f"{_table(file)}: unknown key 'tool'", "in this file the keys go at the top level, without [tool.vaelint]")
     tables = table.get("targets", [])
     if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
         raise UsageError(f"{shown(file)}: targets must be a list of tables", f"write [[{header}]], with two brackets")

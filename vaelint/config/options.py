@@ -128,13 +128,13 @@ class Options:
         Option(
             "--max-memory",
             _JUDGES,
-            "Memory for a target, all its processes together: 4GB, 512MB, none. Default: half of what is free, at least 1 GB.",
+            "Memory for a target, all its processes together: 4GB, 512MB, none. Default: half of the free memory, at least 1 GB.",
             metavar="SIZE",
         ),
         key=Key(
             "max-memory",
             readers.MEMORY,
-            'Memory that a target may take, all its processes together: "4GB", "none". Default: half of what is free, at least 1 GB.',
+            'Memory that a target may take, all its processes together: "4GB", "none". Default: half of the free memory, at least 1 GB.',
             _AS_ABOVE,
         ),
     )
@@ -160,7 +160,7 @@ class Options:
         Option(
             "--allow-no-loss",
             "check config",
-            "A target without a loss, or with one of which no term is known, is not incomplete: there is none to check. Default off.",
+            "Accept a target without a loss, or without a known term in its loss, as complete. Default off.",
             "switch",
         ),
         key=Key(
@@ -175,7 +175,7 @@ class Options:
         key=Key(
             "beta",
             readers.BETA,
-            target="The effective beta that is meant. Where it is what is measured (within 1 %), the weight of the KL is no finding.",
+            target="The effective beta that you intend. If the measured one agrees (within 1 %), the weight of the KL is not reported.",
         )
     )
     select: Sequence[str] | None = says(
@@ -211,7 +211,7 @@ class Options:
     static: bool = says(Option("--static", "discover", "Read the code only: nothing is run, and nothing proposed.", "flag"), default=False)
     write: bool = says(
         Option("--write", "annotate", "Write the annotations into the file, in place of printing a patch.", "flag"),
-        Option("--write", "discover", "Add the proposals to vaelint.toml or pyproject.toml, keeping what is there.", "flag"),
+        Option("--write", "discover", "Add the proposals to vaelint.toml or pyproject.toml; existing entries stay.", "flag"),
         default=False,
     )
     output_format: Sequence[str] | None = says(
@@ -277,9 +277,11 @@ class Options:
         Option("--baseline", _JUDGES, "Known findings, which are not reported.", "file", metavar="FILE"),
         key=Key("baseline", readers.TEXT, "File of known findings that are not reported, relative to this file."),
     )
-    update_baseline: bool = says(Option("--update-baseline", "check", "Write what is found now to the baseline.", "flag"), default=False)
+    update_baseline: bool = says(
+        Option("--update-baseline", "check", "Record the current findings in the baseline.", "flag"), default=False
+    )
     prune_baseline: bool = says(
-        Option("--prune-baseline", "check", "Take what is no longer found out of the baseline.", "flag"), default=False
+        Option("--prune-baseline", "check", "Remove entries from the baseline that are no longer found.", "flag"), default=False
     )
     add_ignore: str | None = says(
         Option(

@@ -91,7 +91,9 @@ def resolve(names: Sequence[str], config: Config, said: Options) -> Settings:
         baseline = Setting(Path(shown(config.root / top.baseline)), where)
     rules = {"select": _selected(select.value, extend.value), "ignore": ignore.value}
     if ignore.value and not any(Request("", **rules).wants(r.code) for r in catalogue.all_rules()):
-        raise UsageError("no rule is left: all that are selected are ignored", "vaelint config shows what is selected and what is ignored")
+        raise UsageError(
+            "every selected rule is ignored, so none is left to run", "vaelint config shows the selected and the ignored rules"
+        )
     return Settings(
         config=config,
         targets=_distinct(_target(c, config, said, rules) for c in choose(names, config)),

@@ -149,5 +149,5 @@ def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
         room = (share * allowed - need.fixed) / max(1, need.moving)
         fits = int(batch * min(room, seconds / takes if takes else 1.0))
         if fits >= 2 or (fits == 1 and batch == 1):
-            return Plan(fits, f"B={fits} in place of {batch}, for want of {short}")
-    return Plan(None, f"not even a small batch would fit, for want of {short}")
+            return Plan(fits, f"B={fits} instead of {batch}: not enough {short}")
+    return Plan(None, f"not even a small batch fits: not enough {short}")

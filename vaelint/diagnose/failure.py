@@ -73,7 +73,7 @@ def _diagnosed(record: Record, tracer: Tracer, inputs: InputSet, step: Any, sour
             place,
             label=text,
             labels=tuple(Label(s, "called from here") for s in failure.spans[1:4]),
-            help="mend the error, or give the inputs and arguments it wants (--input, --init, --step)",
+            help="fix the error, or pass the inputs and arguments it needs (--input, --init, --step)",
         ),
         False,
     )
@@ -82,7 +82,7 @@ def _diagnosed(record: Record, tracer: Tracer, inputs: InputSet, step: Any, sour
 def _step_finding(text: str, step: Any, home: Span) -> Said:
     return stopped("VAE003", f"the step raises {text}"), Found(
         home,
-        help="mend --step; it sees model, the inputs by name, torch, nn, F, np, math, and what the file defines at its top level",
+        help="fix --step; it can use model, the inputs by name, torch, nn, F, np, math, and what the file defines at its top level",
         notes=(f"the step: {step.code}",),
     )
 

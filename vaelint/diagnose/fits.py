@@ -84,7 +84,7 @@ def which_fit(tracer: Tracer, step: Any, inputs: InputSet, start: Mapping[str, i
         try:
             fits.append(_batch(trials, names[0]) if names[0] == inputs.batch else _size(trials, names))
         except _Spent:
-            fits.append(Fit(names, f"{_names(names)}: not tried for want of time"))
+            fits.append(Fit(names, f"{_names(names)}: not tried: out of time"))
     return fits
 
 

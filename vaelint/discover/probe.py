@@ -316,7 +316,7 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     """The options as the command line and the configuration take them. The loss is named only where it would not be found without."""
     chosen = {**trial.init, **(trial.loaded.choice.chosen if trial.loaded.choice is not None else {})}
     texts = {k: as_text(_plain(trial.loaded, k, v), Path(trial.loaded.file)) for k, v in chosen.items()}
-    result.notes += [f"{name}={texts[name]} is a number of ours: nothing says what it is" for name in trial.ours]
+    result.notes += [f"{name}={texts[name]} was guessed by vaelint: nothing in the repository says its value" for name in trial.ours]
     proposal: dict[str, Any] = {"input": list(trial.request.inputs), "init": [f"{k}={t}" for k, t in texts.items()]}
     scratch, source = TargetResult(trial.request.target), Source(str(Path.cwd()))
     step = trial.step

@@ -113,7 +113,7 @@ def experiments() -> list[Experiment]:
 def known(value: T | None) -> T:
     """What a claim speaks of, where a rule found it. Raises CannotMeasureError where it did not."""
     if value is None:
-        raise CannotMeasureError("the value that it speaks of was not found")
+        raise CannotMeasureError("the value was not found in the run")
     return value
 
 

@@ -22,7 +22,7 @@ _NOTHING = 1e-6
 
 @law(
     "addends-have-gradients",
-    "what is added to the loss and moves with the draw has a gradient",
+    "every term of the loss that depends on the draw has a gradient",
     covered=("VAE413", "VAE503", "VAE505", "VAE509"),
 )
 def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
@@ -67,7 +67,7 @@ def _cut_off(bench: Bench, term: Term, leaf: Leaf, moved: float) -> Broken:
         label="the gradient ends here",
         labels=model.labels((leaf.node, f"this addend of the loss ({model.written(leaf.node)}) only shifts its value")),
         why="it moves the value of the loss and pulls at no parameter: training goes as if it were not there",
-        help="keep the graph of what is trained (no detach, no no_grad around it); detach only targets and what is logged",
+        help="keep the graph of the trained values (no detach or no_grad around them); detach only targets and logged values",
     )
     text = f"it moves by {moved:.2g} of its size with the draw, and has no gradient"
     return Broken("term-without-gradient", found, "an addend that moves with the draw has a gradient", text)

@@ -83,4 +83,4 @@ def _one_sided(bench: Bench, node: fx.Node, now: float, at: float, shifted: floa
         help="take the distance from the capacity: (kl - capacity).abs(), or its square",
     )
     text = f"at the prior the KL is {at:.2g} and this is {shifted:.3g}; in the run the KL is {now:.3g}"
-    return Broken("capacity-one-sided", found, "the least value lies at the capacity and not at a KL of 0", text)
+    return Broken("capacity-one-sided", found, "the minimum is at the capacity, not at a KL of 0", text)

@@ -102,4 +102,4 @@ def _broken(bench: Bench, culprit: fx.Node, value: fx.Node, codes: fx.Node, apar
         help="give the codes the layout they were looked up in, then turn the axes back: view(b, t, c).permute(0, 2, 1)",
     )
     text = f"one element gets another code, and {apart[0]} entries move that lie off it along {apart[1]} axes"
-    return Broken("codes-elsewhere", found, "what moves lies off the element along one axis at most, or takes it in", text)
+    return Broken("codes-elsewhere", found, "the entries that move share all but one axis with the element, or cover it", text)

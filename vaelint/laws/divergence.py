@@ -140,7 +140,7 @@ class Spread:
         leaves = {h: v.clone().requires_grad_() for h, v in self._heads(0).items()}
         z = self._z({h: v.clone() for h, v in leaves.items()}, noise)
         if not z.requires_grad:
-            raise ReplayError("the draw is no function of the heads")
+            raise ReplayError("the draw is not a function of the heads")
         direction = torch.randn(z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) + 3.0
         found = gradients(z * direction, list(leaves.values()))
         return {h: torch.zeros_like(v) if g is None else g for (h, v), g in zip(leaves.items(), found, strict=True)}
@@ -305,7 +305,7 @@ def _broken(bench: Bench, spread: Spread, off: float) -> Broken:
         model.where(node),
         label="this part charges for another spread than the draw has",
         labels=model.labels((site.z, f"drawn here: {model.written(site.z)}")),
-        why="the posterior that minimises the loss is not the one that is meant: the term is no KL of what is drawn",
+        why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",
         help="take mean and covariance in the formula from the same expressions as in the draw: KL = (tr(S A A') + m' S m - log|A A'| - "
         "log|S| - k) / 2 with z = mean + A eps, S the prior's precision and m the distance of the means",
     )

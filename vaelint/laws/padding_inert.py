@@ -24,7 +24,7 @@ _FURTHER = 3  # steps of padding put on
 _MUCH = 0.02  # of the spread of a posterior's parameter over the samples
 
 
-@law("padding-is-inert", "what lies beyond a sample's length changes nothing", covered=("VAE312", "VAE322", "VAE323"), cost="all")
+@law("padding-is-inert", "padding beyond a sample's length changes nothing", covered=("VAE312", "VAE322", "VAE323"), cost="all")
 def padding_is_inert(bench: Bench) -> Iterator[Broken]:
     """For each input that counts lengths, and each that has the axis they count along."""
     for lengths in bench.of_kind("lengths"):

@@ -99,8 +99,8 @@ def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -
         label="the prior is made of what the draw has already entered",
         labels=model.labels((site.z, "the draw that it judges"), (leaf.node, "the KL that reads it")),
         why="the prior follows the sample in place of predicting it: the KL no longer holds the posterior to anything, "
-        "and when sampling there is no such draw to look at",
-        help="compute the prior from what is known before the draw: the state before it is updated with x_t and z_t",
+        "and sampling has no such draw to condition on",
+        help="compute the prior from the state before the draw, before it is updated with x_t and z_t",
     )
     text = f"the prior moves by {moved:.2g} of its size when its own draw moves by 1 and all else is held"
     return Broken("prior-sees-posterior", found, "the prior stays when the draw it judges moves", text)

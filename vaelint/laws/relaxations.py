@@ -22,7 +22,7 @@ _EXACT = 1e-5
 _LARGEST = 2.0  # van den Oord et al. 2017, section 3.2: the results did not vary for a commitment of 0.1 to 2.0
 
 
-@law("relaxed-draws-get-logits", "the scores of a relaxed draw are no distribution yet", covered=("VAE305", "VAE318", "VAE319"))
+@law("relaxed-draws-get-logits", "a relaxed draw gets logits, not probabilities", covered=("VAE305", "VAE318", "VAE319"))
 def relaxed_draws_get_logits(bench: Bench) -> Iterator[Broken]:
     """Draws of gumbel_softmax whose scores lie between 0 and 1 and add up to 1, for every sample."""
     for site in bench.model.sites:
@@ -50,7 +50,7 @@ def _given_probabilities(bench: Bench, site: Site, scores: fx.Node, classes: int
         label=f"{model.written(scores)} is a distribution already",
         labels=model.labels((scores, "normalised here, and once more in the draw")),
         why=f"the draw follows softmax(probabilities): of {classes} classes none is ever drawn with more than {float(sharpest):.2f}, "
-        "however sure the posterior is, and the KL speaks of another distribution than the draw",
+        "however sure the posterior is, and the KL is that of another distribution than the draw",
         help="give the draw the logits: F.gumbel_softmax(logits, tau)",
     )
     text = f"between 0 and 1, and they add up to 1 over {classes} classes"
@@ -107,7 +107,7 @@ def _exchanged(bench: Bench, leaf: fx.Node, leaves: list[fx.Node], ratio: float)
         model.where(leaf),
         label=f"pulls at the encoder {ratio:.3g} times as hard as the codes are pulled",
         labels=model.labels(*((n, "the other half") for n in leaves if n is not leaf and shape(n) == shape(leaf))),
-        why="the encoder runs after codes that hardly move: the small weight stands on the wrong half",
+        why="the encoder runs after codes that hardly move: the small weight is on the wrong term",
         help="codebook: mse(codes, z.detach()) with weight 1; commitment: beta * mse(z, codes.detach()) with beta about 0.25",
     )
     text = f"{ratio:.3g} times"

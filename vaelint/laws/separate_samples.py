@@ -144,7 +144,7 @@ def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broke
         labels=model.labels((None if culprit is meets else meets, "rows of different samples meet here")),
         shapes=(model.row(culprit),) if culprit is meets else (model.row(culprit), model.row(meets)),
         when="B > 1",
-        why="each sample's loss and gradient hang on which other samples happen to be in its batch",
+        why="each sample's loss and gradient depend on which other samples are in its batch",
         help="keep the batch axis apart: normalise over the classes (dim=-1), move the batch first before a reshape, "
         "repeat with repeat_interleave where copies of a sample belong side by side",
     )

@@ -23,7 +23,7 @@ _NOTHING = 1e-6
 
 @law(
     "addends-pull-at-what-moves",
-    "what is added to a loss and moves with the draw pulls at something that the loss's optimizer moves",
+    "every term that depends on the draw has a gradient for a parameter that the loss's optimizer updates",
     covered=("VAE503", "VAE504", "VAE509"),
 )
 def addends_pull_at_what_moves(bench: Bench) -> Iterator[Broken]:

@@ -88,12 +88,12 @@ def _broken(bench: Bench, seat: Seat, read: bool) -> Broken:
         shapes=(model.row(seat.node),),
         why={
             "lengths": "padding is encoded, decoded and compared as if it were data",
-            "mask": "what is masked counts like everything else",
+            "mask": "masked elements count like all others",
             "label": "the model is the same for every label, so it cannot be asked for one",
         }.get(seat.kind, "the model is trained as if this input did not exist"),
         help={
-            "lengths": "leave out what is beyond the length: pack the sequence, or read the state at its end, and mask the loss",
-            "mask": "multiply the error by the mask, and hide what is masked from the encoder",
+            "lengths": "ignore the padding: pack the sequence, or read the state at its end, and mask the loss",
+            "mask": "multiply the error by the mask, and hide masked elements from the encoder",
         }.get(seat.kind, f"give {seat.name} to the encoder or the decoder, or take it out of the signature"),
     )
     text = f"with other values of {kind} the loss is the same to the last bit" + ("" if read else "; nothing reads them")

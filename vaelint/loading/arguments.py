@@ -163,7 +163,7 @@ def _choice(
         return None
     where = relative(str(place.file)) + (f":{place.line}" if place.line else "")
     says = ", ".join(f"{k}={shown(v)}" for k, v in taken.items())
-    notes = [f"{says}: nobody gave {'this' if len(taken) == 1 else 'these'}; {where} {'builds' if place.line else 'configures'} it so"]
+    notes = [f"{says}: not given; taken from {where}"]
     here = {**(over or {}), **rest}
     notes += [n for n in own.notes if (name := n.partition("=")[0]) in here and here[name] == own.values.get(name)]
     return Choice({**values, **rest}, notes, {**taken, **{k: v for k, v in own.chosen.items() if k in rest}})

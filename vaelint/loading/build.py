@@ -209,7 +209,7 @@ class Loaded:
             span = span_of(error.__traceback__, self.is_user) or self.span
             shown = ", ".join(f"{k}={v!r}" for k, v in init.items())
             notes = tuple(f"{name}={value!r} was chosen for you" for name, value in self.made_up.items())
-            help = "mend it, or say what it is to be built with: --init KEY=VALUE"
+            help = "fix it, or pass its constructor arguments: --init KEY=VALUE"
             raise TargetError("VAE002", f"{self.name}({shown}) raises {one_line(error)}", help, span, notes) from error
 
     def evaluated(self, name: str, value: object) -> object:
@@ -290,7 +290,7 @@ def _file(text: str) -> Path:
         help = "name a .py file or a notebook"
         raise TargetError("VAE001", f"{shown} is not a Python file", help)
     if not path.is_file():
-        raise TargetError("VAE001", f"{shown} is no file with an end", "name a regular file")
+        raise TargetError("VAE001", f"{shown} is not a regular file", "name a .py file or a notebook")
     return path.resolve()
 
 

@@ -20,10 +20,10 @@ from vaelint.loading.names import Means, meanings
 LATENT_SIZE, HIDDEN_SIZE = 20, 128
 
 _MADE_UP: dict[Means, tuple[object, str]] = {
-    Means.LATENT: (LATENT_SIZE, "a latent size nobody gave"),
-    Means.HIDDEN: (HIDDEN_SIZE, "a hidden size nobody gave"),
-    Means.CODES: (64, "a codebook size nobody gave"),
-    Means.LAYERS: (1, "a number of layers nobody gave"),
+    Means.LATENT: (LATENT_SIZE, "the latent size is not given"),
+    Means.HIDDEN: (HIDDEN_SIZE, "the hidden size is not given"),
+    Means.CODES: (64, "the codebook size is not given"),
+    Means.LAYERS: (1, "the number of layers is not given"),
     Means.DROPOUT: (0.0, "no dropout"),
     Means.WEIGHT: (1.0, "the weight of the ELBO"),
     Means.DEVICE: ("cpu", "the device"),

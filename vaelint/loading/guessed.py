@@ -196,7 +196,7 @@ def withhold(loaded: Loaded, tracer: Tracer, result: TargetResult, again: Again)
     gone = [f for f in doubtful if (f.code, f.span.file, f.span.line) not in there]
     listed = ", ".join(f"{name}={shown(value)}" for name, value in loaded.made_up.items())
     for f in gone:
-        result.notes.append(f"{f.code} at {f.span.file}:{f.span.line} is withheld: it hangs on {listed}, and is gone at other values")
+        result.notes.append(f"{f.code} at {f.span.file}:{f.span.line} is not reported: it occurs only with the guessed {listed}")
     result.findings[:] = [f for f in result.findings if f not in gone]
 
 
@@ -206,7 +206,7 @@ def _refuse_those_of_our_sizes(loaded: Loaded, result: TargetResult, doubtful: S
     for finding in doubtful:
         if ours & {int(size) for row in finding.shapes for size in row.shape if size.isdigit()}:
             result.findings.remove(finding)
-            raise _refused(loaded, f"may be at odds with the input: {finding.message} ({finding.label})", finding.span)
+            raise _refused(loaded, f"{finding.message} ({finding.label})", finding.span)
 
 
 def _sizes(tracer: Tracer) -> set[int]:
@@ -231,4 +231,6 @@ def _numbers(values: Sequence[object]) -> set[int]:
 def _refused(loaded: Loaded, what: str, span: Any) -> TargetError:
     listed = ", ".join(f"{name}={shown(value)}" for name, value in loaded.made_up.items())
     told = " ".join(f"--init {name}=..." for name in loaded.made_up)
-    return TargetError("VAE002", f"{loaded.name} with {listed}, chosen for want of better, {what}", f"say the values: {told}", span)
+    return TargetError(
+        "VAE002", f"{loaded.name} fails with the arguments vaelint guessed ({listed}): {what}", f"give the values: {told}", span
+    )

@@ -118,7 +118,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
         flags = future_flags(tree)
         if late := late_futures(body):  # cells of a notebook saved as a file: each ran on its own
             place = f"{relative(self.path)}:{late[0].lineno}"
-            self._notes.append(f"{place}: an import from __future__ stands too late for a file; it was read as in a notebook")
+            self._notes.append(f"{place}: an import from __future__ comes too late in the file; it was read as in a notebook")
             body = [n for n in body if n not in late]
         while body:
             try:
@@ -387,5 +387,5 @@ def _import_error(error: BaseException, shown: str, package: str) -> TargetError
         top = error.name.partition(".")[0]
         help = f"install {top}, or run from the folder that holds it" if top == error.name else f"{top} is there, but has no {error.name}"
     elif not isinstance(error, ImportError):
-        help = 'put what is not a definition under `if __name__ == "__main__":`'
+        help = 'move code that is not a definition under `if __name__ == "__main__":`'
     return TargetError("VAE001", f"importing {where} raises {one_line(error)}", help, span)

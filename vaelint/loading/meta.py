@@ -31,7 +31,7 @@ def with_values(model: nn.Module, where: Span) -> str:
         torch_private.replace_own_tensors(module, {name: made.setdefault(id(t), _drawn(t)) for name, t in empty.items()})
         if fresh and not own and hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    return "the model is on the meta device: its parameters were drawn anew" if made else ""
+    return "the model is on the meta device: its parameters were initialised again" if made else ""
 
 
 def _drawn(empty: torch.Tensor) -> torch.Tensor:

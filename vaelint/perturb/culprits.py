@@ -155,7 +155,7 @@ class Perturbation:
                 if kept:
                     return
         said = alone.text if alone.is_bad else alone.kind.value
-        report.unclear.append((knob.shown, said or "it cannot be told"))
+        report.unclear.append((knob.shown, said or "unclear"))
 
     def _silently(self, variant: _Variant, outcome: Outcome) -> str:
         """What becomes of a model that raises with a larger value when the value is 1, if that is no error: one channel is broadcast."""

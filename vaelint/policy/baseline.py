@@ -42,14 +42,17 @@ def read(file: Path) -> Entries:
     try:
         document = json.loads(regular(file).read_text(encoding="utf-8"))
         if document["version"] != VERSION:
-            raise UsageError(f"baseline {file}: version {document['version']!r}, where {VERSION} is understood", "write it anew")
+            raise UsageError(
+                f"baseline {file}: version {document['version']!r}, where {VERSION} is understood",
+                "write a new one with vaelint check --update-baseline",
+            )
         return {e["fingerprint"]: _entry(e) for e in document["findings"]}
     except FileNotFoundError:
         raise UsageError(f"there is no baseline {file}", "vaelint check --update-baseline writes it") from None
     except OSError as e:
         raise UsageError(f"cannot read the baseline {file}: {e.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{file} is no baseline of vaelint", "write it anew with vaelint check --update-baseline") from None
+        raise UsageError(f"{file} is not a baseline written by vaelint", "write a new one with vaelint check --update-baseline") from None
 
 
 def is_ready(file: Path, *, new: bool) -> None:

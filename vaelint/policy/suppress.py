@@ -87,7 +87,7 @@ def _faults(comment: Comment, quiet: set[str], code_of: Callable[[str], str]) ->
     for code in comment.codes:
         if code in comment.used or (comment.foreign and not code.upper().startswith("VAE")):
             continue
-        fault = "for the whole file it must stand on a line of its own" if comment.misplaced else ""
+        fault = "to apply to the whole file, it must be on its own line" if comment.misplaced else ""
         try:
             if (rule := code_of(code)) in quiet:
                 fault = fault or f"{rule} finds nothing here"

@@ -141,7 +141,7 @@ def _escaped(error: BaseException, package: str, limit: int) -> protocol.Escaped
     else:
         text = cut(traceback.format_exception_only(error)[-1].strip())
         if ran_out(error):  # at the sizes that were asked for: nobody's fault
-            what, help = ("the code needs more memory", LARGER) if theirs else ("too large: what is measured needs more memory", SMALLER)
+            what, help = ("the code needs more memory", LARGER) if theirs else ("too large: the measurement needs more memory", SMALLER)
             there, asked = f" than the {readable(limit)} that it may take" if limit else " than there is", asked_for(error)
             return protocol.Escaped(f"{what}{there}{asked}", False, *(theirs[-1:] or [("", 0)])[0], help)
         ours = not theirs or (bool(mine) and frames.index(mine[-1]) > frames.index(theirs[-1]))

@@ -21,7 +21,7 @@ from vaelint.process import protocol
 REPORT = "this is a fault of vaelint, not of your model; please report it with the model that shows it"
 
 _REMARKS = {
-    "SIGKILL": "nobody here sent it, so most likely the system ran out of memory",
+    "SIGKILL": "vaelint did not send it, so the system most likely ran out of memory",
     "SIGSEGV": "native code crashed: an extension, a driver, or a bug in torch",
     "SIGBUS": "native code crashed, or shared memory ran out (/dev/shm)",
     "SIGABRT": "native code gave up: an assertion in an extension or in torch",

@@ -96,7 +96,7 @@ def _tried(
             done.before.setdefault(file, old)
         new = applied(old, (e for e in proposal.edits if e.span.file == file)) if old is not None else None
         if new is None or new == old or not _ours_to_edit(file):
-            return texts, None, "its file is not one that can be edited"
+            return texts, None, "its file cannot be edited"
         texts[file] = new
     after = run(_edited(now.request, texts))
     reason = objection(now.result, finding, after.result)

@@ -31,7 +31,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
             text = what(row, view)
             size += len(text.encode("utf-8", "backslashreplace"))
             if size > LIMIT:
-                parts.append(f"\n{len(found) - i} findings are left out here, as there is no room for more.\n")
+                parts.append(f"\n{len(found) - i} more findings do not fit here.\n")
                 return "".join(parts)
             parts.append(text)
     return "".join(parts)

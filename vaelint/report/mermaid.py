@@ -30,7 +30,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
         raise UsageError("a flowchart shows one target", "name one, or write --output-format html")
     if results[0].trail is None:
         text = results[0].findings[0].message if results[0].findings else "it could not be analysed"
-        raise UsageError(f"there is no way to draw: {text}", "vaelint trace without --output-format says more")
+        raise UsageError(f"cannot draw the trail: {text}", "vaelint trace without --output-format says more")
     drawn = picture(results[0], view.depth, view.everything)
     lines = ["flowchart TD"]
     for i, box in enumerate(drawn.boxes):

@@ -159,7 +159,7 @@ def _after(result: TargetResult, trail: dict[str, Any], view: View) -> list[Line
 
 def _birth(operand: dict[str, Any]) -> str:
     if operand["kind"] == "input":
-        return "born as an input (--input)"
+        return "given as an input (--input)"
     what = "constructed" if operand["kind"] in ("parameter", "buffer") else "made"
     text = f": {operand['expression']}" if operand["expression"] else ""
     return (f"{what} at {place_in(operand['born'])}{text}") if operand["born"] else "made outside of your code"

@@ -206,7 +206,7 @@ def _swapped(p: Points, learned_prior: bool) -> KlProbe | None:
         return KlProbe("swapped", read[1], reads_as=read[0], learned_prior=True)
     (mine, its, _), res = fit(p.ghm, [p.hm, p.hs, one])
     if res < _TOLERANCE and mine > 0 and agree(mine, -its) and float((p.ghm + p.ghs).abs().max()) <= _TOLERANCE * float(p.ghm.abs().max()):
-        return KlProbe("swapped", mine, learned_prior=True, reason="the scale's head stands for the mean of the prior")
+        return KlProbe("swapped", mine, learned_prior=True, reason="the scale's head is used as the mean of the prior")
     return None
 
 
@@ -280,7 +280,9 @@ def _judge_coefficients(a: float, a0: float, b: float, c: float, learned_prior: 
     if learned_prior and same(a, b) and a > 0 > c and abs(c) > SOFTENED * biggest:  # at no prior is log s rewarded, as a KL does
         return KlProbe("wrong", a, coefficients, reason="the logarithm of the posterior's scale enters with the wrong sign")
     if learned_prior and same(a, b):
-        return KlProbe("unknown", c, coefficients, reason="the prior is learned and the term is no KL to it at the probe's point")
+        return KlProbe(
+            "unknown", c, coefficients, reason="the prior is learned, and at the point that was probed the term is not the KL to it"
+        )
     return KlProbe("wrong", c if plausible else a, coefficients)
 
 

@@ -330,9 +330,9 @@ def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
         elif e.kind == "weights":
             yield "with a penalty on parameters"
         elif e.kind == "other":
-            yield "beside a term that is none of those known"
+            yield "with a term that vaelint does not know"
     if any(p.kind == "batch" for p in model.parts):
-        yield "beside a penalty on the minibatch that is none of those known"
+        yield "with a penalty on the minibatch that vaelint does not know"
 
 
 def _plainly(model: Model, scaling: Scaling) -> str:

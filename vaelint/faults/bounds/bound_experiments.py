@@ -74,7 +74,7 @@ def kl_sees(trial: Trial, claim: KlSees) -> Verdict:
     return seen(steepest["prior"], 0.0, text, claimed=False, least=steepest["encoder"])
 
 
-@experiment(NoPart, "the slope of what is decoded in a parameter of the posterior", "8e-3 of one of its parts in float32")
+@experiment(NoPart, "the derivative of the decoder's output with respect to a posterior parameter", "8e-3 of one of its parts in float32")
 def no_part(trial: Trial, claim: NoPart) -> Verdict:
     """Whether a value does not move with a head although it is computed from it."""
     entry, head, through = claim.entry, claim.head, claim.through

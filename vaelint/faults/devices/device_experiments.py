@@ -104,7 +104,7 @@ def _run_elsewhere(trial: Trial) -> tuple[list[tuple[Span | None, str]], Failure
 def autocast_refuses(trial: Trial, claim: AutocastRefuses) -> Verdict:
     """Whether autocast refused a function on the GPU. Only a CUDA device does."""
     if trial.elsewhere is None and trial.device == "cpu":
-        raise CannotMeasureError("only a CUDA device refuses it, and there is none here")
+        raise CannotMeasureError("only a CUDA device raises here, and this machine has none")
     if trial.elsewhere is None:
         return Verdict(False, "it runs")
     if "unsafe to autocast" not in message_of(trial.elsewhere.error):

@@ -208,5 +208,5 @@ def raises(trial: Trial, claim: Raises) -> Verdict:
         val = trial.value(node).detach()
         low, high = float(val.min()), float(val.max())
         beyond = max(claim.low - low, high - claim.high, 0.0)
-        return seen(beyond, 0.0, f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]")
+        return seen(beyond, 0.0, f"{trial.model.written(node)} is within [{number(low)}, {number(high)}]")
     return Verdict(False, "it runs")

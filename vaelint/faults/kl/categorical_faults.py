@@ -47,7 +47,7 @@ def categorical_faults(model: Model) -> list[CategoricalFault]:
             found.append(CategoricalFault(fact, fitted.fault))
             continue
         if fitted.logits_for_logs:
-            found.append(CategoricalFault(fact, "logits stand where log-probabilities should"))
+            found.append(CategoricalFault(fact, "logits are used as log-probabilities"))
         elif abs(fitted.mass - 1) > 1e-4:
             found.append(CategoricalFault(fact, f"its prior has a total mass of {fitted.mass:.4g}: at the prior the term is not 0"))
     return found

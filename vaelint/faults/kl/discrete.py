@@ -59,5 +59,5 @@ def discrete_weight(trial: Trial, fact: KlFact) -> tuple[float, float]:
     """(weight of the term on the KL, residual)."""
     w, off = discrete_fit(trial, fact, binary=fact.probe.family == "Bernoulli")
     if off > 10 * _FORM:
-        raise CannotMeasureError(f"the term is no KL of its posterior ({off:.0%} off)")
+        raise CannotMeasureError(f"the term is not the KL of its posterior ({off:.0%} off)")
     return w, off

@@ -129,7 +129,7 @@ def _weight_to_its_prior(trial: Trial, fact: KlFact, site: Site) -> tuple[float,
         _, s = moments(trial, site, fresh)
         along = slope(s.abs().log().sum(), fresh)[head]
         if s.numel() != got.numel() or not bool((along != 0).all()):
-            raise CannotMeasureError("the scale is no function of its head, element by element")
+            raise CannotMeasureError("the scale is not an elementwise function of its head")
         squares.append((s.detach().double() ** 2).flatten())
         slopes.append((got / along).double().flatten())
     apart = squares[0] - squares[1]

@@ -60,7 +60,7 @@ def recon_gradient(trial: Trial, claim: ReconGradient) -> Verdict:
     return Verdict(change > 0, told)
 
 
-@experiment(Kernel, "the reconstruction term against the likelihood it stands for", "2 % of the gradient, or 4 roundings")
+@experiment(Kernel, "the reconstruction term against the likelihood it is meant to be", "2 % of the gradient, or 4 roundings")
 def kernel(trial: Trial, claim: Kernel) -> Verdict:
     """Whether the term's gradient is not a multiple of the likelihood's; for a learned variance, whether its two parts disagree."""
     fact: ReconFact = claim.fact

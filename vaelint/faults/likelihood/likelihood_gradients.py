@@ -37,7 +37,7 @@ def family_slope(kernel: str, r: torch.Tensor, t: torch.Tensor, axis: int | None
         return _categorical(kernel, r, t, axis)
     family = FAMILIES.get(kernel)
     if family is None:
-        raise CannotMeasureError("the reconstruction's likelihood is none of those that are known")
+        raise CannotMeasureError("the reconstruction's likelihood is not one that vaelint knows")
     if r.shape != t.shape:
         raise CannotMeasureError("reconstruction and target have different shapes")
     return family(r, t.to(r.dtype))

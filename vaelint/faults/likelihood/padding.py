@@ -30,7 +30,7 @@ class Padding:
     def says(self) -> str:
         """What stands at the node, in words."""
         if self.lengths is not None:
-            return "the encoder is told where each sequence ends"
+            return "the encoder gets the length of each sequence"
         return "tokens are embedded with a padding index" if ops.op(self.node) == "embedding" else "the encoder leaves these tokens out"
 
 

@@ -38,7 +38,7 @@ def value_range(trial: Trial, claim: ValueRange) -> Verdict:
         detail, ends = "", (float(bounds[0]), float(bounds[1]))
         if not _beyond(low, high, *ends) and _any_sign(trial, node) and (driven := _driven(trial, node)) is not None:
             (low, high), detail = driven, f"in the run it did not leave; the layer outputs behind it driven over [-{_FAR:g}, {_FAR:g}]"
-        told = f"{trial.model.written(node)} lies in [{number(low)}, {number(high)}]"
+        told = f"{trial.model.written(node)} is within [{number(low)}, {number(high)}]"
         return seen(_beyond(low, high, *ends), 0.0, told, detail)
     detail = ""
     try:
@@ -194,7 +194,7 @@ def log_of_zero(trial: Trial, claim: LogOfZero) -> Verdict:
         raw = [n for n in ops.value_inputs(node) if n in trial.model.flow.learned and trial.has(n)]
     raw = [n for n in raw if trial.value(n).is_floating_point()]  # a mask is no layer's output
     if not raw:
-        raise CannotMeasureError("no layer output stands behind the value")
+        raise CannotMeasureError("the value does not come from a layer's output")
     for at, axis in ((0.0, None), (20.0, None), (-20.0, None), (200.0, None), (-200.0, None), (200.0, -1), (200.0, 1)):
         changes = {n: _saturated(trial.value(n).detach(), at, axis).requires_grad_() for n in raw}
         got = trial.recompute([node], changes)[node]

@@ -111,7 +111,7 @@ def clashes(model: Model) -> list[Clash]:
 def _tie(hint: str | None, written: str) -> str:
     """What settles which of two readings is meant, where each is right by itself."""
     if hint is None:
-        return "either reading is right by itself: if it is the sampler's that is meant, mend the KL instead"
+        return "either reading is right by itself: if the sampler's is the intended one, fix the KL instead"
     return f"either reading is right by itself, and only its name says that {written} is meant as a {_WORDS[hint]}"
 
 

@@ -49,7 +49,7 @@ def argument_has_no_effect(trial: Trial, claim: ArgumentHasNoEffect) -> Verdict:
     def change(model: torch.nn.Module, _: dict[str, torch.Tensor]) -> None:
         own = getattr(model, function, None)
         if own is None:
-            raise CannotMeasureError(f"{function} is no method of the model")
+            raise CannotMeasureError(f"the model has no method {function}")
 
         def changed(*args: Any, **kwargs: Any) -> Any:
             if _is_number(kwargs.get(argument)):
