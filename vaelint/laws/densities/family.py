@@ -1,5 +1,5 @@
 """All laws on densities, in the order they are tried."""
 
-from vaelint.laws.densities import class_weights, draws, normalised
+from vaelint.laws.densities import class_weights, counts, draws, normalised
 
-__all__ = ["class_weights", "draws", "normalised"]
+__all__ = ["class_weights", "counts", "draws", "normalised"]

@@ -34,6 +34,7 @@ _FEWEST, _MOST = 24, 64  # states of the decoder
 _WEIGHTS = (1.0, 0.5, 2.0)  # with the half that a formula may leave out, or have once too often
 _QUICK = 600_000  # numbers of a curve that is taken many times
 _TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
+_COUNTED = 0.4  # and of those over counts, whose tails may be long
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
     else:
         good = torch.ones_like(z, dtype=torch.bool)
     good &= z.isfinite()
-    if int(good.sum()) < _TRUSTED * z.numel():
+    if int(good.sum()) < (_COUNTED if support.ends else _TRUSTED) * z.numel():
         return None
     kept = z[good]
     return float(kept.max() - kept.min())

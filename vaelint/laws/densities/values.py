@@ -37,14 +37,17 @@ class Elementwise:
     @staticmethod
     def all_of(bench: Bench) -> Iterator[Elementwise]:
         """The reconstructions whose terms keep the data's shape until they are summed up."""
-        model, seen = bench.model, set[fx.Node]()
+        model = bench.model
         addends = [(term, leaf) for term in model.terms_of("reconstruction") if term.detached is None for leaf in term.leaves]
+        slices: dict[frozenset[fx.Node], DensitySlice] = {}
         for term, leaf in addends:
             assert model.record.loss is not None
             at = density_slice(term, leaf, model.record.loss, model.flow, model.replay)
-            core = part_of(at.term, at.term.leaves, model.sites, model.flow).core if at is not None else None
-            if at is not None and core is not None and core not in seen and _alike(core, at.target):
-                seen.add(core)
+            if at is not None and any(f in model.flow.learned for f in leaf.frontier):
+                slices.setdefault(frozenset(other.node for other in at.term.leaves), at)
+        for leaves, at in slices.items():
+            core = part_of(at.term, at.term.leaves, model.sites, model.flow).core
+            if core is not None and _alike(core, at.target) and not any(leaves < others for others in slices):
                 yield Elementwise(bench, at, core)
 
     @property
