@@ -53,7 +53,7 @@ def test_commands_of_texts_come_first_and_placeholders_are_no_commands(tmp_path:
     )
     (tmp_path / "README.md").write_text("\n".join(lines))
     (found,) = entries(tmp_path, tmp_path)
-    assert (found.words, *found.others) == (("train.py", "--epochs", "3"), ("train.py", "--flow", "a"), ("train.py",))
+    assert (found.words, *found.others) == (("train.py", "--epochs", "3"), ("train.py",), ("train.py", "--flow", "a"))
 
 
 @pytest.mark.parametrize(

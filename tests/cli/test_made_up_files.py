@@ -84,7 +84,7 @@ def test_files_that_nothing_is_known_of_are_not_made_up() -> None:
 def test_a_folder_of_images_is_made_where_the_code_reads_images(tmp_path: Path, code: str, folders: list[str]) -> None:
     said: list[str] = []
     make = AbsentFiles(said.append, lambda: " (train.py:3)", lambda: code)
-    made = make("data/faces", str(tmp_path / "faces"), open, lambda path: Path(path).mkdir(parents=True, exist_ok=True), listed=True)
+    made = make("data/faces", str(tmp_path / "faces"), open, lambda path: Path(path).mkdir(parents=True, exist_ok=True), True)
     assert made is bool(folders) and len(said) == bool(folders)
     files = [p for p in (tmp_path / "faces").rglob("*") if p.is_file()]
     assert len(files) == (COUNT if folders else 0)

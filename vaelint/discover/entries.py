@@ -25,6 +25,7 @@ _TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ig
 _TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:python3?|vaelint run)\s+(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
+_SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
 _MOST = 8
 
@@ -61,7 +62,8 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         bare = (Path(os.path.relpath(file, folder)).as_posix(),)
         reach = [t for t in map(tree_of, sorted(imported_by(file))) if t is not None]
         filled, lacks = filled_options(reach)
-        ways += [] if lacks else [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
+        alone = [] if lacks else [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
+        ways = [*ways[:1], *alone, *ways[1:]]
         ways = [w for w in dict.fromkeys(ways) if len(w) > 1 or not (lacks or filled)]
         found.append(Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:])))
     return sorted(found, key=lambda e: e.file.resolve() not in told)[:_MOST]
@@ -82,13 +84,20 @@ def _starts(tree: ast.Module) -> bool:
     for node in tree.body:
         if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
             return True
-        if isinstance(node, ast.For | ast.While | ast.With) and _calls(node) & _TRAINS:
+        if isinstance(node, ast.For | ast.While | ast.With) and (_calls(node) & _TRAINS or _calls_own(node, tree)):
             return True
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             called = node.value.func
             if isinstance(called, ast.Name) or (isinstance(called, ast.Attribute) and called.attr in _TRAINS):
                 return True
     return False
+
+
+def _calls_own(node: ast.AST, tree: ast.Module) -> bool:
+    """Whether a piece of code calls functions that the file defines or imports by name."""
+    own = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+    own |= {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in own for n in ast.walk(node))
 
 
 def trains(file: Path, tree: ast.Module | None = None) -> bool:
@@ -140,7 +149,7 @@ def commands_in(text: str) -> Iterator[Sequence[str]]:
     """The words after `python` of the commands that a text holds, those that can be taken as they are."""
     for match in _COMMAND.finditer(text.replace("\\\n", " ")):
         said = _TO_FILE.sub("", match["words"])
-        if _NO_VALUE.search(said):
+        if _NO_VALUE.search(said) or _SAYS.search(said):
             continue
         try:
             words = shlex.split(said)

@@ -31,6 +31,7 @@ class Tried:
     classes: frozenset[str] = frozenset()
     because: str = ""
     type_this: str = ""
+    depth: int = 0  # how far a run came that was not observed: 1 where it ended before its own code did, 2 where that raised
 
 
 def request_of(words: Sequence[str], entry: Entry, folder: Path) -> Request:
@@ -70,13 +71,13 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
 
 
 def _worth(all_: Sequence[Tried]) -> list[Tried]:
-    """What observed something; where nothing did, the first that was tried, which is what the repository's texts say."""
+    """What observed something; where nothing did, the first of those that came furthest: its error is the deepest."""
     good = [t for t in all_ if t.request is not None]
     new: list[Tried] = []
     for t in good:
         if not any(t.classes <= other.classes for other in new):
             new.append(t)
-    return new or list(all_[:1])
+    return new or ([max(all_, key=lambda t: t.depth)] if all_ else [])
 
 
 def _next(
@@ -89,16 +90,17 @@ def _next(
         return [entry.words]
     good = [t.request for t in done if t.request is not None]
     own = [w for w in entry.others if w not in tried]
-    if not good:
+    if not good and own:
         return own[:1]
     reach = imported_by(entry.file)
     missing = [name for name, file in left if file in reach]
     if not missing:
         return []
+    words = good[0].run if good else tried[0]
     trees = [t for t in map(tree_of, sorted(reach)) if t is not None]
     more: list[tuple[str, ...]] = []
     for name in missing:
-        ways = (w for w in variants(good[0].run, name, trees, folder) if w not in tried and w not in more)
+        ways = (w for w in variants(words, name, trees, folder) if w not in tried and w not in more)
         more += [w for w in [next(ways, None)] if w is not None]
     return [*more, *(w for w in own if not more)][: _MOST - len(tried)]
 
@@ -115,6 +117,6 @@ def _tried(entry: Entry, words: tuple[str, ...], answer: Checked, folder: Path) 
         if first is None or answer.result.status != "failed":
             return Tried(entry, None, because="what it trains draws no latent")
         place = f" ({first.span.file}:{first.span.line})" if f"{first.span.file}:" not in first.message and first.span.line > 1 else ""
-        return Tried(entry, None, because=f"{first.message}{place}", type_this=first.help)
+        return Tried(entry, None, because=f"{first.message}{place}", type_this=first.help, depth=2 if first.code == "VAE007" else 1)
     names = {name for r in results for name in r.target.rpartition(":")[2].split("+")}
     return Tried(entry, request_of(words, entry, folder), frozenset(names))

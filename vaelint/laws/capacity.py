@@ -65,6 +65,8 @@ def _at_prior(bench: Bench, term: Term, node: fx.Node) -> tuple[float, float, fl
     heads = [h for s in term.sites for h in s.heads if bench.knows(h)]
     if below is None or not heads or not bench.knows(below):
         return None
+    if bench.model.flow.ancestors(*(n for n in node.all_input_nodes if n is not below)) & set(heads):
+        return None  # what is added is a part of the KL itself
     now = float(bench.value(below).double().mean())
     got = bench.after({h: torch.zeros_like(bench.value(h)) for h in heads}, [below, node])
     if below not in got or node not in got:

@@ -177,8 +177,8 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     if error is not None and not isinstance(error, SystemExit | StopObserving):
         place = next(iter(session.spans.of_traceback(error)), None)
         if session.guessed:
-            text = f"{'; '.join(session.guessed)}. With these, {_said(error)[0]}"
-            raise TargetError("VAE006", text, "put the images there: nothing tells of what size they are", place)
+            text = f"{_said(error)[0]}; it ran with {'; '.join(session.guessed)}"
+            raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
         raise TargetError("VAE007", *_said(error), place)
     if session.usage:
         lacking = session.usage[-1].partition("required: ")[2]
@@ -411,6 +411,7 @@ def _judge(result: TargetResult, model: Model, step: ObservedStep, rules: Sequen
         replay_laws(model, request, result)
     result.timing["rules_s"] = round(time.perf_counter() - before, 4)
     result.settle()
+    emit({"kind": "static", "result": as_said(result).to_json()})  # kept if the experiments do not end
     if request.device == "none":
         result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none"}
         return

@@ -37,7 +37,7 @@ class AbsentFiles:
         self._pictures: dict[tuple[int, int], list[bytes]] = {}
         self.guessed: list[str] = []
 
-    def __call__(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], *, listed: bool) -> bool:
+    def __call__(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], listed: bool) -> bool:
         """Makes `twin` in the place of `path`, if it is known what that is. `listed`: it is read as a folder."""
         if not self._place():
             return False

@@ -17,9 +17,9 @@ def absent_files(session: Session) -> Absent:
     maker = AbsentFiles(lambda what: session.say(f"{what}{session.where()}"), session.where, lambda: _sources(session))
     session.guessed = maker.guessed
 
-    def absent(path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], *, listed: bool) -> bool:
+    def absent(path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], listed: bool) -> bool:
         with aside(session):
-            return maker(path, twin, open_file, make_folder, listed=listed)
+            return maker(path, twin, open_file, make_folder, listed)
 
     return absent
 

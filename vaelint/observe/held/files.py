@@ -8,18 +8,13 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from vaelint.observe.held.notes import HeldBack, shown
 
-
-@runtime_checkable
-class Absent(Protocol):
-    """Makes what stands in for a path that is not there. Whether it did."""
-
-    def __call__(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], *, listed: bool) -> bool:
-        """`twin` is where; `listed`: the path is read as a folder."""
-
+Absent = Callable[[str, str, Callable[..., Any], Callable[[str], None], bool], bool]
+"""Makes what stands in for a path that is not there: the path, where to make it, what opens files and makes folders, and whether the
+path is read as a folder. Whether it did."""
 
 _WRITING = set("wax+")
 _FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -77,7 +72,7 @@ class Mirror:
         """What is read and is not there is made in the mirror, where it is known what it is."""
         own = self._path(path)
         if self.absent is not None and own is not None and own not in self._gone and not self._there(own):
-            self.absent(own, self._twin(own), self._open, self._folders, listed=listed)
+            self.absent(own, self._twin(own), self._open, self._folders, listed)
 
     def writing(self, path: Any, *, keeps: bool = False, what: str = "write") -> Any:
         """Where a path is written: in the mirror; with `keeps` it begins with what is there. Raises what the system would."""
