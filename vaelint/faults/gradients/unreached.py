@@ -70,7 +70,8 @@ class _Layers:
             runs = id(module) in called and any(True for _ in module.children())
             if path and own and own <= left and not runs:
                 left -= own
-                found.append(self._judge(path, module, own))
+                if not self._made_with_its_owner(path, module):
+                    found.append(self._judge(path, module, own))
         for name in sorted(left):
             owner_path, _, last = name.rpartition(".")
             owner = self._record.model.get_submodule(owner_path)
@@ -79,6 +80,12 @@ class _Layers:
                 continue  # a part of a library's layer: its own affair
             found.append(self._judge(name, owner, {name}, last))
         return found
+
+    def _made_with_its_owner(self, path: str, module: torch.nn.Module) -> bool:
+        """Whether one expression of the user's made a layer and what holds it: a part of a library's layer is its own affair."""
+        owner = self._record.model.get_submodule(path.rpartition(".")[0])
+        made = self._record.births.get(id(module))
+        return made is not None and made == self._record.births.get(id(owner))
 
     def _judge(self, path: str, module: torch.nn.Module, names: set[str], parameter: str = "") -> Unreached:
         made = self._usage.assignment(module, parameter) if parameter else self._record.births.get(id(module))
