@@ -38,6 +38,9 @@ BETAS = {
     "ok_one_expert_a_sample": 1.5,
     "ok_correlated_prior": 0.7,
     "ok_ensemble_of_decoders": 1.0,
+    "ok_factored_likelihood": 1.0,
+    "ok_bent_draw_estimated": 2.0,
+    "ok_kumaraswamy_posterior": 0.5,
 }
 
 

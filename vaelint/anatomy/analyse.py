@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import fx
+
 from vaelint.anatomy.dimensions import name_dimensions
+from vaelint.anatomy.kl.kl_any_draw import read_any_draw
+from vaelint.anatomy.kl.kl_by_sampler import read_by_sampler
 from vaelint.anatomy.kl.kl_parts import read_kl
 from vaelint.anatomy.kl.kl_sphere import read_sphere
 from vaelint.anatomy.loss.balance import joined_members
-from vaelint.anatomy.loss.terms import assign_roles, expand
+from vaelint.anatomy.loss.terms import assign_roles, expand, gather
 from vaelint.anatomy.posterior.seats import members, seat_residuals
 from vaelint.anatomy.posterior.sites import Site, find_sites, is_draw_of_data
 from vaelint.anatomy.reconstruction.fixed_scale import nat_in_units
@@ -93,3 +97,18 @@ def _analyse_loss(model: Model) -> None:
             if sphere is not None:
                 term.role = "kl"
                 model.kls.append(sphere)
+    if not sites and not model.kls:
+        _read_unsited(model, record.loss)
+
+
+def _read_unsited(model: Model, loss: fx.Node) -> None:
+    """What is left of the loss beside the reconstruction, as the KL of a posterior whose draw is not affine in its noise."""
+    rest = [t for t in model.terms if t.role in ("other", "discrepancy", "prior") and t.detached is None]
+    if not rest:
+        return
+    whole = gather("kl", [leaf for t in rest for leaf in t.leaves], [], model.flow)
+    given = (whole, loss, model.flow, model.replay, model.symbols, model.source)
+    fact = read_any_draw(*given) or read_by_sampler(*given)
+    if fact is not None:
+        model.terms = [*(t for t in model.terms if t not in rest), whole]
+        model.kls.append(fact)

@@ -25,11 +25,12 @@ Verdict = Literal[
     "bernoulli",
     "sphere",
     "concentration",
+    "sampled",
 ]
 
 
 KNOWN: frozenset[Verdict] = frozenset(
-    {"exact", "prior", "monte_carlo", "drawn", "mean_only", "categorical", "bernoulli", "sphere", "concentration"}
+    {"exact", "prior", "monte_carlo", "drawn", "mean_only", "categorical", "bernoulli", "sphere", "concentration", "sampled"}
 )
 """Verdicts on a term that is a KL of right sign, whose weight means something."""
 

@@ -36,6 +36,7 @@ KL_WORDS = {
     "bernoulli": "Bernoulli KL",
     "sphere": "von Mises-Fisher KL to the uniform prior on the sphere",
     "concentration": "KL of a Gamma or Dirichlet posterior",
+    "sampled": "KL of the posterior that is drawn, in closed form",
     "other": "another divergence",
     "unknown": "not measured",
 }
@@ -224,6 +225,7 @@ DENSITY_WORDS = {
     "bernoulli": "Bernoulli on probabilities",
     "continuous_bernoulli": "continuous Bernoulli",
     "gaussian": "Gaussian with learned variance",
+    "correlated_gaussian": "Gaussian of correlated dimensions",
     "gaussian_optimal": "Gaussian with the variance that fits the batch best",
     "huber": "Huber",
     "laplace": "Laplace with learned scale",

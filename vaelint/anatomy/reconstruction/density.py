@@ -69,6 +69,21 @@ def density_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Rep
     return DensitySlice(alone, loss, replay, target, tuple(flow.sorted(ends)), parameters, tuple(flow.sorted(entries - compared)))
 
 
+def joined_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Replay) -> DensitySlice | None:
+    """The same with all addends that share a decoder output through others, and no output that is made of another: a matrix of factors."""
+    made_of = {other.node: flow.ancestors(*(f for f in other.frontier if f in flow.learned)) for other in term.leaves}
+    mine, outputs = [leaf], {f for f in leaf.frontier if f in flow.learned}
+    for _ in term.leaves:
+        joining = [o for o in term.leaves if o not in mine and outputs & (made_of[o.node] | set(o.frontier))]
+        mine += joining
+        outputs |= {f for o in joining for f in o.frontier if f in flow.learned}
+    found = density_slice(replace(term, leaves=mine), leaf, loss, flow, replay)
+    if found is None:
+        return None
+    first = tuple(n for n in flow.sorted(outputs) if not (flow.ancestors(n) - {n}) & outputs)
+    return replace(found, term=replace(term, leaves=mine), raw=first)
+
+
 def _entries(leaves: list[Leaf], inside: set[fx.Node], ends: set[fx.Node], flow: Flow) -> set[fx.Node]:
     """The values made of data alone that meet something learned."""
     given = {n for n in inside if n in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)}

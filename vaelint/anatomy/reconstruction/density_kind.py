@@ -11,9 +11,10 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf, Term
-from vaelint.anatomy.reconstruction.density import FILLS, DensitySlice, curve, density_slice, level
+from vaelint.anatomy.reconstruction.density import FILLS, DensitySlice, curve, density_slice, joined_slice, level
 from vaelint.anatomy.reconstruction.density_fit import Shape, shape_of
 from vaelint.anatomy.reconstruction.density_weight import mean_score, nodes, telling, weight_by_scores
+from vaelint.anatomy.reconstruction.joint_gaussian import joint_gaussian
 from vaelint.record.flow import Flow
 from vaelint.replay.measuring import bases, measured
 from vaelint.replay.replay import Replay, ReplayError
@@ -39,8 +40,18 @@ def read_density(
 ) -> tuple[Density, Scaling, DensitySlice] | None:
     """What the reconstruction that an addend belongs to is as a density of the data, and how its weight moves with every size."""
     at = density_slice(term, leaf, loss, flow, replay)
-    if at is None:
+    found = _element_by_element(at, replay, symbols) if at is not None else None
+    if found is not None:
+        return found
+    whole = joined_slice(term, leaf, loss, flow, replay)
+    scaling = joint_gaussian(whole, symbols) if whole is not None else None
+    if whole is None or scaling is None:
         return None
+    scaling = _snapped(scaling)
+    return Density("correlated_gaussian", scaling.value, learned=True), scaling, whole
+
+
+def _element_by_element(at: DensitySlice, replay: Replay, symbols: Mapping[str, int]) -> tuple[Density, Scaling, DensitySlice] | None:
     for base in bases(symbols):
         try:
             known = _measure(at, base)
