@@ -42,14 +42,14 @@ _UNKNOWN_KERNELS = {
     "detached: no gradient",
     "cross-entropy",
     "negative log-probability",
-    "log-mean of importance weights, or another mixture",
+    "log-sum-exp that mixes its parts",
 }
 _UNKNOWN_CLAUSES = (
     "weights not all known",
     "an objective whose weights are not all known",
     "with a term that vaelint does not know",
     "an autoencoder, with draws that were not identified as a posterior",
-    "a bound on importance-weighted samples, or another mixture of its terms",
+    "a log-sum-exp that mixes reconstruction and divergence",
 )
 
 

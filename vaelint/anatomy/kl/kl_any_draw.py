@@ -19,10 +19,12 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_points import values_of
 from vaelint.anatomy.kl.kl_probe import KlProbe
+from vaelint.anatomy.kl.readings import agree, fit
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.reach import ends
 from vaelint.record import ops
 from vaelint.record.flow import Flow
@@ -66,6 +68,25 @@ def read_any_draw(term: Term, loss: fx.Node, flow: Flow, replay: Replay, symbols
     return None
 
 
+def ends_at_normal(term: Term, loss: fx.Node, site: Site, end: fx.Node, replay: Replay, symbols: Mapping[str, int]) -> bool:
+    """Whether a term is log q(e) - log N(e; 0, 1) for the end e of a chain of maps that begins with a site's draw.
+
+    Its gradient is then w (-d log-volume + (de/dh)^T e): that of a flow whose log-determinants are in the loss (Rezende and Mohamed 2015).
+    """
+    draw = _Draw(term, loss, end, site.heads, site.roots)
+    for base in bases(symbols):
+        try:
+            slopes = [_slopes(draw, replay, 0.0, base, seed) for seed in range(2)]
+        except ReplayError:
+            continue
+        target = torch.cat([s.gradient.flatten() for s in slopes])
+        volume = torch.cat([s.volume.flatten() for s in slopes])
+        pull = torch.cat([(s.through.mT @ s.z.unsqueeze(-1)).flatten() for s in slopes])
+        (w, v), residual = fit(target, [pull, -volume])
+        return residual < _TOLERANCE and w > 0 and agree(w, v)
+    return False
+
+
 def _draw(term: Term, loss: fx.Node, flow: Flow) -> _Draw | None:
     """The one value that the decoder's first layer reads and that noise and encoder outputs make without a layer between."""
     inside = flow.ancestors(*(leaf.node for leaf in term.leaves))
@@ -101,8 +122,8 @@ def _weight(draw: _Draw, replay: Replay, even: float, sizes: Mapping[str, int]) 
     """The one weight that explains the gradient beside what goes through z; 0 where there is none. Raises `ReplayError`."""
     seen, told = [], []
     for seed in range(_RUNS):
-        gradient, volume, through = _slopes(draw, replay, even, sizes, seed)
-        for g, v, j in zip(gradient, volume, through, strict=True):
+        at = _slopes(draw, replay, even, sizes, seed)
+        for g, v, j in zip(at.gradient, at.volume, at.through, strict=True):
             _, s, vh = torch.linalg.svd(j)  # j: z by heads; the heads' directions that leave z where it is
             free = vh[int((s > 1e-9 * s.max()).sum()) :]
             seen.append(free @ g)
@@ -116,10 +137,18 @@ def _weight(draw: _Draw, replay: Replay, even: float, sizes: Mapping[str, int]) 
     return w if off <= _TOLERANCE * float(target.abs().max()) else 0.0
 
 
-def _slopes(
-    draw: _Draw, replay: Replay, even: float, sizes: Mapping[str, int], seed: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of each sample: d term / d heads, d log-volume / d heads, and dz / d heads."""
+@dataclass(frozen=True)
+class _Slopes:
+    """Of each sample: d term / d heads, d log-volume / d heads, dz / d heads, and z."""
+
+    gradient: torch.Tensor
+    volume: torch.Tensor
+    through: torch.Tensor
+    z: torch.Tensor
+
+
+def _slopes(draw: _Draw, replay: Replay, even: float, sizes: Mapping[str, int], seed: int) -> _Slopes:
+    """At random outputs of the encoder, and a random draw. Raises `ReplayError`."""
     values = values_of(list(draw.heads), replay, sizes, 0.8, 60 + seed)
     generator = torch.Generator().manual_seed(80 + seed)
     noise = {n: _noise(n, replay.shape_of(n, sizes), generator) for n in draw.noise}
@@ -142,7 +171,7 @@ def _slopes(
     volume = 0.5 * torch.linalg.slogdet(jacobian.mT @ jacobian)[1]
     if not bool(volume.isfinite().all()) or not volume.requires_grad:
         raise ReplayError("the draw does not follow its noise")
-    return gradient, _rows(gradients(volume, heads), heads), torch.stack(through, 1)
+    return _Slopes(gradient, _rows(gradients(volume, heads), heads), torch.stack(through, 1), z.detach().reshape(rows, -1))
 
 
 def _noise(node: fx.Node, size: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:

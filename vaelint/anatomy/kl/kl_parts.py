@@ -57,10 +57,11 @@ def read_kl(
         return facts, []
     below = _below_zero(term, flow, replay, symbols)
     if below is not None:
-        inner, root = below
+        inner, root, outer = below
         silent = measure_kl(inner, root, *rest)
+        above = weight_of(outer, loss, replay, symbols)
         if silent and all(f.probe.verdict in KNOWN for f in silent):
-            return [replace(f, term=term, factors=facts[0].factors, scaling=None, silent=f.scaling) for f in silent], []
+            return [replace(f, term=term, factors=facts[0].factors, scaling=None, silent=_times(f.scaling, above)) for f in silent], []
     facts, parts = _taken_apart(term, loss, facts, *rest)
     beside = _pull_beside(term, loss, *rest) if not parts else None
     return beside if beside is not None else (facts, parts)
@@ -97,8 +98,8 @@ def _by_kind(term: Term, sites: list[Site], flow: Flow) -> list[Term]:
     return [gather(term.role, leaves, sites, flow) for leaves in groups] if apart and all(groups) else []
 
 
-def _below_zero(term: Term, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> tuple[Term, fx.Node] | None:
-    """The term below the one factor 0 that all its addends have, as the whole of a loss of its own."""
+def _below_zero(term: Term, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> tuple[Term, fx.Node, Leaf] | None:
+    """The term below the one factor 0 that all its addends have, as the whole of a loss of its own; its root, and the product with 0."""
     shared = [n for n in term.leaves[0].chain if ops.op(n) in ops.MUL and all(n in leaf.chain for leaf in term.leaves)]
     for link in reversed(shared):
         if not _has_zero(link, flow, replay, symbols):
@@ -107,8 +108,18 @@ def _below_zero(term: Term, flow: Flow, replay: Replay, symbols: Mapping[str, in
         roots = {leaf.chain[i] if i < len(leaf.chain) else leaf.node for leaf, i in cut}
         if len(roots) == 1:
             leaves = [replace(leaf, chain=leaf.chain[i:]) for leaf, i in cut]
-            return replace(term, leaves=leaves), roots.pop()
+            first = term.leaves[0].chain
+            return replace(term, leaves=leaves), roots.pop(), Leaf(link, first[: first.index(link)])
     return None
+
+
+def _times(one: Scaling | None, other: Scaling | None) -> Scaling | None:
+    """The product of two weights; a size that is unknown in one of them is unknown."""
+    if one is None or other is None:
+        return None
+    powers = {s: (one.exponents.get(s, 0.0), other.exponents.get(s, 0.0)) for s in {**one.exponents, **other.exponents}}
+    exponents = {s: None if a is None or b is None else a + b for s, (a, b) in powers.items()}
+    return Scaling(one.value * abs(other.value), exponents, one.constant * abs(other.constant))
 
 
 def _has_zero(link: fx.Node, flow: Flow, replay: Replay, symbols: Mapping[str, int]) -> bool:

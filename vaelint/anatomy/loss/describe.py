@@ -14,6 +14,7 @@ from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
 from vaelint.anatomy.loss.published import importance_samples, known_divergence
+from vaelint.anatomy.loss.unsettled import why_no_beta
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.reconstruction.density_kind import Density
 from vaelint.replay.scale import Scaling
@@ -108,17 +109,18 @@ def describe_loss(model: Model) -> dict[str, Any]:
             terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))
         elif t.role == "mixed":
             samples = importance_samples(model, t)
-            name = f"log-mean of {samples} importance weights" if samples else "log-mean of importance weights, or another mixture"
+            name = f"log-mean of {samples} importance weights" if samples else "log-sum-exp that mixes its parts"
             terms.append(_row(model, t.role, name, None, (), 0.0, t.core, ""))
     beta = next((b for b in model.betas if b.recon.probe.kernel not in ("other", "unknown") and not b.kl.probe.several), None)
-    naming = name_objective(model, beta, extras)
+    unsettled = why_no_beta(model, beta, extras) if beta is not None else ""
+    naming = name_objective(model, beta, extras, unsettled)
     return {
         "terms": terms,
-        "beta": _beta(beta) if beta is not None else None,
+        "beta": _beta(beta) if beta is not None and not unsettled else None,
         "objective": naming.words,
         "published": naming.sources(),
         "weights": naming.weights,
-        "notes": [],
+        "notes": [f"effective beta: unknown, as {unsettled}"] if unsettled else [],
     }
 
 
@@ -195,7 +197,7 @@ def kl_name(model: Model, fact: KlFact) -> str:
             else f"Gaussian KL to N({round(probe.prior[0], 6) + 0.0:.3g}, {probe.prior[1] ** 2:.3g})"  # + 0.0: no "-0"
         )
     extras = [w for w, on in (("free bits", probe.floor), ("capacity", probe.capacity)) if on]
-    return f"{name}, {', '.join(extras)}" if extras else name
+    return f"{name}, {', '.join(extras)}" if extras and probe.verdict in KNOWN else name
 
 
 def _unmeasured(model: Model, fact: KlFact) -> str:

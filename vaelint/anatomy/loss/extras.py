@@ -13,9 +13,11 @@ from vaelint.anatomy.kl.kl_parts import weight_of
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
 from vaelint.anatomy.posterior.codebooks import codebooks_of
+from vaelint.anatomy.reconstruction.recon import picks_class
 from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import shape, span
+from vaelint.replay.replay import ReplayError
 from vaelint.replay.scale import Scaling
 
 if TYPE_CHECKING:
@@ -34,9 +36,11 @@ EXTRA_WORDS = {
     "supervised": "a prediction of given labels",
     "held": "divergence with the posterior held fixed",
     "weights": "a penalty on parameters",
+    "parameters": "a share made of parameters alone",
     "prior": "log prior of z",
     "other": "other",
 }
+_STEP = 0.01  # added to parameters, some of which start at 0
 _SPECTRAL = frozenset({"stft", "istft", "spectrogram"})
 
 
@@ -93,13 +97,37 @@ def _kind(model: Model, leaf: Leaf, role: str) -> str:
     posterior = {n for s in model.sites for n in (s.z, *s.heads)}
     live = _live(leaf.node)
     data = [n for n in flow.ancestors(leaf.node, stop=posterior) if n.op == "placeholder"]
-    if any(not n.meta["val"].is_floating_point() or n in leaf.frontier for n in data if isinstance(n.meta.get("val"), torch.Tensor)):
+    if any(_predicts(leaf, n, model) for n in data if isinstance(n.meta.get("val"), torch.Tensor)):
         return "supervised"
     if not any(n in flow.data for n in above):
-        return "weights"
+        return "weights" if _is_penalty(leaf, model) else "parameters"
     if _is_held(model, leaf, live):
         return "held"
     return "critic_z" if above & {s.z for s in model.sites} and _is_score(leaf) else "other"
+
+
+def _predicts(leaf: Leaf, labels: fx.Node, model: Model) -> bool:
+    """Whether an addend is the likelihood of whole numbers that are given: they pick a class, or stand as the target of a loss."""
+    if labels.meta["val"].is_floating_point():
+        return False
+    inside = model.flow.ancestors(leaf.node, stop={labels}) & model.flow.descendants(labels)
+    return any(picks_class(n, model.flow) or ops.op(n) in ("cross_entropy", "nll_loss") for n in inside)
+
+
+def _is_penalty(leaf: Leaf, model: Model) -> bool:
+    """Whether an addend of parameters alone grows from 0 with them, alike for either sign: a norm, a power of one. A log-scale does not."""
+    parameters = [n for n in model.flow.ancestors(leaf.node) if n.meta.get("parameter")]
+    try:
+        start = model.replay(parameters, {}, model.symbols)
+        at = [
+            float(model.replay([leaf.node], {n: k * start[n] + k * _STEP for n in parameters}, model.symbols)[leaf.node].sum())
+            for k in (1.0, -1.0, 2.0, 0.0)
+        ]
+    except ReplayError:
+        return False
+    one, turned, twice, none = at
+    near = 1e-6 * abs(one)
+    return abs(none) <= near and abs(one - turned) <= near and abs(twice) > abs(one) * (1 + 1e-6)
 
 
 def _is_score(leaf: Leaf) -> bool:

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from torch import fx
-
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.balance import effective_beta, likelihood_scaling
 from vaelint.anatomy.loss.extras import Extra
 from vaelint.anatomy.loss.facts import Beta, KlFact
+from vaelint.anatomy.loss.given_inputs import is_conditioned, labels_are_decoded
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
 from vaelint.anatomy.posterior.sites import draws_of
+from vaelint.record import ops
 from vaelint.replay.scale import Scaling, format_product, ratio
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_ONE = 1e-4  # a beta this near 1 is one: small constants in a scale or a logarithm move it
+_ONE = 1e-3  # a beta this near 1 is one: small constants in a scale or a logarithm move it
 
 SOURCES = {
     "beta-VAE": "Higgins et al. 2017",
@@ -84,8 +84,8 @@ class _Said:
         return self.naming
 
 
-def name_objective(model: Model, beta: Beta | None, extras: list[Extra]) -> Naming:
-    """What the terms of a loss amount to; where a weight is not known, which."""
+def name_objective(model: Model, beta: Beta | None, extras: list[Extra], unsettled: str = "") -> Naming:
+    """What the terms of a loss amount to; where a weight is not known, which. `unsettled` says why a weight of the KL is no beta."""
     said = _Said()
     for text in (*_likelihoods(model, said), *_posteriors(model, said), *_beside(model, extras, said)):
         if text not in said.beside:
@@ -93,6 +93,7 @@ def name_objective(model: Model, beta: Beta | None, extras: list[Extra]) -> Nami
     return said.done(
         _without_posterior(model, extras, said)
         or _bound(model, said)
+        or ("a reconstruction and a KL whose weight is no fixed number" if unsettled else "")
         or _decomposed(model, said)
         or _penalised(model, beta, extras, said)
         or _elbo(model, beta, said)
@@ -134,8 +135,7 @@ def _bound(model: Model, said: _Said) -> str:
         if samples:
             said.naming.published.append("IWAE")
             return f"a bound on importance-weighted samples (IWAE, {SOURCES['IWAE']}), {said.weight(K=float(samples))}"
-        return "a bound on importance-weighted samples, or another mixture of its terms"
-    return ""
+    return "" if (model.recons and model.kls) or not model.term("mixed") else "a log-sum-exp that mixes reconstruction and divergence"
 
 
 def _decomposed(model: Model, said: _Said) -> str:
@@ -198,7 +198,7 @@ def _elbo_words(beta: Beta, said: _Said) -> str:
     if abs(beta.value - 1) < _ONE and not moves:
         return "an ELBO"
     said.weight(beta=beta.value)
-    text = f"a beta-VAE with beta = {beta.value:.6g}"
+    text = f"a beta-VAE with beta = {beta.value:.4g}"
     said.naming.published.append("beta-VAE")
     return f"{text} ({SOURCES['beta-VAE']})" + (f", moving with {' and '.join(moves)}" if moves else "")
 
@@ -211,10 +211,10 @@ def _elbo(model: Model, beta: Beta | None, said: _Said) -> str:
 
         return f"a reconstruction, and a term of the posterior: {KL_WORDS[beta.kl.probe.verdict]}"
     families = {f.probe.family for f in model.kls}
-    values = [b.value for b in model.betas]
+    values = [b.value for b in model.betas if b.kl.probe.verdict in KNOWN]
     if {"Gaussian", "Categorical"} <= families:
         return f"{said.name('JointVAE')}: " + _joint(model, said)
-    if len({round(v, 9) for v in values}) > 1 and len(values) == len(model.kls):
+    if values and max(values) - min(values) > _ONE * max(map(abs, values)) and len(values) == len(model.kls):
         said.naming.weights |= {f"beta_{i + 1}": v for i, v in enumerate(values)}
         return f"{said.name('beta-VAE')} with a beta for each latent: {', '.join(f'{v:.6g}' for v in values)}"
     return _elbo_words(beta, said)
@@ -268,18 +268,18 @@ def _posteriors(model: Model, said: _Said) -> Iterator[str]:
             yield f"with a {said.name('normalising flow')}"
         elif k.probe.verdict in ("drawn", "monte_carlo") and is_mixture_prior(model, k):
             yield f"with a {said.name('VampPrior')}" if shares_encoder(model, k) else "with a mixture prior"
-        elif k.probe.verdict in ("categorical", "bernoulli"):
+        elif k.probe.verdict in ("categorical", "bernoulli") and _is_relaxed(model, k):
             yield f"with a relaxed discrete posterior, {said.name('Gumbel-softmax')}"
         elif k.probe.family == "von Mises-Fisher":
             yield f"on a sphere, {said.name('S-VAE')}"
-        if k.probe.capacity:
+        if k.probe.capacity and k.probe.verdict in KNOWN:
             yield f"the KL is held at a capacity ({_source(said, 'capacity')})"
-        if k.probe.floor:
+        if k.probe.floor and k.probe.verdict in KNOWN:
             yield f"with free bits ({_source(said, 'free bits')})"
     latents = {k.site.heads for k in known if k.site is not None}
     if len(latents) > 1 and any(k.probe.learned_prior and _is_conditional(model, k) for k in known):
         yield f"{len(latents)} latents in a hierarchy ({_source(said, 'hierarchical VAE')})"
-    if _is_conditioned(model):
+    if is_conditioned(model):
         yield f"conditional, {said.name('CVAE')}"
 
 
@@ -295,19 +295,9 @@ def _is_conditional(model: Model, fact: KlFact) -> bool:
     return bool(model.flow.ancestors(*loose) & others) if loose else False
 
 
-def _is_conditioned(model: Model) -> bool:
-    """Whether decoder and posterior get an input that is not what is reconstructed: a label, a condition."""
-    compared = {n for f in model.recons if f.pair.target is not None for n in model.flow.ancestors(f.pair.target) if n.op == "placeholder"}
-    if not model.recons or not compared or not model.sites:
-        return False
-    stops = {s.z for s in model.sites}
-    decoder = _inputs(model.flow.ancestors(*model.recons[0].pair.raw, stop=stops)) - compared
-    heads = [h for s in model.sites for h in s.heads]
-    return bool(decoder & _inputs(model.flow.ancestors(*heads))) if heads else False
-
-
-def _inputs(nodes: set[fx.Node]) -> set[fx.Node]:
-    return {n for n in nodes if n.op == "placeholder"}
+def _is_relaxed(model: Model, fact: KlFact) -> bool:
+    """Whether discrete draws are relaxed: made of logistic or Gumbel noise by a tempered sigmoid or softmax, and not a draw of 0 and 1."""
+    return not any(ops.op(r) in ("bernoulli", "multinomial") for s in fact.term.sites for r in s.roots)
 
 
 def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
@@ -322,7 +312,8 @@ def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
             source = "adversarial" if e.kind == "critic_z" else "feature loss"
             yield f"with a network's score of {'the ' if what != 'z' else ''}{what}{at} ({_source(said, source)})"
         elif e.kind == "supervised":
-            yield f"with a prediction of given labels{at}, as in {said.name('M2')}"
+            given = f"with a prediction of given labels{at}"
+            yield f"{given}, as in {said.name('M2')}" if labels_are_decoded(model, e) else given
         elif e.kind == "held":
             yield f"with the same divergence where the posterior is held fixed, {said.name('KL balancing')}"
         elif e.kind in ("mmd", "distance"):
@@ -331,6 +322,8 @@ def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
             yield "with a penalty on parameters"
         elif e.kind == "other":
             yield "with a term that vaelint does not know"
+    if model.recons and model.kls and (mixed := model.term("mixed")) is not None and not importance_samples(model, mixed):
+        yield "with a log-sum-exp that mixes its parts"
     if any(p.kind == "batch" for p in model.parts):
         yield "with a penalty on the minibatch that vaelint does not know"
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _LARGEST = frozenset({"max", "amax"})
+_EVEN = 1e-9  # spread along an axis, relative to the values, below which entries count as equal
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,19 @@ def summing_exponentials(node: fx.Node) -> fx.Node | None:
         return None
     summed = inner[0].args[0]
     return inner[0] if isinstance(summed, fx.Node) and ops.op(summed) == "exp" else None
+
+
+def is_axis_of_draws(model: Model, source: fx.Node, axis: int) -> bool:
+    """Whether the entries along an axis differ by their draws alone: with equal noise they are equal."""
+    sizes = dict(model.symbols)
+    noise = {n for s in model.sites for n in s.noise}
+    if not noise:
+        return False
+    still = {n: torch.full(model.replay.shape_of(n, sizes), 0.4, dtype=torch.float64) for n in noise}
+    equal, drawn = (model.replay([source], given, sizes)[source] for given in (still, {}))
+    return _spread(equal, axis) < _EVEN < _spread(drawn, axis)
+
+
+def _spread(value: torch.Tensor, axis: int) -> float:
+    width = (value.amax(axis) - value.amin(axis)).max()
+    return float(width) / max(float(value.abs().max()), 1e-30)

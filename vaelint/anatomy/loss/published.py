@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
-from vaelint.anatomy.loss.logsums import summed_exponent
+from vaelint.anatomy.kl.kl_any_draw import ends_at_normal
+from vaelint.anatomy.loss.logsums import is_axis_of_draws, summed_exponent
 from vaelint.anatomy.loss.terms import Term
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
     from vaelint.anatomy.loss.facts import KlFact
@@ -22,9 +24,16 @@ def importance_samples(model: Model, term: Term) -> int | None:
     for node, source in _log_sums(model, term):
         axes = _reduced(node, source)
         texts = model.dims(source)
-        if len(axes) == 1 and texts[axes[0]] != "B" and any(t == "B" for t in texts):
+        if len(axes) == 1 and texts[axes[0]] != "B" and any(t == "B" for t in texts) and _of_draws(model, source, axes[0]):
             return shape(source)[axes[0]]
     return None
+
+
+def _of_draws(model: Model, source: fx.Node, axis: int) -> bool:
+    try:
+        return is_axis_of_draws(model, source, axis)
+    except ReplayError:
+        return False
 
 
 def known_divergence(model: Model, fact: KlFact) -> str:
@@ -40,14 +49,18 @@ def known_divergence(model: Model, fact: KlFact) -> str:
 
 
 def is_flow(model: Model, fact: KlFact) -> bool:
-    """Whether a drawn KL's prior is neither a Gaussian nor a mixture and sees z through what is learned: layers, planar flows."""
-    if fact.probe.flow:
-        return True
-    if fact.probe.verdict != "drawn" or fact.site is None or _log_sums(model, fact.term):
+    """Whether a drawn KL is one of a chain of maps of the draw: log q takes their volume off, and a standard normal holds their end."""
+    if fact.probe.verdict not in ("drawn", "monte_carlo") or fact.site is None or model.record.loss is None or not fact.site.heads:
         return False
-    z = fact.site.z
-    after = model.flow.descendants(z) - {z}
-    return any(n in after and any(i.meta.get("parameter") for i in model.flow.ancestors(n, stop={z})) for n in _inside(model, fact.term))
+    site, loss = fact.site, model.record.loss
+    after = model.flow.descendants(site.z) & _inside(model, fact.term) - {site.z}
+    chain = [n for n in model.flow.sorted(after) if shape(n) == shape(site.z) and _is_mapped(model, site.z, n)]
+    return any(ends_at_normal(fact.term, loss, site, n, model.replay, model.symbols) for n in reversed(chain))
+
+
+def _is_mapped(model: Model, start: fx.Node, end: fx.Node) -> bool:
+    """Whether something learned stands between a draw and a value made of it."""
+    return any(i.meta.get("parameter") for i in model.flow.ancestors(end, stop={start}))
 
 
 def _inside(model: Model, term: Term) -> set[fx.Node]:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.logsums import log_sums
+from vaelint.anatomy.loss.logsums import is_axis_of_draws, log_sums
 from vaelint.core.claim_and_repair import Claim
 from vaelint.faults.bounds.bounds_claims import BoundOfOnes, ShiftCancels
-from vaelint.faults.bounds.importance import is_axis_of_draws
 from vaelint.faults.bounds.shifts import uncancelled_shifts
 from vaelint.record import ops
 from vaelint.record.record import shape

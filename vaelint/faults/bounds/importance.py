@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.anatomy.loss.logsums import log_sums
+from vaelint.anatomy.loss.logsums import is_axis_of_draws, log_sums
 from vaelint.anatomy.loss.objective import measure_recon
 from vaelint.anatomy.loss.terms import assign_roles, expand
 from vaelint.record import ops
@@ -23,8 +23,6 @@ from vaelint.replay.replay import ReplayError, gradients
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
-
-_EVEN = 1e-9  # spread along an axis, relative to the values, below which entries count as equal
 
 
 @dataclass(frozen=True)
@@ -112,22 +110,6 @@ def _is_inverted(model: Model, node: fx.Node, source: fx.Node, axis: int) -> boo
     s, g = score - score.mean(axis, keepdim=True), slope - slope.mean(axis, keepdim=True)
     up = float((s * g).sum()) / float((s * s).sum()) if float((s * s).sum()) else 0.0
     return up > 0 and float((g - up * s).norm()) < 1e-4 * float(g.norm())
-
-
-def is_axis_of_draws(model: Model, source: fx.Node, axis: int) -> bool:
-    """Whether the entries along an axis differ by their draws alone: with equal noise they are equal."""
-    sizes = dict(model.symbols)
-    noise = {n for s in model.sites for n in s.noise}
-    if not noise:
-        return False
-    still = {n: torch.full(model.replay.shape_of(n, sizes), 0.4, dtype=torch.float64) for n in noise}
-    equal, drawn = (model.replay([source], given, sizes)[source] for given in (still, {}))
-    return _spread(equal, axis) < _EVEN < _spread(drawn, axis)
-
-
-def _spread(value: torch.Tensor, axis: int) -> float:
-    width = (value.amax(axis) - value.amin(axis)).max()
-    return float(width) / max(float(value.abs().max()), 1e-30)
 
 
 def _slope(model: Model, node: fx.Node, source: fx.Node) -> tuple[torch.Tensor | None, torch.Tensor]:

@@ -1,0 +1,86 @@
+"""A family is named only where what defines it was measured; a weight that is no number of the objective is no beta."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from expectations import fixture_of
+
+from vaelint.core.result import Request, TargetResult
+from vaelint.pipeline.check import check_target
+
+MODEL = """
+import torch
+from torch import nn
+
+
+class M(nn.Module):
+    def __init__(self, d=12, z=3):
+        super().__init__()
+        self.enc, self.dec, self.top = nn.Linear({read}, 2 * z), nn.Linear({decoded}, d), nn.Linear(z, 2 * z)
+        self.low = nn.Linear(z, 2 * z)
+
+    def forward(self, {given}):
+        mu, logvar = self.enc({encoded}).chunk(2, -1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        error = 0.5 * (self.dec({code}) - x).square().sum(-1)
+        kl = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(-1)
+        {loss}
+"""
+PLAIN = {"read": "d", "decoded": "z", "given": "x", "encoded": "x", "code": "z", "loss": "return (error + kl).mean()"}
+BESIDE = PLAIN | {"given": "x, y", "encoded": "torch.cat([x, y], -1)", "code": "torch.cat([z, y], -1)"}
+
+
+def said_of(tmp_path: Path, change: dict[str, str], *inputs: str) -> TargetResult:
+    (tmp_path / "model.py").write_text(MODEL.format(**(PLAIN | change)))
+    return check_target(Request(f"{tmp_path}/model.py:M", inputs or ("8x12",), device="none"), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "inputs", "words", "named"),
+    [
+        (BESIDE | {"read": "d + 5", "decoded": "z + 5"}, ("x=8x12", "y=8x5"), "CVAE", True),
+        (BESIDE | {"read": "2 * d", "decoded": "z + d"}, ("x=8x12", "y=8x12"), "CVAE", False),  # it may be a shifted copy, or a mask
+        ({"loss": "return (error + kl).mean() + 1e-3 * self.dec.weight.square().sum()"}, (), "penalty on parameters", True),
+        ({"loss": "return (error + kl).mean() + (self.dec.bias + self.dec.bias.exp()).sum()"}, (), "penalty on parameters", False),
+        ({"loss": "return (error + 1.0004 * kl).mean()"}, (), "beta-VAE", False),
+        ({"loss": "return (error + 1.01 * kl).mean()"}, (), "beta-VAE with beta = 1.01", True),
+    ],
+)
+def test_a_name_needs_its_mark(tmp_path: Path, change: dict[str, str], inputs: tuple[str, ...], words: str, named: bool) -> None:
+    result = said_of(tmp_path, change, *inputs)
+    assert (words in result.loss["objective"]) is named, result.loss["objective"]
+
+
+HIERARCHY = """m, v = self.top(z).chunk(2, -1)
+        u = m + torch.exp(0.5 * v) * torch.randn_like(m)
+        q = -0.5 * (logvar + (z - mu).square() / logvar.exp() + v + (u - m).square() / v.exp()).sum(-1)
+        n, w = self.low(u).chunk(2, -1)
+        p = -0.5 * (u.square() + w + (z - n).square() / w.exp()).sum(-1)
+        return (error + q - p).mean()"""
+
+
+def test_a_second_latent_is_no_flow(tmp_path: Path) -> None:
+    assert "flow" not in said_of(tmp_path, {"loss": HIERARCHY}).loss["objective"]
+
+
+@pytest.mark.parametrize("name", ["ok_coupling_flow", "ok_planar_flow"])
+def test_a_flow_takes_its_volume_off(name: str) -> None:
+    assert "with a normalising flow" in check_target(fixture_of(name).request("none"), lambda _: None).loss["objective"]
+
+
+@pytest.mark.parametrize("name", ["ok_kl_balancing", "ok_capacity_by_multiplier"])
+def test_a_weight_that_is_no_beta_is_unknown_with_its_reason(name: str) -> None:
+    loss = check_target(fixture_of(name).request("none"), lambda _: None).loss
+    assert loss["beta"] is None
+    assert loss["notes"][0].startswith("effective beta: unknown, as ")
+
+
+def test_a_weight_of_zero_is_told_without_the_batch() -> None:
+    loss = check_target(fixture_of("ok_annealed_by_argument").request("none"), lambda _: None).loss
+    assert loss["objective"].endswith("where it is 1, beta = 1")
+
+
+def test_a_mixture_of_the_decoder_weighs_no_draws() -> None:
+    assert "importance" not in check_target(fixture_of("ok_mixture_of_logistics").request("none"), lambda _: None).loss["objective"]

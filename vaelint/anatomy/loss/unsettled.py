@@ -1,0 +1,60 @@
+"""Weights of a KL that are no number of the objective: that of one side of it alone, and multipliers that training moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.extras import Extra
+from vaelint.anatomy.loss.facts import Beta
+from vaelint.record import ops
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+
+def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
+    """What keeps the weight of a KL against its reconstruction from being the beta of the objective; "" where nothing does."""
+    if any(e.kind == "held" for e in extras):
+        return "the KL has one weight for the posterior and another for the prior"
+    open_scale = not beta.recon.learned_variance and (beta.recon.density is None or not beta.recon.density.learned)
+    chains = [leaf.chain for leaf in beta.kl.term.leaves] + ([beta.recon.pair.leaf.chain] if open_scale else [])
+    for node in dict.fromkeys(n for chain in chains for n in chain):
+        for state in _multipliers(model, node):
+            return f"it hangs on {_name(state)}, which training moves: {_shown(model, state)} is its value now"
+    return ""
+
+
+def _multipliers(model: Model, node: fx.Node) -> Iterator[fx.Node]:
+    """The parameters, and buffers that the step changes, that a product weighs a term with."""
+    if ops.op(node) not in ops.MUL | ops.DIV:
+        return
+    for operand in ops.value_inputs(node):
+        if operand in model.flow.data or _numbers(operand) != 1:
+            continue
+        yield from (n for n in model.flow.sorted(model.flow.ancestors(operand)) if n.op == "get_attr" and _moves(n) and _numbers(n) == 1)
+
+
+def _moves(node: fx.Node) -> bool:
+    changed = (u for u in node.users if u.args and u.args[0] is node and ops.changes_in_place(ops.raw_name(u)))
+    return bool(node.meta.get("parameter")) or any(changed)
+
+
+def _numbers(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, torch.Tensor) else 0
+
+
+def _name(node: fx.Node) -> str:
+    return str(node.target)
+
+
+def _shown(model: Model, node: fx.Node) -> str:
+    try:
+        return f"{float(model.replay([node], {}, model.symbols)[node].detach()):.4g}"
+    except ReplayError:
+        return "its first"
