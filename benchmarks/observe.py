@@ -113,6 +113,7 @@ def ran(folder: Path, options: argparse.Namespace) -> tuple[str, str, bool, int]
     """`vaelint check .` there, within limits: what it printed, whether it ran out of time, the largest memory of its processes."""
 
     def limits() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a benchmark in the background may have been told to ignore it
         resource.setrlimit(resource.RLIMIT_DATA, (options.memory * GIGABYTE, options.memory * GIGABYTE))
 
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:

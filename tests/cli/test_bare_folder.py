@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,18 @@ def test_each_class_that_a_script_can_train_is_observed_once(tmp_path: Path) -> 
         "train.py:Wide": f"observed: train.py --width wide; the loss is what train.py:{line} calls backward() on",
     }, done.stderr
     assert done.returncode == 0
+
+
+def test_trainings_that_can_be_observed_are_proposed_as_commands_once(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TWO)
+    words = [sys.executable, "-m", "vaelint", "discover", ".", "--write"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "2 trainings observed" in done.stderr, done.stderr
+    tables = tomllib.loads((tmp_path / "vaelint.toml").read_text())["targets"]
+    assert tables == [{"run": "train.py"}, {"run": "train.py --width wide"}]
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert "nothing to write: vaelint.toml has them all" in again.stderr
+    assert tomllib.loads((tmp_path / "vaelint.toml").read_text())["targets"] == tables
 
 
 def test_results_are_printed_as_they_come_and_kept_when_the_check_is_interrupted(tmp_path: Path) -> None:

@@ -11,21 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaelint.cli import terminal
+from vaelint.cli.folders import Crew, left_over, observed_in
 from vaelint.cli.outcome import EXIT_CLEAN, EXIT_TROUBLE
 from vaelint.config import file as config
 from vaelint.config.options import Options
+from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
+from vaelint.core.result import Request
 from vaelint.process.front import Worker
 from vaelint.process.gate import Hired, default_jobs
+from vaelint.process.progress import Watched
 from vaelint.report.parts.rows import dumps
 
 if TYPE_CHECKING:
+    from vaelint.discover.observing import Tried
     from vaelint.discover.proposals import Proposal
+    from vaelint.discover.structure import Found
 
 
 def discover(said: Options, early: Worker | None = None) -> int:
     """List the VAEs of a folder with a way to check each. Exit code 2: none was found, or one could not be told how to check."""
-    from vaelint.discover.proposals import nothing, table, tried, untried
+    from vaelint.discover.proposals import nothing, run_table, table, tried, untried
     from vaelint.discover.structure import find
 
     path = Path(said.path)
@@ -34,43 +40,69 @@ def discover(said: Options, early: Worker | None = None) -> int:
     if said.static and said.write:
         raise UsageError("--static proposes nothing that could be written", "leave --static out")
     found = find(path)
-    if not found.candidates:
-        raise nothing(found, path.as_posix())
     with Hired(early) as hired:
+        runs = [] if said.static else _observed(path, found, hired, said.jobs or default_jobs())
+        if not found.candidates and not runs:
+            raise nothing(found, path.as_posix())
+        left_over(found, runs)
         proposals = untried(found) if said.static else tried(found, hired, said.jobs or default_jobs(), path.as_posix())
     if said.form == "json":
         unread = [{"file": file, "because": why} for file, why in found.unread]
-        sys.stdout.write(
-            dumps({"schema": 1, "files": found.files, "unread": unread, "candidates": [p.to_json() for p in proposals]}, indent=2)
-        )
+        observed = [{"run": list(t.request.run), "target": t.request.target, "classes": sorted(t.classes)} for t in runs if t.request]
+        candidates = [p.to_json() for p in proposals]
+        sys.stdout.write(dumps({"schema": 1, "files": found.files, "unread": unread, "runs": observed, "candidates": candidates}, indent=2))
     elif not said.write:
-        print("\n\n".join(table(p, "[[tool.vaelint.targets]]", p.shape.target) for p in proposals))
-    words = {"runs": "run as proposed", "open": "without a proposal", "none": "run, but are not VAEs", "untried": "not tried"}
+        header = "[[tool.vaelint.targets]]"
+        print("\n\n".join([*(run_table(t, header) for t in runs), *(table(p, header, p.shape.target) for p in proposals)]))
+    words = {"runs": "run as proposed", "open": "without a proposal", "none": "ran and are no VAE", "untried": "not tried"}
     counts = {state: sum(p.state == state for p in proposals) for state in words}
-    tally = ", ".join(f"{n} {words[state]}" for state, n in counts.items() if n)
+    trainings = [f"{terminal.counted(len(runs), 'training')} observed"] if runs else []
+    tally = ", ".join([*trainings, *(f"{n} {words[state]}" for state, n in counts.items() if n)])
     terminal.say(f"{terminal.counted(len(proposals), 'candidate')} in {terminal.counted(found.files, 'file')}: {tally}")
     for file, why in found.unread:
         terminal.say(f"{file} could not be read: {why}")
     if said.write:
-        _write([p for p in proposals if p.request is not None])
+        _write(runs, [p for p in proposals if p.request is not None], path)
     return EXIT_TROUBLE if counts["open"] or found.unread else EXIT_CLEAN
 
 
-def _write(proposals: Sequence[Proposal]) -> None:
+def _observed(path: Path, found: Found, hired: Hired, jobs: int) -> list[Tried]:
+    """The trainings of a folder that can be observed; what cannot be is said, with what to type."""
+    from vaelint.discover.observing import looked_at
+
+    folder = path if path.is_dir() else Path()
+
+    def ask(requests: Sequence[Request]) -> list[Checked]:
+        asked = looked_at(requests)
+        with Watched(len(asked)) as eyes:
+            return list(hired.worker().run_all(asked, jobs, eyes.on_stage, eyes.on_done))
+
+    return observed_in([path], folder, Crew(hired, jobs, ask), found)
+
+
+def _write(runs: Sequence[Tried], proposals: Sequence[Proposal], folder: Path) -> None:
     """Adds tables at the end of the configuration file in force, else of the pyproject.toml here, else of a new vaelint.toml."""
-    from vaelint.discover.proposals import table
+    from vaelint.discover.proposals import run_table, table
 
     told = config.load()
     shared = Path(config.SHARED_FILE)
     file = told.file or (shared.resolve() if shared.is_file() else Path(config.OWN_FILE).resolve())
     header = "[[targets]]" if file.name == config.OWN_FILE else "[[tool.vaelint.targets]]"
-    known = {t.target.partition("(")[0] for t in told.targets}
+    known = {t.target.partition("(")[0] for t in told.targets if not t.run}
+    commands = {t.run for t in told.targets}
     new = [p for p in proposals if p.shape.target not in known]
-    if not new:
+    trainings = [t for t in runs if t.request is not None and t.request.run not in commands]
+    if trainings and folder.resolve() != file.parent:
+        terminal.say(
+            f"{config.shown(file)} runs commands in its own folder: the trainings of {folder.as_posix()} are not written",
+            f"cd {folder.as_posix()} && vaelint discover --write",
+        )
+        trainings = []
+    if not new and not trainings:
         terminal.say(f"nothing to write: {config.shown(file)} has them all")
         return
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    tables = [table(p, header, _from(file.parent, p.shape.target)) for p in new]
+    tables = [*(run_table(t, header) for t in trainings), *(table(p, header, _from(file.parent, p.shape.target)) for p in new)]
     after = (before.rstrip("\n") + "\n\n" if before.strip() else "") + "\n\n".join(tables) + "\n"
     try:
         tomllib.loads(after)
@@ -83,7 +115,7 @@ def _write(proposals: Sequence[Proposal]) -> None:
     if file.is_file():
         shutil.copymode(file, new_file)
     new_file.replace(file)
-    terminal.say(f"{terminal.counted(len(new), 'target')} written to {config.shown(file)}")
+    terminal.say(f"{terminal.counted(len(tables), 'target')} written to {config.shown(file)}")
 
 
 def _from(folder: Path, target: str) -> str:

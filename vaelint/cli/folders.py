@@ -68,8 +68,8 @@ def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool =
         below = [t.target for t, file in files if file is not None and file.is_relative_to(home)]
         if not below:
             held = find_in(folder)
-            seen = _observed([folder], folder, crew, held)
-            new = _tried(_left(held, seen), folder.as_posix(), folder.as_posix(), crew, seen)
+            seen = observed_in([folder], folder, crew, held)
+            new = _tried(left_over(held, seen), folder.as_posix(), folder.as_posix(), crew, seen)
             found += new
             below = [r.target for r in new]
         words += below
@@ -81,8 +81,8 @@ def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool =
 def _of_files(plain: Sequence[str], crew: Crew, *, called: bool) -> list[Request]:
     """What is to be checked of files that no configuration speaks of. Raises UsageError."""
     given = [Path(n) for n in plain]
-    seen = [] if called else _observed(given, Path(), crew, _together(given))
-    held = _left(_together(given) if seen else _in_files(given), seen)
+    seen = [] if called else observed_in(given, Path(), crew, _together(given))
+    held = left_over(_together(given) if seen else _in_files(given), seen)
     return [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", crew, seen)
 
 
@@ -115,7 +115,7 @@ def _together(files: Sequence[Path]) -> Found:
     return first
 
 
-def _observed(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) -> list[Tried]:
+def observed_in(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) -> list[Tried]:
     """The trainings at or below some places that could be observed; what could not be is said, with what to type.
 
     `held` are the classes that they may train.
@@ -131,7 +131,7 @@ def _observed(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) -> l
     return [t for t in answers if t.request is not None]
 
 
-def _left(structure: Found, seen: Sequence[Tried]) -> Found:
+def left_over(structure: Found, seen: Sequence[Tried]) -> Found:
     """The candidates that no training showed: a class is shown by a script that it is in, or that imports its file."""
     shown = {(name, file) for tried in seen for file in imported_by(tried.entry.file) for name in tried.classes}
     structure.candidates = [c for c in structure.candidates if (c.name, real(c.file)) not in shown]

@@ -46,6 +46,7 @@ from vaelint.faults.schedule import state_experiments  # noqa: F401  registers
 from vaelint.faults.shapes import annotation_experiments  # noqa: F401  registers
 from vaelint.record.record import Failure, Record, span
 from vaelint.replay.ranges import wants_unit, without_range
+from vaelint.replay.replay import ReplayError
 from vaelint.rule import Claim, Rule, declared_as
 
 _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs
@@ -263,7 +264,7 @@ def _outcome(trial: Trial, finding: Finding, claim: Claim, result: TargetResult)
         return "agrees" if verdict.holds else "disagrees", verdict
     except NoPowerError as error:
         return "no power", Verdict(None, "could not be measured", message_of(error))
-    except (CannotMeasureError, TargetError) as error:
+    except (CannotMeasureError, TargetError, ReplayError) as error:
         return "could not run", Verdict(None, "not measured", message_of(error))
     except Exception as error:  # noqa: BLE001  torch may refuse what an experiment asks of it; what raises there measures nothing, and is said
         if not ran_out(error):

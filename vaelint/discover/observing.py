@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
@@ -32,6 +32,11 @@ class Tried:
     because: str = ""
     type_this: str = ""
     depth: int = 0  # how far a run came that was not observed: 1 where it ended before its own code did, 2 where that raised
+
+
+def looked_at(requests: Sequence[Request]) -> list[Request]:
+    """The same, for whoever wants to know what is trained and no more: no experiments, no laws."""
+    return [replace(r, device="none", laws="none") for r in requests]
 
 
 def request_of(words: Sequence[str], entry: Entry, folder: Path) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from vaelint.core.checked import Checked
 from vaelint.core.errors import NothingFound
 from vaelint.core.result import Request
 from vaelint.core.visible import toml_escaped, visible
+from vaelint.discover.observing import Tried
 from vaelint.discover.structure import Found, Shape
 from vaelint.process.gate import Hired
 from vaelint.process.progress import Watched
@@ -102,6 +104,14 @@ def table(proposal: Proposal, header: str, target: str) -> str:
         lines.append(f"init = {_list(request.init)}")
     lines += [f"{key} = {_text(value)}" for key, value in (("loss", request.loss), ("step", request.step)) if value]
     return "\n".join(lines)
+
+
+def run_table(tried: Tried, header: str) -> str:
+    """The TOML table of a training that can be observed."""
+    request = tried.request
+    assert request is not None
+    what = _comment(f"{request.target} trains {', '.join(sorted(tried.classes))}")
+    return "\n".join([what, header, f"run = {_text(shlex.join(request.run))}"])
 
 
 def _comment(text: str) -> str:
