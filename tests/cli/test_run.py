@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import shutil
@@ -194,9 +195,17 @@ def test_made_up_images_pass_the_usual_transforms() -> None:
             transforms.Elastic  # noqa: B018
 
 
-def test_a_package_that_asks_for_torchvision_hears_that_it_is_not_there() -> None:
-    with torchvision_data("made-up", lambda what: None, own=lambda file: file != __file__):
+def test_a_package_that_asks_for_torchvision_hears_that_it_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torchvision_data("made-up", lambda what: None, own=lambda file: False):
         assert importlib.util.find_spec("torchvision") is None  # asked by a file that is not the script's, as Lightning does
+        with pytest.raises(ImportError):
+            try:
+                import torchvision
+            finally:
+                pass
+        (tmp_path / "needs_it.py").write_text("from torchvision.datasets import MNIST")  # as Pyro's examples do
+        monkeypatch.syspath_prepend(str(tmp_path))
+        assert importlib.import_module("needs_it").MNIST
     with torchvision_data("made-up", lambda what: None):
         import torchvision.utils
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -87,11 +89,31 @@ _NAMES: dict[str, Any] = {
 
 def importing_file(frame: FrameType) -> str:
     """The file whose import led to a frame."""
+    return _importing(frame)[0].f_code.co_filename
+
+
+def needs_it(frame: FrameType) -> bool:
+    """Whether the import that led to a frame is a statement outside of `try`: its file cannot do without."""
+    found, asked = _importing(frame)
+    if asked:
+        return False
+    try:
+        tree = ast.parse(Path(found.f_code.co_filename).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    guarded = [n for t in ast.walk(tree) if isinstance(t, ast.Try) for part in t.body for n in ast.walk(part)]
+    return not any(isinstance(n, ast.Import | ast.ImportFrom) and n.lineno <= found.f_lineno <= (n.end_lineno or 0) for n in guarded)
+
+
+def _importing(frame: FrameType) -> tuple[FrameType, bool]:
+    """The frame whose import led to another one, and whether it only asks what there is."""
+    asked = False
     while frame.f_back is not None and "importlib" not in frame.f_code.co_filename:
         frame = frame.f_back
     while frame.f_back is not None and "importlib" in frame.f_code.co_filename:
+        asked = "util" in frame.f_code.co_filename
         frame = frame.f_back
-    return frame.f_code.co_filename
+    return frame, asked
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

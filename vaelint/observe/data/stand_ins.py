@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 
-from vaelint.observe.data.absent import importing_file
+from vaelint.observe.data.absent import importing_file, needs_it
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -20,7 +20,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """The spec of a module of the stand-in."""
-        if name not in self._modules or not self._own(importing_file(sys._getframe(1))):
+        frame = sys._getframe(1)
+        if name not in self._modules or not (self._own(importing_file(frame)) or needs_it(frame)):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
