@@ -62,13 +62,27 @@ def _draws(bench: Bench) -> list[list[_Judged]]:
     for term in bench.model.terms:
         for leaf in term.leaves if term.role == "kl" and term.detached is None and id(term) not in taught else ():
             for site, prior in pairs(bench, leaf):
-                if prior not in flow.ancestors(site.z):  # a residual posterior is a part of z itself
+                if _is_prior(bench, site, leaf, prior):
                     found.setdefault(site.z, _Judged(site, leaf)).priors.append(prior)
     loops: dict[object, list[_Judged]] = {}
     for z in sorted(found, key=flow.order.__getitem__):
         loops.setdefault(route(z), []).append(found[z])
     inputs = set(bench.model.record.inputs.values())
     return [steps for steps in loops.values() if inputs & flow.ancestors(*steps[-1].priors, stop=drawn)]
+
+
+def _is_prior(bench: Bench, site: Site, leaf: Leaf, node: fx.Node) -> bool:
+    """Whether a value that an addend holds a draw to is the prior that sampling starts from.
+
+    A residual posterior is a part of z itself; a teacher is not trained; next to components that are parameters it is the weights of
+    these; and a draw that a fixed prior judges as well has another to start from.
+    """
+    flow = bench.model.flow
+    own = flow.ancestors(site.z)
+    fixed = [n for n in flow.ancestors(leaf.node, stop=set(leaf.frontier)) if n.op == "get_attr" and n.meta.get("parameter")]
+    leaves = [x for t in bench.model.terms if t.role == "kl" for x in t.leaves if x is not leaf]
+    others = [x for x in leaves if set(x.frontier) <= own and set(x.frontier) & set(site.mu_heads)]
+    return node not in own and bool(node.meta.get("grad")) and not fixed and not others
 
 
 def _seen(bench: Bench, nodes: list[fx.Node]) -> Seen:
