@@ -2,7 +2,7 @@
 
 ## What it does
 Imports the file or module of the target as a script would be: its folder is on the path, relative imports work, and
-what stands under `if __name__ == "__main__"` does not run. Reports the line that raised.
+code under `if __name__ == "__main__"` does not run. Reports the line that raised.
 
 ## Why is this bad
 Nothing else can be checked.

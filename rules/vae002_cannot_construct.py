@@ -1,8 +1,8 @@
 """The model cannot be built.
 
 ## What it does
-Builds the model from the arguments given with `--init`, and those that the input's sizes or a default leave no doubt
-about. Reports arguments that are missing, with the signature, and constructors that raise, with their line.
+Builds the model from the arguments given with `--init`, and from those that the input's sizes or a default settle.
+Reports arguments that are missing, with the signature, and constructors that raise, with their line.
 
 ## Why is this bad
 Nothing else can be checked.

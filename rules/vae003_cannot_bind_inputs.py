@@ -1,8 +1,8 @@
 """The inputs do not fit the model's signature.
 
 ## What it does
-Binds each `--input` to an argument of `forward` by its name, else by its position. Reports inputs that are too many,
-too few, or named otherwise.
+Binds each `--input` to an argument of `forward` by its name, else by its position. Reports missing inputs, extra
+inputs, and inputs with unknown names.
 
 ## Why is this bad
 Nothing else can be checked.

@@ -2,7 +2,7 @@
 
 ## What it does
 Looks for the loss in the model's methods, in functions of the same file, in `training_step`, and in what `forward`
-returns. Says so when there is none whose arguments can be bound without doubt; the rules that need no loss still run.
+returns. Says so when there is none that can be called without guessing; the rules that need no loss still run.
 The check is then incomplete, with exit code 2: a model without its loss is not called clean.
 
 ## Why is this bad

@@ -1,9 +1,9 @@
 """No sampling and no KL: not variational.
 
 ## What it does
-Says so when nothing is drawn between the encoder and the decoder and no term of the loss speaks of a prior: a plain
-autoencoder. Vector quantisation, and models that compare codes with draws from the prior (adversarial, MMD), are not
-meant by this.
+Says so when nothing is drawn between the encoder and the decoder and no term of the loss involves a prior: a plain
+autoencoder. This does not concern vector quantisation, or models that compare codes with draws from the prior
+(adversarial, MMD).
 
 ## Why is this bad
 Nothing ties the codes to a prior, so decoding a draw from N(0, I) gives noise. If the model was meant to be
@@ -18,7 +18,7 @@ variational, the sampling or the KL is missing.
     z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
 
 ## When to ignore
-When a plain autoencoder is meant.
+When a plain autoencoder is intended.
 """
 
 from vaelint.rule import Findings, Found, Model, setup_rule

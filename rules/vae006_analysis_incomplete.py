@@ -1,11 +1,11 @@
 """The analysis is incomplete.
 
 ## What it does
-Says that the check itself stopped, and why: a time limit, memory, a process that died, or a fault of vaelint. What
-was found before is kept.
+Says that the check itself stopped, and why: a time limit, memory, a process that died, or a fault of vaelint.
+Findings made before that are kept.
 
 ## Why is this bad
-What was not looked at is not clean.
+A part that was not checked is not clean.
 
 ## Example
     vaelint check model.py:VAE --input 32x784 --timeout 5

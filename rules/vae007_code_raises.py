@@ -14,7 +14,7 @@ The step does not run, so nothing behind that line can be checked.
     return self.decoder(z)
 
 ## When to ignore
-Never: give the inputs and arguments that the code wants, or mend it.
+Never: give the inputs and arguments that the code needs, or fix it.
 """
 
 from vaelint.rule import Findings, Model, setup_rule

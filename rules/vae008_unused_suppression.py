@@ -2,7 +2,7 @@
 
 ## What it does
 Looks at the comments `# vaelint: ignore[...]`, `# noqa: VAE...` and their forms for a whole file, in the code that the
-target ran: at those that name a rule which ran and found nothing there, a rule that does not exist, or none at all.
+target ran: reports those that name a rule that found nothing there, a rule that does not exist, or no rule.
 
 ## Why is this bad
 A comment that outlives its reason hides the next bug on its line.
@@ -22,5 +22,5 @@ from vaelint.rule import Findings, Model, setup_rule
 
 @setup_rule("VAE008")
 def check(model: Model) -> Findings:
-    """Found when all rules have spoken: the front reports it."""
+    """Found after all rules have run: the front reports it."""
     yield from ()

@@ -7,8 +7,8 @@ rows that no plate declares, a plate at another axis than its rows, a prior of a
 latent whose two densities are weighed differently.
 
 ## Why is this bad
-Some of it raises far from its cause. Some of it runs: a `poutine.scale` around the model's site alone makes
-`log q - log p` no KL, and a plate at the wrong axis draws each row as often as there are rows.
+Some of it raises far from its cause. Some of it runs: a `poutine.scale` around the model's site alone makes `log q -
+log p` something other than a KL, and a plate at the wrong axis draws each row as often as there are rows.
 
 ## Example
     with pyro.plate("data", x.shape[0]), poutine.scale(scale=beta):

@@ -1,13 +1,12 @@
 """An operation cannot take the shapes it gets.
 
 ## What it does
-When the step raises because of shapes, shows both operands as symbolic shapes, where each was born, where the layer
-was made, which size would fit, and the way the shapes took. The finding comes from the run that raised, as there is
-no complete graph for a rule to read.
+When the step raises because of shapes, shows both operands as symbolic shapes, where each was created, where the
+layer was made, which size would fit, and how the shapes changed on the way. The finding comes from the run that
+raised, as there is no complete graph for a rule to read.
 
 ## Why is this bad
-The step does not run. In a model whose sizes are written for another image, it is the first input of that size that
-shows it.
+The step does not run. A model whose sizes are written for another image fails only when an image of that size arrives.
 
 ## Example
     self.fc_mu = nn.Linear(64 * 8 * 8, latent)     # the features are 64 x 4 x 4

@@ -4,12 +4,12 @@
 Follows, entry by entry, which sample of the batch a value belongs to, from the input to the posterior and the
 reconstruction. Reports the `view`, `reshape` or transposition after which one row holds parts of several samples,
 when a later operation then brings them together; and an image with channels that is flattened with `view(-1, H*W)`,
-so that each channel becomes a sample of its own down to z. So are, as a warning, data that is scaled or shifted by a
-statistic of the whole batch (`x / x.max()`), in evaluation mode too, and a loss that holds the output for one sample
-against another: one side was repeated with `repeat`, the other with `repeat_interleave`.
+so that each channel becomes a sample of its own down to z. Also reports, as a warning, data that is scaled or shifted
+by a statistic of the whole batch (`x / x.max()`), in evaluation mode too; and a loss that compares the output for one
+sample with another sample: one side was repeated with `repeat`, the other with `repeat_interleave`.
 
 ## Why is this bad
-`view` does not move anything: it only counts the same memory in another way. `(2, B, H).view(B, 2*H)` gives sample 0
+`view` moves nothing: it only reads the same memory with another shape. `(2, B, H).view(B, 2*H)` gives sample 0
 the forward state of samples 0 and 1. PyTorch says nothing, the shapes are right, and the model trains poorly.
 
 ## Example
@@ -47,13 +47,13 @@ def check(model: Model, mixed: list[Mixing], batch_scaled: list[Scaled]) -> Find
         channels = cause is meets and model.op(cause) in ("view", "reshape")
         repeated = model.op(cause) in ("repeat", "tile", "repeat_interleave")
         why = (
-            "the reconstruction of one sample is held against another: its copies stand in another order than those beside it"
+            "the reconstruction of one sample is compared with another sample: the copies on the two sides are in different orders"
             if repeated
-            else "each channel of an image becomes a sample with a z of its own"
+            else "each channel of an image becomes a sample with its own z"
             if channels
-            else "what stands in one row afterwards belongs to several samples, and is summed up as if it were one"
+            else "each row then holds values of several samples, which are summed as if they were one"
         )
-        remark = "rows are not samples any more"
+        remark = "rows are no longer samples"
         yield Found(
             model.where(cause),
             label=f"{model.shape_text(found.source)} becomes {model.shape_text(cause)}",
@@ -74,7 +74,7 @@ def check(model: Model, mixed: list[Mixing], batch_scaled: list[Scaled]) -> Find
             labels=model.labels((scaled.node, "every sample is changed by it here")),
             shapes=(model.row(scaled.source), model.row(scaled.statistic, "one for several samples")),
             when="B > 1",
-            why="the code of a sample depends on which others stand beside it, and on how many, when the model is used as well",
+            why="the code of a sample depends on the other samples in its batch and on their number, in evaluation mode too",
             help="take the statistic of each sample (dim=1, keepdim=True), or one constant of the training data; or use a BatchNorm layer",
             severity=Severity.WARNING,
             claim=claims.PoisonRow("changing one sample changes the values of others", node=scaled.node, stretch=4.0),

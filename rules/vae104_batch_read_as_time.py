@@ -43,7 +43,7 @@ def check(model: Model, read_as_time: list[Mixing]) -> Findings:
             label="made without batch_first=True" if recurrent else "the last sample of the batch, not the last step",
             labels=((Label(other, f"gets {model.shape_text(found.source)}, the batch on its time axis"),) if other else ())
             + model.labels((found.source, "")),
-            shapes=(model.row(found.source, "B stands where the layer expects T"),),
+            shapes=(model.row(found.source, "B is where the layer expects T"),),
             when="B > 1",
             why="the layer runs over the samples of the batch: each is encoded from those before it",
             help="make the layer with batch_first=True, or transpose its input to (T, B, F)"

@@ -1,8 +1,8 @@
 """A squeeze drops the batch axis of a batch of one.
 
 ## What it does
-Reports `squeeze()` without an axis on a tensor with a dimension that is exactly the batch, where at a batch of one
-the step then raises, or the posterior, z or the reconstruction loses a dimension.
+Reports `squeeze()` without an axis on a tensor that has the batch as a dimension, if at a batch of one the step then
+raises, or the posterior, z or the reconstruction loses a dimension.
 
 ## Why is this bad
 `squeeze()` removes every dimension of size 1. For one sample, which is what generation and the last batch of an epoch
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     basis="shapes",
 ).on("batch.single.squeezed")
 def check(model: Model, squeezed: list[Squeezed]) -> Findings:
-    """Each squeeze that something comes of."""
+    """Each squeeze that changes the step."""
     for found in squeezed:
-        changed = model.labels((found.changed, "has no batch axis any more at B = 1"))
+        changed = model.labels((found.changed, "has lost its batch axis at B = 1"))
         yield Found(
             model.where(found.node),
             label=f"{model.shape_text(found.source)} loses its B at B = 1",

@@ -5,8 +5,8 @@ Reports `softmax`, `log_softmax` and `gumbel_softmax` on the way from the input 
 the batch.
 
 ## Why is this bad
-The values of the samples of a batch then compete with each other and sum to one over the batch. What a sample becomes
-depends on who stands beside it, and a batch of one gives ones everywhere.
+The values of the samples of a batch then compete with each other and sum to one over the batch. The result for a
+sample depends on the rest of its batch, and a batch of one gives ones everywhere.
 
 ## Example
     attention = torch.softmax(scores, dim=0)       # scores: (B, T, 1)

@@ -1,9 +1,8 @@
-"""Two parts of the batch are taken for two quantities.
+"""Two parts of the batch are used as two quantities.
 
 ## What it does
 Reports `chunk`, `split`, `unbind` or a slice along the batch axis whose parts are then put together element by
-element on the way to z or to the reconstruction, as in `mu, logvar = h.chunk(2)`: `chunk` splits along axis 0 unless
-told otherwise.
+element on the way to z or to the reconstruction, as in `mu, logvar = h.chunk(2)`: `chunk` splits along axis 0 by default.
 
 ## Why is this bad
 Half of the samples are read as means and the other half as log-variances. The batch is halved on the way, and a later
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from vaelint.faults.batch.mixing import Mixing
 
 
-@rule("VAE107", "batch-split", Severity.ERROR, message="two parts of the batch are taken for two quantities").on("batch.mixing.split")
+@rule("VAE107", "batch-split", Severity.ERROR, message="two parts of the batch are used as two quantities").on("batch.mixing.split")
 def check(model: Model, split: list[Mixing]) -> Findings:
     """Each split along the batch whose parts meet again."""
     for found in split:

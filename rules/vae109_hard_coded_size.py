@@ -1,4 +1,4 @@
-"""A number in the code stays behind when a constructor argument changes.
+"""A hard-coded number does not follow its constructor argument.
 
 ## What it does
 With `--perturb`, gives each whole number of the constructor (and of the lists and configuration objects it takes) another
@@ -7,7 +7,7 @@ no such run succeeds, it looks for the number in the code that, set to the new v
 
 ## Why is this bad
 The argument promises a choice that the model does not have. Another value raises far from the number, folds the batch into
-another size, or gives a reconstruction that is broadcast against the input, which trains without a word.
+another size, or gives a reconstruction that is broadcast against the input, and trains silently.
 
 ## Example
     def __init__(self, in_channels=3): ...
@@ -28,7 +28,7 @@ from vaelint.rule import Findings, Found, Label, Model, Severity, rule
     "VAE109",
     "hard-coded-size",
     Severity.WARNING,
-    message="a size is written as a number although an argument sets it",
+    message="a size is hard-coded although an argument sets it",
     needs=("perturbation",),
     basis="shapes",
 )

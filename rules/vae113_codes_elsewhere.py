@@ -1,12 +1,12 @@
-"""Codes come back to other places than those that asked for them.
+"""Codes come back to the wrong places.
 
 ## What it does
-Moves one element of what a quantised model looks up, on the real run, until it gets another code: where codes and values are
-compared, what moves must lie at that element's place, along the axis of the code's entries and no other.
+On the real run, moves one element of a quantised model's encoding until it gets another code. Where codes and values
+are compared, only entries at that element's place may change, along the axis of the code's entries.
 
 ## Why is this bad
-A `view` moves nothing, it counts the same memory in another way. Every place is then held against the code of another place,
-and the decoder gets a scrambled map. Shapes and types are right, and nothing raises.
+A `view` moves nothing: it reads the same memory with another shape. Every place is then compared with the code of
+another place, and the decoder gets a scrambled map. Shapes and types are right, and nothing raises.
 
 ## Example
     flat = z.transpose(1, 2).reshape(-1, c)            # (B, C, T) as rows of C
@@ -22,7 +22,7 @@ Never.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE113", "codes-elsewhere", Severity.ERROR, message="codes come back to other places than those that asked for them")
+@rule("VAE113", "codes-elsewhere", Severity.ERROR, message="codes come back to the wrong places")
 def check(model: Model) -> Findings:
     """The law on places reports these, on the real run."""
     yield from ()

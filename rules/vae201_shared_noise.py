@@ -4,7 +4,7 @@
 Follows each draw into `z = mu + scale * eps` and compares the shapes: eps must have the batch dimension of mu.
 
 ## Why is this bad
-The reparameterisation trick (Kingma & Welling 2014, section 2.4) wants its own eps for each sample. With one vector
+The reparameterisation trick (Kingma & Welling 2014, section 2.4) needs a separate eps for each sample. With one vector
 for all rows, the gradient stays unbiased, but its noise no longer averages out over the batch, and all samples of a
 batch move together. PyTorch says nothing: `(L)` broadcasts over `(B, L)`.
 
@@ -57,7 +57,7 @@ def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
                 model.row(site.z, "legal, so PyTorch says nothing"),
             ),
             when="B > 1",
-            why="z = mu + eps * std wants its own eps for each sample; a shared one does not average out over the batch",
+            why="z = mu + eps * std needs a separate eps for each sample; a shared one does not average out over the batch",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
             repair=repairs.DrawLike(noise=noise, scale=site.scale, like=like, sure=True),
             claim=claims.NoiseRows("all rows of (z - mu) / scale are equal", site=site, equal=True),

@@ -58,7 +58,7 @@ def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
                 model.row(noise, f"lacks {', '.join(missing)}", "eps"),
                 model.row(site.z, "a legal broadcast, so PyTorch says nothing"),
             ),
-            why="every component of z wants its own noise; here they all share one number, and z varies along a line only",
+            why="every component of z needs its own noise; here all share one number, and z varies only along a line",
             help="draw eps in the shape of the standard deviation: torch.randn_like(std)",
             repair=repairs.DrawLike(noise=noise, scale=site.scale, like=like, sure=True),
             claim=claims.NoiseAxes(f"(z - mu) / scale is constant along {', '.join(missing)}", site=site, axes=missing),

@@ -63,7 +63,7 @@ def check(model: Model, noise_moments: Callable[[Site], NoiseMoments | None], sp
             model.where(root),
             label=f"{kind}: {facts}",
             labels=model.labels((site.z, "used as if it were N(0, 1)")),
-            why="the KL is that of N(mu, scale^2); the noise actually drawn has another mean or spread, so the bound is not the bound",
+            why="the KL is that of N(mu, scale^2); the noise actually drawn has another mean or spread, so the loss is not the ELBO",
             help="draw standard normal noise: torch.randn_like(std)",
             facts={"mean": moments.mean, "std": moments.std, "excess_kurtosis": moments.kurtosis},
             repair=repairs.NormalNoise(root=root, like=site.scale or model.posterior_of(site), sure=kind == "uniform"),

@@ -2,11 +2,11 @@
 
 ## What it does
 Looks for a posterior that is combined with a constant where noise should be: a stored tensor, a number, a draw that
-is made and not used, a generator that is seeded anew in each call.
+is made and not used, a generator that is seeded again in each call.
 
 ## Why is this bad
 With constant noise the encoder learns one fixed offset: z is a deterministic function of x, the reconstruction never
-sees the posterior's width, and the KL regularises a spread that nobody samples.
+sees the posterior's width, and the KL regularises a spread that is never sampled.
 
 ## Example
     self.eps = torch.randn(latent_dim)      # in __init__
@@ -17,7 +17,7 @@ sees the posterior's width, and the KL regularises a spread that nobody samples.
     z = mu + torch.randn_like(std) * std
 
 ## When to ignore
-When fixed noise is meant: a debugging run, common random numbers.
+When fixed noise is intended: a debugging run, common random numbers.
 """
 
 from __future__ import annotations

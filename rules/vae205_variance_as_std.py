@@ -1,4 +1,4 @@
-"""The sampler multiplies eps by something that is not the standard deviation.
+"""The sampler multiplies eps by something other than the standard deviation.
 
 ## What it does
 Evaluates the sampler's scale as a function of the encoder's head, and the KL as a function of the same head. If the
@@ -6,7 +6,7 @@ KL is the exact Gaussian KL for another reading of the head (log-variance) than 
 
 ## Why is this bad
 With s = exp(logvar) in place of exp(logvar / 2), samples have the variance squared: the reconstruction is trained
-under one posterior and the KL charges for another, so the loss is no bound of anything (Kingma & Welling 2014,
+under one posterior and the KL charges for another, so the loss is not a bound (Kingma & Welling 2014,
 appendix B and C.2).
 
 ## Example
@@ -20,7 +20,7 @@ appendix B and C.2).
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
 
 ## When to ignore
-Never: if the head is a log-standard deviation, mend the KL instead.
+Never: if the head is a log-standard deviation, fix the KL instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "VAE205",
     "variance-as-std",
     Severity.ERROR,
-    message="the sampler reads the encoder's head in another way than the KL",
+    message="the sampler and the KL read the encoder's head differently",
     needs=("gaussian", "kl"),
     basis="replay",
 ).on("sampling.clash.clashes")
@@ -51,11 +51,11 @@ def check(model: Model, clashes: list[Clash]) -> Findings:
             label=f"reads the head as {clash.sampler}",
             labels=model.labels((clash.kl, f"the KL reads it as {clash.kl_reads}"), (clash.head, "the head")),
             shapes=(model.row(clash.scale, f"scale = {clash.formula_now}"), model.row(clash.kl, f"is exact for scale = {clash.formula}")),
-            why="samples are drawn from one posterior and the KL charges for another: the loss is no bound",
+            why="samples are drawn from one posterior and the KL is that of another: the loss is not a bound",
             help=f"use {clash.formula} as the standard deviation",
             notes=(clash.tie,) if clash.tie else (),
             repair=repairs.ScaleAs(clash=clash),
             claim=claims.ScaleCurve(
-                f"the scale is {clash.formula_now}, the KL wants {clash.formula}", site=clash.site, reads=clash.kl_reads
+                f"the scale is {clash.formula_now}, the KL needs {clash.formula}", site=clash.site, reads=clash.kl_reads
             ),
         )

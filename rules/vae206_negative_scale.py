@@ -1,4 +1,4 @@
-"""eps is multiplied by a raw output that can be negative.
+"""The noise is scaled by a raw output that can be negative.
 
 ## What it does
 Evaluates the sampler's scale over the range of the encoder's head: a standard deviation must be positive, and must be
@@ -62,7 +62,7 @@ def check(
             labels=model.labels(
                 (clash.head, "the head, unbounded"), (clash.site.z, "drawn with it"), (clash.kl, f"the KL reads it as {clash.kl_reads}")
             ),
-            why="a standard deviation is positive; here it can be 0 or negative, and it is not what the KL charges for",
+            why="a standard deviation is positive; here it can be 0 or negative, and it is not the one in the KL",
             help=f"use {clash.formula} as the standard deviation",
             repair=repairs.ScaleAs(clash=clash),
             claim=claims.ScaleNegative("the scale takes negative values", site=clash.site),
@@ -70,7 +70,7 @@ def check(
     for made, scale in negative_scales:
         yield Found(
             scale_place(made, scale),
-            label=f"{made.family} wants a positive scale",
+            label=f"{made.family} needs a positive scale",
             labels=model.labels((scale, "can be negative")),
             why="torch refuses a scale that is not positive as soon as one appears; without validation the log-density is NaN",
             help="pass the raw output through softplus, or exponentiate half of it",

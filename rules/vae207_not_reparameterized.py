@@ -5,9 +5,9 @@ Finds latents drawn by `torch.normal(mu, std)` or a distribution's `.sample()` t
 discrete draws (`torch.bernoulli`, `torch.multinomial`) with no straight-through path or score function around them.
 
 ## Why is this bad
-The gradient of the reconstruction with respect to mu and std is zero: only the KL trains the encoder, and it falls to
-the prior at once. The reparameterisation z = mu + std * eps (Kingma & Welling 2014, section 2.4) moves the draw off
-the path of the gradient. `backward` does not complain.
+The gradient of the reconstruction with respect to mu and std is zero: only the KL trains the encoder, and the
+posterior collapses to the prior at once. The reparameterisation z = mu + std * eps (Kingma & Welling 2014, section
+2.4) takes the draw off the gradient's path. `backward` does not raise.
 
 ## Example
     z = torch.normal(mu, std)
@@ -65,7 +65,7 @@ def check(
             label="a draw, not a function of mu and std",
             labels=model.labels((site.mu, ""), (site.scale, "")),
             shapes=(model.row(site.z, "no gradient to mu or std"),),
-            why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
+            why="the gradient stops at the draw: the reconstruction cannot train the encoder, only the KL does",
             help="sample by z = mu + std * torch.randn_like(std), or .rsample()",
             repair=repairs.Reparameterise(site=site),
             claim=claims.NoGradFromRecon(
@@ -77,7 +77,7 @@ def check(
             model.where(site.z),
             label="a discrete draw, which has no gradient" if site.kind == "categorical" else "a draw without a gradient",
             labels=model.labels((site.mu, "the distribution it is drawn from")),
-            why="the reconstruction cannot train the encoder: the gradient stops at the draw, and only the KL is left",
+            why="the gradient stops at the draw: the reconstruction cannot train the encoder, only the KL does",
             help="F.gumbel_softmax, or let the gradient skip the draw: p + (draw - p).detach(), or add a score-function term"
             if site.kind == "categorical"
             else "sample with .rsample()",

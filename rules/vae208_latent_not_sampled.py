@@ -1,11 +1,11 @@
-"""z is drawn and the decoder gets the mean.
+"""z is drawn, but the decoder gets the mean.
 
 ## What it does
 Finds a draw that never reaches the loss while the decoder is fed with the posterior's mean.
 
 ## Why is this bad
-The model is a deterministic autoencoder with a penalty on its code: the decoder never learns to cope with the
-posterior's spread, the variance head is trained by the KL alone, and samples from the prior decode badly.
+The model is a deterministic autoencoder with a penalty on its code: the decoder never sees the posterior's spread,
+the variance head is trained by the KL alone, and samples from the prior decode badly.
 
 ## Example
     z = self.reparameterize(mu, logvar)
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "VAE208",
     "latent-not-sampled",
     Severity.ERROR,
-    message="z is drawn, and the decoder gets the mean",
+    message="z is drawn, but the decoder gets the mean",
     needs=("draw", "loss"),
 ).on("sampling.idle.idle_draws", "sampling.idle.decoder_entry")
 def check(model: Model, idle_draws: list[Site], decoder_entry: Callable[[Site], Entry | None]) -> Findings:

@@ -44,7 +44,7 @@ def check(model: Model, undrawn_entries: list[Entry]) -> Findings:
             entry.span,
             label="reads the posterior's parameters, not a sample",
             labels=model.labels((entry.mu, ""), (entry.scale, "")),
-            why="there is no sampling: the decoder reads parameters of a distribution, and has no input for samples of the prior",
+            why="there is no sampling: the decoder reads parameters of a distribution, and cannot decode samples of the prior",
             help="draw z = mu + std * torch.randn_like(std) and give z to the layer",
             claim=claims.ZUnused("two runs give the same reconstruction", node=entry.node),
         )

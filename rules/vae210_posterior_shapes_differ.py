@@ -14,7 +14,7 @@ own smaller tensor, then charges for one component in place of L, or is stretche
     self.fc_logvar = nn.Linear(hidden, latent_dim)
 
 ## When to ignore
-When an isotropic posterior is meant, and the KL multiplies the log-variance by L.
+When an isotropic posterior is intended, and the KL multiplies the log-variance by L.
 """
 
 from __future__ import annotations

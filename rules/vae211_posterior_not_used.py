@@ -5,7 +5,7 @@ Looks at what z is made of: noise alone, or noise with the scale and without the
 posterior.
 
 ## Why is this bad
-Decoding noise that the input has no part in, the decoder can only learn the mean of the data. With the scale alone,
+From noise that does not depend on the input, the decoder can only learn the mean of the data. With the scale alone,
 nearly all that the encoder knows of the input is lost: the mean is trained by the KL only, to 0.
 
 ## Example
@@ -16,7 +16,7 @@ nearly all that the encoder knows of the input is lost: the mean is trained by t
     z = mu + eps * std
 
 ## When to ignore
-When the unconditional decoder is what is trained, in a step of its own.
+When this step trains an unconditional decoder on purpose.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check(model: Model, unused_posteriors: list[tuple[fx.Node, fx.Node | None, s
             model.where(node),
             label=label,
             labels=model.labels((what, "")),
-            why="what the decoder gets does not say which input it came from",
+            why="the decoder's input says nothing about which input was encoded",
             help="z = mu + eps * std",
             claim=claims.NoGradFromRecon("the reconstruction gives the mean no gradient", nodes=[what])
             if model.sites

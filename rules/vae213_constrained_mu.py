@@ -4,7 +4,7 @@
 Drives the raw output behind the mean to its extremes: a tanh, sigmoid or ReLU on the mean bounds it.
 
 ## Why is this bad
-The prior N(0, 1) has mass that the means can then never cover: with a sigmoid every mean lies in (0, 1), with a ReLU
+The means can then never cover all of the prior N(0, 1): with a sigmoid every mean is in (0, 1), with a ReLU
 half of the space is unused, and the aggregated posterior cannot match the prior.
 
 ## Example

@@ -1,12 +1,12 @@
 """In evaluation mode z is the mean plus a constant multiple of the scale.
 
 ## What it does
-Runs the step in evaluation mode and looks at what the decoder gets: the mean, or a draw, are both right; the mean
-plus one standard deviation is not.
+Runs the step in evaluation mode and looks at the decoder's input: the mean or a draw is right; the mean plus one
+standard deviation is not.
 
 ## Why is this bad
-The reconstruction at test time is off by one standard deviation in every component: a bias that training never sees.
-One library had it for years.
+The reconstruction at test time is off by one standard deviation in every component: a bias that never shows in
+training. One library had it for years.
 
 ## Example
     eps = torch.randn_like(std) if self.training else torch.ones_like(std)

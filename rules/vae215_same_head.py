@@ -5,8 +5,8 @@ Compares how the mean and the scale of each draw are computed, back to the layer
 halves are the same value, because one layer is called for both, or one slice is taken twice.
 
 ## Why is this bad
-The log-variance is then the mean: the encoder cannot say how sure it is. It is usually a slip of copy and paste; the
-layer that was meant never gets a gradient.
+The log-variance is then the mean: the encoder cannot express its uncertainty. It is usually a copy-and-paste slip;
+the intended layer never gets a gradient.
 
 ## Example
     mu = self.fc_mu(h)
@@ -53,7 +53,7 @@ def check(model: Model, aliased_heads: list[Alias]) -> Findings:
                 (alias.scale if alias.bound else None, "the same values"),
                 (alias.site.z, "both meet here"),
             ),
-            why="the posterior's scale is then tied to its mean, and cannot say how sure the encoder is",
+            why="the posterior's scale is then tied to its mean, and cannot express the encoder's uncertainty",
             help="give the log-variance a layer (or a slice) of its own",
             repair=repairs.IdleHead(scale=alias.scale),
             claim=claims.HeadsEqual("the raw mean and the raw scale are equal for every input", nodes=(alias.mean, alias.scale)),

@@ -1,13 +1,13 @@
 """The posterior has a KL, and nothing is drawn from it.
 
 ## What it does
-Where no noise is drawn in the whole step, looks for a Gaussian KL in the loss: a value that is squared beside another one that
-is there both plain and exponentiated. If the reconstruction is made of the first and does not depend on the second, the mean
-is decoded in place of a sample.
+Where no noise is drawn in the whole step, looks for a Gaussian KL in the loss: a value that is squared beside another
+one that is there both plain and exponentiated. If the reconstruction is made of the first and does not depend on the
+second, the mean is decoded instead of a sample.
 
 ## Why is this bad
-The variance is trained by the KL alone, which sets it to 1, and the decoder never meets the spread that it will see when it
-generates: this is a plain autoencoder with a penalty on its code.
+The variance is trained by the KL alone, which sets it to 1, and the decoder never sees the spread that it meets when
+generating: this is a plain autoencoder with a penalty on its code.
 
 ## Example
     z = mu
@@ -16,7 +16,7 @@ generates: this is a plain autoencoder with a penalty on its code.
     z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
 
 ## When to ignore
-Never in training; a step that is meant to evaluate should not be the one that is checked.
+Never in training; do not check an evaluation step.
 """
 
 from __future__ import annotations

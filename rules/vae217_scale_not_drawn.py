@@ -6,8 +6,8 @@ further head of the mean's shape, least somewhere in the middle, as the KL of a 
 another draw depends on that head, the KL charges for a scale that is never used.
 
 ## Why is this bad
-The KL alone moves the head, to the scale of the prior for every input: the posterior carries no uncertainty, and z is drawn
-from another distribution than the one that the KL is computed for. The bound is not the bound.
+Only the KL trains the head, so it collapses to the prior's scale: the posterior carries no uncertainty, and z is
+drawn from another distribution than the one in the KL. The loss is not the ELBO.
 
 ## Example
     std = torch.exp(0.5 * logvar)
@@ -45,7 +45,7 @@ def check(model: Model, unscaled_draws: list[Unscaled]) -> Findings:
             label=f"the noise is not scaled by {model.written(fact.computed or fact.head)}",
             labels=model.labels((fact.computed, "computed, and never used"), (fact.head, "only the KL reads this head")),
             shapes=(model.row(fact.site.z, "drawn"), model.row(fact.head, "not used")),
-            why="nothing but the KL moves the scale, to that of the prior for every input; z is drawn from another distribution",
+            why="only the KL trains the scale, so it collapses to the prior's; z is drawn from another distribution",
             help="z = mu + std * torch.randn_like(std), with the std that the KL is computed for",
             claim=claims.NoGradFromRecon("the reconstruction gives the scale's head no gradient", nodes=[fact.head]),
         )

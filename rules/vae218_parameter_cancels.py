@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     basis="replay",
 ).on("sampling.cancelled.cancelled_draws")
 def check(model: Model, cancelled_draws: list[Cancelled]) -> Findings:
-    """Heads with no part in the draw that is computed from them."""
+    """Heads that the draw does not depend on although it is computed from them."""
     for found in cancelled_draws:
         yield Found(
             found.place or model.where(found.through),
-            label=f"{model.written(found.head)} enters here, and cancels in what is decoded",
+            label=f"{model.written(found.head)} enters here, and cancels in the decoder's input",
             labels=model.labels((found.draw, "drawn here"), (found.entry, "this is decoded: it does not move with the parameter")),
             why="the reconstruction has no gradient in this parameter of the posterior",
             help="compute the noise under torch.no_grad(), or detach it, before z is made of it; or draw with rsample()",

@@ -1,12 +1,12 @@
-"""The noise is computed back from z with what is no standard deviation.
+"""The noise is recovered from z with something that is not a standard deviation.
 
 ## What it does
 Finds (z - mu) / d with d made of the head of the scale, in the loss or among the outputs, and tries d with random
 heads: reports one that takes both signs, such as the log-variance itself.
 
 ## Why is this bad
-z = mu + s eps gives eps = (z - mu) / s. Divided by a log-variance the result is no noise: of the wrong sign where the
-variance is below 1, and without bound where it is near 1.
+z = mu + s eps gives eps = (z - mu) / s. Divided by a log-variance the result is not the noise: it has the wrong sign
+where the variance is below 1, and without bound where it is near 1.
 
 ## Example
     eps = (z - mu) / logvar
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "VAE219",
     "noise-recovered-wrongly",
     Severity.WARNING,
-    message="the noise is computed back from z with what is no standard deviation",
+    message="the noise is recovered from z with something that is not a standard deviation",
     needs=("site",),
 ).on("sampling.recovered.recovered_noise")
 def check(model: Model, recovered_noise: list[Recovered]) -> Findings:

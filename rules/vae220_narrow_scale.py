@@ -6,7 +6,7 @@ A remark where it stays between two bounds, the lower of them above 0.3 and belo
 0.61 to 1.65. From 1 upwards it is VAE212.
 
 ## Why is this bad
-The encoder can hardly say that it is sure of a code: it has to make up for it by larger means, which the KL charges for.
+The encoder can hardly express a precise code: it has to use larger means instead, which the KL penalises.
 Reconstructions stay weak. Nothing is wrong with the formula, so this is a remark.
 
 ## Example
@@ -49,7 +49,7 @@ def check(model: Model, scale_range: Callable[[Site], Range | None]) -> Findings
             model.where(reach.bound_by),
             label=f"keeps it between {reach.low:.3g} and {reach.high:.3g}",
             labels=model.labels((site.scale, "standard deviation")),
-            why="no code can be much surer than the prior is",
+            why="no code can be much more precise than the prior",
             help="leave the log-variance unbounded, or clamp it to a range such as (-10, 10)",
             facts={"lowest_std": reach.low, "highest_std": reach.high},
             claim=claims.ValueRange(

@@ -7,7 +7,7 @@ axis of samples (importance-weighted bounds) is fine.
 ## Why is this bad
 A dimension of size 1 against a real one is stretched: (B, 1, D) against (B, D) compares every reconstruction with
 every input, B * B pairs. The loss is then smallest when every output is the mean of the batch. `mse_loss` warns once
-a line, `((r - x) ** 2).mean()` never does.
+per line, `((r - x) ** 2).mean()` never does.
 
 ## Formula
 -log p(x|r) = sum_d l(r_d, x_d): the element d of the reconstruction meets the element d of the data, and no other.
@@ -24,7 +24,7 @@ documentation, Broadcasting semantics.
     loss = F.mse_loss(recon, x)
 
 ## When to ignore
-When one target for several predictions is meant: give them a leading axis.
+When several predictions share one target: give them a leading axis.
 """
 
 from __future__ import annotations

@@ -60,5 +60,5 @@ def check(model: Model, given_at: Callable[[ReconFact], Span | None]) -> Finding
             why="the sigmoid is applied twice: the probability stays in [0.5, 0.73]",
             help="drop the activation and keep the loss on logits, or keep it and use binary_cross_entropy",
             repair=repairs.RemoveActivation(activation=squash),
-            claim=claims.ValueRange("the logits lie in [0, 1]", node=fact.pair.recon, low=0.0, high=1.0),
+            claim=claims.ValueRange("the logits are in [0, 1]", node=fact.pair.recon, low=0.0, high=1.0),
         )

@@ -57,7 +57,7 @@ def check(model: Model, improbable: list[tuple[MadeDistribution, fx.Node]]) -> F
             why="the reconstruction is unbounded; on a GPU this is a device-side assert, elsewhere NaN or an error",
             help="use binary_cross_entropy_with_logits, or end the decoder with a sigmoid",
             repair=repairs.LossOnLogits(meet=fact.pair.meet),
-            claim=claims.Raises("binary cross-entropy refuses the values, or is not finite", node=fact.pair.recon, low=0.0, high=1.0),
+            claim=claims.Raises("binary cross-entropy raises, or is not finite", node=fact.pair.recon, low=0.0, high=1.0),
         )
     for made, probability in improbable:
         yield Found(

@@ -56,5 +56,5 @@ def check(model: Model, given_at: Callable[[ReconFact], Span | None]) -> Finding
             why="the softmax is applied twice: no class can get a probability near 1",
             help="give the loss the logits",
             repair=repairs.RemoveActivation(activation=squash),
-            claim=claims.ValueRange("the logits lie in [0, 1]", node=fact.pair.recon, low=0.0, high=1.0),
+            claim=claims.ValueRange("the logits are in [0, 1]", node=fact.pair.recon, low=0.0, high=1.0),
         )

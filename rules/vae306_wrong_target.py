@@ -7,7 +7,7 @@ and models whose only comparison is with a constant or with their own output.
 
 ## Why is this bad
 A denoising model that is compared with its corrupted input learns to reproduce the noise; compared with itself or a
-constant it learns nothing of the data.
+constant it learns nothing about the data.
 
 ## Formula
 -log p(x|r): x is the clean data, also where the encoder is given x plus noise.
@@ -85,10 +85,10 @@ def check(
         yield Found(
             model.where(other.node),
             label="the target is another sample",
-            labels=model.labels((other.fact.pair.meet, "compared here with what was made of its own sample")),
+            labels=model.labels((other.fact.pair.meet, "compared here with the reconstruction of another sample")),
             when="B > 1",
-            why="each reconstruction is made of one sample and held against another: the best is the same for all of them",
-            help="compare with the input in its own order; steps or pixels are turned along their own axis",
+            why="each reconstruction is made from one sample and compared with another: the best one is the same for all",
+            help="compare each sample with its own input; to reverse time, flip the time axis, not the batch",
             claim=claims.PoisonRow("changing one sample changes the target of another", node=other.node),
         )
     for own in self_targets:

@@ -9,7 +9,7 @@ With the arguments exchanged the loss is another function: BCE-with-logits(x, re
 and unbounded below. Some versions of torch refuse a target that requires grad, most do not.
 
 ## Formula
--log p(x|y) is no symmetric function: -x log y - (1 - x) log(1 - y) has the logarithm of the prediction, and the
+-log p(x|y) is not symmetric: -x log y - (1 - x) log(1 - y) has the logarithm of the prediction, and the
 data as weights.
 
 Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 11 (appendix C.1).
@@ -53,7 +53,7 @@ def check(model: Model, swapped_arguments: Callable[[ReconFact], bool], exchange
         pair = fact.pair
         yield Found(
             exchanged_at(fact),
-            label="the reconstruction should stand where the data stands",
+            label="the data is passed as the prediction",
             labels=model.labels((pair.recon, "the reconstruction, given as target"), (pair.meet, "compared here")),
             why="the loss is not symmetric: exchanged, it is another function of the reconstruction, and not its likelihood",
             help=f"exchange the arguments: {model.written(pair.recon)} first, {model.written(pair.target)} second",

@@ -57,7 +57,7 @@ def check(model: Model, output_mismatch: Callable[[ReconFact], Mismatch | None])
             model.where(fact.pair.meet),
             label=f"data in [{gap.low:g}, {gap.high:g}], reconstruction in {reached}",
             labels=model.labels((squash, f"puts out {reached}")) + model.birth_labels(squash, "the activation is made here"),
-            why="part of the data lies where no reconstruction can go: the error has a floor",
+            why="part of the data is out of reach for every reconstruction: the error has a floor",
             help="use an activation that covers the data (tanh for [-1, 1], sigmoid for [0, 1], none for standardised data), "
             "or rescale the data",
             facts={"data": [gap.low, gap.high], "reconstruction": [gap.reach.low, gap.reach.high]},

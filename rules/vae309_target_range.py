@@ -1,4 +1,4 @@
-"""The target of a Bernoulli likelihood lies outside [0, 1].
+"""The target of a Bernoulli likelihood is outside [0, 1].
 
 ## What it does
 Compares the declared range of the data, after what the code does to it, with [0, 1] where the likelihood is binary
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "VAE309",
     "target-range",
     Severity.ERROR,
-    message="the target of a Bernoulli likelihood lies outside [0, 1]",
+    message="the target of a Bernoulli likelihood is outside [0, 1]",
     needs=("reconstruction",),
 ).on("likelihood.likelihood.target_range")
 def check(model: Model, target_range: Callable[[ReconFact], tuple[float, float] | None]) -> Findings:
@@ -55,7 +55,7 @@ def check(model: Model, target_range: Callable[[ReconFact], tuple[float, float] 
             model.where(fact.pair.meet),
             label=f"target in [{data[0]:g}, {data[1]:g}]",
             labels=model.labels((fact.pair.target, "")),
-            why="the likelihood is that of values in [0, 1]; outside it has no lower bound",
+            why="the likelihood is for values in [0, 1]; outside, the loss has no lower bound",
             help="scale the data to [0, 1], or use a Gaussian likelihood",
             facts={"data": list(data)},
             repair=repairs.RescaleTarget(meet=fact.pair.meet, target=fact.pair.target, data=data),

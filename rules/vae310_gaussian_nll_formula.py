@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "VAE310",
     "gaussian-nll-formula",
     Severity.ERROR,
-    message="the decoder's likelihood is not one",
+    message="the decoder's likelihood is not a valid log-density",
     needs=("reconstruction",),
     basis="replay",
 ).on("likelihood.likelihood.nll_fault", "likelihood.likelihood.scale_of")
@@ -63,7 +63,7 @@ def check(
             yield Found(
                 model.where(node),
                 label=what,
-                why="the slope of minus a log-density has mean 0 under that density; where it has not, what is learned is drawn elsewhere",
+                why="the slope of minus a log-density has mean 0 under that density; elsewhere training pulls the outputs off",
                 help="log p(t) = lgamma(t + r) - lgamma(r) - lgamma(t + 1) + r log(r / (r + m)) + t log(m / (r + m)), mean m, dispersion r",
                 claim=claims.SumsToOne("the sum of the probabilities of all counts moves with the decoder's outputs", fact=fact),
             )
@@ -72,7 +72,7 @@ def check(
             model.where(node),
             label=what,
             labels=model.labels((scale_of(fact), "the variance")),
-            why="error and log term must speak of the same variance, or the loss is no likelihood and its optimum is elsewhere",
+            why="the error and the log term must use the same variance, or the loss is not a likelihood and its optimum is wrong",
             help="use (x - r)^2 / (2 * var) + 0.5 * log(var), with var = logvar.exp()",
             repair=repairs.LikelihoodFormula(node=node, extra=fact.pair.extra),
             claim=claims.Kernel("the loss is not a Gaussian likelihood", fact=fact, scale=scale_of(fact)),

@@ -5,7 +5,7 @@ Measures the gradient of the loss with respect to the reconstruction: it must po
 descent goes towards it.
 
 ## Why is this bad
-A log-likelihood that is added to a loss, in place of subtracted, is minimised: the model is trained to be as far from
+A log-likelihood that is added to a loss instead of subtracted is minimised: the model is trained to be as far from
 the data as it can, and the loss goes to minus infinity.
 
 ## Formula

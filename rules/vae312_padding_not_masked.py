@@ -1,7 +1,7 @@
 """The token loss counts padding.
 
 ## What it does
-Finds models that know of padding, by the padding index of an embedding, a mask that hides tokens from the encoder's
+Finds models that handle padding, by the padding index of an embedding, a mask that hides tokens from the encoder's
 attention, or the lengths that a sequence is packed with, while the cross-entropy over the same tokens has no
 `ignore_index`, mask or weight.
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     needs=("reconstruction",),
 ).on("likelihood.padding.padded")
 def check(model: Model, padded: Callable[[ReconFact], Padding | None]) -> Findings:
-    """Cross-entropies that do not know of the model's padding index."""
+    """Cross-entropies that ignore the model's padding index."""
     for fact in model.recons:
         padding = padded(fact)
         if padding is None:

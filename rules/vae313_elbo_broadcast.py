@@ -5,8 +5,8 @@ Finds sums and products on the way up to the loss whose result has the batch dim
 one number a sample that is added to a reconstruction of one number a data element: (B, D) with (B, 1).
 
 ## Why is this bad
-keepdim leaves (B, 1); times weights of shape (B) it becomes (B, B), and the mean over it gives every sample the mean
-weight: the weights have no effect. A KL that is added to every data element counts D times when these are summed.
+keepdim leaves (B, 1); times weights of shape (B) it becomes (B, B), and its mean gives every sample the mean weight:
+the weights have no effect. A KL that is added to every data element counts D times when these are summed.
 
 ## Formula
 loss = (1/B) sum_i w_i (rec_i + KL_i): sample i meets its own weight.
@@ -23,7 +23,8 @@ Broadcasting semantics.
     loss = (w * kl).mean()
 
 ## When to ignore
-When all pairs are meant: give both the same number of dimensions. A weight with a name on the KL makes the second kind a note.
+When all pairs are meant: give both the same number of dimensions. A weight with a name on the KL makes the second
+kind a note.
 """
 
 from __future__ import annotations

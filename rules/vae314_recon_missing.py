@@ -45,7 +45,7 @@ def check(model: Model, loss_place: Span | None, unused_reconstruction: fx.Node 
     if unused_reconstruction is not None:
         yield Found(
             model.where(blind_term) or loss_place,
-            label="holds no reconstruction" if blind_term is None else "compares the data with nothing that was decoded",
+            label="holds no reconstruction" if blind_term is None else "compares the data with nothing decoded",
             labels=model.labels((unused_reconstruction, "the decoder's output, not used")),
             why="nothing trains the decoder, and nothing keeps the code informative",
             help="add the negative log-likelihood of the input under the decoder's output",

@@ -1,4 +1,4 @@
-"""A squared error gets logits while the data lie in [0, 1].
+"""A squared error gets logits while the data is in [0, 1].
 
 ## What it does
 Finds squared or absolute errors on a raw decoder output, with data declared in [0, 1], where the same class applies a

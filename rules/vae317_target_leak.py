@@ -1,4 +1,4 @@
-"""The decoder is shown what it is to predict.
+"""The decoder sees what it should predict.
 
 ## What it does
 Runs the decoder twice with z held and one token changed: the prediction of that very token must not move. Teacher
@@ -6,7 +6,7 @@ forcing shows the tokens before it only. The same for the steps of a series, whe
 it: there no later step moves an earlier prediction.
 
 ## Why is this bad
-A decoder that reads the token it is to predict copies it: the reconstruction falls to zero, z is ignored, the
+A decoder that reads the token it should predict copies it: the reconstruction falls to zero, z is ignored, the
 posterior collapses, and generation (where the token is not known) fails.
 
 ## Formula
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     "VAE317",
     "target-leak",
     Severity.ERROR,
-    message="the decoder is shown what it is to predict",
+    message="the decoder sees what it should predict",
     needs=("site", "reconstruction"),
 ).on("likelihood.class_axis.off_classes", "likelihood.leak.leaked_tokens", "likelihood.leak.shown_steps", "likelihood.leak.where_it_enters")
 def check(

@@ -6,7 +6,7 @@ take: reports one that is never below 0, such as the output of a softmax.
 
 ## Why is this bad
 The losses take no logarithm. On probabilities they are linear: -t p. A softmax's gradient is all but 0 where the
-prediction is confidently wrong, the value is no likelihood (it lies in [-1, 0]), and beside a KL in nats it weighs
+prediction is confidently wrong, the value is not a likelihood (it is in [-1, 0]), and beside a KL in nats it weighs
 next to nothing.
 
 ## Formula
@@ -59,7 +59,7 @@ def check(
             compared_at(fact),
             label=f"{model.op(fact.pair.meet)} takes log-probabilities",
             labels=model.labels((squash or fact.pair.recon, "probabilities: never below 0")),
-            why="no logarithm is taken anywhere: the term is linear in the probabilities, and no likelihood",
+            why="no logarithm is taken anywhere: the term is linear in the probabilities, so it is not a likelihood",
             help="give it log_softmax of the logits",
             claim=claims.ValueRange("the values are never negative", node=fact.pair.recon, low=0.0),
         )

@@ -1,12 +1,12 @@
 """A softmax gets scores that are too close together.
 
 ## What it does
-For class probabilities that are compared with the data, looks at between which bounds their scores lie: reports a
+For class probabilities that are compared with the data, looks at the bounds of their scores: reports a
 softmax whose scores are squashed (by a sigmoid, a tanh) so that no class can get even half of the probability.
 
 ## Why is this bad
-With scores in [0, 1] the largest probability of K classes is e / (e + K - 1): 0.23 for 10. The model cannot say that it
-is sure, the likelihood has a high floor, and all its gradients are small.
+With scores in [0, 1] the largest probability of K classes is e / (e + K - 1): 0.23 for 10. The model cannot make a
+confident prediction, the likelihood has a high floor, and all its gradients are small.
 
 ## Formula
 p_k = exp(a_k) / sum_j exp(a_j): with all a in [l, h] no p_k is above 1 / (1 + (K - 1) exp(l - h)).
@@ -21,7 +21,7 @@ Source: Bishop 2006, Pattern Recognition and Machine Learning, eq. 4.62.
     probs = torch.softmax(self.out(h), dim=1)
 
 ## When to ignore
-When the flat distribution is meant. Scores that are squashed and then multiplied are not reported.
+When the flat distribution is intended. Scores that are squashed and then multiplied are not reported.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check(model: Model, capped_softmax: Callable[[ReconFact], Capped | None]) ->
         yield Found(
             model.where(capped.node),
             label=f"of {capped.classes} classes none can get more than {capped.largest:.2g}",
-            labels=model.labels((model.activation(capped.scores), f"scores lie in [{capped.low:.2g}, {capped.high:.2g}]")),
+            labels=model.labels((model.activation(capped.scores), f"scores are in [{capped.low:.2g}, {capped.high:.2g}]")),
             why="the softmax needs scores without bounds to give a class a probability near 1",
             help="give the softmax the layer's output",
             facts={"largest": capped.largest, "classes": capped.classes},

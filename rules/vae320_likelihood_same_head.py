@@ -5,8 +5,8 @@ For a likelihood with a learned variance, compares how the decoder's mean and va
 layers: reports two values that are the same, because one layer is called for both.
 
 ## Why is this bad
-The variance is then a function of the mean: the decoder cannot say where it is unsure. It is usually a slip of copy and
-paste; the layer that was meant never gets a gradient.
+The variance is then a function of the mean: the decoder cannot express where it is uncertain. It is usually a
+copy-and-paste slip; the intended layer never gets a gradient.
 
 ## Formula
 -log N(x; r(z), s(z)^2) = (x - r)^2 / (2 s^2) + log s + const: r and s are two functions of z.
@@ -49,7 +49,7 @@ def check(model: Model, aliased_likelihoods: list[tuple[fx.Node, fx.Node]]) -> F
             model.where(variance),
             label=f"the same as {model.written(mean)}",
             labels=model.labels((mean, "the mean")),
-            why="the variance is tied to the mean, and cannot say where the reconstruction is unsure",
+            why="the variance is tied to the mean, and cannot express where the reconstruction is uncertain",
             help="give the log-variance layers of its own",
             claim=claims.HeadsEqual("the raw mean and the raw variance are equal for every input", nodes=(mean, variance)),
         )

@@ -1,4 +1,4 @@
-"""A softmax runs over another axis than the classes.
+"""A softmax runs over the wrong axis, not the classes.
 
 ## What it does
 Where a likelihood looks up the probability of a class (`gather`, `nll_loss`), follows the values that it reads back to
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     "VAE321",
     "softmax-off-classes",
     Severity.ERROR,
-    message="a softmax runs over another axis than the classes",
+    message="a softmax runs over the wrong axis, not the classes",
     needs=("loss",),
 ).on("likelihood.class_axis.off_classes")
 def check(model: Model, off_classes: list[OffClasses]) -> Findings:
@@ -49,7 +49,7 @@ def check(model: Model, off_classes: list[OffClasses]) -> Findings:
             model.where(found.softmax),
             label=f"of {model.shape_text(found.softmax)}",
             labels=model.labels((found.reader, f"the class is looked up along axis {found.axis} of {model.shape_text(found.read)}")),
-            why="the probabilities of the classes do not sum to one: no class is paid for by the others",
+            why="the class probabilities do not sum to one: raising one class does not lower the others",
             help="give the axis of the classes as dim",
             claim=claims.ClassSums("the probabilities of the classes do not sum to one", node=found.read, axis=found.axis),
         )

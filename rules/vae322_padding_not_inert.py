@@ -11,8 +11,8 @@ sequence is padding, and what an encoder keeps of it is mostly that.
 ## Formula
 log p(x_1..T | z) - KL(q(z | x_1..T) || p(z)), with T the sample's own length.
 
-Source: the PyTorch documentation of torch.nn.utils.rnn.pack_padded_sequence; Krishnan et al. 2017, Structured Inference Networks
-for Nonlinear State Space Models, eq. 6, whose sums run over a sequence's own steps.
+Source: the PyTorch documentation of torch.nn.utils.rnn.pack_padded_sequence; Krishnan et al. 2017, Structured
+Inference Networks for Nonlinear State Space Models, eq. 6, whose sums run over a sequence's own steps.
 
 ## Example
     states, _ = self.rnn(self.embed(tokens))

@@ -1,11 +1,11 @@
-"""A mask takes out what counts and lets through what does not.
+"""A mask removes the data and keeps the padding.
 
 ## What it does
-Changes the data within and beyond each sample's length, or where a mask is 1 and where it is 0, on the real run: what lies
-beyond a length must not be all that moves the reconstruction, and encoder and loss must leave the same places out.
+On the real run, changes the data within and beyond each sample's length, or where a mask is 1 and where it is 0: the
+reconstruction must not depend on the padding alone, and encoder and loss must leave out the same places.
 
 ## Why is this bad
-The model is trained on padding, or on what was never measured, and what was measured does not count. Nothing raises: both
+The model is trained on padding or on missing values, and the measured values do not count. Nothing raises: both
 sides of a mask have the same shape.
 
 ## Formula
@@ -28,7 +28,7 @@ When the encoder sees one part and the loss is about the other on purpose, as in
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE323", "mask-inverted", Severity.WARNING, message="a mask takes out what counts", needs=("site", "loss"))
+@rule("VAE323", "mask-inverted", Severity.WARNING, message="a mask removes the data and keeps the padding", needs=("site", "loss"))
 def check(model: Model) -> Findings:
     """The laws on padding and masks report these, on real runs."""
     yield from ()

@@ -1,15 +1,17 @@
 """An input has no effect on the loss.
 
 ## What it does
-Runs the step again with other values of each input: another sample's, the ends of the range it was given, a mask turned over. An input
-with which the loss stays the same to the last bit is reported where it is declared. A label that nothing reads at all is left alone.
+Runs the step again with other values of each input: another sample's, the ends of the range it was given, a mask
+inverted. An input that leaves the loss the same to the last bit is reported where it is declared. A label that is
+never read is not reported.
 
 ## Why is this bad
-Lengths that nobody reads make padding part of the data; a mask that nobody reads hides nothing; a condition that nobody reads conditions
-nothing. The shapes are right without it, so the model trains.
+Unread lengths make padding part of the data; an unread mask hides nothing; an unread condition conditions nothing.
+The shapes are right without it, so the model trains.
 
 ## Formula
-log p(x) >= E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)), over the places of x that are there; of a condition c, every density given c.
+log p(x) >= E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)), over the places of x that are there; of a condition c, every
+density given c.
 
 Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 2; Sohn et al. 2015, eq. 4.
 
@@ -23,7 +25,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 2; Sohn et a
         _, h = self.rnn(packed)
 
 ## When to ignore
-When the signature is that of a family of models, and this one has no use for the input.
+When a family of models shares the signature, and this one does not need the input.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

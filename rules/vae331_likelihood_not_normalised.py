@@ -1,16 +1,16 @@
 """The likelihood does not add up to one over the data.
 
 ## What it does
-Runs the reconstruction term in double precision over all values that one element of the data can have, in many states of the
+Runs the reconstruction term in double precision over all possible values of one data element, for many outputs of the
 decoder. For a likelihood that learns its own spread the sum of exp(-term) must be one and the same number.
 
 ## Why is this bad
-The scale that minimises the loss is then not the scale of the data: it grows or shrinks without end, or settles at a wrong value, and
-values of the loss cannot be compared with those of another model.
+The scale that minimises the loss is then not the scale of the data: it grows or shrinks without end, or settles at a
+wrong value, and values of the loss cannot be compared with those of another model.
 
 ## Formula
-sum over x of p(x | z) = 1. A discretised logistic: p(x) = sigmoid((x + h - m) / s) - sigmoid((x - h - m) / s), with h half of the step
-between two values: 1/510 for images in [0, 1], 1/255 for images in [-1, 1].
+sum over x of p(x | z) = 1. A discretised logistic: p(x) = sigmoid((x + h - m) / s) - sigmoid((x - h - m) / s), with h
+half of the step between two values: 1/510 for images in [0, 1], 1/255 for images in [-1, 1].
 
 Source: Salimans et al. 2017, PixelCNN++, eq. 2; Kingma & Welling 2014, appendix C.2, for the Gaussian.
 
@@ -22,7 +22,7 @@ Source: Salimans et al. 2017, PixelCNN++, eq. 2; Kingma & Welling 2014, appendix
     half = 0.5 / 255
 
 ## When to ignore
-When the term is meant as a distance and not as a likelihood.
+When the term is meant as a distance, not as a likelihood.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

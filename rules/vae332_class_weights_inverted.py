@@ -1,8 +1,9 @@
-"""The weights of classes favour the class that is frequent anyway.
+"""The class weights favour the frequent class.
 
 ## What it does
-Puts other data into the run, with more ones than before, and holds the reconstruction. Without weights a class pulls in proportion
-to how often it occurs, with weights by inverse frequency all classes pull alike; here the pull grows faster than the class.
+Puts other data into the run, with more ones than before, and holds the reconstruction. Without weights a class pulls
+in proportion to how often it occurs, with weights by inverse frequency all classes pull alike; here the pull grows
+faster than the class.
 
 ## Why is this bad
 Predicting the frequent class everywhere costs next to nothing, and that is what the decoder learns.
@@ -10,8 +11,8 @@ Predicting the frequent class everywhere costs next to nothing, and that is what
 ## Formula
 -w log p for x = 1 and -log(1 - p) for x = 0, with w = negatives / positives.
 
-Source: the PyTorch documentation of torch.nn.BCEWithLogitsLoss (pos_weight); Kipf & Welling 2016, Variational Graph Auto-Encoders,
-section 2, re-weights the terms of sparse adjacency matrices in this way.
+Source: the PyTorch documentation of torch.nn.BCEWithLogitsLoss (pos_weight); Kipf & Welling 2016, Variational Graph
+Auto-Encoders, section 2, re-weights the terms of sparse adjacency matrices in this way.
 
 ## Example
     pos_weight = adj.sum() / (n * n - adj.sum())

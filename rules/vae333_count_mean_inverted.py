@@ -1,15 +1,16 @@
 """The expected count falls where the mean that it is made of grows.
 
 ## What it does
-Adds the likelihood of counts up over all counts, for its mean. It must double with a total of the counts (a library size) that enters the
-likelihood, and be the mean that the decoder puts out where there is one.
+Adds the likelihood of counts up over all counts, for its mean. It must double with a total of the counts (a library
+size) that enters the likelihood, and be the mean that the decoder puts out where there is one.
 
 ## Why is this bad
-Samples with many counts are predicted to have few. The decoder has to undo this before it can fit anything, and what is read off as its
-mean is something else.
+Samples with many counts are predicted to have few. The decoder has to undo this before it can fit anything, and what
+is read off as its mean is something else.
 
 ## Formula
-A negative binomial of mean m and dispersion r has probability of success p = m / (m + r) in torch's convention, logits log(m) - log(r).
+A negative binomial of mean m and dispersion r has probability of success p = m / (m + r) in torch's convention,
+logits log(m) - log(r).
 
 Source: Lopez et al. 2018, Deep generative modeling for single-cell transcriptomics; the PyTorch documentation of
 torch.distributions.NegativeBinomial.

@@ -42,7 +42,7 @@ One convention for both terms:
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.numel()
 
 ## When to ignore
-When the strong KL is meant: give it a named weight.
+When the strong KL is intended: give it a named weight.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callabl
         yield scale_found(
             verdict,
             label="{recon}",
-            why="this trains a beta-VAE with beta = {beta}: far from the bound, and another one at another resolution",
+            why="this trains a beta-VAE with beta = {beta}: far from the ELBO, and different at every resolution",
             help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; "
             "or write the weight down as a named beta",
         )

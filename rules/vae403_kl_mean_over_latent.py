@@ -41,7 +41,7 @@ One convention for both terms:
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.numel()
 
 ## When to ignore
-When the weaker KL is meant: give it a named weight.
+When the weaker KL is intended: give it a named weight.
 """
 
 from __future__ import annotations
@@ -72,6 +72,6 @@ def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callabl
         yield scale_found(
             verdict,
             label="{kl}",
-            why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent, and counts L times too little",
+            why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent; averaged, it is L times too weak",
             help="sum the KL over the latent dimensions, then average over the batch",
         )

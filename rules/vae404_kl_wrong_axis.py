@@ -1,4 +1,4 @@
-"""The KL is summed over some of the latent's axes only, or over the batch in their place.
+"""The KL is summed over only some of the latent's axes, or over the batch instead.
 
 ## What it does
 Measures how the weight of the KL moves with each of its axes: all of the latent's own must be summed, the batch may
@@ -42,7 +42,7 @@ One convention for both terms:
     kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.numel()
 
 ## When to ignore
-When a KL per position is meant: give it a named weight.
+When a KL per position is intended: give it a named weight.
 """
 
 from __future__ import annotations

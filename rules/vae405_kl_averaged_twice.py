@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     "VAE405",
     "kl-averaged-twice",
     Severity.WARNING,
-    message="the KL is divided by the batch size once too often",
+    message="the KL is divided by the batch size twice",
     needs=("beta",),
     basis="replay",
 ).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")

@@ -63,6 +63,6 @@ def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callabl
         yield scale_found(
             verdict,
             label="counts each latent twice",
-            why="the KL is held at half of the capacity" if held else "this trains a beta-VAE with beta = 2",
+            why="the posterior is held twice as close to the prior" if held else "this trains a beta-VAE with beta = 2",
             help="multiply by 0.5",
         )

@@ -2,13 +2,14 @@
 
 ## What it does
 Measures the gradients of the term on chosen posteriors: for q = N(m, s^2) and p = N(0, 1) they must be m, and s^2 - 1
-with respect to log s, up to one common weight. For a full covariance C = A A^T the parts are |m|^2, tr C and log det C;
-for a Laplace posterior of location m and scale b they are sign(m) (1 - e) and (|m| + b) e - 1 with e = exp(-|m|/b).
-Other families, free bits and capacities are recognised and left alone. Of a learned prior the mean must be subtracted. A term
-whose gradients are right must be 0 at the prior: its 1/2 belongs to each latent dimension, not to the sum over them.
+with respect to log s, up to one common weight. For a full covariance C = A A^T the parts are |m|^2, tr C and log det
+C; for a Laplace posterior of location m and scale b they are sign(m) (1 - e) and (|m| + b) e - 1 with e =
+exp(-|m|/b). Other families, free bits and capacities are recognised and left alone. Of a learned prior the mean must
+be subtracted. A term whose gradients are right must be 0 at the prior: its 1/2 belongs to each latent dimension, not
+to the sum over them.
 
 ## Why is this bad
-KL = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). A sign or a coefficient off inside the
+KL = 1/2 * (m^2 + s^2 - 1 - log s^2) (Kingma & Welling 2014, appendix B). A wrong sign or coefficient inside the
 formula moves its minimum away from the prior, or removes it: the term can then be negative, and unbounded below.
 
 ## Formula
@@ -31,7 +32,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
     kl = 0.5 * (mu.pow(2).sum(1) + chol.pow(2).sum((1, 2)) - d) - chol.diagonal(dim1=1, dim2=2).log().sum(1)  # C = chol chol^T
 
 ## When to ignore
-When the term is another regulariser on purpose.
+When the term is deliberately another regulariser.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def check(model: Model, wrong_part: Callable[[KlFact], Span | None]) -> Findings
         yield Found(
             wrong_part(fact),
             label=fact.probe.reason or fact.wrong_coefficient or f"coefficients of the gradient, where the KL has 1, 1, 1: {found}",
-            why="its minimum is not at the prior: a location of 0 and a scale of 1 is not what it pulls towards",
+            why="its minimum is not at the prior: it does not pull towards a location of 0 and a scale of 1",
             help=_RIGHT.get(fact.probe.family, "use torch.distributions.kl_divergence(posterior, prior), summed over the latent"),
             notes=("dL/dmu = w * mu and dL/dlog(s) = w * (s**2 - 1) for the exact KL",) if fact.probe.family == "Gaussian" else (),
             facts={"coefficients": fact.relative_coefficients},

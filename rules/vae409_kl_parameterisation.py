@@ -1,4 +1,4 @@
-"""The KL reads the encoder's head in another way than the sampler.
+"""The KL and the sampler read the encoder's head differently.
 
 ## What it does
 Evaluates the KL as a function of the head for each reading (log-variance, log-standard deviation, standard deviation,
@@ -46,7 +46,7 @@ _EITHER = ": 1 + logvar - mu**2 - exp(logvar) for a log-variance, 1 + 2*s - mu**
     "VAE409",
     "kl-parameterisation",
     Severity.ERROR,
-    message="the KL reads the encoder's head in another way than the sampler",
+    message="the KL and the sampler read the encoder's head differently",
     needs=("kl",),
     basis="replay",
 ).on("sampling.clash.clashes")
@@ -58,7 +58,7 @@ def check(model: Model, clashes: list[Clash]) -> Findings:
                 clash.kl_place(model),
                 label=f"reads the head as {clash.kl_reads}",
                 labels=model.labels((clash.scale, f"the sampler reads it as {clash.sampler}"), (clash.head, "the head")),
-                why="the KL charges for another posterior than the one that is sampled",
+                why="the KL is that of another posterior than the one that is sampled",
                 help=f"write the KL for a scale of {clash.formula_now}",
                 notes=(clash.tie,) if clash.tie else (),
                 repair=repairs.KlFormula(core=clash.kl, heads=clash.site.heads, reading=True),
@@ -73,7 +73,7 @@ def check(model: Model, clashes: list[Clash]) -> Findings:
                 model.where(fact.term.core),
                 label="log-determinant and variance read the head differently",
                 labels=model.labels((fact.site.scale, f"the sampler reads it as {reading}")) if fact.site else (),
-                why="one part of the formula takes the head for a log-variance, another for a log-standard deviation",
+                why="one part of the formula reads the head as a log-variance, another as a log-standard deviation",
                 help=f"use one reading throughout{_FORMULAS.get(reading, _EITHER)}",
                 facts={"coefficients": fact.probe.coefficients},
                 repair=repairs.KlFormula(core=fact.term.core, heads=fact.site.heads if fact.site else (), reading=True),

@@ -1,8 +1,8 @@
 """Mean and log-variance are exchanged between sampler and KL.
 
 ## What it does
-Evaluates the KL as a function of both heads: if it is exact with the two exchanged, they were. Measurement cannot tell whether
-the sampler or the KL has the order that is meant: where names tell it, the finding says so, and points at the other.
+Evaluates the KL as a function of both heads: if it is exact with the two exchanged, they were. Measurement cannot
+tell whether the sampler or the KL has the intended order; if names do, the finding says so, and points at the other.
 
 ## Why is this bad
 The sampler uses one head as the mean, the KL the other: both heads are pulled to the wrong place, and nothing raises,
@@ -56,7 +56,7 @@ def check(model: Model, find_swap: Callable[[KlFact], Swap]) -> Findings:
             swap.place,
             label="exchanges the posterior's parameters",
             labels=model.labels(
-                (fact.term.core, "the KL takes the scale's head for the mean"), (fact.site.z, "the sampler has them the other way")
+                (fact.term.core, "the KL uses the scale's head as the mean"), (fact.site.z, "the sampler uses them the other way round")
             ),
             why="the head that the sampler adds is charged as a log-variance, and the one it exponentiates as a mean",
             help="exchange the two arguments",

@@ -5,8 +5,8 @@ Measures how d loss / d mu moves with the posterior's variance: in KL(q || p) it
 it.
 
 ## Why is this bad
-The ELBO holds KL(q(z|x) || p(z)). Reversed, the posterior is pushed to cover the prior: it becomes over-dispersed,
-and the loss is no bound.
+The ELBO has KL(q(z|x) || p(z)). Reversed, the posterior is pushed to cover the prior: it becomes over-dispersed,
+and the loss is not a bound.
 
 ## Formula
 KL(q || p) = E_q[log q - log p]; for N(m, s^2) against N(0, 1) 0.5 (m^2 + s^2 - 1 - log s^2). The reverse is 0.5
@@ -55,7 +55,7 @@ def check(model: Model, reversed_at: Callable[[KlFact], Span | None]) -> Finding
             reversed_at(fact),
             label="KL(prior || posterior)",
             labels=model.labels((fact.site.z, "the posterior is drawn here")) if fact.site else (),
-            why="the bound holds KL(posterior || prior); the other direction spreads the posterior over the prior",
+            why="the ELBO has KL(posterior || prior); the other direction spreads the posterior over the prior",
             help="exchange the arguments: kl_divergence(posterior, prior)",
             repair=repairs.KlDirection(core=fact.term.core),
             claim=claims.KlClosedForm("the term differs from KL(q || p)", fact=fact),

@@ -47,7 +47,7 @@ def check(model: Model, missing_kl: MissingKl | None, loss_place: Span | None) -
     if missing_kl is not None:
         yield Found(
             loss_place or model.where(missing_kl.computed),
-            label="the KL is multiplied with 0"
+            label="the KL is multiplied by 0"
             if missing_kl.nullified is not None
             else f"this step's loss holds no KL; a branch of {missing_kl.later} adds a term of the posterior"
             if missing_kl.later
@@ -57,7 +57,7 @@ def check(model: Model, missing_kl: MissingKl | None, loss_place: Span | None) -
             labels=model.labels((missing_kl.computed, "a KL is computed here and not added"))
             if missing_kl.computed is not None
             else model.labels((missing_kl.site.z, "the posterior is drawn here")),
-            why="nothing keeps the posterior near the prior: the variance goes to 0, and samples of the prior decode to noise",
+            why="nothing keeps the posterior near the prior: the variance goes to 0, and samples from the prior decode to noise",
             help="add the KL to the loss",
             repair=repairs.AddKl(place=loss_place, computed=missing_kl.computed),
             claim=claims.GradientToScale("the loss only ever asks for a smaller variance", site=missing_kl.site),

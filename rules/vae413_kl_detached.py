@@ -53,7 +53,7 @@ def check(model: Model, detached_terms: Callable[[str], list[Term]], detached_pl
             label="the gradient ends here",
             labels=model.labels((term.core, "the KL"), (model.record.loss, "added here as a number")),
             why="the KL is in the value of the loss and not in its gradient: nothing holds the posterior",
-            help="keep the tensor for the loss, and detach only what is logged",
+            help="keep the tensor for the loss, and detach only the logged value",
             repair=repairs.KeepGradient(node=term.detached or term.core),
             claim=claims.GradientReaches("the KL gives mu no gradient", node=term.core),
         )

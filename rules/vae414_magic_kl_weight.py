@@ -1,8 +1,8 @@
-"""The KL is weighed by a bare number far from 1.
+"""The KL has a bare number far from 1 as its weight.
 
 ## What it does
-Looks at the factors between the KL and the loss: a literal outside [0.2, 5] that is not part of the formula, where no
-named weight stands.
+Looks at the factors between the KL and the loss: a literal outside [0.2, 5] that is not part of the formula, with no
+named weight beside it.
 
 ## Why is this bad
 A weight like 0.01 often compensates for a wrong reduction elsewhere, for one data set and one latent size. As a named
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "VAE414",
     "magic-kl-weight",
     Severity.WARNING,
-    message="a bare number weighs the KL",
+    message="the KL has a bare number as its weight",
     needs=("beta",),
     basis="replay",
 ).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
@@ -52,7 +52,6 @@ def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callabl
         yield scale_found(
             verdict,
             label="a literal weight; effective beta = {beta}",
-            why="the balance of the objective hides in a literal: whoever changes a reduction or a size "
-            "does not see that it has to change too",
+            why="the balance of the objective is hidden in a literal: when a reduction or a size changes, it is easily forgotten",
             help="give the weight a name (beta) and a default, and say why it has that value",
         )

@@ -1,11 +1,12 @@
 """A KL weight is stored and never used in the loss.
 
 ## What it does
-Looks for attributes that hold a constructor argument and are multiplied with the KL beside the loss, in a logged value say, or
-that are named as its weights (beta, kl_weight, kl_coeff, ...; the finding says where a name is all there is), and whose value does
-not change the loss: the step is run again with another value. And for such arguments, with a number for a default, of the function
-that puts the loss together, which nothing that the loss depends on reads. Where another weight, an argument of the loss say,
-multiplies the KL instead, it is information only.
+Looks for attributes that hold a constructor argument and are multiplied with the KL beside the loss, in a logged
+value say, or that are named as its weights (beta, kl_weight, kl_coeff, ...; the finding says if only the name
+suggests it), and whose value does not change the loss: the step is run again with another value. And for such
+arguments, with a number for a default, of the function that puts the loss together, which nothing that the loss
+depends on reads. Where another weight, an argument of the loss say, multiplies the KL instead, it is information
+only.
 
 ## Why is this bad
 The hyper-parameter has no effect: a sweep over beta compares identical objectives.
@@ -60,7 +61,7 @@ def check(model: Model, unused_weights: list[UnusedWeight], loss_place: Span | N
             repair=None if weight.instead or not weight.stored else repairs.UseWeight(name=weight.name),
             notes=(
                 *((f"{weight.instead} multiplies the KL",) if weight.instead else ()),
-                *((f"only its name says that {weight.name} is meant as a weight of the KL",) if weight.by_name else ()),
+                *((f"only its name suggests that {weight.name} is a weight of the KL",) if weight.by_name else ()),
             ),
             severity=Severity.INFO if weight.instead else None,
             claim=claims.WeightHasNoEffect("the loss is the same for another value", name=weight.name) if weight.stored else None,

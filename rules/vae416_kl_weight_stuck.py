@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     needs=("loss",),
 ).on("schedule.weights.stuck_weights")
 def check(model: Model, stuck_weights: list[StuckWeight]) -> Findings:
-    """Schedules that run in the step and lead nowhere."""
+    """Schedules that run in the step and have no effect."""
     for stuck in stuck_weights:
         yield Found(
             stuck.span,
             label=f"{stuck.name} is {stuck.value:.3g} again after {stuck.steps} steps"
             if not stuck.dropped
-            else f"the next {stuck.name} is worked out here and kept nowhere",
+            else f"the next {stuck.name} is computed here and not kept",
             labels=(stuck.label,) if stuck.label is not None else (),
-            why=f"the schedule {'stays where it is' if stuck.dropped else 'is undone'} at every step: the KL never gets its weight",
+            why=f"the schedule {'stays where it is' if stuck.dropped else 'is undone'} at every step: the KL never gets its full weight",
             help=f"write it back: self.{stuck.name} += 1"
             if stuck.dropped
             else "advance the schedule by a counter that moves, and reset it only at the end of a cycle",

@@ -1,4 +1,4 @@
-"""The floor of the KL is a ceiling.
+"""Free bits cap the KL instead of flooring it.
 
 ## What it does
 Measures where the KL has a gradient: free bits remove it where the KL is small, never where it is large.
@@ -57,7 +57,7 @@ def check(model: Model, ceiling_of: Callable[[KlFact], fx.Node | None]) -> Findi
             model.where(node),
             label="cuts the KL off from above",
             labels=model.labels((fact.site.z, "")) if fact.site else (),
-            why="a latent that is far from the prior feels no pull back; one that is near it does",
+            why="a latent far from the prior is not pulled back; one near it is",
             help="use max (clamp(min=...)): free bits are a floor",
             repair=repairs.FloorNotCeiling(node=node),
             claim=claims.KlGradient("the KL has no gradient where it is large", fact=fact),

@@ -1,4 +1,4 @@
-"""The KL of a categorical posterior is not one.
+"""The categorical KL term is not a KL divergence.
 
 ## What it does
 Evaluates the term at the uniform distribution, where the KL to a uniform prior is 0 and has no gradient, and at
@@ -41,7 +41,7 @@ _BINARY = "use q * (log q - log p) + (1 - q) * (log(1 - q) - log(1 - p)), with p
     "VAE419",
     "categorical-kl",
     Severity.ERROR,
-    message="the KL of the categorical posterior is not one",
+    message="the categorical KL term is not a KL divergence",
     needs=("kl",),
     basis="replay",
 ).on("kl.categorical_faults.categorical_faults")

@@ -1,11 +1,10 @@
 """The loss is not a scalar.
 
 ## What it does
-Looks at the shape of what the step leaves as loss.
+Looks at the shape of the step's loss.
 
 ## Why is this bad
-`backward()` refuses a loss with more than one element; summed or averaged later by someone else, its scale is
-anybody's guess.
+`backward()` refuses a loss with more than one element; summed or averaged later elsewhere, its scale is unknown.
 
 ## Formula
 loss = (1/B) sum_i (rec_i + KL_i): one number.

@@ -49,7 +49,7 @@ def check(model: Model, split_draws: list[SplitDraws]) -> Findings:
         yield Found(
             found.place,
             label="two points in one estimate",
-            labels=model.labels((found.usual, "z"), (found.odd, "taken for z here")),
+            labels=model.labels((found.usual, "z"), (found.odd, "used as z here")),
             why="the difference of log-probabilities estimates the KL only at one and the same z",
             help="draw z once and use it in both",
             claim=claims.SameValues("the two differ", nodes=[found.usual, found.odd], equal=False),

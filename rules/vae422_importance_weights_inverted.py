@@ -6,9 +6,9 @@ draw the more, the larger the loss of that draw is, or the worse it explains the
 tried out: with equal noise the entries along it are equal.
 
 ## Why is this bad
-The importance-weighted bound is log 1/K sum_k w_k with w_k = p(x, z_k) / q(z_k | x), and the gradient of a draw counts
-in proportion to w_k (Burda et al. 2016, equations 8 and 13). With the loss in the place of log w_k the draws that
-explain x worst are trained on, and the others are all but left out: the bound is looser than with one draw.
+The importance-weighted bound is log 1/K sum_k w_k with w_k = p(x, z_k) / q(z_k | x), and the gradient of a draw is
+weighted by w_k (Burda et al. 2016, equations 8 and 13). With the loss instead of log w_k, the worst draws are trained
+on, and the others are nearly ignored: the bound is looser than with one draw.
 
 ## Formula
 d log (1/K) sum_k w_k = sum_k (w_k / sum_j w_j) d log w_k, with w_k = p(x, z_k) / q(z_k|x).
@@ -25,7 +25,7 @@ Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8 and 14.
     loss = -(torch.logsumexp(log_weight, dim=-1) - math.log(K)).mean()
 
 ## When to ignore
-When the worst draw is what shall be trained on.
+When training on the worst draw is intended.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def check(model: Model, inverted_weights: list[Inverted], inverted_likelihoods: 
             labels=model.labels((found.score, "")),
             shapes=(model.row(found.score, "one loss a draw"),),
             why="a draw should count by how well it explains the input: its weight is exp(-loss), not exp(loss)",
-            help="take minus the loss for the log-weight: -(logsumexp(-loss, dim) - log(K))",
+            help="use minus the loss as the log-weight: -(logsumexp(-loss, dim) - log(K))",
             claim=claims.WeightsOfDraws(
                 "the draw with the larger loss has the larger weight", node=found.node, score=found.score, axis=found.axis
             ),
@@ -66,6 +66,6 @@ def check(model: Model, inverted_weights: list[Inverted], inverted_likelihoods: 
             model.where(fact.pair.meet),
             label="lowers the weight of the draw that explains the input better",
             labels=model.labels((fact.term.core, "the likelihood in the weight of a draw")),
-            why="log w = log p(x|z) + log p(z) - log q(z|x): an error in the place of the log-likelihood makes the worst draw count most",
+            why="log w = log p(x|z) + log p(z) - log q(z|x): an error instead of the log-likelihood makes the worst draw count most",
             help="subtract the error in the log-weight, or add the log-likelihood",
         )

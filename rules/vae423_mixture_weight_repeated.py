@@ -7,8 +7,8 @@ often it counts is the derivative of one component's exponent in it.
 
 ## Why is this bad
 log q(z) = log sum_n w_n prod_d q(z_d | n): the logarithm of w_n belongs beside the sum over d. Added before it, it
-counts D times, as if the weights were w_n^D: of a minibatch weighted as in Chen et al. 2018 (appendix C) almost
-nothing but the sample's own density is left, and with it goes the total correlation.
+counts D times, as if the weights were w_n^D: in a minibatch weighted as in Chen et al. 2018 (appendix C) almost only
+the sample's own density is left, and the total correlation is lost.
 
 ## Formula
 log p(z) = log sum_k pi_k p_k(z) = logsumexp_k (log pi_k + log p_k(z)), with sum_k pi_k = 1.
@@ -52,11 +52,9 @@ def check(model: Model, repeated_weights: list[Repeated]) -> Findings:
         yield Found(
             model.where(found.added),
             label=f"{model.shape_text(found.weight)} is stretched over {model.shape_text(found.added)} here",
-            labels=model.labels(
-                (found.reducer, f"and summed here, {found.times} times"), (found.total, "the mixture that it is a weight of")
-            ),
+            labels=model.labels((found.reducer, f"and summed here, {found.times} times"), (found.total, "the mixture it weights")),
             shapes=(model.row(found.weight, "a log-weight"), model.row(found.added), model.row(found.reducer)),
-            why=f"the weights act as their {found.times}th powers: the component with the largest has all",
+            why=f"the weights act as their {found.times}th powers: the heaviest component takes everything",
             help="add the log-weight after the sum over the latent dimensions",
             facts={"times": found.times},
             claim=claims.CountedTimes(

@@ -7,7 +7,7 @@ the slope in a log-variance h is (1 - (z - m)^2 / s^2) / 2 times the weight of t
 
 ## Why is this bad
 log s is what makes the density integrate to 1. Divided by the variance as well, as by a bracket in the wrong place,
-counted twice or halved, the estimate is of no divergence: it can be negative, and its optimum is not q = p.
+counted twice or halved, the estimate is not of a divergence: it can be negative, and its optimum is not q = p.
 
 ## Formula
 log N(z; m, s^2) = -0.5 * ((z - m)^2 / s^2 + log s^2 + log(2 pi)).
@@ -21,7 +21,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix C.2, eq
     log_q = -0.5 * (logvar + (z - mu) ** 2 / logvar.exp())
 
 ## When to ignore
-When the term is meant to be something else than a log-density.
+When the term is not meant as a log-density.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check(model: Model, flawed_densities: list[FlawedDensity]) -> Findings:
             if counted is None
             else f"log s is counted {counted:g} times",
             labels=model.labels((found.mean, "the mean"), (found.head, f"read as a {found.reading}")),
-            why="error and normaliser must speak of one variance, or the term is no log-density and its optimum is elsewhere",
+            why="the error and the normaliser must use one variance, or the term is not a log-density and its optimum is wrong",
             help="write -0.5 * (logvar + (z - mu) ** 2 / logvar.exp()), or use torch.distributions.Normal(mu, std).log_prob(z)",
             claim=claims.LogDensity(
                 f"its slope in {model.written(found.head)} is not that of a log-density",

@@ -6,8 +6,8 @@ these terms with the output further and further from 0, and reports those that f
 
 ## Why is this bad
 -log p(z) of a Gaussian prior grows with the error and with the variance. Subtracted where it should be added, the
-optimum is an infinite error under an infinite variance: the loss goes to minus infinity and no sample of the prior
-means anything.
+optimum is an infinite error under an infinite variance: the loss goes to minus infinity and samples from the prior
+are meaningless.
 
 ## Formula
 -log N(z; m, s^2) = 0.5 * ((z - m)^2 / s^2 + log s^2 + log(2 pi)): it grows with the error, without bound.

@@ -1,4 +1,4 @@
-"""The covariance over the batch is of values centred over their own features.
+"""The covariance over the batch uses values centred over the features.
 
 ## What it does
 Finds products a^T a over the batch, made of the posterior's means or of z, and looks at what a is centred by, with
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "VAE426",
     "covariance-not-centred",
     Severity.ERROR,
-    message="the covariance over the batch is of values centred over their own features",
+    message="the covariance over the batch uses values centred over the features",
     needs=("site", "loss"),
     basis="replay",
 ).on("batch.covariances.miscentred_covariances")
@@ -50,10 +50,10 @@ def check(model: Model, miscentred_covariances: list[Miscentred]) -> Findings:
     for found in miscentred_covariances:
         yield Found(
             model.where(found.centred),
-            label="the mean over the features is taken off, not that over the batch",
+            label="the mean over the features is subtracted, not the mean over the batch",
             labels=model.labels((found.product, f"{model.shape_text(found.product)} is summed over the batch here")),
             shapes=(model.row(found.values), model.row(found.product)),
-            why="what is summed over the batch must have mean 0 over the batch to give a covariance",
-            help="take off mu.mean(dim=0, keepdim=True), and divide the product by the batch size",
+            why="the values must have mean 0 over the batch to give a covariance",
+            help="subtract mu.mean(dim=0, keepdim=True), and divide the product by the batch size",
             claim=claims.CentredBy("the means over the features are 0, those over the batch are not", values=found.values),
         )

@@ -6,9 +6,9 @@ of the recorded map. Reports a loss that has it beside the closed-form KL of the
 reads z_K.
 
 ## Why is this bad
-With z_K = f(z_0) the bound holds log q_0(z_0) - log|det| - log p(z_K) (Rezende and Mohamed 2015, equation 15). The closed
-form is E[log q_0(z_0) - log p(z_0)]: nothing holds z_K near the prior, while the determinant is maximised. Samples
-of the prior that pass the flow, or do not, are no samples of what the decoder was trained on.
+With z_K = f(z_0) the bound holds log q_0(z_0) - log|det| - log p(z_K) (Rezende and Mohamed 2015, equation 15). The
+closed form is E[log q_0(z_0) - log p(z_0)]: nothing holds z_K near the prior, while the determinant is maximised.
+Samples from the prior, with or without the flow, do not follow the distribution that the decoder was trained on.
 
 ## Formula
 log q_K(z_K) = log q_0(z_0) - sum_k log |det df_k/dz|, KL = E[log q_K(z_K) - log p(z_K)]: the prior is taken at the

@@ -1,4 +1,4 @@
-"""The flow's log-determinant does not weigh what the KL weighs.
+"""The flow's log-determinant and the KL have different weights.
 
 ## What it does
 Finds the log-determinant of a normalising flow among the addends of the loss, by its value, and measures its weight
@@ -6,9 +6,9 @@ against that of the KL of z_0, or of log p(z_K). Both belong to one expectation 
 a log p(z_K) of a value that is bent, with no log-determinant anywhere.
 
 ## Why is this bad
-In log q_K(z_K) = log q_0(z_0) - log|det dz_K/dz_0| (Rezende and Mohamed 2015, equation 13) the two are one density. A sum over
-the batch beside a mean over it makes the determinant count 1/B of what it should: the flow gets next to no gradient
-from the divergence. Of the wrong sign, it is trained to contract.
+In log q_K(z_K) = log q_0(z_0) - log|det dz_K/dz_0| (Rezende and Mohamed 2015, equation 13) the two are one density. A
+sum over the batch beside a mean over it gives the determinant 1/B of its proper weight: the flow gets next to no
+gradient from the divergence. Of the wrong sign, it is trained to contract.
 
 ## Formula
 KL = E[log q_0(z_0) - sum_k log |det df_k/dz| - log p(z_K)]: each determinant has the factor 1.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "VAE428",
     "flow-determinant-weight",
     Severity.ERROR,
-    message="the flow's log-determinant does not weigh what the KL weighs",
+    message="the flow's log-determinant and the KL have different weights",
     needs=("kl",),
     basis="replay",
 ).on("bounds.flows.flow_bounds")

@@ -6,8 +6,8 @@ the two the KL is taken to. Reports a KL to the encoder's where no term of the l
 
 ## Why is this bad
 In a ladder the Gaussian from above is the prior p(z_l | z_l+1) that samples are made with (Sonderby et al. 2016,
-section 2.1). If the KL is taken to the encoder's half, nothing pulls posterior and prior together: what the prior
-generates is not what the decoder was trained on.
+section 2.1). If the KL is taken to the encoder's half, nothing pulls posterior and prior together: the decoder was
+not trained on samples from the prior.
 
 ## Formula
 KL(q(z|x, y) || p(z|y)): the prior is of the condition alone, not of what is to be encoded.
@@ -22,7 +22,7 @@ Source: Sohn et al. 2015, Learning Structured Output Representation using Deep C
     kl = gaussian_kl((mu, logvar), (mu_t, logvar_t))
 
 ## When to ignore
-When the second Gaussian is no prior.
+When the second Gaussian is not a prior.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def check(model: Model, held_to_encoder: list[HeldToEncoder]) -> Findings:
     for found in held_to_encoder:
         yield Found(
             model.beside(found.kl.node, found.prior[0]),
-            label="the KL is taken to what the encoder gives",
+            label="the KL is taken to the encoder's Gaussian",
             labels=model.labels(
                 (found.encoder[0], "the encoder's half"),
                 (found.prior[0], "computed from the draw above: the prior"),
                 (found.site.z, "drawn here"),
             ),
-            why="the prior p(z | z above) is in no term of the loss: it is not trained to be one, and samples start from it",
+            why="the prior p(z | z above) is in no term of the loss: it is not trained, yet samples start from it",
             help="take the KL to the mean and log-variance that are computed from the draw above",
             claim=claims.KlSees("the KL moves with the encoder's half alone", leaf=found.kl, encoder=found.encoder, prior=found.prior),
         )

@@ -6,7 +6,7 @@ posterior with a learned scale that is decoded and in no term, where others have
 
 ## Why is this bad
 With nothing against it the encoder drives this variance to 0: that level is an autoencoder, and its prior samples are
-noise to the layers above the data. In a ladder it is easily the first level, whose KL stands outside of the loop.
+noise to the layers above the data. In a ladder it is often the first level, whose KL is outside the loop.
 
 ## Formula
 loss = -E_q[log p(x|z)] + sum_l KL(q(z_l|...) || p(z_l|...)): a KL for every latent that is drawn.
@@ -56,7 +56,7 @@ def check(model: Model, missing_kl: MissingKl | None, unheld_sites: list[Site]) 
             model.beside(site.z, site.heads[0]),
             label=f"{model.shape_text(site.z)} is drawn from a posterior without a KL",
             labels=model.labels((site.heads[0], "its head")),
-            why="nothing keeps this posterior near its prior: its variance goes to 0, and samples of the prior decode to noise",
+            why="nothing keeps this posterior near its prior: its variance goes to 0, and samples from the prior decode to noise",
             help="add the KL of this posterior to the others",
             claim=claims.GradientToScale("the loss only ever asks for a smaller variance", site=site),
         )

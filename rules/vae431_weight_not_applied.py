@@ -50,8 +50,8 @@ def check(model: Model, dead_weights: list[DeadWeight]) -> Findings:
         yield Found(
             weight.span,
             label=f"{weight.name} is used nowhere in {weight.function}()",
-            why=f"what is given as {weight.argument} has no effect on the objective",
-            notes=(f"only its name says that {weight.name} is meant as a weight of the KL",),
+            why=f"the argument {weight.argument} has no effect on the objective",
+            notes=(f"only its name suggests that {weight.name} is a weight of the KL",),
             help=f"multiply the KL by {weight.name}, or do not ask for it",
             claim=claims.ArgumentHasNoEffect("the loss is the same for another value", function=weight.function, argument=weight.argument),
         )

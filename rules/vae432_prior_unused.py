@@ -1,12 +1,12 @@
-"""A prior of the model's own is not the one that the KL is taken to.
+"""The KL ignores the model's own learned prior.
 
 ## What it does
 Finds layers and parameters that the loss gives no gradient, that put out mean and scale of a latent (in this step, or in
 a method that draws with them), beside a KL that is exactly the one to N(0, I).
 
 ## Why is this bad
-The posterior is held to N(0, I), and what was to be its prior keeps its random values: what is generated from it has
-nothing to do with what the decoder learned to read.
+The posterior is held to N(0, I), and the intended prior keeps its random values: samples from it have nothing to do
+with the decoder's training.
 
 ## Formula
 KL(q(z|x, c) || p(z|c)) = log(s_p / s_q) + (s_q^2 + (m_q - m_p)^2) / (2 s_p^2) - 1/2, with m_p and s_p learned.
@@ -53,7 +53,7 @@ def check(model: Model, unused_priors: list[UnusedPrior], wrong_part: Callable[[
             found.call or wrong_part(found.fact),
             label=f"leaves out {found.path}",
             labels=tuple(Label(place, f"{found.path} is {what}") for place, what in places if place is not None),
-            why="the prior keeps its random initial values, and samples that are drawn from it are untrained",
+            why="the prior keeps its random initial values, so samples from it are random too",
             help="take the KL to this prior, or remove it and draw from N(0, I)",
             facts={"parameters": list(found.parameters)},
             claim=claims.GradientReaches("no gradient arrives at the prior", parameters=list(found.parameters)),

@@ -1,19 +1,20 @@
 """The KL is averaged over the components of a mixture prior.
 
 ## What it does
-Finds sums and means over the components of a prior in the KL, or in the log-density of the prior, that the loss is linear in: each
-component is moved by its own parameters, all see the same posterior, and their weights do not depend on the sample.
+Finds sums and means over the components of a prior in the KL, or in the log-density of the prior, that the loss is
+linear in: each component is moved by its own parameters, all see the same posterior, and their weights do not depend
+on the sample.
 
 ## Why is this bad
-log sum_k w_k p_k(z) is a log-sum-exp. The mean of the log-densities, or of the KLs to each component, is as a function of the posterior the
-log-density of one single Gaussian, in the middle of all components: every posterior is pulled to all of them at once, and the prior
-that is trained is no mixture.
+log sum_k w_k p_k(z) is a log-sum-exp. The mean of the log-densities, or of the KLs to each component, is as a
+function of the posterior the log-density of one single Gaussian, in the middle of all components: every posterior is
+pulled to all of them at once, and the trained prior is not a mixture.
 
 ## Formula
 KL(q || sum_k w_k p_k) = E_q[log q(z) - log sum_k w_k p_k(z)], which is at most sum_k w_k KL(q || p_k).
 
-Source: Tomczak & Welling 2018, VAE with a VampPrior, eq. 9; Hershey & Olsen 2007, Approximating the Kullback Leibler Divergence Between
-Gaussian Mixture Models, section 7.
+Source: Tomczak & Welling 2018, VAE with a VampPrior, eq. 9; Hershey & Olsen 2007, Approximating the Kullback Leibler
+Divergence Between Gaussian Mixture Models, section 7.
 
 ## Example
     log_p = log_normal(z[:, None], means, logvars).sum(-1).mean(1)         # (B, K): the mean of the logarithms
@@ -23,8 +24,8 @@ Gaussian Mixture Models, section 7.
     log_p = torch.logsumexp(log_normal(z[:, None], means, logvars).sum(-1), 1) - math.log(K)
 
 ## When to ignore
-When the posterior is meant to be held against several priors at once. Weights that are responsibilities of the sample, as in VaDE, are
-right and are not reported.
+When the posterior is meant to be held against several priors at once. Weights that are responsibilities of the
+sample, as in VaDE, are right and are not reported.
 """
 
 from __future__ import annotations

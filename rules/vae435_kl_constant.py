@@ -1,11 +1,12 @@
 """The KL term is the same for every posterior.
 
 ## What it does
-Runs the step with other weights: a KL that is 0 in all of these runs, though the posterior's parameters move, is no KL.
+Runs the step with other weights: a KL that is 0 in all of these runs, although the posterior's parameters change, is
+not a KL.
 
 ## Why is this bad
-A term without influence has no gradient: the posterior is free to shrink its scale to nothing, and what is drawn from the
-prior afterwards was never decoded in training.
+A term without influence has no gradient: the posterior is free to shrink its scale to nothing, and the decoder never
+sees samples like the prior's in training.
 
 ## Formula
 |KL(q(z|x) || p(z)) - C| pulls the KL to a capacity C from both sides; min(KL, C) with C = 0 is 0 for every q.

@@ -1,11 +1,12 @@
-"""One term of the loss adds up several draws, another averages them.
+"""One term of the loss sums over several draws, another averages over them.
 
 ## What it does
-Where one posterior is drawn several times, measures what all draws of a sample weigh in each term of the loss on the real run: K
-times as much in one term as in another.
+Where one posterior is drawn several times, measures on the real run how much all draws of a sample weigh in each term
+of the loss: K times as much in one term as in another.
 
 ## Why is this bad
-The term that adds up K draws weighs K times what is written, and the balance of the ELBO moves with the number of draws.
+The term that sums over K draws weighs K times as much as written, and the balance of the ELBO moves with the number
+of draws.
 
 ## Formula
 ELBO = 1/K sum_k [log p(x|z_k) - log q(z_k|x) + log p(z_k)], with z_k drawn from q(z|x): one mean over all of it.
@@ -25,7 +26,9 @@ When the weight K is wanted: write it as a factor of the mean.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE441", "draws-summed", Severity.ERROR, message="one term adds up several draws, another averages them", needs=("site", "loss"))
+@rule(
+    "VAE441", "draws-summed", Severity.ERROR, message="one term sums over several draws, another averages over them", needs=("site", "loss")
+)
 def check(model: Model) -> Findings:
     """The law on draws reports these, on the real run."""
     yield from ()

@@ -2,15 +2,15 @@
 
 ## What it does
 Walks back from the loss along everything that carries a gradient, and reports the layers it never meets: never
-called, called with a result that nothing uses, or called in place of which another one is called twice. A layer that
+called, called with a result that nothing uses, or replaced by another layer that is called twice. A layer that
 another method of the class uses, or whose result is returned, is only an info. Parameters without `requires_grad`,
-those that the step updates in place, and those behind a `detach` are left alone, but for two kinds: a parameter of the
-model's own of which nothing but the value is ever used (`self.temperature.item()`), and a prior, a network that puts
-out a mean and a scale of the posterior's shape, which the KL does not use, or detaches, and which is told of at the KL.
+those that the step updates in place, and those behind a `detach` are left alone, but for two kinds: a parameter of
+the model of which only the value is ever used (`self.temperature.item()`), and a prior: a network that outputs a mean
+and a scale of the posterior's shape, which the KL does not use, or detaches. It is reported at the KL.
 
 ## Why is this bad
-These parameters keep their random initial values. Where the layer was meant to do something (a head, an adapter, one
-of two stages), the model is another than the one that was written down.
+These parameters keep their random initial values. If the layer was meant to do something (a head, an adapter, one of
+two stages), the model is not the one intended.
 
 ## Example
     self.adapter = nn.Linear(latent, latent)
@@ -60,7 +60,7 @@ def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached]
             if prior.cut
             else "holds the posterior against another prior than the one that was computed",
             labels=(Label(first.span, f"{first.path} is made here"),) if first.span else (),
-            why="no term trains this prior, and what it will draw from is what it started as",
+            why="no term trains this prior: it still has its random initial values when you sample",
             notes=(f"without gradient: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}",),
             help="remove the detach, or add a term that moves the prior" if prior.cut else "give the KL the mean and scale of the prior",
             facts={"parameters": names},

@@ -1,10 +1,10 @@
-"""A layer runs in the step and the model does not know it.
+"""A layer runs in the step but is not registered in the model.
 
 ## What it does
 Reports modules that run in the step, hold trainable parameters, and are not among `model.parameters()`: kept in a
-plain list, dict or tuple, in a closure or an object that is no module, made anew in `forward`, or lying outside of the
-model while the reconstruction is made with them; and tensors that ask for a gradient, kept as plain attributes or in
-lists and dicts.
+plain list, dict or tuple, in a closure or an object that is not a module, created in `forward`, or kept outside the
+model although the reconstruction uses them; and tensors that ask for a gradient, kept as plain attributes or in lists
+and dicts.
 
 ## Why is this bad
 The optimizer does not get their parameters, `.to(device)` does not move them, and `state_dict()` does not save them.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "VAE502",
     "unregistered-module",
     Severity.ERROR,
-    message="the model does not know a layer or tensor that it trains",
+    message="a trained layer or tensor is not registered in the model",
     basis="shapes",
 ).on("gradients.unregistered.unknown_layers", "gradients.unregistered.unknown_tensors")
 def check(model: Model, unknown_layers: list[Unknown], unknown_tensors: list[tuple[fx.Node, str, Span | None]]) -> Findings:

@@ -6,8 +6,8 @@ parameters are lost: `detach()`, `.data`, `torch.no_grad()`, a rounding, whole n
 numpy between encoder and decoder. Draws without a gradient are VAE207; vector quantisation is VAE505.
 
 ## Why is this bad
-The encoder is moved by the KL alone, which pulls it to the prior: it learns to say nothing about the input, while the
-decoder learns what it can without it.
+Only the KL trains the encoder, and pulls it to the prior: it learns to ignore the input, and the decoder learns what
+it can without it.
 
 ## Example
     recon = self.decoder(z.detach())
@@ -53,7 +53,7 @@ def check(model: Model, encoder_cuts: list[Cut]) -> Findings:
             cut.place or model.where(cut.node),
             label=how,
             labels=model.labels((cut.source if cut.source.op == "call_function" else None, "has a gradient up to here")),
-            why=f"{lost}: moved by nothing but the KL, or by nothing at all",
+            why=f"{lost}: trained only by the KL, or not at all",
             notes=(f"lost: {', '.join(cut.lost[:6])}{' ...' if len(cut.lost) > 6 else ''}",) if cut.lost else (),
             help=advice,
             facts={"parameters": list(cut.lost)},

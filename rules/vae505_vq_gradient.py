@@ -1,4 +1,4 @@
-"""A gradient of the vector quantisation does not arrive.
+"""A gradient of the vector quantisation is missing.
 
 ## What it does
 Finds the lookup of the nearest code and follows the gradients: the reconstruction must reach the encoder (through `z
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 TEXT = {
     "encoder": (
-        "the encoder gets no gradient of the reconstruction",
-        "the encoder is not trained to be decoded",
+        "the encoder gets no gradient from the reconstruction",
+        "the reconstruction does not train the encoder",
         "let the gradient skip the lookup: z + (q - z).detach()",
     ),
     "codebook": (
         "the codes get no gradient",
-        "the codes stay where they started",
+        "the codes keep their initial values",
         "compare the looked up codes themselves with z.detach()",
     ),
     "commitment": (
@@ -52,7 +52,7 @@ TEXT = {
     "VAE505",
     "vq-gradient",
     Severity.ERROR,
-    message="a gradient of the quantisation does not arrive",
+    message="a gradient of the quantisation is missing",
     basis="shapes",
 ).on("codes.codebook.vq_faults")
 def check(model: Model, vq_faults: list[VqFault]) -> Findings:

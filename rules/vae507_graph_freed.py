@@ -1,4 +1,4 @@
-"""backward() runs a second time over what the first has freed.
+"""backward() runs a second time over a freed graph.
 
 ## What it does
 Looks at the `backward()` calls of the step: two over one part of the graph, the first without `retain_graph=True`. And
@@ -6,7 +6,7 @@ at attributes of the model that still carry their graph when the step ends and t
 hidden state, a running loss.
 
 ## Why is this bad
-A backward pass frees what it has used. The second raises: "Trying to backward through the graph a second time".
+A backward pass frees the values it used. The second raises: "Trying to backward through the graph a second time".
 
 ## Example
     rec.backward()
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "VAE507",
     "graph-freed",
     Severity.ERROR,
-    message="backward() runs a second time over what the first has freed",
+    message="backward() runs a second time over a freed graph",
     basis="shapes",
 ).on("gradients.saved.freed_graphs")
 def check(model: Model, freed_graphs: list[Twice]) -> Findings:

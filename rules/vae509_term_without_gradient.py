@@ -1,12 +1,13 @@
-"""A term of the loss moves with what is trained and has no gradient.
+"""A term of the loss depends on trained values but has no gradient.
 
 ## What it does
-Moves the draw of a real run: an addend of the loss whose value follows, and which has no gradient, is reported where its
-gradient ends: at a `detach()`, or where `no_grad` begins. A value that stands in the loss with its gradient as well is none.
+Moves the draw of a real run: an addend of the loss whose value follows, and which has no gradient, is reported where
+its gradient ends: at a `detach()`, or where `no_grad` begins. A value that is also in the loss with its gradient is
+not reported.
 
 ## Why is this bad
-It shifts the value of the loss and pulls at nothing. The model trains as if the term were not there, and its curve looks as if
-it were.
+It shifts the value of the loss and trains nothing. The model trains as if the term were missing, while the loss curve
+includes it.
 
 ## Example
     with torch.no_grad():

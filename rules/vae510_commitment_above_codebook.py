@@ -5,7 +5,7 @@ Measures, on the real run, how hard the quantisation loss pulls at the encoder a
 the encoder is reported: the two halves, or their weights, are exchanged.
 
 ## Why is this bad
-The commitment shall keep the encoder near the codes while these follow it. With the small weight on the codebook's half the
+The commitment should keep the encoder near the codes while these follow it. With the small weight on the codebook's half the
 encoder runs after codes that hardly move, and most codes are never used.
 
 L = log p(x|z_q) + ||sg[z_e] - e||^2 + beta ||z_e - sg[e]||^2 with beta = 0.25; results did not vary for beta from 0.1 to 2.
@@ -23,7 +23,7 @@ Source: van den Oord et al. 2017, Neural Discrete Representation Learning, eq. 3
     loss = codebook + 0.25 * commit
 
 ## When to ignore
-When such a weight was found to work better.
+When such a weight works better in practice.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

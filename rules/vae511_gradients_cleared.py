@@ -1,8 +1,8 @@
 """The optimizer steps over gradients that were cleared after the backward pass.
 
 ## What it does
-In a step that trains by itself: a step of an optimizer none of whose parameters has a gradient left, because `zero_grad()` came between
-`backward()` and `step()`.
+In a step that trains by itself: a step of an optimizer none of whose parameters has a gradient left, because
+`zero_grad()` came between `backward()` and `step()`.
 
 ## Why is this bad
 The step moves nothing. The loss goes up and down with the batches and never falls.

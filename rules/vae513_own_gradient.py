@@ -1,12 +1,12 @@
 """A backward that was written by hand is not the derivative of its forward.
 
 ## What it does
-Moves, on the real run, single elements of what an `autograd.Function` of the user's own is given. Where the output follows smoothly, the
-gradient of its `backward` must be that slope. Functions that are flat (rounding, a quantiser) or that return their input (a reversed or
-scaled gradient) are meant to have another gradient, and are left alone.
+Moves, on the real run, single elements of the inputs of a user-defined `autograd.Function`. Where the output follows
+smoothly, the gradient of its `backward` must be that slope. Functions that are flat (rounding, a quantiser) or that
+return their input (a reversed or scaled gradient) are meant to have another gradient, and are left alone.
 
 ## Why is this bad
-Forward is right, so the loss is right; the parameters behind it move in another direction than down.
+Forward is right, so the loss is right; the parameters behind it do not move downhill.
 
 ## Example
     @staticmethod

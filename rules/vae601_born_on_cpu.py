@@ -1,4 +1,4 @@
-"""A tensor is born on the CPU and meets the model's tensors.
+"""A tensor is created on the CPU and meets the model's tensors.
 
 ## What it does
 Follows each tensor that the step makes without saying where (`randn(...)`, `zeros(...)`, `arange(...)`), and each
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     basis="shapes",
 ).on("devices.devices.stray_tensors")
 def check(model: Model, stray_tensors: list[Stray]) -> Findings:
-    """Each birthplace of such a tensor."""
+    """Each place where such a tensor is created."""
     for stray in stray_tensors:
         name = stray.attribute or model.written(stray.born)
         yield Found(

@@ -1,8 +1,8 @@
-"""A GPU is asked for by name.
+"""A GPU is hard-coded.
 
 ## What it does
-Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the constructor or in the step, unless they stand behind a question such as
-`if torch.cuda.is_available()`. While tracing, the CPU is given in the GPU's place.
+Reports `.cuda()`, `.to("cuda")` and `device="cuda"` that run in the constructor or in the step, unless guarded by a
+condition such as `if torch.cuda.is_available()`. While tracing, the CPU stands in for the GPU.
 
 ## Why is this bad
 The model does not run where there is no CUDA device, nor on the second one, nor on another kind of accelerator.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "VAE602",
     "hard-coded-cuda",
     Severity.WARNING,
-    message="a GPU is asked for by name",
+    message="a GPU is hard-coded",
     basis="shapes",
 ).on("devices.asked.asked_devices")
 def check(model: Model, asked_devices: list[Asked]) -> Findings:
@@ -42,7 +42,7 @@ def check(model: Model, asked_devices: list[Asked]) -> Findings:
             label=f"{asked.what}, whatever device the model is on",
             when="there is no CUDA device, or the model is on another one",
             why="it raises there",
-            help="take the device from a tensor at hand: device=x.device, or torch.randn_like(x)",
+            help="take the device from an existing tensor: device=x.device, or torch.randn_like(x)",
             repair=repairs.DeviceOfData(place=asked.span),
             claim=claims.DeviceError("where there is no CUDA device this raises", asked=asked.what, place=asked.span),
         )

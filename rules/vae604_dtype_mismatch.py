@@ -1,4 +1,4 @@
-"""A layer is given numbers of another type than its own.
+"""A layer gets a tensor of another dtype than its weights.
 
 ## What it does
 Reports products and layers (`linear`, `matmul`, convolutions) whose operands are of two types, and where the odd one
@@ -6,8 +6,8 @@ began: a float64 array of numpy, an input of whole numbers, a tensor turned to h
 left alone.
 
 ## Why is this bad
-torch refuses: "mat1 and mat2 must have the same dtype". numpy's arrays are float64 unless told otherwise, and whole
-numbers have no gradient.
+torch refuses: "mat1 and mat2 must have the same dtype". numpy's arrays are float64 by default, and integers have no
+gradient.
 
 ## Example
     eps = torch.from_numpy(np.random.randn(*mu.shape))    # float64
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "VAE604",
     "dtype-mismatch",
     Severity.ERROR,
-    message="a layer is given numbers of another type than its own",
+    message="a layer gets a tensor of another dtype than its weights",
     basis="shapes",
 ).on("numerics.dtypes.mismatches")
 def check(model: Model, mismatches: list[Mixed]) -> Findings:
@@ -49,7 +49,7 @@ def check(model: Model, mismatches: list[Mixed]) -> Findings:
         other, text = (layer, f"refused here: {clash}") if numpys else (begun, f"{odd} from here on")
         yield Found(
             begun if numpys else layer,
-            label="float64, as numpy's numbers are" if numpys else clash,
+            label="float64, numpy's default" if numpys else clash,
             labels=(Label(other, text),) if other is not None else (),
             why="torch does not multiply tensors of two types",
             notes=(f"it began with {whose}: {model.written(mixed.origin)}",),

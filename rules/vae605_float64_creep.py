@@ -41,7 +41,7 @@ def check(model: Model, creeping: list[Mixed]) -> Findings:
     for mixed in creeping:
         yield Found(
             mixed.begun or model.where(mixed.node),
-            label="float64, as numpy's numbers are",
+            label="float64, numpy's default",
             labels=model.labels((mixed.node, f"meets {model.written(mixed.partner)}, which is {mixed.own_type}")),
             why="everything after it is computed in float64",
             help=".float(), or dtype=torch.float32 where the tensor is made",

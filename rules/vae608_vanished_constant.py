@@ -1,4 +1,4 @@
-"""A small constant that keeps a value from zero is nothing in the precision it is computed in.
+"""A small constant that keeps a value from zero is lost to rounding.
 
 ## What it does
 Works out the bounds of what goes into a logarithm, a root or a divisor twice: exactly, and rounded as the numbers of each
@@ -44,7 +44,7 @@ def check(model: Model, vanished_constants: list[Vanished]) -> Findings:
             model.where(lost.guard),
             label=f"{lost.constant:.10g} is {lost.becomes:g} in {kind}",
             labels=model.labels((lost.sink if lost.sink is not lost.guard else None, f"this {model.op(lost.sink)} can meet 0")),
-            when="the value it is to guard saturates",
+            when="the guarded value saturates",
             why="the loss is infinite there, and its gradient NaN",
             help="use the stable function of the logits, compute it in float32, or take a constant that the type can hold: "
             + (

@@ -1,4 +1,4 @@
-"""A logarithm or root of what can be zero.
+"""A logarithm or root of a value that can be zero.
 
 ## What it does
 Follows the bounds of values through the graph and reports `log` of what can be exactly 0 or less (a sigmoid, a
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from vaelint.faults.numerics.numerics import Unstable
 
 
-@rule("VAE701", "unstable-log", Severity.WARNING, message="a logarithm or root of what can be zero").on("numerics.numerics.unstable_logs")
+@rule("VAE701", "unstable-log", Severity.WARNING, message="a logarithm or root of a value that can be zero").on(
+    "numerics.numerics.unstable_logs"
+)
 def check(model: Model, unstable_logs: list[Unstable]) -> Findings:
     """Each line with such an operation."""
     for found in unstable_logs:

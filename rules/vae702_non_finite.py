@@ -1,8 +1,7 @@
 """A value of the real pass is infinite or NaN.
 
 ## What it does
-Nothing before the real pass: there, at the initial weights and on inputs of the declared range, it finds the first
-value that is not finite.
+In the real pass, at the initial weights and on inputs of the declared range, finds the first value that is not finite.
 
 ## Why is this bad
 A loss or a gradient that is not finite at the first step ends the training: every weight it touches becomes NaN.

@@ -1,8 +1,8 @@
 """The encoder's gradient is a million times smaller or larger than the decoder's.
 
 ## What it does
-Nothing before the real pass: there, at the initial weights, it compares the root mean square of the gradient in the
-encoder's first weights with that in the decoder's parameters. Every report of a real pass says the ratio.
+In the real pass, at the initial weights, compares the root mean square of the gradient in the
+encoder's first weights with that in the decoder's parameters. Every report of a real pass gives the ratio.
 
 ## Why is this bad
 No learning rate serves both. With a gradient that vanished on the way, the encoder stays random while the decoder
@@ -21,7 +21,9 @@ When the two parts are trained at learning rates of their own that make up for i
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE705", "gradient-ratio", Severity.WARNING, message="the encoder's gradient is far from the decoder's in size")
+@rule(
+    "VAE705", "gradient-ratio", Severity.WARNING, message="the encoder's gradient is a million times smaller or larger than the decoder's"
+)
 def check(model: Model) -> Findings:
     """The real pass reports it; tracing has no values."""
     yield from ()

@@ -15,7 +15,7 @@ The last batch of an epoch can hold one sample: 60001 samples in batches of 100.
     self.norm = nn.LayerNorm(64)            # or DataLoader(..., drop_last=True)
 
 ## When to ignore
-With `drop_last=True`, or a number of samples that no batch of one is left of.
+With `drop_last=True`, or a number of samples that never leaves a batch of one.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """An exponential of a layer's output has no upper bound.
 
 ## What it does
-For each layer output that goes into `exp` with no clamp, `tanh` or softplus in between, works out how large it may become before the
-exponential is infinite: in float32, bfloat16 and float16, in the units of the layer's output (`exp(0.5 * logvar)` and
-`exp(logvar)` differ by a factor of two). Advice, off unless selected: a trained log-variance seldom gets near these numbers.
+For each layer output that goes into `exp` with no clamp, `tanh` or softplus in between, works out how large it may
+become before the exponential is infinite: in float32, bfloat16 and float16, in the units of the layer's output
+(`exp(0.5 * logvar)` and `exp(logvar)` differ by a factor of two). Advice, off unless selected: a trained log-variance
+seldom gets near these numbers.
 
 ## Why is this bad
-One sample far from the others, or inputs that were not scaled, put the head there: the KL is infinite, its gradient NaN, and so is
-every weight after the next step. float16 leaves little room.
+One sample far from the others, or inputs that were not scaled, put the head there: the KL is infinite, its gradient
+NaN, and so is every weight after the next step. float16 leaves little room.
 
 ## Example
     std = torch.exp(0.5 * logvar)

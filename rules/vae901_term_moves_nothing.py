@@ -1,12 +1,12 @@
-"""A term of the loss pulls at nothing that its optimizer moves.
+"""A term of the loss trains none of its optimizer's parameters.
 
 ## What it does
-In a step that trains by itself: moves the draw of a real run. A term of the loss that follows, and whose gradient arrives only at
-parameters that another optimizer owns, is reported where the gradient to its own ends.
+In a step that trains by itself: moves the draw of a real run. A term of the loss that follows, and whose gradient
+arrives only at parameters that another optimizer owns, is reported where the gradient to its own ends.
 
 ## Why is this bad
-The term teaches nobody. A generator's loss on a detached reconstruction has a gradient in the critic, which the critic's own step
-clears; the decoder is never told what the critic thinks of it.
+The term trains nothing. A generator's loss on a detached reconstruction has a gradient in the critic, which the
+critic's own step clears; the decoder never gets the critic's gradient.
 
 ## Example
     score = self.critic(recon.detach())

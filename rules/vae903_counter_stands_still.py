@@ -1,12 +1,13 @@
 """A counter that the loss depends on moves in evaluation only.
 
 ## What it does
-Runs the step several times on one model, in training and then in evaluation. A number of the model that only evaluation moves, and
-that the training loss follows when it is set forward, is reported at the condition that keeps training from moving it.
+Runs the step several times on one model, in training and then in evaluation. A number of the model that only
+evaluation moves, and that the training loss follows when it is set forward, is reported at the condition that keeps
+training from moving it.
 
 ## Why is this bad
-What is worked out from the counter, a KL weight that warms up or a temperature, keeps its first value all through training. At 0 the
-KL is never paid; and the loss of the validation set, whose counter does move, cannot be compared.
+Anything computed from the counter, such as a KL warm-up or a temperature, keeps its first value throughout training.
+At 0 the KL is never paid; and the loss of the validation set, whose counter does move, cannot be compared.
 
 Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, section 3.1.
 

@@ -1,12 +1,12 @@
-"""A capacity is taken from the KL without the absolute value.
+"""A capacity is subtracted from the KL without the absolute value.
 
 ## What it does
-Moves the posterior of a real run to the prior. Where the KL is then 0, and a constant that was taken from it leaves the term below 0, it
-is reported at the difference.
+Moves the posterior of a real run to the prior. Where the KL is then 0, and a constant that was taken from it leaves
+the term below 0, it is reported at the difference.
 
 ## Why is this bad
-The constant has no gradient. Below the capacity the KL is still pressed down, with the large weight that was to hold it there, and
-the posterior collapses.
+The constant has no gradient. Below the capacity the KL is still pressed down, with the large weight that was to hold
+it there, and the posterior collapses.
 
 Formula: loss = reconstruction + gamma |KL - C|.
 

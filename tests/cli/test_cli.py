@@ -162,7 +162,7 @@ def test_a_batch_size_written_in_the_step_is_said_to_stand_there(project: Path) 
     step = "r, mu, logvar = model(x); loss = (r.view(32, 784) - x).pow(2).sum() + mu.pow(2).sum() + logvar.pow(2).sum()"
     done = vaelint("check", "model.py:VAE", *SHAPE, "--step", step, "--device", "none", "--output-format", "json", cwd=project)
     (finding,) = [f for f in document(done)[0]["findings"] if f["code"] == "VAE102"]
-    assert "stands in the step" in finding["label"]
+    assert "is in the step" in finding["label"]
 
 
 def test_prints_never_mix_into_the_report(project: Path) -> None:
