@@ -176,7 +176,7 @@ def test_the_commands_of_the_guides_exist() -> None:
         for name, words in re.findall(r"vaelint ([a-z]+(?:-[a-z]+)*)((?: [^`\n]*)?)[`\n]", guide.read_text()):
             if name not in known and not words.strip().startswith("-"):
                 continue  # a sentence about vaelint
-            own = words.partition(".py")[0] if name == "run" else words  # what stands behind the script is the script's
+            own = re.split(r"\.py| -- ", words)[0] if name == "run" else words  # what follows the script is the script's
             options = set(re.findall(r"(?<!\S)--[a-z-]+", own))
             assert options <= known.get(name, set()), f"{guide.name}: vaelint {name}{words}"
             seen += 1
@@ -209,7 +209,7 @@ def test_what_the_guide_says_of_rules_is_there() -> None:
     asked = set(re.findall(r"`model\.(\w+)", guide))
     assert len(asked) > 12
     assert [name for name in asked if not hasattr(Model, name) and name not in Model.__dataclass_fields__] == []
-    named = set(re.findall(r"claims\.(\w+)", guide.partition("## Predict")[2].partition("## ")[0])) - {"Claim"}
+    named = set(re.findall(r"claims\.([A-Z]\w+)", guide.partition("## Predict")[2].partition("## ")[0])) - {"Claim"}
     assert named and named <= {e.kind.__name__ for e in experiments()}
 
 
