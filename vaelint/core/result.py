@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from vaelint.core.assumption import Assumption
 from vaelint.core.finding import Certainty, Finding, Severity
 
 SCHEMA_VERSION = 1
@@ -81,6 +82,7 @@ class TargetResult:
     findings: list[Finding] = field(default_factory=list)
     not_applicable: list[dict[str, str]] = field(default_factory=list)  # [{"code": "VAE204", "reason": "..."}]
     quiet: list[str] = field(default_factory=list)  # codes of the rules that ran and found nothing
+    assumptions: list[Assumption] = field(default_factory=list)  # what vaelint chose where nobody said it
     exempt: list[dict[str, Any]] = field(default_factory=list)  # [{"code", "exemption": "data only", "file", "line"}]
     incomplete: list[dict[str, str]] = field(
         default_factory=list
@@ -118,12 +120,14 @@ class TargetResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""
-        data = {k: v for k, v in self.__dict__.items() if k != "findings" and (v or k not in ("trail", "exempt"))}
-        return data | {"findings": [f.to_json() for f in self.findings]}
+        data = {k: v for k, v in self.__dict__.items() if k not in ("findings", "assumptions") and (v or k not in ("trail", "exempt"))}
+        assumed = {"assumptions": [a.to_json() for a in self.assumptions]} if self.assumptions else {}
+        return data | assumed | {"findings": [f.to_json() for f in self.findings]}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> TargetResult:
         """The inverse of `to_json`."""
         d = dict(data)
         d["findings"] = [Finding.from_json(f) for f in d["findings"]]
+        d["assumptions"] = [Assumption.from_json(a) for a in d.get("assumptions", [])]
         return TargetResult(**d)

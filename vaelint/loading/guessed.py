@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from vaelint.core.errors import TargetError
-from vaelint.core.finding import Finding, Severity
+from vaelint.core.finding import Finding
 from vaelint.core.result import TargetResult
 from vaelint.loading.arguments import shown
 from vaelint.loading.build import Loaded
@@ -18,8 +18,7 @@ from vaelint.record.record import Record
 from vaelint.source.blame import one_line
 from vaelint.trace.ladder import Tracer
 
-Again = Callable[[frozenset[str]], Sequence[Finding] | None]
-"""Runs the rules of some codes with the arguments as they are then; None where the model does not run with them."""
+Refusal = Callable[[TargetResult, Sequence[Finding]], None]
 _COUNT = 8  # smaller numbers count layers or blocks: a size in their place would build a model without end
 _MOST, _EACH = 18, 5  # runs spent on other values: in all, and on other sizes in one set of arguments
 
@@ -177,27 +176,14 @@ def _exchanged(value: Any, old: int, new: int) -> Any:
     return new if type(value) is int and value == old else value
 
 
-def withhold(loaded: Loaded, tracer: Tracer, result: TargetResult, again: Again) -> None:
-    """Takes back the findings that hang on values nobody gave: they are gone at other values. Says so in the notes.
+def other_builds(loaded: Loaded, tracer: Tracer) -> Iterator[Refusal]:
+    """While each is current the model is built with other values for what nobody gave.
 
-    Raises TargetError VAE002 where no other value runs and a finding is about a size of ours.
+    Each comes with what to call where it does not run: that raises TargetError VAE002 if a finding is about a size of ours.
     """
-    doubtful = [f for f in result.findings if f.severity is not Severity.INFO]
-    seen: Sequence[Finding] | None = None
-    for values in variants(loaded.made_up, _sizes(tracer)) if doubtful else ():
+    for values in variants(loaded.made_up, _sizes(tracer)):
         with _instead(loaded, values):
-            seen = again(frozenset(f.code for f in doubtful))
-        if seen is not None:
-            break
-        _refuse_those_of_our_sizes(loaded, result, doubtful)
-    if seen is None:
-        return
-    there = {(f.code, f.span.file, f.span.line) for f in seen}
-    gone = [f for f in doubtful if (f.code, f.span.file, f.span.line) not in there]
-    listed = ", ".join(f"{name}={shown(value)}" for name, value in loaded.made_up.items())
-    for f in gone:
-        result.notes.append(f"{f.code} at {f.span.file}:{f.span.line} is not reported: it occurs only with the guessed {listed}")
-    result.findings[:] = [f for f in result.findings if f not in gone]
+            yield lambda result, doubtful: _refuse_those_of_our_sizes(loaded, result, doubtful)
 
 
 def _refuse_those_of_our_sizes(loaded: Loaded, result: TargetResult, doubtful: Sequence[Finding]) -> None:

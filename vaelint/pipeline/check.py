@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from vaelint.anatomy.analyse import analyse
+from vaelint.anatomy.loss.describe import describe_loss
 from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Finding
@@ -15,7 +17,7 @@ from vaelint.core.strength import as_said
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
-from vaelint.loading.guessed import withhold
+from vaelint.pipeline.assumptions import assumptions_of, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.pipeline.run_rules import run_rules
@@ -83,8 +85,10 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
     """What rules find, and the laws that need no real run."""
     with as_if_without_gpu():
         run_rules(rules, model, loaded.span, result)
-        if loaded.made_up:
-            withhold(loaded, model.tracer, result, lambda codes: _found_again(model, codes, rules, loaded))
+        result.assumptions = assumptions_of(loaded, model.step, request)
+        if request.trail != "only":
+            unsettle_beta(model.step, result, lambda step: _beta_again(model, step))
+        withhold(loaded, model.step, model.tracer, result, lambda step, codes: _found_again(model, step, codes, rules, loaded))
     if any(f.repair is not None and f.repair.sure for f in result.findings):
         from vaelint.repair.propose import with_sure_fixes
 
@@ -117,9 +121,26 @@ def _measure(request: Request, result: TargetResult, model: Model, emit: Emit, *
     result.settle()
 
 
-def _found_again(model: Model, codes: frozenset[str], rules: Sequence[Rule], loaded: Loaded) -> list[Finding] | None:
-    """What some rules find with the constructor arguments as they are now; None where the step does not run with them."""
-    tracer, step, inputs = model.tracer, model.step, model.inputs
+def _found_again(model: Model, step: Any, codes: frozenset[str], rules: Sequence[Rule], loaded: Loaded) -> list[Finding] | None:
+    """What some rules find with a step, and with the constructor arguments as they are now; None where it does not run with them."""
+    other = _again(model, step)
+    if other is None:
+        return None
+    scratch = TargetResult("")
+    run_rules([r for r in rules if r.code in codes], other, loaded.span, scratch)
+    return scratch.findings
+
+
+def _beta_again(model: Model, step: Any) -> float | None:
+    """The effective beta with another step; None where it does not run, or is not known there."""
+    other = _again(model, step)
+    beta = describe_loss(other)["beta"] if other is not None else None
+    return float(beta["value"]) if beta is not None else None
+
+
+def _again(model: Model, step: Any) -> Model | None:
+    """The anatomy of a step, with the constructor arguments as they are now; None where it does not run."""
+    tracer, inputs = model.tracer, model.inputs
     try:
         record = tracer.run(step)
         if record.failure is not None:
@@ -127,6 +148,4 @@ def _found_again(model: Model, codes: frozenset[str], rules: Sequence[Rule], loa
         other, record = lifted(record, tracer, inputs, step)
     except TargetError:
         return None
-    scratch = TargetResult("")
-    run_rules([r for r in rules if r.code in codes], analyse(record, tracer, inputs, step, model.source, other), loaded.span, scratch)
-    return scratch.findings
+    return analyse(record, tracer, inputs, step, model.source, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import copy
 import importlib
 import inspect
 import re
@@ -24,6 +25,7 @@ from vaelint.core.paths import relative
 from vaelint.loading.build import Loaded
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.input_arguments import bind_inputs
+from vaelint.step.other_values import Exchange
 from vaelint.step.reading import batch_of, called_names
 from vaelint.step.step_imports import import_for_step
 from vaelint.step.unnamed import methods
@@ -82,6 +84,7 @@ class Step:
         self._loaded, self._extra = loaded, dict(extra or {})
         self._tree = tree or _parse(code)
         # statements cut out of the user's file keep their lines in it
+        self._file = file
         self._program = compile(self._tree, file, "exec")
         self._loads = {n.id for n in ast.walk(self._tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
@@ -98,6 +101,34 @@ class Step:
         made = Step(code, self._loaded, has_loss=True, call=self.call, notes=[*self.notes, note], extra=self._extra)
         made.made_up, made.output_part = self.made_up, self.output_part
         return made
+
+    def varied(self, name: str, value: str | None) -> Step | None:
+        """This step with another value for an argument that vaelint chose; None where that is no literal in it."""
+        tree = copy.deepcopy(self._tree)
+        exchange = Exchange(name, value, self._resolved)
+        exchange.visit(tree)
+        if not exchange.found:
+            return None
+        tree = ast.fix_missing_locations(tree)
+        made = Step(self.code, self._loaded, has_loss=self.has_loss, call=self.call, extra=self._extra, tree=tree, file=self._file)
+        made.made_up, made.output_part, made.place = self.made_up, self.output_part, self.place
+        return made
+
+    def place_of(self, name: str) -> Span | None:
+        """The place that asks for an argument that vaelint chose: the function it is given to, else that of the training code."""
+        exchange = Exchange(name, None, self._resolved)
+        exchange.visit(copy.deepcopy(self._tree))
+        if exchange.where.line:
+            return exchange.where
+        file, _, line = self.place.rpartition(":")
+        return Span(file, int(line)) if line.isdigit() else None
+
+    def _resolved(self, expression: str) -> Any:
+        names = {**self._loaded.namespace, **self._extra, "torch": torch, "model": self._loaded.obj}
+        found: Any = None
+        for depth, part in enumerate(expression.split(".")):
+            found = getattr(found, part, None) if depth else names.get(part)
+        return found
 
     def continues(self, other: Step) -> bool:
         """Whether this step begins with all that the other does: runs the model, and then goes on."""

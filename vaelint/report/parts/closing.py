@@ -114,6 +114,8 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
             lines += hanging([("  not applicable: ", "key")], f"{row['code']}: {row['reason']}", width)
         if result.quiet:
             lines += hanging([("  quiet: ", "key")], ", ".join(result.quiet), width)
+        for chosen in result.assumptions:
+            lines += hanging([("  chosen by vaelint: ", "key")], f"{chosen.text()}: {chosen.why}", width)
         for row in result.exempt:
             where = f" at {row['file']}:{row['line']}" if row["line"] else ""
             lines += hanging([("  exempt: ", "key")], f"{row['code']}{where}: {row['exemption']}", width)

@@ -1,0 +1,47 @@
+"""What vaelint took for granted where nobody said it: one frozen value for each argument, size, binding and loss. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from vaelint.core.finding import Finding, Span
+
+Kind = Literal["constructor argument", "loss argument", "loss"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """One choice of vaelint's: what it is for, its value, why this one, and the place that asks for it.
+
+    `varied` says whether another value can take its place: a finding that is gone there is not reported.
+    """
+
+    kind: Kind
+    name: str
+    value: str
+    why: str
+    where: Span | None = None
+    varied: bool = False
+
+    def text(self) -> str:
+        """`step=0 (loss argument, asked for at model.py:42)`."""
+        place = f", asked for at {self.where.file}:{self.where.line}" if self.where is not None else ""
+        return f"{self.name}={self.value} ({self.kind}{place})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Assumption:
+        """The inverse of `to_json`."""
+        where = data["where"]
+        return Assumption(**{**data, "where": Span(**where) if where is not None else None})
+
+
+def withheld(finding: Finding, chosen: Sequence[Assumption]) -> str:
+    """Why a finding is not reported that is gone at other values of what vaelint chose."""
+    listed = " or ".join(a.text() for a in chosen)
+    return f"{finding.code} at {finding.span.file}:{finding.span.line} is not reported: it occurs only with the guessed {listed}"

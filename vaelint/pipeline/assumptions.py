@@ -1,0 +1,83 @@
+"""What vaelint took for granted in one check, and the findings that hang on it: they are gone at other values, and are not reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vaelint.core.assumption import Assumption, withheld
+from vaelint.core.finding import Finding, Severity, Span
+from vaelint.core.result import Request, TargetResult
+from vaelint.loading.arguments import shown
+from vaelint.loading.build import Loaded
+from vaelint.loading.guessed import other_builds
+from vaelint.step.other_values import other_value
+from vaelint.trace.ladder import Tracer
+
+Again = Callable[[Any, frozenset[str]], Sequence[Finding] | None]
+"""What the rules of some codes find with a step, and with the arguments as they are then; None where it does not run."""
+
+
+def assumptions_of(loaded: Loaded, step: Any, request: Request) -> list[Assumption]:
+    """Every choice behind a result, in the order in which they were made."""
+    found = [
+        Assumption("constructor argument", name, shown(value), "nobody gave it", loaded.span, varied=True)
+        for name, value in loaded.made_up.items()
+    ]
+    for name, value in step.made_up.items():
+        why = "nothing says what it is" if other_value(value) is not None else "read from the repository"
+        found.append(Assumption("loss argument", name, value, why, step.place_of(name), varied=other_value(value) is not None))
+    if request.step is None and request.loss is None and step.has_loss:
+        file, _, line = step.place.rpartition(":")
+        found.append(Assumption("loss", "loss", step.code, "no --step and no --loss", Span(file, int(line)) if line.isdigit() else None))
+    return found
+
+
+def withhold(loaded: Loaded, step: Any, tracer: Tracer, result: TargetResult, again: Again) -> None:
+    """Takes back the findings that are gone at other values of what vaelint chose, one kind of choice after another.
+
+    Raises TargetError VAE002 where no other constructor arguments run and a finding is about a size among them.
+    """
+    chosen = [a for a in result.assumptions if a.varied]
+    arguments = [a for a in chosen if a.kind == "constructor argument"]
+    if arguments and (doubtful := _doubtful(result)):
+        seen = None
+        for refused in other_builds(loaded, tracer):
+            if (seen := again(step, frozenset(f.code for f in doubtful))) is not None:
+                break
+            refused(result, doubtful)
+        _take_back(result, doubtful, seen, arguments)
+    for one in (a for a in chosen if a.kind == "loss argument"):
+        other = step.varied(one.name, other_value(one.value)) if (doubtful := _doubtful(result)) else None
+        if other is not None:
+            _take_back(result, doubtful, again(other, frozenset(f.code for f in doubtful)), [one])
+
+
+def unsettle_beta(step: Any, result: TargetResult, beta_of: Callable[[Any], float | None]) -> None:
+    """Takes back an effective beta that is another one at another value of what vaelint chose for the loss, and says so.
+
+    `beta_of` measures it for a step.
+    """
+    for one in (a for a in result.assumptions if a.kind == "loss argument" and a.varied):
+        beta = result.loss.get("beta")
+        value = (beta or {}).get("value")
+        other = step.varied(one.name, other_value(one.value)) if value is not None else None
+        if other is None or (there := beta_of(other)) == value:
+            continue
+        at = f", {there:.4g} with {one.name}={other_value(one.value)}" if there is not None else ""
+        reason = f"effective beta: unknown, as it hangs on the guessed {one.text()}: {value:.4g} with it{at}"
+        result.loss |= {"beta": None, "objective": "", "weights": {}, "published": [], "notes": [*result.loss["notes"], reason]}
+
+
+def _doubtful(result: TargetResult) -> list[Finding]:
+    return [f for f in result.findings if f.severity is not Severity.INFO]
+
+
+def _take_back(result: TargetResult, doubtful: Sequence[Finding], seen: Sequence[Finding] | None, chosen: Sequence[Assumption]) -> None:
+    """Without the findings that are not among those seen at other values; all stay where nothing was seen."""
+    if seen is None:
+        return
+    there = {(f.code, f.span.file, f.span.line) for f in seen}
+    gone = [f for f in doubtful if (f.code, f.span.file, f.span.line) not in there]
+    result.notes += [withheld(f, chosen) for f in gone]
+    result.findings[:] = [f for f in result.findings if f not in gone]
