@@ -91,6 +91,13 @@ def test_a_folder_of_images_is_made_where_the_code_reads_images(tmp_path: Path, 
     assert {p.parent.relative_to(tmp_path / "faces").as_posix().strip(".") for p in files} == set(folders)
 
 
+def test_where_python_itself_looks_for_modules_no_images_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path / "absent"))
+    make = AbsentFiles(lambda what: None, lambda: " (train.py:3)", lambda: "Image.open(path)")
+    for path in (str(tmp_path / "absent"), "/usr/lib/python311.zip"):
+        assert not make(path, str(tmp_path / "twin"), open, lambda path: None, True)
+
+
 def test_a_made_up_image_is_a_png_of_the_size_that_is_said() -> None:
     height, width = guessed_size("transforms.Resize(64)")
     data = png(torch.full((3, height, width), 7, dtype=torch.uint8))

@@ -171,7 +171,7 @@ def test_a_data_set_of_the_scripts_own_may_derive_from_one_that_is_made_up(insta
             return super().__getitem__(index)[0]
 
     own = Own()
-    assert isinstance(own, kind) and len(own) == 64 and own[3] == "changed" and len(own.targets) == 10000
+    assert isinstance(own, kind) and len(own) == 64 and own[3] == "changed" and len(own.targets) == len(own.test_labels) == 10000
     if installed:
         assert isinstance(own, Original) and len(kind("there")) == 3 and int(kind("there")[0][0][0, 0]) == 7
 

@@ -79,7 +79,7 @@ def _backward(session: Session) -> Iterator[None]:
         if within[0]:
             return original(tensors, *args, **kwargs)
         keeps = bool(kwargs.get("retain_graph") or kwargs.get("create_graph") or (len(args) > 1 and args[1]))
-        session.on_backward(tensors, keeps, sys._getframe(1))
+        session.on_backward(tensors, keeps, sys._getframe(1), args[0] if args else kwargs.get("grad_tensors"))
         within[0] = True
         try:
             with aside(session):

@@ -19,6 +19,7 @@ class Backward:
     span: Span | None
     keeps: bool  # retain_graph or create_graph
     by: str = ""  # the library that calls it for the script
+    given: torch.Tensor | None = None  # the gradient that it was given for what is no single number
 
 
 @dataclass(frozen=True)

@@ -85,19 +85,22 @@ class Session:
         self._source = loader.dataset
         return self._begin(batch, frame, loader)
 
-    def on_backward(self, of: Any, keeps: bool, frame: FrameType) -> None:
-        """`backward` is called on one or more tensors."""
+    def on_backward(self, of: Any, keeps: bool, frame: FrameType, given: Any = None) -> None:
+        """`backward` is called on one or more tensors; with gradients that are `given`, their product is what is minimised."""
         if self._enough() or self._muted:
             return
         stack = self.spans.stack(frame, limit=1)
         if self._watch is not None and self._watch.around:
             inside = self.spans.user_frames(frame, limit=64)
             self._watch.outer, self._watch.around = sum(f in self._watch.around for f in inside), []
-        for tensor in of if isinstance(of, list | tuple) else (of,):
+        tensors = of if isinstance(of, list | tuple) else (of,)
+        gradients = given if isinstance(given, list | tuple) else (given,) * len(tensors)
+        for tensor, gradient in zip(tensors, gradients, strict=True):
             meant = self._unscaled.get(id(tensor), (tensor, tensor))[1]
             self._backwards += 1
             if self._watch is not None:
-                self._watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps, self.spans.library(frame)))
+                own = gradient if tensor.numel() != 1 else None
+                self._watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps, self.spans.library(frame), own))
                 if self._watch.finished:
                     self._watch.recorder.paused = True
 

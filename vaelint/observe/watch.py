@@ -171,17 +171,28 @@ class Watch:
 
     def _total(self, backwards: list[Backward]) -> Any:
         """The node of the sum of what `backward` was called on; None where one of them was not recorded."""
-        nodes = [self.recorder.node_for(b.of) for b in backwards]
-        if any(n is None for n in nodes):
+        parts = [self._minimised(b) for b in backwards]
+        if any(node is None for node, _ in parts):
             return None
-        total, value = nodes[0], backwards[0].of.detach()
-        for node, backward in zip(nodes[1:], backwards[1:], strict=True):
-            if total is None or node is None:
-                return None
-            total = self.record.graph.call_function(torch.add, (total, node))
-            value = value + backward.of.detach()
+        (total, value), *others = parts
+        for (node, more), backward in zip(others, backwards[1:], strict=True):
+            total, value = self.record.graph.call_function(torch.add, (total, node)), value + more
             total.meta.update(val=value, grad=True, stack=(backward.span,) if backward.span else (), module="", training=True)
         return total
+
+    def _minimised(self, backward: Backward) -> tuple[Any, torch.Tensor]:
+        """The node of what one `backward` minimises, and its value: of what it was called on, times the gradient that it was given."""
+        node, value = self.recorder.node_for(backward.of), backward.of.detach()
+        if node is None or backward.given is None:
+            return node, value
+        self.record.handed = True
+        about = {"grad": True, "stack": (backward.span,) if backward.span else (), "module": "", "training": True}
+        given = self.recorder.to_arg_structure(backward.given.detach().clone())
+        product, weighed = self.record.graph.call_function(torch.mul, (node, given)), value * backward.given.detach()
+        product.meta.update(val=weighed, **about)
+        total = self.record.graph.call_function(torch.sum, (product,))
+        total.meta.update(val=weighed.sum(), **about)
+        return total, weighed.sum()
 
     def _altered(self) -> frozenset[str]:
         """Constants of the record whose values were changed in place while it ran."""

@@ -59,6 +59,7 @@ class Record:
     backwards: list[BackwardCall] = field(default_factory=list)  # the step's own backward passes, in order
     objectives: list[Objective] = field(default_factory=list)  # what these minimised; the first is `loss`. Empty: the step has none
     inner: frozenset[int] = frozenset()  # ids of tensors, no parameters of the model, that the step follows a gradient in
+    handed: bool = False  # whether `backward` was given a gradient that the script had from elsewhere
     idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None

@@ -54,6 +54,8 @@ class Elsewhere(TorchFunctionMode):
             there = id(first) in self._there  # what is filled, or read with an index, stays where it is
         if kwargs.get("device") is not None:
             kwargs["device"], there = _CPU, True
+        elif name == "new_tensor":
+            there = id(first) in self._there  # a copy of the data, where the first one is
         elif there and name not in _EITHER and any(id(t) not in self._there and t.dim() > 0 for t in tensors):
             stack = self._spans.stack(sys._getframe(1), limit=1)
             self.met.append((stack[0] if stack else None, name.strip("_")))

@@ -69,7 +69,7 @@ def vq_faults(model: Model) -> list[VqFault]:
         encoder = gradients.names(model.flow.ancestors(book.index)) - book.names
         if not encoder or not any(book.code in model.flow.ancestors(e) for e in ends):
             continue
-        if not encoder & by_recon:
+        if not encoder & by_recon and not model.record.handed:
             entry = _entry(model, book, ends)
             faults.append(VqFault("encoder", entry, book, frame_beside(book.code, entry) if entry in _below(model, book) else None))
         touching = [

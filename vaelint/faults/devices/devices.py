@@ -240,6 +240,9 @@ class _Search:
             self._put(node, self._home.get(base) if isinstance(base, fx.Node) else None)
         elif node.meta.get("placed") or _placed(node):
             self._moved.add(node)
+        elif ops.op(node) == "new_tensor":  # a copy of data, on the device of the tensor that is asked
+            base = node.args[0]
+            self._put(node, self._home.get(base) if isinstance(base, fx.Node) else None)
         elif not sources:
             self._put(node, self._birth(node))
         else:

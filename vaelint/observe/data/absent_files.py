@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ class AbsentFiles:
     def _folder(self, path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None]) -> bool:
         """A folder of images, where the running code reads images; of two classes, where it is torchvision that looks for classes."""
         sources = self._sources()
-        if not _OPENS.search(sources):
+        if not _OPENS.search(sources) or Path(path).suffix or path in map(os.path.abspath, sys.path):  # Python itself looks for modules
             return False
         ending = next((m[1] for m in _ENDINGS.finditer(sources)), "jpg")
         below = ("a", "b") if "find_classes" in sources or "ImageFolder" in sources else ("",)
