@@ -11,7 +11,7 @@ Nothing else can be checked.
     import a_module_that_is_not_installed
 
 ## Use instead
-Install what is missing into the environment that vaelint runs in.
+Install the missing package into the environment that vaelint runs in.
 
 ## When to ignore
 Never: the exit code is 2.

@@ -5,8 +5,8 @@ Follows the samples of the batch through the graph and reports `diagonal`, `diag
 an axis of the samples' own.
 
 ## Why is this bad
-Entry i of such a diagonal is feature i of sample i: which feature counts depends on where in the batch a sample
-stands, and the length is the smaller of batch and features. Nothing raises.
+Entry i of such a diagonal is feature i of sample i: which feature counts depends on the sample's position in the
+batch, and the length is the smaller of batch and features. Nothing raises.
 
 ## Example
     variance = torch.diagonal(logvar.exp()).mean()         # logvar: (B, L)

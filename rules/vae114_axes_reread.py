@@ -1,12 +1,13 @@
 """A reshape reads one axis as another.
 
 ## What it does
-Compares the sizes before and after each `view` and `reshape`, several in a row as one. Where the axes of a sample come out in another
-order, it is reported: sizes that a `permute` would give, from an operation that moves nothing.
+Compares the sizes before and after each `view` and `reshape`, several in a row as one. Where the axes of a sample
+come out in another order, it is reported: sizes that a `permute` would give, from an operation that moves nothing.
 
 ## Why is this bad
-`reshape` only counts the same memory in another way. `(B, H, W, 3)` read as `(B, 3, H, W)` is no image any more: a third of the rows
-becomes each channel. Shapes are right, so PyTorch says nothing, and the model trains on scrambled data.
+`reshape` only counts the same memory in another way. `(B, H, W, 3)` read as `(B, 3, H, W)` is no longer an image: a
+third of the rows becomes each channel. Shapes are right, so PyTorch says nothing, and the model trains on scrambled
+data.
 
 ## Example
     x = images.reshape(b, c, h, w)         # images are (b, h, w, c)

@@ -18,7 +18,7 @@ is a line, while the KL charges for a full Gaussian.
     z = mu + eps * std
 
 ## When to ignore
-When a posterior of rank one is meant, and the KL is that of the rank-one posterior.
+When a posterior of rank one is intended, and the KL is that of the rank-one posterior.
 """
 
 from __future__ import annotations

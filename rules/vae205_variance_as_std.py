@@ -5,7 +5,7 @@ Evaluates the sampler's scale as a function of the encoder's head, and the KL as
 KL is the exact Gaussian KL for another reading of the head (log-variance) than the sampler's, the two disagree.
 
 ## Why is this bad
-With s = exp(logvar) in place of exp(logvar / 2), samples have the variance squared: the reconstruction is trained
+With s = exp(logvar) instead of exp(logvar / 2), samples have the variance squared: the reconstruction is trained
 under one posterior and the KL charges for another, so the loss is not a bound (Kingma & Welling 2014,
 appendix B and C.2).
 

@@ -17,7 +17,7 @@ noise, and the decoder cannot be run on a sample of the prior, for which there i
     return self.decoder(h)
 
 ## When to ignore
-When a decoder conditioned on uncertainty is meant.
+When a decoder conditioned on uncertainty is intended.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Compares the shapes of mu and of the scale at the draw.
 
 ## Why is this bad
 A scale of shape (B, 1) broadcasts over the latent: one standard deviation for all components. The KL, summed over its
-own smaller tensor, then charges for one component in place of L, or is stretched in its turn.
+own smaller tensor, then charges for one component instead of L, or is stretched in its turn.
 
 ## Example
     self.fc_logvar = nn.Linear(hidden, 1)

@@ -17,7 +17,7 @@ training. One library had it for years.
     return mu + eps * std
 
 ## When to ignore
-When decoding at a fixed quantile is meant.
+When decoding at a fixed quantile is intended.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ## What it does
 For draws that are not differentiable by themselves (a Gamma by acceptance and rejection) and that are made a function
-of the posterior's parameters afterwards: follows the gradient from what is decoded to each of these, at random values.
+of the posterior's parameters afterwards: follows the gradient from the decoder's input to each of these, at random values.
 Reports a parameter that the value is computed from, over ways that have a gradient each, and whose whole gradient is 0.
 
 ## Why is this bad
@@ -50,6 +50,6 @@ def check(model: Model, cancelled_draws: list[Cancelled]) -> Findings:
             why="the reconstruction has no gradient in this parameter of the posterior",
             help="compute the noise under torch.no_grad(), or detach it, before z is made of it; or draw with rsample()",
             claim=claims.NoPart(
-                "the gradient of what is decoded is 0", entry=found.entry, head=found.head, through=found.through, draw=found.draw
+                "the gradient of the decoder's input is 0", entry=found.entry, head=found.head, through=found.through, draw=found.draw
             ),
         )

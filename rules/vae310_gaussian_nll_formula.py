@@ -6,8 +6,8 @@ divided by, and that `gaussian_nll_loss` gets a variance and not a raw layer out
 the shape of a negative binomial is normalised as one: that its slope has mean 0 under it.
 
 ## Why is this bad
--log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + const. With a log-variance in the place of the variance nothing
-raises (`gaussian_nll_loss` clamps it at 1e-6), and confident predictions are punished without bound or not at all.
+-log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + const. With a log-variance instead of the variance nothing raises
+(`gaussian_nll_loss` clamps it at 1e-6), and confident predictions are punished without bound or not at all.
 
 ## Formula
 -log N(x; r, s^2) = (x - r)^2 / (2 s^2) + log s + log(2 pi) / 2; with v = log s^2: 0.5 * (v + (x - r)^2 exp(-v)) +

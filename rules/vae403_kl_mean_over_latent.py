@@ -5,8 +5,8 @@ Measures how the weight of the KL moves with the latent's own dimensions: it sho
 
 ## Why is this bad
 The ELBO of one sample is the expected log-likelihood, summed over the data's dimensions, minus the KL, summed over
-the latent's (Kingma & Welling 2014, eq. 3 and 10). The KL of independent components is the sum of theirs. Averaged,
-it is L times too weak: reconstructions are good and samples from the prior are noise.
+the latent's (Kingma & Welling 2014, eq. 3 and 10). The KL of independent components is the sum over the components.
+Averaged, it is L times too weak: reconstructions are good and samples from the prior are noise.
 
 ## Formula
 ELBO(x) = E_q[log p(x|z)] - KL(q(z|x) || p(z)): one number for each sample, both terms summed over their own

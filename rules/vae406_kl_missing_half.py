@@ -23,7 +23,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, appendix B.
     kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum(-1)
 
 ## When to ignore
-When beta = 2 is meant: write `beta * kl`.
+When beta = 2 is intended: write `beta * kl`.
 """
 
 from __future__ import annotations

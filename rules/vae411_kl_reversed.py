@@ -22,7 +22,7 @@ Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 3 and append
     kl = kl_divergence(posterior, prior).sum(-1).mean()
 
 ## When to ignore
-When the reversed divergence is meant, as in some balancing schemes: then both directions appear with a detach each,
+When the reversed divergence is intended, as in some balancing schemes: then both directions appear with a detach each,
 and the rule is silent.
 """
 

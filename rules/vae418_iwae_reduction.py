@@ -24,7 +24,7 @@ Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8.
     return torch.logsumexp(log_w, dim=0) - math.log(self.k)
 
 ## When to ignore
-When a mixture over the batch is meant (the aggregated posterior in beta-TC-VAE is recognised).
+When a mixture over the batch is intended (the aggregated posterior in beta-TC-VAE is recognised).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ Source: Kumar et al. 2018, Variational Inference of Disentangled Latent Concepts
     cov = centred.t() @ centred / mu.size(0)
 
 ## When to ignore
-When no covariance over the data is meant.
+When no covariance over the data is intended.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ by other accelerators, and the next layer that such a value reaches raises.
     mask = torch.from_numpy(np.ones(784, dtype=np.float32))
 
 ## When to ignore
-When double precision is meant; then say so: `.double()`, or `dtype=torch.float64`.
+When double precision is intended; then say so: `.double()`, or `dtype=torch.float64`.
 """
 
 from __future__ import annotations

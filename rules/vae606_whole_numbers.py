@@ -21,7 +21,7 @@ the third dark pixels become bright ones. torch says nothing.
     x = x.float() - 128
 
 ## When to ignore
-When a threshold is meant; then write the comparison.
+When a threshold is intended; then write the comparison.
 """
 
 from __future__ import annotations

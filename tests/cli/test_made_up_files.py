@@ -57,7 +57,7 @@ def test_a_public_file_that_is_not_there_is_made_up_and_the_folder_stays_as_it_w
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (target,) = json.loads(done.stdout)["targets"]
-    said = "made-up data in the place of data/binarized_mnist_train.amat (binarised MNIST): 1000 images of 784 numbers, 0 or 1 (train.py:4)"
+    said = "made-up data instead of data/binarized_mnist_train.amat (binarised MNIST): 1000 images of 784 numbers, 0 or 1 (train.py:4)"
     assert said in target["notes"] and target["status"] == "clean"
     assert [p.name for p in tmp_path.iterdir()] == ["train.py"]
 

@@ -115,7 +115,7 @@ def test_a_known_data_set_that_is_not_there_is_made_up_and_that_is_said(tmp_path
     lines = (DATA / "mnist.py").read_text().splitlines()
     made, minimised = (next(n for n, own in enumerate(lines, 1) if text in own) for text in ("datasets.MNIST(", "loss.backward()"))
     assert target["target"] == "mnist.py:ConvVAE" and target["loss"]["beta"]["value"] == 1
-    assert f"made-up data in the place of MNIST: 60000 images of 1x28x28 (mnist.py:{made})" in target["notes"]
+    assert f"made-up data instead of MNIST: 60000 images of 1x28x28 (mnist.py:{made})" in target["notes"]
     assert any(n.endswith(f"the loss is what mnist.py:{minimised} calls backward() on") for n in target["notes"])
     assert tree(tmp_path) == before
 
@@ -301,4 +301,4 @@ def test_a_batch_size_in_the_loop_is_wrong_where_a_smaller_batch_comes(tmp_path:
     done = run("--output-format", "json", "fixed.py", cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert [f["code"] for f in target["findings"]] == codes and done.returncode == len(codes), done.stdout
-    assert any("in place of 16 the script raises at fixed.py:" in n for n in target["notes"])
+    assert any("instead of 16 the script raises at fixed.py:" in n for n in target["notes"])

@@ -66,7 +66,7 @@ def test_a_beta_that_is_meant_and_not_measured_is_told() -> None:
     Path("vaelint.toml").write_text("[[targets]]\ntarget = 'm.py:VAE'\nbeta = 4\n")
     made = TargetResult("m.py:VAE", loss={"beta": {"expression": "D", "value": 784.0}}, findings=[beta(784.0)])
     judge([made], resolve([], config.load(), Options()))
-    assert made.notes == ["beta = 4 is configured as the one that is meant; 784 was measured"]
+    assert made.notes == ["beta = 4 is configured as the intended one; 784 was measured"]
     assert [f.code for f in made.findings] == ["VAE402"]
 
 

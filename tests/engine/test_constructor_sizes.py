@@ -69,7 +69,7 @@ def test_a_flag_of_forward_is_what_the_training_code_hands_over(tmp_path: Path, 
     other = "\n    def show(vae, x):\n        return vae(x, sampled=False)\n"
     result = check(tmp_path, monkeypatch, "5x4x64", model__py=flagged, a_show__py=other, train__py=training)
     assert result.status == "clean" and roles(result) == ["kl", "reconstruction"], (result.findings, result.notes)
-    assert "sampled=True: no input is there for it; train.py:6 calls it so" in result.notes
+    assert "sampled=True: no --input given; taken from the call at train.py:6" in result.notes
     (tmp_path / ".git").rmdir()
     alone = check(tmp_path, monkeypatch, "5x4x64", model__py=flagged, a_show__py="", train__py="")
     assert [f.code for f in alone.findings] == ["VAE002"] or "also needs sampled" in alone.findings[0].message

@@ -65,7 +65,7 @@ def test_a_plate_at_another_axis_than_its_rows() -> None:
     sites = seen([replace(Q, batch=(B, B), plates=wrong)], [replace(P, batch=(B, B), plates=wrong), X])
     sites.end()
     (found,) = sites.found or []
-    assert found.label == "'z': plate 'data' stands at axis -2, its 32 rows along axis -1" and "dim=-1" in found.help
+    assert found.label == "'z': plate 'data' is at axis -2, its 32 rows along axis -1" and "dim=-1" in found.help
 
 
 def test_the_first_step_speaks_and_later_ones_do_not() -> None:

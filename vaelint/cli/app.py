@@ -41,7 +41,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 for act in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
     command(app, act.__name__.replace("_", "-"), act)
 command(app, "run", run, allow_interspersed_args=False)
-kept = typer.Typer(help="Results of earlier runs, kept in a folder of yours.", no_args_is_help=True)
+kept = typer.Typer(help="Results of earlier runs, kept in your own cache folder.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):
     kept.command()(of_cache)
 app.add_typer(kept, name="cache")

@@ -54,7 +54,7 @@ def discover(said: Options, early: Worker | None = None) -> int:
     elif not said.write:
         header = "[[tool.vaelint.targets]]"
         print("\n\n".join([*(run_table(t, header) for t in runs), *(table(p, header, p.shape.target) for p in proposals)]))
-    words = {"runs": "run as proposed", "open": "without a proposal", "none": "ran and are no VAE", "untried": "not tried"}
+    words = {"runs": "run as proposed", "open": "without a proposal", "none": "run, but are not VAEs", "untried": "not tried"}
     counts = {state: sum(p.state == state for p in proposals) for state in words}
     trainings = [f"{terminal.counted(len(runs), 'training')} observed"] if runs else []
     tally = ", ".join([*trainings, *(f"{n} {words[state]}" for state, n in counts.items() if n)])

@@ -203,14 +203,14 @@ class Options:
         key=Key(
             "severity",
             readers.SEVERITY_BY_RULE,
-            "Severities of rules in place of their own: a code, a prefix or a name each; the longest match counts.",
+            "Severities that replace the rules' own: a code, a prefix or a name each; the longest match counts.",
         )
     )
     depth: int | None = says(Option("--depth", "trace", "Levels below encoder, decoder, ... Default 1.", "count", metavar="N", least=0))
     everything: bool = says(Option("--all", "trace", "Every operation.", "flag"), default=False)
     static: bool = says(Option("--static", "discover", "Read the code only: nothing is run, and nothing proposed.", "flag"), default=False)
     write: bool = says(
-        Option("--write", "annotate", "Write the annotations into the file, in place of printing a patch.", "flag"),
+        Option("--write", "annotate", "Write the annotations into the file instead of printing a patch.", "flag"),
         Option("--write", "discover", "Add the proposals to vaelint.toml or pyproject.toml; existing entries stay.", "flag"),
         default=False,
     )

@@ -69,7 +69,7 @@ def _flag(value: Any) -> bool:
 def _beta(value: Any) -> float:
     number = _number(value)
     if number is None or number <= 0:
-        raise ValueError("a number above 0: the effective beta that is meant")
+        raise ValueError("a number above 0: the effective beta that you intend")
     return number
 
 

@@ -30,7 +30,7 @@ class Request:
     max_memory: str | None = None  # "4GB": what all its processes may take together; None for half of what is free, "none" for no limit
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    beta: float | None = None  # the effective beta that is meant; where it is measured, the KL's weight is no finding
+    beta: float | None = None  # the effective beta that you intend; where it is measured, the KL's weight is no finding
     seed: int = 0
     fixes: bool = False  # also propose edits that repair what is found
     overlay: tuple[tuple[str, str], ...] = ()  # (file, text): files that read as edited

@@ -82,7 +82,7 @@ def _refolded(given: tuple[int, ...], failure: Failure) -> tuple[str, str]:
     per = f"; the new shape asks for a multiple of {asked}" if asked > 1 else ""
     return (
         f"each sample has {each} = {' x '.join(str(n) for n in given[1:]) or each} values{per}",
-        "compute the sizes from the tensor (x.size(0), -1, flatten(1)) in place of fixed numbers",
+        "compute the sizes from the tensor (x.size(0), -1, flatten(1)) instead of fixed numbers",
     )
 
 

@@ -101,5 +101,5 @@ def _broken(bench: Bench, culprit: fx.Node, value: fx.Node, codes: fx.Node, apar
         why="every place is held against, and decoded from, the code of another place",
         help="give the codes the layout they were looked up in, then turn the axes back: view(b, t, c).permute(0, 2, 1)",
     )
-    text = f"one element gets another code, and {apart[0]} entries move that lie off it along {apart[1]} axes"
+    text = f"one element gets another code, and {apart[0]} entries move that are off it along {apart[1]} axes"
     return Broken("codes-elsewhere", found, "the entries that move share all but one axis with the element, or cover it", text)

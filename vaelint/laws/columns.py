@@ -127,7 +127,7 @@ def _broken(bench: Bench, calls: list[fx.Node], axis: int, unread: list[int]) ->
         label=f"of the layer's {total} outputs, {_range(unread)} enter nothing",
         labels=model.labels((calls[-1], f"{model.shape_text(calls[-1])}: the layer that puts them out")),
         shapes=(model.row(calls[-1]), model.row(place)) if place is not calls[-1] else (model.row(calls[-1]),),
-        why="a last layer has as many outputs as are meant to be read: something else is read in place of these",
+        why="a last layer has as many outputs as are meant to be read: something else is read instead of these",
         help="let each slice begin where the one before it ends, or use chunk; if they are not needed, make the layer smaller",
         severity=Severity.INFO if dropped else None,  # the code itself takes them apart and leaves them
     )

@@ -138,7 +138,7 @@ def _sees_all(bench: Bench, judged: _Judged, place: Span | None) -> Broken:
         ),
         why="the prior knows all that the posterior knows: the KL holds the draw to nothing, and when sampling there is no data "
         "to make this prior from",
-        help="compute the prior from what is known before the draw: the steps before this one, or the condition alone",
+        help="compute the prior from values known before the draw: the steps before this one, or the condition alone",
     )
     text = "with all draws held, every element of the input that moves the posterior moves its prior as well"
     return Broken("prior-sees-posterior", found, "some element of the input moves the posterior and not its prior", text)

@@ -82,8 +82,8 @@ def _turned(bench: Bench, mask: Seat, data: Seat, zero_enters: bool) -> Broken:
         model.where(next((n for n in meets if _reads_both(bench, n, mask)), None) or (meets[0] if meets else mask.node)),
         label=f"the encoder takes {data.name} where {mask.name} is {seen}",
         when=f"{mask.name} has zeros and ones",
-        why=f"the loss counts {data.name} where {mask.name} is {counted}: the posterior is made of what is missing, and what is there "
-        "is decoded without having been seen",
+        why=f"the loss counts {data.name} where {mask.name} is {counted}: the posterior is computed from the missing elements, "
+        "and the observed ones are decoded unseen",
         help="turn the condition round in one of the two places: ~mask, or 1 - mask",
     )
     text = f"{data.name} where {mask.name} is {seen} moves the posterior only, where it is {counted} the loss only"

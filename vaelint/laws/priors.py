@@ -98,7 +98,7 @@ def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -
         apart(bench, prior),
         label="the prior is made of what the draw has already entered",
         labels=model.labels((site.z, "the draw that it judges"), (leaf.node, "the KL that reads it")),
-        why="the prior follows the sample in place of predicting it: the KL no longer holds the posterior to anything, "
+        why="the prior follows the sample instead of predicting it: the KL no longer holds the posterior to anything, "
         "and sampling has no such draw to condition on",
         help="compute the prior from the state before the draw, before it is updated with x_t and z_t",
     )

@@ -71,7 +71,7 @@ def _group_of_one(note: Callable[[str], None]) -> Iterator[None]:
     original = dist.init_process_group
 
     def init(*_: Any, **__: Any) -> None:
-        note("run as one process: a group of one in the place of those that the launcher starts")
+        note("run as one process: a group of one instead of those that the launcher starts")
         original("gloo", store=_DIST.HashStore(), rank=0, world_size=1)
 
     places: tuple[Any, ...] = (dist, _DIST.distributed_c10d)

@@ -122,7 +122,7 @@ def scales_differ(guide: list[Site], model: list[Site]) -> Iterator[Found]:
         labels = (Label(other.place, f"log p is weighed by {_shown(other.scale)}"),) if other.place is not None else ()
         yield Found(
             mine.place or other.place, f"'{mine.name}': log q is weighed by {_shown(mine.scale)}", labels,
-            why="with two weights log q - log p is no KL: its minimum is not where the posterior is the prior",
+            why="with two weights log q - log p is not a KL: its minimum is not at the posterior the prior",
             help="the same plate, subsampling and poutine.scale around the site in the guide and in the model",
         )  # fmt: skip
 
@@ -135,7 +135,7 @@ def misplaced(guide: list[Site], model: list[Site]) -> Iterator[Found]:
             own = [i for i, n in zip(range(-len(site.batch), 0), site.batch, strict=True) if n == size > 1 and i not in axes]
             if own:
                 yield Found(
-                    site.place, f"'{site.name}': plate '{name}' stands at axis {axis}, its {size} rows along axis {own[-1]}",
+                    site.place, f"'{site.name}': plate '{name}' is at axis {axis}, its {size} rows along axis {own[-1]}",
                     why=f"the site is repeated along the plate: {size} draws for each row, and a loss {size} times as large",
                     help=f'pyro.plate("{name}", ..., dim={own[-1]})',
                 )  # fmt: skip

@@ -27,7 +27,7 @@ class Kind(Enum):
     RAISES = "raises"
     REFOLDED = "another batch size comes out"
     BROADCAST = "reconstruction and input differ in shape"
-    UNKNOWN = "cannot be told"
+    UNKNOWN = "is unclear"
 
 
 _BAD = (Kind.RAISES, Kind.REFOLDED, Kind.BROADCAST)

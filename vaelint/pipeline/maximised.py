@@ -24,12 +24,10 @@ def settled(model: Model, step: Any) -> Any | None:
     value = parts["value"]
     mean = ".mean()" if model.dims(loss) == ("B",) else ""
     if _is_bound(model, value):
-        note = f"{value} was taken for a bound: it grows with the likelihood, and nothing in the code minimises it"
+        note = f"{value} is treated as a bound: it grows with the likelihood, and nothing in the code minimises it"
         return step.rewritten(f"{parts['before']}-({value}){mean}", note)
     if mean and not step.call and parts["before"] == "loss = ":  # the model's own method, which nobody was seen to call
-        return step.rewritten(
-            f"{parts['before']}({value}){mean}", f"{value} has a value for each sample: their mean was taken for the loss"
-        )
+        return step.rewritten(f"{parts['before']}({value}){mean}", f"{value} has a value for each sample: their mean is used as the loss")
     return None
 
 

@@ -235,7 +235,7 @@ def models_of(session: Session, request: Request) -> list[Seen]:
         result.notes += session.said
         if (cut := session.failed) is not None and cut.cut and cut.record.failure is not None:
             place = next((f" at {s.file}:{s.line}" for s in cut.record.failure.spans[:1]), "")
-            result.notes.append(f"with {cut.batch} samples in place of {first.batch} the script raises{place}: one batch size only")
+            result.notes.append(f"with {cut.batch} samples instead of {first.batch} the script raises{place}: one batch size only")
         if others := len(first.goals) - len(latent):
             result.notes.append(f"{others} more of the iteration's {len(first.goals)} losses train no posterior, and were not checked")
     return latent

@@ -34,7 +34,7 @@ def accept_beta(result: TargetResult, request: Request) -> None:
     result.findings = kept
     value = (result.loss.get("beta") or {}).get("value")
     if isinstance(value, int | float) and not math.isclose(value, request.beta, rel_tol=CLOSE):
-        result.notes.append(f"beta = {request.beta:g} is configured as the one that is meant; {value:.6g} was measured")
+        result.notes.append(f"beta = {request.beta:g} is configured as the intended one; {value:.6g} was measured")
 
 
 def set_severities(result: TargetResult, wanted: Sequence[tuple[str, str]], own: Mapping[str, Severity]) -> None:

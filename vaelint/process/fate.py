@@ -90,7 +90,7 @@ def settle(request: Request, fate: Fate) -> TargetResult:
     theirs = fate.escaped is not None and not fate.escaped.ours and not fate.escaped.help
     found = Found(
         place,
-        label="the last line of yours that ran" if seen else "",
+        label="the last line of your code that ran" if seen else "",
         notes=tuple(n for n in (note, f"it happened while vaelint did: {fate.stage}" if fate.stage else "") if n),
         help=help,
     )

@@ -33,7 +33,7 @@ def bind_inputs(
     told = told_by_calls(loaded.repository, missing) if missing and loaded is not None and not loaded.package else {}
     if missing != [name for name in missing if name in told]:
         raise _too_few(missing, where, inputs, function)
-    notes += [f"{name}={value}: no input is there for it; {place} calls it so" for name, (value, place) in told.items()]
+    notes += [f"{name}={value}: no --input given; taken from the call at {place}" for name, (value, place) in told.items()]
     _name_the_rest(names, len(inputs.specs), {p.name for p in open_parameters})
     arguments = _written(open_parameters, given | {name: value for name, (value, _) in told.items()})
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):

@@ -93,7 +93,7 @@ def name_objective(model: Model, beta: Beta | None, extras: list[Extra], unsettl
     return said.done(
         _without_posterior(model, extras, said)
         or _bound(model, said)
-        or ("a reconstruction and a KL whose weight is no fixed number" if unsettled else "")
+        or ("a reconstruction and a KL whose weight is not a fixed number" if unsettled else "")
         or _decomposed(model, said)
         or _penalised(model, beta, extras, said)
         or _elbo(model, beta, said)

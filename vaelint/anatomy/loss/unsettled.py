@@ -25,7 +25,7 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
     chains = [leaf.chain for leaf in beta.kl.term.leaves] + ([beta.recon.pair.leaf.chain] if open_scale else [])
     for node in dict.fromkeys(n for chain in chains for n in chain):
         for state in _multipliers(model, node):
-            return f"it hangs on {_name(state)}, which training moves: {_shown(model, state)} is its value now"
+            return f"it depends on {_name(state)}, which training changes: {_shown(model, state)} is its current value"
     return ""
 
 

@@ -142,4 +142,4 @@ def codes_with_gradient(bench: Bench, wanted: CodesWithGradient) -> Iterator[Pro
             continue
         for name, other in names.items():
             if other is not held and shape(other) == shape(held) and (ops.is_opaque(other) or other.meta.get("grad")):
-                yield from propose(f"compares {name}, which has the gradient, in the place of {part.text}", part.to(name))
+                yield from propose(f"compares {name}, which has the gradient, instead of {part.text}", part.to(name))

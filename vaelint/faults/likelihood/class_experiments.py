@@ -30,7 +30,7 @@ def _apart(chances: torch.Tensor) -> float:
     return float((chances.std() / chances.mean().clamp(min=1e-300)) / count**0.5)
 
 
-@experiment(RowsOfChannels, "the channels that a row of what is looked up is made of", "exact")
+@experiment(RowsOfChannels, "the channels in one row of the lookup", "exact")
 def rows_of_channels(trial: Trial, claim: RowsOfChannels) -> Verdict:
     """Writes the number of its channel into each value of the encoder, and reads the rows that are compared with the codes."""
     origin, rows = claim.origin, claim.rows

@@ -34,7 +34,7 @@ class Swap:
 
 
 _BY_NAME = "sampler and KL are each right by themselves, and only names say that they are exchanged here"
-_OPEN = "sampler and KL are each right by themselves: if it is the KL's order that is meant, exchange the two in the sampler instead"
+_OPEN = "sampler and KL are each right by themselves: if the KL's order is the intended one, exchange the two in the sampler instead"
 
 
 def find_swap(model: Model, fact: KlFact) -> Swap:

@@ -81,7 +81,7 @@ SUPPORTS: tuple[Callable[[], Support], ...] = (
     lambda: _counts(factorials=True),
     lambda: _steps("256 steps from -1 to 1", -1.0, 1.0, 256),
     lambda: _interval("[-1, 1]", -1.0, 1.0),
-    lambda: _steps("the whole numbers 0 to 255", 0.0, 255.0, 256),
+    lambda: _steps("the integers 0 to 255", 0.0, 255.0, 256),
     lambda: _line(0.0),
     lambda: _steps("32 steps from 0 to 1", 0.0, 1.0, 32),
     lambda: _steps("32 steps from -1 to 1", -1.0, 1.0, 32),

@@ -52,13 +52,13 @@ class AbsentFiles:
                     said = known.write(file)
             except ModuleNotFoundError:  # what reads it is not installed either
                 return False
-            self._note(f"made-up data in the place of {_shown(path)} ({known.what}): {said}")
+            self._note(f"made-up data instead of {_shown(path)} ({known.what}): {said}")
             return True
         if Path(path).suffix.lower() in IMAGES:
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
                 file.write(self._picture(len(path)))
-            self._guess(f"made-up images in the place of those in {_shown(str(Path(path).parent))}")
+            self._guess(f"made-up images instead of those in {_shown(str(Path(path).parent))}")
             return True
         return False
 
@@ -74,7 +74,7 @@ class AbsentFiles:
             for number in range(COUNT // len(below)):
                 with open_file(str(Path(twin) / folder / f"{number:06d}.{ending}"), "wb") as file:
                     file.write(self._picture(number))
-        self._guess(f"{COUNT} made-up images in the place of the folder {_shown(path)}")
+        self._guess(f"{COUNT} made-up images instead of the folder {_shown(path)}")
         return True
 
     def _guess(self, what: str) -> None:

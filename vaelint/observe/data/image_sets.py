@@ -72,7 +72,7 @@ class MadeUp(Dataset[Any]):
         return image, self.target_transform(target) if self.target_transform is not None else target
 
     def __repr__(self) -> str:
-        return f"made-up data in the place of {self.root}, {len(self)} of {self._known.channels}x{self._known.height}x{self._known.width}"
+        return f"made-up data instead of {self.root}, {len(self)} of {self._known.channels}x{self._known.height}x{self._known.width}"
 
 
 def made_up(name: str, note: Callable[[str], None]) -> type[MadeUp]:
@@ -83,7 +83,7 @@ def made_up(name: str, note: Callable[[str], None]) -> type[MadeUp]:
         for unused in ("download", "target_type", "folds", "background", "what", "compat", "nist", "loader"):
             rest.pop(unused, None)
         MadeUp.__init__(self, root, known, split, **rest)
-        note(f"made-up data in the place of {name}: {len(self)} images of {known.channels}x{known.height}x{known.width}")
+        note(f"made-up data instead of {name}: {len(self)} images of {known.channels}x{known.height}x{known.width}")
 
     return type(name, (MadeUp,), {"__init__": init, "__module__": f"torchvision.datasets.{name.lower()}"})
 

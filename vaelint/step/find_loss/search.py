@@ -209,7 +209,7 @@ def _measured(
     """
     tried: list[tuple[tuple[bool, int], Step]] = []
     for way in ways(loaded, model, step.code, names, output, trials.most):
-        note = f"{way.name} was taken for the loss by what it computes: no name says so"
+        note = f"{way.name} is used as the loss because of what it computes; no name says so"
         made = _extended(loaded, step, seek.Found(way.code, [note]))
         parts = trials.parts(made)
         if parts is not None and (parts.divergence or way.gets_all):
