@@ -1,5 +1,5 @@
-"""All laws on densities, in the order they are tried."""
+"""All laws on densities and what weighs them, in the order they are tried."""
 
-from vaelint.laws.densities import class_weights, counts, draws, normalised
+from vaelint.laws.densities import certainty, class_weights, counts, draws, experts, multipliers, normalised, unseen
 
-__all__ = ["class_weights", "counts", "draws", "normalised"]
+__all__ = ["certainty", "class_weights", "counts", "draws", "experts", "multipliers", "normalised", "unseen"]

@@ -1,0 +1,92 @@
+"""Law B5, for multipliers: what multiplies a constraint in the loss rises while the constraint is violated.
+
+Intervention: the values that both the constraint and the update of its multiplier are made of are raised in the recorded step. The
+multiplier's next value must move the way the constraint does, where the loss has it with a plus: it weighs more what is not met yet.
+
+Source: Rezende & Viola 2018, Taming VAEs (GECO), algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vaelint.experiment.recompute import in_place
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record import ops
+from vaelint.rule import Found
+
+_SAME = ops.CAST | {"attribute", "data", "detach", "requires_grad_", "getattr"}
+_NOTHING = 1e-7
+_STEP = 0.5
+
+
+@law(
+    "multipliers-rise-with-violation",
+    "a multiplier rises while the constraint that it multiplies is violated",
+    covered=("VAE902", "VAE905"),
+)
+def multipliers_rise(bench: Bench) -> Iterator[Broken]:
+    """Multipliers that the step itself writes in place, without a gradient. One that an optimizer moves has its sign in its own loss."""
+    writes = [n for n in bench.model.record.nodes if in_place(n) and not n.meta.get("grad") and n.args and isinstance(n.args[0], fx.Node)]
+    if not writes:
+        return
+    for term in bench.model.terms:
+        for leaf in term.leaves:
+            for product in (n for n in leaf.chain if ops.op(n) in ops.MUL):
+                for factor in product.all_input_nodes:
+                    updates = [w for w in writes if _root(w) is _root(factor) and factor not in leaf.chain and factor is not leaf.node]
+                    constraint = next((n for n in product.all_input_nodes if n is not factor), None)
+                    if updates and constraint is not None and (found := _falls(bench, product, factor, constraint, updates)) is not None:
+                        yield _wrong(bench, *found, product)
+                        return
+
+
+def _root(node: fx.Node) -> fx.Node:
+    """The tensor that a node is, or shares its memory with."""
+    while (ops.raw_name(node) in _SAME or in_place(node)) and node.args and isinstance(first := node.args[0], fx.Node):
+        node = first
+    return node
+
+
+def _falls(
+    bench: Bench, product: fx.Node, factor: fx.Node, constraint: fx.Node, updates: list[fx.Node]
+) -> tuple[fx.Node, float, float] | None:
+    """The update, and how far constraint and multiplier move, where they move apart."""
+    flow, base = bench.model.flow, bench.base
+    shared = [n for n in flow.sorted(flow.ancestors(constraint) & flow.ancestors(*updates)) if bench.is_real(n) and bench.knows(n)]
+    source = next((n for n in reversed(shared) if n in flow.learned and bench.value(n).numel() == 1), None)
+    grown = base.gradient(base.loss, [bench.value_with_graph(product)])[0] if bench.knows(product) else None
+    if source is None or grown is None or not float(grown.sum()):
+        return None
+    moves = [n for n in updates if source in flow.ancestors(n)]
+    factors = [n for n in moves if isinstance(n.meta.get("val"), torch.Tensor)]
+    if not factors:
+        return None
+    wanted = [constraint, *moves]
+    value = bench.value(source)
+    written = [n for n in flow.ancestors(*wanted) if n.op == "get_attr" and not bench.knows(n) and n in base.pairs]
+    old = {n: base.like(n).detach().clone() for n in written}  # any value before the step will do
+    low, high = (base.recompute(wanted, {**old, source: value + by}) for by in (0.0, _STEP * (1 + float(value.abs()))))
+    change = float((high[constraint] - low[constraint]).sum()) * float(grown.sum().sign())
+    for node in moves:
+        after = float((high[node] - low[node]).sum())
+        if abs(change) > _NOTHING and after * change < 0 and abs(after) > _NOTHING:
+            return node, change, after
+    return None
+
+
+def _wrong(bench: Bench, node: fx.Node, change: float, after: float, product: fx.Node) -> Broken:
+    model = bench.model
+    found = Found(
+        model.where(node),
+        label="falls where the constraint is violated more",
+        labels=model.labels((product, "multiplies the constraint here")),
+        why="the multiplier goes to 0 while the constraint is not met, and without end once it is: the loss gives up what it was to hold",
+        help="raise it with the constraint: multiplier *= exp(rate * constraint), for a loss of kl + multiplier * constraint",
+    )
+    text = f"the constraint moves by {change:.3g} and its multiplier by {after:.3g}"
+    return Broken("multiplier-inverted", found, "both move the same way", text)
