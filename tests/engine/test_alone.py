@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,8 +118,6 @@ class DataLoaderShard:
 @pytest.fixture
 def accelerate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package that is like accelerate in how its loaders run ahead."""
-    import sys
-
     (tmp_path / "accelerate").mkdir()
     (tmp_path / "accelerate" / "__init__.py").touch()
     (tmp_path / "accelerate" / "data_loader.py").write_text(ADAPTER)
@@ -172,3 +172,17 @@ def test_a_model_that_was_made_before_the_watch_began_is_known_when_it_is_called
             optimizer.step()
     assert seen.report.clean and seen.report.symbols == {"B": 16, "D": 12, "L": 4}, str(seen.report)
     assert seen.report.confirm["outcome"] == "skipped" and seen.report.target.endswith(":VAE")
+
+
+def test_a_lightning_trainer_gets_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+    trainer = type("Trainer", (), {"__init__": lambda self, **how: given.append(how)})
+    made = types.ModuleType("lightning.pytorch.trainer.trainer")
+    made.__dict__["Trainer"] = trainer
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    before = trainer.__init__
+    with vaelint.observe(device="none") as seen:
+        trainer(max_epochs=3, accelerator="cpu", devices=1)
+        trainer(max_epochs=3, accelerator="auto", devices=4, strategy="ddp_find_unused_parameters_true", num_nodes=2)
+    assert given == [{"max_epochs": 3, "accelerator": "cpu", "devices": 1}, {"max_epochs": 3, "accelerator": "auto", "devices": 1}]
+    assert trainer.__init__ is before and not seen.clean

@@ -6,14 +6,16 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
+import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
 from vaelint.core.launchers import RANK_ZERO
+from vaelint.observe.when_imported import when_imported
 
 _DIST: Any = dist  # its own type stubs do not have all that it exports
 
@@ -33,6 +35,8 @@ def running_alone(note: Callable[[str], None], own: Callable[[str], bool]) -> It
         if dist.is_available():
             stack.enter_context(_group_of_one(note))
         stack.enter_context(_spawning_here(note))
+        for name in _LIGHTNING:
+            stack.enter_context(when_imported(name, lambda module: _on_one_device(module, note, stack)))
         stack.enter_context(_unwrapped())
         yield
 
@@ -100,6 +104,29 @@ def _spawning_here(note: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         processes.spawn = original
+
+
+_LIGHTNING = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
+_ONE = {"devices": (None, "auto", 1, "1"), "strategy": (None, "auto"), "num_nodes": (None, 1)}
+
+
+def _on_one_device(module: ModuleType, note: Callable[[str], None], stack: contextlib.ExitStack) -> None:
+    """Lightning's `Trainer` starts no further processes, and takes the CPU where the accelerator that it is to use is not there."""
+    kind: Any = module.__dict__["Trainer"]
+    original = kind.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        others = {k: v for k, v in kwargs.items() if k in _ONE and v not in _ONE[k]}
+        if kwargs.get("accelerator", "cpu") not in ("auto", "cpu") and not torch.cuda.is_available():
+            others["accelerator"] = kwargs["accelerator"]
+        if others:
+            asked = ", ".join(f"{k}={v!r}" for k, v in others.items())
+            note(f"run as one process on one device: the Trainer is not given {asked}")
+        kwargs = {k: v for k, v in kwargs.items() if k not in others} | ({"devices": 1} if others else {})
+        original(self, *args, **kwargs)
+
+    kind.__init__ = init
+    stack.callback(setattr, kind, "__init__", original)
 
 
 @contextlib.contextmanager
