@@ -117,3 +117,19 @@ def test_a_make_target_is_observed(project: Path) -> None:
 def test_a_command_that_starts_no_script_is_said_in_one_message(project: Path, command: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         started_by(command)
+
+
+def test_an_observed_target_is_drawn_and_mended(project: Path) -> None:
+    wrong = (project / "train.py").read_text().replace("torch.randn_like(mu)", "torch.randn(4, device=mu.device)")
+    (project / "train.py").write_text(wrong)
+    (project / "vaelint.toml").write_text('[[targets]]\nrun = "train.py --epochs 1"\n')
+
+    def vaelint(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "vaelint", *words], capture_output=True, text=True, timeout=300)
+
+    drawn = vaelint("run", "--device", "none", "--output-format", "html", "train.py")
+    assert "<svg" in drawn.stdout and "The way from input to loss" in drawn.stdout
+    patch = vaelint("check", "--fix", "--diff")
+    assert "+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)" in patch.stdout, patch.stdout + patch.stderr
+    assert "1 fix, each checked with a real pass on the edited source" in patch.stderr
+    assert (project / "train.py").read_text() == wrong

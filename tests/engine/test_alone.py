@@ -176,7 +176,7 @@ def test_a_model_that_was_made_before_the_watch_began_is_known_when_it_is_called
 
 def test_a_lightning_trainer_gets_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[dict[str, Any]] = []
-    trainer = type("Trainer", (), {"__init__": lambda self, **how: given.append(how)})
+    trainer: Any = type("Trainer", (), {"__init__": lambda self, **how: given.append(how)})
     made = types.ModuleType("lightning.pytorch.trainer.trainer")
     made.__dict__["Trainer"] = trainer
     monkeypatch.setitem(sys.modules, made.__name__, made)

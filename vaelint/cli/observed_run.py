@@ -19,6 +19,7 @@ from vaelint.discover.started import started_by
 from vaelint.policy.judge import judge
 from vaelint.process import gate
 from vaelint.process.front import Worker
+from vaelint.report.formats import FORMATS
 
 
 def run(said: Options, early: Worker | None) -> int:
@@ -32,6 +33,9 @@ def run(said: Options, early: Worker | None) -> int:
     requests = tuple(observed_request(s.words, **how, environment=s.environment, folder=s.folder) for s in found)
     told = replace(config.load(), targets=requests, told=(frozenset[str](),) * len(requests))
     settings = resolve([], told, said)
+    if any(FORMATS[r.form].trail for r in reports):
+        drawn = tuple(replace(t, request=replace(t.request, trail="with")) for t in settings.targets)
+        settings = replace(settings, targets=drawn)
     with gate.Hired(early) as hired:
         results, settings = flattened(run_requests(settings, hired, keep=False), settings)
     bare, severity = [r.result for r in results], Severity(settings.fail_on.value)

@@ -158,6 +158,8 @@ class _Run:
             if str(node.meta.get("module", "")) in self._calm:
                 twin.args, twin.kwargs = fx.map_arg(self._arguments(node), self.twin.__getitem__)
             twin.meta = dict(node.meta)
+            if scopes := node.meta.get("scopes"):
+                twin.meta["scopes"] = tuple({k: self.twin[n] for k, n in names.items() if n in self.twin} for names in scopes)
             if isinstance(node.meta.get("val"), torch.Tensor) and isinstance(value, torch.Tensor):
                 twin.meta.update(val=value, grad=value.requires_grad, backward=value.grad_fn)
                 self._seen[id(value)] = twin

@@ -32,9 +32,10 @@ class StopObserving(BaseException):
 class Session:
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
-    def __init__(self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False) -> None:
-        """`goes_on`: the training is not ended when enough was seen."""
+    def __init__(self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False, names: bool = False) -> None:
+        """`goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs."""
         self.spans, self.steps, self.goes_on = spans, max(steps, 2), goes_on
+        self.names = names
         self.started = time.perf_counter()
         self.births: dict[int, Span] = {}
         self.modules: list[Any] = []  # those that user code constructed, in order
@@ -217,7 +218,7 @@ class Session:
         parts = self._parts(frame)
         if not parts:
             return batch
-        self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None)
+        self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None, names=self.names)
         self._watch.cut, self._watch.even = number == 3, _is_even(loader)
         self._watch.around = self.spans.user_frames(frame, limit=64)
         self._add(batch, frame)

@@ -37,16 +37,17 @@ class Watch:
         last: int | None,
         *,
         loose: bool = False,
+        names: bool = False,
     ) -> None:
         """`last`: how many `backward` calls an iteration has, where that is known. `loose`: no loader gives the batch; what enters a
-        network from outside of the recorded graph is the input."""
+        network from outside of the recorded graph is the input. `names`: which variables hold what is noted."""
         self._loose = loose
         self.number, self.spans, self.batch, self._last = number, spans, batch, last
         self.model = next(iter(parts.values())) if len(parts) == 1 else Parts(dict(parts))
         self.names = names_of_tensors(self.model)
         self._frozen = copied(self.model)
         self.modules = ModuleTracker(self.model, births, spans)
-        self.recorder = Recorder(spans, self.modules, self.names, fake=False)
+        self.recorder = Recorder(spans, self.modules, self.names, fake=False, watch=names)
         self.recorder.live = True
         self.backwards: list[Backward] = []
         self.steps: list[Stepped] = []

@@ -11,15 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import fx
-
-from vaelint.anatomy.analyse import analyse
-from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Finding, Span
-from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.core.launchers import OTHER_PYTHON
 from vaelint.core.memory import asked_for, ran_out
 from vaelint.core.messages import message_of
@@ -28,7 +22,6 @@ from vaelint.core.setup import SETUP, fail
 from vaelint.core.sign import sign
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
-from vaelint.observe.copies import Parts, copied
 from vaelint.observe.data.absent import absent_packages
 from vaelint.observe.data.library_sets import library_data
 from vaelint.observe.data.session_files import absent_files
@@ -38,17 +31,15 @@ from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
 from vaelint.observe.limits import TimeIsUpError, limited
 from vaelint.observe.pyro_sites import CODE as VAE009
-from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
+from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.script import file_of, noting_usage, run_script
-from vaelint.observe.seen import Backward, Goal, Iteration
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.run_rules import run_rules
-from vaelint.record.record import IdleStep, ancestors
+from vaelint.pipeline.seen_models import models_of
+from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
-from vaelint.source.written import Source
-from vaelint.trace.lift import lift, lift_ends
-from vaelint.trace.recorded_run import Built
 from vaelint.trace.spans import SpanFinder
+from vaelint.trail.trail import make_trail
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -65,7 +56,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     with contextlib.chdir(home):
         file = Path(file_of(request.run)).absolute()
     spans = SpanFinder(str(file.parent), str(here))
-    session = Session(spans, request.steps)
+    session = Session(spans, request.steps, names=request.fixes)
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
@@ -210,208 +201,27 @@ def _said(error: BaseException) -> tuple[str, str]:
     return said, "run it with python first: it raises the same there"
 
 
-# --- what was seen, as models ------------------------------------------------------------------------------------------
-
-Seen = tuple[TargetResult, Model, ObservedStep]
-
-
-def models_of(session: Session, request: Request) -> list[Seen]:
-    """Each goal that trains a posterior as a model; where there is none, the last goal."""
-    first = session.iterations[0]
-    other = next((i for i in session.iterations[1:] if i.cut), None)
-    if other is None and session.failed is not None and session.failed.cut and not session.failed.even:
-        other = session.failed
-    lifted = _lay(first, other)
-    source = Source(str(Path.cwd()))
-    found = [
-        _model_of(session, request, first, other, lifted, goal, loss, source)
-        for goal, loss in zip(first.goals, first.losses, strict=True)
-        if loss is not None
-    ]
-    if not found:
-        raise TargetError("VAE006", "what backward() is called on is not made of anything that was seen in its iteration", "")
-    latent = [f for f in found if _trains_posterior(f[1], f[2]) or f[1].codebooks] or found[-1:]
-    for result, _, _ in latent:
-        result.notes += session.said
-        if (cut := session.failed) is not None and cut.cut and cut.record.failure is not None:
-            place = next((f" at {s.file}:{s.line}" for s in cut.record.failure.spans[:1]), "")
-            result.notes.append(f"with {cut.batch} samples instead of {first.batch} the script raises{place}: one batch size only")
-        if others := len(first.goals) - len(latent):
-            result.notes.append(f"{others} more of the iteration's {len(first.goals)} losses train no posterior, and were not checked")
-    return latent
-
-
-def _trains_posterior(model: Model, step: ObservedStep) -> bool:
-    """Whether the optimizers move a parameter that a draw on the way to the loss was made of."""
-    behind = ancestors(*(site.z for site in model.sites)) if model.sites else set()
-    names = {str(n.target) for n in behind if n.meta.get("parameter")}
-    return bool(names & step.held) if step.held else bool(names)
-
-
-def _lay(first: Iteration, other: Iteration | None) -> bool:
-    """Lays two iterations side by side: what moves with the batch becomes B. Whether they took the same way."""
-    if other is None or other.record.failure is not None or first.batch is None:
-        return False
-    if lift(first.record, other.record):
-        return True
-    lift_ends(first.record, other.record)
-    return False
-
-
-def _model_of(
-    session: Session, request: Request, first: Iteration, other: Iteration | None, lifted: bool, goal: Goal, loss: Any, source: Source
-) -> Seen:
-    backward = first.backwards[goal.backwards[-1]]
-    place = backward.span
-    optimizers = goal.optimizers or [o.made for o in session.optimizers]
-    frozen, own = first.frozen, _owned(first, optimizers)
-    parts = [m for name, m in frozen.named_children() if name in own or not own] if isinstance(frozen, Parts) else [frozen]
-    kinds = "+".join(type(m).__name__ for m in parts)
-    result = TargetResult(f"{request.target}:{kinds}")
-    where = f"{place.file}:{place.line}" if place is not None else "the script"
-    held = frozenset(_held(first, optimizers))
-    beside = _beside(first, goal, own)
-    known = list({id(o): o for o in (*optimizers, *(o.made for o in session.optimizers))}.values())
-    code = _made_for(backward, loss) if backward.by else f"what {where} calls backward() on"
-    step = ObservedStep(
-        code, first.record, first, loss, [(o, _place_of(o, session)) for o in known],
-        _of_others(first, loss, [n for n, _ in beside]), own, other.record if other is not None else None, beside, held,
-    )  # fmt: skip
-    first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
-    first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in goal.steps if s.held and not s.moved and s.without == s.tensors]
-    inputs = inputs_of(first)
-    tracer = ReplayTracer(first, frozen, session.spans, inputs.symbols, inputs.sizes)
-    result.notes.append(f"observed: {' '.join(request.run)}; the loss is {step.code}")
-    try:
-        record = step.replay(Built(copied(frozen)), tracer.inputs(None), first.record.sizes)
-        faithful = _same_losses(first, step, tracer)
-    except NotReplayedError as error:
-        record, faithful = first.record, False
-        record.loss = loss
-        result.notes.append(f"the recorded iteration cannot be run again ({message_of(error)}): experiments on it were not made")
-    if record is not first.record and not faithful:
-        result.notes.append("the recorded iteration gives another loss when it is run again: experiments on it were not made")
-    step.faithful = faithful
-    record.lifted = lifted
-    result.rung, result.symbols = "real", dict(inputs.symbols)
-    if other is None:
-        result.notes.append("one batch size only was seen: sizes are numbers, and what moves with the batch is not known")
-    model = analyse(record, tracer, inputs, step, source, other.record if other is not None else None)
-    result.symbols = dict(model.symbols)
-    result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
-    _note_step(result, step, goal, loss.meta["val"])
-    return result, model, step
-
-
-def _made_for(backward: Backward, loss: fx.Node) -> str:
-    """The loss that a library's own training loop minimises. The library may have divided it by a number."""
-    made = loss
-    while made.meta.get("stack", ())[:1] == (backward.span,) and len(made.all_input_nodes) == 1:
-        made = made.all_input_nodes[0]
-    place = next(iter(made.meta.get("stack", ())), backward.span)
-    shown = f"{place.file}:{place.line}" if place is not None else "the script"
-    return f"what {shown} makes and {backward.by} calls backward() on"
-
-
-def _of_others(first: Iteration, loss: fx.Node, beside: Sequence[fx.Node]) -> set[fx.Node]:
-    """The nodes that only goals of other networks need."""
-    others = [n for n in first.losses if n is not None and n is not loss and n not in beside]
-    return ancestors(*others) - ancestors(loss, *beside) if others else set()
-
-
-def _beside(first: Iteration, goal: Goal, own: Sequence[str]) -> list[tuple[fx.Node, frozenset[str]]]:
-    """Losses of other goals that move parameters of the same networks, with the names of these."""
-    found = []
-    for other, loss in zip(first.goals, first.losses, strict=True):
-        held = frozenset(_held(first, other.optimizers))
-        if other is not goal and loss is not None and any(not own or h.partition(".")[0] in own for h in held):
-            found.append((loss, held))
-    return found
-
-
-def _held(first: Iteration, optimizers: Sequence[Any]) -> set[str]:
-    return {first.names[id(p)] for o in optimizers for g in o.param_groups for p in g["params"] if id(p) in first.names}
-
-
-def _owned(first: Iteration, optimizers: Sequence[Any]) -> list[str]:
-    """Of several networks those that these optimizers move; empty where they are not known, or for one network."""
-    if not isinstance(first.frozen, Parts):
-        return []
-    held = _held(first, optimizers)
-    return [name for name, _ in first.frozen.named_children() if any(h.startswith(f"{name}.") for h in held)]
-
-
-def _place_of(optimizer: Any, session: Session) -> Span | None:
-    return next((o.span for o in session.optimizers if o.made is optimizer), None)
-
-
-def inputs_of(iteration: Iteration) -> InputSet:
-    """The tensors of the batch as inputs: their sizes, types, and ranges where their values keep to a usual one."""
-    specs = [_spec(name, t, iteration.batch) for name, t in iteration.inputs.items()]
-    return InputSet.from_specs(specs) if any(s.sizes for s in specs) else InputSet(tuple(specs), {}, tuple(() for _ in specs), None)
-
-
-def _spec(name: str, tensor: torch.Tensor, batch: int | None) -> InputSpec:
-    sizes = tuple(tensor.shape)
-    symbols = tuple("B" if i == 0 and n == batch else "" for i, n in enumerate(sizes))
-    spec = InputSpec(name, sizes, symbols, str(tensor.dtype).removeprefix("torch."))
-    if not tensor.numel() or tensor.is_complex():
-        return spec
-    low, high = float(tensor.min()), float(tensor.max())
-    if tensor.is_floating_point():
-        usual = next(((a, 1.0) for a in (0.0, -1.0) if a <= low and high <= 1.0), None)
-        return replace(spec, low=usual[0], high=usual[1]) if usual is not None else spec
-    return replace(spec, low=low, high=high)
-
-
-_MOVED = 0.2
-"""How far a loss may be from the one that was seen, relatively, where optimizers stepped earlier in the iteration."""
-
-
-def _same_losses(first: Iteration, step: ObservedStep, tracer: ReplayTracer) -> bool:
-    """Whether the iteration, run again with the draws it had, gives the losses that were seen."""
-    with torch.random.fork_rng(devices=[]):
-        if first.random is not None:
-            torch.set_rng_state(first.random)
-        again = step.values(Built(copied(first.frozen)), tracer.inputs(None), [n for n in first.losses if n is not None])
-    for place, (node, value) in enumerate(again.items()):
-        seen, room = node.meta["val"].detach().double(), 1e-3 if place == 0 else _MOVED
-        if not torch.allclose(value.detach().double(), seen, rtol=room, equal_nan=True):
-            return False
-    return True
-
-
-def _note_step(result: TargetResult, step: ObservedStep, goal: Goal, loss: torch.Tensor) -> None:
-    """What the optimizers did, as it was seen."""
-    if not goal.steps:
-        names = ", ".join(dict.fromkeys(type(o).__name__ for o in goal.optimizers))
-        step.stepped["name"] = names or "an optimizer"
-        return
-    step.stepped = {
-        "name": " and ".join(dict.fromkeys(type(s.optimizer).__name__ for s in goal.steps)), "moved": sum(s.moved for s in goal.steps),
-        "parameters": sum(s.held for s in goal.steps), "finite": all(s.finite for s in goal.steps),
-        "loss_before": float(f"{float(loss.detach().double().mean()):.6g}"),
-    }  # fmt: skip
-    for s in goal.steps:
-        if not s.moved and s.held:
-            where = f" ({s.span.file}:{s.span.line})" if s.span is not None else ""
-            why = f": {s.without} of its {s.tensors} tensors have no gradient then" if s.without else ""
-            result.notes.append(f"{type(s.optimizer).__name__}.step(){where} moves no parameter{why}")
-
-
-# --- rules and experiments -----------------------------------------------------------------------------------------------
-
-
 def _judge(result: TargetResult, model: Model, step: ObservedStep, rules: Sequence[Any], request: Request, emit: Emit) -> None:
+    if request.perturb:
+        result.notes.append("--perturb was left out: an observed script is run once, and not with other arguments")
+    if request.trail:
+        result.trail = make_trail(model)
+    if request.trail == "only":
+        result.settle()
+        return
     emit({"kind": "stage", "stage": "rules"})
     before = time.perf_counter()
     home = Span(request.target, 1)
     run_rules(list(rules), model, home, result)
+    if any(f.repair is not None and f.repair.sure for f in result.findings):
+        result.findings[:] = with_sure_fixes(model, result.findings)
     if model.has_loss:
         replay_laws(model, request, result)
     result.timing["rules_s"] = round(time.perf_counter() - before, 4)
     result.settle()
     emit({"kind": "static", "result": as_said(result).to_json()})  # kept if the experiments do not end
+    if request.fixes:
+        emit({"kind": "proposals", "proposals": proposals(model, result.findings)})
     if request.device == "none":
         result.confirm = {"device": None, "outcome": "skipped", "reason": "--device none"}
         return
