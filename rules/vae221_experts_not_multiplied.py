@@ -21,7 +21,7 @@ variational autoencoders, eq. 15 to 17.
     precision = torch.exp(-logvar)
 
 ## When to ignore
-When another fusion than a product of Gaussians is meant.
+When another fusion than a product of Gaussians is intended.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

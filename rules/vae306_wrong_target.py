@@ -100,6 +100,11 @@ def check(
             help="compare the reconstruction with the input",
             claim=claims.DataBehindEncoder("the loss sees the data through the encoder only"),
         )
+    yield from _made_of_itself(model, with_itself)
+
+
+def _made_of_itself(model: Model, with_itself: list[Itself]) -> Findings:
+    """Comparisons of a value with itself."""
     for same in with_itself:
         yield Found(
             model.where(same.node),

@@ -19,7 +19,7 @@ Source: Rezende & Viola 2018, Taming VAEs, algorithm 1.
     self.multiplier *= torch.exp(rate * constraint.detach())
 
 ## When to ignore
-When the factor is no multiplier of a constraint.
+When the factor is not a multiplier of a constraint.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

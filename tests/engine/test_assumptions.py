@@ -43,14 +43,14 @@ def test_each_choice_is_named_with_its_place(tmp_path: Path) -> None:
     assert found["latent"] == ("constructor argument", "20", 6, True)
     assert found["step"] == ("loss argument", "0", 16, True)
     assert found["loss"][0] == "loss" and found["loss"][3] is False
-    assert "chosen by vaelint: latent=20 (constructor argument, asked for at model.py:6): nobody gave it" in told
+    assert "chosen by vaelint: latent=20 (constructor argument, asked for at model.py:6): not given" in told
     assert "chosen by vaelint: step=0 (loss argument, asked for at model.py:16): nothing says what it is" in told
 
 
 def test_a_beta_at_a_chosen_counter_is_no_statement(tmp_path: Path) -> None:
     result, told = checked(tmp_path, ", step", "min(1.0, (step + 1) / 10)")
     assert result["loss"]["beta"] is None and not result["loss"]["objective"]
-    assert "effective beta: unknown, as it hangs on the guessed step=0" in told and "1 with step=1000" in told
+    assert "effective beta: unknown, as it depends on the guessed step=0" in told and "1 with step=1000" in told
 
 
 @pytest.mark.parametrize(("more", "weight"), [(", step", "(-1 if step < 10 else 1)"), (", beta", "(-1 if beta == 1 else 1)")])

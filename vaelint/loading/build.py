@@ -27,7 +27,7 @@ from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.imports import import_file, import_module, repository_of, within
 from vaelint.loading.inherited import constructor_tree
-from vaelint.loading.lightning import silence
+from vaelint.loading.lightning_modules import silence
 from vaelint.loading.meta import with_values
 from vaelint.loading.other_files import named
 from vaelint.loading.placeholder import forget, needed, package_of

@@ -147,7 +147,7 @@ def _member(dotted: str, name: str) -> Any:
             return "0"
         raise AttributeError(f"{dotted} is not installed, and has no {name}")
     if name == "LightningModule" and dotted.partition(".")[0] in _LIGHTNING:
-        from vaelint.loading.lightning import LightningModule
+        from vaelint.loading.lightning_modules import LightningModule
 
         return LightningModule
     return Placeholder(f"{dotted}.{name}")

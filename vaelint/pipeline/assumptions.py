@@ -21,7 +21,7 @@ Again = Callable[[Any, frozenset[str]], Sequence[Finding] | None]
 def assumptions_of(loaded: Loaded, step: Any, request: Request) -> list[Assumption]:
     """Every choice behind a result, in the order in which they were made."""
     found = [
-        Assumption("constructor argument", name, shown(value), "nobody gave it", loaded.span, varied=True)
+        Assumption("constructor argument", name, shown(value), "not given", loaded.span, varied=True)
         for name, value in loaded.made_up.items()
     ]
     for name, value in step.made_up.items():
@@ -65,7 +65,7 @@ def unsettle_beta(step: Any, result: TargetResult, beta_of: Callable[[Any], floa
         if other is None or (there := beta_of(other)) == value:
             continue
         at = f", {there:.4g} with {one.name}={other_value(one.value)}" if there is not None else ""
-        reason = f"effective beta: unknown, as it hangs on the guessed {one.text()}: {value:.4g} with it{at}"
+        reason = f"effective beta: unknown, as it depends on the guessed {one.text()}: {value:.4g} with it{at}"
         result.loss |= {"beta": None, "objective": "", "weights": {}, "published": [], "notes": [*result.loss["notes"], reason]}
 
 

@@ -20,7 +20,7 @@ from torch import fx
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
-from vaelint.laws.densities.values import Elementwise
+from vaelint.laws.densities.elementwise import Elementwise
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape

@@ -21,8 +21,8 @@ from torch import fx
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
+from vaelint.laws.densities.elementwise import Elementwise
 from vaelint.laws.densities.numbers import Put, mending_number
-from vaelint.laws.densities.values import Elementwise
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError

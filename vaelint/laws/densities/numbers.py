@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from vaelint.core.finding import Span
-from vaelint.laws.densities.values import Elementwise
+from vaelint.laws.densities.elementwise import Elementwise
 from vaelint.record import ops
 
 _MOST = 24  # values that a number may have to be scaled by
