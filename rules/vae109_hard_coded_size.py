@@ -21,7 +21,14 @@ another size, or gives a reconstruction that is broadcast against the input, and
 When the argument is there for show and only ever has this value; then remove it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Label, Model, Severity, rule
+
+if TYPE_CHECKING:
+    from vaelint.perturb.culprits import LeftBehind, Refold
 
 
 @rule(
@@ -31,11 +38,10 @@ from vaelint.rule import Findings, Found, Label, Model, Severity, rule
     message="a size is hard-coded although an argument sets it",
     needs=("perturbation",),
     basis="shapes",
-)
-def check(model: Model) -> Findings:
+).on("shapes.sizes_left_behind.sizes_left_behind", "shapes.sizes_left_behind.refolds")
+def check(model: Model, sizes_left_behind: list[LeftBehind], refolds: list[Refold]) -> Findings:
     """The literals that a repair needed; those of one line are one finding."""
-    perturbation = model.perturbation
-    for left in perturbation.report.found if perturbation is not None else ():
+    for left in sizes_left_behind:
         knob, outcome, (first, *others) = left.knob, left.outcome, left.literals
         along = "".join(f", {symbol}={size}" for symbol, size in left.sizes.items())
         place = outcome.place
@@ -52,7 +58,7 @@ def check(model: Model) -> Findings:
             help=f"compute it from {knob.shown}",
             facts={"argument": knob.shown, "value": knob.value, "tried": left.to, "literal": first.value, "becomes": left.becomes[0]},
         )
-    for refold in perturbation.report.refolds if perturbation is not None else ():
+    for refold in refolds:
         yield Found(
             refold.literal.span,
             label=f"{refold.literal.value} holds for this input size only",

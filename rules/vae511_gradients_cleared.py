@@ -21,13 +21,26 @@ The step moves nothing. The loss goes up and down with the batches and never fal
 Never.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Label, Model, Severity, claims, rule
 
+if TYPE_CHECKING:
+    from vaelint.record.record import IdleStep
 
-@rule("VAE511", "gradients-cleared", Severity.ERROR, message="the optimizer steps over gradients that were cleared", needs=("loss",))
-def check(model: Model) -> Findings:
+
+@rule(
+    "VAE511",
+    "gradients-cleared",
+    Severity.ERROR,
+    message="the optimizer steps over gradients that were cleared",
+    needs=("loss",),
+).on("gradients.saved.idle_steps")
+def check(model: Model, idle_steps: list[IdleStep]) -> Findings:
     """Steps of optimizers after their gradients were cleared."""
-    for idle in model.record.idle_steps:
+    for idle in idle_steps:
         yield Found(
             idle.cleared or idle.span,
             label="takes the gradients away before they are used",

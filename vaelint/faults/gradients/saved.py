@@ -12,7 +12,7 @@ from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Span
 from vaelint.record import ops
 from vaelint.record.marks import effect
-from vaelint.record.record import ancestors
+from vaelint.record.record import IdleStep, ancestors
 from vaelint.record.walk import functions_behind
 from vaelint.trace import torch_private
 
@@ -140,3 +140,8 @@ def _in_place(node: fx.Node) -> bool:
 def _storage(node: fx.Node) -> int | None:
     val = node.meta.get("val")
     return torch_private.storage_of(val) if isinstance(val, torch.Tensor) else None
+
+
+def idle_steps(model: Model) -> list[IdleStep]:
+    """VAE511: steps of optimizers over gradients that had been cleared, as the record has them."""
+    return model.record.idle_steps
