@@ -4,6 +4,8 @@
 In a step that trains by itself: a step of an optimizer none of whose parameters has a gradient left, because
 `zero_grad()` came between `backward()` and `step()`.
 
+Also the gradients of a loop's turns that are cleared in the next turn, where one step follows after the loop.
+
 ## Why is this bad
 The step moves nothing. The loss goes up and down with the batches and never falls.
 
@@ -44,8 +46,11 @@ def check(model: Model, idle_steps: list[IdleStep]) -> Findings:
         yield Found(
             idle.cleared or idle.span,
             label="takes the gradients away before they are used",
-            labels=(Label(idle.span, "steps without a gradient"),) if idle.span is not None else (),
-            why="the step moves nothing: the model keeps its initial values",
-            help="clear the gradients before backward(), or after the optimizer's step",
-            claim=claims.StepMovesNothing("the step leaves all parameters as they were"),
+            labels=(Label(idle.span, "these are lost" if idle.turns else "steps without a gradient"),) if idle.span is not None else (),
+            why="only the last part of the batch trains the model: the gradients of the others are cleared before the step"
+            if idle.turns
+            else "the step moves nothing: the model keeps its initial values",
+            help="clear the gradients once, before the loop" if idle.turns else "clear the gradients before backward(), or after the step",
+            claim=None if idle.turns else claims.StepMovesNothing("the step leaves all parameters as they were"),
+            basis="shapes" if idle.turns else None,
         )

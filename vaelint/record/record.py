@@ -136,10 +136,12 @@ class Objective:
 
 @dataclass(frozen=True)
 class IdleStep:
-    """An optimizer's step over gradients that had been cleared since the backward pass."""
+    """An optimizer's step over gradients that had been cleared since the backward pass; or, of a loop's turns, a backward pass whose
+    gradients were cleared before the one step that follows them all."""
 
     span: Span | None
     cleared: Span | None
+    turns: bool = False
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ class Recording:
                 record.raw_output = outcome.output
                 record.output = recorder.to_arg_structure(outcome.output)
         record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.updates.calls
-        record.idle_steps, record.inner = recorder.updates.idle, frozenset(recorder.updates.inner)
+        record.idle_steps, record.inner = recorder.updates.idle + recorder.updates.wasted(), frozenset(recorder.updates.inner)
         record.asked_for_cuda = [*built.asked_for_cuda, *(self._instead.asked if self._instead is not None else ())]
         self._drawn = random.getstate()
         return record

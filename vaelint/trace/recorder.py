@@ -38,6 +38,7 @@ _NUMBERS = {"item", "float", "int", "bool", "index"}
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
 _GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
+_GRAD_GETTER = _T.grad.__get__  # type: ignore[union-attr]
 _SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
@@ -203,6 +204,8 @@ class Recorder(TorchFunctionMode):
             return self.updates.backward(func, args, kwargs)
         name = getattr(func, "__name__", "")
         if name == "__get__":
+            if func == _GRAD_GETTER:
+                self.updates.look(args[0])
             return self._attribute(func, args)
         raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
         mutates = (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None

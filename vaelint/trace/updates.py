@@ -48,6 +48,8 @@ class Updates:
     inner: set[int] = field(default_factory=set)  # ids of tensors, no parameters of the model, that the step follows a gradient in
     _held: dict[int, set[int]] = field(default_factory=dict)  # parameter -> the passes whose gradients it holds, and no step has used
     _cleared: dict[int, Span | None] = field(default_factory=dict)  # parameter -> what cleared a gradient that no step had used
+    _lost: dict[int, dict[int, Span | None]] = field(default_factory=dict)  # pass -> the parameters whose gradient was cleared unused
+    _read: set[int] = field(default_factory=set)  # passes whose gradients the step looked at: they may have been kept elsewhere
     _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
 
@@ -142,8 +144,24 @@ class Updates:
     def clear(self, of: Sequence[torch.Tensor], place: Span | None) -> None:
         """The gradients of some parameters were set to zero or taken away."""
         for p in of:
-            if self._held.pop(id(p), None):
+            if passes := self._held.pop(id(p), None):
                 self._cleared[id(p)] = place
+                for number in passes:
+                    self._lost.setdefault(number, {})[id(p)] = place
+
+    def look(self, leaf: torch.Tensor) -> None:
+        """The step reads a gradient."""
+        self._read |= self._held.get(id(leaf), set())
+
+    def wasted(self) -> list[IdleStep]:
+        """Passes of a loop whose gradients were all cleared before a step used them, where another turn's pass did move something."""
+        used = {c.stack for c in self.calls if c.moved & self.trained}
+        found: dict[object, IdleStep] = {}
+        for number, call in enumerate(self.calls):
+            mine, lost = call.leaves & self.trained, self._lost.get(number, {})
+            if mine and mine <= set(lost) and not call.moved and number not in self._read and call.stack in used:
+                found.setdefault(call.stack, IdleStep(call.span, next(iter(lost.values())), turns=True))
+        return list(found.values())
 
     def step(self, held: Sequence[torch.Tensor], place: Span | None) -> bool:
         """An optimizer's step over some parameters; whether it may move them: those of the model stay while it is recorded."""
