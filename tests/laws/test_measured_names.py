@@ -84,3 +84,14 @@ def test_a_weight_of_zero_is_told_without_the_batch() -> None:
 
 def test_a_mixture_of_the_decoder_weighs_no_draws() -> None:
     assert "importance" not in check_target(fixture_of("ok_mixture_of_logistics").request("none"), lambda _: None).loss["objective"]
+
+
+LEARNED = """s = self.top.bias.mean().exp()
+        error = ((self.dec(z) - x) ** 2 / 2 / s**2).sum() + s.log() * x.numel()
+        return (2 * error + kl.sum()) / len(x)"""
+
+
+def test_a_learned_scale_weighs_as_its_logarithm_does(tmp_path: Path) -> None:
+    loss = said_of(tmp_path, {"loss": LEARNED}).loss
+    assert loss["beta"]["value"] == pytest.approx(0.5)
+    assert [t["kernel"] for t in loss["terms"] if t["role"] == "reconstruction"] == ["Gaussian with learned variance"]

@@ -43,6 +43,7 @@ _UNKNOWN_KERNELS = {
     "cross-entropy",
     "negative log-probability",
     "log-sum-exp that mixes its parts",
+    "a share made of parameters alone",
 }
 _UNKNOWN_CLAUSES = (
     "weights not all known",
@@ -50,6 +51,8 @@ _UNKNOWN_CLAUSES = (
     "with a term that vaelint does not know",
     "an autoencoder, with draws that were not identified as a posterior",
     "a log-sum-exp that mixes reconstruction and divergence",
+    "with a log-sum-exp that mixes its parts",
+    "a reconstruction and a KL whose weight is no fixed number",
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -60,13 +59,19 @@ def _alike(one: KlFact, other: KlFact) -> bool:
 
 
 def likelihood_scaling(recon: ReconFact) -> Scaling | None:
-    """The weight of the likelihood itself, in nats: with a learned variance the squared error's own weight moves as the variance does."""
+    """The weight of the likelihood itself, in nats: that of a fixed scale, or of a learned one, which the error's own weight moves with.
+
+    None where a scale is learned and its weight could not be told.
+    """
     known = recon.scaling
     if known is not None and recon.unit is not None:
         return Scaling(known.value * recon.unit, known.exponents, known.constant * recon.unit)
     if known is None or not known.constant or not recon.learned_variance:
         return known
-    return Scaling(math.copysign(known.value / known.constant, known.value), known.exponents, math.copysign(1.0, known.constant))
+    if recon.learned_weight is None:
+        return None
+    factor = recon.learned_weight / abs(known.constant)
+    return Scaling(known.value * factor, known.exponents, known.constant * factor)
 
 
 def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> Beta | None:

@@ -76,6 +76,7 @@ class ReconFact:
     event: tuple[str, ...] = ()  # the symbols of the data's own dimensions
     learned_variance: bool = False  # the likelihood has its own log-variance: its scale is right by itself
     density: Density | None = None  # what it is as a density of the data, where the gradient at the reconstruction does not tell
+    learned_weight: float | None = None  # the weight of one element in nats where its scale is learned and no density was read
     unit: float | None = None  # what a nat is in units of the kernel, where the author fixed the scale of a density
     stacked: tuple[str, ...] = ()  # axes that the target lacks: several reconstructions of one target
     error: Scaling | None = None  # how its error alone is weighed, where `scaling` is that of a density whose scale is learned

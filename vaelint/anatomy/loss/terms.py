@@ -272,7 +272,13 @@ def _complete(term: Term, sites: list[Site], flow: Flow) -> None:
 
 def _shares_parameter(leaf: Leaf, leaves: list[Leaf], flow: Flow) -> bool:
     own = {n for n in flow.ancestors(leaf.node) if n.meta.get("parameter")}
-    return any(own & flow.ancestors(other.node, stop=set(other.frontier)) for other in leaves if other.role == "reconstruction")
+    return any(own & _inside(other, flow) for other in leaves if other.role == "reconstruction")
+
+
+def _inside(leaf: Leaf, flow: Flow) -> set[fx.Node]:
+    """What an addend is made of from its raw values on, with what it is multiplied with and divided by on the way up."""
+    weighed = [n for link in leaf.chain if ops.op(link) in ops.MUL | ops.DIV for n in ops.value_inputs(link) if n not in flow.data]
+    return flow.ancestors(leaf.node, *weighed, stop=set(leaf.frontier))
 
 
 def layered_nodes(flow: Flow, sites: list[Site]) -> set[fx.Node]:
