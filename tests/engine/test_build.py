@@ -364,7 +364,7 @@ def test_a_missing_name_suggests_and_lists(load: Load) -> None:
         ("./book.txt:VAE", "not a Python file"),
         ("nosuchpackage.vae:VAE", "there is no module nosuchpackage"),
         ("folder:VAE", "is a folder without __init__.py"),
-        ("link.py:VAE", "is a link that leads to no file"),
+        ("link.py:VAE", "is a broken link"),
     ],
 )
 def test_targets_that_are_not_there(load: Load, tmp_path: Path, target: str, part: str) -> None:

@@ -70,7 +70,7 @@ def prose(text: str) -> str:
 def retired_in(text: str) -> list[str]:
     """The retired phrases in a text, each with a better one."""
     line = " ".join(text.split())
-    return [f"{found[0]!r}: write {better}" for phrase, better in RETIRED.items() for found in re.finditer(phrase, line)]
+    return [f"{found[0]!r}: write {better}" for phrase, better in RETIRED.items() for found in re.finditer(phrase, line, re.I)]
 
 
 @pytest.mark.parametrize("folder", ["rules", "vaelint"])

@@ -38,7 +38,7 @@ def discover(said: Options, early: Worker | None = None) -> int:
     if not path.exists():
         raise UsageError(f"there is no {path.as_posix()}")
     if said.static and said.write:
-        raise UsageError("--static proposes nothing that could be written", "leave --static out")
+        raise UsageError("--static proposes nothing that could be written", "leave out --static")
     found = find(path)
     with Hired(early) as hired:
         runs = [] if said.static else _observed(path, found, hired, said.jobs or default_jobs())

@@ -113,7 +113,7 @@ def _read(table: Any, file: Path) -> Config:
 def _command_of(values: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
     """The target and the folder of a command, which runs in that of the configuration. Raises UsageError."""
     if extra := sorted({"target", "inputs", "init", "loss", "step", "perturb"} & set(values)):
-        raise UsageError(f"{where}: run and {extra[0]} contradict each other", "a command says by itself what it trains, and with what")
+        raise UsageError(f"{where}: run and {extra[0]} contradict each other", "a command already says what it trains, and with what")
     words = values["run"]
     script = f"{words[1].replace('.', '/')}.py" if words[0] == "-m" else words[0]
     if words[0] != "-m" and not (root / script).is_file():

@@ -22,8 +22,8 @@ _TARGETS = """FILE.py:NAME or package.module:NAME, where NAME is a class, a func
 NAME(latent_dim=20) passes arguments. Without targets: those in [tool.vaelint] of pyproject.toml. A plain FILE.py: the
 configured ones that it touches; where none is configured, the VAEs in it. A folder: the configured ones below it, else those that
 `vaelint discover` finds there."""
-_FIX = """Write the repairs into the files. Each is unsafe in the sense that the model computes something else afterwards; none is made
-before a check of the edited source, with a real pass, has found the finding gone and no new one."""
+_FIX = """Write the repairs into the files. A repair changes what the model computes; each is made only after a check of the edited
+source, with a real pass, has found the finding gone and no new one."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Options:
         Option(
             "SCRIPT [ARGS]...", "run", "The script with its own arguments, as after `python`. Options of vaelint come before it.", "texts"
         ),
-        key=Key("run", readers.COMMAND, target="In place of a target: a command that trains, which is observed: train.py --epochs 1."),
+        key=Key("run", readers.COMMAND, target="Instead of a target: a training command to observe: train.py --epochs 1."),
     )
     module: str | None = says(Option("-m", "run", "Run a module, as `python -m` does; its arguments follow.", metavar="MODULE"))
     steps: int = says(
@@ -95,7 +95,7 @@ class Options:
         Option(
             "--data",
             "run",
-            "auto: its own where they are there, else made-up ones of a known data set's shapes; real; made-up.",
+            "auto: the script's own data if present, else made-up data in the shapes of a known data set; real; made-up.",
             "choice",
             choices=("auto", "real", "made-up"),
             default=_DEFAULT.data,
@@ -107,7 +107,7 @@ class Options:
         Option(
             "--allow-writes",
             "run",
-            "Let the script write files, start programs and use the network. Otherwise all that is held back, and listed.",
+            "Let the script write files, start programs and use the network. Otherwise these are held back, and listed.",
             "flag",
         ),
         python="observe run",
@@ -142,16 +142,16 @@ class Options:
         Option(
             "--perturb",
             "check config",
-            "Also give constructor arguments other values, one at a time, and report numbers in the code that stay behind. Default off.",
+            "Also try other values for constructor arguments, one at a time, and report hard-coded numbers. Default off.",
             "switch",
         ),
-        key=Key("perturb", readers.FLAG, "Also give constructor arguments other values, one at a time. Default: false.", _AS_ABOVE),
+        key=Key("perturb", readers.FLAG, "Also try other values for constructor arguments, one at a time. Default: false.", _AS_ABOVE),
     )
     laws: str | None = says(
         Option(
             "--laws",
             "check config",
-            f"What every VAE must satisfy, measured on the real run: none, the cheap, or all. Default {_DEFAULT.laws}.",
+            f"What every VAE must satisfy, measured on the real run: none, fast (the cheap ones), or all. Default {_DEFAULT.laws}.",
             metavar="|".join(readers.LAWS),
         ),
         key=Key("laws", readers.LAW, f"Laws measured on the real run: none, fast, or all. Default: {_DEFAULT.laws}.", _AS_ABOVE),
@@ -166,7 +166,7 @@ class Options:
         key=Key(
             "allow-no-loss",
             readers.FLAG,
-            "A target without a loss is not incomplete. Default: false.",
+            "Accept a target without a loss as complete. Default: false.",
             "As above, for this target: it has none.",
         ),
         python="check",
@@ -196,7 +196,7 @@ class Options:
         key=Key(
             "per-file-ignores",
             readers.RULES_BY_FILE,
-            "Rules that say nothing in the files that a pattern matches; patterns are relative to this file, ! turns one around.",
+            "Rules to ignore in the files that match a pattern, relative to this file; ! inverts a pattern.",
         )
     )
     severity: Sequence[tuple[str, str]] | None = says(
@@ -287,7 +287,7 @@ class Options:
         Option(
             "--add-ignore",
             "check",
-            "Write # vaelint: ignore[CODE] REASON behind each line with a finding that makes the exit code 1.",
+            "Write # vaelint: ignore[CODE] REASON after each line with a finding that makes the exit code 1.",
             metavar="REASON",
         )
     )
@@ -319,7 +319,7 @@ class Options:
         )
     )
     watch: bool = says(
-        Option("--watch", "check", "Check again whenever a file changes that a target rests on. Ctrl-C ends it.", "flag"), default=False
+        Option("--watch", "check", "Check again whenever a file changes that a target depends on. Ctrl-C ends it.", "flag"), default=False
     )
     fix: bool = says(Option("--fix", "check", _FIX, "flag"), default=False)
     diff: bool = says(

@@ -40,7 +40,7 @@ def what_fits(name: str, operands: list[fx.Node], failure: Failure, dims: Named,
     if name in ("batch_norm", "instance_norm") and sizes:
         one = "position of a map" if name == "instance_norm" else "value for each channel"
         return (
-            f"it normalises by mean and variance of what it gets, and {'x'.join(map(str, sizes[0]))} has a single {one}",
+            f"it normalises by the mean and variance of its input, and {'x'.join(map(str, sizes[0]))} has a single {one}",
             "a batch of two or more (drop_last=True in the DataLoader), model.eval() for single samples, or LayerNorm or GroupNorm",
         )
     if both:

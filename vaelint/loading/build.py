@@ -278,7 +278,7 @@ def _file(text: str) -> Path:
     if path.is_dir():
         raise TargetError("VAE001", f"{shown} is a folder", f"name a file in it: {shown.rstrip('/')}/model.py:VAE")
     if path.is_symlink() and not path.exists():
-        raise TargetError("VAE001", f"{shown} is a link that leads to no file", f"it points to {path.readlink()}")
+        raise TargetError("VAE001", f"{shown} is a broken link", f"it points to {path.readlink()}")
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
         there = {p.stem: p for p in folder.glob("*.py") if p.is_file()}  # without the ending, which all have in common

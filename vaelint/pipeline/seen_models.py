@@ -44,7 +44,7 @@ def models_of(session: Session, request: Request) -> list[Seen]:
         if loss is not None
     ]
     if not found:
-        raise TargetError("VAE006", "what backward() is called on is not made of anything that was seen in its iteration", "")
+        raise TargetError("VAE006", "the tensor that backward() is called on does not depend on anything seen in its iteration", "")
     latent = [f for f in found if _trains_posterior(f[1], f[2]) or f[1].codebooks] or found[-1:]
     for result, _, _ in latent:
         result.notes += session.said
