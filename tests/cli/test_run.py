@@ -191,6 +191,9 @@ def test_made_up_images_pass_the_usual_transforms() -> None:
         found.data = found.data[:50]
         assert len(found) == 50 and found[49][0].shape == (3 * 28 * 28,)
         assert make_grid(torch.rand(5, 1, 4, 4), nrow=3, padding=1).shape == (3, 11, 16)
+        from torchvision.transforms import transforms as inner
+
+        assert inner.Compose is transforms.Compose
         with pytest.raises(AttributeError, match=r"torchvision\.transforms\.Elastic is not stood in for"):
             transforms.Elastic  # noqa: B018
 

@@ -77,13 +77,14 @@ def stand_in(note: Note) -> dict[str, ModuleType]:
     sets = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": ImageFolder, "DatasetFolder": ImageFolder}
     functional = _module("torchvision.transforms.functional", dict(transforms.FUNCTIONS))
     second = _module("torchvision.transforms.v2", {**transforms.CLASSES, "functional": functional})
-    chain = _module("torchvision.transforms", {**transforms.CLASSES, "functional": functional, "v2": second})
+    inner = _module("torchvision.transforms.transforms", dict(transforms.CLASSES))
+    chain = _module("torchvision.transforms", {**transforms.CLASSES, "functional": functional, "v2": second, "transforms": inner})
     utils = _module("torchvision.utils", {"make_grid": make_grid, "save_image": save_image})
     datasets = _module("torchvision.datasets", sets)
     for name, make in sets.items():
         setattr(datasets, name.lower(), _module(f"torchvision.datasets.{name.lower()}", {name: make}))
     whole = _module("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "__version__": "0.0"})
-    modules = (whole, datasets, chain, functional, second, utils)
+    modules = (whole, datasets, chain, inner, functional, second, utils)
     below = {f"torchvision.datasets.{n.lower()}": getattr(datasets, n.lower()) for n in sets}
     return {m.__name__: m for m in modules} | below
 
