@@ -1,6 +1,6 @@
 """`vaelint.lightning.Check` and `vaelint.huggingface.Check` on stand-ins that call them as Lightning and transformers do.
 
-tests/repository/test_frameworks.py has the libraries themselves.
+tests/packages/test_frameworks.py has the libraries themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Pyro's sites tell of guide and model, without Pyro. tests/repository/test_frameworks.py has Pyro itself."""
+"""What Pyro's sites tell of guide and model, without Pyro. tests/packages/test_frameworks.py has Pyro itself."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ SEEN_TWICE = {  # one bug that leaves a second thing wrong, at a line of its own
     "vae434_prior_sees_posterior",
     "vae503_encoder_cut_off__semi_amortised",
 }
-WITH_PYRO = "vae009_guide_and_model"  # its twins are scripts: tests/repository/test_frameworks.py
+WITH_PYRO = "vae009_guide_and_model"  # its twins are scripts: tests/packages/test_frameworks.py
 OF_THE_FRONT = ("vae006", "vae008")  # a target that is stopped, and comments
 
 

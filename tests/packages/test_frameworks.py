@@ -1,0 +1,121 @@
+"""Trainings written for Lightning, transformers, accelerate, Pyro and scvi-tools, observed. `make test-packages` installs these
+packages; without them the tests are skipped."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.packages
+DATA = Path(__file__).parents[1] / "data" / "runs" / "frameworks"
+
+
+def needs(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed; run make test-packages")
+
+
+def observed(folder: Path, *words: str, device: str = "none") -> dict[str, Any]:
+    """The one target of a run."""
+    how = ["run", "--device", device, "--output-format", "json"]
+    done = subprocess.run([sys.executable, "-m", "vaelint", *how, *words], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in done.stderr, done.stderr
+    (target,) = json.loads(done.stdout)["targets"]
+    return dict(target)
+
+
+def line_of(script: str, text: str) -> int:
+    return next(n for n, line in enumerate((DATA / script).read_text().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("package", "script", "model", "minimised"),
+    [
+        ("lightning", "lightning_vae.py", "LitVAE", "loss = recon + kl"),
+        ("lightning", "lightning_gan.py", "VaeGan", "self.manual_backward(rec"),
+        ("transformers", "hf_trainer.py", "VAEModel", "loss=recon +"),
+        ("accelerate", "accelerated.py", "VAE", "loss = recon + kl"),
+        ("pyro", "svi.py", "VAE", "svi.step(x)"),
+    ],
+)
+def test_a_training_as_it_is_written_for_its_library_is_right(package: str, script: str, model: str, minimised: str) -> None:
+    needs(package)
+    target = observed(DATA, script)
+    assert (target["target"], target["status"], target["findings"]) == (f"{script}:{model}", "clean", []), target
+    assert target["symbols"]["D"] == 64 and target["symbols"]["L"] == 8 and "B" in target["symbols"]
+    assert [t["role"] for t in target["loss"]["terms"]][:2] == ["reconstruction", "kl"]
+    place = f"{script}:{line_of(script, minimised)}"
+    assert any(n.startswith(f"observed: {script}; the loss is what {place} ") for n in target["notes"]), target["notes"]
+
+
+def test_counts_of_scvi_tools() -> None:
+    needs("scvi")
+    target = observed(DATA, "counts.py", device="auto")
+    assert (target["target"], target["status"]) == ("counts.py:TrainingPlan", "clean"), target["findings"]
+    assert "zero-inflated negative binomial" in [t["kernel"] for t in target["loss"]["terms"]]
+
+
+EVENT = ".to_event(1)"
+LATENT = "dist.Normal(z_loc, z_scale).to_event(1)"
+MODEL_Z, GUIDE_Z = f'z = pyro.sample("latent", {LATENT})', f'            pyro.sample("latent", {LATENT})\n\n\ndef'
+SCALED = "with pyro.poutine.scale(scale=0.3):\n                "
+
+
+@pytest.mark.parametrize(
+    ("edits", "place", "said"),
+    [
+        ([("SVI(vae.model, vae.guide,", "SVI(vae.guide, vae.model,")], "SVI(vae", "model and guide are exchanged"),
+        ([("validate_args=False).to_event(1)", "validate_args=False)")], 'pyro.sample("obs"', "64 independent draws"),
+        ([(LATENT, LATENT.removesuffix(EVENT))], 'pyro.sample("latent"', "8 independent draws"),
+        ([('with pyro.plate("data", x.shape[0]):', "if True:")], 'pyro.sample("latent"', "no plate declares independent"),
+        ([('x.shape[0]):', "x.shape[0], dim=-2):")], 'pyro.sample("latent"', "its 32 rows along axis -1"),
+        ([("(x.shape[0], self.z_dim,", "(x.shape[0], 1,")], 'z = pyro.sample("latent"', "has a prior of (32, 1)"),
+        ([(MODEL_Z, f"{SCALED}{MODEL_Z}")], 'pyro.sample("latent"', "log q is weighed by 1"),
+        ([(MODEL_Z, f"{SCALED}{MODEL_Z}"), (GUIDE_Z, GUIDE_Z.replace("pyro.sample", f"{SCALED}pyro.sample", 1))], "", ""),
+        ([("Trace_ELBO", "TraceMeanField_ELBO")], "", ""),
+        ([('pyro.plate("data", x.shape[0])', 'pyro.plate("data", 60000, subsample=x)')], "", ""),
+        ([("loss=Trace_ELBO()", "loss=Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)")], "", ""),
+    ],
+)  # fmt: skip
+def test_a_guide_and_a_model_that_make_no_bound(tmp_path: Path, edits: list[tuple[str, str]], place: str, said: str) -> None:
+    needs("pyro")
+    text = (DATA / "svi.py").read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "svi.py").write_text(text)
+    target = observed(tmp_path, "svi.py")
+    if not said:
+        assert (target["status"], target["findings"]) == ("clean", []), target
+        return
+    (found,) = [f for f in target["findings"] if f["code"] == "VAE009"]
+    assert said in f"{found['message']} {found['label']}" and found["severity"] == "error" and found["help"]
+    assert place in text.splitlines()[found["span"]["line"] - 1]
+
+
+@pytest.mark.parametrize(
+    ("package", "script", "module"), [("lightning", "lightning_vae.py", "lightning"), ("transformers", "hf_trainer.py", "huggingface")]
+)
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_callback_checks_the_first_batches(tmp_path: Path, package: str, script: str, module: str, wrong: bool) -> None:
+    needs(package)
+    text = (DATA / script).read_text()
+    check = f'callbacks=[vaelint.{module}.Check(device="none")]'
+    text = text.replace("max_epochs=3)", f"max_epochs=1, {check})").replace("train_dataset=data)", f"train_dataset=data, {check})")
+    text = f"import vaelint.{module}\n" + text + '\nprint("trained to its end")\n'
+    if wrong:
+        text = text.replace("torch.randn_like(mu)", "torch.randn(8)")
+    (tmp_path / script).write_text(text)
+    shutil.copy(DATA / "plain_vae.py", tmp_path)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    if wrong:
+        assert done.returncode == 1 and "error[VAE201] shared-noise" in done.stderr, done.stderr
+    else:
+        assert done.returncode == 0 and "trained to its end" in done.stdout and "VAE" not in done.stderr.replace("LitVAE", ""), done.stderr
