@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def broadcast(model: Model, fact: ReconFact) -> str | None:
     ):
         return None
     r, t = shape(pair.recon), shape(pair.target)
-    if not r or not t or r == t or _matched(model, pair):
+    if not r or not t or r == t or _matched(model, pair) or not _may_meet(r, t):
         return None
     texts_r, texts_t = model.dims(pair.recon), model.dims(pair.target)
     drawn = {shape(s.z)[d] for s in model.sites for d in sample_axes(s)}
@@ -55,6 +55,11 @@ def broadcast(model: Model, fact: ReconFact) -> str | None:
     if len(t) > len(r) or (len(r) > len(t) and "B" in texts_r[: len(r) - len(t)]):
         return f"{len(r)} dimensions meet {len(t)}"
     return None
+
+
+def _may_meet(r: Sequence[int], t: Sequence[int]) -> bool:
+    """Whether torch would combine two shapes: of values that it refuses, something else has met, and nothing is known of it."""
+    return all(a == b or 1 in (a, b) for a, b in zip(reversed(r), reversed(t), strict=False))
 
 
 def _matched(model: Model, pair: Pair) -> bool:
