@@ -206,7 +206,9 @@ def _unmeasured(model: Model, fact: KlFact) -> str:
         return "a divergence of a categorical posterior"
     if known := known_divergence(model, fact):
         return known
-    families = [d.family for d in model.record.distributions if d.family not in ("Normal", "Independent", "Bernoulli", "Categorical")]
+    heads = {h for s in model.sites for h in s.heads}
+    made = [d for d in model.record.distributions if d.family not in ("Normal", "Independent", "Bernoulli", "Categorical")]
+    families = [d.family for d in made if heads & model.flow.ancestors(*d.parameters.values(), stop={s.z for s in model.sites})]
     if families:
         return f"a divergence of a {families[0]} posterior, left alone"
     if any(s.kind == "categorical" for s in fact.term.sites):

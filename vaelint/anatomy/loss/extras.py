@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_parts import weight_of
+from vaelint.anatomy.loss.measured_extras import is_distance, is_log_prior
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
 from vaelint.anatomy.posterior.codebooks import codebooks_of
@@ -72,7 +73,9 @@ def find_extras(model: Model) -> list[Extra]:
         scaling = weight_of(_weighing(model, kind, leaves), model.record.loss, model.replay, model.symbols)
         named = [f.text for f in factors(leaves[0].chain, model.source) if f.origin == "named" and f.text]
         paired = kind == "distance" and len(leaves) > 1
-        found.append(Extra(role, "mmd" if paired else kind, leaves, core, scaling, named[-1] if named else ""))
+        found.append(
+            Extra("other" if kind == "other" else role, "mmd" if paired else kind, leaves, core, scaling, named[-1] if named else "")
+        )
     return found
 
 
@@ -86,7 +89,7 @@ def _kind(model: Model, leaf: Leaf, role: str) -> str:
     if role == "discrepancy":
         return "distance"
     if role == "prior":
-        return "prior"
+        return "prior" if is_log_prior(model, leaf) else "other"
     flow = model.flow
     above = flow.ancestors(leaf.node)
     recons = {n for fact in model.recons for n in (fact.pair.recon, *fact.pair.raw)}
@@ -100,10 +103,23 @@ def _kind(model: Model, leaf: Leaf, role: str) -> str:
     if any(_predicts(leaf, n, model) for n in data if isinstance(n.meta.get("val"), torch.Tensor)):
         return "supervised"
     if not any(n in flow.data for n in above):
-        return "weights" if _is_penalty(leaf, model) else "parameters"
+        return "weights" if _is_penalty(leaf, model) else "other" if above & flow.random else "parameters"
     if _is_held(model, leaf, live):
-        return "held"
-    return "critic_z" if above & {s.z for s in model.sites} and _is_score(leaf) else "other"
+        return "held" if _is_of_the_kl(model, live) else "other"
+    return "critic_z" if not data and above & {s.z for s in model.sites} and _is_score(leaf) and _is_critics(model, leaf) else "other"
+
+
+def _is_of_the_kl(model: Model, live: set[fx.Node]) -> bool:
+    """Whether what gradients reach in a term is learned by the KL too: the prior of KL balancing, and no critic."""
+    of_kl = {n for k in model.kls for leaf in k.term.leaves for n in model.flow.ancestors(leaf.node)}
+    return {n for n in live if n.meta.get("parameter")} <= of_kl
+
+
+def _is_critics(model: Model, leaf: Leaf) -> bool:
+    """Whether the layers between the draw and an addend decode nothing: those of a flow do, whose determinant is a number too."""
+    stop = {n for s in model.sites for n in (s.z, *s.heads)}
+    decoding = model.flow.ancestors(*(n for f in model.recons for n in f.pair.raw), stop=stop)
+    return not any(n.meta.get("parameter") for n in model.flow.ancestors(leaf.node, stop=stop) & decoding)
 
 
 def _predicts(leaf: Leaf, labels: fx.Node, model: Model) -> bool:
@@ -148,7 +164,9 @@ def _of_reconstruction(model: Model, leaf: Leaf, recons: set[fx.Node]) -> str:
     inside = model.flow.ancestors(leaf.node, stop=recons)
     if any(ops.op(n) in _SPECTRAL or "fft" in ops.op(n) for n in inside):
         return "spectral"
-    return "features" if any(n.op == "placeholder" for n in inside) else "critic_recon"
+    if not any(n.op == "placeholder" for n in inside):
+        return "critic_recon"
+    return "features" if is_distance(model, leaf) else "other"
 
 
 def _of_codes(model: Model, leaf: Leaf) -> str:

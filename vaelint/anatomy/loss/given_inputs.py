@@ -22,7 +22,7 @@ def is_conditioned(model: Model) -> bool:
     says where sequences end, is a length.
     """
     compared = {n for f in model.recons if f.pair.target is not None for n in model.flow.ancestors(f.pair.target) if n.op == "placeholder"}
-    if not model.recons or not compared or not model.sites:
+    if not model.recons or not compared or not model.sites or model.recons[0].probe.kernel == "unknown":
         return False
     sizes = {shape(n) for n in compared}
     stops = {s.z for s in model.sites}

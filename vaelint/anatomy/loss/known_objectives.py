@@ -105,9 +105,15 @@ def _per_sample(model: Model, scaling: Scaling | None) -> float | None:
     likelihood = likelihood_scaling(model.recon) if model.recon is not None else None
     if scaling is None or likelihood is None or not likelihood.constant:
         return None
-    against = ratio(scaling, likelihood, model.symbols)
+    against, unit = ratio(scaling, likelihood, model.symbols), _unit(model, likelihood)
     powers = {s: e for s, e in against.exponents.items() if e}
-    return against.constant if set(powers) <= {"B"} else against.value
+    return (against.constant if set(powers) <= {"B"} else against.value) / unit
+
+
+def _unit(model: Model, likelihood: Scaling) -> float:
+    """What counts as weight 1 of the reconstruction, in its own units: 2 of those that have the 1/2 of a Gaussian, as beta has it."""
+    known = ((b.kl.scaling.constant, b.scaling.constant) for b in model.betas if b.kl.scaling is not None)
+    return next((abs(kl / beta / likelihood.constant) for kl, beta in known if kl and beta), 1.0)
 
 
 def _without_posterior(model: Model, extras: list[Extra], said: _Said) -> str:
@@ -310,7 +316,7 @@ def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
         elif e.kind in ("critic_recon", "critic_z"):
             what = "reconstruction" if e.kind == "critic_recon" else "z"
             source = "adversarial" if e.kind == "critic_z" else "feature loss"
-            yield f"with a network's score of {'the ' if what != 'z' else ''}{what}{at} ({_source(said, source)})"
+            yield f"with a network's score of {'the ' if what != 'z' else ''}{what} ({_source(said, source)})"
         elif e.kind == "supervised":
             given = f"with a prediction of given labels{at}"
             yield f"{given}, as in {said.name('M2')}" if labels_are_decoded(model, e) else given
@@ -334,4 +340,6 @@ def _plainly(model: Model, scaling: Scaling) -> str:
     if recon is None or not recon.constant or any(e for s, e in recon.exponents.items() if s != "B"):
         return scaling.text()
     against = ratio(scaling, recon, model.symbols)
-    return _short(abs(against.constant)) if not any(e for s, e in against.exponents.items() if s != "B") else scaling.text()
+    if any(e for s, e in against.exponents.items() if s != "B"):
+        return scaling.text()
+    return _short(abs(against.constant) / _unit(model, recon))

@@ -41,7 +41,10 @@ def known_divergence(model: Model, fact: KlFact) -> str:
     for _, source in _log_sums(model, fact.term):
         if sum("B" in t for t in model.dims(source)) > 1:  # every sample against every posterior (Chen et al. 2018, section 4.1)
             return "KL taken apart over the minibatch: mutual information, total correlation, dimension-wise KL"
-    if any(any("B" in t for t in model.dims(source)) for _, source in _log_sums(model, fact.term)):
+    sums = [source for _, source in _log_sums(model, fact.term) if any("B" in t for t in model.dims(source))]
+    if sums and {h for s in model.sites for h in s.heads} & model.flow.ancestors(*sums, stop={s.z for s in model.sites}):
+        return "Monte Carlo KL of a mixture of posteriors"  # Shi et al. 2019, section 3
+    if sums:
         return "Monte Carlo KL to a mixture prior"  # Tomczak and Welling 2018, equation 9
     if is_flow(model, fact):
         return "Monte Carlo KL whose z goes through learned layers, as in a normalising flow"

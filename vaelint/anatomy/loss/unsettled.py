@@ -25,7 +25,8 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
     chains = [leaf.chain for leaf in beta.kl.term.leaves] + ([beta.recon.pair.leaf.chain] if open_scale else [])
     for node in dict.fromkeys(n for chain in chains for n in chain):
         for state in _multipliers(model, node):
-            return f"it depends on {_name(state)}, which training changes: {_shown(model, state)} is its current value"
+            now = f": {_shown(model, state)} is its current value" if _numbers(state) == 1 else ""
+            return f"it depends on {_name(state)}, which training changes{now}"
     return ""
 
 
@@ -36,7 +37,17 @@ def _multipliers(model: Model, node: fx.Node) -> Iterator[fx.Node]:
     for operand in ops.value_inputs(node):
         if operand in model.flow.data or _numbers(operand) != 1:
             continue
-        yield from (n for n in model.flow.sorted(model.flow.ancestors(operand)) if n.op == "get_attr" and _moves(n) and _numbers(n) == 1)
+        yield from (
+            n for n in model.flow.sorted(model.flow.ancestors(operand)) if n.op == "get_attr" and _moves(n) and _is_weight(n, operand)
+        )
+
+
+def _is_weight(state: fx.Node, operand: fx.Node) -> bool:
+    """Whether one number is a state of the model, or one of its entries: of a column's deviation, say, as ctgan's TVAE has it."""
+    between = operand
+    while between is not state and len(ins := ops.value_inputs(between)) == 1:
+        between = ins[0]
+    return between is state
 
 
 def _moves(node: fx.Node) -> bool:

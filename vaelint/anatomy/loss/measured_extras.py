@@ -1,0 +1,92 @@
+"""What a term beside reconstruction and KL is, by running its slice again at other values: a name is given for what it does, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Leaf
+from vaelint.replay.replay import ReplayError
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
+
+_CLOSE = 1e-6
+_FAR = (4.0, 8.0)
+
+Filler = Callable[[tuple[int, ...]], torch.Tensor]
+
+
+def is_distance(model: Model, leaf: Leaf) -> bool:
+    """Whether a term is 0 where the reconstruction is the data, and not elsewhere: a distance of what layers make of the two."""
+    pairs = [fact.pair for fact in model.recons if fact.pair.target is not None]
+    above = model.flow.ancestors(leaf.node)
+    for pair in pairs:
+        assert pair.target is not None
+        for recon in {pair.recon, *pair.raw} & above:
+            shape = model.replay.shape_of(pair.target, model.symbols)
+            if model.replay.shape_of(recon, model.symbols) != shape:
+                continue
+            data = 0.2 + 0.6 * torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+            same = _total(model, leaf, {recon: data, pair.target: data})
+            other = _total(model, leaf, {recon: data.flip(0) * 0.5, pair.target: data})
+            if same is not None and other is not None and abs(same) <= _CLOSE * abs(other):
+                return True
+    return False
+
+
+def is_log_prior(model: Model, leaf: Leaf) -> bool:
+    """Whether a term is a function of the draw alone that rises wherever the draw goes far: minus the logarithm of a density."""
+    draws = {s.z for s in model.sites}
+    if not leaf.frontier or not draws.issuperset(leaf.frontier):
+        return False
+    seeds = range(3)
+    if not _adds_up(model, leaf):
+        return False
+
+    def at(way: int, far: float) -> float | None:
+        return _total(model, leaf, {n: far * _drawn(1.0, way)(model.replay.shape_of(n, model.symbols)) for n in leaf.frontier})
+
+    for way in seeds:
+        values = [at(way, sign * far) for sign in (1.0, -1.0) for far in (0.0, *_FAR)]
+        if any(v is None for v in values):
+            return False
+        near, one, two, _, back, far_back = (float(v) for v in values if v is not None)
+        rises = {(one > near) and (two > one), (back > near) and (far_back > back)}
+        falls = {(one < near) and (two < one), (back < near) and (far_back < back)}
+        if rises != {True} and falls != {True}:
+            return False
+    return True
+
+
+def _adds_up(model: Model, leaf: Leaf) -> bool:
+    """Whether the draw of one sample adds the same, whatever those of the others are."""
+
+    def at(one: int, others: int) -> float | None:
+        values = {}
+        for n in leaf.frontier:
+            shape = model.replay.shape_of(n, model.symbols)
+            values[n] = _drawn(1.0, others)(shape)
+            values[n][:1] = _drawn(1.0, one)(shape)[:1]
+        return _total(model, leaf, values)
+
+    here, moved, there, moved_there = at(5, 6), at(7, 6), at(5, 8), at(7, 8)
+    if here is None or moved is None or there is None or moved_there is None:
+        return False
+    return abs((moved - here) - (moved_there - there)) <= _CLOSE * max(abs(here), abs(there), abs(moved), abs(moved_there))
+
+
+def _drawn(factor: float, seed: int) -> Filler:
+    generator = torch.Generator().manual_seed(40 + seed)
+    return lambda shape: factor * torch.randn(shape, dtype=torch.float64, generator=generator)
+
+
+def _total(model: Model, leaf: Leaf, values: Mapping[fx.Node, torch.Tensor]) -> float | None:
+    """The sum of a term with some values set; None where it does not run so."""
+    try:
+        return float(model.replay([leaf.node], dict(values), dict(model.symbols), seed=2)[leaf.node].double().sum())
+    except (ReplayError, AttributeError):
+        return None
