@@ -212,71 +212,83 @@ def _sampled(trace: TracebackType | None) -> dict[str, Any] | None:
 def pyro_watched(sites: Sites, spans: SpanFinder) -> Iterator[None]:
     """Within the block `sites` hears of each sample site, and what a site's density is made of stands at the site's line."""
     with contextlib.ExitStack() as undo:
-
-        def put(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-            original = getattr(owner, name)
-            undo.callback(setattr, owner, name, original)
-            setattr(owner, name, make(original))
-
-        places: dict[int, tuple[Any, tuple[Span, ...]]] = {}  # by the id of a distribution, which is kept
-
-        def traces(module: ModuleType) -> None:
-            def add_node(original: Any) -> Any:
-                def added(self: Any, site_name: str, **site: Any) -> None:
-                    original(self, site_name, **site)
-                    if site.get("type") == "sample" and hasattr(site.get("fn"), "log_prob"):
-                        stack = spans.stack(sys._getframe(1))
-                        places[id(site["fn"])] = site["fn"], stack
-                        sites.add(self, _site(site_name, site, stack))
-
-                return added
-
-            def compute(original: Any) -> Any:
-                def computed(self: Any, *args: Any, **kwargs: Any) -> None:
-                    with _at_their_sites(self, places, spans):
-                        original(self, *args, **kwargs)
-
-                return computed
-
-            put(module.Trace, "add_node", add_node)
-            for name in ("compute_log_prob", "compute_score_parts"):
-                put(module.Trace, name, compute)
-
-        def divergences(module: ModuleType) -> None:
-            def kl(original: Any) -> Any:
-                def divergence(q: Any, p: Any) -> Any:
-                    with spans.standing_at(places.get(id(q), (q, ()))[1]):
-                        return original(q, p)
-
-                return divergence
-
-            put(module, "kl_divergence", kl)
-
-        def inference(module: ModuleType) -> None:
-            def made(original: Any) -> Any:
-                def init(self: Any, *args: Any, **kwargs: Any) -> None:
-                    sites.svi = next(iter(spans.stack(sys._getframe(1), limit=1)), None)
-                    original(self, *args, **kwargs)
-
-                return init
-
-            def stepped(original: Any) -> Any:
-                def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-                    sites.begin()
-                    places.clear()
-                    result = original(self, *args, **kwargs)
-                    sites.end()
-                    return result
-
-                return step
-
-            put(module.SVI, "__init__", made)
-            put(module.SVI, "step", stepped)
-
-        undo.enter_context(when_imported("pyro.poutine.trace_struct", traces))
-        undo.enter_context(when_imported("pyro.infer.trace_mean_field_elbo", divergences))
-        undo.enter_context(when_imported("pyro.infer.svi", inference))
+        hooks = _Hooks(sites, spans, undo)
+        undo.enter_context(when_imported("pyro.poutine.trace_struct", hooks.traces))
+        undo.enter_context(when_imported("pyro.infer.trace_mean_field_elbo", hooks.divergences))
+        undo.enter_context(when_imported("pyro.infer.svi", hooks.inference))
         yield
+
+
+class _Hooks:
+    """Functions of Pyro that tell what they do; `undo` puts the original ones back."""
+
+    def __init__(self, sites: Sites, spans: SpanFinder, undo: contextlib.ExitStack) -> None:
+        self._sites, self._spans, self._undo = sites, spans, undo
+        self._places: dict[int, tuple[Any, tuple[Span, ...]]] = {}  # by the id of a distribution, which is kept
+
+    def _put(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        original = getattr(owner, name)
+        self._undo.callback(setattr, owner, name, original)
+        setattr(owner, name, make(original))
+
+    def traces(self, module: ModuleType) -> None:
+        """Each sample site of a trace, and the densities that are computed at them."""
+
+        def add_node(original: Any) -> Any:
+            def added(trace: Any, site_name: str, /, **site: Any) -> None:
+                original(trace, site_name, **site)
+                if site.get("type") == "sample" and hasattr(site.get("fn"), "log_prob"):
+                    stack = self._spans.stack(sys._getframe(1))
+                    self._places[id(site["fn"])] = site["fn"], stack
+                    self._sites.add(trace, _site(site_name, site, stack))
+
+            return added
+
+        def compute(original: Any) -> Any:
+            def computed(trace: Any, /, *args: Any, **kwargs: Any) -> None:
+                with _at_their_sites(trace, self._places, self._spans):
+                    original(trace, *args, **kwargs)
+
+            return computed
+
+        self._put(module.Trace, "add_node", add_node)
+        for name in ("compute_log_prob", "compute_score_parts"):
+            self._put(module.Trace, name, compute)
+
+    def divergences(self, module: ModuleType) -> None:
+        """A KL in closed form, at the line of its posterior."""
+
+        def kl(original: Any) -> Any:
+            def divergence(q: Any, p: Any) -> Any:
+                with self._spans.standing_at(self._places.get(id(q), (q, ()))[1]):
+                    return original(q, p)
+
+            return divergence
+
+        self._put(module, "kl_divergence", kl)
+
+    def inference(self, module: ModuleType) -> None:
+        """Where an SVI is made, and its steps."""
+
+        def made(original: Any) -> Any:
+            def init(svi: Any, /, *args: Any, **kwargs: Any) -> None:
+                self._sites.svi = next(iter(self._spans.stack(sys._getframe(1), limit=1)), None)
+                original(svi, *args, **kwargs)
+
+            return init
+
+        def stepped(original: Any) -> Any:
+            def step(svi: Any, /, *args: Any, **kwargs: Any) -> Any:
+                self._sites.begin()
+                self._places.clear()
+                result = original(svi, *args, **kwargs)
+                self._sites.end()
+                return result
+
+            return step
+
+        self._put(module.SVI, "__init__", made)
+        self._put(module.SVI, "step", stepped)
 
 
 @contextlib.contextmanager
