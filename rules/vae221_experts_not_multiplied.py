@@ -8,8 +8,7 @@ variance, as the joint posterior takes it, must be a function of that expert's o
 An expert that is sure has too little weight, or the joint posterior is wider or narrower than its experts say. A missing modality
 then moves what the others say.
 
-## Formula
-1 / v = sum_i 1 / v_i and m = v sum_i m_i / v_i, with v_i = exp(logvar_i).
+Formula: 1 / v = sum_i 1 / v_i and m = v sum_i m_i / v_i, with v_i = exp(logvar_i).
 
 Source: Wu & Goodman 2018, Multimodal generative models for scalable weakly-supervised learning, section 2.2; Sonderby et al. 2016, Ladder
 variational autoencoders, eq. 15 to 17.

@@ -7,8 +7,7 @@ rise with what it multiplies in the loss.
 ## Why is this bad
 The multiplier goes to 0 while the constraint is not met, and without end once it is. The loss gives up what it was to hold.
 
-## Formula
-loss = KL + lambda * (error - goal), with lambda <- lambda * exp(rate * (error - goal)).
+Formula: loss = KL + lambda * (error - goal), with lambda <- lambda * exp(rate * (error - goal)).
 
 Source: Rezende & Viola 2018, Taming VAEs, algorithm 1.
 

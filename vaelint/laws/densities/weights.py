@@ -1,0 +1,157 @@
+"""Law C3, for a KL estimated at the draw: p / q averages to one under the model's own sampler, whatever the family.
+
+For z drawn from q, E[exp(log p(z) - log q(z))] is the sum of p over all z: one number, the same for every posterior. So the term is run on
+many draws of the recorded sampler, for several posteriors near the middle, and the averages are compared. Neither family need be known:
+flows, mixtures, hierarchies and discrete draws obey it alike. Posteriors whose weights are carried by a few draws say nothing.
+
+Source: Owen 2013, Monte Carlo theory, methods and examples, section 9.1 (importance weights have mean 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from vaelint.anatomy.loss.terms import Term, part_of
+from vaelint.core.messages import message_of
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record import ops
+from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError, gradients
+from vaelint.rule import Found
+
+_DRAWS = 6000
+_LARGEST = 8_000_000
+_SHARE = 0.1  # of the draws must carry the average
+_OFF = 0.12
+_ERRORS = 8.0
+_POSTERIORS = (0.25, 0.25, 0.5, 0.5)  # how far the numbers of the encoder lie apart
+_FEWEST = 3
+
+
+@law(
+    "weights-average-to-one",
+    "p / q averages to one number over the draws, the same for every posterior",
+    covered=("VAE20", "VAE21", "VAE41", "VAE42", "VAE403", "VAE404", "VAE406", "VAE407", "VAE408", "VAE409", "VAE433", "VAE434", "VAE435"),
+    cost="replay",
+)
+def weights_average_to_one(bench: Bench) -> Iterator[Broken]:
+    """KL terms that read the draw. Those that hold every sample against every other are estimates of something else."""
+    reasons: list[str] = []
+    for term in bench.model.terms:
+        estimate = Estimate(bench, term)
+        if not estimate.is_one:
+            continue
+        try:
+            apart = estimate.apart()
+        except ReplayError as error:
+            reasons.append(message_of(error))
+            continue
+        if apart is not None and apart[0] > _OFF + _ERRORS * apart[1]:
+            yield _broken(bench, term, *apart)
+    if reasons:
+        raise CannotMeasureError(f"the KL does not run by itself: {reasons[0]}")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A term log q(z) - log p(z), summed for each sample."""
+
+    bench: Bench
+    term: Term
+
+    @property
+    def is_one(self) -> bool:
+        """Whether the draw itself enters, and the term keeps one number (or more) for each sample."""
+        core, model = self.term.core, self.bench.model
+        if self.term.role != "kl" or self.term.detached is not None or core is None or not self.term.sites:
+            return False
+        heads = {h for s in self.term.sites for h in s.heads}
+        if not heads or any(s.kind == "drawn" for s in self.term.sites):
+            return False
+        inside = model.flow.ancestors(core, stop=heads)
+        pairs = any(sum("B" in text for text in model.dims(n)) > 1 for n in inside if isinstance(n.meta.get("val"), torch.Tensor))
+        bounded = any(
+            ops.op(n) in ("clamp", "clip", "clamp_min", "maximum", "relu", "where") for n in inside if heads & model.flow.ancestors(n)
+        )
+        read = all(
+            any(s.z in model.flow.ancestors(leaf.node) for s in self.term.sites) for leaf in self.term.leaves if leaf.role == "prior"
+        )
+        drawn = any(s.z in leaf.frontier for s in self.term.sites for leaf in self.term.leaves)
+        rows = bool(shape(core)) and model.dims(core)[0] == "B"
+        return drawn and read and rows and not pairs and not bounded
+
+    @cached_property
+    def draws(self) -> int:
+        """How many rows are run at once."""
+        model = self.bench.model
+        assert self.term.core is not None
+        inside = [
+            n for n in model.flow.ancestors(self.term.core, stop={h for s in self.term.sites for h in s.heads}) if "B" in model.dims(n)
+        ]
+        largest = max((math.prod(shape(n)[1:]) for n in inside if shape(n)), default=1)
+        return min(_DRAWS, _LARGEST // largest)
+
+    @cached_property
+    def _sign(self) -> float:
+        """1 where the loss grows with the core."""
+        model, core = self.bench.model, self.term.core
+        assert core is not None and model.record.loss is not None
+        value = torch.zeros(model.replay.shape_of(core, model.record.sizes), dtype=torch.float64, requires_grad=True)
+        out = model.replay([model.record.loss], {core: value * 1}, dict(model.record.sizes))[model.record.loss]
+        slope = gradients(out, [value])[0] if out.requires_grad else None
+        if slope is None or not bool((slope.sign() == slope.flatten()[0].sign()).all()) or float(slope.flatten()[0]) == 0:
+            raise ReplayError("the weight of the term is not one number")
+        return float(slope.flatten()[0].sign())
+
+    def log_average(self, seed: int, size: float) -> tuple[float, float] | None:
+        """log of the average weight of one posterior, and its standard error; None where few draws carry it."""
+        model, core, n = self.bench.model, self.term.core, self.draws
+        assert core is not None
+        sizes = {**model.record.sizes, "B": n}
+        generator = torch.Generator().manual_seed(31 + seed)
+        overrides = {}
+        for head in dict.fromkeys(h for s in self.term.sites for h in s.heads):
+            whole = model.replay.shape_of(head, sizes)
+            row = size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator)
+            overrides[head] = row.expand(whole).clone() if whole and whole[0] == n else size * torch.randn(whole, dtype=torch.float64)
+        got = model.replay([core], overrides, sizes, seed=seed)[core]
+        logs = -self._sign * got.detach().double().reshape(n, -1).sum(1)
+        if not bool(logs.isfinite().all()):
+            return None
+        w = (logs - logs.max()).exp()
+        carried = float(w.sum() ** 2 / (w * w).sum()) / n
+        if carried < _SHARE:
+            return None
+        return float(torch.logsumexp(logs, 0)) - math.log(n), float(w.std() / w.mean()) / math.sqrt(n)
+
+    def apart(self) -> tuple[float, float] | None:
+        """How far the averages of several posteriors lie apart (log), and how sure that is; None without enough posteriors."""
+        if self.draws < 500:
+            return None
+        found = [got for k, size in enumerate(_POSTERIORS) if (got := self.log_average(k, size)) is not None]
+        if len(found) < _FEWEST:
+            return None
+        values = [v for v, _ in found]
+        return max(values) - min(values), max(e for _, e in found)
+
+
+def _broken(bench: Bench, term: Term, apart: float, error: float) -> Broken:
+    model = bench.model
+    own = [leaf for leaf in term.leaves if leaf.role == "kl"]
+    density = part_of(term, own, term.sites, model.flow).core if own else None
+    found = Found(
+        model.where(density if density is not None else term.core),
+        label="p / q averages to another number for each posterior",
+        labels=model.labels((term.core, "the KL, estimated at the draw"), *((s.z, "drawn here") for s in term.sites[:1])),
+        why="log q is not the log-density of the sampler that draws z: the posterior that minimises the loss is not the one that is meant",
+        help="take log q(z) from the distribution that z is drawn from, scale and change of variables included",
+    )
+    text = f"the averages differ by a factor of {math.exp(min(apart, 50.0)):.3g} between posteriors (standard error {100 * error:.2g} %)"
+    return Broken("kl-formula", found, "p / q averages to one number, the same for every posterior", text)
