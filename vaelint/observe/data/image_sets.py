@@ -49,8 +49,13 @@ class MadeUp(Dataset[Any]):
     def data(self, value: Any) -> None:
         self._held = value
 
-    train_data = test_data = property(lambda self: self.data)  # as torchvision before 0.3 called them, and still does
-    train_labels = test_labels = property(lambda self: getattr(self, self._known.labels))
+    def __getattr__(self, name: str) -> Any:
+        """Names that torchvision before 0.3 had, and that its sets still answer to."""
+        if name in ("train_data", "test_data"):
+            return self.data
+        if name in ("train_labels", "test_labels"):
+            return getattr(self, self._known.labels)
+        raise AttributeError(name)
 
     def __len__(self) -> int:
         return self._count if self._held is None else len(self._held)
