@@ -37,7 +37,6 @@ SHOWN = {
     "VAE412": {
         "likelihood and KL are one expression": "vae422_importance_weights_inverted/good.py",
         "another term sees the latent": "systems/ok_steps_stacked_for_kl.py",
-        "the loss holds what the scale was made from": "systems/ok_drawn_from_one_of_several.py",
         "its heads are trained by another way than the draw": "vae207_not_reparameterized/good__wake_sleep.py",
     },
     "VAE701": {

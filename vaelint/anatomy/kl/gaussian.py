@@ -100,12 +100,8 @@ def _probed(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
             probe = again
             probe.capacity = True
     probe.floor = floor
-    if probe.verdict == "prior" and mean_of_prior_is_added(slice_, site, sizes, spread):
-        probe = replace(probe, verdict="wrong", reason="the mean of the prior is added to the posterior's, and not subtracted")
-    elif probe.verdict == "prior" and not floor and beside_a_fixed_prior(slice_, site, sizes, spread):
-        probe = replace(probe, several=True)
-    elif probe.verdict == "prior" and not floor and prior_is_off(slice_, site, sizes, spread):
-        probe = replace(probe, verdict="wrong", reason="its log-determinant and its error read the prior's scale differently")
+    if probe.verdict == "prior":
+        probe = _against_prior(probe, slice_, site, sizes, spread)
     probe.learned_prior = bool(slice_.others)
     probe.family = family_of(site).name
     if points is not None and probe.verdict in ("exact", "prior") and not floor:
@@ -113,6 +109,17 @@ def _probed(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:
         if not probe.capacity and near is not None and float((near.gm * near.m).sum()) * probe.weight < 0:
             probe.capacity = True
     return with_constant(probe, slice_, site, sizes)
+
+
+def _against_prior(probe: KlProbe, slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> KlProbe:
+    """A KL to a learned prior, with what is wrong about how it reads that prior."""
+    if mean_of_prior_is_added(slice_, site, sizes, spread):
+        return replace(probe, verdict="wrong", reason="the mean of the prior is added to the posterior's, and not subtracted")
+    if not probe.floor and beside_a_fixed_prior(slice_, site, sizes, spread):
+        return replace(probe, several=True)
+    if not probe.floor and prior_is_off(slice_, site, sizes, spread):
+        return replace(probe, verdict="wrong", reason="its log-determinant and its error read the prior's scale differently")
+    return probe
 
 
 def _is_full_covariance(site: Site, flow: Flow) -> bool:

@@ -52,7 +52,7 @@ def missing_kl(model: Model) -> MissingKl | None:
     if exempt(model, "VAE412", LOSSES, model.record.loss, model):
         return None
     for site in model.gaussian_sites:
-        if site.scale_heads and not exempt(model, "VAE412", POSTERIORS, site.z, model, site):
+        if site.scale_heads and not _held_before(model, site) and not exempt(model, "VAE412", POSTERIORS, site.z, model, site):
             return MissingKl(site, _idle_kl(model, site), later=added_in_another_branch(model, site.scale_heads))
     return None
 
@@ -90,10 +90,7 @@ LOSSES = (
     ("likelihood and KL are one expression", _one_bound),
     ("another term sees the latent", _latent_elsewhere),
 )
-POSTERIORS = (
-    ("the loss holds what the scale was made from", _held_before),
-    ("its heads are trained by another way than the draw", _moved),
-)
+POSTERIORS = (("its heads are trained by another way than the draw", _moved),)
 """What keeps the rule silent about a loss without a KL, and about one of its posteriors."""
 
 

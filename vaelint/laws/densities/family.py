@@ -1,5 +1,5 @@
 """All laws on densities and what weighs them, in the order they are tried."""
 
-from vaelint.laws.densities import certainty, class_weights, counts, draws, experts, multipliers, normalised, unseen, weights
+from vaelint.laws.densities import certainty, class_weights, counts, draws, experts, multipliers, normalised, sampled_weights, unseen
 
-__all__ = ["certainty", "class_weights", "counts", "draws", "experts", "multipliers", "normalised", "unseen", "weights"]
+__all__ = ["certainty", "class_weights", "counts", "draws", "experts", "multipliers", "normalised", "sampled_weights", "unseen"]

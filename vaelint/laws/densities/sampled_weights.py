@@ -150,7 +150,7 @@ def _broken(bench: Bench, term: Term, apart: float, error: float) -> Broken:
         model.where(density if density is not None else term.core),
         label="p / q averages to another number for each posterior",
         labels=model.labels((term.core, "the KL, estimated at the draw"), *((s.z, "drawn here") for s in term.sites[:1])),
-        why="log q is not the log-density of the sampler that draws z: the posterior that minimises the loss is not the one that is meant",
+        why="log q is not the log-density of the sampler that draws z: the loss is minimised by the wrong posterior",
         help="take log q(z) from the distribution that z is drawn from, scale and change of variables included",
     )
     text = f"the averages differ by a factor of {math.exp(min(apart, 50.0)):.3g} between posteriors (standard error {100 * error:.2g} %)"
