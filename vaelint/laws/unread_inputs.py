@@ -48,6 +48,8 @@ def inputs_move_the_loss(bench: Bench) -> Iterator[Broken]:
 def _moves(bench: Bench, seat: Seat, loss: fx.Node) -> bool:
     """Whether some other value gives another loss."""
     was = bench.value(loss)
+    if not bool(was.isfinite().all()):
+        raise CannotMeasureError("the loss is not finite")
     for other in _others(bench, seat):
         after = bench.after_inputs({seat.node: other}, [loss]).get(loss)
         if after is None or not torch.equal(after, was):

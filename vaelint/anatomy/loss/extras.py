@@ -133,6 +133,8 @@ def _predicts(leaf: Leaf, labels: fx.Node, model: Model) -> bool:
 def _is_penalty(leaf: Leaf, model: Model) -> bool:
     """Whether an addend of parameters alone grows from 0 with them, alike for either sign: a norm, a power of one. A log-scale does not."""
     parameters = [n for n in model.flow.ancestors(leaf.node) if n.meta.get("parameter")]
+    if leaf.node not in model.flow.learned:
+        return False  # made of a gradient that the step took: not a value of the parameters alone
     try:
         start = model.replay(parameters, {}, model.symbols)
         at = [
