@@ -38,7 +38,8 @@ def posterior_knows_more(bench: Bench) -> Iterator[Broken]:
         behind = _seen(bench, last.priors)
         own = _seen(bench, [h for h in last.site.heads if bench.knows(h)])
         if _any(behind) and _any(own) and all(bool((behind[name] | ~mine).all()) for name, mine in own.items()):
-            place = _entered(bench, last, steps[-2], behind) if len(steps) > 1 else None
+            before = next((s for s in reversed(steps) if s.site.z is not last.site.z), None)
+            place = _entered(bench, last, before, behind) if before is not None else None
             yield _sees_all(bench, last, place or apart(bench, last.priors[0]))
             return
 
@@ -57,16 +58,16 @@ def _draws(bench: Bench) -> list[list[_Judged]]:
 
     A posterior that is held to a fixed prior as well teaches those of single modalities, from which nothing is sampled.
     """
-    flow, found = bench.model.flow, dict[fx.Node, _Judged]()
+    flow, found = bench.model.flow, dict[tuple[fx.Node, fx.Node], _Judged]()  # one for each addend: of two priors each sees a part
     drawn, taught = {s.z for s in bench.model.sites}, {id(k.term) for k in bench.model.kls if k.probe.several}
     for term in bench.model.terms:
         for leaf in term.leaves if term.role == "kl" and term.detached is None and id(term) not in taught else ():
             for site, prior in pairs(bench, leaf):
                 if _is_prior(bench, site, leaf, prior):
-                    found.setdefault(site.z, _Judged(site, leaf)).priors.append(prior)
+                    found.setdefault((site.z, leaf.node), _Judged(site, leaf)).priors.append(prior)
     loops: dict[object, list[_Judged]] = {}
-    for z in sorted(found, key=flow.order.__getitem__):
-        loops.setdefault(route(z), []).append(found[z])
+    for z, addend in sorted(found, key=lambda both: flow.order[both[0]]):
+        loops.setdefault((route(z), route(addend)), []).append(found[z, addend])
     inputs = set(bench.model.record.inputs.values())
     return [steps for steps in loops.values() if inputs & flow.ancestors(*steps[-1].priors, stop=drawn)]
 

@@ -19,6 +19,7 @@ from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import Record
 from vaelint.replay.stretch import size_map, stretch_literals, stretch_value
+from vaelint.trace import torch_private
 from vaelint.trace.along import Along, Growth
 from vaelint.trace.lift import SymbolPower, scaled_by
 
@@ -159,6 +160,8 @@ class Replay:
                     env[node] = env[source]
                 else:
                     env[node] = self._call(node, env, sizes, doubles, by)
+        if any(isinstance(env[t], torch_private.FakeTensor) for t in targets):
+            raise ReplayError("a tensor in between was made out of sight, as by vmap, and has no values")
         return {t: env[t] for t in targets}
 
     @staticmethod
