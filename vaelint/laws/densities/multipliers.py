@@ -14,6 +14,8 @@ import torch
 from torch import fx
 
 from vaelint.experiment.recompute import in_place
+from vaelint.experiment.trial import Trial
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
@@ -57,8 +59,9 @@ def _falls(
 ) -> tuple[fx.Node, float, float] | None:
     """The update, and how far constraint and multiplier move, where they move apart."""
     flow, base = bench.model.flow, bench.base
-    shared = [n for n in flow.sorted(flow.ancestors(constraint) & flow.ancestors(*updates)) if bench.is_real(n) and bench.knows(n)]
-    source = next((n for n in reversed(shared) if n in flow.learned and bench.value(n).numel() == 1), None)
+    run = _whole(bench) if any(u not in base.pairs for u in updates) else base
+    shared = [n for n in flow.sorted(flow.ancestors(constraint) & flow.ancestors(*updates)) if bench.is_real(n) and run.has(n)]
+    source = next((n for n in reversed(shared) if n in flow.learned and run.value(n).numel() == 1), None)
     grown = base.gradient(base.loss, [bench.value_with_graph(product)])[0] if bench.knows(product) else None
     if source is None or grown is None or not float(grown.sum()):
         return None
@@ -67,16 +70,24 @@ def _falls(
     if not factors:
         return None
     wanted = [constraint, *moves]
-    value = bench.value(source)
-    written = [n for n in flow.ancestors(*wanted) if n.op == "get_attr" and not bench.knows(n) and n in base.pairs]
-    old = {n: base.like(n).detach().clone() for n in written}  # any value before the step will do
-    low, high = (base.recompute(wanted, {**old, source: value + by}) for by in (0.0, _STEP * (1 + float(value.abs()))))
+    value = run.value(source).detach()
+    written = [n for n in flow.ancestors(*wanted) if n.op == "get_attr" and n in run.pairs and not run.has(n)]
+    old = {n: run.like(n).detach().clone() for n in written}  # any value before the step will do
+    low, high = (run.recompute(wanted, {**old, source: value + by}) for by in (0.0, _STEP * (1 + float(value.abs()))))
     change = float((high[constraint] - low[constraint]).sum()) * float(grown.sum().sign())
     for node in moves:
         after = float((high[node] - low[node]).sum())
         if abs(change) > _NOTHING and after * change < 0 and abs(after) > _NOTHING:
             return node, change, after
     return None
+
+
+def _whole(bench: Bench) -> Trial:
+    """The run to its end: an update may stand behind the backward pass, where a run for the loss alone stops."""
+    run = bench.base.again(as_is=True)
+    if run.record.failure is not None:
+        raise CannotMeasureError("the step does not run with its optimizers")
+    return run
 
 
 def _wrong(bench: Bench, node: fx.Node, change: float, after: float, product: fx.Node) -> Broken:
