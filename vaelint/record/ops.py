@@ -178,13 +178,15 @@ def is_opaque(node: fx.Node) -> bool:
 
 def uses_parameter(node: fx.Node) -> bool:
     """Whether a parameter is a direct argument (or reaches the node through views and casts of it): a layer's operation."""
-    for n in node.all_input_nodes:
-        hops = 0
-        while n.op == "call_function" and (op(n) in SHAPE | CAST | SELECT) and n.all_input_nodes and hops < 6:
-            n, hops = n.all_input_nodes[0], hops + 1
-        if n.op == "get_attr" and n.meta.get("parameter"):
-            return True
-    return False
+    return any(is_parameter(n) for n in node.all_input_nodes)
+
+
+def is_parameter(node: fx.Node) -> bool:
+    """Whether a node is a parameter, or a view, a cast or a part of one."""
+    hops = 0
+    while node.op == "call_function" and (op(node) in SHAPE | CAST | SELECT) and node.all_input_nodes and hops < 6:
+        node, hops = node.all_input_nodes[0], hops + 1
+    return node.op == "get_attr" and bool(node.meta.get("parameter"))
 
 
 def dims_of(node: fx.Node) -> tuple[int, ...] | None:

@@ -87,10 +87,10 @@ def vq_faults(model: Model) -> list[VqFault]:
 def _entry(model: Model, book: Codebook, ends: list[fx.Node]) -> fx.Node:
     """What the decoder gets: the last sum of codes with the encoder's output, else the last value before a layer."""
     flow = model.flow
-    between = flow.descendants(
-        book.code, stop={n for n in flow.descendants(book.code) if ops.uses_parameter(n) and n is not book.code}
-    ) & flow.ancestors(*ends)
-    plain = [n for n in flow.sorted(between) if not ops.uses_parameter(n) or n is book.code]
+    below = flow.descendants(book.code)
+    layers = {n for n in below - {book.code} if any(ops.is_parameter(i) and i not in below for i in n.all_input_nodes)}
+    between = flow.descendants(book.code, stop=layers) & flow.ancestors(*ends)
+    plain = flow.sorted(between - layers)
     sums = [n for n in plain if ops.op(n) in ops.ADD]
     if not sums and ops.op(book.code) in ops.LAYERS:
         return book.index  # a layer on one-hot vectors
