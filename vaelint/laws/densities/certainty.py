@@ -21,8 +21,6 @@ from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.rule import Found
 
-_SOFTMAX = frozenset({"softmax"})
-
 
 @law("certainty-costs", "with equal bounds for all classes, a sharper q(y|x) costs more", covered=("VAE407", "VAE419"))
 def certainty_costs(bench: Bench) -> Iterator[Broken]:
@@ -39,17 +37,28 @@ def certainty_costs(bench: Bench) -> Iterator[Broken]:
 
 
 def _averages(bench: Bench) -> Iterator[tuple[fx.Node, fx.Node, fx.Node]]:
-    """q, its scores, and the values that it averages: stacked, one for each class."""
+    """q, its scores, and the values that it averages: stacked, one for each class. q may be made in any way: it is told by its values."""
     flow = bench.model.flow
     for node in bench.model.record.nodes:
         if ops.op(node) not in ops.MUL or len(node.all_input_nodes) != 2:
             continue
         for q, bounds in (tuple(node.all_input_nodes), tuple(node.all_input_nodes)[::-1]):
-            scores = ops.value_inputs(q)[0] if ops.op(q) in _SOFTMAX and ops.value_inputs(q) else None
-            if scores is None or shape(q) != shape(bounds) or ops.op(bounds) not in ops.JOIN or q in flow.ancestors(bounds):
+            if shape(q) != shape(bounds) or ops.op(bounds) not in ops.JOIN or q in flow.ancestors(bounds):
                 continue
-            if bench.knows(scores) and len(ops.value_inputs(bounds)) == shape(q)[-1]:
+            scores = _scores(bench, q) if len(ops.value_inputs(bounds)) == shape(q)[-1] else None
+            if scores is not None:
                 yield q, scores, bounds
+
+
+def _scores(bench: Bench, q: fx.Node) -> fx.Node | None:
+    """What the one last layer behind q puts out, of which q makes positive rows that add up to one."""
+    if not (bench.knows(q) and bench.is_real(q)):
+        return None
+    val, flow = bench.value(q).detach(), bench.model.flow
+    layers = {n for n in flow.ancestors(q) if ops.uses_parameter(n)}
+    last = [n for n in flow.ancestors(q, stop=layers) if n in layers]
+    proper = bool((val >= 0).all()) and torch.allclose(val.sum(-1), torch.ones_like(val.sum(-1)), atol=1e-4)
+    return last[0] if proper and len(last) == 1 and last[0] is not q and shape(last[0]) == shape(q) and bench.knows(last[0]) else None
 
 
 def _of(bench: Bench, scores: fx.Node, q: fx.Node) -> list[Leaf]:
@@ -86,7 +95,8 @@ def _cost(bench: Bench, leaves: list[Leaf], scores: fx.Node, size: float) -> flo
 
 def _rewarded(bench: Bench, leaf: Leaf, q: fx.Node, bounds: fx.Node, flat: float, sharp: float) -> Broken:
     model = bench.model
-    signed = next((n for n in leaf.chain if ops.op(n) in ops.ADD), leaf.node)
+    after = model.flow.descendants(leaf.node) & model.flow.descendants(bounds)
+    signed = next((n for n in model.flow.sorted(after) if ops.op(n) in ops.ADD), leaf.node)
     found = Found(
         model.where(signed),
         label="rewards a q(y|x) that is sure of one class",
