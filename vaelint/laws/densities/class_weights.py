@@ -28,21 +28,30 @@ _MOST = 1.25  # 0 for weights by inverse frequency, 1 without weights, 2 for wei
 def rare_classes_weigh_no_less(bench: Bench) -> Iterator[Broken]:
     """Binary data and class labels whose weights in the loss are computed from the data itself."""
     for fact in bench.model.recons:
-        for node in bench.model.record.inputs.values():
+        for node in _whole(bench, fact):
             counted = _Counted.of(bench, fact, node)
             if counted is None or not (weights := counted.weights()):
                 continue
             power = counted.power({})
-            if power is None or power <= _MOST:
-                continue
+            held = counted.power({w: bench.value(w) for w in weights})
+            if power is None or power <= _MOST or held is None or abs(held - 1) > _MOST - 1:
+                continue  # with the weights held, either class pulls in proportion, or something else than they is at work
             culprit = next((w for w in weights if (held := counted.power({w: bench.value(w)})) is not None and held <= _MOST), weights[-1])
             yield _inverted(bench, culprit, fact, power)
             return
 
 
+def _whole(bench: Bench, fact: ReconFact) -> list[fx.Node]:
+    """Where the classes may be turned: at an input, or at what the step has made of the inputs (data cut in two, a graph with loops)."""
+    inputs, target, flow = list(bench.model.record.inputs.values()), fact.pair.target, bench.model.flow
+    if target is None or target in inputs or target in flow.learned:
+        return inputs
+    return [*inputs, target]
+
+
 @dataclass(frozen=True)
 class _Counted:
-    """A reconstruction of an input that has two values, or whole numbers."""
+    """A reconstruction of data that has two values, or whole numbers."""
 
     bench: Bench
     fact: ReconFact
@@ -65,7 +74,12 @@ class _Counted:
         inside = flow.ancestors(self.bench.base.loss_node) & flow.descendants(self.input)
         met = {i for n in inside if n in flow.learned for i in n.all_input_nodes if i in flow.data and i not in flow.learned}
         real = [n for n in flow.sorted(met) if self.bench.knows(n) and self.bench.is_real(n) and n not in (self.target, self.input)]
-        return [n for n in real if self.fact.pair.recon not in flow.descendants(n)]
+        return [n for n in real if self.fact.pair.recon not in flow.descendants(n) and not self._is_copy(n)]
+
+    def _is_copy(self, node: fx.Node) -> bool:
+        """Whether a value is the target again, enlarged at most."""
+        val, target = self.bench.value(node), self.bench.value(self.target)
+        return val.numel() == target.numel() and torch.equal(val.flatten().double(), target.flatten().double())
 
     def power(self, held: Mapping[fx.Node, torch.Tensor]) -> float | None:
         """The power of a class's share to which its pull grows, against the other class; None where it cannot be told."""
