@@ -24,7 +24,9 @@ FOUND_BY_THE_PASS = (
     "vae435",
     "vae441",
     "vae407_kl_sign__entropy_of_classes",
+    "vae407_kl_sign__shares",
     "vae419_categorical_kl__over_latents",
+    "vae419_categorical_kl__drawn_across",
 )  # laws that move a draw, or put other weights in, on the real run
 SEEN_TWICE = {  # one bug that leaves a second thing wrong, at a line of its own or for a rule of its own
     "vae106_softmax_over_batch__dreg_step",

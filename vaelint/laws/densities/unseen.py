@@ -19,6 +19,7 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.record.walk import forward
 from vaelint.rule import Found
 
 _NORMALISES = frozenset({"softmax", "log_softmax", "logsumexp", "sigmoid", "logsigmoid"})
@@ -36,23 +37,42 @@ def kl_sees_what_is_drawn(bench: Bench) -> Iterator[Broken]:
         for term in bench.model.terms:
             if term.role != "kl" or term.detached is not None or term.core is None or scores not in bench.model.flow.ancestors(term.core):
                 continue
-            found = _moves(bench, site, scores, term)
+            draw = _draw(bench, site)
+            found = _moves(bench, draw, scores, term)
             if found is not None:
-                yield _other(bench, site, term, *found)
+                node, axis, moved = found
+                yield _other(bench, site, draw if _counts_other_classes(bench, scores, term, axis) else node, draw, axis, moved)
                 return
 
 
-def _moves(bench: Bench, site: Site, scores: fx.Node, term: Term) -> tuple[fx.Node, int, float] | None:
+def _draw(bench: Bench, site: Site) -> fx.Node:
+    """What is drawn: where noise was added to scores by hand, the softmax of their sum."""
+    after = forward(site.z, bench.model.flow.users, ops.SHAPE | ops.CAST | ops.DIV | ops.MUL)
+    normalised = next((n for n in after if ops.op(n) == "softmax" and bench.knows(n)), None)
+    return site.z if normalised is None else normalised
+
+
+def _counts_other_classes(bench: Bench, scores: fx.Node, term: Term, axis: int) -> bool:
+    """Whether the KL is 0 for equal scores, so that its classes are as many as its log K says, and are not those of the draw's axis."""
+    core, val = term.core, bench.value(scores)
+    assert core is not None
+    if all(n == val.shape[axis] for n in val.shape[1:]):
+        return False
+    usual, equal = (bench.after({scores: new}, [core]).get(core) for new in (val.clone(), torch.zeros_like(val)))
+    return usual is not None and equal is not None and float(equal.abs().max()) < _MOVED * float(usual.abs().max())
+
+
+def _moves(bench: Bench, draw: fx.Node, scores: fx.Node, term: Term) -> tuple[fx.Node, int, float] | None:
     """The axis along which a constant moves the KL and not the draw, by how much, and the first value that it moves besides the scores."""
     core, val = term.core, bench.value(scores)
     assert core is not None
-    between = _between(bench, scores, core, site)
-    before = bench.after({scores: val.clone()}, [site.z, core, *between])
+    between = _between(bench, scores, core, draw)
+    before = bench.after({scores: val.clone()}, [draw, core, *between])
     for axis in range(1, val.dim()):
         generator = torch.Generator().manual_seed(axis)
         size = [1 if d == axis else n for d, n in enumerate(val.shape)]
-        after = bench.after({scores: val + 2 * torch.randn(size, generator=generator).to(val)}, [site.z, core, *between])
-        if any(n not in before or n not in after for n in (site.z, core)) or differ(before[site.z], after[site.z]) > _SAME:
+        after = bench.after({scores: val + 2 * torch.randn(size, generator=generator).to(val)}, [draw, core, *between])
+        if any(n not in before or n not in after for n in (draw, core)) or differ(before[draw], after[draw]) > _SAME:
             continue
         moved = differ(before[core], after[core])
         if moved > _MOVED:
@@ -61,21 +81,21 @@ def _moves(bench: Bench, site: Site, scores: fx.Node, term: Term) -> tuple[fx.No
     return None
 
 
-def _between(bench: Bench, scores: fx.Node, core: fx.Node, site: Site) -> list[fx.Node]:
+def _between(bench: Bench, scores: fx.Node, core: fx.Node, draw: fx.Node) -> list[fx.Node]:
     flow = bench.model.flow
-    way = flow.ancestors(core, stop={scores, site.z}) & flow.descendants(scores, stop={site.z})
+    way = flow.ancestors(core, stop={scores, draw}) & flow.descendants(scores, stop={draw})
     return [n for n in flow.sorted(way) if ops.op(n) in _NORMALISES and bench.knows(n)]
 
 
-def _other(bench: Bench, site: Site, term: Term, node: fx.Node, axis: int, moved: float) -> Broken:
+def _other(bench: Bench, site: Site, node: fx.Node, draw: fx.Node, axis: int, moved: float) -> Broken:
     model = bench.model
     size = shape(site.mu)[axis] if site.mu is not None else 0
     found = Found(
         model.where(node),
-        label="another distribution than the one that is drawn from",
-        labels=model.labels((site.z, f"the draw is of {size} classes")),
+        label="another distribution than the one that is drawn from" if node is not draw else "another distribution than the KL is of",
+        labels=model.labels((draw, f"the draw is of {size} classes")) if node is not draw else (),
         why="the KL holds something else to the prior than the posterior that the decoder sees",
-        help="normalise over the classes, along the axis that the draw uses",
+        help="normalise over the classes, along one and the same axis in the draw and in the KL",
     )
     text = f"a constant added to all {size} scores of a draw leaves the draw as it was, and moves its KL by {moved:.2g} of its size"
     return Broken("categorical-kl", found, "the KL is that of the distribution that is drawn from", text)
