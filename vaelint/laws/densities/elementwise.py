@@ -76,6 +76,12 @@ class Elementwise:
         numbers = sum(math.prod(self.at.replay.shape_of(n, sizes)) for n in self.at.raw)
         return bool(self.at.parameters) or numbers > math.prod(self.at.replay.shape_of(self.at.target, sizes))
 
+    @cached_property
+    def fewest_numbers(self) -> int:
+        """The fewest numbers that one sample has of what the decoder puts out, or that a parameter of the likelihood has."""
+        sizes = {**self.bench.model.record.sizes, "B": 1}
+        return min(math.prod(self.at.replay.shape_of(n, sizes)) for n in (*self.at.raw, *self.at.parameters))
+
     def over(
         self,
         points: torch.Tensor,

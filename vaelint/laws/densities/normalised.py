@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import fx
 
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
@@ -114,13 +113,12 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
         raise CannotMeasureError(f"the likelihood does not run by itself: {reasons[0]}")
 
 
-def is_density(one: Elementwise, support: Support, put: Callable[[], dict[fx.Node, torch.Tensor]]) -> bool:
+def is_density(one: Elementwise, support: Support, put: Put) -> bool:
     """Whether the term is a density over these values with some nodes changed; False where that does not run."""
     try:
-        curve = one.over(support.points, put=put())[one.core][:, :_MOST]
+        off = _spread_of_states(one, support, put)
     except ReplayError:
         return False
-    off = _least_spread(curve, support)
     return off is not None and off <= _SPREAD
 
 
@@ -130,12 +128,11 @@ def nearest_support(one: Elementwise) -> tuple[float, Support] | None:
     for make in SUPPORTS:
         support = make()
         try:
-            curve = _states(one, support.points)
+            off = _spread_of_states(one, support)
         except ReplayError:
             if best is None and make is SUPPORTS[-1]:
                 raise
             continue
-        off = _least_spread(curve, support)
         if off is not None and (best is None or off < best[0]):
             best = (off, support)
         if best is not None and best[0] <= _SPREAD:
@@ -143,11 +140,16 @@ def nearest_support(one: Elementwise) -> tuple[float, Support] | None:
     return best
 
 
-def _states(one: Elementwise, points: torch.Tensor) -> torch.Tensor:
-    """The curves of many states of the decoder: each element is one, and where these are few it puts out something else again."""
-    first = one.over(points)[one.core][:, :_MOST]
-    more = [one.over(points, seed)[one.core] for seed in range(1, min(8, -(-_FEWEST // first.shape[1])))]
-    return torch.cat([first, *more], 1)
+def _spread_of_states(one: Elementwise, support: Support, put: Put = lambda *_: {}) -> float | None:
+    """How much log Z differs between many states of the decoder: each element is one, and where what makes an element's state has fewer
+    numbers (a scale that all share), the decoder puts out something else again."""
+    curve = one.over(support.points, put=put(support.points, 0))[one.core][:, :_MOST]
+    off = _least_spread(curve, support)
+    if off is not None and off > _SPREAD and curve.shape[1] >= _FEWEST:
+        return off
+    for seed in range(1, min(8, -(-_FEWEST // one.fewest_numbers))):
+        curve = torch.cat([curve, one.over(support.points, seed, put=put(support.points, seed))[one.core][:, :_MOST]], 1)
+    return _least_spread(curve, support)
 
 
 def _least_spread(curve: torch.Tensor, support: Support) -> float | None:
@@ -185,7 +187,7 @@ def _mended(one: Elementwise) -> Callable[[Put], bool]:
     supports = [s for s in (make() for make in SUPPORTS) if s.points.numel() * math.prod(shape(one.at.target)[1:]) < _QUICK]
 
     def holds(put: Put) -> bool:
-        return any(is_density(one, support, lambda support=support: put(support.points)) for support in supports)  # type: ignore[misc]
+        return any(is_density(one, support, put) for support in supports)
 
     return holds
 

@@ -20,8 +20,8 @@ from vaelint.record import ops
 
 _MOST = 24  # values that a number may have to be scaled by
 
-Put = Callable[[torch.Tensor], dict[fx.Node, torch.Tensor]]
-"""For values of the data: nodes with the values that they have with another number."""
+Put = Callable[[torch.Tensor, int], dict[fx.Node, torch.Tensor]]
+"""For values of the data and a seed of what the decoder puts out: nodes with the values that they have with another number."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ def mending_number(one: Elementwise, holds: Callable[[Put], bool]) -> Number | N
     """The first number whose half or double, or whose product with a scale of the decoder's, makes the law hold."""
     for size, nodes in _numbers(one).items():
         for factor, words in ((0.5, "twice as large as it must be"), (2.0, "half as large as it must be")):
-            if holds(lambda points, nodes=nodes, size=size, factor=factor: _changed(one, points, nodes, size, factor)):  # type: ignore[misc]
+            if holds(lambda points, seed, nodes=nodes, size=size, factor=factor: _changed(one, points, seed, nodes, size, factor)):  # type: ignore[misc]
                 return Number(_given(one, size, nodes), f"{size:.4g} is {words}")
         for scale in _scales(one, nodes):
-            if holds(lambda points, nodes=nodes, size=size, scale=scale: _changed(one, points, nodes, size, scale)):  # type: ignore[misc]
+            if holds(lambda points, seed, nodes=nodes, size=size, scale=scale: _changed(one, points, seed, nodes, size, scale)):  # type: ignore[misc]
                 place = one.bench.model.where(nodes[0])
                 return Number(place, f"{size:.4g} is not scaled by {one.bench.model.written(scale)}, as the rest is")
     return None
@@ -74,13 +74,13 @@ def _scales(one: Elementwise, nodes: list[fx.Node]) -> Iterator[fx.Node]:
 
 
 def _changed(
-    one: Elementwise, points: torch.Tensor, nodes: list[fx.Node], size: float, factor: float | fx.Node
+    one: Elementwise, points: torch.Tensor, seed: int, nodes: list[fx.Node], size: float, factor: float | fx.Node
 ) -> dict[fx.Node, torch.Tensor]:
     """The operations with their number changed, one after the other, as a later one may read an earlier."""
     put: dict[fx.Node, torch.Tensor] = {}
     for node in nodes:
         asked = [node, factor] if isinstance(factor, fx.Node) else [node]
-        got = one.over(points, more=asked, put=put)
+        got = one.over(points, seed, more=asked, put=put)
         by = got[factor] if isinstance(factor, fx.Node) else torch.tensor(factor, dtype=torch.float64)
         number = _operand(node)
         assert number is not None
