@@ -65,15 +65,14 @@ def check(
         steps = shown_steps(fact) if tokens is None else None
         if tokens is not None:
             enters = where_it_enters(fact, tokens)
+            handed = enters is None or (tokens in model.flow.ancestors(enters) and not enters.meta["val"].is_floating_point())
             yield Found(
                 model.where(enters) if enters is not None else model.where(fact.pair.meet),
-                label="each prediction sees its own target"
-                if enters is None
-                else "from here on each place sees the token it is to predict",
+                label="each prediction sees its own target" if handed else "from here on each place sees the token it is to predict",
                 labels=model.labels((fact.pair.recon, "these logits move with the token they predict, z held")),
                 why="the decoder can copy: it needs no z, and cannot generate",
                 help="give the decoder the tokens before the one to predict: tokens[:, :-1] against tokens[:, 1:]"
-                if enters is None
+                if handed
                 else "give the attention its causal mask: place t may see the places up to t",
                 claim=claims.TargetLeak("the prediction of a token moves with that token", fact=fact, tokens=tokens),
             )

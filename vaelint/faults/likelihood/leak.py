@@ -43,21 +43,22 @@ def leaked_tokens(model: Model, fact: ReconFact) -> fx.Node | None:
 def where_it_enters(model: Model, fact: ReconFact, tokens: fx.Node) -> fx.Node | None:
     """The first operation after which a place moves with the token that is to be predicted there: an attention without its mask.
 
-    None where the decoder is handed that very token: then nothing in between is to blame.
+    Where the decoder is handed that very token nothing in between is to blame: what was cut from the tokens for it; None where it is
+    handed the input as it is.
     """
     pair, sizes = fact.pair, dict(model.record.sizes)
     cut = {s.z for s in model.sites}
     way = model.flow.descendants(tokens) & model.flow.ancestors(pair.recon, stop=cut)
-    steps = next((d for d, n in enumerate(shape(pair.target)) if d > 0), None) if pair.target is not None else None
-    if pair.target is None or steps is None:
+    target = _by_place(pair.target) if pair.target is not None else None
+    if target is None:
         return None
-    length = shape(pair.target)[steps]
+    steps, length = 1, shape(target)[1]
     nodes = [n for n in model.flow.sorted(way) if length in shape(n)[1:] and n.meta["val"].is_floating_point()]
     held = {z: torch.zeros(shape(z), dtype=torch.float64) for z in cut if shape(z)}
     base = model.tracer.inputs(None)[str(tokens.meta["input"])].clone()
     try:
         numbers = torch.arange(base.numel()).view(base.shape).to(base.dtype)
-        place = int(model.replay([pair.target], {tokens: numbers}, sizes)[pair.target].movedim(steps, 0)[1].flatten()[0])
+        place = int(model.replay([target], {tokens: numbers}, sizes)[target].movedim(steps, 0)[1].flatten()[0])
         changed = base.clone()
         changed.view(-1)[place] = (int(changed.view(-1)[place]) + 1) % (int(base.max()) + 1)
         before, after = (model.replay(nodes, {**held, tokens: v}, sizes, seed=4) for v in (base, changed))
@@ -66,8 +67,37 @@ def where_it_enters(model: Model, fact: ReconFact, tokens: fx.Node) -> fx.Node |
     for node in nodes:
         axis = shape(node).index(length, 1)
         if not torch.equal(before[node].select(axis, 1), after[node].select(axis, 1)):
-            return None if node is nodes[0] else node  # the first already: it is handed over
+            if node is nodes[0]:  # the first already: it is handed over
+                return _cut_from(model, tokens, node)
+            return _wrong_mask(model, node) or node
     return None
+
+
+def _by_place(target: fx.Node) -> fx.Node | None:
+    """A target before its samples and places were put in one row."""
+    while len(shape(target)) < 2 and ops.op(target) in ops.SHAPE and target.all_input_nodes:
+        target = target.all_input_nodes[0]
+    return target if len(shape(target)) > 1 else None
+
+
+def _cut_from(model: Model, tokens: fx.Node, read: fx.Node) -> fx.Node | None:
+    """The whole numbers that the decoder's first layer reads, where something was done to make them of the input."""
+    given = [n for n in read.all_input_nodes if n is not tokens and n in model.flow.descendants(tokens)]
+    return given[0] if len(given) == 1 and shape(given[0]) and not given[0].meta["val"].is_floating_point() else None
+
+
+def _wrong_mask(model: Model, enters: fx.Node) -> fx.Node | None:
+    """The mask of places against places that an attention is given: where it was made, apart from the call."""
+    sizes = set(shape(enters))
+    flow = model.flow
+    square = [
+        n
+        for n in flow.sorted(flow.ancestors(enters) - {enters})
+        if n not in flow.data and n not in flow.learned and len(shape(n)) == 2 and shape(n)[0] == shape(n)[1] and shape(n)[0] in sizes
+    ]
+    there = model.where(enters)
+    apart = [n for n in square if (place := model.where(n)) is not None and (there is None or place.line != there.line)]
+    return apart[-1] if apart else None
 
 
 def shown_steps(model: Model, fact: ReconFact) -> tuple[fx.Node, int] | None:
