@@ -53,7 +53,7 @@ def _of(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
         raise CannotMeasureError("no sample is shorter than the longest")
     held = _posterior(bench)
     outside, inside = (_effect(bench, data, place, held) for place in (beyond, ~beyond))
-    if outside > _NOTHING and inside <= _NOTHING:
+    if outside > _NOTHING and (inside <= _NOTHING or _compared(bench, data, ~beyond) <= _NOTHING < _compared(bench, data, beyond)):
         yield _inverted(bench, lengths, data, outside)
         return
     if outside <= _NOTHING < inside:  # the reconstruction counts what the lengths leave in: so must the KL
@@ -76,6 +76,12 @@ def _posterior(bench: Bench) -> dict[fx.Node, torch.Tensor]:
     return bench.same(nodes)
 
 
+def _compared(bench: Bench, data: Seat, place: torch.Tensor) -> float:
+    """The effect of some places as targets alone: a decoder that is shown the steps before has the data beside its target."""
+    decoded = {r.pair.recon for r in bench.model.recons if bench.knows(r.pair.recon)}
+    return _effect(bench, data, place, {**_posterior(bench), **bench.same(decoded)}) if decoded else 1.0
+
+
 def _effect(bench: Bench, data: Seat, place: torch.Tensor, held: dict[fx.Node, torch.Tensor]) -> float:
     """How much the loss moves, relative to its size, when the data takes other values at some places."""
     val = bench.value(data.node)
@@ -95,7 +101,8 @@ def _moves(bench: Bench, changes: dict[fx.Node, torch.Tensor], same: dict[fx.Nod
 
 def _inverted(bench: Bench, lengths: Seat, data: Seat, effect: float) -> Broken:
     model = bench.model
-    made = next((n for n in model.flow.sorted(model.flow.descendants(lengths.node)) if _is_mask(n)), None)
+    masks = [n for n in model.flow.sorted(model.flow.descendants(lengths.node)) if _is_mask(n)]
+    made = next((n for n in masks if _true_beyond(bench, lengths, n)), masks[0] if masks else None)
     place = model.where(made) or (model.where(model.recon.pair.meet) if model.recon is not None else None)
     name = data.name
     found = Found(
@@ -113,6 +120,14 @@ def _inverted(bench: Bench, lengths: Seat, data: Seat, effect: float) -> Broken:
 def _is_mask(node: fx.Node) -> bool:
     val = node.meta.get("val")
     return isinstance(val, torch.Tensor) and val.dtype is torch.bool
+
+
+def _true_beyond(bench: Bench, lengths: Seat, mask: fx.Node) -> bool:
+    """Whether a mask is true in the last step of those samples alone that ended before it."""
+    if not bench.knows(mask) or len(shape(mask)) < 2 or shape(mask)[1] != lengths.along:
+        return False
+    last, short = bench.value(mask)[:, -1], bench.value(lengths.node) < int(lengths.along or 0)
+    return last.shape[0] == len(short) and torch.equal(last.reshape(len(short), -1).all(1), short)
 
 
 def _steps_counted(bench: Bench, lengths: Seat) -> tuple[Site, float] | None:

@@ -34,17 +34,30 @@ _BOUNDS = frozenset(
 def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
     """Closed forms only: a term that reads the draw itself, as log p(z) of a flow does, is meant to move with it."""
     seen: set[fx.Node] = set()
-    for term in bench.model.terms:
-        if term.role != "kl" or term.detached is not None:
-            continue
-        for leaf in term.leaves:
-            for site, prior in pairs(bench, leaf):
-                if prior not in seen and site.z in bench.model.flow.ancestors(prior) and site.z not in leaf.frontier:
-                    seen.add(prior)
-                    moved = _moved_by(bench, site, prior)
-                    if moved > _NOTHING:
-                        yield _looks(bench, site, prior, leaf, moved)
-                        return
+    for leaf in _judging(bench):
+        for site, prior in pairs(bench, leaf):
+            if prior not in seen and site.z in bench.model.flow.ancestors(prior) and site.z not in leaf.frontier:
+                seen.add(prior)
+                moved = _moved_by(bench, site, prior)
+                if moved > _NOTHING:
+                    yield _looks(bench, site, prior, leaf, moved)
+                    return
+
+
+def _judging(bench: Bench) -> Iterator[Leaf]:
+    """The addends of a KL; also of one that the reconstruction's term took up, since a prior made of the draw looks like what is
+    decoded from it. Such an addend reads mean and spread of a draw that no other judges, and no bare data."""
+    model = bench.model
+    terms = [t for t in model.terms if t.detached is None]
+    kl = [leaf for t in terms if t.role == "kl" for leaf in t.leaves]
+    yield from kl
+    rest = [leaf for t in terms if t.role == "reconstruction" for leaf in t.leaves]
+    for leaf in rest:
+        read, judged = set(leaf.frontier), {h for other in (*kl, *rest) if other is not leaf for h in other.frontier}
+        alone = [s for s in model.sites if s.mu_heads and read & set(s.mu_heads) and not judged & set(s.mu_heads)]
+        bare = any(n in model.flow.data and n not in model.flow.learned for n in leaf.frontier)
+        if len(alone) == 1 and not bare and all(h in read for h in alone[0].heads):
+            yield leaf
 
 
 def pairs(bench: Bench, leaf: Leaf) -> Iterator[tuple[Site, fx.Node]]:
@@ -95,7 +108,7 @@ def _changes(z: torch.Tensor) -> Iterator[torch.Tensor]:
 def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -> Broken:
     model = bench.model
     found = Found(
-        apart(bench, prior),
+        _given(prior, site.z, leaf.node) or apart(bench, prior),
         label="the prior is made of what the draw has already entered",
         labels=model.labels((site.z, "the draw that it judges"), (leaf.node, "the KL that reads it")),
         why="the prior follows the sample instead of predicting it: the KL no longer holds the posterior to anything, "
@@ -104,6 +117,19 @@ def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -
     )
     text = f"the prior moves by {moved:.2g} of its size when its own draw moves by 1 and all else is held"
     return Broken("prior-sees-posterior", found, "the prior stays when the draw it judges moves", text)
+
+
+def _given(prior: fx.Node, draw: fx.Node, judge: fx.Node) -> Span | None:
+    """Where the prior's network is called by the code that holds the draw, or by the code that judges it: within, it takes what it is
+    given."""
+    way = route(prior)
+    depths = []
+    for other in (route(draw), route(judge)):
+        same = 0
+        while same < min(len(way), len(other)) and way[-1 - same] == other[-1 - same]:
+            same += 1
+        depths.append(same)
+    return way[-1 - max(depths)] if max(depths) < len(way) else None
 
 
 def apart(bench: Bench, prior: fx.Node) -> Span | None:
