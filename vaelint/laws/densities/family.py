@@ -1,5 +1,27 @@
 """All laws on densities and what weighs them, in the order they are tried."""
 
-from vaelint.laws.densities import certainty, class_weights, counts, draws, experts, multipliers, normalised, sampled_weights, unseen
+from vaelint.laws.densities import (
+    certainty,
+    class_weights,
+    counts,
+    draws,
+    experts,
+    multipliers,
+    normalised,
+    sampled_weights,
+    to_the_prior,
+    unseen,
+)
 
-__all__ = ["certainty", "class_weights", "counts", "draws", "experts", "multipliers", "normalised", "sampled_weights", "unseen"]
+__all__ = [
+    "certainty",
+    "class_weights",
+    "counts",
+    "draws",
+    "experts",
+    "multipliers",
+    "normalised",
+    "sampled_weights",
+    "to_the_prior",
+    "unseen",
+]
