@@ -29,13 +29,21 @@ _SUMS = ops.ADD | frozenset({"sub", "subtract", "rsub"})
 def capacities_pull_from_both_sides(bench: Bench) -> Iterator[Broken]:
     """A KL under a multiplier that training moves (a Lagrangian of a constraint) is exempt: there the multiplier pulls."""
     for term in bench.model.terms:
-        if term.role != "kl" or term.detached is not None or any(leaf.factors for leaf in term.leaves):
+        if term.role != "kl" or term.detached is not None or any(leaf.factors for leaf in term.leaves) or _is_of_the_draw(bench, term):
             continue
         for node in _shared_sums(bench, term):
             shifted = _at_prior(bench, term, node)
             if shifted is not None:
                 yield _one_sided(bench, node, *shifted)
                 return
+
+
+def _is_of_the_draw(bench: Bench, term: Term) -> bool:
+    """Whether a KL is estimated at the draw, where it may be below 0 by itself, and its constants are those of two densities: it reads
+    the draw, or of the posterior's parameters the scale alone."""
+    behind = bench.model.flow.ancestors(*(leaf.node for leaf in term.leaves))
+    means = {h for s in bench.model.sites for h in s.mu_heads}
+    return bool({s.z for s in bench.model.sites} & behind) or (bool(means) and not means & behind)
 
 
 def _shared_sums(bench: Bench, term: Term) -> list[fx.Node]:

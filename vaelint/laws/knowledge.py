@@ -27,7 +27,7 @@ from vaelint.rule import Found
 _PLACES = 24  # of an input of whole numbers, that are tried
 
 Seen = dict[str, torch.Tensor]
-"""For each input which elements of one sample a value depends on."""
+"""For each input which of its elements a value depends on, sample by sample: which axis the samples are on plays no part."""
 
 
 @law("posterior-knows-more", "the posterior of a draw sees something that its prior does not", covered=("VAE410", "VAE434"))
@@ -90,25 +90,23 @@ def _seen(bench: Bench, nodes: list[fx.Node]) -> Seen:
     """What some values are made of, with every draw held."""
     held = bench.same({s.z for s in bench.model.sites if bench.knows(s.z)} - set(nodes))
     return {
-        seat.name: _by_gradient(bench, nodes, seat.node, seat.axis, held)
-        if seat.kind == "data"
-        else _by_values(bench, nodes, seat.node, held)
+        seat.name: _by_gradient(bench, nodes, seat.node, held) if seat.kind == "data" else _by_values(bench, nodes, seat.node, held)
         for seat in bench.seats
     }
 
 
-def _by_gradient(bench: Bench, nodes: list[fx.Node], data: fx.Node, axis: int, held: dict[fx.Node, torch.Tensor]) -> torch.Tensor:
+def _by_gradient(bench: Bench, nodes: list[fx.Node], data: fx.Node, held: dict[fx.Node, torch.Tensor]) -> torch.Tensor:
     x = bench.value(data).clone().requires_grad_()
     got = bench.base.recompute(nodes, {**held, data: x})
     total = [v.double().pow(2).sum() + v.double().sum() for v in got.values() if isinstance(v, torch.Tensor) and v.requires_grad]
     if not total:
-        return torch.zeros(x.movedim(axis, 0)[0].shape, dtype=torch.bool)
+        return torch.zeros(x.shape, dtype=torch.bool)
     gradient = bench.base.gradient(torch.stack(total), [x])[0]
     if gradient is None:
-        return torch.zeros(x.movedim(axis, 0)[0].shape, dtype=torch.bool)
+        return torch.zeros(x.shape, dtype=torch.bool)
     if not bool(gradient.isfinite().all()):
         raise CannotMeasureError("a gradient is not finite")
-    return (gradient.movedim(axis, 0) != 0).any(0).cpu()
+    return (gradient != 0).cpu()
 
 
 def _by_values(bench: Bench, nodes: list[fx.Node], given: fx.Node, held: dict[fx.Node, torch.Tensor]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.batch.linked import rows_are_linked
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.rule import Found
@@ -35,6 +36,8 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     model, flow = bench.model, bench.model.flow
     if any(bench.is_of_pairs(n) for n in model.record.inputs.values()) or rows_are_linked(model):
         return  # a graph whose nodes are the batch: they are meant to meet
+    if batch_of(model).walked:
+        raise CannotMeasureError("the step walks through the first axis, as one does through time")
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
     rows = _rows(bench, wanted)
     paired = {n for n in model.record.nodes if bench.is_of_pairs(n) or model.op(n) in _REDRAWN}

@@ -79,7 +79,7 @@ class Batch:
 
     @cached_property
     def _meetings(self) -> list[Meets]:
-        return self.samples.meetings if self.samples and not self.time_first else []
+        return self.samples.meetings if self.samples and not self.time_first and not self.walked else []
 
     def mixed(self) -> list[Mixing]:
         """VAE103: a view that cuts samples apart, or a layer that sums over the batch axis that was turned to where it sums."""
@@ -149,7 +149,7 @@ class Batch:
     def as_time(self) -> list[Mixing]:
         """VAE104: a recurrence or attention that runs over the samples, or the last sample taken for the last step."""
         found: list[Mixing] = []
-        if self.time_first:
+        if self.time_first or self.walked:
             return found
         for meeting in self._meetings:
             if meeting.how == "recurrent" and meeting.node in self._path and self._cut(meeting) is None:
@@ -164,6 +164,17 @@ class Batch:
             ):
                 found.append(Mixing(node, source, node))
         return found
+
+    @cached_property
+    def walked(self) -> bool:
+        """Whether the step takes entry after entry of what is called the batch."""
+        return self.samples is not None and any(self._walked_through(source) for source in set(self.samples.picked.values()))
+
+    def _walked_through(self, source: fx.Node) -> bool:
+        """Whether entry after entry is taken out, to the last: a loop of the user's own over an axis of time, which it calls so."""
+        assert self.samples is not None
+        ones = [one for n, of in self.samples.picked.items() if of is source and (one := self.samples.of(n)) is not None]
+        return len({int(one.max()) for one in ones if one.numel() == 1}) == shape(source)[0] > 1
 
     @property
     def offer(self) -> str:

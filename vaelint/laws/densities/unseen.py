@@ -66,6 +66,8 @@ def _moves(bench: Bench, draw: fx.Node, scores: fx.Node, term: Term) -> tuple[fx
     """The axis along which a constant moves the KL and not the draw, by how much, and the first value that it moves besides the scores."""
     core, val = term.core, bench.value(scores)
     assert core is not None
+    if _is_normalised(val):
+        return None  # log-probabilities: moved by a constant they are no distribution any more
     between = _between(bench, scores, core, draw)
     before = bench.after({scores: val.clone()}, [draw, core, *between])
     for axis in range(1, val.dim()):
@@ -79,6 +81,12 @@ def _moves(bench: Bench, draw: fx.Node, scores: fx.Node, term: Term) -> tuple[fx
             node = next((n for n in between if n in before and n in after and differ(before[n], after[n]) > _MOVED), core)
             return node, axis, moved
     return None
+
+
+def _is_normalised(scores: torch.Tensor) -> bool:
+    """Whether scores are the logarithms of probabilities already, along some axis."""
+    sums = [scores.double().logsumexp(d) for d in range(1, scores.dim())]
+    return any(bool((s.abs() < _SAME).all()) for s in sums)
 
 
 def _between(bench: Bench, scores: fx.Node, core: fx.Node, draw: fx.Node) -> list[fx.Node]:
