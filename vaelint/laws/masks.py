@@ -1,12 +1,13 @@
 """Law A3: what is absent is inert, for the encoder and for the loss alike.
 
 Intervention: the data takes other values where a mask is 0, and where it is 1; once the posterior is looked at, once the loss with the
-posterior held. A mask may mean "there" or "missing", but not the one for the encoder and the other for the loss.
+posterior held. A mask may mean "there" or "missing", but not the one for the encoder and the other for the loss. Of two masks, the loss
+may not go by the one by which the encoder takes other data, where the encoder goes by the other: masks of two modalities, exchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,35 @@ def what_is_absent_is_inert(bench: Bench) -> Iterator[Broken]:
                 if where_one.opposes(where_zero) or where_zero.opposes(where_one):
                     yield _turned(bench, mask, data, where_zero.posterior > _NOTHING)
                     return
+    yield from _exchanged(bench)
+
+
+def _exchanged(bench: Bench) -> Iterator[Broken]:
+    """Data that the encoder leaves out by a mask of its own, and the loss by the mask of other data."""
+    masks = [s for s in bench.of_kind("mask", "label") if _is_of_samples(bench, s)]
+    kinds = bench.of_kind("data", "tokens")
+    if len(masks) < 2 or len(kinds) < 2 or 2 ** len(masks) > bench.value(masks[0].node).numel():
+        return
+    bits = {s: torch.arange(bench.value(s.node).numel(), device=bench.value(s.node).device) // 2**i % 2 for i, s in enumerate(masks)}
+    given = {s.node: bit.to(bench.value(s.node).dtype) for s, bit in bits.items()}  # every combination of the masks occurs
+    absent = {(s, value): bits[s] == value for s in masks for value in (0, 1)}
+    seen = {
+        (*key, d): Seen.at(bench, d, place.view(-1, *[1] * (len(shape(d.node)) - 1)), given) for key, place in absent.items() for d in kinds
+    }
+    for data in kinds:
+        own = [k for k in absent if seen[*k, data].draw <= _NOTHING]
+        taken = [k for k in absent if seen[*k, data].loss <= _NOTHING]
+        if len(own) != 1 or len(taken) != 1 or own[0][0] is taken[0][0]:
+            continue
+        if any(seen[*taken[0], other].draw <= _NOTHING for other in kinds if other is not data):
+            yield _of_other(bench, own[0][0], taken[0][0], data)
+            return
+
+
+def _is_of_samples(bench: Bench, seat: Seat) -> bool:
+    """Whether an input says yes or no, once a sample."""
+    val = bench.value(seat.node)
+    return val.dim() == 1 and bool(((val == 0) | (val == 1)).all()) and bool((val == 0).any()) and bool((val == 1).any())
 
 
 def _places(bench: Bench, mask: Seat, data: Seat) -> Iterator[torch.Tensor]:
@@ -52,21 +82,24 @@ class Seen:
     """How far other values at some places of the data move the posterior, and the loss with the posterior held."""
 
     posterior: float
+    draw: float
     loss: float
 
     @staticmethod
-    def at(bench: Bench, data: Seat, place: torch.Tensor) -> Seen:
+    def at(bench: Bench, data: Seat, place: torch.Tensor, given: Mapping[fx.Node, torch.Tensor] | None = None) -> Seen:
+        """At places of the data, with other inputs as `given`."""
         val = bench.value(data.node)
         rolled = val.roll(1, data.axis)
         other = rolled + val.std() if val.is_floating_point() else rolled
-        changed, same = {data.node: torch.where(place, other, val)}, {data.node: val.clone()}
+        changed, same = ({**(given or {}), data.node: v} for v in (torch.where(place, other, val), val.clone()))
         heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h)]
         held = bench.same({*heads, *(s.z for s in bench.model.sites if bench.knows(s.z))})
         loss = bench.base.loss_node
-        before, after = bench.after(same, heads), bench.after(changed, heads)
-        moved = max((differ(before[h], after[h]) for h in heads if h in before and h in after), default=0.0)
+        draws = [s.z for s in bench.model.sites if bench.knows(s.z)]
+        before, after = bench.after(same, [*heads, *draws]), bench.after(changed, [*heads, *draws])
+        moved, drawn = (max((differ(before[n], after[n]) for n in ns if n in before and n in after), default=0.0) for ns in (heads, draws))
         direct = [bench.after({**c, **held}, [loss])[loss] for c in (same, changed)]
-        return Seen(moved, differ(direct[0], direct[1]))
+        return Seen(moved, drawn, differ(direct[0], direct[1]))
 
     def opposes(self, other: Seen) -> bool:
         """Whether only the encoder looks here, and only the loss there."""
@@ -87,6 +120,22 @@ def _turned(bench: Bench, mask: Seat, data: Seat, zero_enters: bool) -> Broken:
         help="turn the condition round in one of the two places: ~mask, or 1 - mask",
     )
     text = f"{data.name} where {mask.name} is {seen} moves the posterior only, where it is {counted} the loss only"
+    return Broken("mask-inverted", found, "encoder and loss leave the same places out", text)
+
+
+def _of_other(bench: Bench, own: Seat, taken: Seat, data: Seat) -> Broken:
+    model, flow = bench.model, bench.model.flow
+    behind = {f.pair.recon: flow.ancestors(f.pair.target) | {f.pair.target} for f in model.recons if f.pair.target is not None}
+    errors = {n for recon, seen in behind.items() if data.node in seen for n in flow.descendants(recon)}
+    meets = flow.sorted(errors & flow.descendants(taken.node, stop={s.z for s in model.sites}))  # not by way of the posterior
+    found = Found(
+        model.where(meets[0] if meets else taken.node),
+        label=f"the loss counts {data.name} where {taken.name} says so",
+        when=f"{own.name} and {taken.name} differ",
+        why=f"the encoder takes {data.name} by {own.name}: the loss asks for what is missing, and leaves out what is there",
+        help=f"weigh the error of {data.name} by {own.name}",
+    )
+    text = f"{own.name} decides whether {data.name} moves the posterior, {taken.name} whether it moves the loss"
     return Broken("mask-inverted", found, "encoder and loss leave the same places out", text)
 
 
