@@ -124,10 +124,10 @@ def _training(module: torch.nn.Module) -> bool:
 
 
 class _Mode:
-    """`module.training`, kept where it always is; `note` is called when it is read."""
+    """`module.training`, kept where it always is; `note` is called when it is read, `left` when a module leaves training."""
 
-    def __init__(self, note: Callable[[], None]) -> None:
-        self._note = note
+    def __init__(self, note: Callable[[], None], left: Callable[[torch.nn.Module], None]) -> None:
+        self._note, self._left = note, left
 
     def __get__(self, module: torch.nn.Module | None, owner: type) -> Any:
         if module is None:
@@ -139,6 +139,8 @@ class _Mode:
         return vars(module)["training"]
 
     def __set__(self, module: torch.nn.Module, value: Any) -> None:
+        if not value and vars(module).get("training") is True:
+            self._left(module)
         vars(module)["training"] = value
 
 
@@ -156,16 +158,16 @@ def _reads_its_own(layer: torch.nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def noting_modes(model: torch.nn.Module, note: Callable[[], None]) -> Iterator[None]:
+def noting_modes(model: torch.nn.Module, note: Callable[[], None], left: Callable[[torch.nn.Module], None]) -> Iterator[None]:
     """Calls `note` where the model may act on whether it is in training mode: its code reads that, or has a `train()` of its own.
 
-    Layers of torch that read their own (dropout, batch normalisation) do not count.
+    Layers of torch that read their own (dropout, batch normalisation) do not count. `left` gets each module that leaves training.
     """
     own = torch.nn.Module
     if any(c.train is not own.train or c.eval is not own.eval or hasattr(c, "training") for c in {type(m) for m in model.modules()}):
         note()
     before = vars(own).get("training")
-    own.training = _Mode(note)  # type: ignore[assignment]
+    own.training = _Mode(note, left)  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from vaelint.core.finding import Span
-from vaelint.record.record import MadeDistribution, Record, Rung
+from vaelint.record.record import LeftTraining, MadeDistribution, Record, Rung
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -169,7 +169,7 @@ class Recording:
         noting = noting_calls(recorder, record.functions, self._calls_in) if self._calls_in else contextlib.nullcontext()
         with (
             modules.watching(),
-            noting_modes(built.model, lambda: setattr(record, "reads_mode", True)),
+            noting_modes(built.model, lambda: setattr(record, "reads_mode", True), lambda module: self._note_left(record, module)),
             running_plainly(),
             noting_births(spans, built.births, built.keep, record.guests),
             noting_optimizers(spans, record.optimizers, in_step=True),
@@ -195,6 +195,12 @@ class Recording:
         record.asked_for_cuda = [*built.asked_for_cuda, *(self._instead.asked if self._instead is not None else ())]
         self._drawn = random.getstate()
         return record
+
+    def _note_left(self, record: Record, module: torch.nn.Module) -> None:
+        """A module leaves training mode."""
+        stack = self._spans.stack(sys._getframe(2), limit=1)
+        if stack:
+            record.left_training.append(LeftTraining(module, len(self._recorder.graph.nodes), stack[0]))
 
     def _find_loss(self, record: Record, left: Any, fault: Exception | None) -> None:
         """The loss of a step: what it differentiated itself, else what it left in `loss`. Raises `fault` where that is none."""

@@ -1,0 +1,86 @@
+"""Law B6, for training: an evaluation within training leaves the model as it was.
+
+Observation: the turns of one training loop, told by the modes of the layers that their gradients go through. Where an evaluation lies
+between a turn with all layers in training mode and one with all in evaluation mode, the mode was not put back. Layers that are frozen
+on purpose are some, and no evaluation comes before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.gradients import gradients_of
+from vaelint.core.finding import Label
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record.record import BackwardCall, LeftTraining
+from vaelint.rule import Found
+
+_STATISTICS = torch.nn.modules.batchnorm._NormBase
+_DROPOUT = torch.nn.modules.dropout._DropoutNd
+
+
+@law("training-stays-in-training", "an evaluation between two turns of training leaves the model in training mode", covered=("VAE906",))
+def training_stays_in_training(bench: Bench) -> Iterator[Broken]:
+    """Only steps that train and evaluate several times, and models with a layer that does something else in evaluation."""
+    record = bench.model.record
+    if not record.left_training:
+        return
+    turns: dict[object, list[BackwardCall]] = {}
+    for call in record.backwards:
+        if call.moved:
+            turns.setdefault(call.stack, []).append(call)
+    for calls in turns.values():
+        for earlier, later in pairwise(calls):
+            if (left := _left(bench, earlier, later)) is not None:
+                yield _stayed(left, later)
+                return
+
+
+def _left(bench: Bench, earlier: BackwardCall, later: BackwardCall) -> LeftTraining | None:
+    """What took the model out of training between two turns, where an evaluation did and the later turn is still out of it."""
+    record = bench.model.record
+    before, after = _layers(bench, earlier.node), _layers(bench, later.node)
+    paths = {n.meta["module"] for n in before}
+    if not after or not all(n.meta["training"] for n in before) or any(n.meta["training"] for n in after):
+        return None
+    modules = dict(record.model.named_modules())
+    own = [modules[p] for p in paths if p in modules]
+    if not any(_differs(m) for m in own):
+        return None
+    between = record.nodes[earlier.at : later.at]
+    if not any(n.meta.get("module") in paths and n.meta.get("training") is False and n not in after for n in between):
+        return None
+    return next((s for s in reversed(record.left_training) if earlier.at <= s.at <= later.at and any(s.module is m for m in own)), None)
+
+
+def _layers(bench: Bench, loss: fx.Node) -> set[fx.Node]:
+    """The operations of layers that the gradient of a loss goes through."""
+    live = gradients_of(bench.model).reach(loss)
+    return {n for n in live if n.op == "call_function" and n.meta.get("module") not in (None, "", "?")}
+
+
+def _differs(layer: torch.nn.Module) -> bool:
+    """Whether a layer does something else in evaluation."""
+    if isinstance(layer, _DROPOUT):
+        return layer.p > 0
+    if isinstance(layer, _STATISTICS):
+        return bool(layer.track_running_stats)
+    return isinstance(dropout := getattr(layer, "dropout", 0), int | float) and dropout > 0
+
+
+def _stayed(left: LeftTraining, later: BackwardCall) -> Broken:
+    found = Found(
+        left.span,
+        label="the model leaves training mode here and is not put back",
+        labels=(Label(later.span, "the next turns train it in evaluation mode"),) if later.span is not None else (),
+        why="from the first evaluation on it trains without dropout, and batch normalisation no longer learns its statistics",
+        help="call model.train() at the beginning of each epoch, or after the evaluation",
+    )
+    return Broken(
+        "trained-in-evaluation", found, "the layers are in training mode in all turns", "after an evaluation, all are in evaluation mode"
+    )
