@@ -132,7 +132,7 @@ def _of_other(bench: Bench, own: Seat, taken: Seat, data: Seat) -> Broken:
         model.where(meets[0] if meets else taken.node),
         label=f"the loss counts {data.name} where {taken.name} says so",
         when=f"{own.name} and {taken.name} differ",
-        why=f"the encoder takes {data.name} by {own.name}: the loss asks for what is missing, and leaves out what is there",
+        why=f"the encoder takes {data.name} by {own.name}: the loss counts elements that are missing, and leaves out the present ones",
         help=f"weigh the error of {data.name} by {own.name}",
     )
     text = f"{own.name} decides whether {data.name} moves the posterior, {taken.name} whether it moves the loss"
