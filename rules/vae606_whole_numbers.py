@@ -65,7 +65,9 @@ def check(model: Model, spoiled_data: list[Spoiled]) -> Findings:
             labels=model.labels((fact.source if fact.source.op == "call_function" and fact.source is not fact.node else None, "")),
             why=why,
             help=advice,
-            claim=claims.ValueRange("only the integer part is left", node=fact.node, low=int(fact.number), high=int(fact.number))
+            claim=claims.ValueRange(
+                "only the integer part is left", node=fact.node, low=float(int(fact.number)), high=float(int(fact.number))
+            )
             if fact.how == "filled" and fact.source is fact.node
             else claims.WrapsAround("floating-point arithmetic gives other values", node=fact.node, source=fact.source, ends=fact.ends)
             if fact.how in ("wrapped", "filled")

@@ -196,7 +196,7 @@ def test_cells_of_a_notebook_may_import_from_the_future_late(load: Load) -> None
             size = 3
     """
     loaded = load(model=text)
-    assert loaded.obj.size == 3 and "model.py:3: an import from __future__ stands too late for a file" in loaded.notes[0]
+    assert loaded.obj.size == 3 and "model.py:3: an import from __future__ comes too late in the file" in loaded.notes[0]
 
 
 def test_training_at_the_top_level_is_not_run(load: Load) -> None:

@@ -249,7 +249,7 @@ def test_sizes_without_time_are_named(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("vaelint.diagnose.fits.BUDGET_S", 0.0)
     result = traced(tmp_path, STRIDED, "Strided", "4x3x64x64", monkeypatch=monkeypatch, fits=True)
     assert result.fits
-    assert all("want of time" in f["text"] for f in result.fits)
+    assert all("out of time" in f["text"] for f in result.fits)
 
 
 def test_a_trail_up_to_an_exception_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

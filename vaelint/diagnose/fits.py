@@ -102,7 +102,7 @@ def fit_after_failure(tracer: Tracer, step: Any, inputs: InputSet, record: Recor
         return {}, []
     left = FAILED_BUDGET_S - (time.thread_time() - started)
     changed = which_fit(tracer, step, inputs, {**inputs.symbols, **found}, max(left, 0.0))
-    return found, [f for f in changed if set(f.symbols) & set(found) and "want of time" not in f.text]
+    return found, [f for f in changed if set(f.symbols) & set(found) and "out of time" not in f.text]
 
 
 def _near(inputs: InputSet, record: Record) -> list[dict[str, int]]:

@@ -63,6 +63,16 @@ class Elementwise:
         """Whether some of it is weighed without a gradient, on purpose: such a term is no density."""
         return any(ops.op(n) in ("detach", "data") for n in self.inside)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it was recognised as a whole density already: classes or bits on logits, a Gaussian with its own log-variance."""
+        mine = {leaf.node for leaf in self.at.term.leaves}
+        facts = [f for f in self.bench.model.recons if mine & {leaf.node for leaf in f.term.leaves}]
+        gaussian = [f.density is not None and f.density.name == "gaussian" and not f.density.fault for f in facts]
+        return any(gaussian) or any(
+            f.takes_logits or f.takes_class_logits or (f.learned_variance and f.probe.kernel == "squared_error") for f in facts
+        )
+
     @cached_property
     def inside(self) -> set[fx.Node]:
         """What is computed between the data, what the decoder puts out, and the core."""

@@ -100,7 +100,7 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
     """Likelihoods with a learned spread, element by element."""
     reasons: list[str] = []
     for one in Elementwise.all_of(bench):
-        if not one.learns_its_spread or one.is_detached or one.has_data_elsewhere:
+        if not one.learns_its_spread or one.is_detached or one.is_known or one.has_data_elsewhere:
             continue
         try:
             nearest = nearest_support(one)
