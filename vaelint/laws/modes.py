@@ -19,9 +19,10 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import BackwardCall, LeftTraining
 from vaelint.rule import Found
+from vaelint.trace import torch_private
 
-_STATISTICS = torch.nn.modules.batchnorm._NormBase
-_DROPOUT = torch.nn.modules.dropout._DropoutNd
+_STATISTICS = (torch_private.BatchNorm, torch.nn.InstanceNorm1d, torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d)
+_DROPOUT = torch_private.Dropout
 
 
 @law("training-stays-in-training", "an evaluation between two turns of training leaves the model in training mode", covered=("VAE906",))

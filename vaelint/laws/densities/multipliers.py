@@ -29,7 +29,7 @@ _STEP = 0.5
 @law(
     "multipliers-rise-with-violation",
     "a multiplier rises while the constraint that it multiplies is violated",
-    covered=("VAE902", "VAE905"),
+    covered=("VAE311", "VAE407", "VAE902", "VAE905"),
 )
 def multipliers_rise(bench: Bench) -> Iterator[Broken]:
     """Multipliers that the step itself writes in place, without a gradient. One that an optimizer moves has its sign in its own loss."""
