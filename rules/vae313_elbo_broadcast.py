@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, claims, repairs, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import fx
 
-    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     message="terms of the loss are broadcast against each other",
     needs=("loss",),
     basis="shapes",
-).on("likelihood.likelihood.crossed_terms", "kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
-def check(model: Model, crossed_terms: list[fx.Node], scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
+).on("likelihood.likelihood.crossed_terms", "kl.balance.off_balance")
+def check(model: Model, crossed_terms: list[fx.Node], off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Sums and products of (B) with (B, 1), and of (B, D) with (B, 1), among the terms of the loss."""
     for node in crossed_terms:
         parts = [n for n in node.all_input_nodes if model.dims(n)]
@@ -64,11 +64,4 @@ def check(model: Model, crossed_terms: list[fx.Node], scale_verdicts: list[Scale
             repair=repairs.DropOnes(node=node),
             claim=claims.BroadcastShape("the result has B * B elements", nodes=[node, *parts]),
         )
-    for verdict in scale_verdicts:
-        if verdict.fault == "spread":
-            yield scale_found(
-                verdict,
-                label="{kl}, once for every element of the data",
-                why="the KL is added to each element of the reconstruction and summed with them: a beta-VAE with beta = {beta}",
-                help="sum the reconstruction over its own dimensions first, then add the KL of the sample",
-            )
+    yield from off_balance("spread")

@@ -53,9 +53,9 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -65,15 +65,7 @@ if TYPE_CHECKING:
     message="the KL and the reconstruction are reduced differently over the batch",
     needs=("beta",),
     basis="replay",
-).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
-def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
+).on("kl.balance.off_balance")
+def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas that move with the batch size."""
-    for verdict in scale_verdicts:
-        if verdict.fault != "batch":
-            continue
-        yield scale_found(
-            verdict,
-            label="{kl}; {recon}",
-            why="the balance of the two terms changes with the batch size: another batch size trains another model",
-            help="reduce both terms over the batch in the same way: two sums, or two means",
-        )
+    return off_balance("batch")

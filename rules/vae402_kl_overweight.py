@@ -52,9 +52,9 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -64,16 +64,7 @@ if TYPE_CHECKING:
     message="the reconstruction is averaged over the data and the KL is not",
     needs=("beta",),
     basis="replay",
-).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
-def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
+).on("kl.balance.off_balance")
+def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas that move with the size of the data."""
-    for verdict in scale_verdicts:
-        if verdict.fault != "data":
-            continue
-        yield scale_found(
-            verdict,
-            label="{recon}",
-            why="this trains a beta-VAE with beta = {beta}: far from the ELBO, and different at every resolution",
-            help="sum the reconstruction over the dimensions of the data, and average both terms over the batch; "
-            "or write the weight down as a named beta",
-        )
+    return off_balance("data")

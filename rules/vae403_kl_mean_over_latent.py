@@ -51,9 +51,9 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -63,15 +63,7 @@ if TYPE_CHECKING:
     message="the KL is averaged over the latent",
     needs=("beta",),
     basis="replay",
-).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
-def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
+).on("kl.balance.off_balance")
+def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas that move with the latent size."""
-    for verdict in scale_verdicts:
-        if verdict.fault != "latent":
-            continue
-        yield scale_found(
-            verdict,
-            label="{kl}",
-            why="this trains a beta-VAE with beta = {beta}: the KL of a sample is a sum over the latent; averaged, it is L times too weak",
-            help="sum the KL over the latent dimensions, then average over the batch",
-        )
+    return off_balance("latent")

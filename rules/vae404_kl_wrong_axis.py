@@ -52,9 +52,9 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -64,15 +64,7 @@ if TYPE_CHECKING:
     message="the KL is summed over the wrong axis",
     needs=("beta",),
     basis="replay",
-).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
-def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
+).on("kl.balance.off_balance")
+def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas in which only some of the latent's axes are summed, or the batch in their place."""
-    for verdict in scale_verdicts:
-        if verdict.fault != "axis":
-            continue
-        yield scale_found(
-            verdict,
-            label="{kl}",
-            why="this trains a beta-VAE with beta = {beta}",
-            help="sum over all dimensions of the latent and average over the batch",
-        )
+    return off_balance("axis")

@@ -49,9 +49,9 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -61,15 +61,7 @@ if TYPE_CHECKING:
     message="the KL is divided by the batch size twice",
     needs=("beta",),
     basis="replay",
-).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
-def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
+).on("kl.balance.off_balance")
+def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas with the batch size in the denominator."""
-    for verdict in scale_verdicts:
-        if verdict.fault != "twice":
-            continue
-        yield scale_found(
-            verdict,
-            label="{kl}; {recon}",
-            why="the KL is B times too weak, and weaker the larger the batch",
-            help="divide by the batch size once",
-        )
+    return off_balance("twice")

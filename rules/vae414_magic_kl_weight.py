@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING
 from vaelint.rule import Findings, Found, Model, Severity, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from vaelint.faults.kl.scale_verdicts import ScaleVerdict
+    from vaelint.faults.kl.scale_verdicts import ScaleFault
 
 
 @rule(
@@ -43,15 +43,7 @@ if TYPE_CHECKING:
     message="the KL has a bare number as its weight",
     needs=("beta",),
     basis="replay",
-).on("kl.scale_verdicts.scale_verdicts", "kl.scale_report.scale_found")
-def check(model: Model, scale_verdicts: list[ScaleVerdict], scale_found: Callable[..., Found]) -> Findings:
+).on("kl.balance.off_balance")
+def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas set by a literal far from 1."""
-    for verdict in scale_verdicts:
-        if verdict.fault != "literal":
-            continue
-        yield scale_found(
-            verdict,
-            label="a literal weight; effective beta = {beta}",
-            why="the balance of the objective is hidden in a literal: when a reduction or a size changes, it is easily forgotten",
-            help="give the weight a name (beta) and a default, and say why it has that value",
-        )
+    return off_balance("literal")
