@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     message="terms of the loss are broadcast against each other",
     needs=("loss",),
     basis="shapes",
-).on("likelihood.likelihood.crossed_terms", "kl.balance.off_balance")
+).on("likelihood.likelihood.crossed_terms", "kl.imbalance.off_balance")
 def check(model: Model, crossed_terms: list[fx.Node], off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Sums and products of (B) with (B, 1), and of (B, D) with (B, 1), among the terms of the loss."""
     for node in crossed_terms:

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     message="the KL and the reconstruction are reduced differently over the batch",
     needs=("beta",),
     basis="replay",
-).on("kl.balance.off_balance")
+).on("kl.imbalance.off_balance")
 def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas that move with the batch size."""
     return off_balance("batch")

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     message="the reconstruction is averaged over the data and the KL is not",
     needs=("beta",),
     basis="replay",
-).on("kl.balance.off_balance")
+).on("kl.imbalance.off_balance")
 def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas that move with the size of the data."""
     return off_balance("data")

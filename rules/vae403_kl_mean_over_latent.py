@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     message="the KL is averaged over the latent",
     needs=("beta",),
     basis="replay",
-).on("kl.balance.off_balance")
+).on("kl.imbalance.off_balance")
 def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas that move with the latent size."""
     return off_balance("latent")

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     message="the KL is summed over the wrong axis",
     needs=("beta",),
     basis="replay",
-).on("kl.balance.off_balance")
+).on("kl.imbalance.off_balance")
 def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas in which only some of the latent's axes are summed, or the batch in their place."""
     return off_balance("axis")

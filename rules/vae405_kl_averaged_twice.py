@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     message="the KL is divided by the batch size twice",
     needs=("beta",),
     basis="replay",
-).on("kl.balance.off_balance")
+).on("kl.imbalance.off_balance")
 def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas with the batch size in the denominator."""
     return off_balance("twice")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     message="the KL has a bare number as its weight",
     needs=("beta",),
     basis="replay",
-).on("kl.balance.off_balance")
+).on("kl.imbalance.off_balance")
 def check(model: Model, off_balance: Callable[[ScaleFault], Iterator[Found]]) -> Findings:
     """Effective betas set by a literal far from 1."""
     return off_balance("literal")
