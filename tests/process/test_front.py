@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vaelint.core.checked import Checked
-from vaelint.core.errors import UsageError
+from vaelint.core.errors import Stopped, UsageError
 from vaelint.core.finding import Span
 from vaelint.core.result import Request
 from vaelint.process.flight import KEPT, Output
@@ -194,6 +195,17 @@ def test_whoever_stops_listening_ends_all_that_runs(worker: Worker, tmp_path: Pa
     next(results)
     results.close()  # type: ignore[attr-defined]
     wait_until(lambda: not alive(int((tmp_path / "pid1").read_text())))
+    assert run(worker, tmp_path, "print('still here')").output == "still here\n"
+
+
+def test_an_interruption_from_another_thread_ends_what_runs_and_nothing_else(worker: Worker, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    (tmp_path / "m.py").write_text(f"import os, time, pathlib\npathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(60)")
+    worker.interrupt()
+    worker.go_on()  # that one came when nothing ran, and is forgotten
+    with pytest.raises(Stopped):
+        worker.run(Request(f"{tmp_path}/m.py:VAE"), lambda _: threading.Timer(0.2, worker.interrupt).start())
+    wait_until(lambda: not pid.is_file() or not pid.read_text() or not alive(int(pid.read_text())))
     assert run(worker, tmp_path, "print('still here')").output == "still here\n"
 
 

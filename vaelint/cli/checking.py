@@ -13,8 +13,7 @@ from types import MappingProxyType
 from vaelint.cache.folder import of_results
 from vaelint.cache.store import Cache
 from vaelint.cli import terminal
-from vaelint.cli.folders import Crew, in_folders
-from vaelint.cli.gathered import Gathered, flattened
+from vaelint.cli.gathered import Gathered
 from vaelint.cli.outcome import Report, Shown, exit_code, reports_for, told_baseline
 from vaelint.config import file as config
 from vaelint.config.options import Options
@@ -24,8 +23,9 @@ from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
 from vaelint.core.paths import project_of, real
 from vaelint.core.result import Request
+from vaelint.discover.folders import Crew, in_folders
 from vaelint.policy import baseline
-from vaelint.policy.judge import judge
+from vaelint.policy.judge import flattened, judge
 from vaelint.process import gate
 from vaelint.process.front import Worker
 from vaelint.process.progress import Watched
@@ -119,7 +119,7 @@ def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Requ
         observed.update((c.request, c) for c in results if shows(c))
         return results
 
-    crew = Crew(hired, resolved([], replace(told, targets=(), told=())).jobs.value, ask)
+    crew = Crew(hired, resolved([], replace(told, targets=(), told=())).jobs.value, ask, terminal.say)
     settings = resolved(*in_folders(said.names or [], told, crew, called=bool(said.inputs or said.step)))
     if (said.update_baseline or said.prune_baseline) and settings.baseline.value is None:
         raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')

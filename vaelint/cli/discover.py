@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaelint.cli import terminal
-from vaelint.cli.folders import Crew, left_over, observed_in
 from vaelint.cli.outcome import EXIT_CLEAN, EXIT_TROUBLE
 from vaelint.config import file as config
 from vaelint.config.options import Options
 from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
+from vaelint.discover.folders import Crew, left_over, observed_in
 from vaelint.process.front import Worker
 from vaelint.process.gate import Hired, default_jobs
 from vaelint.process.progress import Watched
@@ -77,7 +77,7 @@ def _observed(path: Path, found: Found, hired: Hired, jobs: int) -> list[Tried]:
         with Watched(len(asked)) as eyes:
             return list(hired.worker().run_all(asked, jobs, eyes.on_stage, eyes.on_done))
 
-    return observed_in([path], folder, Crew(hired, jobs, ask), found)
+    return observed_in([path], folder, Crew(hired, jobs, ask, terminal.say), found)
 
 
 def _write(runs: Sequence[Tried], proposals: Sequence[Proposal], folder: Path) -> None:

@@ -12,7 +12,7 @@ from vaelint.cli import terminal
 from vaelint.cli.outcome import Report, Shown, to_stdout, view_of, write_reports
 from vaelint.config.settings import Settings, Target
 from vaelint.core.checked import Checked
-from vaelint.policy.judge import adjusted
+from vaelint.policy.judge import adjusted, flattened
 from vaelint.process.progress import Watched
 from vaelint.report import full
 from vaelint.report.parts.closing import total
@@ -57,13 +57,3 @@ class Gathered:
             write_reports(self._held, reports, self.shown)
         sys.stdout.flush()
         terminal.say(f"interrupted: {terminal.counted(len(self._held), 'result')} until then, and not all")
-
-
-def flattened(results: Sequence[Checked], settings: Settings) -> tuple[list[Checked], Settings]:
-    """Each result by itself, where a run trains several models, and the settings with a target for each."""
-    found, targets = [], []
-    for checked, target in zip(results, settings.targets, strict=True):
-        for result in (checked.result, *checked.also):
-            found.append(replace(checked, result=result, also=[]) if checked.also else checked)
-            targets.append(target)
-    return found, replace(settings, targets=tuple(targets))

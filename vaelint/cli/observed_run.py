@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from vaelint.cli.checking import run_requests
-from vaelint.cli.gathered import flattened
 from vaelint.cli.outcome import Shown, exit_code, reports_for, told_baseline, write_reports
 from vaelint.config import file as config
 from vaelint.config.options import Options
@@ -16,7 +15,7 @@ from vaelint.core.finding import Severity
 from vaelint.core.launchers import Started
 from vaelint.core.run_request import observed_request
 from vaelint.discover.started import started_by
-from vaelint.policy.judge import judge
+from vaelint.policy.judge import flattened, judge
 from vaelint.process import gate
 from vaelint.process.front import Worker
 from vaelint.report.formats import FORMATS

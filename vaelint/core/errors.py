@@ -17,6 +17,10 @@ class NothingFound(UsageError):
     """No VAE is in the files or the folder that are to be checked."""
 
 
+class Stopped(Exception):
+    """Whoever asked for a result does not want it any more."""
+
+
 class TargetError(Exception):
     """This target could not be analysed; becomes a VAE0xx finding and exit code 2.
 

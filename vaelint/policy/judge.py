@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vaelint import catalogue
 from vaelint.config.settings import Settings
+from vaelint.core.checked import Checked
 from vaelint.core.finding import Severity
 from vaelint.core.result import TargetResult
 from vaelint.policy import adjust, baseline, suppress
@@ -18,6 +19,16 @@ class Judgement:
 
     entries: baseline.Entries = field(default_factory=dict)
     stale: list[baseline.Entry] = field(default_factory=list)
+
+
+def flattened(results: Sequence[Checked], settings: Settings) -> tuple[list[Checked], Settings]:
+    """Each result by itself, where a run trains several models, and the settings with a target for each."""
+    found, targets = [], []
+    for checked, target in zip(results, settings.targets, strict=True):
+        for result in (checked.result, *checked.also):
+            found.append(replace(checked, result=result, also=[]) if checked.also else checked)
+            targets.append(target)
+    return found, replace(settings, targets=tuple(targets))
 
 
 def adjusted(results: Sequence[TargetResult], settings: Settings) -> None:

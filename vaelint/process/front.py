@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from vaelint.core.checked import Checked
 from vaelint.core.environment import environment
-from vaelint.core.errors import UsageError
+from vaelint.core.errors import Stopped, UsageError
 from vaelint.core.result import Request
 from vaelint.process import protocol
 from vaelint.process.fate import end_of
@@ -40,6 +41,7 @@ class Worker:
         self._pipeline = pipeline
         self._sock: socket.socket
         self._process: subprocess.Popen[bytes] | None = None
+        self._stop: socket.socket
         self._start()
 
     def _start(self) -> None:
@@ -56,6 +58,8 @@ class Worker:
         )
         theirs.close()
         self._sock, self._ready, self._warm, self._output = ours, False, False, Output()
+        self._stop, self._stopper = socket.socketpair()
+        self._stop.setblocking(False)
 
     def __enter__(self) -> Worker:
         return self
@@ -77,7 +81,25 @@ class Worker:
             self._process.wait()
         if self._process.stdout:
             self._process.stdout.close()
+        self._stop.close()
+        self._stopper.close()
         self._process = None
+
+    def warm(self) -> None:
+        """Lets the server set up what each target needs, for those that are to come."""
+        self._await_ready()
+        self._ask(protocol.WARM)
+        self._warm = True
+
+    def interrupt(self) -> None:
+        """From another thread: what runs is ended, and whoever waits for it gets `Stopped`; so does the next one, if nothing runs."""
+        with contextlib.suppress(OSError):  # it is being started again
+            self._stopper.send(b"s")
+
+    def go_on(self) -> None:
+        """Forgets an interruption that came when nothing ran."""
+        with contextlib.suppress(BlockingIOError):
+            self._stop.recv(64)
 
     def run(self, request: Request, on_stage: Callable[[str], None] | None = None) -> Checked:
         """Checks one target. Always returns: what went wrong is in the result.
@@ -98,16 +120,14 @@ class Worker:
         """Checks targets, at most `jobs` at a time, each in a process of its own; none can take another one along.
 
         Yields in the order of the requests; `on_done` is told at once. `pipeline` is "module:function" of what is done with these,
-        where that is not the worker's own. Raises as `run` does.
+        where that is not the worker's own. Raises as `run` does, and Stopped where it is interrupted.
         """
         waiting = deque(enumerate(requests))
         flying: dict[int, Flight] = {}
         done: dict[int, Checked] = {}
         following = 0
         if len(waiting) > 2 * jobs and not self._warm:  # below that, each setting itself up is sooner done
-            self._await_ready()
-            self._ask(protocol.WARM)
-            self._warm = True
+            self.warm()
         try:
             while waiting or flying:
                 while waiting and len(flying) < jobs:
@@ -201,7 +221,11 @@ class Worker:
         with selectors.DefaultSelector() as selector:
             for fd in of:
                 selector.register(fd, selectors.EVENT_READ)
+            selector.register(self._stop, selectors.EVENT_READ)
             events = selector.select(max(0.0, min([1.0, *(flight.seconds_left() for flight in of.values())])))
+        if any(key.fileobj is self._stop for key, _ in events):
+            self.go_on()
+            raise Stopped
         for key, _ in events:
             of[key.fd].hear(key.fd)
         for flight in flights:

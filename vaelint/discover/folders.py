@@ -1,14 +1,13 @@
-"""A folder or a file among the words of `vaelint check`: the configured targets below or in it, else what is discovered there."""
+"""A folder or a file that is to be checked: the configured targets below or in it, else what is discovered there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaelint.cli import terminal
 from vaelint.config.chosen import target_file
 from vaelint.config.closure import imported_by
 from vaelint.config.file import Config
@@ -24,11 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Crew:
-    """Who finds out what there is to check: the worker of the run, how many it works at, and how trainings are observed."""
+    """Who finds out what there is to check.
+
+    Attributes:
+        hired: the worker of the run.
+        jobs: how many targets it works at.
+        ask: how trainings are observed; None to observe none.
+        say: takes what a person is told, and what to do about it.
+    """
 
     hired: Hired
     jobs: int
-    ask: Ask
+    ask: Ask | None
+    say: Callable[[str, str], None]
 
 
 def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool = False) -> tuple[list[str], Config]:
@@ -52,7 +59,7 @@ def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool =
         except NothingFound as e:
             if called or os.environ.get("PRE_COMMIT") != "1":
                 raise
-            terminal.say(e.message)  # pre-commit, which sets that variable, passes whatever changed
+            crew.say(e.message, "")  # pre-commit, which sets that variable, passes whatever changed
             new = []
         found += new
         words += [r.target for r in new]
@@ -123,11 +130,13 @@ def observed_in(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) ->
     from vaelint.discover.entries import entries
     from vaelint.discover.observing import observed
 
+    if crew.ask is None:
+        return []
     found = [entry for root in roots for entry in entries(root, folder)]
     answers = observed(found, folder, crew.ask, [(c.name, c.file) for c in held.candidates])
     for tried in answers:
         if tried.request is None:
-            terminal.say(f"{Path(tried.entry.file).as_posix()} was not observed: {' '.join(tried.because.split())}", tried.type_this)
+            crew.say(f"{Path(tried.entry.file).as_posix()} was not observed: {' '.join(tried.because.split())}", tried.type_this)
     return [t for t in answers if t.request is not None]
 
 
@@ -151,7 +160,7 @@ def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence
         raise nothing(structure, place)
     for p in proposals:
         if p.request is None:
-            terminal.say(f"{p.shape.target}: {'no VAE' if p.is_none else 'no way to check it was found'}: {' '.join(p.because.split())}")
+            crew.say(f"{p.shape.target}: {'no VAE' if p.is_none else 'no way to check it was found'}: {' '.join(p.because.split())}", "")
     for file, why in structure.unread:
-        terminal.say(f"{file} could not be read: {why}")
+        crew.say(f"{file} could not be read: {why}", "")
     return requests
