@@ -272,6 +272,17 @@ def test_a_model_of_a_notebook_has_its_lines(monkeypatch: pytest.MonkeyPatch) ->
         assert "eps = torch.randn(self.latent_dim, device=mu.device)" in str(report)
 
 
+def test_a_class_of_a_kernels_main_module_has_all_its_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`__main__` has no file in a kernel, and Python then finds none for a class of it."""
+    source, name = (DATA / "vae_three_bugs.py").read_text(), "<ipython-input-4-0123456789ab>"
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    monkeypatch.setitem(linecache.cache, name, (len(source), None, source.splitlines(keepends=True), name))
+    typed: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(source, name, "exec"), typed)
+    report = vaelint.check(typed["VAE"](), input="32x784", loss=typed["loss_fn"])
+    assert (report.complete, "VAE201" in report.codes) == (True, True), report.incomplete
+
+
 @contextmanager
 def default_device(name: str) -> Iterator[None]:
     torch.set_default_device(name)

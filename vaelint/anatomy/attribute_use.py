@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import inspect
 from typing import TYPE_CHECKING
 
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.core.paths import class_file
 from vaelint.replay.per_model import per_model
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ class Usage:
 
     def file_of(self, module: torch.nn.Module) -> str:
         """The file of the module's class, by the name that spans use; "" when it has none or is not the user's."""
-        try:
-            path = inspect.getsourcefile(type(module)) or ""
-        except TypeError:
-            return ""
+        path = class_file(type(module))
         return self._spans.relative(path) if path and self._spans.is_user(path) else ""
 
     def assignment(self, module: torch.nn.Module, name: str, *, running: bool = False, last: bool = False) -> Span | None:
@@ -111,10 +108,7 @@ class Usage:
         return Span(file, node.lineno, self._source.file(file).column(node.lineno, node.col_offset))
 
     def _class(self, cls: type) -> tuple[ast.ClassDef | None, str]:
-        try:
-            path = inspect.getsourcefile(cls) or ""
-        except TypeError:
-            return None, ""
+        path = class_file(cls)
         if not path or not self._spans.is_user(path):
             return None, ""
         file = self._spans.relative(path)

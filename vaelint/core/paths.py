@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import stat
 import sys
@@ -27,6 +28,17 @@ def relative(file: str) -> str:
 def is_cell(file: str) -> bool:
     """Whether a code file is what was typed into IPython; its text is in `linecache`."""
     return file.startswith(_CELL)
+
+
+def class_file(cls: type) -> str:
+    """The file of a class; of one that was typed into a kernel, which Python finds no file for, that of its functions; "" for none."""
+    try:
+        if found := inspect.getsourcefile(cls):
+            return found
+    except (OSError, TypeError):  # `__main__` without a file; a module without one
+        pass
+    files = (v.__code__.co_filename for v in vars(cls).values() if inspect.isfunction(v) and v.__module__ == cls.__module__)
+    return next((f for f in files if is_cell(f) or not f.startswith("<")), "")
 
 
 def regular(file: str | Path) -> Path:

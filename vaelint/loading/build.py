@@ -21,8 +21,8 @@ from torch import nn
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet
+from vaelint.core.paths import class_file, relative, user_file
 from vaelint.core.paths import package_of as package_named_by
-from vaelint.core.paths import relative, user_file
 from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.imports import import_file, import_module, repository_of, within
@@ -86,7 +86,7 @@ class Loaded:
         try:
             file, line = inspect.getsourcefile(target) or self.file, inspect.getsourcelines(target)[1]
         except (OSError, TypeError):
-            return Span(relative(self.file), 1)
+            return Span(relative(class_file(target) if inspect.isclass(target) else self.file) or relative(self.file), 1)
         return Span(relative(file), max(line, 1))
 
     def resolve_init(self, inputs: InputSet, init: Mapping[str, object]) -> dict[str, object]:

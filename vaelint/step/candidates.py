@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from vaelint.core.paths import class_file
 from vaelint.loading.build import Loaded
 from vaelint.loading.construct import signature_of
 from vaelint.step.bind import wanted_by
@@ -87,8 +88,8 @@ def _loss_objects(loaded: Loaded, model: nn.Module) -> Iterator[Candidate]:
     """Losses that are modules: parts of the model, objects of its file, classes of its file that need no arguments."""
 
     def of_user(cls: type) -> bool:
-        file = inspect.getsourcefile(cls) if cls.__module__ != "builtins" else None
-        return file is not None and loaded.is_user(file) and inspect.isfunction(getattr(cls, "forward", None))
+        file = class_file(cls)
+        return file != "" and loaded.is_user(file) and inspect.isfunction(getattr(cls, "forward", None))
 
     for name, part in model.named_children():
         if of_user(type(part)) and (is_loss_name(name) or is_loss_name(type(part).__name__)):

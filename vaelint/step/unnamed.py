@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaelint.core.paths import class_file
 from vaelint.loading.build import Loaded
 from vaelint.step.bind import RoleOf, sources_of
 from vaelint.step.meaning import NOT_TRAINING
@@ -54,7 +55,7 @@ def _functions(loaded: Loaded, model: nn.Module) -> Iterator[tuple[str, Callable
     for name, value in loaded.namespace.items():
         if inspect.isfunction(value) and loaded.is_user(value.__code__.co_filename) and _may_be(name, value):
             yield name, value
-        elif inspect.isclass(value) and issubclass(value, nn.Module) and not isinstance(model, value) and loaded.is_user(_file(value)):
+        elif inspect.isclass(value) and issubclass(value, nn.Module) and not isinstance(model, value) and loaded.is_user(class_file(value)):
             forward = vars(value).get("forward")
             if inspect.isfunction(forward) and vars(value).get("__init__") is None and _may_be(name, forward):
                 yield f"{name}()", forward
@@ -71,13 +72,6 @@ def _methods(model: nn.Module) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def _may_be(name: str, function: Callable[..., Any]) -> bool:
     return not (name.startswith("__") or NOT_TRAINING.match(name) or trains(function)) and returns_a_value(tree_of(function))
-
-
-def _file(cls: type) -> str:
-    try:
-        return inspect.getsourcefile(cls) or ""
-    except (OSError, TypeError):
-        return ""
 
 
 def _required(function: Callable[..., Any], skip: int) -> int | None:
