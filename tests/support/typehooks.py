@@ -14,10 +14,11 @@ import importlib.util
 import sys
 import zlib
 from collections.abc import Callable, Sequence
+from functools import WRAPPER_ASSIGNMENTS
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Annotated, Any, ForwardRef, Literal, get_args, get_origin
 from unittest.mock import patch
 
@@ -41,7 +42,36 @@ _cached_at = importlib.util.cache_from_source
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with its arguments and its result checked."""
+    """The function with its arguments and its result checked.
+
+    A function inside another is made anew at each call of that one. Its annotations stay what they are, so its checks are written once.
+    """
+    if "<locals>" not in function.__qualname__:
+        return _checks_of(function)
+    key = (function.__module__, function.__code__)
+    if key not in _inner:
+        _inner[key] = _checks_of(function)
+    around = _inner[key]
+    return around if getattr(around, "__wrapped__", around) is function else _checks_moved(around, function)
+
+
+_inner: dict[tuple[str, CodeType], Callable[..., Any]] = {}
+
+
+def _checks_moved(around: Any, function: Any) -> Callable[..., Any]:
+    """The same checks around another function of the same code: beartype keeps the function that it calls as a default."""
+    if not hasattr(around, "__wrapped__"):
+        return function  # type: ignore[no-any-return]
+    made = FunctionType(around.__code__, around.__globals__, around.__name__, around.__defaults__, around.__closure__)
+    made.__kwdefaults__ = around.__kwdefaults__ | {"__beartype_func": function}
+    vars(made).update(vars(around) | vars(function), __wrapped__=function)
+    for name in WRAPPER_ASSIGNMENTS:
+        setattr(made, name, getattr(function, name))
+    return made
+
+
+def _checks_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with checks that beartype writes for it."""
     written = function.__annotations__
     function.__annotations__ = _known(written, function.__globals__)
     try:
