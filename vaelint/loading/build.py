@@ -25,8 +25,9 @@ from vaelint.core.paths import class_file, relative, user_file
 from vaelint.core.paths import package_of as package_named_by
 from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
-from vaelint.loading.imports import import_file, import_module, repository_of, within
+from vaelint.loading.imports import import_file, import_module, parsed, repository_of, within
 from vaelint.loading.inherited import constructor_tree
+from vaelint.loading.keras_calls import compiled_as
 from vaelint.loading.lightning_modules import silence
 from vaelint.loading.meta import with_values
 from vaelint.loading.other_files import named
@@ -35,6 +36,7 @@ from vaelint.repository.scopes import Repository
 from vaelint.repository.values import Reader
 from vaelint.source.blame import one_line, span_of
 from vaelint.source.target import Expression, TargetSpec, module_classes
+from vaelint.trace import keras_models
 
 
 @dataclass
@@ -179,7 +181,7 @@ class Loaded:
         makes is not an nn.Module.
         """
         with self._as_script():
-            model: object = copy.deepcopy(self.obj) if isinstance(self.obj, nn.Module) else self._construct(init)
+            model: object = _copy_of(self.obj) if isinstance(self.obj, nn.Module) else self._construct(init)
         if not isinstance(model, nn.Module):
             raise TargetError(
                 "VAE002",
@@ -190,7 +192,16 @@ class Loaded:
         if isinstance(self.obj, nn.Module) and (note := with_values(model, self.span)) and note not in self.notes:
             self.notes.append(note)
         silence(model)
+        if keras_models.is_keras(model) and not self.package:
+            self._compile(model)
         return model
+
+    def _compile(self, model: nn.Module) -> None:
+        """Makes Keras' layers known to torch, and gives a model the loss that its file compiles it with."""
+        keras_models.register(model)
+        said = compiled_as(parsed(Path(self.file)), self.name, self.file, self.namespace, model)
+        if said and said not in self.notes:
+            self.notes.append(said)
 
     def _construct(self, init: Mapping[str, object]) -> object:
         parameters = self.signature.parameters.values()
@@ -239,6 +250,10 @@ class Loaded:
         return user_file(file, self.package)
 
 
+def _copy_of(model: nn.Module) -> nn.Module:
+    return keras_models.copied(model) if keras_models.is_keras(model) else copy.deepcopy(model)
+
+
 def _copied(value: object) -> object:
     """A copy, as some constructors change their arguments; the value itself where it lets nobody copy it."""
     try:
@@ -263,6 +278,7 @@ def load_target(spec: TargetSpec, request: object = None) -> Loaded:
         assert spec.module is not None
         module = import_module(spec.module, notes)
         file, package = getattr(module, "__file__", None) or spec.module, package_named_by(spec.text)
+    keras_models.settle()
     return Loaded(module, _object(module, spec.name, file), file, spec.name, package, notes, init=dict(spec.init))
 
 

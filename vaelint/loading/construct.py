@@ -77,14 +77,15 @@ def _size(means: Means, inputs: InputSet, uses: frozenset[str], wants_list: bool
     first, shown = inputs.specs[0], _shown(inputs, 0)
     sizes = [size for size, symbol in zip(first.sizes, inputs.dims[0], strict=True) if symbol != inputs.batch]
     is_image = len(sizes) == 3
+    shape = tuple(sizes)
+    if is_image and inputs.dims[0][-1] == "C":  # as Keras has it
+        sizes = [sizes[-1], *sizes[:-1]]
     if means is Means.SHAPE:
-        return Guess(tuple(sizes), f"the shape of {shown}")
+        return Guess(shape, f"the shape of {shown}")
     if means is Means.SIDE and is_image and (wants_list or sizes[-1] == sizes[-2]):
         return Guess((sizes[-2], sizes[-1]) if wants_list else sizes[-1], f"the image size of {shown}")
     if wants_list and means is Means.FEATURES and is_image:
-        return Guess(
-            tuple(sizes), f"the shape of {shown}"
-        )  # `input_size` that is indexed is a shape; others are tried where it does not fit
+        return Guess(shape, f"the shape of {shown}")  # `input_size` that is indexed is a shape; others are tried where it does not fit
     if wants_list:
         return None
     if means is Means.BATCH and inputs.batch:

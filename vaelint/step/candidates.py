@@ -15,6 +15,7 @@ from vaelint.loading.construct import signature_of
 from vaelint.step.bind import wanted_by
 from vaelint.step.meaning import KL_NAME, NOT_TRAINING, Kind, is_loss_name, is_step_name, kinds
 from vaelint.step.reading import computes_a_loss, returns_a_value, trains, tree_of
+from vaelint.trace.keras_models import forward_of, of_keras
 
 PART = 9  # the rank of what is a term by its name, never the whole loss
 
@@ -38,7 +39,7 @@ def is_whole_loss(function: Callable[..., Any], name: str) -> bool:
 
 def candidates(loaded: Loaded, model: nn.Module) -> Iterator[Candidate]:
     """Methods of the model, then functions of its module, then loss classes; each function once."""
-    seen: set[object] = {type(model).forward.__code__} if hasattr(type(model).forward, "__code__") else set()
+    seen: set[object] = {getattr(forward_of(model), "__code__", None)} - {None}
     for candidate in (*_methods(model), *_functions(loaded), *_loss_objects(loaded, model)):
         code = getattr(candidate.function, "__code__", candidate.function)
         if code in seen:
@@ -70,7 +71,7 @@ def _may_be_a_loss(candidate: Candidate) -> bool:
 
 def _methods(model: nn.Module) -> Iterator[Candidate]:
     for base in type(model).__mro__:
-        if base in nn.Module.__mro__ or base.__name__ == "LightningModule":
+        if base in nn.Module.__mro__ or base.__name__ == "LightningModule" or of_keras(base):
             continue
         for name, value in vars(base).items():
             function = value.__func__ if isinstance(value, staticmethod | classmethod) else value

@@ -25,11 +25,13 @@ from vaelint.core.paths import relative
 from vaelint.loading.build import Loaded
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.input_arguments import bind_inputs
+from vaelint.step.keras_steps import own_training, parameters_of, run_by, runs_by_call, written_call
 from vaelint.step.other_values import Exchange
 from vaelint.step.reading import batch_of, called_names
 from vaelint.step.step_imports import import_for_step
 from vaelint.step.unnamed import methods
 from vaelint.step.whole import pick_loss
+from vaelint.trace.keras_models import of_keras
 from vaelint.trace.updates import Finished
 
 STEP_FILE = "<step>"
@@ -250,23 +252,25 @@ def forward_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Trie
     available to the loss. `tried` says of a step of a class without `forward`, given the names of the inputs, whether it leaves a loss.
     Raises TargetError VAE003 when `forward` wants more than there is, or when there is no way to run the model.
     """
+    if (trains := own_training(loaded, model, input_names(model, inputs))) is not None:
+        return Step(trains.code, loaded, has_loss=True, notes=trains.notes), input_names(model, inputs)
     if not _has_forward(model):
         return _pieces_step(loaded, model, inputs, tried)
-    where = f"{type(model).__name__}.forward"
+    where = f"{type(model).__name__}.{'call' if runs_by_call(model) else 'forward'}"
     try:
-        bound, names, notes = bind_inputs(_parameters(model.forward), inputs, where, model.forward, loaded)
+        bound, names, notes = bind_inputs(_taken_by(model), inputs, where, run_by(model), loaded)
     except TargetError as error:
         own = own_loss_step(loaded, model, inputs, f"{where} takes more than the inputs given")
         if own is None:
             raise error from None
         return own
-    call = f"model({', '.join(bound)})"
+    call = written_call(model, bound)
     return Step(f"out = {call}", loaded, has_loss=False, call=call, notes=notes), names
 
 
 def input_names(model: nn.Module, inputs: InputSet) -> list[str]:
     """A name for every input, in the order given: the user's, else that of `forward`'s parameter, else x, y, ...; raises nothing."""
-    parameters = _parameters(model.forward) if _has_forward(model) else []
+    parameters = _taken_by(model) if _has_forward(model) else []
     free = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     taken = {spec.name for spec in inputs.specs if spec.name}
     waiting = [n for n in (*free, "x", "y", *(f"input{k}" for k in range(1, len(inputs.specs) + 2))) if n not in taken]
@@ -277,6 +281,10 @@ def input_names(model: nn.Module, inputs: InputSet) -> list[str]:
 def _has_forward(model: nn.Module) -> bool:
     forward = getattr(type(model), "forward", None)
     return forward is not None and getattr(forward, "__qualname__", "") != nn.Module.forward.__qualname__
+
+
+def _taken_by(model: nn.Module) -> list[inspect.Parameter]:
+    return parameters_of(model) if runs_by_call(model) else _parameters(model.forward)
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -342,5 +350,11 @@ def _method_step(loaded: Loaded, model: nn.Module, inputs: InputSet, name: str, 
 
 
 def _public_methods(model: nn.Module) -> list[str]:
-    names = [n for base in type(model).__mro__ if base not in nn.Module.__mro__ for n, v in vars(base).items() if inspect.isfunction(v)]
+    names = [
+        n
+        for base in type(model).__mro__
+        if base not in nn.Module.__mro__ and not of_keras(base)
+        for n, v in vars(base).items()
+        if inspect.isfunction(v)
+    ]
     return [n for n in dict.fromkeys(names) if not n.startswith("__")]

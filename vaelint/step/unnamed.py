@@ -16,6 +16,7 @@ from vaelint.loading.build import Loaded
 from vaelint.step.bind import RoleOf, sources_of
 from vaelint.step.meaning import NOT_TRAINING
 from vaelint.step.reading import called_names, returns_a_value, trains, tree_of
+from vaelint.trace.keras_models import forward_of, of_keras
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def ways(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[str], ou
 
     The first `most` of them.
     """
-    own = type(model).forward if "forward" in dir(type(model)) else None
+    own = forward_of(model) if "forward" in dir(type(model)) else None
     found = [(expr, f) for expr, f in _functions(loaded, model) if own is None or f.__code__ is not getattr(own, "__code__", None)]
     called = set().union(*(called_names(f) for _, f in found), called_names(own) if own is not None else ())
     roots = [(expr, f) for expr, f in found if f.__name__ not in called]
@@ -65,7 +66,9 @@ def _functions(loaded: Loaded, model: nn.Module) -> Iterator[tuple[str, Callable
 
 def _methods(model: nn.Module) -> Iterator[tuple[str, Callable[..., Any]]]:
     for base in type(model).__mro__:
-        for name, value in vars(base).items() if base not in nn.Module.__mro__ and base.__name__ != "LightningModule" else ():
+        for name, value in (
+            vars(base).items() if base not in nn.Module.__mro__ and base.__name__ != "LightningModule" and not of_keras(base) else ()
+        ):
             if inspect.isfunction(value) and _may_be(name, value):
                 yield name, value
 

@@ -13,7 +13,7 @@ from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
 from vaelint.record.record import Record, Rung
 from vaelint.record.sizes import NeedsValue
-from vaelint.trace import torch_fakes, torch_private
+from vaelint.trace import keras_models, torch_fakes, torch_private
 from vaelint.trace.lazy import give_sizes, is_unsized
 from vaelint.trace.mode import set_mode
 from vaelint.trace.recorded_run import Built, construct, quiet_torch, record_step
@@ -232,7 +232,7 @@ class Tracer:
             self._fake_construction = False
         with contextlib.nullcontext():
             built = construct(build, self.spans)
-        torch_private.to_fake(built.model, mode)
+        keras_models.relink(built.model, torch_private.to_fake(built.model, mode), mode.from_tensor)
         return built
 
 

@@ -1,4 +1,4 @@
-"""Models whose layers learn their sizes from the first call (`nn.LazyLinear` and its like): that call comes before any record."""
+"""Models whose layers learn their sizes from the first call (`nn.LazyLinear`, Keras' layers): that call comes before any record."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
+from vaelint.trace import keras_models, torch_private
+
 
 def is_unsized(model: torch.nn.Module) -> bool:
-    """Whether a parameter or buffer has no shape yet."""
-    return any(is_lazy(t) for m in model.modules() for t in _held(m))
+    """Whether a parameter or buffer has no shape yet, or is not there before the first call."""
+    return any(is_lazy(t) for m in model.modules() for t in _held(m)) or keras_models.is_unbuilt(model)
 
 
 def give_sizes(model: torch.nn.Module, step: Any, inputs: Mapping[str, torch.Tensor]) -> None:
@@ -28,7 +30,8 @@ def give_sizes(model: torch.nn.Module, step: Any, inputs: Mapping[str, torch.Ten
         step(model, inputs)
     for module, training in modes.items():
         module.training = training
+    keras_models.register(model)
 
 
 def _held(module: torch.nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    return [tensor for _, tensor in torch_private.own_tensors(module)]

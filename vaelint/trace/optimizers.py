@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.trace import keras_models
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates
 
@@ -82,6 +83,15 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
 
         return zero_grad
 
+    def applying(original: Any) -> Any:
+        def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            known = trainable_variables if trainable_variables is not None else self._trainable_variables
+            held, where = keras_models.values_of(known), place()
+            updates.use(held, grads)
+            return original(self, grads, trainable_variables) if updates.step(held, where) else None
+
+        return apply
+
     def put(owner: type, name: str, made: Any) -> None:
         replaced.append((owner, name, vars(owner)[name]))
         setattr(owner, name, made)
@@ -91,6 +101,8 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
             put(kind, "step", stepping(vars(kind)["step"]))
         if "zero_grad" in vars(kind):
             put(kind, "zero_grad", clearing(vars(kind)["zero_grad"], lambda o: [p for g in o.param_groups for p in g["params"]]))
+    for kind in keras_models.optimizers():
+        put(kind, "apply", applying(vars(kind)["apply"]))
     put(torch.nn.Module, "zero_grad", clearing(vars(torch.nn.Module)["zero_grad"], lambda m: list(m.parameters())))
     try:
         yield

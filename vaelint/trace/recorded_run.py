@@ -15,7 +15,7 @@ import torch
 from vaelint.core.finding import Span
 from vaelint.record.record import LeftTraining, MadeDistribution, Record, Rung
 from vaelint.record.sizes import NeedsValue
-from vaelint.trace import torch_private
+from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
@@ -176,6 +176,7 @@ class Recording:
             noting_autocast(recorder.autocast),
             noting_distributions(recorder, record),
             recording_from_numpy(recorder),
+            keras_models.metrics_aside(recorder),
         ):
             try:
                 with self._instead or contextlib.nullcontext(), recorder, noting, noting_steps(spans, recorder.updates):

@@ -21,6 +21,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ENTRY = os.path.join(_OURS, "pipeline", "check.py")
 _STDLIB = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("stdlib", "platstdlib")})
 _SITE = f"{os.sep}site-packages{os.sep}"  # of an environment that this one builds on
+_KERAS = tuple(f"{_SITE}{name}{os.sep}" for name in ("keras", "optree"))  # layers on torch, as torch's own are
 _PACKAGES = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib")})
 
 
@@ -146,7 +147,9 @@ def _behind_torch(frame: FrameType | None) -> FrameType | None:
 
 
 def _between(path: str) -> bool:
-    """Whether a file is torch's, ours or Python's own: what calls it is responsible."""
+    """Whether a file is torch's, Keras', ours or Python's own: what calls it is responsible."""
+    if any(name in path for name in _KERAS):
+        return True
     return path.startswith((_TORCH, _OURS)) or (path.startswith(_STDLIB) and _SITE not in path)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -215,6 +215,12 @@ def own_tensors(module: torch.nn.Module, *, parameters: bool = True) -> Iterator
     return ((k, v) for k, v in held if v is not None)
 
 
+def adopt(module: torch.nn.Module, parameters: Mapping[str, torch.nn.Parameter], modules: Mapping[str, torch.nn.Module]) -> None:
+    """Makes these parameters and modules a module's own, also where it has attributes of these names, which then stay."""
+    module._parameters.update(parameters)
+    module._modules.update(modules)
+
+
 def replace_own_tensors(module: torch.nn.Module, new: dict[str, torch.Tensor]) -> None:
     """Puts other parameters and buffers in the place of those of these names that a module itself holds."""
     for name, value in new.items():
@@ -279,18 +285,24 @@ def saved_by(function: Any) -> Iterator[tuple[str, Any]]:
                 yield name, error
 
 
-def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> torch.nn.Module:
-    """Replaces the parameters and buffers of a real model by fakes, for constructors that fake tensors cannot run."""
+def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> dict[int, torch.Tensor]:
+    """Replaces the parameters and buffers of a real model by fakes, for constructors that fake tensors cannot run.
+
+    Returns the new parameters by the ids of those that they replace.
+    """
+    exchanged: dict[int, torch.Tensor] = {}  # a parameter that two modules share stays one
     for module in model.modules():
         for name, param in module._parameters.items():
             if param is not None and not torch.nn.parameter.is_lazy(param):
-                module._parameters[name] = torch.nn.Parameter(mode.from_tensor(param.detach()), requires_grad=param.requires_grad)
+                if id(param) not in exchanged:
+                    exchanged[id(param)] = torch.nn.Parameter(mode.from_tensor(param.detach()), requires_grad=param.requires_grad)
+                module._parameters[name] = exchanged[id(param)]  # type: ignore[assignment]
         for name, buffer in module._buffers.items():
             if buffer is not None and not torch.nn.parameter.is_lazy(buffer):
                 module._buffers[name] = mode.from_tensor(buffer)
         if isinstance(module, torch.nn.RNNBase):
             _relink(module)
-    return model
+    return exchanged
 
 
 def _relink(module: torch.nn.RNNBase) -> None:

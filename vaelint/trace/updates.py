@@ -51,6 +51,7 @@ class Updates:
     _lost: dict[int, dict[int, Span | None]] = field(default_factory=dict)  # pass -> the parameters whose gradient was cleared unused
     _read: set[int] = field(default_factory=set)  # passes whose gradients the step looked at: they may have been kept elsewhere
     _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
+    _given: set[int] = field(default_factory=set)  # parameters whose gradient the next step is handed
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
 
     # --- the passes ------------------------------------------------------------------------------------------------
@@ -141,6 +142,13 @@ class Updates:
         elif (number := self._results.get(id(gradient))) is not None:
             self._held[id(leaf)] = {number}
 
+    def use(self, held: Sequence[torch.Tensor], gradients: Sequence[object]) -> None:
+        """An optimizer is handed gradients beside its parameters: those that `autograd.grad` gave are these parameters' from now on."""
+        for leaf, gradient in zip(held, gradients, strict=False):
+            if (number := self._results.get(id(gradient))) is not None:
+                self._held[id(leaf)] = {number}
+                self._given.add(id(leaf))
+
     def clear(self, of: Sequence[torch.Tensor], place: Span | None) -> None:
         """The gradients of some parameters were set to zero or taken away."""
         for p in of:
@@ -165,7 +173,7 @@ class Updates:
 
     def step(self, held: Sequence[torch.Tensor], place: Span | None) -> bool:
         """An optimizer's step over some parameters; whether it may move them: those of the model stay while it is recorded."""
-        fed = [p for p in held if id(p) in self._held and p.grad is not None]
+        fed = [p for p in held if id(p) in self._held and (p.grad is not None or id(p) in self._given)]
         for p in fed:
             for number in self._held.pop(id(p)):
                 self.calls[number].moved.add(id(p))

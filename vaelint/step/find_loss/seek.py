@@ -34,6 +34,7 @@ from vaelint.step.reading import (
     tree_of,
 )
 from vaelint.step.whole import enters, sum_of_all
+from vaelint.trace.keras_models import forward_of
 
 _POSTERIOR = frozenset({Kind.MU, Kind.SCALE, Kind.POSTERIOR})
 _EVERYTHING = frozenset({Kind.MODEL, Kind.WHOLE, Kind.BATCH})  # whoever gets one of these can compute the rest
@@ -113,7 +114,7 @@ def _only(model: nn.Module, scene: _Scene, candidate: Candidate, binding: Bindin
     """The one function that there is, bound in the one way: unless its target is to be shifted, or its KL lies on the model."""
     if (shifted := _shifted(scene, binding, input_shapes)) is not None:
         code = _code(scene, candidate, binding).replace(*shifted)
-        if reads_all_but_last(type(model).forward):
+        if reads_all_but_last(forward_of(model)):
             note = f"the model reads all tokens but the last, so the target is {shifted[1].rstrip(',')}"
             other = Found(code, [note, *_notes(candidate, binding)], made_up=dict(candidate.made_up + binding.made_up))
         else:
@@ -134,7 +135,7 @@ def _scene(
     input_shapes: Mapping[str, tuple[int, ...]],
 ) -> _Scene:
     labels: list[str | None] = (
-        return_names(type(model).forward) if isinstance(output, tuple | list) and not hasattr(output, "_fields") else []
+        return_names(forward_of(model)) if isinstance(output, tuple | list) and not hasattr(output, "_fields") else []
     )
     if not isinstance(output, tuple | list) or len(labels) != len(output):
         labels = [None] * (len(output) if isinstance(output, tuple | list) else 0)
@@ -169,7 +170,7 @@ def _available(scene: _Scene) -> frozenset[Kind]:
 def _in_output(model: nn.Module, scene: _Scene) -> Found | None:
     """The loss that `forward` returns: a scalar alone, or one named as the whole loss."""
     value = scene.whole.value
-    named = (return_names(type(model).forward) or [None])[0]
+    named = (return_names(forward_of(model)) or [None])[0]
     scalars = [s for s in scene.outputs if isinstance(s.value, torch.Tensor) and s.value.numel() == 1 and s.value.ndim <= 1]
     if isinstance(value, torch.Tensor):
         chosen = [Source("out", None, 0, named)] if value.ndim == 0 else []
@@ -183,7 +184,7 @@ def _in_output(model: nn.Module, scene: _Scene) -> Found | None:
     bound = next((s for s in scalars if s.name and ELBO_NAME.fullmatch(s.name)), None)
     if bound is None or not scene.prefix:
         return None
-    sign = maximised(tree_of(type(model).forward), bound.name or "")
+    sign = maximised(tree_of(forward_of(model)), bound.name or "")
     if sign is None:
         ways = [f"{scene.prefix}; loss = {minus}{bound.expr}" for minus in ("", "-")]
         return _doubt(ways, f"forward returns {bound.name}, and nothing says whether it is minimised or maximised")

@@ -1,0 +1,77 @@
+"""What a file says of a Keras model's training: its `compile(...)` and its `fit(...)`, read from the text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vaelint.source.blame import one_line
+from vaelint.trace.keras_models import is_users
+
+
+@dataclass(frozen=True)
+class Written:
+    """A call of a method of the model: the name of the model there, and what it is given."""
+
+    receiver: str
+    call: ast.Call
+
+    def given(self, name: str, place: int) -> ast.expr | None:
+        """The argument of this name, or at this place."""
+        named = next((k.value for k in self.call.keywords if k.arg == name), None)
+        return named if named is not None or len(self.call.args) <= place else self.call.args[place]
+
+
+def calls_of(tree: ast.Module, target: str, method: str) -> list[Written]:
+    """The calls of `method` on what `target` makes, or on `target` itself; on the one receiver that there is, where it made none."""
+    found = list(_calls(tree, method))
+    made = {target, *_made_by(tree, target)}
+    mine = [w for w in found if w.receiver in made]
+    return mine or (found if len({w.receiver for w in found}) == 1 else [])
+
+
+def _calls(tree: ast.Module, method: str) -> Iterator[Written]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method:
+            yield Written(ast.unparse(node.func.value), node)
+
+
+def _made_by(tree: ast.Module, target: str) -> Iterator[str]:
+    """The names that hold what a call of `target` returns."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func).rpartition(".")[2] == target:
+            yield from (ast.unparse(t) for t in node.targets)
+
+
+def compiled_as(tree: ast.Module, target: str, file: str, namespace: Mapping[str, Any], model: Any) -> str:
+    """Compiles a model that nothing has compiled, with the loss that the file compiles it with. What could not be read, in words, or ""."""
+    if getattr(model, "compiled", True) or is_users(model, "compile"):
+        return ""
+    said, loss = "", None
+    weights = None
+    for written in calls_of(tree, target, "compile")[:1]:
+        try:
+            loss = _value(written.given("loss", 1), file, namespace)
+            weights = _value(written.given("loss_weights", 2), file, namespace)
+        except Exception as error:  # noqa: BLE001  (users' code raises anything; said)
+            said = f"line {written.call.lineno} compiles the model with a loss that cannot be read there: {one_line(error)}"
+    if loss is not None or is_users(model, "train_step") or is_users(model, "compute_loss"):
+        model.compile(optimizer="adam", loss=loss, loss_weights=weights)
+    return said
+
+
+def _value(expression: ast.expr | None, file: str, namespace: Mapping[str, Any]) -> Any:
+    if expression is None:
+        return None
+    return eval(compile(ast.Expression(expression), file, "eval"), dict(namespace))
+
+
+def target_of(tree: ast.Module, target: str) -> tuple[str, str, int] | None:
+    """What `fit` gets as x and y, as written, and its line; y is "" where it gets none. None where nothing says."""
+    for written in calls_of(tree, target, "fit"):
+        x, y = written.given("x", 0), written.given("y", 1)
+        if x is not None:
+            return ast.unparse(x), ast.unparse(y) if y is not None else "", written.call.lineno
+    return None

@@ -1,0 +1,118 @@
+"""How a Keras model is run and trained: `call`, `compile(loss=...)`, `compute_loss`, `add_loss`, a `train_step` of its own."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vaelint.loading.build import Loaded
+from vaelint.loading.imports import parsed
+from vaelint.loading.keras_calls import target_of
+from vaelint.step.reading import batch_of
+from vaelint.trace.keras_models import forward_of, is_keras, is_users, of_keras
+
+_OF_KERAS = frozenset({"training", "mask"})  # arguments that Keras fills
+
+
+def runs_by_call(model: nn.Module) -> bool:
+    """Whether the model is a Keras model, whose code is in `call`."""
+    return is_keras(model) and not is_users(model, "forward")
+
+
+def run_by(model: nn.Module) -> Any:
+    """The method that runs the model: `call` of a Keras model, `forward` of any other."""
+    return model.call if runs_by_call(model) else model.forward
+
+
+def parameters_of(model: nn.Module) -> list[inspect.Parameter]:
+    """What a Keras model takes: its `keras.Input`s, else the arguments of its `call`."""
+    if _of_inputs(model):
+        names = [re.sub(r"\W", "_", str(getattr(t, "name", "") or "x")) for t in model.inputs]  # type: ignore[union-attr]
+        usable = [n if n.isidentifier() and names.count(n) == 1 and not n.startswith("keras_tensor") else "" for n in names]
+        alone = ["x"] if len(names) == 1 else [f"x{i + 1}" for i in range(len(names))]
+        return [inspect.Parameter(n or other, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n, other in zip(usable, alone, strict=True)]
+    found = inspect.signature(run_by(model)).parameters.values()
+    return [p for p in found if p.name not in _OF_KERAS and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _of_inputs(model: nn.Module) -> bool:
+    """Whether the model is a graph between `keras.Input`s and outputs."""
+    return bool(getattr(model, "inputs", None)) and not is_users(model, "call")
+
+
+def written_call(model: nn.Module, bound: Sequence[str]) -> str:
+    """The call of the model as a training runs it. Keras has no mode of a model: `training` is handed on from call to call."""
+    if not runs_by_call(model):
+        return f"model({', '.join(bound)})"
+    given = [f"[{', '.join(bound)}]"] if _of_inputs(model) and len(bound) > 1 else list(bound)
+    if "training" in inspect.signature(forward_of(model)).parameters and _asks_for_mode(model):
+        given.append("training=model.training")
+    return f"model({', '.join(given)})"
+
+
+def _asks_for_mode(model: nn.Module) -> bool:
+    """Whether a layer does something else in training: a model without such a layer is called as it is written."""
+    return any("training" in getattr(m, "call_signature_parameters", ()) and _has_mode(m) for m in model.modules())
+
+
+def _has_mode(layer: nn.Module) -> bool:
+    """Of Keras' layers many take `training`, and few do anything with it."""
+    if hasattr(layer, "train_step") and not is_users(layer, "call"):
+        return False  # a graph of layers, which are asked themselves
+    own = "BatchNormalization" in type(layer).__name__ or any(getattr(layer, name, 0) for name in ("rate", "dropout", "stddev", "seed"))
+    return own or not of_keras(type(layer))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a Keras model trains: code that leaves its loss or runs a step of its own, and what a user should know of it."""
+
+    code: str
+    notes: tuple[str, ...]
+
+
+def own_training(loaded: Loaded, model: nn.Module, names: Sequence[str]) -> Training | None:
+    """The training of a Keras model that has a `train_step` and no `call`; None for any other."""
+    without = runs_by_call(model) and not (_of_inputs(model) or hasattr(model, "add")) and not is_users(model, "call")
+    return training_of(loaded, model, "", names) if without and is_users(model, "train_step") else None
+
+
+def training_of(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[str]) -> Training | None:
+    """The training of a Keras model, as its own methods, its `compile` or its layers say; None where nothing does.
+
+    `prefix` runs the model and leaves its output in `out`.
+    """
+    if not is_keras(model) or not hasattr(model, "compute_loss") or not names:
+        return None
+    if is_users(model, "train_step"):
+        own: Any = next(vars(base)["train_step"] for base in type(model).__mro__ if "train_step" in vars(base))
+        parameter = list(inspect.signature(own).parameters)[1]
+        return Training(f"model.train_step({batch_of(own, parameter, names)})", ("the step is the model's own train_step",))
+    compiled = getattr(model, "_compile_loss", None) is not None
+    own_loss = is_users(model, "compute_loss")
+    if not (compiled or own_loss or getattr(model, "losses", None)):
+        return None
+    y, notes = _target(loaded, names, compiled or own_loss)
+    how = "compute_loss" if own_loss else " and ".join(s for s, there in (("compile", compiled), ("add_loss", bool(model.losses))) if there)
+    return Training(f"{prefix}; loss = model.compute_loss({names[0]}, {y}, out, None)", (*notes, f"the loss is that of the model's {how}"))
+
+
+def _target(loaded: Loaded, names: Sequence[str], wanted: bool) -> tuple[str, list[str]]:
+    """What the outputs are compared with, as Python; notes where nothing says."""
+    told = target_of(parsed(Path(loaded.file)), loaded.name) if loaded.file.endswith((".py", ".ipynb")) else None
+    if told is None:
+        return (names[0], [f"nothing says what fit gets: the output is compared with {names[0]}"]) if wanted else ("None", [])
+    x, y, line = told
+    if not y:
+        return (names[0], [f"fit gets {x} alone (line {line}): the output is compared with {names[0]}"]) if wanted else ("None", [])
+    if y == x:
+        return names[0], []
+    if len(names) > 1:
+        return names[-1], []
+    return names[0], [f"fit compares the output with {y} (line {line}); {names[0]} is in its place, as no --input is given for it"]
