@@ -45,6 +45,7 @@ def check(model: Model, mismatches: list[Mixed]) -> Findings:
         begun, layer = mixed.begun, model.where(mixed.node)
         whose = "an input" if mixed.origin.op == "placeholder" else "a value"
         clash = f"{model.written(mixed.odd)} is {odd}, {model.written(mixed.partner)} is {own}"
+        written = f"{model.written(mixed.origin)}.to(torch.{own})"
         numpys = mixed.unasked and begun is not None  # the fault lies where it is made, and not at the layer
         other, text = (layer, f"refused here: {clash}") if numpys else (begun, f"{odd} from here on")
         yield Found(
@@ -53,7 +54,9 @@ def check(model: Model, mismatches: list[Mixed]) -> Findings:
             labels=(Label(other, text),) if other is not None else (),
             why="torch does not multiply tensors of two types",
             notes=(f"it began with {whose}: {model.written(mixed.origin)}",),
-            help=f"turn it into {own}: {model.written(mixed.origin)}.to({own}) before it is used",
+            help=f"if your data is {own}, drop :{odd} from --input; if it is {odd}, write {written} before it is used"
+            if mixed.given
+            else f"turn it into {own}: {written} before it is used",
             facts={"type": odd, "own": own},
             claim=claims.Raises("it raises for the two types", node=mixed.node),
         )

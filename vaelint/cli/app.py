@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -10,7 +13,7 @@ import typer
 from vaelint.cli import cache
 from vaelint.cli.annotate import annotate
 from vaelint.cli.checking import check
-from vaelint.cli.commands import command
+from vaelint.cli.commands import EXAMPLES, command
 from vaelint.cli.config import config
 from vaelint.cli.discover import discover
 from vaelint.cli.ends import ended
@@ -18,16 +21,46 @@ from vaelint.cli.merge_sarif import merge_sarif
 from vaelint.cli.observed_run import run
 from vaelint.cli.rules import explain, rules
 from vaelint.cli.trace import trace
+from vaelint.core.errors import UsageError
 from vaelint.core.version import __version__
 from vaelint.process.front import Worker
 
-app = typer.Typer(name="vaelint", add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+_FIRST = f"""Example: {EXAMPLES["check"]}
+
+For a training script: {EXAMPLES["run"]}"""
+
+app = typer.Typer(
+    name="vaelint", epilog=_FIRST, add_completion=True, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 def main(args: Sequence[str], early: Worker | None = None) -> NoReturn:
     """Runs a command line. `early` is a worker that was started before this module was imported."""
     command = next((a for a in args if not a.startswith("-")), "check")
-    ended(lambda: app(list(args), prog_name="vaelint", standalone_mode=False, obj=early), early, command)
+
+    def act() -> int | None:
+        _no_target(args)
+        said: int | None = app(list(args), prog_name="vaelint", standalone_mode=False, obj=early)
+        return said
+
+    ended(act, early, command)
+
+
+def _no_target(args: Sequence[str]) -> None:
+    """Holds that the first word is no target or file: the command before it was forgotten.
+
+    Raises:
+        UsageError: it is one.
+    """
+    first = args[0] if args else ""
+    if not first or first.startswith("-") or first in (*EXAMPLES, "cache", "server"):
+        return
+    file = re.sub(r"(\.py|\.ipynb):.*", r"\1", first, flags=re.DOTALL)
+    if file.endswith((".py", ".ipynb")) or ":" in first or Path(first).exists():
+        line = shlex.join(args)
+        runs = file == first and file.endswith(".py") and not any(a.startswith("--input") for a in args)
+        other = f", or vaelint run {line} to observe the training in it" if runs else ""
+        raise UsageError(f"{first} is a target and no command", f"write vaelint check {line}{other}")
 
 
 @app.callback(invoke_without_command=True)

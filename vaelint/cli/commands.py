@@ -10,12 +10,26 @@ from typing import Annotated, Any
 
 import typer
 
+from vaelint.cli.completion import completer
 from vaelint.config.declared import Option
 from vaelint.config.options import TABLE, Options
 from vaelint.process.front import Worker
 
 Command = Callable[[Options, Worker | None], int | None]
 """What a command does with what was said, and with the worker that was started before; its docstring is the help."""
+
+EXAMPLES = {
+    "check": "vaelint check model.py:VAE --input 32x784",
+    "discover": "vaelint discover src/ --write",
+    "trace": "vaelint trace model.py:VAE --input 32x784 --output-format html:trace.html",
+    "annotate": "vaelint annotate model.py:VAE --input 32x784 | git apply",
+    "config": "vaelint config model.py:VAE --input 32x784",
+    "rules": "vaelint rules --output-format markdown",
+    "explain": "vaelint explain VAE201",
+    "merge-sarif": "vaelint merge-sarif part-1.sarif part-2.sarif --output-file all.sarif",
+    "run": "vaelint run train.py --epochs 1",
+}
+"""One line of each command, as the end of its help shows it."""
 
 
 def command(app: typer.Typer, name: str, act: Command, **settings: Any) -> None:
@@ -30,13 +44,15 @@ def command(app: typer.Typer, name: str, act: Command, **settings: Any) -> None:
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it in place of the real one
     called.__annotations__ = {p.name: p.annotation for p in parameters}
     called.__doc__ = act.__doc__
-    app.command(name, context_settings=settings or None)(called)
+    app.command(name, context_settings=settings or None, epilog=f"Example: {EXAMPLES[name]}")(called)
 
 
 def _parameter(field: str, option: Option) -> inspect.Parameter:
     """An option as typer reads it."""
     kind, default = _kind(field, option)
     how: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "show_default": bool(option.default and option.kind == "choice")}
+    if (offers := completer(option)) is not None:
+        how["autocompletion"] = offers
     if option.kind == "count":
         how["min"] = option.least
     said: Any

@@ -26,6 +26,7 @@ class Option:
     default: str = ""  # of a choice; shown in the help
     variable: str = ""  # of the environment
     required: bool = False
+    completes: tuple[str, ...] = ()  # the words that a shell offers; RULES and TARGETS for what there is of them
 
     @property
     def argument(self) -> bool:

@@ -30,14 +30,16 @@ source, with a real pass, has found the finding gone and no new one."""
 class Options:
     """What one place says: a command line, or the top of a configuration. None and False: nothing."""
 
-    names: Sequence[str] | None = says(Option("TARGETS", "check trace config", _TARGETS, "texts"))
+    names: Sequence[str] | None = says(Option("TARGETS", "check trace config", _TARGETS, "texts", completes=("TARGETS",)))
     target: str | None = says(
-        Option("TARGET", "annotate", "FILE.py:NAME or package.module:NAME, as for `check`.", required=True),
+        Option("TARGET", "annotate", "FILE.py:NAME or package.module:NAME, as for `check`.", required=True, completes=("TARGETS",)),
         key=Key("target", readers.TARGET, target="FILE.py:NAME or package.module:NAME, with constructor arguments."),
         python="check",
     )
     path: str = says(Option("[PATH]", "discover", "A folder or a file. Default: here.", "file"), default=".")
-    code: str = says(Option("CODE", "explain", "A rule's code or name: VAE201, shared-noise.", required=True), default="")
+    code: str = says(
+        Option("CODE", "explain", "A rule's code or name: VAE201, shared-noise.", required=True, completes=("RULES",)), default=""
+    )
     files: Sequence[str] = says(
         Option("FILES...", "merge-sarif", "SARIF reports of vaelint, one of each shard.", "files", required=True), default=()
     )
@@ -114,8 +116,20 @@ class Options:
         default=False,
     )
     device: str | None = says(
-        Option("--device", "check config", "Where the real pass runs; none leaves it out.", metavar="auto|cuda|cuda:1|cpu|none"),
-        Option("--device", "run", "none leaves out the experiments; else they run where the script does.", metavar="auto|none"),
+        Option(
+            "--device",
+            "check config",
+            "Where the real pass runs; none leaves it out.",
+            metavar="auto|cuda|cuda:1|cpu|none",
+            completes=("auto", "cuda", "cpu", "none"),
+        ),
+        Option(
+            "--device",
+            "run",
+            "none leaves out the experiments; else they run where the script does.",
+            metavar="auto|none",
+            completes=("auto", "none"),
+        ),
         key=Key("device", readers.DEVICE, "Where the real pass runs: auto, cuda, cuda:NUMBER, cpu, or none. Default: auto.", _AS_ABOVE),
         python="check observe run",
     )
@@ -153,6 +167,7 @@ class Options:
             "check config",
             f"What every VAE must satisfy, measured on the real run: none, fast (the cheap ones), or all. Default {_DEFAULT.laws}.",
             metavar="|".join(readers.LAWS),
+            completes=readers.LAWS,
         ),
         key=Key("laws", readers.LAW, f"Laws measured on the real run: none, fast, or all. Default: {_DEFAULT.laws}.", _AS_ABOVE),
     )
@@ -179,17 +194,19 @@ class Options:
         )
     )
     select: Sequence[str] | None = says(
-        Option("--select", _JUDGES, "Only these rules: codes, prefixes (VAE2), names, ALL.", "texts", metavar="CODES"),
+        Option(
+            "--select", _JUDGES, "Only these rules: codes, prefixes (VAE2), names, ALL.", "texts", metavar="CODES", completes=("RULES",)
+        ),
         key=Key("select", readers.TEXTS, "Only these rules: codes, prefixes such as VAE2, names, ALL. Default: all but VAE8."),
         python="check observe run",
     )
     ignore: Sequence[str] | None = says(
-        Option("--ignore", _JUDGES, "Not these rules.", "texts", metavar="CODES"),
+        Option("--ignore", _JUDGES, "Not these rules.", "texts", metavar="CODES", completes=("RULES",)),
         key=Key("ignore", readers.TEXTS, "Not these rules."),
         python="check observe run",
     )
     extend_select: Sequence[str] | None = says(
-        Option("--extend-select", _JUDGES, "These rules as well.", "texts", metavar="CODES"),
+        Option("--extend-select", _JUDGES, "These rules as well.", "texts", metavar="CODES", completes=("RULES",)),
         key=Key("extend-select", readers.TEXTS, "These rules as well as the selected ones."),
     )
     per_file_ignores: Sequence[tuple[str, tuple[str, ...]]] | None = says(
@@ -222,6 +239,7 @@ class Options:
             "texts",
             metavar="FORMAT[:FILE]",
             variable="VAELINT_OUTPUT_FORMAT",
+            completes=tuple(FORMATS),
         ),
         Option(
             "--output-format",
@@ -229,6 +247,7 @@ class Options:
             f"Form of the output: {', '.join(TRAILS)}. FORMAT:FILE writes to a file; several may be given. Default text.",
             "texts",
             metavar="FORMAT[:FILE]",
+            completes=tuple(TRAILS),
         ),
     )
     form: str = says(

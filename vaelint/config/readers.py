@@ -126,6 +126,11 @@ def _per_file(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     raise ValueError('a table of patterns and rules such as {"legacy/*" = ["VAE4"]}')
 
 
+def meant(value: Any) -> list[str]:
+    """The words that a value was likely meant to be, where its option takes words."""
+    return {"gpu": ["cuda"], "mps": ["cpu"], "no": ["none"], "off": ["none"]}.get(str(value).lower(), [])
+
+
 def _device(value: Any) -> str:
     text = str(value)
     if text in ("auto", "cuda", "cpu", "none") or (text.startswith("cuda:") and text[5:].isdecimal() and text.isascii()):

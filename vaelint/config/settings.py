@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelint import catalogue
-from vaelint.config import keys
+from vaelint.config import keys, readers
 from vaelint.config.chosen import Chosen, choose
 from vaelint.config.file import Config, shown
 from vaelint.config.options import Options
@@ -145,7 +145,8 @@ def _of_line(name: str, value: Any) -> Setting:
     try:
         return Setting(key.read(value), f"--{key.name}")
     except ValueError as e:
-        raise UsageError(f"--{key.name} must be {e}, not {value!r}") from None
+        meant = " or ".join(f"--{key.name} {word}" for word in readers.meant(value))
+        raise UsageError(f"--{key.name} must be {e}, not {value!r}", f"write {meant}" if meant else "") from None
 
 
 def _target(chosen: Chosen, config: Config, said: Options, rules: dict[str, Any]) -> Target:

@@ -23,6 +23,8 @@ _SPEC = re.compile(
 )
 _INTERVAL = re.compile(r"(?P<open>[\[(])(?P<low>[^,]+),(?P<high>[^,]+)(?P<close>[\])])")
 _SIZE = re.compile(r"(?P<symbol>[^\W\d]\w*)(?:@(?P<value>\d+))?|(?P<number>\d+)")
+_WRITTEN = re.compile(r"(?:(?P<name>[^\W\d]\w*)\s*=\s*)?(?:[\w.]+\s*(?=[\[(]))?[\[(]*\s*(?P<sizes>\d+(?:[\s,;*\u00d7X]+\d+)*)[\s,]*[\])]*")
+"""A shape as it is written elsewhere: `(32, 784)`, `32,784`, `torch.rand(32, 784)`, `32X784`."""
 _FORM = "write [NAME=]SHAPE[:DTYPE][RANGE], for example 32x784 or x=32x1x28x28:float32[0,1]"
 
 
@@ -79,21 +81,32 @@ def parse_input(text: str) -> InputSpec:
     """Reads `[NAME=]SHAPE[:DTYPE][RANGE]`. Sizes are separated by `x`; each is a number, a name, or `name@number`. Raises UsageError."""
     match = _SPEC.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--input {text!r} is not understood", _FORM)
+        raise UsageError(f"--input {text!r} is not understood", _meant(text))
     sizes, symbols = _parse_shape(text, match["shape"])
     dtype = _parse_dtype(text, match["dtype"])
     spec = InputSpec(match["name"], sizes, symbols, dtype)
     return _with_range(text, spec, match["range"].strip()) if match["range"] else spec
 
 
+def _meant(text: str, otherwise: str = _FORM) -> str:
+    """What to type where the sizes are there and only written in another way."""
+    if (found := _WRITTEN.fullmatch(text.strip())) is None:
+        return otherwise
+    shape = "x".join(re.findall(r"\d+", found["sizes"]))
+    return f"write --input {found['name']}={shape}" if found["name"] else f"write --input {shape}"
+
+
 def _parse_shape(text: str, shape: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     if shape == "()":
         return (), ()
+    if shape == text.strip() and shape.isidentifier() and len(shape) > 1 and "x" not in shape:  # a word alone: no size is said at all
+        help = f"write the shape of a batch: --input 32x784, or --input {shape}=32x784 where {shape} is an argument of forward"
+        raise UsageError(f"--input {text!r} names no size", f"{help}; one axis of that name: --input {shape}@32")
     sizes, symbols = [], []
     for part in shape.strip().split("x"):
         match = _SIZE.fullmatch(part.strip())
         if match is None:
-            help = f"sizes are numbers or names without an x in them, separated by x; {_FORM}"
+            help = _meant(text, f"sizes are numbers or names without an x in them, separated by x; {_FORM}")
             raise UsageError(f"--input {text!r}: {part.strip()!r} is not a size", help)
         symbol = match["symbol"] or ""
         size = int(match["number"] or match["value"] or _DEFAULT_SIZES.get(symbol, _OTHER_SIZE))

@@ -340,7 +340,8 @@ def _object(module: ModuleType, name: str, file: str) -> Any:
 def _no_such_name(module: ModuleType, name: str, file: str) -> TargetError:
     classes = [k for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, nn.Module) and v.__module__ == module.__name__]
     classes = classes or module_classes(file)
-    near = difflib.get_close_matches(name, [k for k in vars(module) if not k.startswith("_")], 3, 0.6)
+    offered = [k for k in vars(module) if not k.startswith("_")]
+    near = [k for k in offered if k.lower() == name.lower()] or difflib.get_close_matches(name, offered, 3, 0.6)
     help = f"did you mean {' or '.join(near)}?" if near else ""
     notes = (f"nn.Module classes in it: {', '.join(classes)}",) if classes else ("it defines no nn.Module class",)
     return TargetError("VAE001", f"{relative(file)} has no {name}", help, Span(relative(file), 1), notes)

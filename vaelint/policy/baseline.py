@@ -44,15 +44,19 @@ def read(file: Path) -> Entries:
         if document["version"] != VERSION:
             raise UsageError(
                 f"baseline {file}: version {document['version']!r}, where {VERSION} is understood",
-                "write a new one with vaelint check --update-baseline",
+                f"write a new one: vaelint check --baseline {file} --update-baseline",
             )
         return {e["fingerprint"]: _entry(e) for e in document["findings"]}
     except FileNotFoundError:
-        raise UsageError(f"there is no baseline {file}", "vaelint check --update-baseline writes it") from None
+        raise UsageError(
+            f"there is no baseline {file}", f"write it: vaelint check --baseline {file} --update-baseline, with the same targets"
+        ) from None
     except OSError as e:
         raise UsageError(f"cannot read the baseline {file}: {e.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{file} is not a baseline written by vaelint", "write a new one with vaelint check --update-baseline") from None
+        raise UsageError(
+            f"{file} is not a baseline written by vaelint", f"write a new one: vaelint check --baseline {file} --update-baseline"
+        ) from None
 
 
 def is_ready(file: Path, *, new: bool) -> None:

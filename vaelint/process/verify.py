@@ -103,27 +103,29 @@ def _tried(
     for other, earlier in enumerate(done.checked):
         if not reason and other != index:
             again = run(_edited(earlier.request, texts)).result
-            reason = _new(earlier.result, again) and f"with it, {earlier.result.target} has another finding"
-            reason = reason or ("with it, another target cannot be analysed" if _failed(again) and not _failed(earlier.result) else "")
+            reason = _new(earlier.result, again) and f"after the repair, {earlier.result.target} has another finding"
+            reason = reason or (
+                "after the repair, another target cannot be analysed" if _failed(again) and not _failed(earlier.result) else ""
+            )
     return (texts, None, reason) if reason else (texts, after, "")
 
 
 def objection(before: TargetResult, finding: Finding, after: TargetResult) -> str:
     """What speaks against an edit, "" if nothing does."""
     if _failed(after):
-        return "with it, the code cannot be analysed"
+        return "after the repair, the code cannot be analysed"
     if after.confirm.get("outcome") != "ran":
-        return f"with it, the real pass does not run ({after.confirm.get('reason') or after.confirm.get('outcome')})"
+        return f"after the repair, the real pass does not run ({after.confirm.get('reason') or after.confirm.get('outcome')})"
     if sum(f.code == finding.code for f in after.findings) >= sum(f.code == finding.code for f in before.findings):
-        return "with it, the finding stays"
+        return "after the repair, it is still found"
     if new := _new(before, after):
-        return f"with it, there is {new}"
+        return f"after the repair, {new} is found"
     stopped = before.confirm.get("outcome") == "raised" and not before.quiet
     if len(after.gaps()) > len(before.gaps()):
-        return f"with it, the check is incomplete: {after.gaps()[-1][0]}"
+        return f"after the repair, {after.gaps()[-1][0]}"
     lost = {n["code"] for n in after.not_applicable} - {n["code"] for n in before.not_applicable}
     if lost and not _failed(before) and not stopped:
-        return f"with it, {min(lost)} does not apply any more"
+        return f"after the repair, {min(lost)} can no longer be asked"
     return ""
 
 

@@ -50,6 +50,8 @@ def parse_target(text: str) -> TargetSpec:
     if match is None:
         raise _without_name(text)
     where, name, call = match["where"], match["name"], match["call"]
+    if where.endswith(":"):  # as pytest names a test
+        raise UsageError(f"target {text!r} has two colons", f"write {where.rstrip(':')}:{name}{call or ''}")
     init = _read_call(text, call) if call else {}
     if where.endswith((".py", ".ipynb")) or "/" in where or os.sep in where or not _MODULE.fullmatch(where):
         return TargetSpec(text, where, None, name, init)

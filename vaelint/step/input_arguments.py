@@ -100,7 +100,7 @@ def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Cal
     return TargetError(
         "VAE003",
         f"{where} also needs {', '.join(missing)}; {given}",
-        f"add {example}",
+        f"add {example}; vaelint discover {span.file if span else 'FILE.py'} tries shapes and names those that run",
         span,
         (f"signature: {where}{inspect.signature(function)}",),
     )

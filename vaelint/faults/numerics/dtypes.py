@@ -14,6 +14,7 @@ from vaelint.faults.gradients.unregistered import holder
 from vaelint.record import ops
 from vaelint.record.record import dtype, shape, span
 from vaelint.replay.per_model import per_model
+from vaelint.trace.recorded_run import Replays
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -33,6 +34,8 @@ class Mixed:
     partner: fx.Node
     origin: fx.Node
     begun: Span | None  # where the odd type began: where the tensor is made, or put into the model
+
+    given: bool = False  # whether the odd one is an input whose type the user has said
 
     @property
     def odd_type(self) -> str:
@@ -57,7 +60,8 @@ def _name(node: fx.Node) -> str:
 def _mixed(model: Model, node: fx.Node, odd: fx.Node, partner: fx.Node) -> Mixed:
     origin = _origin(odd)
     if origin.op != "get_attr":
-        return Mixed(node, odd, partner, origin, model.where(origin))
+        given = origin.op == "placeholder" and not isinstance(model.step, Replays)  # an observed script has types of its own
+        return Mixed(node, odd, partner, origin, model.where(origin), given)
     held = holder(model, origin)
     return Mixed(node, odd, partner, origin, usage_of(model).assignment(*held) if held is not None else None)
 

@@ -395,6 +395,6 @@ def _resolve(loaded: Loaded, model: nn.Module, told: str) -> tuple[str, Any, dic
     for part in rest:
         owner = getattr(owner, part, None)
     if owner is None:
-        there = ", ".join(c.expr for c in candidates(loaded, model))
-        raise TargetError("VAE004", f"there is no loss {told} in the model or its file", f"found: {there}" if there else "", loaded.span)
+        there = " or ".join(f"--loss {c.expr}" for c in candidates(loaded, model))
+        raise TargetError("VAE004", f"there is no loss {told} in the model or its file", f"write {there}" if there else "", loaded.span)
     return name, owner, {}, notes
