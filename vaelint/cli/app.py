@@ -20,6 +20,7 @@ from vaelint.cli.ends import ended
 from vaelint.cli.merge_sarif import merge_sarif
 from vaelint.cli.observed_run import run
 from vaelint.cli.rules import explain, rules
+from vaelint.cli.server import server
 from vaelint.cli.trace import trace
 from vaelint.core.errors import UsageError
 from vaelint.core.version import __version__
@@ -71,7 +72,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-for act in (check, discover, trace, annotate, config, rules, explain, merge_sarif):
+for act in (check, discover, trace, annotate, config, rules, explain, merge_sarif, server):
     command(app, act.__name__.replace("_", "-"), act)
 command(app, "run", run, allow_interspersed_args=False)
 kept = typer.Typer(help="Results of earlier runs, kept in your own cache folder.", no_args_is_help=True)

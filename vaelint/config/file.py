@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any
 
 from vaelint.config.keys import BOTH, TARGET, TOP, Place
 from vaelint.config.options import Options
-from vaelint.core.errors import UsageError
+from vaelint.core.errors import ConfigurationError, UsageError
 from vaelint.core.result import Request
 from vaelint.source.target import parse_target
 
@@ -47,6 +48,19 @@ class Config:
         return _table(self.file) if self.file else ""
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A table of the file, and how messages name it."""
+
+    file: Path
+    number: int  # 0 for the keys at the top, N for the N-th target
+    words: str
+
+    def error(self, message: str, help: str = "", key: str = "") -> ConfigurationError:
+        """What is wrong in it."""
+        return ConfigurationError(f"{self.words}: {message}", help, file=self.file, table=self.number, key=key)
+
+
 def load(start: Path | None = None) -> Config:
     """The configuration nearest at or above `start`; an empty Config where there is none.
 
@@ -68,7 +82,8 @@ def _parsed(file: Path) -> Any:
     try:
         table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise UsageError(f"cannot read {shown(file)}: {e}") from None
+        at = re.search(r"at line (\d+)", str(e))
+        raise ConfigurationError(f"cannot read {shown(file)}: {e}", file=file, line=int(at[1]) if at else 1) from None
     if file.name == OWN_FILE:
         return table
     tool = table.get("tool", {})
@@ -87,21 +102,24 @@ def _table(file: Path) -> str:
 def _read(table: Any, file: Path) -> Config:
     header = "targets" if file.name == OWN_FILE else "tool.vaelint.targets"
     if not isinstance(table, dict):
-        raise UsageError(f"{_table(file)} must be a table")
+        raise ConfigurationError(f"{_table(file)} must be a table", file=file)
     if file.name == OWN_FILE and set(table) == {"tool"}:
-        raise UsageError(f"{_table(file)}: unknown key 'tool'", "in this file the keys go at the top level, without [tool.vaelint]")
+        help = "in this file the keys go at the top level, without [tool.vaelint]"
+        raise ConfigurationError(f"{_table(file)}: unknown key 'tool'", help, file=file)
     tables = table.get("targets", [])
     if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
-        raise UsageError(f"{shown(file)}: targets must be a list of tables", f"write [[{header}]], with two brackets")
-    top = _fields({k: v for k, v in table.items() if k != "targets"}, TOP, _table(file), extra=("targets",))
+        help = f"write [[{header}]], with two brackets"
+        raise ConfigurationError(f"{shown(file)}: targets must be a list of tables", help, file=file, key="targets")
+    place = _Place(file, 0, _table(file))
+    top = _fields({k: v for k, v in table.items() if k != "targets"}, TOP, place, extra=("targets",))
     targets, told = [], []
     for number, entry in enumerate(tables, 1):
-        where = f"{shown(file)}: [[{header}]] number {number}"
-        values = _fields(entry, TARGET, where)
+        place = _Place(file, number, f"{shown(file)}: [[{header}]] number {number}")
+        values = _fields(entry, TARGET, place)
         if "run" in values:
-            values |= _command_of(values, file.parent, where)
+            values |= _command_of(values, file.parent, place)
         elif "target" not in values:
-            raise UsageError(f"{where}: no target", 'write target = "model.py:VAE", or run = "train.py --epochs 1"')
+            raise place.error("no target", 'write target = "model.py:VAE", or run = "train.py --epochs 1"')
         else:
             values["target"] = _from_here(values["target"], file.parent)
         told.append(frozenset(values) - {"folder"})
@@ -110,31 +128,31 @@ def _read(table: Any, file: Path) -> Config:
     return Config(file=file, targets=tuple(targets), told=tuple(told), top=Options(**top))
 
 
-def _command_of(values: Mapping[str, Any], root: Path, where: str) -> dict[str, Any]:
+def _command_of(values: Mapping[str, Any], root: Path, place: _Place) -> dict[str, Any]:
     """The target and the folder of a command, which runs in that of the configuration. Raises UsageError."""
     if extra := sorted({"target", "inputs", "init", "loss", "step", "perturb"} & set(values)):
-        raise UsageError(f"{where}: run and {extra[0]} contradict each other", "a command already says what it trains, and with what")
+        raise place.error(f"run and {extra[0]} contradict each other", "a command already says what it trains, and with what", extra[0])
     words = values["run"]
     script = f"{words[1].replace('.', '/')}.py" if words[0] == "-m" else words[0]
     if words[0] != "-m" and not (root / script).is_file():
-        raise UsageError(f"{where}: there is no file {script}", 'write run = "train.py --epochs 1"')
+        raise place.error(f"there is no file {script}", 'write run = "train.py --epochs 1"', "run")
     return {"target": Path(os.path.relpath(root / script)).as_posix(), "folder": "" if root == Path.cwd() else str(root)}
 
 
-def _fields(table: Mapping[str, Any], keys: Sequence[Place], where: str, extra: tuple[str, ...] = ()) -> dict[str, Any]:
+def _fields(table: Mapping[str, Any], keys: Sequence[Place], place: _Place, extra: tuple[str, ...] = ()) -> dict[str, Any]:
     known = {k.name: k for k in keys}
     values: dict[str, Any] = {}
     for name, value in table.items():
         if name not in known:
             near = difflib.get_close_matches(name.replace("_", "-"), [*known, *extra], n=1, cutoff=0.5)
             help = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join([*known, *extra])
-            raise UsageError(f"{where}: unknown key {name!r}", help)
+            raise place.error(f"unknown key {name!r}", help, name)
         try:
             values[known[name].field] = known[name].read(value)
         except ValueError as e:
-            raise UsageError(f"{where}: {name} must be {e}, not {value!r}") from None
+            raise place.error(f"{name} must be {e}, not {value!r}", "", name) from None
         except UsageError as e:  # readers shared with the command line speak of its options
-            raise UsageError(f"{where}: {e.message.removeprefix('--')}", e.help) from None
+            raise place.error(e.message.removeprefix("--"), e.help, name) from None
     return values
 
 

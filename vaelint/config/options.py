@@ -369,6 +369,9 @@ class Options:
             "Where the pages of vaelint's documentation are, for the addresses in reports: https://docs.my.org/vaelint/.",
         )
     )
+    stdio: bool = says(
+        Option("--stdio", "server", "Over standard input and output: the only way, and what happens without it.", "flag"), default=False
+    )
     schema: bool = says(Option("--schema", "config", "Print the JSON Schema of the configuration, for editors.", "flag"), default=False)
 
 

@@ -12,7 +12,7 @@ from vaelint.config import keys, readers
 from vaelint.config.chosen import Chosen, choose
 from vaelint.config.file import Config, shown
 from vaelint.config.options import Options
-from vaelint.core.errors import UsageError
+from vaelint.core.errors import ConfigurationError, UsageError
 from vaelint.core.inputs import InputSet
 from vaelint.core.pages import HOME
 from vaelint.core.result import Request
@@ -79,10 +79,10 @@ def resolve(names: Sequence[str], config: Config, said: Options) -> Settings:
         UsageError: a target, a code or a value that cannot be read; says in which option or table it stands.
     """
     top, where = config.top, config.where
-    select = _codes(said.select, top.select, "select", where)
-    ignore = _codes(said.ignore, top.ignore, "ignore", where)
-    more = _codes(said.extend_select, None, "extend-select", where)
-    told = _codes(None, top.extend_select, "extend-select", where)
+    select = _codes(said.select, top.select, "select", config)
+    ignore = _codes(said.ignore, top.ignore, "ignore", config)
+    more = _codes(said.extend_select, None, "extend-select", config)
+    told = _codes(None, top.extend_select, "extend-select", config)
     extend = Setting((*told.value, *more.value), " and ".join(s.origin for s in (told, more) if s.value) or DEFAULT)
     baseline = Setting(None)
     if said.baseline is not None:
@@ -104,11 +104,11 @@ def resolve(names: Sequence[str], config: Config, said: Options) -> Settings:
         baseline=baseline,
         jobs=_first("jobs", said, config, default_jobs()),
         per_file_ignores=Setting(
-            tuple((p, catalogue.selectors(words, f"{where} per-file-ignores")) for p, words in top.per_file_ignores or ()),
+            tuple((p, _told(words, "per-file-ignores", config)) for p, words in top.per_file_ignores or ()),
             where if top.per_file_ignores else DEFAULT,
         ),
         severity=Setting(
-            tuple((code, s) for word, s in top.severity or () for code in catalogue.selectors([word], f"{where} severity")),
+            tuple((code, s) for word, s in top.severity or () for code in _told([word], "severity", config)),
             where if top.severity else DEFAULT,
         ),
         docs_url=_first("docs_url", said, config, HOME),
@@ -120,10 +120,18 @@ def _distinct(targets: Iterable[Target]) -> tuple[Target, ...]:
     return tuple({t.request: t for t in targets}.values())
 
 
-def _codes(said: Sequence[str] | None, told: Sequence[str] | None, key: str, where: str) -> Setting:
+def _codes(said: Sequence[str] | None, told: Sequence[str] | None, key: str, config: Config) -> Setting:
     if said:
         return Setting(catalogue.selectors(said, f"--{key}"), f"--{key}")
-    return Setting(catalogue.selectors(told, f"{where} {key}"), where) if told else Setting(())
+    return Setting(_told(told, key, config), config.where) if told else Setting(())
+
+
+def _told(words: Sequence[str], key: str, config: Config) -> tuple[str, ...]:
+    """Rules as a key of the file names them. Raises ConfigurationError."""
+    try:
+        return catalogue.selectors(words, f"{config.where} {key}")
+    except UsageError as e:
+        raise ConfigurationError(e.message, e.help, file=config.file or Path(), key=key) from None
 
 
 def _selected(select: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vaelint.core.finding import Span
 
 
@@ -11,6 +13,21 @@ class UsageError(Exception):
     def __init__(self, message: str, help: str = "") -> None:
         super().__init__(message)
         self.message, self.help = message, help
+
+
+class ConfigurationError(UsageError):
+    """The configuration file is wrong, at a place that an editor can show.
+
+    Attributes:
+        file: the file.
+        table: 0 for the keys at the top, N for the N-th target.
+        key: what is wrong there; empty for the table itself.
+        line: where its syntax ends; 0 where it is TOML.
+    """
+
+    def __init__(self, message: str, help: str = "", *, file: Path, table: int = 0, key: str = "", line: int = 0) -> None:
+        super().__init__(message, help)
+        self.file, self.table, self.key, self.line = file, table, key, line
 
 
 class NothingFound(UsageError):

@@ -1,0 +1,1 @@
+"""`vaelint server`: the checks in an editor, over the Language Server Protocol. Needs the extra `vaelint[server]`."""
