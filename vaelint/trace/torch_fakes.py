@@ -11,6 +11,14 @@ import torch
 
 from vaelint.trace.torch_private import FakeTensor, FakeTensorMode, lean_dynamo, no_torch_function
 
+try:
+    from torch._subclasses.fake_impls import constructors, op_implementations_checks
+    from torch._subclasses.fake_tensor import in_kernel_invocation_manager
+
+    _RULES: list[tuple[Any, Any]] | None = op_implementations_checks
+except ImportError:  # another torch: what its kernels say is asked its own way
+    _RULES = None
+
 
 @dataclass(frozen=True)
 class _Made:
@@ -47,6 +55,11 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
             if known is not None:
                 made = tuple(self._make(m, args) for m in known)
                 return made if len(made) > 1 else made[0]
+            if key is not None and key not in _made and _asks_a_kernel(func):
+                result = self._asked(func, args, kwargs or {})
+                if result is not None and (told := self._told(func, args, result)) is not None:
+                    _made[key] = told
+                    return result
         result = super().__torch_dispatch__(func, types, args, kwargs or {})
         if key is not None and key not in _made:
             with no_torch_function():
@@ -75,6 +88,26 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
             parts += kind, len(value)
             return all(self._add(parts, v) for v in value)
         return False
+
+    def _asked(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What torch's kernel for shapes says; None where torch does more than to ask it, and where it refuses.
+
+        Torch itself goes through a decomposition in Python first, of a few milliseconds for a linear layer.
+        """
+        tensors = (t for a in (*args, *kwargs.values()) for t in (a if type(a) in (list, tuple) else [a]) if type(t) is FakeTensor)
+        devices = {t.fake_device for t in tensors}
+        given = kwargs.get("device")
+        if len(devices) > 1 or (devices and given is not None):
+            return None
+        if not devices and not any(a.name == "device" for a in func._schema.arguments):
+            return None
+        device = next(iter(devices), given or torch.device("cpu"))
+        try:
+            with in_kernel_invocation_manager(self):
+                made = func(*args, **(kwargs if devices else {**kwargs, "device": torch.device("meta")}))
+        except Exception:  # noqa: BLE001 - torch's own way says it in its own words
+            return None
+        return FakeTensor(self, made, device) if type(made) is torch.Tensor else None
 
     def _told(self, func: Any, args: Any, result: Any) -> tuple[_Made, ...] | None:
         """How to make what an operation has made; None where the copy would not be the same."""
@@ -135,6 +168,17 @@ def _looks_plain(func: Any) -> bool:
     name: str = func._schema.name + (f".{func._schema.overload_name}" if func._schema.overload_name else "")
     implicit = torch._C._dispatch_has_kernel_for_dispatch_key(name, torch._C.DispatchKey.CompositeImplicitAutograd)
     return len(returns) == 1 and not implicit
+
+
+@functools.cache
+def _asks_a_kernel(func: Any) -> bool:
+    """Whether torch has a kernel for shapes of an operation with one result, and no rule of its own for fake tensors beside it."""
+    if _RULES is None or len(func._schema.returns) > 1:
+        return False
+    if not torch._C._dispatch_has_computed_kernel_for_dispatch_key(func.name(), "Meta"):
+        return False
+    rules = [rule for applies, rule in _RULES if applies(func)]
+    return all(rule is constructors for rule in rules) and not any(a.name == "self" for a in func._schema.arguments if rules)
 
 
 @functools.cache
