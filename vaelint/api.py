@@ -14,6 +14,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vaelint import catalogue
+from vaelint.config.python_words import as_python, in_python
+from vaelint.config.readers import DEVICE, meant
+from vaelint.core.errors import UsageError
 from vaelint.core.finding import Certainty
 from vaelint.core.inputs import InputSet
 from vaelint.core.paths import is_cell
@@ -56,9 +59,10 @@ class Report(TargetResult):
         """The codes of the findings that stand, in their order."""
         return tuple(f.code for f in self.findings if f.certainty is not Certainty.REFUTED)
 
-    def render(self, *, color: bool = False, width: int = 100) -> str:
-        """The full report as text."""
-        return full.render([self], View(width=width, color=color))
+    def render(self, *, color: bool = False, width: int = 100, verbose: bool = False, show_refuted: bool = False) -> str:
+        """The full report as text; with `verbose` also the rules that did not apply and why."""
+        hints = ("render(verbose=True)", "render(show_refuted=True)")
+        return full.render([self], View(width=width, color=color, verbose=verbose, show_refuted=show_refuted, hints=hints))
 
     def __str__(self) -> str:
         return self.render()
@@ -117,6 +121,31 @@ def check(
     Raises:
         UsageError: texts that cannot be read.
     """
+    with _asked_in_python():
+        return _check(target, input, init, loss, step, device, select, ignore, seed, allow_no_loss)
+
+
+@contextmanager
+def _asked_in_python() -> Iterator[None]:
+    """What is wrong with the arguments is said in words of Python."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(as_python(error.message), as_python(error.help)) from None
+
+
+def _check(
+    target: Any,
+    input: Any,
+    init: Mapping[str, Any] | None,
+    loss: str | Callable[..., Any] | None,
+    step: str | Callable[..., Any] | None,
+    device: str,
+    select: str | Sequence[str],
+    ignore: str | Sequence[str],
+    seed: int,
+    allow_no_loss: bool,
+) -> Report:
     names: dict[str, Any] = {}
     shown = target if isinstance(target, str) else _named(target)
     chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
@@ -124,11 +153,21 @@ def check(
     texts = input_texts(input, parameters_taken(target, step))
     InputSet.from_texts(texts)
     loss_name, code = _loss_name(loss, names), _step_code(step, names)
-    request = Request(shown, texts, (), loss_name, code, device, select=chosen, ignore=left, seed=seed, allow_no_loss=allow_no_loss)
+    request = Request(
+        shown, texts, (), loss_name, code, _device(device), select=chosen, ignore=left, seed=seed, allow_no_loss=allow_no_loss
+    )
     with undisturbed():
         result = check_target(request, lambda message: None, FromPython(target, dict(init or {}), names))
     suppress.apply([result], lambda word: catalogue.find(word).code)
-    return Report(**vars(result))
+    return Report(**vars(in_python(result)))
+
+
+def _device(device: str) -> str:
+    """The device as `--device` takes it. Raises UsageError."""
+    try:
+        return str(DEVICE.read(device))
+    except ValueError as wanted:
+        raise UsageError(f"--device must be {wanted}, not {device!r}", " or ".join(f"write --device {d}" for d in meant(device))) from None
 
 
 class Seen:
@@ -211,7 +250,7 @@ def reports_of(
     request = Request(shown, device=device, select=chosen, ignore=left, run=(shown,), steps=session.steps)
     results = results_or_failure(session, error, request, time.perf_counter() - session.started)
     suppress.apply(results, lambda word: catalogue.find(word).code)
-    return [Report(**vars(r)) for r in results]
+    return [Report(**vars(in_python(r))) for r in results]
 
 
 def run(
@@ -236,7 +275,7 @@ def run(
         checked = worker.run(replace(asked, device=device, timeout=timeout, select=chosen, ignore=left))
     results, seen = [checked.result, *checked.also], Seen()
     suppress.apply(results, lambda word: catalogue.find(word).code)
-    seen.reports[:] = [Report(**vars(r)) for r in results]
+    seen.reports[:] = [Report(**vars(in_python(r))) for r in results]
     return seen
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vaelint.cache.store import Cache
     from vaelint.config.settings import Settings
     from vaelint.core.errors import UsageError
+    from vaelint.core.result import TargetResult
     from vaelint.process.gate import Hired
 
 
@@ -59,7 +60,7 @@ class Checker:
         except UsageError as error:
             pytest.fail(_said(error), pytrace=False)
         if not report.clean:
-            pytest.fail(f"vaelint finds {report.target} {report.status}\n{report}", pytrace=False)
+            pytest.fail(_failing(report), pytrace=False)
         return report
 
 
@@ -97,6 +98,18 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
         name = target.request.target
         item = TargetItem.from_parent(session, name=name, nodeid=f"vaelint::{name}", desk=desk, number=number)
         items.append(item)
+
+
+def _failing(result: TargetResult, report: str = "") -> str:
+    """The report under one line for pytest's summary: what was found and where."""
+    from vaelint.report.parts.closing import verdict_words
+    from vaelint.report.parts.places import place_of
+
+    wrong = [f for f in result.findings if f.certainty.value != "refuted" and f.severity.value != "info"]
+    first = ", ".join(f"{f.code} {f.name} at {place_of(f.span)}" for f in wrong[:3])
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    head = first + more if wrong else f"{result.target}: {verdict_words(result)}"
+    return f"{head}\n\n{report or result}"
 
 
 def _said(error: UsageError) -> str:
@@ -157,7 +170,7 @@ class TargetItem(pytest.Item):
             from vaelint.report import full
             from vaelint.report.parts.view import View
 
-            pytest.fail(full.render([result], View(docs=self._desk.settings.docs_url.value)), pytrace=False)
+            pytest.fail(_failing(result, full.render([result], View(docs=self._desk.settings.docs_url.value))), pytrace=False)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return Path(self._request.target.partition("(")[0].rpartition(":")[0]), None, f"vaelint {self._request.target}"

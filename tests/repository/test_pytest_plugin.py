@@ -51,7 +51,8 @@ def test_the_fixture_passes_a_sound_model_and_shows_the_report_of_another(projec
     assert done.returncode == 1
     assert "2 failed, 2 passed" in done.stdout
     assert "error[VAE201] shared-noise" in done.stdout
-    assert "vaelint: --input '32y784:' is not understood\nhelp: " in done.stdout
+    assert "vaelint: input='32y784:' is not understood\nhelp: write " in done.stdout
+    assert "test_wrong - Failed: VAE" in done.stdout and " at buggy.py:19" in done.stdout.partition("short test summary")[2]
     assert "Traceback" not in done.stdout + done.stderr and "inputs.py" not in done.stdout
 
 

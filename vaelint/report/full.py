@@ -24,7 +24,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
                 lines += [*_finding(finding, result, sources, view), []]
         block = loss_block(result, view.width)
         lines += [*block, []] if block else []
-        lines += summary(result, view.output.get(id(result), ""), view.width, view.verbose, view.show_refuted)
+        lines += summary(result, view)
         if result is not results[-1]:
             lines.append([])
     if len(results) > 1:

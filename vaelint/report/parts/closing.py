@@ -10,8 +10,12 @@ from vaelint.core.finding import Certainty, Severity
 from vaelint.core.result import TargetResult
 from vaelint.report.parts.places import place_in, with_cells
 from vaelint.report.parts.text import Line, cells, clean, hanging, table
+from vaelint.report.parts.view import View
 
 SETUP = "VAE0"  # codes about the check itself
+
+_LEFT_OUT = ("--device none", 'device="none"')
+"""Why there was no real pass where the user left it out, in the words of the command line and in Python's."""
 
 _RUNGS = {
     "symbolic": "traced with symbolic sizes",
@@ -82,9 +86,10 @@ def _number(value: Any) -> str:
     return f"{value:.6g}"
 
 
-def summary(result: TargetResult, output: str, width: int, verbose: bool, show_refuted: bool) -> list[Line]:
+def summary(result: TargetResult, view: View) -> list[Line]:
     """One line of counts; then sizes, the real pass, what did not apply, and notes."""
-    said, rules = verdict_words(result), _rules(result, verbose)
+    output, width, (more, refuted) = view.output.get(id(result), ""), view.width, view.hints
+    said, rules = verdict_words(result), _rules(result, "" if view.verbose else f" ({more}: why)")
     head: Line = [(f"{clean(result.target)}: ", "head"), (said, _style(result))]
     lines: list[Line] = [[*head, (f"; {rules}" if rules else "", "")]]
     if sum(cells(t) for t, _ in lines[0]) > width:
@@ -100,14 +105,14 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
         lines += hanging([("  incomplete: ", "error")], gap, width)
         lines += hanging([("  help: ", "help")], help, width) if help else []
     hidden = [f for f in result.findings if f.certainty is Certainty.REFUTED]
-    if hidden and not show_refuted:
+    if hidden and not view.show_refuted:
         codes, count = ", ".join(sorted({f.code for f in hidden})), len(hidden)
-        text = f"{count} finding{'s' * (count != 1)} refuted by the real pass and not shown: {codes} (--show-refuted)"
+        text = f"{count} finding{'s' * (count != 1)} refuted by the real pass and not shown: {codes} ({refuted})"
         lines += hanging([("  ", "")], text, width)
     for note in result.notes:
         lines += hanging([("  note: ", "key")], with_cells(note), width)
     printed = output.strip("\n")
-    if verbose:
+    if view.verbose:
         for fit in result.fits:
             lines += hanging([("  fits: ", "key")], str(fit["text"]), width)
         for row in result.not_applicable:
@@ -127,7 +132,7 @@ def summary(result: TargetResult, output: str, width: int, verbose: bool, show_r
             lines += [[("  | ", "gutter"), (clean(t), "")] for t in printed.splitlines()]
     elif printed:
         count = len(printed.splitlines())
-        lines += hanging([("  ", "")], f"the code printed {count} line{'s' * (count != 1)} (-v shows them)", width)
+        lines += hanging([("  ", "")], f"the code printed {count} line{'s' * (count != 1)} ({more} shows them)", width)
     return lines
 
 
@@ -159,7 +164,8 @@ def unasked(result: TargetResult) -> bool:
 
 def _not_run(result: TargetResult) -> str:
     """That the user switched the real pass off: what is said rests on the recording alone."""
-    return "; no real pass (--device none)" if result.confirm.get("reason") == "--device none" else ""
+    reason = result.confirm.get("reason")
+    return f"; no real pass ({reason})" if reason in _LEFT_OUT else ""
 
 
 def lossless(result: TargetResult) -> bool:
@@ -189,7 +195,7 @@ def _style(result: TargetResult) -> str:
     return "warning" if counts["warning"] else "clean"
 
 
-def _rules(result: TargetResult, verbose: bool) -> str:
+def _rules(result: TargetResult, why: str) -> str:
     quiet, unfit = len(result.quiet), len(result.not_applicable)
     if result.status == "failed" and not quiet + unfit:
         return ""  # none was asked
@@ -198,7 +204,7 @@ def _rules(result: TargetResult, verbose: bool) -> str:
         f"{quiet} rule{'s' * (quiet != 1)} quiet, "
         + (f"{stopped} could not run, " if stopped else "")
         + f"{unfit} not applicable"
-        + (" (-v: why)" if unfit and not verbose else "")
+        + (why if unfit else "")
     )
 
 

@@ -41,6 +41,7 @@ class View:
     everything: bool = False  # of a trail, each operation
     docs: str = addresses.HOME  # where vaelint's own pages are
     timings: bool = False  # of a document: with the seconds that each stage took, which no two runs share
+    hints: tuple[str, str] = ("-v", "--show-refuted")  # how one asks for more, where the report leaves something out
     bar: Severity = Severity.WARNING  # findings from this severity on make the exit code 1
 
     def address(self, finding: Finding) -> str:
