@@ -17,6 +17,7 @@ import pytest
 from vaelint.cli.interrupts import EXIT_INTERRUPTED
 from vaelint.discover.argparse_options import compared_options, filled_options
 from vaelint.discover.entries import entries
+from vaelint.discover.guessed_options import guessed_ways, other_configurations
 from vaelint.discover.variants import variants
 
 RUNS = Path(__file__).parents[1] / "data" / "runs"
@@ -63,6 +64,11 @@ def test_commands_of_texts_come_first_and_placeholders_are_no_commands(tmp_path:
         ('if args.flow == "planar":\n    model = zoo.Planar(args)', ("t.py", "--flow", "none"), ("t.py", "--flow", "planar")),
         ('MODELS = {"a": Other, "b": Planar}\nmodel = MODELS[args.flow]()', ("t.py",), ("t.py", "--flow", "b")),
         ("model = getattr(zoo, args.flow)()", ("t.py", "--flow=Other"), ("t.py", "--flow=Planar")),
+        (
+            'KINDS = {"x": {"n": Other}, "y": {"n": Planar}}\nKINDS[args.data][args.flow]()',
+            ("t.py",),
+            ("t.py", "--data", "y", "--flow", "n"),
+        ),
         ("model = Planar()", ("t.py",), None),
         ("", ("t.py", "--config", "configs/other.yaml"), ("t.py", "--config", "configs/planar.yaml")),
     ],
@@ -73,8 +79,48 @@ def test_options_by_which_a_script_chooses_a_class(
     (tmp_path / "configs").mkdir()
     for name in ("other", "planar"):
         (tmp_path / "configs" / f"{name}.yaml").write_text(f"model:\n  name: {name.capitalize()}\n")
-    trees = [ast.parse(f'parser.add_argument("--flow", default="none")\n{code}\n')]
+    trees = [ast.parse(f'parser.add_argument("--flow", default="none")\nparser.add_argument("--data")\n{code}\n')]
     assert next(variants(words, "Planar", trees, tmp_path), None) == expected
+
+
+def test_configurations_that_lie_in_the_repository_fill_options_and_stand_in_for_lost_ones(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    for name in ("faces", "speech_small"):
+        (tmp_path / "configs" / f"{name}.yaml").write_text("")
+    asks = ast.parse('p.add_argument("--config", required=True)\np.add_argument("--run-name", required=True)')
+    assert guessed_ways([asks], tmp_path) == [
+        ("--config", f"configs/{n}.yaml", "--run-name", "run_name") for n in ("faces", "speech_small")
+    ]
+    lost = ast.parse('p.add_argument("-c", "--config", default="confgs/speech.yaml")')
+    assert next(other_configurations(("t.py",), [lost], tmp_path)) == ("t.py", "--config", "configs/speech_small.yaml")
+    assert guessed_ways([ast.parse('p.add_argument("--depth", required=True)')], tmp_path) == []
+
+
+LARGE = """
+import sys
+import torch
+from torch import nn
+
+model = nn.Linear(6, 6)
+for x in torch.utils.data.DataLoader(torch.rand(64, 4), batch_size=16):
+    if len(x) > 4:
+        raise MemoryError  # as where the batch does not fit
+    mu, logvar, _ = model(torch.cat([x, x[:, :2]], 1)).chunk(3, dim=1)
+    recon = nn.functional.pad(mu + torch.randn_like(mu) * (0.5 * logvar).exp(), (0, 2))
+    loss = (recon - x).pow(2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+    loss.backward()
+    torch.optim.SGD(model.parameters(), 1e-3).step()
+"""
+
+
+def test_what_is_too_large_for_this_machine_is_observed_with_a_few_rows_of_each_batch(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(LARGE)
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", "check", ".", "--device", "none", "--output-format", "json"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    (target,) = json.loads(done.stdout)["targets"]
+    assert "batches were cut to 4 rows of 16" in target["notes"] and target["status"] != "failed", done.stderr
 
 
 TWO = """

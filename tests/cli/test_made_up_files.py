@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import traceback
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,10 @@ import torch
 from vaelint.observe.data.absent_files import COUNT, AbsentFiles, guessed_size, png
 from vaelint.observe.data.after_import import changed_when_imported
 from vaelint.observe.data.library_sets import library_data
+from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.public_files import public_file
+from vaelint.observe.data.torchvision import stand_in
+from vaelint.observe.data.wanted import is_wanted
 
 TRAIN = """\
 import torch
@@ -89,6 +93,58 @@ def test_a_folder_of_images_is_made_where_the_code_reads_images(tmp_path: Path, 
     files = [p for p in (tmp_path / "faces").rglob("*") if p.is_file()]
     assert len(files) == (COUNT if folders else 0)
     assert {p.parent.relative_to(tmp_path / "faces").as_posix().strip(".") for p in files} == set(folders)
+
+
+WANTED = """
+def has(path):
+    return exists(path)
+
+assert exists("a"), "no data"  # wanted
+if not has("b"):  # wanted
+    raise RuntimeError
+if exists("c"):  # optional
+    load("c")
+if not exists("d"):  # optional
+    makedirs("d")
+if not exists("e"):  # wanted
+    download("e")
+"""
+
+
+def test_a_path_that_a_script_cannot_do_without_is_told_from_one_that_it_makes(tmp_path: Path) -> None:
+    file, said = tmp_path / "train.py", list[bool]()
+    file.write_text(WANTED)
+
+    def exists(path: str) -> bool:
+        said.append(is_wanted(f for f, _ in traceback.walk_stack(sys._getframe(1)) if f.f_code.co_filename == str(file)))
+        return True
+
+    names: dict[str, Any] = {"exists": exists, "load": print, "makedirs": print, "download": print}
+    exec(compile(WANTED, str(file), "exec"), names)
+    assert said == ["# wanted" in line for line in WANTED.splitlines() if line.endswith(("# wanted", "# optional"))]
+
+
+def test_names_of_older_releases_are_given_to_the_script_and_to_nobody_else(tmp_path: Path) -> None:
+    said: list[str] = []
+    names: dict[str, Any] = {}
+    code = "import numpy as np, torch\nmade = np.product((2, 3)) + np.int(0)\nbatch = iter(torch.utils.data.DataLoader([1])).next()"
+    with older_names(said.append, lambda file: file == "train.py"):
+        exec(compile(code, "train.py", "exec"), names)
+        assert not hasattr(np, "product")
+    assert names["made"] == 6 and said == [
+        "this NumPy has no numpy.product: the script got prod", "this NumPy has no numpy.int: the script got int"
+    ]  # fmt: skip
+
+
+def test_networks_that_torchvision_has_are_stood_in_for_and_others_can_be_imported() -> None:
+    said: list[str] = []
+    models: Any = stand_in(said.append)["torchvision.models"]
+    with torch.device("meta"):
+        assert sum(p.numel() for p in models.vgg11_bn(weights=models.VGG11_BN_Weights.DEFAULT).parameters()) == 132_868_840
+        assert sum(p.numel() for p in models.resnet50(pretrained=True).parameters()) == 25_557_032
+        assert models.resnet18()(torch.rand(2, 3, 64, 64)).shape == (2, 1000)
+    with pytest.raises(AttributeError, match="install torchvision"):
+        models.densenet121()
 
 
 def test_where_python_itself_looks_for_modules_no_images_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

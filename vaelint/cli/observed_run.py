@@ -28,7 +28,7 @@ def run(said: Options, early: Worker | None) -> int:
     words = said.run or ()
     found = [Started(("-m", said.module, *words))] if said.module else started_by(words, allow_writes=said.allow_writes)
     reports = reports_for(said.output_format or (), said.output_file)
-    how: dict[str, Any] = {"steps": said.steps, "data": said.data, "allow_writes": said.allow_writes}
+    how: dict[str, Any] = {"steps": said.steps, "rows": said.rows, "data": said.data, "allow_writes": said.allow_writes}
     requests = tuple(observed_request(s.words, **how, environment=s.environment, folder=s.folder) for s in found)
     told = replace(config.load(), targets=requests, told=(frozenset[str](),) * len(requests))
     settings = resolve([], told, said)

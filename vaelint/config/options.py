@@ -93,6 +93,16 @@ class Options:
         python="observe run",
         default=_DEFAULT.steps,
     )
+    rows: int = says(
+        Option(
+            "--rows",
+            "run",
+            "At most so many rows of each batch of a loader: for a model that is too slow or too large here. Default: as they come.",
+            "count",
+            metavar="N",
+        ),
+        default=_DEFAULT.rows,
+    )
     data: str = says(
         Option(
             "--data",

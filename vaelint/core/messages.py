@@ -5,7 +5,10 @@ Imports no torch.
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # as terminals take them
 
 LONGEST = 2000  # characters: more of one message helps nobody
 
@@ -13,7 +16,8 @@ LONGEST = 2000  # characters: more of one message helps nobody
 def message_of(error: BaseException) -> str:
     """The text of an exception, cut. For one that cannot be turned into text, the reason."""
     try:
-        return cut(str(error)) or ("no memory is left, or none that --max-memory allows" if isinstance(error, MemoryError) else "")
+        said = cut(_COLOURS.sub("", str(error)))
+        return said or ("no memory is left, or none that --max-memory allows" if isinstance(error, MemoryError) else "")
     except Exception as second:  # noqa: BLE001 - `__str__` is user code too
         return f"its text cannot be read: __str__ raises {type(second).__name__}"
 

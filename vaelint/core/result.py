@@ -44,6 +44,7 @@ class Request:
     ] = ()  # a command that trains: "train.py", "--epochs", "1", or "-m", "package.train", ...; observed in place of a call
     environment: tuple[tuple[str, str], ...] = ()  # variables that the command gets besides
     steps: int = 5  # iterations that are observed of it
+    rows: int = 0  # of each batch of a loader, at most; 0: as they come
     data: str = "auto"  # auto | real | made-up: where a command's data comes from
     allow_writes: bool = False  # whether the command may write files, and use the network
     folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vaelint.core.errors import UsageError
 from vaelint.core.launchers import script_within
@@ -15,6 +16,7 @@ def observed_request(
     words: Sequence[str],
     *,
     steps: int = 5,
+    rows: int = 0,
     data: str = "auto",
     allow_writes: bool = False,
     environment: Sequence[tuple[str, str]] = (),
@@ -33,10 +35,11 @@ def observed_request(
     elif not (home / words[0]).is_file():
         if (within := script_within(words)) is not None and within.words != tuple(words):
             both = (*environment, *within.environment)
-            return observed_request(within.words, steps=steps, data=data, allow_writes=allow_writes, environment=both, folder=folder)
+            return observed_request(
+                within.words, steps=steps, rows=rows, data=data, allow_writes=allow_writes, environment=both, folder=folder
+            )  # fmt: skip
         raise UsageError(f"there is no file {words[0]}", "vaelint run SCRIPT [ARGS...], or vaelint run -m MODULE [ARGS...]")
     else:
         shown = (home / words[0]).as_posix() if folder else words[0]
-    return Request(
-        shown, run=tuple(words), steps=steps, data=data, allow_writes=allow_writes, environment=tuple(environment), folder=folder
-    )  # fmt: skip
+    how: dict[str, Any] = {"steps": steps, "rows": rows, "data": data, "allow_writes": allow_writes}
+    return Request(shown, run=tuple(words), environment=tuple(environment), folder=folder, **how)

@@ -68,16 +68,21 @@ def filled_options(trees: Sequence[ast.Module]) -> tuple[tuple[str, ...], tuple[
     for option in options_of(trees):
         if not option.required:
             continue
-        known = option.value("default")
-        choices = option.value("choices")
-        known = choices[0] if known is None and isinstance(choices, list | tuple) and choices else known
-        kind = option.given.get("type")
-        known = 2 if known is None and isinstance(kind, ast.Name) and kind.id == "int" else known  # a count, or a size
+        known = known_value(option)
         if known is None:
             lacks.append(option.typed)
         else:
             filled += [str(known)] if option.positional else [option.typed, str(known)]
     return tuple(filled), tuple(dict.fromkeys(lacks))
+
+
+def known_value(option: Option) -> object:
+    """A value that argparse is told of for an option that has to be given; None where it is told of none."""
+    known = option.value("default")
+    choices = option.value("choices")
+    known = choices[0] if known is None and isinstance(choices, list | tuple) and choices else known
+    kind = option.given.get("type")
+    return 2 if known is None and isinstance(kind, ast.Name) and kind.id == "int" else known  # a count, or a size
 
 
 def compared_options(trees: Sequence[ast.Module]) -> tuple[str, ...]:

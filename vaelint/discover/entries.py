@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vaelint.config.closure import imported_by
 from vaelint.discover.argparse_options import compared_options, filled_options
+from vaelint.discover.guessed_options import guessed_ways
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
@@ -62,7 +63,9 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         bare = (Path(os.path.relpath(file, folder)).as_posix(),)
         reach = [t for t in map(tree_of, sorted(imported_by(file))) if t is not None]
         filled, lacks = filled_options(reach)
-        alone = [] if lacks else [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
+        alone = [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
+        if lacks:
+            alone = [(*bare, *words) for words in guessed_ways(reach, folder)]
         ways = [*ways[:1], *alone, *ways[1:]]
         ways = [w for w in dict.fromkeys(ways) if len(w) > 1 or not (lacks or filled)]
         found.append(Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:])))

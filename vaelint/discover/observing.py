@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
 from vaelint.core.checked import Checked
+from vaelint.core.finding import Finding
 from vaelint.core.paths import real
 from vaelint.core.result import Request
 from vaelint.discover.entries import Entry, tree_of
+from vaelint.discover.guessed_options import other_configurations
 from vaelint.discover.variants import variants
 
 Ask = Callable[[Sequence[Request]], list[Checked]]
@@ -19,7 +22,8 @@ Ask = Callable[[Sequence[Request]], list[Checked]]
 
 TIMEOUT = 90.0  # seconds for each, where nothing else is said
 _MOST = 8  # commands that are tried for one script
-_ROUNDS = 4
+_ROUNDS = 5
+_FEW = 4  # rows of a batch, where a whole one is too slow or too large
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Tried:
     classes: frozenset[str] = frozenset()
     because: str = ""
     type_this: str = ""
-    depth: int = 0  # how far a run came that was not observed: 1 where it ended before its own code did, 2 where that raised
+    depth: int = 0  # how far a run came that was not observed: 1 where it ended before its own code did, 2 where it
+    # wants a file, 3 where it raised
 
 
 def looked_at(requests: Sequence[Request]) -> list[Request]:
@@ -39,10 +44,10 @@ def looked_at(requests: Sequence[Request]) -> list[Request]:
     return [replace(r, device="none", laws="none") for r in requests]
 
 
-def request_of(words: Sequence[str], entry: Entry, folder: Path) -> Request:
-    """The request that observes a command, started in `folder`."""
+def request_of(words: Sequence[str], entry: Entry, folder: Path, rows: int = 0) -> Request:
+    """The request that observes a command, started in `folder`, with at most so many `rows` of each batch."""
     own = "" if folder.resolve() == Path.cwd() else folder.as_posix()
-    return Request(Path(os.path.relpath(entry.file)).as_posix(), run=tuple(words), folder=own, timeout=TIMEOUT)
+    return Request(Path(os.path.relpath(entry.file)).as_posix(), run=tuple(words), folder=own, timeout=TIMEOUT, rows=rows)
 
 
 def shows(checked: Checked) -> bool:
@@ -61,6 +66,7 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
     done: dict[Entry, list[Tried]] = {e: [_lacking(e, folder)] if e.lacks else [] for e in found}
     left = [(name, real(file)) for name, file in wanted]
     tried: dict[Entry, list[tuple[str, ...]]] = {e: [] for e in found}
+    few: set[Entry] = set()
     for _ in range(_ROUNDS):
         shown = {(n, file) for e, all_ in done.items() for t in all_ for n in t.classes for file in imported_by(e.file)}
         left = [w for w in left if w not in shown]
@@ -69,10 +75,22 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
             break
         for e, words in coming:
             tried[e].append(words)
-        answers = ask([request_of(words, e, folder) for e, words in coming])
-        for (e, words), answer in zip(coming, answers, strict=True):
-            done[e].append(_tried(e, words, answer, folder))
+        asked = [request_of(words, e, folder, _FEW if e in few else 0) for e, words in coming]
+        answers = ask(asked)
+        large = [n for n, (r, answer) in enumerate(zip(asked, answers, strict=True)) if not r.rows and _is_large(answer)]
+        for n, answer in zip(large, ask([replace(asked[n], rows=_FEW) for n in large]) if large else (), strict=True):
+            if answer.result.status != "failed":
+                few.add(coming[n][0])
+                asked[n], answers[n] = replace(asked[n], rows=_FEW), answer
+        for (e, _), request, answer in zip(coming, asked, answers, strict=True):
+            done[e].append(_tried(e, request, answer))
     return [t for all_ in done.values() for t in _worth(all_)]
+
+
+def _is_large(answer: Checked) -> bool:
+    """Whether a run came to no iteration for want of time or memory."""
+    said = [f.message for f in answer.result.findings if f.code == "VAE006"]
+    return any(text.startswith(("no training iteration had ended when", "the script takes more memory")) for text in said)
 
 
 def _worth(all_: Sequence[Tried]) -> list[Tried]:
@@ -98,11 +116,13 @@ def _next(
     if not good and own:
         return own[:1]
     reach = imported_by(entry.file)
+    trees = [t for t in map(tree_of, sorted(reach)) if t is not None]
+    if not good and (other := [w for w in other_configurations(tried[0], trees, folder) if w not in tried]):
+        return other[:1]
     missing = [name for name, file in left if file in reach]
     if not missing:
         return []
     words = good[0].run if good else tried[0]
-    trees = [t for t in map(tree_of, sorted(reach)) if t is not None]
     more: list[tuple[str, ...]] = []
     for name in missing:
         ways = (w for w in variants(words, name, trees, folder) if w not in tried and w not in more)
@@ -115,13 +135,23 @@ def _lacking(entry: Entry, folder: Path) -> Tried:
     return Tried(entry, None, because=f"it cannot do without {', '.join(entry.lacks)}", type_this=f"{there}vaelint run {entry.command}")
 
 
-def _tried(entry: Entry, words: tuple[str, ...], answer: Checked, folder: Path) -> Tried:
+def _depth(finding: Finding) -> int:
+    """How far a run came."""
+    if finding.code != "VAE007":
+        return 1
+    return 2 if "is not there" in finding.message else 3
+
+
+def _tried(entry: Entry, request: Request, answer: Checked) -> Tried:
+    words = request.run
     results = [answer.result, *answer.also]
     if not shows(answer):
         first = next(iter(answer.result.findings), None)
         if first is None or answer.result.status != "failed":
             return Tried(entry, None, because="what it trains draws no latent")
         place = f" ({first.span.file}:{first.span.line})" if f"{first.span.file}:" not in first.message and first.span.line > 1 else ""
-        return Tried(entry, None, because=f"{first.message}{place}", type_this=first.help, depth=2 if first.code == "VAE007" else 1)
+        arguments = shlex.join(words[2 if words[0] == "-m" else 1 :])
+        because = f"{f'with {arguments}: ' if arguments else ''}{first.message}{place}"
+        return Tried(entry, None, because=because, type_this=first.help, depth=_depth(first))
     names = {name for r in results for name in r.target.rpartition(":")[2].split("+")}
-    return Tried(entry, request_of(words, entry, folder), frozenset(names))
+    return Tried(entry, request, frozenset(names))

@@ -7,11 +7,10 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from vaelint.anatomy.analyse import analyse
@@ -22,6 +21,7 @@ from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
+from vaelint.discover.signs import gives_back, picks_codes
 from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
 from vaelint.experiment.runs import Runner
@@ -31,7 +31,6 @@ from vaelint.loading.imports import repository_of
 from vaelint.loading.names import Means, meanings
 from vaelint.pipeline.loss_search import LossSearch
 from vaelint.pipeline.prepare import prepare
-from vaelint.record import ops
 from vaelint.record.record import Record
 from vaelint.replay.ranges import wants_unit, without_range
 from vaelint.repository.constructions import constructions
@@ -91,6 +90,8 @@ class _Failed:
     message: str
     after: int
     record: Record | None = None
+    texts: tuple[str, ...] = ()
+    init: dict[str, Any] = field(default_factory=dict)
 
 
 def probe(request: Request, emit: Callable[[dict[str, Any]], None]) -> TargetResult:
@@ -111,10 +112,19 @@ def _propose(request: Request, result: TargetResult) -> dict[str, Any]:
     loaded = load_target(parse_target(request.target), request)
     best = _best(request, loaded)
     if isinstance(best, _Failed):
-        return {"because": best.message or "nothing says what it takes", "help": "give --input and --init by hand"}
-    if best.worth < 2 and not _picks(best.record):
+        said = {"because": best.message or "nothing says what it takes", "help": "give --input and --init by hand"}
+        return said if best.record is None else {**said, "furthest": {"input": list(best.texts), "init": _texts_of(best.init, loaded)}}
+    if best.worth < 2 and not picks_codes(best.record):
         return {"because": "it runs and nothing is drawn from a posterior on the way to its output: no VAE", "none": True}
     return {"proposal": _written(best, result), "saw": _seen(best)}
+
+
+def _texts_of(init: dict[str, Any], loaded: Loaded) -> list[str]:
+    """Constructor arguments as the command line takes them; none where one has no text."""
+    try:
+        return [f"{k}={as_text(_plain(loaded, k, v), Path(loaded.file))}" for k, v in init.items()]
+    except Unknown:
+        return []
 
 
 def _best(request: Request, loaded: Loaded) -> _Trial | _Failed:
@@ -262,47 +272,10 @@ def _try(request: Request, loaded: Loaded, init: dict[str, Any], texts: tuple[st
         spans = record.failure.spans
         place = f" at {spans[0].file}:{spans[0].line}" if spans else ""
         said = f"with --input {' --input '.join(texts)} it raises {one_line(record.failure.error)}{place}"
-        return _Failed(said, 1 + len(record.nodes), record)
+        return _Failed(said, 1 + len(record.nodes), record, texts, init)
     model = analyse(record, tracer, inputs, step, Source(str(Path.cwd())), None)
-    worth = (2 if model.sites or model.idle_sites else 0) + _gives_back(record)
+    worth = (2 if model.sites or model.idle_sites else 0) + gives_back(record)
     return _Trial(asked, init, own, inputs, tracer, step, names, record, model, worth=worth)
-
-
-def _gives_back(record: Record) -> int:
-    """1 if an output has as many values as the first input, or scores for each of its tokens."""
-    first = next(iter(record.inputs.values()), None)
-    x = first.meta.get("val") if first is not None else None
-    found: list[torch.Tensor] = []
-
-    def visit(value: Any, depth: int = 3) -> None:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, dict) and depth:
-            for part in value.values():
-                visit(part, depth - 1)
-        elif isinstance(value, list | tuple) and depth:
-            for part in value:
-                visit(part, depth - 1)
-        elif hasattr(value, "mean") and isinstance(value, torch.distributions.Distribution):
-            found.append(value.mean)
-        elif hasattr(value, "__dict__") and depth:
-            for part in vars(value).values():
-                visit(part, depth - 1)
-
-    visit(record.raw_output)
-    if not isinstance(x, torch.Tensor):
-        return 0
-    tokens = not x.is_floating_point()
-    ours = [t for t in found if t is not x and t.shape[:1] == x.shape[:1]]
-    same = (t.shape == x.shape or (t.numel() == x.numel() and t.ndim != x.ndim) for t in ours)
-    scores = (tokens and t.ndim == x.ndim + 1 for t in ours)
-    return int(any(same) or any(scores))
-
-
-def _picks(record: Record) -> bool:
-    """Whether the nearest of some codes is looked up."""
-    names = {ops.op(n) for n in record.nodes}
-    return bool(names & {"argmin", "argmax", "min", "max", "cdist", "topk"}) and bool(names & {"embedding", "one_hot", "detach", "getitem"})
 
 
 def _seen(trial: _Trial) -> str:

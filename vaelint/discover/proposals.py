@@ -32,6 +32,7 @@ class Proposal:
     notes: tuple[str, ...] = ()
     is_none: bool = False  # it ran, and is no VAE
     tried: bool = True
+    furthest: Request | None = None  # where there is none: the way that came furthest
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -80,12 +81,14 @@ def _proposal(shape: Shape, answer: Checked, folder: str) -> Proposal:
         request = Request(shape.target, tuple(p["input"]), tuple(p["init"]), p.get("loss"), p.get("step"), folder=folder)
         return Proposal(shape, request, "", said.get("saw", ""), notes)
     because = said.get("because") or next((f.message for f in answer.result.findings), "it could not be tried")
-    return Proposal(shape, None, because, "", notes, bool(said.get("none")))
+    way = said.get("furthest")
+    furthest = Request(shape.target, tuple(way["input"]), tuple(way["init"]), folder=folder) if way is not None else None
+    return Proposal(shape, None, because, "", notes, bool(said.get("none")), furthest=furthest)
 
 
 def requests_of(proposals: Iterable[Proposal], folder: str = "") -> list[Request]:
-    """What `check` is asked for a folder. A candidate without a proposal is asked as it is: its failure is then told, not passed over."""
-    return [p.request or Request(p.shape.target, folder=folder) for p in proposals if not p.is_none]
+    """What `check` is asked for a folder. One without a proposal is asked as it came furthest: its failure is told."""
+    return [p.request or p.furthest or Request(p.shape.target, folder=folder) for p in proposals if not p.is_none]
 
 
 def table(proposal: Proposal, header: str, target: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vaelint.discover.argparse_options import options_of
 
-_CONFIGURATIONS = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg")
+CONFIGURATIONS = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg")
 _BY_NAME = frozenset({"getattr", "eval", "globals", "vars"})
 
 
@@ -23,28 +23,42 @@ def variants(words: Sequence[str], name: str, trees: Sequence[ast.Module], folde
     """
     options = {o.dest: o.typed if o.positional else next((n for n in o.names if n.startswith("--")), o.typed) for o in options_of(trees)}
     for tree in trees:
-        for attribute, value in _choices(tree, name, trees):
-            if attribute in options:
-                yield _with(words, options[attribute], value)
+        for chosen in _choices(tree, name, trees, options):
+            changed = words
+            for attribute, value in chosen:
+                changed = with_option(changed, options[attribute], value)
+            yield tuple(changed)
     for attribute, option in options.items():
         if any(attribute in _read(node) for tree in trees for node in _lookups(tree)):
-            yield _with(words, option, name)
+            yield with_option(words, option, name)
     yield from _configured(words, name, folder, _paths(trees))
 
 
-def _choices(tree: ast.Module, name: str, trees: Sequence[ast.Module]) -> Iterator[tuple[str, str]]:
-    """Names and values that lead to the class: `if args.model == "conv": ... ConvVAE(`, and `{"conv": ConvVAE}[args.model]`."""
+def _choices(tree: ast.Module, name: str, trees: Sequence[ast.Module], options: Mapping[str, str]) -> Iterator[list[tuple[str, str]]]:
+    """Options and values that lead to the class: `if args.model == "conv": ... ConvVAE(`, and `{"conv": ConvVAE}[args.model]`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and any(_names(statement, name) for statement in node.body):
-            for value in _texts(node.test):
-                yield from ((attribute, value) for attribute in _read(node.test))
+            read = [a for a in _read(node.test) if a in options]
+            yield from ([(attribute, value)] for value in _texts(node.test) for attribute in read)
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            keys = [
-                k.value for k, v in zip(node.value.keys, node.value.values, strict=True) if isinstance(k, ast.Constant) and _names(v, name)
-            ]
+            ways = list(_keys_to(node.value, name))
             held = {t.id for t in node.targets if isinstance(t, ast.Name)}
-            for attribute in _keys_of(held, trees) if keys else ():
-                yield from ((attribute, str(key)) for key in keys)
+            for looked in _lookups_of(held, trees) if ways else ():
+                levels = [[a for a in read if a in options][:1] for read in looked]
+                for keys in ways:
+                    if len(keys) == len(levels) and all(levels):
+                        yield [(level[0], key) for level, key in zip(levels, keys, strict=True)]
+
+
+def _keys_to(table: ast.Dict, name: str) -> Iterator[tuple[str, ...]]:
+    """The keys that lead to the class in a table, or in a table of tables."""
+    for key, value in zip(table.keys, table.values, strict=True):
+        if not isinstance(key, ast.Constant):
+            continue
+        if isinstance(value, ast.Dict):
+            yield from ((str(key.value), *rest) for rest in _keys_to(value, name))
+        elif _names(value, name):
+            yield (str(key.value),)
 
 
 def _names(node: ast.AST, name: str) -> bool:
@@ -60,14 +74,19 @@ def _read(node: ast.AST) -> list[str]:
     return [n.attr if isinstance(n, ast.Attribute) else n.id for n in ast.walk(node) if isinstance(n, ast.Attribute | ast.Name)]
 
 
-def _keys_of(held: set[str], trees: Sequence[ast.Module]) -> Iterator[str]:
-    """What mappings of these names are looked up by."""
+def _lookups_of(held: set[str], trees: Sequence[ast.Module]) -> Iterator[list[list[str]]]:
+    """What mappings of these names are looked up by, one list of names for each level."""
     for tree in trees:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Subscript) and held & set(_read(node.value)):
-                yield from _read(node.slice)
+            if isinstance(node, ast.Subscript):
+                levels = [_read(node.slice)]
+                base: ast.expr = node.value
+                while isinstance(base, ast.Subscript):
+                    base, levels = base.value, [_read(base.slice), *levels]
+                if held & set(_read(base)):
+                    yield levels
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
-                yield from _read(node.args[0]) if held & set(_read(node.func.value)) else ()
+                yield from [[_read(node.args[0])]] if held & set(_read(node.func.value)) else []
 
 
 def _lookups(tree: ast.Module) -> Iterator[ast.AST]:
@@ -84,7 +103,7 @@ def _paths(trees: Sequence[ast.Module]) -> Mapping[str, str]:
     found = {}
     for option in options_of(trees):
         texts = _texts(option.given["default"]) if "default" in option.given else []
-        if texts and texts[-1].endswith(_CONFIGURATIONS):
+        if texts and texts[-1].endswith(CONFIGURATIONS):
             found[option.typed] = Path(*texts).parent.as_posix()
     return found
 
@@ -94,15 +113,15 @@ def _configured(words: Sequence[str], name: str, folder: Path, paths: Mapping[st
     whole = re.compile(rf"\b{re.escape(name)}\b")
     places = dict(paths)
     for before, word in pairwise(words):
-        if before.startswith("-") and word.endswith(_CONFIGURATIONS):
+        if before.startswith("-") and word.endswith(CONFIGURATIONS):
             places.setdefault(before, Path(word).parent.as_posix())
     for option, place in places.items():
         for file in sorted((folder / place).glob("*")):
-            if file.suffix in _CONFIGURATIONS and whole.search(file.read_text(encoding="utf-8", errors="replace")):
-                yield _with(words, option, file.relative_to(folder).as_posix())
+            if file.suffix in CONFIGURATIONS and whole.search(file.read_text(encoding="utf-8", errors="replace")):
+                yield with_option(words, option, file.relative_to(folder).as_posix())
 
 
-def _with(words: Sequence[str], option: str, value: str) -> tuple[str, ...]:
+def with_option(words: Sequence[str], option: str, value: str) -> tuple[str, ...]:
     """The command with one value set: in the place of the one that it gives, else at its end."""
     script = 2 if words[0] == "-m" else 1
     if not option.startswith("-"):

@@ -212,7 +212,7 @@ def import_file(path: Path, wanted: str, notes: list[str]) -> ModuleType:
 def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) -> ModuleType:
     """A module of some top-level statements of a file, beside the target imported before. Raises TargetError VAE001."""
     root, name = _place(path)
-    module = ModuleType(f"_part_of_{name.replace('.', '_')}")
+    module = ModuleType(f"{name} (in part)")  # Python names it in errors
     module.__file__, module.__package__ = str(path), name if path.stem == "__init__" else name.rpartition(".")[0]
     folders = [path.parent, *(p for p in path.parents if p.is_relative_to(repository_of(root)))]
     with _imports(folders, _search_path(root, path), "", str(path), notes, True):

@@ -132,6 +132,9 @@ class Placeholder:
         return 0
 
 
+Placeholder.__name__ = Placeholder.__qualname__ = "absent package"  # as Python names it in the user's tracebacks
+
+
 class PlaceholderModule(ModuleType):
     """A package that is not installed; every name in it is a Placeholder."""
 

@@ -32,10 +32,11 @@ class StopObserving(BaseException):
 class Session:
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
-    def __init__(self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False, names: bool = False) -> None:
-        """`goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs."""
+    def __init__(self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False, names: bool = False, rows: int = 0) -> None:
+        """`goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs.
+        `rows`: batches get no more; 0 leaves them as they are."""
         self.spans, self.steps, self.goes_on = spans, max(steps, 2), goes_on
-        self.names = names
+        self.names, self.rows = names, rows
         self.started = time.perf_counter()
         self.births: dict[int, Span] = {}
         self.modules: list[Any] = []  # those that user code constructed, in order
@@ -71,6 +72,7 @@ class Session:
         """A loader hands over a batch: an iteration may end and another begin. Returns the batch that the script gets."""
         if self._enough() or not torch.is_grad_enabled():
             return batch  # an evaluation
+        batch = self._of_few_rows(batch)
         self._loading, self._since = True, 0
         if self._backwards:
             self._looped = self._source
@@ -170,6 +172,10 @@ class Session:
         if what not in self.said:
             self.said.append(what)
 
+    def say_here(self, what: str) -> None:
+        """The same, with the script's line that is running."""
+        self.say(f"{what}{self.where()}")
+
     def where(self) -> str:
         """` (train.py:31)`, the line of the script that is running."""
         stack = self.spans.stack(sys._getframe(1), limit=1)
@@ -223,6 +229,14 @@ class Session:
         self._watch.around = self.spans.user_frames(frame, limit=64)
         self._add(batch, frame)
         return batch
+
+    def _of_few_rows(self, batch: Any) -> Any:
+        """The batch, with no more rows than wanted."""
+        of = rows_of(batch) if self.rows else None
+        if of is None or of <= self.rows or not is_cuttable(batch):
+            return batch
+        self.say(f"batches were cut to {self.rows} rows of {of}")
+        return cut(batch, self.rows, of)
 
     def _can_cut(self, batch: Any, loader: Any) -> bool:
         """Whether the third iteration may run at another batch size."""

@@ -16,7 +16,7 @@ from vaelint.core.errors import TargetError
 from vaelint.core.finding import Finding, Span
 from vaelint.core.launchers import OTHER_PYTHON
 from vaelint.core.memory import asked_for, ran_out
-from vaelint.core.messages import message_of
+from vaelint.core.messages import cut, message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup import SETUP, fail
 from vaelint.core.sign import sign
@@ -24,6 +24,7 @@ from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.observe.data.absent import absent_packages
 from vaelint.observe.data.library_sets import library_data
+from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.session_files import absent_files
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
@@ -56,17 +57,18 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     with contextlib.chdir(home):
         file = Path(file_of(request.run)).absolute()
     spans = SpanFinder(str(file.parent), str(here))
-    session = Session(spans, request.steps, names=request.fixes)
+    session = Session(spans, request.steps, names=request.fixes, rows=request.rows)
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
         absent = absent_files(session) if request.data != "real" else None
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True, absent=absent))
-        stack.enter_context(torchvision_data(request.data, lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
-        stack.enter_context(library_data(request.data, lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
+        stack.enter_context(torchvision_data(request.data, session.say_here, spans.is_user))
+        stack.enter_context(library_data(request.data, session.say_here, spans.is_user))
         stack.enter_context(contextlib.chdir(home))
-        stack.enter_context(absent_packages(lambda what: session.say(f"{what}{session.where()}"), spans.is_user))
+        stack.enter_context(absent_packages(session.say_here, spans.is_user))
+        stack.enter_context(older_names(session.say_here, spans.is_user))
         stack.enter_context(noting_usage(session.usage))
         error = observe(session, lambda: run_script(request.run, session.say))
     if isinstance(error, TimeIsUpError):
@@ -146,12 +148,12 @@ def _raise_if_out(session: Session, error: BaseException | None, request: Reques
     place = next(iter(session.spans.of_traceback(error)), None)
     if isinstance(error, TimeIsUpError):
         text = f"no training iteration had ended when the script's share of {request.timeout:g} s was over"
-        raise TargetError(
-            "VAE006", text, f"give it more time: vaelint run --timeout {2 * request.timeout:g} {' '.join(request.run)}", place
-        )
+        words = " ".join(request.run)
+        more = f"give it more time: vaelint run --timeout {2 * request.timeout:g} {words}, or smaller batches: vaelint run --rows 4 {words}"
+        raise TargetError("VAE006", text, more, place)
     if ran_out(error):
         text = f"the script takes more memory than the {memory} it may have here{asked_for(error)}"
-        raise TargetError("VAE006", text, "run it with smaller data, or a smaller batch", place)
+        raise TargetError("VAE006", text, f"run it with smaller batches: vaelint run --rows 4 {' '.join(request.run)}", place)
     if isinstance(error, HeldBackError):
         raise TargetError("VAE006", str(error), f"vaelint run --allow-writes {' '.join(request.run)}", place)
 
@@ -162,12 +164,14 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     if session.iterations and not (broke and session.iterations[-1].number == 1):
         return
     shown = " ".join(command)
+    if isinstance(error, SystemExit) and error.code and isinstance(error.__context__, Exception) and not session.usage:
+        error = error.__context__  # the script caught what went wrong, and left
     if (known := session.sites.explain(error)) is not None and error is not None:
         known.span = known.span or next(iter(session.spans.of_traceback(error)), None)
         raise known
     if error is not None and not isinstance(error, SystemExit | StopObserving):
         place = next(iter(session.spans.of_traceback(error)), None)
-        if session.guessed:
+        if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
             text = f"{_said(error)[0]}; it ran with {'; '.join(session.guessed)}"
             raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
         raise TargetError("VAE007", *_said(error), place)
@@ -175,7 +179,7 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
         lacking = session.usage[-1].partition("required: ")[2]
         options = " ".join(f"{word} VALUE" if word.startswith("-") else "VALUE" for word in lacking.split(", ")) if lacking else "..."
         raise TargetError("VAE006", f"the script does not take this command line: {session.usage[-1]}", f"vaelint run {shown} {options}")
-    ended = f"it ended with sys.exit({error.code!r})" if isinstance(error, SystemExit) and error.code else "it ran to its end"
+    ended = f"it ended with sys.exit({cut(repr(error.code))})" if isinstance(error, SystemExit) and error.code else "it ran to its end"
     what = "called backward() once only" if session.done else "never called backward()"
     text = f"no training iteration was seen: {ended} and {what}"
     raise TargetError("VAE006", text, f"add the options with which `python {shown}` trains two batches or more")

@@ -78,6 +78,10 @@ class TracedFloat(float):
         return (float, (float(self),))
 
 
+for _kind, _plain in ((TracedInt, int), (TracedFloat, float)):  # what Python says of them in the user's tracebacks
+    _kind.__name__ = _kind.__qualname__ = _plain.__name__
+
+
 def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """numpy takes a plain number for one of the array's own type; a subclass of it would make float64 of a float32 array."""
     return getattr(ufunc, method)(*(plain(x) for x in inputs), **kwargs)

@@ -74,6 +74,10 @@ class _Through(Nothing):
         return len(self._values)
 
 
+for _kind in (Nothing, _Through):  # as Python names it in the user's tracebacks
+    _kind.__name__ = _kind.__qualname__ = "absent package"
+
+
 def _range(*args: int, **_: Any) -> _Through:
     return _Through(range(*args))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from vaelint.observe.data.absent_files import AbsentFiles
+from vaelint.observe.data.wanted import is_wanted
 from vaelint.observe.held.files import Absent
 from vaelint.observe.session import Session, aside
 
@@ -15,16 +17,41 @@ from vaelint.observe.session import Session, aside
 def absent_files(session: Session) -> Absent:
     """What makes them. What it made is said with the script's line; what was guessed is noted in the session."""
     maker = AbsentFiles(lambda what: session.say(f"{what}{session.where()}"), session.where, lambda: _sources(session))
+    asking = False
     session.guessed = maker.guessed
 
-    def absent(path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], listed: bool) -> bool:
-        with aside(session):
-            return maker(path, twin, open_file, make_folder, listed)
+    def absent(path: str, twin: str, open_file: Callable[..., Any], make_folder: Callable[[str], None], does: str) -> bool:
+        nonlocal asking
+        if asking:
+            return False  # what looks at the code asks for files too
+        asking = True
+        try:
+            if does == "ask" and not _asked_by_the_script(session, sys._getframe(1)):
+                return False
+            with aside(session):
+                return maker(path, twin, open_file, make_folder, listed=does == "list" or (does == "ask" and not Path(path).suffix))
+        finally:
+            asking = False
 
     return absent
 
 
+_PATHS = frozenset({"genericpath", "posixpath", "ntpath", "pathlib", "os", "contextlib"})  # of the standard library
+_OURS = str(Path(__file__).parents[2])
+
+
+def _asked_by_the_script(session: Session, frame: FrameType | None) -> bool:
+    """Whether it is the script itself that asks if a path is there, and cannot do without."""
+    while frame is not None and (frame.f_globals.get("__name__") in _PATHS or frame.f_code.co_filename.startswith(_OURS)):
+        frame = frame.f_back
+    if frame is None or not session.spans.is_user(frame.f_code.co_filename):
+        return False
+    return is_wanted(session.spans.user_frames(frame, limit=3))
+
+
 def _sources(session: Session) -> str:
-    """The text of the script's files that are running."""
-    files = dict.fromkeys(f.f_code.co_filename for f in session.spans.user_frames(sys._getframe(1), limit=16))
+    """The text of the script's files: those that are running, then those that it imported."""
+    running = [f.f_code.co_filename for f in session.spans.user_frames(sys._getframe(1), limit=16)]
+    imported = [file for m in list(sys.modules.values()) if isinstance(file := getattr(m, "__file__", None), str)]
+    files = dict.fromkeys([*running, *(file for file in imported if session.spans.is_user(file))])
     return "\n".join(Path(file).read_text(encoding="utf-8", errors="replace") for file in files if Path(file).is_file())

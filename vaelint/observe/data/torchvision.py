@@ -18,6 +18,7 @@ from vaelint.observe.data import transforms
 from vaelint.observe.data.image_folder import ImageFolder
 from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN
+from vaelint.observe.data.networks import networks, other
 from vaelint.observe.data.stand_ins import stood_in
 
 Note = Callable[[str], None]
@@ -72,6 +73,17 @@ def _module(name: str, names: dict[str, Any]) -> ModuleType:
     return made
 
 
+def _models(note: Note) -> ModuleType:
+    """`torchvision.models`: what it has no stand-in for can be imported, and says so when it is called."""
+    made = _module("torchvision.models", networks(note))
+
+    def refuse(name: str) -> NotStoodInError:
+        return NotStoodInError(f"torchvision.models.{name} is not stood in for: install torchvision")
+
+    made.__getattr__ = lambda name: other(name, refuse)  # type: ignore[method-assign]
+    return made
+
+
 def stand_in(note: Note) -> dict[str, ModuleType]:
     """All modules of the stand-in, by name."""
     sets = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": ImageFolder, "DatasetFolder": ImageFolder}
@@ -83,8 +95,9 @@ def stand_in(note: Note) -> dict[str, ModuleType]:
     datasets = _module("torchvision.datasets", sets)
     for name, make in sets.items():
         setattr(datasets, name.lower(), _module(f"torchvision.datasets.{name.lower()}", {name: make}))
-    whole = _module("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "__version__": "0.0"})
-    modules = (whole, datasets, chain, inner, functional, second, utils)
+    models = _models(note)
+    whole = _module("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "models": models, "__version__": "0.0"})
+    modules = (whole, datasets, chain, inner, functional, second, utils, models)
     below = {f"torchvision.datasets.{n.lower()}": getattr(datasets, n.lower()) for n in sets}
     return {m.__name__: m for m in modules} | below
 

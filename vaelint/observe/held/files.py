@@ -12,9 +12,9 @@ from typing import Any
 
 from vaelint.observe.held.notes import HeldBack, shown
 
-Absent = Callable[[str, str, Callable[..., Any], Callable[[str], None], bool], bool]
-"""Makes what stands in for a path that is not there: the path, where to make it, what opens files and makes folders, and whether the
-path is read as a folder. Whether it did."""
+Absent = Callable[[str, str, Callable[..., Any], Callable[[str], None], str], bool]
+"""Makes what stands in for a path that is not there: the path, where to make it, what opens files and makes folders, and what the script
+does: "read" a file, "list" a folder, or "ask" whether the path is there. Whether it did."""
 
 _WRITING = set("wax+")
 _FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -68,11 +68,11 @@ class Mirror:
             raise FileNotFoundError(2, "No such file or directory", os.fsdecode(path))
         return path
 
-    def _made(self, path: Any, *, listed: bool = False) -> None:
+    def _made(self, path: Any, does: str = "read") -> None:
         """What is read and is not there is made in the mirror, where it is known what it is."""
         own = self._path(path)
         if self.absent is not None and own is not None and own not in self._gone and not self._there(own):
-            self.absent(own, self._twin(own), self._open, self._folders, listed)
+            self.absent(own, self._twin(own), self._open, self._folders, does)
 
     def writing(self, path: Any, *, keeps: bool = False, what: str = "write") -> Any:
         """Where a path is written: in the mirror; with `keeps` it begins with what is there. Raises what the system would."""
@@ -182,8 +182,8 @@ class Mirror:
         def look(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
             if kwargs.get("dir_fd") is not None:
                 return self._real[name](path, *args, **kwargs)
-            if name in ("listdir", "scandir"):
-                self._made(path, listed=True)
+            if name in _DOES:
+                self._made(path, _DOES[name])
             own = self._path(path)
             if name == "scandir" and own is not None and own not in self._gone and self._exists(own):
                 return self._real[name](path, *args, **kwargs)  # what lies there already; what was written beside it is not listed
@@ -209,6 +209,7 @@ class Mirror:
 
 _ONE = ("mkdir", "remove", "unlink", "rmdir", "chmod", "utime", "truncate")
 _TWO = ("rename", "replace", "link", "symlink")
+_DOES = {"listdir": "list", "scandir": "list", "stat": "ask"}
 _LOOKS = ("stat", "lstat", "listdir", "scandir", "access")
 _RMTREE = shutil.rmtree
 

@@ -1,0 +1,91 @@
+"""Values for options that no text gives: configurations that lie in the repository, names and folders to write to. Imports no torch."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise, product
+from pathlib import Path
+
+from vaelint.discover.argparse_options import Option, known_value, options_of
+from vaelint.discover.variants import CONFIGURATIONS, with_option
+
+_CONFIGURATION = re.compile(r"(^|_)(config|cfg|conf|yaml|hparams)(_|s?$|file|path)", re.IGNORECASE)
+_NAME = re.compile(r"(^|_)(name|run|exp|experiment|tag|id|title|comment|project|out|output|save|log|logs|results?)(_|$|dir|path|name|id)")
+_DATA = re.compile(r"data|(^|_)(root|images?|corpus)(_|$)")
+_MOST = 3
+_WAYS = 4
+
+
+def guessed_ways(trees: Sequence[ast.Module], folder: Path) -> list[tuple[str, ...]]:
+    """Ways to give all options that have to be given, where some value may do for each; at most four."""
+    known: list[list[tuple[str, ...]]] = []
+    for option in options_of(trees):
+        if option.required:
+            told = known_value(option)
+            values = guesses(option, trees, folder) if told is None else [str(told)]
+            known.append([(value,) if option.positional else (option.typed, value) for value in values])
+    return [tuple(word for part in way for word in part) for way in islice(product(*known), _WAYS)]
+
+
+def guesses(option: Option, trees: Sequence[ast.Module], folder: Path) -> list[str]:
+    """Values that may do for an option that has to be given, the likeliest first; none where nothing tells one.
+
+    What a script writes is held back, so that any name does where it writes. Data that are not there are made up, or named.
+    """
+    kind = option.given.get("type")
+    if _CONFIGURATION.search(option.dest):
+        return [f.as_posix() for f in _configurations(folder)][:_MOST]
+    if isinstance(kind, ast.Name) and kind.id == "float":
+        return ["1.0"]
+    if words := _compared(option.dest, trees):
+        return words[:_MOST]
+    if _DATA.search(option.dest):
+        there = [p.name for p in sorted(folder.glob("data*")) if p.is_dir() and not (p / "__init__.py").exists()]
+        return [*there, "data"][:1]
+    return [option.dest] if _NAME.search(option.dest) else []
+
+
+def _compared(dest: str, trees: Sequence[ast.Module]) -> list[str]:
+    """The words that the code compares an option with."""
+    found: dict[str, None] = {}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr == dest:
+                texts = (n.value for c in node.comparators for n in ast.walk(c) if isinstance(n, ast.Constant))
+                found.update(dict.fromkeys(t for t in texts if isinstance(t, str) and t))
+    return list(found)
+
+
+def other_configurations(words: Sequence[str], trees: Sequence[ast.Module], folder: Path) -> Iterator[tuple[str, ...]]:
+    """A command whose configuration is not there, with those that are: that of the likest name first."""
+    given = {before: word for before, word in pairwise(words) if before.startswith("-")}
+    given.update(word.partition("=")[::2] for word in words if word.startswith("--") and "=" in word)
+    for option in options_of(trees):
+        value = next((given[n] for n in option.names if n in given), option.value("default"))
+        if not isinstance(value, str) or not value.endswith(CONFIGURATIONS) or (folder / value).is_file():
+            continue
+        name = next((n for n in option.names if n in given), option.typed)
+        yield from (with_option(words, name, file) for file in _likest(value, folder))
+
+
+def _likest(path: str, folder: Path) -> list[str]:
+    def unlike(file: Path) -> float:
+        return -difflib.SequenceMatcher(None, file.name, Path(path).name).ratio()
+
+    return [f.as_posix() for f in sorted(_configurations(folder), key=unlike)[:_MOST]]
+
+
+def _configurations(folder: Path) -> list[Path]:
+    """The configurations of a repository, from its folder: files of their kinds, and Python files in folders that are called so."""
+    found = [f for place in (".", "*", "*/*") for f in folder.glob(f"{place}/*") if f.suffix in CONFIGURATIONS or _is_python_one(f)]
+    own = [f.relative_to(folder) for f in found if f.is_file()]
+    own = [f for f in own if not any(part.startswith(".") for part in f.parts)]
+    named = [f for f in own if _CONFIGURATION.search(f.stem) or any(_CONFIGURATION.search(p) for p in f.parent.parts)]
+    return sorted(named, key=lambda f: (len(f.parts), f))
+
+
+def _is_python_one(file: Path) -> bool:
+    return file.suffix == ".py" and bool(_CONFIGURATION.search(file.parent.name)) and file.stem != "__init__"

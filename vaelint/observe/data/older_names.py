@@ -1,0 +1,117 @@
+"""Names that older releases of NumPy, SciPy, PyYAML and PyTorch had, given to scripts that were written for them.
+
+https://numpy.org/doc/stable/release/1.24.0-notes.html and 2.0.0, https://docs.scipy.org/doc/scipy/release/1.3.0-notes.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from vaelint.observe.data.absent import Nothing
+from vaelint.observe.data.after_import import changed_when_imported
+
+Note = Callable[[str], None]
+_BUILTINS = {"int": int, "float": float, "bool": bool, "object": object, "str": str, "complex": complex, "long": int, "unicode": str}
+_RENAMED = {
+    "product": "prod", "cumproduct": "cumprod", "alltrue": "all", "sometrue": "any", "float_": "float64", "complex_": "complex128",
+    "Inf": "inf", "Infinity": "inf", "NaN": "nan", "infty": "inf", "in1d": "isin", "trapz": "trapezoid", "row_stack": "vstack",
+    "asfarray": "asarray", "string_": "bytes_", "unicode_": "str_",
+}  # fmt: skip
+_IMAGES = ("imread", "imsave", "imresize", "imshow", "imrotate", "toimage", "bytescale")
+
+
+@contextlib.contextmanager
+def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
+    """Within the block the files that are the script's `own` find them; `note` is told what was given."""
+    iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
+    had = hasattr(iterators, "next")
+    if not had:
+        iterators.next = iterators.__next__
+    changes = {
+        "scipy.misc": functools.partial(_images, note=note, own=own),
+        "yaml": functools.partial(_yaml, note=note),
+    }
+    numpy = sys.modules.get("numpy")  # which torch imports where it is installed
+    kept = dict(numpy.__dict__) if numpy is not None else {}
+    if numpy is not None:
+        _numpy(numpy, note, own)
+    try:
+        with changed_when_imported(changes):
+            yield
+    finally:
+        if numpy is not None and "__getattr__" in kept:
+            numpy.__dict__["__getattr__"] = kept["__getattr__"]
+        if not had:
+            del iterators.next
+
+
+def _asks(own: Callable[[str], bool]) -> bool:
+    """Whether it is the script that asks a module for a name."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (frame.f_globals.get("__name__") == __name__ or frame.f_code.co_filename.startswith("<")):
+        frame = frame.f_back
+    return own(frame.f_code.co_filename)
+
+
+def _numpy(module: types.ModuleType, note: Note, own: Callable[[str], bool]) -> None:
+    before = module.__dict__.get("__getattr__")
+
+    def older(name: str) -> Any:
+        if (name in _BUILTINS or name in _RENAMED) and _asks(own):
+            note(f"this NumPy has no numpy.{name}: the script got {_RENAMED.get(name) or _BUILTINS[name].__name__}")
+            return _BUILTINS[name] if name in _BUILTINS else getattr(module, _RENAMED[name])
+        if before is None:
+            raise AttributeError(f"module 'numpy' has no attribute {name!r}")
+        return before(name)
+
+    module.__dict__["__getattr__"] = older
+
+
+def _images(module: types.ModuleType, note: Note, own: Callable[[str], bool]) -> None:
+    """Of SciPy's images what reads and resizes is Pillow's, and what draws does nothing."""
+
+    def older(name: str) -> Any:
+        if name not in _IMAGES or not _asks(own):
+            raise AttributeError(f"module 'scipy.misc' has no attribute {name!r}")
+        note(f"this SciPy has no scipy.misc.{name}")
+        return {"imread": _read, "imresize": _resized}.get(name, Nothing())
+
+    module.__dict__["__getattr__"] = older
+
+
+def _read(name: Any, flatten: bool = False, mode: str | None = None) -> Any:
+    """An image as an array (H, W, C), or (H, W)."""
+    pillow, numpy = importlib.import_module("PIL.Image"), importlib.import_module("numpy")
+    image = pillow.open(name)
+    return numpy.asarray(image.convert("F" if flatten else mode or image.mode))
+
+
+def _resized(arr: Any, size: Any, interp: str = "bilinear", mode: str | None = None) -> Any:
+    """An array of 8-bit values at another size: (H, W), a percentage, or a fraction."""
+    pillow, numpy = importlib.import_module("PIL.Image"), importlib.import_module("numpy")
+    image = pillow.fromarray(numpy.asarray(arr).astype("uint8"), mode)
+    factor = size / 100 if isinstance(size, int) else size
+    wanted = (size[1], size[0]) if isinstance(size, tuple | list) else tuple(int(n * factor) for n in image.size)
+    return numpy.asarray(image.resize(wanted, getattr(pillow, interp.upper(), pillow.BILINEAR)))
+
+
+def _yaml(module: types.ModuleType, note: Note) -> None:
+    """`yaml.load` without a loader, as PyYAML before 6 had it."""
+    original = module.__dict__.get("load")
+    if original is None:
+        return
+
+    def load(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
+        if Loader is None:
+            note("this PyYAML's load wants a Loader: the script got SafeLoader")
+        return original(stream, Loader or module.__dict__["SafeLoader"])
+
+    module.__dict__["load"] = load
