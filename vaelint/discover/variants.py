@@ -79,14 +79,19 @@ def _lookups_of(held: set[str], trees: Sequence[ast.Module]) -> Iterator[list[li
     for tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, ast.Subscript):
-                levels = [_read(node.slice)]
-                base: ast.expr = node.value
-                while isinstance(base, ast.Subscript):
-                    base, levels = base.value, [_read(base.slice), *levels]
+                base, levels = _taken_apart(node)
                 if held & set(_read(base)):
                     yield levels
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
                 yield from [[_read(node.args[0])]] if held & set(_read(node.func.value)) else []
+
+
+def _taken_apart(node: ast.expr) -> tuple[ast.expr, list[list[str]]]:
+    """What is looked up in, and by which names at each level."""
+    if not isinstance(node, ast.Subscript):
+        return node, []
+    base, levels = _taken_apart(node.value)
+    return base, [*levels, _read(node.slice)]
 
 
 def _lookups(tree: ast.Module) -> Iterator[ast.AST]:
