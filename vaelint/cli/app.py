@@ -54,7 +54,7 @@ def _no_target(args: Sequence[str]) -> None:
         UsageError: it is one.
     """
     first = args[0] if args else ""
-    if not first or first.startswith("-") or first in (*EXAMPLES, "cache", "server"):
+    if not first or first.startswith("-") or first in (*EXAMPLES, "cache"):
         return
     file = re.sub(r"(\.py|\.ipynb):.*", r"\1", first, flags=re.DOTALL)
     if file.endswith((".py", ".ipynb")) or ":" in first or Path(first).exists():

@@ -28,6 +28,7 @@ EXAMPLES = {
     "explain": "vaelint explain VAE201",
     "merge-sarif": "vaelint merge-sarif part-1.sarif part-2.sarif --output-file all.sarif",
     "run": "vaelint run train.py --epochs 1",
+    "server": "vaelint server --stdio",
 }
 """One line of each command, as the end of its help shows it."""
 
