@@ -134,3 +134,19 @@ def _is_attribute(node: ast.AST, name: str) -> bool:
 def _registers(call: ast.Call, name: str) -> bool:
     method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     return method.startswith("register_") and bool(call.args) and isinstance(call.args[0], ast.Constant) and call.args[0].value == name
+
+
+def kept_as_given(model: Traced, place: Span) -> bool:
+    """Whether an attribute is kept as the caller gave it (`self.beta = beta`, without a default): what it is is the caller's to say."""
+    file = model.source.file(place.file)
+    statement = file.statement(place.line)
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Name):
+        return False
+    around = [n for n in ast.walk(file.tree) if isinstance(n, ast.FunctionDef) and n.lineno <= place.line <= (n.end_lineno or n.lineno)]
+    function = max(around, key=lambda n: n.lineno, default=None)
+    if function is None:
+        return False
+    a = function.args
+    required = [*a.posonlyargs, *a.args][: len(a.posonlyargs) + len(a.args) - len(a.defaults)]
+    required += [k for k, default in zip(a.kwonlyargs, a.kw_defaults, strict=True) if default is None]
+    return statement.value.id in {arg.arg for arg in required}

@@ -5,7 +5,7 @@ Interventions: a draw is moved while all else is held; the weights of the model 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import fx
@@ -15,6 +15,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.experiment.trial import Trial, differ
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
@@ -86,16 +87,16 @@ def _moved_by(bench: Bench, site: Site, node: fx.Node) -> float:
     same = bench.same({s.z for s in bench.model.sites if bench.knows(s.z)})  # a prior may read other draws, which its own has led to
     before = bench.after(same, [node]).get(node)
     moved = []
-    for change in _changes(same[site.z]):
+    for change in _changes(same[site.z], first=0 if batch_of(bench.model).runs_over_time else 1):
         after = bench.after({**same, site.z: change}, [node]).get(node)
         moved.append(0.0 if before is None or after is None else differ(before, after))
     return min(moved)
 
 
-def _changes(z: torch.Tensor) -> Iterator[torch.Tensor]:
+def _changes(z: torch.Tensor, first: int) -> Iterator[torch.Tensor]:
     """The draw moved as a whole; and, of axes between batch and latent, at its last place only, and at its very last element."""
     yield z + 1.0
-    for axis in range(1, z.dim() - 1):
+    for axis in range(first, z.dim() - 1):
         changed = z.clone()
         changed.select(axis, -1).add_(1.0)
         yield changed
@@ -153,7 +154,7 @@ def kl_is_moved(bench: Bench) -> Iterator[Broken]:
     runs = [bench.reweighed(seed).base for seed in _SEEDS]
     for term in terms:
         values = torch.cat([_values(run, term) for run in runs])
-        parts = [_largest_part(bench, run, term) for run in runs]
+        parts = [_largest_part(runs, run, term) for run in runs]
         still = float(values.max() - values.min()) <= _ROUNDING * max(1.0, *parts)
         if still and min(parts) > _FAR and not _rests_on_a_floor(bench, runs[0], term):
             yield _zero(bench, term)
@@ -179,10 +180,15 @@ def _values(run: Trial, term: Term) -> torch.Tensor:
     return value
 
 
-def _largest_part(bench: Bench, run: Trial, term: Term) -> float:
-    """The size of the posterior's parameters that the term reads: where they are all 0 a KL of 0 is no fault."""
-    heads = [h for s in term.sites for h in s.heads if run.has(h)]
-    return max((float(run.value(h).detach().double().abs().max()) for h in heads), default=0.0)
+def _largest_part(runs: Sequence[Trial], run: Trial, term: Term) -> float:
+    """The size of the posterior's parameters that the term reads: where they are all 0 a KL of 0 is no fault. What is the same in all runs,
+    as the -1e30 of a masked score, is no parameter."""
+    largest = 0.0
+    for head in (h for s in term.sites for h in s.heads if all(r.has(h) for r in runs)):
+        first, last, own = (r.value(head).detach().double() for r in (runs[0], runs[-1], run))
+        moved = own[first != last] if first.shape == last.shape == own.shape else own
+        largest = max(largest, float(moved.abs().max()) if moved.numel() else 0.0)
+    return largest
 
 
 def _zero(bench: Bench, term: Term) -> Broken:

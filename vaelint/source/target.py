@@ -107,7 +107,9 @@ def _literal(node: ast.expr, key: str, source: str) -> object:
         values = {str(k.arg): _literal(k.value, key, source) for k in node.keywords if k.arg}
         if not node.args and len(values) == len(node.keywords):
             return values if node.func.id == "dict" else argparse.Namespace(**values)
-    if isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
+    if isinstance(node, ast.Call | ast.Attribute | ast.Subscript | ast.Lambda):
+        return Expression(ast.unparse(node))
+    if isinstance(node, ast.List | ast.Tuple | ast.Dict) and any(isinstance(n, ast.Call | ast.Attribute) for n in ast.walk(node)):
         return Expression(ast.unparse(node))
     try:
         value: object = ast.literal_eval(node)

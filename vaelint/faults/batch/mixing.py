@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.faults.batch.walked import walked_rows
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.per_model import per_model
@@ -79,7 +80,7 @@ class Batch:
 
     @cached_property
     def _meetings(self) -> list[Meets]:
-        return self.samples.meetings if self.samples and not self.time_first and not self.walked else []
+        return self.samples.meetings if self.samples and not self.runs_over_time else []
 
     def mixed(self) -> list[Mixing]:
         """VAE103: a view that cuts samples apart, or a layer that sums over the batch axis that was turned to where it sums."""
@@ -149,7 +150,7 @@ class Batch:
     def as_time(self) -> list[Mixing]:
         """VAE104: a recurrence or attention that runs over the samples, or the last sample taken for the last step."""
         found: list[Mixing] = []
-        if self.time_first or self.walked:
+        if self.runs_over_time:
             return found
         for meeting in self._meetings:
             if meeting.how == "recurrent" and meeting.node in self._path and self._cut(meeting) is None:
@@ -167,8 +168,10 @@ class Batch:
 
     @cached_property
     def walked(self) -> bool:
-        """Whether the step takes entry after entry of what is called the batch."""
-        return self.samples is not None and any(self._walked_through(source) for source in set(self.samples.picked.values()))
+        """Whether the step takes entry after entry of what is called the batch, of the data or of what is made of it."""
+        if self.samples is None:
+            return False
+        return any(self._walked_through(source) for source in set(self.samples.picked.values())) or bool(walked_rows(self._model))
 
     def _walked_through(self, source: fx.Node) -> bool:
         """Whether entry after entry is taken out, to the last: a loop of the user's own over an axis of time, which it calls so."""
@@ -177,14 +180,20 @@ class Batch:
         return len({int(one.max()) for one in ones if one.numel() == 1}) == shape(source)[0] > 1
 
     @property
+    def runs_over_time(self) -> bool:
+        """Whether what is called the batch is time: the loss averages over the other axis, or the code goes along this one."""
+        return self.time_first or self.walked
+
+    @property
     def offer(self) -> str:
         """What to type where the sizes given put time first; empty where they do not."""
-        if not self.time_first:
+        node = next(iter(self.axes), None)
+        if node is None or not (self.time_first or (self.walked and len(self.axes) == 1 and len(shape(node)) > 2 and not self.axes[node])):
             return ""
-        (node,) = self.axes
         name = str(node.meta.get("input", node.name))
         sizes = "x".join(("T", "B", *map(str, shape(node)[2:])))
-        return f"the code runs over the first axis of {name} as time, and averages over the second: say so with --input {name}={sizes}"
+        also = ", and averages over the second" if self.time_first else ""
+        return f"the code runs over the first axis of {name} as time{also}: say so with --input {name}={sizes}"
 
     @cached_property
     def time_first(self) -> bool:

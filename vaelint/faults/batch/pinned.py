@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from vaelint.anatomy.attribute_use import usage_of
+from vaelint.anatomy.attribute_use import kept_as_given, usage_of
 from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.faults.batch.linked import rows_are_linked
@@ -86,7 +86,7 @@ def _met_by_the_batch(model: Model, operands: list[fx.Node], twins: dict[fx.Node
     for node in model.flow.sorted(behind | filled.keys()):
         if node not in twins or not _stays(node, twins[node], n) or not _meets(filled.get(node, node), operands, twins, n, m, model):
             continue
-        if node.op == "get_attr" and rows_are_linked(model):
+        if node.op == "get_attr" and (rows_are_linked(model) or _given(model, node)):
             return None
         if node.op == "get_attr" and not node.meta.get("parameter"):
             return node
@@ -94,6 +94,12 @@ def _met_by_the_batch(model: Model, operands: list[fx.Node], twins: dict[fx.Node
         if made and n in _numbers(node.args, dict(node.kwargs)):
             return node
     return None
+
+
+def _given(model: Model, node: fx.Node) -> bool:
+    """Whether the caller gave the constructor this very tensor, as the adjacency of one graph: its sizes are no number of the file."""
+    place = _kept_at(model, node)
+    return place is not None and not node.meta.get("parameter") and kept_as_given(model, place)
 
 
 def _kept_at(model: Model, node: fx.Node) -> Span | None:

@@ -85,7 +85,30 @@ def unheld_sites(model: Model) -> list[Site]:
     in_kl = [s for s in model.sites if held.by_kl & {s.z, *s.heads, *_made_of(model, s)}]
     left = [s for s in model.sites if in_kl and s not in in_kl and s.kind == "gaussian" and s.scale_heads]
     elsewhere = held.by_recon | held.behind_others
-    return [s for s in left if not held.by_cut & set(s.heads) and not elsewhere & {s.z, *s.heads} and _is_read(model, s)]
+    open_ones = [s for s in left if not held.by_cut & set(s.heads) and not elsewhere & {s.z, *s.heads} and _is_read(model, s)]
+    return [s for s in open_ones if not _of_the_prior(model, s, in_kl)]
+
+
+def _of_the_prior(model: Model, site: Site, held: list[Site]) -> bool:
+    """Whether a draw is one of the model's own, p(z2 | z1): it sees the data by other draws alone, and no prior of those sees it.
+
+    Such a draw has no KL: its posterior is its prior. In a ladder from below, q(z2 | z1) is one that p(z1 | z2) reads; of draws of many
+    steps the prior of a later one reads it, and which one that is cannot be told where their KL is taken of all steps at once.
+    """
+    flow = model.flow
+    behind = flow.ancestors(*site.heads, stop={s.z for s in held})
+    read = [s for s in held if s.z in behind]
+    recons = [leaf for t in model.terms_of("reconstruction") for leaf in t.leaves]
+    targets = [n for leaf in recons for n in leaf.frontier if n in flow.data and n not in flow.learned]
+    shown = {n for n in (flow.ancestors(*targets) if targets else set()) if n.op == "placeholder"}
+    if not read or not shown or behind & shown:
+        return False
+    for leaf in (leaf for t in model.terms if t.role == "kl" for leaf in t.leaves):
+        judged = [s for s in held if set(leaf.frontier) & {*s.heads, *_made_of(model, s)}]
+        priors = [n for n in leaf.frontier if all(n not in s.heads for s in judged)]
+        if len(judged) == 1 and judged[0] in read and priors and site.z in flow.ancestors(*priors):
+            return False
+    return True
 
 
 def _is_read(model: Model, site: Site) -> bool:

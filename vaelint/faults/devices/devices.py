@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
-from vaelint.anatomy.attribute_use import usage_of
+from vaelint.anatomy.attribute_use import kept_as_given, usage_of
 from vaelint.core.finding import Span
 from vaelint.faults.devices.moved import attribute_of, attributes_moved
 from vaelint.faults.gradients.unregistered import holder_of, unknown_tensors
@@ -93,7 +93,36 @@ def stray_tensors(model: Model) -> list[Stray]:
     told = {node for node, *_ in unknown_tensors(model)}  # that they do not move is said there
     along = attributes_moved(model) if any(s.attribute for s in found) else set()
     found = [s for s in found if s.born not in told and attribute_of(model.record.model, s.born.meta.get("val")) not in along]
-    return [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
+    rest = [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
+    return [s for s in rest if not _held_where_told(model, s)]
+
+
+def _held_where_told(model: Model, stray: Stray) -> bool:
+    """Whether it is read from an attribute that its class puts where it is told: `self.c = torch.ones(1).to(device)` in the constructor of
+    an object that is no module, which is made anew for a GPU."""
+    if stray.span is None:
+        return False
+    file = model.source.file(stray.span.file)
+    read = file.at(stray.span)
+    around = [n for n in ast.walk(file.tree) if isinstance(n, ast.ClassDef) and n.lineno <= stray.span.line <= (n.end_lineno or n.lineno)]
+    owner = max(around, key=lambda n: n.lineno, default=None)
+    makers = [f for f in owner.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"] if owner is not None else []
+    names = _attributes_behind(read, _function_at(file.tree, stray.span.line)) if read is not None else set()
+    for maker in makers:
+        given = {a.arg for a in (*maker.args.posonlyargs, *maker.args.args, *maker.args.kwonlyargs)}
+        for kept in (n for n in ast.walk(maker) if isinstance(n, ast.Assign)):
+            at = {t.attr for t in kept.targets if isinstance(t, ast.Attribute)} & names
+            if at and any(_says_where(c, given) for c in ast.walk(kept.value) if isinstance(c, ast.Call)):
+                return True
+    return False
+
+
+def _attributes_behind(read: ast.AST, function: ast.FunctionDef | None) -> set[str]:
+    """The attributes that an expression reads, by itself and by the names that its function gives values to."""
+    names = {n.id for n in ast.walk(read) if isinstance(n, ast.Name)}
+    kept = (n for n in ast.walk(function) if isinstance(n, ast.Assign)) if function is not None else ()
+    behind = [n.value for n in kept if any(isinstance(t, ast.Name) and t.id in names for t in n.targets)]
+    return {n.attr for part in (read, *behind) for n in ast.walk(part) if isinstance(n, ast.Attribute)}
 
 
 def _of_chosen_type(model: Model, stray: Stray) -> bool:
@@ -117,7 +146,7 @@ def _placed_by_constructor(model: Model, stray: Stray) -> bool:
     calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)] if statement is not None else []
     given = {a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)} if function is not None else set()
     named = any(_same_line(asked, stray.span) for asked, _ in model.record.asked_for_cuda)
-    return named or any(_says_where(c, given) for c in calls) or _handed_over(model, stray, statement)
+    return named or any(_says_where(c, given) for c in calls) or kept_as_given(model, stray.span)
 
 
 def _same_line(a: Span, b: Span) -> bool:
@@ -130,19 +159,6 @@ def _says_where(call: ast.Call, given: set[str]) -> bool:
     arguments = (*call.args, *(k.value for k in call.keywords))
     moves = name == "to" and any("device" in ast.unparse(a) or (isinstance(a, ast.Name) and a.id in given) for a in arguments)
     return moves or name == "cuda" or any(k.arg == "device" for k in call.keywords)
-
-
-def _handed_over(model: Model, stray: Stray, statement: ast.stmt | None) -> bool:
-    """Whether an attribute is kept as the caller gave it (`self.beta = beta`, without a default): where it lies is the caller's to say."""
-    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Name) or stray.span is None:
-        return False
-    function = _function_at(model.source.file(stray.span.file).tree, stray.span.line)
-    if function is None:
-        return False
-    a = function.args
-    required = [*a.posonlyargs, *a.args][: len(a.posonlyargs) + len(a.args) - len(a.defaults)]
-    required += [k for k, default in zip(a.kwonlyargs, a.kw_defaults, strict=True) if default is None]
-    return statement.value.id in {arg.arg for arg in required}
 
 
 def _moved_by_switch(model: Model, stray: Stray) -> bool:
