@@ -16,7 +16,7 @@ from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
-from vaelint.record.record import shape
+from vaelint.record.record import Record, shape
 from vaelint.replay.ranges import declared_range
 
 Kind = Literal["data", "tokens", "lengths", "mask", "label", "other"]
@@ -60,6 +60,14 @@ class Bench:
         if base.record.failure is not None:
             raise CannotMeasureError("the step does not run")
         return base
+
+    @cached_property
+    def trained(self) -> Record:
+        """A run in which the step's optimizers move what they move. Raises CannotMeasureError where there is no time or it fails."""
+        record = self.base.again(as_is=True).record
+        if record.failure is not None:
+            raise CannotMeasureError("the step does not run with its optimizers")
+        return record
 
     def reweighed(self, seed: int) -> Bench:
         """The bench over a run whose parameters are all elsewhere: what starts at 0 is at 0 no more.

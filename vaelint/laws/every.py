@@ -17,6 +17,7 @@ from vaelint.laws import (
     priors,
     relaxations,
     separate_samples,
+    step_turns,
     taught,
     unread_inputs,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "priors",
     "relaxations",
     "separate_samples",
+    "step_turns",
     "taught",
     "unread_inputs",
 ]

@@ -62,6 +62,7 @@ class Record:
     inner: frozenset[int] = frozenset()  # ids of tensors, no parameters of the model, that the step follows a gradient in
     handed: bool = False  # whether `backward` was given a gradient that the script had from elsewhere
     idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
+    uses: list[GradientUse] = field(default_factory=list)  # what the step did with gradients after its backward passes, in order
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
     recording: Any = None  # the `trace.run.Recording` that made it and can go on with it
@@ -152,6 +153,19 @@ class IdleStep:
     span: Span | None
     cleared: Span | None
     turns: bool = False
+
+
+@dataclass(frozen=True)
+class GradientUse:
+    """What a step did with the gradients of some parameters.
+
+    stepped: an optimizer used them; cleared: they were set to zero or taken away; piled: those that an optimizer used still held what
+    an earlier step had used, to which the pass at `place` was added; bent: they were changed with a GradScaler's scale still in them.
+    """
+
+    kind: Literal["stepped", "cleared", "piled", "bent"]
+    of: frozenset[int]  # ids of the parameters
+    place: Span | None
 
 
 @dataclass(frozen=True)

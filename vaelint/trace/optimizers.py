@@ -111,6 +111,33 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
             setattr(owner, name, original)
 
 
+@contextlib.contextmanager
+def noting_scales(updates: Updates) -> Iterator[None]:
+    """While the block runs, `updates` hears of the losses that a GradScaler makes larger, and of scales that are taken out again."""
+    kind: Any = torch.amp.GradScaler
+    originals = {name: vars(kind)[name] for name in ("scale", "unscale_", "step")}
+
+    def scale(self: Any, outputs: Any) -> Any:
+        scaled = originals["scale"](self, outputs)
+        updates.scale(scaled)
+        return scaled
+
+    def unscaling(original: Any) -> Any:
+        def unscale(self: Any, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+            updates.unscale([p for group in optimizer.param_groups for p in group["params"]])
+            return original(self, optimizer, *args, **kwargs)
+
+        return unscale
+
+    for name, original in originals.items():
+        setattr(kind, name, scale if name == "scale" else unscaling(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(kind, name, original)
+
+
 def _kinds(of: type) -> list[type]:
     """A class and all that inherit from it, each once."""
     found: dict[type, None] = {of: None}

@@ -19,7 +19,7 @@ from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
-from vaelint.trace.optimizers import noting_optimizers, noting_steps
+from vaelint.trace.optimizers import noting_optimizers, noting_scales, noting_steps
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
@@ -174,6 +174,7 @@ class Recording:
             noting_births(spans, built.births, built.keep, record.guests),
             noting_optimizers(spans, record.optimizers, in_step=True),
             noting_autocast(recorder.autocast),
+            noting_scales(recorder.updates),
             noting_distributions(recorder, record),
             recording_from_numpy(recorder),
             keras_models.metrics_aside(recorder),
@@ -193,6 +194,7 @@ class Recording:
                 record.output = recorder.to_arg_structure(outcome.output)
         record.calls, record.reads, record.backwards = modules.calls, recorder.reads, recorder.updates.calls
         record.idle_steps, record.inner = recorder.updates.idle + recorder.updates.wasted(), frozenset(recorder.updates.inner)
+        record.uses = recorder.updates.uses
         record.asked_for_cuda = [*built.asked_for_cuda, *(self._instead.asked if self._instead is not None else ())]
         self._drawn = random.getstate()
         return record

@@ -17,7 +17,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
-from vaelint.record.record import BackwardCall, IdleStep, Objective, name_of
+from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective, name_of
 from vaelint.record.walk import leaves_behind
 from vaelint.trace import torch_private
 
@@ -46,6 +46,12 @@ class Updates:
     calls: list[BackwardCall] = field(default_factory=list)
     idle: list[IdleStep] = field(default_factory=list)
     inner: set[int] = field(default_factory=set)  # ids of tensors, no parameters of the model, that the step follows a gradient in
+    uses: list[GradientUse] = field(default_factory=list)
+    _used: dict[int, Span | None] = field(default_factory=dict)  # parameter -> the step that used its gradient, until it is cleared
+    _scaled: dict[int, tuple[torch.Tensor, int]] = field(default_factory=dict)  # parameter -> a gradient times a scale, and its version
+    _losses: dict[int, torch.Tensor] = field(default_factory=dict)  # those that a GradScaler has made larger, or would on a GPU
+    _piled: dict[int, Span | None] = field(default_factory=dict)  # parameter -> the backward pass added to what a step has used
+    _looked: Span | None = None  # where a gradient times a scale was read last
     _held: dict[int, set[int]] = field(default_factory=dict)  # parameter -> the passes whose gradients it holds, and no step has used
     _cleared: dict[int, Span | None] = field(default_factory=dict)  # parameter -> what cleared a gradient that no step had used
     _lost: dict[int, dict[int, Span | None]] = field(default_factory=dict)  # pass -> the parameters whose gradient was cleared unused
@@ -68,6 +74,7 @@ class Updates:
             behind = {id(t) for t in leaves}
             leaves = [t for t in _tensors(chosen) if id(t) in behind]
         number = self._note("backward", roots, given.get("gradient", given.get("grad_tensors")), given, leaves)
+        self._note_piled(leaves, self.calls[number].span)
         with torch_private.no_torch_function():
             if self.as_is:
                 func(*args, **kwargs)
@@ -82,6 +89,8 @@ class Updates:
             held = self._held.setdefault(id(leaf), set())
             self._joined += [(earlier, number) for earlier in held if id(leaf) in self.trained]
             held.add(number)
+        if any(id(root) in self._losses for root in roots):
+            self._scaled.update({id(p): (g, g._version) for p in leaves if (g := _gradient(p)) is not None})
         self._end_after(number)
 
     def grad(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -151,7 +160,11 @@ class Updates:
 
     def clear(self, of: Sequence[torch.Tensor], place: Span | None) -> None:
         """The gradients of some parameters were set to zero or taken away."""
+        self.uses.append(GradientUse("cleared", frozenset(map(id, of)), place))
         for p in of:
+            self._used.pop(id(p), None)
+            self._piled.pop(id(p), None)
+            self._scaled.pop(id(p), None)
             if passes := self._held.pop(id(p), None):
                 self._cleared[id(p)] = place
                 for number in passes:
@@ -160,6 +173,26 @@ class Updates:
     def look(self, leaf: torch.Tensor) -> None:
         """The step reads a gradient."""
         self._read |= self._held.get(id(leaf), set())
+        if id(leaf) in self._scaled and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
+            self._looked = stack[0]
+
+    def scale(self, losses: object) -> None:
+        """What a GradScaler gave for a loss."""
+        self._losses.update({id(t): t for t in _tensors(losses)})
+
+    def unscale(self, held: Sequence[torch.Tensor]) -> None:
+        """A GradScaler takes its scale out of the gradients of some parameters."""
+        bent = [p for p in held if id(p) in self._scaled and self._scaled[id(p)][0]._version != self._scaled[id(p)][1]]
+        if bent:
+            self.uses.append(GradientUse("bent", frozenset(map(id, bent)), self._looked))
+        for p in held:
+            self._scaled.pop(id(p), None)
+
+    def _note_piled(self, leaves: Sequence[torch.Tensor], place: Span | None) -> None:
+        """Notes the parameters whose new gradients are added to what a step has used already."""
+        if not self.recorder.fake:
+            piled = [p for p in leaves if id(p) in self._used and (g := _gradient(p)) is not None and bool(g.detach().any())]
+            self._piled.update({id(p): place for p in piled})
 
     def wasted(self) -> list[IdleStep]:
         """Passes of a loop whose gradients were all cleared before a step used them, where another turn's pass did move something."""
@@ -177,6 +210,10 @@ class Updates:
         for p in fed:
             for number in self._held.pop(id(p)):
                 self.calls[number].moved.add(id(p))
+        self.uses.append(GradientUse("stepped", frozenset(map(id, held)), place))
+        if piled := [p for p in fed if id(p) in self._piled]:
+            self.uses.append(GradientUse("piled", frozenset(map(id, piled)), self._piled[id(piled[0])]))
+        self._used.update({id(p): place for p in fed})
         self.inner |= {id(p) for p in fed} - self.trained
         mine = [p for p in held if id(p) in self.trained]
         if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
@@ -242,6 +279,12 @@ class Updates:
 
     def _size(self, objective: Objective) -> int:
         return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
+
+
+def _gradient(leaf: torch.Tensor) -> torch.Tensor | None:
+    """A gradient as it is, read by nobody's code."""
+    with torch_private.no_torch_function():
+        return leaf.grad
 
 
 def _behind(node: fx.Node) -> set[fx.Node]:
