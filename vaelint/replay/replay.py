@@ -51,6 +51,7 @@ class Replay:
         self._symbols: Mapping[str, int] = symbols if symbols is not None else record.sizes
         self._stretches = False
         self._find_along, self._known = find_along, dict[str, Along | None]()
+        self._slices: dict[Any, list[fx.Node]] = {}  # nodes to run, by what is asked for and what is set
 
     @cached_property
     def factors(self) -> set[float]:
@@ -67,6 +68,8 @@ class Replay:
 
     def _moved(self, sizes: Mapping[str, int]) -> Along | None:
         """The second run that says how the record moves to these sizes."""
+        if not self._known:
+            return None
         moved = [a for s, a in self._known.items() if a is not None and sizes.get(s, a.old) != a.old]
         if len(moved) > 1 and not self._stretches:
             raise ReplayError("the record is known to move with one size at a time")
@@ -142,7 +145,7 @@ class Replay:
         let gradients through: for asking what a value is a function of. With `even`, all elements of an input are equal, so that
         weights and masks made of inputs do not blur how a weight moves with a size.
         """
-        env: dict[fx.Node, Any] = {n: v.clone() if _overwritten(n) and isinstance(v, torch.Tensor) else v for n, v in overrides.items()}
+        env: dict[fx.Node, Any] = {n: v.clone() if isinstance(v, torch.Tensor) and _overwritten(n) else v for n, v in overrides.items()}
         needed = [n for n in self._needed(targets, overrides) if n not in env]
         by, moved = self._stretch(sizes), self._moved(sizes)
         inputs: Mapping[str, torch.Tensor] = {}
@@ -193,6 +196,13 @@ class Replay:
                 torch.set_default_dtype(default)
 
     def _needed(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any]) -> list[fx.Node]:
+        """The nodes that `targets` are made of, in the order they ran. A slice is asked for many times, at other values."""
+        key = (frozenset(targets), frozenset(overrides), len(self._record.graph.nodes))
+        if key not in self._slices:
+            self._slices[key] = self._slice(targets, overrides)
+        return self._slices[key]
+
+    def _slice(self, targets: list[fx.Node], overrides: Mapping[fx.Node, Any]) -> list[fx.Node]:
         below = reachable(overrides, lambda n: n.users)
 
         def sources(n: fx.Node) -> list[fx.Node]:
@@ -237,7 +247,7 @@ class Replay:
         return found.detach().clone()
 
     def _call(self, node: fx.Node, env: dict[fx.Node, Any], sizes: Mapping[str, int], doubles: bool, by: Mapping[int, int]) -> Any:
-        if (_shape_only(node) and any(i not in env for i in node.all_input_nodes)) or (_lends_shape(node) and node.args[0] not in env):
+        if any(i not in env for i in node.all_input_nodes) and (_shape_only(node) or (_lends_shape(node) and node.args[0] not in env)):
             source = node.args[0]
             assert isinstance(source, fx.Node)
             if ops.op(node) == "size":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +16,7 @@ class SourceFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._statements: dict[int, ast.stmt | None] = {}
 
     @cached_property
     def text(self) -> str:
@@ -42,9 +42,14 @@ class SourceFile:
             return ast.Module([], [])
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All of the tree, breadth first."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def _by_line(self) -> dict[int, list[ast.AST]]:
         found: dict[int, list[ast.AST]] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if hasattr(node, "lineno"):
                 found.setdefault(node.lineno, []).append(node)
         return found
@@ -67,17 +72,27 @@ class SourceFile:
 
     def statement(self, line: int) -> ast.stmt | None:
         """The innermost statement that covers a line."""
-        best: ast.stmt | None = None
-        for node in ast.walk(self.tree):
-            if not isinstance(node, ast.stmt) or not node.lineno <= line <= (node.end_lineno or node.lineno):
-                continue
-            if best is None or (-node.lineno, node.end_lineno or 0) <= (-best.lineno, best.end_lineno or 0):
-                best = node
-        return best
+        if line not in self._statements:
+            best: ast.stmt | None = None
+            for node in self._all_statements:
+                if not node.lineno <= line <= (node.end_lineno or node.lineno):
+                    continue
+                if best is None or (-node.lineno, node.end_lineno or 0) <= (-best.lineno, best.end_lineno or 0):
+                    best = node
+            self._statements[line] = best
+        return self._statements[line]
 
-    def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    @cached_property
+    def _all_statements(self) -> list[ast.stmt]:
+        return [n for n in self.nodes if isinstance(n, ast.stmt)]
+
+    def functions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
         """All functions and methods."""
-        return (n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+        return self._all_functions
+
+    @cached_property
+    def _all_functions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        return [n for n in self.nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 class Source:

@@ -120,12 +120,13 @@ def noise_moments(model: Traced, site: Site) -> NoiseMoments | None:
     if not site.noise or site.kind == "drawn" or any(r.meta.get("random") for r in site.roots):
         return None  # what numpy drew cannot be drawn again here
     eps = site.noise[0]
-    values: list[torch.Tensor] = []
+    values, drawn = list[torch.Tensor](), 0
     sizes = {**model.symbols, "B": min(512, max(8, model.symbols.get("B", 8)))}
     try:
         for seed in range(400):
             values.append(model.replay([eps], {}, sizes, seed=seed)[eps].flatten().double())
-            if sum(v.numel() for v in values) >= 20_000:
+            drawn += values[-1].numel()
+            if drawn >= 20_000:
                 break
     except ReplayError:
         return None

@@ -11,6 +11,7 @@ from vaelint.faults.schedule.schedule import WEIGHT
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
+    from vaelint.source.written import SourceFile
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -28,16 +29,16 @@ class DeadWeight:
 def dead_weights(model: Model) -> list[DeadWeight]:
     """Names of KL weights that are assigned from an argument in a function that puts the loss together, and read nowhere in it."""
     places = {s for t in model.terms for leaf in t.leaves for n in (leaf.node, *leaf.chain) for s in n.meta.get("stack") or ()}
+    around = {(_innermost(model.source.file(place.file), place.line), place.file) for place in places}
     found: dict[Span, DeadWeight] = {}
-    for place in places:
-        function = _innermost([f for f in model.source.file(place.file).functions() if f.lineno <= place.line <= (f.end_lineno or 0)])
-        for weight in _dead(function, place.file) if function is not None else []:
+    for function, file in around:
+        for weight in _dead(function, file) if function is not None else []:
             found.setdefault(weight.span, weight)
     return sorted(found.values(), key=lambda w: (w.span.file, w.span.line))
 
 
-def _innermost(functions: list[_Function]) -> _Function | None:
-    return max(functions, key=lambda f: f.lineno, default=None)
+def _innermost(file: SourceFile, line: int) -> _Function | None:
+    return max((f for f in file.functions() if f.lineno <= line <= (f.end_lineno or 0)), key=lambda f: f.lineno, default=None)
 
 
 def _dead(function: _Function, file: str) -> list[DeadWeight]:
