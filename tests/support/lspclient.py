@@ -18,8 +18,8 @@ LIMIT = 30.0
 class Client:
     """One editor that never edits by itself. `diagnostics` are the last that were told, by file name."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, fixes: bool = True) -> None:
+        self.folder, self.fixes = folder, fixes
         self.diagnostics: dict[str, list[types.Diagnostic]] = {}
         self.progress: list[Any] = []
         self.said: list[str] = []
@@ -40,7 +40,7 @@ class Client:
         await self._client.start_io(sys.executable, "-m", "vaelint", "server", cwd=str(self.folder))
         window = types.WindowClientCapabilities(work_done_progress=True)
         asked = types.InitializeParams(
-            types.ClientCapabilities(window=window), root_uri=self.folder.as_uri(), initialization_options={"verifyFixes": True}
+            types.ClientCapabilities(window=window), root_uri=self.folder.as_uri(), initialization_options={"verifyFixes": self.fixes}
         )
         self.can = (await self._client.initialize_async(asked)).capabilities
         self._client.initialized(types.InitializedParams())

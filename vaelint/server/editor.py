@@ -217,5 +217,7 @@ def made() -> tuple[LanguageServer, Editor]:
 def serve() -> None:
     """Answers an editor over standard input and output, until it says that it ends, or hangs up."""
     server, editor = made()
-    server.start_io()
+    with os.fdopen(os.dup(1), "wb") as answers:  # pygls closes it at the end; our own stays open
+        os.dup2(2, 1)  # whatever else is printed is no message
+        server.start_io(stdout=answers)
     editor.ends_all()
