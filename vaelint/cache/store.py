@@ -28,6 +28,7 @@ from vaelint.core.checked import Checked
 from vaelint.core.environment import environment
 from vaelint.core.result import Request, TargetResult
 
+_KEPT = "kept: not run again, as nothing that it read has changed (--no-cache runs it)"
 _SLACK = 10_000_000  # ns: file times are a clock tick behind
 
 
@@ -60,7 +61,7 @@ class Cache:
             return None
         found = self._read(self._path(self._content(name, reads), "result"))
         try:
-            checked = Checked(TargetResult.from_json(found["result"]), str(found["output"]), request, told, kept=True) if found else None
+            checked = _checked(found, request, told) if found else None
         except (KeyError, TypeError, ValueError):
             return None  # of a form that this version does not know
         if checked is not None:
@@ -75,13 +76,21 @@ class Cache:
             started: `time.time_ns()` before the run; what has changed since may be read half before and half after.
         """
         reads = Reads.from_json(checked.reads)
-        if self._off or reads is None or not _repeatable(checked.result) or reads.outside or self._changed_since(started, reads):
+        if (
+            self._off
+            or reads is None
+            or not all(map(_repeatable, (checked.result, *checked.also)))
+            or reads.outside
+            or self._changed_since(started, reads)
+        ):
             return
         if any(look(kind, path) != seen for kind, path, seen in reads.seen):
             return  # the code has changed what it looks at
         self._facts.look_anew()
         name = self._name(checked.request)
-        self._write(self._path(self._content(name, reads), "result"), {"result": checked.result.to_json(), "output": checked.output})
+        also = [result.to_json() for result in checked.also]
+        body = {"result": checked.result.to_json(), "output": checked.output, "also": also}
+        self._write(self._path(self._content(name, reads), "result"), body)
         self._write(self._path(name, "reads"), checked.reads or {})
         self._note_use(reads)
 
@@ -169,10 +178,19 @@ class Cache:
         self._off = True
 
 
+def _checked(found: dict[str, Any], request: Request, reads: dict[str, Any] | None) -> Checked:
+    """A kept result. Raises KeyError, TypeError or ValueError for one of another form."""
+    first, *also = (TargetResult.from_json(result) for result in (found["result"], *found["also"]))
+    if request.run:
+        for result in (first, *also):
+            result.notes.insert(1, _KEPT)
+    return Checked(first, str(found["output"]), request, reads, kept=True, also=also)
+
+
 def _repeatable(result: TargetResult) -> bool:
     """Whether another run would come to the same. A failure may be the machine's; a real pass may be cut short for want of memory."""
     if not result.whole:
         return False
-    if result.confirm.get("reason") == "--device none":
+    if result.confirm.get("reason") in ("--device none", "the recorded iteration cannot be run again"):
         return True
     return result.confirm.get("outcome") in ("ran", "raised") and not (result.confirm["outcome"] == "ran" and result.confirm.get("reason"))

@@ -115,7 +115,8 @@ def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Requ
 
         settings = resolved([], replace(told, targets=tuple(requests), told=(frozenset({"run", "folder", "timeout"}),) * len(requests)))
         gathered.live = gathered.live and settings.baseline.value is None
-        results = run_requests(settings, hired, keep=False, gathered=gathered, only=shows)
+        keep = not (said.no_cache or said.isolated)
+        results = run_requests(settings, hired, keep=keep, gathered=gathered, only=shows, whole=False)
         observed.update((c.request, c) for c in results if shows(c))
         return results
 
@@ -153,6 +154,7 @@ def run_requests(
     known: Mapping[Request, Checked] = MappingProxyType({}),
     gathered: Gathered | None = None,
     only: Callable[[Checked], bool] = lambda checked: True,
+    whole: bool = True,
 ) -> list[Checked]:
     """The results of what the settings ask for, in order.
 
@@ -160,6 +162,7 @@ def run_requests(
         keep: whether earlier results are used, and these kept.
         known: results that this run has already.
         gathered: what takes each new result as it comes, of those that are `only`.
+        whole: whether these are all results of the command line.
     """
     requests = settings.requests
     if not requests:
@@ -176,7 +179,7 @@ def run_requests(
         results = gate.run(
             requests, hired, cache=cache, jobs=jobs, known=known, on_stage=eyes.on_stage, on_done=eyes.on_done, on_next=on_next
         )
-    if cache is not None:
+    if cache is not None and whole:
         cache.close(sys.argv[1:], len(results))
     return results
 

@@ -27,6 +27,7 @@ from vaelint.core.paths import our_file, package_of, user_file
 from vaelint.process import protocol
 
 if TYPE_CHECKING:
+    from vaelint.cache.witness import Witness
     from vaelint.core.result import Request, TargetResult
 
 _HASTE = 200_000
@@ -90,6 +91,8 @@ def _told(request: Request, tell: Callable[[protocol.Message], None], limit: int
         tell(protocol.Started(os.getpid()))
         seen = watch()
         result = all_cut(_with_limit(run(), limit).to_json())
+        if request.run:
+            _name_native_readers(seen)
         tell(protocol.RestsOn(seen.to_json()))
         tell(protocol.Final(result))
     except BaseException as e:  # noqa: BLE001 - SystemExit and KeyboardInterrupt of user code as well
@@ -98,6 +101,17 @@ def _told(request: Request, tell: Callable[[protocol.Message], None], limit: int
         except OSError:
             return False
     return True
+
+
+_NATIVE = ("h5py", "cv2", "lmdb", "tables", "netCDF4", "datasets", "torchaudio", "soundfile", "SimpleITK", "rasterio", "decord")
+"""Packages that open files in native code, of which Python tells nothing."""
+
+
+def _name_native_readers(seen: Witness) -> None:
+    """A script that has such a package may have read its data by it."""
+    for name in _NATIVE:
+        if name in sys.modules:
+            seen.outside(f"{name} reads files in native code")
 
 
 def _settle(printed: int, dump: int) -> None:

@@ -76,7 +76,7 @@ def run(
     for request in requests:
         if request in known:
             continue
-        kept = cache.lookup(request) if cache is not None and not request.run else None
+        kept = cache.lookup(request) if cache is not None and not request.allow_writes else None
         if kept is not None:
             found[request] = kept
             if on_done:
@@ -86,7 +86,7 @@ def run(
     started = time.time_ns()
     for checked in hired.worker().run_all(missing, jobs, on_stage, on_done) if missing else ():
         found[checked.request] = checked
-        if cache is not None and not checked.request.run:
+        if cache is not None and not checked.request.allow_writes:
             cache.store(checked, started)
         pass_on()
     return [found[r] for r in requests]
