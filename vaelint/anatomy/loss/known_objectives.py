@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from vaelint.anatomy.loss.extras import Extra
 from vaelint.anatomy.loss.facts import Beta, KlFact
 from vaelint.anatomy.loss.given_inputs import is_conditioned, labels_are_decoded
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
-from vaelint.anatomy.posterior.sites import draws_of
+from vaelint.anatomy.posterior.sites import Site, draws_of
 from vaelint.record import ops
 from vaelint.replay.scale import Scaling, format_product, ratio
 
@@ -283,10 +284,14 @@ def _posteriors(model: Model, said: _Said) -> Iterator[str]:
         if k.probe.floor and k.probe.verdict in KNOWN:
             yield f"with free bits ({_source(said, 'free bits')})"
     latents = {k.site.heads for k in known if k.site is not None}
-    if len(latents) > 1 and any(k.probe.learned_prior and _is_conditional(model, k) for k in known):
+    sees_draws = any(k.probe.learned_prior and _is_conditional(model, k) for k in known)
+    of_steps = _drawn_in_steps(model)
+    if sees_draws and of_steps:
+        yield "a prior that sees the draws of earlier steps"
+    elif len(latents) > 1 and sees_draws:
         yield f"{len(latents)} latents in a hierarchy ({_source(said, 'hierarchical VAE')})"
     if is_conditioned(model):
-        yield f"conditional, {said.name('CVAE')}"
+        yield "conditional" if of_steps else f"conditional, {said.name('CVAE')}"  # the actions of a world model are no labels
 
 
 def _source(said: _Said, key: str) -> str:
@@ -299,6 +304,31 @@ def _is_conditional(model: Model, fact: KlFact) -> bool:
     others = {s.z for s in model.sites if fact.site is not None and s.heads != fact.site.heads}
     loose = {f for leaf in fact.term.leaves for f in leaf.frontier}
     return bool(model.flow.ancestors(*loose) & others) if loose else False
+
+
+def _drawn_in_steps(model: Model) -> bool:
+    """Whether one line draws several times by the same layers, each draw made of the one before: steps, not the levels of a ladder."""
+    places: dict[object, list[Site]] = {}
+    for site in model.sites:
+        places.setdefault(model.where(site.z), []).append(site)
+    return any(
+        _layers(first) & _layers(later) and first.z in model.flow.ancestors(*later.heads)
+        for of_line in places.values()
+        for first, later in itertools.pairwise(sorted(of_line, key=lambda s: model.flow.order[s.z]))
+    )
+
+
+def _layers(site: Site) -> set[object]:
+    """The parameters of the layers that give mean and spread."""
+    found: set[object] = set()
+    for node in site.heads:
+        for _ in range(8):
+            found |= {n.target for n in node.all_input_nodes if n.op == "get_attr" and n.meta.get("parameter")}
+            sources = ops.value_inputs(node)
+            if found or len(sources) != 1:
+                break
+            node = sources[0]
+    return found
 
 
 def _is_relaxed(model: Model, fact: KlFact) -> bool:

@@ -18,7 +18,7 @@ _WHOLE = slice(None)
 
 @per_model
 def walked_rows(model: Model) -> list[fx.Node]:
-    """Tensors made of the data, with the batch first, of which every entry along it is read or written by a plain number.
+    """Tensors made of the data, with the batch first, of which every entry along it, but for one, is read or written by a plain number.
 
     `for t in range(len(h)): h[t]`, and `z[t, :, :] = z_t`. What takes a second number besides (`h[i, length - 1]`) picks a step of each
     sample, and is no such walk.
@@ -33,7 +33,7 @@ def walked_rows(model: Model) -> list[fx.Node]:
         if at is None or shape(node.args[0])[:1] != (size,) or not _of_data(model, node):
             continue
         rows.setdefault(_first(node.args[0]), set()).add(at % size)
-    return [node for node, seen in rows.items() if len(seen) == size] + _shifted(model, size)
+    return [node for node, seen in rows.items() if len(seen) >= max(size - 1, 2)] + _shifted(model, size)
 
 
 def _shifted(model: Model, size: int) -> list[fx.Node]:
