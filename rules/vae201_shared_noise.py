@@ -53,7 +53,7 @@ def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
             labels=model.labels((std, ""), (site.z, "one noise for all of B here")),
             shapes=(
                 model.row(std),
-                model.row(noise, "lacks B, or is stretched over it", "eps"),
+                model.row(noise, "lacks B, or is stretched over it", "eps", wanted=std),
                 model.row(site.z, "legal, so PyTorch says nothing"),
             ),
             when="B > 1",

@@ -55,7 +55,7 @@ def check(model: Model, constant_axes: Callable[[Site], list[str]]) -> Findings:
             labels=model.labels((std, ""), (site.z, f"eps is stretched over {', '.join(missing)} here")),
             shapes=(
                 model.row(std),
-                model.row(noise, f"lacks {', '.join(missing)}", "eps"),
+                model.row(noise, f"lacks {', '.join(missing)}", "eps", wanted=std),
                 model.row(site.z, "a legal broadcast, so PyTorch says nothing"),
             ),
             why="every component of z needs its own noise; here all share one number, and z varies only along a line",

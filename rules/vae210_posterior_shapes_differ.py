@@ -49,7 +49,7 @@ def check(model: Model, meets_a_matrix: Callable[[Site], bool]) -> Findings:
             model.where(site.z),
             label=f"stretched over {', '.join(missing)} here",
             labels=model.labels((site.mu, ""), (head, "")),
-            shapes=(model.row(site.mu), model.row(site.scale, f"lacks {', '.join(missing)}")),
+            shapes=(model.row(site.mu), model.row(site.scale, f"lacks {', '.join(missing)}", wanted=site.mu)),
             why="one number scales all components of z, and the KL counts it once or stretches it",
             help="give both heads the same number of outputs",
             claim=claims.BroadcastShape("the shapes differ", nodes=[site.mu, site.scale]),

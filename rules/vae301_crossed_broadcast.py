@@ -61,7 +61,10 @@ def check(model: Model, broadcast: Callable[[ReconFact], str | None]) -> Finding
                 (pair.recon, f"{model.written(pair.recon)}: {model.shape_text(pair.recon)} is made here"),
                 (pair.target, f"{model.written(pair.target)}: {model.shape_text(pair.target)}"),
             ),
-            shapes=(model.row(pair.recon, "", "recon"), model.row(pair.target, f"lined up from the right: {how}", "target")),
+            shapes=(
+                model.row(pair.recon, "", "recon", wanted=pair.target),
+                model.row(pair.target, f"lined up from the right: {how}", "target"),
+            ),
             when="any size above 1 in the stretched dimension",
             why="the loss compares pairs that do not belong together, and is smallest when every output is their mean",
             help="give the reconstruction the shape of the target before the loss",

@@ -57,7 +57,7 @@ def check(model: Model, crossed_terms: list[fx.Node], off_balance: Callable[[Sca
             model.where(node),
             label=f"{' and '.join(model.shape_text(n) for n in parts)} give {model.shape_text(node)}",
             labels=model.labels(*((n, "") for n in parts)),
-            shapes=(*(model.row(n) for n in parts), model.row(node, "B * B numbers; B were meant")),
+            shapes=(*(model.row(n) for n in parts), model.row(node, "B * B numbers; B were meant", wanted=("B",))),
             when="B > 1",
             why="every sample's term meets every other sample's: weights average out, sums count B times",
             help="drop keepdim, or squeeze the one that has it",

@@ -50,7 +50,7 @@ def check(model: Model, unreduced: fx.Node | None) -> Findings:
             model.where(origin),
             label=model.shape_text(origin),
             labels=model.labels((loss, f"the loss: {model.shape_text(loss)}")) if origin is not loss else (),
-            shapes=(model.row(loss, "more than one element", "loss"),),
+            shapes=(model.row(loss, "more than one element", "loss", wanted=()),),
             why="backward() needs a scalar",
             help="reduce it: sum over the dimensions of a sample, mean over the batch",
             claim=claims.Raises("backward() refuses the loss", node=loss),

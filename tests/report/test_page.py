@@ -94,7 +94,7 @@ class Strict(HTMLParser):
             self.ids.append(str(told["id"]))
         if tag == "a":
             self.links.append(str(told.get("href")))
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -128,6 +128,13 @@ def test_the_page_of_three_bugs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     kinds = ("input", "encoder", "heads", "reparameterization", "noise", "latent", "decoder", "loss", "total")
     assert all(f'class="box {k}' in page for k in kinds)
     assert "eps (20)" in page
+    first, rest = page.index('id="t0-f0"'), page.index("<svg")
+    assert first < page.index('class="shape bad">(20)') < page.index('class="shape good">(B, L)') < rest, "what is wrong comes first"
+    assert first < page.index("<del>") < page.index("<ins>+         eps = torch.randn_like(std)") < rest or result.findings[0].fix is None
+    drawn = page[rest:]
+    assert 'class="box noise wrong error"' in drawn and "(20), wanted (B, L)" in drawn and "arrow of-noise bad" in drawn
+    assert "…" not in drawn[: drawn.index("</svg>")], "labels are whole"
+    assert ">scalar<" in drawn and ">()<" not in drawn
     assert parser.tags["h1"] == 1
     assert not re.search(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z]", page.replace(BUGGY, ""))
 
@@ -145,7 +152,7 @@ def test_a_failing_decoder_is_drawn_up_to_the_failure(tmp_path: Path, monkeypatc
     result = checked(tmp_path, FAILING, "VAE", "32x784", monkeypatch)
     page = html.render([result])
     parsed(page)
-    assert 'class="box failed wrong"' in page
+    assert 'class="box failed wrong error"' in page
     assert "(B, 64) with (784, 128)" in page
     assert "constructed at model.py:15" in page
 

@@ -59,11 +59,12 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class ShapeRow:
-    """One row of the shape table: a name, its symbolic shape, and a remark."""
+    """One row of the shape table: a name, its symbolic shape, a remark, and the shape that it should have where that is known."""
 
     name: str
     shape: tuple[str, ...]
     remark: str = ""
+    wanted: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,9 @@ class Finding:
         """Plain JSON values, in the form of the published schema."""
         data = asdict(self.told())
         del data["claim"], data["repair"]
+        for row in data["shapes"]:
+            if row["wanted"] is None:
+                del row["wanted"]
         data["severity"], data["certainty"] = self.severity.value, self.certainty.value
         return data
 
@@ -151,7 +155,9 @@ class Finding:
         d["severity"], d["certainty"] = Severity(d["severity"]), Certainty(d["certainty"])
         d["span"] = Span(**d["span"])
         d["labels"] = tuple(Label(Span(**x["span"]), x["text"]) for x in d["labels"])
-        d["shapes"] = tuple(ShapeRow(x["name"], tuple(x["shape"]), x["remark"]) for x in d["shapes"])
+        d["shapes"] = tuple(
+            ShapeRow(x["name"], tuple(x["shape"]), x["remark"], tuple(x["wanted"]) if "wanted" in x else None) for x in d["shapes"]
+        )
         d["notes"] = tuple(d["notes"])
         d["fix"] = Suggestion(**d["fix"]) if d.get("fix") else None
         d["evidence"] = Evidence(**d["evidence"]) if d.get("evidence") else None

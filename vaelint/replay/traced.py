@@ -143,9 +143,10 @@ class Traced:
         made = [self.label(n, t) for n, t in pairs if n is not None]
         return tuple(m for m in made if m is not None)
 
-    def row(self, node: fx.Node, remark: str = "", name: str = "") -> ShapeRow:
-        """A line of the shape table."""
-        return ShapeRow(name or self.written(node), self.dims(node), remark)
+    def row(self, node: fx.Node, remark: str = "", name: str = "", wanted: fx.Node | tuple[str, ...] | None = None) -> ShapeRow:
+        """A line of the shape table; `wanted` is the shape that it should have, or a value that has it."""
+        shape = self.dims(wanted) if isinstance(wanted, fx.Node) else wanted
+        return ShapeRow(name or self.written(node), self.dims(node), remark, shape if shape != self.dims(node) else None)
 
     def birth(self, path: str) -> Span | None:
         """Where the module of that path was constructed."""

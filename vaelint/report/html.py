@@ -9,10 +9,11 @@ from typing import Any
 from vaelint.core.finding import Certainty, Finding
 from vaelint.core.result import TargetResult
 from vaelint.core.version import __version__
+from vaelint.report.parts.cards import cards
 from vaelint.report.parts.closing import ran_words, unasked, verdict_words
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text
-from vaelint.report.parts.places import place_in, place_of
+from vaelint.report.parts.places import place_in
 from vaelint.report.parts.source_html import listings
 from vaelint.report.parts.trail_words import fits_lines, one_kind, totals_sentence
 from vaelint.report.parts.view import PLAIN, View
@@ -42,7 +43,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
         element("main", join(listing, *bodies)),
         element(
             "footer",
-            f"vaelint {__version__}. Sizes are letters (B is the batch, () a single number); costs hold for the sizes named above them.",
+            f"vaelint {__version__}. Sizes are letters (B is the batch); costs hold for the sizes named above them.",
         ),
     )
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
@@ -65,10 +66,10 @@ def _target(result: TargetResult, number: int, view: View, sources: Sources) -> 
         element("p", verdict_words(result), class_=f"verdict {state}"),
         element("p", f"Sizes: {sizes}", class_="sizes") if sizes else E(""),
     )
-    parts = [element("header", head), _summary(shown, here)]
+    parts = [element("header", head), cards(shown, here, sources, view)]
     if result.trail is not None:
         parts.append(_picture(result, view, here))
-    parts += [_loss(result), _evidence(shown, here), _fits(result), listings(result, shown, here, sources, view)]
+    parts += [_loss(result), _evidence(shown, here), _fits(result), listings(result, shown, here, sources)]
     if result.trail is not None:
         parts.append(flow(result.trail, one_kind(result.trail), totals_sentence(result.trail, partly=result.trail["failed"] is not None)))
     parts.append(_checked(result))
@@ -80,29 +81,25 @@ def _section(title: str, *content: E | str, about: str = "", class_: str = "") -
     return element("section", join(element("h2", title), said, *content), class_=class_ or None)
 
 
-def _summary(shown: Sequence[tuple[int, Finding]], here: str) -> E:
-    if not shown:
-        return E("")
-    items = [
-        element(
-            "li",
-            join(
-                element("a", join(element("span", f.code, class_=f"code {f.severity.value}"), " ", f.message), href=f"#{here}-f{i}"),
-                element("span", f" {place_of(f.span)}, {f.certainty.value}", class_="soft"),
-            ),
-        )
-        for i, f in shown
-    ]
-    return element("nav", join(element("h2", "Findings"), element("ol", join(*items))), aria_label="Findings", class_="findings")
-
-
 def _picture(result: TargetResult, view: View, here: str) -> E:
     drawn = E(drawing(result, view.depth, view.everything, anchors=f"{here}-f"))
     key = [element("li", join(element("i", "", class_=f"key {kind}"), word)) for kind, word in legend()]
+    sizes = (("0", "whole", ""), ("1", "as wide as the page", None), ("2", "twice as wide", None))
+    zoom = [
+        element("label", join(element("input", "", type="radio", name_=f"{here}-zoom", value=n, checked=on), f" {word}"))
+        for n, word, on in sizes
+    ]
     return _section(
         "The way from input to loss",
         element("ul", join(*key), class_="legend picture", aria_label="Colours and forms"),
-        element("div", drawn, class_="scroll", tabindex="0", role="region", aria_label="Picture of the way from input to loss"),
+        element(
+            "div",
+            join(
+                element("div", join(*zoom), class_="zoom", role="group", aria_label="Size of the picture"),
+                element("div", drawn, class_="scroll", tabindex="0", role="region", aria_label="Picture of the way from input to loss"),
+            ),
+            class_="drawn",
+        ),
         about="Each box says what it is, the code that makes it, and the shape that leaves it. A code such as VAE201 leads to its finding.",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vaelint.report.parts.fold import Row, amount, fold, memory
+from vaelint.report.parts.fold import Row, amount, fold, memory, shape_text
 from vaelint.report.parts.markup import E, element, join
 from vaelint.report.parts.places import place_in
 
@@ -51,7 +51,7 @@ def _failed(trail: dict[str, Any]) -> list[E]:
         verb = "made" if o["kind"] == "value" else "constructed"
         birth = f"{verb} at {place_in(o['born'])}" if o["born"] else "an input" if o["kind"] == "input" else ""
         code = element("code", o["expression"]) if o["expression"] else E("")
-        shape = element("span", "(" + ", ".join(o["shape"]) + ")", class_="shape")
+        shape = element("span", shape_text(o["shape"]), class_="shape")
         items.append(element("li", join(element("code", o["name"]), " ", shape, f" {o['dtype']} {o['device']}, {birth} ", code)))
     said = join(element("strong", "It fails here: "), element("code", failed["expression"] or "?"), f" {where}. {failed['error']}")
     return [element("div", join(element("p", said), element("ul", join(*items))), class_="broken")]

@@ -65,8 +65,8 @@ class Row:
 
 
 def shape_text(shape: Sequence[str]) -> str:
-    """`(B, 20)`; `()` is one number."""
-    return "(" + ", ".join(shape) + ")"
+    """`(B, 20)`; one number is a `scalar`."""
+    return "(" + ", ".join(shape) + ")" if shape else "scalar"
 
 
 def fold(trail: dict[str, Any]) -> list[Row]:

@@ -8,7 +8,7 @@ from html import escape
 from vaelint.core.visible import visible_lines
 
 _NONE = re.compile("[" + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)) + "]")
-_VOID = frozenset({"br", "hr", "meta", "img", "link"})
+_VOID = frozenset({"br", "hr", "meta", "img", "input", "link"})
 
 
 class E(str):
