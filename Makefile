@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo docs test test-newest test-oldest test-packages quick check update wheel
+.PHONY: help demo docs test test-newest test-oldest test-packages quick check update wheel vsix
 
 help: ## These words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -71,3 +71,6 @@ wheel: $(READY) ## Build the wheel from a clean tree: a left-over build/ would b
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	rm -rf build
+
+vsix: ## The extension for VS Code, into editors/vscode/vaelint.vsix; needs npm
+	cd editors/vscode && npm ci && npm run package

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -183,3 +185,13 @@ def test_without_its_packages_the_command_says_what_to_install(monkeypatch: pyte
     with pytest.raises(UsageError) as raised:
         command.server(Options())
     assert "pygls and lsprotocol" in raised.value.message and raised.value.help == "pip install 'vaelint[server]'"
+
+
+def test_the_extension_has_the_version_and_the_options_of_the_server() -> None:
+    root = Path(__file__).parents[2]
+    told = json.loads((root / "editors" / "vscode" / "package.json").read_text())
+    assert told["version"] == tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    locked = json.loads((root / "editors" / "vscode" / "package-lock.json").read_text())
+    assert locked["version"] == told["version"] and all("resolved" not in p for p in locked["packages"].values())
+    assert "verifyFixes" in (root / "vaelint" / "server" / "editor.py").read_text()
+    assert set(told["contributes"]["configuration"]["properties"]) == {"vaelint.command", "vaelint.verifyFixes"}
