@@ -37,11 +37,13 @@ def test_an_observed_training_is_kept_until_what_it_read_changes(tmp_path: Path,
     (tmp_path / "train.py").write_text(TRAIN)
     (tmp_path / "rows.txt").write_text("0.1 0.2 0.3 0.4 0.5 0.6\n" * 40)
 
-    def checked(**how: bool) -> Checked:
+    def checked(allow_writes: bool = False) -> Checked:
         for file in tmp_path.glob("*.*"):
             if file.stat().st_mtime > time.time() - 1:
                 os.utime(file, (time.time() - 1, time.time() - 1))
-        (found,) = gate.run([observed_request(["train.py"], **how)], hired, cache=Cache(str(tmp_path / "kept"), said.append))
+        (found,) = gate.run(
+            [observed_request(["train.py"], allow_writes=allow_writes)], hired, cache=Cache(str(tmp_path / "kept"), said.append)
+        )
         assert found.result.status != "failed", found.result.findings
         return found
 
