@@ -231,6 +231,7 @@ class _Run:
         own_args, own_kwargs = self._arguments(node)
         args, kwargs = _filled(own_args, self.values, self._sizes), _filled(own_kwargs, self.values, self._sizes)
         target: Any = node.target
+        args = _with_size(node, args)
         with _as_recorded(node):
             try:
                 result = target(*args, **kwargs)
@@ -281,6 +282,14 @@ def _as_recorded(node: fx.Node) -> Any:
         if (asked := node.meta.get("autocast")) is not None:
             stack.enter_context(torch.autocast(asked.device, asked.dtype))
         yield
+
+
+def _with_size(node: fx.Node, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments of `x.new(y.size())` with a size where the record has a tuple, which would be taken for values."""
+    made = node.meta.get("val")
+    if node.target is torch.Tensor.new and len(args) == 2 and isinstance(args[1], tuple) and isinstance(made, torch.Tensor):
+        return (args[0], torch.Size(args[1])) if made.ndim == len(args[1]) else args
+    return args
 
 
 def _filled(value: Any, values: Mapping[fx.Node, Any], sizes: Mapping[str, int]) -> Any:

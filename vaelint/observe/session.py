@@ -199,6 +199,7 @@ class Session:
             place = next((f" at {s.file}:{s.line}" for s in self.spans.of_traceback(error)), "")
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             self.say(f"the script raises {said}{place}, after the step of iteration {self.done + 1}: what it did until then was checked")
+            del self._watch.backwards[self._watch.steps[-1].after :]  # that of the step which did not come
             self._end(_frames_of(error))
         elif self._watch is not None and broke and self._watch.recorded:
             watch, self._watch = self._watch, None

@@ -101,8 +101,7 @@ def _model_of(
         record = step.replay(Built(copied(frozen)), tracer.inputs(None), first.record.sizes)
         faithful = _same_losses(first, step, tracer)
     except NotReplayedError as error:
-        record, faithful = first.record, False
-        record.loss = loss
+        record, faithful = replace(first.record, loss=loss), False  # other goals have theirs
         result.notes.append(f"the recorded iteration cannot be run again ({message_of(error)}): experiments on it were not made")
     if record is not first.record and not faithful:
         result.notes.append("the recorded iteration gives another loss when it is run again: experiments on it were not made")
