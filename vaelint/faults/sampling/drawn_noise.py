@@ -116,10 +116,12 @@ _ASIDE = 0.25
 
 
 def noise_moments(model: Traced, site: Site) -> NoiseMoments | None:
-    """Draws the site's noise again and again from its own slice; None where it does not run by itself."""
+    """Draws the site's noise again and again from its own slice; None where it does not run by itself. What torch promises is not drawn."""
     if not site.noise or site.kind == "drawn" or any(r.meta.get("random") for r in site.roots):
         return None  # what numpy drew cannot be drawn again here
     eps = site.noise[0]
+    if eps.target in (torch.randn, torch.randn_like):
+        return NoiseMoments(0.0, 1.0, 0.0, False, ops.raw_name(eps))
     values, drawn = list[torch.Tensor](), 0
     sizes = {**model.symbols, "B": min(512, max(8, model.symbols.get("B", 8)))}
     try:
