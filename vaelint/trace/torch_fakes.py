@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,8 @@ class _Made:
 
 _PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 _LEFT_ALONE = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view)
-_made: dict[tuple[Any, ...], tuple[_Made, ...] | None] = {}  # by operation and arguments; None for what has to be asked each time
+_SELF = ()  # an operation in place gives its first argument back
+_made: dict[tuple[Any, ...], Sequence[_Made] | None] = {}  # by operation and arguments; None for what has to be asked each time
 _plain: dict[Any, bool] = {}
 
 
@@ -52,9 +54,11 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
         with no_torch_function():
             key = self._key(func, args, kwargs)
             known = _made.get(key) if key is not None else None
+            if known is _SELF:
+                return args[0]
             if known is not None:
-                made = tuple(self._make(m, args) for m in known)
-                return made if len(made) > 1 else made[0]
+                made = [self._make(m, args) for m in known]
+                return made if type(known) is list else tuple(made) if len(made) > 1 else made[0]
             if key is not None and key not in _made and _asks_a_kernel(func):
                 result = self._asked(func, args, kwargs or {})
                 if result is not None and (told := self._told(func, args, result)) is not None:
@@ -109,31 +113,35 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
             return None
         return FakeTensor(self, made, device) if type(made) is torch.Tensor else None
 
-    def _told(self, func: Any, args: Any, result: Any) -> tuple[_Made, ...] | None:
+    def _told(self, func: Any, args: Any, result: Any) -> Sequence[_Made] | None:
         """How to make what an operation has made; None where the copy would not be the same."""
-        view_of = None
-        if func.is_view:
-            tensors = [i for i, a in enumerate(args) if isinstance(a, torch.Tensor)]
-            if len(tensors) != 1:
-                return None
-            view_of = tensors[0]
+        if func._schema.is_mutable:
+            return _SELF if result is args[0] else None
+        tensors = [i for i, a in enumerate(args) if isinstance(a, torch.Tensor)]
+        if func.is_view and len(tensors) != 1:
+            return None
         found = []
-        for out in result if type(result) is tuple else (result,):
-            if type(out) is not FakeTensor or out.constant is not None or out.layout is not torch.strided or out.is_complex():
-                return None
-            if out.requires_grad or any(out is a for a in args):
-                return None
-            attributes = {k: v for k, v in vars(out).items() if k != "fake_mode"}
-            if any(v is not None for k, v in attributes.items() if not k.endswith("fake_device")):
-                return None
-            told = _Made(tuple(out.shape), out.stride(), int(out.storage_offset()), out.dtype, out.fake_device, attributes, view_of)
-            again = self._make(told, args)
-            if torch._C._dispatch_key_set(again) != torch._C._dispatch_key_set(out) or set(vars(again)) != set(vars(out)):
-                return None
-            if again.storage_offset() != told.offset:
+        for out in result if type(result) in (tuple, list) else (result,):
+            told = self._made_so(out, args, tensors)
+            if told is None or (func.is_view and told.view_of is None):
                 return None
             found.append(told)
-        return tuple(found) or None
+        return (found if type(result) is list else tuple(found)) or None
+
+    def _made_so(self, out: Any, args: Any, tensors: list[int]) -> _Made | None:
+        if type(out) is not FakeTensor or out.constant is not None or out.layout is not torch.strided or out.is_complex():
+            return None
+        if out.requires_grad or any(out is a for a in args):
+            return None
+        attributes = {k: v for k, v in vars(out).items() if k != "fake_mode"}
+        if any(v is not None for k, v in attributes.items() if not k.endswith("fake_device")):
+            return None
+        storage = out.untyped_storage()._cdata
+        view_of = next((i for i in tensors if args[i].untyped_storage()._cdata == storage), None)
+        told = _Made(tuple(out.shape), out.stride(), int(out.storage_offset()), out.dtype, out.fake_device, attributes, view_of)
+        again = self._make(told, args)
+        same = torch._C._dispatch_key_set(again) == torch._C._dispatch_key_set(out) and set(vars(again)) == set(vars(out))
+        return told if same and again.storage_offset() == told.offset else None
 
     def _make(self, told: _Made, args: Any) -> FakeTensor:
         meta = torch.empty_strided(told.shape, told.stride, dtype=told.dtype, device="meta")
@@ -155,25 +163,34 @@ def _is_plain(func: Any) -> bool:
 
 
 def _looks_plain(func: Any) -> bool:
-    if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten" or func._schema.is_mutable:
+    if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten":
         return False
     if any(tag in func.tags for tag in _LEFT_ALONE) or func._schema.name in ("aten::lift", "aten::lift_fresh", "aten::as_strided"):
         return False
     returns = func._schema.returns
-    if not returns or any(str(r.type) != "Tensor" for r in returns):
+    if not returns or any(str(r.type) not in ("Tensor", "List[Tensor]") for r in returns):
         return False
+    if func._schema.is_mutable:
+        return len(returns) == 1 and _writes_its_first_argument(func._schema)
     aliases = [r for r in returns if r.alias_info is not None]
     if not func.is_view:
-        return not aliases
+        return not aliases and (len(returns) == 1 or all(str(r.type) == "Tensor" for r in returns))
     name: str = func._schema.name + (f".{func._schema.overload_name}" if func._schema.overload_name else "")
     implicit = torch._C._dispatch_has_kernel_for_dispatch_key(name, torch._C.DispatchKey.CompositeImplicitAutograd)
     return len(returns) == 1 and not implicit
 
 
+def _writes_its_first_argument(schema: Any) -> bool:
+    """Whether it is an operation in place that changes values alone: `add_`, `normal_`."""
+    first, *others = schema.arguments
+    written = first.alias_info is not None and first.alias_info.is_write
+    return written and str(first.type) == "Tensor" and not any(a.alias_info for a in others) and bool(schema.returns[0].alias_info)
+
+
 @functools.cache
 def _asks_a_kernel(func: Any) -> bool:
     """Whether torch has a kernel for shapes of an operation with one result, and no rule of its own for fake tensors beside it."""
-    if _RULES is None or len(func._schema.returns) > 1:
+    if _RULES is None or func._schema.is_mutable or len(func._schema.returns) > 1:
         return False
     if not torch._C._dispatch_has_computed_kernel_for_dispatch_key(func.name(), "Meta"):
         return False
