@@ -43,7 +43,7 @@ def test_each_choice_is_named_with_its_place(tmp_path: Path) -> None:
     assert found["latent"] == ("constructor argument", "20", 6, True)
     assert found["step"] == ("loss argument", "0", 16, True)
     assert found["loss"][0] == "loss" and found["loss"][3] is False
-    assert "chosen by vaelint: latent=20 (constructor argument, asked for at model.py:6): not given" in told
+    assert "chosen by vaelint: latent=20 (constructor argument, asked for at model.py:6): " in told
     assert "chosen by vaelint: step=0 (loss argument, asked for at model.py:16): nothing says what it is" in told
 
 
@@ -69,4 +69,39 @@ def test_a_finding_at_any_value_stays(tmp_path: Path) -> None:
 def test_what_the_user_said_is_no_choice(tmp_path: Path) -> None:
     step = "recon, mu, logvar = model(x); loss = loss_function(recon, x, mu, logvar)"
     result, told = checked(tmp_path, "", "1.0", "--init", "latent=3", "--step", step)
-    assert "assumptions" not in result and "chosen by vaelint" not in told
+    assert [(a["kind"], a["value"], a["varied"]) for a in result["assumptions"]] == [("values", "standard normal", False)]
+    assert "chosen by vaelint: input 1=standard normal (values): no range given with --input" in told
+
+
+ABSENT = """import absent_logger
+import torch
+from torch import nn
+
+
+class VAE(nn.Module):
+    def __init__(self, input_dim, latent=3):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(input_dim, 2 * latent), nn.Linear(latent, input_dim)
+
+    def forward(self, x, scale):
+        mu, logvar = self.enc(x).chunk(2, -1)
+        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
+        kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp(), dim=1)
+        return (scale * (self.dec(z) - x).pow(2).sum(1) + kl).mean()
+
+
+def train(model, x):
+    loss = model(x, scale=0.5)
+    loss.backward()
+"""
+
+
+def test_what_stands_in_and_what_goes_where_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(ABSENT)
+    asked = ("check", "model.py:VAE", "--input", "data=8x12:float32[0,1]", "--device", "none", "--output-format", "json")
+    (result,) = json.loads(commandline.vaelint(*asked, cwd=tmp_path).stdout)["targets"]
+    found = {(a["kind"], a["name"]): (a["value"], (a["where"] or {}).get("line"), a["varied"]) for a in result["assumptions"]}
+    assert found["stand-in", "absent_logger"] == ("a placeholder", 1, False)
+    assert found["input", "x"] == ("data", 11, False)
+    assert found["input", "scale"] == ("0.5", 11, False)
+    assert found["constructor argument", "input_dim"] == ("12", 6, False)

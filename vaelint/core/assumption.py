@@ -1,14 +1,15 @@
-"""What vaelint took for granted where nobody said it: one frozen value for each argument, size, binding and loss. Imports no torch."""
+"""What vaelint took for granted where nobody said it: one frozen value for each argument, binding, object, value and loss. Imports no
+torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from vaelint.core.finding import Finding, Span
 
-Kind = Literal["constructor argument", "loss argument", "loss"]
+Kind = Literal["constructor argument", "loss argument", "loss", "input", "values", "stand-in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,23 @@ class Assumption:
         """The inverse of `to_json`."""
         where = data["where"]
         return Assumption(**{**data, "where": Span(**where) if where is not None else None})
+
+
+class Chosen(str):
+    """A note that tells of a choice of vaelint's, and carries it."""
+
+    choice: Assumption | None
+
+    def __new__(cls, text: str, choice: Assumption | None = None) -> Chosen:
+        """The note reads as `text`."""
+        made = super().__new__(cls, text)
+        made.choice = choice
+        return made
+
+
+def told(notes: Iterable[str]) -> list[Assumption]:
+    """The choices that some notes tell of, each once."""
+    return list(dict.fromkeys(n.choice for n in notes if isinstance(n, Chosen) and n.choice is not None))
 
 
 def withheld(finding: Finding, chosen: Sequence[Assumption]) -> str:

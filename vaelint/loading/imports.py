@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType, ModuleType
 
+from vaelint.core.assumption import Assumption, Chosen
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.paths import relative, user_file
@@ -36,7 +37,7 @@ _ours: dict[str, str] = {}  # user modules imported so far, by name, with the fo
 class _Search(importlib.abc.MetaPathFinder):
     """The last resort of an import in a user's file: a folder above the file, else a placeholder for a package not installed."""
 
-    def __init__(self, folders: Sequence[Path], package: str, missing: list[str]) -> None:
+    def __init__(self, folders: Sequence[Path], package: str, missing: dict[str, Span]) -> None:
         self._folders, self._package, self._missing = folders, package, missing
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
@@ -53,7 +54,7 @@ class _Search(importlib.abc.MetaPathFinder):
                 return importlib.machinery.PathFinder.find_spec(name, [str(folder)])
         if _is_guarded(frame):
             return None
-        self._missing.append(top)
+        self._missing.setdefault(top, Span(relative(frame.f_code.co_filename), frame.f_lineno))
         return importlib.machinery.ModuleSpec(name, _PlaceholderLoader(), is_package=True)
 
 
@@ -142,14 +143,17 @@ class _Loader(importlib.machinery.SourceFileLoader):
         if place is None:
             raise error
         node, rest = body[place], body[place + 1 :]
-        if stand_in(node, error, module, self._notes):
+        if stand_in(node, error, module, self._notes, self.path):
             return rest
         if isinstance(node, ast.Import | ast.ImportFrom) and isinstance(error, ImportError) and user_file(self.path):
             if isinstance(node, ast.ImportFrom) and not node.level and error.name and error.path and not user_file(error.path):
                 for alias in node.names:  # a name that this version of an installed package no longer has
                     if not hasattr(sys.modules.get(str(node.module)), alias.name):
                         module.__dict__[alias.asname or alias.name] = Placeholder(f"{node.module}.{alias.name}")
-                        self._notes.append(f"{node.module} has no {alias.name} here (line {line}); a placeholder stands for it")
+                        said = f"{node.module} has no {alias.name} here (line {line}); a placeholder stands for it"
+                        place = Span(relative(self.path), line)
+                        choice = Assumption("stand-in", alias.name, "a placeholder", f"{node.module} has it no longer", place)
+                        self._notes.append(Chosen(said, choice))
                     else:
                         module.__dict__[alias.asname or alias.name] = getattr(sys.modules[str(node.module)], alias.name)
                 return rest
@@ -228,7 +232,7 @@ def import_part(path: Path, statements: Sequence[ast.stmt], notes: list[str]) ->
                 break
             except ImportError as error:
                 place, _ = _statement_in(error, str(path), body)
-                if place is None or not stand_in(body[place], error, module, notes):
+                if place is None or not stand_in(body[place], error, module, notes, str(path)):
                     raise
                 body = body[place + 1 :]
     return module
@@ -339,7 +343,7 @@ def _imports(
         sys.modules.pop(name, None)
         del _ours[name]
     sys.path[:] = [*dict.fromkeys(str(p) for p in path), *(p for p in sys.path if p not in {str(q) for q in path})]
-    before, argv, bytecode, missing = dict(sys.modules), sys.argv, sys.dont_write_bytecode, list[str]()
+    before, argv, bytecode, missing = dict(sys.modules), sys.argv, sys.dont_write_bytecode, dict[str, Span]()
     finders = list(sys.meta_path)
     finder = _Search(folders, package, missing)
     sys.meta_path.append(finder)
@@ -365,8 +369,9 @@ def _imports(
                 del sys.modules[name]  # a later `import x` inside a function must fail as it would for the user
             elif not package and user_file(getattr(module, "__file__", None) or first or "<none>"):
                 _ours[name] = home
-        for top in dict.fromkeys(missing):
-            notes.append(f"{top} is not installed; the model is analysed without it")
+        for top, where in missing.items():
+            said = f"{top} is not installed; the model is analysed without it"
+            notes.append(Chosen(said, Assumption("stand-in", top, "a placeholder", "not installed", where)))
 
 
 def _syntax_error(error: SyntaxError, shown: str) -> TargetError:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 from types import ModuleType
 
-from vaelint.core.paths import user_file
+from vaelint.core.assumption import Assumption, Chosen
+from vaelint.core.finding import Span
+from vaelint.core.paths import relative, user_file
 from vaelint.loading.placeholder import Placeholder
 
 
-def stand_in(node: ast.stmt, error: BaseException, module: ModuleType, notes: list[str]) -> bool:
+def stand_in(node: ast.stmt, error: BaseException, module: ModuleType, notes: list[str], path: str) -> bool:
     """Puts placeholders in the place of an import that failed within an installed package for want of a third; False for anything else.
 
     `torch.utils.tensorboard`, say, is there without tensorboard, and says so only once it is imported.
@@ -31,5 +33,7 @@ def stand_in(node: ast.stmt, error: BaseException, module: ModuleType, notes: li
         if name not in module.__dict__:
             module.__dict__[name] = Placeholder(dotted)
     missing = error.name.partition(".")[0]
-    notes.append(f"{missing} is not installed, which {', '.join(names.values())} needs; the model is analysed without it")
+    said = f"{missing} is not installed, which {', '.join(names.values())} needs; the model is analysed without it"
+    place = Span(relative(path), node.lineno)
+    notes += [Chosen(said, Assumption("stand-in", name, "a placeholder", f"{missing} is not installed", place)) for name in list(names)[:1]]
     return True

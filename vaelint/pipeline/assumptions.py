@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vaelint.core.assumption import Assumption, withheld
+from vaelint.core.assumption import Assumption, told, withheld
 from vaelint.core.finding import Finding, Severity, Span
+from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.loading.arguments import shown
 from vaelint.loading.build import Loaded
@@ -18,12 +20,18 @@ Again = Callable[[Any, frozenset[str]], Sequence[Finding] | None]
 """What the rules of some codes find with a step, and with the arguments as they are then; None where it does not run."""
 
 
-def assumptions_of(loaded: Loaded, step: Any, request: Request) -> list[Assumption]:
+def assumptions_of(loaded: Loaded, step: Any, request: Request, inputs: InputSet) -> list[Assumption]:
     """Every choice behind a result, in the order in which they were made."""
-    found = [
-        Assumption("constructor argument", name, shown(value), "not given", loaded.span, varied=True)
-        for name, value in loaded.made_up.items()
-    ]
+    found = told((*loaded.notes, *step.notes))
+    for name, value in loaded.arguments.items():
+        why = _reason(loaded, name)
+        if name in loaded.made_up or why:
+            found.append(
+                Assumption("constructor argument", name, shown(value), why or "not given", loaded.span, varied=name in loaded.made_up)
+            )
+    for name, spec in zip(_names(inputs), inputs.specs, strict=True):
+        if spec.low is None and spec.values is None and not spec.is_integer:
+            found.append(Assumption("values", name, "standard normal", "no range given with --input"))
     for name, value in step.made_up.items():
         why = "nothing says what it is" if other_value(value) is not None else "read from the repository"
         found.append(Assumption("loss argument", name, value, why, step.place_of(name), varied=other_value(value) is not None))
@@ -31,6 +39,18 @@ def assumptions_of(loaded: Loaded, step: Any, request: Request) -> list[Assumpti
         file, _, line = step.place.rpartition(":")
         found.append(Assumption("loss", "loss", step.code, "no --step and no --loss", Span(file, int(line)) if line.isdigit() else None))
     return found
+
+
+def _reason(loaded: Loaded, name: str) -> str:
+    """Why the constructor got its value for an argument, as the notes of that choice say; empty where nothing was chosen."""
+    notes = loaded.choice.notes if loaded.choice is not None else ()
+    said = next((n for n in notes if re.search(rf"(^|, ){re.escape(name)}=", n)), "")
+    return said.partition(": ")[2] if said else ""
+
+
+def _names(inputs: InputSet) -> list[str]:
+    """What the inputs are called, by their places where they have no name."""
+    return [spec.name or f"input {place}" for place, spec in enumerate(inputs.specs, 1)]
 
 
 def withhold(loaded: Loaded, step: Any, tracer: Tracer, result: TargetResult, again: Again) -> None:

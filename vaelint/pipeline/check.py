@@ -85,7 +85,7 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
     """What rules find, and the laws that need no real run."""
     with as_if_without_gpu():
         run_rules(rules, model, loaded.span, result)
-        result.assumptions = assumptions_of(loaded, model.step, request)
+        result.assumptions = assumptions_of(loaded, model.step, request, model.inputs)
         if request.trail != "only":
             unsettle_beta(model.step, result, lambda step: _beta_again(model, step))
         withhold(loaded, model.step, model.tracer, result, lambda step, codes: _found_again(model, step, codes, rules, loaded))

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vaelint.core.assumption import Assumption, Chosen
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet
@@ -28,12 +29,26 @@ def bind_inputs(
     open_parameters = plain + [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=None) for k in keys]
     names: dict[int, str] = {i: spec.name for i, spec in enumerate(inputs.specs) if spec.name}
     given, waiting = _assigned(open_parameters, set(keys), inputs, names)
-    notes = [f"input {name} goes to {where}({parameter})" for parameter, name in given.items() if name != parameter]
+    asked = _defined_at(function)
+    notes: list[str] = [
+        Chosen(
+            f"input {name} goes to {where}({parameter})",
+            Assumption("input", parameter, name, "no parameter goes by the name of that input", asked),
+        )
+        for parameter, name in given.items()
+        if name != parameter
+    ]
     missing = [p.name for p in open_parameters if p.default is p.empty and p.name not in given]
     told = told_by_calls(loaded.repository, missing) if missing and loaded is not None and not loaded.package else {}
     if missing != [name for name in missing if name in told]:
         raise _too_few(missing, where, inputs, function)
-    notes += [f"{name}={value}: no --input given; taken from the call at {place}" for name, (value, place) in told.items()]
+    notes += [
+        Chosen(
+            f"{name}={value}: no --input given; taken from the call at {place}",
+            Assumption("input", name, value, f"no --input given; taken from the call at {place}", asked),
+        )
+        for name, (value, place) in told.items()
+    ]
     _name_the_rest(names, len(inputs.specs), {p.name for p in open_parameters})
     arguments = _written(open_parameters, given | {name: value for name, (value, _) in told.items()})
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
@@ -92,8 +107,7 @@ def _written(parameters: Sequence[inspect.Parameter], given: Mapping[str, str]) 
 
 
 def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Callable[..., Any]) -> TargetError:
-    code = getattr(function, "__code__", None)
-    span = Span(relative(code.co_filename), code.co_firstlineno) if code is not None else None
+    span = _defined_at(function)
     given = f"{len(inputs.specs)} input{'s' if len(inputs.specs) != 1 else ''} {'are' if len(inputs.specs) != 1 else 'is'} given"
     batch = inputs.symbols.get(inputs.batch or "", 32)
     example = " ".join(f"--input {name}={batch}x..." for name in missing)
@@ -104,3 +118,9 @@ def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Cal
         span,
         (f"signature: {where}{inspect.signature(function)}",),
     )
+
+
+def _defined_at(function: Callable[..., Any]) -> Span | None:
+    """Where a function is defined; None for one that is not Python's."""
+    code = getattr(function, "__code__", None)
+    return Span(relative(code.co_filename), code.co_firstlineno) if code is not None else None
