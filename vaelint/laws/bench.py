@@ -11,6 +11,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.model import Model
+from vaelint.core.reach import reachable
 from vaelint.experiment.recompute import overwritten
 from vaelint.experiment.runs import calm
 from vaelint.experiment.trial import Trial
@@ -18,6 +19,9 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
 from vaelint.record.record import Record, shape
 from vaelint.replay.ranges import declared_range
+
+_STILL_COUNTS = ops.SHAPE | ops.CAST | {"getitem", "add", "sub", "clamp", "minimum"}
+_COMPARED = frozenset({"lt", "le", "gt", "ge", "less", "greater", "less_equal", "greater_equal"})
 
 Kind = Literal["data", "tokens", "lengths", "mask", "label", "other"]
 """data: real numbers; tokens: whole numbers along an axis; lengths: how much of another input's axis is meant, for each sample;
@@ -121,9 +125,22 @@ class Bench:
             return Seat(node, name, axis, "mask" if val.dim() > 1 else "label")
         if whole and val.dim() == 1 and declared is not None and int(declared[1]) in sizes and declared[0] >= 1:
             return Seat(node, name, axis, "lengths", int(declared[1]))
+        if whole and val.dim() == 1 and (counted := self._counted_along(node)) in sizes:
+            return Seat(node, name, axis, "lengths", counted)
         if whole:
             return Seat(node, name, axis, "tokens" if val.dim() > 1 else "label")
         return Seat(node, name, axis, "data")
+
+    def _counted_along(self, node: fx.Node) -> int | None:
+        """How many places the whole numbers of an input are held against: `arange(T) < n`, with what is added to either side."""
+        flow = self.model.flow
+        same = reachable([node], lambda n: [u for u in flow.users.get(n, ()) if ops.op(u) in _STILL_COUNTS])
+        for compared in (u for n in same for u in flow.users.get(n, ()) if ops.op(u) in _COMPARED):
+            for other in (o for o in compared.all_input_nodes if o not in same and o not in flow.data and self.knows(o)):
+                steps = self.value(other).flatten()
+                if len(steps) > 1 and torch.equal(steps - steps[0], torch.arange(len(steps), device=steps.device).to(steps.dtype)):
+                    return len(steps)
+        return None
 
     @staticmethod
     def _covers(node: fx.Node, others: list[fx.Node]) -> bool:

@@ -16,10 +16,13 @@ from vaelint.experiment.runs import calm
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
+from vaelint.record import ops
 from vaelint.record.record import route, shape
+from vaelint.record.walk import behind
 from vaelint.rule import Found
 
 _NOTHING = 1e-6  # of the loss: what does not hang on a value gives the same to the last digits
+_TURNS = frozenset({"sub", "rsub", "bitwise_not", "invert", "logical_not"})
 _FURTHER = 3  # steps of padding put on
 _MUCH = 0.02  # of the spread of a posterior's parameter over the samples
 
@@ -182,6 +185,10 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -
     heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h) and lengths.along not in shape(h)[1:]]
     if not heads or len(_loops(bench, int(lengths.along or 0))):
         return
+    inverted = list(_encoder_is_inverted(bench, lengths, data, axis, heads))
+    yield from inverted
+    if inverted:
+        return
     runs = [_padded(bench, lengths, data, axis, more) for more in (0, _FURTHER)]
     again = _padded(bench, lengths, data, axis, 0, seed=1)  # what moves with the seed alone was drawn: dropout of the user's own
     for head in heads:
@@ -196,8 +203,58 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -
             return
 
 
-def _padded(bench: Bench, lengths: Seat, data: Seat, axis: int, more: int, seed: int = 0) -> dict[fx.Node, torch.Tensor]:
-    """The posterior's heads with the data cut at every length (zeros beyond) and `more` of its last steps there or not."""
+def _encoder_is_inverted(bench: Bench, lengths: Seat, data: Seat, axis: int, heads: list[fx.Node]) -> Iterator[Broken]:
+    """Whether a posterior of whole sequences is made of what lies beyond the length alone."""
+    val, beyond = bench.value(data.node), _beyond(bench, lengths, data, axis)
+    other = val.roll(1, data.axis).roll(1, -1)
+    before = bench.after({data.node: val.clone()}, heads)
+    outside, inside = (bench.after({data.node: torch.where(place, other, val)}, heads) for place in (beyond, ~beyond))
+    if all(torch.equal(inside[h], before[h]) for h in before) and any(not torch.equal(outside[h], before[h]) for h in before):
+        yield _inverted_for_encoder(bench, lengths, data, heads[0])
+
+
+def _inverted_for_encoder(bench: Bench, lengths: Seat, data: Seat, head: fx.Node) -> Broken:
+    model, flow = bench.model, bench.model.flow
+    below = flow.descendants(lengths.node)
+    meets = [n for n in flow.sorted(below & flow.ancestors(head)) if any(i not in below and i in flow.data for i in n.all_input_nodes)]
+    masks = [i for n in meets[:1] for i in n.all_input_nodes if i in below]
+    turned = [n for m in masks if model.op(n := behind(m, ops.SHAPE | ops.CAST | {"getitem"})) in _TURNS]
+    found = Found(
+        model.where(turned[0] if turned else meets[0] if meets else head),
+        label=f"leaves {data.name} within the length out, and lets what is beyond it in",
+        labels=model.labels((head, "the posterior sees the padding only")),
+        when="lengths differ",
+        why="the posterior of a sample is computed from padding: it says nothing of the sample",
+        help="turn the mask round: what counts are the steps below the length",
+    )
+    text = f"{data.name} beyond the length moves the posterior, {data.name} within it does not"
+    return Broken("mask-inverted", found, f"{data.name} within the length moves the posterior", text)
+
+
+def _where_padding_enters(bench: Bench, lengths: Seat, data: Seat, head: fx.Node) -> fx.Node | None:
+    """The first value on the way to the posterior whose places within the length move with further padding: an attention."""
+    flow, steps = bench.model.flow, int(lengths.along or 0)
+    way = flow.sorted(flow.ancestors(head) & flow.descendants(data.node))
+    having = [n for n in way if bench.is_real(n) and shape(n)[1:2] == (steps,) and len(shape(n)) > 2]
+    axis = _axis(data, lengths)
+    if not having or axis is None or data.axis != 0:
+        return None
+    short, more = (_padded(bench, lengths, data, axis, k, wanted=having) for k in (0, _FURTHER))
+    counts = bench.value(lengths.node).clamp(max=steps - _FURTHER)
+    for node in having:
+        if node not in short or node not in more or short[node].shape[0] != len(counts):
+            continue
+        inside = torch.arange(short[node].shape[1], device=counts.device) < counts[:, None]
+        gap = (short[node] - more[node][:, : short[node].shape[1]])[inside].abs().max()
+        if float(gap) > _MUCH * float(short[node].std()):
+            return node
+    return None
+
+
+def _padded(
+    bench: Bench, lengths: Seat, data: Seat, axis: int, more: int, seed: int = 0, wanted: list[fx.Node] | None = None
+) -> dict[fx.Node, torch.Tensor]:
+    """The posterior's heads, or what is wanted; the data is 0 beyond every length, and `more` of its last steps are there."""
     val, counts = bench.value(data.node), bench.value(lengths.node)
     short = int(lengths.along or 0) - _FURTHER
     if short < 2:
@@ -214,13 +271,13 @@ def _padded(bench: Bench, lengths: Seat, data: Seat, axis: int, more: int, seed:
     again = bench.base.again(prepare=put, seed=seed)
     if again.record.failure is not None:
         raise CannotMeasureError("the step does not take sequences of another length")
-    wanted = [h for s in bench.model.sites for h in s.heads]
-    return {h: again.value(h).detach().double() for h in wanted if again.has(h)}
+    asked = wanted if wanted is not None else [h for s in bench.model.sites for h in s.heads]
+    return {h: again.value(h).detach().double() for h in asked if again.has(h)}
 
 
 def _reads_padding(bench: Bench, lengths: Seat, data: Seat, head: fx.Node, share: float) -> Broken:
     model = bench.model
-    node = _where_steps_end(bench, data, head, int(lengths.along or 0))
+    node = _where_padding_enters(bench, lengths, data, head) or _where_steps_end(bench, data, head, int(lengths.along or 0))
     found = Found(
         model.where(node) or model.where(head),
         label="reads the steps beyond each sample's length",

@@ -1,0 +1,1 @@
+"""Laws that several turns of training show."""
