@@ -1,4 +1,4 @@
-"""The pages that follow from the code: one a rule, their index, the keys of the configuration. Written at each build.
+"""The pages that follow from the code: one a rule, their index, the keys of the configuration, the gallery. Written at each build.
 
 Only the keys are kept as a file, for those who read the guides without the site; a test holds it against the code.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from gallery_page import gallery_page
 
 from vaelint import catalogue
 from vaelint.config import keys
@@ -19,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 def write(folder: Path) -> None:
     """Writes them into the folder of the sources; pages of rules that are gone are removed, and what is as it was is not touched."""
     pages = {f"rules/{rule.code}.md": rule_page(rule) for rule in own_rules()}
-    pages |= {"rules/index.md": index(own_rules()), "keys.md": key_tables()}
+    pages |= {"rules/index.md": index(own_rules()), "keys.md": key_tables(), "gallery.md": gallery_page()}
     (folder / "rules").mkdir(exist_ok=True)
     for old in (folder / "rules").glob("*.md"):
         if f"rules/{old.name}" not in pages:

@@ -21,13 +21,20 @@ variational, the sampling or the KL is missing.
 When a plain autoencoder is intended.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vaelint.rule import Findings, Found, Model, setup_rule
 
+if TYPE_CHECKING:
+    from vaelint.faults.sampling.idle import Frozen
 
-@setup_rule("VAE005")
-def check(model: Model) -> Findings:
-    """A model without draws, KL, codebook or prior."""
-    if model.sites or model.idle_sites or model.kls or model.codebooks or model.draws:
+
+@setup_rule("VAE005").on("sampling.idle.frozen_noise")
+def check(model: Model, frozen_noise: list[Frozen]) -> Findings:
+    """A model without draws, KL, codebook or prior; noise that was drawn once (VAE204) was meant as a draw."""
+    if frozen_noise or model.sites or model.idle_sites or model.kls or model.codebooks or model.draws:
         return
     if any(term.role in ("kl", "prior", "discrepancy", "mixed", "vq") for term in model.terms):
         return

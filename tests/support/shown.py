@@ -1,0 +1,18 @@
+"""Output that a guide shows, held against what is printed now."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+
+def as_shown(file: Path, text: str) -> None:
+    """Compares the words with the file's: numbers of a real pass differ from one torch to the next. `make update` writes it anew."""
+    if os.environ.get("VAELINT_UPDATE"):
+        file.write_text(text)
+    assert _words(file.read_text()) == _words(text), "run make update"
+
+
+def _words(text: str) -> list[str]:
+    return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text).split()
