@@ -32,6 +32,7 @@ _HOME = {
     "Report": ("vaelint.api", "Report"),
     "TargetResult": ("vaelint.core.result", "TargetResult"),
     "rule": ("vaelint.rule", "rule"),
+    "load_ipython_extension": ("vaelint.jupyter", "load_ipython_extension"),  # what `%load_ext vaelint` looks for
 }
 
 

@@ -33,7 +33,8 @@ from vaelint.pipeline.restore import undisturbed
 from vaelint.pipeline.watched_run import results_or_failure
 from vaelint.policy import suppress
 from vaelint.process.front import Worker
-from vaelint.report import full
+from vaelint.report import embedded, full
+from vaelint.report.parts.places import typed_name
 from vaelint.report.parts.view import View
 from vaelint.trace.spans import SpanFinder
 
@@ -76,17 +77,7 @@ class Report(TargetResult):
         return Text.from_ansi(self.render(color=True))
 
     def _repr_html_(self) -> str:
-        import html
-        import io
-
-        from rich.console import Console
-
-        console = Console(
-            record=True, file=io.StringIO(), width=100, force_terminal=True, force_jupyter=False, color_system="truecolor"
-        )  # rich takes any console in a kernel for one that shows each line in the notebook
-        console.print(self.__rich__(), soft_wrap=True)
-        shown = console.export_html(inline_styles=True, code_format="{code}")
-        return f'<pre title="{html.escape(repr(self))}" style="line-height:1.3;overflow-x:auto">{shown}</pre>'
+        return embedded.render([self])
 
 
 def check(
@@ -156,6 +147,7 @@ def _check(
     request = Request(
         shown, texts, (), loss_name, code, _device(device), select=chosen, ignore=left, seed=seed, allow_no_loss=allow_no_loss
     )
+    request = replace(request, trail=_trail())
     with undisturbed():
         result = check_target(request, lambda message: None, FromPython(target, dict(init or {}), names))
     suppress.apply([result], lambda word: catalogue.find(word).code)
@@ -190,6 +182,9 @@ class Seen:
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.reports))
+
+    def _repr_html_(self) -> str:
+        return embedded.render(self.reports)
 
 
 @contextmanager
@@ -247,9 +242,12 @@ def reports_of(
     chosen = catalogue.selectors([select] if isinstance(select, str) else select, "select")
     left = catalogue.selectors([ignore] if isinstance(ignore, str) else ignore, "ignore")
     shown = session.spans.relative(file)
-    request = Request(shown, device=device, select=chosen, ignore=left, run=(shown,), steps=session.steps)
+    request = Request(shown, device=device, select=chosen, ignore=left, run=(shown,), steps=session.steps, trail=_trail())
     results = results_or_failure(session, error, request, time.perf_counter() - session.started)
     suppress.apply(results, lambda word: catalogue.find(word).code)
+    if (typed := typed_name(file)) is not None:
+        for r in results:
+            r.target = r.target.replace(shown, typed)
     return [Report(**vars(in_python(r))) for r in results]
 
 
@@ -277,6 +275,12 @@ def run(
     suppress.apply(results, lambda word: catalogue.find(word).code)
     seen.reports[:] = [Report(**vars(in_python(r))) for r in results]
     return seen
+
+
+def _trail() -> str:
+    """In a kernel, whose outputs show pictures, the way from input to loss is asked for."""
+    ipython = sys.modules.get("IPython")
+    return "with" if ipython is not None and hasattr(ipython.get_ipython(), "kernel") else ""
 
 
 def _caller() -> FrameType:

@@ -251,10 +251,9 @@ def test_a_report_shows_itself(models: dict[str, Any]) -> None:
     assert "error[VAE201] shared-noise" in console.export_text(clear=False)
     assert "color" in console.export_html(inline_styles=True)
     html = report._repr_html_()
-    assert html.startswith("<pre")
-    assert "error[VAE201]" in html
-    assert "&lt;-" in html, "what looks like markup is escaped"
-    assert "<-" not in html
+    assert html.startswith('<div class="vaelint">') and "<script" not in html
+    assert "VAE201" in html and "shared-noise" in html
+    assert "sampling sites -&gt; " in html or "&quot;" in html, "what looks like markup is escaped"
 
 
 def test_a_model_of_a_notebook_has_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:

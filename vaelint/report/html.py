@@ -13,7 +13,7 @@ from vaelint.report.parts.cards import cards
 from vaelint.report.parts.closing import ran_words, unasked, verdict_words
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text
-from vaelint.report.parts.places import place_in
+from vaelint.report.parts.places import place_in, with_cells
 from vaelint.report.parts.source_html import listings
 from vaelint.report.parts.trail_words import fits_lines, one_kind, totals_sentence
 from vaelint.report.parts.view import PLAIN, View
@@ -36,7 +36,7 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
         element("title", title),
         E(f"<style>{css}</style>"),
     )
-    bodies = [_target(r, i, view, sources) for i, r in enumerate(results)]
+    bodies = [article(r, f"t{i}", view, sources) for i, r in enumerate(results)]
     listing = element("nav", _contents(results), aria_label="Targets") if len(results) > 1 else E("")
     body = join(
         element("a", "Skip to the report", href="#t0", class_="skip"),
@@ -55,8 +55,8 @@ def _contents(results: Sequence[TargetResult]) -> E:
     )
 
 
-def _target(result: TargetResult, number: int, view: View, sources: Sources) -> E:
-    here = f"t{number}"
+def article(result: TargetResult, here: str, view: View, sources: Sources, *, brief: bool = False) -> E:
+    """What is said of one target. `here` is what its identifiers begin with; `brief`: without source and steps, as in a notebook."""
     shown = [(i, f) for i, f in enumerate(result.findings) if f.certainty is not Certainty.REFUTED or view.show_refuted]
     state = "failed" if not result.whole else "bad" if result.status == "findings" else "none" if unasked(result) else "good"
     sizes = ", ".join(f"{k} = {v}" for k, v in result.symbols.items())
@@ -69,6 +69,9 @@ def _target(result: TargetResult, number: int, view: View, sources: Sources) -> 
     parts = [element("header", head), cards(shown, here, sources, view)]
     if result.trail is not None:
         parts.append(_picture(result, view, here))
+    if brief:
+        done = element("details", join(element("summary", "What was checked"), _checked(result)))
+        return element("article", join(*parts, _loss(result), done), aria_labelledby=here)
     parts += [_loss(result), _evidence(shown, here), _fits(result), listings(result, shown, here, sources)]
     if result.trail is not None:
         parts.append(flow(result.trail, one_kind(result.trail), totals_sentence(result.trail, partly=result.trail["failed"] is not None)))
@@ -177,5 +180,5 @@ def _checked(result: TargetResult) -> E:
         reasons = [element("li", f"{r['code']}: {r['reason']}") for r in result.not_applicable]
         inner = join(element("summary", f"{len(result.not_applicable)} rules do not apply"), element("ul", join(*reasons)))
         rows.append(element("li", element("details", inner)))
-    rows += [element("li", join(element("b", "Note: "), text(n))) for n in result.notes]
+    rows += [element("li", join(element("b", "Note: "), text(with_cells(n)))) for n in result.notes]
     return _section("What was checked and what was not", element("ul", join(*rows)))

@@ -140,12 +140,13 @@ def _kind(row: Row) -> str:
 
 
 def _pin(finding: Finding, boxes: Sequence[Box]) -> None:
-    """The last box that runs the finding's line; the first one that runs a line it points to."""
+    """The last box that runs the finding's line, of these the one with the faulty shape if one is known; else one it points to."""
+    faulty = {shape_text(r.shape) for r in finding.shapes if r.wanted is not None}
     for place in (finding.span, *(x.span for x in finding.labels)):
         lines = {(place.file, n) for n in range(place.line, (place.end_line or place.line) + 1)}
         here = [b for b in boxes if lines & b.lines]
         if here:
-            here[-1].findings.append(finding)
+            ([b for b in here if b.shape in faulty] or here)[-1].findings.append(finding)
             return
 
 

@@ -10,12 +10,13 @@ from vaelint.core.finding import Span
 from vaelint.source.notebook import cell_of
 
 _IN_NOTEBOOK = re.compile(r"([^\s()]+\.ipynb):(\d+)")
+_IN_KERNEL = re.compile(r"(/[^\s:]*/ipykernel_\d+/\d+\.py)(?::(\d+))?")
 
 
 def place_words(file: str, line: int, column: int | None = None) -> str:
     """A place in words."""
     told = f", column {column}" if column is not None else ""
-    if (typed := _typed(file)) is not None:
+    if (typed := typed_name(file)) is not None:
         return f"{typed}, line {line}{told}"
     if (cell := cell_of(file, line)) is not None:
         return f"{file}: cell {cell[0]}, line {cell[1]}{told}"
@@ -34,7 +35,13 @@ def place_in(span: Any) -> str:
 
 def with_cells(text: str) -> str:
     """A text in which places of notebooks are those of their cells: `study.ipynb:57` reads `study.ipynb: cell 3, line 2`."""
-    return _IN_NOTEBOOK.sub(lambda m: place_words(m[1], int(m[2])), text)
+    told = _IN_NOTEBOOK.sub(lambda m: place_words(m[1], int(m[2])), text)
+    return _IN_KERNEL.sub(_in_kernel, told) if "IPython" in sys.modules else told
+
+
+def _in_kernel(found: re.Match[str]) -> str:
+    name = typed_name(found[1])
+    return found[0] if name is None else f"{name}, line {found[2]}" if found[2] else name
 
 
 def shown_line(file: str, line: int) -> int:
@@ -43,7 +50,7 @@ def shown_line(file: str, line: int) -> int:
     return cell[1] if cell is not None else line
 
 
-def _typed(file: str) -> str | None:
+def typed_name(file: str) -> str | None:
     """`Cell In[3]` for the code of a cell in the running kernel, as IPython's own tracebacks have it."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
