@@ -23,6 +23,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
+from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.law import Broken, law
 from vaelint.replay.replay import ReplayError, gradients
 from vaelint.rule import Found
@@ -71,7 +72,7 @@ def kl_is_of_the_draw(bench: Bench) -> Iterator[Broken]:
             try:
                 spread = Spread(bench, slice_, site)
                 off = spread.disagreement()
-                if off is not None:
+                if off is not None and not spread.is_divergence:
                     yield _broken(bench, spread, off)
             except ReplayError as error:
                 reasons.append(message_of(error))
@@ -144,6 +145,13 @@ class Spread:
         direction = torch.randn(z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) + 3.0
         found = gradients(z * direction, list(leaves.values()))
         return {h: torch.zeros_like(v) if g is None else g for (h, v), g in zip(leaves.items(), found, strict=True)}
+
+    @property
+    def is_divergence(self) -> bool:
+        """Whether the term is another divergence of this draw, on purpose: Jeffreys, Renyi."""
+        others = [*self.slice.others, *(h for h in self.slice.heads if h not in self.own)]
+        lowest = Lowest(self.bench, self.slice.term, self.own, others)
+        return self.slice.term.core is not None and lowest.is_zero and lowest.is_bent_as(self.site.z, self.site.noise[0])
 
     def disagreement(self) -> float | None:
         """How far the term is from any KL of this draw to a Gaussian, relative to what the changes are worth; None where it is one.

@@ -9,6 +9,7 @@ from vaelint.laws.densities import (
     multipliers,
     normalised,
     sampled_weights,
+    sampler_kl,
     to_the_prior,
     unseen,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "multipliers",
     "normalised",
     "sampled_weights",
+    "sampler_kl",
     "to_the_prior",
     "unseen",
 ]

@@ -20,10 +20,11 @@ from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
+from vaelint.laws.densities.lowest import weight_sign
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.replay.replay import ReplayError, gradients
+from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
 _DRAWS = 6000
@@ -98,18 +99,6 @@ class Estimate:
         largest = max((math.prod(shape(n)[1:]) for n in inside if shape(n)), default=1)
         return min(_DRAWS, _LARGEST // largest)
 
-    @cached_property
-    def _sign(self) -> float:
-        """1 where the loss grows with the core."""
-        model, core = self.bench.model, self.term.core
-        assert core is not None and model.record.loss is not None
-        value = torch.zeros(model.replay.shape_of(core, model.record.sizes), dtype=torch.float64, requires_grad=True)
-        out = model.replay([model.record.loss], {core: value * 1}, dict(model.record.sizes))[model.record.loss]
-        slope = gradients(out, [value])[0] if out.requires_grad else None
-        if slope is None or not bool((slope.sign() == slope.flatten()[0].sign()).all()) or float(slope.flatten()[0]) == 0:
-            raise ReplayError("the weight of the term is not one number")
-        return float(slope.flatten()[0].sign())
-
     def log_average(self, seed: int, size: float) -> tuple[float, float] | None:
         """log of the average weight of one posterior, and its standard error; None where few draws carry it."""
         model, core, n = self.bench.model, self.term.core, self.draws
@@ -122,7 +111,7 @@ class Estimate:
             row = size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator)
             overrides[head] = row.expand(whole).clone() if whole and whole[0] == n else size * torch.randn(whole, dtype=torch.float64)
         got = model.replay([core], overrides, sizes, seed=seed)[core]
-        logs = -self._sign * got.detach().double().reshape(n, -1).sum(1)
+        logs = -weight_sign(self.bench, core) * got.detach().double().reshape(n, -1).sum(1)
         if not bool(logs.isfinite().all()):
             return None
         w = (logs - logs.max()).exp()

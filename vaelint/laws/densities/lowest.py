@@ -1,0 +1,143 @@
+"""Whether a term is a divergence, whatever its formula: it falls to 0 at some posterior, is nowhere below, and grows as the draw's do.
+
+Source: Amari & Nagaoka 2000, Methods of information geometry, section 3.2 (all f-divergences have the Fisher information as second order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.loss.terms import Term
+from vaelint.laws.bench import Bench
+from vaelint.record import ops
+from vaelint.replay.replay import ReplayError, gradients
+
+_STARTS = 4
+_STEPS = 60
+_NEAR = 2e-3
+_DIRECTIONS = 4
+_STEP = 1e-4
+_ALIKE = 0.1
+
+
+def weight_sign(bench: Bench, core: fx.Node) -> float:
+    """1 where the loss grows with every element of a value, -1 where it falls. Raises ReplayError where neither holds."""
+    model = bench.model
+    assert model.record.loss is not None
+    sizes = dict(model.record.sizes)
+    value = torch.zeros(model.replay.shape_of(core, sizes), dtype=torch.float64, requires_grad=True)
+    out = model.replay([model.record.loss], {core: value * 1}, sizes)[model.record.loss]
+    slope = gradients(out, [value])[0] if out.requires_grad else None
+    if slope is None or not bool((slope.sign() == slope.flatten()[0].sign()).all()) or float(slope.flatten()[0]) == 0:
+        raise ReplayError("the weight of the term is not one number")
+    return float(slope.flatten()[0].sign())
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """A term over the raw values of one draw, all else held, and the values where it is least."""
+
+    bench: Bench
+    term: Term
+    heads: Sequence[fx.Node]
+    others: Sequence[fx.Node]
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        return {**self.bench.model.record.sizes, "B": _STARTS}
+
+    @cached_property
+    def _held(self) -> dict[fx.Node, torch.Tensor]:
+        replay = self.bench.model.replay
+        return {n: torch.full(replay.shape_of(n, self._sizes), 0.3, dtype=torch.float64) for n in self.others}
+
+    @cached_property
+    def _whole(self) -> fx.Node:
+        """The term with the numbers that are added to it, up to where another term is."""
+        core, learned = self.term.core, self.bench.model.flow.learned
+        assert core is not None
+        for node in reversed(self.term.leaves[0].chain):
+            live = [n for n in ops.value_inputs(node) if n in learned]
+            if not all(node in leaf.chain for leaf in self.term.leaves):
+                continue
+            if core not in self.bench.model.flow.ancestors(node) or (
+                ops.op(node) in ops.ADD | ops.JOIN and len(live) > 1 and node is not core
+            ):
+                break
+            core = node
+        return core
+
+    @cached_property
+    def _sign(self) -> float:
+        return weight_sign(self.bench, self._whole)
+
+    def _cost(self, leaves: Sequence[torch.Tensor]) -> torch.Tensor:
+        given = {h: v * 1 for h, v in zip(self.heads, leaves, strict=True)}
+        out: torch.Tensor = self.bench.model.replay([self._whole], {**self._held, **given}, self._sizes)[self._whole]
+        return self._sign * out.sum()
+
+    def _slopes(self, leaves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        found = gradients(self._cost(leaves), list(leaves))
+        return [torch.zeros_like(v) if g is None else g for v, g in zip(leaves, found, strict=True)]
+
+    @cached_property
+    def _found(self) -> tuple[float, float, list[torch.Tensor]]:
+        """The term at the start, where it is least, and the values there. Raises ReplayError where it does not run."""
+        replay, generator = self.bench.model.replay, torch.Generator().manual_seed(3)
+        leaves = [
+            torch.randn(replay.shape_of(h, self._sizes), dtype=torch.float64, generator=generator).requires_grad_() for h in self.heads
+        ]
+        start = float(self._cost(leaves).detach())
+        search = torch.optim.LBFGS(leaves, max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=1e-14)
+
+        def step() -> torch.Tensor:
+            for v, g in zip(leaves, self._slopes(leaves), strict=True):
+                v.grad = g
+            return self._cost(leaves).detach()
+
+        search.step(step)  # type: ignore[no-untyped-call]
+        return start, float(self._cost(leaves).detach()), [v.detach() for v in leaves]
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is 0 where it is least, as a divergence is."""
+        start, least, _ = self._found
+        return abs(least) <= _NEAR * abs(start - least)
+
+    def is_bent_as(self, draw: fx.Node, noise: fx.Node) -> bool:
+        """Whether it grows away from there as a divergence of this normal draw does: in proportion to its Fisher information.
+
+        All f-divergences and Renyi divergences do, of any order and direction; the divergence of another distribution does not.
+        """
+        *_, at = self._found
+        ratios = []
+        for way in self._ways(at):
+            ahead, behind = ([v + sign * _STEP * w for v, w in zip(at, way, strict=True)] for sign in (1, -1))
+            up, down = (self._slopes([v.clone().requires_grad_() for v in side]) for side in (ahead, behind))
+            bend = sum(float(((a - b) * w).sum()) for a, b, w in zip(up, down, way, strict=True)) / (2 * _STEP)
+            (m1, s1), (m0, s0) = (self._moments(side, draw, noise) for side in (ahead, behind))
+            information = float((((m1 - m0).square() + 2 * (s1 - s0).square()) / (s1 + s0).square()).sum()) / _STEP**2
+            if information > _NEAR:
+                ratios.append(bend / information)
+        return bool(ratios) and min(ratios) > 0 and max(ratios) - min(ratios) <= _ALIKE * max(ratios)
+
+    @staticmethod
+    def _ways(at: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+        """One entry of a head at a time, a few of each."""
+        for k, v in enumerate(at):
+            width = v[0].numel()
+            for place in sorted({int(width * (i + 0.5) / _DIRECTIONS) for i in range(_DIRECTIONS)}):
+                way = [torch.zeros_like(o) for o in at]
+                way[k][0].view(-1)[place] = 1.0
+                yield way
+
+    def _moments(self, values: Sequence[torch.Tensor], draw: fx.Node, noise: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
+        replay, given = self.bench.model.replay, dict(zip(self.heads, values, strict=True))
+        size = replay.shape_of(noise, self._sizes)
+        at = [replay([draw], {**self._held, **given, noise: torch.full(size, e).double()}, self._sizes)[draw] for e in (0.0, 1.0)]
+        return at[0], at[1] - at[0]
