@@ -323,7 +323,7 @@ def _broken(bench: Bench, closed: ClosedForm, left: float, culprit: fx.Node | No
     elsewhere = closed.lowest.is_zero and calls  # the formula is right, and was given another distribution
     found = Found(
         calls[0] if elsewhere else model.where(node),
-        label="this part does not move as the KL of the draw does" if culprit is not None else "not the KL of what is drawn, to any prior",
+        label="this part does not move as the KL of the draw does" if culprit is not None else "not the KL of this draw, to any prior",
         labels=model.labels((sampler.v, f"drawn here: {model.written(sampler.v)}")),
         why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",
         help="KL(q || p) = E_q[log q(z)] - E_q[log p(z)]: take both expectations under the family that is drawn, with its own parameters; "
