@@ -29,7 +29,10 @@ def run(said: Options, early: Worker | None) -> int:
     found = [Started(("-m", said.module, *words))] if said.module else started_by(words, allow_writes=said.allow_writes)
     reports = reports_for(said.output_format or (), said.output_file)
     how: dict[str, Any] = {"steps": said.steps, "rows": said.rows, "data": said.data, "allow_writes": said.allow_writes}
-    requests = tuple(observed_request(s.words, **how, environment=s.environment, folder=s.folder) for s in found)
+    if said.plot and not any(FORMATS[r.form].trail or r.form in ("json", "json-lines") for r in reports):
+        raise UsageError("--plot draws in the page, and none is asked for", "add --output-format html:run.html")
+    observed = (observed_request(s.words, **how, environment=s.environment, folder=s.folder) for s in found)
+    requests = tuple(replace(r, plot=said.plot) for r in observed)
     told = replace(config.load(), targets=requests, told=(frozenset[str](),) * len(requests))
     settings = resolve([], told, said)
     if any(FORMATS[r.form].trail for r in reports):

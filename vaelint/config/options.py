@@ -93,6 +93,15 @@ class Options:
         python="observe run",
         default=_DEFAULT.steps,
     )
+    plot: bool = says(
+        Option(
+            "--plot",
+            "run",
+            "Draw the observed iterations in the html page: terms, beta, gradients, KL of each latent dimension. More with --steps 50.",
+            "flag",
+        ),
+        default=False,
+    )
     rows: int = says(
         Option(
             "--rows",

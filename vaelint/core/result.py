@@ -44,6 +44,7 @@ class Request:
     ] = ()  # a command that trains: "train.py", "--epochs", "1", or "-m", "package.train", ...; observed in place of a call
     environment: tuple[tuple[str, str], ...] = ()  # variables that the command gets besides
     steps: int = 5  # iterations that are observed of it
+    plot: bool = False  # whether each observed iteration is recorded, for curves
     rows: int = 0  # of each batch of a loader, at most; 0: as they come
     data: str = "auto"  # auto | real | made-up: where a command's data comes from
     allow_writes: bool = False  # whether the command may write files, and use the network
@@ -93,6 +94,7 @@ class TargetResult:
     timing: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # "latent_dim=20 was taken from the constructor's default", ...
 
+    curves: dict[str, Any] | None = None  # what the observed iterations show, when it was asked for: `$defs.curves` of the schema
     trail: dict[str, Any] | None = None  # the way from input to loss, when it was asked for: `$defs.trail` of the schema
     fits: list[dict[str, Any]] = field(default_factory=list)  # which sizes of the input the model takes: [{"text", "symbols", ...}]
 
@@ -121,7 +123,8 @@ class TargetResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, in the form of the published schema."""
-        data = {k: v for k, v in self.__dict__.items() if k not in ("findings", "assumptions") and (v or k not in ("trail", "exempt"))}
+        optional = ("trail", "exempt", "curves")
+        data = {k: v for k, v in self.__dict__.items() if k not in ("findings", "assumptions") and (v or k not in optional)}
         assumed = {"assumptions": [a.to_json() for a in self.assumptions]} if self.assumptions else {}
         return data | assumed | {"findings": [f.to_json() for f in self.findings]}
 

@@ -68,6 +68,12 @@ class Iteration:
     even: bool = False  # whether all of the loader's batches have one size
     outer: int = 0  # frames of the script that it runs inside of
     cut: bool = False  # whether the batch was made smaller than the loader's
+    gradients: dict[str, float] = field(default_factory=dict)  # the norm of each parameter's, where curves are wanted
+
+    def bytes(self) -> int:
+        """What the values of its record take."""
+        tensors = {v.data_ptr(): v for n in self.record.graph.nodes if isinstance(v := n.meta.get("val"), torch.Tensor)}
+        return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 def goals_of(backwards: int, steps: list[Stepped]) -> list[Goal]:

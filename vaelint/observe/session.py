@@ -22,6 +22,7 @@ from vaelint.observe.watch import Watch
 from vaelint.trace.optimizers import Optimizer
 from vaelint.trace.spans import SpanFinder
 
+_KEPT = 1 << 30  # bytes of recorded iterations that are kept for curves
 _ALONE = 20  # steps without a new batch from a loader: the loop does not run over it
 
 
@@ -32,11 +33,16 @@ class StopObserving(BaseException):
 class Session:
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
-    def __init__(self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False, names: bool = False, rows: int = 0) -> None:
-        """`goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs.
+    def __init__(
+        self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False, names: bool = False, rows: int = 0, curves: bool = False
+    ) -> None:
+        """`curves`: each iteration is recorded, as long as they fit into memory.
+        `goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs.
         `rows`: batches get no more; 0 leaves them as they are."""
         self.spans, self.steps, self.goes_on = spans, max(steps, 2), goes_on
-        self.names, self.rows = names, rows
+        self.names, self.rows, self.curves = names, rows, curves
+        self.curve: list[Iteration] = []  # all that were recorded, where curves are wanted
+        self._room = _KEPT if curves else 0
         self.started = time.perf_counter()
         self.births: dict[int, Span] = {}
         self.modules: list[Any] = []  # those that user code constructed, in order
@@ -133,6 +139,9 @@ class Session:
             return closure
         self._watch.recorder.paused = True
         self._before[id(optimizer)] = [p.detach().clone() for p in _held(optimizer)]
+        if self.curves and (closure is None):
+            names = self._watch.names
+            self._watch.gradients |= {names[id(p)]: float(p.grad.norm()) for p in _held(optimizer) if p.grad is not None and id(p) in names}
         if closure is None:
             return None
         watch, first = self._watch, [True]
@@ -214,19 +223,18 @@ class Session:
     def _begin(self, batch: Any, frame: FrameType, loader: Any) -> Any:
         number = self.done + 1
         self._backwards = 0
-        if number > min(3, self.steps) or (number == 3 and not self._can_cut(batch, loader)):
-            return batch
-        rows = rows_of(batch)
-        if number == 3 and rows is not None:
+        rows, fewer = rows_of(batch), None
+        if number == 3 and self._can_cut(batch, loader) and rows is not None:
             fewer = smaller(rows, {int(n) for _, t in tensors_of(batch) for n in t.shape[1:]})
-            if fewer is None:
-                return batch
+        if number > min(2, self.steps) and fewer is None and self._room <= 0:
+            return batch
+        if fewer is not None and rows is not None:
             batch, rows = cut(batch, fewer, rows), fewer
         parts = self._parts(frame)
         if not parts:
             return batch
         self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None, names=self.names)
-        self._watch.cut, self._watch.even = number == 3, _is_even(loader)
+        self._watch.cut, self._watch.even = fewer is not None, _is_even(loader)
         self._watch.around = self.spans.user_frames(frame, limit=64)
         self._add(batch, frame)
         return batch
@@ -266,6 +274,13 @@ class Session:
         self._used |= {id(call.module) for call in watch.modules.calls}
         watch.name_inputs([*frames], self._unused)
         made = watch.end()
+        if self.curves:
+            self.curve.append(made)
+            self._room -= made.bytes()
+            if self._room <= 0:
+                self.say(f"curves end at iteration {made.number}: more do not fit into {_KEPT >> 20} MB")
+        if made.number > 2 and not made.cut:
+            return
         self.iterations = [i for i in self.iterations if i.number != 1] + [made]  # the first only warmed up
 
     def _drop(self) -> None:

@@ -54,6 +54,7 @@ class Watch:
         self.even = False  # whether all of the loader's batches have one size
         self.around: list[FrameType] = []  # the frames of the script when the iteration began
         self.outer = 0  # those that the iteration runs inside of
+        self.gradients: dict[str, float] = {}  # norms, where curves are wanted
         self.cut = False  # whether the batch was made smaller than the loader's
         self.inputs: dict[str, torch.Tensor] = {}
         self._kept: dict[str, torch.Tensor] = {}  # the inputs' values when they came
@@ -167,7 +168,7 @@ class Watch:
         self.close()
         made = Iteration(self.number, record, self._frozen, self.names, self._kept, self.batch, self.backwards, goals, losses, self._random)
         made.altered, made.cut, made.even = self._altered(), self.cut, self.even
-        made.outer = self.outer
+        made.outer, made.gradients = self.outer, self.gradients
         return made
 
     def _total(self, backwards: list[Backward]) -> Any:

@@ -35,6 +35,7 @@ from vaelint.observe.pyro_sites import CODE as VAE009
 from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.script import file_of, noting_usage, run_script
 from vaelint.observe.session import Session, StopObserving
+from vaelint.pipeline.curves import make_curves
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
@@ -57,7 +58,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     with contextlib.chdir(home):
         file = Path(file_of(request.run)).absolute()
     spans = SpanFinder(str(file.parent), str(here))
-    session = Session(spans, request.steps, names=request.fixes, rows=request.rows)
+    session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot)
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
@@ -89,7 +90,7 @@ def results_of(session: Session, error: BaseException | None, request: Request, 
     for result, model, step in models_of(session, request):
         result.timing["run_s"] = round(seconds, 4)
         result.findings += _of_sites(session, request, result)
-        _judge(result, model, step, rules, request, emit)
+        _judge(session, result, model, step, rules, request, emit)
         results.append(as_said(result))
     return results
 
@@ -205,11 +206,15 @@ def _said(error: BaseException) -> tuple[str, str]:
     return said, "run it with python first: it raises the same there"
 
 
-def _judge(result: TargetResult, model: Model, step: ObservedStep, rules: Sequence[Any], request: Request, emit: Emit) -> None:
+def _judge(
+    session: Session, result: TargetResult, model: Model, step: ObservedStep, rules: Sequence[Any], request: Request, emit: Emit
+) -> None:
     if request.perturb:
         result.notes.append("--perturb was left out: an observed script is run once, and not with other arguments")
     if request.trail:
         result.trail = make_trail(model)
+    if session.curves:
+        result.curves = make_curves(session, model, result.loss)
     if request.trail == "only":
         result.settle()
         return

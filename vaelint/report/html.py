@@ -11,6 +11,7 @@ from vaelint.core.result import TargetResult
 from vaelint.core.version import __version__
 from vaelint.report.parts.cards import cards
 from vaelint.report.parts.closing import ran_words, unasked, verdict_words
+from vaelint.report.parts.curves_html import curves_of
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text
 from vaelint.report.parts.places import place_in, with_cells
@@ -72,7 +73,11 @@ def article(result: TargetResult, here: str, view: View, sources: Sources, *, br
     if brief:
         done = element("details", join(element("summary", "What was checked"), _checked(result)))
         return element("article", join(*parts, _loss(result), done), aria_labelledby=here)
-    parts += [_loss(result), _evidence(shown, here), _fits(result), listings(result, shown, here, sources)]
+    parts.append(_loss(result))
+    if result.curves is not None:
+        about = f"Of {result.curves['observed']} observed iterations. A gap is an iteration that was not seen."
+        parts.append(_section("Curves of the observed iterations", curves_of(result.curves), about=about))
+    parts += [_evidence(shown, here), _fits(result), listings(result, shown, here, sources)]
     if result.trail is not None:
         parts.append(flow(result.trail, one_kind(result.trail), totals_sentence(result.trail, partly=result.trail["failed"] is not None)))
     parts.append(_checked(result))

@@ -1,0 +1,72 @@
+"""`vaelint run --plot`: the curves are what the training itself computed, and what was not seen is said."""
+
+from __future__ import annotations
+
+import json
+import math
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commandline import vaelint
+
+RUNS = Path(__file__).parents[1] / "data" / "runs"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """The curves of 14 iterations, as JSON and as a page."""
+    folder = tmp_path_factory.mktemp("curves")
+    (folder / "warmup.py").write_text((RUNS / "warmup.py").read_text())
+    words = ("run", "--plot", "--steps", "14", "--output-format", "json:o.json", "--output-format", "html:o.html", "warmup.py")
+    done = vaelint(*words, cwd=folder)
+    assert done.returncode in (0, 1), done.stderr
+    (target,) = json.loads((folder / "o.json").read_text())["targets"]
+    return target["curves"], (folder / "o.html").read_text()
+
+
+def norm(module: torch.nn.Module, names: tuple[str, ...]) -> float:
+    found = [p.grad for n, p in module.named_parameters() if n.startswith(names) and p.grad is not None]
+    return math.sqrt(sum(float(g.pow(2).sum()) for g in found))
+
+
+def test_terms_gradients_and_kl_are_those_of_the_training(page: tuple[dict[str, Any], str]) -> None:
+    curves, seen = page[0], list[Any]()
+
+    def note(model: torch.nn.Module, rec: torch.Tensor, kl: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> None:
+        each = (0.5 * (mu**2 + logvar.exp() - 1 - logvar)).mean(0).tolist()
+        seen.append((rec.item(), kl.item(), norm(model, ("enc", "mu", "logvar")), norm(model, ("dec",)), each))
+
+    with torch.random.fork_rng():
+        runpy.run_path(str(RUNS / "warmup.py"))["train"](note)
+    terms = {t["role"]: t["values"] for t in curves["terms"]}
+    for at in (0, 1):  # the third runs with a smaller batch, and moves all that follow
+        rec, kl, encoder, decoder, each = seen[at]
+        assert [terms["reconstruction"][at], terms["kl"][at]] == pytest.approx([rec, kl], rel=1e-4)
+        assert [curves["gradients"]["encoder"][at], curves["gradients"]["decoder"][at]] == pytest.approx([encoder, decoder], rel=1e-4)
+        assert curves["kl"][0]["values"][at] == pytest.approx(each, rel=1e-3, abs=1e-6)
+        assert curves["kl"][0]["inactive"][at] == sum(nats < 0.01 for nats in each) / 6
+
+
+def test_beta_follows_the_schedule_and_dimensions_that_see_nothing_are_inactive(page: tuple[dict[str, Any], str]) -> None:
+    curves = page[0]
+    assert curves["iterations"] == [n for n in range(1, 15) if n != 3]
+    assert curves["beta"] == pytest.approx([min(1.0, n / 10) for n in curves["iterations"]], rel=1e-3)
+    assert all(
+        max(each[:2]) < 0.01 < max(each) and share >= 2 / 6
+        for each, share in zip(*map(curves["kl"][0].get, ("values", "inactive")), strict=True)
+    )
+
+
+def test_the_page_draws_what_was_seen_and_says_what_was_not(page: tuple[dict[str, Any], str]) -> None:
+    curves, html = page
+    assert html.count('class="chart"') == 5 and "<script" not in html
+    assert "iteration 3: it ran with a smaller batch" in html and "what comes after iteration 14" in html
+    assert any("iteration 14" in m for m in curves["missing"]) and not curves["ended"]
+
+
+def test_curves_without_a_page_say_what_to_add() -> None:
+    done = vaelint("run", "--plot", "warmup.py", cwd=RUNS)
+    assert done.returncode == 2 and "--output-format html:run.html" in done.stderr
