@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
-from vaelint.anatomy.loss.terms import layered_nodes, same_values
+from vaelint.anatomy.loss.terms import Leaf, layered_nodes, same_values
 from vaelint.anatomy.posterior.sites import frontier, sample_axes
 from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
 from vaelint.core.reach import ends, reachable
@@ -240,10 +240,22 @@ def _wrong_formula(model: Model, fact: ReconFact, x: torch.Tensor, y: torch.Tens
 
 
 def _goes_on(model: Model, fact: ReconFact) -> bool:
-    """Whether other terms compare the data with what was decoded too: factors of one likelihood may lie in several."""
+    """Whether other terms compare the data with what was decoded too: factors of one likelihood may lie in several.
+
+    So may its cases lie in addends of one term, each under its mask, as those of zero and of other counts do: they read the same outputs.
+    """
+    own = set(fact.pair.leaf.frontier) & model.decoded if _is_masked(model, fact.pair.leaf) else set()
     leaves = [leaf for term in model.terms if term is not fact.term for leaf in term.leaves]
+    leaves += [leaf for leaf in fact.term.leaves if leaf is not fact.pair.leaf and own & set(leaf.frontier)]
     given = [{*leaf.frontier, *leaf.factors} for leaf in leaves if any(f in model.decoded for f in leaf.frontier)]
     return any(n in model.flow.data and n not in model.flow.learned for ns in given for n in ns)
+
+
+def _is_masked(model: Model, leaf: Leaf) -> bool:
+    """Whether an addend counts only where a comparison of the data says so."""
+    flow = model.flow
+    made = {n for f in (*leaf.factors, *leaf.frontier) if f in flow.data and f not in flow.learned for n in flow.ancestors(f)}
+    return any(ops.op(n) in ops.COMPARE for n in made)
 
 
 def scale_of(model: Model, fact: ReconFact) -> fx.Node | None:
