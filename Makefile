@@ -50,8 +50,9 @@ test-newest test-oldest:
 # Packages that ship VAEs, in an environment of their own: they pin versions of theirs. multivae comes without what it asks for
 # (tests/packages/constraints.txt says why), the others bring it.
 PACKAGES ?= .venv-packages
-SHIPPED := accelerate cornac ctgan deeptime diffusers monai pyod pythae recbole scvi-tools torch-geometric transformers vector-quantize-pytorch
-test-packages: ## The models that thirteen packages ship: findings that were judged by eye; trainings of Lightning, Pyro and others
+SHIPPED := accelerate cornac ctgan deeptime diffusers keras monai pyod pythae recbole scvi-tools torch-geometric transformers \
+	vector-quantize-pytorch
+test-packages: ## The models that thirteen packages ship: findings that were judged by eye; trainings of Lightning, Pyro and others; Keras
 	$(PYTHON) -m venv $(PACKAGES)
 	$(PACKAGES)/bin/python -m pip install --quiet --constraint tests/packages/constraints.txt --editable ".[dev]" $(SHIPPED) torchmetrics nltk
 	$(PACKAGES)/bin/python -m pip install --quiet --constraint tests/packages/constraints.txt --no-deps multivae

@@ -21,6 +21,7 @@ SETUP = {
         Kind("VAE007", "code-raises", Severity.ERROR, "the model's own code raises"),
         Kind("VAE008", "unused-suppression", Severity.INFO, "this comment suppresses nothing"),
         Kind("VAE009", "guide-and-model", Severity.ERROR, "Pyro's guide and model do not make a bound", basis="shapes"),
+        Kind("VAE010", "symbolic-loss", Severity.ERROR, "the loss needs tensors that training does not give it", basis="shapes"),
     )
 }
 """By code. The rule of each code, which has its page, is declared with what stands here."""

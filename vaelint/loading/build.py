@@ -7,7 +7,7 @@ import copy
 import difflib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +27,8 @@ from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.imports import import_file, import_module, parsed, repository_of, within
 from vaelint.loading.inherited import constructor_tree
-from vaelint.loading.keras_calls import compiled_as
+from vaelint.loading.keras_calls import compiled_as, made_at
+from vaelint.loading.keras_symbolic import Symbolic, extended
 from vaelint.loading.lightning_modules import silence
 from vaelint.loading.meta import with_values
 from vaelint.loading.other_files import named
@@ -58,6 +59,7 @@ class Loaded:
     choice: Choice | None = None  # where these come from
     passed: set[str] = field(default_factory=set)  # notes of choices that were given up
     incomplete: Choice | None = None  # the best way to fill the constructor that leaves arguments open
+    symbolic: Symbolic | None = None  # what the loss of a Keras model reads and nothing gives it
     _choices: Iterator[Choice] = field(default_factory=lambda: iter(()))  # other ways to fill the constructor
 
     @property
@@ -84,7 +86,9 @@ class Loaded:
     @property
     def span(self) -> Span:
         """Where the object is defined: what a finding about it as a whole points at."""
-        target = self.obj if inspect.isclass(self.obj) or inspect.isfunction(self.obj) else type(self.obj)
+        target: Any = self.obj if inspect.isclass(self.obj) or inspect.isfunction(self.obj) else type(self.obj)
+        if isinstance(self.obj, nn.Module) and keras_models.of_keras(target) and (made := made_at(parsed(Path(self.file)), self.name)):
+            return Span(relative(self.file), made.lineno, made.col_offset + 1, made.end_lineno, (made.end_col_offset or 0) + 1)
         try:
             file, line = inspect.getsourcefile(target) or self.file, inspect.getsourcelines(target)[1]
         except (OSError, TypeError):
@@ -181,7 +185,13 @@ class Loaded:
         makes is not an nn.Module.
         """
         with self._as_script():
+            if isinstance(self.obj, nn.Module) and self.symbolic is None:
+                self.obj, self.symbolic = extended(self.obj, self.namespace)
             model: object = _copy_of(self.obj) if isinstance(self.obj, nn.Module) else self._construct(init)
+        if isinstance(model, tuple | list):
+            model = self._one_of(model)
+        if isinstance(model, nn.Module) and not isinstance(self.obj, nn.Module):
+            model, self.symbolic = extended(model, self.namespace)
         if not isinstance(model, nn.Module):
             raise TargetError(
                 "VAE002",
@@ -195,6 +205,15 @@ class Loaded:
         if keras_models.is_keras(model) and not self.package:
             self._compile(model)
         return model
+
+    def _one_of(self, models: Sequence[object]) -> object:
+        """The one of several models that is compiled as a Keras model; all of them where that does not tell."""
+        compiled = [m for m in models if getattr(m, "compiled", False) is True]
+        if len(compiled) != 1:
+            return models
+        note = f"of the {len(models)} things that {self.name} makes, the one that is compiled is checked"
+        self.notes += [note] if note not in self.notes else []
+        return compiled[0]
 
     def _compile(self, model: nn.Module) -> None:
         """Makes Keras' layers known to torch, and gives a model the loss that its file compiles it with."""

@@ -25,6 +25,7 @@ from vaelint.core.paths import relative, user_file
 from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
 from vaelint.loading.standing import stand_in
 from vaelint.loading.statements import defines, fills_a_parser, future_flags, late_futures, without_training
+from vaelint.loading.tensorflow_stand_in import keras_on_torch, spared
 from vaelint.repository.dataflow import stores
 from vaelint.source.blame import one_line, span_of
 from vaelint.source.notebook import faults, show, source_of_file
@@ -143,6 +144,9 @@ class _Loader(importlib.machinery.SourceFileLoader):
         if place is None:
             raise error
         node, rest = body[place], body[place + 1 :]
+        if isinstance(error, NameError) and (said := spared(error.name, module)):
+            self._notes.append(f"{relative(self.path)}:{line}: {said}")
+            return body[place:]
         if stand_in(node, error, module, self._notes, self.path):
             return rest
         if isinstance(node, ast.Import | ast.ImportFrom) and isinstance(error, ImportError) and user_file(self.path):
@@ -349,7 +353,7 @@ def _imports(
     sys.meta_path.append(finder)
     sys.argv, sys.dont_write_bytecode = [shown], True  # never the checker's own arguments; no __pycache__ in a user's folder
     try:
-        with importing():
+        with importing(), keras_on_torch(notes.append):
             yield
     except TargetError:
         raise

@@ -68,6 +68,18 @@ def _value(expression: ast.expr | None, file: str, namespace: Mapping[str, Any])
     return eval(compile(ast.Expression(expression), file, "eval"), dict(namespace))
 
 
+def made_at(tree: ast.Module, target: str) -> ast.expr | None:
+    """What the file's top level assigns to `target` last."""
+    found = (n.value for n in tree.body if isinstance(n, ast.Assign) and any(ast.unparse(t) == target for t in n.targets))
+    return next(iter(reversed(list(found))), None)
+
+
+def loss_of(tree: ast.Module, target: str) -> ast.expr | None:
+    """What the file gives `compile` as the loss."""
+    given = (w.given("loss", 1) for w in calls_of(tree, target, "compile"))
+    return next((expression for expression in given if expression is not None), None)
+
+
 def target_of(tree: ast.Module, target: str) -> tuple[str, str, int] | None:
     """What `fit` gets as x and y, as written, and its line; y is "" where it gets none. None where nothing says."""
     for written in calls_of(tree, target, "fit"):

@@ -41,26 +41,52 @@ def late_futures(body: list[ast.stmt]) -> list[ast.stmt]:
 
 def without_training(tree: ast.Module) -> tuple[list[ast.stmt], list[int]]:
     """The top-level statements less those that train (they call `.backward()`, if only through the file's functions), and their lines."""
+    fitted = _fitted(tree)
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
     kept: list[ast.stmt] = []
     skipped: list[int] = []
+    over = False  # a Keras model was fitted at the top level: what follows uses what was trained
     for node in tree.body:
         is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
-        if is_definition or not _trains(node, functions, set()):
+        if is_definition or not (over or _trains(node, functions, set(), fitted)):
             kept.append(node)
         elif not is_main_guard(node):  # never run anyway
-            skipped.append(node.lineno)
+            if not over:
+                skipped.append(node.lineno)
+            over = over or (bool(fitted) and isinstance(node, ast.Expr | ast.Assign) and _fits(node, fitted))
     return kept, skipped
 
 
-def _trains(node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str]) -> bool:
+_FITS = frozenset({"fit", "fit_generator", "train_on_batch", "evaluate", "predict"})
+"""What runs a Keras model over a data set."""
+
+
+def _fitted(tree: ast.Module) -> frozenset[str]:
+    """What the file compiles as a Keras model, as it is written there."""
+    calls = (n.func for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "compile")
+    return frozenset(ast.unparse(f.value) for f in calls) - {"torch", "re"}
+
+
+def _is_fit(function: ast.expr, fitted: frozenset[str]) -> bool:
+    return isinstance(function, ast.Attribute) and function.attr in _FITS and ast.unparse(function.value) in fitted
+
+
+def _fits(node: ast.stmt, fitted: frozenset[str]) -> bool:
+    return any(isinstance(n, ast.Call) and _is_fit(n.func, fitted) and ast.unparse(n.func).endswith(".fit") for n in ast.walk(node))
+
+
+def _trains(
+    node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef], seen: set[str], fitted: frozenset[str] = frozenset()
+) -> bool:
     for part in ast.walk(node):
         if not isinstance(part, ast.Call):
             continue
         if isinstance(part.func, ast.Attribute) and part.func.attr == "backward":
             return True
+        if _is_fit(part.func, fitted):
+            return True
         if isinstance(part.func, ast.Name) and part.func.id in functions and part.func.id not in seen:
             seen.add(part.func.id)
-            if _trains(functions[part.func.id], functions, seen):
+            if _trains(functions[part.func.id], functions, seen, fitted):
                 return True
     return False

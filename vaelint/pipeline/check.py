@@ -12,7 +12,8 @@ from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Finding
 from vaelint.core.result import Request, TargetResult
-from vaelint.core.setup import fail
+from vaelint.core.setup import SETUP, fail
+from vaelint.core.sign import Found, sign
 from vaelint.core.strength import as_said
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
@@ -33,6 +34,20 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
     if request.run:
         return check_watched(request, emit)
     return as_said(_checked(request, emit, given))
+
+
+def _of_symbols(request: Request, loaded: Loaded) -> list[Finding]:
+    """A Keras loss that needs more than training gives it."""
+    symbolic = loaded.symbolic
+    if symbolic is None or not request.wants("VAE010"):
+        return []
+    read = " and ".join(symbolic.names) if len(symbolic.names) < 3 else f"{', '.join(symbolic.names[:-1])} and {symbolic.names[-1]}"
+    are = "is" if len(symbolic.names) == 1 else "are"
+    label = f"{read} {are} given by nothing" if symbolic.as_arguments else f"{read} {are} symbolic: no values of a batch"
+    why = "fit calls the loss with the targets and the outputs of a batch, and nothing else"
+    help = "add the KL where its tensors have values: self.add_loss(kl) in the call of the layer that draws z, or in compute_loss"
+    found = Found(symbolic.place, label, why=why, help=help, notes=(f"the rest of the analysis gives it the values of {read}",))
+    return [sign(SETUP["VAE010"], found, symbolic.place, label)]
 
 
 def _checked(request: Request, emit: Emit, given: FromPython | None) -> TargetResult:
@@ -74,6 +89,7 @@ def _traced(request: Request, result: TargetResult, emit: Emit, given: FromPytho
         model = trace_step(request, result, prepared, emit)
     result.timing["trace_s"] = round(time.perf_counter() - started - result.timing["load_s"], 4)
     emit({"kind": "stage", "stage": "rules"})
+    result.findings += _of_symbols(request, prepared.loaded)
     if model is not None:
         _judged(request, result, model, prepared.loaded, rules)
     note_gaps(model, request, result)

@@ -16,7 +16,7 @@ from vaelint.trace import torch_private
 
 _LOSSES = "keras.src.losses.loss"
 _RANDOM = "keras.src.backend.torch.random"
-_LAYER = "keras.src.backend.torch.layer"
+_LAYER, _DENSE = "keras.src.backend.torch.layer", "keras.src.layers.core.dense"
 
 
 def is_keras(model: object) -> bool:
@@ -75,12 +75,29 @@ def settle() -> None:
         random.torch_seed_generator = _generator  # type: ignore[attr-defined]
     if losses is not None and not hasattr(losses.reduce_values, "settled"):
         losses.reduce_values = _reducing(losses.reduce_values)  # type: ignore[attr-defined]
+    dense: Any = sys.modules[_DENSE].Dense
+    if not hasattr(dense.call, "settled"):
+        dense.call = _linear(dense.call)
 
 
 def _generator(seed: object) -> torch.Generator | None:
     if not isinstance(seed, int):
         return None
     return torch.Generator().manual_seed(seed & 0xFFFFFFFF)
+
+
+def _linear(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`Dense` as torch's own affine layer, which it is: a product and a sum say less."""
+
+    @functools.wraps(original)
+    def call(self: Any, inputs: Any, training: Any = None) -> Any:
+        if getattr(self, "quantization_mode", None) or getattr(self, "lora_enabled", False) or not isinstance(inputs, torch.Tensor):
+            return original(self, inputs, training)
+        made = torch.nn.functional.linear(inputs, self.kernel.value.t(), self.bias.value if self.bias is not None else None)
+        return self.activation(made) if self.activation is not None else made
+
+    call.settled = True  # type: ignore[attr-defined]
+    return call
 
 
 def _register(layer: Any) -> None:

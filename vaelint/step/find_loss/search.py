@@ -28,9 +28,9 @@ from vaelint.step.candidates import Candidate
 from vaelint.step.find_loss import seek
 from vaelint.step.find_loss.cut import MAY_TRAIN_BUT, TRAINS_BUT, Slice
 from vaelint.step.find_loss.factors import NUMBERS
+from vaelint.step.find_loss.keras_loss import keras_step
 from vaelint.step.find_loss.neighbours import callers_of, losses_elsewhere, neighbours, shown
 from vaelint.step.find_loss.training import slices_elsewhere, training_slices
-from vaelint.step.keras_steps import training_of
 from vaelint.step.step import Step
 from vaelint.step.unnamed import ways
 from vaelint.step.whole import pick_loss
@@ -101,8 +101,8 @@ def find_loss(
         one = _from_training(loaded, step, names, trials, notes) or _from_neighbours(loaded, model, step, look, trials, notes)
         step.notes += [] if one is not None else notes
         return one
-    if (keras := training_of(loaded, model, step.code, names)) is not None:
-        return _extended(loaded, step, seek.Found(keras.code, list(keras.notes)))
+    if (keras := keras_step(loaded, model, step, names)) is not None:
+        return keras
     return _from_own_file(loaded, model, step, names, output, look, trials)
 
 

@@ -1,0 +1,151 @@
+"""Keras 3 on torch, and code written for tensorflow. keras is no dependency of vaelint: `make test-packages` installs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.packages
+DATA = Path(__file__).parents[1] / "data" / "keras"
+
+
+def needs_keras() -> None:
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("keras is not installed; run make test-packages")
+
+
+def checked(folder: Path, *words: str, device: str = "none", **environment: str) -> dict[str, Any]:
+    """The one target of a check."""
+    needs_keras()
+    how = ["check", "--device", device, "--output-format", "json", "--exit-zero"]
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", *how, *words],
+        cwd=folder, capture_output=True, text=True, timeout=300, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    (target,) = json.loads(done.stdout)["targets"]
+    return dict(target)
+
+
+def line_of(file: Path, text: str) -> int:
+    return next(n for n, line in enumerate(file.read_text().splitlines(), 1) if text in line)
+
+
+@pytest.mark.parametrize(
+    ("target", "input", "reconstruction", "at"),
+    [
+        ("functional.py:make_vae", "32x784", "squared error", "rec = ops.mean("),
+        ("subclassed.py:VAE", "32x784", "Bernoulli on logits", "rec = ops.mean("),
+        ("train_step.py:vae", "32x28x28x1", "Bernoulli on probabilities", "reconstruction_loss = ops.mean("),
+        ("add_loss.py:vae", "32x64", "squared error", "vae.compile("),
+        ("add_loss.py:VAE", "32x64", "squared error", "vae.compile("),
+        ("tf_vae.py:VAE", "32x64", "Bernoulli on logits", "cross = tf.nn"),
+        ("tf_vae.py:vae", "32x64", "Bernoulli on logits", "cross = tf.nn"),
+    ],
+)
+def test_a_right_model_is_traced_with_symbols_and_its_loss_known(target: str, input: str, reconstruction: str, at: str) -> None:
+    found = checked(DATA, target, "--input", input)
+    assert (found["status"], found["findings"], found["rung"]) == ("clean", [], "symbolic"), found
+    terms = {t["role"]: t for t in found["loss"]["terms"]}
+    assert terms["reconstruction"]["kernel"] == reconstruction and terms["kl"]["kernel"].startswith("Gaussian KL")
+    assert found["loss"]["beta"]["value"] == 1, found["loss"]
+    assert (
+        line_of(DATA / target.partition(":")[0], at)
+        <= terms["reconstruction"]["span"]["line"]
+        <= line_of(DATA / target.partition(":")[0], at) + 1
+    )
+
+
+def test_images_have_their_channels_last() -> None:
+    assert list(checked(DATA, "train_step.py:vae", "--input", "32x28x24x1")["symbols"])[:4] == ["B", "H", "W", "C"]
+
+
+def test_the_backend_that_a_file_names_is_torch_here(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text((DATA / "functional.py").read_text().replace('"torch"', '"jax"'))
+    found = checked(tmp_path, "model.py:make_vae", "--input", "32x784")
+    assert found["status"] == "clean" and "the file asks for Keras on jax; it is analysed on torch" in found["notes"]
+
+
+def test_vaelint_imports_no_keras_by_itself() -> None:
+    text = "import sys, vaelint, vaelint.pipeline.check; print([m for m in sys.modules if m.split('.')[0] in ('keras', 'tensorflow')])"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+NEEDED = """
+x_input = keras.Input(shape=(784,))
+h = keras.layers.Dense(64, activation="relu")(x_input)
+z_mean, z_log_var = keras.layers.Dense(20)(h), keras.layers.Dense(20)(h)
+noise = keras.layers.Lambda(lambda inputs: inputs[0] + tf.exp(0.5 * inputs[1]) * tf.random.normal(tf.shape(inputs[0])))
+x_decoded_mean = keras.layers.Dense(784)(keras.layers.Dense(64, activation="relu")(noise([z_mean, z_log_var])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kl", "code", "beta"),
+    [
+        ("-0.5 * tf.reduce_mean(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var))", "VAE402", 784 / 20),
+        ("-0.5 * tf.reduce_mean(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var)) * 0.01", "VAE414", 7.84 / 20),
+        ("-0.5 * tf.reduce_sum(1 + z_log_var - tf.square(z_mean) - tf.exp(z_log_var))", "VAE402", 32 * 784),
+    ],
+)
+@pytest.mark.parametrize("as_arguments", [True, False])
+def test_a_loss_that_reads_symbolic_tensors(tmp_path: Path, kl: str, code: str, beta: float, as_arguments: bool) -> None:
+    """As in the source document on losses: Keras gives a loss targets and outputs, and no tensor of the graph has values."""
+    arguments = ", z_mean, z_log_var" if as_arguments else ""
+    text = f"""import tensorflow as tf
+from tensorflow import keras
+{NEEDED}
+
+def vae_loss(x, x_decoded_mean{arguments}):
+    xent_loss = keras.losses.mse(x, x_decoded_mean)
+    kl_loss = {kl}
+    return xent_loss + kl_loss
+
+
+vae = keras.Model(inputs=x_input, outputs=x_decoded_mean)
+vae.compile(optimizer="adam", loss=vae_loss)
+vae.fit(x_train, epochs=...)
+"""
+    (tmp_path / "model.py").write_text(text)
+    found = checked(tmp_path, "model.py:vae", "--input", "32x784")
+    lines = {f["code"]: text.splitlines()[f["span"]["line"] - 1] for f in found["findings"]}
+    assert set(lines) == {"VAE010", code}, found["findings"]
+    assert ("def vae_loss" if as_arguments else "kl_loss =") in lines["VAE010"]
+    assert found["loss"]["beta"]["value"] == pytest.approx(beta)
+
+
+def test_a_posterior_that_is_compiled_with_mse_alone(tmp_path: Path) -> None:
+    text = (
+        DATA / "functional.py"
+    ).read_text() + "\n\nvae = make_vae()\nvae = keras.Model(vae.input, vae.outputs[0])\nvae.compile('adam', loss='mse')\n"
+    (tmp_path / "model.py").write_text(text)
+    (found,) = checked(tmp_path, "model.py:vae", "--input", "32x784")["findings"]
+    assert found["code"] == "VAE412" and "loss='mse'" in text.splitlines()[found["span"]["line"] - 1]
+
+
+def test_an_autoencoder_is_not_variational(tmp_path: Path) -> None:
+    text = """from tensorflow import keras
+from keras.layers import LSTM, RepeatVector
+x = keras.Input(shape=(20, 5))
+decoded = LSTM(5, return_sequences=True)(RepeatVector(20)(LSTM(10)(x)))
+autoencoder = keras.Model(x, decoded)
+"""
+    (tmp_path / "model.py").write_text(text)
+    findings = checked(tmp_path, "model.py:autoencoder", "--input", "32x20x5")["findings"]
+    assert {(f["code"], f["span"]["line"]) for f in findings} == {("VAE004", 5), ("VAE005", 5)}
+
+
+def test_what_the_stand_in_lacks_is_named_with_its_line(tmp_path: Path) -> None:
+    text = (DATA / "tf_vae.py").read_text().replace("tf.reduce_mean(tf.reduce_sum(cross, axis=1))", "tf.raw_ops.Mean(input=cross, axis=0)")
+    (tmp_path / "model.py").write_text(text)
+    (found,) = checked(tmp_path, "model.py:VAE", "--input", "32x64")["findings"]
+    assert found["code"] == "VAE001" and "tensorflow.raw_ops" in found["message"], found
+    assert "tf.raw_ops.Mean" in text.splitlines()[found["span"]["line"] - 1]

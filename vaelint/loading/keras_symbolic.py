@@ -1,0 +1,72 @@
+"""Losses that read Keras' symbolic tensors: in a training they hold no values of a batch."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import sys
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from vaelint.core.finding import Span
+from vaelint.core.paths import relative, user_file
+from vaelint.trace.keras_models import is_keras
+
+
+@dataclass(frozen=True)
+class Symbolic:
+    """A loss of `compile` that needs more than targets and outputs: the names it reads, and where it reads the first.
+
+    With `as_arguments` they are arguments that nothing gives it; else names from outside, which are symbolic. `outputs` counts those of
+    the model.
+    """
+
+    loss: Callable[..., Any]
+    names: tuple[str, ...]
+    as_arguments: bool
+    place: Span
+    outputs: int
+
+
+def extended(model: Any, namespace: Mapping[str, Any]) -> tuple[nn.Module, Symbolic | None]:
+    """A model that gives the symbolic tensors which its loss reads beside its outputs; the model itself where the loss reads none."""
+    loss: Any = getattr(model, "loss", None)
+    if not is_keras(model) or not getattr(model, "inputs", None) or not isinstance(loss, types.FunctionType):
+        return model, None
+    if not user_file(loss.__code__.co_filename):
+        return model, None
+    keras: Any = sys.modules["keras"]
+    more = [p.name for p in list(inspect.signature(loss).parameters.values())[2:] if p.default is p.empty and p.kind != p.VAR_KEYWORD]
+    around = inspect.getclosurevars(loss)
+    read = {k: v for k, v in {**around.globals, **around.nonlocals}.items() if isinstance(v, keras.KerasTensor)}
+    missing = {name: namespace.get(name) for name in more}
+    if more and not all(isinstance(v, keras.KerasTensor) for v in missing.values()):
+        return model, None
+    wanted = missing or read
+    if not wanted:
+        return model, None
+    outputs = list(model.outputs)
+    try:
+        made: nn.Module = keras.Model(model.inputs, [*outputs, *wanted.values()])
+    except (ValueError, KeyError):
+        return model, None  # tensors of another graph
+    place = _definition(loss) if missing else _first_read(loss, frozenset(read))
+    return made, Symbolic(loss, tuple(wanted), bool(missing), place, len(outputs))
+
+
+def _definition(function: types.FunctionType) -> Span:
+    return Span(relative(function.__code__.co_filename), function.__code__.co_firstlineno)
+
+
+def _first_read(function: types.FunctionType, names: frozenset[str]) -> Span:
+    """Where a function reads the first of some names from outside."""
+    for step in dis.get_instructions(function):
+        at = step.positions
+        if step.opname.startswith("LOAD_") and step.argval in names and at is not None and at.lineno is not None:
+            file = relative(function.__code__.co_filename)
+            return Span(file, at.lineno, (at.col_offset or 0) + 1, at.end_lineno, (at.end_col_offset or 0) + 1)
+    return _definition(function)

@@ -1,0 +1,284 @@
+"""What code written for tensorflow calls, said with Keras 3 on torch. Imported only where Keras is.
+
+Signatures as in TensorFlow's API documentation (tensorflow.org/api_docs/python/tf, version 2.16); what is not here is not stood in for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from vaelint.trace.keras_models import settle
+
+keras: Any = importlib.import_module("keras")
+settle()
+ops: Any = keras.ops
+
+
+def _axis(axis: Any) -> Any:
+    """An axis, or several: TensorFlow takes a list or a tensor as well."""
+    return tuple(int(a) for a in axis) if isinstance(axis, list | tuple) else axis
+
+
+def _reducing(of: Callable[..., Any]) -> Callable[..., Any]:
+    def reduce(input_tensor: Any, axis: Any = None, keepdims: bool = False, name: str | None = None, keep_dims: bool = False) -> Any:
+        return of(_values(input_tensor), axis=_axis(axis), keepdims=keepdims or keep_dims)
+
+    return reduce
+
+
+def _values(value: Any) -> Any:
+    """A Python number or list, as a tensor; anything else as it is."""
+    return ops.convert_to_tensor(value) if isinstance(value, int | float | list) else value
+
+
+def _one(of: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, name=None: of(_values(x))
+
+
+def _two(of: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, y, name=None: of(_values(x), y)
+
+
+def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None) -> Any:
+    """`tf.matmul`."""
+    turned = [ops.swapaxes(m, -1, -2) if turn else m for m, turn in ((a, transpose_a), (b, transpose_b))]
+    return ops.matmul(*turned)
+
+
+def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
+    """`tf.reshape`."""
+    return ops.reshape(_values(tensor), tuple(shape) if isinstance(shape, list | tuple) else shape)
+
+
+def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: Any = None, name: str | None = None) -> Any:
+    """`tf.split`, into that many equal parts or into parts of these sizes."""
+    if isinstance(num_or_size_splits, int):
+        return ops.split(value, num_or_size_splits, axis=axis)
+    ends = [sum(num_or_size_splits[: i + 1]) for i in range(len(num_or_size_splits) - 1)]
+    return ops.split(value, ends, axis=axis)
+
+
+def transpose(a: Any, perm: Sequence[int] | None = None, conjugate: bool = False, name: str | None = None) -> Any:
+    """`tf.transpose`."""
+    return ops.transpose(a, axes=perm)
+
+
+def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
+    """`tf.cast`."""
+    return ops.cast(_values(x), dtype)
+
+
+def one_hot(indices: Any, depth: int, on_value: Any = None, off_value: Any = None, axis: int = -1, dtype: Any = None, **_: Any) -> Any:
+    """`tf.one_hot` of ones and zeros."""
+    return ops.one_hot(indices, depth, axis=axis, dtype=dtype or "float32")
+
+
+def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Any:
+    """`tf.constant`."""
+    made = ops.convert_to_tensor(value, dtype=dtype)
+    return made if shape is None else ops.broadcast_to(made, shape)
+
+
+def variable(initial_value: Any = None, trainable: bool = True, name: str | None = None, dtype: Any = None, **_: Any) -> Any:
+    """`tf.Variable`."""
+    value = initial_value() if callable(initial_value) else initial_value
+    return keras.Variable(ops.convert_to_tensor(value, dtype=dtype), trainable=trainable, dtype=dtype, name=name)
+
+
+def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None) -> Any:
+    """`tf.where`."""
+    return ops.where(condition, x, y)
+
+
+def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
+    """`tf.tile`."""
+    return ops.tile(input, tuple(multiples) if isinstance(multiples, list | tuple) else multiples)
+
+
+def random_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: Any = None, name: str | None = None) -> Any:
+    """`tf.random.normal`; an operation's own seed counts on from call to call there, so it leaves the draws as they are."""
+    made = keras.random.normal(_sizes(shape), dtype=dtype or "float32")
+    made = made if isinstance(stddev, int | float) and stddev == 1 else made * stddev
+    return made if isinstance(mean, int | float) and mean == 0 else made + mean
+
+
+def random_uniform(shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = None, seed: Any = None, name: str | None = None) -> Any:
+    """`tf.random.uniform`."""
+    high = 1.0 if maxval is None else maxval
+    whole = dtype is not None and "int" in keras.backend.standardize_dtype(dtype)
+    if whole:
+        return keras.random.randint(_sizes(shape), minval, high, dtype=dtype)
+    return keras.random.uniform(_sizes(shape), float(minval), float(high), dtype=dtype or "float32")
+
+
+def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, name: Any = None) -> Any:
+    """`tf.random.truncated_normal`."""
+    return keras.random.truncated_normal(_sizes(shape), mean, stddev, dtype=dtype or "float32")
+
+
+def categorical(logits: Any, num_samples: int, dtype: Any = None, seed: Any = None, name: str | None = None) -> Any:
+    """`tf.random.categorical`."""
+    return keras.random.categorical(logits, num_samples, dtype=dtype or "int64")
+
+
+def shuffle(value: Any, seed: Any = None, name: str | None = None) -> Any:
+    """`tf.random.shuffle`, along the first axis."""
+    return keras.random.shuffle(value, axis=0)
+
+
+def _sizes(shape: Any) -> Any:
+    return tuple(shape) if isinstance(shape, list | tuple) else (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+
+
+def sigmoid_cross_entropy_with_logits(labels: Any = None, logits: Any = None, name: str | None = None) -> Any:
+    """`tf.nn.sigmoid_cross_entropy_with_logits`: one value an element."""
+    return ops.binary_crossentropy(labels, logits, from_logits=True)
+
+
+def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1, name: str | None = None) -> Any:
+    """`tf.nn.softmax_cross_entropy_with_logits`."""
+    return ops.categorical_crossentropy(labels, logits, from_logits=True, axis=axis)
+
+
+def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any, name: str | None = None) -> Any:
+    """`tf.nn.sparse_softmax_cross_entropy_with_logits`."""
+    return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Any:
+    """`tf.clip_by_value`."""
+    return ops.clip(t, clip_value_min, clip_value_max)
+
+
+def gather(params: Any, indices: Any, validate_indices: Any = None, axis: int = 0, batch_dims: int = 0, name: str | None = None) -> Any:
+    """`tf.gather` along one axis."""
+    return ops.take(params, indices, axis=axis)
+
+
+def l2_loss(t: Any, name: str | None = None) -> Any:
+    """`tf.nn.l2_loss`."""
+    return ops.sum(ops.square(t)) / 2
+
+
+def moments(x: Any, axes: Any, keepdims: bool = False, name: str | None = None) -> Any:
+    """`tf.nn.moments`: mean and variance."""
+    return ops.mean(x, axis=_axis(axes), keepdims=keepdims), ops.var(x, axis=_axis(axes), keepdims=keepdims)
+
+
+def dropout(x: Any, rate: Any = None, noise_shape: Any = None, seed: Any = None, name: str | None = None) -> Any:
+    """`tf.nn.dropout`."""
+    return keras.random.dropout(x, rate)
+
+
+def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None = None) -> Any:
+    """`tf.unstack`."""
+    return ops.unstack(value, num, axis=axis)
+
+
+def stack(values: Any, axis: int = 0, name: str | None = None) -> Any:
+    """`tf.stack`; sizes stay sizes."""
+    return tuple(values) if all(isinstance(v, int) for v in values) else ops.stack(list(map(_values, values)), axis=axis)
+
+
+def function(func: Any = None, **_: Any) -> Any:
+    """`tf.function`: the function as it is."""
+    return func if func is not None else (lambda f: f)
+
+
+@contextlib.contextmanager
+def scope(*_: Any, **__: Any) -> Iterator[None]:
+    """`tf.name_scope` and its like: nothing."""
+    yield
+
+
+class GradientTape:
+    """`tf.GradientTape`: torch records by itself, and is asked for the gradients."""
+
+    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
+        self._persistent = persistent
+
+    def __enter__(self) -> GradientTape:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def watch(self, tensor: Any) -> None:
+        """Makes a plain tensor one that gradients are taken for."""
+        for one in tensor if isinstance(tensor, list | tuple) else [tensor]:
+            if isinstance(one, torch.Tensor) and one.is_leaf:
+                one.requires_grad_(True)
+
+    def gradient(self, target: Any, sources: Any, output_gradients: Any = None, unconnected_gradients: Any = None) -> Any:
+        """The gradients of what `target` sums to, in the shape of `sources`; None where it does not depend on one."""
+        listed = list(sources) if isinstance(sources, list | tuple) else [sources]
+        held = [s.value if hasattr(s, "_value") else s for s in listed]
+        total = sum(t.sum() for t in target) if isinstance(target, list | tuple) else target if target.dim() == 0 else target.sum()
+        found = torch.autograd.grad(total, held, retain_graph=self._persistent or None, allow_unused=True)
+        return list(found) if isinstance(sources, list | tuple) else found[0]
+
+
+NAMES: dict[str, Any] = {
+    **{f"reduce_{n}": _reducing(getattr(ops, n)) for n in ("sum", "mean", "max", "min", "prod", "any", "all")},
+    **{n: _one(getattr(ops, n)) for n in (
+        "exp", "log", "square", "sqrt", "abs", "sigmoid", "tanh", "sin", "cos", "sign", "floor", "round", "rsqrt", "zeros_like",
+        "ones_like", "isfinite", "logical_not",
+    )},
+    **{n: _two(getattr(ops, n)) for n in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "equal", "not_equal", "greater",
+                                          "greater_equal", "less", "less_equal", "logical_and", "logical_or")},
+    "pow": _two(ops.power), "reduce_logsumexp": _reducing(ops.logsumexp), "negative": _one(ops.negative),
+    "squared_difference": lambda x, y, name=None: ops.square(x - y), "shape": lambda input, out_type=None, name=None: ops.shape(input),
+    "matmul": matmul, "reshape": reshape, "split": split, "transpose": transpose, "cast": cast, "one_hot": one_hot, "constant": constant,
+    "concat": lambda values, axis, name=None: ops.concatenate(list(values), axis=axis), "stack": stack, "unstack": unstack,
+    "squeeze": lambda input, axis=None, name=None: ops.squeeze(input, axis=axis), "where": where, "tile": tile, "gather": gather,
+    "expand_dims": lambda input, axis, name=None: ops.expand_dims(input, axis), "identity": lambda input, name=None: input,
+    "argmax": lambda input, axis=0, output_type=None, name=None: ops.argmax(input, axis=axis),
+    "argmin": lambda input, axis=0, output_type=None, name=None: ops.argmin(input, axis=axis),
+    "stop_gradient": lambda input, name=None: ops.stop_gradient(input), "convert_to_tensor": constant, "Variable": variable,
+    "zeros": lambda shape, dtype="float32", name=None: ops.zeros(_sizes(shape), dtype=dtype), "clip_by_value": clip_by_value,
+    "ones": lambda shape, dtype="float32", name=None: ops.ones(_sizes(shape), dtype=dtype),
+    "fill": lambda dims, value, name=None: ops.full(_sizes(dims), value), "eye": lambda n, *a, **k: ops.eye(n),
+    "range": lambda *a, **k: ops.arange(*a, dtype=k.get("dtype")), "rank": lambda input, name=None: len(input.shape),
+    "size": lambda input, *a, **k: ops.size(input), "cumsum": lambda x, axis=0, **k: ops.cumsum(x, axis=axis),
+    "norm": lambda tensor, ord="euclidean", axis=None, **k: ops.norm(tensor, ord=None if ord == "euclidean" else ord, axis=axis),
+    "einsum": ops.einsum, "broadcast_to": lambda input, shape, name=None: ops.broadcast_to(input, _sizes(shape)),
+    "function": function, "name_scope": scope, "device": scope, "GradientTape": GradientTape, "newaxis": None, "Tensor": torch.Tensor,
+    "executing_eagerly": lambda: True, "is_tensor": ops.is_tensor, "Module": torch.nn.Module, "print": lambda *a, **k: None,
+    "random_normal_initializer": keras.initializers.RandomNormal, "random_uniform_initializer": keras.initializers.RandomUniform,
+    "zeros_initializer": keras.initializers.Zeros, "ones_initializer": keras.initializers.Ones, "as_dtype": lambda d: d,
+    "initializers": keras.initializers, "losses": keras.losses, "optimizers": keras.optimizers, "metrics": keras.metrics,
+    **{n: n for n in ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")},
+}  # fmt: skip
+"""The names at the top of tensorflow."""
+
+PARTS: dict[str, dict[str, Any]] = {
+    "random": {
+        "normal": random_normal, "uniform": random_uniform, "truncated_normal": truncated_normal, "categorical": categorical,
+        "shuffle": shuffle, "set_seed": lambda seed: None,
+    },
+    "math": {
+        **NAMES, "softplus": _one(ops.softplus), "log1p": _one(ops.log1p), "lgamma": _one(torch.lgamma), "digamma": _one(torch.digamma),
+        "reduce_variance": _reducing(ops.var), "reduce_std": _reducing(ops.std), "erf": _one(ops.erf), "l2_normalize": ops.normalize,
+        "log_sigmoid": _one(ops.log_sigmoid), "xlogy": _two(torch.xlogy), "is_finite": _one(ops.isfinite),
+    },
+    "nn": {
+        **{n: (lambda of: lambda features, name=None: of(features))(getattr(ops, n)) for n in (
+            "relu", "relu6", "selu", "elu", "gelu", "silu", "softplus", "softsign", "sigmoid", "tanh",
+        )},
+        "swish": lambda features, beta=1.0: ops.silu(features), "leaky_relu": lambda features, alpha=0.2, name=None: ops.leaky_relu(
+            features, alpha), "softmax": lambda logits, axis=-1, name=None: ops.softmax(logits, axis=axis),
+        "log_softmax": lambda logits, axis=-1, name=None: ops.log_softmax(logits, axis=axis),
+        "sigmoid_cross_entropy_with_logits": sigmoid_cross_entropy_with_logits,
+        "softmax_cross_entropy_with_logits": softmax_cross_entropy_with_logits,
+        "sparse_softmax_cross_entropy_with_logits": sparse_softmax_cross_entropy_with_logits, "l2_loss": l2_loss, "moments": moments,
+        "embedding_lookup": lambda params, ids, *a, **k: ops.take(params, ids, axis=0), "dropout": dropout, "l2_normalize": ops.normalize,
+    },
+    "linalg": {"matmul": matmul, "norm": NAMES["norm"], "einsum": ops.einsum, "diag_part": ops.diagonal, "trace": ops.trace},
+    "types": {}, "dtypes": {},
+}  # fmt: skip
+"""The parts of tensorflow with names of their own."""

@@ -1,0 +1,156 @@
+"""A module that stands in for tensorflow where it is not installed: `tf.keras` and the functions beside it are Keras 3 on torch.
+
+It is found only by the user's own imports, and by Keras' functions of old that call tensorflow. What it lacks is a placeholder, which
+accepts everything while modules are imported, and says what is missing, with its line, once the model depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, ModuleType
+from typing import Any
+
+from vaelint.core.paths import user_file
+from vaelint.loading.placeholder import Placeholder
+
+_KERAS = "keras._tf_keras.keras"  # with the functions of Keras 2's backend, as tensorflow 2.16 has it
+_FUNCTIONS, _NAMES = "vaelint.loading.tensorflow_functions", "vaelint.loading.keras_names"
+
+
+class _Tensorflow(ModuleType):
+    """tensorflow, or a part of it. Keras is imported once something is asked of it."""
+
+    __path__: list[str] = []  # noqa: RUF012  (a module attribute: submodules are looked for)
+    __version__ = "2.16"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        part = self.__name__.removeprefix("tensorflow").removeprefix(".")
+        return _looked_up(part, name)
+
+
+def _looked_up(part: str, name: str) -> Any:
+    functions: Any = importlib.import_module(_FUNCTIONS)
+    if part in ("compat", "compat.v1", "compat.v2", "python", "experimental"):
+        part = ""  # older names of the same
+    if name == "keras" and not part:
+        return importlib.import_module(_KERAS)
+    known = functions.PARTS.get(part) if part else functions.NAMES
+    if known is not None and name in known:
+        return known[name]
+    if not part and (name in functions.PARTS or name in ("compat", "python")):
+        return sys.modules.setdefault(f"tensorflow.{name}", _Tensorflow(f"tensorflow.{name}"))
+    return Placeholder(f"tensorflow.{part}.{name}" if part else f"tensorflow.{name}")
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, alias: str = "") -> None:
+        self._alias = alias
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        if self._alias:
+            return importlib.import_module(self._alias)
+        return _Tensorflow(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Comes first: Keras runs on torch here, whatever the file asks for; tensorflow is stood in for where it is absent and Keras is not."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note, self._said = note, False
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        top = name.partition(".")[0]
+        if name == "keras":
+            return self._on_torch()
+        if top != "tensorflow" or (name == top and not _wanted(sys._getframe(1))) or not _stood_in_for():
+            return None
+        if name == top and not self._said:
+            self._said = True
+            self._note("tensorflow is not installed; its code is analysed with Keras 3 on torch")
+        for prefix in ("tensorflow.keras", "tensorflow.python.keras"):
+            if name == prefix or name.startswith(f"{prefix}."):
+                rest = name.removeprefix(prefix)
+                if alias := next((a for a in (_KERAS + rest, f"keras{rest}") if _there(a)), ""):
+                    return importlib.machinery.ModuleSpec(name, _Loader(alias), is_package=True)
+        return importlib.machinery.ModuleSpec(name, _Loader(), is_package=True)
+
+    def _on_torch(self) -> importlib.machinery.ModuleSpec | None:
+        """Keras as it is, on torch, and put right for files of its earlier versions once it is imported."""
+        asked = os.environ.get("KERAS_BACKEND", "torch")
+        os.environ["KERAS_BACKEND"] = "torch"
+        if asked != "torch":
+            self._note(f"the file asks for Keras on {asked}; it is analysed on torch")
+        found = (f.find_spec("keras", None) for f in sys.meta_path if f is not self and type(f).__name__ != "_Search")
+        spec = next((s for s in found if s is not None), None)
+        if spec is None or spec.loader is None or not (spec.origin or "").endswith(f"keras{os.sep}__init__.py"):
+            return spec
+        loader: Any = spec.loader
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            names: Any = importlib.import_module(_NAMES)
+            names.put_right(self._note)
+
+        loader.exec_module = exec_module
+        return spec
+
+
+def _there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, AttributeError, ValueError):
+        return False
+
+
+def _stood_in_for() -> bool:
+    """Whether there is Keras, and no tensorflow."""
+    others = [f for f in sys.meta_path if not isinstance(f, _Finder) and f.__class__.__name__ != "_Search"]
+    if any(f.find_spec("tensorflow", None) for f in others if hasattr(f, "find_spec")):
+        return False
+    return importlib.machinery.PathFinder.find_spec("keras") is not None
+
+
+def _wanted(frame: FrameType | None) -> bool:
+    """Whether the user's code imports it, or Keras' functions of old do."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "importlib" not in file and file != __file__:
+            return user_file(file) or f"{os.sep}keras{os.sep}src{os.sep}utils{os.sep}" in file
+        frame = frame.f_back
+    return False
+
+
+def spared(name: str | None, module: ModuleType) -> str:
+    """Gives a module what Keras has under a name that it uses and does not define, and says so; "" where that is not the case."""
+    if not name or "keras" not in sys.modules or name in vars(module):
+        return ""
+    names: Any = importlib.import_module(_NAMES)
+    if (value := names.spare(name)) is None:
+        return ""
+    vars(module)[name] = value
+    return f"{name} is not imported; Keras' {name} is used"
+
+
+@contextlib.contextmanager
+def keras_on_torch(note: Callable[[str], None]) -> Iterator[None]:
+    """Within the block Keras is imported on torch, and tensorflow is stood in for. `note` is told of both."""
+    finder = _Finder(note)
+    sys.meta_path.insert(0, finder)
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

@@ -1,0 +1,78 @@
+"""The step of a Keras model: what `compile`, its own methods or its layers say, and what a loss makes of symbolic tensors."""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaelint.loading.build import Loaded
+from vaelint.loading.keras_symbolic import Symbolic
+from vaelint.step.keras_steps import training_of
+from vaelint.step.step import Step
+
+_AT_COMPILE = "_compiled_loss"  # the step's name for what Keras computes
+
+
+def keras_step(loaded: Loaded, model: nn.Module, step: Step, names: Sequence[str]) -> Step | None:
+    """The step extended by the training of a Keras model; None where nothing says how it trains.
+
+    A loss that Keras computes is that of the line which compiles the model.
+    """
+    if loaded.symbolic is not None:
+        return _with_values_given(loaded, loaded.symbolic, step, names)
+    training = training_of(loaded, model, step.code, names)
+    if training is None:
+        return None
+    notes = [*step.notes, *training.notes]
+    if training.loss is None:
+        return Step(training.code, loaded, has_loss=True, call=step.call, notes=notes)
+    tree = ast.parse(training.code)
+    last = tree.body[-1]
+    assert isinstance(last, ast.Assign)
+    taken = sorted({n.id for n in ast.walk(last.value) if isinstance(n, ast.Name)} - {"model", "out"})
+    extra = {_AT_COMPILE: _standing_at(last.value, taken, training.loss, loaded.file)}
+    last.value = ast.parse(f"{_AT_COMPILE}(model, out, {', '.join(taken)})", mode="eval").body
+    return Step(training.code, loaded, has_loss=True, call=step.call, notes=notes, extra=extra, tree=ast.fix_missing_locations(tree))
+
+
+def _standing_at(expression: ast.expr, taken: Sequence[str], place: ast.expr, file: str) -> Callable[..., Any]:
+    """A function of the model, its output and the inputs that evaluates an expression, with the place of another one in the file."""
+    written = ast.parse(f"lambda model, out, {', '.join(taken)}: 0" if taken else "lambda model, out: 0", mode="eval")
+    assert isinstance(written.body, ast.Lambda)
+    written.body.body = expression
+    for node in ast.walk(written.body):
+        if isinstance(node, ast.expr | ast.arg):
+            ast.copy_location(node, place)
+    made: Callable[..., Any] = eval(compile(written, file, "eval"), {})
+    return made
+
+
+def _with_values_given(loaded: Loaded, symbolic: Symbolic, step: Step, names: Sequence[str]) -> Step:
+    """The step whose loss gets the values of the tensors that it reads as symbols: what its author meant."""
+    read = ", ".join(symbolic.names)
+    outputs = ", ".join(["out"] if symbolic.outputs == 1 else [f"out{i + 1}" for i in range(symbolic.outputs)])
+    first = outputs if symbolic.outputs == 1 else f"[{outputs}]"
+    name = symbolic.loss.__name__ if symbolic.loss.__name__.isidentifier() else "compiled_loss"
+    if symbolic.as_arguments:
+        code, extra = f"{name}({names[0]}, {first}, {read})", {name: symbolic.loss}
+    else:
+        given = ", ".join(f"{n}={n}" for n in symbolic.names)
+        code, extra = f"reading({name}, {given})({names[0]}, {first})", {name: symbolic.loss, "reading": _reading}
+    note = f"{name} is given the values of {read}, as if they were outputs of the model"
+    text = f"{outputs}, {read} = {step.call}; loss = {code}.mean()"
+    return Step(text, loaded, has_loss=True, call=step.call, notes=[*step.notes, note], extra=extra)
+
+
+def _reading(loss: Callable[..., Any], **values: torch.Tensor) -> Callable[..., Any]:
+    """A function of the user's that reads these values in the place of the names it has from outside."""
+    assert isinstance(loss, types.FunctionType)
+    cells = [
+        types.CellType(values[name]) if name in values else cell
+        for name, cell in zip(loss.__code__.co_freevars, loss.__closure__ or (), strict=True)
+    ]
+    return types.FunctionType(loss.__code__, {**loss.__globals__, **values}, loss.__name__, loss.__defaults__, tuple(cells))
