@@ -149,3 +149,28 @@ def test_what_the_stand_in_lacks_is_named_with_its_line(tmp_path: Path) -> None:
     (found,) = checked(tmp_path, "model.py:VAE", "--input", "32x64")["findings"]
     assert found["code"] == "VAE001" and "tensorflow.raw_ops" in found["message"], found
     assert "tf.raw_ops.Mean" in text.splitlines()[found["span"]["line"] - 1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ("", "", "", ""),
+        ("shape=ops.shape(z_mean)", "shape=(ops.shape(z_mean)[1],)", "VAE201", "keras.random.normal(ops.shape(std))"),
+        ("shape=ops.shape(z_mean))", "shape=ops.shape(z_mean), seed=1337)", "VAE204", "keras.random.normal(ops.shape(std))"),
+        ("ops.exp(0.5 * z_log_var) * epsilon", "ops.exp(z_log_var) * epsilon", "VAE205", "exp(head / 2)"),
+        ("        rec = ops.mean(ops.sum(cross, axis=1))", "        rec = ops.mean(cross)", "VAE402", "sum the reconstruction"),
+        ("return rec + kl", "return rec + 0.001 * kl", "VAE414", "give the weight a name"),
+        ("self.out = layers.Dense(input_dim)", 'self.out = layers.Dense(input_dim, activation="sigmoid")', "VAE303", "keras.losses."),
+    ],
+)  # fmt: skip
+def test_wrong_twins(tmp_path: Path, old: str, new: str, code: str, said: str) -> None:
+    text = (DATA / "own_loss.py").read_text()
+    assert old in text
+    text = text.replace(old, new) if old else text
+    (tmp_path / "model.py").write_text(text)
+    found = checked(tmp_path, "model.py:VAE", "--input", "32x64", device="auto")
+    assert [f["code"] for f in found["findings"]] == ([code] if code else []), found["findings"]
+    for finding in found["findings"]:
+        lines = text.splitlines()[finding["span"]["line"] - 1 : finding["span"]["end_line"]]
+        assert any(new in line for line in lines) or code in ("VAE402", "VAE303"), (finding, lines)
+        assert said in finding["help"] and finding["certainty"] == "confirmed", finding

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from vaelint.trace.keras_models import settle
+
 _IMAGES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
 _COUNT = 256
 _NOT_FETCHED = (Exception,)  # what Keras raises for a data set that it cannot fetch
@@ -19,6 +21,7 @@ _NOT_FETCHED = (Exception,)  # what Keras raises for a data set that it cannot f
 
 def put_right(note: Callable[[str], None]) -> None:
     """Once `keras` is imported. `note` is told where data is made up."""
+    settle()
     for name, shape in _IMAGES.items():
         module: Any = importlib.import_module(f"keras.datasets.{name}")
         if not hasattr(module.load_data, "or_made_up"):

@@ -63,7 +63,7 @@ def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: Any = None, n
     return ops.split(value, ends, axis=axis)
 
 
-def transpose(a: Any, perm: Sequence[int] | None = None, conjugate: bool = False, name: str | None = None) -> Any:
+def transpose(a: Any, perm: Sequence[int] | None = None, **_: Any) -> Any:
     """`tf.transpose`."""
     return ops.transpose(a, axes=perm)
 
@@ -73,7 +73,7 @@ def cast(x: Any, dtype: Any, name: str | None = None) -> Any:
     return ops.cast(_values(x), dtype)
 
 
-def one_hot(indices: Any, depth: int, on_value: Any = None, off_value: Any = None, axis: int = -1, dtype: Any = None, **_: Any) -> Any:
+def one_hot(indices: Any, depth: int, *_: Any, axis: int = -1, dtype: Any = None, **__: Any) -> Any:
     """`tf.one_hot` of ones and zeros."""
     return ops.one_hot(indices, depth, axis=axis, dtype=dtype or "float32")
 
@@ -155,7 +155,7 @@ def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | 
     return ops.clip(t, clip_value_min, clip_value_max)
 
 
-def gather(params: Any, indices: Any, validate_indices: Any = None, axis: int = 0, batch_dims: int = 0, name: str | None = None) -> Any:
+def gather(params: Any, indices: Any, *_: Any, axis: int = 0, **__: Any) -> Any:
     """`tf.gather` along one axis."""
     return ops.take(params, indices, axis=axis)
 
@@ -170,7 +170,7 @@ def moments(x: Any, axes: Any, keepdims: bool = False, name: str | None = None) 
     return ops.mean(x, axis=_axis(axes), keepdims=keepdims), ops.var(x, axis=_axis(axes), keepdims=keepdims)
 
 
-def dropout(x: Any, rate: Any = None, noise_shape: Any = None, seed: Any = None, name: str | None = None) -> Any:
+def dropout(x: Any, rate: Any = None, **_: Any) -> Any:
     """`tf.nn.dropout`."""
     return keras.random.dropout(x, rate)
 
@@ -199,7 +199,7 @@ def scope(*_: Any, **__: Any) -> Iterator[None]:
 class GradientTape:
     """`tf.GradientTape`: torch records by itself, and is asked for the gradients."""
 
-    def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
+    def __init__(self, persistent: bool = False, **_: Any) -> None:
         self._persistent = persistent
 
     def __enter__(self) -> GradientTape:
@@ -214,7 +214,7 @@ class GradientTape:
             if isinstance(one, torch.Tensor) and one.is_leaf:
                 one.requires_grad_(True)
 
-    def gradient(self, target: Any, sources: Any, output_gradients: Any = None, unconnected_gradients: Any = None) -> Any:
+    def gradient(self, target: Any, sources: Any, **_: Any) -> Any:
         """The gradients of what `target` sums to, in the shape of `sources`; None where it does not depend on one."""
         listed = list(sources) if isinstance(sources, list | tuple) else [sources]
         held = [s.value if hasattr(s, "_value") else s for s in listed]
@@ -232,13 +232,13 @@ NAMES: dict[str, Any] = {
     **{n: _two(getattr(ops, n)) for n in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "equal", "not_equal", "greater",
                                           "greater_equal", "less", "less_equal", "logical_and", "logical_or")},
     "pow": _two(ops.power), "reduce_logsumexp": _reducing(ops.logsumexp), "negative": _one(ops.negative),
-    "squared_difference": lambda x, y, name=None: ops.square(x - y), "shape": lambda input, out_type=None, name=None: ops.shape(input),
+    "squared_difference": lambda x, y, name=None: ops.square(x - y), "shape": lambda input, **_: ops.shape(input),
     "matmul": matmul, "reshape": reshape, "split": split, "transpose": transpose, "cast": cast, "one_hot": one_hot, "constant": constant,
     "concat": lambda values, axis, name=None: ops.concatenate(list(values), axis=axis), "stack": stack, "unstack": unstack,
     "squeeze": lambda input, axis=None, name=None: ops.squeeze(input, axis=axis), "where": where, "tile": tile, "gather": gather,
     "expand_dims": lambda input, axis, name=None: ops.expand_dims(input, axis), "identity": lambda input, name=None: input,
-    "argmax": lambda input, axis=0, output_type=None, name=None: ops.argmax(input, axis=axis),
-    "argmin": lambda input, axis=0, output_type=None, name=None: ops.argmin(input, axis=axis),
+    "argmax": lambda input, axis=0, **_: ops.argmax(input, axis=axis),
+    "argmin": lambda input, axis=0, **_: ops.argmin(input, axis=axis),
     "stop_gradient": lambda input, name=None: ops.stop_gradient(input), "convert_to_tensor": constant, "Variable": variable,
     "zeros": lambda shape, dtype="float32", name=None: ops.zeros(_sizes(shape), dtype=dtype), "clip_by_value": clip_by_value,
     "ones": lambda shape, dtype="float32", name=None: ops.ones(_sizes(shape), dtype=dtype),

@@ -92,8 +92,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         os.environ["KERAS_BACKEND"] = "torch"
         if asked != "torch":
             self._note(f"the file asks for Keras on {asked}; it is analysed on torch")
-        found = (f.find_spec("keras", None) for f in sys.meta_path if f is not self and type(f).__name__ != "_Search")
-        spec = next((s for s in found if s is not None), None)
+        spec = importlib.machinery.PathFinder.find_spec("keras")
         if spec is None or spec.loader is None or not (spec.origin or "").endswith(f"keras{os.sep}__init__.py"):
             return spec
         loader: Any = spec.loader
@@ -117,10 +116,8 @@ def _there(module: str) -> bool:
 
 def _stood_in_for() -> bool:
     """Whether there is Keras, and no tensorflow."""
-    others = [f for f in sys.meta_path if not isinstance(f, _Finder) and f.__class__.__name__ != "_Search"]
-    if any(f.find_spec("tensorflow", None) for f in others if hasattr(f, "find_spec")):
-        return False
-    return importlib.machinery.PathFinder.find_spec("keras") is not None
+    find = importlib.machinery.PathFinder.find_spec
+    return find("tensorflow") is None and find("keras") is not None
 
 
 def _wanted(frame: FrameType | None) -> bool:

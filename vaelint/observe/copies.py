@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaelint.trace.keras_models import copied as of_keras
+from vaelint.trace.keras_models import is_keras
+
 
 class Parts(nn.Module):
     """Several networks that are trained together and that no module holds, by the names that the script gives them."""
@@ -21,6 +24,8 @@ class Parts(nn.Module):
 def copied(module: nn.Module) -> nn.Module:
     """A copy with tensors of its own. What a module holds besides tensors, modules and collections of them is shared."""
     memo: dict[int, Any] = {}
+    if any(is_keras(part) for part in module.modules()):
+        return of_keras(module)
     for part in module.modules():
         for value in vars(part).values():
             _keep(value, memo)

@@ -15,6 +15,8 @@ from vaelint.observe.alone import running_alone
 from vaelint.observe.loaders import loaders_watched
 from vaelint.observe.pyro_sites import pyro_watched
 from vaelint.observe.session import Session, aside
+from vaelint.observe.when_imported import when_imported
+from vaelint.trace import keras_models
 from vaelint.trace.modules import noting_births
 from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.plainly import running_plainly
@@ -40,6 +42,7 @@ def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
         enter(_clearing(session))
         enter(_saving(session))
         enter(pyro_watched(session.sites, session.spans))
+        enter(when_imported("keras", lambda _: stack.enter_context(_keras_aside(session))))
         called = register_module_forward_pre_hook(lambda module, _: session.on_call(module))
         stack.callback(called.remove)
         pre = register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: _before_step(session, optimizer, args, kwargs))
@@ -92,6 +95,27 @@ def _backward(session: Session) -> Iterator[None]:
         yield
     finally:
         torch.autograd.backward = original
+
+
+@contextlib.contextmanager
+def _keras_aside(session: Session) -> Iterator[None]:
+    """What Keras' optimizers and metrics compute is no part of the loss."""
+    kept = [(kind, name, vars(kind)[name]) for kind, name in keras_models.beside_the_loss()]
+
+    def quiet(original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with aside(session):
+                return original(*args, **kwargs)
+
+        return call
+
+    for kind, name, original in kept:
+        setattr(kind, name, quiet(original))
+    try:
+        yield
+    finally:
+        for kind, name, original in kept:
+            setattr(kind, name, original)
 
 
 @contextlib.contextmanager

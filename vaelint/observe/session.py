@@ -19,6 +19,7 @@ from vaelint.observe.copies import Parts
 from vaelint.observe.pyro_sites import Sites
 from vaelint.observe.seen import Backward, Iteration, Stepped
 from vaelint.observe.watch import Watch
+from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
 from vaelint.trace.spans import SpanFinder
 
@@ -305,6 +306,8 @@ class Session:
 
     def _parts(self, frame: FrameType) -> dict[str, torch.nn.Module]:
         """The networks of the script that no other network holds, by the names they have there."""
+        for top in self.modules:
+            register(top)
         inner = {id(m) for top in self.modules if not isinstance(top, Parts) for m in top.modules() if m is not top}
         tops = [m for m in self.modules if id(m) not in inner and not isinstance(m, Parts) and any(True for _ in m.parameters())]
         if self._used:

@@ -20,6 +20,7 @@ from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
 from vaelint.pipeline.assumptions import assumptions_of, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
+from vaelint.pipeline.keras_words import in_words_of
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.trace_step import Emit, lifted, trace_step
@@ -92,6 +93,7 @@ def _traced(request: Request, result: TargetResult, emit: Emit, given: FromPytho
     result.findings += _of_symbols(request, prepared.loaded)
     if model is not None:
         _judged(request, result, model, prepared.loaded, rules)
+        result.findings[:] = in_words_of(prepared.loaded.namespace, result.findings)
     note_gaps(model, request, result)
     result.timing["rules_s"] = round(time.perf_counter() - started - sum(result.timing.values()), 4)
     return prepared.loaded, model

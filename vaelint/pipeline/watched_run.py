@@ -22,6 +22,7 @@ from vaelint.core.setup import SETUP, fail
 from vaelint.core.sign import sign
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
+from vaelint.loading.tensorflow_stand_in import keras_on_torch
 from vaelint.observe.data.absent import absent_packages
 from vaelint.observe.data.library_sets import library_data
 from vaelint.observe.data.older_names import older_names
@@ -67,6 +68,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True, absent=absent))
         stack.enter_context(torchvision_data(request.data, session.say_here, spans.is_user))
         stack.enter_context(library_data(request.data, session.say_here, spans.is_user))
+        stack.enter_context(keras_on_torch(session.say))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(session.say_here, spans.is_user))
         stack.enter_context(older_names(session.say_here, spans.is_user))

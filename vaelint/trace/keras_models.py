@@ -159,12 +159,12 @@ def _reducing(original: Callable[..., Any]) -> Callable[..., Any]:
 # --- copies and fakes ------------------------------------------------------------------------------------------------
 
 
-def copied(model: torch.nn.Module) -> torch.nn.Module:
+def copied(model: torch.nn.Module, memo: dict[int, Any] | None = None) -> torch.nn.Module:
     """A copy of a Keras model as it is; `copy.deepcopy` would write it to a file and read that again, without the user's classes."""
     saveable: Any = sys.modules["keras.src.saving.keras_saveable"].KerasSaveable
     scope: Any = sys.modules["keras.src.utils.tracking"].DotNotTrackScope
     register(model)
-    memo: dict[int, Any] = {id(module): module for module in sys.modules.values()}
+    memo = {id(module): module for module in sys.modules.values()} | (memo or {})
     for layer in model.modules():
         if isinstance(losses := vars(layer).get("_losses"), list):
             memo[id(losses)] = []  # of a call that is over
@@ -262,10 +262,16 @@ def _below(kind: type) -> list[type]:
     return list(found)
 
 
-def optimizers() -> list[type]:
+def optimizers() -> list[Any]:
     """Keras' classes of optimizers that define how gradients are applied."""
     module: Any = sys.modules.get("keras.src.optimizers.base_optimizer")
     return [k for k in _below(module.BaseOptimizer) if "apply" in vars(k)] if module is not None else []
+
+
+def beside_the_loss() -> list[tuple[Any, str]]:
+    """Keras' methods that are no part of a loss, as (class, name): what optimizers apply and metrics add up."""
+    metrics: Any = sys.modules["keras.src.metrics.metric"]
+    return [(k, "apply") for k in optimizers()] + [(k, "update_state") for k in _below(metrics.Metric) if "update_state" in vars(k)]
 
 
 def values_of(variables: Any) -> list[torch.Tensor]:

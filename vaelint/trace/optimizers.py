@@ -50,7 +50,7 @@ def noting_optimizers(spans: SpanFinder, found: list[Optimizer], *, in_step: boo
 
 @contextlib.contextmanager
 def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
-    """While the block runs, `updates` hears of each optimizer's step and of gradients that are cleared.
+    """While the block runs, `updates` hears of each step of torch's optimizers and of gradients that are cleared.
 
     A step that may not move its parameters evaluates its closure, if it was given one, and nothing else.
     """
@@ -83,15 +83,6 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
 
         return zero_grad
 
-    def applying(original: Any) -> Any:
-        def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
-            known = trainable_variables if trainable_variables is not None else self._trainable_variables
-            held, where = keras_models.values_of(known), place()
-            updates.use(held, grads)
-            return original(self, grads, trainable_variables) if updates.step(held, where) else None
-
-        return apply
-
     def put(owner: type, name: str, made: Any) -> None:
         replaced.append((owner, name, vars(owner)[name]))
         setattr(owner, name, made)
@@ -101,8 +92,6 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
             put(kind, "step", stepping(vars(kind)["step"]))
         if "zero_grad" in vars(kind):
             put(kind, "zero_grad", clearing(vars(kind)["zero_grad"], lambda o: [p for g in o.param_groups for p in g["params"]]))
-    for kind in keras_models.optimizers():
-        put(kind, "apply", applying(vars(kind)["apply"]))
     put(torch.nn.Module, "zero_grad", clearing(vars(torch.nn.Module)["zero_grad"], lambda m: list(m.parameters())))
     try:
         yield
@@ -136,6 +125,29 @@ def noting_scales(updates: Updates) -> Iterator[None]:
     finally:
         for name, original in originals.items():
             setattr(kind, name, original)
+
+
+@contextlib.contextmanager
+def noting_keras_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
+    """The same for Keras' optimizers, which are handed their gradients."""
+
+    def applying(original: Any) -> Any:
+        def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            known = trainable_variables if trainable_variables is not None else self._trainable_variables
+            held, stack = keras_models.values_of(known), spans.stack(sys._getframe(1), limit=1)
+            updates.use(held, grads)
+            return original(self, grads, trainable_variables) if updates.step(held, stack[0] if stack else None) else None
+
+        return apply
+
+    kept: list[tuple[Any, Any]] = [(kind, vars(kind)["apply"]) for kind in keras_models.optimizers()]
+    for kind, original in kept:
+        kind.apply = applying(original)
+    try:
+        yield
+    finally:
+        for kind, original in kept:
+            kind.apply = original
 
 
 def _kinds(of: type) -> list[type]:

@@ -19,7 +19,7 @@ from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
-from vaelint.trace.optimizers import noting_optimizers, noting_scales, noting_steps
+from vaelint.trace.optimizers import noting_keras_steps, noting_optimizers, noting_scales, noting_steps
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
@@ -178,6 +178,7 @@ class Recording:
             noting_distributions(recorder, record),
             recording_from_numpy(recorder),
             keras_models.metrics_aside(recorder),
+            noting_keras_steps(spans, recorder.updates),
         ):
             try:
                 with self._instead or contextlib.nullcontext(), recorder, noting, noting_steps(spans, recorder.updates):

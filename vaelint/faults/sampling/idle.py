@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -232,12 +233,27 @@ def _seeded(model: Model, site: Site) -> Frozen | None:
             if function is None or function.name == "__init__":
                 continue
             functions = list(model.source.file(place.file).functions())
+            if seed := _seeded_draw(function, place.line):
+                return Frozen(root, f"seed={seed} draws the same numbers in each call", None, site.scale)
             for call in _calls_before(function, place.line):
                 inner = [f for f in functions if isinstance(call.func, ast.Name) and f.name == call.func.id]
                 seeds = (_seed(c, functions) for c in (call, *(n for f in inner for n in ast.walk(f))))
                 if seed := next((s for s in seeds if s), ""):
                     return Frozen(root, f"the generator is seeded with {seed} in each call", None, site.scale)
     return None
+
+
+def _seeded_draw(function: ast.AST, line: int) -> str:
+    """The whole number that a draw of `keras.random` on a line is seeded with; "" for none. A SeedGenerator counts on from call to call."""
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Call) or not node.lineno <= line <= (node.end_lineno or 0):
+            continue
+        if not re.fullmatch(r"(keras\.)?random\.\w+", ast.unparse(node.func)):
+            continue
+        seed = next((k.value for k in node.keywords if k.arg == "seed"), None)
+        if isinstance(seed, ast.Constant) and isinstance(seed.value, int):
+            return ast.unparse(seed)
+    return ""
 
 
 def _calls_before(function: ast.AST, line: int) -> list[ast.Call]:

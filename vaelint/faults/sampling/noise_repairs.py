@@ -13,10 +13,14 @@ from vaelint.record import ops
 from vaelint.source.spot import Code, Spot, propose
 
 _NORMAL = {"rand_like": "randn_like", "rand": "randn"}
+_WITH_SHAPE = (("keras.random.normal", "keras.ops.shape"), ("tensorflow.random.normal", "tensorflow.shape"))
 
 
 def standard_normal(code: Code, name: str) -> str:
     """Standard normal noise in the shape of a value, as the file can write it."""
+    for normal, shape in _WITH_SHAPE:
+        if (draw := code.spelling(normal)) and (size := code.spelling(shape)):
+            return f"{draw}({size}({name}))"
     spelled = code.spelling("torch.randn_like")
     return f"{spelled}({name})" if spelled else f"{name}.new_empty({name}.shape).normal_()"
 
