@@ -249,9 +249,11 @@ class _Run:
         if name.startswith("_constant_"):
             return val.detach().clone().to(self._device) if isinstance(val, torch.Tensor) else val
         found: Any = self._built.model
-        for part in name.split("."):
+        *path, last = name.split(".")
+        for part in path:
             found = getattr(found, part)
-        return found
+        own = dict(torch_private.own_tensors(found)) if isinstance(found, nn.Module) else {}
+        return own.get(last, getattr(found, last))  # Keras has an object of its own under the name of a parameter
 
 
 def _calmed(before: nn.Module, now: nn.Module) -> frozenset[str]:
