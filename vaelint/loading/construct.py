@@ -9,7 +9,7 @@ import math
 import re
 import textwrap
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +77,7 @@ def _size(means: Means, inputs: InputSet, uses: frozenset[str], wants_list: bool
     first, shown = inputs.specs[0], _shown(inputs, 0)
     sizes = [size for size, symbol in zip(first.sizes, inputs.dims[0], strict=True) if symbol != inputs.batch]
     is_image = len(sizes) == 3
-    shape = tuple(sizes)
-    if is_image and inputs.dims[0][-1] == "C":  # as Keras has it
-        sizes = [sizes[-1], *sizes[:-1]]
+    shape, sizes = tuple(sizes), _channels_first(sizes, inputs.dims[0])
     if means is Means.SHAPE:
         return Guess(shape, f"the shape of {shown}")
     if means is Means.SIDE and is_image and (wants_list or sizes[-1] == sizes[-2]):
@@ -103,6 +101,11 @@ def _size(means: Means, inputs: InputSet, uses: frozenset[str], wants_list: bool
     if means in (Means.FEATURES, Means.OUTPUTS) and not first.is_integer:
         return _features(sizes, shown, uses, means)
     return None
+
+
+def _channels_first(sizes: list[int], dims: Sequence[str]) -> list[int]:
+    """The sizes of a sample; of an image whose channels come last, as Keras has it, in torch's order."""
+    return [sizes[-1], *sizes[:-1]] if len(sizes) == 3 and dims[-1] == "C" else sizes
 
 
 def size_of(name: str, inputs: InputSet) -> int | None:
