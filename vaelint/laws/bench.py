@@ -13,7 +13,7 @@ from torch import fx
 from vaelint.anatomy.model import Model
 from vaelint.core.reach import reachable
 from vaelint.experiment.recompute import overwritten
-from vaelint.experiment.runs import calm
+from vaelint.experiment.runs import Prepare, calm
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
@@ -79,6 +79,15 @@ class Bench:
         Raises CannotMeasureError where there is no time for it or where it fails.
         """
 
+        other = Bench(self.model, self.base.prepared(self.moved(seed)))
+        if other.base.record.failure is not None:
+            raise CannotMeasureError("the step does not run with other weights")
+        return other
+
+    @staticmethod
+    def moved(seed: int) -> Prepare:
+        """Moves all parameters of a calm model elsewhere, for one seed always to the same place."""
+
         def put(model: torch.nn.Module, _: dict[str, torch.Tensor]) -> None:
             calm(model)
             generator = torch.Generator().manual_seed(seed)
@@ -88,10 +97,7 @@ class Bench:
                         size = 0.5 * (float(parameter.detach().double().std()) if parameter.numel() > 1 else 0.0) + 0.05
                         parameter.add_((size * torch.randn(parameter.shape, generator=generator)).to(parameter))
 
-        other = Bench(self.model, self.base.prepared(put))
-        if other.base.record.failure is not None:
-            raise CannotMeasureError("the step does not run with other weights")
-        return other
+        return put
 
     @cached_property
     def _gone(self) -> set[fx.Node]:
