@@ -100,6 +100,7 @@ def test_model(package: str, at: int, folder: Path) -> None:
     assert result["status"] in ("clean", "findings"), (result["incomplete"], [(f["code"], f["label"]) for f in result["findings"]])
     heard = {f["code"]: f["label"] for f in result["findings"] if f["severity"] != "info" and f["certainty"] != "refuted"}
     assert heard.keys() == {*model.get("true", ()), *model.get("false", ())}, heard
+    assert not [t["note"] for t in result["loss"]["terms"] if "Error" in t["note"]]
     assert _wrongly_said(model, result["loss"]) == set(model.get("wrong", ()))
     beta = (result["loss"].get("beta") or {}).get("value")
     if "wrong_beta" in model:

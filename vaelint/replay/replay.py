@@ -32,6 +32,10 @@ _CASTS: dict[Any, Any] = {
 _KEEPS_DEVICE = {torch.Tensor.cuda, torch.Tensor.cpu}
 
 
+NOT_ALONE = "this part of the loss does not run by itself at other values"
+"""What a user is told of a share of the loss that cannot be replayed."""
+
+
 class ReplayError(Exception):
     """The slice does not run at these sizes or values: a number in it is fixed. Ours to handle, never the user's fault."""
 

@@ -31,11 +31,10 @@ from vaelint.anatomy.kl.readings import (
     read_against_wide_prior,
 )
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.core.messages import message_of
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import route, shape
-from vaelint.replay.replay import ReplayError
+from vaelint.replay.replay import NOT_ALONE, ReplayError
 
 _TOLERANCE = 1e-6
 _LEAST_PRIOR = 1e-6  # the least variance of a prior; a fit below it has no log-determinant to speak of
@@ -57,8 +56,8 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
         seen.add(site.heads)
         try:
             found.append((site, _probe(slice_, site, sizes)))
-        except ReplayError as error:
-            found.append((site, KlProbe("unknown", reason=message_of(error))))
+        except ReplayError:
+            found.append((site, KlProbe("unknown", reason=NOT_ALONE)))
     return found
 
 

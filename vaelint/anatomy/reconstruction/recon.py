@@ -14,13 +14,12 @@ from torch import fx
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.posterior.sites import Site, sample_axes
-from vaelint.core.messages import message_of
 from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape
 from vaelint.record.walk import behind
-from vaelint.replay.replay import Replay, ReplayError, gradients
+from vaelint.replay.replay import NOT_ALONE, Replay, ReplayError, gradients
 
 
 @dataclass
@@ -217,8 +216,8 @@ def probe_recon(
     """Identifies the likelihood and its weight from d loss / d reconstruction at random values in (0, 1)."""
     try:
         r, t, g = recon_gradient(pair, term, loss, replay, sizes, shapes, even=even)
-    except ReplayError as error:
-        return ReconProbe("unknown", reason=message_of(error))
+    except ReplayError:
+        return ReconProbe("unknown", reason=NOT_ALONE)
     if g is None or float(g.abs().max()) == 0:
         return ReconProbe("unknown", reason="no gradient reaches the reconstruction through this term")
     if g.is_complex() or (t is not None and t.is_complex()):
