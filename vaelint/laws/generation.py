@@ -25,7 +25,7 @@ from vaelint.experiment.runs import Runner
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
-from vaelint.record.record import Record, shape, span
+from vaelint.record.record import Record, ancestors, shape, span
 from vaelint.rule import Found
 from vaelint.step.step import Outcome
 
@@ -122,7 +122,7 @@ def _drawn_elsewhere(bench: Bench, name: str, record: Record, entry: fx.Node) ->
     site = bench.model.sites[0]
     if not isinstance(val, torch.Tensor) or val.dim() != 2 or len(val) < _DRAWN or val.shape[1] != shape(site.z)[1]:
         return
-    if len(site.mu_heads) != 1 or len(site.scale_heads) != 1 or site.scale is None:
+    if len(site.mu_heads) != 1 or len(site.scale_heads) != 1 or site.scale is None or _of_another_stage(bench, z):
         return
     other = bench.reweighed(_SEED)
     priors = [_prior(other, site, k) for k in range(min(val.shape[1], _COLUMNS))]
@@ -140,6 +140,12 @@ def _drawn_elsewhere(bench: Bench, name: str, record: Record, entry: fx.Node) ->
         )
         text = f"a column is drawn with mean {own:.2g} and spread {wide:.2g}; the KL is least at mean {mean:.2g} and spread {spread:.2g}"
         yield Broken("generation-differs", found, "the draws have the prior's mean and spread", text)
+
+
+def _of_another_stage(bench: Bench, z: fx.Node) -> bool:
+    """Whether what draws has parameters that this step does not read: a prior that is fitted to the codes afterwards."""
+    read = {n.target for n in bench.model.flow.ancestors(bench.base.loss_node) if n.op == "get_attr"}
+    return any(n.op == "get_attr" and n.meta.get("parameter") and n.target not in read for n in ancestors(z))
 
 
 def _prior(bench: Bench, site: Site, column: int) -> tuple[float, float] | None:
