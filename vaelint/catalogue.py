@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from vaelint.core.errors import UsageError
+from vaelint.core.families import FAMILIES as FAMILIES  # also by this name: it is part of what the catalogue says
 from vaelint.core.pages import address
 from vaelint.core.result import ADVICE
 from vaelint.core.visible import json_escaped
@@ -18,18 +19,6 @@ from vaelint.core.visible import json_escaped
 if TYPE_CHECKING:
     from vaelint.rule import Rule
 
-FAMILIES = {
-    "VAE0": "setup",
-    "VAE1": "shapes",
-    "VAE2": "reparameterisation",
-    "VAE3": "reconstruction",
-    "VAE4": "KL and scale",
-    "VAE5": "gradient flow",
-    "VAE6": "device and dtype",
-    "VAE7": "numerics",
-    "VAE8": "advice",
-    "VAE9": "training",
-}
 _ITSELF = ("rule", "reported")  # parts that have no name beside the rule's own
 _SELECTOR = re.compile(r"[A-Z]{1,4}\d{0,3}")
 

@@ -257,6 +257,25 @@ def test_a_page_of_several_targets_one_of_them_not_analysed(monkeypatch: pytest.
     lost = replace(crossed(), code="VAE001", message="cannot <import>", span=Span("gone.py", 3), labels=(), shapes=())
     page = html.render([result(), TargetResult("gone.py:VAE", "failed", findings=[lost])])
     parser = parsed(page)
-    assert parser.tags["h1"] == 2
+    assert parser.tags["h1"] == 3, "the overview and each target"
     assert "cannot &lt;import&gt;" in page
     assert "could not be analysed" in page
+
+
+def test_an_overview_has_each_target_and_its_beta_on_one_axis() -> None:
+    def of(name: str, beta: float | None) -> TargetResult:
+        loss = {"beta": {"expression": "B*D", "value": beta}, "objective": "an ELBO"} if beta is not None else {}
+        return TargetResult(
+            f"{name}.py:VAE", loss=loss, findings=[crossed()] if name == "b" else [], status="findings" if name == "b" else "clean"
+        )
+
+    page = html.render([of("a", 1.0), of("b", 25088.0), of("c", 0.001), of("d", None)])
+    table = page[page.index("<table") : page.index("</table>")]
+    parser = parsed(page)
+    assert all(f"#t{i}" in parser.links for i in range(4))
+    dots = {float(b): float(x) for b, x in re.findall(r'aria-label="effective beta ([\d.e+-]+)">.*?cx="([\d.]+)"', table)}
+    low, one, high = (dots[b] for b in sorted(dots))
+    assert len(dots) == 3 and low < one < high
+    assert (high - one) / (one - low) == pytest.approx(4.4 / 3, rel=0.02), "equal factors are equal ways"
+    assert "reconstruction 1" in table and "B*D = 2.509e+04" in table and "2 clean" not in table
+    assert "4 targets: 3 clean, 1 with findings" in page

@@ -9,6 +9,7 @@ import typer
 
 from vaelint import catalogue
 from vaelint.config.declared import Option
+from vaelint.core.families import FAMILIES
 from vaelint.source.target import module_classes
 
 _SHOWN = 40  # files of a folder that are looked into for classes
@@ -33,8 +34,8 @@ def rules(begun: str) -> list[str]:
     """Codes, families and names of rules; of a list with commas the last word is completed."""
     before, comma, last = begun.rpartition(",")
     known = catalogue.all_rules()
-    words = [*(f for f in catalogue.FAMILIES if len(last) <= len(f)), *(r.code for r in known)]
-    found = [w for w in words if w.startswith(last.upper())] if last else list(catalogue.FAMILIES)
+    words = [*(f for f in FAMILIES if len(last) <= len(f)), *(r.code for r in known)]
+    found = [w for w in words if w.startswith(last.upper())] if last else list(FAMILIES)
     return [before + comma + w for w in [*found, *(r.name for r in known if last and r.name.startswith(last.lower()))]]
 
 

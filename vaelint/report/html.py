@@ -10,10 +10,11 @@ from vaelint.core.finding import Certainty, Finding
 from vaelint.core.result import TargetResult
 from vaelint.core.version import __version__
 from vaelint.report.parts.cards import cards
-from vaelint.report.parts.closing import ran_words, unasked, verdict_words
+from vaelint.report.parts.closing import ran_words, verdict_words
 from vaelint.report.parts.curves_html import curves_of
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text
+from vaelint.report.parts.overview import overview, state
 from vaelint.report.parts.places import place_in, with_cells
 from vaelint.report.parts.source_html import listings
 from vaelint.report.parts.trail_words import fits_lines, one_kind, totals_sentence
@@ -38,7 +39,8 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
         E(f"<style>{css}</style>"),
     )
     bodies = [article(r, f"t{i}", view, sources) for i, r in enumerate(results)]
-    listing = element("nav", _contents(results), aria_label="Targets") if len(results) > 1 else E("")
+    names = [f"t{i}" for i in range(len(results))]
+    listing = overview(results, names, refuted=view.show_refuted) if len(results) > 1 else E("")
     body = join(
         element("a", "Skip to the report", href="#t0", class_="skip"),
         element("main", join(listing, *bodies)),
@@ -50,21 +52,14 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
-def _contents(results: Sequence[TargetResult]) -> E:
-    return element(
-        "ul", join(*(element("li", join(element("a", r.target, href=f"#t{i}"), ": " + verdict_words(r))) for i, r in enumerate(results)))
-    )
-
-
 def article(result: TargetResult, here: str, view: View, sources: Sources, *, brief: bool = False) -> E:
     """What is said of one target. `here` is what its identifiers begin with; `brief`: without source and steps, as in a notebook."""
     shown = [(i, f) for i, f in enumerate(result.findings) if f.certainty is not Certainty.REFUTED or view.show_refuted]
-    state = "failed" if not result.whole else "bad" if result.status == "findings" else "none" if unasked(result) else "good"
     sizes = ", ".join(f"{k} = {v}" for k, v in result.symbols.items())
     head = join(
         element("p", "vaelint", class_="brand"),
         element("h1", result.target, id=here),
-        element("p", verdict_words(result), class_=f"verdict {state}"),
+        element("p", verdict_words(result), class_=f"verdict {state(result)}"),
         element("p", f"Sizes: {sizes}", class_="sizes") if sizes else E(""),
     )
     parts = [element("header", head), cards(shown, here, sources, view)]
