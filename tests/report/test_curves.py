@@ -50,14 +50,18 @@ def test_terms_gradients_and_kl_are_those_of_the_training(page: tuple[dict[str, 
         assert curves["kl"][0]["inactive"][at] == sum(nats < 0.01 for nats in each) / 6
 
 
-def test_beta_follows_the_schedule_and_dimensions_that_see_nothing_are_inactive(page: tuple[dict[str, Any], str]) -> None:
+def test_beta_follows_a_warm_up_from_zero_to_its_end(page: tuple[dict[str, Any], str]) -> None:
     curves = page[0]
     assert curves["iterations"] == [n for n in range(1, 15) if n != 3]
-    assert curves["beta"] == pytest.approx([min(1.0, n / 10) for n in curves["iterations"]], rel=1e-3)
-    assert all(
-        max(each[:2]) < 0.01 < max(each) and share >= 2 / 6
-        for each, share in zip(*map(curves["kl"][0].get, ("values", "inactive")), strict=True)
-    )
+    assert curves["beta"] == pytest.approx([min(1.0, (n - 1) // 2 / 5) for n in curves["iterations"]], rel=1e-3)
+    kl = next(t["values"] for t in curves["terms"] if t["role"] == "kl")
+    assert kl == pytest.approx([b * sum(nats) for b, nats in zip(curves["beta"], curves["kl"][0]["values"], strict=True)], rel=1e-3)
+
+
+def test_dimensions_that_see_nothing_are_inactive(page: tuple[dict[str, Any], str]) -> None:
+    (kl,) = page[0]["kl"]
+    for each, share in zip(kl["values"], kl["inactive"], strict=True):
+        assert max(each[:2]) < 0.01 < max(each) and share >= 2 / 6
 
 
 def test_the_page_draws_what_was_seen_and_says_what_was_not(page: tuple[dict[str, Any], str]) -> None:

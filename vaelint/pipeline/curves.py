@@ -18,8 +18,10 @@ from vaelint.anatomy.loss.describe import KL_WORDS
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.result import Request, TargetResult
 from vaelint.observe.seen import Iteration
 from vaelint.observe.session import Session
+from vaelint.pipeline.seen_models import loss_at
 from vaelint.record import ops
 from vaelint.record.record import ancestors, name_of
 
@@ -102,11 +104,11 @@ def _kind(node: fx.Node) -> tuple[str, str]:
     return node.op, name_of(node.target) if node.op == "call_function" else ""
 
 
-def make_curves(session: Session, model: Model, loss: dict[str, Any]) -> dict[str, Any]:
+def make_curves(session: Session, request: Request, model: Model, result: TargetResult) -> dict[str, Any]:
     """The curves of a model that a run trained, in plain values: `$defs.curves` of schema.json.
 
     Args:
-        loss: the result's: terms with their weights, and the effective beta.
+        result: of the model, with its loss: terms and their weights, and the effective beta.
     """
     checked, missing = session.iterations[0], list[str]()
     seen: list[tuple[Iteration, _Points]] = []
@@ -119,8 +121,11 @@ def make_curves(session: Session, model: Model, loss: dict[str, Any]) -> dict[st
         except _Unseen:
             missing.append(f"iteration {iteration.number}: it took another way through the code")
     made: dict[str, Any] = {"iterations": [i.number for i, _ in seen], "observed": session.done}
-    made["terms"] = _terms(model, seen, loss, missing)
-    made["beta"] = _beta(made["terms"], made["iterations"], checked.number, loss, missing)
+    made["terms"] = terms = _terms(model, seen, missing)
+    at = _weighed(terms, made["iterations"], checked.number)
+    loss = result.loss if at == checked.number else loss_at(session, request, next(i for i, _ in seen if i.number == at), result.target)
+    _name(terms, loss, at)
+    made["beta"] = _beta(terms, made["iterations"], at, loss, missing)
     made["gradients"] = _gradients(model, [i for i, _ in seen], missing)
     made["kl"] = [c for site in model.sites if (c := _kl(model, site, seen, missing)) is not None]
     if not session.stopped:
@@ -129,9 +134,8 @@ def make_curves(session: Session, model: Model, loss: dict[str, Any]) -> dict[st
     return made | {"ended": False, "missing": missing}
 
 
-def _terms(model: Model, seen: Sequence[tuple[Iteration, _Points]], loss: dict[str, Any], missing: list[str]) -> list[dict[str, Any]]:
-    """Each term: what it adds to the loss, and its weight against that of the checked iteration."""
-    rows = {row["role"]: row for row in reversed(loss.get("terms", ()))}
+def _terms(model: Model, seen: Sequence[tuple[Iteration, _Points]], missing: list[str]) -> list[dict[str, Any]]:
+    """Each term: what it adds to the loss, and what one of its addends is multiplied with."""
     made = []
     for term in model.terms:
         parts = _parts(term, [t for t in model.terms if t is not term])
@@ -148,13 +152,28 @@ def _terms(model: Model, seen: Sequence[tuple[Iteration, _Points]], loss: dict[s
                 continue
             values.append(_plain(value))
             scales.append(_plain(factor / raw) if raw else None)
-        row = rows.get(term.role, {})
         if all(v is None for v in values):
             missing.append(f"the {term.role} term: its way to the loss cannot be followed in the record")
             continue
-        weight = f"{'-' if row.get('sign') == '-' else ''}{row.get('weight', '')}"
-        made.append({"role": term.role, "kernel": row.get("kernel", ""), "weight": weight, "values": values, "scales": scales})
+        made.append({"role": term.role, "values": values, "scales": scales})
     return made
+
+
+def _weighed(terms: Sequence[dict[str, Any]], numbers: list[int], checked: int) -> int:
+    """The iteration by which weights are named: the checked one, or the last where a term of it has no weight yet, as in a warm-up."""
+    at = numbers.index(checked) if checked in numbers else 0
+    if all(t["scales"][at] for t in terms):
+        return checked
+    return next((n for i, n in reversed(list(enumerate(numbers))) if all(t["scales"][i] for t in terms)), checked)
+
+
+def _name(terms: Sequence[dict[str, Any]], loss: dict[str, Any], at: int) -> None:
+    """Adds kernel and weight of each term, as the loss of iteration `at` has them."""
+    rows = {row["role"]: row for row in reversed(loss.get("terms", ()))}
+    for term in terms:
+        row = rows.get(term["role"], {})
+        weight = f"{'-' if row.get('sign') == '-' else ''}{row.get('weight', '')}"
+        term |= {"kernel": row.get("kernel", ""), "weight": weight, "at": at}
 
 
 def _parts(term: Term, others: Sequence[Term]) -> dict[fx.Node, tuple[fx.Node, ...]]:
@@ -168,17 +187,17 @@ def _parts(term: Term, others: Sequence[Term]) -> dict[fx.Node, tuple[fx.Node, .
     return found
 
 
-def _beta(terms: list[dict[str, Any]], numbers: list[int], checked: int, loss: dict[str, Any], missing: list[str]) -> list[float | None]:
-    """The effective beta of each iteration: that of the checked one, times how the weights of its terms moved since."""
+def _beta(terms: list[dict[str, Any]], numbers: list[int], named: int, loss: dict[str, Any], missing: list[str]) -> list[float | None]:
+    """The effective beta of each iteration: that of iteration `named`, times how the weights of its terms differ."""
     known = (loss.get("beta") or {}).get("value")
     by_role = {role: [t for t in terms if t["role"] == role] for role in ("kl", "reconstruction")}
-    if known is None or checked not in numbers or any(len(t) != 1 for t in by_role.values()):
+    if known is None or named not in numbers or any(len(t) != 1 for t in by_role.values()):
         missing.append("beta: no single effective beta was measured")
         return []
-    at = numbers.index(checked)
+    at = numbers.index(named)
     kl, recon = by_role["kl"][0]["scales"], by_role["reconstruction"][0]["scales"]
     if not kl[at] or not recon[at]:
-        missing.append(f"beta: a term has no weight in iteration {checked}, which the others are held against")
+        missing.append("beta: a term has no weight in any iteration that was seen")
         return []
     return [_plain(known * (k / kl[at]) / (r / recon[at])) if k is not None and r else None for k, r in zip(kl, recon, strict=True)]
 

@@ -56,6 +56,17 @@ def models_of(session: Session, request: Request) -> list[Seen]:
     return latent
 
 
+def loss_at(session: Session, request: Request, iteration: Iteration, target: str) -> dict[str, Any]:
+    """The loss of a target's model as another recorded iteration shows it, such as one with another weight; empty where it shows none."""
+    source = Source(str(Path.cwd()))
+    for goal, loss in zip(iteration.goals, iteration.losses, strict=True):
+        if loss is not None:
+            result, _, _ = _model_of(session, request, iteration, None, False, goal, loss, source)
+            if result.target == target:
+                return result.loss
+    return {}
+
+
 def _trains_posterior(model: Model, step: ObservedStep) -> bool:
     """Whether the optimizers move a parameter that a draw on the way to the loss was made of."""
     behind = ancestors(*(site.z for site in model.sites)) if model.sites else set()

@@ -216,7 +216,7 @@ def _judge(
     if request.trail:
         result.trail = make_trail(model)
     if session.curves:
-        result.curves = make_curves(session, model, result.loss)
+        result.curves = make_curves(session, request, model, result)
     if request.trail == "only":
         result.settle()
         return

@@ -1,4 +1,4 @@
-"""A VAE whose beta rises over ten steps; two of its six latent dimensions hardly see the input."""
+"""A VAE whose beta rises from 0 in ten steps; two of its six latent dimensions hardly see the input."""
 
 import torch
 from torch import nn
@@ -31,7 +31,7 @@ def train(seen=lambda *values: None):
     for _ in range(4):
         for (x,) in DataLoader(TensorDataset(torch.rand(64, 12)), batch_size=16):
             step += 1
-            beta = min(1.0, step / 10)
+            beta = min(1.0, (step - 1) // 2 / 5)
             recon, mu, logvar = model(x)
             rec = F.mse_loss(recon, x, reduction="sum") / x.size(0)
             kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp()) / x.size(0)

@@ -46,11 +46,13 @@ def _with_gaps(curves: dict[str, Any], numbers: list[int]) -> dict[str, Any]:
 
 
 def _weighed(term: dict[str, Any]) -> str:
-    """`kernel, weight 1/B`; with what the weight became, where it moved."""
+    """`kernel, weight 1/B`; where it moved, the iteration that has this weight, and how it moved."""
     scales = [s for s in term["scales"] if s]
-    moved = scales and abs(scales[-1] / scales[0] - 1) > 1e-3
-    words = [term["kernel"], f"weight {term['weight']}" if term["weight"] else ""]
-    return ", ".join(filter(None, [*words, f"at the end {scales[-1] / scales[0]:.3g} times that of the start" if moved else ""]))
+    words = [term["kernel"]]
+    if term["weight"]:
+        moved = (scales and max(abs(s / scales[0] - 1) for s in scales) > 1e-3) or 0.0 in term["scales"]
+        words.append(f"weight {term['weight']}" + (f" in iteration {term['at']}, which moves" if moved else ""))
+    return ", ".join(filter(None, words))
 
 
 def _ends(values: list[float | None]) -> str:
