@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vaelint.config.closure import imported_by
 from vaelint.discover.argparse_options import compared_options, filled_options
-from vaelint.discover.guessed_options import guessed_ways
+from vaelint.discover.guessed_options import guessed_ways, likest, unset_options
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
@@ -64,8 +64,12 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         reach = [t for t in map(tree_of, sorted(imported_by(file))) if t is not None]
         filled, lacks = filled_options(reach)
         alone = [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
+        if unset := unset_options(reach, folder, file.name):
+            alone.append((*bare, *filled, *unset))
+        if "LightningCLI" in _names(tree):
+            alone = [*((*bare, "fit", "--config", c) for c in likest(file.name, folder)), (*bare, "fit")]
         if lacks:
-            alone = [(*bare, *words) for words in guessed_ways(reach, folder)]
+            alone = [(*bare, *words) for words in guessed_ways(reach, folder, file.name)]
         ways = [*ways[:1], *alone, *ways[1:]]
         ways = [w for w in dict.fromkeys(ways) if len(w) > 1 or not (lacks or filled)]
         found.append(Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:])))
@@ -109,6 +113,8 @@ def trains(file: Path, tree: ast.Module | None = None) -> bool:
     if tree is None:
         return False
     trees = [tree, *(t for other in sorted(imported_by(file) - {file.resolve()}) if (t := tree_of(other)) is not None)]
+    if "LightningCLI" in _names(tree):
+        return True  # it finds the module and the data by its command line
     takes = bool(_calls(tree) & _of_libraries(tree)) or any(_calls(t) & _TRAINS for t in trees)
     return takes and any(_imports(t) & _TORCH for t in trees)
 
@@ -127,6 +133,11 @@ def _of_libraries(tree: ast.Module) -> set[str]:
 
 def _calls(tree: ast.AST) -> set[str]:
     return {n.func.attr for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
+
+
+def _names(tree: ast.AST) -> set[str]:
+    """The functions and classes that a file calls by their own name."""
+    return {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
 
 def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:

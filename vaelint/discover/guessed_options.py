@@ -15,29 +15,48 @@ from vaelint.discover.variants import CONFIGURATIONS, with_option
 _CONFIGURATION = re.compile(r"(^|_)(config|cfg|conf|yaml|hparams)(_|s?$|file|path)", re.IGNORECASE)
 _NAME = re.compile(r"(^|_)(name|run|exp|experiment|tag|id|title|comment|project|out|output|save|log|logs|results?)(_|$|dir|path|name|id)")
 _DATA = re.compile(r"data|(^|_)(root|images?|corpus)(_|$)")
+_WORD = re.compile(r"[a-z0-9]+")
 _MOST = 3
 _WAYS = 4
 
 
-def guessed_ways(trees: Sequence[ast.Module], folder: Path) -> list[tuple[str, ...]]:
-    """Ways to give all options that have to be given, where some value may do for each; at most four."""
+def guessed_ways(trees: Sequence[ast.Module], folder: Path, script: str = "") -> list[tuple[str, ...]]:
+    """Ways to give all options that have to be given, where some value may do for each; at most four.
+
+    `script`: the name of the script's file, which a configuration of its own may be like.
+    """
     known: list[list[tuple[str, ...]]] = []
     for option in options_of(trees):
         if option.required:
             told = known_value(option)
-            values = guesses(option, trees, folder) if told is None else [str(told)]
+            values = guesses(option, trees, folder, script) if told is None else [str(told)]
             known.append([(value,) if option.positional else (option.typed, value) for value in values])
     return [tuple(word for part in way for word in part) for way in islice(product(*known), _WAYS)]
 
 
-def guesses(option: Option, trees: Sequence[ast.Module], folder: Path) -> list[str]:
+def unset_options(trees: Sequence[ast.Module], folder: Path, script: str = "") -> tuple[str, ...]:
+    """Options that argparse does not ask for, that have no value, and that are called like data, configurations or names, each with one."""
+    found: list[str] = []
+    for option in options_of(trees):
+        kind = option.given.get("type")
+        text = kind is None or (isinstance(kind, ast.Name) and kind.id == "str")
+        stored = option.value("action") in (None, "store")
+        if option.positional or option.required or not text or not stored or option.value("default"):
+            continue
+        if "default" in option.given and not isinstance(option.given["default"], ast.Constant):
+            continue
+        found += [word for value in guesses(option, trees, folder, script)[:1] for word in (option.typed, value)]
+    return tuple(found)
+
+
+def guesses(option: Option, trees: Sequence[ast.Module], folder: Path, script: str = "") -> list[str]:
     """Values that may do for an option that has to be given, the likeliest first; none where nothing tells one.
 
     What a script writes is held back, so that any name does where it writes. Data that are not there are made up, or named.
     """
     kind = option.given.get("type")
     if _CONFIGURATION.search(option.dest):
-        return [f.as_posix() for f in _configurations(folder)][:_MOST]
+        return likest(script, folder)
     if isinstance(kind, ast.Name) and kind.id == "float":
         return ["1.0"]
     if words := _compared(option.dest, trees):
@@ -45,7 +64,7 @@ def guesses(option: Option, trees: Sequence[ast.Module], folder: Path) -> list[s
     if _DATA.search(option.dest):
         there = [p.name for p in sorted(folder.glob("data*")) if p.is_dir() and not (p / "__init__.py").exists()]
         return [*there, "data"][:1]
-    return [option.dest] if _NAME.search(option.dest) else []
+    return [option.dest] if _NAME.search(option.dest) or option.dest.startswith("model") else []
 
 
 def _compared(dest: str, trees: Sequence[ast.Module]) -> list[str]:
@@ -68,12 +87,15 @@ def other_configurations(words: Sequence[str], trees: Sequence[ast.Module], fold
         if not isinstance(value, str) or not value.endswith(CONFIGURATIONS) or (folder / value).is_file():
             continue
         name = next((n for n in option.names if n in given), option.typed)
-        yield from (with_option(words, name, file) for file in _likest(value, folder))
+        yield from (with_option(words, name, file) for file in likest(value, folder))
 
 
-def _likest(path: str, folder: Path) -> list[str]:
+def likest(path: str, folder: Path) -> list[str]:
+    """The configurations of a repository, that of the likest name first: by the words that both have, then by their letters."""
+
     def unlike(file: Path) -> float:
-        return -difflib.SequenceMatcher(None, file.name, Path(path).name).ratio()
+        shared = set(_WORD.findall(file.stem.lower())) & set(_WORD.findall(Path(path).stem.lower()))
+        return -len(shared) - difflib.SequenceMatcher(None, file.name, Path(path).name).ratio()
 
     return [f.as_posix() for f in sorted(_configurations(folder), key=unlike)[:_MOST]]
 

@@ -82,7 +82,7 @@ def _proposal(shape: Shape, answer: Checked, folder: str) -> Proposal:
         return Proposal(shape, request, "", said.get("saw", ""), notes)
     because = said.get("because") or next((f.message for f in answer.result.findings), "it could not be tried")
     way = said.get("furthest")
-    furthest = Request(shape.target, tuple(way["input"]), tuple(way["init"]), folder=folder) if way is not None else None
+    furthest = Request(shape.target, tuple(way["input"]), tuple(way["init"]), folder=folder, guessed=True) if way is not None else None
     return Proposal(shape, None, because, "", notes, bool(said.get("none")), furthest=furthest)
 
 

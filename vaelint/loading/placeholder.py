@@ -97,8 +97,12 @@ class Placeholder:
     @classmethod
     def __torch_function__(cls, func: object, types: object, args: tuple[object, ...] = (), kwargs: object = None) -> NoReturn:
         """A torch operation got one: the model cannot do without it."""
-        used = next((a for a in args if isinstance(a, Placeholder)), None)
-        _refuse(used._dotted if used is not None else "a package")
+        given = args if not isinstance(kwargs, dict) else (*args, *kwargs.values())
+        parts = [p for a in given for p in (a if isinstance(a, list | tuple) else (a,))]
+        used = next((p for p in parts if isinstance(p, Placeholder)), None)
+        if used is None:
+            raise TypeError("a value of a package that is not installed is handed to torch")
+        _refuse(used._dotted)
 
     def __enter__(self) -> Placeholder:
         return self

@@ -19,7 +19,7 @@ from vaelint.pipeline.loss_search import LossSearch
 from vaelint.pipeline.maximised import settled
 from vaelint.pipeline.prepare import Prepared
 from vaelint.pipeline.run_rules import failure_findings
-from vaelint.record.record import Record
+from vaelint.record.record import Failure, Record
 from vaelint.rule_packages import load_rules
 from vaelint.source.blame import one_line
 from vaelint.source.written import Source
@@ -38,6 +38,8 @@ def trace_step(request: Request, result: TargetResult, prepared: Prepared, emit:
     result.symbols = dict(inputs.symbols)
     if record.failure is not None or holds_placeholder(record.raw_output):
         _raise_if_not_the_models(record)
+    if record.failure is not None and request.guessed:
+        raise _not_called(request, record.failure)
     if record.failure is not None:
         _report_failure(request, result, record, prepared, step, source, emit)
         return None
@@ -56,6 +58,15 @@ def trace_step(request: Request, result: TargetResult, prepared: Prepared, emit:
     if tracer.real_because:
         result.notes.append(f"traced on real tensors: {tracer.real_because}")
     return model
+
+
+def _not_called(request: Request, failure: Failure) -> TargetError:
+    """That no way to call a model was found: what the one that came furthest raises, and what would tell a better one."""
+    place = failure.spans[0] if failure.spans else None
+    where = f" at {place.file}:{place.line}" if place is not None else ""
+    text = f"with --input {' --input '.join(request.inputs)}, which vaelint made up, it raises {one_line(failure.error)}{where}"
+    told = f"say what your data are: vaelint check {request.target} --input BxCxHxW, with your numbers"
+    return TargetError("VAE003", text, f"{told}; or observe your training: vaelint run train.py", place)
 
 
 def _recorded(request: Request, result: TargetResult, prepared: Prepared, source: Source) -> tuple[Any, Record]:

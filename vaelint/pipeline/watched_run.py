@@ -203,9 +203,19 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, ModuleNotFoundError) and error.name:
         name = error.name.partition(".")[0]
         return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
+    if isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
+        return f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
     text = next(iter(message_of(error).strip().splitlines()), "")
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     return said, "run it with python first: it raises the same there"
+
+
+def _asks_for_a_variable(error: KeyError) -> bool:
+    """Whether `os.environ` raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "os"
 
 
 def _judge(

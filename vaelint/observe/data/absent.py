@@ -17,7 +17,7 @@ NOTHING = frozenset({
     "matplotlib", "seaborn", "plotly", "bokeh", "visdom", "tqdm", "wandb", "mlflow", "tensorboard", "tensorboardX", "comet_ml", "neptune",
     "clearml", "imageio", "IPython", "termcolor", "colorama", "progressbar", "pudb", "ipdb", "torchsummary", "torchinfo", "torchviz",
     "livelossplot", "prettytable", "tabulate", "loguru", "coloredlogs", "tensorboard_logger", "hiddenlayer", "aim", "swanlab", "dvclive",
-    "GPUtil", "memory_profiler", "line_profiler", "graphviz", "mlxtend", "watermark", "coolname", "icecream", "torchsummaryX",
+    "GPUtil", "memory_profiler", "line_profiler", "graphviz", "mlxtend", "watermark", "coolname", "icecream", "torchsummaryX", "umap",
 })  # fmt: skip
 """What a model is wired like does not depend on."""
 

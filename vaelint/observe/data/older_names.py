@@ -25,6 +25,7 @@ _RENAMED = {
     "Inf": "inf", "Infinity": "inf", "NaN": "nan", "infty": "inf", "in1d": "isin", "trapz": "trapezoid", "row_stack": "vstack",
     "asfarray": "asarray", "string_": "bytes_", "unicode_": "str_",
 }  # fmt: skip
+_MOVED = {"logsumexp": "scipy.special", "comb": "scipy.special", "factorial": "scipy.special"}
 _IMAGES = ("imread", "imsave", "imresize", "imshow", "imrotate", "toimage", "bytescale")
 
 
@@ -79,6 +80,9 @@ def _images(module: types.ModuleType, note: Note, own: Callable[[str], bool]) ->
     """Of SciPy's images what reads and resizes is Pillow's, and what draws does nothing."""
 
     def older(name: str) -> Any:
+        if name in _MOVED and _asks(own):
+            note(f"this SciPy has no scipy.misc.{name}: the script got {_MOVED[name]}.{name}")
+            return getattr(importlib.import_module(_MOVED[name]), name)
         if name not in _IMAGES or not _asks(own):
             raise AttributeError(f"module 'scipy.misc' has no attribute {name!r}")
         note(f"this SciPy has no scipy.misc.{name}")

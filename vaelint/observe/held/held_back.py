@@ -13,6 +13,7 @@ from vaelint.observe.held.files import Absent, Mirror, files_held_back
 from vaelint.observe.held.kernel import forbid_writes
 from vaelint.observe.held.notes import HeldBack
 from vaelint.observe.held.outside import reach_held_back
+from vaelint.observe.held.weights import downloads_held_back
 from vaelint.trace.spans import SpanFinder
 
 
@@ -41,4 +42,5 @@ def held_back(spans: SpanFinder, *, kernel: bool = False, absent: Absent | None 
             forbid_writes(scratch)
         stack.enter_context(files_held_back(mirror))
         stack.enter_context(reach_held_back(held, mirror))
+        stack.enter_context(downloads_held_back(held))
         yield held
