@@ -15,7 +15,8 @@ learns the mean of the data; with one that exploded, the first steps throw it aw
     self.encoder = nn.Sequential(*(m for _ in range(24) for m in (nn.Linear(64, 64), nn.LayerNorm(64), nn.SiLU())))
 
 ## When to ignore
-When the two parts are trained at learning rates of their own that make up for it.
+When the two parts are trained at learning rates of their own that make up for it. Adam and its like divide each gradient by its own
+size: where a training was observed with one of them, only a ratio beyond 1e12 is reported.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import vaelint
+from vaelint.core.result import Request
+from vaelint.observe.session import Session
+from vaelint.pipeline.watched_run import observe, results_or_failure
+from vaelint.trace.spans import SpanFinder
 
 
 class CopiedDraw(nn.Module):
@@ -40,7 +46,8 @@ def test_a_draw_that_is_copied_to_where_another_tensor_is_is_not_left_behind() -
     assert seen.report.clean, str(seen.report)
 
 
-def test_a_gradient_that_is_handed_over_by_hand_is_minimised_as_a_product() -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_gradient_that_is_handed_over_by_hand_is_minimised_as_a_product(whole: bool) -> None:
     torch.manual_seed(0)
     with vaelint.observe() as seen:
         encode, decode, codes = nn.Linear(12, 4), nn.Linear(4, 12), nn.Parameter(torch.randn(16, 4))
@@ -52,10 +59,44 @@ def test_a_gradient_that_is_handed_over_by_hand_is_minimised_as_a_product() -> N
             recon = F.mse_loss(decode(handed), x)
             held = F.mse_loss(picked, z.detach()) + 0.25 * F.mse_loss(z, picked.detach())
             optimizer.zero_grad()
-            held.backward(retain_graph=True)
-            recon.backward()
+            if whole:
+                (held + recon).backward(retain_graph=True)
+            else:
+                held.backward(retain_graph=True)
+                recon.backward()
             z.backward(handed.grad)
             optimizer.step()
     codes_found = {f.code for f in seen.report.findings}
     assert not codes_found & {"VAE420", "VAE505", "VAE007"}, str(seen.report)
     assert {t["role"] for t in seen.report.loss["terms"]} >= {"reconstruction", "vq"}
+
+
+def test_a_step_that_raises_is_no_goal_and_an_older_draw_runs_again() -> None:
+    """The critic's backward() fails."""
+    torch.manual_seed(0)
+
+    def fails(gradient: torch.Tensor) -> None:
+        raise ArithmeticError
+
+    def train() -> None:
+        encode, decode, critic = nn.Linear(12, 8), nn.Linear(4, 12), nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1))
+        first, second = torch.optim.Adam([*encode.parameters(), *decode.parameters()]), torch.optim.Adam(critic.parameters())
+        for x in DataLoader(torch.rand(80, 12), batch_size=16):  # type: ignore[arg-type]
+            mu, logvar = encode(x).chunk(2, dim=1)
+            std = (0.5 * logvar).exp()
+            z = mu + std * std.data.new(std.size()).normal_()
+            score = critic(z)
+            loss = 0.5 * (decode(z) - x).pow(2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum() + score.sum()
+            first.zero_grad()
+            loss.backward()
+            first.step()
+            again = critic(z.detach() * score.detach())
+            again.register_hook(fails)
+            again.sum().backward()
+            second.step()
+
+    request = Request("train.py", run=("train.py",))
+    session = Session(SpanFinder(str(Path(__file__).parent)))
+    (result,) = results_or_failure(session, observe(session, train), request, 1.0)
+    assert result.status != "failed" and not [f for f in result.findings if f.code == "VAE501"], result.findings
+    assert not [n for n in result.notes if "cannot be run again" in n]

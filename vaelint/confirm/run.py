@@ -229,12 +229,23 @@ def _backward(trial: Trial, result: TargetResult) -> None:
         facts["peak_memory_bytes"] = int(torch.cuda.max_memory_allocated(trial.device)) - trial.runner.held
 
 
+def _rescales(trial: Trial) -> bool:
+    """Whether the script's own optimizers were seen, and all divide a gradient by its size."""
+    seen = [type(o.made).__mro__ for o in trial.model.record.optimizers if o.made is not None]
+    return bool(seen) and all(any(kind.__name__ in _ADAPTIVE for kind in kinds) for kinds in seen)
+
+
+_ADAPTIVE = frozenset({"Adam", "AdamW", "RMSprop", "Adamax", "NAdam", "RAdam", "Adadelta", "Adagrad", "Adafactor"})
+
+
 def _note_ratio(trial: Trial, ratio: float, result: TargetResult) -> None:
     """A finding of the real pass itself: the encoder's gradient vanished or exploded on its way."""
     rule = declared_as("gradient-ratio")
     place = span(trial.model.sites[0].z) if trial.model.sites else None
     if rule is None or rule.code not in result.quiet or place is None or 1 / FAR < ratio < FAR:
         return
+    if _rescales(trial) and 1 / FAR**2 < ratio < FAR**2:
+        return  # Adam and its like divide each gradient by its own size
     what = "vanishes" if ratio < 1 else "explodes"
     found = Found(
         place,

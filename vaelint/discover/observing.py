@@ -89,8 +89,11 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
 
 def _is_large(answer: Checked) -> bool:
     """Whether a run came to no iteration for want of time or memory."""
-    said = [f.message for f in answer.result.findings if f.code == "VAE006"]
-    return any(text.startswith(("no training iteration had ended when", "the script takes more memory")) for text in said)
+    return any(map(_too_much, answer.result.findings))
+
+
+def _too_much(finding: Finding) -> bool:
+    return finding.code == "VAE006" and finding.message.startswith(("no training iteration had ended when", "the script takes more memory"))
 
 
 def _worth(all_: Sequence[Tried]) -> list[Tried]:
@@ -138,7 +141,7 @@ def _lacking(entry: Entry, folder: Path) -> Tried:
 def _depth(finding: Finding) -> int:
     """How far a run came."""
     if finding.code != "VAE007":
-        return 1
+        return 0 if "command line" in finding.message else 3 if _too_much(finding) else 1
     return 2 if "is not there" in finding.message else 3
 
 

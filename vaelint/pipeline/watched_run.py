@@ -25,6 +25,7 @@ from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.tensorflow_stand_in import keras_on_torch
 from vaelint.observe.data.absent import absent_packages
 from vaelint.observe.data.library_sets import library_data
+from vaelint.observe.data.native_readers import native_readers
 from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.session_files import absent_files
 from vaelint.observe.data.torchvision import torchvision_data
@@ -72,6 +73,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(session.say_here, spans.is_user))
         stack.enter_context(older_names(session.say_here, spans.is_user))
+        stack.enter_context(native_readers())
         stack.enter_context(noting_usage(session.usage))
         error = observe(session, lambda: run_script(request.run, session.say))
     if isinstance(error, TimeIsUpError):
@@ -88,13 +90,23 @@ def results_of(session: Session, error: BaseException | None, request: Request, 
     if request.wants(VAE009) and (swapped := session.sites.swapped) is not None:
         raise swapped
     rules = [r for r in load_rules() if request.wants(r.code)]
+    handed = next((b for b in session.iterations[0].backwards if b.given is not None), None)
+    if handed is not None:
+        rules = [r for r in rules if r.code not in _CUTS]
     results = []
     for result, model, step in models_of(session, request):
         result.timing["run_s"] = round(seconds, 4)
         result.findings += _of_sites(session, request, result)
+        if handed is not None and handed.span is not None:
+            where, left = f"{handed.span.file}:{handed.span.line}", " and ".join(_CUTS)
+            result.notes.append(f"{where} hands backward() a gradient: {left}, of gradients that end before the encoder, were left out")
         _judge(session, result, model, step, rules, request, emit)
         results.append(as_said(result))
     return results
+
+
+_CUTS = ("VAE503", "VAE505")
+"""Rules about gradients that end before the encoder, to which the script may hand them itself."""
 
 
 def _of_sites(session: Session, request: Request, result: TargetResult) -> list[Finding]:
