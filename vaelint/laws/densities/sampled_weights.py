@@ -85,6 +85,10 @@ class Estimate:
             any(s.z in model.flow.ancestors(leaf.node) for s in self.term.sites) for leaf in self.term.leaves if leaf.role == "prior"
         )
         drawn = any(s.z in leaf.frontier for s in self.term.sites for leaf in self.term.leaves)
+        shares = {
+            n for n in inside if ops.op(n) in ("softmax", "log_softmax")
+        }  # VaDE: the draw chooses the component, closed forms do the rest
+        drawn = drawn and bool({s.z for s in self.term.sites} & model.flow.ancestors(core, stop=shares))
         rows = bool(shape(core)) and model.dims(core)[0] == "B"
         return drawn and read and rows and not pairs and not bounded
 
