@@ -20,6 +20,29 @@ from vaelint.source.target import parse_target
 os.environ["COLUMNS"] = "100"  # readline, which pytest imports, tells child processes of a terminal of its own
 
 
+LONG = (
+    "test_fix.py",
+    "test_changes.py",
+    "test_laws.py",
+    "test_docs.py",
+    "test_hostile.py",
+    "test_annotate.py",
+    "test_places.py",
+    "test_law_kernels.py",
+    "test_real_pass.py",
+    "test_run.py",
+    "test_pytest_plugin.py",
+    "test_bare_folder.py",
+    "test_spelling.py",
+)
+"""Files whose tests start processes, or check many models at once, for all of the file: of five seconds and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests go first, so that no core ends on one alone, and a file that prepares something for all its tests is seldom shared."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def pytest_collection_finish() -> None:
     """Torch's million objects are no garbage, and a check keeps nearly all that it makes: looked for as seldom as in the worker."""
     gc.collect()

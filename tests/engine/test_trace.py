@@ -19,6 +19,7 @@ from vaelint.core.result import Request, TargetResult
 from vaelint.pipeline.check import check_target
 from vaelint.report import tree
 from vaelint.report.parts.view import View
+from vaelint.trace.ladder import Tracer
 
 DATA = Path(__file__).parents[1] / "data"
 SCHEMA = json.loads((Path(__file__).parents[2] / "vaelint" / "report" / "schema.json").read_text())
@@ -260,3 +261,35 @@ def test_a_trail_up_to_an_exception_of_the_users_own(tmp_path: Path, monkeypatch
     assert result.trail["failed"]["error"] == "KeyError: 'mine'"
     assert result.trail["steps"][-1]["shape"] == ["B", "1", "784"]
     assert result.symbols["L"] == 20
+
+
+TWO_SIZES = """
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.m, self.l, self.d = nn.Linear(63, 4), nn.Linear(63, 4), nn.Linear(4, 63)
+    def forward(self, x):
+        h = x.flatten(1)
+        mu, logvar = self.m(h), self.l(h)
+        return self.d(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)).view(-1, 7, 9), mu, logvar
+
+def loss_fn(recon, x, mu, logvar):
+    kl = 0.5 * (mu.pow(2) + logvar.exp() - 1 - logvar).sum(1)
+    return (recon - x).pow(2).sum((1, 2)).mean() / 7 / 9 + kl.mean() / 63
+"""
+
+
+def test_a_run_at_other_sizes_serves_all_symbols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight that hides its size has the model run at others: once each, whichever symbol asks. A video model takes seconds a run."""
+    original, asked = Tracer.attempt, []
+
+    def attempt(self: Tracer, step: Any, sizes: Any, *rest: Any, **more: Any) -> Any:
+        asked.append(tuple(sorted(sizes.items())))
+        return original(self, step, sizes, *rest, **more)
+
+    monkeypatch.setattr(Tracer, "attempt", attempt)
+    traced(tmp_path, TWO_SIZES, "VAE", "5x7x9", monkeypatch=monkeypatch)
+    assert sorted(asked) == [(("B", 5), ("F", 9), ("T", 13)), (("B", 5), ("F", 17), ("T", 7))]

@@ -19,7 +19,7 @@ from vaelint.record.frames import frame_beside
 from vaelint.record.record import Record, shape, span
 from vaelint.replay.replay import Replay
 from vaelint.source.written import Source
-from vaelint.trace.along import find_along
+from vaelint.trace.along import Runs, find_along
 from vaelint.trace.ladder import Tracer
 
 SMALL = 30_000_000
@@ -65,12 +65,13 @@ class Traced:
     @cached_property
     def replay(self) -> Replay:
         """Runs slices of the record."""
+        runs: Runs = {}
         return Replay(
             self.record,
             self.leaf_value,
             lambda sizes: self.tracer.inputs(self.input_sizes(sizes)),
             self.symbols,
-            lambda symbol: find_along(self.record, self.tracer, symbol, self.inputs.symbols),
+            lambda symbol: find_along(self.record, self.tracer, symbol, self.inputs.symbols, runs),
         )
 
     def input_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:

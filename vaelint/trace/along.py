@@ -88,21 +88,33 @@ class Along:
         return found if isinstance(found, torch.Tensor) else None
 
 
-def find_along(record: Record, tracer: Tracer, symbol: str, inputs: Mapping[str, int]) -> Along | None:
+Runs = dict[tuple[tuple[str, int], ...], Record | None]
+"""Runs of the user's model as it is at other sizes of inputs, by these: they serve each symbol that is asked for."""
+
+
+def find_along(record: Record, tracer: Tracer, symbol: str, inputs: Mapping[str, int], runs: Runs) -> Along | None:
     """A second run at twice the size of a symbol, laid beside the record; None where the model cannot be had at another size."""
     size = next((int(n) for node, texts in record.shapes.items() if symbol in texts for n in [_size_of(node, texts.index(symbol))]), 0)
     if size < 2:
         return None
     for sizes, build in _variants(tracer, symbol, size, inputs):
-        try:
-            other = tracer.attempt(record.step, {**record.sizes, **sizes}, build)
-        except TargetError:
-            continue
+        key = tuple(sorted(sizes.items()))
+        if build is not None:
+            other = _attempt(record, tracer, sizes, build)
+        else:
+            other = runs[key] = runs[key] if key in runs else _attempt(record, tracer, sizes, None)
         found = lay(record, other, symbol, size) if other is not None and other.failure is None else None
         if found is not None:
             found.inputs, found.build = sizes, build
             return found
     return None
+
+
+def _attempt(record: Record, tracer: Tracer, sizes: dict[str, int], build: Callable[[], torch.nn.Module] | None) -> Record | None:
+    try:
+        return tracer.attempt(record.step, {**record.sizes, **sizes}, build)
+    except TargetError:
+        return None
 
 
 def _variants(
