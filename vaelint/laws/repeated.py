@@ -1,0 +1,51 @@
+"""Law B1, for layers: each place of a stack has weights of its own.
+
+Read off the built model: a container all of whose places are one module, or the same few again and again, where that module has weights.
+Layers that share their weights on purpose are called in a loop, or made first and named; what was made inside of the list itself is
+to be made once for each place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from vaelint.core.finding import Severity
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.rule import Found
+
+
+@law("places-have-weights", "each place of a stack of layers has weights of its own", covered=("VAE514",), cost="replay")
+def places_have_weights(bench: Bench) -> Iterator[Broken]:
+    """Only containers that the step's model holds, and modules with parameters."""
+    record = bench.model.record
+    for path, container in record.model.named_modules():
+        if not isinstance(container, nn.Sequential | nn.ModuleList):
+            continue
+        places = list(container)
+        period = _period(places)
+        repeated = [m for m in places[:period] if any(True for _ in m.parameters())] if period else []
+        span, made = record.births.get(id(container)), record.births.get(id(repeated[0])) if repeated else None
+        if span is None or made is None:
+            continue
+        inside = made.file == span.file and span.line <= made.line <= (span.end_line or span.line)
+        found = Found(
+            made if inside else span,
+            label=f"one {type(repeated[0]).__name__} is at {len(places) // (period or 1)} places of {path}",
+            why="multiplying a list repeats the module, not its constructor: all places have the same weights, and the model has a part "
+            "of the parameters that it seems to have",
+            help="make one for each place: [Layer() for _ in range(n)]; where the weights are shared on purpose, call one layer in a loop",
+            severity=None if inside else Severity.INFO,
+        )
+        yield Broken("layer-repeated", found, "as many modules as places", f"{period} modules at {len(places)} places")
+        return
+
+
+def _period(places: list[nn.Module]) -> int | None:
+    """After how many places the same modules come again, to the end; None where they do not."""
+    for period in range(1, len(places) // 2 + 1):
+        if len(places) % period == 0 and all(places[i] is places[i % period] for i in range(len(places))):
+            return period
+    return None
