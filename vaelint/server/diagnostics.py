@@ -12,7 +12,7 @@ from vaelint.config.lines import place_of_error
 from vaelint.core.errors import ConfigurationError
 from vaelint.core.finding import Finding, Severity, Span
 from vaelint.core.paths import real
-from vaelint.core.visible import visible
+from vaelint.core.visible import visible, visible_lines
 from vaelint.report.parts.rows import Row, rows, sentences
 from vaelint.report.parts.view import PLAIN
 from vaelint.server.positions import Places
@@ -43,7 +43,7 @@ def by_file(
         span = place_of_error(error)
         file = str(real(error.file))
         text = "\n".join(filter(None, [error.message, error.help]))
-        told = types.Diagnostic(places(file).range(span), visible(text), types.DiagnosticSeverity.Error, source=SOURCE)
+        told = types.Diagnostic(places(file).range(span), visible_lines(text), types.DiagnosticSeverity.Error, source=SOURCE)
         found.setdefault(file, []).append(told)
     seen: set[tuple[str, Span, str]] = set()
     for outcome in outcomes:
