@@ -2,8 +2,8 @@
 
     python benchmarks/observe.py LIST.json CHECKOUTS [--only OWNER/NAME]... [--unseen | --seen] [--limit 120] [--json OUT]
 
-The list is JSON: objects with `repo` ("owner/name"), `commit`, `folder` (where the check starts; optional), `unseen` (whether it was
-brought after the code was written, and never mended against), `entries`: a reader's verdict for each script that trains a VAE: `script`,
+The list is JSON: objects with `repo` ("owner/name"), `commit`, `folder` (where the check starts; optional), `unseen` (whether it
+belongs to the last set that was brought after the code was written: its first run is the figure that counts), `entries`: a reader's verdict for each script that trains a VAE: `script`,
 `models` (the classes), `loss` (the lines that call backward on it) and `terms` (where its terms are computed: "FILE:FIRST-LAST",
 "FILE:*", "FOLDER:*"), and `faults`: codes that a reader found right, "CODE" or "CODE@FILE:LINE". `benchmarks/entry_points.json` is
 such a list. A checkout lies in CHECKOUTS/owner+name; one that is not there is cloned. Each check runs on a copy, which is compared
