@@ -3,11 +3,11 @@
     python benchmarks/observe.py LIST.json CHECKOUTS [--only OWNER/NAME]... [--unseen | --seen] [--limit 120] [--json OUT]
 
 The list is JSON: objects with `repo` ("owner/name"), `commit`, `folder` (where the check starts; optional), `unseen` (whether it
-belongs to the last set that was brought after the code was written: its first run is the figure that counts), `entries`: a reader's verdict for each script that trains a VAE: `script`,
-`models` (the classes), `loss` (the lines that call backward on it) and `terms` (where its terms are computed: "FILE:FIRST-LAST",
-"FILE:*", "FOLDER:*"), and `faults`: codes that a reader found right, "CODE" or "CODE@FILE:LINE". `benchmarks/entry_points.json` is
-such a list. A checkout lies in CHECKOUTS/owner+name; one that is not there is cloned. Each check runs on a copy, which is compared
-with what it was, byte by byte.
+belongs to the last set that was brought after the code was written: its first run is the figure that counts), `entries`: a reader's
+verdict for each script that trains a VAE: `script`, `models` (the classes), `loss` (the lines that call backward on it) and `terms`
+(where its terms are computed: "FILE:FIRST-LAST", "FILE:*", "FOLDER:*"), and `faults`: codes that a reader found right, "CODE" or
+"CODE@FILE:LINE". `benchmarks/entry_points.json` is such a list. A checkout lies in CHECKOUTS/owner+name; one that is not there is
+cloned. Each check runs on a copy, which is compared with what it was, byte by byte.
 
 A class counts as shown where a training that was observed called backward on one of the lines of `loss`, or where it was built and
 the terms of its loss are computed in `terms`.
