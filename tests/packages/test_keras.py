@@ -174,3 +174,29 @@ def test_wrong_twins(tmp_path: Path, old: str, new: str, code: str, said: str) -
         lines = text.splitlines()[finding["span"]["line"] - 1 : finding["span"]["end_line"]]
         assert any(new in line for line in lines) or code in ("VAE402", "VAE303"), (finding, lines)
         assert said in finding["help"] and finding["certainty"] == "confirmed", finding
+
+
+def test_the_guide_shows_what_is_printed() -> None:
+    needs_keras()
+    command = "vaelint check add_loss.py:vae --input 32x64 --device none"
+    guide = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text()
+    shown = guide.partition(f"$ {command}\n")[2].partition("```text\n")[2].partition("```")[0]
+    words = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(words, cwd=DATA, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "100"})
+    assert shown and done.stdout == shown
+
+
+def test_fit_is_observed() -> None:
+    needs_keras()
+    how = ["run", "--device", "none", "--output-format", "json", "add_loss.py"]
+    done = subprocess.run([sys.executable, "-m", "vaelint", *how], cwd=DATA, capture_output=True, text=True, timeout=300)
+    (target,) = json.loads(done.stdout)["targets"]
+    assert (target["target"], target["status"], target["findings"]) == ("add_loss.py:VAE", "clean", []), target
+    assert [t["role"] for t in target["loss"]["terms"]] == ["reconstruction", "kl"] and target["loss"]["beta"]["value"] == 1
+
+
+def test_a_seed_of_a_whole_number_draws_the_same_again(tmp_path: Path) -> None:
+    text = (DATA / "own_loss.py").read_text().replace("shape=ops.shape(z_mean))", "shape=ops.shape(z_mean), seed=7)")
+    (tmp_path / "model.py").write_text(text)
+    (found,) = checked(tmp_path, "model.py:VAE", "--input", "32x64")["findings"]
+    assert found["code"] == "VAE204" and "seed=7" in text.splitlines()[found["span"]["line"] - 1]

@@ -155,8 +155,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
                     if not hasattr(sys.modules.get(str(node.module)), alias.name):
                         module.__dict__[alias.asname or alias.name] = Placeholder(f"{node.module}.{alias.name}")
                         said = f"{node.module} has no {alias.name} here (line {line}); a placeholder stands for it"
-                        place = Span(relative(self.path), line)
-                        choice = Assumption("stand-in", alias.name, "a placeholder", f"{node.module} has it no longer", place)
+                        where = Span(relative(self.path), line)
+                        choice = Assumption("stand-in", alias.name, "a placeholder", f"{node.module} has it no longer", where)
                         self._notes.append(Chosen(said, choice))
                     else:
                         module.__dict__[alias.asname or alias.name] = getattr(sys.modules[str(node.module)], alias.name)

@@ -25,21 +25,30 @@ class Symbolic:
     the model.
     """
 
-    loss: Callable[..., Any]
+    loss: Callable[..., Any] | None
     names: tuple[str, ...]
     as_arguments: bool
     place: Span
     outputs: int
+    added: int = 0  # how many of the names are what `add_loss` got, of a Keras that takes symbols there: nothing is wrong then
 
 
 def extended(model: Any, namespace: Mapping[str, Any]) -> tuple[nn.Module, Symbolic | None]:
     """A model that gives the symbolic tensors which its loss reads beside its outputs; the model itself where the loss reads none."""
     loss: Any = getattr(model, "loss", None)
+    keras: Any
+    if (added := vars(model).get("symbolic_losses")) and getattr(model, "inputs", None):
+        keras = sys.modules["keras"]
+        given: nn.Module = keras.Model(model.inputs, [*model.outputs, *added])
+        names = ("added",) if len(added) == 1 else tuple(f"added{i + 1}" for i in range(len(added)))
+        return given, Symbolic(
+            keras.losses.get(loss) if loss is not None else None, names, False, Span("", 1), len(model.outputs), len(added)
+        )
     if not is_keras(model) or not getattr(model, "inputs", None) or not isinstance(loss, types.FunctionType):
         return model, None
     if not user_file(loss.__code__.co_filename):
         return model, None
-    keras: Any = sys.modules["keras"]
+    keras = sys.modules["keras"]
     more = [p.name for p in list(inspect.signature(loss).parameters.values())[2:] if p.default is p.empty and p.kind != p.VAR_KEYWORD]
     around = inspect.getclosurevars(loss)
     read = {k: v for k, v in {**around.globals, **around.nonlocals}.items() if isinstance(v, keras.KerasTensor)}

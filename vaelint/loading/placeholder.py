@@ -54,6 +54,14 @@ def _needs(dotted: str) -> TargetError:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not user_file(frame.f_code.co_filename):
         frame = frame.f_back
+    if getattr(sys.modules.get(package), "stands_in", False):
+        place = span_at(frame.f_code, frame.f_lasti, frame.f_lineno) if frame is not None else None
+        return TargetError(
+            "VAE001",
+            f"{dotted} is used, which vaelint's stand-in for {package} does not have",
+            "write this line with keras.ops or keras.random, which run on torch",
+            place,
+        )
     return TargetError(
         "VAE001",
         f"the model needs the package {package}, which is not installed ({dotted} is used)",

@@ -19,6 +19,22 @@ settle()
 ops: Any = keras.ops
 
 
+def _keeping_symbols(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`add_loss` of Keras 2, which takes tensors of the model's graph as well: they are kept, and made outputs of the model."""
+
+    def add_loss(self: Any, loss: Any) -> None:
+        symbols = [part for part in keras.tree.flatten(loss) if isinstance(part, keras.KerasTensor)]
+        if symbols:
+            vars(self).setdefault("symbolic_losses", []).extend(symbols)
+        else:
+            original(self, loss)
+
+    return add_loss
+
+
+keras.layers.Layer.add_loss = _keeping_symbols(keras.layers.Layer.add_loss)
+
+
 def _axis(axis: Any) -> Any:
     """An axis, or several: TensorFlow takes a list or a tensor as well."""
     return tuple(int(a) for a in axis) if isinstance(axis, list | tuple) else axis
@@ -246,6 +262,7 @@ NAMES: dict[str, Any] = {
     "range": lambda *a, **k: ops.arange(*a, dtype=k.get("dtype")), "rank": lambda input, name=None: len(input.shape),
     "size": lambda input, *a, **k: ops.size(input), "cumsum": lambda x, axis=0, **k: ops.cumsum(x, axis=axis),
     "norm": lambda tensor, ord="euclidean", axis=None, **k: ops.norm(tensor, ord=None if ord == "euclidean" else ord, axis=axis),
+    "random_normal": random_normal, "random_uniform": random_uniform, "truncated_normal": truncated_normal,
     "einsum": ops.einsum, "broadcast_to": lambda input, shape, name=None: ops.broadcast_to(input, _sizes(shape)),
     "function": function, "name_scope": scope, "device": scope, "GradientTape": GradientTape, "newaxis": None, "Tensor": torch.Tensor,
     "executing_eagerly": lambda: True, "is_tensor": ops.is_tensor, "Module": torch.nn.Module, "print": lambda *a, **k: None,
@@ -255,6 +272,26 @@ NAMES: dict[str, Any] = {
     **{n: n for n in ("float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "bool")},
 }  # fmt: skip
 """The names at the top of tensorflow."""
+
+
+def _of_backend(of: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis=None, keepdims=False: of(_values(x), axis=_axis(axis), keepdims=keepdims)
+
+
+BACKEND: dict[str, Any] = {
+    **{n: _of_backend(getattr(ops, n)) for n in ("sum", "mean", "max", "min", "prod", "std", "var", "logsumexp")},
+    **{n: NAMES[n] for n in (
+        "exp", "log", "square", "sqrt", "abs", "sigmoid", "tanh", "shape", "cast", "reshape", "maximum", "minimum", "zeros_like",
+        "ones_like", "stop_gradient", "expand_dims", "squeeze", "stack", "concatenate", "one_hot", "constant", "tile", "gather",
+    ) if n in NAMES},
+    "random_normal": random_normal, "random_uniform": random_uniform, "pow": _two(ops.power), "clip": ops.clip, "dot": ops.matmul,
+    "softmax": ops.softmax, "softplus": ops.softplus, "relu": ops.relu, "flatten": lambda x: ops.reshape(x, (-1,)),
+    "batch_flatten": lambda x: ops.reshape(x, (x.shape[0], -1)), "int_shape": lambda x: tuple(x.shape), "ndim": lambda x: len(x.shape),
+    "concatenate": lambda tensors, axis=-1: ops.concatenate(list(tensors), axis=axis), "in_train_phase": lambda x, *_, **__: x,
+    "binary_crossentropy": lambda target, output, from_logits=False: ops.binary_crossentropy(target, output, from_logits=from_logits),
+    "learning_phase": lambda: 1, "variable": variable, "permute_dimensions": lambda x, pattern: ops.transpose(x, axes=pattern),
+}  # fmt: skip
+"""Keras 2's backend, as far as models use it (keras.io/2.18/api/utils/backend_utils and the sources of Keras 2.3)."""
 
 PARTS: dict[str, dict[str, Any]] = {
     "random": {

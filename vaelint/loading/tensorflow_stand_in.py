@@ -29,6 +29,7 @@ class _Tensorflow(ModuleType):
 
     __path__: list[str] = []  # noqa: RUF012  (a module attribute: submodules are looked for)
     __version__ = "2.16"
+    stands_in = True
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -38,6 +39,7 @@ class _Tensorflow(ModuleType):
 
 
 def _looked_up(part: str, name: str) -> Any:
+    importlib.import_module("keras")  # before what is made of it
     functions: Any = importlib.import_module(_FUNCTIONS)
     if part in ("compat", "compat.v1", "compat.v2", "python", "experimental"):
         part = ""  # older names of the same
@@ -101,7 +103,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         def exec_module(module: ModuleType) -> None:
             execute(module)
             names: Any = importlib.import_module(_NAMES)
-            names.put_right(self._note)
+            names.put_right(self._note, lambda: _Tensorflow("tensorflow"))
 
         loader.exec_module = exec_module
         return spec

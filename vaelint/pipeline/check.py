@@ -40,7 +40,7 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
 def _of_symbols(request: Request, loaded: Loaded) -> list[Finding]:
     """A Keras loss that needs more than training gives it."""
     symbolic = loaded.symbolic
-    if symbolic is None or not request.wants("VAE010"):
+    if symbolic is None or symbolic.added or not request.wants("VAE010"):
         return []
     read = " and ".join(symbolic.names) if len(symbolic.names) < 3 else f"{', '.join(symbolic.names[:-1])} and {symbolic.names[-1]}"
     are = "is" if len(symbolic.names) == 1 else "are"

@@ -81,8 +81,13 @@ class Training:
 
 def own_training(loaded: Loaded, model: nn.Module, names: Sequence[str]) -> Training | None:
     """The training of a Keras model that has a `train_step` and no `call`; None for any other."""
-    without = runs_by_call(model) and not (_of_inputs(model) or hasattr(model, "add")) and not is_users(model, "call")
+    without = runs_by_call(model) and not has_call(model)
     return training_of(loaded, model, "", names) if without and is_users(model, "train_step") else None
+
+
+def has_call(model: nn.Module) -> bool:
+    """Whether a Keras model can be called: it is a graph of layers, or a `call` of the user's runs it."""
+    return _of_inputs(model) or hasattr(model, "add") or is_users(model, "call") or not hasattr(model, "train_step")
 
 
 def training_of(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[str]) -> Training | None:

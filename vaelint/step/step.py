@@ -25,7 +25,7 @@ from vaelint.core.paths import relative
 from vaelint.loading.build import Loaded
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.input_arguments import bind_inputs
-from vaelint.step.keras_steps import own_training, parameters_of, run_by, runs_by_call, written_call
+from vaelint.step.keras_steps import has_call, own_training, parameters_of, run_by, runs_by_call, written_call
 from vaelint.step.other_values import Exchange
 from vaelint.step.reading import batch_of, called_names
 from vaelint.step.step_imports import import_for_step
@@ -279,6 +279,8 @@ def input_names(model: nn.Module, inputs: InputSet) -> list[str]:
 
 
 def _has_forward(model: nn.Module) -> bool:
+    if runs_by_call(model):
+        return has_call(model)
     forward = getattr(type(model), "forward", None)
     return forward is not None and getattr(forward, "__qualname__", "") != nn.Module.forward.__qualname__
 
@@ -297,9 +299,10 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Tried | None) -> tuple[Step, list[str]]:
     """The step of a class without `forward`: encode, sample, decode; else one of its methods that computes the loss."""
     encode, decode = (getattr(model, name, None) for name in ("encode", "decode"))
-    sampler = next((n for n in _public_methods(model) if _SAMPLERS.fullmatch(n)), None)
+    samplers = (n for n in _public_methods(model) if _SAMPLERS.fullmatch(n))
+    sampler = next((n for n in samplers if len(_parameters(getattr(model, n))) == 2), None)
     where = type(model).__name__
-    if callable(encode) and callable(decode) and sampler is not None and len(_parameters(getattr(model, sampler))) == 2:
+    if callable(encode) and callable(decode) and sampler is not None:
         arguments, names, notes = bind_inputs(_parameters(encode), inputs, f"{where}.encode", encode)
         notes.append(f"{where} has no forward: encode, {sampler} and decode were called one after the other")
         encoded = f"mu, logvar = model.encode({', '.join(arguments)})"

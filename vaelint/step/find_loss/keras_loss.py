@@ -57,13 +57,21 @@ def _with_values_given(loaded: Loaded, symbolic: Symbolic, step: Step, names: Se
     read = ", ".join(symbolic.names)
     outputs = ", ".join(["out"] if symbolic.outputs == 1 else [f"out{i + 1}" for i in range(symbolic.outputs)])
     first = outputs if symbolic.outputs == 1 else f"[{outputs}]"
+    if symbolic.added:
+        terms = [f"{n}.sum()" for n in symbolic.names]
+        terms = [f"compiled_loss({names[0]}, {first}).mean()", *terms] if symbolic.loss is not None else terms
+        text = f"{outputs}, {read} = {step.call}; loss = {' + '.join(terms)}"
+        note = "the loss is that of the model's compile and add_loss" if symbolic.loss is not None else "the loss is that of add_loss"
+        return Step(text, loaded, has_loss=True, call=step.call, notes=[*step.notes, note], extra={"compiled_loss": symbolic.loss})
+    assert isinstance(symbolic.loss, types.FunctionType)
     name = symbolic.loss.__name__ if symbolic.loss.__name__.isidentifier() else "compiled_loss"
     if symbolic.as_arguments:
-        code, extra = f"{name}({names[0]}, {first}, {read})", {name: symbolic.loss}
+        code = f"{name}({names[0]}, {first}, {read})"
     else:
         given = ", ".join(f"{n}={n}" for n in symbolic.names)
-        code, extra = f"reading({name}, {given})({names[0]}, {first})", {name: symbolic.loss, "reading": _reading}
+        code = f"reading({name}, {given})({names[0]}, {first})"
     note = f"{name} is given the values of {read}, as if they were outputs of the model"
+    extra: dict[str, Any] = {name: symbolic.loss, "reading": _reading}
     text = f"{outputs}, {read} = {step.call}; loss = {code}.mean()"
     return Step(text, loaded, has_loss=True, call=step.call, notes=[*step.notes, note], extra=extra)
 
