@@ -42,7 +42,7 @@ def noted(said: Options, early: object) -> int:
 
 
 app = typer.Typer()
-commands.command(app, "check", noted)
+commands.command(app, "check", noted, list)
 COMMAND = typer.main.get_command(app)
 COMMAND.context_class = typer.Context
 

@@ -19,7 +19,7 @@ from vaelint.cli.discover import discover
 from vaelint.cli.ends import ended
 from vaelint.cli.merge_sarif import merge_sarif
 from vaelint.cli.observed_run import run
-from vaelint.cli.rules import explain, rules
+from vaelint.cli.rules import explain, known, rules
 from vaelint.cli.server import server
 from vaelint.cli.trace import trace
 from vaelint.core.errors import UsageError
@@ -73,8 +73,8 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 for act in (check, discover, trace, annotate, config, rules, explain, merge_sarif, server):
-    command(app, act.__name__.replace("_", "-"), act)
-command(app, "run", run, allow_interspersed_args=False)
+    command(app, act.__name__.replace("_", "-"), act, known)
+command(app, "run", run, known, allow_interspersed_args=False)
 kept = typer.Typer(help="Results of earlier runs, kept in your own cache folder.", no_args_is_help=True)
 for of_cache in (cache.dir, cache.clear):
     kept.command()(of_cache)

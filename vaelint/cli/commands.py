@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaelint.cli.completion import completer
+from vaelint.cli.completion import Rules, offered
 from vaelint.config.declared import Option
 from vaelint.config.options import TABLE, Options
 from vaelint.process.front import Worker
@@ -33,26 +33,31 @@ EXAMPLES = {
 """One line of each command, as the end of its help shows it."""
 
 
-def command(app: typer.Typer, name: str, act: Command, **settings: Any) -> None:
-    """Adds a command that takes all the options which the table gives to it."""
+def command(app: typer.Typer, name: str, act: Command, known: Rules, **settings: Any) -> None:
+    """Adds a command that takes all the options which the table gives to it; `known` are the rules that a shell offers."""
     takes = [(e.field, o) for e in TABLE if (o := e.option_of(name)) is not None]
 
     def called(context: typer.Context, **words: Any) -> int | None:
         return act(Options(**{field: _plain(words[field], option) for field, option in takes}), context.obj)
 
     context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    parameters = [context, *(_parameter(field, option) for field, option in takes)]
+    parameters = [context, *(_parameter(field, option, known) for field, option in takes)]
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it in place of the real one
     called.__annotations__ = {p.name: p.annotation for p in parameters}
     called.__doc__ = act.__doc__
     app.command(name, context_settings=settings or None, epilog=f"Example: {EXAMPLES[name]}")(called)
 
 
-def _parameter(field: str, option: Option) -> inspect.Parameter:
+def _parameter(field: str, option: Option, known: Rules) -> inspect.Parameter:
     """An option as typer reads it."""
     kind, default = _kind(field, option)
     how: dict[str, Any] = {"help": option.help, "metavar": option.metavar, "show_default": bool(option.default and option.kind == "choice")}
-    if (offers := completer(option)) is not None:
+    if option.completes:
+
+        def offers(ctx: typer.Context, incomplete: str) -> list[str]:
+            read = (ctx.params.get("names") or [], [ctx.params.get("target")], ctx.args)
+            return offered(option, known, [w for some in read for w in some if w], incomplete)
+
         how["autocompletion"] = offers
     if option.kind == "count":
         how["min"] = option.least

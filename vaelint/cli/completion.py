@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import typer
-
-from vaelint import catalogue
 from vaelint.config.declared import Option
 from vaelint.core.families import FAMILIES
 from vaelint.source.target import module_classes
@@ -15,28 +12,25 @@ from vaelint.source.target import module_classes
 _SHOWN = 40  # files of a folder that are looked into for classes
 
 
-def completer(option: Option) -> Callable[[typer.Context, str], list[str]] | None:
-    """What completes an option, called with what was read of the line and the word that was begun; None where its values are not known."""
-    words = option.completes
-
-    def offered(ctx: typer.Context, incomplete: str) -> list[str]:
-        if words == ("RULES",):
-            return rules(incomplete)
-        if words == ("TARGETS",):
-            read = (ctx.params.get("names") or [], [ctx.params.get("target")], ctx.args)
-            return targets([w for some in read for w in some if w], incomplete)
-        return [w for w in words if w.startswith(incomplete)]
-
-    return offered if words else None
+Rules = Callable[[], Sequence[tuple[str, str]]]
+"""Code and name of each rule; asked for only where they are offered."""
 
 
-def rules(begun: str) -> list[str]:
+def offered(option: Option, known: Rules, words: Sequence[str], begun: str) -> list[str]:
+    """What completes the word that was begun; `words` are the targets before it."""
+    if option.completes == ("RULES",):
+        return rules(known(), begun)
+    if option.completes == ("TARGETS",):
+        return targets(words, begun)
+    return [w for w in option.completes if w.startswith(begun)]
+
+
+def rules(known: Sequence[tuple[str, str]], begun: str) -> list[str]:
     """Codes, families and names of rules; of a list with commas the last word is completed."""
     before, comma, last = begun.rpartition(",")
-    known = catalogue.all_rules()
-    words = [*(f for f in FAMILIES if len(last) <= len(f)), *(r.code for r in known)]
+    words = [*(f for f in FAMILIES if len(last) <= len(f)), *(code for code, _ in known)]
     found = [w for w in words if w.startswith(last.upper())] if last else list(FAMILIES)
-    return [before + comma + w for w in [*found, *(r.name for r in known if last and r.name.startswith(last.lower()))]]
+    return [before + comma + w for w in [*found, *(name for _, name in known if last and name.startswith(last.lower()))]]
 
 
 def targets(words: Sequence[str], begun: str) -> list[str]:

@@ -22,6 +22,11 @@ def rules(said: Options, early: Worker | None = None) -> None:
         sys.stdout.write(catalogue.as_markdown(found) if said.form == "markdown" else catalogue.listing(found, terminal.room()))
 
 
+def known() -> list[tuple[str, str]]:
+    """Code and name of each rule, for a shell that completes a line."""
+    return [(rule.code, rule.name) for rule in catalogue.all_rules()]
+
+
 def explain(said: Options, early: Worker | None = None) -> None:
     """Explain a rule: what it finds, why that is bad, wrong and right code, when to ignore it."""
     try:

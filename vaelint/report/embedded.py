@@ -31,10 +31,8 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
 def _style() -> str:
     """The page's style below our own element only, twice as specific as a notebook's; the notebook's theme wins over the system's."""
     css = style() + files("vaelint.report").joinpath("page.css").read_text(encoding="utf-8")
-    light, dark = dict(_COLOURS.findall(_DARK.sub("", css))), dict(_DARK.findall(css))
-    themes = [
-        f"{_below(themes, where)}{{{said[where]}}}" for themes, said in ((_LIGHT_THEMES, light), (_DARK_THEMES, dark)) for where in said
-    ]
+    said = ((_LIGHT_THEMES, _COLOURS.findall(_DARK.sub("", css))), (_DARK_THEMES, _DARK.findall(css)))
+    themes = [f"{_below(theme, where)}{{{colours}}}" for theme, blocks in said for where, colours in blocks]
     own = css.replace(":root{", "&{").replace("body{margin:0;", "&{padding:.2rem 1rem;").replace("body{", "&{")
     return f".vaelint.vaelint{{{own}{''.join(themes)}}}"
 

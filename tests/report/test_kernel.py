@@ -78,6 +78,9 @@ def test_a_cell_is_checked_and_its_lines_are_those_that_people_see(outputs: dict
     page = page_of(outputs[CELLS[2]])
     line = CELLS[2].split("\n").index("        return self.dec(mu + randn(4) * std), mu, logvar") + 1
     assert f"Cell In[3], line {line}, column 30" in page
+    css = page[: page.index("</style>")]
+    for block in re.findall(r"@media \(prefers-color-scheme:dark\)\{[^{]*\{(--[^}]*)\}\}", css):
+        assert css.count(block) == 2, "a dark theme has the colours of a dark system"
     assert "VAE201" in page and "<svg" in page and "Effective beta" in page and "<script" not in page
 
 
