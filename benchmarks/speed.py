@@ -2,9 +2,10 @@
 
     python benchmarks/speed.py [--repeat 5] [--only-gate]
 
-Prints a table: minimum and median wall of each command, and the ratio of the minima. The large models are diffusers' AutoencoderKL
-(84 M parameters, and as wide as makes it a billion) where that package is installed; they are measured in CPU time as well, imports
-apart. The last rows check a chain of layers of growing length and fit the exponent.
+Prints a table: minimum and median wall of each command, and the ratio of the minima. What laws cost is told in CPU time of processes of
+their own, as a ratio to importing torch in the same process. limits.md says what each figure cannot go below. The large models are
+diffusers' AutoencoderKL (84 M parameters, and as wide as makes it a billion) where that package is installed; they are measured in CPU
+time as well, imports apart. The last rows check a chain of layers of growing length and fit the exponent.
 """
 
 from __future__ import annotations
@@ -49,6 +50,17 @@ wall, cpu = time.perf_counter(), time.process_time()
 {step}
 loss.backward()
 print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+"""
+LAWS = """
+import json, sys, time
+before = time.process_time()
+import torch
+imported = time.process_time()
+import vaelint.pipeline.check
+from vaelint.core.result import Request
+check = sys.modules["vaelint.pipeline.check"].check_target
+result = check(Request({target!r}, {inputs!r}, device="cpu", laws={laws!r}), lambda message: None)
+print(json.dumps([imported - before, time.process_time() - imported, len(result.laws)]))
 """
 CHAIN = """
 import torch
@@ -123,6 +135,24 @@ def gate(base: float, repeat: int) -> None:
         print(f"{f'{COUNT} targets, one changed':<46} min {min(changed):7.2f} s   {min(changed) / cold:.2f} times the cold check of one")
 
 
+def starts(base: float, repeat: int) -> None:
+    """What only tells something, against Python itself, which starts for each of them."""
+    row("python -c pass", walls([sys.executable, "-c", "pass"], repeat), base)
+    for words in (["--version"], ["rules"], ["explain", "VAE201"]):
+        row(f"vaelint {' '.join(words)}", walls([sys.executable, "-m", "vaelint", *words], repeat), base)
+
+
+def laws(repeat: int) -> None:
+    """CPU time that laws add to the check of the MLP VAE, against importing torch in the same process."""
+    seen: dict[str, float] = {}
+    for which in ("none", "fast", "all"):
+        code = LAWS.format(target=f"{MLP}:VAE", inputs=("32x784",), laws=which)
+        torch_s, check_s, count = min((told(code) for _ in range(repeat)), key=lambda t: t[1] / t[0])
+        seen[which] = check_s / torch_s
+        name = f"check, MLP VAE, --device cpu --laws {which}"
+        print(f"{name:<46} CPU {check_s:7.2f} s   {seen[which]:.2f} x import torch, {seen[which] - seen['none']:+.2f} for {count} laws")
+
+
 def large() -> None:
     """The static part of a large model, imports apart, against its own forward and backward; and of one of a billion parameters."""
     for size, channels in CHANNELS.items():
@@ -181,6 +211,8 @@ def main() -> None:
     row("import torch", torch, base)
     row("check, MLP VAE, --device none", walls(vaelint(f"{MLP}:VAE", "--input", "32x784", "--device", "none"), repeat), base)
     row("check, MLP VAE, --device cpu", walls(vaelint(f"{MLP}:VAE", "--input", "32x784", "--device", "cpu"), repeat), base)
+    starts(base, repeat)
+    laws(repeat)
     gate(base, repeat)
     imports()
     if told.only_gate:
