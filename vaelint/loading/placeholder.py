@@ -18,7 +18,14 @@ from vaelint.core.errors import TargetError
 from vaelint.core.paths import user_file
 from vaelint.source.blame import span_at
 
-_DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "pyyaml"}
+_DISTRIBUTIONS = {
+    "cv2": "opencv-python",
+    "pyro": "pyro-ppl",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+}
 _LIGHTNING = ("lightning", "pytorch_lightning")
 _importing = 0
 _calls: list[TargetError] = []  # what to say, once something turns out to depend on a placeholder that was called
@@ -58,7 +65,7 @@ def _needs(dotted: str) -> TargetError:
         place = span_at(frame.f_code, frame.f_lasti, frame.f_lineno) if frame is not None else None
         return TargetError(
             "VAE001",
-            f"{dotted} is used, which vaelint's stand-in for {package} does not have",
+            f"{dotted} is used: {package} is not installed, and Keras 3 on torch, which takes its place, has no such function",
             "write this line with keras.ops or keras.random, which run on torch",
             place,
         )
