@@ -57,6 +57,8 @@ def concentration(term: Term) -> tuple[Site, fx.Node, Family] | None:
     if len(found) != 1 or len(term.sites) != 1:
         return None
     site, root, family = found[0]
+    if any(site.z in leaf.frontier for leaf in term.leaves):
+        return None  # an estimate at the draw
     return site, behind(ops.value_inputs(root)[0], ops.SHAPE | ops.CAST), family
 
 

@@ -3,9 +3,11 @@
 from vaelint.laws.densities import (
     certainty,
     class_weights,
+    concentrated,
     counts,
     draws,
     experts,
+    importance,
     multipliers,
     normalised,
     sampled_weights,
@@ -17,9 +19,11 @@ from vaelint.laws.densities import (
 __all__ = [
     "certainty",
     "class_weights",
+    "concentrated",
     "counts",
     "draws",
     "experts",
+    "importance",
     "multipliers",
     "normalised",
     "sampled_weights",

@@ -48,16 +48,18 @@ class Lowest:
     others: Sequence[fx.Node]
 
     @cached_property
-    def _sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
+        """The recorded sizes, with a few samples."""
         return {**self.bench.model.record.sizes, "B": _STARTS}
 
     @cached_property
-    def _held(self) -> dict[fx.Node, torch.Tensor]:
+    def held(self) -> dict[fx.Node, torch.Tensor]:
+        """The term's other raw values."""
         replay = self.bench.model.replay
-        return {n: torch.full(replay.shape_of(n, self._sizes), 0.3, dtype=torch.float64) for n in self.others}
+        return {n: torch.full(replay.shape_of(n, self.sizes), 0.3, dtype=torch.float64) for n in self.others}
 
     @cached_property
-    def _whole(self) -> fx.Node:
+    def whole(self) -> fx.Node:
         """The term with the numbers that are added to it, up to where another term is."""
         core, learned = self.term.core, self.bench.model.flow.learned
         assert core is not None
@@ -74,11 +76,11 @@ class Lowest:
 
     @cached_property
     def _sign(self) -> float:
-        return weight_sign(self.bench, self._whole)
+        return weight_sign(self.bench, self.whole)
 
     def _cost(self, leaves: Sequence[torch.Tensor]) -> torch.Tensor:
         given = {h: v * 1 for h, v in zip(self.heads, leaves, strict=True)}
-        out: torch.Tensor = self.bench.model.replay([self._whole], {**self._held, **given}, self._sizes)[self._whole]
+        out: torch.Tensor = self.bench.model.replay([self.whole], {**self.held, **given}, self.sizes)[self.whole]
         return self._sign * out.sum()
 
     def _slopes(self, leaves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -90,7 +92,7 @@ class Lowest:
         """The term at the start, where it is least, and the values there. Raises ReplayError where it does not run."""
         replay, generator = self.bench.model.replay, torch.Generator().manual_seed(3)
         leaves = [
-            torch.randn(replay.shape_of(h, self._sizes), dtype=torch.float64, generator=generator).requires_grad_() for h in self.heads
+            torch.randn(replay.shape_of(h, self.sizes), dtype=torch.float64, generator=generator).requires_grad_() for h in self.heads
         ]
         start = float(self._cost(leaves).detach())
         search = torch.optim.LBFGS(leaves, max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=1e-14)
@@ -102,6 +104,11 @@ class Lowest:
 
         search.step(step)  # type: ignore[no-untyped-call]
         return start, float(self._cost(leaves).detach()), [v.detach() for v in leaves]
+
+    @property
+    def values(self) -> dict[fx.Node, torch.Tensor]:
+        """The heads where it is least."""
+        return dict(zip(self.heads, self._found[2], strict=True))
 
     @property
     def is_zero(self) -> bool:
@@ -138,6 +145,6 @@ class Lowest:
 
     def _moments(self, values: Sequence[torch.Tensor], draw: fx.Node, noise: fx.Node) -> tuple[torch.Tensor, torch.Tensor]:
         replay, given = self.bench.model.replay, dict(zip(self.heads, values, strict=True))
-        size = replay.shape_of(noise, self._sizes)
-        at = [replay([draw], {**self._held, **given, noise: torch.full(size, e).double()}, self._sizes)[draw] for e in (0.0, 1.0)]
+        size = replay.shape_of(noise, self.sizes)
+        at = [replay([draw], {**self.held, **given, noise: torch.full(size, e).double()}, self.sizes)[draw] for e in (0.0, 1.0)]
         return at[0], at[1] - at[0]
