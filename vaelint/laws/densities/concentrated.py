@@ -73,7 +73,8 @@ class Concentrated:
     def inside(self) -> list[fx.Node]:
         """What the formula is made of, from the concentration on."""
         flow = self.bench.model.flow
-        return flow.sorted(flow.ancestors(*(leaf.node for leaf in self.term.leaves), stop={self.at}))
+        factors = [i for leaf in self.term.leaves for n in leaf.chain if ops.op(n) in ops.MUL for i in ops.value_inputs(n)]
+        return flow.sorted(flow.ancestors(*(leaf.node for leaf in self.term.leaves), *factors, stop={self.at}))
 
     @property
     def is_divergence(self) -> bool:
@@ -122,13 +123,14 @@ class Concentrated:
                 raise ReplayError("no gradient reaches the posterior")
             values.append(leaf.detach().flatten(0, -2))
             slopes.append(g.flatten(0, -2))
-        return fit_concentration(torch.cat(values), torch.cat(slopes), "Dirichlet", _TOLERANCE) is not None
+        found = fit_concentration(torch.cat(values), torch.cat(slopes), "Dirichlet", _TOLERANCE)
+        return found is not None and not (exchanged and (found.is_reversed or found.weight < 0))  # of those, other rules speak
 
     def _put(self, exchanged: Mapping[fx.Node, fx.Node], leaf: torch.Tensor, sizes: dict[str, int]) -> dict[fx.Node, torch.Tensor]:
         if not exchanged:
             return {}
         got = self.bench.model.replay(list(exchanged.values()), {self.at: leaf * 1}, sizes)
-        return {n: n.target(got[other], *n.args[1:], **n.kwargs) for n, other in exchanged.items()}  # type: ignore[operator, misc]
+        return {n: n.target(got[other], *n.args[1:], **n.kwargs) for n, other in exchanged.items()}  # type: ignore[operator]
 
     def mended_by(self) -> tuple[fx.Node, fx.Node] | None:
         """The function, and the value of the formula, with which the term is a KL."""
