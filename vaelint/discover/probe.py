@@ -21,9 +21,9 @@ from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
-from vaelint.discover.signs import gives_back, picks_codes
 from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
+from vaelint.discover.vae_signs import gives_back, picks_codes
 from vaelint.experiment.runs import Runner
 from vaelint.loading import construct
 from vaelint.loading.build import Loaded, load_target

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vaelint.core.scratch import scratch_of
+from vaelint.observe.held.downloads import downloads_held_back
 from vaelint.observe.held.files import Absent, Mirror, files_held_back
 from vaelint.observe.held.kernel import forbid_writes
 from vaelint.observe.held.notes import HeldBack
 from vaelint.observe.held.outside import reach_held_back
-from vaelint.observe.held.weights import downloads_held_back
 from vaelint.trace.spans import SpanFinder
 
 
