@@ -159,7 +159,7 @@ def _broken(bench: Bench, one: Concentrated) -> Broken:
     node = mended[0] if mended is not None else one.term.core
     label = "its gradient is that of no Dirichlet KL"
     if mended is not None:
-        label = f"with {model.written(mended[1])} in place of {model.written(mended[0].args[0])} this is a KL"  # type: ignore[arg-type]
+        label = f"with {model.written(mended[1])} instead of {model.written(mended[0].args[0])} this is a KL"  # type: ignore[arg-type]
     found = Found(
         model.where(node),
         label=label,
