@@ -123,7 +123,13 @@ def _operations() -> list[torch.Tensor]:
         n.permute(0, 2, 1, 3),
     ]
     cell = torch.nn.GRU(8, 5, batch_first=True)
-    made += [*cell(x.detach()[:, 0]), *flat.split(2, 1), *flat.unbind(0), *flat.unsafe_chunk(2, 1), v.detach().clone().add_(1).sigmoid_()]
+    made += [
+        *cell(x.detach()[:, 0]),
+        *torch.split(flat, 2, 1),
+        *flat.unbind(0),
+        *flat.unsafe_chunk(2, 1),
+        v.detach().clone().add_(1).sigmoid_(),
+    ]
     made += [torch.empty(3, 4).normal_().masked_fill_(torch.ones(4) > 0, 1.0), torch.zeros(3, 4, dtype=torch.float64).copy_(torch.ones(4))]
     with pytest.raises(RuntimeError, match="shape"):
         torch.ones(2).add_(torch.ones(3, 2))
@@ -134,7 +140,7 @@ def _operations() -> list[torch.Tensor]:
     before = base._version
     base[:2].detach().mul_(2)
     assert base._version == before + 1
-    first = base.split(1)[0].detach()
+    first = torch.split(base, 1)[0].detach()
     first.mul_(2)
     base.unsafe_chunk(3)[0].mul_(2)
     assert base._version == before + 2  # parts that are not safe count for themselves

@@ -94,6 +94,8 @@ class Samples:
         if node not in axes:
             return _free(rank)
         n = shape(node)[axes[node]]
+        if n > LIMIT:
+            return None
         return torch.arange(n, dtype=torch.int32).reshape([n if d == axes[node] else 1 for d in range(rank)])
 
     def _follow(self, node: fx.Node) -> Value:

@@ -61,6 +61,15 @@ FAKE_KERNELS = ("torch._subclasses", "torch._prims", "torch._refs", "torch._meta
 """Modules that run inside of fake operations: what they call is not the user's."""
 
 
+DataLoaderIterator = torch.utils.data.dataloader._BaseDataLoaderIter
+"""What iterates over a data loader."""
+
+
+def changes_of(tensor: torch.Tensor) -> int:
+    """How often a tensor was changed in place."""
+    return tensor._version
+
+
 class DynamoMissing(Exception):
     """Something in torch wanted more of `torch._dynamo` than the placeholder has."""
 

@@ -90,7 +90,7 @@ class Updates:
             self._joined += [(earlier, number) for earlier in held if id(leaf) in self.trained]
             held.add(number)
         if any(id(root) in self._losses for root in roots):
-            self._scaled.update({id(p): (g, g._version) for p in leaves if (g := _gradient(p)) is not None})
+            self._scaled.update({id(p): (g, torch_private.changes_of(g)) for p in leaves if (g := _gradient(p)) is not None})
         self._end_after(number)
 
     def grad(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -182,7 +182,8 @@ class Updates:
 
     def unscale(self, held: Sequence[torch.Tensor]) -> None:
         """A GradScaler takes its scale out of the gradients of some parameters."""
-        bent = [p for p in held if id(p) in self._scaled and self._scaled[id(p)][0]._version != self._scaled[id(p)][1]]
+        known = {id(p): self._scaled[id(p)] for p in held if id(p) in self._scaled}
+        bent = [p for p in held if id(p) in known and torch_private.changes_of(known[id(p)][0]) != known[id(p)][1]]
         if bent:
             self.uses.append(GradientUse("bent", frozenset(map(id, bent)), self._looked))
         for p in held:

@@ -13,10 +13,9 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
 from vaelint.observe.data.absent import Nothing
 from vaelint.observe.data.after_import import changed_when_imported
+from vaelint.trace.torch_private import DataLoaderIterator
 
 Note = Callable[[str], None]
 _BUILTINS = {"int": int, "float": float, "bool": bool, "object": object, "str": str, "complex": complex, "long": int, "unicode": str}
@@ -32,7 +31,7 @@ _IMAGES = ("imread", "imsave", "imresize", "imshow", "imrotate", "toimage", "byt
 @contextlib.contextmanager
 def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
     """Within the block the files that are the script's `own` find them; `note` is told what was given."""
-    iterators: Any = torch.utils.data.dataloader._BaseDataLoaderIter
+    iterators: Any = DataLoaderIterator
     had = hasattr(iterators, "next")
     if not had:
         iterators.next = iterators.__next__
