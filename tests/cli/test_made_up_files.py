@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
 import json
 import subprocess
@@ -163,6 +164,7 @@ def test_a_made_up_image_is_a_png_of_the_size_that_is_said() -> None:
     assert len(pixels) == height * (3 * width + 1) and set(pixels) == {0, 7}
 
 
+@pytest.mark.skipif(importlib.util.find_spec("keras") is not None, reason="Keras is installed")
 def test_the_data_sets_of_a_keras_that_is_not_installed_are_there_for_the_script() -> None:
     said: list[str] = []
     with library_data("auto", said.append):

@@ -7,13 +7,13 @@ from vaelint.laws.densities import (
     counts,
     draws,
     experts,
-    importance,
     multipliers,
     normalised,
     sampled_weights,
     sampler_kl,
     to_the_prior,
     unseen,
+    weights_of_bounds,
 )
 
 __all__ = [
@@ -23,11 +23,11 @@ __all__ = [
     "counts",
     "draws",
     "experts",
-    "importance",
     "multipliers",
     "normalised",
     "sampled_weights",
     "sampler_kl",
     "to_the_prior",
     "unseen",
+    "weights_of_bounds",
 ]

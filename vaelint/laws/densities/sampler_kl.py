@@ -139,15 +139,21 @@ class ClosedForm:
         worst = max(f.left for f in fits)
         if worst < _OFF and (min(f.left for f in fits) < _FITS or steady):
             return None
+        mended, left = self._mended(worst)
+        if any(abs(f.leaf) < 1e-2 and _is_added_later(leaf) for leaf, got in mended for f in got) or self._is_another_divergence():
+            return None
+        return worst, mended[0][0].node if mended and (len(left) == 1 or left[0] < 0.5 * left[1]) else None
+
+    def _mended(self, worst: float) -> tuple[list[tuple[Leaf, list[Fit]]], list[float]]:
+        """The addends another weight of which mends the fit, the best first; and what each addend leaves, in order."""
         live = [leaf for leaf in self.term.leaves if set(leaf.frontier) & set(self.sampler.heads)]
         free = [(leaf, [f for low, high in _RANGES if (f := self._fit(low, high, leaf)) is not None]) for leaf in live]
         left = sorted(((max(f.left for f in got), leaf, got) for leaf, got in free if len(got) >= _FEWEST), key=lambda x: x[0])
-        mended = [(leaf, got) for share, leaf, got in left if share < max(_FITS, _MENDED * worst)]
-        if any(abs(f.leaf) < 1e-2 and _is_added_later(leaf) for leaf, got in mended for f in got):
-            return None
-        if self.lowest.is_zero and (not self.sampler.is_normal or self.lowest.is_bent_as(self.sampler.v, self.sampler.noise)):
-            return None
-        return worst, mended[0][0].node if mended and (len(left) == 1 or left[0][0] < 0.5 * left[1][0]) else None
+        return [(leaf, got) for share, leaf, got in left if share < max(_FITS, _MENDED * worst)], [share for share, *_ in left]
+
+    def _is_another_divergence(self) -> bool:
+        """Whether the term is 0 where it is least, and for normal draws bends there as a divergence does."""
+        return self.lowest.is_zero and (not self.sampler.is_normal or self.lowest.is_bent_as(self.sampler.v, self.sampler.noise))
 
     # --- the fit -------------------------------------------------------------------------------------------------------------
 
