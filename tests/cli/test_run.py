@@ -222,7 +222,7 @@ def repository(tmp_path: Path) -> Path:
     shutil.copy(DATA / "mnist.py", tmp_path / "pkg")
     shutil.copy(DATA / "train.py", tmp_path)
     shutil.copy(DATA.parent / "mlp_vae.py", tmp_path / "other.py")
-    (tmp_path / "needs.py").write_text((DATA / "mnist.py").read_text())
+    (tmp_path / "needs.py").write_text((DATA / "mnist.py").read_text().replace("--out", "--token"))
     (tmp_path / "README.md").write_text("# Train\n\n```sh\npython pkg/mnist.py --epochs 3 \\\n    --out runs/a\n```\n")
     return tmp_path
 
@@ -236,8 +236,8 @@ def test_a_folder_is_observed_where_it_trains_and_built_where_it_does_not(reposi
     assert list(targets)[:2] == ["repository/pkg/mnist.py:ConvVAE", "repository/train.py:VAE"]
     assert "repository/other.py:VAE" in targets
     assert any("observed: pkg/mnist.py --epochs 3 --out runs/a; the loss is" in n for n in targets["repository/pkg/mnist.py:ConvVAE"])
-    assert "repository/needs.py was not observed: it cannot do without --out" in done.stderr
-    assert "cd repository && vaelint run needs.py --out VALUE" in done.stderr
+    assert "repository/needs.py was not observed: it cannot do without --token" in done.stderr
+    assert "cd repository && vaelint run needs.py --token VALUE" in done.stderr
 
 
 def test_a_configured_command_is_a_target_like_any_other(tmp_path: Path) -> None:

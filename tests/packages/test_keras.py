@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shown import words
 
 pytestmark = pytest.mark.packages
 DATA = Path(__file__).parents[1] / "data" / "keras"
@@ -181,9 +182,15 @@ def test_the_guide_shows_what_is_printed() -> None:
     command = "vaelint check add_loss.py:vae --input 32x64 --device none"
     guide = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text()
     shown = guide.partition(f"$ {command}\n")[2].partition("```text\n")[2].partition("```")[0]
-    words = [sys.executable, "-m", *command.split()]
-    done = subprocess.run(words, cwd=DATA, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "100"})
-    assert shown and done.stdout == shown
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=DATA,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert shown and words(done.stdout) == words(shown)
 
 
 def test_fit_is_observed() -> None:

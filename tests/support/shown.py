@@ -11,8 +11,9 @@ def as_shown(file: Path, text: str) -> None:
     """Compares the words with the file's: numbers of a real pass differ from one torch to the next. `make update` writes it anew."""
     if os.environ.get("VAELINT_UPDATE"):
         file.write_text(text)
-    assert _words(file.read_text()) == _words(text), "run make update"
+    assert words(file.read_text()) == words(text), "run make update"
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """The words of a text, with all its numbers alike."""
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text).split()

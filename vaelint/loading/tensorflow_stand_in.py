@@ -13,7 +13,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -72,7 +72,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note, self._said = note, False
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         top = name.partition(".")[0]
         if name == "keras":
             return self._on_torch()

@@ -71,7 +71,8 @@ class Sampler:
         layers = {n for n in flow.order if ops.uses_parameter(n)}
         others = [leaf.node for other in bench.model.terms if other.role != "reconstruction" for leaf in other.leaves]
         read = flow.ancestors(*others, stop=layers) - layers
-        for root in flow.sorted(flow.random - read):
+        used = flow.ancestors(*(leaf.node for other in bench.model.terms for leaf in other.leaves))
+        for root in flow.sorted((flow.random & used) - read):  # what a prior's module draws beside its moments moves nothing
             found = _sampler(bench, root, front) if shape(root) and not front & flow.descendants(root) else None
             if found is not None:
                 yield found

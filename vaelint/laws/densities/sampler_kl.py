@@ -53,11 +53,13 @@ Heads = dict[fx.Node, torch.Tensor]
 )
 def kl_fits_its_sampler(bench: Bench) -> Iterator[Broken]:
     """Draws made element by element. Terms that read the draw itself are estimates, and have a law of their own."""
-    proven = {f.site.z for f in bench.model.kls if f.site is not None and f.probe.verdict in ("exact", "prior")}
+    exact = [f for f in bench.model.kls if f.site is not None and f.probe.verdict in ("exact", "prior")]
+    proven = {f.site.z for f in exact if f.site is not None}
+    read = {leaf.node for f in exact for leaf in f.term.leaves}
     relaxed = {r for s in bench.model.sites if s.kind == "categorical" for r in s.roots}  # charged for the classes that they stand for
     reasons: list[str] = []
     for term in bench.model.terms:
-        if term.role not in ("kl", "other") or term.detached is not None or term.core is None:
+        if term.role not in ("kl", "other") or term.detached is not None or term.core is None or any(x.node in read for x in term.leaves):
             continue
         for sampler in Sampler.all_of(bench, term):
             closed = ClosedForm(bench, term, sampler)
