@@ -14,10 +14,12 @@ from vaelint.core.finding import Span
 from vaelint.experiment.trial import differ
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.record import ops
 from vaelint.record.record import route
 from vaelint.rule import Found
 
 _NOTHING = 1e-6
+_WEIGHTS = frozenset({"softmax", "log_softmax", "logsumexp"})
 
 
 @law(
@@ -26,13 +28,14 @@ _NOTHING = 1e-6
     covered=("VAE413", "VAE503", "VAE505", "VAE509"),
 )
 def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
-    """Terms that are cut off. One that is taken back elsewhere (a straight-through value, a baseline) is none."""
+    """Terms that are cut off. One that is taken back elsewhere (a straight-through value, a baseline) is none, and a part of a
+    log-weight: a bound that weighs its draws may hold some of it (doubly reparameterised: Tucker et al. 2019, eq. 8)."""
     live = {leaf.node for term in bench.model.terms if term.detached is None for leaf in term.leaves}
     for term in bench.model.terms:
         if term.detached is None or term.role == "constant":
             continue
         for leaf in term.leaves:
-            if leaf.detached is None or _is_taken_back(bench, leaf, live) or not bench.knows(leaf.node):
+            if leaf.detached is None or _is_taken_back(bench, leaf, live) or _is_weighed(bench, leaf) or not bench.knows(leaf.node):
                 continue
             moved = moved_by_draws(bench, leaf)
             if moved > _NOTHING:
@@ -45,6 +48,11 @@ def _is_taken_back(bench: Bench, leaf: Leaf, live: set[fx.Node]) -> bool:
     flow = bench.model.flow
     costs = live - flow.ancestors(*(s.z for s in bench.model.sites)) if bench.model.sites else live
     return bool(flow.ancestors(leaf.node) & costs)
+
+
+def _is_weighed(bench: Bench, leaf: Leaf) -> bool:
+    """Whether the draws are weighed by it: a softmax or a log-sum over draws is made of it."""
+    return any(ops.op(n) in _WEIGHTS for n in bench.model.flow.descendants(leaf.node))
 
 
 def moved_by_draws(bench: Bench, leaf: Leaf) -> float:
