@@ -46,7 +46,9 @@ def run(hired: gate.Hired, tmp_path: Path, said: list[str]) -> Run:
     def go(code: str | None = None, *, keep: Path | None = None, **options: object) -> Checked:
         if code is not None:
             (tmp_path / "model.py").write_text(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n{code}\n")
-        for file in tmp_path.rglob("*"):
+        if keep is None and not (tmp_path / ".kept").exists():
+            (tmp_path / ".kept").mkdir()  # or the folder, which an import lists, would change during the run
+        for file in (tmp_path, *tmp_path.rglob("*")):
             if not file.is_symlink() and file.stat().st_mtime > time.time() - 1:
                 os.utime(file, (time.time() - 1, time.time() - 1))
         cache = Cache(str(keep or tmp_path / ".kept"), said.append)
