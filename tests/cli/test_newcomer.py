@@ -109,3 +109,11 @@ def test_shells_complete_values_rules_and_targets(line: str, offered: set[str]) 
     words = line.split(" ")
     env = {"_VAELINT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     assert offered <= set(commandline.vaelint(cwd=DATA, env=env).stdout.split())
+
+
+def test_a_folder_of_ones_own_named_keras_is_not_taken_for_keras(tmp_path: Path) -> None:
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "__init__.py").write_text("width = 784\n")
+    (tmp_path / "m.py").write_text("from keras import width\n" + (DATA / "mlp_vae.py").read_text())
+    done = commandline.vaelint("check", "m.py:VAE", "--input", "32x784", "--device", "none", cwd=tmp_path)
+    assert (done.returncode, "no findings" in done.stdout) == (0, True), done.stderr

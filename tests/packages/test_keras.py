@@ -14,7 +14,7 @@ import pytest
 from shown import words
 
 pytestmark = pytest.mark.packages
-DATA = Path(__file__).parents[1] / "data" / "keras"
+DATA = Path(__file__).parents[1] / "data" / "with_keras"
 
 
 def needs_keras() -> None:

@@ -12,7 +12,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -41,7 +41,7 @@ class _Search(importlib.abc.MetaPathFinder):
     def __init__(self, folders: Sequence[Path], package: str, missing: dict[str, Span]) -> None:
         self._folders, self._package, self._missing = folders, package, missing
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         top = name.partition(".")[0]
         if isinstance(sys.modules.get(top), PlaceholderModule):
             return importlib.machinery.ModuleSpec(name, _PlaceholderLoader(), is_package=True)

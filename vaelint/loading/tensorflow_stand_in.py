@@ -14,6 +14,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -95,7 +96,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if asked != "torch":
             self._note(f"the file asks for Keras on {asked}; it is analysed on torch")
         spec = importlib.machinery.PathFinder.find_spec("keras")
-        if spec is None or spec.loader is None or not (spec.origin or "").endswith(f"keras{os.sep}__init__.py"):
+        if spec is None or spec.loader is None or not _is_keras_itself(spec):
             return spec
         loader: Any = spec.loader
         execute = loader.exec_module
@@ -119,7 +120,13 @@ def _there(module: str) -> bool:
 def _stood_in_for() -> bool:
     """Whether there is Keras, and no tensorflow."""
     find = importlib.machinery.PathFinder.find_spec
-    return find("tensorflow") is None and find("keras") is not None
+    keras = find("keras")
+    return find("tensorflow") is None and keras is not None and _is_keras_itself(keras)
+
+
+def _is_keras_itself(spec: importlib.machinery.ModuleSpec) -> bool:
+    """Whether it is Keras 3, and not a folder of that name."""
+    return spec.origin is not None and (Path(spec.origin).parent / "src" / "layers").is_dir()
 
 
 def _wanted(frame: FrameType | None) -> bool:

@@ -11,7 +11,7 @@ import os
 import runpy
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,7 +64,7 @@ class _Beside(importlib.abc.MetaPathFinder):
         self._places, self._note = [str(p) for p in dict.fromkeys((*above, here))], note
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+        self, name: str, path: Iterable[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """A top-level module of the repository."""
         if path is not None:

@@ -6,9 +6,9 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 Act = Callable[[ModuleType], None]
 
@@ -19,11 +19,11 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, name: str, act: Act) -> None:
         self._name, self._act = name, act
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """The module's spec, as another finder gives it."""
         if name != self._name:
             return None
-        found = (f.find_spec(name, path, target) for f in sys.meta_path if f is not self)
+        found = (cast(Any, f).find_spec(name, path, target) for f in sys.meta_path if f is not self)
         spec = next((s for s in found if s is not None), None)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader

@@ -65,9 +65,10 @@ def settle() -> None:
     Keras seeds a `torch.Generator` from a state that it reads as a number for each draw. Drawing from torch's generator instead is the
     same distribution, needs no value, and follows torch's seed, as experiments want it. A seed given as an integer stays what it is.
     """
-    if "keras" not in sys.modules or sys.modules["keras"].backend.backend() != "torch":
+    keras = sys.modules.get("keras")
+    if keras is None or not hasattr(keras, "backend") or keras.backend.backend() != "torch":  # a folder of that name has no backend
         return
-    sys.modules["keras"].config.disable_traceback_filtering()
+    keras.config.disable_traceback_filtering()
     random, losses, layer = (sys.modules.get(name) for name in (_RANDOM, _LOSSES, _LAYER))
     if layer is not None:
         layer.TorchLayer._track_variables = _register

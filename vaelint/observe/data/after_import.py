@@ -7,9 +7,9 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 Change = Callable[[ModuleType], None]
 
@@ -37,12 +37,13 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, changes: Mapping[str, Change]) -> None:
         self._changes = changes
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """The module with a loader that changes it."""
         if name not in self._changes:
             return None
         for finder in sys.meta_path:
-            if finder is not self and (spec := finder.find_spec(name, path, target)) is not None:
+            spec: importlib.machinery.ModuleSpec | None = cast(Any, finder).find_spec(name, path, target) if finder is not self else None
+            if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
                     spec.loader = _Loader(spec.loader, self._changes[name])
                 return spec

@@ -6,7 +6,7 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 
 from vaelint.observe.data.absent import importing_file, needs_it
@@ -18,7 +18,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, modules: Mapping[str, ModuleType], own: Callable[[str], bool]) -> None:
         self._modules, self._own = modules, own
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         """The spec of a module of the stand-in."""
         frame = sys._getframe(1)
         if name not in self._modules or not (self._own(importing_file(frame)) or needs_it(frame)):
