@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vaelint.core.finding import Span
-from vaelint.observe.pyro_sites import Site, Sites
+from vaelint.trace.pyro_sites import Site, Sites
 
 B, D, L = 32, 784, 50
 DATA = (("data", -1, B),)

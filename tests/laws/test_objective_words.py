@@ -175,6 +175,13 @@ def test_an_exchange_says_what_settles_its_place(tmp_path: Path) -> None:
         assert said in finding.notes[0]
 
 
+def test_what_has_a_gradient_is_listed_once_beside_its_own_number(tmp_path: Path) -> None:
+    source = fixture_of("ok_independent_normal").path.read_text()
+    step = "px, qz = model(x); loss = -elbo(x, px, qz); loss = loss.item() + (loss - loss.detach())"
+    result = told_of(tmp_path, source, "TidyVAE", "16x33", step=step)
+    assert [t["role"] for t in result.loss["terms"]] == ["reconstruction", "kl"]
+
+
 def test_a_schedule_whose_step_cannot_be_repeated_is_not_called_quiet(tmp_path: Path) -> None:
     source = fixture_of("vae416_kl_weight_stuck__restarted").path.read_text()
     once = "        assert not hasattr(self, 'ran'), 'one step a model'\n        self.ran = True\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,15 @@ def observed(folder: Path, *words: str, device: str = "none") -> dict[str, Any]:
     assert "Traceback" not in done.stderr, done.stderr
     (target,) = json.loads(done.stdout)["targets"]
     return dict(target)
+
+
+def checked(folder: Path, target: str, step: str, shape: str = "32x64") -> dict[str, Any]:
+    """The one target of a check with a step."""
+    how = ["check", target, "--device", "none", "--output-format", "json", "--input", shape, "--step", step]
+    done = subprocess.run([sys.executable, "-m", "vaelint", *how], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in done.stderr, done.stderr
+    (result,) = json.loads(done.stdout)["targets"]
+    return dict(result)
 
 
 def line_of(script: str, text: str) -> int:
@@ -68,22 +78,22 @@ MODEL_Z, GUIDE_Z = f'z = pyro.sample("latent", {LATENT})', f'            pyro.sa
 SCALED = "with pyro.poutine.scale(scale=0.3):\n                "
 
 
-@pytest.mark.parametrize(
-    ("edits", "place", "said"),
-    [
-        ([("SVI(vae.model, vae.guide,", "SVI(vae.guide, vae.model,")], "SVI(vae", "model and guide are exchanged"),
-        ([("validate_args=False).to_event(1)", "validate_args=False)")], 'pyro.sample("obs"', "64 independent draws"),
-        ([(LATENT, LATENT.removesuffix(EVENT))], 'pyro.sample("latent"', "8 independent draws"),
-        ([('with pyro.plate("data", x.shape[0]):', "if True:")], 'pyro.sample("latent"', "no plate declares independent"),
-        ([('x.shape[0]):', "x.shape[0], dim=-2):")], 'pyro.sample("latent"', "its 32 rows along axis -1"),
-        ([("(x.shape[0], self.z_dim,", "(x.shape[0], 1,")], 'z = pyro.sample("latent"', "has a prior of (32, 1)"),
-        ([(MODEL_Z, f"{SCALED}{MODEL_Z}")], 'pyro.sample("latent"', "log q is weighed by 1"),
-        ([(MODEL_Z, f"{SCALED}{MODEL_Z}"), (GUIDE_Z, GUIDE_Z.replace("pyro.sample", f"{SCALED}pyro.sample", 1))], "", ""),
-        ([("Trace_ELBO", "TraceMeanField_ELBO")], "", ""),
-        ([('pyro.plate("data", x.shape[0])', 'pyro.plate("data", 60000, subsample=x)')], "", ""),
-        ([("loss=Trace_ELBO()", "loss=Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)")], "", ""),
-    ],
-)  # fmt: skip
+PAIRS = [
+    ([("SVI(vae.model, vae.guide,", "SVI(vae.guide, vae.model,")], "SVI(vae", "model and guide are exchanged"),
+    ([("validate_args=False).to_event(1)", "validate_args=False)")], 'pyro.sample("obs"', "64 independent draws"),
+    ([(LATENT, LATENT.removesuffix(EVENT))], 'pyro.sample("latent"', "8 independent draws"),
+    ([('with pyro.plate("data", x.shape[0]):', "if True:")], 'pyro.sample("latent"', "no plate declares independent"),
+    ([('x.shape[0]):', "x.shape[0], dim=-2):")], 'pyro.sample("latent"', "its 32 rows along axis -1"),
+    ([("(x.shape[0], self.z_dim,", "(x.shape[0], 1,")], 'z = pyro.sample("latent"', "has a prior of (32, 1)"),
+    ([(MODEL_Z, f"{SCALED}{MODEL_Z}")], 'pyro.sample("latent"', "log q is weighed by 1"),
+    ([(MODEL_Z, f"{SCALED}{MODEL_Z}"), (GUIDE_Z, GUIDE_Z.replace("pyro.sample", f"{SCALED}pyro.sample", 1))], "", ""),
+    ([("Trace_ELBO", "TraceMeanField_ELBO")], "", ""),
+    ([('pyro.plate("data", x.shape[0])', 'pyro.plate("data", 60000, subsample=x)')], "", ""),
+    ([("loss=Trace_ELBO()", "loss=Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1)")], "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edits", "place", "said"), PAIRS)
 def test_a_guide_and_a_model_that_make_no_bound(tmp_path: Path, edits: list[tuple[str, str]], place: str, said: str) -> None:
     needs("pyro")
     text = (DATA / "svi.py").read_text()
@@ -91,7 +101,30 @@ def test_a_guide_and_a_model_that_make_no_bound(tmp_path: Path, edits: list[tupl
         assert old in text
         text = text.replace(old, new)
     (tmp_path / "svi.py").write_text(text)
-    target = observed(tmp_path, "svi.py")
+    judged(observed(tmp_path, "svi.py"), text, place, said)
+
+
+BOUND = re.compile(r"loss=((?:Trace|TraceMeanField)_ELBO\(.*?\))\)\n")
+
+
+@pytest.mark.parametrize(("edits", "place", "said"), PAIRS)
+def test_the_same_with_a_step(tmp_path: Path, edits: list[tuple[str, str]], place: str, said: str) -> None:
+    needs("pyro")
+    text = (DATA / "svi.py").read_text()
+    for old, new in edits:
+        text = text.replace(old, new)
+    (tmp_path / "svi.py").write_text(text)
+    bound = BOUND.search(text)
+    assert bound is not None
+    pair = "model.guide, model.model" if "exchanged" in said else "model.model, model.guide"
+    target = checked(tmp_path, "svi.py:VAE", f"loss = {bound[1]}.differentiable_loss({pair}, x)")
+    judged(target, text, 'pyro.sample("obs"' if "exchanged" in said else place, said)
+    if not said:
+        assert [t["role"] for t in target["loss"]["terms"]] == ["reconstruction", "kl"]
+        assert target["loss"]["terms"][0]["span"]["line"] == 1 + text[: text.index('pyro.sample("obs"')].count("\n")
+
+
+def judged(target: dict[str, Any], text: str, place: str, said: str) -> None:
     if not said:
         assert (target["status"], target["findings"]) == ("clean", []), target
         return

@@ -15,7 +15,7 @@ import torch.multiprocessing
 from torch import nn
 
 from vaelint.core.launchers import RANK_ZERO
-from vaelint.observe.when_imported import when_imported
+from vaelint.trace.when_imported import when_imported
 
 _DIST: Any = dist  # its own type stubs do not have all that it exports
 

@@ -13,14 +13,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from vaelint.observe.alone import running_alone
 from vaelint.observe.loaders import loaders_watched
-from vaelint.observe.pyro_sites import pyro_watched
 from vaelint.observe.session import Session, aside
-from vaelint.observe.when_imported import when_imported
 from vaelint.trace import keras_models
 from vaelint.trace.modules import noting_births
 from vaelint.trace.optimizers import noting_optimizers
 from vaelint.trace.plainly import running_plainly
+from vaelint.trace.pyro_sites import pyro_watched
 from vaelint.trace.standin import InsteadOfCuda
+from vaelint.trace.when_imported import when_imported
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from vaelint.observe.session import Session, aside
-from vaelint.observe.when_imported import when_imported
+from vaelint.trace.when_imported import when_imported
 
 
 class _Batches:

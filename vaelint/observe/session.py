@@ -16,11 +16,11 @@ from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import cut, is_cuttable, rows_of, smaller, tensors_of
 from vaelint.observe.copies import Parts
-from vaelint.observe.pyro_sites import Sites
 from vaelint.observe.seen import Backward, Iteration, Stepped
 from vaelint.observe.watch import Watch
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
+from vaelint.trace.pyro_sites import Sites
 from vaelint.trace.spans import SpanFinder
 
 _KEPT = 1 << 30  # bytes of recorded iterations that are kept for curves

@@ -18,6 +18,7 @@ from vaelint.loading.placeholder import holds_placeholder, needed
 from vaelint.pipeline.loss_search import LossSearch
 from vaelint.pipeline.maximised import settled
 from vaelint.pipeline.prepare import Prepared
+from vaelint.pipeline.pyro_pairs import found_in, raise_if_no_pair
 from vaelint.pipeline.run_rules import failure_findings
 from vaelint.record.record import Failure, Record
 from vaelint.rule_packages import load_rules
@@ -36,8 +37,10 @@ def trace_step(request: Request, result: TargetResult, prepared: Prepared, emit:
     source = Source(os.getcwd())
     step, record = _recorded(request, result, prepared, source)
     result.symbols = dict(inputs.symbols)
+    raise_if_no_pair(record, request)
     if record.failure is not None or holds_placeholder(record.raw_output):
         _raise_if_not_the_models(record)
+    result.findings += found_in(record.sites, request)
     if record.failure is not None and request.guessed:
         raise _not_called(request, record.failure)
     if record.failure is not None:

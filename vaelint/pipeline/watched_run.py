@@ -13,13 +13,12 @@ from typing import Any
 
 from vaelint.anatomy.model import Model
 from vaelint.core.errors import TargetError
-from vaelint.core.finding import Finding, Span
+from vaelint.core.finding import Span
 from vaelint.core.launchers import OTHER_PYTHON
 from vaelint.core.memory import asked_for, ran_out
 from vaelint.core.messages import cut, message_of
 from vaelint.core.result import Request, TargetResult
-from vaelint.core.setup import SETUP, fail
-from vaelint.core.sign import sign
+from vaelint.core.setup import fail
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.tensorflow_stand_in import keras_on_torch
@@ -33,11 +32,11 @@ from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
 from vaelint.observe.limits import TimeIsUpError, limited
-from vaelint.observe.pyro_sites import CODE as VAE009
 from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.script import file_of, noting_usage, run_script
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.curves import make_curves
+from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
@@ -87,8 +86,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
 def results_of(session: Session, error: BaseException | None, request: Request, emit: Emit, seconds: float) -> list[TargetResult]:
     """What was seen in `seconds`, checked. Raises TargetError where nothing was."""
     _raise_if_nothing(session, error, request.run)
-    if request.wants(VAE009) and (swapped := session.sites.swapped) is not None:
-        raise swapped
+    raise_if_swapped(session.sites, request)
     rules = [r for r in load_rules() if request.wants(r.code)]
     handed = next((b for b in session.iterations[0].backwards if b.given is not None), None)
     if handed is not None:
@@ -96,7 +94,7 @@ def results_of(session: Session, error: BaseException | None, request: Request, 
     results = []
     for result, model, step in models_of(session, request):
         result.timing["run_s"] = round(seconds, 4)
-        result.findings += _of_sites(session, request, result)
+        result.findings += found_in(session.sites, request)
         if handed is not None and handed.span is not None:
             where, left = f"{handed.span.file}:{handed.span.line}", " and ".join(_CUTS)
             result.notes.append(f"{where} hands backward() a gradient: {left}, of gradients that end before the encoder, were left out")
@@ -107,13 +105,6 @@ def results_of(session: Session, error: BaseException | None, request: Request, 
 
 _CUTS = ("VAE503", "VAE505")
 """Rules about gradients that end before the encoder, to which the script may hand them itself."""
-
-
-def _of_sites(session: Session, request: Request, result: TargetResult) -> list[Finding]:
-    """What is wrong with Pyro's guide and model."""
-    kind, place = SETUP[VAE009], Span(request.target, 1)
-    found = (session.sites.found or []) if request.wants(VAE009) else []
-    return [sign(kind, f, place, f.label) for f in found]
 
 
 def check_watched(request: Request, emit: Emit) -> TargetResult:

@@ -65,6 +65,7 @@ class Record:
     uses: list[GradientUse] = field(default_factory=list)  # what the step did with gradients after its backward passes, in order
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
+    sites: Any = None  # the `trace.pyro_sites.Sites` of a step that was called here
     recording: Any = None  # the `trace.run.Recording` that made it and can go on with it
 
     @property

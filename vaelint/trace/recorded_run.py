@@ -21,6 +21,7 @@ from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
 from vaelint.trace.optimizers import noting_keras_steps, noting_optimizers, noting_scales, noting_steps
 from vaelint.trace.plainly import running_plainly
+from vaelint.trace.pyro_sites import Sites, pyro_watched
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.standin import InsteadOfCuda
@@ -165,7 +166,7 @@ class Recording:
 
     def _go(self, step: Any, act: Callable[[], Any], record: Record) -> Record:
         recorder, modules, spans, built = self._recorder, self._modules, self._spans, self._built
-        record.step, record.recording = step, self
+        record.step, record.recording, record.sites = step, self, Sites()
         noting = noting_calls(recorder, record.functions, self._calls_in) if self._calls_in else contextlib.nullcontext()
         with (
             modules.watching(),
@@ -179,6 +180,7 @@ class Recording:
             recording_from_numpy(recorder),
             keras_models.metrics_aside(recorder),
             noting_keras_steps(spans, recorder.updates),
+            pyro_watched(record.sites, spans),
         ):
             try:
                 with self._instead or contextlib.nullcontext(), recorder, noting, noting_steps(spans, recorder.updates):

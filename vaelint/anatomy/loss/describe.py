@@ -126,12 +126,22 @@ def describe_loss(model: Model) -> dict[str, Any]:
 
 def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:
     if k.silent is None:
-        place, reason = k.term.core, k.probe.reason
+        place, reason = _placed(model, k), k.probe.reason
         return _row(model, "kl", kl_name(model, k), k.scaling, k.latent, k.probe.weight, place, reason, known=_is_weighed(k))
     name = next((f" ({f.text})" for f in k.factors if f.value == 0 and f.text), "")
     note = f"its weight is 0 at this step{name}; where that is 1, it is {k.silent.text()}"
     row = _row(model, "kl", kl_name(model, k), k.silent, k.latent, k.probe.weight, k.term.core, note)
     return row | {"weight": "0", "value": 0.0}
+
+
+def _placed(model: Model, k: KlFact) -> fx.Node | None:
+    """The expression of a KL; of one that a library adds up within a single call of the user's, the density of the posterior."""
+    place = model.where(k.term.core)
+    if place is not None and place != model.where(model.record.loss):
+        return k.term.core
+    heads = {h for s in model.sites for h in s.heads}
+    placed = [leaf for leaf in k.term.leaves if model.where(leaf.node) not in (None, place)]
+    return next((leaf.node for leaf in sorted(placed, key=lambda leaf: heads.isdisjoint(leaf.frontier))), k.term.core)
 
 
 def _extra_row(model: Model, e: Extra) -> dict[str, Any]:

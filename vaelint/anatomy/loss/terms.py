@@ -183,9 +183,15 @@ def _complete_reconstructions(leaves: list[Leaf], outputs: set[fx.Node] | frozen
 
 
 def _gathered(leaves: list[Leaf], has_log_q: bool) -> list[Term]:
-    """The terms that addends of one role make up, those without a gradient apart; log p(z) beside log q(z) is part of the KL."""
+    """The terms that addends of one role make up, those without a gradient apart; log p(z) beside log q(z) is part of the KL.
+
+    `value.detach() + (surrogate - surrogate.detach())` has each addend once with a gradient: its numbers beside it are no further terms.
+    """
     terms: dict[tuple[object, ...], Term] = {}
+    live = {leaf.node for leaf in leaves if leaf.detached is None}
     for leaf in leaves:
+        if leaf.detached is not None and leaf.node in live:
+            continue
         role: Role = "kl" if leaf.role == "prior" and has_log_q else leaf.role
         if role != "constant":
             key = (role, leaf.detached is not None)

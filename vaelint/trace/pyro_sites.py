@@ -15,8 +15,8 @@ import torch
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Label, Span
 from vaelint.core.sign import Found
-from vaelint.observe.when_imported import when_imported
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.when_imported import when_imported
 
 CODE = "VAE009"
 _PLATE = re.compile(
@@ -41,15 +41,15 @@ class Site:
 
 
 class Sites:
-    """What one step of SVI sampled, the guide before the model."""
+    """What one evaluation of a bound sampled, the guide before the model."""
 
     def __init__(self) -> None:
         self._traces: dict[int, tuple[Any, list[Site]]] = {}  # a trace by its id, which it keeps while it is here
         self.svi: Span | None = None  # where SVI was made
-        self.found: list[Found] | None = None  # what is wrong with the first step that ran
+        self.found: list[Found] | None = None  # what is wrong with the first evaluation that ran
 
     def begin(self) -> None:
-        """Another step begins."""
+        """Another evaluation begins."""
         self._traces.clear()
 
     def add(self, trace: Any, site: Site) -> None:
@@ -63,7 +63,7 @@ class Sites:
         return (both[0], both[1]) if len(both) == 2 else (both[0] if both else [], [])
 
     def end(self) -> None:
-        """A step has run."""
+        """An evaluation has run."""
         if self.found is None:
             guide, model = self.pair
             self.found = [*scales_differ(guide, model), *misplaced(guide, model)]
@@ -216,6 +216,8 @@ def pyro_watched(sites: Sites, spans: SpanFinder) -> Iterator[None]:
         undo.enter_context(when_imported("pyro.poutine.trace_struct", hooks.traces))
         undo.enter_context(when_imported("pyro.infer.trace_mean_field_elbo", hooks.divergences))
         undo.enter_context(when_imported("pyro.infer.svi", hooks.inference))
+        undo.enter_context(when_imported("pyro.infer.elbo", lambda module: hooks.evaluations(module.ELBO)))
+        undo.enter_context(when_imported("pyro.infer.traceenum_elbo", lambda module: hooks.evaluations(module.TraceEnum_ELBO)))
         yield
 
 
@@ -268,7 +270,7 @@ class _Hooks:
         self._put(module, "kl_divergence", kl)
 
     def inference(self, module: ModuleType) -> None:
-        """Where an SVI is made, and its steps."""
+        """Where an SVI is made."""
 
         def made(original: Any) -> Any:
             def init(svi: Any, /, *args: Any, **kwargs: Any) -> None:
@@ -277,18 +279,21 @@ class _Hooks:
 
             return init
 
-        def stepped(original: Any) -> Any:
-            def step(svi: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self._put(module.SVI, "__init__", made)
+
+    def evaluations(self, bound: Any) -> None:
+        """The guide and the model traced for one value of a bound, whoever asks for it: `SVI.step`, `differentiable_loss`."""
+
+        def traced(original: Any) -> Any:
+            def traces(elbo: Any, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
                 self._sites.begin()
                 self._places.clear()
-                result = original(svi, *args, **kwargs)
+                yield from original(elbo, *args, **kwargs)
                 self._sites.end()
-                return result
 
-            return step
+            return traces
 
-        self._put(module.SVI, "__init__", made)
-        self._put(module.SVI, "step", stepped)
+        self._put(bound, "_get_traces", traced)
 
 
 @contextlib.contextmanager
