@@ -198,7 +198,10 @@ def test_results_are_printed_as_they_come_and_kept_when_the_check_is_interrupted
         "import time\nimport torch\nif __name__ == '__main__':\n    time.sleep(600)\n    torch.ones(1).backward()\n"
     )
     words = [sys.executable, "-m", "vaelint", "check", ".", "--device", "none", "--jobs", "1"]
-    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background has it ignored
+    ) as process:  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
         said = ""
         while "a.py:VAE: no findings" not in said:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import commandline
@@ -15,6 +18,8 @@ from vaelint.core.inputs import parse_input
 from vaelint.core.result import Request
 from vaelint.pipeline.check import check_target
 from vaelint.source.target import parse_target
+
+VAELINT = str(Path(sys.executable).parent / "vaelint")
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -117,3 +122,17 @@ def test_a_folder_of_ones_own_named_keras_is_not_taken_for_keras(tmp_path: Path)
     (tmp_path / "m.py").write_text("from keras import width\n" + (DATA / "mlp_vae.py").read_text())
     done = commandline.vaelint("check", "m.py:VAE", "--input", "32x784", "--device", "none", cwd=tmp_path)
     assert (done.returncode, "no findings" in done.stdout) == (0, True), done.stderr
+
+
+def test_bash_completes_a_class_behind_its_file(tmp_path: Path) -> None:
+    """Through the script that `vaelint --show-completion bash` prints; bash ends a word at each colon."""
+    (tmp_path / "model.py").write_text("from torch import nn\n\n\nclass VAE(nn.Module): ...\n\n\nclass VQVAE(nn.Module): ...\n")
+    script = subprocess.run([VAELINT, "--show-completion", "bash"], capture_output=True, text=True, check=True).stdout
+
+    def offered(*words: str) -> list[str]:
+        given = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _vaelint_completion {VAELINT}"
+        code = f'{script}\n{given}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        return subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+
+    assert offered("vaelint", "check", "model.py", ":") == ["VAE", "VQVAE"]
+    assert offered("vaelint", "check", "model.py", ":", "VQ") == ["VQVAE"]

@@ -14,6 +14,7 @@ from vaelint.cli import cache
 from vaelint.cli.annotate import annotate
 from vaelint.cli.checking import check
 from vaelint.cli.commands import EXAMPLES, command
+from vaelint.cli.completion import behind_colons
 from vaelint.cli.config import config
 from vaelint.cli.discover import discover
 from vaelint.cli.ends import ended
@@ -41,6 +42,7 @@ def main(args: Sequence[str], early: Worker | None = None) -> NoReturn:
 
     def act() -> int | None:
         _no_target(args)
+        behind_colons()
         said: int | None = app(list(args), prog_name="vaelint", standalone_mode=False, obj=early)
         return said
 

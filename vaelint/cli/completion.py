@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,16 @@ _SHOWN = 40  # files of a folder that are looked into for classes
 
 Rules = Callable[[], Sequence[tuple[str, str]]]
 """Code and name of each rule; asked for only where they are offered."""
+
+
+def behind_colons() -> None:
+    """Where bash asks for what follows a colon, the word that is begun is an empty one behind it.
+
+    bash hands the colon over as the word at hand, although it puts what is offered behind it.
+    """
+    words, at = os.environ.get("COMP_WORDS", "").split("\n"), os.environ.get("COMP_CWORD", "")
+    if os.environ.get("_VAELINT_COMPLETE") == "complete_bash" and at.isdecimal() and words[int(at) : int(at) + 1] == [":"]:
+        os.environ["COMP_CWORD"] = str(int(at) + 1)
 
 
 def offered(option: Option, known: Rules, words: Sequence[str], begun: str) -> list[str]:
