@@ -63,7 +63,8 @@ class _Layers:
             return []
         trainable, called = set(self._model.trainable.values()), {id(c.module) for c in self._record.calls}
         left, found = trainable - self._gradients.reached - self._gradients.updated, list[Unreached]()
-        left -= {name for name in left if not self._record.model.get_parameter(name).numel()}  # of a part of the data that has no size here
+        parameters = dict(self._record.model.named_parameters(remove_duplicate=False))
+        left -= {name for name in left if not parameters[name].numel()}  # of a part of the data that has no size here
         for path, module in self._record.model.named_modules():
             own = {f"{path}.{n}" for n, p in module.named_parameters() if id(p) in self._model.trainable}
             own &= trainable

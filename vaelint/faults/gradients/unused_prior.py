@@ -67,7 +67,7 @@ def _call(model: Model, fact: KlFact) -> Span | None:
 
 def _is_moment(model: Model, name: str, size: Sequence[int]) -> bool:
     """Whether a parameter that another method draws with has an entry for each latent dimension."""
-    value = model.record.model.get_parameter(name)
+    value = dict(model.record.model.named_parameters(remove_duplicate=False))[name]
     return value.numel() == size[-1] and value.shape[-1:] == torch.Size(size[-1:]) and _only_drawn_with(model, name)
 
 
