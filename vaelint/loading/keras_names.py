@@ -6,8 +6,10 @@ Imported only where Keras is.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.machinery
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -46,8 +48,49 @@ def _as_before() -> None:
                 setattr(backend, name, function)
     for part in ("losses", "metrics", "layers"):
         new, tf = (importlib.import_module(f"{top}.{part}") for top in ("keras", "keras._tf_keras.keras"))
-        for name in set(dir(new)) - set(dir(tf)):
-            setattr(tf, name, getattr(new, name))
+        for one, other in ((new, tf), (tf, new)):
+            for name in set(dir(one)) - set(dir(other)):
+                setattr(other, name, getattr(one, name))
+    optimizer, operation = (importlib.import_module(f"keras.src.{m}") for m in ("optimizers.base_optimizer", "ops.operation"))
+    if not hasattr(optimizer.BaseOptimizer.__init__, "as_before"):
+        optimizer.BaseOptimizer.__init__ = _with_lr(optimizer.BaseOptimizer.__init__)
+        operation.Operation.__init__ = _without_slashes(operation.Operation.__init__)
+        dense: Any = importlib.import_module("keras.src.layers.core.dense").Dense
+        dense.__init__ = _of_whole_units(dense.__init__)
+
+
+def _with_lr(original: Callable[..., None]) -> Callable[..., None]:
+    """An optimizer that takes `lr` for its learning rate; `decay`, which it took as well, changes nothing in the first steps."""
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("decay", None)
+        if "lr" in kwargs:
+            kwargs["learning_rate"] = kwargs.pop("lr")
+        original(self, *args, **kwargs)
+
+    init.as_before = True  # type: ignore[attr-defined]
+    return init
+
+
+def _without_slashes(original: Callable[..., None]) -> Callable[..., None]:
+    """A layer whose name may hold slashes. Keras reads the arguments off the signature, so it is the same."""
+
+    def init(self: Any, name: Any = None) -> None:
+        original(self, name=name.replace("/", "_") if isinstance(name, str) else name)
+
+    return init
+
+
+def _of_whole_units(original: Callable[..., None]) -> Callable[..., None]:
+    """A `Dense` whose units may be a whole number of numpy's, as `np.prod` gives it."""
+
+    @functools.wraps(original)
+    def init(self: Any, units: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, int(units) if isinstance(units, np.integer) else units, *args, **kwargs)
+
+    init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return init
 
 
 def _or_made_up(original: Callable[..., Any], name: str, shape: tuple[int, ...], note: Callable[[str], None]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import importlib
 import inspect
 import sys
 import types
@@ -39,7 +40,7 @@ def extended(model: Any, namespace: Mapping[str, Any]) -> tuple[nn.Module, Symbo
     keras: Any
     if (added := vars(model).get("symbolic_losses")) and getattr(model, "inputs", None):
         keras = sys.modules["keras"]
-        given: nn.Module = keras.Model(model.inputs, [*model.outputs, *added])
+        given: nn.Module = _graph().with_more(model, added)
         names = ("added",) if len(added) == 1 else tuple(f"added{i + 1}" for i in range(len(added)))
         return given, Symbolic(
             keras.losses.get(loss) if loss is not None else None, names, False, Span("", 1), len(model.outputs), len(added)
@@ -50,8 +51,7 @@ def extended(model: Any, namespace: Mapping[str, Any]) -> tuple[nn.Module, Symbo
         return model, None
     keras = sys.modules["keras"]
     more = [p.name for p in list(inspect.signature(loss).parameters.values())[2:] if p.default is p.empty and p.kind != p.VAR_KEYWORD]
-    around = inspect.getclosurevars(loss)
-    read = {k: v for k, v in {**around.globals, **around.nonlocals}.items() if isinstance(v, keras.KerasTensor)}
+    read = _read_by(loss, set())
     missing = {name: namespace.get(name) for name in more}
     if more and not all(isinstance(v, keras.KerasTensor) for v in missing.values()):
         return model, None
@@ -60,11 +60,28 @@ def extended(model: Any, namespace: Mapping[str, Any]) -> tuple[nn.Module, Symbo
         return model, None
     outputs = list(model.outputs)
     try:
-        made: nn.Module = keras.Model(model.inputs, [*outputs, *wanted.values()])
+        made: nn.Module = _graph().with_more(model, list(wanted.values()))
     except (ValueError, KeyError):
         return model, None  # tensors of another graph
     place = _definition(loss) if missing else _first_read(loss, frozenset(read))
     return made, Symbolic(loss, tuple(wanted), bool(missing), place, len(outputs))
+
+
+def _read_by(function: types.FunctionType, seen: set[types.CodeType]) -> dict[str, Any]:
+    """The symbolic tensors that a function, or one of the user's that it calls, reads from outside."""
+    seen.add(function.__code__)
+    around = inspect.getclosurevars(function)
+    read: dict[str, Any] = {}
+    for name, value in {**around.globals, **around.nonlocals}.items():
+        if isinstance(value, sys.modules["keras"].KerasTensor):
+            read[name] = value
+        elif isinstance(value, types.FunctionType) and value.__code__ not in seen and user_file(value.__code__.co_filename):
+            read |= _read_by(value, seen)
+    return read
+
+
+def _graph() -> Any:
+    return importlib.import_module("vaelint.loading.keras_graph")  # which imports Keras
 
 
 def _definition(function: types.FunctionType) -> Span:
@@ -72,7 +89,12 @@ def _definition(function: types.FunctionType) -> Span:
 
 
 def _first_read(function: types.FunctionType, names: frozenset[str]) -> Span:
-    """Where a function reads the first of some names from outside."""
+    """Where a function, or one that it calls, reads the first of some names from outside."""
+    around = inspect.getclosurevars(function)
+    inner = [v for v in (*around.nonlocals.values(), *around.globals.values()) if isinstance(v, types.FunctionType) and v is not function]
+    if not names & {*around.nonlocals, *around.globals}:
+        reading = next((f for f in inner if user_file(f.__code__.co_filename) and names & _read_by(f, {function.__code__}).keys()), None)
+        return _first_read(reading, names) if reading is not None else _definition(function)
     for step in dis.get_instructions(function):
         at = step.positions
         if step.opname.startswith("LOAD_") and step.argval in names and at is not None and at.lineno is not None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
+from vaelint.loading.keras_graph import adding
+from vaelint.loading.tensorflow_data import CONFIG, DATA
+from vaelint.loading.tensorflow_sizes import Draw, Open, sizes_of
 from vaelint.trace.keras_models import settle
 
 keras: Any = importlib.import_module("keras")
@@ -19,20 +23,25 @@ settle()
 ops: Any = keras.ops
 
 
-def _keeping_symbols(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`add_loss` of Keras 2, which takes tensors of the model's graph as well: they are kept, and made outputs of the model."""
-
-    def add_loss(self: Any, loss: Any) -> None:
-        symbols = [part for part in keras.tree.flatten(loss) if isinstance(part, keras.KerasTensor)]
-        if symbols:
-            vars(self).setdefault("symbolic_losses", []).extend(symbols)
-        else:
-            original(self, loss)
-
-    return add_loss
+functional: Any = importlib.import_module("keras.src.models.functional").Functional
+if not hasattr(keras.layers.Layer.add_loss, "keeps_symbols"):
+    keras.layers.Layer.add_loss = functional.add_loss = adding(keras.layers.Layer.add_loss)
 
 
-keras.layers.Layer.add_loss = _keeping_symbols(keras.layers.Layer.add_loss)
+def _as_eager(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`Tensor.numpy` and `np.array(tensor)` as tensorflow has them: a tensor gives its values whether gradients are taken or not."""
+
+    def values(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        stands_in = getattr(sys.modules.get("tensorflow"), "stands_in", False)
+        return original(self.detach() if stands_in and self.requires_grad else self, *args, **kwargs)
+
+    values.as_eager = True  # type: ignore[attr-defined]
+    return values
+
+
+if not hasattr(torch.Tensor.numpy, "as_eager"):
+    torch.Tensor.numpy = _as_eager(torch.Tensor.numpy)  # type: ignore[method-assign]
+    torch.Tensor.__array__ = _as_eager(torch.Tensor.__array__)  # type: ignore[method-assign]
 
 
 def _axis(axis: Any) -> Any:
@@ -68,7 +77,9 @@ def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False,
 
 def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
     """`tf.reshape`."""
-    return ops.reshape(_values(tensor), tuple(shape) if isinstance(shape, list | tuple) else shape)
+    return ops.reshape(
+        _values(tensor), tuple(-1 if isinstance(n, Open) else n for n in shape) if isinstance(shape, list | tuple) else shape
+    )
 
 
 def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: Any = None, name: str | None = None) -> Any:
@@ -118,7 +129,7 @@ def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
 
 def random_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: Any = None, name: str | None = None) -> Any:
     """`tf.random.normal`; an operation's own seed counts on from call to call there, so it leaves the draws as they are."""
-    made = keras.random.normal(_sizes(shape), dtype=dtype or "float32")
+    made = _drawn(keras.random.normal, shape, dtype or "float32")
     made = made if isinstance(stddev, int | float) and stddev == 1 else made * stddev
     return made if isinstance(mean, int | float) and mean == 0 else made + mean
 
@@ -129,7 +140,14 @@ def random_uniform(shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any =
     whole = dtype is not None and "int" in keras.backend.standardize_dtype(dtype)
     if whole:
         return keras.random.randint(_sizes(shape), minval, high, dtype=dtype)
-    return keras.random.uniform(_sizes(shape), float(minval), float(high), dtype=dtype or "float32")
+    made = _drawn(keras.random.uniform, shape, dtype or "float32")
+    return made if (minval, high) == (0, 1) else made * (high - minval) + minval
+
+
+def _drawn(draw: Callable[..., Any], shape: Any, dtype: Any) -> Any:
+    """A draw of the sizes given; one of the model's graph where one of them is that of a symbolic tensor."""
+    sizes = _sizes(shape)
+    return Draw(draw, sizes, dtype).of() if any(isinstance(n, Open) for n in sizes) else draw(sizes, dtype=dtype)
 
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, name: Any = None) -> Any:
@@ -198,7 +216,7 @@ def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None 
 
 def stack(values: Any, axis: int = 0, name: str | None = None) -> Any:
     """`tf.stack`; sizes stay sizes."""
-    return tuple(values) if all(isinstance(v, int) for v in values) else ops.stack(list(map(_values, values)), axis=axis)
+    return tuple(values) if all(isinstance(v, int | Open) for v in values) else ops.stack(list(map(_values, values)), axis=axis)
 
 
 def function(func: Any = None, **_: Any) -> Any:
@@ -215,14 +233,17 @@ def scope(*_: Any, **__: Any) -> Iterator[None]:
 class GradientTape:
     """`tf.GradientTape`: torch records by itself, and is asked for the gradients."""
 
+    _open: ClassVar[list[GradientTape]] = []
+
     def __init__(self, persistent: bool = False, **_: Any) -> None:
         self._persistent = persistent
 
     def __enter__(self) -> GradientTape:
+        self._open.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        return None
+        self._open.remove(self)
 
     def watch(self, tensor: Any) -> None:
         """Makes a plain tensor one that gradients are taken for."""
@@ -231,12 +252,23 @@ class GradientTape:
                 one.requires_grad_(True)
 
     def gradient(self, target: Any, sources: Any, **_: Any) -> Any:
-        """The gradients of what `target` sums to, in the shape of `sources`; None where it does not depend on one."""
+        """The gradients of what `target` sums to, in the shape of `sources`; None where it does not depend on one.
+
+        Those of parameters come by `backward`, as they do in a training with torch; another tape that is open records what is asked.
+        """
         listed = list(sources) if isinstance(sources, list | tuple) else [sources]
         held = [s.value if hasattr(s, "_value") else s for s in listed]
         total = sum(t.sum() for t in target) if isinstance(target, list | tuple) else target if target.dim() == 0 else target.sum()
-        found = torch.autograd.grad(total, held, retain_graph=self._persistent or None, allow_unused=True)
+        found = self._asked(total, held, any(tape is not self for tape in self._open))
         return list(found) if isinstance(sources, list | tuple) else found[0]
+
+    def _asked(self, total: torch.Tensor, held: Sequence[torch.Tensor], within: bool) -> Sequence[Any]:
+        if within or not all(isinstance(p, torch.nn.Parameter) for p in held):
+            return torch.autograd.grad(total, held, retain_graph=self._persistent or within or None, create_graph=within, allow_unused=True)
+        for parameter in held:
+            parameter.grad = None
+        torch.autograd.backward(total, inputs=list(held), retain_graph=self._persistent or None)
+        return [parameter.grad for parameter in held]
 
 
 NAMES: dict[str, Any] = {
@@ -248,7 +280,7 @@ NAMES: dict[str, Any] = {
     **{n: _two(getattr(ops, n)) for n in ("add", "subtract", "multiply", "divide", "maximum", "minimum", "equal", "not_equal", "greater",
                                           "greater_equal", "less", "less_equal", "logical_and", "logical_or")},
     "pow": _two(ops.power), "reduce_logsumexp": _reducing(ops.logsumexp), "negative": _one(ops.negative),
-    "squared_difference": lambda x, y, name=None: ops.square(x - y), "shape": lambda input, **_: ops.shape(input),
+    "squared_difference": lambda x, y, name=None: ops.square(x - y), "shape": sizes_of,
     "matmul": matmul, "reshape": reshape, "split": split, "transpose": transpose, "cast": cast, "one_hot": one_hot, "constant": constant,
     "concat": lambda values, axis, name=None: ops.concatenate(list(values), axis=axis), "stack": stack, "unstack": unstack,
     "squeeze": lambda input, axis=None, name=None: ops.squeeze(input, axis=axis), "where": where, "tile": tile, "gather": gather,
@@ -316,6 +348,6 @@ PARTS: dict[str, dict[str, Any]] = {
         "embedding_lookup": lambda params, ids, *a, **k: ops.take(params, ids, axis=0), "dropout": dropout, "l2_normalize": ops.normalize,
     },
     "linalg": {"matmul": matmul, "norm": NAMES["norm"], "einsum": ops.einsum, "diag_part": ops.diagonal, "trace": ops.trace},
-    "types": {}, "dtypes": {},
+    "types": {}, "dtypes": {}, "data": DATA, "config": CONFIG,
 }  # fmt: skip
 """The parts of tensorflow with names of their own."""

@@ -26,11 +26,11 @@ def is_keras(model: object) -> bool:
 
 
 def is_used_by(namespace: Mapping[str, Any]) -> bool:
-    """Whether a module has imported Keras, or something of it."""
+    """Whether a module has imported Keras, or something of it, or the tensorflow that is Keras here."""
     if "keras" not in sys.modules:
         return False
     named = (v.__name__ if isinstance(v, types.ModuleType) else str(getattr(v, "__module__", "")) for v in namespace.values())
-    return any(name.partition(".")[0] == "keras" for name in named)
+    return any(name.partition(".")[0] in ("keras", "tensorflow") for name in named)
 
 
 def of_keras(base: type) -> bool:

@@ -30,7 +30,9 @@ def keras_step(loaded: Loaded, model: nn.Module, step: Step, names: Sequence[str
         return None
     notes = [*step.notes, *training.notes]
     if training.loss is None:
-        return Step(training.code, loaded, has_loss=True, call=step.call, notes=notes)
+        made = Step(training.code, loaded, has_loss=True, call=step.call, notes=notes)
+        made.partly = training.partly
+        return made
     tree = ast.parse(training.code)
     last = tree.body[-1]
     assert isinstance(last, ast.Assign)
@@ -77,10 +79,28 @@ def _with_values_given(loaded: Loaded, symbolic: Symbolic, step: Step, names: Se
 
 
 def _reading(loss: Callable[..., Any], **values: torch.Tensor) -> Callable[..., Any]:
-    """A function of the user's that reads these values in the place of the names it has from outside."""
+    """A function of the user's that reads these values in the place of the names it has from outside, as do the functions it calls."""
     assert isinstance(loss, types.FunctionType)
+    outside: dict[str, Any] = {**loss.__globals__, **values}
     cells = [
-        types.CellType(values[name]) if name in values else cell
+        types.CellType(values[name]) if name in values else _cell(cell, values)
         for name, cell in zip(loss.__code__.co_freevars, loss.__closure__ or (), strict=True)
     ]
-    return types.FunctionType(loss.__code__, {**loss.__globals__, **values}, loss.__name__, loss.__defaults__, tuple(cells))
+    for name in loss.__code__.co_names:
+        called = loss.__globals__.get(name)
+        if isinstance(called, types.FunctionType) and called is not loss and _reads(called, values):
+            outside[name] = _reading(called, **values)
+    return types.FunctionType(loss.__code__, outside, loss.__name__, loss.__defaults__, tuple(cells))
+
+
+def _cell(cell: types.CellType, values: dict[str, torch.Tensor]) -> types.CellType:
+    inner = cell.cell_contents
+    return types.CellType(_reading(inner, **values)) if isinstance(inner, types.FunctionType) and _reads(inner, values) else cell
+
+
+def _reads(function: types.FunctionType, values: dict[str, torch.Tensor]) -> bool:
+    """Whether a function itself reads one of these names from outside, or one in a cell of it does."""
+    code = function.__code__
+    inner = [c.cell_contents for c in function.__closure__ or ()]
+    called = any(isinstance(f, types.FunctionType) and f.__code__ is not code and _reads(f, values) for f in inner)
+    return called or bool({*code.co_freevars, *code.co_names} & values.keys())
