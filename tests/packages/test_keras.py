@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from keras_checked import checked, needs_keras, observed
 from shown import words
 
 pytestmark = pytest.mark.packages
 DATA = Path(__file__).parents[1] / "data" / "with_keras"
-
-
-def needs_keras() -> None:
-    if importlib.util.find_spec("keras") is None:
-        pytest.skip("keras is not installed; run make test-packages")
-
-
-def checked(folder: Path, *words: str, device: str = "none", **environment: str) -> dict[str, Any]:
-    """The one target of a check."""
-    needs_keras()
-    how = ["check", "--device", device, "--output-format", "json", "--exit-zero"]
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", *how, *words],
-        cwd=folder, capture_output=True, text=True, timeout=300, env={**os.environ, **environment},
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
-    (target,) = json.loads(done.stdout)["targets"]
-    return dict(target)
 
 
 def line_of(file: Path, text: str) -> int:
@@ -194,10 +174,7 @@ def test_the_guide_shows_what_is_printed() -> None:
 
 
 def test_fit_is_observed() -> None:
-    needs_keras()
-    how = ["run", "--device", "none", "--output-format", "json", "add_loss.py"]
-    done = subprocess.run([sys.executable, "-m", "vaelint", *how], cwd=DATA, capture_output=True, text=True, timeout=300)
-    (target,) = json.loads(done.stdout)["targets"]
+    target = observed(DATA, "add_loss.py")
     assert (target["target"], target["status"], target["findings"]) == ("add_loss.py:VAE", "clean", []), target
     assert [t["role"] for t in target["loss"]["terms"]] == ["reconstruction", "kl"] and target["loss"]["beta"]["value"] == 1
 

@@ -27,7 +27,7 @@ from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.imports import import_file, import_module, parsed, repository_of, within
 from vaelint.loading.inherited import constructor_tree
-from vaelint.loading.keras_calls import compiled_as, made_at
+from vaelint.loading.keras_calls import compiled_as, compiled_elsewhere, made_at
 from vaelint.loading.keras_symbolic import Symbolic, extended
 from vaelint.loading.lightning_modules import silence
 from vaelint.loading.meta import with_values
@@ -190,6 +190,8 @@ class Loaded:
             model: object = _copy_of(self.obj) if isinstance(self.obj, nn.Module) else self._construct(init)
         if isinstance(model, tuple | list):
             model = self._one_of(model)
+        elif not isinstance(model, nn.Module):
+            model = self._held_by(model)
         if isinstance(model, nn.Module) and not isinstance(self.obj, nn.Module):
             model, self.symbolic = extended(model, self.namespace)
         if not isinstance(model, nn.Module):
@@ -203,7 +205,9 @@ class Loaded:
             self.notes.append(note)
         silence(model)
         if keras_models.is_keras(model) and not self.package:
-            self._compile(model)
+            keras_models.register(model)
+            if self.symbolic is None:  # else it gives more than what its loss is compared with
+                self._compile(model)
         return model
 
     def _one_of(self, models: Sequence[object]) -> object:
@@ -215,10 +219,21 @@ class Loaded:
         self.notes += [note] if note not in self.notes else []
         return compiled[0]
 
+    def _held_by(self, owner: object) -> object:
+        """The one Keras model that an object holds and has compiled; the object itself where there is none, or several."""
+        compiled = {
+            k: v for k, v in getattr(owner, "__dict__", {}).items() if isinstance(v, nn.Module) and getattr(v, "compiled", 0) is True
+        }
+        if len(compiled) != 1:
+            return owner
+        ((name, model),) = compiled.items()
+        note = f"{self.name} is no model itself: its {name}, which it compiles, is checked"
+        self.notes += [note] if note not in self.notes else []
+        return model
+
     def _compile(self, model: nn.Module) -> None:
-        """Makes Keras' layers known to torch, and gives a model the loss that its file compiles it with."""
-        keras_models.register(model)
-        said = compiled_as(parsed(Path(self.file)), self.name, self.file, self.namespace, model)
+        """Gives a Keras model the loss that its file compiles it with, or else another file of the repository."""
+        said = compiled_as(parsed(Path(self.file)), self.name, self.file, self.namespace, model) or compiled_elsewhere(self, model)
         if said and said not in self.notes:
             self.notes.append(said)
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from vaelint.core.paths import relative
+from vaelint.loading.imports import import_part, parsed
+from vaelint.repository.dataflow import needed_of
+from vaelint.repository.objects import Unknown
+from vaelint.repository.scopes import File
 from vaelint.source.blame import one_line
 from vaelint.trace.keras_models import is_users
+
+if TYPE_CHECKING:
+    from vaelint.loading.build import Loaded
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,42 @@ def compiled_as(tree: ast.Module, target: str, file: str, namespace: Mapping[str
     if loss is not None or is_users(model, "train_step") or is_users(model, "compute_loss"):
         model.compile(optimizer="adam", loss=loss, loss_weights=weights)
     return said
+
+
+def compiled_elsewhere(loaded: Loaded, model: Any) -> str:
+    """Compiles a model that its own file does not compile as another file of the repository does; that place in words, or ""."""
+    if getattr(model, "compiled", True) or is_users(model, "compile") or calls_of(loaded_tree(loaded), loaded.name, "compile"):
+        return ""
+    for file in loaded.repository.holding(loaded.name, ".compile("):
+        if not _is_made_in(file, loaded):
+            continue
+        made = {*_made_by(file.tree, loaded.name)}
+        for written in (w for w in _calls(file.tree, "compile") if w.receiver in made and str(file.path) != loaded.file):
+            given = [written.given("loss", 1), written.given("loss_weights", 2)]
+            place = f"{relative(str(file.path))}:{written.call.lineno}"
+            try:
+                names = {n.id for e in given if e is not None for n in ast.walk(e) if isinstance(n, ast.Name)}
+                module = import_part(file.path, needed_of(file.tree, names), []) if names else None
+                loss, weights = (_value(e, str(file.path), vars(module) if module is not None else {}) for e in given)
+            except Exception as error:  # noqa: BLE001  (users' code raises anything; said)
+                return f"{place} compiles the model with a loss that cannot be read there: {one_line(error)}"
+            model.compile(optimizer="adam", loss=loss, loss_weights=weights)
+            return f"the model is compiled as at {place}"
+    return ""
+
+
+def _is_made_in(file: File, loaded: Loaded) -> bool:
+    """Whether a file calls the target, and not another class of its name."""
+    for site in file.calls:
+        if ast.unparse(site.call.func).rpartition(".")[2] == loaded.name:
+            with contextlib.suppress(Unknown):
+                return loaded.reader.definition(site.call.func, site.scope) == (Path(loaded.file).resolve(), loaded.name)
+    return False
+
+
+def loaded_tree(loaded: Loaded) -> ast.Module:
+    """The file of a target, as far as it is Python."""
+    return parsed(Path(loaded.file)) if loaded.file.endswith((".py", ".ipynb")) else ast.Module([], [])
 
 
 def _value(expression: ast.expr | None, file: str, namespace: Mapping[str, Any]) -> Any:

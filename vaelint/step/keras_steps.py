@@ -7,14 +7,12 @@ import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from vaelint.loading.build import Loaded
-from vaelint.loading.imports import parsed
-from vaelint.loading.keras_calls import loss_of, target_of
+from vaelint.loading.keras_calls import calls_of, loaded_tree, loss_of, target_of
 from vaelint.step.reading import batch_of
 from vaelint.trace.keras_models import forward_of, is_keras, is_users, of_keras
 
@@ -77,6 +75,7 @@ class Training:
     code: str
     notes: tuple[str, ...]
     loss: ast.expr | None = None  # what `compile` gets, where Keras itself computes the loss
+    partly: bool = False  # whether no `compile` was seen: what the layers add may be a part of the loss only
 
 
 def own_training(loaded: Loaded, model: nn.Module, names: Sequence[str]) -> Training | None:
@@ -108,18 +107,16 @@ def training_of(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[s
     y, notes = _target(loaded, names, compiled or own_loss)
     how = "compute_loss" if own_loss else " and ".join(s for s, there in (("compile", compiled), ("add_loss", bool(model.losses))) if there)
     code = f"{prefix}; loss = model.compute_loss({names[0]}, {y}, out, None)"
-    given = loss_of(tree_of_file(loaded), loaded.name) if compiled and not own_loss else None
-    return Training(code, (*notes, f"the loss is that of the model's {how}"), given)
-
-
-def tree_of_file(loaded: Loaded) -> ast.Module:
-    """The file of the target, as far as it is Python."""
-    return parsed(Path(loaded.file)) if loaded.file.endswith((".py", ".ipynb")) else ast.Module([], [])
+    given = loss_of(loaded_tree(loaded), loaded.name) if compiled and not own_loss else None
+    unseen = (
+        not compiled and not own_loss and not calls_of(loaded_tree(loaded), loaded.name, "compile") and not getattr(model, "compiled", 0)
+    )
+    return Training(code, (*notes, f"the loss is that of the model's {how}"), given, unseen)
 
 
 def _target(loaded: Loaded, names: Sequence[str], wanted: bool) -> tuple[str, list[str]]:
     """What the outputs are compared with, as Python; notes where nothing says."""
-    told = target_of(tree_of_file(loaded), loaded.name)
+    told = target_of(loaded_tree(loaded), loaded.name)
     if told is None:
         return (names[0], [f"nothing says what fit gets: the output is compared with {names[0]}"]) if wanted else ("None", [])
     x, y, line = told

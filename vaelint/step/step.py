@@ -81,6 +81,7 @@ class Step:
         self.unknown_weights: tuple[str, ...] = ()  # those of `made_up` that may have any value there
         self.input_shapes: dict[str, tuple[int, ...]] = {}  # of the last run
         self.doubted = False  # whether there is training code that could not be read, and the loss was put together without it
+        self.partly = False  # whether another file may add to the loss: it counts where it compares something with an input
         self.tokens: frozenset[str] = frozenset()  # the inputs that are sequences of whole numbers
         self.output_part: Callable[[object], tuple[object, str]] | None = None  # picks the loss out of a tuple or dict
         self._loaded, self._extra = loaded, dict(extra or {})

@@ -102,7 +102,10 @@ def find_loss(
         step.notes += [] if one is not None else notes
         return one
     if (keras := keras_step(loaded, model, step, names)) is not None:
-        return keras
+        if not keras.partly or trials.parts(keras) is not None:
+            return keras
+        step.notes.append("what add_loss gets is no whole loss, and no file was found that compiles the model: --loss names the rest")
+        return None
     return _from_own_file(loaded, model, step, names, output, look, trials)
 
 

@@ -1,0 +1,156 @@
+"""Code for Keras 2 and tensorflow 2 as it is found: loops over `tf.data`, plain classes that hold a model, losses of symbolic tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keras_checked import checked, observed
+
+pytestmark = pytest.mark.packages
+
+PARTS = """import numpy as np
+from keras import backend as K
+from keras.layers import Dense, Input, Lambda
+from keras.losses import mse
+from keras.models import Model
+from keras.optimizers import Adam
+
+
+def sampling(args):
+    z_mean, z_log_var = args
+    return z_mean + K.exp(0.5 * z_log_var) * K.random_normal(shape=(K.shape(z_mean)[0], K.int_shape(z_mean)[1]))
+
+
+inputs = Input(shape=(64,))
+h = Dense(32, activation="relu", name="encoder/hidden")(inputs)
+z_mean, z_log_var = Dense(8)(h), Dense(8)(h)
+encoder = Model(inputs, [z_mean, z_log_var, Lambda(sampling, output_shape=(8,))([z_mean, z_log_var])])
+latent = Input(shape=(8,))
+decoder = Model(latent, Dense(np.prod((8, 8)), activation="sigmoid")(Dense(32, activation="relu")(latent)))
+outputs = decoder(encoder(inputs)[2])
+vae = Model(inputs, outputs)
+"""
+ADDED = """
+kl = -0.5 * K.sum(1 + z_log_var - K.square(z_mean) - K.exp(z_log_var), axis=-1)
+vae.add_loss(K.mean(64 * mse(inputs, outputs) + kl))
+vae.compile(optimizer=Adam(lr=1e-3, decay=1e-6))
+if __name__ == "__main__":
+    vae.fit(np.random.rand(200, 64).astype("float32"), epochs=2, batch_size=64)
+"""
+READ = """
+
+def divergence():
+    return -0.5 * K.sum(1 + z_log_var - K.square(z_mean) - K.exp(z_log_var), axis=-1)
+
+
+def vae_loss(x, x_decoded):
+    return 64 * mse(x, x_decoded) + divergence()
+
+
+class Whole:
+    def __init__(self):
+        self.encoder, self.vae = encoder, vae
+        self.vae.compile(optimizer=Adam(lr=1e-3), loss=vae_loss)
+"""
+LOOP = """import numpy as np
+import tensorflow as tf
+from tensorflow.keras import layers
+
+x = tf.keras.Input((64,))
+h = layers.Dense(32, activation="relu")(x)
+mean, log_var = layers.Dense(8)(h), layers.Dense(8)(h)
+z = mean + tf.exp(0.5 * log_var) * tf.random.normal(shape=(tf.shape(mean)[0], 8))
+logits = layers.Dense(64)(layers.Dense(32, activation="relu")(z))
+model = tf.keras.Model(x, [logits, mean, log_var])
+
+tf.config.experimental.list_physical_devices("GPU")
+rows = tf.data.Dataset.from_tensor_slices(np.random.rand(300, 64).astype("float32"))
+rows = rows.map(lambda row: tf.cast(row, tf.float32)).shuffle(100).batch(64).prefetch(tf.data.AUTOTUNE)
+optimizer = tf.keras.optimizers.Adam(1e-3)
+for epoch in range(2):
+    for batch in rows:
+        with tf.GradientTape() as tape:
+            logits, mean, log_var = model(batch)
+            cross = tf.nn.sigmoid_cross_entropy_with_logits(labels=batch, logits=logits)
+            rec = tf.reduce_mean(tf.reduce_sum(cross, axis=1))
+            kl = tf.reduce_mean(tf.reduce_sum(-0.5 * (1 + log_var - tf.square(mean) - tf.exp(log_var)), axis=1))
+            loss = rec + kl
+        print(mean.numpy().mean())
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+"""
+ALONE = """import tensorflow as tf
+from tensorflow.keras import layers
+
+
+class VAE(tf.keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.mean, self.log_var = layers.Dense(32, activation="relu"), layers.Dense(8), layers.Dense(8)
+        self.back, self.out = layers.Dense(32, activation="relu"), layers.Dense(64)
+
+    def call(self, x):
+        h = self.hidden(x)
+        mean, log_var = self.mean(h), self.log_var(h)
+        z = mean + tf.exp(0.5 * log_var) * tf.random.normal(tf.shape(mean))
+        self.add_loss(tf.reduce_mean(-0.5 * tf.reduce_sum(1 + log_var - tf.square(mean) - tf.exp(log_var), axis=1)))
+        return self.out(self.back(z))
+"""
+COMPILED = """import tensorflow as tf
+from model import VAE
+
+
+def error(x, out):
+    return tf.reduce_sum(tf.square(x - out), axis=1)
+
+
+def main():
+    model = VAE()
+    model.compile(tf.keras.optimizers.Adam(), error)
+    model.fit(data)
+"""
+
+
+def is_an_elbo(found: dict[str, Any], reconstruction: str) -> bool:
+    terms = {t["role"]: t["kernel"] for t in found["loss"]["terms"]}
+    said = (terms["reconstruction"], terms["kl"], round(found["loss"]["beta"]["value"], 4))
+    return said == (reconstruction, "Gaussian KL to N(0, 1)", 1)
+
+
+def test_a_loss_of_symbols_that_a_model_adds(tmp_path: Path) -> None:
+    """The mean is the encoder's, which the decoder is called on: it is computed once, and drawn once."""
+    (tmp_path / "model.py").write_text(PARTS + ADDED)
+    found = observed(tmp_path, "model.py")
+    assert (found["status"], found["findings"]) == ("clean", []) and is_an_elbo(found, "squared error"), found
+
+
+def test_a_plain_class_that_holds_its_model_and_a_loss_in_two_functions(tmp_path: Path) -> None:
+    text = PARTS + READ
+    (tmp_path / "model.py").write_text(text)
+    found = checked(tmp_path, "model.py:Whole", "--input", "32x64")
+    assert "Whole is no model itself: its vae, which it compiles, is checked" in found["notes"]
+    (finding,) = found["findings"]
+    assert finding["code"] == "VAE010" and "K.sum(1 + z_log_var" in text.splitlines()[finding["span"]["line"] - 1], finding
+    assert is_an_elbo(found, "squared error"), found["loss"]
+
+
+def test_a_loop_over_tf_data(tmp_path: Path) -> None:
+    """With a draw whose sizes are those of a symbolic tensor."""
+    (tmp_path / "train.py").write_text(LOOP)
+    found = observed(tmp_path, "train.py")
+    assert (found["status"], found["findings"]) == ("clean", []) and is_an_elbo(found, "Bernoulli on logits"), found
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_compile_gets_in_another_file(tmp_path: Path, there: bool) -> None:
+    """A KL that a layer adds is no whole loss: without the rest nothing is said of a reconstruction that is missing."""
+    (tmp_path / "model.py").write_text(ALONE)
+    (tmp_path / "train.py").write_text(COMPILED if there else "")
+    found = checked(tmp_path, "model.py:VAE", "--input", "32x64")
+    if there:
+        assert (found["status"], found["findings"]) == ("clean", []) and is_an_elbo(found, "squared error"), found
+        assert "the model is compiled as at train.py:11" in found["notes"]
+    else:
+        assert [f["code"] for f in found["findings"]] == ["VAE004"] and not found["loss"], found
+        assert any("what add_loss gets is no whole loss" in note for note in found["notes"])
