@@ -36,6 +36,19 @@ for (x,) in torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ran
     loss.backward()
     opt.step()
 """
+FIXED = """%%vaelint
+class Sound(VAE):
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, -1)
+        return self.dec(mu + torch.randn_like(mu) * (0.5 * logvar).exp()), mu, logvar
+model, x = Sound(), torch.rand(4, 6)
+opt = torch.optim.SGD(model.parameters(), 1e-3)
+for _ in range(9):
+    loss = loss_fn(model(x)[0], x, *model(x)[1:]) / 4
+    opt.zero_grad()
+    loss.backward()
+    opt.step()
+"""
 CELLS = (
     "import torch, vaelint",
     "%load_ext vaelint",
@@ -45,6 +58,7 @@ CELLS = (
     "%vaelint VAE() --input 5x6 --loss loss_fn --ignore VAE2,VAE6",
     "%%vaelint\nclass Empty(torch.nn.Module): pass",
     "%vaelint --nonsense",
+    FIXED,
 )
 
 
@@ -106,3 +120,8 @@ def test_what_cannot_be_checked_says_what_to_type(outputs: dict[str, Any]) -> No
     (nothing,), (wrong,) = outputs[CELLS[6]], outputs[CELLS[7]]
     assert nothing.text == "vaelint: the cell trains nothing\nhelp: to check Empty, say the shape of a batch: %%vaelint --input 32x784\n"
     assert wrong.text.startswith("vaelint: there is no option --nonsense\nhelp: %%vaelint")
+
+
+def test_one_batch_for_all_steps_accuses_nobody(outputs: dict[str, Any]) -> None:
+    page = page_of(outputs[FIXED])
+    assert "no findings" in page and "Effective beta" in page
