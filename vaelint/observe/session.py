@@ -53,6 +53,7 @@ class Session:
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
         self.sites = Sites()  # what Pyro samples
+        self.sites.on_arguments = self._on_arguments
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
@@ -263,6 +264,11 @@ class Session:
         for way, tensor in tensors_of(batch):
             name = str(way[-1]) if way else "batch"
             self._watch.take(name if name.isidentifier() else f"batch_{'_'.join(map(str, way))}", tensor)
+
+    def _on_arguments(self, arguments: Any) -> None:
+        """Pyro calls a guide and a model: where no loader gives the batch, it is what they get."""
+        if self._watch is not None:
+            self._watch.given(arguments)
 
     def _end(self, frames: Iterable[FrameType]) -> None:
         """The iteration under way has ended well. `frames`: the user's, innermost first."""

@@ -12,7 +12,7 @@ from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from vaelint.core.finding import Span
-from vaelint.observe.batches import tensors_of
+from vaelint.observe.batches import rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.seen import Backward, Iteration, Stepped, goals_of
 from vaelint.record.record import Record, ancestors, name_of
@@ -83,8 +83,16 @@ class Watch:
 
     def _entered(self, module: torch.nn.Module, args: Any) -> None:
         """An outermost network is called: tensors that nothing of the record made are the batch."""
-        if self.recorder.paused or self.modules.running:
-            return
+        if not self.recorder.paused and not self.modules.running:
+            self._take_from_outside(args)
+
+    def given(self, arguments: Any) -> None:
+        """What a whole iteration is called with, where no loader gives the batch."""
+        if self._loose and not self.recorder.paused and not self.inputs:
+            self.batch = rows_of(arguments)
+            self._take_from_outside(arguments)
+
+    def _take_from_outside(self, args: Any) -> None:
         with contextlib.ExitStack() as quiet:
             self.hush(quiet)
             for _, tensor in tensors_of(args):

@@ -95,8 +95,9 @@ def _driven(model: Traced, node: fx.Node, raw: list[fx.Node], sizes: dict[str, i
                 overrides[r] = _input_extremes(model, r, sizes)
                 continue
             shape = model.replay.shape_of(r, sizes)
-            if _is_bool(r):
-                overrides[r] = torch.arange(math.prod(shape)).reshape(shape) % 2 == 0
+            if _is_bool(r) or ops.op(r) == "bernoulli":
+                turns = torch.arange(math.prod(shape)).reshape(shape) % 2 == 0
+                overrides[r] = turns if _is_bool(r) else turns.double()
                 continue
             values = spread * (2 * torch.rand(shape, dtype=torch.float64, generator=generator) - 1)
             if alone:  # a vector scaled to length 1 reaches 1 and -1 where all its other elements are 0

@@ -46,6 +46,7 @@ class Sites:
     def __init__(self) -> None:
         self._traces: dict[int, tuple[Any, list[Site]]] = {}  # a trace by its id, which it keeps while it is here
         self.svi: Span | None = None  # where SVI was made
+        self.on_arguments: Callable[[Any], None] = lambda arguments: None  # hears what guide and model are called with
         self.found: list[Found] | None = None  # what is wrong with the first evaluation that ran
 
     def begin(self) -> None:
@@ -285,10 +286,11 @@ class _Hooks:
         """The guide and the model traced for one value of a bound, whoever asks for it: `SVI.step`, `differentiable_loss`."""
 
         def traced(original: Any) -> Any:
-            def traces(elbo: Any, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            def traces(elbo: Any, model: Any, guide: Any, args: Any, kwargs: Any) -> Iterator[Any]:
                 self._sites.begin()
+                self._sites.on_arguments((args, kwargs))
                 self._places.clear()
-                yield from original(elbo, *args, **kwargs)
+                yield from original(elbo, model, guide, args, kwargs)
                 self._sites.end()
 
             return traces

@@ -95,7 +95,9 @@ def describe_loss(model: Model) -> dict[str, Any]:
         return {}
     terms: list[dict[str, Any]] = []
     for r in model.recons:
-        terms.append(_row(model, "reconstruction", recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason))
+        add = _row(model, "reconstruction", recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason)
+        if add not in terms:  # of a loop's turns, one
+            terms.append(add)
     for k in model.kls:
         if k.probe.verdict == "decomposed":
             continue

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.masks import only_masks, picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
 from vaelint.record import ops
@@ -336,6 +337,8 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
     data = [f for f in leaf.frontier if f.op == "placeholder" or (f in flow.data and f not in flow.learned)]
     if decoded:
         data += leaf.factors  # x * log(y): the target stands beside the addend
+    if (at_z or at_heads) and only_masks(leaf.node, leaf.frontier, data):
+        data = []
     if not z and not heads:
         return _role_without_site(leaf, data, [f for f in leaf.frontier if f not in layered and f in flow.learned], flow)
     if data:
@@ -351,7 +354,7 @@ def _role(leaf: Leaf, z: set[fx.Node], heads: set[fx.Node], draws: set[fx.Node],
 
 def _draws_itself(leaf: Leaf, draws: set[fx.Node], flow: Flow) -> bool:
     """Whether noise is drawn inside of an addend that is none of the posteriors'."""
-    own = flow.ancestors(leaf.node, stop=set(leaf.frontier)) & flow.random
+    own = {n for n in flow.ancestors(leaf.node, stop=set(leaf.frontier)) & flow.random if not picks_rows(n)}
     return bool(own - draws - flow.ancestors(*draws))
 
 
@@ -360,8 +363,9 @@ def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], 
         return "reconstruction"
     if any(ops.is_position(n) for n in flow.ancestors(leaf.node)) and len(encoded) >= 1:
         return "vq"
-    if encoded and any(ops.is_random(n) for n in flow.ancestors(leaf.node, stop=set(encoded))):
-        return "discrepancy"  # codes against draws of the prior
+    inside = flow.ancestors(leaf.node, stop=set(encoded))
+    if encoded and any(ops.is_random(n) and n not in flow.learned and not picks_rows(n) for n in inside):
+        return "discrepancy"  # codes against draws of the prior; what is drawn by learned parameters is a latent of its own
     return "other"
 
 
