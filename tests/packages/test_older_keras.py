@@ -129,7 +129,7 @@ def test_a_plain_class_that_holds_its_model_and_a_loss_in_two_functions(tmp_path
     text = PARTS + READ
     (tmp_path / "model.py").write_text(text)
     found = checked(tmp_path, "model.py:Whole", "--input", "32x64")
-    assert "Whole is no model itself: its vae, which it compiles, is checked" in found["notes"]
+    assert "Whole holds a model: its vae, which it compiles, is checked" in found["notes"]
     (finding,) = found["findings"]
     assert finding["code"] == "VAE010" and "K.sum(1 + z_log_var" in text.splitlines()[finding["span"]["line"] - 1], finding
     assert is_an_elbo(found, "squared error"), found["loss"]
@@ -144,7 +144,7 @@ def test_a_loop_over_tf_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_what_compile_gets_in_another_file(tmp_path: Path, there: bool) -> None:
-    """A KL that a layer adds is no whole loss: without the rest nothing is said of a reconstruction that is missing."""
+    """A KL that a layer adds is a part of the loss: without the rest nothing is said of a reconstruction that is missing."""
     (tmp_path / "model.py").write_text(ALONE)
     (tmp_path / "train.py").write_text(COMPILED if there else "")
     found = checked(tmp_path, "model.py:VAE", "--input", "32x64")
@@ -153,4 +153,4 @@ def test_what_compile_gets_in_another_file(tmp_path: Path, there: bool) -> None:
         assert "the model is compiled as at train.py:11" in found["notes"]
     else:
         assert [f["code"] for f in found["findings"]] == ["VAE004"] and not found["loss"], found
-        assert any("what add_loss gets is no whole loss" in note for note in found["notes"])
+        assert any("what add_loss gets is a part of the loss" in note for note in found["notes"])

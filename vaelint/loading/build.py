@@ -227,13 +227,15 @@ class Loaded:
         if len(compiled) != 1:
             return owner
         ((name, model),) = compiled.items()
-        note = f"{self.name} is no model itself: its {name}, which it compiles, is checked"
+        note = f"{self.name} holds a model: its {name}, which it compiles, is checked"
         self.notes += [note] if note not in self.notes else []
         return model
 
     def _compile(self, model: nn.Module) -> None:
         """Gives a Keras model the loss that its file compiles it with, or else another file of the repository."""
-        said = compiled_as(parsed(Path(self.file)), self.name, self.file, self.namespace, model) or compiled_elsewhere(self, model)
+        said = compiled_as(parsed(Path(self.file)), self.name, self.file, self.namespace, model) or compiled_elsewhere(
+            self.reader, self.file, self.name, model
+        )
         if said and said not in self.notes:
             self.notes.append(said)
 

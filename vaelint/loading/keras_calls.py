@@ -7,18 +7,16 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vaelint.core.paths import relative
 from vaelint.loading.imports import import_part, parsed
 from vaelint.repository.dataflow import needed_of
 from vaelint.repository.objects import Unknown
 from vaelint.repository.scopes import File
+from vaelint.repository.values import Reader
 from vaelint.source.blame import one_line
 from vaelint.trace.keras_models import is_users
-
-if TYPE_CHECKING:
-    from vaelint.loading.build import Loaded
 
 
 @dataclass(frozen=True)
@@ -72,15 +70,15 @@ def compiled_as(tree: ast.Module, target: str, file: str, namespace: Mapping[str
     return said
 
 
-def compiled_elsewhere(loaded: Loaded, model: Any) -> str:
+def compiled_elsewhere(reader: Reader, home: str, target: str, model: Any) -> str:
     """Compiles a model that its own file does not compile as another file of the repository does; that place in words, or ""."""
-    if getattr(model, "compiled", True) or is_users(model, "compile") or calls_of(loaded_tree(loaded), loaded.name, "compile"):
+    if getattr(model, "compiled", True) or is_users(model, "compile") or calls_of(tree_of(home), target, "compile"):
         return ""
-    for file in loaded.repository.holding(loaded.name, ".compile("):
-        if not _is_made_in(file, loaded):
+    for file in reader.repository.holding(target, ".compile("):
+        if not _is_made_in(file, reader, Path(home).resolve(), target):
             continue
-        made = {*_made_by(file.tree, loaded.name)}
-        for written in (w for w in _calls(file.tree, "compile") if w.receiver in made and str(file.path) != loaded.file):
+        made = {*_made_by(file.tree, target)}
+        for written in (w for w in _calls(file.tree, "compile") if w.receiver in made and str(file.path) != home):
             given = [written.given("loss", 1), written.given("loss_weights", 2)]
             place = f"{relative(str(file.path))}:{written.call.lineno}"
             try:
@@ -94,18 +92,18 @@ def compiled_elsewhere(loaded: Loaded, model: Any) -> str:
     return ""
 
 
-def _is_made_in(file: File, loaded: Loaded) -> bool:
-    """Whether a file calls the target, and not another class of its name."""
+def _is_made_in(file: File, reader: Reader, home: Path, target: str) -> bool:
+    """Whether a file calls the target of the file `home`, and not another class of its name."""
     for site in file.calls:
-        if ast.unparse(site.call.func).rpartition(".")[2] == loaded.name:
+        if ast.unparse(site.call.func).rpartition(".")[2] == target:
             with contextlib.suppress(Unknown):
-                return loaded.reader.definition(site.call.func, site.scope) == (Path(loaded.file).resolve(), loaded.name)
+                return reader.definition(site.call.func, site.scope) == (home, target)
     return False
 
 
-def loaded_tree(loaded: Loaded) -> ast.Module:
-    """The file of a target, as far as it is Python."""
-    return parsed(Path(loaded.file)) if loaded.file.endswith((".py", ".ipynb")) else ast.Module([], [])
+def tree_of(file: str) -> ast.Module:
+    """A target's file, as far as it is Python."""
+    return parsed(Path(file)) if file.endswith((".py", ".ipynb")) else ast.Module([], [])
 
 
 def _value(expression: ast.expr | None, file: str, namespace: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from vaelint.loading.build import Loaded
-from vaelint.loading.keras_calls import calls_of, loaded_tree, loss_of, target_of
+from vaelint.loading.keras_calls import calls_of, loss_of, target_of, tree_of
 from vaelint.step.reading import batch_of
 from vaelint.trace.keras_models import forward_of, is_keras, is_users, of_keras
 
@@ -107,16 +107,16 @@ def training_of(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[s
     y, notes = _target(loaded, names, compiled or own_loss)
     how = "compute_loss" if own_loss else " and ".join(s for s, there in (("compile", compiled), ("add_loss", bool(model.losses))) if there)
     code = f"{prefix}; loss = model.compute_loss({names[0]}, {y}, out, None)"
-    given = loss_of(loaded_tree(loaded), loaded.name) if compiled and not own_loss else None
+    given = loss_of(tree_of(loaded.file), loaded.name) if compiled and not own_loss else None
     unseen = (
-        not compiled and not own_loss and not calls_of(loaded_tree(loaded), loaded.name, "compile") and not getattr(model, "compiled", 0)
+        not compiled and not own_loss and not calls_of(tree_of(loaded.file), loaded.name, "compile") and not getattr(model, "compiled", 0)
     )
     return Training(code, (*notes, f"the loss is that of the model's {how}"), given, unseen)
 
 
 def _target(loaded: Loaded, names: Sequence[str], wanted: bool) -> tuple[str, list[str]]:
     """What the outputs are compared with, as Python; notes where nothing says."""
-    told = target_of(loaded_tree(loaded), loaded.name)
+    told = target_of(tree_of(loaded.file), loaded.name)
     if told is None:
         return (names[0], [f"nothing says what fit gets: the output is compared with {names[0]}"]) if wanted else ("None", [])
     x, y, line = told

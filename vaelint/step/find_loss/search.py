@@ -104,7 +104,7 @@ def find_loss(
     if (keras := keras_step(loaded, model, step, names)) is not None:
         if not keras.partly or trials.parts(keras) is not None:
             return keras
-        step.notes.append("what add_loss gets is no whole loss, and no file was found that compiles the model: --loss names the rest")
+        step.notes.append("what add_loss gets is a part of the loss, and no file was found that compiles the model: --loss names the whole")
         return None
     return _from_own_file(loaded, model, step, names, output, look, trials)
 
