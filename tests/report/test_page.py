@@ -26,6 +26,7 @@ from vaelint.pipeline.check import check_target
 from vaelint.report import html, mermaid, svg
 from vaelint.report.parts.layout import place
 from vaelint.report.parts.markup import element, join, text
+from vaelint.report.parts.ordering import crossings, ordered
 from vaelint.report.parts.view import View
 
 DATA = Path(__file__).parents[1] / "data"
@@ -279,3 +280,23 @@ def test_an_overview_has_each_target_and_its_beta_on_one_axis() -> None:
     assert (high - one) / (one - low) == pytest.approx(4.4 / 3, rel=0.02), "equal factors are equal ways"
     assert "reconstruction 1" in table and "B*D = 2.509e+04" in table and "2 clean" not in table
     assert "4 targets: 3 clean, 1 with findings" in page
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(3, 9), st.data())
+def test_an_order_of_layers_crosses_no_more_than_the_one_it_was_given(width: int, data: st.DataObject) -> None:
+    layers = [list(range(n, n + width)) for n in (0, width, 2 * width)]
+    shuffled = [data.draw(st.permutations(level)) for level in layers]
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, 2 * width - 1), st.integers(0, width - 1)), max_size=3 * width))
+    down = {n: sorted({width * (a // width + 1) + b for a, b in pairs if a == n}) for n in range(3 * width)}
+    up = {n: [m for m in down if n in down[m]] for n in down}
+    found = ordered(shuffled, up, down)
+    assert [sorted(level) for level in found] == layers
+    assert crossings(found, down) <= crossings(shuffled, down)
+
+
+def test_strands_that_a_picture_begins_with_crossed_are_disentangled() -> None:
+    down = {**{n: [n + 5] for n in range(10)}, **{n: [] for n in range(10, 15)}}
+    up = {n: [n - 5] if n > 4 else [] for n in range(15)}
+    mixed = [[0, 1, 2, 3, 4], [7, 5, 9, 6, 8], [13, 10, 12, 14, 11]]
+    assert (crossings(mixed, down) > 5, crossings(ordered(mixed, up, down), down)) == (True, 0)

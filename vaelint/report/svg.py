@@ -16,7 +16,7 @@ from vaelint.report.parts.text import cell, cells, clean
 from vaelint.report.parts.view import PLAIN, View
 
 WIDTH, HEIGHT = 176, 62
-_LINE, _LINES = 13, 4  # of a title that takes several lines, and how many it may take
+_LINE, _LINES = 13, 8  # of a title that takes several lines, and how many it may take
 _ROOM, _LANE, _DROP = 16, 22, 34  # between boxes, of an arrow that passes, between layers
 _MARGIN = 12
 _SMALLEST = 0.7  # of its size: below, a narrow page scrolls it

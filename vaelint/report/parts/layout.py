@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from vaelint.report.parts.ordering import ordered
+
 _SWEEPS = 8
 _STRAIGHT = 8.0  # how much more a lane follows itself than the box at its end
 
@@ -55,7 +57,7 @@ def place(count: int, arrows: Sequence[tuple[int, int]], box: int, lane: int, la
             up[b].append(before)
             down[before].append(b)
         chains.append(chain)
-    _order(nodes, up, down)
+    nodes = ordered(nodes, up, down)
     widths = [float(box if i < count else lane) for i in range(len(level_of))]
     centre = _centres(nodes, up, down, widths)
     least = min((centre[i] - widths[i] / 2 for i in range(len(centre))), default=0.0)
@@ -83,23 +85,6 @@ def _layers(count: int, arrows: Sequence[tuple[int, int]], late: Collection[int]
         if users and a > 0 and (a not in into or a in late):
             layer[a] = max(min(users) - 1, 0)
     return layer
-
-
-def _order(nodes: list[list[int]], up: dict[int, list[int]], down: dict[int, list[int]]) -> None:
-    """Each layer by the mean place of the neighbours in the one before, from above and from below in turn."""
-    for sweep in range(_SWEEPS):
-        levels = range(1, len(nodes)) if sweep % 2 == 0 else range(len(nodes) - 2, -1, -1)
-        side = up if sweep % 2 == 0 else down
-        for level in levels:
-            other = nodes[level - 1 if sweep % 2 == 0 else level + 1]
-            place = {n: i for i, n in enumerate(other)}
-            own = {n: i for i, n in enumerate(nodes[level])}
-
-            def mean(n: int, place: dict[int, int] = place, own: dict[int, int] = own, side: dict[int, list[int]] = side) -> float:
-                near = [place[m] for m in side[n] if m in place]
-                return sum(near) / len(near) if near else float(own[n])
-
-            nodes[level].sort(key=mean)
 
 
 def _centres(nodes: list[list[int]], up: dict[int, list[int]], down: dict[int, list[int]], widths: Sequence[float]) -> list[float]:
