@@ -16,6 +16,9 @@ a plain attribute does not move with the model, and a new tensor starts on the d
 ## Use instead
     eps = torch.randn_like(mu)
 
+Where nothing in the code names another device (no `.cuda()`, no `.to(device)`, no `device=`, no trainer that moves the model, no
+`--device cuda`), this is a remark and no warning.
+
 ## When to ignore
 When the model never leaves the CPU.
 """

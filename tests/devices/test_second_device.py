@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from expectations import ROOT, Fixture, complaints, fixtures
+from expectations import ROOT, Fixture, complaints, fixture_of, fixtures
 from seconddevice import SecondDevice, told_of_a_gpu
 
-from vaelint.core.finding import Certainty
+from vaelint.core.finding import Certainty, Severity
 from vaelint.core.result import Request, TargetResult
 
 run = importlib.import_module("vaelint.confirm.run")
@@ -145,6 +145,15 @@ def test_each_tensor_left_behind_is_proved_though_the_first_ends_the_run(tmp_pat
     told = {f.evidence.detail for f in result.findings if f.evidence is not None}
     assert told == {"on a CUDA device", "real tensors, model and inputs counted as moved to another device"}
     assert result.confirm["device"] == "cpu" and "repeated on the CPU" in result.confirm["reason"]
+
+
+@pytest.mark.parametrize(("device", "severity"), [("cpu", Severity.INFO), ("cuda", Severity.WARNING)])
+def test_code_that_names_no_device_is_warned_of_where_one_was_asked_for(
+    device: str, severity: Severity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (finding,) = check(fixture_of("ok_on_the_cpu_alone").request(device)).findings
+    assert (finding.code, finding.span.line, finding.severity) == ("VAE601", 18, severity)
 
 
 def test_products_are_of_float32_during_the_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from vaelint.loading.build import Loaded
 from vaelint.pipeline.assumptions import assumptions_of, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
+from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.trace_step import Emit, lifted, trace_step
@@ -107,6 +108,7 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
         if request.trail != "only":
             unsettle_beta(model.step, result, lambda step: _beta_again(model, step))
         withhold(loaded, model.step, model.tracer, result, lambda step, codes: _found_again(model, step, codes, rules, loaded))
+        quiet_on_the_cpu(request, result, model, loaded)
     if any(f.repair is not None and f.repair.sure for f in result.findings):
         from vaelint.repair.propose import with_sure_fixes
 

@@ -36,6 +36,7 @@ from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.script import file_of, noting_usage, run_script
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.curves import make_curves
+from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.seen_models import models_of
@@ -237,6 +238,7 @@ def _judge(
     before = time.perf_counter()
     home = Span(request.target, 1)
     run_rules(list(rules), model, home, result)
+    quiet_on_the_cpu(request, result, model)
     if any(f.repair is not None and f.repair.sure for f in result.findings):
         result.findings[:] = with_sure_fixes(model, result.findings)
     if model.has_loss:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,22 @@ def losses_elsewhere(loaded: Loaded) -> list[tuple[Path, str]]:
             continue
         definitions = [n for n in file.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
         losses = [n.name for n in definitions if _looks_like_a_loss(n)]
-        if losses and _belongs(loaded, file, definitions):
+        if losses and belongs(loaded, file):
             found += [(file.path, name) for name in losses]
     return sorted(found, key=lambda there: _distance(there[0], target))[:_MOST]
 
 
-def _belongs(loaded: Loaded, file: File, definitions: Sequence[ast.FunctionDef | ast.ClassDef]) -> bool:
-    """Whether a file's losses may be the target's: it names the target's class, or has no models of its own that they would be for."""
+def _is_a_module(node: ast.ClassDef) -> bool:
+    """Whether a class runs as a model: by its base, or by its forward pass."""
+    methods = (m.name for m in node.body if isinstance(m, ast.FunctionDef))
+    return "forward" in methods or any(ast.unparse(b).rpartition(".")[2].endswith("Module") for b in node.bases)
+
+
+def belongs(loaded: Loaded, file: File) -> bool:
+    """Whether a file's code may be about the target: it names the target's class, or has no models of its own that it would be for."""
+    definitions = [n for n in file.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     own = [n for n in definitions if isinstance(n, ast.ClassDef) and not _looks_like_a_loss(n)]
-    models = any(m.name == "forward" for n in own for m in n.body if isinstance(m, ast.FunctionDef))
+    models = any(_is_a_module(n) for n in own)
     if not models:
         return True
     name = ast.Name(loaded.name.partition(".")[0], ast.Load())
