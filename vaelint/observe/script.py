@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import importlib.abc
 import importlib.machinery
@@ -94,4 +95,44 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
     main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
     sys.modules["__main__"] = main
     show(path)  # the lines of a notebook's cells are those of its file
-    exec(compile(source_of_file(path), path, "exec", dont_inherit=True), main.__dict__)
+    program = without_version_asserts(ast.parse(source_of_file(path), path), path, note)
+    with _own_before_standard(Path(path).resolve().parent):
+        exec(compile(program, path, "exec", dont_inherit=True), main.__dict__)
+
+
+class _Versions(ast.NodeTransformer):
+    """Takes assertions about a package's version out of a script: they stop it, and say nothing of its training."""
+
+    def __init__(self) -> None:
+        self.lines: list[int] = []
+
+    def visit_Assert(self, node: ast.Assert) -> ast.stmt:
+        """`assert pyro.__version__.startswith("1.4")`."""
+        if not any(isinstance(n, ast.Attribute) and n.attr == "__version__" for n in ast.walk(node.test)):
+            return node
+        self.lines.append(node.lineno)
+        return ast.copy_location(ast.Pass(), node)
+
+
+def without_version_asserts(tree: ast.Module, path: str, note: Callable[[str], None]) -> ast.Module:
+    """The script without its assertions about versions; `note` is told of each."""
+    versions = _Versions()
+    tree = versions.visit(tree)
+    for line in versions.lines:
+        note(f"{path}:{line} asserts a version, which was passed over")
+    return tree
+
+
+_STARTUP = frozenset({"abc", "codecs", "encodings", "genericpath", "io", "ntpath", "os", "posixpath", "site", "stat"})
+"""What Python has imported before it looks into the script's folder."""
+
+
+@contextlib.contextmanager
+def _own_before_standard(home: Path) -> Iterator[None]:
+    """Within the block a file of the script's folder goes before the standard module of its name, though that is in use here already."""
+    own = {p.stem if p.suffix == ".py" else p.name for p in home.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    kept = {name: sys.modules.pop(name) for name in own & sys.stdlib_module_names - _STARTUP if name in sys.modules}
+    try:
+        yield
+    finally:
+        sys.modules.update(kept)
