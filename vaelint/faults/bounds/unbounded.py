@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def unbounded_outputs(model: Model) -> list[Unbounded]:
     for end, uses in seen.items():
         if end in known or end not in model.flow.learned or not end.meta.get("grad") or any(role not in _ROLES for role, _ in uses):
             continue
+        if ops.op(end) == "custom_gradient":
+            continue  # a function of other values, which do not let it be anything
         leaves = [leaf for _, leaf in uses if leaf.detached is None]
         fall = _fall(model, end, leaves) if leaves else None
         if fall is not None:
