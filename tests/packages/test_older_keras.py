@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 from keras_checked import checked, observed
 
 pytestmark = pytest.mark.packages
+DATA = Path(__file__).parents[1] / "data" / "with_keras"
 
 PARTS = """import numpy as np
 from keras import backend as K
@@ -154,3 +158,37 @@ def test_what_compile_gets_in_another_file(tmp_path: Path, there: bool) -> None:
     else:
         assert [f["code"] for f in found["findings"]] == ["VAE004"] and not found["loss"], found
         assert any("what add_loss gets is a part of the loss" in note for note in found["notes"])
+
+
+def test_a_bare_file_is_found(tmp_path: Path) -> None:
+    """What fits is observed; a class that nothing fits is checked."""
+    for name in ("add_loss.py", "own_loss.py"):
+        (tmp_path / name).write_text((DATA / name).read_text())
+    assert any(note.startswith("observed: add_loss.py") for note in checked(tmp_path, "add_loss.py")["notes"])
+    assert checked(tmp_path, "own_loss.py")["target"] == "own_loss.py:VAE"
+
+
+ABSENT = """import importlib.machinery
+
+there = importlib.machinery.PathFinder.find_spec
+
+
+def find_spec(name, path=None, target=None):
+    return None if name.partition(".")[0] in ("keras", "tensorflow") else there(name, path, target)
+
+
+importlib.machinery.PathFinder.find_spec = find_spec
+"""
+
+
+@pytest.mark.parametrize("command", [["check", "--input", "32x64", "{}:VAE"], ["run", "{}"]])
+@pytest.mark.parametrize(("file", "line"), [("add_loss.py", "help: {}pip install keras"), ("tf_vae.py", "on torch: pip install keras")])
+def test_without_keras_it_is_asked_for(tmp_path: Path, command: list[str], file: str, line: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ABSENT)
+    words = [word.format(file) for word in command]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", *words, "--device", "none"],
+        cwd=DATA, capture_output=True, text=True, timeout=100, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2 and line.format("install it: " if "check" in command else "") in done.stdout, done.stdout

@@ -20,9 +20,10 @@ from vaelint.discover.guessed_options import guessed_ways, likest, unset_options
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
-_TRAINS = frozenset({"backward", "fit", "manual_backward", "minimize"})
+_TRAINS = frozenset({"backward", "fit", "fit_generator", "train_on_batch", "apply_gradients", "manual_backward", "minimize"})
+_FITS = frozenset({"fit", "fit_generator"})
 _LIBRARIES = {"pyro": "step", "transformers": "train", "scvi": "train"}
-_TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", *_LIBRARIES})
+_TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", "keras", "tensorflow", *_LIBRARIES})
 _TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:python3?|vaelint run)\s+(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
@@ -92,6 +93,8 @@ def _starts(tree: ast.Module) -> bool:
         if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
             return True
         if isinstance(node, ast.For | ast.While | ast.With) and (_calls(node) & _TRAINS or _calls_own(node, tree)):
+            return True
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _calls(node.value) & _FITS:
             return True
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             called = node.value.func

@@ -12,13 +12,12 @@ from pathlib import Path
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
-_NOISE = frozenset(
-    {"randn", "randn_like", "rsample", "normal_", "normal", "rand_like", "gumbel_softmax", "kl_divergence", "standard_normal"}
-)
+_NOISE = frozenset({"randn", "randn_like", "rsample", "normal_", "normal", "rand_like", "gumbel_softmax", "kl_divergence"})
+_NOISE |= {"standard_normal", "random_normal"}
 _FAMILIES = ("Normal", "Bernoulli", "Categorical", "Laplace", "Gamma", "Beta", "Dirichlet", "VonMisesFisher", "Uniform")
 _CODES = frozenset({"argmin", "argmax", "cdist"})
 _GENERATES = ("sample", "generate", "random", "prior", "interpolate", "traverse", "plot", "init", "reset", "load", "save")
-_ENTRY = ("forward", "training_step", "loss", "elbo", "compute_loss")
+_ENTRY = ("forward", "training_step", "loss", "elbo", "compute_loss", "call", "train_step")
 
 
 @dataclass
@@ -35,6 +34,7 @@ class Shape:
     noise: str = ""  # why it is thought to draw
     discrete: bool = False  # picks the nearest of some codes
     abstract: bool = False
+    keras: bool = False  # of a file that imports Keras or tensorflow
 
     @property
     def target(self) -> str:
@@ -74,10 +74,12 @@ def find(root: Path) -> Found:
         if tree is None:
             continue
         found.files += 1
+        of_keras = imports_keras(tree)
         drawing |= {n.name for n in tree.body if isinstance(n, ast.FunctionDef) and _calls(n) & _NOISE}
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
                 shape = _shape(path, node)
+                shape.keras = of_keras
                 classes.setdefault(shape.name, []).append(shape)
     for shape in (s for shapes in classes.values() for s in shapes):
         shape.noise = _noise_of(shape, drawing)
@@ -92,6 +94,13 @@ def find(root: Path) -> Found:
             found.candidates.append(shape)
     found.candidates.sort(key=lambda s: (str(s.file), s.line))
     return found
+
+
+def imports_keras(tree: ast.Module) -> bool:
+    """Whether a file imports Keras or tensorflow."""
+    named = [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    named += [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    return any(name.partition(".")[0] in ("keras", "tensorflow") for name in named)
 
 
 def _tree(path: Path) -> ast.Module | None:
@@ -149,7 +158,7 @@ def _noise_of(shape: Shape, drawing: set[str]) -> str:
 
 def _is_module(shape: Shape, classes: dict[str, list[Shape]], depth: int) -> bool:
     for base in shape.bases:
-        if base.endswith("Module") or base in ("ModelMixin", "PreTrainedModel"):
+        if base.endswith("Module") or base in ("ModelMixin", "PreTrainedModel") or (shape.keras and base == "Model"):
             return True
         if depth and any(_is_module(s, classes, depth - 1) for s in classes.get(base, ()) if s is not shape):
             return True

@@ -32,7 +32,7 @@ from vaelint.loading.keras_symbolic import Symbolic, extended
 from vaelint.loading.lightning_modules import silence
 from vaelint.loading.meta import with_values
 from vaelint.loading.other_files import named
-from vaelint.loading.placeholder import forget, needed, package_of
+from vaelint.loading.placeholder import forget, installing, needed, package_of
 from vaelint.repository.scopes import Repository
 from vaelint.repository.values import Reader
 from vaelint.source.blame import one_line, span_of
@@ -248,7 +248,8 @@ class Loaded:
         positional = [arguments.pop(p.name) for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in arguments]
         try:
             return self.obj(*positional, **arguments)
-        except TargetError:
+        except TargetError as error:
+            error.span = error.span or self.span
             raise
         except (Exception, SystemExit) as error:
             if (missing := needed()) is not None:
@@ -360,7 +361,7 @@ def _object(module: ModuleType, name: str, file: str) -> Any:
         raise TargetError(
             "VAE001",
             f"{name} comes from the package {package}, which is not installed",
-            f"install it: pip install {package}",
+            installing(package),
             Span(relative(file), 1),
         )
     if isinstance(found, nn.Module) or callable(found):

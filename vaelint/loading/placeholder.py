@@ -31,6 +31,13 @@ _importing = 0
 _calls: list[TargetError] = []  # what to say, once something turns out to depend on a placeholder that was called
 
 
+def installing(package: str) -> str:
+    """What to do about a package that is not there. Code for tensorflow is analysed with Keras."""
+    if package == "tensorflow":
+        return "install Keras, which stands in for it on torch: pip install keras"
+    return f"install it: pip install {_DISTRIBUTIONS.get(package, package)}"
+
+
 def needed() -> TargetError | None:
     """The first call of a placeholder since `forget`, as the error to raise when the model needed it; None when there was none."""
     return _calls[0] if _calls else None
@@ -72,7 +79,7 @@ def _needs(dotted: str) -> TargetError:
     return TargetError(
         "VAE001",
         f"the model needs the package {package}, which is not installed ({dotted} is used)",
-        f"install it: pip install {_DISTRIBUTIONS.get(package, package)}",
+        installing(package),
         span_at(frame.f_code, frame.f_lasti, frame.f_lineno) if frame is not None else None,
     )
 

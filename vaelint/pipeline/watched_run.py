@@ -21,6 +21,7 @@ from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup import fail
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
+from vaelint.loading.placeholder import installing
 from vaelint.loading.tensorflow_stand_in import keras_on_torch
 from vaelint.observe.data.absent import absent_packages
 from vaelint.observe.data.library_sets import library_data
@@ -206,6 +207,8 @@ def _said(error: BaseException) -> tuple[str, str]:
         return f"the script reads {error.filename}, which is not there", "put it there, or name another one with the script's options"
     if isinstance(error, ModuleNotFoundError) and error.name:
         name = error.name.partition(".")[0]
+        if name == "tensorflow":
+            return "the package tensorflow is not installed here", installing(name)
         return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
     if isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
         return f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"

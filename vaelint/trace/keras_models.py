@@ -271,7 +271,9 @@ def optimizers() -> list[Any]:
 
 def beside_the_loss() -> list[tuple[Any, str]]:
     """Keras' methods that are no part of a loss, as (class, name): what optimizers apply and metrics add up."""
-    metrics: Any = sys.modules["keras.src.metrics.metric"]
+    metrics: Any = sys.modules.get("keras.src.metrics.metric")
+    if metrics is None:
+        return []  # only Keras' data sets are there, stood in for
     return [(k, "apply") for k in optimizers()] + [(k, "update_state") for k in _below(metrics.Metric) if "update_state" in vars(k)]
 
 
