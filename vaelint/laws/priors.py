@@ -23,6 +23,7 @@ from vaelint.record.record import route
 from vaelint.rule import Found
 
 _SEEDS = (1, 2)
+_STEPS = 3
 _NOTHING = 1e-6
 _FAR = 1e-3
 _ROUNDING = 2e-5  # of the posterior's own numbers: what float32 leaves of a sum that is 0, in whatever order it is taken
@@ -43,6 +44,28 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
                 if moved > _NOTHING:
                     yield _looks(bench, site, prior, leaf, moved)
                     return
+        if (stacked := _of_all_steps(bench, leaf)) is not None:
+            yield _looks(bench, *stacked[:2], leaf, stacked[2])
+            return
+
+
+def _of_all_steps(bench: Bench, leaf: Leaf) -> tuple[Site, fx.Node, float] | None:
+    """Of draws made step by step and one prior computed for all of them at once: a draw that moves the very elements of the KL that its
+    own posterior moves. Where the elements of two steps cannot be told apart, nothing is said."""
+    sites, priors = sorted(_sites(bench, leaf), key=lambda s: bench.model.flow.order[s.z]), _priors(bench, leaf)
+    if len(sites) < _STEPS or not 0 < len(priors) < len(sites) or not bench.knows(leaf.node) or any(s.z in leaf.frontier for s in sites):
+        return None
+    same = bench.same({x for s in sites for x in (s.z, *s.heads) if bench.knows(x)})
+    before = bench.after(same, [leaf.node])[leaf.node]
+    seen, moved = torch.zeros(before.shape, dtype=torch.bool, device=before.device), 0.0
+    for site in (sites[1], sites[len(sites) // 2], sites[-1]):
+        own = bench.after(same | {h: same[h] + 0.5 for h in site.heads if h in same}, [leaf.node])[leaf.node] != before
+        after = bench.after(same | {site.z: same[site.z] + 1.0}, [leaf.node])[leaf.node]
+        if not bool(own.any()) or bool((own & seen).any()) or not bool((own & (after != before)).any()):
+            return None
+        seen |= own
+        moved = differ(before[own], after[own])
+    return (sites[-1], priors[0], moved) if moved > _NOTHING else None
 
 
 def _judging(bench: Bench) -> Iterator[Leaf]:

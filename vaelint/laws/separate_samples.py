@@ -26,6 +26,8 @@ _REDRAWN = frozenset({"standard_gamma", "sample_dirichlet", "poisson", "binomial
 
 _ON_PURPOSE = frozenset({"roll", "flip", "flipud", "index_select"})
 
+_SORTS = frozenset({"sort", "argsort", "topk"})
+
 Rows = dict[fx.Node, list[frozenset[int]]]
 """For each value the rows that each of the exchanged samples moves."""
 
@@ -33,25 +35,47 @@ Rows = dict[fx.Node, list[frozenset[int]]]
 @law("samples-are-independent", "sample i moves row i and no other", covered=("VAE104", "VAE106", "VAE107", "VAE111"))
 def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     """Finds the first value in which two samples meet, and points at the operation that put rows in another order."""
-    model, flow = bench.model, bench.model.flow
+    model = bench.model
     if any(bench.is_of_pairs(n) for n in model.record.inputs.values()) or rows_are_linked(model):
         return  # a graph whose nodes are the batch: they are meant to meet
     if batch_of(model).walked:
         raise CannotMeasureError("the step walks through the first axis, as one does through time")
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
-    rows = _rows(bench, wanted)
+    yield from _mixed(bench, _rows(bench, wanted)) or _sorted(bench, wanted)
+
+
+def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
+    """What is broken with the samples as they come."""
+    model, flow = bench.model, bench.model.flow
     paired = {n for n in model.record.nodes if bench.is_of_pairs(n) or model.op(n) in _REDRAWN}
     excused = flow.descendants(*paired) if paired else set()
     for node in flow.sorted(set(rows)):
         if node in excused or not _meet(rows[node]):
             continue
         if bench.draws_order(node) or _reads_statistic(bench, node):
-            return  # shuffled on purpose, or scaled by a statistic of the batch, of which VAE103 speaks
+            return []  # shuffled on purpose, or scaled by a statistic of the batch, of which VAE103 speaks
         culprit = _reordered(node, rows, bench) or node
         if any(bench.model.op(n) in _ON_PURPOSE and bench.batch_axis(n) is not None for n in (culprit, *culprit.all_input_nodes)):
-            return  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
-        yield _broken(bench, culprit, node, rows)
-        return
+            return []  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
+        return [_broken(bench, culprit, node, rows)]
+    return []
+
+
+def _sorted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
+    """The same where the lengths of the samples, which come sorted as packing wants them, come in another order, and the model sorts."""
+    flow = bench.model.flow
+    lengths = [s for s in bench.of_kind("lengths") if any(bench.model.op(n) in _SORTS for n in flow.descendants(s.node))]
+    if not lengths:
+        return []
+    rows = _rows(bench, wanted, {s.node: bench.value(s.node).flip(0) for s in lengths})
+    meets = next((n for n in flow.sorted(set(rows)) if _meet(rows[n])), None)
+    heads = [h for s in bench.model.sites for h in s.heads if all(rows.get(h, ())) and meets is not None and h in flow.ancestors(meets)]
+    kept = [[frozenset({sample}) for sample in _exchanged(bench)]]
+    odd = next((h for h in heads if not _meet(rows[h]) and rows[h] not in kept), None)
+    if meets is None or odd is None:
+        return []
+    first = next(n for n in flow.sorted(set(rows)) if rows[n] == rows[odd])
+    return [_unrestored(bench, first, odd, meets)]
 
 
 def _on_the_way(bench: Bench) -> list[fx.Node]:
@@ -64,15 +88,15 @@ def _on_the_way(bench: Bench) -> list[fx.Node]:
     ]
 
 
-def _rows(bench: Bench, wanted: list[fx.Node]) -> Rows:
+def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor] | None = None) -> Rows:
     seats = bench.of_kind("data", "tokens", "label")
     batch = bench.base.batch
     if batch is None or batch < 3 or not seats:
         raise CannotMeasureError("there are no three samples")
-    before = bench.after_inputs(bench.same(s.node for s in seats), wanted)
+    before = bench.after_inputs(bench.same(s.node for s in seats) | (also or {}), wanted)
     found: Rows = {n: [] for n in before}
-    for sample in sorted({0, 1, batch // 2, batch - 1})[:_SAMPLES]:
-        after = bench.after_inputs(bench.exchanged(seats, sample), wanted)
+    for sample in _exchanged(bench):
+        after = bench.after_inputs(bench.exchanged(seats, sample) | (also or {}), wanted)
         for node in list(found):
             moved = _moved(before[node], after.get(node), bench.batch_axis(node) or 0)
             if moved is None:
@@ -80,6 +104,12 @@ def _rows(bench: Bench, wanted: list[fx.Node]) -> Rows:
             else:
                 found[node].append(moved)
     return found
+
+
+def _exchanged(bench: Bench) -> list[int]:
+    """The samples that take another one's values."""
+    batch = bench.base.batch or 0
+    return sorted({0, 1, batch // 2, batch - 1})[:_SAMPLES]
 
 
 def _moved(before: torch.Tensor, after: torch.Tensor | None, axis: int) -> frozenset[int] | None:
@@ -153,3 +183,19 @@ def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broke
     )
     text = f"one sample moves {len(most)} rows of {model.written(meets)}, which other samples move too"
     return Broken("softmax-over-batch" if softmax else "batch-mixed", found, "sample i moves row i and no other", text)
+
+
+def _unrestored(bench: Bench, culprit: fx.Node, head: fx.Node, meets: fx.Node) -> Broken:
+    model = bench.model
+    found = Found(
+        model.where(head),
+        label="its rows are still in the order of the sorted lengths",
+        labels=model.labels((culprit, "sorted here"), (meets, "meets the samples in their own order here")),
+        shapes=(model.row(head),),
+        when="the lengths do not come sorted",
+        why="each code decodes another sample than the one that it was encoded from",
+        help="put the rows back before they are used: `h[order.argsort()]`, or pack with enforce_sorted=False, which does both",
+    )
+    return Broken(
+        "batch-mixed", found, "sample i moves row i and no other", f"with other lengths, row 0 of {model.written(head)} is another sample's"
+    )

@@ -161,12 +161,14 @@ class GradientUse:
     """What a step did with the gradients of some parameters.
 
     stepped: an optimizer used them; cleared: they were set to zero or taken away; piled: those that an optimizer used still held what
-    an earlier step had used, to which the pass at `place` was added; bent: they were changed with a GradScaler's scale still in them.
+    an earlier step had used, to which the pass at `place` was added; bent: they were changed with a GradScaler's scale still in them;
+    empty: an optimizer stepped, and none of its parameters had been given a gradient.
     """
 
-    kind: Literal["stepped", "cleared", "piled", "bent"]
+    kind: Literal["stepped", "cleared", "piled", "bent", "empty"]
     of: frozenset[int]  # ids of the parameters
     place: Span | None
+    passes: int = 0  # empty: how many backward passes there had been
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,8 @@ class Updates:
         mine = [p for p in held if id(p) in self.trained]
         if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
             self.idle.append(IdleStep(place, cleared[0]))
+        elif mine and not fed:
+            self.uses.append(GradientUse("empty", frozenset(map(id, mine)), place, len(self.calls)))
         for p in held:
             self._cleared.pop(id(p), None)
         return self.as_is or not mine

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _BY_INDEX = frozenset({"index_select", "getitem", "gather", "index_add", "index_copy", "scatter", "scatter_add", "scatter_reduce"})
 
+_ORDERS = frozenset({"sort", "argsort"})
+
 
 def rows_are_linked(model: Model) -> bool:
     """Whether rows of the batch are looked up by an input's numbers, as the nodes of a graph are by its edges.
@@ -26,7 +28,8 @@ def rows_are_linked(model: Model) -> bool:
     batch = record.sizes.get(model.inputs.batch or "")
     if not edges or batch is None:
         return False
-    below = flow.descendants(*edges)
+    orders = {n for n in record.graph.nodes if ops.op(n) in _ORDERS}  # of the rows' own numbers: rows are sorted for packing
+    below = flow.descendants(*edges, stop=orders) - orders
     for node in below:
         if ops.op(node) not in _BY_INDEX or not node.args or not isinstance(source := node.args[0], fx.Node):
             continue

@@ -65,8 +65,13 @@ def _left_over(bench: Bench, record: Record) -> GradientUse | None:
 
 @law("optimizers-step", "an optimizer whose gradients are computed and cleared steps", covered=("VAE504", "VAE511"), cost="all")
 def optimizers_step(bench: Bench) -> Iterator[Broken]:
-    """Optimizers of the constructor, over several steps on one model: some wait for others."""
+    """Optimizers of the constructor, over several steps on one model: some wait for others. Those that the step makes, in one run of it."""
     if len(bench.model.record.optimizers) < 2 or not bench.model.record.objectives:
+        return
+    if all(o.in_step for o in bench.model.record.optimizers):
+        made = _idle_in_step(bench)
+        if made is not None:
+            yield _never(bench, bench.trained, made, turns=1)
         return
     built = bench.base.runner.build()
     waiting: set[int] | None = None
@@ -83,6 +88,22 @@ def optimizers_step(bench: Bench) -> Iterator[Broken]:
         yield _never(bench, record, built.optimizers[index])
 
 
+def _idle_in_step(bench: Bench) -> Any:
+    """An optimizer made by the step that it leaves idle, where another one steps at two places and no `step()` of the file was left out:
+    one that stands below an `if` may wait for its turn."""
+    record = bench.trained
+    idle = next((o for o in record.optimizers if _only_cleared(record, o.parameters)), None)
+    places = {u.place for u in record.uses if u.kind == "stepped" and u.place is not None}
+    if idle is None or len({u.of for u in record.uses if u.kind == "stepped"}) == len(places):
+        return None
+    for file in {p.file for p in places}:
+        calls = [n for n in ast.walk(bench.model.source.file(file).tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+        lines = {p.line for p in places if p.file == file}
+        if any(n.func.attr == "step" and n.lineno not in lines for n in calls if isinstance(n.func, ast.Attribute)):
+            return None
+    return idle
+
+
 def _only_cleared(record: Record, held: frozenset[int]) -> bool:
     """Whether a step clears an optimizer's gradients, fills them, and no step moves any of its parameters, while others step."""
     cleared = any(u.kind == "cleared" and u.of == held for u in record.uses)
@@ -91,7 +112,7 @@ def _only_cleared(record: Record, held: frozenset[int]) -> bool:
     return cleared and filled and bool(stepped) and not any(of & held for of in stepped)
 
 
-def _never(bench: Bench, record: Record, idle: Any) -> Broken:
+def _never(bench: Bench, record: Record, idle: Any, turns: int = _TURNS) -> Broken:
     """Points at the step of another optimizer in its place, where one steps at two places; else where its gradients are cleared."""
     places: dict[frozenset[int], list[Span]] = {}
     for use in record.uses:
@@ -106,7 +127,12 @@ def _never(bench: Bench, record: Record, idle: Any) -> Broken:
         why="the parameters that it holds keep their initial values, and another network is moved twice",
         help="step the optimizer of the network that the loss before it is to train",
     )
-    return Broken("optimizer-never-steps", found, "each optimizer steps", f"in {_TURNS} steps on one model it does not move its parameters")
+    return Broken(
+        "optimizer-never-steps",
+        found,
+        "each optimizer steps",
+        f"in {turns} {'steps on one model' if turns > 1 else 'run of the step'} it does not move its parameters",
+    )
 
 
 @law("scales-leave-no-trace", "the scale of a GradScaler leaves no trace in the update", covered=("VAE909",), cost="all")
