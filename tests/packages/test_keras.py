@@ -174,9 +174,10 @@ def test_the_guide_shows_what_is_printed() -> None:
 
 
 def test_fit_is_observed() -> None:
-    target = observed(DATA, "add_loss.py")
+    target = observed(DATA, "add_loss.py", "cpu")
     assert (target["target"], target["status"], target["findings"]) == ("add_loss.py:VAE", "clean", []), target
     assert [t["role"] for t in target["loss"]["terms"]] == ["reconstruction", "kl"] and target["loss"]["beta"]["value"] == 1
+    assert target["confirm"]["optimizer"]["name"] == "Adam" and target["confirm"]["optimizer"]["moved"] > 0, target["confirm"]
 
 
 def test_a_seed_of_a_whole_number_draws_the_same_again(tmp_path: Path) -> None:

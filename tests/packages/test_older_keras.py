@@ -160,6 +160,40 @@ def test_what_compile_gets_in_another_file(tmp_path: Path, there: bool) -> None:
         assert any("what add_loss gets is a part of the loss" in note for note in found["notes"])
 
 
+SEQUENCE = """import keras
+from keras import layers, ops
+
+
+class Sampling(layers.Layer):
+    def call(self, inputs):
+        z_mean, z_log_var = inputs
+        self.add_loss(-0.5 * ops.mean(ops.sum(1 + z_log_var - ops.square(z_mean) - ops.exp(z_log_var), axis=-1)))
+        return z_mean + ops.exp(0.5 * z_log_var) * keras.random.normal(ops.shape(z_mean))
+
+
+def sequence_loss(x, decoded):
+    return ops.sum(ops.square(x - decoded), axis=(1, 2))
+
+
+x = keras.Input(shape=(20, 5))
+h = layers.LSTM(16)(x)
+z = Sampling()([layers.Dense(4)(h), layers.Dense(4)(h)])
+decoded = layers.TimeDistributed(layers.Dense(5))(layers.LSTM(16, return_sequences=True)(layers.RepeatVector(20)(z)))
+vae = keras.Model(x, decoded)
+vae.compile(optimizer="adam", loss=sequence_loss)
+"""
+
+
+@pytest.mark.parametrize(("repeated", "codes"), [("20", []), ("1", ["VAE301"])])
+def test_a_code_that_is_repeated_for_each_step(tmp_path: Path, repeated: str, codes: list[str]) -> None:
+    text = SEQUENCE.replace("RepeatVector(20)", f"RepeatVector({repeated})")
+    (tmp_path / "model.py").write_text(text)
+    found = checked(tmp_path, "model.py:vae", "--input", "32x20x5")
+    assert [f["code"] for f in found["findings"]] == codes, found["findings"]
+    assert all("x - decoded" in text.splitlines()[f["span"]["line"] - 1] for f in found["findings"])
+    assert codes or is_an_elbo(found, "squared error"), found["loss"]
+
+
 def test_a_bare_file_is_found(tmp_path: Path) -> None:
     """What fits is observed; a class that nothing fits is checked."""
     for name in ("add_loss.py", "own_loss.py"):

@@ -24,9 +24,9 @@ def checked(folder: Path, *words: str, device: str = "none", **environment: str)
     return _target(folder, ["check", "--device", device, "--exit-zero", *words], environment)
 
 
-def observed(folder: Path, script: str) -> dict[str, Any]:
+def observed(folder: Path, script: str, device: str = "none") -> dict[str, Any]:
     """The one target of a watched run."""
-    return _target(folder, ["run", "--device", "none", script], {})
+    return _target(folder, ["run", "--device", device, script], {})
 
 
 def _target(folder: Path, words: list[str], environment: dict[str, str]) -> dict[str, Any]:

@@ -109,8 +109,15 @@ def _keras_aside(session: Session) -> Iterator[None]:
 
         return call
 
+    def counted(original: Any) -> Any:
+        def apply(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            with aside(session), session.applying(type(optimizer).__name__, keras_models.held_by(optimizer, trainable_variables)):
+                return original(optimizer, grads, trainable_variables)
+
+        return apply
+
     for kind, name, original in kept:
-        setattr(kind, name, quiet(original))
+        setattr(kind, name, counted(original) if name == "apply" else quiet(original))
     try:
         yield
     finally:

@@ -37,6 +37,16 @@ class Stepped:
     cleared: Span | None = None  # where gradients were cleared last
 
 
+@dataclass(frozen=True)
+class Applied:
+    """What an optimizer that is none of torch's changed in an iteration."""
+
+    name: str
+    moved: int  # numbers that changed
+    held: int  # numbers that it was given
+    finite: bool
+
+
 @dataclass
 class Goal:
     """What one or more optimizers minimise in an iteration: the sum of what `backward` was called on before they stepped."""
@@ -67,6 +77,7 @@ class Iteration:
     altered: frozenset[str] = frozenset()  # constants that were changed in place while it ran
     even: bool = False  # whether all of the loader's batches have one size
     outer: int = 0  # frames of the script that it runs inside of
+    applied: list[Applied] = field(default_factory=list)
     cut: bool = False  # whether the batch was made smaller than the loader's
     gradients: dict[str, float] = field(default_factory=dict)  # the norm of each parameter's, where curves are wanted
 

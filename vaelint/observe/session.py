@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -16,7 +16,7 @@ from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import cut, is_cuttable, rows_of, smaller, tensors_of
 from vaelint.observe.copies import Parts
-from vaelint.observe.seen import Backward, Iteration, Stepped
+from vaelint.observe.seen import Applied, Backward, Iteration, Stepped
 from vaelint.observe.watch import Watch
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
@@ -69,6 +69,7 @@ class Session:
         self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
         self._since = 0  # steps of the leader since a loader gave a batch
         self._loading = False
+        self._applying = False  # whether a Keras optimizer is at work
         self._cleared: Span | None = None  # where gradients were cleared last
         self._muted = False  # whether a closure is called once more
         self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -177,6 +178,21 @@ class Session:
                 self.stop()
                 return
             self._begin(None, frame, None)
+
+    @contextlib.contextmanager
+    def applying(self, name: str, held: Sequence[torch.Tensor]) -> Iterator[None]:
+        """Within the block an optimizer that is none of torch's changes what it holds; one method of it may call another."""
+        outermost, self._applying = not self._applying, True
+        watch = self._watch if outermost else None
+        was = [p.detach().clone() for p in held] if watch is not None else []
+        try:
+            yield
+        finally:
+            self._applying = not outermost
+            if watch is not None:
+                moved = sum(int((p.detach() != old).sum()) for p, old in zip(held, was, strict=True))
+                finite = all(bool(p.isfinite().all()) for p in held)
+                watch.applied.append(Applied(name, moved, sum(p.numel() for p in held), finite))
 
     def say(self, what: str) -> None:
         """Notes what a user should know, once."""

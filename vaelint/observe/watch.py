@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from vaelint.core.finding import Span
 from vaelint.observe.batches import rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
-from vaelint.observe.seen import Backward, Iteration, Stepped, goals_of
+from vaelint.observe.seen import Applied, Backward, Iteration, Stepped, goals_of
 from vaelint.record.record import Record, ancestors, name_of
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -51,6 +51,7 @@ class Watch:
         self.recorder.live = True
         self.backwards: list[Backward] = []
         self.steps: list[Stepped] = []
+        self.applied: list[Applied] = []
         self.even = False  # whether all of the loader's batches have one size
         self.around: list[FrameType] = []  # the frames of the script when the iteration began
         self.outer = 0  # those that the iteration runs inside of
@@ -176,7 +177,7 @@ class Watch:
         self.close()
         made = Iteration(self.number, record, self._frozen, self.names, self._kept, self.batch, self.backwards, goals, losses, self._random)
         made.altered, made.cut, made.even = self._altered(), self.cut, self.even
-        made.outer, made.gradients = self.outer, self.gradients
+        made.outer, made.gradients, made.applied = self.outer, self.gradients, self.applied
         return made
 
     def _total(self, backwards: list[Backward]) -> Any:

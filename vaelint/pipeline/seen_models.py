@@ -20,7 +20,7 @@ from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
-from vaelint.observe.seen import Backward, Goal, Iteration
+from vaelint.observe.seen import Applied, Backward, Goal, Iteration
 from vaelint.observe.session import Session
 from vaelint.record.record import IdleStep, ancestors
 from vaelint.source.written import Source
@@ -124,7 +124,7 @@ def _model_of(
     model = analyse(record, tracer, inputs, step, source, other.record if other is not None else None)
     result.symbols = dict(model.symbols)
     result.anatomy, result.loss = describe_anatomy(model), describe_loss(model)
-    _note_step(result, step, goal, loss.meta["val"])
+    _note_step(result, step, goal, first.applied, loss.meta["val"])
     return result, model, step
 
 
@@ -206,8 +206,15 @@ def _same_losses(first: Iteration, step: ObservedStep, tracer: ReplayTracer) -> 
     return True
 
 
-def _note_step(result: TargetResult, step: ObservedStep, goal: Goal, loss: torch.Tensor) -> None:
+def _note_step(result: TargetResult, step: ObservedStep, goal: Goal, applied: Sequence[Applied], loss: torch.Tensor) -> None:
     """What the optimizers did, as it was seen."""
+    if not goal.steps and applied:
+        step.stepped = {
+            "name": " and ".join(dict.fromkeys(a.name for a in applied)), "moved": sum(a.moved for a in applied),
+            "parameters": sum(a.held for a in applied), "finite": all(a.finite for a in applied),
+            "loss_before": float(f"{float(loss.detach().double().mean()):.6g}"),
+        }  # fmt: skip
+        return
     if not goal.steps:
         names = ", ".join(dict.fromkeys(type(o).__name__ for o in goal.optimizers))
         step.stepped["name"] = names or "an optimizer"

@@ -277,6 +277,11 @@ def beside_the_loss() -> list[tuple[Any, str]]:
     return [(k, "apply") for k in optimizers()] + [(k, "update_state") for k in _below(metrics.Metric) if "update_state" in vars(k)]
 
 
+def held_by(optimizer: Any, variables: Any) -> list[torch.Tensor]:
+    """The parameters that a call of a Keras optimizer's `apply` changes: those it is given, else those it was built for."""
+    return values_of(variables if variables is not None else getattr(optimizer, "_trainable_variables", ()))
+
+
 def values_of(variables: Any) -> list[torch.Tensor]:
     """The parameters behind some of Keras' variables."""
     return [v.value if hasattr(v, "_value") else v for v in variables]
