@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import runpy
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 from commandline import vaelint
+
+from vaelint.source.arithmetic import NotArithmetic, value_of
 
 RUNS = Path(__file__).parents[1] / "data" / "runs"
 
@@ -58,6 +61,66 @@ def test_beta_follows_a_warm_up_from_zero_to_its_end(page: tuple[dict[str, Any],
     assert kl == pytest.approx([b * sum(nats) for b, nats in zip(curves["beta"], curves["kl"][0]["values"], strict=True)], rel=1e-3)
 
 
+def test_beta_is_drawn_to_the_end_of_its_schedule(page: tuple[dict[str, Any], str]) -> None:
+    schedule = page[0]["schedule"]
+    assert (schedule["counter"], schedule["at"]) == ("step", list(range(1, 17))), "four epochs of four batches"
+    assert schedule["beta"] == pytest.approx([min(1.0, (n - 1) // 2 / 5) for n in range(1, 17)])
+    assert schedule["observed"] == [[n, pytest.approx(b, rel=1e-3)] for n, b in zip(page[0]["iterations"], page[0]["beta"], strict=True)]
+    assert "beta = min(1.0, (step - 1) // 2 / 5) at warmup.py:34" in page[1] and "observed steps only" not in page[1]
+
+
+def anneal(epoch: int, warm: int = 10, top: float = 0.5) -> float:
+    """A cosine."""
+    if epoch >= warm:
+        return top
+    return top * (1 - math.cos(math.pi * epoch / warm)) / 2
+
+
+class Anneal:
+    """A schedule that is called."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.calls = steps, 0
+
+    def __call__(self, step: int) -> float:
+        share = step / self.steps
+        return min(1.0, share)
+
+    def next(self) -> float:
+        """One that moves on by being called."""
+        self.calls += 1
+        return self.calls / self.steps
+
+
+def read(code: str, **names: Any) -> Any:
+    expression = ast.parse(code, mode="eval").body
+    return value_of(expression, names, globals())
+
+
+@pytest.mark.parametrize("epoch", [0, 3, 9, 10, 25])
+def test_a_schedule_is_read_without_being_called(epoch: int) -> None:
+    assert read("anneal(epoch, top=2)", epoch=epoch) == anneal(epoch, top=2)
+    assert read("schedule(epoch) * 0.5 if epoch > 4 else -1", epoch=epoch, schedule=Anneal(20)) == (
+        Anneal(20)(epoch) * 0.5 if epoch > 4 else -1
+    )
+
+
+@pytest.mark.parametrize(
+    "code", ["schedule.next()", "open('x')", "10 ** 10 ** 10", "1 / epoch", "unknown", "[epoch]", "epoch.real", "print"]
+)
+def test_what_is_no_arithmetic_is_not_reckoned_on(code: str) -> None:
+    schedule = Anneal(20)
+    with pytest.raises(NotArithmetic):
+        _number(read(code, epoch=0, schedule=schedule))
+    assert schedule.calls == 0
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise NotArithmetic
+    return float(value)
+
+
 def test_dimensions_that_see_nothing_are_inactive(page: tuple[dict[str, Any], str]) -> None:
     (kl,) = page[0]["kl"]
     for each, share in zip(kl["values"], kl["inactive"], strict=True):
@@ -66,7 +129,7 @@ def test_dimensions_that_see_nothing_are_inactive(page: tuple[dict[str, Any], st
 
 def test_the_page_draws_what_was_seen_and_says_what_was_not(page: tuple[dict[str, Any], str]) -> None:
     curves, html = page
-    assert html.count('class="chart"') == 5 and "<script" not in html
+    assert html.count('class="chart"') == 6 and "<script" not in html
     assert "iteration 3: it ran with a smaller batch" in html and "what comes after iteration 14" in html
     assert any("iteration 14" in m for m in curves["missing"]) and not curves["ended"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -47,6 +48,25 @@ class Applied:
     finite: bool
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the variables of one running function held when `backward` was called. Tensors and containers are left out.
+
+    `outer` are the variables of its module.
+    """
+
+    file: str
+    line: int
+    names: dict[str, Any]
+    outer: dict[str, Any]
+
+    @classmethod
+    def of(cls, frame: FrameType) -> Held:
+        """Of a frame."""
+        names = {k: v for k, v in frame.f_locals.items() if not isinstance(v, torch.Tensor | list | tuple | dict | set)}
+        return cls(frame.f_code.co_filename, frame.f_lineno, names, frame.f_globals)
+
+
 @dataclass
 class Goal:
     """What one or more optimizers minimise in an iteration: the sum of what `backward` was called on before they stepped."""
@@ -80,6 +100,8 @@ class Iteration:
     applied: list[Applied] = field(default_factory=list)
     cut: bool = False  # whether the batch was made smaller than the loader's
     gradients: dict[str, float] = field(default_factory=dict)  # the norm of each parameter's, where curves are wanted
+    batches: int | None = None  # that its loader gives in a turn of the outer loop, where curves are wanted
+    held: list[Held] = field(default_factory=list)  # at the last `backward`, innermost first, where curves are wanted
 
     def bytes(self) -> int:
         """What the values of its record take."""

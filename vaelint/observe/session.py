@@ -16,7 +16,7 @@ from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import cut, is_cuttable, rows_of, smaller, tensors_of
 from vaelint.observe.copies import Parts
-from vaelint.observe.seen import Applied, Backward, Iteration, Stepped
+from vaelint.observe.seen import Applied, Backward, Held, Iteration, Stepped
 from vaelint.observe.watch import Watch
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
@@ -105,6 +105,8 @@ class Session:
         if self._watch is not None and self._watch.around:
             inside = self.spans.user_frames(frame, limit=64)
             self._watch.outer, self._watch.around = sum(f in self._watch.around for f in inside), []
+        if self._watch is not None and self.curves:
+            self._watch.held = [Held.of(f) for f in self.spans.user_frames(frame, limit=16)]
         tensors = of if isinstance(of, list | tuple) else (of,)
         gradients = given if isinstance(given, list | tuple) else (given,) * len(tensors)
         for tensor, gradient in zip(tensors, gradients, strict=True):
@@ -254,6 +256,7 @@ class Session:
         self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None, names=self.names)
         self._watch.cut, self._watch.even = fewer is not None, _is_even(loader)
         self._watch.around = self.spans.user_frames(frame, limit=64)
+        self._watch.batches = _turns_of(loader) if self.curves else None
         self._add(batch, frame)
         return batch
 
@@ -384,3 +387,11 @@ def aside(session: Session) -> Iterator[None]:
         if session._watch is not None:
             session._watch.hush(quiet)
         yield
+
+
+def _turns_of(loader: Any) -> int | None:
+    """How many batches a loader gives; None where it does not know."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None

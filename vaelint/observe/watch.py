@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from vaelint.core.finding import Span
 from vaelint.observe.batches import rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
-from vaelint.observe.seen import Applied, Backward, Iteration, Stepped, goals_of
+from vaelint.observe.seen import Applied, Backward, Held, Iteration, Stepped, goals_of
 from vaelint.record.record import Record, ancestors, name_of
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -56,6 +56,8 @@ class Watch:
         self.around: list[FrameType] = []  # the frames of the script when the iteration began
         self.outer = 0  # those that the iteration runs inside of
         self.gradients: dict[str, float] = {}  # norms, where curves are wanted
+        self.batches: int | None = None  # that the loader gives, where curves are wanted
+        self.held: list[Held] = []  # the variables at the last `backward`, where curves are wanted
         self.cut = False  # whether the batch was made smaller than the loader's
         self.inputs: dict[str, torch.Tensor] = {}
         self._kept: dict[str, torch.Tensor] = {}  # the inputs' values when they came
@@ -178,6 +180,7 @@ class Watch:
         made = Iteration(self.number, record, self._frozen, self.names, self._kept, self.batch, self.backwards, goals, losses, self._random)
         made.altered, made.cut, made.even = self._altered(), self.cut, self.even
         made.outer, made.gradients, made.applied = self.outer, self.gradients, self.applied
+        made.held, made.batches = self.held, self.batches
         return made
 
     def _total(self, backwards: list[Backward]) -> Any:

@@ -21,6 +21,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.result import Request, TargetResult
 from vaelint.observe.seen import Iteration
 from vaelint.observe.session import Session
+from vaelint.pipeline.beta_schedule import schedule_of
 from vaelint.pipeline.seen_models import loss_at
 from vaelint.record import ops
 from vaelint.record.record import ancestors, name_of
@@ -126,10 +127,13 @@ def make_curves(session: Session, request: Request, model: Model, result: Target
     loss = result.loss if at == checked.number else loss_at(session, request, next(i for i, _ in seen if i.number == at), result.target)
     _name(terms, loss, at)
     made["beta"] = _beta(terms, made["iterations"], at, loss, missing)
+    made["schedule"] = schedule_of([i for i, _ in seen], made["beta"]) if made["beta"] else None
     made["gradients"] = _gradients(model, [i for i, _ in seen], missing)
     made["kl"] = [c for site in model.sites if (c := _kl(model, site, seen, missing)) is not None]
     if not session.stopped:
         return made | {"ended": True, "missing": missing}
+    if made["schedule"] is None and len({b for b in made["beta"] if b is not None}) > 1:
+        missing.append(f"beta after iteration {session.done}: how the script makes it of a counter of steps or epochs cannot be followed")
     missing.append(f"what comes after iteration {session.done}: the run was ended there; --steps {4 * session.steps} observes more")
     return made | {"ended": False, "missing": missing}
 

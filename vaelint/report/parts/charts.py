@@ -32,11 +32,12 @@ def chart(
     thin: bool = False,
     linear: bool = False,
     top: float | None = None,
+    axis: str = "iteration",
 ) -> E:
     """A figure with its legend. Logarithmic where all is positive and the largest is over 30 times the smallest, which is said.
 
     Args:
-        numbers: the iterations.
+        numbers: the iterations, or values of the counter that `axis` names.
         unit: what the vertical axis shows.
         linear: never logarithmic: a schedule is read by its slope.
         thin: many lines of one kind: no legend, no marks.
@@ -56,7 +57,7 @@ def chart(
         at = math.log10(value) if logarithmic else value
         return _HIGH - _BOTTOM - (at - low) / (high - low) * (_HIGH - _TOP - _BOTTOM)
 
-    drawn = [_axis(marks, y), _iterations(first, numbers[-1], x)]
+    drawn = [_axis(marks, y), _iterations(first, numbers[-1], x, axis)]
     drawn += [_line(line, i % _COLOURS, numbers, x, y, thin) for i, line in enumerate(lines)]
     words = ", ".join(filter(None, [unit, "logarithmic" if logarithmic else ""]))
     caption = join(element("strong", title), f" ({words})" if words else "")
@@ -92,14 +93,14 @@ def _axis(marks: Sequence[tuple[float, str]], y: Callable[[float], float]) -> E:
     )
 
 
-def _iterations(first: int, last: int, x: Callable[[float], float]) -> E:
+def _iterations(first: int, last: int, x: Callable[[float], float], axis: str) -> E:
     step = max(1, 10 ** math.floor(math.log10(max(last - first, 1))) // 2)
     while (last - first) / step > 8:
         step *= 2
     marks = sorted({first, last, *(n for n in range(0, last, step) if first < n < last - step / 2)})
     ticks = (f'<text class="tick" x="{x(n):.1f}" y="{_HIGH - _BOTTOM + 16}" text-anchor="middle">{n}</text>' for n in marks)
     middle = (_LEFT + _WIDE - _RIGHT) / 2
-    return E("".join(ticks) + f'<text class="tick" x="{middle}" y="{_HIGH - 6}" text-anchor="middle">iteration</text>')
+    return E("".join(ticks) + f'<text class="tick" x="{middle}" y="{_HIGH - 6}" text-anchor="middle">{text(axis)}</text>')
 
 
 def _line(line: Line, colour: int, numbers: Sequence[int], x: Callable[[float], float], y: Callable[[float], float], thin: bool) -> E:

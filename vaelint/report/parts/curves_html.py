@@ -6,6 +6,7 @@ from typing import Any
 
 from vaelint.report.parts.charts import Line, chart
 from vaelint.report.parts.markup import E, element, join
+from vaelint.report.parts.places import place_in
 
 
 def curves_of(curves: dict[str, Any]) -> E:
@@ -18,7 +19,10 @@ def curves_of(curves: dict[str, Any]) -> E:
     terms = [Line(t["role"], t["values"], _weighed(t)) for t in curves["terms"]]
     drawn = [chart("Terms of the loss", numbers, terms, unit="what each adds to the loss")]
     if any(b is not None for b in curves["beta"]):
-        drawn.append(chart("Effective beta", numbers, [Line("beta", curves["beta"], _ends(curves["beta"]))], linear=True))
+        whole = curves.get("schedule")
+        about = _ends(curves["beta"]) + ("" if whole or curves["ended"] else "; observed steps only")
+        drawn.append(chart("Effective beta", numbers, [Line("beta", curves["beta"], about)], linear=True))
+        drawn += [_schedule(whole)] if whole else []
     gradients = [Line(name, values) for name, values in curves["gradients"].items()]
     drawn.append(chart("Gradient norms", numbers, gradients, unit="before the optimizer's step"))
     for kl in curves["kl"]:
@@ -58,6 +62,19 @@ def _weighed(term: dict[str, Any]) -> str:
 def _ends(values: list[float | None]) -> str:
     known = [v for v in values if v is not None]
     return f"{known[0]:.4g} in the first iteration, {known[-1]:.4g} in the last"
+
+
+def _schedule(whole: dict[str, Any]) -> E:
+    """Beta to the end of the training, and what of it was observed."""
+    seen = {int(n): beta for n, beta in whole["observed"]}
+    told = dict(zip(whole["at"], whole["beta"], strict=True))
+    numbers = sorted({*told, *seen})
+    lines = [
+        Line("schedule", [told.get(n) for n in numbers], f"{whole['expression']} at {place_in(whole['span'])}"),
+        Line("observed", [seen.get(n) for n in numbers]),
+    ]
+    title = f"Effective beta to the end of the schedule, at {told[numbers[-1]]:.4g} there" if numbers[-1] in told else "Effective beta"
+    return chart(title, numbers, lines, linear=True, axis=whole["counter"])
 
 
 def _dimensions(kl: dict[str, Any], numbers: list[int]) -> list[E]:

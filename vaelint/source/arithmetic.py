@@ -1,0 +1,174 @@
+"""What an expression of numbers comes to at other values of its variables. It is read from the source: no user code runs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import operator
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+_DEEPEST = 6  # functions of the script that call each other
+_TWO: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod, ast.Pow: operator.pow, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+}  # fmt: skip
+_ONE: dict[type[ast.AST], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
+_BUILTINS: dict[str, Callable[..., Any]] = {
+    "min": min, "max": max, "float": float, "int": int, "abs": abs, "round": round, "pow": pow, "len": len, "range": range
+}  # fmt: skip
+
+
+class NotArithmetic(Exception):
+    """Something else than arithmetic on numbers, or no value."""
+
+
+class _Returned(Exception):
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def value_of(node: ast.expr, local: Mapping[str, Any], outer: Mapping[str, Any], depth: int = 0) -> Any:
+    """The value of an expression.
+
+    Args:
+        local, outer: what its names stand for: variables of the function, then those of the module.
+
+    Raises:
+        NotArithmetic: it is no arithmetic, or has no value there.
+    """
+    try:
+        return _Reader(local, outer, depth).read(node)
+    except (ArithmeticError, TypeError, ValueError, OSError, SyntaxError, RecursionError) as error:
+        raise NotArithmetic(str(error)) from None
+
+
+class _Reader:
+    def __init__(self, local: Mapping[str, Any], outer: Mapping[str, Any], depth: int) -> None:
+        self._local, self._outer, self._depth = dict(local), outer, depth
+
+    def read(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=bool() | int() | float()):
+                return node.value
+            case ast.Name(id=name):
+                return self._named(name)
+            case ast.Attribute(value=of, attr=name):
+                return _held(self.read(of), name)
+            case ast.UnaryOp(op=op, operand=of) if type(op) in _ONE:
+                return _ONE[type(op)](self.read(of))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _TWO:
+                return self._of_two(op, self.read(left), self.read(right))
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                return self._compared(self.read(left), ops, others)
+            case ast.IfExp(test=test, body=yes, orelse=no):
+                return self.read(yes if self.read(test) else no)
+            case ast.BoolOp(op=op, values=values):
+                return self._joined(isinstance(op, ast.And), values)
+            case ast.Call(func=func, args=args, keywords=keywords):
+                return self._called(self.read(func), args, keywords)
+            case _:
+                raise NotArithmetic(ast.unparse(node))
+
+    def _of_two(self, op: ast.operator, left: Any, right: Any) -> Any:
+        if isinstance(op, ast.Pow) and (abs(left) > 1e6 or abs(right) > 64):
+            raise NotArithmetic("a large power")
+        if not all(isinstance(v, int | float) for v in (left, right)):
+            raise NotArithmetic("no numbers")
+        return _TWO[type(op)](left, right)
+
+    def _compared(self, left: Any, ops: Sequence[ast.cmpop], others: Sequence[ast.expr]) -> bool:
+        for op, other in zip(ops, others, strict=True):
+            right = self.read(other)
+            if type(op) not in _TWO or not all(isinstance(v, int | float) for v in (left, right)):
+                raise NotArithmetic("a comparison of something else than numbers")
+            if not _TWO[type(op)](left, right):
+                return False
+            left = right
+        return True
+
+    def _joined(self, every: bool, values: Sequence[ast.expr]) -> Any:
+        found: Any = every
+        for value in values:
+            found = self.read(value)
+            if bool(found) is not every:
+                break
+        return found
+
+    def _named(self, name: str) -> Any:
+        for names in (self._local, self._outer, _BUILTINS):
+            if name in names:
+                return names[name]
+        raise NotArithmetic(name)
+
+    def _called(self, what: Any, args: Sequence[ast.expr], keywords: Sequence[ast.keyword]) -> Any:
+        given = [self.read(a) for a in args]
+        named = {k.arg: self.read(k.value) for k in keywords if k.arg is not None}
+        if len(named) < len(keywords) or any(isinstance(a, ast.Starred) for a in args):
+            raise NotArithmetic("unpacked arguments")
+        if what is len and type(given[0]).__module__.startswith("torch."):
+            return len(given[0])
+        if what in _BUILTINS.values() or getattr(math, getattr(what, "__name__", ""), None) is what:
+            if not all(isinstance(v, int | float) for v in (*given, *named.values())):
+                raise NotArithmetic("no numbers")
+            return what(*given, **named)
+        if isinstance(what, MethodType):
+            what, given = what.__func__, [what.__self__, *given]
+        elif not isinstance(what, FunctionType) and isinstance(own := vars(type(what)).get("__call__"), FunctionType):
+            what, given = own, [what, *given]
+        if not isinstance(what, FunctionType) or self._depth >= _DEEPEST:
+            raise NotArithmetic("a call")
+        return self._through(what, given, named)
+
+    def _through(self, function: FunctionType, given: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """What a function of the script returns, if it does nothing but reckon."""
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        if not isinstance(tree, ast.FunctionDef) or tree.decorator_list:
+            raise NotArithmetic(function.__name__)
+        bound = inspect.signature(function).bind(*given, **named)
+        bound.apply_defaults()
+        around = inspect.getclosurevars(function).nonlocals
+        inside = _Reader({**around, **bound.arguments}, function.__globals__, self._depth + 1)
+        try:
+            inside.run(tree.body)
+        except _Returned as end:
+            return end.value
+        raise NotArithmetic(function.__name__)
+
+    def run(self, body: Sequence[ast.stmt]) -> None:
+        """Statements that give values to local names and return. Raises _Returned at a return."""
+        for statement in body:
+            match statement:
+                case ast.Return(value=ast.expr() as value):
+                    raise _Returned(self.read(value))
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    self._local[name] = self.read(value)
+                case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
+                    self._local[name] = self._of_two(op, self._local[name], self.read(value))
+                case ast.If(test=test, body=yes, orelse=no):
+                    self.run(yes if self.read(test) else no)
+                case ast.Expr(value=ast.Constant()) | ast.Pass():
+                    pass
+                case _:
+                    raise NotArithmetic(ast.unparse(statement))
+
+
+def _held(of: Any, name: str) -> Any:
+    """An attribute that an object simply holds: no property is called."""
+    if isinstance(of, ModuleType):
+        if of is math:
+            return getattr(of, name)
+        raise NotArithmetic(name)
+    held = vars(of) if hasattr(of, "__dict__") else {}
+    if name in held:
+        return held[name]
+    found = inspect.getattr_static(type(of), name, None)
+    if isinstance(found, FunctionType):
+        return MethodType(found, of)
+    if isinstance(found, int | float):
+        return found
+    raise NotArithmetic(name)
