@@ -73,9 +73,10 @@ def test_the_wrong_case_of_a_class_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.help == "did you mean VAE?"
 
 
-def test_a_wrong_type_is_mended_where_it_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("file", ["mlp_vae.py", "vae_three_bugs.py"])
+def test_a_wrong_type_is_mended_where_it_was_said(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DATA)
-    seen = check_target(Request("mlp_vae.py:VAE", ("32x784:int64",), device="none"), lambda message: None)
+    seen = check_target(Request(f"{file}:VAE", ("32x784:int64",), device="none"), lambda message: None)
     (found,) = [f for f in seen.findings if f.code == "VAE604"]
     assert "drop :int64 from --input" in found.help and ".to(torch.float32)" in found.help
 

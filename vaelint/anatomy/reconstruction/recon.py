@@ -315,7 +315,7 @@ def _classes(pair: Pair) -> int:
 
 def _categorical(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProbe:
     for axis in range(r.dim()):
-        if r.shape[:axis] + r.shape[axis + 1 :] != t.shape:
+        if r.shape[:axis] + r.shape[axis + 1 :] != t.shape or int(t.max()) >= r.shape[axis]:
             continue
         onehot = torch.nn.functional.one_hot(t.long(), r.shape[axis]).movedim(-1, axis).double()
         for name, expected in (("cross_entropy", torch.softmax(r, axis) - onehot), ("nll", -onehot)):
