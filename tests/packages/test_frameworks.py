@@ -1,11 +1,14 @@
-"""Trainings written for Lightning, transformers, accelerate, Pyro and scvi-tools, observed. `make test-packages` installs these
-packages; without them the tests are skipped."""
+"""Trainings written for Lightning, transformers, accelerate, Pyro, PyTorch Geometric and scvi-tools, observed.
+
+`make test-packages` installs these packages; without them the tests are skipped."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shown import words
 
 pytestmark = pytest.mark.packages
 DATA = Path(__file__).parents[1] / "data" / "runs" / "frameworks"
@@ -152,3 +156,20 @@ def test_a_callback_checks_the_first_batches(tmp_path: Path, package: str, scrip
         assert done.returncode == 1 and "error[VAE201] shared-noise" in done.stderr, done.stderr
     else:
         assert done.returncode == 0 and "trained to its end" in done.stdout and "VAE" not in done.stderr.replace("LitVAE", ""), done.stderr
+
+
+GUIDE = Path(__file__).parents[2] / "docs"
+SHOWN = {"lightning": "lightning", "huggingface": "accelerate", "pyro": "pyro", "scvi-tools": "scvi", "pyg": "torch_geometric"}
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_the_guide_shows_what_is_printed(page: str) -> None:
+    needs(SHOWN[page])
+    text = (GUIDE / f"{page}.md").read_text()
+    outputs = re.findall(r"\$ vaelint ([^\n]*)\n```\n\n```text\n(.*?)```", text, re.DOTALL)
+    assert outputs
+    for command, shown in outputs:
+        words_of_command = [sys.executable, "-m", "vaelint", *shlex.split(command)]
+        done = subprocess.run(words_of_command, cwd=DATA, capture_output=True, text=True, timeout=300, env={**os.environ, "COLUMNS": "100"})
+        expected = words(shown)
+        assert words(done.stdout)[: len(expected)] == expected, done.stdout

@@ -238,7 +238,8 @@ def _silent(model: Model) -> str:
         if k.silent is None or model.recon is None:
             continue
         name = next((f" ({f.text})" for f in k.factors if f.value == 0 and f.text), "")
-        full = effective_beta(replace(k, scaling=k.silent), model.recon, model.symbols)
+        known = model.recon.probe.kernel not in ("other", "unknown")
+        full = effective_beta(replace(k, scaling=k.silent), model.recon, model.symbols) if known else None
         beta = f": where it is 1, beta = {format_product(full.value, {})}" if full is not None else ""
         return f"a reconstruction alone at this step, as the KL's weight is 0{name}{beta}"
     return ""
