@@ -34,6 +34,9 @@ _IN_PLACE = frozenset(
     }
 )
 
+_FILLED = frozenset({"zeros", "ones", "full", "eye", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
+"""What these make is known from their arguments, whatever is written into it later on."""
+
 
 def recompute(
     record: Record,
@@ -116,6 +119,9 @@ def _call(node: fx.Node, env: dict[fx.Node, Any], stale: set[fx.Node]) -> Any:
     if node.target is effect:
         raise CannotMeasureError("a tensor is changed in place through a view")
     name = ops.raw_name(node)
+    for n in ops.value_inputs(node):
+        if n in stale and n not in env and ops.raw_name(n) in _FILLED and not ops.value_inputs(n):
+            env[n] = _call(n, env, stale)
     if any(n in stale and n not in env and not (name in ops.OVERWRITES and n is node.args[0]) for n in ops.value_inputs(node)):
         raise CannotMeasureError("a tensor that it reads was changed in place afterwards")
     args, kwargs = _resolve(node.args, env), _resolve(dict(node.kwargs), env)
