@@ -121,8 +121,20 @@ class Spread:
 
     @cached_property
     def own(self) -> list[fx.Node]:
-        """The heads that the encoder moves."""
-        return [h for h in self.slice.heads if _encoded(self.bench, h) and h in self.bench.model.flow.ancestors(self.site.z)]
+        """The heads that the encoder moves, and that move this draw by itself, not by way of another draw."""
+        mine = self.bench.model.flow.ancestors(self.site.z, stop=self._other_draws)
+        return [h for h in self.slice.heads if _encoded(self.bench, h) and h in mine]
+
+    @cached_property
+    def _other_draws(self) -> set[fx.Node]:
+        return {s.z for s in self.bench.model.sites} - {self.site.z}
+
+    @cached_property
+    def _upper(self) -> dict[fx.Node, torch.Tensor]:
+        """The draws of other levels that this one is made from, held."""
+        generator, replay = torch.Generator().manual_seed(11), self.bench.model.replay
+        above = self.bench.model.flow.sorted(self._other_draws & self.bench.model.flow.ancestors(self.site.z))
+        return {z: torch.randn(replay.shape_of(z, self.sizes), dtype=torch.float64, generator=generator) for z in above}
 
     @cached_property
     def spread_elements(self) -> dict[fx.Node, torch.Tensor]:
@@ -239,7 +251,7 @@ class Spread:
 
     def _term(self, heads: Heads) -> float:
         overrides = self.slice.overrides(self.sizes, dict(heads), 0.3, None, 0)
-        out = self.bench.model.replay([self.slice.loss], overrides, self.sizes)[self.slice.loss]
+        out = self.bench.model.replay([self.slice.loss], {**self._upper, **overrides}, self.sizes)[self.slice.loss]
         return float(out.double().sum())
 
     def _shifted(self, heads: Heads, by: torch.Tensor) -> dict[fx.Node, torch.Tensor]:
@@ -259,14 +271,23 @@ class Spread:
         return sum(self._term(up) + self._term(down) - 2 * here for up, down in steps)
 
     def _charges_for_others(self, heads: Heads) -> bool:
-        """Whether the term moves with what this draw does not: experts of which one is drawn, several posteriors at once."""
+        """Whether the term moves with what this draw does not: experts of which one is drawn, several posteriors at once.
+
+        The KL of another level that is added to this one's is no such thing: it moves by itself.
+        """
         generator = torch.Generator().manual_seed(8)
         moved = {
             h: v + torch.where(self.idle_elements[h], torch.randn(v.shape, dtype=v.dtype, generator=generator), 0.0)
             for h, v in heads.items()
         }
-        before = self._term(heads)
-        return abs(self._term(moved) - before) > 1e-9 * abs(before)
+        levels = {h for s in self.bench.model.sites if s.z in self._upper for h in s.heads}
+        both, alone = self._with_spread(moved, 9), self._with_spread(heads, 9)
+        before, after = self._term(heads), self._term(moved)
+        if abs(after - before) <= 1e-9 * abs(before):
+            return False
+        inert = all(h in levels for h, v in heads.items() if not torch.equal(moved[h], v))
+        apart = abs(self._term(both) - after - self._term(alone) + before) <= 1e-9 * (abs(before) + abs(after))
+        return not (inert and apart)
 
     def culprit(self) -> fx.Node | None:
         """The one addend that moves with the spread and not as log|A| does; None where that is not one."""
@@ -285,7 +306,7 @@ class Spread:
 
     def _value(self, node: fx.Node, heads: Heads) -> float:
         held = {n: torch.full(self.bench.model.replay.shape_of(n, self.sizes), 0.3, dtype=torch.float64) for n in self.slice.others}
-        return float(self.bench.model.replay([node], {**held, **heads}, self.sizes)[node].double().sum())
+        return float(self.bench.model.replay([node], {**self._upper, **held, **heads}, self.sizes)[node].double().sum())
 
     def _is_quadratic(self, heads: Heads) -> bool:
         """Whether the term is a parabola in the mean, here and elsewhere: no floor, no ceiling, no absolute value."""
