@@ -109,7 +109,8 @@ def _codes_end(model: Model, book: Codebook) -> fx.Node | None:
     flow, carries = model.flow, gradients_of(model).carries
     trained = {n for n in book.table if gradients_of(model).names({n})}
     if not carries(book.code):
-        between = flow.descendants(*trained) & flow.ancestors(book.code)
+        # the choice of a code has no gradient, and needs none: only the way of the codes themselves counts
+        between = (flow.descendants(*trained, stop={book.index}) & flow.ancestors(book.code, stop={book.index})) - {book.index}
         return next((n for n in flow.sorted(between - trained) if not carries(n)), None)
     node = book.code
     while len(users := flow.users.get(node, [])) == 1 and ops.op(users[0]) in ops.SHAPE | ops.CAST | {"detach", "data"}:
