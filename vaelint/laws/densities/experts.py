@@ -2,7 +2,8 @@
 
 For experts N(m_i, v_i) the product has 1/v = sum_i 1/v_i and m = sum_i (v / v_i) m_i. So v_i = v / w_i, with w_i the slope of the
 joint mean in m_i, shows each expert's variance as the joint posterior takes it. Prediction: it is a function of that expert's own spread
-alone, and not the square root of a variance. Fusions whose weights do not move with the spreads (averages, mixtures, gates) are exempt.
+alone, and not the square root of a variance; where mean and spread of an expert read the same values, it is that expert's. Fusions
+whose weights do not move with the spreads (averages, mixtures, gates) are exempt.
 
 Source: Hinton 2002, Training products of experts by minimizing contrastive divergence; Wu & Goodman 2018, Multimodal generative
 models for scalable weakly-supervised learning, section 2.2; Sonderby et al. 2016, Ladder variational autoencoders, eq. 15 to 17.
@@ -10,6 +11,7 @@ models for scalable weakly-supervised learning, section 2.2; Sonderby et al. 201
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -148,6 +150,8 @@ class Product:
             own = 2 * by_scale[spreads] - seconds[:, spreads]  # d log v_i / d h_j, one row an expert
             if len(means) != len(spreads):
                 return None
+            if (crossed := self._of_another(means, spreads, own)) is not None:
+                return "crossed", crossed, spreads
             for row in own:
                 order = row.abs().sort(descending=True).values
                 if len(order) > 1 and float(order[1]) > _MOVES * float(order[0]):
@@ -161,17 +165,53 @@ class Product:
             return "root", "the variance of each expert is taken to be exp(h / 2), for what the layer puts out as h", spreads
         return None
 
+    def _of_another(self, means: list[int], spreads: list[int], own: torch.Tensor) -> str | None:
+        """Words for a variance that is another expert's, where the layers show by what they read whose each number is."""
+        experts = [self._experts[i] for i in means], [self._experts[i] for i in spreads]
+        if len(set(experts[0])) < len(means) or len(set(experts[1])) < len(spreads):
+            return None
+        for expert, row in zip(experts[0], own, strict=True):
+            if expert in experts[1]:
+                moved_by = experts[1][int(row.abs().argmax())]
+                if moved_by != expert and float(row[experts[1].index(expert)].abs()) < _MOVES * float(row.abs().max()):
+                    return "the variance that the weight of a mean stands for moves with another expert's spread, and not with its own"
+        return None
+
+    @cached_property
+    def _experts(self) -> list[tuple[fx.Node, ...]]:
+        """For each raw number what the layer that put it out reads: mean and spread of one expert read the same."""
+        replay, found = self.bench.model.replay, []
+        for n in self.raw:
+            read = tuple(i for i in ops.value_inputs(n) if not ops.is_parameter(i))
+            found += [read] * math.prod(replay.shape_of(n, self.sizes))
+        return found
+
     def falling(self) -> fx.Node | None:
         """The first value between the layers and the draw that falls where the spread of an expert grows: its precision."""
+        for n, moved in self._moved():
+            if bool((moved < 0).all()) and ops.op(n) not in ("neg", "negative", "mul"):
+                return n
+        return None
+
+    def weighing(self) -> fx.Node | None:
+        """The first value that makes the mean and not the scale, and moves with the spreads: a mean and its weight."""
+        flow = self.bench.model.flow
+        if self.site.mu is None or self.site.scale is None:
+            return None
+        of_mean, of_scale = flow.ancestors(self.site.mu), flow.ancestors(self.site.scale)
+        return next((n for n, _ in self._moved() if n in of_mean and n not in of_scale), None)
+
+    def _moved(self) -> Iterator[tuple[fx.Node, torch.Tensor]]:
+        """The values between the layers and the draw that a larger spread of the experts moves, and by what."""
         assert self._here is not None
         flow, replay = self.bench.model.flow, self.bench.model.replay
         inside = [n for n in flow.sorted(flow.ancestors(self.site.z, stop=set(self.raw))) if n not in self.raw and self.bench.is_real(n)]
         spreads = torch.nonzero(self._here[2].abs() > _NOTHING).flatten()
         before, after = self.values(0), self.values(0)
         place = 0
-        for v in after.values():
+        for k, v in enumerate(after.values()):  # each by another amount: shares move too
             own = [int(i) - place for i in spreads if place <= int(i) < place + v.numel()]
-            v.view(-1)[own] += 0.5
+            v.view(-1)[own] += 0.5 / (k + 1)
             place += v.numel()
         wanted = [n for n in inside if self.site.noise[0] not in flow.ancestors(n)]
         old, new = replay(wanted, before, self.sizes), replay(wanted, after, self.sizes)
@@ -179,9 +219,8 @@ class Product:
             if isinstance(old[n], torch.Tensor) and old[n].is_floating_point():
                 moved = (new[n] - old[n]).flatten()
                 moved = moved[moved.abs() > 1e-9]
-                if moved.numel() and bool((moved < 0).all()) and ops.op(n) not in ("neg", "negative", "mul"):
-                    return n
-        return None
+                if moved.numel():
+                    yield n, moved
 
 
 def _flat(found: list[torch.Tensor | None], leaves: list[torch.Tensor]) -> torch.Tensor:
@@ -190,8 +229,9 @@ def _flat(found: list[torch.Tensor | None], leaves: list[torch.Tensor]) -> torch
 
 def _broken(bench: Bench, site: Site, kind: str, text: str, spreads: list[int]) -> Broken:
     model, product = bench.model, Product(bench, site)
-    precision = product.falling()
-    node = precision if kind == "root" else _only_of_scale(bench, site, precision)
+    node = product.weighing() if kind == "crossed" else product.falling()
+    if kind == "another":
+        node = _only_of_scale(bench, site, node)
     found = Found(
         model.where(node if node is not None else site.z),
         label="a standard deviation where the product needs the variance"
