@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import fx
 
+from vaelint.anatomy.kl.kl_distance import is_distance
 from vaelint.anatomy.kl.kl_drawn import judge_drawn
 from vaelint.anatomy.kl.kl_families import GAUSSIAN, Family, family_of
 from vaelint.anatomy.kl.kl_offset import beside_a_fixed_prior, mean_of_prior_is_added, prior_is_off, with_constant
@@ -343,5 +344,7 @@ def _judge_stationary(slice_: Slice, site: Site, p: Points, sizes: Mapping[str, 
         columns = [p.s**k for k in (1, 2, 4)] + [torch.ones_like(p.s), p.s**-2, p.hs, p.hs**2, p.hs.exp(), p.m**2]
         _, res = fit(p.gt, columns)
         if res < 1e-5:
+            if is_distance(slice_, site, sizes):
+                return KlProbe("other", distance=True, reason="not a KL: another distance to N(0, 1)")
             return KlProbe("wrong", a, {"m": 1.0}, reason="its part in the scale is not that of a Gaussian KL")
     return KlProbe("other", reason="its gradients are not those of a Gaussian KL")

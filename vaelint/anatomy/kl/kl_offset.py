@@ -90,8 +90,8 @@ def prior_is_off(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: fl
     if max(res_m, res_t) > 1e-6 or a <= 0 or minus_c >= 0 or abs(a - b) > 1e-6 * a:
         return False
     mean, scale = -a0 / a, math.sqrt(-minus_c / a)
-    at = _heads_for(slice_, site, sizes, mean, scale)
-    away = _heads_for(slice_, site, sizes, mean + 1.0, 1.7 * scale)
+    at = heads_for(slice_, site, sizes, mean, scale)
+    away = heads_for(slice_, site, sizes, mean + 1.0, 1.7 * scale)
     if at is None or away is None:
         return False
     priors = {n: torch.full(slice_.replay.shape_of(n, sizes), fill, dtype=torch.float64) for n in slice_.others}
@@ -133,7 +133,7 @@ def _added_beside(slice_: Slice, prior: fx.Node) -> bool:
     return slice_.loss in reachable([prior], lambda n: [u for u in slice_.flow.users.get(n, ()) if ops.op(u) in _SUMS], stop=leaves)
 
 
-def _heads_for(slice_: Slice, site: Site, sizes: Mapping[str, int], mean: float, scale: float) -> dict[fx.Node, torch.Tensor] | None:
+def heads_for(slice_: Slice, site: Site, sizes: Mapping[str, int], mean: float, scale: float) -> dict[fx.Node, torch.Tensor] | None:
     """Heads at which this posterior has a mean and scale, all others at 0; None where no value of the scale's head gives it."""
     low, high = -14.0, 14.0
 

@@ -56,6 +56,7 @@ class KlProbe:
     stopped: bool = False  # log q(z) at stopped posterior parameters: the gradient is that along the draw alone
     flow: bool = False  # the prior sees z through learned layers
     learned_prior: bool = False
+    distance: bool = False  # it is no KL, and holds the posterior to N(0, 1) all the same: a Wasserstein distance, one of moments
     several: bool = False  # it holds the posterior to a fixed prior and to learned ones: the weight is of all together
     entropy: bool = False  # it is the part in the scale alone that is off, and has the wrong sign
     whole: bool = False  # measured as one function of all heads: full covariance, mixed heads

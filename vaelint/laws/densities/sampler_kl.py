@@ -53,7 +53,7 @@ Heads = dict[fx.Node, torch.Tensor]
 )
 def kl_fits_its_sampler(bench: Bench) -> Iterator[Broken]:
     """Draws made element by element. Terms that read the draw itself are estimates, and have a law of their own."""
-    exact = [f for f in bench.model.kls if f.site is not None and f.probe.verdict in ("exact", "prior")]
+    exact = [f for f in bench.model.kls if f.site is not None and (f.probe.distance or f.probe.verdict in ("exact", "prior"))]
     proven = {f.site.z for f in exact if f.site is not None}
     read = {leaf.node for f in exact for leaf in f.term.leaves}
     relaxed = {r for s in bench.model.sites if s.kind == "categorical" for r in s.roots}  # charged for the classes that they stand for
