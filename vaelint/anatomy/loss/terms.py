@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.masks import only_masks, picks_rows
+from vaelint.anatomy.loss.masked_addends import only_masks, picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
 from vaelint.record import ops
