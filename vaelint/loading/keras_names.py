@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.machinery
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,12 @@ def _as_before() -> None:
         operation.Operation.__init__ = _without_slashes(operation.Operation.__init__)
         dense: Any = importlib.import_module("keras.src.layers.core.dense").Dense
         dense.__init__ = _of_whole_units(dense.__init__)
+        embedding: Any = importlib.import_module("keras.src.layers.core.embedding").Embedding
+        embedding.__init__ = _with_input_length(embedding.__init__)
+        trainer: Any = importlib.import_module("keras.src.models.model").Model
+        trainer.fit_generator = lambda self, generator, *args, **kwargs: self.fit(generator, *args, **kwargs)
+    whole, losses = (importlib.import_module(name) for name in ("keras", "keras.losses"))
+    vars(whole)["objectives"] = sys.modules["keras.objectives"] = losses
 
 
 def _with_lr(original: Callable[..., None]) -> Callable[..., None]:
@@ -88,6 +95,17 @@ def _of_whole_units(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def init(self: Any, units: Any, *args: Any, **kwargs: Any) -> None:
         original(self, int(units) if isinstance(units, np.integer) else units, *args, **kwargs)
+
+    init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return init
+
+
+def _with_input_length(original: Callable[..., None]) -> Callable[..., None]:
+    """An `Embedding` that is told the length of its input, which it finds out by itself."""
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, input_length: Any = None, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
 
     init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
     return init

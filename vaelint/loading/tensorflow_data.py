@@ -147,6 +147,10 @@ def _nothing(*_: Any, **__: Any) -> None:
     """A setting of tensorflow's, which has no place here."""
 
 
+def _none_there(*_: Any, **__: Any) -> bool:
+    return False
+
+
 def _no_device(*_: Any, **__: Any) -> list[Any]:
     return []
 
@@ -158,3 +162,5 @@ CONFIG: dict[str, Any] = {
     "experimental_run_functions_eagerly": _nothing,
 }  # fmt: skip
 """`tf.config`: no device of tensorflow's is there, and nothing is set."""
+TEST: dict[str, Any] = {"is_gpu_available": _none_there, "is_built_with_cuda": _none_there, "gpu_device_name": lambda: ""}
+"""`tf.test`, as far as trainings ask it for a GPU."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from vaelint.loading.keras_graph import adding
-from vaelint.loading.tensorflow_data import CONFIG, DATA
+from vaelint.loading.tensorflow_data import CONFIG, DATA, TEST
 from vaelint.loading.tensorflow_sizes import Draw, Open, sizes_of
 from vaelint.trace.keras_models import settle
 
@@ -348,6 +348,6 @@ PARTS: dict[str, dict[str, Any]] = {
         "embedding_lookup": lambda params, ids, *a, **k: ops.take(params, ids, axis=0), "dropout": dropout, "l2_normalize": ops.normalize,
     },
     "linalg": {"matmul": matmul, "norm": NAMES["norm"], "einsum": ops.einsum, "diag_part": ops.diagonal, "trace": ops.trace},
-    "types": {}, "dtypes": {}, "data": DATA, "config": CONFIG,
+    "types": {}, "dtypes": {}, "data": DATA, "config": CONFIG, "test": TEST,
 }  # fmt: skip
 """The parts of tensorflow with names of their own."""
