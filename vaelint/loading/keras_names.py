@@ -104,7 +104,8 @@ def _with_input_length(original: Callable[..., None]) -> Callable[..., None]:
     """An `Embedding` that is told the length of its input, which it finds out by itself."""
 
     @functools.wraps(original)
-    def init(self: Any, *args: Any, input_length: Any = None, **kwargs: Any) -> None:
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("input_length", None)
         original(self, *args, **kwargs)
 
     init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
