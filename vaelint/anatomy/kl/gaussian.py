@@ -38,6 +38,7 @@ from vaelint.record.record import route, shape
 from vaelint.replay.replay import NOT_ALONE, ReplayError
 
 _TOLERANCE = 1e-6
+_NOTHING = 1e-9  # a coefficient that is 0 but for rounding
 _LEAST_PRIOR = 1e-6  # the least variance of a prior; a fit below it has no log-determinant to speak of
 
 
@@ -309,9 +310,10 @@ def _whole(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -
         if found is not None:
             a, a0, b, c = found
             judged = replace(_judge_coefficients(a, a0, b, c, bool(slice_.others)), whole=True)
-            if judged.verdict != "wrong" or a * b * c != 0:  # a part that is missing may stand in a term of its own
-                return judged
-        if len(site.heads) > 1 and (w := correlated_weight(slice_, site, sizes, random_points(slice_, sizes, min(spread, 2.0)))):
+            if judged.verdict != "wrong" or min(map(abs, (a, b, c))) > _NOTHING * max(map(abs, (a, b, c))):
+                return judged  # else a part that is missing may stand in a term of its own
+        w = correlated_weight(slice_, site, sizes, random_points(slice_, sizes, min(spread, 2.0))) if len(site.heads) > 1 else None
+        if w and abs(w) > _NOTHING:
             return KlProbe("sign" if w < 0 else "prior", w, whole=True, correlated=True)
     if slice_.draws and len(site.mu_heads) == 1 and not slice_.after:
         return judge_drawn(slice_, site, sizes, spread)
