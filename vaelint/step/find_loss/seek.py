@@ -299,14 +299,13 @@ def _code(scene: _Scene, candidate: Candidate, binding: Binding) -> str:
     arguments = binding.text()
     if not binding.needs_output:
         return f"loss = {candidate.expr}({arguments})"
-    by_index = [s for s in scene.outputs if s.expr.startswith("out[")]
     if (
         scene.unpacked
         and scene.call
         and "out" not in {expr for _, expr, _ in binding.arguments}
         and candidate.expr not in scene.unpacked.split(", ")
     ):
-        labels = dict(zip((s.expr for s in by_index), scene.unpacked.split(", "), strict=True))
+        labels = dict(zip((s.expr for s in scene.outputs), scene.unpacked.split(", "), strict=True))
         written = ((name, labels.get(expr, expr), as_keyword) for name, expr, as_keyword in binding.arguments)
         shown = ", ".join(f"{name}={expr}" if as_keyword else expr for name, expr, as_keyword in written)
         return f"{scene.unpacked} = {scene.call}; loss = {candidate.expr}({shown})"
