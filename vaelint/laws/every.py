@@ -3,7 +3,6 @@
 from vaelint.laws import (
     addends,
     capacity,
-    code_places,
     columns,
     computed_steps,
     conditions,
@@ -15,7 +14,6 @@ from vaelint.laws import (
     own_gradients,
     own_step,
     padding_inert,
-    patch_places,
     priors,
     relaxations,
     repeated,
@@ -24,6 +22,7 @@ from vaelint.laws import (
     unread_inputs,
 )
 from vaelint.laws.densities import family
+from vaelint.laws.places import code_places, patch_places
 from vaelint.laws.training import turns_family
 
 __all__ = [

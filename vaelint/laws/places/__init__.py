@@ -1,0 +1,1 @@
+"""Laws of places: what enters at one comes back there."""
