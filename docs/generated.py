@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from comparison_page import comparison_page
 from gallery_page import gallery_page
 
 from vaelint import catalogue
@@ -22,6 +23,7 @@ def write(folder: Path) -> None:
     """Writes them into the folder of the sources; pages of rules that are gone are removed, and what is as it was is not touched."""
     pages = {f"rules/{rule.code}.md": rule_page(rule) for rule in own_rules()}
     pages |= {"rules/index.md": index(own_rules()), "keys.md": key_tables(), "gallery.md": gallery_page()}
+    pages |= {"comparison.md": comparison_page()}
     (folder / "rules").mkdir(exist_ok=True)
     for old in (folder / "rules").glob("*.md"):
         if f"rules/{old.name}" not in pages:
