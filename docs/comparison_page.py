@@ -67,10 +67,10 @@ them.
 - **torch-audit** and **TrainCheck** watch long runs: gradients that explode, devices, dtypes, and with TrainCheck whatever used to
   hold. vaelint looks at a few steps and not at a whole training.
 - **torchtyc**, **Pyrefly** and **jaxtyping** check all shapes that are written down, in any code. Pyrefly takes a fraction of a second,
-  since nothing is imported. Where the noise or the terms of the loss are annotated too, they see a wrong shape there.
+  since nothing is imported.
 - **torch.export** says whether the model can be exported, which vaelint does not.
 
-PyTea (shapes of PyTorch code by symbolic execution) is not in the table: no package index has it, and it is for PyTorch of 2021.
+PyTea (shapes of PyTorch code by symbolic execution) is not in the table: the package of that name on PyPI is another one.
 
 ## What each says
 """

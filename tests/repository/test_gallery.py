@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from comparison_page import MEASURED, comparison_page
 from gallery_page import gallery_page
 from gallery_sources import FOLDER, INPUT, RIGHT, STEP, Bug, bugs
 from shown import as_shown
@@ -49,3 +50,12 @@ def test_each_bug_was_trained_and_is_on_the_page() -> None:
     assert page.count("<svg ") == len(bugs()) == 20
     worse = [b.name for b in bugs() if curves[b.name]["bound"][-1] > curves["right"]["bound"][-1]]
     assert len(worse) == 20, "each bug costs nats that its own loss does not show"
+
+
+def test_each_peer_was_run_on_each_bug_and_is_on_the_page() -> None:
+    measured = json.loads(MEASURED.read_text())
+    names = [b.name for b in bugs()]
+    assert [list(peer["bugs"]) for peer in measured.values()] == [names] * 8
+    page = comparison_page()
+    assert page.count("●") - 1 == sum(bug["line"] for peer in measured.values() for bug in peer["bugs"].values())
+    assert all(f"| {peer} |" in page for peer in measured)
