@@ -100,7 +100,7 @@ def _broken(bench: Bench, patches: fx.Node, layer: fx.Node, whole: fx.Node, apar
         labels=model.labels((patches, "cut into patches here")),
         shapes=(model.row(layer), model.row(place)),
         why=f"what the encoder reads as one patch is compared with elements of {apart} patches of the decoder: neighbours in the data "
-        "are no neighbours for the model",
+        "are not neighbours for the model",
         help="undo the cut in reverse: view as (B, rows, columns, C, p, p), permute to (B, C, rows, p, columns, p), then reshape",
     )
     text = f"the elements of one patch come from up to {apart} patches of the decoder"
