@@ -46,7 +46,7 @@ def test_commands_of_texts_come_first_and_placeholders_are_no_commands(tmp_path:
     (tmp_path / "train.py").write_text(
         "import torch\nif __name__ == '__main__':\n    torch.zeros(1, requires_grad=True).sum().backward()\n"
     )
-    (tmp_path / "keras_only.py").write_text("import keras\nmodel = keras.Model()\nmodel.fit()\n")
+    (tmp_path / "trees.py").write_text("import xgboost\nmodel = xgboost.XGBModel()\nmodel.fit()\n")
     lines = (
         "`python train.py <name>`",
         "python train.py --data [PATH]",

@@ -20,7 +20,7 @@ from vaelint.rule import Found
 @law(
     "steps-have-gradients",
     "the loss that is differentiated for a step has a gradient in what the step moves",
-    covered=("VAE503", "VAE504", "VAE509", "VAE511", "VAE901"),
+    covered=("VAE207", "VAE503", "VAE504", "VAE509", "VAE511", "VAE901"),
     cost="all",
 )
 def steps_have_gradients(bench: Bench) -> Iterator[Broken]:
