@@ -223,7 +223,7 @@ def test_packages_above_a_script_are_found_and_what_was_done_is_said(tmp_path: P
         cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     (target,) = json.loads(done.stdout)["targets"]
-    assert "models was imported from ., which is not on Python's path: PYTHONPATH=." in target["notes"]
+    assert "models was imported from ., which is not on Python's path: PYTHONPATH=." in target["notes"], (target, done.stderr)
 
 
 def test_what_raises_after_its_first_step_has_shown_an_iteration(tmp_path: Path) -> None:
