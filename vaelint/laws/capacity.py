@@ -31,6 +31,8 @@ def capacities_pull_from_both_sides(bench: Bench) -> Iterator[Broken]:
     for term in bench.model.terms:
         if term.role != "kl" or term.detached is not None or any(leaf.factors for leaf in term.leaves) or _is_of_the_draw(bench, term):
             continue
+        if any(fact.term is term and fact.probe.verdict == "mean_only" for fact in bench.model.kls):
+            continue  # a part of a KL: its constant is the whole's
         for node in _shared_sums(bench, term):
             shifted = _at_prior(bench, term, node)
             if shifted is not None:
