@@ -26,7 +26,7 @@ _SPREAD, _SKEW = 1.2825, 1.1395  # of the standard Gumbel: pi / sqrt(6) and 12 s
 _SAME_SPREAD, _SAME_SKEW = 0.06, 0.3
 _DRAWS = 40_000
 _SOFTMAX = frozenset({"softmax", "log_softmax"})
-_ON_THE_WAY = ops.SHAPE | ops.CAST | {"div", "true_divide", "mul", "multiply"}
+_ON_THE_WAY = ops.SHAPE | ops.CAST | {"div", "true_divide", "mul", "multiply", "neg", "negative"}
 
 
 @law(
@@ -40,30 +40,36 @@ def relaxed_draws_have_gumbel_noise(bench: Bench) -> Iterator[Broken]:
     model, flow = bench.model, bench.model.flow
     used = flow.ancestors(*(leaf.node for term in model.terms for leaf in term.leaves))
     for node in flow.sorted({n for n in used if ops.op(n) in _SOFTMAX}):
-        found = _noise_of(bench, node)
-        if found is None:
+        noise = _noise_of(bench, node)
+        if noise is None:
             continue
-        noise, sign = found
         spread, skew = _moments(bench, noise)
-        if abs(spread / _SPREAD - 1) < _SAME_SPREAD and abs(sign * skew + _SKEW) < _SAME_SKEW:
+        sign = _sign(bench, node, noise) if abs(spread / _SPREAD - 1) < _SAME_SPREAD else 0
+        if sign and abs(sign * skew + _SKEW) < _SAME_SKEW:
             yield _upside_down(bench, node, noise, sign * skew)
             return
 
 
-def _noise_of(bench: Bench, node: fx.Node) -> tuple[fx.Node, int] | None:
-    """What is added to the scores, and its sign: a draw in which nothing learned takes part."""
+def _noise_of(bench: Bench, node: fx.Node) -> fx.Node | None:
+    """What is added to the scores: a draw in which nothing learned takes part."""
     flow, behind = bench.model.flow, node
     while True:
         inputs = ops.value_inputs(behind)
         if ops.op(behind) in ops.ADD and len(inputs) == 2:
             free = [n for n in inputs if n not in flow.learned and flow.random & (flow.ancestors(n) | {n})]
-            if len(free) != 1 or not any(n in flow.learned for n in inputs):
-                return None
-            minus = ops.op(behind) in ("sub", "subtract") and inputs[1] is free[0]
-            return free[0], -1 if minus else 1
+            return free[0] if len(free) == 1 and any(n in flow.learned for n in inputs) else None
         if not inputs or (behind is not node and ops.op(behind) not in _ON_THE_WAY):
             return None
         behind = inputs[0]
+
+
+def _sign(bench: Bench, node: fx.Node, noise: fx.Node) -> int:
+    """Whether the softmax gets more for a class where its noise is larger; 0 where that is not the same for all."""
+    model, scores = bench.model, ops.value_inputs(node)[0]
+    size = model.replay.shape_of(noise, model.record.sizes)
+    low, high = (model.replay([scores], {noise: torch.full(size, v, dtype=torch.float64)}, model.record.sizes)[scores] for v in (0.0, 1.0))
+    moved = (high - low).sign()
+    return int(moved.flatten()[0]) if bool((moved == moved.flatten()[0]).all()) else 0
 
 
 def _moments(bench: Bench, noise: fx.Node) -> tuple[float, float]:
