@@ -69,6 +69,51 @@ def test_beta_is_drawn_to_the_end_of_its_schedule(page: tuple[dict[str, Any], st
     assert "beta = min(1.0, (step - 1) // 2 / 5) at warmup.py:34" in page[1] and "observed steps only" not in page[1]
 
 
+LATE = """
+import torch
+from torch import nn
+
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(12, 8), nn.Linear(4, 12)
+
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, 1)
+        return self.dec(mu + torch.randn_like(mu) * (0.5 * logvar).exp()), mu, logvar
+
+
+class Stream(torch.utils.data.DataLoader):
+    def __len__(self):
+        raise NotImplementedError("a stream")
+
+
+torch.manual_seed(0)
+model, beta = VAE(), 0.0
+optimizer = torch.optim.Adam(model.parameters())
+for (x,) in Stream(torch.utils.data.TensorDataset(torch.randn(48, 12)), batch_size=8):
+    y, mu, logvar = model(x)
+    kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1).mean()
+    optimizer.zero_grad()
+    ((y - x).pow(2).sum(1).mean() / 2 + beta * kl).backward()
+    optimizer.step()
+    if not beta:
+        count = 0
+    count += 1
+    beta = min(1.0, count / 3)
+"""
+
+
+def test_a_counter_that_begins_late_and_a_loader_without_length_end_in_no_error(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    words = ("run", "--plot", "--steps", "4", "--output-format", "json:o.json", "--output-format", "html:o.html", "late.py")
+    done = vaelint(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (target,) = json.loads((tmp_path / "o.json").read_text())["targets"]
+    assert target["curves"]["beta"] == pytest.approx([0.0, 1 / 3, 1.0], rel=1e-3) and target["curves"].get("schedule") is None
+
+
 def anneal(epoch: int, warm: int = 10, top: float = 0.5) -> float:
     """A cosine."""
     if epoch >= warm:

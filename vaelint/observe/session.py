@@ -390,8 +390,8 @@ def aside(session: Session) -> Iterator[None]:
 
 
 def _turns_of(loader: Any) -> int | None:
-    """How many batches a loader gives; None where it does not know."""
+    """How many batches a loader gives; None where it does not know: a `__len__` of the user's own may raise anything."""
     try:
         return len(loader)
-    except TypeError:
+    except Exception:  # noqa: BLE001
         return None

@@ -67,7 +67,7 @@ def _reckoned(name: str, factor: float, level: int, known: Sequence[tuple[Iterat
         return None
     for counter in dict.fromkeys(n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name)):
         values = _counted(counter, level, first, last, known[0][0])
-        if values is None or len(values) < 2:
+        if values is None or len(values) < 2 or any(counter not in i.held[level].names for i, _ in known):
             continue
         pairs = [(i.held[level].names[counter], beta) for i, beta in known]
         try:
@@ -114,8 +114,11 @@ def _counted(counter: str, level: int, first: Sequence[Held], last: Sequence[Hel
             if turns and turns[0] is None and start.batches is not None:  # a loader that no variable holds
                 turns[0] = range(start.batches)
             total = math.prod(0 if t is None else len(t) for t in turns)
-            zero = first[level].names[counter] - (start.number - 1)
-            return range(zero, zero + total) if 1 < total < _LONGEST else None
+            begun = first[level].names.get(counter)
+            if not isinstance(begun, int) or not 1 < total < _LONGEST:
+                return None
+            zero = begun - (start.number - 1)
+            return range(zero, zero + total)
     return None
 
 

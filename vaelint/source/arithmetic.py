@@ -66,7 +66,7 @@ class _Reader:
             case ast.Compare(left=left, ops=ops, comparators=others):
                 return self._compared(self.read(left), ops, others)
             case ast.IfExp(test=test, body=yes, orelse=no):
-                return self.read(yes if self.read(test) else no)
+                return self.read(yes if self._true(test) else no)
             case ast.BoolOp(op=op, values=values):
                 return self._joined(isinstance(op, ast.And), values)
             case ast.Call(func=func, args=args, keywords=keywords):
@@ -75,10 +75,10 @@ class _Reader:
                 raise NotArithmetic(ast.unparse(node))
 
     def _of_two(self, op: ast.operator, left: Any, right: Any) -> Any:
-        if isinstance(op, ast.Pow) and (abs(left) > 1e6 or abs(right) > 64):
-            raise NotArithmetic("a large power")
         if not all(isinstance(v, int | float) for v in (left, right)):
             raise NotArithmetic("no numbers")
+        if isinstance(op, ast.Pow) and (abs(left) > 1e6 or abs(right) > 64):
+            raise NotArithmetic("a large power")
         return _TWO[type(op)](left, right)
 
     def _compared(self, left: Any, ops: Sequence[ast.cmpop], others: Sequence[ast.expr]) -> bool:
@@ -94,9 +94,19 @@ class _Reader:
     def _joined(self, every: bool, values: Sequence[ast.expr]) -> Any:
         found: Any = every
         for value in values:
-            found = self.read(value)
+            found = self._number(value)
             if bool(found) is not every:
                 break
+        return found
+
+    def _true(self, test: ast.expr) -> bool:
+        return bool(self._number(test))
+
+    def _number(self, node: ast.expr) -> int | float:
+        """Only numbers are asked whether they are true: another object would answer by code of its own."""
+        found = self.read(node)
+        if not isinstance(found, int | float):
+            raise NotArithmetic("no number")
         return found
 
     def _named(self, name: str) -> Any:
@@ -112,7 +122,7 @@ class _Reader:
             raise NotArithmetic("unpacked arguments")
         if what is len and type(given[0]).__module__.startswith("torch."):
             return len(given[0])
-        if what in _BUILTINS.values() or getattr(math, getattr(what, "__name__", ""), None) is what:
+        if any(what is b for b in _BUILTINS.values()) or getattr(math, getattr(what, "__name__", ""), None) is what:
             if not all(isinstance(v, int | float) for v in (*given, *named.values())):
                 raise NotArithmetic("no numbers")
             return what(*given, **named)
@@ -148,9 +158,9 @@ class _Reader:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     self._local[name] = self.read(value)
                 case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
-                    self._local[name] = self._of_two(op, self._local[name], self.read(value))
+                    self._local[name] = self._of_two(op, self._named(name), self.read(value))
                 case ast.If(test=test, body=yes, orelse=no):
-                    self.run(yes if self.read(test) else no)
+                    self.run(yes if self._true(test) else no)
                 case ast.Expr(value=ast.Constant()) | ast.Pass():
                     pass
                 case _:
