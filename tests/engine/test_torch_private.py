@@ -1,4 +1,4 @@
-"""Private torch interfaces: one module reaches them, with one more for fake tensors, and says so where torch is not one it knows."""
+"""Private torch interfaces: one module reaches them, with two more for fake tensors, and says so where torch is not one it knows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vaelint.core.errors import UsageError
-from vaelint.trace import torch_fakes, torch_private
+from vaelint.trace import torch_private
+from vaelint.trace.fakes import small_kernels, torch_fakes
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDERS = (torch.Tensor, torch.nn.LSTM(1, 1), torch.UntypedStorage, torch.distributions.Normal, torch.optim.Optimizer, torch.fx.Node)
@@ -42,7 +43,7 @@ def reached(tree: ast.AST) -> Iterator[str]:
 def test_no_other_module_reaches_them() -> None:
     files = [f for folder in ("vaelint", "rules") for f in sorted((ROOT / folder).rglob("*.py"))]
     found = {str(f.relative_to(ROOT)): names for f in files if (names := list(reached(ast.parse(f.read_text()))))}
-    assert list(found) == ["vaelint/trace/torch_fakes.py", "vaelint/trace/torch_private.py"], found
+    assert list(found) == [f"vaelint/trace/{name}.py" for name in ("fakes/small_kernels", "fakes/torch_fakes", "torch_private")], found
     assert len(found["vaelint/trace/torch_private.py"]) > 10
 
 
@@ -151,3 +152,56 @@ def _told(t: torch.Tensor) -> tuple[object, ...]:
     back = t.grad_fn.name() if t.grad_fn is not None else None
     keys = str(torch._C._dispatch_keys(t))
     return tuple(t.shape), t.stride(), t.storage_offset(), t.dtype, t.device, t.requires_grad, back, t._is_view(), t.is_inference(), keys
+
+
+def test_a_small_operation_run_on_ones_makes_what_torch_makes() -> None:
+    """Shape, strides and type of operations whose result no value moves, on arguments of many types and strides."""
+    aten, found = torch.ops.aten, []
+    with FakeTensorMode(allow_non_fake_inputs=True), torch_private.lean_dynamo():
+        kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool)
+        for t in (s for kind in kinds for s in _strided(kind)):
+            one = torch.zeros((), dtype=torch.float64)
+            for func, args, kwargs in (
+                (aten.add.Tensor, (t, t[:1]), {}), (aten.add.Tensor, (t, one), {}), (aten.mul.Scalar, (t, 2.0), {}),
+                (aten.exp.default, (t,), {}), (aten.div.Tensor, (t, t), {}),
+                (aten.sum.dim_IntList, (t, [1], True), {}), (aten.mean.default, (t,), {"dtype": torch.float64}),
+                (aten.randn_like.default, (t,), {}), (aten.zeros_like.default, (t,), {"memory_format": torch.contiguous_format}),
+                (aten.bitwise_and.Tensor, (t, t), {}), (aten.where.self, (t > 0, t, one), {}), (aten.amax.default, (t, [0]), {}),
+                (aten.mm.default, (t, t.t()), {}), (aten.addmm.default, (one.to(t.dtype), t, t.t()), {}),
+                (aten.pow.Tensor_Scalar, (t, 2), {}),
+            ):  # fmt: skip
+                if (small := small_kernels.made_of_ones(func, args, kwargs)) is not None:
+                    made = func(*args, **kwargs)
+                    assert (small.shape, small.stride(), small.dtype) == (made.shape, made.stride(), made.dtype), (
+                        func,
+                        t.dtype,
+                        t.stride(),
+                    )
+                    found.append(func)
+    assert len(found) > 300 and len(set(found)) == 14, "what torch refuses, such as the mean of integers, is left to it"
+
+
+def _strided(kind: torch.dtype) -> list[torch.Tensor]:
+    plain = torch.zeros(4, 6, dtype=kind)
+    return [
+        plain,
+        plain.t(),
+        plain[::2, 1:4],
+        plain[:1].expand(5, 6),
+        torch.zeros(4, 0, dtype=kind),
+        torch.zeros(6, 4, 2, dtype=kind)[..., 1],
+    ]
+
+
+def test_a_run_on_ones_draws_nothing_and_leaves_large_and_random_operations_alone() -> None:
+    aten, before = torch.ops.aten, torch.get_rng_state()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        small, large = torch.zeros(4, 4), torch.zeros(1024, 1024)
+        assert small_kernels.made_of_ones(aten.randn_like.default, (small,), {}) is not None
+        for func, args in (
+            (aten.bernoulli.default, (small,)),
+            (aten.exp.default, (large,)),
+            (aten.embedding.default, (small, small.long())),
+        ):
+            assert small_kernels.made_of_ones(func, args, {}) is None
+    assert torch.equal(before, torch.get_rng_state())

@@ -106,20 +106,29 @@ def _counted(counter: str, level: int, first: Sequence[Held], last: Sequence[Hel
         for loop in _inside(scope):
             if isinstance(loop, ast.For) and _around(loop, held.line) and counter in _names(loop.target):
                 return _turns(loop, held)
-        up = [s for s in _inside(scope) if isinstance(s, ast.AugAssign) and isinstance(s.op, ast.Add) and _names(s.target) == {counter}]
-        if len(up) == 1 and isinstance(up[0].value, ast.Constant) and up[0].value.value == 1:
-            loops = [(r, held) for r in _inside(scope) if isinstance(r, ast.For) and _around(r, up[0].lineno)][::-1]
-            loops += [(r, h) for h in last[at + 1 :] for r in _inside(_scope(h)) if isinstance(r, ast.For) and _around(r, h.line)]
-            turns = [_turns(loop, where) for loop, where in loops]
-            if turns and turns[0] is None and start.batches is not None:  # a loader that no variable holds
-                turns[0] = range(start.batches)
-            total = math.prod(0 if t is None else len(t) for t in turns)
-            begun = first[level].names.get(counter)
-            if not isinstance(begun, int) or not 1 < total < _LONGEST:
-                return None
-            zero = begun - (start.number - 1)
-            return range(zero, zero + total)
+        if (values := _counted_up(counter, scope, held, level, first, last[at + 1 :], start)) is not None:
+            return values if len(values) > 1 else None
     return None
+
+
+def _counted_up(
+    counter: str, scope: _Scope, held: Held, level: int, first: Sequence[Held], outside: Sequence[Held], start: Iteration
+) -> range | None:
+    """The values of a counter that one statement of a function raises by 1, one a turn of the loops around it; empty if not known."""
+    up = [s for s in _inside(scope) if isinstance(s, ast.AugAssign) and isinstance(s.op, ast.Add) and _names(s.target) == {counter}]
+    if len(up) != 1 or not isinstance(up[0].value, ast.Constant) or up[0].value.value != 1:
+        return None
+    loops = [(r, held) for r in _inside(scope) if isinstance(r, ast.For) and _around(r, up[0].lineno)][::-1]
+    loops += [(r, h) for h in outside for r in _inside(_scope(h)) if isinstance(r, ast.For) and _around(r, h.line)]
+    turns = [_turns(loop, where) for loop, where in loops]
+    if turns and turns[0] is None and start.batches is not None:  # a loader that no variable holds
+        turns[0] = range(start.batches)
+    total = math.prod(0 if t is None else len(t) for t in turns)
+    begun = first[level].names.get(counter)
+    if not isinstance(begun, int) or not 1 < total < _LONGEST:
+        return range(0)
+    zero = begun - (start.number - 1)
+    return range(zero, zero + total)
 
 
 def _turns(loop: ast.For, held: Held) -> range | None:

@@ -24,8 +24,6 @@ from vaelint.process.child import Pipeline
 from vaelint.process.keeper import fork, keep
 
 PIPELINE = "vaelint.pipeline.check:check_target"
-# What torch imports at its first fake tensor anyway (sympy, above all): here it is shared by all targets, and half the time.
-_NEEDED = "torch.fx.experimental.symbolic_shapes"
 
 
 def main(fd: int, pipeline: str = PIPELINE) -> None:
@@ -55,7 +53,6 @@ def _load(pipeline: str, sock: socket.socket) -> Pipeline | None:
             warnings.filterwarnings("ignore", "Failed to initialize NumPy", UserWarning)  # torch says so, not the user's code
             found: Pipeline = getattr(importlib.import_module(module), name)
         if pipeline == PIPELINE:
-            importlib.import_module(_NEEDED)
             importlib.import_module("vaelint.rule_packages").load_rules()
     except UsageError as e:
         sock.sendall(protocol.encode(protocol.Unavailable(e.message, e.help)))

@@ -13,7 +13,8 @@ from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
 from vaelint.record.record import Record, Rung
 from vaelint.record.sizes import NeedsValue
-from vaelint.trace import keras_models, torch_fakes, torch_private
+from vaelint.trace import keras_models, torch_private
+from vaelint.trace.fakes import torch_fakes
 from vaelint.trace.lazy import give_sizes, is_unsized
 from vaelint.trace.mode import set_mode
 from vaelint.trace.recorded_run import Built, construct, quiet_torch, record_step

@@ -7,6 +7,7 @@ while the step was recorded: each storage once, at the node that made it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,17 +112,22 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def _flops(node: fx.Node, counted: dict[Any, int | None]) -> int | None:
-    """FLOPs of one call, by running it on tensors without storage under torch's counter; None if it does not run so."""
+    """FLOPs of one call, by running it on tensors without storage under torch's counter; None if it does not run so.
+
+    They are the record's own fakes where it has fakes: what its mode remembers of the operation is quick, torch's meta tensors are not.
+    """
     if node.op != "call_function" or ops.op(node) in _UNCOUNTED or node.meta.get("scalar") or not ops.tensors(node.args):
         return 0
     try:
-        args, kwargs = fx.map_arg(node.args, _meta), fx.map_arg(dict(node.kwargs), _meta)
+        mode = _mode_of(node)
+        stand_in = _meta if mode is None else _fake
+        args, kwargs = fx.map_arg(node.args, stand_in), fx.map_arg(dict(node.kwargs), stand_in)
     except _NoValue:
         return _recurrent(node)
     key = (node.target, _signature((args, kwargs)))
     if key not in counted:
         try:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            with torch.no_grad(), mode or contextlib.nullcontext(), FlopCounterMode(display=False) as counter:
                 node.target(*args, **kwargs)  # type: ignore[operator]
             counted[key] = int(counter.get_total_flops())
         except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, IndexError, AssertionError):
@@ -133,15 +139,22 @@ class _NoValue(Exception):
     """An argument is no tensor, and its value is not known."""
 
 
-def _meta(node: fx.Node) -> Any:
+def _fake(node: fx.Node) -> Any:
     val = node.meta.get("val")
-    if isinstance(val, torch.Tensor):
-        if val.layout is not torch.strided:
-            raise _NoValue
-        return torch.empty(val.shape, dtype=val.dtype, device="meta")
-    if val is None:
+    if val is None or (isinstance(val, torch.Tensor) and val.layout is not torch.strided):
         raise _NoValue
     return val
+
+
+def _meta(node: fx.Node) -> Any:
+    val = _fake(node)
+    return torch.empty(val.shape, dtype=val.dtype, device="meta") if isinstance(val, torch.Tensor) else val
+
+
+def _mode_of(node: fx.Node) -> Any:
+    """The mode of the fake tensors that a call gets; None where one of its tensors is none."""
+    modes = [getattr(t, "fake_mode", None) for n in node.all_input_nodes if (t := _tensor(n)) is not None]
+    return modes[0] if modes and all(m is modes[0] for m in modes) else None
 
 
 def _signature(value: Any) -> Any:
@@ -220,7 +233,7 @@ def _saved_tensors(record: Record, functions: dict[Any, fx.Node]) -> Iterator[tu
             continue
         seen.add(function)
         owner = functions.get(function, owner)
-        for _, value in torch_private.saved_by(function):
+        for _, value in torch_private.saved_by(function, getattr(last, "fake_mode", None)):
             for tensor in value if isinstance(value, tuple | list) else (value,):
                 if isinstance(tensor, torch.Tensor):
                     yield tensor, owner

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from vaelint.trace.fakes.small_kernels import is_like, made_of_ones
 from vaelint.trace.torch_private import FakeTensor, FakeTensorMode, lean_dynamo, no_torch_function
 
 try:
@@ -94,7 +95,7 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
         return False
 
     def _asked(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What torch's kernel for shapes says; None where torch does more than to ask it, and where it refuses.
+        """What torch's kernel says; None where torch does more than to ask its kernel for shapes, and where it refuses.
 
         Torch itself goes through a decomposition in Python first, of a few milliseconds for a linear layer.
         """
@@ -106,6 +107,10 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
         if not devices and not any(a.name == "device" for a in func._schema.arguments):
             return None
         device = next(iter(devices), given or torch.device("cpu"))
+        if (small := made_of_ones(func, args, kwargs)) is not None:
+            return FakeTensor(self, small, device)
+        if is_like(func):
+            return None
         try:
             with in_kernel_invocation_manager(self):
                 made = func(*args, **(kwargs if devices else {**kwargs, "device": torch.device("meta")}))
@@ -194,6 +199,8 @@ def _asks_a_kernel(func: Any) -> bool:
         return False
     if not torch._C._dispatch_has_computed_kernel_for_dispatch_key(func.name(), "Meta"):
         return False
+    if is_like(func):
+        return True
     rules = [rule for applies, rule in _RULES if applies(func)]
     return all(rule is constructors for rule in rules) and not any(a.name == "self" for a in func._schema.arguments if rules)
 
