@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -101,6 +101,8 @@ class _Written:
         """Names of all parameters that some optimizer gets, those at known places left out; None where something cannot be read."""
         names: set[str] = set()
         for function in (*self._source.functions(), _top_level(self._source.tree)):
+            if self._trains_something_else(function):
+                continue
             for call in ast.walk(function):
                 if not isinstance(call, ast.Call) or (self._file, call.lineno) in self._known:
                     continue
@@ -116,6 +118,15 @@ class _Written:
                 if builds:
                     self.span, self.first = self.span or self._place(call), self.first or call
         return names
+
+    def _trains_something_else(self, function: ast.AST) -> bool:
+        """Whether a function calls `backward()` and nothing of the model that the step calls: pretraining, with an optimizer of its own."""
+        asked = _calls_of(ast.parse(self._model.step.code), lambda name: name == "model")
+        calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
+        if not asked or not any(isinstance(c.func, ast.Attribute) and c.func.attr == "backward" for c in calls):
+            return False
+        known = vars(sys.modules.get(type(self._model.record.model).__module__, ast))
+        return not asked & _calls_of(function, lambda name: name not in known)
 
     def _builds(self, call: ast.Call) -> bool:
         """Whether a call makes an optimizer: by what its name stands for in the model's module, else as torch names them."""
@@ -208,6 +219,17 @@ class _Written:
 def _top_level(tree: ast.Module) -> ast.Module:
     """What runs when the file itself does, `if __name__ == "__main__":` among it."""
     return ast.Module([s for s in tree.body if not isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)], [])
+
+
+def _calls_of(tree: ast.AST, is_model: Callable[[str], bool]) -> set[str]:
+    """The methods that are called in some code; "" where a name is called that may be the model."""
+    found: set[str] = set()
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            found.add(call.func.attr)
+        elif isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and is_model(call.func.id):
+            found.add("")
+    return found
 
 
 def _called(call: ast.Call) -> str:
