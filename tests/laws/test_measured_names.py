@@ -20,6 +20,7 @@ class M(nn.Module):
         super().__init__()
         self.enc, self.dec, self.top = nn.Linear({read}, 2 * z), nn.Linear({decoded}, d), nn.Linear(z, 2 * z)
         self.low = nn.Linear(z, 2 * z)
+        self.prior = nn.Parameter(torch.zeros(2, z), requires_grad=False)
 
     def forward(self, {given}):
         mu, logvar = self.enc({encoded}).chunk(2, -1)
@@ -63,6 +64,18 @@ HIERARCHY = """m, v = self.top(z).chunk(2, -1)
 
 def test_a_second_latent_is_no_flow(tmp_path: Path) -> None:
     assert "flow" not in said_of(tmp_path, {"loss": HIERARCHY}).loss["objective"]
+
+
+FROZEN = """
+        m, s = self.prior
+        q = -0.5 * (logvar + (z - mu).square() / logvar.exp()).sum(-1)
+        return (error + q + 0.5 * (s + (z - m).square() / s.exp()).sum(-1)).mean()"""
+
+
+def test_the_frozen_parameters_of_a_prior_are_neither_a_flow_nor_a_term(tmp_path: Path) -> None:
+    loss = said_of(tmp_path, {"loss": FROZEN}).loss
+    assert [term["role"] for term in loss["terms"]] == ["reconstruction", "kl"]
+    assert "flow" not in loss["objective"] and loss["beta"]["value"] == 1
 
 
 @pytest.mark.parametrize("name", ["ok_coupling_flow", "ok_planar_flow"])

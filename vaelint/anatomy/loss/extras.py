@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.kl.kl_parts import weight_of
 from vaelint.anatomy.loss.measured_extras import is_distance, is_log_prior
 from vaelint.anatomy.loss.term_weights import factors
@@ -64,7 +65,7 @@ def find_extras(model: Model) -> list[Extra]:
     for term in model.terms:
         if term.detached is not None or term.role in ("kl", "mixed") or (term.role == "reconstruction" and model.recons):
             continue
-        for leaf in term.leaves:
+        for leaf in (one for one in term.leaves if not _is_constant(model, one)):
             weigher = next((span(n) for n in leaf.chain if ops.op(n) in ops.MUL | ops.DIV), None)
             groups.setdefault((term.role, _kind(model, leaf, term.role), weigher), []).append(leaf)
     found = []
@@ -83,6 +84,13 @@ def _weighing(model: Model, kind: str, leaves: list[Leaf]) -> Leaf:
     """The addend that shows the weight: of a discrepancy, where draws have another sign and factor, the one of pairs of codes."""
     alone = [leaf for leaf in leaves if not (model.flow.ancestors(leaf.node, stop=set(leaf.frontier)) & model.flow.random)]
     return alone[0] if kind == "distance" and alone else leaves[0]
+
+
+def _is_constant(model: Model, leaf: Leaf) -> bool:
+    """Whether an addend is made of frozen parameters alone: the log-scale of a fixed prior that the model keeps as one."""
+    above = model.flow.ancestors(leaf.node)
+    held = any(n.meta.get("parameter") for n in above)
+    return held and not (above & (model.flow.data | model.flow.random)) and not gradients_of(model).names(above)
 
 
 def _kind(model: Model, leaf: Leaf, role: str) -> str:

@@ -63,7 +63,7 @@ def is_flow(model: Model, fact: KlFact) -> bool:
 
 def _is_mapped(model: Model, start: fx.Node, end: fx.Node) -> bool:
     """Whether something learned stands between a draw and a value made of it."""
-    return any(i.meta.get("parameter") for i in model.flow.ancestors(end, stop={start}))
+    return bool(gradients_of(model).names(model.flow.ancestors(end, stop={start})))
 
 
 def _inside(model: Model, term: Term) -> set[fx.Node]:
