@@ -31,7 +31,6 @@ def main() -> "NoReturn":
 
 def _start(args: list[str]) -> "NoReturn":
     """Starts the worker first: importing torch there takes a second, and what is imported here fits into it."""
-    from vaelint.cache.early import untouched
     from vaelint.cli.streams import made_ready
 
     if wrong := made_ready():
@@ -40,6 +39,10 @@ def _start(args: list[str]) -> "NoReturn":
         say(wrong, "cd to a folder that is there")
         sys.exit(2)
     early = None
+    if args == ["--version"] or args[:1] in (["rules"], ["explain"]):
+        _told(args)
+    from vaelint.cache.early import untouched
+
     if args[:1] in (["check"], ["trace"], ["run"]) and "--help" not in args:
         if args[0] != "run" and not {"--no-cache", "--isolated"} & set(args) and untouched(args):
             if args[0] == "check":
@@ -59,6 +62,22 @@ def _worker() -> "Worker | None":
         return Worker()
     except UsageError:
         return None  # `check` runs into it again, where it is reported
+
+
+def _told(args: list[str]) -> None:
+    """What only tells something, where its words are plain: typer takes longer to import than all the rest."""
+    from vaelint.cli.ends import ended
+    from vaelint.cli.quick import words_of
+
+    if args == ["--version"]:
+        from vaelint.core.version import __version__
+
+        ended(lambda: print(f"vaelint {__version__}"))
+    if (said := words_of(args[1:], args[0])) is not None:
+        from vaelint.cli.rules import explain, rules
+
+        act = rules if args[0] == "rules" else explain
+        ended(lambda: act(said), command=args[0])
 
 
 def _again(args: list[str]) -> None:

@@ -130,7 +130,8 @@ class Desk:
 
         from vaelint.cache.folder import of_results
         from vaelint.cache.store import Cache
-        from vaelint.cli.outcome import EXIT_CLEAN, exit_code
+        from vaelint.cli.exits import EXIT_CLEAN
+        from vaelint.cli.outcome import exit_code
         from vaelint.core.finding import Severity
         from vaelint.policy.judge import judge
         from vaelint.process import gate

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -41,17 +45,21 @@ def noted(said: Options, early: object) -> int:
     return 0
 
 
-app = typer.Typer()
-commands.command(app, "check", noted, list)
-COMMAND = typer.main.get_command(app)
-COMMAND.context_class = typer.Context
+@functools.cache
+def by_library(command: str) -> Any:
+    """A command alone, as the library reads it."""
+    app = typer.Typer()
+    commands.command(app, command, noted, list)
+    made = typer.main.get_command(app)
+    made.context_class = typer.Context
+    return made
 
 
-def read_with_care(args: list[str]) -> Options | None:
+def read_with_care(args: list[str], command: str = "check") -> Options | None:
     """What the command line's library makes of the words; None for a mistake."""
     FOUND.clear()
     try:
-        COMMAND.main(args, prog_name="vaelint check", standalone_mode=False)
+        by_library(command).main(args, prog_name=f"vaelint {command}", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - click's, which has no one base besides this
         assert hasattr(error, "exit_code")
     return FOUND[0] if FOUND else None
@@ -62,6 +70,41 @@ def read_with_care(args: list[str]) -> Options | None:
 def test_plain_words_are_read_as_the_library_reads_them(args: list[str]) -> None:
     quick = words_of(args)
     assert quick is None or quick == read_with_care(args)
+
+
+TOLD = [
+    "VAE201",
+    "shared-noise",
+    "--output-format",
+    "json",
+    "--output-format=markdown",
+    "--output-format=full",
+    "xml",
+    "--color",
+    "--no-color",
+    "--colour",
+    "--",
+    "--help",
+]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(("rules", "explain")), st.lists(st.sampled_from(TOLD), max_size=4))
+def test_what_only_tells_something_is_read_as_the_library_reads_it(command: str, args: list[str]) -> None:
+    quick = words_of(args, command)
+    assert quick is None or quick == read_with_care(args, command)
+
+
+def test_plain_words_of_what_only_tells_something_need_no_library() -> None:
+    assert words_of(["--output-format", "json"], "rules") and words_of(["VAE201", "--no-color"], "explain")
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print({'typer', 'click', 'torch', 'pydantic'} & set(sys.modules)))\n"
+        "from vaelint.__main__ import main; main()"
+    )
+    for words in (["--version"], ["rules"], ["explain", "VAE201"]):
+        done = subprocess.run([sys.executable, "-P", "-c", code, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and done.stdout.endswith("set()\n"), (done.stdout[-300:], done.stderr)
 
 
 def test_each_option_of_a_gate_is_read_without_the_library() -> None:

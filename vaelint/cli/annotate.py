@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from vaelint.annotate.signatures import imports, tokens_kept
 from vaelint.annotate.wrapping import wrapped
 from vaelint.cli import terminal
-from vaelint.cli.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
+from vaelint.cli.exits import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
 from vaelint.config import file as config
 from vaelint.config.options import Options
 from vaelint.config.settings import resolve

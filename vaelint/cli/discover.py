@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaelint.cli import terminal
-from vaelint.cli.outcome import EXIT_CLEAN, EXIT_TROUBLE
+from vaelint.cli.exits import EXIT_CLEAN, EXIT_TROUBLE
 from vaelint.config import file as config
 from vaelint.config.options import Options
 from vaelint.core.checked import Checked

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vaelint.cli import interrupts
+from vaelint.cli.exits import EXIT_CLEAN, EXIT_INTERNAL, EXIT_TROUBLE
 from vaelint.cli.interrupts import EXIT_INTERRUPTED
-from vaelint.cli.outcome import EXIT_CLEAN, EXIT_INTERNAL, EXIT_TROUBLE
 from vaelint.cli.streams import flushed, to_nowhere
 from vaelint.cli.terminal import say
 from vaelint.core.errors import UsageError
-from vaelint.process.front import Worker
 
 if TYPE_CHECKING:
     from click import Context
+
+    from vaelint.process.front import Worker
 
 _OUTPUT = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
 """What writing to a stream may end in; an error of a file names the file."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from vaelint.cli import terminal
-from vaelint.cli.outcome import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
+from vaelint.cli.exits import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
 from vaelint.config.settings import Settings
 from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError

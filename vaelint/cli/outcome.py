@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from vaelint.cli import terminal
+from vaelint.cli.exits import EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE
 from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
@@ -21,8 +22,6 @@ from vaelint.policy import baseline
 from vaelint.policy.judge import Judgement
 from vaelint.report.formats import FORMATS, Format
 from vaelint.report.parts.view import RulePage, View
-
-EXIT_CLEAN, EXIT_FINDINGS, EXIT_TROUBLE, EXIT_INTERNAL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
-"""The words of a plain `vaelint check`, read without the command line's library, which takes longer to import than all the rest.
+"""Plain words of a command, read without the command line's library, which takes longer to import than all the rest.
 
-For a run that is answered by kept results. It reads what it is sure of, as that library would, and leaves everything else to it:
-abbreviations, mistakes, help, options from variables. tests/cli/test_quick.py holds the two against each other.
+For a `check` that is answered by kept results, and for what only tells something: `rules`, `explain`. It reads what it is sure of, as that
+library would, and leaves everything else to it: abbreviations, mistakes, help, options from variables. tests/cache/test_words.py holds
+the two against each other.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vaelint.config.declared import Option
 from vaelint.config.options import TABLE, Options
-from vaelint.core.finding import Severity
 
 
 def _count(text: str) -> int:
@@ -21,63 +23,98 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _chosen(choices: tuple[str, ...], text: str) -> str:
+    if text not in choices:
+        raise ValueError(text)
+    return text
+
+
 _UNKEPT = ("watch", "fix", "diff", "add_ignore")
 """What no kept results answer."""
 
-_FLAGS: dict[str, tuple[str, bool]] = {}
-_SEVERAL: dict[str, str] = {}
-_ONE: dict[str, tuple[str, Callable[[str], Any]]] = {}
 _READ: dict[str, Callable[[str], Any]] = {
     "text": str,
     "number": float,
     "count": _count,
     "file": lambda text: str(Path(text)),
-    "choice": lambda text: Severity(text).value,  # of --fail-on, the only one
 }
 
-for _entry in TABLE:
-    _option = _entry.option_of("check")
-    if _option is None or _option.argument or _entry.field in _UNKEPT:
-        continue
-    for _name in filter(None, (_option.name, _option.short)):
-        if _option.kind in ("flag", "switch"):
-            _FLAGS[_name] = (_entry.field, True)
-        elif _option.kind == "texts":
-            _SEVERAL[_name] = _entry.field
-        else:
-            _ONE[_name] = (_entry.field, _READ[_option.kind])
-    if _option.kind == "switch":
-        _FLAGS[f"--no-{_option.name[2:]}"] = (_entry.field, False)
+
+class _Taken:
+    """What a command takes, by how it is said."""
+
+    def __init__(self, command: str) -> None:
+        self.flags: dict[str, tuple[str, bool]] = {}
+        self.several: dict[str, str] = {}
+        self.one: dict[str, tuple[str, Callable[[str], Any]]] = {}
+        self.argument: tuple[str, bool] | None = None  # its field, and whether it is a single one that has to be there
+        for entry in TABLE:
+            option = entry.option_of(command)
+            if option is not None and entry.field not in _UNKEPT:
+                self._add(entry.field, option)
+
+    def _add(self, field: str, option: Option) -> None:
+        if option.argument:
+            self.argument = (field, option.required)
+            return
+        for name in filter(None, (option.name, option.short)):
+            if option.kind in ("flag", "switch"):
+                self.flags[name] = (field, True)
+            elif option.kind == "texts":
+                self.several[name] = field
+            elif option.kind == "choice":
+                self.one[name] = (field, functools.partial(_chosen, option.choices))
+            elif option.kind in _READ:
+                self.one[name] = (field, _READ[option.kind])
+        if option.kind == "switch":
+            self.flags[f"--no-{option.name[2:]}"] = (field, False)
 
 
-def words_of(args: Sequence[str]) -> Options | None:
-    """What stands behind `vaelint check`; None where the library has to read it."""
+@functools.cache
+def _taken(command: str) -> _Taken:
+    return _Taken(command)
+
+
+def words_of(args: Sequence[str], command: str = "check") -> Options | None:
+    """What stands behind `vaelint check`, or another command; None where the library has to read it."""
     if any(name.startswith(("_VAELINT", "VAELINT_OUTPUT_FORMAT")) for name in os.environ):
         return None  # a shell completes a line; an option is given by a variable
-    said: dict[str, Any] = {}
+    taken, said, plain = _taken(command), dict[str, Any](), list[str]()
     waiting = list(args)
     while waiting:
         word = waiting.pop(0)
         if not word.startswith("-"):
-            said.setdefault("names", []).append(word)
+            plain.append(word)
             continue
         option, equals, value = word.partition("=")
-        if option in _FLAGS and not equals:
-            name, said_by_it = _FLAGS[option]
+        if option in taken.flags and not equals:
+            name, said_by_it = taken.flags[option]
             said[name] = said_by_it
             continue
-        if (option not in _SEVERAL and option not in _ONE) or (equals and not option.startswith("--")):
+        if (option not in taken.several and option not in taken.one) or (equals and not option.startswith("--")):
             return None
         if not equals:
             if not waiting or waiting[0].startswith("-"):
                 return None
             value = waiting.pop(0)
-        if option in _SEVERAL:
-            said.setdefault(_SEVERAL[option], []).append(value)
+        if option in taken.several:
+            said.setdefault(taken.several[option], []).append(value)
             continue
-        name, read = _ONE[option]
+        name, read = taken.one[option]
         try:
             said[name] = read(value)
         except ValueError:
             return None
-    return Options(**said)
+    return Options(**said) if _placed(plain, taken, said) else None
+
+
+def _placed(plain: list[str], taken: _Taken, said: dict[str, Any]) -> bool:
+    """Whether the words that are no options are as many as the command takes."""
+    if taken.argument is None:
+        return not plain
+    field, single = taken.argument
+    if single and len(plain) != 1:
+        return False
+    if plain:
+        said[field] = plain[0] if single else plain
+    return True

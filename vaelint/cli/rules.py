@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from vaelint import catalogue
 from vaelint.cli import terminal
@@ -10,7 +11,9 @@ from vaelint.config import file as config
 from vaelint.config.options import Options
 from vaelint.core.errors import UsageError
 from vaelint.core.pages import HOME, address, leads_somewhere
-from vaelint.process.front import Worker
+
+if TYPE_CHECKING:
+    from vaelint.process.front import Worker
 
 
 def rules(said: Options, early: Worker | None = None) -> None:
