@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from vaelint.core.finding import Finding, Span
 
-Kind = Literal["constructor argument", "loss argument", "loss", "input", "values", "stand-in"]
+Kind = Literal["constructor argument", "loss argument", "loss", "input", "input sizes", "values", "data", "stand-in"]
+
+SIZES = "--input"
+"""What stands for the sizes of the inputs among the names of what vaelint chose of a call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Request:
     rows: int = 0  # of each batch of a loader, at most; 0: as they come
     data: str = "auto"  # auto | real | made-up: where a command's data comes from
     allow_writes: bool = False  # whether the command may write files, and use the network
+    ours: tuple[str, ...] = ()  # what vaelint chose of this call: names of constructor arguments, "--input" for the sizes of the inputs
     guessed: bool = False  # whether vaelint made up how it is called, so that shapes which do not fit say nothing of the model
     folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository
 

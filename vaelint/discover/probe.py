@@ -16,6 +16,7 @@ from torch import nn
 from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_loss
 from vaelint.anatomy.model import Model
+from vaelint.core.assumption import SIZES
 from vaelint.core.errors import TargetError, UsageError
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
@@ -30,7 +31,7 @@ from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.imports import repository_of
 from vaelint.loading.names import Means, meanings
 from vaelint.pipeline.loss_search import LossSearch
-from vaelint.pipeline.prepare import prepare
+from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.record.record import Record
 from vaelint.replay.ranges import wants_unit, without_range
 from vaelint.repository.constructions import constructions
@@ -54,16 +55,13 @@ _Way = tuple[dict[str, Any], tuple[str, ...], bool]
 """Constructor arguments, inputs, and whether required arguments that nothing speaks of get small numbers."""
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(FromPython):
     """A loaded target with constructor arguments, in place of a text."""
-
-    loaded: Loaded
-    init: dict[str, Any]
 
     def load(self, request: Request) -> Loaded:
         """A fresh one: notes of one trial are nothing to the next."""
-        return replace(self.loaded, notes=[], made_up={}, init={}, arguments={}, choice=None, passed=set())
+        held: Loaded = self.obj
+        return replace(held, notes=[], made_up={}, init={}, arguments={}, choice=None, passed=set())
 
 
 @dataclass
@@ -80,6 +78,7 @@ class _Trial:
     record: Record
     model: Model
     ours: tuple[str, ...] = ()  # arguments that got a number of ours
+    sized: bool = False  # whether nothing says the sizes of its inputs
     worth: int = 0  # 3: draws, and gives the input's shape back; 2: draws; 1: gives it back; 0: neither
 
 
@@ -130,7 +129,8 @@ def _texts_of(init: dict[str, Any], loaded: Loaded) -> list[str]:
 def _best(request: Request, loaded: Loaded) -> _Trial | _Failed:
     """The trial that shows most of a VAE; where none runs, the failure that came furthest."""
     best, furthest, started = None, _Failed("", -1), time.monotonic()
-    ways, learned = _all_ways(loaded), list[_Way]()
+    told = _told(loaded)
+    ways, learned = told.ways(), list[_Way]()
     tried, depths = set[str](), dict[str, int]()
     while (way := learned.pop() if learned else next(ways, None)) is not None:
         init, texts, fill = way
@@ -151,14 +151,14 @@ def _best(request: Request, loaded: Loaded) -> _Trial | _Failed:
                 depths.update({repr(other): depths.get(key, 0) + 1 for other in more if repr(other) not in depths})
                 learned += reversed(more)
         elif best is None or trial.worth > best.worth:
-            best = replace(trial, ours=tuple(n for n in filled if n not in init))
+            best = replace(trial, ours=tuple(n for n in filled if n not in init), sized=texts[0] not in told.texts(init, alone=True))
         if best is not None and best.worth == 3:
             break
     return best if best is not None else furthest
 
 
-def _all_ways(loaded: Loaded) -> Iterator[_Way]:
-    """What is to be tried of a target, after all that its repository says of it."""
+def _told(loaded: Loaded) -> _Told:
+    """What a target's repository says of how it is built and called."""
     file = Path(loaded.file)
     root = repository_of(file.parent)
     files = [f for f in python_files(root, notebooks=True) if f.stat().st_size < LARGEST]
@@ -167,7 +167,7 @@ def _all_ways(loaded: Loaded) -> Iterator[_Way]:
     parameters = list(loaded.signature.parameters) or (parameters_of(node) if node is not None else [])
     places = constructions(loaded.reader, file, loaded.name, parameters) if not loaded.package else []
     built = [{k: v for k, v in c.arguments.items() if k in parameters} for c in places]
-    return _ways(loaded, node, nodes, replace(usage(files, file), inits=tuple(built)))
+    return _Told(loaded, node, nodes, replace(usage(files, file), inits=tuple(built)))
 
 
 def _classes(files: list[Path]) -> dict[str, ast.ClassDef]:
@@ -184,26 +184,43 @@ def _classes(files: list[Path]) -> dict[str, ast.ClassDef]:
     return found
 
 
-def _ways(loaded: Loaded, node: ast.ClassDef | None, nodes: dict[str, ast.ClassDef], told: Usage) -> Iterator[_Way]:
-    """Arguments and inputs to try, the likeliest first; at last with numbers of ours for required arguments that nothing speaks of."""
-    inits = [dict(i) for i in told.inits if set(i) <= set(loaded.signature.parameters)][:3]
-    if {} not in inits:
-        inits.append({})
-    fills = [False] * len(inits)
-    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in loaded.signature.parameters.values()):
-        fills += [True] * len(inits)
-        inits += inits
-    known = constants(ast.parse(source_of_file(loaded.file)))
-    tried = 0
-    for init, fill in zip(inits, fills, strict=True):
-        values = {**known, **(defaults_of(node) if node is not None else {}), **init}
-        layers = first_layers(node, nodes, values) if node is not None else []
-        for text in shapes(layers, values, told)[: TRIALS // (2 * len(inits))]:
-            for rest in _partners(loaded, text, values):
-                tried += 1
-                if tried > TRIALS:
-                    return
-                yield init, (text, *rest), fill
+@dataclass(frozen=True)
+class _Told:
+    """A target, its class and the others of its repository, and what that says of the target."""
+
+    loaded: Loaded
+    node: ast.ClassDef | None
+    nodes: dict[str, ast.ClassDef]
+    usage: Usage
+
+    def values(self, init: dict[str, Any]) -> dict[str, Any]:
+        """The numbers that names hold in its constructor."""
+        known = constants(ast.parse(source_of_file(self.loaded.file)))
+        return {**known, **(defaults_of(self.node) if self.node is not None else {}), **init}
+
+    def texts(self, init: dict[str, Any], alone: bool = False) -> list[str]:
+        """Its first input, as it may be; `alone`: with the sizes that the code says."""
+        values = self.values(init)
+        return shapes(first_layers(self.node, self.nodes, values) if self.node is not None else [], values, self.usage, alone)
+
+    def ways(self) -> Iterator[_Way]:
+        """Arguments and inputs to try, the likeliest first; at last with numbers of ours for required arguments that nothing speaks of."""
+        parameters = self.loaded.signature.parameters
+        inits = [dict(i) for i in self.usage.inits if set(i) <= set(parameters)][:3]
+        if {} not in inits:
+            inits.append({})
+        fills = [False] * len(inits)
+        if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values()):
+            fills += [True] * len(inits)
+            inits += inits
+        tried = 0
+        for init, fill in zip(inits, fills, strict=True):
+            for text in self.texts(init)[: TRIALS // (2 * len(inits))]:
+                for rest in _partners(self.loaded, text, self.values(init)):
+                    tried += 1
+                    if tried > TRIALS:
+                        return
+                    yield init, (text, *rest), fill
 
 
 def _filled(loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def _partners(loaded: Loaded, first: str, values: dict[str, Any]) -> list[tuple[
 def _try(request: Request, loaded: Loaded, init: dict[str, Any], texts: tuple[str, ...]) -> _Trial | _Failed:
     """One way to call the model: what came of it, or why it does not run."""
     asked = Request(request.target, texts, (), None, None, "none", seed=request.seed)
-    known: Any = _Known(loaded, init)
+    known = _Known(loaded, init)
     try:
         own, inputs, tracer, step, names = prepare(asked, TargetResult(request.target), known)
         record = tracer.attempt(step, {}, tracer.construct)
@@ -291,6 +308,8 @@ def _written(trial: _Trial, result: TargetResult) -> dict[str, Any]:
     texts = {k: as_text(_plain(trial.loaded, k, v), Path(trial.loaded.file)) for k, v in chosen.items()}
     result.notes += [f"{name}={texts[name]} was guessed by vaelint: nothing in the repository says its value" for name in trial.ours]
     proposal: dict[str, Any] = {"input": list(trial.request.inputs), "init": [f"{k}={t}" for k, t in texts.items()]}
+    chosen_by_us = trial.loaded.choice.chosen if trial.loaded.choice is not None else {}
+    proposal["ours"] = [*dict.fromkeys((*trial.ours, *chosen_by_us)), *((SIZES,) if trial.sized else ())]
     scratch, source = TargetResult(trial.request.target), Source(str(Path.cwd()))
     step = trial.step
 

@@ -78,7 +78,8 @@ def _proposal(shape: Shape, answer: Checked, folder: str) -> Proposal:
     notes = tuple(answer.result.notes)
     if "proposal" in said:
         p = said["proposal"]
-        request = Request(shape.target, tuple(p["input"]), tuple(p["init"]), p.get("loss"), p.get("step"), folder=folder)
+        said_so = (shape.target, tuple(p["input"]), tuple(p["init"]), p.get("loss"), p.get("step"))
+        request = Request(*said_so, folder=folder, ours=tuple(p.get("ours", ())))
         return Proposal(shape, request, "", said.get("saw", ""), notes)
     because = said.get("because") or next((f.message for f in answer.result.findings), "it could not be tried")
     way = said.get("furthest")

@@ -102,6 +102,7 @@ class _Hints:
     number: int | None
     values: Mapping[str, Any]
     images: Sequence[tuple[int, int]]
+    alone: bool = False  # whether sizes of ours are left out
 
     def named(self, means: Means) -> list[int]:
         """The numbers among the arguments whose names say that."""
@@ -115,7 +116,11 @@ class _Hints:
     @property
     def steps(self) -> list[int]:
         """Lengths of sequences: those that are named, then ours."""
-        return list(dict.fromkeys((*self.named(Means.STEPS), _STEPS)))
+        return list(dict.fromkeys((*self.named(Means.STEPS), *self.else_ours(_STEPS))))
+
+    def else_ours(self, *sizes: int) -> tuple[int, ...]:
+        """Sizes that nothing says: none where those are left out."""
+        return () if self.alone else sizes
 
 
 def _of_shapes(hints: _Hints) -> Iterator[Proposal]:
@@ -131,15 +136,17 @@ def _of_tokens(hints: _Hints) -> Iterator[Proposal]:
 
 def _of_image(hints: _Hints) -> Iterator[Proposal]:
     own = [hints.number] if hints.number else []
-    channels = dict.fromkeys((*own, *hints.named(Means.CHANNELS)[:1], *(c for c, _ in hints.images), *(() if own else (1, 3))))
-    return (((c, side, side), None) for c in channels for side in dict.fromkeys((*hints.sides, *_SIDES)))
+    channels = dict.fromkeys(
+        (*own, *hints.named(Means.CHANNELS)[:1], *(c for c, _ in hints.images), *(() if own else hints.else_ours(1, 3)))
+    )
+    return (((c, side, side), None) for c in channels for side in dict.fromkeys((*hints.sides, *hints.else_ours(*_SIDES))))
 
 
 def _of_features(hints: _Hints) -> Iterator[Proposal]:
     for n in [hints.number] if hints.number else hints.named(Means.FEATURES):
         yield from (((c, side, side), None) for c, side in hints.images if c * side * side == n)
         yield (n,), None
-        for c in (1, 3):
+        for c in hints.else_ours(1, 3):
             side = math.isqrt(n // c)
             if c * side * side == n and side > 3:
                 yield (c, side, side), None
@@ -151,20 +158,20 @@ def _of_steps(hints: _Hints) -> Iterator[Proposal]:
 
 
 def _of_signal(hints: _Hints) -> Iterator[Proposal]:
-    lengths = dict.fromkeys((*hints.named(Means.STEPS), 64, 128, 100, 256, 1024, 784))
-    return (((c, length), "") for c in ([hints.number] if hints.number else (1, 3)) for length in lengths)
+    lengths = dict.fromkeys((*hints.named(Means.STEPS), *hints.else_ours(64, 128, 100, 256, 1024, 784)))
+    return (((c, length), "") for c in ([hints.number] if hints.number else hints.else_ours(1, 3)) for length in lengths)
 
 
 def _of_volume(hints: _Hints) -> Iterator[Proposal]:
-    return (((hints.number or 1, side, side, side), None) for side in dict.fromkeys((*hints.sides, 32, 64, 16)))
+    return (((hints.number or 1, side, side, side), None) for side in dict.fromkeys((*hints.sides, *hints.else_ours(32, 64, 16))))
 
 
 def _usual(hints: _Hints) -> Iterator[Proposal]:
     for c, side in hints.images:
         yield (c, side, side), None
         yield (c * side * side,), None
-    for sizes in ((1, 28, 28), (784,), (3, 32, 32), (3, 64, 64)):
-        yield sizes, None
+    if not hints.alone:
+        yield from ((sizes, None) for sizes in ((1, 28, 28), (784,), (3, 32, 32), (3, 64, 64)))
 
 
 _OF_LAYER: dict[str, Callable[[_Hints], Iterator[Proposal]]] = {
@@ -177,11 +184,14 @@ _OF_LAYER: dict[str, Callable[[_Hints], Iterator[Proposal]]] = {
 }
 
 
-def shapes(layers: Sequence[tuple[str, int | None]], values: Mapping[str, Any], usage: Usage) -> list[str]:
-    """Texts for `--input` without the batch's partner inputs, the likeliest first. Each is only a proposal: what counts is a run."""
+def shapes(layers: Sequence[tuple[str, int | None]], values: Mapping[str, Any], usage: Usage, alone: bool = False) -> list[str]:
+    """Texts for `--input` without the batch's partner inputs, the likeliest first. Each is only a proposal: what counts is a run.
+
+    `alone`: those of sizes that the code says, and of none of ours.
+    """
     span = ":float32[0,1]" if usage.unit else ""
     kind, number = layers[0] if layers else ("", None)
-    hints = _Hints(number, values, usage.images)
+    hints = _Hints(number, values, usage.images, alone)
     if kind:
         by_layer = [_OF_LAYER[kind]] if kind in _OF_LAYER else []
     else:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vaelint.core.assumption import Assumption, told, withheld
+from vaelint.core.assumption import SIZES, Assumption, told, withheld
 from vaelint.core.finding import Finding, Severity, Span
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
@@ -16,6 +16,8 @@ from vaelint.loading.guessed import other_builds
 from vaelint.step.other_values import other_value
 from vaelint.trace.ladder import Tracer
 
+SAYS_NOTHING = "nothing in the repository says its value"
+
 Again = Callable[[Any, frozenset[str]], Sequence[Finding] | None]
 """What the rules of some codes find with a step, and with the arguments as they are then; None where it does not run."""
 
@@ -24,11 +26,16 @@ def assumptions_of(loaded: Loaded, step: Any, request: Request, inputs: InputSet
     """Every choice behind a result, in the order in which they were made."""
     found = told((*loaded.notes, *step.notes))
     for name, value in loaded.arguments.items():
-        why = _reason(loaded, name)
+        why = _reason(loaded, name) or (SAYS_NOTHING if name in request.ours else "")
         if name in loaded.made_up or why:
             found.append(
                 Assumption("constructor argument", name, shown(value), why or "not given", loaded.span, varied=name in loaded.made_up)
             )
+    if SIZES in request.ours:
+        texts = [text.rpartition("=")[2] for text in request.inputs]
+        found += [
+            Assumption("input sizes", n, t, SAYS_NOTHING, loaded.span, varied=True) for n, t in zip(_names(inputs), texts, strict=True)
+        ]
     for name, spec in zip(_names(inputs), inputs.specs, strict=True):
         if spec.low is None and spec.values is None and not spec.is_integer:
             found.append(Assumption("values", name, "standard normal", "no range given with --input"))

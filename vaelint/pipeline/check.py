@@ -22,6 +22,7 @@ from vaelint.pipeline.assumptions import assumptions_of, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
+from vaelint.pipeline.other_sizes import at_sizes_that_fit
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.trace_step import Emit, lifted, trace_step
@@ -35,7 +36,8 @@ def check_target(request: Request, emit: Emit, given: FromPython | None = None) 
     """Checks one target. What user code does wrong comes back as findings; `emit` gets the static result before the real pass."""
     if request.run:
         return check_watched(request, emit)
-    return as_said(_checked(request, emit, given))
+    result = _checked(request, emit, given)
+    return as_said(at_sizes_that_fit(request, result, lambda other: _checked(other, lambda message: None, given)))
 
 
 def _of_symbols(request: Request, loaded: Loaded) -> list[Finding]:

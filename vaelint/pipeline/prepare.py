@@ -108,6 +108,7 @@ def _made_ready(request: Request, loaded: Loaded, inputs: InputSet, given: FromP
         return tracer
 
     tracer, probe = _constructed(loaded, fresh)
+    loaded.made_up |= {name: loaded.arguments[name] for name in request.ours if name in loaded.arguments}
     if request.step is not None:
         step = told_step(request.step, loaded)
         names += [spec.name for spec in inputs.specs if spec.name]
