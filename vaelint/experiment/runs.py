@@ -115,6 +115,7 @@ def calm(model: torch.nn.Module, _: dict[str, torch.Tensor] | None = None) -> No
     for module in model.modules():
         if isinstance(module, torch_private.BatchNorm):
             module.eval()
+            module.train = lambda mode=True, kept=module: kept  # type: ignore[method-assign, misc]  # a step may call train() itself
         elif isinstance(module, torch_private.Dropout):
             module.p = 0.0
         elif isinstance(module, torch.nn.MultiheadAttention | torch.nn.RNNBase):

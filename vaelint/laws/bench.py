@@ -66,12 +66,17 @@ class Bench:
         return base
 
     @cached_property
-    def trained(self) -> Record:
+    def trained_run(self) -> Trial:
         """A run in which the step's optimizers move what they move. Raises CannotMeasureError where there is no time or it fails."""
-        record = self.base.again(as_is=True).record
-        if record.failure is not None:
+        run = self.base.again(as_is=True)
+        if run.record.failure is not None:
             raise CannotMeasureError("the step does not run with its optimizers")
-        return record
+        return run
+
+    @property
+    def trained(self) -> Record:
+        """The record of that run."""
+        return self.trained_run.record
 
     def reweighed(self, seed: int) -> Bench:
         """The bench over a run whose parameters are all elsewhere: what starts at 0 is at 0 no more.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from torch import fx
 
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.terms import Leaf
-from vaelint.core.reach import reachable
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.addends import entered, moved_by_draws
 from vaelint.laws.bench import Bench
@@ -33,7 +33,7 @@ def addends_pull_at_what_moves(bench: Bench) -> Iterator[Broken]:
         return
     for term in bench.model.terms:
         for leaf in term.leaves if term.role not in ("constant", "kl") and term.detached is None else ():
-            pulled = _pulled(leaf.node)
+            pulled = _pulled(bench, leaf.node)
             cut = _cut(bench, leaf, owned) if pulled and not pulled & owned and bench.knows(leaf.node) else None
             if cut is None or _reaches(bench, leaf, owned):
                 continue
@@ -52,10 +52,9 @@ def _owned(bench: Bench) -> set[fx.Node]:
     return {n for n in record.nodes if n.op == "get_attr" and id(n.meta.get("val")) in objective.moved}
 
 
-def _pulled(node: fx.Node) -> set[fx.Node]:
+def _pulled(bench: Bench, node: fx.Node) -> set[fx.Node]:
     """The parameters that a gradient of the node arrives at."""
-    live = reachable([node], lambda n: [i for i in n.all_input_nodes if i.meta.get("grad")])
-    return {n for n in live if n.op == "get_attr"}
+    return {n for n in gradients_of(bench.model).reach(node) if n.op == "get_attr"}
 
 
 def _cut(bench: Bench, leaf: Leaf, owned: set[fx.Node]) -> fx.Node | None:
@@ -64,7 +63,7 @@ def _cut(bench: Bench, leaf: Leaf, owned: set[fx.Node]) -> fx.Node | None:
     cuts = [
         n
         for n in flow.ancestors(leaf.node)
-        if n.op == "call_function" and not n.meta.get("grad") and any(_pulled(i) & owned for i in n.all_input_nodes if i.meta.get("grad"))
+        if n.op == "call_function" and not n.meta.get("grad") and any(_pulled(bench, i) & owned for i in n.all_input_nodes)
     ]
     return max(cuts, key=lambda n: flow.order[n], default=None)
 

@@ -1,0 +1,154 @@
+"""What a step's turns say of a critic and of the network that is to fool it: who owns what, and which output each wants.
+
+A critic is told by its turns alone: its own loss wants one output for the values that the other network makes and another output for a
+second class, and the other network's loss is differentiated through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import permutations
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.gradients import gradients_of
+from vaelint.core.reach import reachable
+from vaelint.experiment.trial import Trial
+from vaelint.laws.bench import Bench
+from vaelint.record import ops
+from vaelint.record.record import BackwardCall, shape, span
+
+_OUTPUTS = 8  # of a critic's last layer
+_SCORES = (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 4.0, -4.0)  # nearest to 0 first: of those alike the first is taken
+_ALIKE = 1e-6
+
+
+@dataclass(frozen=True)
+class Match:
+    """A call of the critic in the other network's turn, with the outputs that the critic wants for it and for the other class."""
+
+    critic: BackwardCall
+    opponent: BackwardCall
+    own: frozenset[int]  # ids of the critic's parameters
+    others: frozenset[int]  # ids of the opponent's
+    made: fx.Node  # the critic's output for the opponent's samples, in the critic's turn
+    judged: fx.Node  # the same, in the opponent's turn
+    wanted: torch.Tensor  # for the opponent's samples
+    elsewhere: torch.Tensor  # for the other class
+
+
+def matches(bench: Bench, run: Trial) -> Iterator[Match]:
+    """Every pair of turns in which one network judges what the other one makes. `run` is one in which the optimizers step."""
+    record = bench.model.record
+    groups = list(dict.fromkeys(u.of for u in record.uses if u.kind == "stepped"))
+    for own, others in permutations(groups, 2):
+        if own & others:
+            continue
+        for critic, opponent in permutations(record.backwards, 2):
+            if own <= critic.moved and others & opponent.moved:
+                yield from _calls(bench, run, critic, opponent, (own, others))
+
+
+def _calls(
+    bench: Bench, run: Trial, critic: BackwardCall, opponent: BackwardCall, groups: tuple[frozenset[int], frozenset[int]]
+) -> Iterator[Match]:
+    own, others = groups
+    judged_here, made_here = _last_layers(bench, opponent.node, own), _last_layers(bench, critic.node, own)
+    for judged in judged_here:
+        if not _is_led_to(bench, judged, others) or _turns_gradients(run, judged) or _sees_data(bench, judged, own, others):
+            continue
+        same = [m for m in made_here if _fed(bench, m, own) & _fed(bench, judged, own)]
+        rest = [m for m in made_here if m not in same]
+        if not same or not rest:
+            continue
+        wanted = _wanted(run, critic.node, same[0])
+        elsewhere = next((w for m in rest if (w := _wanted(run, critic.node, m)) is not None and not _same(w, wanted)), None)
+        if wanted is not None and elsewhere is not None:
+            yield Match(critic, opponent, own, others, same[0], judged, wanted, elsewhere)
+
+
+def _last_layers(bench: Bench, loss: fx.Node, own: frozenset[int]) -> list[fx.Node]:
+    """The outputs of a network that no other of its layers reads on the way to a loss."""
+    flow = bench.model.flow
+    way = flow.ancestors(loss)
+    layers = {
+        n for n in way if n.op == "call_function" and any(i.op == "get_attr" and id(i.meta.get("val")) in own for i in n.all_input_nodes)
+    }
+    last = [n for n in layers if not any(layer is not n for layer in flow.descendants(n) & layers)]
+    return [n for n in flow.sorted(set(last)) if shape(n) and bench.is_real(n)]
+
+
+def _is_led_to(bench: Bench, node: fx.Node, owned: frozenset[int]) -> bool:
+    """Whether a gradient of the node arrives at a parameter of a group."""
+    live = gradients_of(bench.model).reach(node)
+    return any(n.op == "get_attr" and id(n.meta.get("val")) in owned for n in live)
+
+
+def _turns_gradients(run: Trial, judged: fx.Node) -> bool:
+    """Whether a gradient on its way from the critic goes through a function or a hook of the user's own: one that reverses it makes an
+    opponent of any term."""
+    if any(getattr(n.meta.get("val"), "_backward_hooks", None) for n in run.record.nodes if isinstance(n.meta.get("val"), torch.Tensor)):
+        return True
+    ways = reachable([run.value(judged).grad_fn], lambda f: [n for n, _ in f.next_functions if n is not None] if f is not None else [])
+    return any(isinstance(f, torch.autograd.function.BackwardCFunction) for f in ways)
+
+
+def _sees_data(bench: Bench, judged: fx.Node, own: frozenset[int], others: frozenset[int]) -> bool:
+    """Whether data reaches the critic past what the opponent makes: it judges pairs, and both may be after one information."""
+    flow = bench.model.flow
+    made = {n for n in flow.ancestors(judged) if _reads(n, others)}
+    return bool(flow.ancestors(judged, stop=made) & set(bench.model.record.inputs.values()))
+
+
+def _reads(node: fx.Node, owned: frozenset[int]) -> bool:
+    return any(i.op == "get_attr" and id(i.meta.get("val")) in owned for i in node.all_input_nodes)
+
+
+def _fed(bench: Bench, output: fx.Node, own: frozenset[int]) -> set[object]:
+    """What the critic was given, as the expressions that made it: the same for one value and for two calls of one network."""
+    flow = bench.model.flow
+    inside = {n for n in flow.ancestors(output) if any(_reads(m, own) for m in flow.ancestors(n))}
+    fed = {i for n in inside for i in n.all_input_nodes if i not in inside and i.op != "get_attr"}
+    return {frozenset((ops.raw_name(n), span(n)) for n in flow.ancestors(f) if n.op == "call_function" and _counts(n)) for f in fed}
+
+
+def _counts(node: fx.Node) -> bool:
+    return ops.op(node) not in ops.SHAPE | ops.CAST | {"detach", "data", "effect"}
+
+
+def _wanted(run: Trial, loss: fx.Node, output: fx.Node) -> torch.Tensor | None:
+    """The output at which a loss is least, among a few; None where it does not depend on it."""
+    costs = [(cost_at(run, loss, output, c), c) for c in _candidates(run.value(output))]
+    least, most = min(c for c, _ in costs), max(c for c, _ in costs)
+    size = _ALIKE * max(abs(least), abs(most), 1.0)
+    return next(c for cost, c in costs if cost <= least + size) if most - least > size else None
+
+
+def cost_at(run: Trial, loss: fx.Node, output: fx.Node, score: torch.Tensor) -> float:
+    """A loss with one output of the critic at a score, for all samples alike."""
+    put = score.to(run.value(output)).expand_as(run.value(output))
+    return float(run.recompute([loss], {output: put.clone()})[loss].detach())
+
+
+def _candidates(output: torch.Tensor) -> list[torch.Tensor]:
+    """Scores to try: of each class of the last layer, or of its one number."""
+    axis = -1 if output.dim() < 3 else 1
+    count = output.shape[axis] if output.dim() > 1 else 1
+    if count > _OUTPUTS:
+        return [torch.zeros(())]
+    size = [1] * output.dim()
+    found = []
+    for score in _SCORES:
+        for column in range(count):
+            row = torch.zeros(count)
+            row[column] = score
+            if output.dim() > 1:
+                size[axis] = count
+            found.append(row.reshape(size))
+    return found
+
+
+def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    return a is not None and b is not None and torch.equal(a, b)
