@@ -76,3 +76,20 @@ def resized(tensor: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
         if have != want:
             tensor = tensor.index_select(axis, torch.arange(want, device=tensor.device) % max(have, 1))
     return tensor.clone()
+
+
+def is_even(loader: Any) -> bool:
+    """Whether all batches of a loader have one size, as far as it can be told: it drops the rest, or there is none."""
+    size = getattr(loader, "batch_size", None)
+    try:
+        return bool(getattr(loader, "drop_last", False)) or not size or len(loader.dataset) % size == 0
+    except TypeError:
+        return True  # a stream, whose end is not known
+
+
+def turns_of(loader: Any) -> int | None:
+    """How many batches a loader gives; None where it does not know: a `__len__` of the user's own may raise anything."""
+    try:
+        return len(loader)
+    except Exception:  # noqa: BLE001
+        return None

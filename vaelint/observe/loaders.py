@@ -20,6 +20,7 @@ class _Batches:
 
     def __init__(self, session: Session, loader: Any, inner: Any, within: _Within) -> None:
         self._session, self._loader, self._inner, self._within = session, loader, inner, within
+        self._given = False
 
     def __iter__(self) -> _Batches:
         return self
@@ -28,6 +29,9 @@ class _Batches:
         return len(self._inner)
 
     def __next__(self) -> Any:
+        if self._given and self._session.passes_over:
+            raise StopIteration
+        self._given = True
         with aside(self._session), self._within:
             batch = next(self._inner)
         return self._session.on_batch(self._loader, batch, sys._getframe(1))

@@ -38,6 +38,21 @@ class Stepped:
     cleared: Span | None = None  # where gradients were cleared last
 
 
+def held_by(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """The tensors that an optimizer moves."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def stepped(optimizer: torch.optim.Optimizer, was: list[torch.Tensor], after: int, place: Span | None, cleared: Span | None) -> Stepped:
+    """What a step did to the tensors that were `was` before it."""
+    held = held_by(optimizer)
+    with torch.no_grad():
+        moved = sum(int((p != old).sum()) for p, old in zip(held, was, strict=False) if p.shape == old.shape)
+        finite = all(bool(p.isfinite().all()) for p in held)
+    without = sum(p.grad is None for p in held)
+    return Stepped(optimizer, after, moved, sum(p.numel() for p in held), len(held), without, finite, place, cleared)
+
+
 @dataclass(frozen=True)
 class Applied:
     """What an optimizer that is none of torch's changed in an iteration."""
@@ -107,6 +122,14 @@ class Iteration:
         """What the values of its record take."""
         tensors = {v.data_ptr(): v for n in self.record.graph.nodes if isinstance(v := n.meta.get("val"), torch.Tensor)}
         return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+@dataclass
+class Training:
+    """One training of a run: its recorded iterations, and the one in which the script raised."""
+
+    iterations: list[Iteration]
+    failed: Iteration | None = None
 
 
 def goals_of(backwards: int, steps: list[Stepped]) -> list[Goal]:

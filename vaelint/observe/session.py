@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -14,9 +13,11 @@ import torch
 
 from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
-from vaelint.observe.batches import cut, is_cuttable, rows_of, smaller, tensors_of
+from vaelint.observe.batches import cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
 from vaelint.observe.copies import Parts
-from vaelint.observe.seen import Applied, Backward, Held, Iteration, Stepped
+from vaelint.observe.further import Further
+from vaelint.observe.script_frames import frames_from, frames_of, named_parts
+from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
 from vaelint.observe.watch import Watch
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
@@ -35,9 +36,18 @@ class Session:
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
     def __init__(
-        self, spans: SpanFinder, steps: int = 5, *, goes_on: bool = False, names: bool = False, rows: int = 0, curves: bool = False
+        self,
+        spans: SpanFinder,
+        steps: int = 5,
+        *,
+        goes_on: bool = False,
+        names: bool = False,
+        rows: int = 0,
+        curves: bool = False,
+        further: bool = False,
     ) -> None:
         """`curves`: each iteration is recorded, as long as they fit into memory.
+        `further`: what the script trains after its first training is looked at too.
         `goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs.
         `rows`: batches get no more; 0 leaves them as they are."""
         self.spans, self.steps, self.goes_on = spans, max(steps, 2), goes_on
@@ -46,6 +56,7 @@ class Session:
         self._room = _KEPT if curves else 0
         self.started = time.perf_counter()
         self.births: dict[int, Span] = {}
+        self.further = Further(spans, wanted=further and not curves and not goes_on)
         self.modules: list[Any] = []  # those that user code constructed, in order
         self.optimizers: list[Optimizer] = []
         self.done = 0  # iterations that ended
@@ -79,15 +90,18 @@ class Session:
 
     def on_batch(self, loader: Any, batch: Any, frame: FrameType) -> Any:
         """A loader hands over a batch: an iteration may end and another begin. Returns the batch that the script gets."""
+        if self.passes_over:
+            self._loading, self._since = True, 0
+            return batch
         if self._enough() or not torch.is_grad_enabled():
             return batch  # an evaluation
         batch = self._of_few_rows(batch)
         self._loading, self._since = True, 0
         if self._backwards:
             self._looped = self._source
-            self._end(_frames(frame, self.spans))
+            self._end(frames_from(frame, self.spans))
             if self.done >= self.steps:
-                self.stop()
+                self._shown(frame)
                 return batch
         elif self._watch is not None and not self._watch.modules.calls:
             self._add(batch, frame)  # a second loader of the same iteration
@@ -99,7 +113,7 @@ class Session:
 
     def on_backward(self, of: Any, keeps: bool, frame: FrameType, given: Any = None) -> None:
         """`backward` is called on one or more tensors; with gradients that are `given`, their product is what is minimised."""
-        if self._enough() or self._muted:
+        if self.passes_over or self._enough() or self._muted:
             return
         stack = self.spans.stack(frame, limit=1)
         if self._watch is not None and self._watch.around:
@@ -143,10 +157,12 @@ class Session:
         if self._watch is None:
             return closure
         self._watch.recorder.paused = True
-        self._before[id(optimizer)] = [p.detach().clone() for p in _held(optimizer)]
+        self._before[id(optimizer)] = [p.detach().clone() for p in held_by(optimizer)]
         if self.curves and (closure is None):
             names = self._watch.names
-            self._watch.gradients |= {names[id(p)]: float(p.grad.norm()) for p in _held(optimizer) if p.grad is not None and id(p) in names}
+            self._watch.gradients |= {
+                names[id(p)]: float(p.grad.norm()) for p in held_by(optimizer) if p.grad is not None and id(p) in names
+            }
         if closure is None:
             return None
         watch, first = self._watch, [True]
@@ -164,6 +180,8 @@ class Session:
 
     def after_step(self, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
         """An optimizer has stepped: where no loader does, its next step ends an iteration."""
+        if self.passes_over and not self._has_begun(optimizer):
+            return
         if self._watch is not None:
             self._note_step(self._watch, optimizer, frame)
             self._watch.recorder.paused = self._watch.finished
@@ -175,9 +193,9 @@ class Session:
             self._loading = False
             self._drop()
         if not self._loading and self._backwards:
-            self._end(_frames(frame, self.spans))
+            self._end(frames_from(frame, self.spans))
             if self.done >= self.steps:
-                self.stop()
+                self._shown(frame)
                 return
             self._begin(None, frame, None)
 
@@ -221,21 +239,59 @@ class Session:
         self.stopped = True
         self._enough()
 
+    # --- one training after another -----------------------------------------------------------------------------------
+
+    @property
+    def trainings(self) -> list[Training]:
+        """All that were seen; at least one, which may have no iterations."""
+        last = Training(self.iterations, self.failed)
+        return [*self.further.earlier, *([last] if self.iterations or not self.further.earlier else [])]
+
+    @property
+    def passes_over(self) -> bool:
+        """Whether what runs is left from a training that has shown enough. Raises StopObserving where that takes too long."""
+        if self.further.late:
+            self.say("the script may train more: that was not reached in the time for it")
+            self.stop()
+        return self.further.passing
+
+    def _shown(self, frame: FrameType) -> None:
+        """The training has shown enough: the script goes on to another one, or is ended."""
+        last, so_far = Training(self.iterations), time.perf_counter() - self.started
+        if self.further.pass_over(last, self.births, self.optimizers, self.spans.user_frames(frame, limit=64), so_far):
+            self.iterations = []
+        else:
+            self.stop()
+
+    def _has_begun(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the step of an optimizer, on the way to another training, is one of it."""
+        begins = self.further.begins(held_by(optimizer), self.modules, self.births, self.optimizers)
+        if begins is None:
+            self.stop()  # the same again
+        elif begins:
+            self.done, self._backwards, self._usual = 0, int(not self._loading), None
+            self._used, self._unused, self._leader, self._looped, self._cleared = set(), set(), None, None, None
+        return bool(begins)
+
     def over(self, error: BaseException | None, frame: FrameType) -> None:
         """The script has ended; `error` is what it raised."""
         broke = isinstance(error, Exception)
+        if broke and self.further.passing:
+            self.say(
+                f"what the script trains later was not seen: it raises {type(error).__name__} when its loops get one batch each"
+            )
         if self._watch is not None and isinstance(error, Exception) and self._watch.steps and self._backwards and not self._watch.cut:
             place = next((f" at {s.file}:{s.line}" for s in self.spans.of_traceback(error)), "")
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             self.say(f"the script raises {said}{place}, after the step of iteration {self.done + 1}: what it did until then was checked")
             del self._watch.backwards[self._watch.steps[-1].after :]  # that of the step which did not come
-            self._end(_frames_of(error))
+            self._end(frames_of(error))
         elif self._watch is not None and broke and self._watch.recorded:
             watch, self._watch = self._watch, None
-            watch.name_inputs(_frames_of(error), self._unused, whole=False)
+            watch.name_inputs(frames_of(error), self._unused, whole=False)
             self.failed = watch.end(error)
         elif self._backwards and not broke:
-            self._end(_frames(frame, self.spans))
+            self._end(frames_from(frame, self.spans))
         self._drop()
 
     # --- iterations --------------------------------------------------------------------------------------------------
@@ -254,9 +310,9 @@ class Session:
         if not parts:
             return batch
         self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None, names=self.names)
-        self._watch.cut, self._watch.even = fewer is not None, _is_even(loader)
+        self._watch.cut, self._watch.even = fewer is not None, is_even(loader)
         self._watch.around = self.spans.user_frames(frame, limit=64)
-        self._watch.batches = _turns_of(loader) if self.curves else None
+        self._watch.batches = turns_of(loader) if self.curves else None
         self._add(batch, frame)
         return batch
 
@@ -317,15 +373,9 @@ class Session:
         self._backwards = 0
 
     def _note_step(self, watch: Watch, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
-        held, stack = _held(optimizer), self.spans.stack(frame, limit=1)
+        stack = self.spans.stack(frame, limit=1)
         was = self._before.pop(id(optimizer), [])
-        with torch.no_grad():
-            moved = sum(int((p != old).sum()) for p, old in zip(held, was, strict=False) if p.shape == old.shape)
-            finite = all(bool(p.isfinite().all()) for p in held)
-        without = sum(p.grad is None for p in held)
-        place = stack[0] if stack else None
-        held_numbers = sum(p.numel() for p in held)
-        watch.steps.append(Stepped(optimizer, len(watch.backwards), moved, held_numbers, len(held), without, finite, place, self._cleared))
+        watch.steps.append(stepped(optimizer, was, len(watch.backwards), stack[0] if stack else None, self._cleared))
 
     # --- networks ----------------------------------------------------------------------------------------------------
 
@@ -337,47 +387,7 @@ class Session:
         tops = [m for m in self.modules if id(m) not in inner and not isinstance(m, Parts) and any(True for _ in m.parameters())]
         if self._used:
             tops = [m for m in tops if any(id(sub) in self._used for sub in m.modules())] or tops
-        named: dict[str, torch.nn.Module] = {}
-        for top in dict.fromkeys(map(unwrapped, tops)):
-            name = _name_of(top, _frames(frame, self.spans)) or type(top).__name__.lower()
-            while name in named or hasattr(torch.nn.Module, name):
-                name += "_"
-            named[name] = top
-        return named
-
-
-def _is_even(loader: Any) -> bool:
-    """Whether all batches of a loader have one size, as far as it can be told: it drops the rest, or there is none."""
-    size = getattr(loader, "batch_size", None)
-    try:
-        return bool(getattr(loader, "drop_last", False)) or not size or len(loader.dataset) % size == 0
-    except TypeError:
-        return True  # a stream, whose end is not known
-
-
-def _held(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _frames(frame: FrameType | None, spans: SpanFinder) -> Iterator[FrameType]:
-    """The user's frames, innermost first."""
-    yield from spans.user_frames(frame, limit=16)
-
-
-def _frames_of(error: BaseException | None) -> list[FrameType]:
-    """The frames that an exception left, innermost first."""
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1] if error is not None else []
-
-
-def _name_of(value: object, frames: Iterator[FrameType]) -> str:
-    """The name of a local or global variable, or of an attribute of `self`, that holds a value; empty if none does."""
-    for frame in frames:
-        held = [*frame.f_locals.items(), *frame.f_globals.items()]
-        own = frame.f_locals.get("self")
-        held += list(getattr(own, "__dict__", {}).items())
-        if found := next((k for k, v in held if v is value and k.isidentifier() and k != "self"), ""):
-            return found
-    return ""
+        return named_parts(list(dict.fromkeys(map(unwrapped, tops))), list(frames_from(frame, self.spans)))
 
 
 @contextlib.contextmanager
@@ -387,11 +397,3 @@ def aside(session: Session) -> Iterator[None]:
         if session._watch is not None:
             session._watch.hush(quiet)
         yield
-
-
-def _turns_of(loader: Any) -> int | None:
-    """How many batches a loader gives; None where it does not know: a `__len__` of the user's own may raise anything."""
-    try:
-        return len(loader)
-    except Exception:  # noqa: BLE001
-        return None

@@ -111,7 +111,7 @@ def make_curves(session: Session, request: Request, model: Model, result: Target
     Args:
         result: of the model, with its loss: terms and their weights, and the effective beta.
     """
-    checked, missing = session.iterations[0], list[str]()
+    checked, missing = session.trainings[0].iterations[0], list[str]()
     seen: list[tuple[Iteration, _Points]] = []
     for iteration in session.curve:
         if iteration.cut:

@@ -20,7 +20,7 @@ from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
-from vaelint.observe.seen import Applied, Backward, Goal, Iteration
+from vaelint.observe.seen import Applied, Backward, Goal, Iteration, Training
 from vaelint.observe.session import Session
 from vaelint.record.record import IdleStep, ancestors
 from vaelint.source.written import Source
@@ -30,12 +30,12 @@ from vaelint.trace.recorded_run import Built
 Seen = tuple[TargetResult, Model, ObservedStep]
 
 
-def models_of(session: Session, request: Request) -> list[Seen]:
-    """Each goal that trains a posterior as a model; where there is none, the last goal."""
-    first = session.iterations[0]
-    other = next((i for i in session.iterations[1:] if i.cut), None)
-    if other is None and session.failed is not None and session.failed.cut and not session.failed.even:
-        other = session.failed
+def models_of(session: Session, training: Training, request: Request) -> list[Seen]:
+    """Each goal of a training that trains a posterior as a model; where there is none, the last goal."""
+    first, failed = training.iterations[0], training.failed
+    other = next((i for i in training.iterations[1:] if i.cut), None)
+    if other is None and failed is not None and failed.cut and not failed.even:
+        other = failed
     lifted = _lay(first, other)
     source = Source(str(Path.cwd()))
     found = [
@@ -48,9 +48,9 @@ def models_of(session: Session, request: Request) -> list[Seen]:
     latent = [f for f in found if _trains_posterior(f[1], f[2]) or f[1].codebooks] or found[-1:]
     for result, _, _ in latent:
         result.notes += session.said
-        if (cut := session.failed) is not None and cut.cut and cut.record.failure is not None:
-            place = next((f" at {s.file}:{s.line}" for s in cut.record.failure.spans[:1]), "")
-            result.notes.append(f"with {cut.batch} samples instead of {first.batch} the script raises{place}: one batch size only")
+        if failed is not None and failed.cut and failed.record.failure is not None:
+            place = next((f" at {s.file}:{s.line}" for s in failed.record.failure.spans[:1]), "")
+            result.notes.append(f"with {failed.batch} samples instead of {first.batch} the script raises{place}: one batch size only")
         if others := len(first.goals) - len(latent):
             result.notes.append(f"{others} more of the iteration's {len(first.goals)} losses train no posterior, and were not checked")
     return latent

@@ -61,7 +61,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
     with contextlib.chdir(home):
         file = Path(file_of(request.run)).absolute()
     spans = SpanFinder(str(file.parent), str(here))
-    session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot)
+    session = Session(spans, request.steps, names=request.fixes, rows=request.rows, curves=request.plot, further=True)
     if (other := os.environ.pop(OTHER_PYTHON, None)) is not None:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
@@ -90,18 +90,18 @@ def results_of(session: Session, error: BaseException | None, request: Request, 
     _raise_if_nothing(session, error, request.run)
     raise_if_swapped(session.sites, request)
     rules = [r for r in load_rules() if request.wants(r.code)]
-    handed = next((b for b in session.iterations[0].backwards if b.given is not None), None)
-    if handed is not None:
-        rules = [r for r in rules if r.code not in _CUTS]
-    results = []
-    for result, model, step in models_of(session, request):
-        result.timing["run_s"] = round(seconds, 4)
-        result.findings += found_in(session.sites, request)
-        if handed is not None and handed.span is not None:
-            where, left = f"{handed.span.file}:{handed.span.line}", " and ".join(_CUTS)
-            result.notes.append(f"{where} hands backward() a gradient: {left}, of gradients that end before the encoder, were left out")
-        _judge(session, result, model, step, rules, request, emit)
-        results.append(as_said(result))
+    results = list[TargetResult]()
+    for training in session.trainings:
+        handed = next((b for b in training.iterations[0].backwards if b.given is not None), None)
+        kept = rules if handed is None else [r for r in rules if r.code not in _CUTS]
+        for result, model, step in models_of(session, training, request):
+            result.timing["run_s"] = round(seconds, 4)
+            result.findings += found_in(session.sites, request)
+            if handed is not None and handed.span is not None:
+                where, left = f"{handed.span.file}:{handed.span.line}", " and ".join(_CUTS)
+                result.notes.append(f"{where} hands backward() a gradient: {left}, of gradients that end before the encoder, were left out")
+            _judge(session, result, model, step, kept, request, emit)
+            results.append(as_said(result))
     return results
 
 
@@ -151,7 +151,7 @@ def _at(session: Session, error: BaseException) -> str:
 
 def _raise_if_out(session: Session, error: BaseException | None, request: Request, memory: str) -> None:
     """A script that came to no recorded iteration within its time, or its memory. Raises TargetError."""
-    if session.iterations or error is None:
+    if session.iterations or session.further.earlier or error is None:
         return
     place = next(iter(session.spans.of_traceback(error)), None)
     if isinstance(error, TimeIsUpError):
@@ -169,7 +169,7 @@ def _raise_if_out(session: Session, error: BaseException | None, request: Reques
 def _raise_if_nothing(session: Session, error: BaseException | None, command: Sequence[str]) -> None:
     """Says why there is no iteration to look at. Raises TargetError."""
     broke = session.failed is not None and not session.failed.cut
-    if session.iterations and not (broke and session.iterations[-1].number == 1):
+    if session.further.earlier or (session.iterations and not (broke and session.iterations[-1].number == 1)):
         return
     shown = " ".join(command)
     if isinstance(error, SystemExit) and error.code and isinstance(error.__context__, Exception) and not session.usage:
