@@ -81,6 +81,21 @@ def _parameters() -> Any:
     return inspect.signature(DistributedDataParallel.__init__).parameters
 
 
+@pytest.mark.parametrize("name", ["fully_shard", "FullyShardedDataParallel"])
+def test_sharded_parameters_stay_whole(name: str) -> None:
+    with vaelint.observe() as seen:
+        dist.init_process_group("nccl", rank=0, world_size=4)
+        model = getattr(importlib.import_module("torch.distributed.fsdp"), name)(VAE(shared=True))
+        optimizer = torch.optim.Adam(model.parameters())
+        for (x,) in DataLoader(TensorDataset(torch.rand(64, 12)), batch_size=8):
+            optimizer.zero_grad()
+            elbo(model(x), x).backward()
+            model.clip_grad_norm_(1.0)
+            optimizer.step()
+    assert "VAE201" in {f.code for f in seen.report.findings} and any("parameters are not sharded" in n for n in seen.report.notes)
+    assert "__new__" not in vars(importlib.import_module("torch.distributed.fsdp").FullyShardedDataParallel)
+
+
 def test_what_the_launcher_says_is_there_for_who_cannot_do_without() -> None:
     seen_by_script: list[object] = []
     with vaelint.observe(device="none") as seen:

@@ -38,6 +38,7 @@ def running_alone(note: Callable[[str], None], own: Callable[[str], bool]) -> It
         for name in _LIGHTNING:
             stack.enter_context(when_imported(name, lambda module: _on_one_device(module, note, stack)))
         stack.enter_context(_unwrapped())
+        stack.enter_context(when_imported("torch.distributed.fsdp", lambda module: _unsharded(module, note, stack)))
         yield
 
 
@@ -165,6 +166,24 @@ def _unwrapped() -> Iterator[None]:
                 delattr(kind, name)
         for kind, name, old in kept:
             setattr(kind, name, old)
+
+
+def _unsharded(fsdp: ModuleType, note: Callable[[str], None], stack: contextlib.ExitStack) -> None:
+    """`fully_shard` and `FullyShardedDataParallel` leave a module whole: a group of one has nothing to share out."""
+    names: Any = fsdp.__dict__
+    kind, kept = names["FullyShardedDataParallel"], names.get("fully_shard")
+
+    def whole(module: nn.Module, *_: Any, **__: Any) -> nn.Module:
+        note("run as one process: parameters are not sharded")
+        vars(module)["clip_grad_norm_"] = lambda most, *more: nn.utils.clip_grad_norm_(module.parameters(), most, *more)
+        vars(module)["set_requires_gradient_sync"] = lambda *_, **__: None
+        return module
+
+    kind.__new__ = lambda cls, module, *args, **kwargs: whole(module)  # what is no instance of it is not initialised
+    stack.callback(delattr, kind, "__new__")
+    if kept is not None:
+        names["fully_shard"] = whole
+        stack.callback(names.__setitem__, "fully_shard", kept)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -277,9 +277,7 @@ class Session:
         """The script has ended; `error` is what it raised."""
         broke = isinstance(error, Exception)
         if broke and self.further.passing:
-            self.say(
-                f"what the script trains later was not seen: it raises {type(error).__name__} when its loops get one batch each"
-            )
+            self.say(f"what the script trains later was not seen: it raises {type(error).__name__} when its loops get one batch each")
         if self._watch is not None and isinstance(error, Exception) and self._watch.steps and self._backwards and not self._watch.cut:
             place = next((f" at {s.file}:{s.line}" for s in self.spans.of_traceback(error)), "")
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
