@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -67,6 +67,7 @@ class Product:
 
     bench: Bench
     site: Site
+    held: Mapping[fx.Node, torch.Tensor] = field(default_factory=dict)  # inputs with values in place of their own
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -86,7 +87,7 @@ class Product:
         at = []
         for level in (0.0, 1.0):
             given = {noise: torch.full(replay.shape_of(noise, self.sizes), level, dtype=torch.float64)}
-            z = replay([self.site.z], {**raw, **given}, self.sizes, attached=True)[self.site.z]
+            z = replay([self.site.z], {**self.held, **raw, **given}, self.sizes, attached=True)[self.site.z]
             at.append(z.reshape(-1)[0])
         return at[0], at[1] - at[0]
 
@@ -135,6 +136,13 @@ class Product:
             return False
         alone = seconds[:, means].abs().max() < _NOTHING
         return bool(alone) and float(weights.sum()) < 1 + 1e-6 and bool((seconds[:, spreads].abs().max(1).values > _MOVES).all())
+
+    def counted(self) -> tuple[int, int] | None:
+        """How many means and how many spreads move the joint posterior; None where it has too many numbers."""
+        if self._here is None:
+            return None
+        _, slope, by_scale, _ = self._here
+        return len(self._means(slope, by_scale)), int((by_scale.abs() > _NOTHING).sum())
 
     def fault(self) -> tuple[str, str, list[int]] | None:
         """What is wrong, and the numbers of the spreads."""
@@ -207,14 +215,14 @@ class Product:
         flow, replay = self.bench.model.flow, self.bench.model.replay
         inside = [n for n in flow.sorted(flow.ancestors(self.site.z, stop=set(self.raw))) if n not in self.raw and self.bench.is_real(n)]
         spreads = torch.nonzero(self._here[2].abs() > _NOTHING).flatten()
-        before, after = self.values(0), self.values(0)
+        before, after = {**self.held, **self.values(0)}, self.values(0)
         place = 0
         for k, v in enumerate(after.values()):  # each by another amount: shares move too
             own = [int(i) - place for i in spreads if place <= int(i) < place + v.numel()]
             v.view(-1)[own] += 0.5 / (k + 1)
             place += v.numel()
         wanted = [n for n in inside if self.site.noise[0] not in flow.ancestors(n)]
-        old, new = replay(wanted, before, self.sizes), replay(wanted, after, self.sizes)
+        old, new = replay(wanted, before, self.sizes), replay(wanted, {**self.held, **after}, self.sizes)
         for n in wanted:
             if isinstance(old[n], torch.Tensor) and old[n].is_floating_point():
                 moved = (new[n] - old[n]).flatten()
@@ -230,8 +238,8 @@ def _flat(found: list[torch.Tensor | None], leaves: list[torch.Tensor]) -> torch
 def _broken(bench: Bench, site: Site, kind: str, text: str, spreads: list[int]) -> Broken:
     model, product = bench.model, Product(bench, site)
     node = product.weighing() if kind == "crossed" else product.falling()
-    if kind == "another":
-        node = _only_of_scale(bench, site, node)
+    if kind == "another":  # where no precision is added up for the scale, variances are the weights
+        node = _only_of_scale(bench, site, node) or product.weighing()
     found = Found(
         model.where(node if node is not None else site.z),
         label="a standard deviation where the product needs the variance"

@@ -1,6 +1,7 @@
 """All laws on densities and what weighs them, in the order they are tried."""
 
 from vaelint.laws.densities import (
+    absent_experts,
     certainty,
     class_weights,
     concentrated,
@@ -17,6 +18,7 @@ from vaelint.laws.densities import (
 )
 
 __all__ = [
+    "absent_experts",
     "certainty",
     "class_weights",
     "concentrated",

@@ -1,0 +1,120 @@
+"""Law A3, for products of experts: an expert that is absent counts neither in the joint mean nor in the joint spread.
+
+Intervention: a mask of 0 and 1 is put at 1 everywhere, then at 0 for one expert at a time. Prediction: as many means as spreads move the
+joint posterior. An expert whose mean is left out and whose precision still counts makes the posterior narrow for data that nobody saw.
+
+Source: Wu & Goodman 2018, Multimodal generative models for scalable weakly-supervised learning, section 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.messages import message_of
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.densities.experts import Product
+from vaelint.laws.law import Broken, law
+from vaelint.record import ops
+from vaelint.replay.ranges import declared_range
+from vaelint.replay.replay import ReplayError
+from vaelint.rule import Found
+
+_MOST_EXPERTS = 8
+
+
+@law(
+    "absent-experts-count-nowhere",
+    "an expert that a mask takes out moves neither the mean nor the spread of the joint posterior",
+    covered=("VAE221",),
+    cost="replay",
+)
+def absent_experts_count_nowhere(bench: Bench) -> Iterator[Broken]:
+    """Products of experts with a mask. An expert that is put at the prior keeps mean and spread alike."""
+    reasons: list[str] = []
+    for site in bench.model.sites:
+        if site.kind != "gaussian" or len(site.noise) != 1:
+            continue
+        for mask in _masks(bench, site):
+            try:
+                yield from _of(Masked(bench, site, mask))
+            except ReplayError as error:
+                reasons.append(message_of(error))
+    if reasons:
+        raise CannotMeasureError(f"the draw does not run by itself: {reasons[0]}")
+
+
+def _masks(bench: Bench, site: Site) -> list[fx.Node]:
+    """The inputs of 0 and 1 that meet the experts after their last layers."""
+    near = bench.model.flow.ancestors(site.z, stop=set(Product(bench, site).raw))
+    return [n for n in bench.model.record.inputs.values() if n in near and declared_range(bench.model, n) == (0.0, 1.0)]
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A joint posterior, and a mask beside its experts."""
+
+    bench: Bench
+    site: Site
+    mask: fx.Node
+
+    def product(self, expert: int | None = None) -> Product:
+        """The posterior with all experts there, or without one of them."""
+        product = Product(self.bench, self.site)
+        size = self.bench.model.replay.shape_of(self.mask, product.sizes)
+        value = torch.ones(size, dtype=self.mask.meta["val"].dtype)
+        if expert is not None:
+            value.reshape(size[0], -1)[:, expert] = 0
+        return Product(self.bench, self.site, {self.mask: value})
+
+    @property
+    def columns(self) -> int:
+        """How many experts the mask may speak of."""
+        size = self.bench.model.replay.shape_of(self.mask, Product(self.bench, self.site).sizes)
+        return int(torch.Size(size[1:]).numel())
+
+
+def _of(masked: Masked) -> Iterator[Broken]:
+    if masked.columns > _MOST_EXPERTS:
+        return
+    whole = masked.product()
+    if not whole.is_one or (there := whole.counted()) is None:
+        return
+    for expert in range(masked.columns):
+        left = masked.product(expert).counted()
+        if left is not None and left != there and left[0] != left[1]:
+            yield _broken(masked, whole, *left)
+            return
+
+
+def _broken(masked: Masked, product: Product, means: int, spreads: int) -> Broken:
+    model, site = masked.bench.model, masked.site
+    node = _summed(masked, product, site.scale if means < spreads else site.mu)
+    found = Found(
+        model.where(node if node is not None else site.z),
+        label="an expert that is absent counts here",
+        labels=model.labels((site.z, "drawn here from the product of the experts")),
+        why="a sample without this modality gets a posterior that is sure of what nobody saw"
+        if means < spreads
+        else "a sample without this modality gets a posterior that follows its placeholder",
+        help="take the absent expert's precision out too: precision = mask / variance, joint variance = 1 / (1 + precision.sum()), "
+        "mean = variance * (precision * mean).sum()",
+    )
+    text = f"with one expert masked out, {means} means and {spreads} spreads still move it"
+    return Broken("experts-not-multiplied", found, "as many means as spreads move the joint posterior", text)
+
+
+def _summed(masked: Masked, product: Product, moment: fx.Node | None) -> fx.Node | None:
+    """Where the experts are added up on the way to the mean or the scale without having met the mask."""
+    flow = masked.bench.model.flow
+    if moment is None:
+        return None
+    raw = set(product.raw)
+    way = [n for n in flow.sorted(flow.ancestors(moment, stop=raw)) if n not in raw and n not in flow.descendants(masked.mask, stop=raw)]
+    way = [n for n in way if n in flow.descendants(*raw)]
+    return next((n for n in way if ops.op(n) in ops.LINEAR_REDUCE | ops.ADD), way[0] if way else None)
