@@ -137,10 +137,15 @@ def _registers(call: ast.Call, name: str) -> bool:
 
 
 def kept_as_given(model: Traced, place: Span) -> bool:
-    """Whether an attribute is kept as the caller gave it (`self.beta = beta`, without a default): what it is is the caller's to say."""
+    """Whether an attribute is kept as the caller gave it, without a default: what it is is the caller's to say.
+
+    `self.beta = beta`, `self.register_buffer("links", links.float())`.
+    """
     file = model.source.file(place.file)
-    statement = file.statement(place.line)
-    if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Name):
+    value = _kept(file.statement(place.line))
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and not value.args:
+        value = value.func.value  # `.float()`, `.clone()`
+    if not isinstance(value, ast.Name):
         return False
     around = [n for n in ast.walk(file.tree) if isinstance(n, ast.FunctionDef) and n.lineno <= place.line <= (n.end_lineno or n.lineno)]
     function = max(around, key=lambda n: n.lineno, default=None)
@@ -149,4 +154,14 @@ def kept_as_given(model: Traced, place: Span) -> bool:
     a = function.args
     required = [*a.posonlyargs, *a.args][: len(a.posonlyargs) + len(a.args) - len(a.defaults)]
     required += [k for k, default in zip(a.kwonlyargs, a.kw_defaults, strict=True) if default is None]
-    return statement.value.id in {arg.arg for arg in required}
+    return value.id in {arg.arg for arg in required}
+
+
+def _kept(statement: ast.stmt | None) -> ast.expr | None:
+    """What a statement keeps with the model: the value of an assignment, the tensor of `register_buffer`."""
+    if isinstance(statement, ast.Assign):
+        return statement.value
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr != "register_buffer":
+        return None
+    return call.args[1] if len(call.args) > 1 else next((k.value for k in call.keywords if k.arg == "tensor"), None)

@@ -17,6 +17,7 @@ from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.replay.exempt import exempt
 from vaelint.replay.per_model import per_model
+from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -79,6 +80,10 @@ class _Compared:
         """What networks that are not trained make of the data is the data of what comes after them."""
         return any(n in self.model.flow.data and n not in self.own and _fixed(self.model, n) for n in self.operands)
 
+    def kept_data(self) -> bool:
+        """What the model was built with, one value for each sample: a graph, the colours of one scene. Of one value it would be none."""
+        return any(n not in self.own and _fixed(self.model, n) and _differs(self.model, n) for n in self.operands)
+
 
 def _reconstructs(model: Model) -> bool:
     """A term compares the reconstruction with the data."""
@@ -107,7 +112,10 @@ MODELS = (
     ("a step that does not train the encoder", _reads_codes),
     ("the reconstruction meets the data in another term", _compares_elsewhere),
 )
-ADDENDS = (("features of the data from layers that are not trained", _Compared.fixed_features),)
+ADDENDS = (
+    ("features of the data from layers that are not trained", _Compared.fixed_features),
+    ("data that the model was built with", _Compared.kept_data),
+)
 """What keeps the rule silent about a model without a reconstruction term, and about one of its addends."""
 
 
@@ -142,6 +150,18 @@ def _called(model: Model, other: fx.Node | None) -> str:
     if other is not None and other in {s.z for s in model.sites}:
         return "z"
     return "a constant" if other is not None and other not in model.flow.data else "the model's own output"
+
+
+def _differs(model: Model, node: fx.Node) -> bool:
+    """Whether a kept tensor has rows that are not alike."""
+    behind = (node, *model.flow.ancestors(node))
+    if not any(n.op == "get_attr" for n in behind) or any(n in model.flow.data or n in model.flow.random for n in behind):
+        return False
+    try:
+        value = model.replay([node], {}, model.symbols)[node]
+    except ReplayError:
+        return False
+    return value.ndim > 0 and len(value) > 1 and not bool((value == value[:1]).all())
 
 
 def _fixed(model: Model, node: fx.Node) -> bool:
