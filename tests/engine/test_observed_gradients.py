@@ -100,3 +100,22 @@ def test_a_step_that_raises_is_no_goal_and_an_older_draw_runs_again() -> None:
     (result,) = results_or_failure(session, observe(session, train), request, 1.0)
     assert result.status != "failed" and not [f for f in result.findings if f.code == "VAE501"], result.findings
     assert not [n for n in result.notes if "cannot be run again" in n]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_layer_that_only_turns_without_labels_train_is_learned(labelled: bool) -> None:
+    """Semi-supervised: the classifier is trained by turns of its own. Where no turn trains it, it is found."""
+    torch.manual_seed(0)
+    with vaelint.observe() as seen:
+        encode, decode, guess = nn.Linear(15, 8), nn.Linear(7, 12), nn.Linear(12, 3)
+        optimizer = torch.optim.Adam([*encode.parameters(), *decode.parameters(), *guess.parameters()])
+        for turn, x in enumerate(DataLoader(torch.rand(80, 12), batch_size=16)):  # type: ignore[arg-type]
+            guessed = torch.softmax(guess(x), dim=1)
+            y = (x[:, :3] > 0.5).float() if turn % 2 == 1 or not labelled else guessed
+            mu, logvar = encode(torch.cat([x, y], 1)).chunk(2, dim=1)
+            recon = decode(torch.cat([mu + (logvar / 2).exp() * torch.randn_like(mu), y], 1))
+            kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp()).sum()
+            optimizer.zero_grad()
+            (F.mse_loss(recon, x, reduction="sum") + kl).backward()
+            optimizer.step()
+    assert [f.code for f in seen.report.findings] == ([] if labelled else ["VAE501"])

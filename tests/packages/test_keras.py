@@ -185,3 +185,14 @@ def test_a_seed_of_a_whole_number_draws_the_same_again(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(text)
     (found,) = checked(tmp_path, "model.py:VAE", "--input", "32x64")["findings"]
     assert found["code"] == "VAE204" and "seed=7" in text.splitlines()[found["span"]["line"] - 1]
+
+
+def test_a_train_step_without_a_call_is_observed_as_on_tensorflow(tmp_path: Path) -> None:
+    """Keras builds a model by its `call` before `fit` on torch, and not on tensorflow, for which this is written."""
+    text = (DATA / "tf_vae.py").read_text().replace("    @tf.function\n    def call(self, x):", "    def both(self, x):")
+    text = text.replace("self(data)", "self.both(data)").replace("print(vae.predict(data))\n", "")
+    assert "self.both" in text
+    (tmp_path / "train.py").write_text(text)
+    target = observed(tmp_path, "train.py")
+    assert (target["status"], target["findings"]) == ("clean", []), target
+    assert [t["role"] for t in target["loss"]["terms"]] == ["reconstruction", "kl"] and target["loss"]["beta"]["value"] == 1

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vaelint.trace.keras_models import settle
+from vaelint.trace.keras_models import is_users, settle
 
 _IMAGES = {"mnist": (28, 28), "fashion_mnist": (28, 28), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
 _COUNT = 256
@@ -33,8 +33,24 @@ def put_right(note: Callable[[str], None], stand_in: Callable[[], Any]) -> None:
     if importlib.machinery.PathFinder.find_spec("tensorflow") is None:
         lazy: Any = importlib.import_module("keras.src.utils.module_utils").tensorflow
         lazy.module, lazy._available = stand_in(), False  # what Keras 2's backend calls
+    trainer: Any = importlib.import_module("keras.src.trainers.trainer").Trainer
+    if not hasattr(trainer._symbolic_build, "put_off"):
+        trainer._symbolic_build = _put_off(trainer._symbolic_build)
     with contextlib.suppress(ImportError):
         _as_before()
+
+
+def _put_off(original: Callable[..., None]) -> Callable[..., None]:
+    """`fit` of code for tensorflow builds a model in its own `train_step`: Keras calls nothing before, there."""
+
+    @functools.wraps(original)
+    def symbolic_build(self: Any, *args: Any, **kwargs: Any) -> None:
+        if getattr(sys.modules.get("tensorflow"), "stands_in", False) and is_users(self, "train_step") and not is_users(self, "call"):
+            return
+        original(self, *args, **kwargs)
+
+    symbolic_build.put_off = True  # type: ignore[attr-defined]
+    return symbolic_build
 
 
 def _as_before() -> None:

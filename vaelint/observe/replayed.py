@@ -172,7 +172,7 @@ class _Run:
             inputs={name: self.twin[n] for name, n in source.inputs.items() if n in self.twin},
             shapes={self.twin[n]: dims for n, dims in source.shapes.items() if n in self.twin} if self._same_sizes else {},
             symbols=dict(source.symbols), idle_steps=list(source.idle_steps),
-            asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted,
+            asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted, learned=source.learned,
             reads=[self.twin[n] for n in source.reads if n in self.twin],
             backwards=source.backwards, notes=list(source.notes),
         )  # fmt: skip

@@ -64,6 +64,7 @@ class Session:
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
         self.sites = Sites()  # what Pyro samples
+        self.learned: set[int] = set()  # parameters that some iteration's step had a gradient for
         self.sites.on_arguments = self._on_arguments
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
@@ -158,6 +159,7 @@ class Session:
             return closure
         self._watch.recorder.paused = True
         self._before[id(optimizer)] = [p.detach().clone() for p in held_by(optimizer)]
+        self.learned |= {id(p) for p in held_by(optimizer) if p.grad is not None and bool(p.grad.any())}
         if self.curves and (closure is None):
             names = self._watch.names
             self._watch.gradients |= {

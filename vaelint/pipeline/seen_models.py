@@ -103,6 +103,7 @@ def _model_of(
         code, first.record, first, loss, [(o, _place_of(o, session)) for o in known],
         _of_others(first, loss, [n for n, _ in beside]), own, other.record if other is not None else None, beside, held,
     )  # fmt: skip
+    first.record.learned = frozenset(first.names[i] for i in session.learned if i in first.names)
     first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
     first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in goal.steps if s.held and not s.moved and s.without == s.tensors]
     inputs = inputs_of(first)

@@ -63,6 +63,9 @@ class Record:
     handed: bool = False  # whether `backward` was given a gradient that the script had from elsewhere
     idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
     uses: list[GradientUse] = field(default_factory=list)  # what the step did with gradients after its backward passes, in order
+    learned: frozenset[str] = (
+        frozenset()
+    )  # parameters that a step of an observed training had a gradient for, this iteration's or another's
     reads: list[fx.Node] = field(default_factory=list)  # values that left torch for numpy or plain Python, in order
     node_for: Callable[[torch.Tensor], fx.Node | None] = lambda t: None
     sites: Any = None  # the `trace.pyro_sites.Sites` of a step that was called here
