@@ -91,6 +91,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
     lost = gradients.names(by_value) - gradients.names(gradients.reach(*ends))
     if model.sites:
         lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites)))
+    lost -= gradients.names(gradients.reach(*(s.mu for s in discrete_draws(model) if s.mu is not None)))  # lost by the draw alone
     heads = _lost_heads(model, ends, lost)
     if not lost and heads and not flow.refined.isdisjoint(flow.ancestors(*heads)):
         return []  # an inner loop refined these from values, and the encoder learns by another reconstruction

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
@@ -12,6 +13,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.reach import reachable
 from vaelint.faults.gradients.cuts import discrete_draws
 from vaelint.record import ops
+from vaelint.record.flow import Flow
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -49,8 +51,14 @@ def has_score_function(model: Model, site: Site) -> bool:
         )
 
     heads = {*site.heads} if site.kind != "categorical" else {n for h in site.heads for n in _raw(model, h)}
-    held = (leaf for leaf in model.leaves if site.z in leaf.frontier and any(h in leaf.frontier for h in heads))
+    held = (leaf for leaf in model.leaves if _sees_draw(leaf, site, flow) and any(h in leaf.frontier for h in heads))
     return any(is_weighed_by_decoded(leaf) for leaf in held)
+
+
+def _sees_draw(leaf: Leaf, site: Site, flow: Flow) -> bool:
+    """Whether an addend is made of the draw, or of the class that it is: `log_p.gather(1, draw.argmax(1))`."""
+    classes = (f for f in leaf.frontier if isinstance(val := f.meta.get("val"), torch.Tensor) and not val.is_floating_point())
+    return site.z in leaf.frontier or any(site.z in flow.ancestors(f) for f in classes)
 
 
 def _raw(model: Model, head: fx.Node) -> set[fx.Node]:
