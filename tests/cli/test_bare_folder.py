@@ -216,18 +216,21 @@ def test_packages_above_a_script_are_found_and_what_was_done_is_said(tmp_path: P
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "__init__.py").write_text("width = 4\n")
     (tmp_path / "scripts").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "blocks.py").write_text("depth = 2\n")
     body = (RUNS / "train.py").read_text()
-    (tmp_path / "scripts" / "train.py").write_text(textwrap.dedent("from models import width\n") + body)
+    (tmp_path / "scripts" / "train.py").write_text(textwrap.dedent("from models import width\nfrom blocks import depth\n") + body)
     done = subprocess.run(
         [sys.executable, "-m", "vaelint", "run", "--device", "none", "--output-format", "json", "scripts/train.py"],
         cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     (target,) = json.loads(done.stdout)["targets"]
     assert "models was imported from ., which is not on Python's path: PYTHONPATH=." in target["notes"], (target, done.stderr)
+    assert "blocks was imported from model, which is not on Python's path: PYTHONPATH=model" in target["notes"]
 
 
 def test_what_raises_after_its_first_step_has_shown_an_iteration(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(TWO.replace("    optimizer.step()\n", "    optimizer.step()\n    print(loss.data[0])\n"))
+    (tmp_path / "train.py").write_text(TWO.replace("    optimizer.step()\n", "    optimizer.step()\n    print(loss.data[1])\n"))
     done = subprocess.run(
         [sys.executable, "-m", "vaelint", "run", "--device", "none", "--output-format", "json", "train.py"],
         cwd=tmp_path, capture_output=True, text=True, timeout=300,

@@ -190,3 +190,18 @@ def test_a_module_is_changed_when_it_is_imported_and_not_before(tmp_path: Path, 
         assert importlib.import_module("some_library").fetch() == "made up"
     with pytest.raises(OSError, match="no network"):
         importlib.import_module("some_library").fetch()
+
+
+def test_a_number_is_indexed_as_before_pytorch_0_4_and_nothing_else_is() -> None:
+    said: list[str] = []
+    names: dict[str, Any] = {"torch": torch}
+    with older_names(said.append, lambda file: file == "train.py"):
+        exec(compile("read = torch.tensor(2.5).data[0]; row = torch.ones(2, 3)[0]", "train.py", "exec"), names)
+        for index in (1, slice(None)):
+            with pytest.raises(IndexError):
+                exec(compile("torch.tensor(2.5)[index]", "train.py", "exec"), {"torch": torch, "index": index})
+        with pytest.raises(IndexError):
+            torch.tensor(2.5)[0]  # of a library
+    assert float(names["read"]) == 2.5 and names["row"].shape == (3,)
+    assert said == ["this PyTorch has no loss.data[0]: the script got the number itself"]
+    assert "__getitem__" not in vars(torch.Tensor)

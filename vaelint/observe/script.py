@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vaelint.core.errors import UsageError
+from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import show, source_of_file
 
 
@@ -58,11 +59,11 @@ def noting_usage(said: list[str]) -> Iterator[None]:
 
 
 class _Beside(importlib.abc.MetaPathFinder):
-    """Comes last: finds the repository's own packages from above the script, as where it is installed or on PYTHONPATH."""
+    """Comes last: finds the repository's own packages above the script, or in another folder, as where it is installed or on PYTHONPATH."""
 
     def __init__(self, here: Path, home: Path, note: Callable[[str], None]) -> None:
         above = [p for p in (home, *home.parents) if p.is_relative_to(here)] or [home]
-        self._places, self._note = [str(p) for p in dict.fromkeys((*above, here))], note
+        self._places, self._note, self._here = [str(p) for p in dict.fromkeys((*above, here))], note, here
 
     def find_spec(
         self, name: str, path: Iterable[str] | None, target: types.ModuleType | None = None
@@ -70,13 +71,19 @@ class _Beside(importlib.abc.MetaPathFinder):
         """A top-level module of the repository."""
         if path is not None:
             return None
-        for place in self._places:
+        for place in (*self._places, *self._below(name)):
             if (spec := importlib.machinery.PathFinder.find_spec(name, [place])) is not None:
                 self._note(
                     f"{name} was imported from {os.path.relpath(place)}, which is not on Python's path: PYTHONPATH={os.path.relpath(place)}"
                 )
                 return spec
         return None
+
+    def _below(self, name: str) -> list[str]:
+        """The one folder of the repository that holds a module of this name; none where several do."""
+        places = {file.parent for file in python_files(self._here) if file.stem == name}
+        places |= {file.parent.parent for file in python_files(self._here) if file.name == "__init__.py" and file.parent.name == name}
+        return [str(place) for place in places] if len(places) == 1 else []
 
 
 def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what: None) -> None:

@@ -189,7 +189,7 @@ class Recorder(TorchFunctionMode):
     # --- the calls -------------------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        kwargs, func = kwargs or {}, getattr(func, "stands_for", func)
         if sys._getframe(1).f_globals.get("__name__", "").startswith(torch_private.FAKE_KERNELS):
             return func(*args, **kwargs)  # a legacy constructor, which itself is not announced, at work
         if self.paused or (self.live and func in _BACKWARD):

@@ -57,7 +57,7 @@ class AbsentFiles:
         if Path(path).suffix.lower() in IMAGES:
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
-                file.write(self._picture(len(path)))
+                file.write(self._picture(len(path), guessed_size(self._sources())))
             self._guess(f"made-up images instead of those in {_shown(str(Path(path).parent))}")
             return True
         return False
@@ -68,12 +68,13 @@ class AbsentFiles:
         if not _OPENS.search(sources) or Path(path).suffix or path in map(os.path.abspath, sys.path):  # Python itself looks for modules
             return False
         ending = next((m[1] for m in _ENDINGS.finditer(sources)), "jpg")
+        size = guessed_size(sources)
         below = ("a", "b") if "find_classes" in sources or "ImageFolder" in sources else ("",)
         for folder in below:
             make_folder(str(Path(twin) / folder))
             for number in range(COUNT // len(below)):
                 with open_file(str(Path(twin) / folder / f"{number:06d}.{ending}"), "wb") as file:
-                    file.write(self._picture(number))
+                    file.write(self._picture(number, size))
         self._guess(f"{COUNT} made-up images instead of the folder {_shown(path)}")
         return True
 
@@ -84,9 +85,8 @@ class AbsentFiles:
             self.guessed.append(said)
             self._note(said)
 
-    def _picture(self, number: int) -> bytes:
+    def _picture(self, number: int, size: tuple[int, int]) -> bytes:
         """A PNG, which readers of images know by its content."""
-        size = guessed_size(self._sources())
         if size not in self._pictures:
             self._pictures[size] = [png(image) for image in drawn(_DISTINCT, *size, 3, seed=size[0])]
         return self._pictures[size][number % _DISTINCT]

@@ -13,6 +13,8 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 from vaelint.observe.data.absent import Nothing
 from vaelint.observe.data.after_import import changed_when_imported
 from vaelint.trace.torch_private import DataLoaderIterator
@@ -44,13 +46,36 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
     if numpy is not None:
         _numpy(numpy, note, own)
     try:
-        with changed_when_imported(changes):
+        with changed_when_imported(changes), _first_of_a_number(note, own):
             yield
     finally:
         if numpy is not None and "__getattr__" in kept:
             numpy.__dict__["__getattr__"] = kept["__getattr__"]
         if not had:
             del iterators.next
+
+
+@contextlib.contextmanager
+def _first_of_a_number(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
+    """`loss.data[0]`, as a number was read before PyTorch 0.4 (https://pytorch.org/blog/pytorch-0_4_0-migration-guide/)."""
+    original: Any = torch.Tensor.__getitem__
+
+    def getitem(self: Any, index: Any) -> Any:
+        try:
+            return original(self, index)
+        except IndexError:
+            if type(index) is not int or index != 0 or self.ndim or not _asks(own):
+                raise
+            note("this PyTorch has no loss.data[0]: the script got the number itself")
+            return self
+
+    getitem.stands_for = original  # type: ignore[attr-defined]
+    tensor: Any = torch.Tensor
+    tensor.__getitem__ = getitem
+    try:
+        yield
+    finally:
+        del tensor.__getitem__
 
 
 def _asks(own: Callable[[str], bool]) -> bool:
