@@ -161,10 +161,13 @@ class Spread:
 
     @property
     def is_divergence(self) -> bool:
-        """Whether the term is another divergence of this draw, on purpose: Jeffreys, Renyi."""
+        """Whether the term is another divergence of this draw, on purpose: Jeffreys, Renyi; Wasserstein, to any prior."""
         others = [*self.slice.others, *(h for h in self.slice.heads if h not in self.own)]
         lowest = Lowest(self.bench, self.slice.term, self.own, others)
-        return self.slice.term.core is not None and lowest.is_zero and lowest.is_bent_as(self.site.z, self.site.noise[0])
+        if self.slice.term.core is None or not lowest.is_zero:
+            return False
+        draw, noise = self.site.z, self.site.noise[0]
+        return lowest.is_bent_as(draw, noise) or lowest.is_bounded(draw, noise)
 
     def disagreement(self) -> float | None:
         """How far the term is from any KL of this draw to a Gaussian, relative to what the changes are worth; None where it is one.

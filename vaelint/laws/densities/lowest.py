@@ -23,6 +23,8 @@ _NEAR = 2e-3
 _DIRECTIONS = 4
 _STEP = 1e-4
 _ALIKE = 0.1
+_NARROWER = (2.0, 3.5, 5.0)  # in log s
+_HALVINGS = 30
 
 
 def weight_sign(bench: Bench, core: fx.Node) -> float:
@@ -132,6 +134,45 @@ class Lowest:
             if information > _NEAR:
                 ratios.append(bend / information)
         return bool(ratios) and min(ratios) > 0 and max(ratios) - min(ratios) <= _ALIKE * max(ratios)
+
+    def is_bounded(self, draw: fx.Node, noise: fx.Node) -> bool:
+        """Whether a narrower draw costs more and more, and stays below some cost: a distance of moments (Wasserstein), and no KL.
+
+        In every KL a spread s costs -log s.
+        """
+        *_, at = self._found
+        leaves = [v.clone().requires_grad_() for v in at]
+        start = self._log_spread(leaves, draw, noise)
+        slopes = gradients(start, leaves)
+        way = [torch.zeros_like(v) if g is None else -g for v, g in zip(leaves, slopes, strict=True)]
+        costs = []
+        for drop in _NARROWER:
+            there = self._narrowed([v.detach() for v in leaves], way, float(start.detach()) - drop, draw, noise)
+            if there is None:
+                return False
+            costs.append(float(self._cost(there).detach()))
+        first, second, third = costs
+        return first < second < third and (third - second) < (1 - _ALIKE) * (second - first)
+
+    def _log_spread(self, values: Sequence[torch.Tensor], draw: fx.Node, noise: fx.Node) -> torch.Tensor:
+        return self._moments(values, draw, noise)[1].abs().clamp(min=1e-30).log().mean()
+
+    def _narrowed(
+        self, at: list[torch.Tensor], way: list[torch.Tensor], wanted: float, draw: fx.Node, noise: fx.Node
+    ) -> list[torch.Tensor] | None:
+        """The heads moved along a way until the spread is as narrow as wanted; None where it does not become so."""
+
+        def moved(t: float) -> list[torch.Tensor]:
+            return [v + t * w for v, w in zip(at, way, strict=True)]
+
+        far = next((2.0**k for k in range(16) if float(self._log_spread(moved(2.0**k), draw, noise)) <= wanted), None)
+        if far is None:
+            return None
+        near = 0.0
+        for _ in range(_HALVINGS):
+            middle = (near + far) / 2
+            near, far = (near, middle) if float(self._log_spread(moved(middle), draw, noise)) <= wanted else (middle, far)
+        return moved(far)
 
     @staticmethod
     def _ways(at: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

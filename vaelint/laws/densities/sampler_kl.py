@@ -154,8 +154,11 @@ class ClosedForm:
         return [(leaf, got) for share, leaf, got in left if share < max(_FITS, _MENDED * worst)], [share for share, *_ in left]
 
     def _is_another_divergence(self) -> bool:
-        """Whether the term is 0 where it is least, and for normal draws bends there as a divergence does."""
-        return self.lowest.is_zero and (not self.sampler.is_normal or self.lowest.is_bent_as(self.sampler.v, self.sampler.noise))
+        """Whether the term is 0 where it is least, and for normal draws bends there as a divergence does, or is a distance of moments."""
+        if not self.lowest.is_zero or not self.sampler.is_normal:
+            return self.lowest.is_zero
+        draw, noise = self.sampler.v, self.sampler.noise
+        return self.lowest.is_bent_as(draw, noise) or self.lowest.is_bounded(draw, noise)
 
     # --- the fit -------------------------------------------------------------------------------------------------------------
 
