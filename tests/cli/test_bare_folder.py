@@ -239,3 +239,18 @@ def test_what_raises_after_its_first_step_has_shown_an_iteration(tmp_path: Path)
     assert target["loss"]["terms"] and any(
         "the script raises IndexError" in n and "after the step of iteration 1" in n for n in target["notes"]
     )
+
+
+def test_a_script_whose_name_has_no_ending_is_observed(tmp_path: Path) -> None:
+    (tmp_path / "train").write_text("#!/usr/bin/env python3\n" + TWO)
+    (tmp_path / "README.md").write_text("    python train --width wide\n    python LICENSE --width narrow\n")
+    (tmp_path / "LICENSE").write_text("A text that says backward.\n")
+    (found,) = entries(tmp_path, tmp_path)
+    assert found.words == ("train", "--width", "wide") and found.others == (("train",),)
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", "check", "--device", "none", "--no-cache", "--output-format", "json", "train"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
+    names = [t["target"] for t in json.loads(done.stdout)["targets"]]
+    assert "train:Wide" in names and all(n.startswith("train:") for n in names)

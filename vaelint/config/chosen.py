@@ -9,6 +9,7 @@ from pathlib import Path
 from vaelint.config.closure import imported_by
 from vaelint.config.file import Config
 from vaelint.core.errors import UsageError
+from vaelint.core.launchers import is_script
 from vaelint.core.paths import real
 from vaelint.core.result import Request
 from vaelint.source.target import parse_target
@@ -38,7 +39,7 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
         return configured
     found: list[Chosen] = []
     for name in names:
-        if name.endswith((".py", ".ipynb", ".toml")) and ":" not in name:
+        if (name.endswith(".toml") or is_script(name)) and ":" not in name:
             if not Path(name).is_file():
                 raise UsageError(f"there is no file {name}")
             new = _touched(real(name), configured, config)

@@ -42,7 +42,7 @@ class Started:
 
 def is_script(word: str) -> bool:
     """Whether a word names a file that Python runs."""
-    return word.endswith((".py", ".ipynb")) or (Path(word).is_file() and _starts_python(Path(word)))
+    return word.endswith((".py", ".ipynb")) or (Path(word).is_file() and starts_python(Path(word)))
 
 
 def script_within(words: Sequence[str]) -> Started | None:
@@ -83,7 +83,7 @@ def _after_options(words: list[str]) -> list[str]:
     return left
 
 
-def _starts_python(file: Path) -> bool:
+def starts_python(file: Path) -> bool:
     """Whether a file says in its first line that Python runs it."""
     try:
         with file.open("rb") as opened:

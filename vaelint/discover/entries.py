@@ -29,6 +29,7 @@ _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:python3?|vaelint run)\s+(?P<words>[^\n
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
+_BARE = re.compile(r"(?:\.{0,2}/)?(?:[\w-]+/)*\w[\w-]*")  # a script whose name has no ending
 _MOST = 8
 
 
@@ -56,7 +57,7 @@ def entries(root: Path, folder: Path) -> list[Entry]:
     """The entries at or below `root`, as they are started in `folder`; those that no text names come last. At most eight."""
     told = _told(folder)
     found = []
-    for file in python_files(root, notebooks=True):
+    for file in python_files(root, notebooks=True, scripts=True):
         tree = tree_of(file)
         if tree is None or not _starts(tree) or not trains(file, tree):
             continue
@@ -172,7 +173,7 @@ def commands_in(text: str) -> Iterator[Sequence[str]]:
             words = shlex.split(said)
         except ValueError:
             continue
-        if words and (words[0].endswith((".py", ".ipynb")) or (words[0] == "-m" and len(words) > 1)):
+        if words and (words[0].endswith((".py", ".ipynb")) or _BARE.fullmatch(words[0]) or (words[0] == "-m" and len(words) > 1)):
             yield words
 
 

@@ -12,6 +12,7 @@ from vaelint.config.chosen import target_file
 from vaelint.config.closure import imported_by
 from vaelint.config.file import Config
 from vaelint.core.errors import NothingFound
+from vaelint.core.launchers import is_script
 from vaelint.core.paths import real, relative
 from vaelint.core.result import Request
 from vaelint.process.gate import Hired
@@ -52,7 +53,7 @@ def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool =
     """
     words: list[str] = []
     found: list[Request] = []
-    plain = [n for n in names if not told.targets and ":" not in n and n.endswith((".py", ".ipynb")) and Path(n).is_file()]
+    plain = [n for n in names if not told.targets and ":" not in n and is_script(n) and Path(n).is_file()]
     if plain:
         try:
             new = _of_files(plain, crew, called=called)

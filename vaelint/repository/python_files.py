@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vaelint.core.launchers import starts_python
+
 MOST_FILES = 2000
 _FOREIGN = frozenset({"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"})
 _TESTS = frozenset({"tests", "test"})
 
 
-def python_files(root: Path, *, tests: bool = False, notebooks: bool = False) -> list[Path]:
+def python_files(root: Path, *, tests: bool = False, notebooks: bool = False, scripts: bool = False) -> list[Path]:
     """The Python files at or below `root`, the nearest first, without environments, hidden folders and builds; at most `MOST_FILES`.
 
-    Those in folders of tests are left out unless `tests`; notebooks come with them if they are asked for.
+    Those in folders of tests are left out unless `tests`. Where they are asked for, notebooks come too, and scripts whose name has no
+    ending and whose first line names Python.
     """
     if root.is_file():
         return [root]
@@ -25,7 +28,7 @@ def python_files(root: Path, *, tests: bool = False, notebooks: bool = False) ->
             entries = sorted(folder.iterdir())
         except OSError:
             continue
-        found += [e for e in entries if e.suffix in ends and e.is_file()]
+        found += [e for e in entries if e.is_file() and (e.suffix in ends or (scripts and not e.suffix and starts_python(e)))]
         folders += [e for e in entries if _worth_entering(e, tests)]
     return found[:MOST_FILES]
 
