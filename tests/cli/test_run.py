@@ -116,6 +116,8 @@ def test_a_known_data_set_that_is_not_there_is_made_up_and_that_is_said(tmp_path
     made, minimised = (next(n for n, own in enumerate(lines, 1) if text in own) for text in ("datasets.MNIST(", "loss.backward()"))
     assert target["target"] == "mnist.py:ConvVAE" and target["loss"]["beta"]["value"] == 1
     assert f"made-up data instead of MNIST: 60000 images of 1x28x28 (mnist.py:{made})" in target["notes"]
+    (data,) = (c for c in target["assumptions"] if c["kind"] == "data")
+    assert (data["name"], data["value"], data["where"]["line"]) == ("MNIST", "60000 images of 1x28x28", made)
     assert any(n.endswith(f"the loss is what mnist.py:{minimised} calls backward() on") for n in target["notes"])
     assert tree(tmp_path) == before
 

@@ -6,11 +6,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 import torch
 
+from vaelint.core.assumption import Chosen
 from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
@@ -223,7 +225,11 @@ class Session:
 
     def say_here(self, what: str) -> None:
         """The same, with the script's line that is running."""
-        self.say(f"{what}{self.where()}")
+        said = f"{what}{self.where()}"
+        if isinstance(what, Chosen) and what.choice is not None:
+            here = next(iter(self.spans.stack(sys._getframe(1), limit=1)), None)
+            said = Chosen(said, replace(what.choice, where=here))
+        self.say(said)
 
     def where(self) -> str:
         """` (train.py:31)`, the line of the script that is running."""

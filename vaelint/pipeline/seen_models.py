@@ -13,6 +13,7 @@ from torch import fx
 from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
 from vaelint.anatomy.model import Model
+from vaelint.core.assumption import told
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet, InputSpec
@@ -48,6 +49,7 @@ def models_of(session: Session, training: Training, request: Request) -> list[Se
     latent = [f for f in found if _trains_posterior(f[1], f[2]) or f[1].codebooks] or found[-1:]
     for result, _, _ in latent:
         result.notes += session.said
+        result.assumptions += told(session.said)
         if failed is not None and failed.cut and failed.record.failure is not None:
             place = next((f" at {s.file}:{s.line}" for s in failed.record.failure.spans[:1]), "")
             result.notes.append(f"with {failed.batch} samples instead of {first.batch} the script raises{place}: one batch size only")

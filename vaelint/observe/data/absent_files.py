@@ -15,6 +15,7 @@ import torch
 
 from vaelint.observe.data.pictures import drawn
 from vaelint.observe.data.public_files import public_file
+from vaelint.observe.data.stood_in import instead_of
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 COUNT = 300
@@ -52,13 +53,14 @@ class AbsentFiles:
                     said = known.write(file)
             except ModuleNotFoundError:  # what reads it is not installed either
                 return False
-            self._note(f"made-up data instead of {_shown(path)} ({known.what}): {said}")
+            self._note(instead_of(f"{_shown(path)} ({known.what})", said))
             return True
         if Path(path).suffix.lower() in IMAGES:
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
                 file.write(self._picture(len(path), guessed_size(self._sources())))
-            self._guess(f"made-up images instead of those in {_shown(str(Path(path).parent))}")
+            folder = _shown(str(Path(path).parent))
+            self._guess(folder, f"made-up images instead of those in {folder}")
             return True
         return False
 
@@ -75,15 +77,15 @@ class AbsentFiles:
             for number in range(COUNT // len(below)):
                 with open_file(str(Path(twin) / folder / f"{number:06d}.{ending}"), "wb") as file:
                     file.write(self._picture(number, size))
-        self._guess(f"{COUNT} made-up images instead of the folder {_shown(path)}")
+        self._guess(_shown(path), f"{COUNT} made-up images instead of the folder {_shown(path)}")
         return True
 
-    def _guess(self, what: str) -> None:
+    def _guess(self, folder: str, what: str) -> None:
         height, width = guessed_size(self._sources())
         said = f"{what}, of 3x{height}x{width}"
         if said not in self.guessed:
             self.guessed.append(said)
-            self._note(said)
+            self._note(instead_of(folder, f"images of 3x{height}x{width}", said))
 
     def _picture(self, number: int, size: tuple[int, int]) -> bytes:
         """A PNG, which readers of images know by its content."""

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from vaelint.observe.data.known import KNOWN, Images, emnist
 from vaelint.observe.data.pictures import as_picture, as_tensor, drawn
+from vaelint.observe.data.stood_in import instead_of
 
 _DISTINCT = 512  # images that are drawn; the rest repeats them
 
@@ -88,7 +89,7 @@ def made_up(name: str, note: Callable[[str], None]) -> type[MadeUp]:
         for unused in ("download", "target_type", "folds", "background", "what", "compat", "nist", "loader"):
             rest.pop(unused, None)
         MadeUp.__init__(self, root, known, split, **rest)
-        note(f"made-up data instead of {name}: {len(self)} images of {known.channels}x{known.height}x{known.width}")
+        note(instead_of(name, f"{len(self)} images of {known.channels}x{known.height}x{known.width}"))
 
     return type(name, (MadeUp,), {"__init__": init, "__module__": f"torchvision.datasets.{name.lower()}"})
 

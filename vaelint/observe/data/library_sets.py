@@ -19,6 +19,7 @@ from vaelint.observe.data.after_import import Change, changed_when_imported
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.pictures import as_picture, drawn
 from vaelint.observe.data.stand_ins import stood_in
+from vaelint.observe.data.stood_in import instead_of
 
 Note = Callable[[str], None]
 
@@ -71,7 +72,7 @@ def _keras_set(name: str, note: Note) -> Callable[..., Any]:
     train, test, height, width, channels, classes = _KERAS[name]
 
     def load_data(*_: Any, **__: Any) -> Any:
-        note(f"made-up data instead of Keras' {name}: {train} and {test} images of {height}x{width}{f'x{channels}' * (channels > 1)}")
+        note(instead_of(f"Keras' {name}", f"{train} and {test} images of {height}x{width}{f'x{channels}' * (channels > 1)}"))
         labels = [_labels(n, classes).astype("uint8") for n in (train, test)]
         labels = [y[:, None] for y in labels] if channels > 1 else labels
         return tuple((_images(n, height, width, channels), y) for n, y in zip((train, test), labels, strict=True))
@@ -126,7 +127,7 @@ def _openml(note: Note, module: Any) -> Callable[..., Any]:
     def fetch(name: Any = None, *_: Any, return_X_y: bool = False, **__: Any) -> Any:  # noqa: N803 - the library's own name
         if "mnist" not in str(name).lower():
             raise FileNotFoundError(2, "OpenML cannot be reached, and this data set is not known", str(name))
-        note(f"made-up data instead of OpenML's {name}: 70000 images of 784 numbers from 0 to 255")
+        note(instead_of(f"OpenML's {name}", "70000 images of 784 numbers from 0 to 255"))
         x, y = _images(70000, 28, 28, 1).reshape(70000, 784).astype("float64"), _labels(70000, 10).astype(str).astype(object)
         return (x, y) if return_X_y else module.Bunch(data=x, target=y)
 
@@ -135,7 +136,8 @@ def _openml(note: Note, module: Any) -> Callable[..., Any]:
 
 def _bunch(note: Note, module: Any, what: str, make: Callable[[], dict[str, Any]]) -> Callable[..., Any]:
     def fetch(*_: Any, return_X_y: bool = False, **__: Any) -> Any:  # noqa: N803 - the library's own name
-        note(f"made-up data instead of {what}")
+        parts = what.split(": ", 1)
+        note(instead_of(parts[0], parts[-1], f"made-up data instead of {what}"))
         held = make()
         return (held["data"], held["target"]) if return_X_y else module.Bunch(**held)
 
@@ -212,7 +214,7 @@ def _hub(note: Note, data: str) -> dict[str, Change]:
                 columns, features, said = {_TEXTS[short]: _sentences(_ROWS), "label": _labels(_ROWS, 2).tolist()}, {}, "texts"
             else:
                 raise FileNotFoundError(2, "the hub cannot be reached, and this data set is not known", path)
-            note(f"made-up data instead of the hub's {path}: {_ROWS} {said}")
+            note(instead_of(f"the hub's {path}", f"{_ROWS} {said}"))
             splits = {k: module.Dataset.from_dict(columns, **features) for k in ("train", "validation", "test")}
             return module.DatasetDict(splits) if split is None else splits[str(split).partition("[")[0].partition("+")[0]]
 
@@ -252,7 +254,7 @@ def _audio(note: Note, data: str) -> dict[str, Change]:
     def either(name: str, original: Any) -> Any:
         def made(*_: Any, **__: Any) -> Any:
             count, length, rate, _rest = _SOUNDS[name]
-            note(f"made-up data instead of {name}: {count} sounds of {length} samples, {rate} a second")
+            note(instead_of(name, f"{count} sounds of {length} samples, {rate} a second"))
             return _Sounds(name)
 
         return _where_absent(original, made, data)
@@ -298,7 +300,7 @@ def _graphs(note: Note, data: str) -> dict[str, Change]:
     def planetoid(root: Any = "", name: str = "Cora", *_: Any, transform: Any = None, **__: Any) -> Any:
         kind: Any = importlib.import_module("torch_geometric.data").Data
         nodes, features, edges, classes = _PLANETOID[name.lower()]
-        note(f"made-up data instead of {name}: {nodes} nodes with {features} features, {2 * edges} edges")
+        note(instead_of(name, f"{nodes} nodes with {features} features, {2 * edges} edges"))
         generator = torch.Generator().manual_seed(nodes)
         x = (torch.rand(nodes, features, generator=generator) < 0.013).float()
         split = torch.arange(nodes)
@@ -313,7 +315,7 @@ def _graphs(note: Note, data: str) -> dict[str, Change]:
     def many(name: str, transform: Any) -> Any:
         kind: Any = importlib.import_module("torch_geometric.data").Data
         count, nodes, features, classes = _MANY[name.lower()]
-        note(f"made-up data instead of {name}: {count} graphs of about {nodes} nodes with {features} features")
+        note(instead_of(name, f"{count} graphs of about {nodes} nodes with {features} features"))
         sizes = [max(3, nodes - 5 + i % 11) for i in range(count)]
         ones = [torch.eye(features)[torch.arange(n) % features] for n in sizes]
         graphs = [

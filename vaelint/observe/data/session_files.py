@@ -16,7 +16,7 @@ from vaelint.observe.session import Session, aside
 
 def absent_files(session: Session) -> Absent:
     """What makes them. What it made is said with the script's line; what was guessed is noted in the session."""
-    maker = AbsentFiles(lambda what: session.say(f"{what}{session.where()}"), session.where, lambda: _sources(session))
+    maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session))
     asking = False
     session.guessed = maker.guessed
 
