@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from torch import fx
 
 from vaelint.anatomy.attribute_use import kept_as_given, usage_of
 from vaelint.core.finding import Span
+from vaelint.core.reach import walked
 from vaelint.faults.devices.moved import attribute_of, attributes_moved
 from vaelint.faults.gradients.unregistered import holder_of, unknown_tensors
 from vaelint.record import ops
@@ -143,10 +145,22 @@ def _placed_by_constructor(model: Model, stray: Stray) -> bool:
         return False
     file = model.source.file(stray.span.file)
     statement, function = file.statement(stray.span.line), _function_at(file.tree, stray.span.line)
-    calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)] if statement is not None else []
+    behind = [statement, *_made_of(statement, function)] if statement is not None and function is not None else []
+    calls = [n for part in behind for n in ast.walk(part) if isinstance(n, ast.Call)]
     given = {a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)} if function is not None else set()
     named = any(_same_line(asked, stray.span) for asked, _ in model.record.asked_for_cuda)
     return named or any(_says_where(c, given) for c in calls) or kept_as_given(model, stray.span)
+
+
+def _made_of(statement: ast.stmt, function: ast.FunctionDef) -> Iterator[ast.stmt]:
+    """The assignments of a function that a later one reads: `self.inverse = torch.inverse(self.eye - self.links)`."""
+
+    def sources(part: ast.stmt) -> list[ast.stmt]:
+        read = {ast.unparse(n) for n in ast.walk(part) if isinstance(n, ast.Name | ast.Attribute) and isinstance(n.ctx, ast.Load)}
+        earlier = (n for n in ast.walk(function) if isinstance(n, ast.Assign) and n.lineno < part.lineno)
+        return [n for n in earlier if read & {ast.unparse(t) for t in n.targets}]
+
+    yield from (part for part in walked([statement], sources) if part is not statement)
 
 
 def _same_line(a: Span, b: Span) -> bool:
