@@ -23,6 +23,7 @@ version = release = _PROJECT["version"]
 html_baseurl = _PROJECT["urls"]["Documentation"]
 html_title = f"vaelint {version}"
 html_theme = "furo"
+html_static_path, html_css_files = ["_static"], ["wide.css"]
 html_copy_source = False
 extensions = ["myst_parser"]
 myst_heading_anchors = 3  # a link to a heading that is not there is a warning, and a warning is an error

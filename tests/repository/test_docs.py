@@ -24,6 +24,7 @@ from vaelint.confirm import run  # noqa: F401 - it has all experiments
 from vaelint.core.result import Request
 from vaelint.experiment.verdict import experiments
 from vaelint.pipeline.check import check_target
+from vaelint.report.svg import drawing
 from vaelint.rule import NEEDS
 from vaelint.rule_packages import load_rules
 
@@ -85,6 +86,14 @@ def test_the_guide_to_observing_shows_what_a_run_says() -> None:
     assert done.returncode == 0, done.stderr
     assert "vaelint run " + " ".join(command[4:]) in (DOCS / "run.md").read_text()
     as_shown(OUTPUT / "run.txt", done.stdout)
+
+
+def test_the_front_page_shows_the_picture_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DATA)
+    result = check_target(Request("vae_three_bugs.py:VAE", ("32x784",), device="none", trail="with"), lambda message: None)
+    drawn = drawing(result, alone=True)
+    assert drawn.count(">VAE201<") == drawn.count(">VAE301<") == drawn.count(">VAE409<") == 1 and "(20), wanted (B, L)" in drawn
+    as_shown(OUTPUT / "picture.svg", drawn + "\n")
 
 
 def test_links_that_lead_nowhere_stop_the_build(tmp_path: Path) -> None:
