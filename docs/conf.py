@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -33,8 +34,11 @@ nitpicky = True
 
 
 def _link_rules(app: Sphinx, name: str, source: list[str]) -> None:
-    folder, own = ("", name.removeprefix("rules/")) if name.startswith("rules/") else ("rules/", "")
+    room, _, page = name.rpartition("/")
+    folder, own = ("", page) if room == "rules" else ("../rules/" if room else "rules/", "")
     source[0] = linked(source[0], folder, {r.code for r in generated.own_rules()} - {own})
+    if name == "laws":
+        source[0] = re.sub(r"^\| `([\w-]+)` \|", r"| [`\1`](laws/\1.md) |", source[0], flags=re.MULTILINE)
 
 
 def setup(app: Sphinx) -> None:

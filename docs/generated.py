@@ -1,4 +1,4 @@
-"""The pages that follow from the code: one a rule, their index, the keys of the configuration, the gallery. Written at each build.
+"""The pages that follow from the code: one a rule, their index, one a law, the keys, the gallery. Written at each build.
 
 Only the keys are kept as a file, for those who read the guides without the site; a test holds it against the code.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from comparison_page import comparison_page
 from gallery_page import gallery_page
+from law_pages import law_pages
 
 from vaelint import catalogue
 from vaelint.config import keys
@@ -20,14 +21,15 @@ ROOT = Path(__file__).parent.parent
 
 
 def write(folder: Path) -> None:
-    """Writes them into the folder of the sources; pages of rules that are gone are removed, and what is as it was is not touched."""
+    """Writes them into the folder of the sources; pages of what is gone are removed, and what is as it was is not touched."""
     pages = {f"rules/{rule.code}.md": rule_page(rule) for rule in own_rules()}
     pages |= {"rules/index.md": index(own_rules()), "keys.md": key_tables(), "gallery.md": gallery_page()}
-    pages |= {"comparison.md": comparison_page()}
-    (folder / "rules").mkdir(exist_ok=True)
-    for old in (folder / "rules").glob("*.md"):
-        if f"rules/{old.name}" not in pages:
-            old.unlink()
+    pages |= {"comparison.md": comparison_page()} | law_pages(own_rules())
+    for room in ("rules", "laws"):
+        (folder / room).mkdir(exist_ok=True)
+        for old in (folder / room).glob("*.md"):
+            if f"{room}/{old.name}" not in pages:
+                old.unlink()
     for name, text in pages.items():
         file = folder / name
         if not file.exists() or file.read_text(encoding="utf-8") != text:

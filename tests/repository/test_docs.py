@@ -12,6 +12,7 @@ import commandline
 import pytest
 from code_links import linked
 from generated import key_tables
+from law_pages import laws
 from shown import as_shown
 from typer.main import get_command
 
@@ -70,6 +71,14 @@ def test_every_rule_has_its_page(pages: Path) -> None:
         assert f'href="{rule.code}.html"' in listed
     assert 'href="rules/VAE402.html"' in (pages / "kl-and-beta.html").read_text(), "codes are links"
     assert 'href="VAE301.html"' in (pages / "rules" / "VAE302.html").read_text()
+
+
+def test_every_law_has_its_page_and_its_row(pages: Path) -> None:
+    listed = (pages / "laws.html").read_text()
+    for law in laws():
+        text = (pages / "laws" / f"{law.name}.html").read_text()
+        assert re.search(r"Speaks as <a[^>]*>VAE\d{3}", re.sub(r"<span[^>]*>|</span>|<code[^>]*>|</code>", "", text)), law.name
+        assert f'href="laws/{law.name}.html"' in listed, f"{law.name} has no row in docs/laws.md"
 
 
 def test_codes_become_links_where_they_are_words() -> None:

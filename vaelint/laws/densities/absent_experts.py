@@ -99,7 +99,7 @@ def _broken(masked: Masked, product: Product, means: int, spreads: int) -> Broke
         model.where(node if node is not None else site.z),
         label="an expert that is absent counts here",
         labels=model.labels((site.z, "drawn here from the product of the experts")),
-        why="a sample without this modality gets a posterior that is sure of what nobody saw"
+        why="a sample without this modality gets a posterior that is sure of what it did not see"
         if means < spreads
         else "a sample without this modality gets a posterior that follows its placeholder",
         help="take the absent expert's precision out too: precision = mask / variance, joint variance = 1 / (1 + precision.sum()), "
