@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import traceback
+import types
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -205,3 +206,13 @@ def test_a_number_is_indexed_as_before_pytorch_0_4_and_nothing_else_is() -> None
     assert float(names["read"]) == 2.5 and names["row"].shape == (3,)
     assert said == ["this PyTorch has no loss.data[0]: the script got the number itself"]
     assert "__getitem__" not in vars(torch.Tensor)
+
+
+def test_a_canvas_of_matplotlib_gives_its_colours_as_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("matplotlib.backends.backend_agg")
+    module.__dict__["FigureCanvasAgg"] = type("FigureCanvasAgg", (), {"buffer_rgba": lambda self: memoryview(bytes(range(8)))})
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    said: list[str] = []
+    with older_names(said.append, lambda file: True):
+        assert module.__dict__["FigureCanvasAgg"]().tostring_rgb() == bytes([0, 1, 2, 4, 5, 6])
+    assert said == ["this Matplotlib has no tostring_rgb: the script got it of buffer_rgba"]

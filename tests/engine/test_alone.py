@@ -23,6 +23,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import vaelint
 from vaelint.api import Report
+from vaelint.observe.data.absent_loggers import absent_loggers
 
 Batch = torch.Tensor
 
@@ -201,3 +202,21 @@ def test_a_lightning_trainer_gets_one_device(monkeypatch: pytest.MonkeyPatch) ->
         trainer(max_epochs=3, accelerator="auto", devices=4, strategy="ddp_find_unused_parameters_true", num_nodes=2)
     assert given == [{"max_epochs": 3, "accelerator": "cpu", "devices": 1}, {"max_epochs": 3, "accelerator": "auto", "devices": 1}]
     assert trainer.__init__ is before and not seen.clean
+
+
+def test_a_lightning_logger_whose_package_is_absent_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(self: Any, folder: str) -> None:
+        raise ModuleNotFoundError("No module named 'mlflow'")
+
+    kinds: dict[str, Any] = {"MLFlowLogger": type("MLFlowLogger", (), {"__init__": lacking}), "CSVLogger": type("CSVLogger", (), {})}
+    made, inner = types.ModuleType("pytorch_lightning.loggers"), types.ModuleType("pytorch_lightning.loggers.logger")
+    made.__dict__.update(kinds)
+    inner.__dict__["DummyLogger"] = type("DummyLogger", (), {"log_metrics": lambda self, metrics: None})
+    for module in (made, inner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    said: list[str] = []
+    with absent_loggers(said.append):
+        logger = kinds["MLFlowLogger"]("runs")
+    logger.log_metrics({"loss": 1.0})
+    assert said == ["the package of MLFlowLogger is not installed: nothing is logged"]
+    assert kinds["MLFlowLogger"].__init__ is lacking

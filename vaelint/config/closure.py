@@ -16,7 +16,9 @@ _MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 def imported_by(file: Path) -> frozenset[Path]:
     """The files that `file` reaches by import statements, with itself, resolved. What is not in the repository is left out."""
     start = real(file)
-    root = next((p for p in start.parents if any((p / mark).exists() for mark in _MARKS)), start.parent)
+    marked = next((p for p in start.parents if any((p / mark).exists() for mark in _MARKS)), None)
+    here = real(Path.cwd())
+    root = marked or (here if start.is_relative_to(here) else start.parent)
     return frozenset(reachable([start], lambda current: _imports(current, root)))
 
 

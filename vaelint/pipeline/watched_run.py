@@ -24,6 +24,7 @@ from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.placeholder import installing
 from vaelint.loading.tensorflow_stand_in import keras_on_torch
 from vaelint.observe.data.absent import absent_packages
+from vaelint.observe.data.absent_loggers import absent_loggers
 from vaelint.observe.data.library_sets import library_data
 from vaelint.observe.data.native_readers import native_readers
 from vaelint.observe.data.older_names import older_names
@@ -73,6 +74,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         stack.enter_context(keras_on_torch(session.say))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(session.say_here, spans.is_user))
+        stack.enter_context(absent_loggers(session.say_here))
         stack.enter_context(older_names(session.say_here, spans.is_user))
         stack.enter_context(native_readers())
         stack.enter_context(noting_usage(session.usage))

@@ -1,4 +1,4 @@
-"""Names that older releases of NumPy, SciPy, PyYAML and PyTorch had, given to scripts that were written for them.
+"""Names that older releases of NumPy, SciPy, PyYAML, Matplotlib and PyTorch had, given to scripts that were written for them.
 
 https://numpy.org/doc/stable/release/1.24.0-notes.html and 2.0.0, https://docs.scipy.org/doc/scipy/release/1.3.0-notes.html
 """
@@ -40,6 +40,7 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
     changes = {
         "scipy.misc": functools.partial(_images, note=note, own=own),
         "yaml": functools.partial(_yaml, note=note),
+        "matplotlib.backends.backend_agg": functools.partial(_canvas, note=note),
     }
     numpy = sys.modules.get("numpy")  # which torch imports where it is installed
     kept = dict(numpy.__dict__) if numpy is not None else {}
@@ -143,3 +144,18 @@ def _yaml(module: types.ModuleType, note: Note) -> None:
         return original(stream, Loader or module.__dict__["SafeLoader"])
 
     module.__dict__["load"] = load
+
+
+def _canvas(module: types.ModuleType, note: Note) -> None:
+    """`FigureCanvasAgg.tostring_rgb`, which Matplotlib 3.10 removed
+    (https://matplotlib.org/stable/api/prev_api_changes/api_changes_3.10.0.html)."""
+    kind: Any = module.__dict__["FigureCanvasAgg"]
+    if hasattr(kind, "tostring_rgb"):
+        return
+
+    def tostring_rgb(self: Any) -> bytes:
+        note("this Matplotlib has no tostring_rgb: the script got it of buffer_rgba")
+        colours = torch.frombuffer(bytearray(self.buffer_rgba()), dtype=torch.uint8).view(-1, 4)
+        return bytes(colours[:, :3].flatten().tolist())
+
+    kind.tostring_rgb = tostring_rgb
