@@ -137,6 +137,43 @@ def judged(target: dict[str, Any], text: str, place: str, said: str) -> None:
     assert place in text.splitlines()[found["span"]["line"] - 1]
 
 
+CLASS = 'y = pyro.sample("y", dist.OneHotCategorical(logits=x.new'
+DRAWN = [
+    ('config_enumerate(m2.guide, "parallel", expand=True)', "m2.guide"),
+    ("TraceEnum_ELBO(max_plate_nesting=1)", "Trace_ELBO()"),
+    ("TraceEnum_ELBO, config_enumerate", "Trace_ELBO"),
+]
+LESS = [("with pyro.plate(", "with pyro.poutine.scale(scale=0.3), pyro.plate(")]
+
+
+@pytest.mark.parametrize(("edits", "weight"), [([], 1.0), (LESS, 0.3)])
+def test_a_class_that_is_summed_over(tmp_path: Path, edits: list[tuple[str, str]], weight: float) -> None:
+    """Each site's density is weighed by the probabilities of the class; its term has what they add up to."""
+    needs("pyro")
+    target = observed(tmp_path, _edited(tmp_path, edits))
+    assert (target["status"], target["findings"]) == ("clean", []), target
+    terms = {t["kernel"]: t for t in target["loss"]["terms"]}
+    assert [(t["role"], t["value"]) for t in terms.values()] == [(r, pytest.approx(weight)) for r in ("reconstruction", "kl", "kl")]
+    assert "exact KL of 'y' (OneHotCategorical)" in terms and "Bernoulli likelihood of 'x', summed over 'y'" in terms
+    assert target["loss"]["beta"]["value"] == pytest.approx(1) and "summed over" in target["loss"]["objective"]
+    assert terms["exact KL of 'y' (OneHotCategorical)"]["span"]["line"] == line_of("enumerated.py", CLASS)
+
+
+def test_a_class_that_is_drawn_has_a_score_function(tmp_path: Path) -> None:
+    needs("pyro")
+    target = observed(tmp_path, _edited(tmp_path, DRAWN))
+    assert (target["status"], target["findings"]) == ("clean", []), target
+
+
+def _edited(folder: Path, edits: list[tuple[str, str]]) -> str:
+    text = (DATA / "enumerated.py").read_text()
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "enumerated.py").write_text(text)
+    return "enumerated.py"
+
+
 @pytest.mark.parametrize(
     ("package", "script", "module"), [("lightning", "lightning_vae.py", "lightning"), ("transformers", "hf_trainer.py", "huggingface")]
 )

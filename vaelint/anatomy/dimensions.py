@@ -59,7 +59,8 @@ def name_event(pair: Pair, term: Term, record: Record, symbols: dict[str, int], 
     """Names the data dimensions where reconstruction and target meet, and writes them into the shapes between the two and the loss."""
     if pair.target is None or pair.recon not in record.shapes:
         return ()
-    named = _event_symbols(record.shapes[pair.recon], shape(pair.recon), record.shapes.get(pair.target, ()), symbols)
+    given = {t: n for i in record.inputs.values() for t, n in zip(record.shapes.get(i, ()), shape(i), strict=False) if t.isidentifier()}
+    named = _event_symbols(record.shapes[pair.recon], shape(pair.recon), record.shapes.get(pair.target, ()), symbols, given)
     leaves = [leaf.node for leaf in term.leaves]
     ends = {pair.recon, pair.target, *pair.extra}
     inside = flow.ancestors(*leaves, stop=ends | {*pair.raw}) | {n for leaf in term.leaves for n in leaf.chain}
@@ -75,16 +76,23 @@ def name_event(pair: Pair, term: Term, record: Record, symbols: dict[str, int], 
     return tuple(t for t in record.shapes[pair.recon] if t in symbols and t != "B")
 
 
-def _event_symbols(texts: tuple[str, ...], size: Sequence[int], like: tuple[str, ...], symbols: dict[str, int]) -> list[str]:
-    """The dimensions of a reconstruction, each that has no symbol yet with that of the target's axis, or of an equal size, or a new one."""
+def _event_symbols(
+    texts: tuple[str, ...], size: Sequence[int], like: tuple[str, ...], symbols: dict[str, int], given: dict[str, int]
+) -> list[str]:
+    """The dimensions of a reconstruction, each that has no symbol yet with that of the target's axis, or of an equal size, or a new one.
+
+    `given` are the symbols of the inputs, which keep them.
+    """
     named = list(texts)
     for d, text in enumerate(texts):
         if not text.isdigit() or size[d] == 1:
             continue
         back = len(texts) - d
         own = like[-back] if back <= len(like) and symbols.get(like[-back]) == size[d] else None
-        known = own or next((s for s, v in symbols.items() if v == size[d] and not s.startswith("L") and s != "B" and s not in named), None)
-        name = known or next(n for n in ("D", "E", "K", *(f"D{i}" for i in range(1, 99))) if n not in symbols)
+        known = own or next(
+            (s for s, v in {**given, **symbols}.items() if v == size[d] and not s.startswith("L") and s != "B" and s not in named), None
+        )
+        name = known or next(n for n in ("D", "E", "K", *(f"D{i}" for i in range(1, 99))) if n not in symbols and n not in given)
         symbols.setdefault(name, size[d])
         named[d] = name
     return named

@@ -82,8 +82,7 @@ class Session:
         self._known: set[int] = set()  # modules that are in `modules`, or in one of these
         self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
         self._since = 0  # steps of the leader since a loader gave a batch
-        self._loading = False
-        self._applying = False  # whether a Keras optimizer is at work
+        self._loading, self._applying = False, False  # whether a loader gives the batches; whether a Keras optimizer is at work
         self._cleared: Span | None = None  # where gradients were cleared last
         self._muted = False  # whether a closure is called once more
         self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}

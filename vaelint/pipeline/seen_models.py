@@ -107,7 +107,9 @@ def _model_of(
     )  # fmt: skip
     first.record.learned = frozenset(first.names[i] for i in session.learned if i in first.names)
     first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
-    first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in goal.steps if s.held and not s.moved and s.without == s.tensors]
+    used = {str(n.target) for n in ancestors(loss) if n.meta.get("parameter")}
+    idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and used & _held(first, [s.optimizer])]
+    first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in idle]
     inputs = inputs_of(first)
     tracer = ReplayTracer(first, frozen, session.spans, inputs.symbols, inputs.sizes)
     result.notes.append(f"observed: {' '.join(request.run)}; the loss is {step.code}")
@@ -231,7 +233,8 @@ def _note_step(result: TargetResult, step: ObservedStep, goal: Goal, applied: Se
         if not s.moved and s.held:
             where = f" ({s.span.file}:{s.span.line})" if s.span is not None else ""
             why = f": {s.without} of its {s.tensors} tensors have no gradient then" if s.without else ""
-            result.notes.append(f"{type(s.optimizer).__name__}.step(){where} moves no parameter{why}")
+            said = f"{type(s.optimizer).__name__}.step(){where} moves no parameter{why}"
+            result.notes += [said] if said not in result.notes else []
 
 
 # --- rules and experiments -----------------------------------------------------------------------------------------------

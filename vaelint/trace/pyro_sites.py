@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import torch
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Label, Span
 from vaelint.core.sign import Found
+from vaelint.record.sampled import Sampled
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.when_imported import when_imported
 
@@ -216,6 +218,7 @@ def pyro_watched(sites: Sites, spans: SpanFinder) -> Iterator[None]:
         hooks = _Hooks(sites, spans, undo)
         undo.enter_context(when_imported("pyro.poutine.trace_struct", hooks.traces))
         undo.enter_context(when_imported("pyro.infer.trace_mean_field_elbo", hooks.divergences))
+        undo.enter_context(when_imported("pyro.ops.einsum.torch_log", hooks.logarithms))
         undo.enter_context(when_imported("pyro.infer.svi", hooks.inference))
         undo.enter_context(when_imported("pyro.infer.elbo", lambda module: hooks.evaluations(module.ELBO)))
         undo.enter_context(when_imported("pyro.infer.traceenum_elbo", lambda module: hooks.evaluations(module.TraceEnum_ELBO)))
@@ -247,16 +250,16 @@ class _Hooks:
 
             return added
 
-        def compute(original: Any) -> Any:
+        def compute(original: Any, of_guide: bool) -> Any:
             def computed(trace: Any, /, *args: Any, **kwargs: Any) -> None:
-                with _at_their_sites(trace, self._places, self._spans):
+                with _at_their_sites(trace, self._places, self._spans, of_guide=of_guide):
                     original(trace, *args, **kwargs)
 
             return computed
 
         self._put(module.Trace, "add_node", add_node)
-        for name in ("compute_log_prob", "compute_score_parts"):
-            self._put(module.Trace, name, compute)
+        self._put(module.Trace, "compute_log_prob", lambda original: compute(original, of_guide=False))
+        self._put(module.Trace, "compute_score_parts", lambda original: compute(original, of_guide=True))  # what no model needs
 
     def divergences(self, module: ModuleType) -> None:
         """A KL in closed form, at the line of its posterior."""
@@ -269,6 +272,10 @@ class _Hooks:
             return divergence
 
         self._put(module, "kl_divergence", kl)
+
+    def logarithms(self, module: ModuleType) -> None:
+        """Pyro's logarithm has a gradient of its own at 0, which could not be run again at other values; this one is bounded there too."""
+        self._put(module, "safe_log", lambda original: lambda x: x.clamp(min=torch.finfo(x.dtype).tiny).log())
 
     def inference(self, module: ModuleType) -> None:
         """Where an SVI is made."""
@@ -299,21 +306,25 @@ class _Hooks:
 
 
 @contextlib.contextmanager
-def _at_their_sites(trace: Any, places: dict[int, tuple[Any, tuple[Span, ...]]], spans: SpanFinder) -> Iterator[None]:
+def _at_their_sites(trace: Any, places: dict[int, tuple[Any, tuple[Span, ...]]], spans: SpanFinder, *, of_guide: bool) -> Iterator[None]:
     """Within the block the log-densities of a trace's sites are computed as if at the line of each site."""
     changed = []
 
-    def at(original: Any, stack: tuple[Span, ...]) -> Any:
+    def at(original: Any, stack: tuple[Span, ...], sampled: Sampled) -> Any:
         def log_prob(*args: Any, **kwargs: Any) -> Any:
-            with spans.standing_at(stack):
+            with spans.standing_at(stack, sampled):
                 return original(*args, **kwargs)
 
         return log_prob
 
-    for site in trace.nodes.values():
+    for name, site in trace.nodes.items():
         fn = site.get("fn")
         if site["type"] == "sample" and id(fn) in places and "log_prob" not in vars(fn):
-            fn.log_prob = at(fn.log_prob, places[id(fn)][1])
+            summed = (site.get("infer") or {}).get("_enumerate_dim") is not None
+            plates = _plates(site)
+            names, rows = tuple(plate for plate, _, _ in plates), math.prod(size for _, _, size in plates)
+            sampled = Sampled(name, _law(fn), bool(site.get("is_observed")), summed, of_guide, names, rows)
+            fn.log_prob = at(fn.log_prob, places[id(fn)][1], sampled)
             changed.append(fn)
     try:
         yield
@@ -324,13 +335,19 @@ def _at_their_sites(trace: Any, places: dict[int, tuple[Any, tuple[Span, ...]]],
 
 def _site(name: str, site: dict[str, Any], stack: tuple[Span, ...]) -> Site:
     fn = site["fn"]
-    law = type(fn)
-    base = fn
-    while hasattr(base, "base_dist"):
-        base = base.base_dist
-        law = type(base)
-    plates = tuple((f.name, f.dim, f.size) for f in site.get("cond_indep_stack", ()) if getattr(f, "vectorized", f.dim is not None))
     return Site(
-        name, stack[0] if stack else None, tuple(getattr(fn, "batch_shape", ())), tuple(getattr(fn, "event_shape", ())), plates,
-        site.get("scale", 1.0), bool(site.get("is_observed")), law.__name__,
+        name, stack[0] if stack else None, tuple(getattr(fn, "batch_shape", ())), tuple(getattr(fn, "event_shape", ())), _plates(site),
+        site.get("scale", 1.0), bool(site.get("is_observed")), _law(fn),
     )  # fmt: skip
+
+
+def _plates(site: dict[str, Any]) -> tuple[tuple[str, int, int], ...]:
+    """Name, axis and size of the plates that a site is under."""
+    return tuple((f.name, f.dim, f.size) for f in site.get("cond_indep_stack", ()) if getattr(f, "vectorized", f.dim is not None))
+
+
+def _law(fn: Any) -> str:
+    """The name of a distribution, without what only says which axes are events."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return type(fn).__name__

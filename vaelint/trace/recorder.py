@@ -97,6 +97,8 @@ class Recorder(TorchFunctionMode):
     def _bind(self, tensor: torch.Tensor, node: fx.Node, stack: tuple[Any, ...]) -> None:
         self._nodes[id(tensor)] = node
         node.meta.update(val=tensor, grad=tensor.requires_grad, stack=stack, backward=tensor.grad_fn)  # a change in place puts in another
+        if self.spans.sampled is not None:
+            node.meta["sampled"] = self.spans.sampled
         self._remember(tensor)
 
     def _remember(self, tensor: torch.Tensor) -> None:

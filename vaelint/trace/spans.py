@@ -14,6 +14,7 @@ import torch
 
 from vaelint.core.finding import Span
 from vaelint.core.paths import is_cell
+from vaelint.record.sampled import Sampled
 from vaelint.source.notebook import source_of_file
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
@@ -32,6 +33,7 @@ class SpanFinder:
         self._home = os.path.abspath(home) + os.sep
         self._base = os.path.abspath(base or os.getcwd())
         self._stands: tuple[Span, ...] = ()
+        self.sampled: Sampled | None = None  # the site whose log-density is being computed
         self._is_user: dict[str, bool] = {}
         self._spans: dict[tuple[CodeType, int], Span | None] = {}
         self._positions: dict[CodeType, list[tuple[int | None, int | None, int | None, int | None]]] = {}
@@ -64,13 +66,15 @@ class SpanFinder:
         return tuple(s for f in self.user_frames(frame, limit) if (s := self.span(f.f_code, f.f_lasti)) is not None)
 
     @contextlib.contextmanager
-    def standing_at(self, places: tuple[Span, ...]) -> Iterator[None]:
-        """Within the block what runs is said to run at these places, innermost first; an empty tuple changes nothing."""
-        before, self._stands = self._stands, places or self._stands
+    def standing_at(self, places: tuple[Span, ...], sampled: Sampled | None = None) -> Iterator[None]:
+        """Within the block what runs is said to run at these places, innermost first; an empty tuple changes nothing. What is made there
+        belongs to the log-density of `sampled`."""
+        before = self._stands, self.sampled
+        self._stands, self.sampled = places or self._stands, sampled
         try:
             yield
         finally:
-            self._stands = before
+            self._stands, self.sampled = before
 
     def written(self, frame: FrameType | None) -> Span | None:
         """The user's place that called torch itself; None where a library did so."""

@@ -14,6 +14,7 @@ from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
 from vaelint.anatomy.loss.published import importance_samples, known_divergence
+from vaelint.anatomy.loss.sampled_terms import SampledTerm, balance_of, sampled_terms
 from vaelint.anatomy.loss.unsettled import why_no_beta
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.reconstruction.density_kind import Density
@@ -93,6 +94,8 @@ def describe_loss(model: Model) -> dict[str, Any]:
     """Terms with kernel, reduction and weight; effective beta; the objective in words."""
     if not model.has_loss:
         return {}
+    if sites := sampled_terms(model):
+        return _of_sites(model, sites)
     terms: list[dict[str, Any]] = []
     for r in model.recons:
         add = _row(model, "reconstruction", recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason)
@@ -124,6 +127,23 @@ def describe_loss(model: Model) -> dict[str, Any]:
         "weights": naming.weights,
         "notes": [f"effective beta: unknown, as {unsettled}"] if unsettled else [],
     }
+
+
+def _of_sites(model: Model, sites: list[SampledTerm]) -> dict[str, Any]:
+    """A bound that sums over the values of a latent: its terms are told by its sample sites."""
+    rows = []
+    for t in sites:
+        scaling = Scaling(t.weight, {}, t.weight) if t.weight is not None else None
+        rows.append(_row(model, t.role, t.kernel, scaling, (), 0.0, t.node, "") | {"reduction": ""})
+    value = balance_of(sites)
+    points = any(t.is_point for t in sites)
+    words = "weights not all known" if value is None else "an ELBO" if abs(value - 1) < 1e-3 else f"beta-VAE, beta = {value:.6g}"
+    return {
+        "terms": rows,
+        "beta": {"expression": f"{value:.6g}", "value": value, "note": ""} if value is not None else None,
+        "objective": f"{words}; with a latent that is summed over" + ("; with a latent that is a point" if points else ""),
+        "published": [], "weights": {}, "notes": [],
+    }  # fmt: skip
 
 
 def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:

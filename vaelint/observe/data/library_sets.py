@@ -1,4 +1,4 @@
-"""Data sets that scikit-learn, Keras, Hugging Face, torchaudio and PyTorch Geometric download: made up where that is not possible.
+"""Data sets that scikit-learn, Keras, Hugging Face, torchaudio, PyTorch Geometric and Pyro download: made up where that is not possible.
 
 Sizes, types and ranges as the libraries' own pages state them.
 """
@@ -338,6 +338,28 @@ def _graphs(note: Note, data: str) -> dict[str, Change]:
 # --- together ------------------------------------------------------------------------------------------------------------
 
 
+# --- Pyro ----------------------------------------------------------------------------------------------------------------
+
+_CHORALES, _NOTES = {"train": 229, "valid": 76, "test": 77}, 88  # J. S. Bach's, as Boulanger-Lewandowski et al. (2012) split them
+
+
+def _music(note: Note, data: str) -> dict[str, Change]:
+    def made(dataset: Any, *_: Any, **__: Any) -> Any:
+        note(f"made-up data instead of {getattr(dataset, 'name', dataset)}: sequences of 0 and 1 for {_NOTES} keys")
+        generator, found = torch.Generator().manual_seed(0), {}
+        for split, count in _CHORALES.items():
+            lengths = 8 + torch.arange(count) * 7 % 17
+            held = torch.arange(int(lengths.max()))[None, :, None] < lengths[:, None, None]
+            played = torch.rand(count, int(lengths.max()), _NOTES, generator=generator) < 0.05
+            found[split] = {"sequence_lengths": lengths, "sequences": (played & held).float()}
+        return found
+
+    def changed(module: Any) -> None:
+        module.load_data = _where_absent(module.load_data, made, data)
+
+    return {"pyro.contrib.examples.polyphonic_data_loader": changed}
+
+
 @contextlib.contextmanager
 def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file: True) -> Iterator[None]:
     """Within the block these libraries' data sets are made up where they are not there (`auto`), or always (`made-up`).
@@ -348,6 +370,7 @@ def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file
         yield
         return
     changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **_audio(note, data), **_graphs(note, data)}
+    changes |= _music(note, data)
     absent: dict[str, ModuleType] = {}
     for top, prefix in (("keras", "keras"), ("tensorflow", "tensorflow.keras")):
         if top not in sys.modules and importlib.util.find_spec(top) is None:

@@ -1,0 +1,18 @@
+"""Of which sample site of a probabilistic program a recorded value is the log-density."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One sample site, as the guide or the model has it; nodes of its log-density hold it in `meta["sampled"]`."""
+
+    name: str
+    law: str  # the distribution's name
+    observed: bool
+    summed: bool  # all of its values are gone through instead of one drawn
+    of_guide: bool
+    plates: tuple[str, ...]
+    rows: int  # of its plates together: how many densities there are for one value each
