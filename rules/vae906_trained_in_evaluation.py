@@ -2,7 +2,8 @@
 
 ## What it does
 In a step that trains and evaluates in turn (`fit`): after an evaluation, the layers that the gradient goes through are
-all in evaluation mode, and before it they were all in training mode. Reported where they left it.
+all in evaluation mode, and before it they were all in training mode. The same in one step that evaluates first (a
+preview) and trains then. Reported where they left it.
 
 ## Why is this bad
 From the second epoch on there is no dropout, and batch normalisation uses statistics that no longer follow the

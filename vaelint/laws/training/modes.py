@@ -14,7 +14,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
-from vaelint.core.finding import Label
+from vaelint.core.finding import Label, Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import BackwardCall, LeftTraining
@@ -25,9 +25,9 @@ _STATISTICS = (torch_private.BatchNorm, torch.nn.InstanceNorm1d, torch.nn.Instan
 _DROPOUT = torch_private.Dropout
 
 
-@law("training-stays-in-training", "an evaluation between two turns of training leaves the model in training mode", covered=("VAE906",))
+@law("training-stays-in-training", "an evaluation before or between turns of training leaves the model in training mode", covered=("VAE906",))
 def training_stays_in_training(bench: Bench) -> Iterator[Broken]:
-    """Only steps that train and evaluate several times, and models with a layer that does something else in evaluation."""
+    """Only steps that evaluate before they train, and models with a layer that does something else in evaluation."""
     record = bench.model.record
     if not record.left_training:
         return
@@ -38,8 +38,10 @@ def training_stays_in_training(bench: Bench) -> Iterator[Broken]:
     for calls in turns.values():
         for earlier, later in pairwise(calls):
             if (left := _left(bench, earlier, later)) is not None:
-                yield _stayed(left, later)
+                yield _stayed(left, later.span)
                 return
+    if (left := _left_in_step(bench)) is not None:
+        yield _stayed(left, None)
 
 
 def _left(bench: Bench, earlier: BackwardCall, later: BackwardCall) -> LeftTraining | None:
@@ -59,6 +61,23 @@ def _left(bench: Bench, earlier: BackwardCall, later: BackwardCall) -> LeftTrain
     return next((s for s in reversed(record.left_training) if earlier.at <= s.at <= later.at and any(s.module is m for m in own)), None)
 
 
+def _left_in_step(bench: Bench) -> LeftTraining | None:
+    """What takes the model out of training where a step evaluates first: what it then minimises goes through layers in evaluation mode."""
+    record = bench.model.record
+    trained = _layers(bench, record.loss) if record.loss is not None else set()
+    if not trained or any(n.meta["training"] for n in trained):
+        return None
+    order = bench.model.flow.order
+    first = min(order[n] for n in trained)
+    for left in reversed([s for s in record.left_training if s.at <= first]):
+        inside = {id(m) for m in left.module.modules()}
+        paths = {path for path, m in record.model.named_modules() if id(m) in inside}
+        evaluated = [n for n in record.nodes[left.at : first] if n.meta.get("module") in paths and n.meta.get("training") is False]
+        if evaluated and {n.meta["module"] for n in trained} <= paths and any(_differs(m) for m in left.module.modules()):
+            return left
+    return None
+
+
 def _layers(bench: Bench, loss: fx.Node) -> set[fx.Node]:
     """The operations of layers that the gradient of a loss goes through."""
     live = gradients_of(bench.model).reach(loss)
@@ -74,14 +93,14 @@ def _differs(layer: torch.nn.Module) -> bool:
     return isinstance(dropout := getattr(layer, "dropout", 0), int | float) and dropout > 0
 
 
-def _stayed(left: LeftTraining, later: BackwardCall) -> Broken:
+def _stayed(left: LeftTraining, later: Span | None) -> Broken:
     found = Found(
         left.span,
         label="the model leaves training mode here and is not put back",
-        labels=(Label(later.span, "the next turns train it in evaluation mode"),) if later.span is not None else (),
+        labels=(Label(later, "the next turns train it in evaluation mode"),) if later is not None else (),
         why="from the first evaluation on it trains without dropout, and batch normalisation no longer learns its statistics",
         help="call model.train() at the beginning of each epoch, or after the evaluation",
     )
     return Broken(
-        "trained-in-evaluation", found, "the layers are in training mode in all turns", "after an evaluation, all are in evaluation mode"
+        "trained-in-evaluation", found, "the layers that are trained are in training mode", "after an evaluation, all are in evaluation mode"
     )
