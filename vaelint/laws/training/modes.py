@@ -25,7 +25,9 @@ _STATISTICS = (torch_private.BatchNorm, torch.nn.InstanceNorm1d, torch.nn.Instan
 _DROPOUT = torch_private.Dropout
 
 
-@law("training-stays-in-training", "an evaluation before or between turns of training leaves the model in training mode", covered=("VAE906",))
+@law(
+    "training-stays-in-training", "an evaluation before or between turns of training leaves the model in training mode", covered=("VAE906",)
+)
 def training_stays_in_training(bench: Bench) -> Iterator[Broken]:
     """Only steps that evaluate before they train, and models with a layer that does something else in evaluation."""
     record = bench.model.record
@@ -102,5 +104,8 @@ def _stayed(left: LeftTraining, later: Span | None) -> Broken:
         help="call model.train() at the beginning of each epoch, or after the evaluation",
     )
     return Broken(
-        "trained-in-evaluation", found, "the layers that are trained are in training mode", "after an evaluation, all are in evaluation mode"
+        "trained-in-evaluation",
+        found,
+        "the layers that are trained are in training mode",
+        "after an evaluation, all are in evaluation mode",
     )
