@@ -2,6 +2,8 @@
 
 from vaelint.laws import (
     addends,
+    attention_masks,
+    cancelled_gradients,
     capacity,
     columns,
     computed_steps,
@@ -28,6 +30,8 @@ from vaelint.laws.training import turns_family
 
 __all__ = [
     "addends",
+    "attention_masks",
+    "cancelled_gradients",
     "capacity",
     "code_places",
     "columns",

@@ -12,6 +12,7 @@ import ast
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,7 +85,7 @@ def schedules_have_a_way(bench: Bench) -> Iterator[Broken]:
         return
     for at, name in _moved(bench):
         seen = _Seen(place=lambda frame: next(iter(bench.model.tracer.spans.stack(frame, limit=1)), None))
-        _loss(bench, at, name, lambda was, seen=seen: _Counter.of(was, seen))
+        _loss(bench, at, name, partial(_Counter.of, seen=seen))
         for divisor, place in dict(seen.divisors).items():
             if place is not None and _jumps(bench, at, name, divisor) and _is_a_share(bench, at, name, divisor):
                 yield _broken(name, divisor, place)
@@ -125,9 +126,14 @@ def _loss(bench: Bench, at: int, name: str, put: Callable[[int], int]) -> torch.
     return again.loss.detach()
 
 
+def _at(_: int, to: int) -> int:
+    """A counter's new value, whatever it was."""
+    return to
+
+
 def _jumps(bench: Bench, at: int, name: str, divisor: float) -> bool:
     """Whether the loss has one value before the counter has come to the divisor, and another one from then on."""
-    before, after = ([_loss(bench, at, name, lambda _, s=share: int(s * divisor)) for share in shares] for shares in (_BEFORE, _AFTER))
+    before, after = ([_loss(bench, at, name, partial(_at, to=int(share * divisor))) for share in shares] for shares in (_BEFORE, _AFTER))
     flat = all(differ(values[0], v) <= _NOTHING for values in (before, after) for v in values[1:])
     return flat and differ(before[0], after[0]) > _NOTHING
 
