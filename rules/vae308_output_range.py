@@ -2,7 +2,9 @@
 
 ## What it does
 Compares the range that `--input` declares with the range of the reconstruction, found by driving the decoder's raw
-output to its extremes. Without a declared range nothing is assumed.
+output to its extremes. Without a declared range nothing is assumed. The law `the-best-fit-is-the-data` also finds
+elements that share one sum under a Bernoulli likelihood, log rates of a Poisson likelihood that cannot fall below 0,
+and a decoder that puts out the rescaled data and is compared with the raw one.
 
 ## Why is this bad
 With a sigmoid on data in [-1, 1], half of the values can never be reproduced: an error floor, grey or clipped
@@ -17,6 +19,7 @@ Gaussian.
 ## Example
     recon = torch.sigmoid(self.out(h))      # data in [-1, 1]
     recon = F.relu(self.out(h))             # data of mean 0
+    F.poisson_nll_loss(F.softplus(h), x)    # takes log rates: no rate below 1
 
 ## Use instead
     recon = torch.tanh(self.out(h))         # data in [-1, 1]
