@@ -3,7 +3,7 @@
 ## What it does
 Moves the draw of a real run: an addend of the loss whose value follows, and which has no gradient, is reported where
 its gradient ends: at a `detach()`, or where `no_grad` begins. A value that is also in the loss with its gradient is
-not reported.
+not reported. Log-sum-exps that have no gradient together are reported too (the law `log-sums-pull`).
 
 ## Why is this bad
 It shifts the value of the loss and trains nothing. The model trains as if the term were missing, while the loss curve

@@ -39,7 +39,22 @@ _FEWEST = 3
 @law(
     "weights-average-to-one",
     "p / q averages to one number over the draws, the same for every posterior",
-    covered=("VAE20", "VAE21", "VAE41", "VAE42", "VAE403", "VAE404", "VAE406", "VAE407", "VAE408", "VAE409", "VAE433", "VAE434", "VAE435"),
+    covered=(
+        "VAE20",
+        "VAE21",
+        "VAE41",
+        "VAE42",
+        "VAE403",
+        "VAE404",
+        "VAE406",
+        "VAE407",
+        "VAE408",
+        "VAE409",
+        "VAE433",
+        "VAE434",
+        "VAE435",
+        "VAE509",
+    ),
     cost="replay",
 )
 def weights_average_to_one(bench: Bench) -> Iterator[Broken]:
