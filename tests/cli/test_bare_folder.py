@@ -56,6 +56,11 @@ def test_commands_of_texts_come_first_and_placeholders_are_no_commands(tmp_path:
     (tmp_path / "README.md").write_text("\n".join(lines))
     (found,) = entries(tmp_path, tmp_path)
     assert (found.words, *found.others) == (("train.py", "--epochs", "3"), ("train.py",), ("train.py", "--flow", "a"))
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "train.py").rename(tmp_path / "jobs" / "fit.py")
+    (tmp_path / "jobs" / "fit.py").write_text("from .data import x\n" + (tmp_path / "jobs" / "fit.py").read_text())
+    (found,) = entries(tmp_path, tmp_path)
+    assert found.words == ("-m", "jobs.fit")  # Python knows what is beside it as a module only
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,23 @@ def test_a_lightning_trainer_gets_one_device(monkeypatch: pytest.MonkeyPatch) ->
     assert trainer.__init__ is before and not seen.clean
 
 
+def test_what_only_lightning_1_took_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+
+    def init(self: Any, max_epochs: int = 1, devices: Any = "auto") -> None:
+        given.append({"max_epochs": max_epochs, "devices": devices})
+
+    trainer: Any = type("Trainer", (), {"__init__": init})
+    made = types.ModuleType("pytorch_lightning.trainer.trainer")
+    made.__dict__["Trainer"] = trainer
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    with vaelint.observe(device="none"):
+        trainer(max_epochs=3, gpus=1, weights_summary=None)
+        with pytest.raises(TypeError, match="max_epoch"):
+            trainer(max_epoch=3)  # a mistake of the script
+    assert given == [{"max_epochs": 3, "devices": "auto"}]
+
+
 def test_a_lightning_logger_whose_package_is_absent_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(self: Any, folder: str) -> None:
         raise ModuleNotFoundError("No module named 'mlflow'")

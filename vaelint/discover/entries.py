@@ -62,7 +62,7 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         if tree is None or not _starts(tree) or not trains(file, tree):
             continue
         ways: list[tuple[str, ...]] = list(told.get(file.resolve(), ()))
-        bare = (Path(os.path.relpath(file, folder)).as_posix(),)
+        bare = _by_itself(file, folder, tree)
         reach = [t for t in map(tree_of, sorted(imported_by(file))) if t is not None]
         filled, lacks = filled_options(reach)
         alone = [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
@@ -73,9 +73,18 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         if lacks:
             alone = [(*bare, *words) for words in guessed_ways(reach, folder, file.name)]
         ways = [*ways[:1], *alone, *ways[1:]]
-        ways = [w for w in dict.fromkeys(ways) if len(w) > 1 or not (lacks or filled)]
+        ways = [w for w in dict.fromkeys(ways) if len(w) > len(bare) or not (lacks or filled)]
         found.append(Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:])))
     return sorted(found, key=lambda e: e.file.resolve() not in told)[:_MOST]
+
+
+def _by_itself(file: Path, folder: Path, tree: ast.Module) -> tuple[str, ...]:
+    """The words that start a file: its path, or `-m` and its name where it imports relatively, which needs the package around it."""
+    path = Path(os.path.relpath(file, folder))
+    relative = any(isinstance(n, ast.ImportFrom) and n.level for n in tree.body)
+    if relative and path.suffix == ".py" and all(part.isidentifier() for part in path.with_suffix("").parts):
+        return ("-m", ".".join(path.with_suffix("").parts))
+    return (path.as_posix(),)
 
 
 def tree_of(file: Path) -> ast.Module | None:

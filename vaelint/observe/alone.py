@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -108,6 +109,13 @@ def _spawning_here(note: Callable[[str], None]) -> Iterator[None]:
 
 
 _LIGHTNING = ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer")
+_REMOVED = frozenset({
+    "gpus", "tpu_cores", "ipus", "num_processes", "distributed_backend", "auto_select_gpus", "progress_bar_refresh_rate", "weights_summary",
+    "checkpoint_callback", "resume_from_checkpoint", "auto_lr_find", "auto_scale_batch_size", "amp_backend", "amp_level", "track_grad_norm",
+    "terminate_on_nan", "flush_logs_every_n_steps", "process_position", "log_gpu_memory", "replace_sampler_ddp", "move_metrics_to_cpu",
+    "multiple_trainloader_mode", "stochastic_weight_avg", "reload_dataloaders_every_epoch", "prepare_data_per_node", "truncated_bptt_steps",
+})  # fmt: skip
+"""What Lightning 1 had and Lightning 2 has not (https://lightning.ai/docs/pytorch/stable/upgrade/migration_guide.html)."""
 _ONE = {"devices": (None, "auto", 1, "1"), "strategy": (None, "auto"), "num_nodes": (None, 1)}
 
 
@@ -115,8 +123,13 @@ def _on_one_device(module: ModuleType, note: Callable[[str], None], stack: conte
     """Lightning's `Trainer` starts no further processes, and takes the CPU where the accelerator that it is to use is not there."""
     kind: Any = module.__dict__["Trainer"]
     original = kind.__init__
+    takes = inspect.signature(original).parameters
+    unknown = frozenset() if any(p.kind is p.VAR_KEYWORD for p in takes.values()) else _REMOVED - takes.keys()
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if removed := sorted(kwargs.keys() & unknown):
+            note(f"this Lightning's Trainer does not know {', '.join(removed)}: left out")
+            kwargs = {k: v for k, v in kwargs.items() if k not in removed}
         others = {k: v for k, v in kwargs.items() if k in _ONE and v not in _ONE[k]}
         if kwargs.get("accelerator", "cpu") not in ("auto", "cpu") and not torch.cuda.is_available():
             others["accelerator"] = kwargs["accelerator"]

@@ -215,6 +215,11 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
         return f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
     text = next(iter(message_of(error).strip().splitlines()), "")
+    if isinstance(error, ImportError) and "relative import with no known parent" in text:
+        return (
+            f"the script raises ImportError: {text}",
+            "run it as a module, from above its package: vaelint run -m PACKAGE.MODULE",
+        )
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     return said, "run it with python first: it raises the same there"
 
