@@ -10,6 +10,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from vaelint.report.parts.view import View
 
 DATA = Path(__file__).parents[1] / "data"
 VAELINT = str(Path(sys.executable).parent / "vaelint")
+SCRIPT = resources.files("vaelint.report").joinpath("picture.js").read_text(encoding="utf-8")
 BUGGY = (DATA / "vae_three_bugs.py").read_text()
 FAILING = BUGGY.replace("nn.Linear(latent_dim, hidden_dim), nn.ReLU()", "nn.Linear(latent_dim, 64), nn.ReLU()")
 CHROMIUM = next((c for n in ("chromium", "chromium-browser", "google-chrome") if (c := shutil.which(n))), None)
@@ -85,11 +87,13 @@ class Strict(HTMLParser):
         self.ids: list[str] = []
         self.links: list[str] = []
         self.tags: dict[str, int] = {}
+        self.scripts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = dict(attrs)
         self.tags[tag] = self.tags.get(tag, 0) + 1
-        assert tag not in ("script", "link", "img", "iframe", "object", "base"), tag
+        assert tag != "script" or not attrs, "a script is written out, of ours"
+        assert tag not in ("link", "img", "iframe", "object", "base"), tag
         assert not [k for k in told if k.startswith("on") or k in ("src", "srcset", "xlink:href")], told
         if "id" in told:
             self.ids.append(str(told["id"]))
@@ -97,6 +101,10 @@ class Strict(HTMLParser):
             self.links.append(str(told.get("href")))
         if tag not in ("meta", "br", "input"):
             self.open.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
@@ -111,6 +119,8 @@ def parsed(page: str) -> Strict:
     parser.feed(page)
     parser.close()
     assert parser.open == []
+    assert parser.scripts == ([SCRIPT] if 'class="drawn"' in page else []), "the one script is the file of ours, to the letter"
+    assert len(re.findall("Content-Security-Policy", page)) == 1 and html.policy("".join(parser.scripts)) in page
     assert len(parser.ids) == len(set(parser.ids))
     assert {x.removeprefix("#") for x in parser.links} <= set(parser.ids)
     return parser
@@ -178,8 +188,7 @@ def test_svg_and_mermaid_hold_hostile_names(tmp_path: Path, monkeypatch: pytest.
     chart = mermaid.render([result])
     assert "<script" not in chart
     assert all(len(re.findall(r'"', line)) in (0, 2) for line in chart.splitlines())
-    parser = parsed(html.render([result]))
-    assert "script" not in parser.tags
+    assert parsed(html.render([result])).tags["script"] == 1
 
 
 @settings(deadline=None)
@@ -210,6 +219,20 @@ def test_boxes_never_overlap(drawn: tuple[int, set[tuple[int, int]]]) -> None:
     assert all(c - 50.0 + 1e-6 >= 0 and c + 50.0 <= placed.width + 1e-6 for c in placed.centre)
 
 
+def probed(probe: str, folder: Path, *options: str) -> dict[str, Any]:
+    """What a page that holds the report in a frame says of it, in Chromium."""
+    (folder / "probe.html").write_text(probe)
+    done = subprocess.run(
+        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--virtual-time-budget=4000",
+         f"--user-data-dir={folder / 'profile'}", *options, "--dump-dom", (folder / "probe.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = re.search(r"PROBE(\{.*\})END", done.stdout)
+    assert found is not None, done.stdout[-500:]
+    told: dict[str, Any] = json.loads(found[1])
+    return told
+
+
 _PROBE = """<iframe id=f src=page.html style="width:400px;height:900px;border:0"></iframe><script>
 f.onload = () => {
   const d = f.contentDocument, s = d.querySelector('.picture .title').getBoundingClientRect(), c = e => f.contentWindow.getComputedStyle(e);
@@ -231,16 +254,7 @@ f.onload = () => {
 def test_chromium_shows_it_on_a_phone(dark: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = checked(tmp_path, BUGGY, "VAE", "32x784", monkeypatch)
     (tmp_path / "page.html").write_text(html.render([result]))
-    (tmp_path / "probe.html").write_text(_PROBE)
-    done = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--virtual-time-budget=4000",
-         f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom",
-         (tmp_path / "probe.html").as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    found = re.search(r"PROBE(\{.*\})END", done.stdout)
-    assert found is not None, done.stdout[-500:]
-    seen: dict[str, Any] = json.loads(found[1])
+    seen = probed(_PROBE, tmp_path, f"--blink-settings=preferredColorScheme={0 if dark else 1}")
     assert seen["wide"] <= 400
     assert seen["letters"] >= 8
     assert (seen["unnamed"], seen["outside"], seen["spilt"]) == (0, 0, 0)
@@ -251,6 +265,56 @@ def test_chromium_shows_it_on_a_phone(dark: bool, tmp_path: Path, monkeypatch: p
 
     assert (brightness(seen["paper"]) < 60) is dark
     assert abs(brightness(seen["paper"]) - brightness(seen["ink"])) > 150
+
+
+_ZOOM = """<iframe id=f src=page.html style="width:700px;height:900px;border:0"></iframe><script>
+f.onload = () => {
+  const w = f.contentWindow, d = f.contentDocument, room = d.querySelector('.drawn .scroll'), svg = room.querySelector('svg');
+  const wide = () => Math.round(svg.getBoundingClientRect().width), seen = {start: wide(), injected: d.title};
+  const box = room.querySelector('.box.latent'), rect = () => box.getBoundingClientRect();
+  const at = () => [rect().left + rect().width / 2, rect().top + rect().height / 2];
+  box.scrollIntoView({block: 'center'});
+  let middle = at();
+  const key = k => room.dispatchEvent(new w.KeyboardEvent('keydown', {key: k, bubbles: true, cancelable: true}));
+  const wheel = ctrlKey => room.dispatchEvent(
+    new w.WheelEvent('wheel', {deltaY: -100, ctrlKey, clientX: middle[0], clientY: middle[1], bubbles: true, cancelable: true}));
+  seen.scrolls = wheel(false); seen.plain = wide();
+  wheel(true); wheel(true); // wider than its room: now it can be moved there
+  for (let i = 0, _ = middle = at(); i < 4; i++) seen.taken = !wheel(true);
+  seen.wheel = wide(); seen.moved = Math.hypot(at()[0] - middle[0], at()[1] - middle[1]);
+  const pointer = (kind, clientX, clientY) => room.dispatchEvent(
+    new w.PointerEvent(kind, {pointerType: 'mouse', button: 0, clientX, clientY, bubbles: true}));
+  const before = [room.scrollLeft, room.scrollTop];
+  pointer('pointerdown', 300, 300); pointer('pointermove', 260, 240); pointer('pointerup', 260, 240); pointer('pointermove', 0, 0);
+  seen.dragged = [room.scrollLeft - before[0], room.scrollTop - before[1]];
+  seen.page = d.documentElement.scrollWidth;
+  key('0'); seen.reset = wide(); seen.chosen = d.querySelector('.zoom input').checked;
+  key('+'); seen.plus = wide(); key('-'); seen.minus = wide();
+  const fingers = gap => [0, 1].map(i => new w.Touch({identifier: i, target: room, clientX: 300 + i * gap, clientY: 300}));
+  const touch = (kind, gap) => room.dispatchEvent(new w.TouchEvent(kind, {touches: fingers(gap), bubbles: true, cancelable: true}));
+  touch('touchstart', 100); touch('touchmove', 200); seen.pinch = wide() / seen.minus;
+  d.querySelectorAll('.zoom input')[0].click(); seen.again = wide();
+  d.querySelector('[aria-label="Zoom in"]').click(); seen.button = wide(); seen.said = d.querySelector('.zoom output').textContent;
+  document.body.innerText = 'PROBE' + JSON.stringify(seen) + 'END';
+}
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_picture_is_zoomed_and_moved_and_no_other_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = html.render([checked(tmp_path, BUGGY, "VAE", "32x784", monkeypatch)])
+    ours = page.index("<title>")
+    hostile = "<script>document.title = 'it ran'</script><img src=x onerror=\"document.title = 'it ran'\">"
+    (tmp_path / "page.html").write_text(page.replace("</main>", hostile + "</main>"))
+    seen = probed(_ZOOM, tmp_path)
+    assert seen["injected"] == page[ours + 7 : page.index("</title>")], "nothing runs but the script of that hash"
+    assert (seen["scrolls"], seen["plain"], seen["taken"]) == (True, seen["start"], True), "a plain wheel scrolls the page"
+    assert seen["wheel"] > 2 * seen["start"] and seen["moved"] < 3, "what is under the pointer stays there"
+    assert seen["dragged"] == [40, 60] and seen["page"] <= 700
+    assert seen["reset"] == seen["start"] == seen["again"] and seen["chosen"]
+    assert seen["minus"] == pytest.approx(seen["start"], abs=2) and seen["plus"] == pytest.approx(1.25 * seen["start"], abs=2)
+    assert seen["pinch"] == pytest.approx(2, rel=0.02)
+    assert seen["button"] > seen["start"] and seen["said"].endswith(" %")
 
 
 def test_a_page_of_several_targets_one_of_them_not_analysed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
-"""`--output-format html`: one page that needs nothing else, neither network nor script. Read in `check` and in `trace`."""
+"""`--output-format html`: one page that needs nothing else; its one script is ours and only zooms. Read in `check` and in `trace`."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
@@ -29,10 +31,11 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
     """The page, in the order of the targets."""
     sources = Sources()
     title = f"vaelint: {results[0].target}" if len(results) == 1 else f"vaelint: {len(results)} targets"
-    css = style() + files("vaelint.report").joinpath("page.css").read_text(encoding="utf-8")
+    css = style() + _read("page.css")
+    script = _read("picture.js") if any(r.trail is not None for r in results) else ""
     head = join(
         E('<meta charset="utf-8">'),
-        E(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        E(f'<meta http-equiv="Content-Security-Policy" content="{policy(script)}">'),
         E('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         E('<meta name="color-scheme" content="light dark">'),
         element("title", title),
@@ -48,8 +51,21 @@ def render(results: Sequence[TargetResult], view: View = PLAIN) -> str:
             "footer",
             f"vaelint {__version__}. Sizes are letters (B is the batch); costs hold for the sizes named above them.",
         ),
+        E(f"<script>{script}</script>") if script else E(""),
     )
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def policy(script: str) -> str:
+    """What the page may do: no network, and of all scripts only this very text, by its hash
+    (https://www.w3.org/TR/CSP3/#grammardef-hash-source), so that nothing that a model brings along can run."""
+    if not script:
+        return _POLICY
+    return f"{_POLICY}; script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+
+
+def _read(name: str) -> str:
+    return files("vaelint.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def article(result: TargetResult, here: str, view: View, sources: Sources, *, brief: bool = False) -> E:
@@ -87,6 +103,8 @@ def _section(title: str, *content: E | str, about: str = "", class_: str = "") -
 def _picture(result: TargetResult, view: View, here: str) -> E:
     drawn = E(drawing(result, view.depth, view.everything, anchors=f"{here}-f"))
     key = [element("li", join(element("i", "", class_=f"key {kind}"), word)) for kind, word in legend()]
+    marked = next((f.code for f in result.findings if f">{f.code}</text>" in drawn), "")
+    leads = f" A code such as {marked} leads to its finding." if marked else ""
     sizes = (("0", "whole", ""), ("1", "as wide as the page", None), ("2", "twice as wide", None))
     zoom = [
         element("label", join(element("input", "", type="radio", name_=f"{here}-zoom", value=n, checked=on), f" {word}"))
@@ -103,7 +121,7 @@ def _picture(result: TargetResult, view: View, here: str) -> E:
             ),
             class_="drawn",
         ),
-        about="Each box says what it is, the code that makes it, and the shape that leaves it. A code such as VAE201 leads to its finding.",
+        about="Each box says what it is, the code that makes it, and the shape that leaves it." + leads,
     )
 
 
