@@ -114,7 +114,7 @@ def _too_few(missing: Sequence[str], where: str, inputs: InputSet, function: Cal
     return TargetError(
         "VAE003",
         f"{where} also needs {', '.join(missing)}; {given}",
-        f"add {example}; vaelint discover {span.file if span else 'FILE.py'} tries shapes and names those that run",
+        f"add {example}; or let the sizes be found, in your training where there is one: vaelint check {span.file if span else 'FILE.py'}",
         span,
         (f"signature: {where}{inspect.signature(function)}",),
     )
