@@ -59,8 +59,9 @@ def _calls(
     for judged in judged_here:
         if not _is_led_to(bench, judged, others) or _turns_gradients(run, judged) or _sees_data(bench, judged, own, others):
             continue
-        same = [m for m in made_here if _fed(bench, m, own) & _fed(bench, judged, own)]
-        rest = [m for m in made_here if m not in same]
+        outputs = [m for m in made_here if _layer(m) == _layer(judged)]  # features that are matched are none of the critic's outputs
+        same = [m for m in outputs if _fed(bench, m, own) & _fed(bench, judged, own)]
+        rest = [m for m in outputs if m not in same]
         if not same or not rest:
             continue
         wanted = _wanted(run, critic.node, same[0])
@@ -70,14 +71,23 @@ def _calls(
 
 
 def _last_layers(bench: Bench, loss: fx.Node, own: frozenset[int]) -> list[fx.Node]:
-    """The outputs of a network that no other of its layers reads on the way to a loss."""
+    """The outputs of a network on the way to a loss that none of its layers reads, and no other network: a critic has the last word."""
     flow = bench.model.flow
     way = flow.ancestors(loss)
     layers = {
         n for n in way if n.op == "call_function" and any(i.op == "get_attr" and id(i.meta.get("val")) in own for i in n.all_input_nodes)
     }
-    last = [n for n in layers if not any(layer is not n for layer in flow.descendants(n) & layers)]
+    last = [n for n in layers if not any(m is not n and m in way and _learns(m) for m in flow.descendants(n))]
     return [n for n in flow.sorted(set(last)) if shape(n) and bench.is_real(n)]
+
+
+def _learns(node: fx.Node) -> bool:
+    return any(i.op == "get_attr" and i.meta.get("parameter") for i in node.all_input_nodes)
+
+
+def _layer(output: fx.Node) -> set[int]:
+    """The parameters that make an output: the layer, whichever call of it."""
+    return {id(i.meta.get("val")) for i in output.all_input_nodes if i.op == "get_attr"}
 
 
 def _is_led_to(bench: Bench, node: fx.Node, owned: frozenset[int]) -> bool:
