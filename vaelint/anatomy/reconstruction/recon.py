@@ -116,6 +116,8 @@ def _sides(inside: set[fx.Node], raw: list[fx.Node], data: list[fx.Node], flow: 
 
 def _compares(node: fx.Node, from_raw: list[fx.Node], from_data: list[fx.Node], flow: Flow, drawn: set[int]) -> bool:
     """Whether an operation holds decoder output and data against each other."""
+    if ops.op(node) == "add" and all(n in flow.learned for n in from_data):
+        return False  # a layer's answer to a condition, put into the decoder
     if ops.op(node) in ops.LOSSES or _comparable(from_raw, from_data) or picks_class(node, flow):
         return True
     if ops.op(node) not in ("sub", "rsub"):
