@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -17,6 +18,9 @@ from typing import Any
 
 import pytest
 from shown import words
+
+from vaelint.observe.data.library_sets import library_data
+from vaelint.observe.data.torchvision import torchvision_data
 
 pytestmark = pytest.mark.packages
 DATA = Path(__file__).parents[1] / "data" / "runs" / "frameworks"
@@ -67,6 +71,16 @@ def test_a_training_as_it_is_written_for_its_library_is_right(package: str, scri
     assert [t["role"] for t in target["loss"]["terms"]][:2] == ["reconstruction", "kl"]
     place = f"{script}:{line_of(script, minimised)}"
     assert any(n.startswith(f"observed: {script}; the loss is what {place} ") for n in target["notes"]), target["notes"]
+
+
+def test_a_model_of_diffusers_that_accelerate_trains() -> None:
+    needs("accelerate")
+    needs("diffusers")
+    target = observed(DATA, "kl_autoencoder.py")
+    assert (target["target"], target["status"], target["findings"]) == ("kl_autoencoder.py:AutoencoderKL", "clean", []), target
+    assert [(t["role"], t["weight"]) for t in target["loss"]["terms"]] == [("reconstruction", "0.5/B"), ("kl", "0.5/B")]
+    place = f"kl_autoencoder.py:{line_of('kl_autoencoder.py', 'loss = error')}"
+    assert any(n.endswith(f"the loss is what {place} makes and accelerate calls backward() on") for n in target["notes"])
 
 
 def test_counts_of_scvi_tools() -> None:
@@ -157,6 +171,20 @@ def test_a_class_that_is_summed_over(tmp_path: Path, edits: list[tuple[str, str]
     assert "exact KL of 'y' (OneHotCategorical)" in terms and "Bernoulli likelihood of 'x', summed over 'y'" in terms
     assert target["loss"]["beta"]["value"] == pytest.approx(1) and "summed over" in target["loss"]["objective"]
     assert terms["exact KL of 'y' (OneHotCategorical)"]["span"]["line"] == line_of("enumerated.py", CLASS)
+
+
+def test_music_of_pyros_examples_is_made_up() -> None:
+    needs("pyro")
+    notes: list[str] = []
+    with torchvision_data("made-up", notes.append, lambda file: True), library_data("made-up", notes.append):
+        loader = importlib.import_module("pyro.contrib.examples.polyphonic_data_loader")
+        train = loader.load_data(loader.JSB_CHORALES)["train"]
+    assert "jsb_chorales" in notes[0] and train["sequences"].shape == (229, int(train["sequence_lengths"].max()), 88)
+    last = [int(n) for n in train["sequence_lengths"]]
+    assert all(not s[n:].any() for s, n in zip(train["sequences"], last, strict=True)) and set(train["sequences"].unique().tolist()) == {
+        0,
+        1,
+    }
 
 
 def test_a_class_that_is_drawn_has_a_score_function(tmp_path: Path) -> None:

@@ -343,7 +343,7 @@ def _graphs(note: Note, data: str) -> dict[str, Change]:
 _CHORALES, _NOTES = {"train": 229, "valid": 76, "test": 77}, 88  # J. S. Bach's, as Boulanger-Lewandowski et al. (2012) split them
 
 
-def _music(note: Note, data: str) -> dict[str, Change]:
+def _pyro(note: Note, data: str) -> dict[str, Change]:
     def made(dataset: Any, *_: Any, **__: Any) -> Any:
         note(f"made-up data instead of {getattr(dataset, 'name', dataset)}: sequences of 0 and 1 for {_NOTES} keys")
         generator, found = torch.Generator().manual_seed(0), {}
@@ -354,10 +354,17 @@ def _music(note: Note, data: str) -> dict[str, Change]:
             found[split] = {"sequence_lengths": lengths, "sequences": (played & held).float()}
         return found
 
-    def changed(module: Any) -> None:
+    def digits(*_: Any, **__: Any) -> Any:
+        note("made-up data instead of Pyro's multi_mnist: 2000 images of 50x50 with up to two digits")
+        return _images(2000, 50, 50, 1), [[*range(i % 3)] for i in range(2000)]
+
+    def music(module: Any) -> None:
         module.load_data = _where_absent(module.load_data, made, data)
 
-    return {"pyro.contrib.examples.polyphonic_data_loader": changed}
+    def images(module: Any) -> None:
+        module.load = digits  # its own takes minutes to paste them together
+
+    return {"pyro.contrib.examples.polyphonic_data_loader": music, "pyro.contrib.examples.multi_mnist": images}
 
 
 @contextlib.contextmanager
@@ -370,7 +377,7 @@ def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file
         yield
         return
     changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **_audio(note, data), **_graphs(note, data)}
-    changes |= _music(note, data)
+    changes |= _pyro(note, data)
     absent: dict[str, ModuleType] = {}
     for top, prefix in (("keras", "keras"), ("tensorflow", "tensorflow.keras")):
         if top not in sys.modules and importlib.util.find_spec(top) is None:
