@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from law_operators import LAW_OPERATORS
 from spellings import (
     BATCH,
     LOSSES,
@@ -347,5 +348,5 @@ OPERATORS: tuple[Operator, ...] = (
     swap_in_the_kl, sum_over_the_batch, reverse_the_kl, mean_the_kl, variance_for_std, std_without_exp, noise_without_batch,
     uniform_noise, skip_the_noise, subtract_no_mean, detach_the_sample, detach_the_scale, swap_the_heads, decode_the_mean,
     unsqueeze_the_reconstruction, itself_for_target, zeros_for_target, detach_the_reconstruction, mean_the_reconstruction,
-    sigmoid_twice, flip_the_reconstruction, fixed_divisor,
+    sigmoid_twice, flip_the_reconstruction, fixed_divisor, *LAW_OPERATORS,
 )  # fmt: skip

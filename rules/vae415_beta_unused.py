@@ -1,4 +1,4 @@
-"""A KL weight is stored and never used in the loss.
+"""A KL weight does not weigh the KL against the reconstruction.
 
 ## What it does
 Looks for attributes that hold a constructor argument and are multiplied with the KL beside the loss, in a logged
@@ -6,7 +6,7 @@ value say, or that are named as its weights (beta, kl_weight, kl_coeff, ...; the
 suggests it), and whose value does not change the loss: the step is run again with another value. And for such
 arguments, with a number for a default, of the function that puts the loss together, which nothing that the loss
 depends on reads. Where another weight, an argument of the loss say, multiplies the KL instead, it is information
-only.
+only. And a weight that multiplies the whole loss: with twice the weight the loss is twice as large.
 
 ## Why is this bad
 The hyper-parameter has no effect: a sweep over beta compares identical objectives.
@@ -19,7 +19,7 @@ Source: Higgins et al. 2017, beta-VAE, eq. 4.
 ## Example
     self.beta = beta
     ...
-    return rec + kl
+    return rec + kl  # or self.beta * (rec + kl)
 
 ## Use instead
     self.beta = beta
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "VAE415",
     "beta-unused",
     Severity.WARNING,
-    message="a KL weight is stored and never used in the loss",
+    message="a KL weight does not weigh the KL against the reconstruction",
     needs=("kl",),
     basis="shapes",
 ).on("schedule.weights.unused_weights", "kl.missing.loss_place")

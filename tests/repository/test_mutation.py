@@ -17,7 +17,8 @@ def test_every_operator_applies_to_some_clean_model_and_changes_one_statement(mo
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     operators = importlib.import_module("operators")
     applied: set[str] = set()
-    for fixture in fixtures("systems"):
+    masked = [f for f in fixtures("good") if f.stem.startswith("vae323_mask_inverted")]
+    for fixture in [*fixtures("systems"), *masked]:
         source = fixture.path.read_text()
         before = [ast.dump(s) for s in _statements(source)]
         for mutant in operators.mutants(source, 1):

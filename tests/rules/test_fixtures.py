@@ -28,6 +28,7 @@ FOUND_BY_THE_PASS = (
     "vae419_categorical_kl__over_latents",
     "vae419_categorical_kl__drawn_across",
     "vae410_swapped_posterior__two_cuts",
+    "vae415_beta_unused__of_all",
     "vae222",
 )  # laws that move a draw, or put other weights in, on the real run
 SEEN_TWICE = {  # one bug that leaves a second thing wrong, at a line of its own or for a rule of its own

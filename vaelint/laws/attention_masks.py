@@ -119,9 +119,12 @@ def _of_weights(bench: Bench, lengths: Seat, node: fx.Node) -> Reach | None:
 def _broken(bench: Bench, lengths: Seat, node: fx.Node, *, inverted: bool) -> Broken:
     model = bench.model
     name = lengths.name
+    way = model.flow.descendants(lengths.node) & model.flow.ancestors(node)
+    made = next((n for n in model.flow.sorted(way) if getattr(n.meta.get("val"), "dtype", None) is torch.bool), None)
     found = Found(
         model.where(node),
         label="attends to what is beyond the length" + (", and to nothing within it" if inverted else ""),
+        labels=model.labels((made, f"what counts, made of {name}")),
         when=f"{name} differ",
         why="the steps of a sample are made of padding: " + ("none sees another step of its own" if inverted else "it weighs as data does"),
         help="a key_padding_mask is true where a key is left out (~valid); a float mask is -inf there; "

@@ -23,6 +23,7 @@ from vaelint.laws import (
     separate_samples,
     taught,
     unread_inputs,
+    weight_of_all,
 )
 from vaelint.laws.densities import family
 from vaelint.laws.places import code_places, patch_places
@@ -55,4 +56,5 @@ __all__ = [
     "taught",
     "turns_family",
     "unread_inputs",
+    "weight_of_all",
 ]
