@@ -95,7 +95,8 @@ def crossed_diagonals(model: Model) -> list[CrossedDiagonal]:
         if axes is None or labels is None or labels.dim() != len(shape(source)) or any(shape(source)[a] < 2 for a in axes):
             continue
         varying = [a for a in axes if labels.shape[a] > 1]
-        if len(varying) == 1:
+        drawn = len(varying) == 1 and "B" in model.dims(source)[axes[0] if varying[0] == axes[1] else axes[1]]
+        if len(varying) == 1 and not drawn:  # what has a draw of the prior for each sample, as kernels of an MMD, pairs no features
             found.append(CrossedDiagonal(node, source, axes, varying[0]))
     return found
 
