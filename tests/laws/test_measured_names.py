@@ -66,6 +66,16 @@ def test_a_second_latent_is_no_flow(tmp_path: Path) -> None:
     assert "flow" not in said_of(tmp_path, {"loss": HIERARCHY}).loss["objective"]
 
 
+CONDITIONED = """
+        logits = self.dec(z) + self.top(y).repeat(1, 2)
+        return (nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1) + kl).mean()"""
+
+
+def test_a_condition_added_in_the_decoder_is_no_target(tmp_path: Path) -> None:
+    loss = said_of(tmp_path, {"given": "x, y", "loss": CONDITIONED}, "x=8x12:float32[0,1]", "y=8x3").loss
+    assert loss["terms"][0]["kernel"] == "Bernoulli on logits" and loss["beta"]["value"] == 1
+
+
 FROZEN = """
         m, s = self.prior
         q = -0.5 * (logvar + (z - mu).square() / logvar.exp()).sum(-1)
