@@ -4,7 +4,7 @@
 Finds log-sum-exps of densities of z (a mixture prior, the aggregated posterior of a minibatch) and the log-weights in
 them. Reports a weight that is added to the densities of the single dimensions and summed over them with these. How
 often it counts is the derivative of one component's exponent in it. The law `components-are-whole` finds mixtures of
-a network's components whose whole log-sum is taken for each dimension by itself.
+a network's components whose log-sum runs for each dimension by itself.
 
 ## Why is this bad
 log q(z) = log sum_n w_n prod_d q(z_d | n): the logarithm of w_n belongs beside the sum over d. Added before it, it

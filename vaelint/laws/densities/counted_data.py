@@ -60,13 +60,13 @@ def _broken(bench: Bench, one: Elementwise, share: float) -> Broken:
     reader = next((n for n in model.flow.sorted(one.inside) if target in ops.value_inputs(n)), one.core)
     found = Found(
         entered(reader, made) or model.where(reader),
-        label="a likelihood of counts gets what is no count",
+        label="a likelihood of counts gets values between the counts",
         labels=model.labels((made, "the counts become real numbers here")),
         why="the probabilities add up to one over whole numbers, and the data has none of them: "
         "the decoder learns the mean of the transformed counts, and its draws are on another scale",
         help="transform the counts for the encoder alone, and give the likelihood the counts themselves",
     )
-    text = f"{share:.0%} of the values that it is given are no whole numbers"
+    text = f"{share:.0%} of the values that it is given lie between whole numbers"
     return Broken("wrong-target", found, "what a likelihood of counts is given are counts", text)
 
 
