@@ -14,11 +14,12 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from vaelint.core.finding import Span
 from vaelint.observe.batches import rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
-from vaelint.observe.seen import Applied, Backward, Held, Iteration, Stepped, goals_of
+from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of
 from vaelint.record.record import Record, ancestors, name_of
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.modules import ModuleTracker
+from vaelint.trace.optimizers import ascends
 from vaelint.trace.recorded_run import names_of_tensors, noting_distributions, recording_from_numpy
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
@@ -175,7 +176,7 @@ class Watch:
             record.raw_output = list(self._outputs.values())[-1] if self._outputs else None
             record.output = self.recorder.to_arg_structure(record.raw_output)
             goals = goals_of(len(self.backwards), self.steps)
-            losses = [self._total([self.backwards[i] for i in goal.backwards]) for goal in goals]
+            losses = [self._minimised_by(goal) for goal in goals]
         self.close()
         made = Iteration(self.number, record, self._frozen, self.names, self._kept, self.batch, self.backwards, goals, losses, self._random)
         made.altered, made.cut, made.even = self._altered(), self.cut, self.even
@@ -183,16 +184,27 @@ class Watch:
         made.held, made.batches = self.held, self.batches
         return made
 
-    def _total(self, backwards: list[Backward]) -> Any:
-        """The node of the sum of what `backward` was called on; None where one of them was not recorded."""
+    def _minimised_by(self, goal: Goal) -> Any:
+        """The node of what the optimizers of a goal make smaller; None where it was not recorded."""
+        backwards = [self.backwards[i] for i in goal.backwards]
+        total, value = self._total(backwards)
+        if total is None or not goal.steps or not all(ascends(o) for o in goal.optimizers):
+            return total
+        turned = self.record.graph.call_function(torch.neg, (total,))
+        span = backwards[-1].span
+        turned.meta.update(val=-value, grad=True, stack=(span,) if span else (), module="", training=True)
+        return turned
+
+    def _total(self, backwards: list[Backward]) -> tuple[Any, torch.Tensor]:
+        """The node of the sum of what `backward` was called on, and its value; no node where one of them was not recorded."""
         parts = [self._minimised(b) for b in backwards]
         if any(node is None for node, _ in parts):
-            return None
+            return None, parts[0][1]
         (total, value), *others = parts
         for (node, more), backward in zip(others, backwards[1:], strict=True):
             total, value = self.record.graph.call_function(torch.add, (total, node)), value + more
             total.meta.update(val=value, grad=True, stack=(backward.span,) if backward.span else (), module="", training=True)
-        return total
+        return total, value
 
     def _minimised(self, backward: Backward) -> tuple[Any, torch.Tensor]:
         """The node of what one `backward` minimises, and its value: of what it was called on, times the gradient that it was given."""

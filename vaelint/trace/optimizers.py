@@ -48,6 +48,11 @@ def noting_optimizers(spans: SpanFinder, found: list[Optimizer], *, in_step: boo
         torch.optim.Optimizer.__init__ = original  # type: ignore[method-assign]
 
 
+def ascends(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it makes larger what is differentiated (`maximize=True`): its loss is minus that."""
+    return bool(optimizer.param_groups) and all(group.get("maximize") for group in optimizer.param_groups)
+
+
 @contextlib.contextmanager
 def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
     """While the block runs, `updates` hears of each step of torch's optimizers and of gradients that are cleared.
@@ -63,16 +68,17 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
     def stepping(original: Any) -> Any:
         def step(self: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
             held, where = [p for group in self.param_groups for p in group["params"]], place()
+            climbs = ascends(self)
             if updates.as_is:
                 done = original(self, *args, **kwargs)
-                updates.step(held, where)
+                updates.step(held, where, climbs)
                 return done
             closure = args[0] if args else kwargs.get("closure")
             value = None
             if callable(closure):
                 with torch.enable_grad():
                     value = closure()
-            return original(self, *args, **kwargs) if updates.step(held, where) else value
+            return original(self, *args, **kwargs) if updates.step(held, where, climbs) else value
 
         return step
 

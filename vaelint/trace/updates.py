@@ -58,6 +58,7 @@ class Updates:
     _read: set[int] = field(default_factory=set)  # passes whose gradients the step looked at: they may have been kept elsewhere
     _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
     _given: set[int] = field(default_factory=set)  # parameters whose gradient the next step is handed
+    _climbing: set[int] = field(default_factory=set)  # parameters whose optimizer makes larger what is differentiated
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
 
     # --- the passes ------------------------------------------------------------------------------------------------
@@ -205,8 +206,12 @@ class Updates:
                 found.setdefault(call.stack, IdleStep(call.span, next(iter(lost.values())), turns=True))
         return list(found.values())
 
-    def step(self, held: Sequence[torch.Tensor], place: Span | None) -> bool:
-        """An optimizer's step over some parameters; whether it may move them: those of the model stay while it is recorded."""
+    def step(self, held: Sequence[torch.Tensor], place: Span | None, climbs: bool = False) -> bool:
+        """An optimizer's step over some parameters; whether it may move them: those of the model stay while it is recorded.
+
+        `climbs`: it makes larger what was differentiated.
+        """
+        self._climbing |= set(map(id, held)) if climbs else set()
         fed = [p for p in held if id(p) in self._held and (p.grad is not None or id(p) in self._given)]
         for p in fed:
             for number in self._held.pop(id(p)):
@@ -252,9 +257,11 @@ class Updates:
         return list(merged.values())
 
     def loss_of(self, objective: Objective) -> torch.Tensor:
-        """The one loss of an objective: of several passes, the sum."""
+        """The one loss of an objective: of several passes, the sum; minus that, where the optimizer makes it larger."""
         loss = self._summed([self.calls[i].of for i in objective.passes], None)
-        if len(objective.passes) > 1 and (node := self.recorder.node_for(loss)) is not None:
+        climbs = bool(objective.moved) and objective.moved <= self._climbing
+        loss = self._made(torch.neg, loss) if climbs else loss
+        if (climbs or len(objective.passes) > 1) and (node := self.recorder.node_for(loss)) is not None:
             node.meta["stack"] = self.calls[objective.passes[-1]].stack
         return loss
 
