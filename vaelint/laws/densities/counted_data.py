@@ -66,7 +66,7 @@ def _broken(bench: Bench, one: Elementwise, share: float) -> Broken:
         "the decoder learns the mean of the transformed counts, and its draws are on another scale",
         help="transform the counts for the encoder alone, and give the likelihood the counts themselves",
     )
-    text = f"{share:.0%} of the values that it is given lie between whole numbers"
+    text = f"{share:.0%} of the values that it is given are between whole numbers"
     return Broken("wrong-target", found, "what a likelihood of counts is given are counts", text)
 
 
