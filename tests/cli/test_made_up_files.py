@@ -26,6 +26,8 @@ from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.public_files import public_file
 from vaelint.observe.data.torchvision import stand_in
 from vaelint.observe.data.wanted import is_wanted
+from vaelint.pipeline.watched_run import _said
+from vaelint.trace.spans import SpanFinder
 
 TRAIN = """\
 import torch
@@ -216,3 +218,12 @@ def test_a_canvas_of_matplotlib_gives_its_colours_as_it_did(monkeypatch: pytest.
     with older_names(said.append, lambda file: True):
         assert module.__dict__["FigureCanvasAgg"]().tostring_rgb() == bytes([0, 1, 2, 4, 5, 6])
     assert said == ["this Matplotlib has no tostring_rgb: the script got it of buffer_rgba"]
+
+
+def test_a_file_that_hdf5_does_not_find_is_named_at_the_line_of_the_script(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with pytest.raises(FileNotFoundError) as raised:
+        h5py.File(tmp_path / "own.h5")
+    assert _said(raised.value)[0] == f"the script reads {tmp_path / 'own.h5'}, which is not there"
+    places = SpanFinder(str(Path(__file__).parent)).of_traceback(raised.value)
+    assert places and all(Path(s.file).suffix == ".py" for s in places)

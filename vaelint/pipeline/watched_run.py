@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -203,10 +204,14 @@ DISTRIBUTIONS = {
 """What pip calls a package that is imported under another name."""
 
 
+_HDF5 = re.compile(r"unable to open file: name = '([^']+)'")  # how h5py names what is not there
+
+
 def _said(error: BaseException) -> tuple[str, str]:
     """What a script raised, and what to do about it."""
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return f"the script reads {error.filename}, which is not there", "put it there, or name another one with the script's options"
+    named = _HDF5.search(str(error)) if isinstance(error, FileNotFoundError) else None
+    if isinstance(error, FileNotFoundError) and (file := error.filename or (named and named[1])):
+        return f"the script reads {file}, which is not there", "put it there, or name another one with the script's options"
     if isinstance(error, ModuleNotFoundError) and error.name:
         name = error.name.partition(".")[0]
         if name == "tensorflow":

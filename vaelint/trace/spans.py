@@ -46,7 +46,7 @@ class SpanFinder:
             path = os.path.abspath(filename)
             foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB) or _SITE in path
             known = (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
-            known = is_cell(filename) if filename.startswith("<") else known
+            known = is_cell(filename) if filename.startswith("<") else known and not filename.endswith((".pyx", ".pxd", ".pxi"))
             self._is_user[filename] = known
         return known
 
