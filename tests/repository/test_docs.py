@@ -159,6 +159,22 @@ def test_the_guides_show_what_is_printed(tmp_path: Path) -> None:
     as_shown(OUTPUT / "summary.txt", summary)
 
 
+def test_the_first_five_commands_print_what_the_guide_shows() -> None:
+    """As a newcomer types them, slips included; each with its exit code."""
+    typed = (
+        "vae_three_bugs.py",
+        "check vae_three_bugs.py::VAE --input 32x784",
+        "check vae_three_bugs.py:VAE --input foo",
+        "check vae_three_bugs.py:VAE --input 32x784 --output-format concise",
+        "check mlp_vae.py:VAE --input 32x784 --output-format concise",
+    )
+    told = []
+    for words in typed:
+        done = commandline.vaelint(*words.split(), cwd=DATA)
+        told.append(f"$ vaelint {words}\n{done.stdout}{done.stderr}exit code {done.returncode}\n")
+    as_shown(OUTPUT / "commands.txt", "\n".join(told))
+
+
 def test_the_losses_of_the_guide_have_the_betas_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = re.findall(r"^\| `(.+ \+ .+)` \| (\S+) \| (\S+) \| (\S*) ?\|$", (DOCS / "kl-and-beta.md").read_text(), re.M)

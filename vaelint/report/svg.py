@@ -169,7 +169,9 @@ def _outline(kind: str, h: int) -> str:
     """Each kind has a form of its own, so that colour is not needed to tell them apart."""
     w = WIDTH
     if kind == "noise":
-        return f'<ellipse class="form" cx="{w / 2:.0f}" cy="{h / 2:.0f}" rx="{w / 2:.0f}" ry="{h / 2:.0f}"/>'
+        x, y, a, b = f"{w / 2:.0f}", f"{h / 2:.0f}", f"{0.08 * w:.0f}", f"{0.08 * h:.0f}"  # fuller than an ellipse: a wide last line fits
+        right, low = f"{0.92 * w:.0f}", f"{0.92 * h:.0f}"
+        return f'<path class="form" d="M0 {y}C0 {b} {a} 0 {x} 0S{w} {b} {w} {y}S{right} {h} {x} {h}S0 {low} 0 {y}z"/>'
     if kind == "latent":
         return (
             f'<rect class="form" width="{w}" height="{h}" rx="{h / 2:.0f}"/>'
