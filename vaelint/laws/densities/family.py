@@ -2,6 +2,7 @@
 
 from vaelint.laws.densities import (
     absent_experts,
+    best_fit,
     certainty,
     class_weights,
     concentrated,
@@ -12,7 +13,6 @@ from vaelint.laws.densities import (
     log_sums,
     multipliers,
     normalised,
-    reach,
     sampled_weights,
     sampler_kl,
     to_the_prior,
@@ -22,6 +22,7 @@ from vaelint.laws.densities import (
 
 __all__ = [
     "absent_experts",
+    "best_fit",
     "certainty",
     "class_weights",
     "concentrated",
@@ -32,7 +33,6 @@ __all__ = [
     "log_sums",
     "multipliers",
     "normalised",
-    "reach",
     "sampled_weights",
     "sampler_kl",
     "to_the_prior",
