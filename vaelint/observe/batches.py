@@ -93,3 +93,9 @@ def turns_of(loader: Any) -> int | None:
         return len(loader)
     except Exception:  # noqa: BLE001
         return None
+
+
+def at_most(batch: Any, wanted: int) -> tuple[Any, int]:
+    """The batch with at most so many rows, and how many it had where it was cut, else 0. 0 rows leave it as it is."""
+    of = rows_of(batch) if wanted else None
+    return (cut(batch, wanted, of), of) if of is not None and of > wanted and is_cuttable(batch) else (batch, 0)

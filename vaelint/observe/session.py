@@ -15,7 +15,7 @@ import torch
 from vaelint.core.assumption import Chosen
 from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
-from vaelint.observe.batches import cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
+from vaelint.observe.batches import at_most, cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
 from vaelint.observe.copies import Parts
 from vaelint.observe.further import Further
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
@@ -97,7 +97,9 @@ class Session:
             return batch
         if self._enough() or not torch.is_grad_enabled():
             return batch  # an evaluation
-        batch = self._of_few_rows(batch)
+        batch, of = at_most(batch, self.rows)
+        if of:
+            self.say(f"batches were cut to {self.rows} rows of {of}")
         self._loading, self._since = True, 0
         if self._backwards:
             self._looped = self._source
@@ -320,14 +322,6 @@ class Session:
         self._watch.batches = turns_of(loader) if self.curves else None
         self._add(batch, frame)
         return batch
-
-    def _of_few_rows(self, batch: Any) -> Any:
-        """The batch, with no more rows than wanted."""
-        of = rows_of(batch) if self.rows else None
-        if of is None or of <= self.rows or not is_cuttable(batch):
-            return batch
-        self.say(f"batches were cut to {self.rows} rows of {of}")
-        return cut(batch, self.rows, of)
 
     def _can_cut(self, batch: Any, loader: Any) -> bool:
         """Whether the third iteration may run at another batch size."""
