@@ -2,11 +2,9 @@
 
 from vaelint.laws import (
     addends,
-    attention_masks,
     cancelled_gradients,
     capacity,
     columns,
-    computed_steps,
     conditions,
     divergence,
     generation,
@@ -15,8 +13,6 @@ from vaelint.laws import (
     knowledge,
     masks,
     own_gradients,
-    own_step,
-    padding_inert,
     priors,
     relaxations,
     repeated,
@@ -27,6 +23,7 @@ from vaelint.laws import (
 )
 from vaelint.laws.densities import family
 from vaelint.laws.places import code_places, patch_places
+from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import turns_family
 
 __all__ = [
