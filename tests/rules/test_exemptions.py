@@ -32,6 +32,7 @@ SHOWN = {
         "a step that does not train the encoder": "systems/ok_step_of_the_critic.py",
         "the reconstruction meets the data in another term": "systems/ok_critic_features.py",
         "features of the data from layers that are not trained": "systems/ok_frozen_backbone.py",
+        "data that the model was built with": "vae306_wrong_target/good__built_with.py",
     },
     "VAE310": {"divided by a statistic of the reconstruction": "systems/ok_structural_similarity.py"},
     "VAE412": {

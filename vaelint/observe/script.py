@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vaelint.core.errors import UsageError
+from vaelint.observe.data.absent import importing_file
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import show, source_of_file
 
@@ -71,7 +72,10 @@ class _Beside(importlib.abc.MetaPathFinder):
         """A top-level module of the repository."""
         if path is not None:
             return None
-        for place in (*self._places, *self._below(name)):
+        wanted_here = (
+            Path(importing_file(sys._getframe(1))).resolve().is_relative_to(self._here)
+        )  # not by a package that tries what there is
+        for place in (*self._places, *(self._below(name) if wanted_here else ())):
             if (spec := importlib.machinery.PathFinder.find_spec(name, [place])) is not None:
                 self._note(
                     f"{name} was imported from {os.path.relpath(place)}, which is not on Python's path: PYTHONPATH={os.path.relpath(place)}"
