@@ -43,5 +43,6 @@ def _link_rules(app: Sphinx, name: str, source: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     """Has the pages that follow from the code written anew before each build, and codes linked in all."""
-    app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir)))
+    app.add_config_value("made_pages", True, "env", [bool])  # -D made_pages=0: for a folder of other pages
+    app.connect("builder-inited", lambda app: generated.write(Path(app.srcdir)) if app.config.made_pages else None)
     app.connect("source-read", _link_rules)

@@ -39,6 +39,7 @@ def _page(law: Law, rules: Sequence[Rule]) -> str:
     codes = [r.code for r in rules if r.name in set(_names(Path(module.__file__ or "")))]
     covered = ", ".join(c if len(c) == 6 else f"{c}.." for c in law.covered)
     lines = [
+        "---\norphan: true\n---\n",  # the table of laws leads here: the sidebar of each page would hold them all
         f"# {law.name}\n",
         f"{law.says[0].upper()}{law.says[1:]}.\n",
         _prose(_intervention(module.__doc__ or "")),

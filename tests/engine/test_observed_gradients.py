@@ -119,3 +119,24 @@ def test_a_layer_that_only_turns_without_labels_train_is_learned(labelled: bool)
             (F.mse_loss(recon, x, reduction="sum") + kl).backward()
             optimizer.step()
     assert [f.code for f in seen.report.findings] == ([] if labelled else ["VAE501"])
+
+
+class Trained(CopiedDraw):
+    """A model that makes its optimizer and trains itself."""
+
+    def fit(self, data: torch.Tensor) -> None:
+        optimizer = torch.optim.Adam(self.parameters())
+        for x in DataLoader(data, batch_size=16):  # type: ignore[arg-type]
+            recon, mu, logvar = self(x)
+            kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+            optimizer.zero_grad()
+            (F.binary_cross_entropy(recon, x, reduction="sum") + kl).backward()
+            optimizer.step()
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct")
+def test_a_model_that_trains_itself_is_checked_to_its_end() -> None:
+    torch.manual_seed(0)
+    with vaelint.observe() as seen:
+        Trained().fit(torch.rand(80, 12))
+    assert seen.report.clean, str(seen.report)

@@ -121,7 +121,11 @@ class _Written:
 
     def _trains_something_else(self, function: ast.AST) -> bool:
         """Whether a function calls `backward()` and nothing of the model that the step calls: pretraining, with an optimizer of its own."""
-        asked = _calls_of(ast.parse(self._model.step.code), lambda name: name == "model")
+        try:
+            step = ast.parse(self._model.step.code)
+        except SyntaxError:
+            return False  # of an observed iteration, which is told in words
+        asked = _calls_of(step, lambda name: name == "model")
         calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)]
         if not asked or not any(isinstance(c.func, ast.Attribute) and c.func.attr == "backward" for c in calls):
             return False
