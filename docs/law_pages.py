@@ -36,7 +36,8 @@ def law_pages(rules: Sequence[Rule]) -> dict[str, str]:
 
 def _page(law: Law, rules: Sequence[Rule]) -> str:
     module = sys.modules[law.broken.__module__]
-    codes = [r.code for r in rules if r.name in set(_names(Path(module.__file__ or "")))]
+    names = set(_names(Path(module.__file__ or "")))
+    codes = [r.code for r in rules if r.name in names]
     covered = ", ".join(c if len(c) == 6 else f"{c}.." for c in law.covered)
     lines = [
         "---\norphan: true\n---\n",  # the table of laws leads here: the sidebar of each page would hold them all
