@@ -148,9 +148,8 @@ class Bench:
         same = reachable([node], lambda n: [u for u in flow.users.get(n, ()) if ops.op(u) in _STILL_COUNTS])
         for compared in (u for n in same for u in flow.users.get(n, ()) if ops.op(u) in _COMPARED):
             for other in (o for o in compared.all_input_nodes if o not in same and o not in flow.data and self.knows(o)):
-                steps = self.value(other).flatten()
-                if len(steps) > 1 and torch.equal(steps - steps[0], torch.arange(len(steps), device=steps.device).to(steps.dtype)):
-                    return len(steps)
+                if (places := _counts_along(self.value(other))) is not None:
+                    return places
         return None
 
     @staticmethod
@@ -232,3 +231,14 @@ class Bench:
         return any(n in flow.random and not self.is_real(n) for n in flow.ancestors(node)) or any(
             ops.op(n) == "randperm" for n in self.model.record.nodes if n in flow.random and ops.op(n) == "randperm"
         )
+
+
+def _counts_along(value: torch.Tensor) -> int | None:
+    """How many places a value counts along one of its axes, the same along all others; None where it counts none."""
+    for axis in range(value.dim()):
+        lines = value.movedim(axis, -1).reshape(-1, value.shape[axis])
+        steps = lines[0] if len(lines) else lines.flatten()
+        counted = torch.arange(len(steps), device=steps.device).to(steps.dtype)
+        if len(steps) > 1 and torch.equal(steps - steps[0], counted) and bool((lines == steps).all()):
+            return len(steps)
+    return None
