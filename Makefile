@@ -66,7 +66,7 @@ check: $(READY) ## Lint, formats, types, and who may import whom
 	$(BIN)/vulture
 
 update: $(READY) ## Write the stored reports, the guides' output and the README's rule table anew
-	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/report/test_report.py tests/repository/test_package.py tests/config/test_config.py tests/repository/test_docs.py tests/repository/test_gallery.py
+	VAELINT_UPDATE=1 $(BIN)/python -m pytest -q tests/report/test_report.py tests/repository/test_package.py tests/config/test_config.py tests/repository/test_docs.py tests/repository/test_gallery.py tests/repository/test_survey.py
 
 wheel: $(READY) ## Build the wheel from a clean tree: a left-over build/ would bring deleted rules back
 	rm -rf build dist

@@ -76,19 +76,24 @@ def _start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     (folder / "sleeper.py").write_text(
         "import os, pathlib, time\n"
         "server = int(pathlib.Path(f'/proc/{os.getppid()}/stat').read_text().rpartition(')')[2].split()[1])\n"  # above the keeper
-        "pathlib.Path('pid').write_text(f'{server} {os.getpid()}')\ntime.sleep(20)\n"
+        f"pathlib.Path({str(_told_in(folder))!r}).write_text(f'{{server}} {{os.getpid()}}')\ntime.sleep(20)\n"
     )
-    (folder / "pid").unlink(missing_ok=True)
+    _told_in(folder).unlink(missing_ok=True)
     return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+def _told_in(folder: Path) -> Path:
+    """Where a target says which processes it runs in: beside its folder, below which it may not write."""
+    return folder.with_name(f"{folder.name}.pids")
+
+
 def _pids(folder: Path, front: subprocess.Popen[bytes]) -> list[int]:
-    limit = time.monotonic() + 60
-    while not ((folder / "pid").exists() and (folder / "pid").read_text().count(" ")):
+    limit, told = time.monotonic() + 60, _told_in(folder)
+    while not (told.exists() and told.read_text().count(" ")):
         if front.poll() is not None or time.monotonic() > limit:
             return []
         time.sleep(0.02)
-    return [int(p) for p in (folder / "pid").read_text().split()]
+    return [int(p) for p in told.read_text().split()]
 
 
 def _alive(pid: int) -> bool:

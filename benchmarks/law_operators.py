@@ -90,11 +90,12 @@ def leave_a_part_out(s: ast.stmt) -> Iterator[Edit]:
 
 
 def forget_to_turn_back(s: ast.stmt) -> Iterator[Edit]:
-    """No flip(...)."""
+    """No flip(...): neither `x.flip(1)` nor `torch.flip(x, [1])`."""
     for n in nodes_of(s, ast.Call):
         assert isinstance(n, ast.Call)
-        if called(n) == "flip" and isinstance(n.func, ast.Attribute) and code(n.func.value) != "torch":
-            yield n, code(n.func.value)
+        if called(n) == "flip" and isinstance(n.func, ast.Attribute):
+            of_torch = code(n.func.value) == "torch"
+            yield n, code(n.args[0] if of_torch else n.func.value)
 
 
 LAW_OPERATORS = (

@@ -76,6 +76,13 @@ def checkout(verdict: dict[str, Any], folder: Path) -> Path:
     return found
 
 
+def copied(repository: Path, scratch: Path) -> Path:
+    """A copy of the repository's files."""
+    whole = scratch / "repository"
+    shutil.copytree(repository, whole, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    return whole
+
+
 def state(folder: Path) -> dict[str, str]:
     """Each file and folder below, with a digest of what is in it."""
     found = {}
@@ -91,8 +98,7 @@ def state(folder: Path) -> dict[str, str]:
 def checked(verdict: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """One repository: what was said of it, in what time and memory, and whether it is as it was."""
     with tempfile.TemporaryDirectory(prefix="observe-") as scratch:
-        whole = Path(scratch) / "repository"
-        shutil.copytree(checkout(verdict, options.checkouts), whole, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+        whole = copied(checkout(verdict, options.checkouts), Path(scratch))
         folder = whole / verdict.get("folder", "")
         before, started = state(whole), time.perf_counter()
         out, err, timed_out, most = ran(folder, options)

@@ -11,6 +11,7 @@ from pathlib import Path
 from comparison_page import comparison_page
 from gallery_page import gallery_page
 from law_pages import law_pages
+from survey_page import survey_pages
 
 from vaelint import catalogue
 from vaelint.config import keys
@@ -24,7 +25,7 @@ def write(folder: Path) -> None:
     """Writes them into the folder of the sources; pages of what is gone are removed, and what is as it was is not touched."""
     pages = {f"rules/{rule.code}.md": rule_page(rule) for rule in own_rules()}
     pages |= {"rules/index.md": index(own_rules()), "keys.md": key_tables(), "gallery.md": gallery_page()}
-    pages |= {"comparison.md": comparison_page()} | law_pages(own_rules())
+    pages |= {"comparison.md": comparison_page()} | law_pages(own_rules()) | survey_pages()
     for room in ("rules", "laws"):
         (folder / room).mkdir(exist_ok=True)
         for old in (folder / room).glob("*.md"):

@@ -3,7 +3,8 @@
 ## What it does
 Where no noise is drawn in the whole step, looks for a Gaussian KL in the loss: a value that is squared beside another
 one that is there both plain and exponentiated. If the reconstruction is made of the first and does not depend on the
-second, the mean is decoded instead of a sample.
+second, the mean is decoded instead of a sample. Where evaluation mode draws, and training does not, the test of
+`self.training` is the place.
 
 ## Why is this bad
 The variance is trained by the KL alone, which sets it to 1, and the decoder never sees the spread that it meets when
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
     Severity.ERROR,
     message="the posterior has a KL, and nothing is drawn from it",
     needs=("loss",),
-).on("sampling.undrawn.undrawn_posterior", "sampling.undrawn.undrawn_place")
-def check(model: Model, undrawn_posterior: Undrawn | None, undrawn_place: Span | None) -> Findings:
+).on("sampling.undrawn.undrawn_posterior", "sampling.undrawn.undrawn_place", "sampling.inverted_mode.inverted_mode")
+def check(model: Model, undrawn_posterior: Undrawn | None, undrawn_place: Span | None, inverted_mode: Span | None) -> Findings:
     """The mean goes into the decoder."""
     if undrawn_posterior is not None:
         yield Found(
-            undrawn_place,
-            label=f"decodes {model.written(undrawn_posterior.mu)}",
+            inverted_mode or undrawn_place,
+            label="draws in evaluation, and not in training" if inverted_mode else f"decodes {model.written(undrawn_posterior.mu)}",
             labels=model.labels(
                 (undrawn_posterior.mu, "the mean"),
                 (undrawn_posterior.scale, "only the KL reads the scale"),
@@ -49,6 +50,8 @@ def check(model: Model, undrawn_posterior: Undrawn | None, undrawn_place: Span |
             ),
             shapes=(model.row(undrawn_posterior.mu, "decoded"), model.row(undrawn_posterior.scale, "not used")),
             why="the reconstruction does not depend on the scale: this is a plain autoencoder with a penalty on its code",
-            help="draw z = mu + std * torch.randn_like(std), and decode that",
+            help="turn the test round: training draws, evaluation decodes the mean"
+            if inverted_mode
+            else "draw z = mu + std * torch.randn_like(std), and decode that",
             claim=claims.NoGradFromRecon("the reconstruction gives the scale no gradient", nodes=[undrawn_posterior.scale]),
         )

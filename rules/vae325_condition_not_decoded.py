@@ -2,7 +2,8 @@
 
 ## What it does
 Gives an input beside the data other values. Where it moves the posterior and, with every draw held, no reconstruction,
-and the draw is joined with columns that are the same for every sample whatever the weights, these are reported.
+and the draw is joined with columns that are the same for every sample whatever the weights, these are reported. So is the
+call that hands the condition to a function of the decoder, where that function never reads the argument.
 
 ## Why is this bad
 The model is trained as p(x given z): it cannot be asked for one label, and z has to carry what the condition says.

@@ -1,9 +1,10 @@
-"""A density of z is not that of a Gaussian.
+"""A term is not a valid log-density of z.
 
 ## What it does
 For the hand-written log-densities of z in a Monte Carlo KL or in a mixture prior: where the error in z is that of a
 Gaussian, holds the part in its variance against it. -log N(z; m, s^2) = (z - m)^2 / (2 s^2) + log s + const, so that
-the slope in a log-variance h is (1 - (z - m)^2 / s^2) / 2 times the weight of the error.
+the slope in a log-variance h is (1 - (z - m)^2 / s^2) / 2 times the weight of the error. In a batch's estimate of log q(z) one draw
+is moved: one entry must follow. All follow where the log-sum-exp runs over the draws.
 
 ## Why is this bad
 log s is what makes the density integrate to 1. Divided by the variance as well, as by a bracket in the wrong place,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     "VAE424",
     "latent-density-formula",
     Severity.ERROR,
-    message="a density of z is not that of a Gaussian",
+    message="a term meant as a log-density of z is not a valid log-density",
     needs=("site", "loss"),
     basis="replay",
 ).on("bounds.densities.flawed_densities")

@@ -2,8 +2,8 @@
 
 ## What it does
 Finds the log-determinant of a normalising flow among the addends of the loss, by its value: it must be log|det dz_K/dz_0|
-of the recorded map. Reports a loss that has it beside the closed-form KL of the posterior of z_0, and no term that
-reads z_K.
+of the recorded map. Reports a loss that has it beside the KL of the posterior of z_0, in closed form or with its draw, and
+no term that reads z_K.
 
 ## Why is this bad
 With z_K = f(z_0) the bound holds log q_0(z_0) - log|det| - log p(z_K) (Rezende and Mohamed 2015, equation 15). The
@@ -53,7 +53,7 @@ def check(model: Model, flow_bounds: list[FlowBound]) -> Findings:
         if found.prior_at_end or found.weight <= 0:
             continue
         yield Found(
-            model.where(found.fact.term.core),
+            model.where(found.prior),
             label="the KL of z_0 to the prior",
             labels=model.labels((found.site.z, "z_0"), (found.bent, "z_K, which is decoded"), (found.determinant, "the log-determinant")),
             why="nothing holds z_K near the prior, and the log-determinant grows with how far the flow spreads it",

@@ -51,6 +51,11 @@ def check(model: Model, idle_steps: list[IdleStep]) -> Findings:
             if idle.turns
             else "the step moves nothing: the model keeps its initial values",
             help="clear the gradients once, before the loop" if idle.turns else "clear the gradients before backward(), or after the step",
-            claim=None if idle.turns else claims.StepMovesNothing("the step leaves all parameters as they were"),
+            claim=None if idle.turns else claims.StepMovesNothing("the step leaves its parameters as they were", of=_names(model, idle)),
             basis="shapes" if idle.turns else None,
         )
+
+
+def _names(model: Model, idle: IdleStep) -> tuple[str, ...]:
+    """The parameters that the step is over."""
+    return tuple(name for name, p in model.record.model.named_parameters() if id(p) in idle.of)

@@ -27,7 +27,7 @@ from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.hooks import watched
 from vaelint.observe.session import Session, StopObserving
-from vaelint.pipeline.check import check_target
+from vaelint.pipeline.check import check_here
 from vaelint.pipeline.prepare import FromPython
 from vaelint.pipeline.restore import undisturbed
 from vaelint.pipeline.watched_run import results_or_failure
@@ -122,7 +122,10 @@ def _asked_in_python() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        raise UsageError(as_python(error.message), as_python(error.help)) from None
+        told = UsageError(as_python(error.message), as_python(error.help))
+        if told.help:
+            told.add_note(f"help: {told.help}")  # shown below a traceback, in a notebook too
+        raise told from None
 
 
 def _check(
@@ -149,7 +152,7 @@ def _check(
     )
     request = replace(request, trail=_trail())
     with undisturbed():
-        result = check_target(request, lambda message: None, FromPython(target, dict(init or {}), names))
+        result = check_here(request, lambda message: None, FromPython(target, dict(init or {}), names))
     suppress.apply([result], lambda word: catalogue.find(word).code)
     return Report(**vars(in_python(result)))
 

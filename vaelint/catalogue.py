@@ -32,6 +32,10 @@ def all_rules() -> list[Rule]:
 
 def find(word: str) -> Rule:
     """A rule by code or name. Raises UsageError that names the nearest."""
+    from vaelint.rule_packages import own_rule
+
+    if (own := own_rule(word)) is not None:
+        return own
     rules = all_rules()
     for rule in rules:
         if word.upper() == rule.code or word.lower() == rule.name:

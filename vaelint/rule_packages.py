@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import importlib.util
 import pkgutil
 import sys
-from importlib.metadata import EntryPoint, entry_points
 
 from vaelint.core.errors import UsageError
 from vaelint.core.pages import OWN
+from vaelint.entry_points import EntryPoint, entry_points
 from vaelint.rule import Rule, RuleError, declared
 
 GROUP = "vaelint.rules"
 BUILTIN = "builtin"  # the name of our own entry there
+OWN_PACKAGE = "vaelint_rules"
 
 
 def load_rules() -> list[Rule]:
@@ -30,10 +32,25 @@ def load_rules() -> list[Rule]:
     return rules
 
 
+def own_rule(word: str) -> Rule | None:
+    """The rule of vaelint's own with that code or name, found by the name of its file; none but that is imported. None if there is none."""
+    code, name = f"{word.lower()}_", f"_{word.lower().replace('-', '_')}"
+    for module in _own_modules():
+        if module.startswith(code) or module.endswith(name):
+            importlib.import_module(f"{OWN_PACKAGE}.{module}")
+    return next((r for r in declared() if word.upper() == r.code or word.lower() == r.name), None)
+
+
+@functools.cache
+def _own_modules() -> tuple[str, ...]:
+    spec = importlib.util.find_spec(OWN_PACKAGE)
+    return tuple(info.name for info in pkgutil.iter_modules(spec.submodule_search_locations)) if spec is not None else ()
+
+
 @functools.cache
 def _import_packages() -> None:
     """Once a process: what is installed is read from a file of each distribution. Ours come first: the others must fit to them."""
-    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name != BUILTIN, p.value)):
+    for point in sorted(entry_points(GROUP), key=lambda p: (p.name != BUILTIN, p.value)):
         try:
             with contextlib.redirect_stdout(sys.stderr):  # standard output is the report's
                 package = importlib.import_module(point.value)
@@ -58,7 +75,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _help(point: EntryPoint) -> str:
-    name = point.dist.name if point.dist else point.name
     if point.name == BUILTIN:
         return "reinstall vaelint, or run `pip install -e .` in a checkout"
-    return f"fix it, or uninstall it: pip uninstall {name}"
+    return f"fix it, or uninstall it: pip uninstall {(point.dist or point.name).replace('_', '-')}"

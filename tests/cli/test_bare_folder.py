@@ -11,8 +11,10 @@ import sys
 import textwrap
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from commandline import vaelint
 
 from vaelint.cli.interrupts import EXIT_INTERRUPTED
 from vaelint.discover.argparse_options import compared_options, filled_options
@@ -259,3 +261,72 @@ def test_a_script_whose_name_has_no_ending_is_observed(tmp_path: Path) -> None:
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     names = [t["target"] for t in json.loads(done.stdout)["targets"]]
     assert "train:Wide" in names and all(n.startswith("train:") for n in names)
+
+
+NAMED = """
+import torch
+from torch import nn
+
+class VAE(nn.Module):
+    def __init__(self, width=6):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(width, 4), nn.Linear(2, width)
+
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, dim=1)
+        recon = self.dec(mu + torch.randn_like(mu) * (0.5 * logvar).exp())
+        return (recon - x).pow(2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+"""
+TRAINS = """
+import torch
+from model import VAE
+
+vae = VAE(10)
+moves = torch.optim.SGD(vae.parameters(), 1e-3)
+for x in torch.utils.data.DataLoader(torch.rand(64, 10), batch_size=16):
+    moves.zero_grad()
+    vae(x).backward()
+    moves.step()
+"""
+
+
+def test_a_class_that_is_named_without_its_input_is_checked_as_within_its_folder(tmp_path: Path) -> None:
+    def target() -> dict[str, Any]:
+        done = vaelint("check", "model.py:VAE", "--device", "none", "--output-format", "json", cwd=tmp_path)
+        (found,) = json.loads(done.stdout)["targets"]
+        assert (done.returncode, found["status"]) == (0, "clean"), done.stderr
+        return dict(found)
+
+    (tmp_path / "model.py").write_text(NAMED)
+    assert (target()["symbols"]["D"], target()["rung"]) == (6, "symbolic")
+    (tmp_path / "train.py").write_text(TRAINS)
+    assert 10 in target()["symbols"].values(), "the size that the training gives it"
+
+
+WRITES = """
+import os
+import torch
+
+with open("made.csv", "w") as file:
+    file.write("1")
+os.makedirs("out", exist_ok=True)
+torch.save({}, "out/a.pt")
+assert open("made.csv").read() == "1" and os.listdir("out") == ["a.pt"]
+"""
+
+
+def test_what_a_module_writes_when_it_is_imported_does_not_reach_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(WRITES + NAMED)
+    done = vaelint("check", "model.py:VAE", "--device", "none", "--output-format", "json", cwd=tmp_path)
+    (found,) = json.loads(done.stdout)["targets"]
+    held = ["write made.csv (model.py:5)", "make the folder out (model.py:7)", "save out/a.pt (model.py:8)"]
+    assert found["status"] == "clean" and [n for n in found["notes"] if n.startswith("held")] == [f"held back: {h}" for h in held]
+    assert [p.name for p in tmp_path.iterdir()] == ["model.py"]
+
+
+def test_a_command_of_the_readme_may_be_meant_for_a_folder_below(tmp_path: Path) -> None:
+    for name in ("src/deep/train.py", "a/other.py", "b/other.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{NAMED}\nif __name__ == '__main__':\n    VAE()(torch.ones(2, 6)).backward()\n")
+    (tmp_path / "README.md").write_text("    cd src/deep\n    python train.py --width 3\n    python other.py --depth 2\n")
+    assert [e.words for e in entries(tmp_path, tmp_path)] == [("src/deep/train.py", "--width", "3"), ("a/other.py",), ("b/other.py",)]

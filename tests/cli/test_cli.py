@@ -342,7 +342,8 @@ def test_a_reader_that_leaves_early_is_no_error(project: Path) -> None:
 
 
 def test_interrupt_ends_everything(project: Path) -> None:
-    (project / "slow.py").write_text("import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n")
+    pid = project.with_name(f"{project.name}.pid")  # below its folder a module writes nothing
+    (project / "slow.py").write_text(f"import os, pathlib, time\npathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n")
     front = subprocess.Popen(
         [VAELINT, "check", "slow.py:VAE"],
         cwd=project,
@@ -351,7 +352,6 @@ def test_interrupt_ends_everything(project: Path) -> None:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background has it ignored
     )
-    pid = project / "pid"
     limit = time.monotonic() + 60
     while not (pid.exists() and pid.read_text()):
         assert time.monotonic() < limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import tomllib
@@ -10,6 +11,8 @@ from typing import Any
 
 import commandline
 import pytest
+
+from vaelint.discover.shapes import first_layers
 
 SAMPLER = """
 import torch
@@ -206,3 +209,39 @@ def test_the_files_beside_a_folder_are_not_its_repository(repository: Path) -> N
     done = _run(repository.parent, "check", repository.name, "--device", "none", "--output-format", "json")
     (target,) = json.loads(done.stdout)["targets"]
     assert target["loss"] == {} and not any("beside" in note for note in target["notes"])
+
+
+VIEWS = """
+import torch
+from torch import nn
+
+class View(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def forward(self, x):
+        return x.view(self.size)
+
+class VAE(nn.Module):
+    def __init__(self, side=SIDE):
+        super().__init__()
+        self.side = side
+        self.encoder = nn.Sequential(View((-1, self.side * self.side)), nn.Linear(FIRST, 4))
+        self.decoder = nn.Sequential(nn.Linear(2, side * side), View((-1, 1, side, side)))
+
+    def forward(self, x):
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        return self.decoder(mu + torch.randn_like(mu) * (0.5 * logvar).exp()), mu, logvar
+"""
+
+
+def test_an_input_of_which_other_rows_come_is_not_proposed(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(VIEWS.replace("SIDE", "64").replace("FIRST", "int(str(side)) ** 2"))
+    done = commandline.vaelint("discover", "model.py", cwd=tmp_path)
+    assert 'input = "4x1x64x64"' in done.stdout, "4x3x32x32 runs, as three images of another size"
+
+
+def test_sizes_that_a_constructor_keeps_are_read() -> None:
+    node = next(n for n in ast.parse(VIEWS.replace("FIRST", "self.side * self.side")).body if getattr(n, "name", "") == "VAE")
+    assert isinstance(node, ast.ClassDef) and ("features", 9) in first_layers(node, {}, {"side": 3})

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from vaelint.core.checked import Checked
 from vaelint.core.edits import Edit, applied
 from vaelint.core.finding import Span
+from vaelint.core.result import Request
 from vaelint.process import verify as fixing
 from vaelint.process.front import Worker
 
@@ -124,6 +125,27 @@ def test_an_edited_module_beside_the_target_is_checked(tmp_path: Path) -> None:
     assert "-0.5 * (1 + logvar" in (tmp_path / "losses.py").read_text()
     assert "# both terms are sums" in (tmp_path / "losses.py").read_text()
     assert done.returncode == 0
+
+
+def test_a_byte_order_mark_stays_where_it_is(worker: Worker, tmp_path: Path) -> None:
+    """Editors on Windows write one. Python's columns of line 1 begin behind it."""
+    file = tmp_path / "model.py"
+    text = "import torch; from torch import nn\n" + (
+        "class VAE(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.e, self.d = nn.Linear(9, 4), nn.Linear(2, 9)\n"
+        "    def forward(self, x):\n        mu, logvar = self.e(x).chunk(2, 1)\n"
+        "        return self.d(mu + torch.randn(2) * torch.exp(0.5 * logvar)), mu, logvar\n"
+        "def loss_fn(recon, x, mu, logvar):\n    kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()\n"
+        "    return ((recon - x) ** 2).sum() + kl\n"
+    )
+    file.write_text(text, encoding="utf-8-sig")
+    request = Request(f"{file}:VAE", ("4x9",), fixes=True)
+    mended = fixing.mend([worker.run(request)], worker.run)
+    assert list(mended.texts.values()) == ["\ufeff" + text.replace("torch.randn(2)", "torch.randn_like(mu)")], mended.left
+    fixing.write(mended.texts, mended.before)
+    assert file.read_bytes().startswith(b"\xef\xbb\xbfimport torch;")
+    first = Span("model.py", 1, 8, 1, 13)
+    assert applied("\ufeffimport torch", [Edit(first, "math")]) == "\ufeffimport math"
 
 
 @pytest.mark.parametrize("name", MENDED)

@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import traceback
 import types
 import zlib
@@ -19,6 +20,8 @@ import numpy as np
 import pytest
 import torch
 
+from vaelint.core.finding import Finding, Severity, Span
+from vaelint.core.result import TargetResult
 from vaelint.observe.data.absent_files import COUNT, AbsentFiles, guessed_size, png
 from vaelint.observe.data.after_import import changed_when_imported
 from vaelint.observe.data.library_sets import library_data
@@ -26,6 +29,8 @@ from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.public_files import public_file
 from vaelint.observe.data.torchvision import stand_in
 from vaelint.observe.data.wanted import is_wanted
+from vaelint.observe.script import passing_version_asserts
+from vaelint.pipeline.other_data import second_run
 from vaelint.pipeline.watched_run import _said
 from vaelint.trace.spans import SpanFinder
 
@@ -140,6 +145,12 @@ def test_names_of_older_releases_are_given_to_the_script_and_to_nobody_else(tmp_
     ]  # fmt: skip
 
 
+def test_what_reads_folders_of_images_is_stood_in_for_by_all_its_names() -> None:
+    folder: Any = stand_in(lambda _: None)["torchvision.datasets.folder"]
+    assert folder.has_file_allowed_extension("a/B.PNG", folder.IMG_EXTENSIONS) and not folder.is_image_file("labels.csv")
+    assert folder.pil_loader is folder.default_loader and folder.ImageFolder
+
+
 def test_networks_that_torchvision_has_are_stood_in_for_and_others_can_be_imported() -> None:
     said: list[str] = []
     models: Any = stand_in(said.append)["torchvision.models"]
@@ -220,6 +231,56 @@ def test_a_canvas_of_matplotlib_gives_its_colours_as_it_did(monkeypatch: pytest.
     assert said == ["this Matplotlib has no tostring_rgb: the script got it of buffer_rgba"]
 
 
+def test_a_part_of_the_images_that_is_kept_under_the_older_name_is_the_length() -> None:
+    sets: Any = stand_in(lambda text: None)["torchvision.datasets"]
+    made = sets.MNIST("data", train=True, download=True)
+    assert len(made) == 60000
+    made.train_data = made.train_data[:47000]
+    assert len(made) == 47000
+
+
+def test_a_backend_that_matplotlib_lacks_and_tensors_of_pyro_0_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def use(backend: str) -> None:
+        if backend != "agg":
+            raise ValueError(backend)
+
+    drawing, tensors = types.ModuleType("matplotlib"), types.ModuleType("pyro.util")
+    drawing.__dict__["use"] = use
+    for module in (drawing, tensors):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    said: list[str] = []
+    with older_names(said.append, lambda file: True):
+        drawing.__dict__["use"]("agg")
+        drawing.__dict__["use"]("kitcat")
+        assert tensors.__dict__["ng_zeros"](2, 3).shape == (2, 3) and tensors.__dict__["ng_ones"](2).sum() == 2
+    assert [text.partition(":")[0] for text in said] == [
+        "this Matplotlib has no backend 'kitcat', which the script asks for",
+        "this Pyro has no pyro.util.ng_zeros",
+        "this Pyro has no pyro.util.ng_ones",
+    ]
+
+
+def test_what_stands_in_for_an_absent_matplotlib_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = types.ModuleType("matplotlib")  # whatever is asked of it comes from __getattr__
+    monkeypatch.setitem(sys.modules, "matplotlib", absent)
+    with older_names(print, lambda file: True):
+        assert "use" not in vars(absent)
+
+
+def test_an_assertion_about_a_version_stops_no_module_of_the_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import torch\nassert torch.__version__.startswith('0.3')\nassert len('ab') == 2, 'kept'\nmade = 1\n"
+    for name in ("own_old_model", "library_old_model"):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    with passing_version_asserts(said.append, lambda file: Path(file).name.startswith("own_")):
+        assert importlib.import_module("own_old_model").__dict__["made"] == 1
+        with pytest.raises(AssertionError):
+            importlib.import_module("library_old_model")
+    assert said == ["own_old_model.py:2 asserts a version, which was passed over"]
+
+
 def test_a_file_that_hdf5_does_not_find_is_named_at_the_line_of_the_script(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with pytest.raises(FileNotFoundError) as raised:
@@ -227,3 +288,78 @@ def test_a_file_that_hdf5_does_not_find_is_named_at_the_line_of_the_script(tmp_p
     assert _said(raised.value)[0] == f"the script reads {tmp_path / 'own.h5'}, which is not there"
     places = SpanFinder(str(Path(__file__).parent)).of_traceback(raised.value)
     assert places and all(Path(s.file).suffix == ".py" for s in places)
+
+
+SIZED = """\
+import os
+import struct
+import zlib
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def imread(path):
+    data = open(path, "rb").read()
+    width, height = struct.unpack(">II", data[16:24])
+    start = data.index(b"IDAT")
+    rows = np.frombuffer(zlib.decompress(data[start + 4 : start + 4 + struct.unpack(">I", data[start - 4 : start])[0]]), np.uint8)
+    return rows.reshape(height, 1 + 3 * width)[:, 1:].reshape(height, width, 3)
+
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(12, 8), nn.Linear(4, 12)
+
+    def forward(self, x):
+        mu, logvar = self.encode(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)).chunk(2, dim=1)
+        small = self.decode(mu + torch.randn_like(mu) * (0.5 * logvar).exp()).view(-1, 3, 2, 2)
+        return small.repeat(1, 1, x.shape[2] // 2, x.shape[3] // 2), mu, logvar
+
+
+model = VAE()
+optimizer = torch.optim.Adam(model.parameters())
+images = torch.stack([torch.from_numpy(imread("faces/" + name).copy()).permute(2, 0, 1) / 255 for name in sorted(os.listdir("faces"))[:32]])
+for x in torch.utils.data.DataLoader(images, batch_size=8):
+    recon, mu, logvar = model(x)
+    spread = logvar if x.shape[3] in (64, 178) else logvar.exp()
+    loss = ((recon - x) ** 2).sum() - 0.5 * (1 + logvar - mu**2 - spread).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+def test_what_holds_only_for_the_size_that_was_guessed_is_not_reported(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SIZED)
+    done = subprocess.run(
+        [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "train.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (target,) = json.loads(done.stdout)["targets"]
+    assert not target["findings"] and target["confirm"]["outcome"] == "ran"
+    assert any(n.startswith("VAE4") and "only with the guessed faces=images of 3x" in n for n in target["notes"])
+
+
+def test_a_second_run_starts_where_the_first_had_not_begun() -> None:
+    began: list[int] = []
+    place = Span("train.py", 7, 1, 7, 5)
+
+    def check() -> list[TargetResult]:
+        found = Finding("VAE408", "kl-formula", Severity.ERROR, "the KL", place) if not began else None
+        return [TargetResult("train.py", rung="real", findings=[found] if found is not None else [])]
+
+    with second_run(check) as again:
+        began.append(1)
+        assert again(60.0) == {("VAE408", "train.py", 7)}
+    with second_run(check) as again:
+        assert again(60.0) == set()
+
+
+def test_a_second_run_that_does_not_fit_or_takes_too_long_tells_nothing() -> None:
+    for check in (lambda: 1 / 0, lambda: time.sleep(60)):
+        with second_run(check) as again:  # type: ignore[arg-type]
+            assert again(0.5) is None

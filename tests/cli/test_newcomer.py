@@ -14,10 +14,13 @@ from typer.main import get_command
 
 from vaelint.cli.app import app
 from vaelint.cli.commands import EXAMPLES
+from vaelint.config.file import Config
 from vaelint.core.errors import UsageError
 from vaelint.core.inputs import parse_input
 from vaelint.core.result import Request
+from vaelint.discover.folders import Crew, in_folders
 from vaelint.pipeline.check import check_target
+from vaelint.process.gate import Hired
 from vaelint.source.target import parse_target
 
 VAELINT = str(Path(sys.executable).parent / "vaelint")
@@ -59,6 +62,19 @@ def test_two_colons_are_one_too_many(target: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_target(target)
     assert caught.value.help == f"write {target.replace('::', ':')}"
+
+
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [("input=32x784", "--input 32x784"), ("device=none", "--device none"), ("output_format=json", "--output-format json")],
+)
+def test_a_word_of_python_is_given_as_an_option(word: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_target(word)
+    assert caught.value.help == f"write {typed}"
+    monkeypatch.chdir(tmp_path)
+    with Hired(None) as hired, pytest.raises(UsageError, match="is not a target"):  # before the target in front of it is looked at
+        in_folders(["model.py:VAE", word], Config(), Crew(hired, 1, None, lambda message, help: None))
 
 
 def test_a_forgotten_command_is_named() -> None:

@@ -51,6 +51,7 @@ def test_wrong_arguments_are_named_as_python_has_them() -> None:
     with pytest.raises(vaelint.UsageError) as caught:
         vaelint.check(MODEL, input="(32, 784)")
     assert (caught.value.message, caught.value.help) == ("input='(32, 784)' is not understood", 'write input="32x784"')
+    assert caught.value.__notes__ == ['help: write input="32x784"']  # what a traceback shows below the message
     with pytest.raises(vaelint.UsageError) as caught:
         vaelint.check(MODEL, input="32x784", device="gpu")
     assert caught.value.help == 'write device="cuda"'

@@ -113,7 +113,13 @@ def test_training_steps_get_the_batch_they_take_apart(make: Make, unpacking: str
 
 @pytest.mark.parametrize(
     ("returned", "accessor"),
-    [("total, rec, kl", "[0]"), ("rec, kl, total_loss", "[2]"), ("rec + kl, rec, kl", "[0]"), ('{"kl": kl, "total": total}', "['total']")],
+    [
+        ("total, rec, kl", "[0]"),
+        ("rec, kl, total_loss", "[2]"),
+        ("rec + kl, rec, kl", "[0]"),
+        ("rec / 4, total / 4", "[1]"),
+        ('{"kl": kl, "total": total}', "['total']"),
+    ],
 )
 def test_the_total_is_taken_out_of_what_a_loss_returns(make: Make, returned: str, accessor: str) -> None:
     text = f"""
@@ -251,13 +257,14 @@ def test_parts_of_a_loss_are_not_put_together(make: Make) -> None:
     assert '--step "recon, mu, logvar = model(x); loss = recon_loss(recon, x) + calc_kl(mu, logvar)"' in why
 
 
-def test_returned_parts_without_a_total_are_not_summed(make: Make) -> None:
-    text = (
-        HEAD
-        + FORWARD
-        + "\ndef loss_function(recon, x, mu, logvar):\n    rec, kl = F.mse_loss(recon, x), mu.mean() + logvar.mean()\n    return rec, kl\n"
-    )
-    assert "no total" in make(text).none()
+@pytest.mark.parametrize("returned", ["rec, kl", "rec / 4, kl / 4", "rec, 0.5 * kl"])
+def test_returned_parts_without_a_total_are_not_summed(make: Make, returned: str) -> None:
+    text = f"""
+def loss_function(recon, x, mu, logvar):
+    rec, kl = F.mse_loss(recon, x), mu.mean() + logvar.mean()
+    return {returned}
+"""
+    assert "no total" in make(HEAD + FORWARD + text).none()
 
 
 def test_an_elbo_of_unknown_sign_is_not_guessed(make: Make) -> None:

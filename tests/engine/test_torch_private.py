@@ -205,3 +205,27 @@ def test_a_run_on_ones_draws_nothing_and_leaves_large_and_random_operations_alon
         ):
             assert small_kernels.made_of_ones(func, args, {}) is None
     assert torch.equal(before, torch.get_rng_state())
+
+
+LATE = """
+import sys, torch
+from vaelint.trace.torch_private import late_dynamo
+with late_dynamo():
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert "torch._dynamo.eval_frame" not in sys.modules, "an optimizer imports it"
+    assert torch._dynamo.disable(len) is len and torch._dynamo.disable()(len) is len, "Keras calls it without a function"
+    import torch._dynamo.eval_frame as frames
+    assert torch._dynamo is sys.modules["torch._dynamo"] and frames is torch._dynamo.eval_frame
+    assert torch._dynamo.config.cache_size_limit and torch._dynamo.is_compiling() is False
+    optimizer.step()
+import torch._dynamo
+assert torch._dynamo.eval_frame is frames
+"""
+
+
+def test_dynamo_is_imported_when_it_is_asked_for_and_by_no_optimizer() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

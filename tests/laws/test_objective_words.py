@@ -32,6 +32,7 @@ def test_a_divergence_is_named_with_its_reduction(name: str) -> None:
 
 
 BETAS = {
+    "ok_variance_that_normalises": 1.0,
     "ok_vampprior_clamped": 1.0,
     "ok_stopped_entropy": 1.0,
     "ok_residual_mean_unrolled": 1.0,
@@ -41,6 +42,8 @@ BETAS = {
     "ok_factored_likelihood": 1.0,
     "ok_bent_draw_estimated": 2.0,
     "ok_kumaraswamy_posterior": 0.5,
+    "ok_prior_is_an_attribute": 1.0,
+    "ok_largest_exponent_taken_twice": 1.0,
 }
 
 

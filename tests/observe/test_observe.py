@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import vaelint
 from vaelint.api import Report
+from vaelint.trace.standin import InsteadOfCuda
 
 Batch = torch.Tensor
 
@@ -358,6 +359,15 @@ def test_a_gpu_that_is_asked_for_by_name_is_stood_in_for() -> None:
     report = trained(loop, device="none")
     assert report.status in ("clean", "findings") and report.loss["beta"]["value"] == 1, str(report)
     assert set(report.codes) <= {"VAE602"}, str(report)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+def test_any_accelerator_that_is_not_there_is_stood_in_for() -> None:
+    with InsteadOfCuda():
+        named = [torch.device("mps"), torch.device("mps", 0), torch.device("xpu:1"), torch.device("cuda", 1), torch.device(1)]
+        moved = [nn.Linear(2, 2).to(to).weight for to in ("mps", 1, torch.device("mps"))]
+        made = [torch.zeros(2).to(0), torch.zeros(2, device="mps"), torch.zeros(2, device=0), *moved]
+    assert {d.type for d in (*named, *(t.device for t in made))} == {"cpu"}
 
 
 def test_normalisation_over_the_batch_and_dropout_are_no_mixing_of_samples() -> None:

@@ -73,6 +73,27 @@ def test_a_training_as_it_is_written_for_its_library_is_right(package: str, scri
     assert any(n.startswith(f"observed: {script}; the loss is what {place} ") for n in target["notes"]), target["notes"]
 
 
+CHANGES_WEIGHTS = """class Shrunk(L.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        with torch.no_grad():
+            for weight in module.vae.parameters():
+                weight.mul_(0.999)
+
+
+def main"""
+
+
+def test_a_callback_of_lightning_changes_weights_after_each_step(tmp_path: Path) -> None:
+    needs("lightning")
+    text = (DATA / "lightning_vae.py").read_text()
+    text = text.replace("def main", CHANGES_WEIGHTS).replace("max_epochs=3", "max_epochs=3, callbacks=[Shrunk()]")
+    assert "callbacks=[Shrunk()]" in text
+    (tmp_path / "train.py").write_text(text)
+    target = observed(tmp_path, "train.py", device="auto")
+    assert (target["target"], target["status"], target["findings"]) == ("train.py:LitVAE", "clean", []), target
+    assert [(t["role"], t["weight"]) for t in target["loss"]["terms"]] == [("reconstruction", "1/B"), ("kl", "1/B")]
+
+
 def test_a_model_of_diffusers_that_accelerate_trains() -> None:
     needs("accelerate")
     needs("diffusers")

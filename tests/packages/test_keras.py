@@ -157,6 +157,86 @@ def test_wrong_twins(tmp_path: Path, old: str, new: str, code: str, said: str) -
         assert said in finding["help"] and finding["certainty"] == "confirmed", finding
 
 
+PLACES = """import keras
+from keras import layers, ops
+
+
+class Sampling(layers.Layer):
+    def call(self, inputs):
+        mean, logvar = inputs
+        return mean + ops.exp(0.5 * logvar) * keras.random.normal(ops.shape(mean))
+
+
+class Divergence(layers.Layer):
+    def call(self, inputs):
+        mean, logvar = inputs
+        self.add_loss(-0.5 * ops.mean(ops.sum(1 + logvar - ops.square(mean) - ops.exp(logvar), axis=1)))
+        return mean
+
+
+x = keras.Input((64,))
+h = layers.Dense(32, activation="relu")(x)
+head = keras.Sequential([keras.Input((32,)), layers.Dense(16, activation="relu")])
+head.add(layers.Dense(8))  # made here
+mean, logvar = Divergence()([head(h), (v := layers.Dense(8)(h))]), v  # called here
+decoder = keras.Sequential([layers.Dense(32, activation="relu"), layers.Dense(64)])
+rec = decoder(Sampling()([mean, logvar]))
+vae = keras.Model(x, rec)
+vae.compile("adam", loss=lambda x, y: ops.sum(ops.square(x - y), axis=-1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "marked"),
+    [
+        ("", "", "", ""),
+        ("head.add(layers.Dense(8))", 'head.add(layers.Dense(8, activation="relu"))', "VAE213", "made here"),
+        ("(v := layers.Dense(8)(h))", '(v := layers.Dense(8, activation="softplus")(h))', "VAE212", "called here"),
+    ],
+)
+def test_what_a_layer_of_keras_does_stands_where_the_user_wrote_it(tmp_path: Path, old: str, new: str, code: str, marked: str) -> None:
+    """In a graph at the call of the layer; in a Sequential, which calls all its layers at once, where the layer is made."""
+    text = PLACES.replace(old, new)
+    (tmp_path / "model.py").write_text(text)
+    found = checked(tmp_path, "model.py:vae", "--input", "32x64")["findings"]
+    assert [f["code"] for f in found] == ([code] if code else []), found
+    for finding in found:
+        places = [finding["span"], *(x["span"] for x in finding["labels"])]
+        assert any(marked in text.splitlines()[p["line"] - 1] for p in places), finding
+
+
+def test_a_loss_for_each_output(tmp_path: Path) -> None:
+    text = PLACES.replace("self.add_loss(", "(").replace("        return mean\n", "        return inputs[0]\n")
+    text = text[: text.index("vae = keras")] + OUTPUTS
+    (tmp_path / "model.py").write_text(text)
+    found = checked(tmp_path, "model.py:vae", "--input", "32x64")
+    assert (found["status"], found["findings"]) == ("clean", []), found
+    assert [(t["role"], t["weight"]) for t in found["loss"]["terms"]] == [("reconstruction", "1/B"), ("kl", "0.5/B")]
+    assert any(
+        n.startswith("fit compares out[1] with np.zeros((256, 16)) (line ") and "zeros are in its place" in n for n in found["notes"]
+    )
+
+
+OUTPUTS = """moments = layers.Concatenate(name="moments")([mean, logvar])
+rec = layers.Identity(name="rec")(rec)
+
+
+def divergence(_, moments):
+    m, v = ops.split(moments, 2, axis=-1)
+    return -0.5 * ops.sum(1 + v - ops.square(m) - ops.exp(v), axis=-1)
+
+
+def squared(x, y):
+    return ops.sum(ops.square(x - y), axis=-1)
+
+
+vae = keras.Model(x, [rec, moments])
+vae.compile("adam", loss={"rec": squared, "moments": divergence}, loss_weights={"rec": 1.0, "moments": 0.5})
+if __name__ == "__main__":
+    vae.fit(data, {"rec": data, "moments": np.zeros((256, 16))})
+"""
+
+
 def test_the_guide_shows_what_is_printed() -> None:
     needs_keras()
     command = "vaelint check add_loss.py:vae --input 32x64 --device none"

@@ -18,6 +18,7 @@ from vaelint.core.checked import Checked
 from vaelint.core.errors import Stopped, UsageError
 from vaelint.core.finding import Span
 from vaelint.core.result import Request
+from vaelint.process.fate import Fate, settle
 from vaelint.process.flight import KEPT, Output
 from vaelint.process.front import Worker
 from vaelint.process.protocol import Final, Lines, Ready, Stage, encode
@@ -96,6 +97,14 @@ def test_a_hang_ends_at_the_limit_and_names_the_line(worker: Worker, tmp_path: P
     assert message == "not done within 0.5 s"
     assert span.line == 2
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("target", ["train.py", "notebook.ipynb", "train.py:VAE", "train:VAE"])
+def test_a_script_that_takes_too_long_has_its_own_name(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("pass\n\nclass VAE: ...\n")
+    span = settle(Request(target), Fate(timed_out=0.5)).findings[0].span
+    assert (span.file, span.line) == ("notebook.ipynb" if "note" in target else "train.py", 3 if "VAE" in target else 1)
 
 
 def test_a_hang_that_refuses_signals_ends_as_well(worker: Worker, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_fault_of_the_real_pass_costs_no_finding(worker: Worker, tmp_path: Pat
 
 
 def test_a_hang_of_the_real_pass_costs_no_finding(worker: Worker, tmp_path: Path) -> None:
-    result = check(worker, tmp_path, "while True: pass", timeout=8.0)
+    result = check(worker, tmp_path, "while True: pass", timeout=5.0)
     assert ({f.code for f in result.findings}, result.status) == ({"VAE201"}, "incomplete")
     assert result.confirm["outcome"] == "timed out" and "model.py:" in result.confirm["reason"]
 

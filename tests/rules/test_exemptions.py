@@ -44,6 +44,7 @@ SHOWN = {
         "a log or root of the data alone": "vae306_wrong_target/good__another_sample.py",
         "non-finite results are replaced": "systems/ok_continuous_bernoulli.py",
         "the scale of a density, which its own log keeps from 0": "vae204_frozen_noise/good__ones.py",
+        "a flow's scale, which its own log keeps from 0": "systems/ok_flow_with_gates.py",
         "reported as a negative scale": "systems/ok_raw_deviation_squared.py",
         "a root of values that are never exactly 0": "vae701_unstable_log/good__cube.py",
     },

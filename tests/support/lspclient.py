@@ -50,6 +50,10 @@ class Client:
         await self._client.shutdown_async(None)
         self._client.exit(None)
         await self._client.stop()  # type: ignore[no-untyped-call]
+        transport = getattr(getattr(self._client, "_server", None), "_transport", None)
+        if transport is not None:
+            transport.close()  # else its pipes are found open whenever somebody looks for garbage
+        await asyncio.sleep(0.05)  # closing is a callback
 
     def _on_diagnostics(self, params: types.PublishDiagnosticsParams) -> None:
         name = params.uri.rpartition("/")[2]

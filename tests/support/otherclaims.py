@@ -10,7 +10,7 @@ from othertexts import STEPS, TOKENS, VQ
 from torch import fx
 
 from vaelint import claims
-from vaelint.anatomy.loss.logsums import log_sums, shift_of
+from vaelint.anatomy.loss.logsums import log_sums, shifts_of
 from vaelint.anatomy.model import Model
 from vaelint.faults.bounds.flows import flow_bounds
 from vaelint.faults.likelihood.padding import Padding
@@ -86,7 +86,7 @@ TWINS = [
     _twin(
         claims.ShiftCancels,
         "vae418_iwae_reduction__divided_log",
-        lambda m: {"largest": shift_of(log_sums(m)[0]), "source": log_sums(m)[0].source},
+        lambda m: {"largest": shifts_of(log_sums(m)[0]), "source": log_sums(m)[0].source},
         "7x16:float32{0,1}",
     ),
     _twin(

@@ -37,6 +37,9 @@ BUSY = frozenset(
 )
 """Called for every node and every frame: nine in ten of all calls."""
 
+BY_FRAME = frozenset({"vaelint.trace.modules"})
+"""Looks at the frame that called it, which a check would stand in front of."""
+
 _TAG = f"typed{zlib.crc32(Path(__file__).read_bytes())}"  # compiled files of another version of this file are not used
 _cached_at = importlib.util.cache_from_source
 
@@ -152,7 +155,7 @@ class _Finder(MetaPathFinder):
     """Finds the package's modules as all others do, and has them loaded so."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if fullname.partition(".")[0] not in ("vaelint", "vaelint_rules") or fullname in BUSY:
+        if fullname.partition(".")[0] not in ("vaelint", "vaelint_rules") or fullname in BUSY | BY_FRAME:
             return None
         for other in (f for f in sys.meta_path if f is not self):  # pytest's own, which rewrites assertions, gives no plain loader
             spec = other.find_spec(fullname, path, target)

@@ -12,11 +12,11 @@ import os
 import site
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 from vaelint.core.paths import regular
 from vaelint.core.version import __version__
+from vaelint.entry_points import entry_points
 
 GROUP = "vaelint.rules"
 
@@ -46,8 +46,8 @@ def toolchain() -> str:
     for part in _installed():
         digest.update(part)
     _add_folder(digest, Path(__file__).parents[1])
-    for point in sorted(metadata.entry_points(group=GROUP), key=lambda p: (p.name, p.value)):
-        digest.update(f"{point.name}={point.value} {_version_of(point.dist) if point.dist else ''}".encode())
+    for point in sorted(entry_points(GROUP), key=lambda p: (p.name, p.value)):
+        digest.update(f"{point.name}={point.value} {point.version}".encode())
         for folder in _folders(point.module):
             _add_folder(digest, Path(folder))
     return digest.hexdigest()
@@ -77,13 +77,6 @@ def _content(path: str) -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-def _version_of(dist: metadata.Distribution) -> str:
-    """`dist.version`, without its parsing the whole of the package's metadata as a mail."""
-    head = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "").partition("\n\n")[0]
-    found = next((line for line in head.splitlines() if line.lower().startswith("version:")), "")
-    return found.partition(":")[2].strip()
 
 
 def _folders(module: str) -> list[str]:

@@ -21,9 +21,10 @@ from vaelint.cache.looks import lexists, look, target_of
 from vaelint.cache.reads import Reads
 from vaelint.core.paths import regular
 
+_FORKS = "it starts processes, whose reads cannot be seen"
 _OUTSIDE = {
     **dict.fromkeys(("subprocess.Popen", "os.system", "os.posix_spawn", "os.startfile", "pty.spawn"), "it starts another program"),
-    **dict.fromkeys(("os.fork", "os.forkpty"), "it starts processes, whose reads cannot be seen"),
+    "os.forkpty": _FORKS,
     **dict.fromkeys(
         ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname"),
         "it talks over the network",
@@ -74,7 +75,7 @@ class Witness:
         self._acts: dict[str, Callable[..., None]] = {
             "open": self.opens, "os.listdir": self._lists, "os.scandir": self._lists, "import": self._loads,
             "os.mkdir": self._makes, "os.rename": self._renames, "os.link": self._renames, "sqlite3.connect": self.reads,
-            "socket.gethostname": lambda *_: self.looks("host", "/"),
+            "socket.gethostname": lambda *_: self.looks("host", "/"), "os.fork": self._forks,
             **dict.fromkeys(_CHANGES, self._changes),
             **{event: lambda *_, why=why: self.outside(why) for event, why in _OUTSIDE.items()},
             **{event: lambda *_, why=why: self._done_by_users(why) for event, why in _OF_USERS.items()},
@@ -107,6 +108,11 @@ class Witness:
     def outside(self, why: str) -> None:
         """The result rests on something that cannot be looked up."""
         self._found.outside = self._found.outside or why
+
+    def _forks(self, *_: Any) -> None:
+        """A process is started: by the engine only for the same script once more, which reads what the first run of it reads."""
+        if self._stack.asker().who != "engine":
+            self.outside(_FORKS)
 
     def reads_variable(self, name: str) -> None:
         """A variable of the environment was looked up; "*" for all."""

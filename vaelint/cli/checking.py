@@ -121,7 +121,8 @@ def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Requ
         return results
 
     crew = Crew(hired, resolved([], replace(told, targets=(), told=())).jobs.value, ask, terminal.say)
-    settings = resolved(*in_folders(said.names or [], told, crew, called=bool(said.inputs or said.step)))
+    called, built = bool(said.inputs or said.step), bool(said.init or said.loss)
+    settings = resolved(*in_folders(said.names or [], told, crew, called=called, built=built))
     if (said.update_baseline or said.prune_baseline) and settings.baseline.value is None:
         raise UsageError("there is no baseline to write", 'name it: --baseline FILE, or baseline = "FILE" in the configuration')
     if said.update_baseline or said.prune_baseline:

@@ -45,7 +45,7 @@ def choose(names: Sequence[str], config: Config) -> list[Chosen]:
             new = _touched(real(name), configured, config)
         else:
             parse_target(name)
-            named = [c for c in configured if not c.request.run and _same(c.request.target, name)]
+            named = [c for c in configured if not c.request.run and is_same(c.request.target, name)]
             same = [replace(c, request=replace(c.request, target=name)) for c in named]
             new = same or [Chosen(Request(name))]
         found += [c for c in new if c not in found]
@@ -77,7 +77,7 @@ def target_file(request: Request, root: Path) -> Path | None:
     return None
 
 
-def _same(configured: str, told: str) -> bool:
+def is_same(configured: str, told: str) -> bool:
     """Whether two target texts name one object, whatever their constructor arguments and the spelling of the path."""
     a, b = parse_target(configured), parse_target(told)
     if b.init or a.name != b.name or a.module != b.module:

@@ -135,7 +135,7 @@ def _command_of(values: Mapping[str, Any], root: Path, place: _Place) -> dict[st
     words = values["run"]
     script = f"{words[1].replace('.', '/')}.py" if words[0] == "-m" else words[0]
     if words[0] != "-m" and not (root / script).is_file():
-        raise place.error(f"there is no file {script}", 'write run = "train.py --epochs 1"', "run")
+        raise place.error(f"there is no file {script}", f"paths start at the folder of the configuration, {root}", "run")
     return {"target": Path(os.path.relpath(root / script)).as_posix(), "folder": "" if root == Path.cwd() else str(root)}
 
 

@@ -14,6 +14,9 @@ Kind = Literal["constructor argument", "loss argument", "loss", "input", "input 
 SIZES = "--input"
 """What stands for the sizes of the inputs among the names of what vaelint chose of a call."""
 
+ROWS = "--rows"
+"""What stands for the rows that are left of a batch, where it is vaelint that cut it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assumption:

@@ -63,7 +63,7 @@ def parses(text: str | None) -> bool:
     if text is None:
         return False
     try:
-        ast.parse(text)
+        ast.parse(without_mark(text))
     except (SyntaxError, ValueError):
         return False
     return True
@@ -75,15 +75,21 @@ def suggestion(text: str, proposal: Proposal) -> Suggestion | None:
         return None
     first = min(e.span.line for e in proposal.edits)
     last = max(e.span.end_line or e.span.line for e in proposal.edits)
-    before, after = text.split("\n"), new.split("\n")
+    before, after = without_mark(text).split("\n"), without_mark(new).split("\n")
     return Suggestion(next(iter(proposal.files)), first, last, "\n".join(after[first - 1 : len(after) - (len(before) - last)]))
 
 
 def _line_starts(text: str) -> Sequence[int]:
+    """Where each line's first column is. A byte order mark stands before that of line 1, as for Python's own columns."""
     starts = [0]
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
-    return starts
+    return [len(text) - len(without_mark(text)), *starts[1:]]
+
+
+def without_mark(text: str) -> str:
+    """The text behind its byte order mark, which editors and Python's parser leave out."""
+    return text.removeprefix("\ufeff")
 
 
 def _offset(starts: Sequence[int], line: int | None, column: int | None) -> int | None:

@@ -15,9 +15,11 @@ ENVIRONMENT = {
     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS would abort the fork of a process that has loaded frameworks
 }
 
+UNLESS_SAID = {"OMP_WAIT_POLICY": "passive"}  # threads that wait for work spin, and take the core from another target's process
+
 SECRETS = ("VAELINT_CACHE_KEY",)  # what user code has no business with
 
 
 def environment() -> dict[str, str]:
     """The variables that the worker, and so user code, gets to see."""
-    return {k: v for k, v in (os.environ | ENVIRONMENT).items() if k not in SECRETS}
+    return {k: v for k, v in (UNLESS_SAID | os.environ | ENVIRONMENT).items() if k not in SECRETS}

@@ -47,6 +47,7 @@ class Request:
     plot: bool = False  # whether each observed iteration is recorded, for curves
     rows: int = 0  # of each batch of a loader, at most; 0: as they come
     data: str = "auto"  # auto | real | made-up: where a command's data comes from
+    other_sizes: bool = False  # made-up data of a command get other sizes than at first, where nothing tells them
     allow_writes: bool = False  # whether the command may write files, and use the network
     ours: tuple[str, ...] = ()  # what vaelint chose of this call: names of constructor arguments, "--input" for the sizes of the inputs
     guessed: bool = False  # whether vaelint made up how it is called, so that shapes which do not fit say nothing of the model

@@ -59,7 +59,10 @@ def entries(root: Path, folder: Path) -> list[Entry]:
     found = []
     for file in python_files(root, notebooks=True, scripts=True):
         tree = tree_of(file)
-        if tree is None or not _starts(tree) or not trains(file, tree):
+        if tree is None or not trains(file, tree):
+            continue
+        imported = [t for t in map(tree_of, sorted(imported_by(file) - {file.resolve()})) if t is not None]
+        if not _starts(tree, imported):
             continue
         ways: list[tuple[str, ...]] = list(told.get(file.resolve(), ()))
         bare = _by_itself(file, folder, tree)
@@ -97,12 +100,17 @@ def tree_of(file: Path) -> ast.Module | None:
         return None  # whoever looks for classes in it says so
 
 
-def _starts(tree: ast.Module) -> bool:
-    """Whether running the file does something: a block for `__main__`, or a loop or call at its top level."""
+def _starts(tree: ast.Module, imported: Sequence[ast.Module] = ()) -> bool:
+    """Whether running the file does something: a block for `__main__`, or a loop or call at its top level.
+
+    `imported`: what the files say that it imports, whose objects may train in a method of theirs.
+    """
     for node in tree.body:
         if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
             return True
         if isinstance(node, ast.For | ast.While | ast.With) and (_calls(node) & _TRAINS or _calls_own(node, tree)):
+            return True
+        if isinstance(node, ast.For | ast.While | ast.With | ast.Expr) and _calls_trainer(node, tree, imported):
             return True
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _calls(node.value) & _FITS:
             return True
@@ -118,6 +126,26 @@ def _calls_own(node: ast.AST, tree: ast.Module) -> bool:
     own = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
     own |= {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
     return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in own for n in ast.walk(node))
+
+
+def _calls_trainer(node: ast.AST, tree: ast.Module, imported: Sequence[ast.Module]) -> bool:
+    """Whether a piece of code has an object of the repository train: `model = VAE()`, `model.learn(x)`, which calls `backward`."""
+    methods = {c.name: m for t in (tree, *imported) for c in t.body if isinstance(c, ast.ClassDef) and (m := _training_methods(c))}
+    if not methods:
+        return False
+    made = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)]
+    objects = {t.id: methods[name] for n in made for name in _names(n) & set(methods) for t in n.targets if isinstance(t, ast.Name)}
+    called = [n.func for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    return any(isinstance(f.value, ast.Name) and f.attr in objects.get(f.value.id, ()) for f in called)
+
+
+def _training_methods(owner: ast.ClassDef) -> set[str]:
+    """The methods of a class that take gradients, also by another one of its methods."""
+    calls = {n.name: _calls(n) for n in owner.body if isinstance(n, ast.FunctionDef)}
+    found = {name for name, called in calls.items() if called & _TRAINS}
+    while more := {name for name, called in calls.items() if name not in found and called & found}:
+        found |= more
+    return found
 
 
 def trains(file: Path, tree: ast.Module | None = None) -> bool:
@@ -156,12 +184,15 @@ def _names(tree: ast.AST) -> set[str]:
 def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:
     """The scripts that texts of the repository start, each with the commands that can be taken as they are."""
     found: dict[Path, list[tuple[str, ...]]] = {}
-    for pattern in _TEXTS:
-        for text in sorted(folder.glob(pattern)):
-            for words in _commands(text):
-                file = _file_of(words, folder)
-                if file is not None and tuple(words) not in found.setdefault(file, []):
-                    found[file].append(tuple(words))
+    said = [words for pattern in _TEXTS for text in sorted(folder.glob(pattern)) for words in _commands(text)]
+    files = [Path(os.path.relpath(f, folder)).as_posix() for f in python_files(folder, notebooks=True)] if said else []
+    for words in said:
+        below = [f for f in files if f.endswith(f"/{words[0]}")]
+        if _file_of(words, folder) is None and len(below) == 1:  # after `cd src`, or "in the folder src"
+            words = [below[0], *words[1:]]
+        file = _file_of(words, folder)
+        if file is not None and tuple(words) not in found.setdefault(file, []):
+            found[file].append(tuple(words))
     return found
 
 

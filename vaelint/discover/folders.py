@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaelint.config.chosen import target_file
+from vaelint.config.chosen import is_same, target_file
 from vaelint.config.closure import imported_by
 from vaelint.config.file import Config
 from vaelint.core.errors import NothingFound
@@ -16,8 +16,10 @@ from vaelint.core.launchers import is_script
 from vaelint.core.paths import real, relative
 from vaelint.core.result import Request
 from vaelint.process.gate import Hired
+from vaelint.source.target import parse_target
 
 if TYPE_CHECKING:
+    from vaelint.discover.entries import Entry
     from vaelint.discover.observing import Ask, Tried
     from vaelint.discover.structure import Found
 
@@ -39,20 +41,23 @@ class Crew:
     say: Callable[[str, str], None]
 
 
-def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool = False) -> tuple[list[str], Config]:
+def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool = False, built: bool = False) -> tuple[list[str], Config]:
     """The words with each folder replaced by targets, and the configuration with those that were discovered added to its own.
+
+    So is a class that is named with no word of how it is called: it is checked as it would be within its folder.
 
     A candidate for which no way to check it was found stays a target: it fails, and the exit code says so. A file is such a folder where no
     target is configured at all: where some are, it stands for those that it touches (config/chosen.py).
 
     Args:
         called: whether the command line says how models are called, so that no way has to be sought.
+        built: whether it says how they are built, or which loss they have.
 
     Raises:
-        UsageError: no VAE is found in a folder, or in any of the files, unless pre-commit named them.
+        UsageError: a word names nothing; no VAE is found in a folder, or in any of the files, unless pre-commit named them.
     """
-    words: list[str] = []
-    found: list[Request] = []
+    _are_read(names)
+    words, found = list[str](), list[Request]()
     plain = [n for n in names if not told.targets and ":" not in n and is_script(n) and Path(n).is_file()]
     if plain:
         try:
@@ -69,7 +74,9 @@ def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool =
         if name in plain:
             continue
         if ":" in name or not folder.is_dir():
-            words.append(name)
+            new = [] if called or built or ":" not in name else _of_class(name, told, crew)
+            found += new
+            words += [r.target for r in new] or [name]
             continue
         home = folder.resolve()
         files = [(t, target_file(t, told.root)) for t in told.targets]
@@ -86,12 +93,46 @@ def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool =
     return words, replace(told, targets=(*told.targets, *found), told=(*told.told, *said))
 
 
+def _are_read(names: Sequence[str]) -> None:
+    """Holds that each word names something, before trainings are observed for the first. Raises UsageError."""
+    for name in names:
+        if not Path(name).exists() and not name.endswith(".toml") and not is_script(name):
+            parse_target(name)
+
+
 def _of_files(plain: Sequence[str], crew: Crew, *, called: bool) -> list[Request]:
     """What is to be checked of files that no configuration speaks of. Raises UsageError."""
     given = [Path(n) for n in plain]
     seen = [] if called else observed_in(given, Path(), crew, _together(given))
     held = left_over(_together(given) if seen else _in_files(given), seen)
     return [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", crew, seen)
+
+
+def _of_class(name: str, told: Config, crew: Crew) -> list[Request]:
+    """How a class of a file is checked that nothing else is said of: by a training that imports the file, else as it could be called.
+
+    Empty where it is configured, is no VAE by its code, or turns out to be none: then it is for its own check to say so.
+    """
+    from vaelint.discover.entries import entries
+
+    spec = parse_target(name)
+    file = real(Path(spec.path)) if spec.path is not None else None
+    if file is None or not file.is_file() or spec.init or any(is_same(t.target, name) for t in told.targets if not t.run):
+        return []
+    held = find_in(Path(relative(str(file))))
+    held.candidates = [c for c in held.candidates if c.name == spec.name]
+    if not held.candidates:
+        return []
+    inside = file.is_relative_to(Path.cwd())
+    found = [e for e in entries(Path() if inside else file, Path()) if file in imported_by(e.file)] if crew.ask is not None else []
+    for entry in sorted(found, key=lambda e: real(e.file) != file):
+        seen = [t.request for t in _observed([entry], Path(), crew, held) if t.request is not None and spec.name in t.classes]
+        if seen:
+            return seen
+    try:
+        return _tried(held, name, "", crew)
+    except NothingFound:
+        return []
 
 
 def find_in(place: Path) -> Found:
@@ -129,11 +170,15 @@ def observed_in(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) ->
     `held` are the classes that they may train.
     """
     from vaelint.discover.entries import entries
+
+    return _observed([entry for root in roots for entry in entries(root, folder)], folder, crew, held) if crew.ask is not None else []
+
+
+def _observed(found: Sequence[Entry], folder: Path, crew: Crew, held: Found) -> list[Tried]:
     from vaelint.discover.observing import observed
 
     if crew.ask is None:
         return []
-    found = [entry for root in roots for entry in entries(root, folder)]
     answers = observed(found, folder, crew.ask, [(c.name, c.file) for c in held.candidates])
     for tried in answers:
         if tried.request is None:

@@ -14,17 +14,32 @@ _CHANNELS = re.compile(r"expected input\[([\d, ]+)\] to have (\d+) channels")
 _PRODUCT = re.compile(r"(?:got|multiplied) [\[(]?(\d+)(?:, |x)(\d+)[\])]? (?:X|and) [\[(]?(\d+)(?:, |x)(\d+)[\])]?")
 _RANK = re.compile(r"to conv(\d)d, but got input of size: \[([\d, ]+)\]")
 _LAST = re.compile(r"[Ee]xpected (\d+), got (\d+)")
+_ROWS = re.compile(r"tensor a \((\d+)\) must match the size of tensor b \((\d+)\) at non-singleton dimension 0")
+_FAKE_ROWS = re.compile(
+    r"argument at index \d+ had torch\.Size\(\[(\d+)((?:, \d+)*)\]\); but expected shape should be broadcastable to \[(\d+)\2\]"
+)
 _MOST, _LARGEST = 6, 2**24
 
 
 def asked_for(texts: tuple[str, ...], said: str, record: Record | None) -> Iterator[tuple[str, ...]]:
     """Other inputs than `texts`, as `--input` takes them, the first of them changed: `said` is what the run of `record` raised."""
+    if (rows := _fixed_batch(int(re.split("[x:]", texts[0])[0]), said)) is not None:
+        yield tuple(re.sub(r"^\d+", str(rows), t) for t in texts)
     shape, colon, rest = texts[0].partition(":")
     sizes = [int(n) for n in shape.split("x")]
     for other in _shapes(sizes, said, record):
         if other != sizes and min(other) > 0 and math.prod(other) <= _LARGEST:
             text = "x".join(map(str, other)) + colon + rest
             yield tuple(text if t == texts[0] else t for t in texts)  # a partner of the same shape changes with it
+
+
+def _fixed_batch(tried: int, said: str) -> int | None:
+    """The batch that the code has in its place, such as a number of rows of noise, where the one that was tried meets it; else None."""
+    found = _ROWS.search(said) or _FAKE_ROWS.search(said)
+    if found is None:
+        return None
+    met = {int(found[1]), int(found[found.lastindex or 2])}
+    return (met - {tried}).pop() if tried in met and len(met) == 2 else None
 
 
 def _shapes(sizes: list[int], said: str, record: Record | None) -> Iterator[list[int]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
+from vaelint.core.assumption import ROWS
 from vaelint.core.checked import Checked
 from vaelint.core.finding import Finding
 from vaelint.core.paths import real
@@ -44,10 +45,15 @@ def looked_at(requests: Sequence[Request]) -> list[Request]:
     return [replace(r, device="none", laws="none") for r in requests]
 
 
-def request_of(words: Sequence[str], entry: Entry, folder: Path, rows: int = 0) -> Request:
-    """The request that observes a command, started in `folder`, with at most so many `rows` of each batch."""
+def _with_few(request: Request) -> Request:
+    """The same with smaller batches, which are vaelint's choice."""
+    return replace(request, rows=_FEW, ours=(*request.ours, ROWS))
+
+
+def request_of(words: Sequence[str], entry: Entry, folder: Path) -> Request:
+    """The request that observes a command, started in `folder`."""
     own = "" if folder.resolve() == Path.cwd() else folder.as_posix()
-    return Request(Path(os.path.relpath(entry.file)).as_posix(), run=tuple(words), folder=own, timeout=TIMEOUT, rows=rows)
+    return Request(Path(os.path.relpath(entry.file)).as_posix(), run=tuple(words), folder=own, timeout=TIMEOUT)
 
 
 def shows(checked: Checked) -> bool:
@@ -75,13 +81,14 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
             break
         for e, words in coming:
             tried[e].append(words)
-        asked = [request_of(words, e, folder, _FEW if e in few else 0) for e, words in coming]
+        plain = [(e, request_of(words, e, folder)) for e, words in coming]
+        asked = [_with_few(request) if e in few else request for e, request in plain]
         answers = ask(asked)
         large = [n for n, (r, answer) in enumerate(zip(asked, answers, strict=True)) if not r.rows and _is_large(answer)]
-        for n, answer in zip(large, ask([replace(asked[n], rows=_FEW) for n in large]) if large else (), strict=True):
+        for n, answer in zip(large, ask([_with_few(asked[n]) for n in large]) if large else (), strict=True):
             if answer.result.status != "failed":
                 few.add(coming[n][0])
-                asked[n], answers[n] = replace(asked[n], rows=_FEW), answer
+                asked[n], answers[n] = _with_few(asked[n]), answer
         for (e, _), request, answer in zip(coming, asked, answers, strict=True):
             done[e].append(_tried(e, request, answer))
     return [t for all_ in done.values() for t in _worth(all_)]

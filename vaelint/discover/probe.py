@@ -24,12 +24,13 @@ from vaelint.discover.learning import asked_for
 from vaelint.discover.shapes import BATCH, defaults_of, first_layers, parameters_of, shapes
 from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
-from vaelint.discover.vae_signs import gives_back, picks_codes
+from vaelint.discover.vae_signs import gives_back, picks_codes, rows_after
 from vaelint.experiment.runs import Runner
 from vaelint.loading import construct
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.imports import repository_of
 from vaelint.loading.names import Means, meanings
+from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.loss_search import LossSearch
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.record.record import Record
@@ -98,7 +99,8 @@ def probe(request: Request, emit: Callable[[dict[str, Any]], None]) -> TargetRes
     result = TargetResult(request.target)
     try:
         emit({"kind": "stage", "stage": "try"})
-        result.anatomy = _propose(request, result)
+        with writes_held_back(parse_target(request.target).path):
+            result.anatomy = _propose(request, result)
     except TargetError as error:
         result.anatomy = {"because": error.message, "help": error.help}
     except UsageError as error:
@@ -256,7 +258,7 @@ def _partners(loaded: Loaded, first: str, values: dict[str, Any]) -> list[tuple[
     more = [p.name for p in wanted[1:] if p.default is p.empty]
     star = next((p.name for p in inspect.signature(forward).parameters.values() if p.kind is p.VAR_KEYWORD), None)
     more += [f"{k}=" for k in keys_read(tree_of(forward), star)] if star is not None else []
-    classes = next((v for k, v in values.items() if Means.CLASSES in meanings(k) and type(v) is int), 10)
+    classes = next((v for k, v in values.items() if Means.CLASSES in meanings(k) and type(v) is int and v > 0), 10)
     steps = first.split(":")[0].split("x")[1:2]
     forms: list[tuple[str, ...]] = [()]
     for said in more:
@@ -290,6 +292,8 @@ def _try(request: Request, loaded: Loaded, init: dict[str, Any], texts: tuple[st
         place = f" at {spans[0].file}:{spans[0].line}" if spans else ""
         said = f"with --input {' --input '.join(texts)} it raises {one_line(record.failure.error)}{place}"
         return _Failed(said, 1 + len(record.nodes), record, texts, init)
+    if (rows := rows_after(record)) is not None:
+        return _Failed(f"with --input {' --input '.join(texts)} the batch of {BATCH} becomes {rows} rows", 1, record, texts, init)
     model = analyse(record, tracer, inputs, step, Source(str(Path.cwd())), None)
     worth = (2 if model.sites or model.idle_sites else 0) + gives_back(record)
     return _Trial(asked, init, own, inputs, tracer, step, names, record, model, worth=worth)

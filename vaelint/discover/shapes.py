@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ def first_layers(
     `values` are the numbers that its constructor's names hold. Parts that are classes of the repository are entered.
     """
     method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    values = {**values, **_kept(method, values)} if method is not None else values
     found: list[tuple[str, int | None]] = []
     for call in _calls_in_order(method) if method is not None else ():
         name = ast.unparse(call.func).rpartition(".")[2]
@@ -42,6 +44,17 @@ def first_layers(
         if len(found) >= 3:
             break
     return found
+
+
+def _kept(method: ast.FunctionDef, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a constructor keeps of its arguments: `self.side = side`, by `.side`."""
+    known: dict[str, Any] = {}
+    for node in method.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+            with contextlib.suppress(Unknown):
+                known[f".{target.attr}"] = value_of(node.value, {**values, **known})
+    return known
 
 
 def _calls_in_order(method: ast.FunctionDef) -> Iterator[ast.Call]:
@@ -171,7 +184,7 @@ def _usual(hints: _Hints) -> Iterator[Proposal]:
         yield (c, side, side), None
         yield (c * side * side,), None
     if not hints.alone:
-        yield from ((sizes, None) for sizes in ((1, 28, 28), (784,), (3, 32, 32), (3, 64, 64)))
+        yield from ((sizes, None) for sizes in ((1, 28, 28), (784,), (3, 32, 32), (3, 64, 64), (1, 64, 64), (1, 32, 32)))
 
 
 _OF_LAYER: dict[str, Callable[[_Hints], Iterator[Proposal]]] = {

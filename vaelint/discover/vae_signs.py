@@ -12,8 +12,36 @@ from vaelint.record.record import Record
 
 def gives_back(record: Record) -> int:
     """1 if an output has as many values as the first input, or scores for each of its tokens."""
+    x = _first_input(record)
+    if x is None:
+        return 0
+    tokens = not x.is_floating_point()
+    ours = [t for t in _outputs(record) if t is not x and t.shape[:1] == x.shape[:1]]
+    same = (t.shape == x.shape or (t.numel() == x.numel() and t.ndim != x.ndim) for t in ours)
+    scores = (tokens and t.ndim == x.ndim + 1 for t in ours)
+    return int(any(same) or any(scores))
+
+
+def rows_after(record: Record) -> int | None:
+    """How many rows come out where no output has the batch of the first input any more, as an axis or repeated in the first one.
+
+    A view that takes the sizes of another image makes three rows of four.
+    """
+    x = _first_input(record)
+    ours = [t for t in _outputs(record) if t.ndim] if x is not None and x.ndim else []
+    if x is None or not ours or any(t.shape[0] % x.shape[0] == 0 or x.shape[0] in t.shape for t in ours):
+        return None
+    return int(ours[0].shape[0])
+
+
+def _first_input(record: Record) -> torch.Tensor | None:
     first = next(iter(record.inputs.values()), None)
     x = first.meta.get("val") if first is not None else None
+    return x if isinstance(x, torch.Tensor) else None
+
+
+def _outputs(record: Record) -> list[torch.Tensor]:
+    """The tensors that a model gives back, however they are packed."""
     found: list[torch.Tensor] = []
 
     def visit(value: Any, depth: int = 3) -> None:
@@ -32,13 +60,7 @@ def gives_back(record: Record) -> int:
                 visit(part, depth - 1)
 
     visit(record.raw_output)
-    if not isinstance(x, torch.Tensor):
-        return 0
-    tokens = not x.is_floating_point()
-    ours = [t for t in found if t is not x and t.shape[:1] == x.shape[:1]]
-    same = (t.shape == x.shape or (t.numel() == x.numel() and t.ndim != x.ndim) for t in ours)
-    scores = (tokens and t.ndim == x.ndim + 1 for t in ours)
-    return int(any(same) or any(scores))
+    return found
 
 
 def picks_codes(record: Record) -> bool:

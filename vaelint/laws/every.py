@@ -1,17 +1,16 @@
 """All laws."""
 
 from vaelint.laws import (
+    absent_targets,
     addends,
     cancelled_gradients,
-    capacity,
     columns,
-    conditions,
     divergence,
-    generation,
     gumbel,
     head_columns,
     knowledge,
     masks,
+    nearest_codes,
     own_gradients,
     priors,
     relaxations,
@@ -19,32 +18,43 @@ from vaelint.laws import (
     separate_samples,
     taught,
     unread_inputs,
-    weight_of_all,
 )
+from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
 from vaelint.laws.densities import family
 from vaelint.laws.places import code_places, patch_places
+from vaelint.laws.products import absent_experts, borrowed_spreads, experts
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
-from vaelint.laws.training import turns_family
+from vaelint.laws.training import fresh_draws, turns_family
+from vaelint.laws.weights import capacity, weight_of_all, weight_twice
 
 __all__ = [
+    "absent_experts",
+    "absent_targets",
     "addends",
     "attention_masks",
+    "borrowed_spreads",
     "cancelled_gradients",
     "capacity",
     "code_places",
     "columns",
+    "compared_draws",
     "computed_steps",
     "conditions",
     "divergence",
+    "experts",
     "family",
+    "fresh_draws",
+    "generated_spread",
     "generation",
     "gumbel",
     "head_columns",
     "knowledge",
     "masks",
+    "nearest_codes",
     "own_gradients",
     "own_step",
     "padding_inert",
+    "past_the_draw",
     "patch_places",
     "priors",
     "relaxations",
@@ -54,4 +64,5 @@ __all__ = [
     "turns_family",
     "unread_inputs",
     "weight_of_all",
+    "weight_twice",
 ]

@@ -63,7 +63,7 @@ def _draws(bench: Bench) -> list[list[_Judged]]:
     for term in bench.model.terms:
         for leaf in term.leaves if term.role == "kl" and term.detached is None and id(term) not in taught else ():
             for site, prior in pairs(bench, leaf):
-                if _is_prior(bench, site, leaf, prior):
+                if _is_prior(bench, site, leaf, prior) and not _only_weighs(bench, site, leaf, prior):
                     found.setdefault((site.z, leaf.node), _Judged(site, leaf)).priors.append(prior)
     loops: dict[object, list[_Judged]] = {}
     for z, addend in sorted(found, key=lambda both: flow.order[both[0]]):
@@ -84,6 +84,19 @@ def _is_prior(bench: Bench, site: Site, leaf: Leaf, node: fx.Node) -> bool:
     leaves = [x for t in bench.model.terms if t.role == "kl" for x in t.leaves if x is not leaf]
     others = [x for x in leaves if set(x.frontier) <= own and set(x.frontier) & set(site.mu_heads)]
     return node not in own and bool(node.meta.get("grad")) and not fixed and not others
+
+
+def _only_weighs(bench: Bench, site: Site, leaf: Leaf, node: fx.Node) -> bool:
+    """Whether all that an addend takes of a value is a factor of the whole, as the probability that a latent is switched on weighs its KL
+    (spike and slab). Parameters of a prior are no factor: with them at 0 a distance to the prior is left."""
+    flow = bench.model.flow
+    moved, way = flow.descendants(*site.heads), flow.ancestors(leaf.node)
+    last = [n for n in flow.descendants(node) & way | {node} if n not in moved and any(u in moved & way for u in flow.users.get(n, ()))]
+    if not last or not all(bench.knows(n) and bench.is_real(n) for n in (*last, leaf.node)):
+        return False
+    same = bench.same(set(last))
+    none, once, twice = (bench.after({n: k * v for n, v in same.items()}, [leaf.node])[leaf.node].double() for k in (0, 1, 2))
+    return not bool(none.any()) and torch.allclose(twice, 2 * once, rtol=1e-4)
 
 
 def _seen(bench: Bench, nodes: list[fx.Node]) -> Seen:

@@ -27,7 +27,7 @@ def what_is_absent_is_inert(bench: Bench) -> Iterator[Broken]:
     """Masks that the encoder takes one way and the loss the other."""
     for mask in bench.of_kind("mask"):
         for data in bench.of_kind("data", "tokens"):
-            for place in _places(bench, mask, data):
+            for place in places(bench, mask, data):
                 where_one, where_zero = Seen.at(bench, data, place), Seen.at(bench, data, ~place)
                 if where_one.opposes(where_zero) or where_zero.opposes(where_one):
                     yield _turned(bench, mask, data, where_zero.posterior > _NOTHING)
@@ -63,7 +63,7 @@ def _is_of_samples(bench: Bench, seat: Seat) -> bool:
     return val.dim() == 1 and bool(((val == 0) | (val == 1)).all()) and bool((val == 0).any()) and bool((val == 1).any())
 
 
-def _places(bench: Bench, mask: Seat, data: Seat) -> Iterator[torch.Tensor]:
+def places(bench: Bench, mask: Seat, data: Seat) -> Iterator[torch.Tensor]:
     """Where the mask is 1, in the data's shape: place by place, or for each of its columns, one of which may speak of this input."""
     on, size = bench.value(mask.node) != 0, shape(data.node)
     if on.shape == size[: on.dim()]:

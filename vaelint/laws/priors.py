@@ -25,6 +25,8 @@ from vaelint.rule import Found
 _SEEDS = (1, 2)
 _STEPS = 3
 _NOTHING = 1e-6
+_DEVIATIONS = 5.0
+_SCALES = (-3.0, 0.0, 1.0)  # of the heads that give the spread, whatever they are taken for
 _FAR = 1e-3
 _ROUNDING = 2e-5  # of the posterior's own numbers: what float32 leaves of a sum that is 0, in whatever order it is taken
 _BOUNDS = frozenset(
@@ -40,6 +42,8 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
         for site, prior in pairs(bench, leaf):
             if prior not in seen and site.z in bench.model.flow.ancestors(prior) and site.z not in leaf.frontier:
                 seen.add(prior)
+                if site.kind == "gaussian" and _weighs(bench, prior, leaf):
+                    continue  # of a mixture's components: they are inferred from the draw, and weigh priors that do not see it
                 moved = _moved_by(bench, site, prior)
                 if moved > _NOTHING:
                     yield _looks(bench, site, prior, leaf, moved)
@@ -47,6 +51,20 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
         if (stacked := _of_all_steps(bench, leaf)) is not None:
             yield _looks(bench, *stacked[:2], leaf, stacked[2])
             return
+
+
+def _weighs(bench: Bench, node: fx.Node, leaf: Leaf) -> bool:
+    """Whether a value reaches an addend only as shares: it, or all that is made of it, is not negative and sums to 1."""
+    flow = bench.model.flow
+    users = [u for u in flow.users.get(node, ()) if u in flow.ancestors(leaf.node)]
+    return _are_shares(bench, node) or (bool(users) and all(_are_shares(bench, u) for u in users))
+
+
+def _are_shares(bench: Bench, node: fx.Node) -> bool:
+    value = bench.value(node) if bench.knows(node) else None
+    if value is None or value.dim() < 2 or value.shape[-1] < 2 or not value.is_floating_point() or bool((value < 0).any()):
+        return False
+    return torch.allclose(value.sum(-1), torch.ones_like(value.sum(-1)), atol=1e-4)
 
 
 def _of_all_steps(bench: Bench, leaf: Leaf) -> tuple[Site, fx.Node, float] | None:
@@ -184,14 +202,22 @@ def kl_is_moved(bench: Bench) -> Iterator[Broken]:
 
 
 def _rests_on_a_floor(bench: Bench, run: Trial, term: Term) -> bool:
-    """Whether a bound holds the term (free bits) that a posterior far from its prior passes."""
+    """Whether a bound holds the term (free bits) that a posterior passes whose mean is five deviations of the prior away."""
     assert term.core is not None
-    front = {f for leaf in term.leaves for f in leaf.frontier}
-    if not any(ops.op(n) in _BOUNDS for n in bench.model.flow.ancestors(term.core, stop=front) | {term.core}):
+    if not _is_bounded(bench, term):
         return False
-    heads = [h for s in term.sites for h in s.heads if run.has(h)]
-    far = run.recompute([term.core], {h: 10 * run.value(h).detach() + 3 for h in heads})[term.core]
-    return differ(run.value(term.core), far) > _FAR
+    heads = {h: h in s.mu_heads for s in term.sites for h in s.heads if run.has(h)}
+    for scale in _SCALES:
+        away = {h: run.value(h).detach() * 0.5 + (_DEVIATIONS if mean else scale) for h, mean in heads.items()}
+        if not differ(run.value(term.core), run.recompute([term.core], away)[term.core]) <= _FAR:  # nor is NaN a constant
+            return True
+    return False
+
+
+def _is_bounded(bench: Bench, term: Term) -> bool:
+    """Whether a bound (a clamp, a maximum) stands between the posterior and the term."""
+    front = {f for leaf in term.leaves for f in leaf.frontier}
+    return term.core is not None and any(ops.op(n) in _BOUNDS for n in bench.model.flow.ancestors(term.core, stop=front) | {term.core})
 
 
 def _values(run: Trial, term: Term) -> torch.Tensor:
@@ -216,7 +242,7 @@ def _largest_part(runs: Sequence[Trial], run: Trial, term: Term) -> float:
 
 def _zero(bench: Bench, term: Term) -> Broken:
     model = bench.model
-    priors = [p for leaf in term.leaves for p in _priors(bench, leaf)]
+    priors = [p for leaf in term.leaves for p in _priors(bench, leaf)] if not _is_bounded(bench, term) else []
     found = Found(
         apart(bench, priors[0]) if priors else model.where(term.core),
         label="the same distribution as the posterior" if priors else "the same whatever the posterior is",

@@ -1,6 +1,6 @@
 """Law B1, for layers: each place of a stack has weights of its own.
 
-Read off the built model: a container all of whose places are one module, or the same few again and again, where that module has weights.
+Read off the built model: a container in which a module with weights stands several times.
 Layers that share their weights on purpose are called in a loop, or made first and named; what was made inside of the list itself is
 to be made once for each place.
 """
@@ -24,28 +24,22 @@ def places_have_weights(bench: Bench) -> Iterator[Broken]:
     for path, container in record.model.named_modules():
         if not isinstance(container, nn.Sequential | nn.ModuleList):
             continue
-        places = list(container)
-        period = _period(places)
-        repeated = [m for m in places[:period] if any(True for _ in m.parameters())] if period else []
-        span, made = record.births.get(id(container)), record.births.get(id(repeated[0])) if repeated else None
+        places = [m for m in container if isinstance(m, nn.Module)]  # one may be None
+        again = [m for m in places if any(True for _ in m.parameters()) and sum(m is other for other in places) > 1]
+        span, made = record.births.get(id(container)), record.births.get(id(again[0])) if again else None
         if span is None or made is None:
             continue
         inside = made.file == span.file and span.line <= made.line <= (span.end_line or span.line)
+        if not inside and len(set(map(id, again))) < len({id(m) for m in places if any(True for _ in m.parameters())}):
+            continue  # some places have their own: who made it so had a plan
+        count = sum(m is again[0] for m in places)
         found = Found(
             made if inside else span,
-            label=f"one {type(repeated[0]).__name__} is at {len(places) // (period or 1)} places of {path}",
+            label=f"one {type(again[0]).__name__} is at {count} places of {path}",
             why="multiplying a list repeats the module, not its constructor: all places have the same weights, and the model has a part "
             "of the parameters that it seems to have",
             help="make one for each place: [Layer() for _ in range(n)]; where the weights are shared on purpose, call one layer in a loop",
             severity=None if inside else Severity.INFO,
         )
-        yield Broken("layer-repeated", found, "as many modules as places", f"{period} modules at {len(places)} places")
+        yield Broken("layer-repeated", found, "as many modules as places", f"one module at {count} places")
         return
-
-
-def _period(places: list[nn.Module]) -> int | None:
-    """After how many places the same modules come again, to the end; None where they do not."""
-    for period in range(1, len(places) // 2 + 1):
-        if len(places) % period == 0 and all(places[i] is places[i % period] for i in range(len(places))):
-            return period
-    return None

@@ -52,7 +52,7 @@ def _whatever(loaded: Loaded, tracer: Tracer, step: Any, record: Record) -> bool
     """Whether it fails in the same place with the same words at other numbers, too."""
     assert record.failure is not None
     for values in variants(loaded.made_up, _sizes(tracer)):
-        with _instead(loaded, values):
+        with instead(loaded, values):
             try:
                 other = tracer.run(step)
             except TargetError:
@@ -78,7 +78,7 @@ def _changed(value: object, change: Callable[[int], int]) -> object:
 
 
 @contextmanager
-def _instead(loaded: Loaded, values: Mapping[str, object]) -> Iterator[None]:
+def instead(loaded: Loaded, values: Mapping[str, object]) -> Iterator[None]:
     """Builds with other values while inside."""
     kept = {name: loaded.arguments[name] for name in values}
     loaded.arguments.update(values)
@@ -182,7 +182,7 @@ def other_builds(loaded: Loaded, tracer: Tracer) -> Iterator[Refusal]:
     Each comes with what to call where it does not run: that raises TargetError VAE002 if a finding is about a size of ours.
     """
     for values in variants(loaded.made_up, _sizes(tracer)):
-        with _instead(loaded, values):
+        with instead(loaded, values):
             yield lambda result, doubtful: _refuse_those_of_our_sizes(loaded, result, doubtful)
 
 

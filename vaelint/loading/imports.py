@@ -24,7 +24,7 @@ from vaelint.core.finding import Span
 from vaelint.core.paths import relative, user_file
 from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
 from vaelint.loading.standing import stand_in
-from vaelint.loading.statements import defines, fills_a_parser, future_flags, late_futures, without_training
+from vaelint.loading.statements import definitions_of, future_flags, late_futures, without_training
 from vaelint.loading.tensorflow_stand_in import keras_on_torch, spared
 from vaelint.repository.dataflow import stores
 from vaelint.source.blame import one_line, span_of
@@ -162,7 +162,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
                         module.__dict__[alias.asname or alias.name] = getattr(sys.modules[str(node.module)], alias.name)
                 return rest
             raise error
-        definitions: list[ast.stmt] = [n for n in rest if defines(n) or fills_a_parser(n)]
+        definitions = definitions_of(node, rest)
         defined = set(module.__dict__) | {n.name for n in definitions if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         if self._wanted not in defined or self._wanted == getattr(node, "name", None):
             raise error

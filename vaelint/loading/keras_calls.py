@@ -124,10 +124,10 @@ def loss_of(tree: ast.Module, target: str) -> ast.expr | None:
     return next((expression for expression in given if expression is not None), None)
 
 
-def target_of(tree: ast.Module, target: str) -> tuple[str, str, int] | None:
-    """What `fit` gets as x and y, as written, and its line; y is "" where it gets none. None where nothing says."""
+def target_of(tree: ast.Module, target: str) -> tuple[ast.expr, ast.expr | None, int] | None:
+    """What `fit` gets as x and y, and its line; y is None where it gets none. None where nothing says."""
     for written in calls_of(tree, target, "fit"):
         x, y = written.given("x", 0), written.given("y", 1)
         if x is not None:
-            return ast.unparse(x), ast.unparse(y) if y is not None else "", written.call.lineno
+            return x, y, written.call.lineno
     return None

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from vaelint.loading.keras_symbolic import read_by, reading
+from vaelint.trace import keras_places
 
 keras: Any = importlib.import_module("keras")
 
@@ -36,6 +40,7 @@ def _again(tensor: Any, known: dict[int, Any]) -> Any:
         other = {id(t): new for t, new in zip(node.input_tensors, given, strict=True)}
         arguments = keras.tree.map_structure(lambda value: other.get(id(value), value), (node.arguments.args, node.arguments.kwargs))
         made = keras.tree.flatten(operation(*arguments[0], **arguments[1]))
+        keras_places.like(operation._inbound_nodes[-1], node)
     known.update((id(t), new) for t, new in zip(node.output_tensors, made, strict=True))
     return made[place]
 
@@ -67,3 +72,29 @@ def _calling(model: Any, whole: Any, add: Callable[..., Any]) -> Callable[..., A
         return keras.tree.pack_sequence_as(structure, given[:count])
 
     return call
+
+
+def taking(original: Callable[..., Any], note: Callable[[str], None]) -> Callable[..., Any]:
+    """`Lambda.__call__` of Keras 1 and 2, whose function may read tensors of the graph from outside: they become inputs of the layer."""
+
+    def call(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not any(isinstance(part, keras.KerasTensor) for part in keras.tree.flatten(inputs)):
+            return original(self, inputs, *args, **kwargs)
+        if "read_outside" not in vars(self):
+            own = self.function
+            vars(self)["read_outside"] = read = read_by(own, set()) if isinstance(own, types.FunctionType) else {}
+            if read:
+                self.function = _with_inputs(own, tuple(read))
+                note(f"{own.__name__} reads {', '.join(read)} of the graph, which a Lambda of Keras 3 refuses: it is given their values")
+        more = list(self.read_outside.values())
+        return original(self, [inputs, *more] if more else inputs, *args, **kwargs)
+
+    return call
+
+
+def _with_inputs(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    def of_all(given: Sequence[Any], **kwargs: Any) -> Any:
+        own, *more = given
+        return reading(function, **dict(zip(names, more, strict=True)))(own, **kwargs)
+
+    return of_all

@@ -51,7 +51,7 @@ def extended(model: Any, namespace: Mapping[str, Any]) -> tuple[nn.Module, Symbo
         return model, None
     keras = sys.modules["keras"]
     more = [p.name for p in list(inspect.signature(loss).parameters.values())[2:] if p.default is p.empty and p.kind != p.VAR_KEYWORD]
-    read = _read_by(loss, set())
+    read = read_by(loss, set())
     missing = {name: namespace.get(name) for name in more}
     if more and not all(isinstance(v, keras.KerasTensor) for v in missing.values()):
         return model, None
@@ -67,7 +67,7 @@ def extended(model: Any, namespace: Mapping[str, Any]) -> tuple[nn.Module, Symbo
     return made, Symbolic(loss, tuple(wanted), bool(missing), place, len(outputs))
 
 
-def _read_by(function: types.FunctionType, seen: set[types.CodeType]) -> dict[str, Any]:
+def read_by(function: types.FunctionType, seen: set[types.CodeType]) -> dict[str, Any]:
     """The symbolic tensors that a function, or one of the user's that it calls, reads from outside."""
     seen.add(function.__code__)
     around = inspect.getclosurevars(function)
@@ -76,7 +76,7 @@ def _read_by(function: types.FunctionType, seen: set[types.CodeType]) -> dict[st
         if isinstance(value, sys.modules["keras"].KerasTensor):
             read[name] = value
         elif isinstance(value, types.FunctionType) and value.__code__ not in seen and user_file(value.__code__.co_filename):
-            read |= _read_by(value, seen)
+            read |= read_by(value, seen)
     return read
 
 
@@ -93,7 +93,7 @@ def _first_read(function: types.FunctionType, names: frozenset[str]) -> Span:
     around = inspect.getclosurevars(function)
     inner = [v for v in (*around.nonlocals.values(), *around.globals.values()) if isinstance(v, types.FunctionType) and v is not function]
     if not names & {*around.nonlocals, *around.globals}:
-        reading = next((f for f in inner if user_file(f.__code__.co_filename) and names & _read_by(f, {function.__code__}).keys()), None)
+        reading = next((f for f in inner if user_file(f.__code__.co_filename) and names & read_by(f, {function.__code__}).keys()), None)
         return _first_read(reading, names) if reading is not None else _definition(function)
     for step in dis.get_instructions(function):
         at = step.positions
@@ -101,3 +101,31 @@ def _first_read(function: types.FunctionType, names: frozenset[str]) -> Span:
             file = relative(function.__code__.co_filename)
             return Span(file, at.lineno, (at.col_offset or 0) + 1, at.end_lineno, (at.end_col_offset or 0) + 1)
     return _definition(function)
+
+
+def reading(loss: Callable[..., Any], **values: Any) -> Callable[..., Any]:
+    """A function of the user's that reads these values in the place of the names it has from outside, as do the functions it calls."""
+    assert isinstance(loss, types.FunctionType)
+    outside: dict[str, Any] = {**loss.__globals__, **values}
+    cells = [
+        types.CellType(values[name]) if name in values else _cell(cell, values)
+        for name, cell in zip(loss.__code__.co_freevars, loss.__closure__ or (), strict=True)
+    ]
+    for name in loss.__code__.co_names:
+        called = loss.__globals__.get(name)
+        if isinstance(called, types.FunctionType) and called is not loss and _reads(called, values):
+            outside[name] = reading(called, **values)
+    return types.FunctionType(loss.__code__, outside, loss.__name__, loss.__defaults__, tuple(cells))
+
+
+def _cell(cell: types.CellType, values: dict[str, Any]) -> types.CellType:
+    inner = cell.cell_contents
+    return types.CellType(reading(inner, **values)) if isinstance(inner, types.FunctionType) and _reads(inner, values) else cell
+
+
+def _reads(function: types.FunctionType, values: dict[str, Any]) -> bool:
+    """Whether a function itself reads one of these names from outside, or one in a cell of it does."""
+    code = function.__code__
+    inner = [c.cell_contents for c in function.__closure__ or ()]
+    called = any(isinstance(f, types.FunctionType) and f.__code__ is not code and _reads(f, values) for f in inner)
+    return called or bool({*code.co_freevars, *code.co_names} & values.keys())

@@ -26,6 +26,30 @@ def fills_a_parser(node: ast.stmt) -> bool:
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("add_argument", "set_defaults")
 
 
+_FILLS = frozenset({"append", "extend", "add", "update", "insert", "setdefault"})
+
+
+def definitions_of(stopped: ast.stmt, rest: list[ast.stmt]) -> list[ast.stmt]:
+    """What can be run after a statement that raised: definitions, less empty containers that what is left out would fill."""
+    kept = [n for n in rest if defines(n) or fills_a_parser(n)]
+    dropped = [stopped, *(n for n in rest if n not in kept)]
+    filled = {
+        n.value.id
+        for statement in dropped
+        for n in ast.walk(statement)
+        if isinstance(n, ast.Attribute | ast.Subscript)
+        and isinstance(n.value, ast.Name)
+        and (n.attr in _FILLS if isinstance(n, ast.Attribute) else isinstance(n.ctx, ast.Store))
+    }
+    return [n for n in kept if not (isinstance(n, ast.Assign) and _is_empty(n.value) and {ast.unparse(t) for t in n.targets} & filled)]
+
+
+def _is_empty(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call):
+        return not node.args and not node.keywords and ast.unparse(node.func) in ("list", "dict", "set")
+    return (isinstance(node, ast.List) and not node.elts) or (isinstance(node, ast.Dict) and not node.keys)
+
+
 def future_flags(tree: ast.Module) -> int:
     names = [a.name for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__" for a in n.names]
     flags: list[int] = [getattr(__future__, name).compiler_flag for name in names]

@@ -6,6 +6,7 @@ Methods and arguments as in TensorFlow's API documentation (tensorflow.org/api_d
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib
 import itertools
 from collections.abc import Callable, Iterator
@@ -56,6 +57,15 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]
         return Dataset(lambda: (keras.tree.map_structure(keras.ops.convert_to_tensor, e) for e in generator(*(args or ()))), None)
 
     @staticmethod
+    def list_files(file_pattern: Any, *_: Any, **__: Any) -> Dataset:
+        """The files of a pattern, or of several. Raises FileNotFoundError where there are none."""
+        patterns = [file_pattern] if isinstance(file_pattern, str) else [str(p) for p in file_pattern]
+        found = sorted(file for pattern in patterns for file in glob.glob(pattern))  # noqa: PTH207 - a pattern may be absolute
+        if not found:
+            raise FileNotFoundError(2, "No such file or directory", ", ".join(patterns) or "of tf.data.Dataset.list_files")
+        return Dataset(lambda: iter(found), len(found))
+
+    @staticmethod
     def range(*ends: int, **_: Any) -> Dataset:
         """Whole numbers."""
         return Dataset(lambda: map(keras.ops.convert_to_tensor, range(*ends)), len(range(*ends)))
@@ -94,6 +104,19 @@ class Dataset(keras.utils.PyDataset):  # type: ignore[misc]
         return Dataset(
             lambda: (e for _ in itertools.repeat(None, count) for e in self._made()), None if self._count is None else self._count * count
         )
+
+    def apply(self, transformation_func: Callable[..., Any]) -> Any:
+        """What a function of the data set makes of it."""
+        return transformation_func(self)
+
+    def concatenate(self, dataset: Any, name: str | None = None) -> Dataset:
+        """The elements of this one, then those of another."""
+        count = None if self._count is None or dataset._count is None else self._count + dataset._count
+        return Dataset(lambda: itertools.chain(self._made(), dataset._made()), count)
+
+    def enumerate(self, start: int = 0, name: str | None = None) -> Dataset:
+        """Each element with its number."""
+        return Dataset(lambda: iter(zip(itertools.count(start), self._made(), strict=False)), self._count)
 
     def take(self, count: int, name: str | None = None) -> Dataset:
         """The first elements."""
@@ -164,3 +187,9 @@ CONFIG: dict[str, Any] = {
 """`tf.config`: no device of tensorflow's is there, and nothing is set."""
 TEST: dict[str, Any] = {"is_gpu_available": _none_there, "is_built_with_cuda": _none_there, "gpu_device_name": lambda: ""}
 """`tf.test`, as far as trainings ask it for a GPU."""
+_WRITER = SimpleNamespace(as_default=lambda *_, **__: contextlib.nullcontext(), flush=_nothing, close=_nothing)
+SUMMARY: dict[str, Any] = {
+    **dict.fromkeys(("scalar", "image", "histogram", "text", "trace_on", "trace_off", "trace_export"), _nothing),
+    "create_file_writer": lambda *_, **__: _WRITER,
+}
+"""`tf.summary`: nothing of what a training would show is written."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from vaelint.loading.keras_graph import adding
-from vaelint.loading.tensorflow_data import CONFIG, DATA, TEST
+from vaelint.loading.tensorflow_data import CONFIG, DATA, SUMMARY, TEST
 from vaelint.loading.tensorflow_sizes import Draw, Open, sizes_of
 from vaelint.trace.keras_models import settle
 
@@ -127,8 +127,14 @@ def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
     return ops.tile(input, tuple(multiples) if isinstance(multiples, list | tuple) else multiples)
 
 
-def random_normal(shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: Any = None, name: str | None = None) -> Any:
-    """`tf.random.normal`; an operation's own seed counts on from call to call there, so it leaves the draws as they are."""
+def random_normal(
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: Any = None, name: Any = None, std: Any = None
+) -> Any:
+    """`tf.random.normal`; an operation's own seed counts on from call to call there, so it leaves the draws as they are.
+
+    `std` is the name of Keras 1.
+    """
+    stddev = stddev if std is None else std
     made = _drawn(keras.random.normal, shape, dtype or "float32")
     made = made if isinstance(stddev, int | float) and stddev == 1 else made * stddev
     return made if isinstance(mean, int | float) and mean == 0 else made + mean
@@ -325,6 +331,20 @@ BACKEND: dict[str, Any] = {
 }  # fmt: skip
 """Keras 2's backend, as far as models use it (keras.io/2.18/api/utils/backend_utils and the sources of Keras 2.3)."""
 
+
+def resize(images: Any, size: Any, method: str = "bilinear", *_: Any, **__: Any) -> Any:
+    """Images (H, W, C) or (B, H, W, C) in another size, as numbers of float32; only the nearest keeps their type."""
+    given = images if method == "nearest" else ops.cast(images, "float32")
+    return ops.image.resize(given, tuple(int(n) for n in size), interpolation=method, data_format="channels_last")
+
+
+def convert_image_dtype(image: Any, dtype: Any, *_: Any, **__: Any) -> Any:
+    """Whole numbers become fractions of the largest."""
+    wanted, held = keras.backend.standardize_dtype(dtype), keras.backend.standardize_dtype(image.dtype)
+    largest = torch.iinfo(getattr(torch, held)).max if "int" in held and "float" in wanted else 1
+    return ops.cast(image, wanted) / largest
+
+
 PARTS: dict[str, dict[str, Any]] = {
     "random": {
         "normal": random_normal, "uniform": random_uniform, "truncated_normal": truncated_normal, "categorical": categorical,
@@ -348,6 +368,10 @@ PARTS: dict[str, dict[str, Any]] = {
         "embedding_lookup": lambda params, ids, *a, **k: ops.take(params, ids, axis=0), "dropout": dropout, "l2_normalize": ops.normalize,
     },
     "linalg": {"matmul": matmul, "norm": NAMES["norm"], "einsum": ops.einsum, "diag_part": ops.diagonal, "trace": ops.trace},
-    "types": {}, "dtypes": {}, "data": DATA, "config": CONFIG, "test": TEST,
+    "image": {
+        "resize": resize, "rgb_to_grayscale": lambda images, name=None: ops.image.rgb_to_grayscale(images),
+        "grayscale_to_rgb": lambda images, name=None: ops.repeat(images, 3, axis=-1), "convert_image_dtype": convert_image_dtype,
+    },
+    "types": {}, "dtypes": {}, "data": DATA, "config": CONFIG, "test": TEST, "summary": SUMMARY,
 }  # fmt: skip
 """The parts of tensorflow with names of their own."""

@@ -19,9 +19,10 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from vaelint.core.paths import user_file
-from vaelint.loading.placeholder import Placeholder
+from vaelint.loading.placeholder import Placeholder, PlaceholderModule
 
 _KERAS = "keras._tf_keras.keras"  # with the functions of Keras 2's backend, as tensorflow 2.16 has it
+_PROBABILITY = "tensorflow_probability"
 _FUNCTIONS, _NAMES = "vaelint.loading.tensorflow_functions", "vaelint.loading.keras_names"
 
 
@@ -67,16 +68,70 @@ class _Loader(importlib.abc.Loader):
         """Nothing to run."""
 
 
+_OLDER = frozenset({"layers", "engine", "preprocessing", "utils", "callbacks", "optimizers", "legacy", "backend"})
+"""Parts of Keras 2 whose modules Keras 3 has put together, or elsewhere."""
+
+
+def _was_there(name: str) -> bool:
+    return name.split(".")[1] in _OLDER
+
+
+class _Older(ModuleType):
+    """A module that Keras 2 had, with what Keras 3 has under the same names."""
+
+    __path__: list[str] = []  # noqa: RUF012  (a module attribute: submodules are looked for)
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__"):
+            same, part = f"{_KERAS}{self.__name__.removeprefix('keras')}", f"keras.{self.__name__.split('.')[1]}"
+            for home in (same, part, "keras.layers", "keras.models", "keras.utils", "keras"):
+                found = importlib.import_module(home) if _there(home) else None
+                if found is not None and not isinstance(found, _Older) and hasattr(found, name):
+                    return getattr(found, name)
+        raise AttributeError(f"Keras 3 has no {self.__name__}.{name}")
+
+
+class _AbsentLoader(importlib.abc.Loader):
+    """tensorflow-probability is not stood in for: it may be imported, and is asked for once the code uses it."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return PlaceholderModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+class _OlderLoader(importlib.abc.Loader):
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return _Older(self._name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     """Comes first: Keras runs on torch here, whatever the file asks for; tensorflow is stood in for where it is absent and Keras is not."""
 
-    def __init__(self, note: Callable[[str], None]) -> None:
-        self._note, self._said = note, False
+    def __init__(self, note: Callable[[str], None], trains: bool) -> None:
+        self._note, self._said, self._trains = note, False, trains
 
     def find_spec(self, name: str, path: Iterable[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         top = name.partition(".")[0]
         if name == "keras":
             return self._on_torch()
+        if (
+            top == "keras"
+            and _was_there(name)
+            and _wanted(sys._getframe(1))
+            and importlib.machinery.PathFinder.find_spec(name, list(path or ())) is None
+        ):
+            self._note(f"Keras 3 has no {name}: the names are taken from where it has them now")
+            return importlib.machinery.ModuleSpec(name, _OlderLoader(name), is_package=True)
+        if top == _PROBABILITY and _stood_in_for() and importlib.machinery.PathFinder.find_spec(top) is None and _wanted(sys._getframe(1)):
+            return importlib.machinery.ModuleSpec(name, _AbsentLoader(), is_package=True)
         if top != "tensorflow" or (name == top and not _wanted(sys._getframe(1))) or not _stood_in_for():
             return None
         if name == top and not self._said:
@@ -87,6 +142,8 @@ class _Finder(importlib.abc.MetaPathFinder):
                 rest = name.removeprefix(prefix)
                 if alias := next((a for a in (_KERAS + rest, f"keras{rest}") if _there(a)), ""):
                     return importlib.machinery.ModuleSpec(name, _Loader(alias), is_package=True)
+                if rest and _was_there(f"keras{rest}"):
+                    return importlib.machinery.ModuleSpec(name, _OlderLoader(f"keras{rest}"), is_package=True)
         return importlib.machinery.ModuleSpec(name, _Loader(), is_package=True)
 
     def _on_torch(self) -> importlib.machinery.ModuleSpec | None:
@@ -104,7 +161,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         def exec_module(module: ModuleType) -> None:
             execute(module)
             names: Any = importlib.import_module(_NAMES)
-            names.put_right(self._note, lambda: _Tensorflow("tensorflow"))
+            names.put_right(self._note, lambda: _Tensorflow("tensorflow"), self._trains)
 
         loader.exec_module = exec_module
         return spec
@@ -151,9 +208,9 @@ def spared(name: str | None, module: ModuleType) -> str:
 
 
 @contextlib.contextmanager
-def keras_on_torch(note: Callable[[str], None]) -> Iterator[None]:
-    """Within the block Keras is imported on torch, and tensorflow is stood in for. `note` is told of both."""
-    finder = _Finder(note)
+def keras_on_torch(note: Callable[[str], None], *, trains: bool = False) -> Iterator[None]:
+    """Within the block Keras is imported on torch, and tensorflow is stood in for. `note` is told of both; with `trains` its `fit` runs."""
+    finder = _Finder(note, trains)
     sys.meta_path.insert(0, finder)
     os.environ.setdefault("KERAS_BACKEND", "torch")
     try:

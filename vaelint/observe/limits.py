@@ -42,7 +42,9 @@ def limited(seconds: float) -> Iterator[str]:
     allowed = memory_allowed()
     kept = resource.getrlimit(resource.RLIMIT_DATA)
     if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_DATA, (_held() + allowed, kept[1]))
+        held, hard = _held(), kept[1]
+        allowed = allowed if hard == resource.RLIM_INFINITY else min(allowed, max(hard - held, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (held + allowed if hard == resource.RLIM_INFINITY else min(held + allowed, hard), hard))
     before = signal.signal(signal.SIGALRM, up)
     signal.setitimer(signal.ITIMER_REAL, _SHARE * seconds)
     try:

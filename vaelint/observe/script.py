@@ -14,9 +14,10 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vaelint.core.errors import UsageError
+from vaelint.core.paths import relative
 from vaelint.observe.data.absent import importing_file
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import show, source_of_file
@@ -132,6 +133,25 @@ def without_version_asserts(tree: ast.Module, path: str, note: Callable[[str], N
     for line in versions.lines:
         note(f"{path}:{line} asserts a version, which was passed over")
     return tree
+
+
+@contextlib.contextmanager
+def passing_version_asserts(note: Callable[[str], None], own: Callable[[str], bool]) -> Iterator[None]:
+    """Within the block the script's own modules are imported without their assertions about versions as well."""
+    loader: Any = importlib.machinery.SourceFileLoader
+    original = loader.get_code
+
+    def get_code(self: Any, name: str) -> Any:
+        path = self.get_filename(name)
+        if not own(path) or b"__version__" not in (text := self.get_data(path)) or b"assert" not in text:
+            return original(self, name)
+        return compile(without_version_asserts(ast.parse(text, path), relative(path), note), path, "exec", dont_inherit=True)
+
+    loader.get_code = get_code
+    try:
+        yield
+    finally:
+        del loader.get_code
 
 
 _STARTUP = frozenset({"abc", "codecs", "encodings", "genericpath", "io", "ntpath", "os", "posixpath", "site", "stat"})

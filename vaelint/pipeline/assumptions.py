@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaelint.core.assumption import SIZES, Assumption, told, withheld
 from vaelint.core.finding import Finding, Severity, Span
@@ -12,9 +12,12 @@ from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
 from vaelint.loading.arguments import shown
 from vaelint.loading.build import Loaded
-from vaelint.loading.guessed import other_builds
+from vaelint.loading.guessed import instead, other_builds
+from vaelint.loading.names import Means, meanings
 from vaelint.step.other_values import other_value
-from vaelint.trace.ladder import Tracer
+
+if TYPE_CHECKING:
+    from vaelint.anatomy.model import Model
 
 SAYS_NOTHING = "nothing in the repository says its value"
 
@@ -60,11 +63,13 @@ def _names(inputs: InputSet) -> list[str]:
     return [spec.name or f"input {place}" for place, spec in enumerate(inputs.specs, 1)]
 
 
-def withhold(loaded: Loaded, step: Any, tracer: Tracer, result: TargetResult, again: Again) -> None:
+def withhold(loaded: Loaded, model: Model, result: TargetResult, again: Again) -> None:
     """Takes back the findings that are gone at other values of what vaelint chose, one kind of choice after another.
 
     Raises TargetError VAE002 where no other constructor arguments run and a finding is about a size among them.
     """
+    step, tracer = model.step, model.tracer
+    _withhold_batch_sizes(loaded, model, result)
     chosen = [a for a in result.assumptions if a.varied]
     arguments = [a for a in chosen if a.kind == "constructor argument"]
     if arguments and (doubtful := _doubtful(result)):
@@ -78,6 +83,20 @@ def withhold(loaded: Loaded, step: Any, tracer: Tracer, result: TargetResult, ag
         other = step.varied(one.name, other_value(one.value)) if (doubtful := _doubtful(result)) else None
         if other is not None:
             _take_back(result, doubtful, again(other, frozenset(f.code for f in doubtful)), [one])
+
+
+def _withhold_batch_sizes(loaded: Loaded, model: Model, result: TargetResult) -> None:
+    """Takes back that a batch size is fixed where the constructor asks for it, vaelint answered, and the step runs with another answer."""
+    required = {n for n, p in loaded.signature.parameters.items() if p.default is p.empty}
+    asked = {n for n in required & set(loaded.arguments) if meanings(n)[:1] == [Means.BATCH] and _reason(loaded, n).startswith("the batch")}
+    chosen = [a for a in result.assumptions if a.kind == "constructor argument" and a.name in asked]
+    for finding in [f for f in result.findings if chosen and f.code == "VAE102" and "tried" in f.facts]:
+        size = finding.facts["tried"]
+        with instead(loaded, dict.fromkeys(asked, size)):
+            record = model.tracer.attempt(model.step, {str(model.inputs.batch): size})
+        if record is not None and record.failure is None:
+            result.findings.remove(finding)
+            result.notes.append(withheld(finding, chosen))
 
 
 def unsettle_beta(step: Any, result: TargetResult, beta_of: Callable[[Any], float | None]) -> None:

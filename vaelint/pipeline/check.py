@@ -18,6 +18,7 @@ from vaelint.core.strength import as_said
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
+from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.assumptions import assumptions_of, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
@@ -29,13 +30,25 @@ from vaelint.pipeline.trace_step import Emit, lifted, trace_step
 from vaelint.pipeline.watched_run import check_watched
 from vaelint.rule import Rule
 from vaelint.rule_packages import load_rules
+from vaelint.source.target import parse_target
 from vaelint.trace.standin import as_if_without_gpu
 
 
-def check_target(request: Request, emit: Emit, given: FromPython | None = None) -> TargetResult:
-    """Checks one target. What user code does wrong comes back as findings; `emit` gets the static result before the real pass."""
+def check_target(request: Request, emit: Emit) -> TargetResult:
+    """Checks one target, in a process of its own. What user code does wrong comes back as findings; nothing is written to its folders.
+
+    `emit` gets the static result before the real pass.
+    """
     if request.run:
         return check_watched(request, emit)
+    with writes_held_back(parse_target(request.target).path) as held:
+        result = check_here(request, emit)
+    result.notes += held.said
+    return result
+
+
+def check_here(request: Request, emit: Emit, given: FromPython | None = None) -> TargetResult:
+    """Checks one target that is built, in the caller's process."""
     result = _checked(request, emit, given)
     return as_said(at_sizes_that_fit(request, result, lambda other: _checked(other, lambda message: None, given)))
 
@@ -109,7 +122,7 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
         result.assumptions = assumptions_of(loaded, model.step, request, model.inputs)
         if request.trail != "only":
             unsettle_beta(model.step, result, lambda step: _beta_again(model, step))
-        withhold(loaded, model.step, model.tracer, result, lambda step, codes: _found_again(model, step, codes, rules, loaded))
+        withhold(loaded, model, result, lambda step, codes: _found_again(model, step, codes, rules, loaded))
         quiet_on_the_cpu(request, result, model, loaded)
     if any(f.repair is not None and f.repair.sure for f in result.findings):
         from vaelint.repair.propose import with_sure_fixes

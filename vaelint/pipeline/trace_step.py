@@ -21,6 +21,7 @@ from vaelint.pipeline.prepare import Prepared
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_no_pair
 from vaelint.pipeline.run_rules import failure_findings
 from vaelint.record.record import Failure, Record
+from vaelint.replay.ranges import wants_unit
 from vaelint.rule_packages import load_rules
 from vaelint.source.blame import one_line
 from vaelint.source.written import Source
@@ -75,14 +76,14 @@ def _not_called(request: Request, failure: Failure) -> TargetError:
 def _recorded(request: Request, result: TargetResult, prepared: Prepared, source: Source) -> tuple[Any, Record]:
     """A step and its run: the one given, the model's own loss where `forward` raises, else extended by the loss that is found."""
     loaded, inputs, tracer, step, names = prepared
-    record = _run(loaded, tracer, step, result)
+    record = _run(prepared, step, result)
     if request.step is not None:
         return step, record
     if record.failure is not None and not isinstance(record.failure.error, TargetError | RuntimeError):
         step, record = _without_forward(loaded, inputs, tracer, step, names, record, result)
     if record.failure is None and not step.has_loss:
         search = LossSearch(request, loaded, inputs, tracer, step, names, record, source)
-        step, record = search.extend(result, lambda other: _run(loaded, tracer, other, result))
+        step, record = search.extend(result, lambda other: _run(prepared, other, result))
     return step, record
 
 
@@ -121,11 +122,30 @@ def _describe(request: Request, result: TargetResult, model: Model, prepared: Pr
         result.fits = [f.to_json() for f in which_fit(tracer, model.step, inputs, inputs.symbols)]
 
 
-def _run(loaded: Loaded, tracer: Tracer, step: Any, result: TargetResult) -> Record:
+def _run(prepared: Prepared, step: Any, result: TargetResult) -> Record:
     """The step recorded; with other values for arguments that nobody gave, if it fails for those chosen first."""
-    record = tracer.run(step)
+    loaded, _, tracer, _, _ = prepared
+    record = _in_range(prepared, step, tracer.run(step), result)
     if record.failure is not None and loaded.choice is not None and not isinstance(record.failure.error, TargetError | NameError):
         return another_choice(loaded, tracer, step, record, result)
+    return record
+
+
+def _in_range(prepared: Prepared, step: Any, record: Record, result: TargetResult) -> Record:
+    """The record; one with values in [0, 1] for the inputs of which no range was given, where the loss takes no others."""
+    _, inputs, tracer, _, names = prepared
+    if record.failure is None or record.rung != "real" or tracer.in_unit or not wants_unit(record.failure.error):
+        return record
+    tracer.in_unit = frozenset(
+        name
+        for name, spec in zip(names, inputs.specs, strict=False)
+        if not spec.is_integer and spec.values is None and spec.low is None and spec.high is None
+    )
+    again = tracer.run(step) if tracer.in_unit else record
+    if again.failure is None or not wants_unit(again.failure.error):  # what is the matter besides is the code's own
+        result.notes.append("inputs without a declared range were drawn from [0, 1], as the loss wants")
+        return again
+    tracer.in_unit = frozenset()
     return record
 
 

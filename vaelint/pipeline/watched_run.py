@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,16 +37,18 @@ from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
 from vaelint.observe.limits import TimeIsUpError, limited
 from vaelint.observe.replayed import ObservedStep
-from vaelint.observe.script import file_of, noting_usage, run_script
+from vaelint.observe.script import file_of, noting_usage, passing_version_asserts, run_script
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.curves import make_curves
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
+from vaelint.pipeline.other_data import hold_at_both_sizes, second_run, with_others
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.torch_private import late_dynamo
 from vaelint.trail.trail import make_trail
 
 Emit = Callable[[dict[str, Any]], None]
@@ -68,17 +71,19 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         session.say(f"run with the Python of {sys.prefix}, not with that of {other}")
     with contextlib.ExitStack() as stack:
         memory = stack.enter_context(limited(request.timeout))
-        absent = absent_files(session) if request.data != "real" else None
+        absent = absent_files(session, other=request.other_sizes) if request.data != "real" else None
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True, absent=absent))
         stack.enter_context(torchvision_data(request.data, session.say_here, spans.is_user))
         stack.enter_context(library_data(request.data, session.say_here, spans.is_user))
-        stack.enter_context(keras_on_torch(session.say))
+        stack.enter_context(keras_on_torch(session.say, trains=True))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(session.say_here, spans.is_user))
         stack.enter_context(absent_loggers(session.say_here))
         stack.enter_context(older_names(session.say_here, spans.is_user))
+        stack.enter_context(passing_version_asserts(session.say, spans.is_user))
         stack.enter_context(native_readers())
         stack.enter_context(noting_usage(session.usage))
+        stack.enter_context(late_dynamo())
         error = observe(session, lambda: run_script(request.run, session.say))
     if isinstance(error, TimeIsUpError):
         session.said.append(f"the script was stopped{_at(session, error)} when its share of the {request.timeout:g} s was over")
@@ -115,10 +120,14 @@ _CUTS = ("VAE503", "VAE505")
 def check_watched(request: Request, emit: Emit) -> TargetResult:
     """The first result of a run that is observed; those of further models go by `emit`."""
     first, more = TargetResult(request.target), list[TargetResult]()
-    try:
-        first, *more = check_run(request, emit)
-    except TargetError as error:
-        fail(first, error)
+    started = time.perf_counter()
+    with second_run(lambda: check_run(with_others(request), lambda message: None)) as again:
+        try:
+            first, *more = check_run(request, emit)
+        except TargetError as error:
+            fail(first, error)
+        else:
+            hold_at_both_sizes([first, *more], request, again, time.perf_counter() - started)
     for result in more:
         emit({"kind": "also", "result": result.to_json()})
     return first
@@ -209,6 +218,8 @@ _HDF5 = re.compile(r"unable to open file: name = '([^']+)'")  # how h5py names w
 
 def _said(error: BaseException) -> tuple[str, str]:
     """What a script raised, and what to do about it."""
+    if isinstance(error, TargetError):
+        return f"the script stops: {error}", error.help
     named = _HDF5.search(str(error)) if isinstance(error, FileNotFoundError) else None
     if isinstance(error, FileNotFoundError) and (file := error.filename or (named and named[1])):
         return f"the script reads {file}, which is not there", "put it there, or name another one with the script's options"
@@ -216,17 +227,36 @@ def _said(error: BaseException) -> tuple[str, str]:
         name = error.name.partition(".")[0]
         if name == "tensorflow":
             return "the package tensorflow is not installed here", installing(name)
+        if error.name != name and _imported_by_itself(error, name):
+            return f"{error.name} is imported, which the repository does not have", "add the file, or take the import out"
+        if name in sys.modules and error.name != name:
+            return (
+                f"the {name} that is installed has no module {error.name}",
+                f"install the version of {name} that the script is written for",
+            )
         return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
     if isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
         return f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
-    text = next(iter(message_of(error).strip().splitlines()), "")
+    lines = [line for line in message_of(error).splitlines() if line.strip()]
+    text = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
     if isinstance(error, ImportError) and "relative import with no known parent" in text:
         return (
             f"the script raises ImportError: {text}",
             "run it as a module, from above its package: vaelint run -m PACKAGE.MODULE",
         )
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
+    if "is held back while the script is watched" in message_of(error):
+        return said, "put the file there, or let the script fetch it: --allow-writes"
+    if isinstance(error, FileNotFoundError):  # its own: it looked for a file itself
+        return said, "put it there, or name another one with the script's options"
     return said, "run it with python first: it raises the same there"
+
+
+def _imported_by_itself(error: ModuleNotFoundError, package: str) -> bool:
+    """Whether a file of the package, one that is not installed, asked for the module of it that is missing."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [f.f_code.co_filename for f in frames if str(f.f_globals.get("__name__")).partition(".")[0] == package]
+    return any(not {"site-packages", "dist-packages"} & set(Path(file).parts) for file in own)
 
 
 def _asks_for_a_variable(error: KeyError) -> bool:

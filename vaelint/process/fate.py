@@ -157,8 +157,9 @@ def _frames(fate: Fate, package: str) -> list[tuple[str, int]]:
 
 def _definition(target: str) -> Span:
     """Where the target is defined, else the first line of its file."""
-    path, _, name = target.partition("(")[0].rpartition(":")
-    file = path if path.endswith(".py") else path.replace(".", "/") + ".py"
+    path, colon, name = target.partition("(")[0].rpartition(":")
+    path = path if colon else target  # a script
+    file = path if path.endswith((".py", ".ipynb")) else path.replace(".", "/") + ".py"
     try:
         tree = ast.parse(regular(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError):

@@ -104,7 +104,7 @@ class Flight:
         self._dump.seek(0)
         self._fate.stack = self._dump.read(1 << 20).decode(errors="replace")  # it is a file that user code can find, too
         fate = self._fate
-        if self.request.run and fate.pid:
+        if fate.pid:
             remove_scratch(fate.pid)
         return Checked(settle(self.request, fate), self._output.text(), self.request, fate.reads, also=fate.also, proposals=fate.proposals)
 

@@ -58,6 +58,7 @@ class Worker:
         )
         theirs.close()
         self._sock, self._ready, self._warm, self._output = ours, False, False, Output()
+        self._asked = 0
         self._stop, self._stopper = socket.socketpair()
         self._stop.setblocking(False)
 
@@ -126,7 +127,8 @@ class Worker:
         flying: dict[int, Flight] = {}
         done: dict[int, Checked] = {}
         following = 0
-        if len(waiting) > 2 * jobs and not self._warm:  # below that, each setting itself up is sooner done
+        self._asked += len(waiting)
+        if self._asked > 2 * jobs and not self._warm:  # below that, each setting itself up is sooner done
             self.warm()
         try:
             while waiting or flying:

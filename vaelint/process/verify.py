@@ -58,16 +58,17 @@ def mend(checked: Sequence[Checked], run: Run, leave: Sequence[set[str]] = ()) -
         tried, left = set(leave[index]) if leave else set[str](), list[tuple[Finding, str]]()
         while (finding := _next(now, tried)) is not None:
             tried.add(finding.fingerprint)
-            reason = "no repair follows from what was found"
+            reason = ""  # that of the likeliest: what the others would break is of no use to who mends it by hand
             for proposal in now.proposals.get(finding.fingerprint, ()):
-                texts, after, reason = _tried(now, finding, proposal, done, index, run)
+                texts, after, against = _tried(now, finding, proposal, done, index, run)
+                reason = reason or against
                 if after is not None:
                     lines = _as_lines(proposal, done, texts)
                     done.texts, now = texts, after
                     done.fixes.append(Fix(now.result.target, finding, proposal, lines))
                     break
             else:
-                left.append((finding, reason))
+                left.append((finding, reason or "no repair follows from what was found"))
         done.checked[index] = now
         still = {f.fingerprint for f in _standing(now.result)}  # an edit for one finding may have mended another
         done.left += [(finding, reason) for finding, reason in left if finding.fingerprint in still]

@@ -33,15 +33,19 @@ def loss_fn(recon: torch.Tensor, x: torch.Tensor, mu: torch.Tensor, logvar: torc
 
 
 def warm_up() -> None:
-    """Runs the static part once, where a process may fork afterwards.
+    """Runs a whole check once, real pass and laws too, where a process may fork afterwards.
 
-    The static part takes gradients. Where torch has a device besides the CPU, its first backward pass starts a thread for that
-    device, and no fork of the process could run another one: each target then sets itself up.
+    It takes gradients. Where torch has a device besides the CPU, its first backward pass starts a thread for that device, and no fork of
+    the process could run another one: each target then sets itself up. On one thread, since no fork has the others of a pool.
     """
-    from vaelint.pipeline.check import check_target
+    from vaelint.pipeline.check import check_here
 
-    if not _another_device():
-        check_target(Request(f"{__name__}:Tiny", ("5x6:float32[0,1]",), device="none"), lambda message: None)
+    if _another_device():
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    check_here(Request(f"{__name__}:Tiny", ("5x6:float32[0,1]",), device="cpu"), lambda message: None)
+    torch.set_num_threads(threads)
 
 
 def _another_device() -> bool:

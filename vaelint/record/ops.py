@@ -104,8 +104,8 @@ def op(node: fx.Node) -> str:
 
 
 def is_position(node: fx.Node) -> bool:
-    """Whether the node is a place of a smallest or largest value: `argmin`, or the second result of `min`, `max`, `topk` along an axis."""
-    if op(node) in ("argmin", "argmax"):
+    """Whether the node is a place of an extreme: `argmin`, `argsort`, or the second result of `min`, `max`, `topk`, `sort`."""
+    if op(node) in ("argmin", "argmax", "argsort"):
         return True
     source = node.args[0] if op(node) == "getitem" and node.args else None
     return isinstance(source, fx.Node) and op(source) in ("min", "max", "topk", "sort") and bool(node.args[1] == 1)

@@ -157,6 +157,7 @@ class IdleStep:
     span: Span | None
     cleared: Span | None
     turns: bool = False
+    of: frozenset[int] = frozenset()  # ids of the parameters that the step is over
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,11 @@ class GradientUse:
 
     stepped: an optimizer used them; cleared: they were set to zero or taken away; piled: those that an optimizer used still held what
     an earlier step had used, to which the pass at `place` was added; bent: they were changed with a GradScaler's scale still in them;
-    empty: an optimizer stepped, and none of its parameters had been given a gradient.
+    empty: an optimizer stepped, and none of its parameters had been given a gradient; limited: torch's `clip_grad_norm_` or a relative
+    of it read them and no step had used them yet; limitless: it read these parameters while they held no such gradient.
     """
 
-    kind: Literal["stepped", "cleared", "piled", "bent", "empty"]
+    kind: Literal["stepped", "cleared", "piled", "bent", "empty", "limited", "limitless"]
     of: frozenset[int]  # ids of the parameters
     place: Span | None
     passes: int = 0  # empty: how many backward passes there had been

@@ -84,7 +84,7 @@ class Traced:
         val = node.meta.get("val")
         if isinstance(val, torch.Tensor) and self.record.rung == "real":
             return val
-        name = str(node.target)
+        name = node.meta.get("held", str(node.target))
         if name.startswith("_constant_"):
             return val if isinstance(val, torch.Tensor) and type(val) in (torch.Tensor, torch.nn.Parameter) else None
         if self.parameter_count > SMALL and isinstance(val, torch.Tensor) and val.numel() > 1:

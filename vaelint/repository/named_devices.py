@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 
 _DEVICES = ("cuda", "mps", "xpu", "hpu", "gpu")
+_SETTINGS = frozenset({"self", "args", "opt", "opts", "options", "config", "cfg", "conf", "hparams", "params", "flags", "settings"})
+"""What choices are kept in: their `device` is one, that of a tensor is not."""
 _TRAINERS = frozenset({"accelerate", "lightning", "lightning_fabric", "pytorch_lightning", "deepspeed", "ignite"})
 """Packages whose trainers move the model and the batches by themselves."""
 
@@ -14,7 +16,9 @@ WORDS = ("cuda", "mps", "xpu", "hpu", "gpu", "device", "accelerat", "lightning",
 
 def names_a_device(tree: ast.AST) -> bool:
     """Whether it asks for an accelerator (`.cuda()`, `torch.device("mps")`, `--gpu`), puts something on a device that is not fixed
-    (`.to(device)`, `device=x.device`), or uses a trainer that does. `device="cpu"` names none, nor does a word of a comment or docstring.
+    (`.to(device)`, `device=args.device`), or uses a trainer that does.
+
+    `device="cpu"` names none, nor does a word of a comment or docstring, nor a tensor that is asked where it is (`device=x.device`).
     """
     return any(_of_a_name(n) or _of_a_text(n) or _of_a_choice(n) or _of_a_trainer(n) for n in ast.walk(tree))
 
@@ -38,15 +42,15 @@ def _of_a_choice(node: ast.AST) -> bool:
         fixed = isinstance(node.value, ast.Constant) and node.value.value in (None, "cpu")
         return node.arg in ("device", "accelerator") and not fixed and not _may_be_the_cpu(node.value)
     if isinstance(node, ast.Attribute):
-        return node.attr == "device" and not (isinstance(node.value, ast.Name) and node.value.id == "torch")
+        return node.attr == "device" and isinstance(node.value, ast.Name) and node.value.id.lower().strip("_") in _SETTINGS
     return isinstance(node, ast.arg) and node.arg == "device"
 
 
 def _may_be_the_cpu(value: ast.expr) -> bool:
-    """`torch.device("cpu")`, or a name: what it is worth shows where it is given its value."""
+    """`torch.device("cpu")`, a name, or where something else is: what it is worth shows where it is given its value."""
     if isinstance(value, ast.Call):
         return any(isinstance(a, ast.Constant) and a.value == "cpu" for a in value.args)
-    return isinstance(value, ast.Name)
+    return isinstance(value, ast.Name | ast.Attribute)
 
 
 def _of_a_trainer(node: ast.AST) -> bool:

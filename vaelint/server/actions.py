@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lsprotocol import types
 from pygls.uris import from_fs_path
 
+from vaelint.core.edits import without_mark
 from vaelint.core.finding import Finding
 from vaelint.core.paths import real
 from vaelint.policy.suppress import essential
@@ -65,7 +66,9 @@ def _fix(f: Finding, fix: VerifiedFix, document: Document, own: list[types.Diagn
     changes: dict[str, list[types.TextEdit]] = {}
     for file in sorted(fix.proposal.files):
         here = str(real(file)) == document.path
-        if fix.before.get(file) != (document.text if here else verify.read(file)):
+        before = fix.before.get(file)
+        now = document.text if here else verify.read(file)
+        if before is None or now is None or without_mark(before) != without_mark(now):
             return
         places = Places(lines_of(fix.before[file]), document.places.codec)
         edits = [types.TextEdit(places.range(e.span), e.new) for e in fix.proposal.edits if e.span.file == file]

@@ -15,6 +15,7 @@ from vaelint.source.notebook import source_of_file
 
 _TARGET = re.compile(r"(?P<where>.+?):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?P<call>\(.*\))?", re.DOTALL)
 _MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_PYTHON_WORD = re.compile(r"(?P<name>inputs?|init|loss|step|device|select|ignore|output_format|laws)=(?P<value>.+)", re.DOTALL)
 _EXAMPLE = "write FILE.py:NAME or package.module:NAME, for example model.py:VAE"
 
 
@@ -64,6 +65,10 @@ def _without_name(text: str) -> UsageError:
     found = module_classes(path) if path.endswith(".py") and Path(path).is_file() else []
     if found:
         return UsageError(f"target {text!r} names no model", f"{path} defines {', '.join(found)}: write {path}:{found[-1]}")
+    if as_python := _PYTHON_WORD.fullmatch(text):
+        return UsageError(
+            f"{text!r} is not a target", f"write --{as_python['name'].replace('inputs', 'input').replace('_', '-')} {as_python['value']}"
+        )
     return UsageError(f"target {text!r} does not name a model", _EXAMPLE)
 
 

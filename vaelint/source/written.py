@@ -20,9 +20,11 @@ class SourceFile:
 
     @cached_property
     def text(self) -> str:
-        """The file's text, "" if it cannot be read. The cells of a notebook are in no file: Python keeps them in `linecache`."""
+        """The file's text without a byte order mark, "" if it cannot be read. The cells of a notebook are in no file: Python keeps them
+        in `linecache`.
+        """
         try:
-            return source_of_file(self.path).decode().replace("\r\n", "\n").replace("\r", "\n")
+            return source_of_file(self.path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         except ValueError:
             return ""
         except OSError:
@@ -69,6 +71,11 @@ class SourceFile:
             ) == (span.end_line, span.end_column):
                 return node
         return None
+
+    def place(self, name: str, node: ast.expr) -> Span:
+        """The span of an expression of this file, which spans call `name`."""
+        end = node.end_lineno or node.lineno
+        return Span(name, node.lineno, self.column(node.lineno, node.col_offset), end, self.column(end, node.end_col_offset or 0))
 
     def statement(self, line: int) -> ast.stmt | None:
         """The innermost statement that covers a line."""

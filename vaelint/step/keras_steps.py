@@ -104,7 +104,7 @@ def training_of(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[s
     own_loss = is_users(model, "compute_loss")
     if not (compiled or own_loss or getattr(model, "losses", None)):
         return None
-    y, notes = _target(loaded, names, compiled or own_loss)
+    y, notes = _target(loaded, model, names, compiled or own_loss)
     how = "compute_loss" if own_loss else " and ".join(s for s, there in (("compile", compiled), ("add_loss", bool(model.losses))) if there)
     code = f"{prefix}; loss = model.compute_loss({names[0]}, {y}, out, None)"
     given = loss_of(tree_of(loaded.file), loaded.name) if compiled and not own_loss else None
@@ -114,16 +114,70 @@ def training_of(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[s
     return Training(code, (*notes, f"the loss is that of the model's {how}"), given, unseen)
 
 
-def _target(loaded: Loaded, names: Sequence[str], wanted: bool) -> tuple[str, list[str]]:
+def _target(loaded: Loaded, model: nn.Module, names: Sequence[str], wanted: bool) -> tuple[str, list[str]]:
     """What the outputs are compared with, as Python; notes where nothing says."""
     told = target_of(tree_of(loaded.file), loaded.name)
     if told is None:
-        return (names[0], [f"nothing says what fit gets: the output is compared with {names[0]}"]) if wanted else ("None", [])
-    x, y, line = told
-    if not y:
-        return (names[0], [f"fit gets {x} alone (line {line}): the output is compared with {names[0]}"]) if wanted else ("None", [])
-    if y == x:
+        note = f"nothing says what fit gets: the output is compared with {names[0]}"
+        return (_each(model, names[0]), [note]) if wanted else ("None", [])
+    x, y, line = ast.unparse(told[0]), told[1], told[2]
+    if y is None:
+        note = f"fit gets {x} alone (line {line}): the output is compared with {names[0]}"
+        return (_each(model, names[0]), [note]) if wanted else ("None", [])
+    if keys := _outputs(model):
+        return _of_each_output(keys, x, y, line, names)
+    if ast.unparse(y) == x:
         return names[0], []
     if len(names) > 1:
         return names[-1], []
-    return names[0], [f"fit compares the output with {y} (line {line}); {names[0]} is in its place, as no --input is given for it"]
+    return names[0], [
+        f"fit compares the output with {ast.unparse(y)} (line {line}); {names[0]} is in its place, as no --input is given for it"
+    ]
+
+
+def _outputs(model: Any) -> list[tuple[str, str]]:
+    """For each of several outputs: how it is read off `out`, and its name; nothing for a model of one output."""
+    names = list(getattr(model, "output_names", None) or ()) if _of_inputs(model) else []
+    structure = getattr(model, "_outputs_struct", None) if _of_inputs(model) else getattr(model, "loss", None)
+    if isinstance(structure, dict) and len(structure) > 1:
+        return [(f"out[{key!r}]", str(key)) for key in structure]
+    if not isinstance(structure, list | tuple) or len(structure) < 2:
+        return []
+    return [(f"out[{i}]", names[i] if i < len(names) else "") for i in range(len(structure))]
+
+
+def _each(model: Any, value: str) -> str:
+    """One value as the target of every output."""
+    keys = _outputs(model)
+    return _packed(keys, [value] * len(keys)) if keys else value
+
+
+def _packed(keys: Sequence[tuple[str, str]], values: Sequence[str]) -> str:
+    """One value for each output, in a list or dictionary as the outputs are."""
+    if not keys[0][0].endswith("']"):
+        return f"[{', '.join(values)}]"
+    return "{" + ", ".join(f"{name!r}: {value}" for (_, name), value in zip(keys, values, strict=True)) + "}"
+
+
+def _of_each_output(keys: Sequence[tuple[str, str]], x: str, y: ast.expr, line: int, names: Sequence[str]) -> tuple[str, list[str]]:
+    """The targets of several outputs. One that is no input of the check is zeros like its output, and a note says so."""
+    if isinstance(y, ast.Dict):
+        written = {k.value: v for k, v in zip(y.keys, y.values, strict=True) if isinstance(k, ast.Constant)}
+        given = [written.get(name) for _, name in keys]
+    elif isinstance(y, ast.List | ast.Tuple) and len(y.elts) == len(keys):
+        given = list(y.elts)
+    else:
+        given = [None] * len(keys)
+    spare, values, notes = list(names[1:]), [], []
+    for (output, _), target in zip(keys, given, strict=True):
+        text = ast.unparse(target) if target is not None else ""
+        if text == x or text in names:
+            values.append(names[0] if text == x else text)
+        elif target is not None and spare:
+            values.append(spare.pop(0))
+        else:
+            values.append(f"({output} * 0).detach()")
+            notes.append(
+                f"fit compares {output} with {text or ast.unparse(y)} (line {line}); zeros are in its place, as no --input is given for it"
+            )
+    return _packed(keys, values), notes

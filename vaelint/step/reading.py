@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from vaelint.step.meaning import KL_NAME
+from vaelint.step.meaning import KL_NAME, TOTAL_NAME
 
 
 @lru_cache(maxsize=512)
@@ -104,8 +104,18 @@ def returned_parts(tree: ast.AST | None) -> list[str]:
     """The names of the parts of a returned tuple, "+" for a sum written out; [] if it returns one value, or dicts."""
     for value in reversed(_returns(tree)):
         if isinstance(value, ast.Tuple):
-            return ["+" if isinstance(e, ast.BinOp) else _name_of(e) or "" for e in value.elts]
+            return [_part(e) for e in value.elts]
     return []
+
+
+def _part(node: ast.expr) -> str:
+    """The name of a part, also where it is weighted or divided: `kl / batch_size` is `kl`, `(rec + kl) / batch_size` a sum."""
+    if isinstance(node, ast.BinOp):
+        sides = [_part(node.left), _part(node.right)]
+        if isinstance(node.op, ast.Add | ast.Sub) or "+" in sides:
+            return "+"
+        return next((name for name in sides if KL_NAME.search(name) or TOTAL_NAME.fullmatch(name)), sides[0] or sides[1])
+    return _name_of(node) or ""
 
 
 def reads_all_but_last(function: Callable[..., Any]) -> bool:

@@ -79,11 +79,12 @@ class Along:
     def leaf(self, node: fx.Node) -> torch.Tensor | None:
         """The real value that a parameter, buffer or constant has in the other model; None where it has none."""
         twin = self.leaves.get(node)
-        if twin is None or str(twin.target).startswith("_constant_"):
+        path = twin.meta.get("held", str(twin.target)) if twin is not None else "_constant_"
+        if path.startswith("_constant_"):
             val = twin.meta.get("val") if twin is not None else None
             return val if type(val) in (torch.Tensor, torch.nn.Parameter) else None
         found: Any = self._model
-        for part in str(twin.target).split("."):
+        for part in path.split("."):
             found = getattr(found, part, None)
         return found if isinstance(found, torch.Tensor) else None
 

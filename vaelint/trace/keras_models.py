@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vaelint.trace import torch_private
+from vaelint.trace import keras_places, torch_private
 
 _LOSSES = "keras.src.losses.loss"
 _RANDOM = "keras.src.backend.torch.random"
@@ -69,6 +69,7 @@ def settle() -> None:
     if keras is None or not hasattr(keras, "backend") or keras.backend.backend() != "torch":  # a folder of that name has no backend
         return
     keras.config.disable_traceback_filtering()
+    keras_places.keep_places()
     random, losses, layer = (sys.modules.get(name) for name in (_RANDOM, _LOSSES, _LAYER))
     if layer is not None:
         layer.TorchLayer._track_variables = _register

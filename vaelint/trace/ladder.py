@@ -15,6 +15,7 @@ from vaelint.record.record import Record, Rung
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import keras_models, torch_private
 from vaelint.trace.fakes import torch_fakes
+from vaelint.trace.fakes.left_behind import no_fakes_left
 from vaelint.trace.lazy import give_sizes, is_unsized
 from vaelint.trace.mode import set_mode
 from vaelint.trace.recorded_run import Built, construct, quiet_torch, record_step
@@ -36,6 +37,7 @@ class Tracer:
         self._told, self._make, self.spans, self.symbols = build, make, spans, dict(symbols)
         self._first: tuple[Any, Mapping[str, int] | None] | None = None  # the step and sizes that a model without sizes is run with first
         self.real_because: str | None = None  # why the ladder went down to real tensors
+        self.in_unit: frozenset[str] = frozenset()  # inputs whose values are vaelint's, brought into [0, 1]
         self.watch = False  # also note which names hold which tensors while a call is made
         self.calls_in: Callable[[str], bool] | None = None  # the files whose functions' calls are noted, if any
         self.variants: Callable[[int, int], Iterable[Callable[[], torch.nn.Module]]] = lambda value, to: ()  # models of other sizes
@@ -88,7 +90,7 @@ class Tracer:
                 help = "build the model on a device that holds values"
                 raise TargetError("VAE002", f"the parameter {empty} of the model is on the meta device and has no values", help)
             built.model.to(device)
-            made = self._make(sizes)
+            made = self.inputs(sizes)
             inputs = {k: v.to(device) for k, v in (change(made) if change is not None else made).items()}
             return self._recorded(built, step, inputs, sizes, "real")
 
@@ -127,12 +129,12 @@ class Tracer:
             built = construct(self._sized(None, step, sizes), self.spans)
             set_mode(built.model, True)
             for _ in range(2):
-                record = record_step(built, step, self._make(sizes), {**self.symbols, **(sizes or {})}, self.spans, "real")
+                record = record_step(built, step, self.inputs(sizes), {**self.symbols, **(sizes or {})}, self.spans, "real")
             return record
 
     def inputs(self, sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
         """Real inputs, with some symbols at other values."""
-        return self._make(sizes)
+        return {k: torch.sigmoid(v) if k in self.in_unit else v for k, v in self._make(sizes).items()}
 
     def construct(self) -> torch.nn.Module:
         """The user's model, built as the target says, in whatever mode is active."""
@@ -159,7 +161,7 @@ class Tracer:
             return self._fake_once(step, sizes, training, build)
 
     def _fake_once(self, step: Any, sizes: Mapping[str, int] | None, training: bool, build: Callable[[], torch.nn.Module] | None) -> Record:
-        with quiet_torch(), torch_private.lean_dynamo(self._lean):
+        with quiet_torch(), torch_private.lean_dynamo(self._lean), no_fakes_left(self.spans.is_user):
             mode, built = self._fresh(build, step, sizes)
             set_mode(built.model, training)
             with mode:

@@ -51,6 +51,24 @@ def names_of_tensors(model: torch.nn.Module) -> dict[int, str]:
     return names
 
 
+def held_by_distributions(model: torch.nn.Module) -> dict[int, str]:
+    """id -> dotted path, for tensors that a distribution among plain attributes holds: `prior.loc` of `self.prior = Normal(0, 1)`."""
+    held: dict[int, str] = {}
+
+    def visit(distribution: torch.distributions.Distribution, path: str) -> None:
+        for key, val in vars(distribution).items():
+            if isinstance(val, torch.Tensor):
+                held.setdefault(id(val), f"{path}.{key}")
+            elif isinstance(val, torch.distributions.Distribution):
+                visit(val, f"{path}.{key}")
+
+    for path, module in model.named_modules():
+        for key, val in vars(module).items():
+            if isinstance(val, torch.distributions.Distribution):
+                visit(val, f"{path}.{key}" if path else key)
+    return held
+
+
 @contextlib.contextmanager
 def quiet_torch() -> Iterator[None]:
     """User code sees fixed seeds, no argument checks of distributions (they branch on values), no warnings; all restored after."""
@@ -145,6 +163,7 @@ class Recording:
         self._modules = ModuleTracker(built.model, built.births, spans)
         names = names_of_tensors(built.model)
         self._recorder = Recorder(spans, self._modules, names, fake=rung != "real", watch=watch, until=until, as_is=as_is)
+        self._recorder.held = held_by_distributions(built.model)
         self._instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else None
         self._record = Record(self._recorder.graph, built.model, rung, dict(sizes), births=built.births)
         self._record.optimizers = list(built.optimizers)

@@ -65,6 +65,7 @@ class Recorder(TorchFunctionMode):
         self.graph = fx.Graph()
         self.spans, self.modules, self.fake = spans, modules, fake
         self._names = names  # id of a parameter, buffer or attribute tensor -> its name in the model
+        self.held: dict[int, str] = {}  # id of a tensor that a distribution in the model holds -> its path
         self._nodes: dict[int, fx.Node] = {}
         self._keep: list[Any] = []  # ids stay unique while their owners live
         self._aliases: dict[int, list[torch.Tensor]] = {}  # storage -> tensors seen on it
@@ -130,6 +131,8 @@ class Recorder(TorchFunctionMode):
         node = self.graph.create_node("get_attr", name or f"_constant_{len(self._keep)}")
         node.meta["parameter"] = name if isinstance(tensor, torch.nn.Parameter) else None
         node.meta["constant"] = not isinstance(tensor, torch.nn.Parameter)
+        if name is None and (held := self.held.get(id(tensor))) is not None:
+            node.meta["held"] = held
         if name is None and self._numpy_drew():
             node.meta["random"] = True
         if name is None and (tensor.grad_fn is not None or torch_private.is_wrapped(tensor)):

@@ -16,6 +16,7 @@ from vaelint.core.finding import Span
 from vaelint.core.paths import is_cell
 from vaelint.record.sampled import Sampled
 from vaelint.source.notebook import source_of_file
+from vaelint.trace import keras_places
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -63,7 +64,14 @@ class SpanFinder:
         """The user's places from `frame` outwards, innermost first."""
         if self._stands:
             return self._stands[:limit]
-        return tuple(s for f in self.user_frames(frame, limit) if (s := self.span(f.f_code, f.f_lasti)) is not None)
+        found: list[Span] = []
+        while frame is not None and len(found) < limit and frame.f_code.co_filename != _ENTRY:
+            user = self.is_user(frame.f_code.co_filename)
+            place = (frame.f_code, frame.f_lasti) if user else keras_places.of_graph(frame)
+            if place is not None and (span := self.span(*place)) is not None:
+                found.append(span)
+            frame = frame.f_back
+        return tuple(found)
 
     @contextlib.contextmanager
     def standing_at(self, places: tuple[Span, ...], sampled: Sampled | None = None) -> Iterator[None]:

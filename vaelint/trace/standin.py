@@ -1,4 +1,4 @@
-"""Where user code asks for a GPU that is not there, it gets another device, and the place is noted."""
+"""Where user code asks for an accelerator that is not there, it gets another device; the place is noted where it asked for CUDA."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from vaelint.trace.spans import SpanFinder
 
 
 class InsteadOfCuda(TorchFunctionMode):
-    """Turns `.cuda()`, `.to("cuda")` and `device="cuda"` into another device. `asked` holds where that was written."""
+    """Turns `.cuda()`, `.to("cuda")` and `device="cuda"` into another device. `asked` holds where that was written.
+
+    So it does with `mps`, `xpu` and the number of a device, where no accelerator is there; these are not noted.
+    """
 
     def __init__(self, spans: SpanFinder | None = None, device: str = "cpu") -> None:
         super().__init__()
         self._spans = spans
         self._device = torch.device(device)
+        self._nowhere = not torch.accelerator.is_available()
         self.asked: list[tuple[Span, str]] = []
         self._legacy: dict[str, Any] = {}  # torch.cuda's own constructors, while others stand in for them
 
@@ -41,13 +45,23 @@ class InsteadOfCuda(TorchFunctionMode):
         if func is torch.Tensor.cuda:
             self._note(".cuda()")
             return args[0] if self._device.type == "cpu" else args[0].to(self._device)
+        if self._nowhere:
+            args, kwargs = self._without_others(func, args, kwargs)
         found = next((a for a in (*args[1:], *kwargs.values()) if _is_cuda(a)), None)
         first = args[0] if args and _is_cuda(args[0]) else None
         if found is not None or first is not None:
             self._note(str(found if found is not None else first))
             args = tuple(self._instead(a) for a in args)
             kwargs = {k: self._instead(v) for k, v in kwargs.items()}
+        if func is torch.device and args and isinstance(args[0], torch.device):
+            return args[0]  # `torch.device("cuda", 1)`: there is no second one
         return func(*args, **kwargs)
+
+    def _without_others(self, func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments with accelerators of other kinds, and numbers where a device is meant, exchanged for the device."""
+        numbers = getattr(func, "__name__", "") in _TAKE_A_NUMBER
+        kwargs = {k: self._device if _is_other(v) or (k == "device" and type(v) is int) else v for k, v in kwargs.items()}
+        return tuple(self._device if _is_other(a) or (numbers and type(a) is int) else a for a in args), kwargs
 
     def _instead(self, value: Any) -> Any:
         if isinstance(value, type) and _is_cuda(value):
@@ -76,6 +90,17 @@ def _is_cuda(value: Any) -> bool:
     if isinstance(value, type):
         return value.__module__ == "torch.cuda"
     return isinstance(value, str) and (value == "cuda" or value.startswith(("cuda:", "torch.cuda.")))
+
+
+_OTHERS = ("mps", "xpu")
+_TAKE_A_NUMBER = ("to", "_parse_to", "device")
+"""Functions of torch, by name, whose numbers are those of devices."""
+
+
+def _is_other(value: Any) -> bool:
+    if isinstance(value, torch.device):
+        return value.type in _OTHERS
+    return isinstance(value, str) and value.partition(":")[0] in _OTHERS
 
 
 _LEGACY = tuple(f"{kind}Tensor" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Char", "Bool"))

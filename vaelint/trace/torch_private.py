@@ -6,10 +6,13 @@ They have no promise of stability, so a torch of another version than those that
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -81,12 +84,13 @@ class _Source:
         self.args = args
 
 
-def _placeholder() -> dict[str, types.ModuleType]:
+def _placeholder(missing: Callable[[str], Any]) -> dict[str, types.ModuleType]:
+    """Modules with what most of torch asks of `torch._dynamo`; `missing` gives whatever else is asked of it."""
     dynamo, config, source = (types.ModuleType(n) for n in ("torch._dynamo", "torch._dynamo.config", "torch._dynamo.source"))
     dynamo.__path__ = []
     dynamo.config, dynamo.source = config, source  # type: ignore[attr-defined]
     dynamo.graph_break = lambda *a, **k: None  # type: ignore[attr-defined]  # optimizers call it around their step
-    dynamo.disable = lambda fn=None, *a, **k: fn  # type: ignore[attr-defined]
+    dynamo.disable = lambda fn=None, *a, **k: fn or (lambda of: of)  # type: ignore[attr-defined]  # Keras calls it without a function
     config.fake_tensor_cache_enabled, config.fake_tensor_cache_crosscheck_enabled = True, False  # type: ignore[attr-defined]
     config._custom_ops_profile = None  # type: ignore[attr-defined]
 
@@ -98,7 +102,7 @@ def _placeholder() -> dict[str, types.ModuleType]:
                 return _Source
             if kind == "config":
                 return False  # unknown switches are off
-            raise DynamoMissing(f"torch._dynamo.{name}")
+            return missing(name)
 
         return attribute
 
@@ -118,19 +122,78 @@ def lean_dynamo(enabled: bool = True) -> Iterator[None]:
         with _copyable_fakes():
             yield
         return
-    stand_ins = _placeholder()
-    sys.modules.update(stand_ins)
+
+    def missing(name: str) -> Any:
+        raise DynamoMissing(f"torch._dynamo.{name}")
+
+    with _in_place_of_dynamo(_placeholder(missing)), _copyable_fakes():
+        yield
+
+
+@contextlib.contextmanager
+def _in_place_of_dynamo(stand_ins: dict[str, types.ModuleType]) -> Iterator[None]:
     had = "_dynamo" in vars(torch)
+    sys.modules.update(stand_ins)
     torch._dynamo = stand_ins["torch._dynamo"]
     try:
-        with _copyable_fakes():
+        yield
+    finally:
+        left = _taken_out(stand_ins)
+        if left and not had:
+            del torch._dynamo
+
+
+def _taken_out(stand_ins: dict[str, types.ModuleType]) -> bool:
+    """Whether the modules that stood in were still there."""
+    there = [name for name, module in stand_ins.items() if sys.modules.get(name) is module]
+    for name in there:
+        del sys.modules[name]
+    return bool(there)
+
+
+class _Submodules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives the modules below `torch._dynamo`, once that has been imported after all."""
+
+    def __init__(self, real: Callable[[], Any]) -> None:
+        self._real = real
+
+    def find_spec(self, name: str, path: Any, target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        """Of a module below the one that stands in."""
+        if not name.startswith("torch._dynamo.") or path:
+            return None
+        self._real()
+        return importlib.machinery.ModuleSpec(name, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        """The real one."""
+        return importlib.import_module(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """It has run."""
+
+
+@contextlib.contextmanager
+def late_dynamo() -> Iterator[None]:
+    """Within the block `torch._dynamo`, which optimizers import and which takes longer than torch itself, is imported when more is asked of
+    it than to leave a function as it is. For the code of users: it gets all that it asks for.
+    """
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+
+    def real(name: str = "") -> Any:
+        if _taken_out(stand_ins):
+            del torch._dynamo
+        module = importlib.import_module("torch._dynamo")
+        return getattr(module, name) if name else module
+
+    stand_ins, finder = _placeholder(real), _Submodules(real)
+    sys.meta_path.insert(0, finder)
+    try:
+        with _in_place_of_dynamo(stand_ins):
             yield
     finally:
-        for name, module in stand_ins.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-        if not had:
-            del torch._dynamo
+        sys.meta_path.remove(finder)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
+from vaelint.record import ops
 from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective, name_of
 from vaelint.record.walk import leaves_behind
 from vaelint.trace import torch_private
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from vaelint.trace.recorder import Recorder
 
 Function = Callable[..., Any]
+_CLIPS = torch.nn.utils.clip_grad_norm_.__code__.co_filename
+_CLIP_FRAMES = 3  # a comprehension, the function, its decorator
 _DRAWS = frozenset({"randn", "randn_like", "normal", "rand", "rand_like", "uniform", "standard_gamma", "bernoulli", "multinomial"})
 
 
@@ -174,8 +178,19 @@ class Updates:
     def look(self, leaf: torch.Tensor) -> None:
         """The step reads a gradient."""
         self._read |= self._held.get(id(leaf), set())
-        if id(leaf) in self._scaled and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
+        limits = _limits_gradients(sys._getframe(2))
+        if (limits or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
             self._looked = stack[0]
+            if limits:
+                self._note_limited(leaf, stack[0])
+
+    def _note_limited(self, leaf: torch.Tensor, place: Span) -> None:
+        """A limit on gradients reads this one: what it reads at one place in one turn is noted as one use."""
+        kind: Literal["limited", "limitless"] = "limited" if id(leaf) in self._held else "limitless"
+        same = self.uses[-1] if self.uses and (self.uses[-1].kind, self.uses[-1].place) == (kind, place) else None
+        if same is not None:
+            self.uses.pop()
+        self.uses.append(GradientUse(kind, (same.of if same else frozenset()) | {id(leaf)}, place))
 
     def scale(self, losses: object) -> None:
         """What a GradScaler gave for a loss."""
@@ -223,7 +238,7 @@ class Updates:
         self.inner |= {id(p) for p in fed} - self.trained
         mine = [p for p in held if id(p) in self.trained]
         if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
-            self.idle.append(IdleStep(place, cleared[0]))
+            self.idle.append(IdleStep(place, cleared[0], of=frozenset(map(id, mine))))
         elif mine and not fed:
             self.uses.append(GradientUse("empty", frozenset(map(id, mine)), place, len(self.calls)))
         for p in held:
@@ -266,8 +281,9 @@ class Updates:
         return loss
 
     def chosen(self, objectives: Sequence[Objective], left: torch.Tensor | None) -> Objective | None:
-        """The objective of the autoencoder: that of the loss which the step left in `loss` with its gradient; else that of the data,
-        then the one whose gradient goes through a draw, the one a number left in `loss` was taken from, the one that moves most.
+        """The objective of the autoencoder: that of the loss which the step left in `loss` with its gradient; else that of the data, then
+        the one that holds something against the data as they are, the one whose gradient goes through a draw, the one a number left in
+        `loss` was taken from, the one that moves most.
 
         None where the step's own loss, not differentiated yet, was made with the gradients of the others.
         """
@@ -279,16 +295,27 @@ class Updates:
             if node not in weighed and weighed & _behind(node):
                 return None
 
-        def fitness(objective: Objective) -> tuple[bool, bool, bool, bool, int]:
+        def fitness(objective: Objective) -> tuple[bool, bool, bool, bool, bool, int]:
             nodes = [self.calls[i].node for i in objective.passes]
             related = node is not None and any(node in _behind(n) or n in _behind(node) for n in nodes)
             of_data = any(m.op == "placeholder" for n in nodes for m in _behind(n))
-            return live and related, of_data, _draws(nodes), related, self._size(objective)
+            return live and related, of_data, _compares(nodes), _draws(nodes), related, self._size(objective)
 
         return max(objectives, key=fitness, default=None)
 
     def _size(self, objective: Objective) -> int:
         return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
+
+
+def _limits_gradients(frame: FrameType | None) -> bool:
+    """Whether torch's `clip_grad_norm_` or a relative of it reads the gradient."""
+    for _ in range(_CLIP_FRAMES):
+        if frame is None:
+            return False
+        if frame.f_code.co_filename == _CLIPS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _gradient(leaf: torch.Tensor) -> torch.Tensor | None:
@@ -300,6 +327,16 @@ def _gradient(leaf: torch.Tensor) -> torch.Tensor | None:
 def _behind(node: fx.Node) -> set[fx.Node]:
     """What a value was computed from; sizes are not followed, as they hold nothing of the data."""
     return reachable([node], lambda n: [m for m in n.all_input_nodes if not m.meta.get("scalar") or m.meta.get("read")])
+
+
+def _compares(losses: Sequence[fx.Node]) -> bool:
+    """Whether some losses read an input as it is, through no weight: a reconstruction does, a critic's judgement does not."""
+
+    def beside_weights(node: fx.Node) -> list[fx.Node]:
+        held = any(isinstance(m.meta.get("val"), torch.nn.Parameter) for m in node.all_input_nodes if m.op == "get_attr")
+        return [] if held else ops.value_inputs(node)
+
+    return any(m.op == "placeholder" for m in reachable(losses, beside_weights))
 
 
 def _draws(losses: Sequence[fx.Node]) -> bool:

@@ -134,12 +134,18 @@ def site_region(site: Site, flow: Flow) -> set[fx.Node]:
 
 
 def _zero_share(slice_: Slice, site: Site, sizes: Mapping[str, int], spread: float) -> float:
-    """The share of the posterior mean's elements that get no gradient when the heads lie about `spread` from 0."""
-    shares = []
-    for seed in (3, 4):
+    """The share of the posterior mean's elements that get no gradient when the heads lie about `spread` from 0.
+
+    Of a KL estimated with draws, those that get none whatever was drawn: the slopes of several draws of a Laplace may cancel.
+    """
+    zeros: dict[fx.Node, list[torch.Tensor]] = {h: [] for h in site.mu_heads}
+    for seed in (3, 4, 5) if slice_.draws else (3, 4):
         grads = slice_.gradients(sizes, values_of(slice_.heads, slice_.replay, sizes, spread, seed))
-        shares += [float((grads[h] == 0).double().mean()) for h in site.mu_heads if grads[h].numel()]
-    return max(shares, default=1.0)
+        for head, seen in zeros.items():
+            seen.append(grads[head] == 0)
+    if slice_.draws:
+        return max((float(torch.stack(seen).all(0).double().mean()) for seen in zeros.values() if seen[0].numel()), default=1.0)
+    return max((float(z.double().mean()) for seen in zeros.values() for z in seen if z.numel()), default=1.0)
 
 
 def _judge(slice_: Slice, site: Site, p: Points, sizes: Mapping[str, int], spread: float) -> KlProbe:

@@ -13,6 +13,7 @@ from vaelint.anatomy.kl.kl_points import match, points_at
 from vaelint.anatomy.kl.kl_probe import KlProbe
 from vaelint.anatomy.kl.kl_slice import Slice, value_near
 from vaelint.anatomy.kl.readings import fit
+from vaelint.anatomy.kl.root import off, root
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.reach import reachable
 from vaelint.record import ops
@@ -149,7 +150,5 @@ def heads_for(slice_: Slice, site: Site, sizes: Mapping[str, int], mean: float, 
 
     if not moments(low)[1] <= scale <= moments(high)[1]:
         return None
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if moments(middle)[1] < scale else (low, middle)
-    return at(low) if abs(moments(low)[0] - mean) < 1e-6 * max(1.0, abs(mean)) else None
+    found = root(lambda h: off(moments(h)[1], scale), low, high)
+    return at(found) if abs(moments(found)[0] - mean) < 1e-6 * max(1.0, abs(mean)) else None

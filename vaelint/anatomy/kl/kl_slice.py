@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.anatomy.kl.root import off, root
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.noise import standard_deviation
@@ -91,7 +92,7 @@ class Slice:
 
 
 def value_near(slice_: Slice, site: Site, sizes: Mapping[str, int], scale: float) -> tuple[float, float | None]:
-    """The term where the posterior has mean 0 and this scale everywhere, found by halving; None for the scale where no head gives it."""
+    """The term where the posterior has mean 0 and this scale everywhere; None for the scale where no head gives it."""
     if len(site.mu_heads) != 1 or len(site.scale_heads) != 1 or site.mu_heads == site.scale_heads:
         return 0.0, None
 
@@ -107,11 +108,9 @@ def value_near(slice_: Slice, site: Site, sizes: Mapping[str, int], scale: float
     low, high = -12.0, 12.0
     if not scale_at(low) <= scale <= scale_at(high):
         return 0.0, None
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if scale_at(middle) < scale else (low, middle)
-    out = slice_.replay([slice_.loss], slice_.overrides(sizes, at(low), 0.0, None, 0), sizes)[slice_.loss]
-    return float(out.sum()), scale_at(low)
+    found = root(lambda h: off(scale_at(h), scale), low, high)
+    out = slice_.replay([slice_.loss], slice_.overrides(sizes, at(found), 0.0, None, 0), sizes)[slice_.loss]
+    return float(out.sum()), scale_at(found)
 
 
 def loose_ends(term: Term, loss: fx.Node, sites: list[Site], flow: Flow, replay: Replay) -> Slice:

@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_parts import PART_WORDS
 from vaelint.anatomy.kl.kl_probe import KNOWN
+from vaelint.anatomy.loss.balance import likelihood_scaling
 from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
@@ -98,7 +99,10 @@ def describe_loss(model: Model) -> dict[str, Any]:
         return _of_sites(model, sites)
     terms: list[dict[str, Any]] = []
     for r in model.recons:
-        add = _row(model, "reconstruction", recon_name(r), r.scaling, r.event, r.probe.weight, r.pair.meet, r.probe.reason)
+        weighed = (
+            likelihood_scaling(r) if r.learned_variance and r.unit is None else r.scaling
+        )  # an error's own weight moves with its scale
+        add = _row(model, "reconstruction", recon_name(r), weighed, r.event, r.probe.weight, r.pair.meet, r.probe.reason)
         if add not in terms:  # of a loop's turns, one
             terms.append(add)
     for k in model.kls:

@@ -31,6 +31,7 @@ EXTRA_WORDS = {
     "codebook": "codebook loss",
     "commitment": "commitment loss",
     "vq": "codebook or commitment",
+    "codes": "a likelihood of the codes",
     "features": "distance of features",
     "spectral": "distance of spectra",
     "critic_recon": "a network's score of the reconstruction",
@@ -180,8 +181,12 @@ def _of_reconstruction(model: Model, leaf: Leaf, recons: set[fx.Node]) -> str:
 
 
 def _of_codes(model: Model, leaf: Leaf) -> str:
-    tables = {n for book in codebooks_of(model) for n in book.table}
-    learned = {n for n in _live(leaf.node) if n.op == "get_attr" and n.meta.get("parameter")}
+    books = codebooks_of(model)
+    tables = {n for book in books for n in book.table}
+    live = _live(leaf.node)
+    learned = {n for n in live if n.op == "get_attr" and n.meta.get("parameter")}
+    if live and not live & (tables | model.flow.ancestors(*(book.index for book in books))):
+        return "codes"  # its gradient reaches neither codes nor encoder: a prior that is learned of the positions
     if learned and learned <= tables:
         return "codebook"
     return "commitment" if learned and not learned & tables else "vq"

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.exponents import axes_of, maximum_of, summed_exponent, summing_exponentials, taken_off
 from vaelint.record import ops
 from vaelint.record.record import shape
-from vaelint.record.walk import back
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_LARGEST = frozenset({"max", "amax"})
 _EVEN = 1e-9  # spread along an axis, relative to the values, below which entries count as equal
 
 
@@ -44,29 +43,19 @@ def log_sums(model: Model) -> list[LogSum]:
 
 def _unshifted(source: fx.Node) -> fx.Node:
     """u for `u - max(u)`, which is taken off against overflow and added again after the logarithm."""
-    taken = _taken_off(source)
+    taken = taken_off(source)
     return taken[0] if taken is not None else source
 
 
-def shift_of(s: LogSum) -> fx.Node | None:
-    """The largest exponent, where it is taken off before the exponential."""
+def shifts_of(s: LogSum) -> tuple[fx.Node, ...]:
+    """The largest exponent, where it is taken off before the exponential: once, or once for that and once to be added again."""
     source = summed_exponent(s.node)
-    taken = _taken_off(source) if source is not None else None
-    return taken[1] if taken is not None else None
-
-
-def _taken_off(source: fx.Node) -> tuple[fx.Node, fx.Node] | None:
-    """u and the value of max(u) in `u - max(u)`."""
-    if ops.op(source) != "sub" or len(source.args) < 2:
-        return None
-    first, second = source.args[0], source.args[1]
-    if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or shape(first) != shape(source):
-        return None
-    way = list(back(second, ops.SHAPE | ops.SELECT | {"detach", "data"}))
-    second, largest = way[-1], way[-2] if len(way) > 1 else way[-1]
-    if ops.op(second) not in _LARGEST or ops.value_inputs(second)[:1] != [first]:
-        return None
-    return first, second if isinstance(second.meta.get("val"), torch.Tensor) else largest
+    taken = taken_off(source) if source is not None else None
+    if taken is None:
+        return ()
+    exponents, largest = taken
+    axes = axes_of(largest)
+    return tuple(n for n in exponents.graph.nodes if n is largest or (axes and axes_of(n) == axes and maximum_of(n) is exponents))
 
 
 def posterior_values(model: Model, sizes: dict[str, int], seed: int) -> dict[fx.Node, torch.Tensor]:
@@ -74,29 +63,6 @@ def posterior_values(model: Model, sizes: dict[str, int], seed: int) -> dict[fx.
     generator = torch.Generator().manual_seed(seed)
     nodes = model.flow.sorted({s.z for s in model.sites} | {h for s in model.sites for h in s.heads})
     return {n: torch.randn(model.replay.shape_of(n, sizes), dtype=torch.float64, generator=generator) for n in nodes}
-
-
-def summed_exponent(node: fx.Node) -> fx.Node | None:
-    """x for logsumexp(x) and for log(sum(exp(x))) or log(mean(exp(x)))."""
-    reducer = summing_exponentials(node)
-    if reducer is None or reducer is node:
-        return ops.value_inputs(node)[0] if reducer is node else None
-    exponential = reducer.args[0]
-    assert isinstance(exponential, fx.Node)
-    return ops.value_inputs(exponential)[0]
-
-
-def summing_exponentials(node: fx.Node) -> fx.Node | None:
-    """The operation that sums in logsumexp(x), in log(sum(exp(x))), log(mean(exp(x))) and log(sum(exp(x)) / K)."""
-    if ops.op(node) == "logsumexp":
-        return node
-    inner = ops.value_inputs(node)[:1] if ops.op(node) == "log" else []
-    if inner and ops.op(inner[0]) in ops.DIV and len(ops.value_inputs(inner[0])) == 1 and isinstance(inner[0].args[0], fx.Node):
-        inner = [inner[0].args[0]]
-    if not inner or ops.op(inner[0]) not in ops.LINEAR_REDUCE or not inner[0].args:
-        return None
-    summed = inner[0].args[0]
-    return inner[0] if isinstance(summed, fx.Node) and ops.op(summed) == "exp" else None
 
 
 def is_axis_of_draws(model: Model, source: fx.Node, axis: int) -> bool:

@@ -8,7 +8,8 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.kl.kl_any_draw import ends_at_normal
-from vaelint.anatomy.loss.logsums import is_axis_of_draws, summed_exponent
+from vaelint.anatomy.loss.exponents import summed_exponent
+from vaelint.anatomy.loss.logsums import is_axis_of_draws
 from vaelint.anatomy.loss.terms import Term
 from vaelint.record import ops
 from vaelint.record.record import shape

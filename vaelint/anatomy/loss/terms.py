@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.masked_addends import only_masks, picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
@@ -99,7 +100,7 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
     ins = ops.value_inputs(node)
     live = [n for n in ins if n in flow.learned]
     if name in ops.ADD:
-        return ins
+        return [] if adds_largest_again(node) else ins
     if name in _LINEAR_UNARY and len(live) == 1:
         return live
     picked = _picked(node)
@@ -179,7 +180,7 @@ def _complete_reconstructions(leaves: list[Leaf], outputs: set[fx.Node] | frozen
         front = set(leaf.frontier)
         of_decoded = bool(front & decoded) and all(f in decoded or f not in flow.data for f in front)
         of_data = leaf.role == "other" and all(f in flow.data and f not in flow.learned for f in front)
-        if leaf.role == "other" and (of_decoded or (of_data and _shares_parameter(leaf, leaves, flow))):
+        if (leaf.role in ("other", "vq") and of_decoded) or (of_data and _shares_parameter(leaf, leaves, flow)):
             leaf.role = "reconstruction"
 
 

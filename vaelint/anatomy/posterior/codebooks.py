@@ -38,9 +38,22 @@ def codebooks_of(model: Traced) -> list[Codebook]:
         if not ops.is_position(node):
             continue
         for user in flow.sorted(flow.descendants(node)):
-            table = [n for n in ops.value_inputs(user) if n not in flow.data]
-            leaves = [n for t in table for n in flow.ancestors(t) if n.op == "get_attr"]
+            table = [n for n in ops.value_inputs(user) if n not in flow.data or written_into(n) is not None]
+            leaves = [
+                n
+                for t in table
+                for n in ([written_into(t)] if t in flow.data else flow.ancestors(t))
+                if n is not None and n.op == "get_attr"
+            ]
             if ops.op(user) in _LOOKS_UP and leaves and any(n in flow.data for n in ops.value_inputs(user)):
                 found.append(Codebook(node, user, tuple(leaves), frozenset(gradients.names(set(leaves)))))
                 break
     return found
+
+
+def written_into(node: fx.Node) -> fx.Node | None:
+    """The parameter or buffer of which a value is the state after writing into it (`weight.data.copy_(average)`); None for other values."""
+    changed = False
+    while ops.op(node) in ("effect", "detach", "data", "alias") and node.args and isinstance(node.args[0], fx.Node):
+        changed, node = changed or ops.op(node) == "effect", node.args[0]
+    return node if changed and node.op == "get_attr" else None

@@ -2,7 +2,7 @@
 
 A density of weight w and scale s adds w |e| / s + w log(2 s) (Laplace) or w e^2 / (2 s^2) + w log(s sqrt(2 pi)) (Gaussian) for an
 error e: slope and constant together give both. A Gaussian may be written without the 2 pi. Where no constant stands beside the error,
-none is known.
+none is known, but for a weight of pi: with s^2 = 1 / (2 pi) the constant of a Gaussian is 0, and pi is written for no other reason.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def nat_in_units(fact: ReconFact, leaves: list[Leaf], replay: Replay, symbols: M
             continue
         if not slope or not math.isfinite(constant / slope):
             continue  # every element is masked
-        if abs(constant) < 1e-9 * abs(slope):
-            return None
         k = abs(fact.scaling.constant)
+        if abs(constant) < 1e-9 * abs(slope):
+            return 1 / math.pi if family is _GAUSSIAN and _is_short(k / math.pi) and not _is_short(k) else None
         units = [u for form in family for u in _roots(form, constant / slope) if _is_short(k * u)]
         return min(units, key=lambda u: abs(math.log(k * u)), default=None)  # of two that fit, the one of weight 1
     return None

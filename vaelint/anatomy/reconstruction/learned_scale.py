@@ -36,7 +36,7 @@ def learned_weight(fact: ReconFact, loss: fx.Node, flow: Flow, replay: Replay, s
         shares = [leaf for leaf in fact.term.leaves if not _sees_data(leaf, flow) and scale in made_of(leaf, flow)]
         elements = sum(math.prod(shape(leaf.node)) for leaf in errors)
         try:
-            pulls = [_pull(fact, loss, replay, symbols, scale, v) for v in _AT]
+            pulls = [_pull(fact, loss, flow, replay, symbols, scale, v) for v in _AT]
             rises = [_value(replay, loss, Term("reconstruction", shares), _at(fact, replay, symbols, scale, v, 0.0), symbols) for v in _AT]
         except ReplayError:
             continue
@@ -65,9 +65,10 @@ def _scales(fact: ReconFact, flow: Flow) -> list[fx.Node]:
     return [n for n in flow.sorted(shared) if n.meta.get("parameter") or n in fact.pair.leaf.frontier]
 
 
-def _pull(fact: ReconFact, loss: fx.Node, replay: Replay, sizes: Mapping[str, int], scale: fx.Node, value: float) -> float:
+def _pull(fact: ReconFact, loss: fx.Node, flow: Flow, replay: Replay, sizes: Mapping[str, int], scale: fx.Node, value: float) -> float:
     """What an error of 1 in every element adds."""
-    alone = Term("reconstruction", [fact.pair.leaf])
+    own = flow.ancestors(fact.pair.leaf.node)  # with an addend that the error itself is made of: silenced, it would hold the scale
+    alone = Term("reconstruction", [leaf for leaf in fact.term.leaves if leaf.node in own])
     none, one = (_value(replay, loss, alone, _at(fact, replay, sizes, scale, value, error), sizes) for error in (0.0, 1.0))
     return one - none
 

@@ -329,11 +329,14 @@ def _categorical(r: torch.Tensor, t: torch.Tensor, g: torch.Tensor) -> ReconProb
 
 
 def _softmax(r: Float[torch.Tensor, "*shape"], t: Num[torch.Tensor, "*shape"], g: Float[torch.Tensor, "*shape"]) -> ReconProbe | None:
+    """A soft target's cross-entropy: of logits, or of probabilities that are divided by their sum first, as Keras does it."""
     for axis in range(r.dim()):
-        expected = torch.softmax(r, axis) * t.sum(axis, keepdim=True) - t
-        ratio = g / expected
-        if float((ratio - ratio.median()).abs().max()) <= 1e-5 * float(ratio.abs().max()):
-            return ReconProbe("cross_entropy", float(ratio.median()), axis=axis)
+        whole = t.sum(axis, keepdim=True)
+        expected = {"cross_entropy": torch.softmax(r, axis) * whole - t, "cross_entropy_soft": whole / r.sum(axis, keepdim=True) - t / r}
+        for name, gradient in expected.items():
+            ratio = g / gradient
+            if float((ratio - ratio.median()).abs().max()) <= 1e-5 * float(ratio.abs().max()):
+                return ReconProbe(name, float(ratio.median()), axis=axis)
     return None
 
 
@@ -358,7 +361,8 @@ def _by_class(r: Float[torch.Tensor, "*shape"], t: Num[torch.Tensor, "*shape"], 
         columns = torch.stack([(1 - t) * FAMILIES[name](r, zeros), t * FAMILIES[name](r, ones)], -1).flatten(0, -2)
         weights = torch.linalg.lstsq(columns, g.flatten()).solution
         residual = float((columns @ weights - g.flatten()).abs().max())
-        if residual <= 1e-6 * float(g.abs().max()) and float(weights.prod()) > 0 and g.numel() > 4:
+        both = float(weights.prod()) > 1e-6 * float(weights.abs().max()) ** 2  # rounding leaves a part that is absent any sign
+        if residual <= 1e-6 * float(g.abs().max()) and both and g.numel() > 4:
             return ReconProbe(name, float(weights[0]), reason="zeros and ones weigh differently", relative=True)
     return None
 

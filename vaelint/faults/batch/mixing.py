@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.anatomy.posterior.codebooks import written_into
 from vaelint.faults.batch.walked import walked_rows
 from vaelint.record import ops
 from vaelint.record.record import shape
@@ -79,6 +80,16 @@ class Batch:
         return model.flow.ancestors(*ends)
 
     @cached_property
+    def _kept(self) -> set[fx.Node]:
+        """What reaches the loss only by what a parameter or buffer is set to, as a codebook follows a moving average of the batch."""
+        model = self._model
+        states = {n for n in model.record.graph.nodes if ops.op(n) == "effect" and written_into(n) is not None}
+        if not states:
+            return set()
+        ends = {n for n in (model.record.loss, *_tensors(model.record.output)) if n is not None} - states
+        return model.flow.ancestors(*states) - model.flow.ancestors(*ends, stop=states)
+
+    @cached_property
     def _meetings(self) -> list[Meets]:
         return self.samples.meetings if self.samples and not self.runs_over_time else []
 
@@ -88,8 +99,8 @@ class Batch:
         samples = self.samples
         if samples is None:
             return found
-        reach = self._model.reaching_loss or self._path
-        codes = self._coded or self._path
+        reach = (self._model.reaching_loss or self._path) - self._kept
+        codes = (self._coded or self._path) - self._kept
         for meeting in self._meetings:
             cut = self._cut(meeting)
             if cut is not None and meeting.node in reach:

@@ -65,7 +65,7 @@ def _row(node: fx.Node) -> int | None:
     if ops.op(node) not in ("getitem", "setitem") or len(node.args) < 2:
         return None
     index = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
-    rest = all(i is Ellipsis or i == _WHOLE for i in index[1:])
+    rest = all(i is Ellipsis or (isinstance(i, slice) and i == _WHOLE) for i in index[1:])  # an array compares entry by entry
     return index[0] if index and type(index[0]) is int and rest else None
 
 

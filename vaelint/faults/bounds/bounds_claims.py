@@ -34,9 +34,9 @@ class BoundOfOnes(Claim):
 
 @dataclass(frozen=True)
 class ShiftCancels(Claim):
-    """The loss moves with the largest exponent, which is taken off and added again."""
+    """The loss moves with the largest exponent, which is taken off and added again: a value, or one taken twice."""
 
-    largest: fx.Node
+    largest: tuple[fx.Node, ...]
     source: fx.Node
 
 

@@ -34,12 +34,12 @@ class FlawedBound:
     what: str
     help: str
     draws: int = 0  # K, where the constant is off
-    shift: fx.Node | None = None  # the largest exponent, where it does not cancel
+    shift: tuple[fx.Node, ...] = ()  # the largest exponent, where it does not cancel
 
     @property
     def claim(self) -> Claim | None:
         """What a real run must show."""
-        if self.shift is not None:
+        if self.shift:
             return ShiftCancels("the loss moves with the largest exponent", largest=self.shift, source=self.source)
         return BoundOfOnes("the bound is not 0 where all weights are 1", source=self.source) if self.draws else None
 

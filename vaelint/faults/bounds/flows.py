@@ -40,6 +40,7 @@ class FlowBound:
     kl_weight: float  # of the KL of one sample, or of -log p(z_K)
     prior_at_end: bool  # whether an addend reads z_K and is no reconstruction
     leaves: tuple[Leaf, ...]  # the addends of the log-determinant; none where it is missing
+    prior: fx.Node | None = None  # what reads the prior at z_0
 
 
 def flow_bounds(model: Model) -> list[FlowBound]:
@@ -49,10 +50,11 @@ def flow_bounds(model: Model) -> list[FlowBound]:
         site = fact.site
         if site is None or len(shape(site.z)) != 2 or shape(site.z)[-1] > _WIDEST or fact.term.detached is not None:
             continue
-        closed = fact.probe.verdict in ("exact", "prior") and not fact.probe.monte_carlo and fact.scaling is not None
+        whole = fact.probe.verdict in ("exact", "prior", "monte_carlo") and fact.scaling is not None
         for bent in _bent(model, site):
             try:
-                bound = _closed(model, fact, site, bent) if closed else _drawn(model, fact, site, bent)
+                bound = _drawn(model, fact, site, bent) if fact.probe.monte_carlo or not whole else None
+                bound = bound or (_at_the_base(model, fact, site, bent) if whole else None)
             except ReplayError:
                 continue
             if bound is not None:
@@ -61,15 +63,22 @@ def flow_bounds(model: Model) -> list[FlowBound]:
     return found
 
 
-def _closed(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound | None:
-    """A closed-form KL of z_0, and addends that are the log-determinant."""
+def _at_the_base(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound | None:
+    """A KL of z_0, in closed form or of its draw, and addends that are the log-determinant."""
     leaves = _of_the_map(model, site, bent)
     weight = _weight(model, site, bent, leaves) if leaves else None
     if weight is None or fact.scaling is None:
         return None
     rest = [leaf for t in model.terms if t.role != "reconstruction" for leaf in t.leaves if leaf not in leaves]
     read = any(bent in model.flow.ancestors(leaf.node) for leaf in rest)
-    return FlowBound(fact, site, bent, _join(model, leaves), weight, fact.scaling.value, read, tuple(leaves))
+    return FlowBound(fact, site, bent, _join(model, leaves), weight, fact.scaling.value, read, tuple(leaves), _prior_of(model, fact, site))
+
+
+def _prior_of(model: Model, fact: KlFact, site: Site) -> fx.Node | None:
+    """Where the draw's own density under the prior is: the addend that reads the draw and none of its parameters; else the whole KL."""
+    made = {leaf.node: model.flow.ancestors(leaf.node, stop={site.z}) for leaf in fact.term.leaves}
+    bare = [node for node, behind in made.items() if site.z in behind and not behind & set(site.heads)]
+    return bare[0] if len(bare) == 1 else fact.term.core
 
 
 def _drawn(model: Model, fact: KlFact, site: Site, bent: fx.Node) -> FlowBound | None:

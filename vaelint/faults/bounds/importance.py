@@ -42,11 +42,11 @@ def inverted_weights(model: Model) -> list[Inverted]:
     sums = {s.node: (s.source, s.axes[0]) for s in log_sums(model) if len(s.axes) == 1}
     found = []
     for node in model.flow.sorted(model.reaching_loss & model.flow.noisy & model.decoded):
-        scored = _softmaxed(node) or sums.get(node)
+        scored = softmaxed(node) or sums.get(node)
         if scored is None:
             continue
         source, axis = scored
-        if shape(source)[axis] < 2 or source not in model.decoded or _decodes_after(model, node):
+        if shape(source)[axis] < 2 or source not in model.decoded or decodes_after(model, node):
             continue
         if _is_inverted(model, node, source, axis):
             found.append(Inverted(node, source, axis))
@@ -79,19 +79,19 @@ def inverted_likelihoods(model: Model) -> list[ReconFact]:
 
 def _sign_of(model: Model, source: fx.Node) -> int:
     """The sign of the loss's slope in all scores at once."""
-    slope, _ = _slope(model, source, source)
+    slope, _ = slope_at(model, source, source)
     if slope is None or not bool(slope.isfinite().all()):
         return 0
     return 1 if bool((slope >= 0).all()) else -1 if bool((slope <= 0).all()) else 0
 
 
-def _softmaxed(node: fx.Node) -> tuple[fx.Node, int] | None:
+def softmaxed(node: fx.Node) -> tuple[fx.Node, int] | None:
     """Scores and axis of a softmax over one axis."""
     source, axes = (node.args[0], ops.dims_of(node)) if ops.op(node) == "softmax" and node.args else (None, None)
     return (source, axes[0]) if isinstance(source, fx.Node) and axes is not None and len(axes) == 1 else None
 
 
-def _decodes_after(model: Model, node: fx.Node) -> bool:
+def decodes_after(model: Model, node: fx.Node) -> bool:
     """Whether a layer reads what comes of the node: attention, a mixture of experts."""
     return any(ops.uses_parameter(n) for n in model.flow.descendants(node) & model.reaching_loss if n is not node)
 
@@ -100,7 +100,7 @@ def _is_inverted(model: Model, node: fx.Node, source: fx.Node, axis: int) -> boo
     try:
         if not is_axis_of_draws(model, source, axis):
             return False
-        slope, score = _slope(model, node, source)
+        slope, score = slope_at(model, node, source)
     except ReplayError:
         return False
     if slope is None or not bool(slope.isfinite().all()):
@@ -112,7 +112,7 @@ def _is_inverted(model: Model, node: fx.Node, source: fx.Node, axis: int) -> boo
     return up > 0 and float((g - up * s).norm()) < 1e-4 * float(g.norm())
 
 
-def _slope(model: Model, node: fx.Node, source: fx.Node) -> tuple[torch.Tensor | None, torch.Tensor]:
+def slope_at(model: Model, node: fx.Node, source: fx.Node) -> tuple[torch.Tensor | None, torch.Tensor]:
     """d loss / d node at the run's own values, and the scores there."""
     loss, sizes = model.record.loss, dict(model.symbols)
     assert loss is not None

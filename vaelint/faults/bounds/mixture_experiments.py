@@ -70,11 +70,10 @@ def bound_of_ones(trial: Trial, claim: BoundOfOnes) -> Verdict:
 @experiment(ShiftCancels, "the loss with the largest exponent moved, as it is taken off and added again", "0.1 % of the weight")
 def shift_cancels(trial: Trial, claim: ShiftCancels) -> Verdict:
     """Whether the loss moves with what is taken off every exponent and added to the logarithm."""
-    held = {n: trial.value(n).detach() for n in (claim.largest, claim.source)}
-    largest, source = claim.largest, claim.source
+    held = {n: trial.value(n).detach() for n in (*claim.largest, claim.source)}
 
     def at(shift: float, exponents: float) -> float:
-        moved = {largest: held[largest] + shift, source: held[source] + exponents}
+        moved = {n: held[n] + (exponents if n is claim.source else shift) for n in held}
         return float(trial.recompute([trial.loss_node], moved)[trial.loss_node].detach().double().sum())
 
     base = at(0.0, 0.0)

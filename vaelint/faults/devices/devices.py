@@ -101,21 +101,29 @@ def stray_tensors(model: Model) -> list[Stray]:
 
 def _held_where_told(model: Model, stray: Stray) -> bool:
     """Whether it is read from an attribute that its class puts where it is told: `self.c = torch.ones(1).to(device)` in the constructor of
-    an object that is no module, which is made anew for a GPU."""
+    an object that is no module, which is made anew for a GPU; a state that a method fills, `self.h = [torch.zeros(n).to(self.device)]`."""
     if stray.span is None:
         return False
     file = model.source.file(stray.span.file)
     read = file.at(stray.span)
     around = [n for n in ast.walk(file.tree) if isinstance(n, ast.ClassDef) and n.lineno <= stray.span.line <= (n.end_lineno or n.lineno)]
     owner = max(around, key=lambda n: n.lineno, default=None)
-    makers = [f for f in owner.body if isinstance(f, ast.FunctionDef) and f.name == "__init__"] if owner is not None else []
+    makers = [f for f in owner.body if isinstance(f, ast.FunctionDef)] if owner is not None else []
     names = _attributes_behind(read, _function_at(file.tree, stray.span.line)) if read is not None else set()
-    for maker in makers:
-        given = {a.arg for a in (*maker.args.posonlyargs, *maker.args.args, *maker.args.kwonlyargs)}
-        for kept in (n for n in ast.walk(maker) if isinstance(n, ast.Assign)):
-            at = {t.attr for t in kept.targets if isinstance(t, ast.Attribute)} & names
-            if at and any(_says_where(c, given) for c in ast.walk(kept.value) if isinstance(c, ast.Call)):
-                return True
+    return any(_is_put_where_told(maker, names) for maker in makers)
+
+
+def _is_put_where_told(maker: ast.FunctionDef, names: set[str]) -> bool:
+    """Whether a method gives one of these attributes a value that it puts somewhere, at once or through a list that it fills."""
+    given = {a.arg for a in (*maker.args.posonlyargs, *maker.args.args, *maker.args.kwonlyargs)}
+    calls = [n for n in ast.walk(maker) if isinstance(n, ast.Call)]
+    for kept in (n for n in ast.walk(maker) if isinstance(n, ast.Assign)):
+        if not any(isinstance(t, ast.Attribute) and t.attr in names for t in kept.targets):
+            continue
+        held = kept.value.id if isinstance(kept.value, ast.Name) else ""
+        filled = [c for c in calls if held and isinstance(c.func, ast.Attribute) and ast.unparse(c.func.value) == held]
+        if any(_says_where(c, given) for part in (kept.value, *filled) for c in ast.walk(part) if isinstance(c, ast.Call)):
+            return True
     return False
 
 

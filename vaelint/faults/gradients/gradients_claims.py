@@ -69,6 +69,8 @@ class SecondBackward(Claim):
 class StepMovesNothing(Claim):
     """The step leaves all parameters as they were."""
 
+    of: tuple[str, ...] = ()  # names of the parameters that it is over; empty for all
+
 
 @dataclass(frozen=True)
 class SecondStep(Claim):

@@ -41,6 +41,8 @@ def missed_parameters(model: Model) -> list[Missed]:
         return []
     if any(o.in_step for o in built):
         return _missed(model, built[0].span, covered)  # the step is a whole training step
+    if built and not covered & _of_the_bound(model):
+        return []  # a critic's own: the model's optimizer is built elsewhere
     lines = {(o.span.file, o.span.line) for o in built if o.span is not None}
     for file in dict.fromkeys(_files(model)):
         written = _Written(model, model.source.file(file), file, lines)
@@ -75,6 +77,13 @@ def given_optimizer(model: Model) -> Given | None:
 def _files(model: Model) -> list[str]:
     own = usage_of(model).file_of(model.record.model)
     return [f for f in (own,) if f]
+
+
+def _of_the_bound(model: Model) -> set[str]:
+    """Parameters that reconstruction and KL are made of; all of them where neither was found."""
+    terms = [t for role in ("reconstruction", "kl", "mixed") for t in model.terms_of(role)]
+    nodes = {leaf.node for t in terms for leaf in t.leaves}
+    return gradients_of(model).names(model.flow.ancestors(*nodes)) if nodes else set(gradients_of(model).trainable.values())
 
 
 def _missed(model: Model, span: Span | None, covered: set[str]) -> list[Missed]:

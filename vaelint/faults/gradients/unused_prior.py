@@ -35,7 +35,7 @@ class UnusedPrior:
     made: Span | None
     called: Span | None = None
 
-    call: Span | None = None  # where one helper serves several KLs, its call for this one
+    call: Span | None = None  # where a helper takes the KL, its call for this one
 
 
 def unused_priors(model: Model) -> list[UnusedPrior]:
@@ -59,10 +59,31 @@ def unused_priors(model: Model) -> list[UnusedPrior]:
 
 
 def _call(model: Model, fact: KlFact) -> Span | None:
-    """The place on the way to a KL that no other KL comes past, where they share a helper."""
+    """Where a helper that knows priors of all kinds is given N(0, I); else the place that no other KL comes past, where they share one."""
+    if (given := _given(model, fact)) is not None:
+        return given
     others = {place for k in model.kls if k is not fact for leaf in k.term.leaves for place in route(leaf.node)}
     way = next((route(leaf.node) for leaf in reversed(fact.term.leaves) if len(route(leaf.node)) > 1), ())
     return next((place for place in way if place not in others), None) if way and way[0] in others else None
+
+
+def _given(model: Model, fact: KlFact) -> Span | None:
+    """The call that hands a helper the constants of N(0, I), made where it is called."""
+    assert fact.site is not None
+    size, flow = shape(fact.site.mu_heads[0]), model.flow
+    for leaf in fact.term.leaves:
+        for reader in (leaf.node, *leaf.chain):
+            constants = [n for n in ops.value_inputs(reader) if n not in flow.data | flow.learned | flow.noisy and shape(n) == size]
+            for made in (route(n)[0] for n in constants if route(n)):
+                call = next((frame for frame in route(reader)[1:] if _within(made, frame)), None)
+                if call is not None:
+                    return call
+    return None
+
+
+def _within(inner: Span, outer: Span) -> bool:
+    start, end = (outer.line, outer.column), (outer.end_line or outer.line, outer.end_column or 0)
+    return inner.file == outer.file and start <= (inner.line, inner.column) <= end
 
 
 def _is_moment(model: Model, name: str, size: Sequence[int]) -> bool:

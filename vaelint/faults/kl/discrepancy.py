@@ -37,7 +37,7 @@ def _turned(model: Model) -> list[Term]:
     loss, found = model.record.loss, []
     for term in model.terms_of("discrepancy") if loss is not None else ():
         codes = codes_of(model, term)
-        if term.detached is not None or not codes or _has_critic(model, term, codes):
+        if term.detached is not None or not codes or _has_critic(model, term, codes) or not all(_is_live(model, term, c) for c in codes):
             continue
         try:
             near, *far = (_at(model, term, codes, move) for move in (0.0, *FAR))
@@ -52,6 +52,23 @@ def codes_of(model: Model, term: Term) -> list[fx.Node]:
     """What the encoder gives of a distance: the values of its addends that are made of data, with the samples first."""
     values = dict.fromkeys(f for leaf in term.leaves for f in leaf.frontier)
     return [f for f in values if f in model.flow.data and f in model.flow.learned and len(shape(f)) == 2]
+
+
+def _is_live(model: Model, term: Term, code: fx.Node) -> bool:
+    """Whether a gradient comes from the distance to a code: one that is detached on the way is given, and rewards no encoder."""
+    ends = {leaf.node for leaf in term.leaves}
+    inside = model.flow.ancestors(*ends) | ends
+    reached, left = {code}, [code]
+    while left:
+        node = left.pop()
+        if node.op == "call_function" and not node.meta.get("grad"):
+            continue
+        if node in ends:
+            return True
+        more = [u for u in model.flow.users.get(node, ()) if u in inside and u not in reached]
+        reached.update(more)
+        left += more
+    return False
 
 
 def _has_critic(model: Model, term: Term, codes: list[fx.Node]) -> bool:

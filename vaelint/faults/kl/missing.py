@@ -10,13 +10,14 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
+from vaelint.anatomy.loss.exponents import summed_exponent
 from vaelint.anatomy.loss.facts import KlFact
-from vaelint.anatomy.loss.logsums import summed_exponent
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
+from vaelint.faults.bounds.hierarchies import unheld_sites
 from vaelint.faults.gradients.other_branch import added_in_another_branch
 from vaelint.faults.sampling.estimators import feeds_reconstruction
 from vaelint.record import ops
@@ -107,7 +108,9 @@ def _forgotten_kl(model: Model) -> MissingKl | None:
     """
     loss, flow = model.record.loss, model.flow
     for site in model.gaussian_sites:
-        if len(model.sites) < 2 or loss is None or not site.scale_heads or not feeds_reconstruction(model, site.z):
+        if len(model.sites) < 2 or loss is None or not site.scale_heads:
+            continue
+        if not feeds_reconstruction(model, site.z) and site not in unheld_sites(model):  # decoded, or the prior of another is made of it
             continue
         if loss in flow.descendants(*site.heads, stop={site.z}):
             continue

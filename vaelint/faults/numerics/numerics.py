@@ -107,6 +107,13 @@ class _Search:
         by = log.bounds.by if log.bounds is not None else None
         return by is not None and ops.op(by) in _SMOOTH and (log.node not in self.model.flow.data or by in self._widths)
 
+    def of_gate(self, log: _Log) -> bool:
+        """The logarithm of what scales the draw on its way to the decoder, as a flow's determinant has it, holds it away from 0."""
+        by = log.bounds.by if log.bounds is not None else None
+        if by is None or ops.op(by) not in _SMOOTH:
+            return False
+        return any(ops.uses_parameter(n) for n in self.model.flow.descendants(by) & self.model.decoded if n is not by)
+
     def of_negative_scale(self, log: _Log) -> bool:
         """The rule on negative scales says so."""
         behind_it = self.model.flow.ancestors(log.operand) if self._negative else set()
@@ -133,6 +140,7 @@ BEFORE = (
     ("a log or root of the data alone", _Search.of_data_only),
     ("non-finite results are replaced", _Search.mended_after),
     ("the scale of a density, which its own log keeps from 0", _Search.of_width),
+    ("a flow's scale, which its own log keeps from 0", _Search.of_gate),
 )
 AFTER = (
     ("reported as a negative scale", _Search.of_negative_scale),

@@ -62,6 +62,40 @@ def biased_evaluation(model: Model) -> list[Biased]:
     return found
 
 
+@dataclass(frozen=True)
+class LostRows:
+    """A layer of the decoder that has a row for each sample in training and not in evaluation, and where they are lost."""
+
+    place: fx.Node  # in the evaluation's record
+    trained: tuple[str, ...]  # what the layer puts out
+    evaluated: tuple[int, ...]
+    batch: int
+
+
+def lost_rows(model: Model) -> LostRows | None:
+    """Where the evaluation's way from the data to the decoder joins the samples. Several draws of each, row behind row, keep them apart."""
+    if not model.gaussian_sites or not model.record.reads_mode or not model.evaluation.graph.nodes:
+        return None
+    record, texts = model.evaluation, model.record.shapes
+    flow, batch = analyse_flow(record), record.sizes.get("B", 1)
+    twins = {(span(n), ops.op(n)): n for n in record.graph.nodes if ops.uses_parameter(n) and n in flow.data}
+    for layer in model.flow.sorted({n for n in model.decoded if ops.uses_parameter(n) and "B" in texts.get(n, ())}):
+        twin = twins.get((span(layer), ops.op(layer)))
+        if batch < 2 or twin is None or any(size % batch == 0 for size in shape(twin)[:-1]):
+            continue
+        behind = flow.sorted(flow.ancestors(twin) & flow.data)
+        joining = [n for n in behind if _joins(n, batch, flow)]
+        place = next((n for n in joining if not any(size % batch == 0 for size in shape(n))), next(iter(joining), None))  # no flattening
+        return LostRows(place, texts[layer], shape(twin), batch) if place is not None else None
+    return None
+
+
+def _joins(node: fx.Node, batch: int, flow: Flow) -> bool:
+    """Whether a value has no axis of the batch's size, and what it is made of begins with one."""
+    rows = [shape(n)[:1] == (batch,) for n in ops.value_inputs(node) if n in flow.data]
+    return any(rows) and batch not in shape(node)
+
+
 def _constant_place(z: fx.Node, flow: Flow) -> Span | None:
     """Where the constant that takes the place of eps is made."""
     between = flow.ancestors(z) - flow.data - flow.learned

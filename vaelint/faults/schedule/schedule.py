@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.core.errors import NotExamined
 from vaelint.core.finding import Label, Span
+from vaelint.faults.schedule.divisors import divides
 from vaelint.faults.schedule.kl_products import kl_products
 from vaelint.record.record import Record, span
 from vaelint.source.blame import one_line
@@ -29,6 +30,7 @@ WEIGHT = re.compile(
 """Names that weights of the KL go by."""
 
 _STEPS = 40
+_SIZES = (6.0, 0.0)  # of the parameters, in units of their own
 
 
 @dataclass(frozen=True)
@@ -186,9 +188,12 @@ def returning_weights(model: Model) -> list[StuckWeight]:
     if not zero or divided:
         return divided
     watched = _run_many(model, zero)
+    still = {name for name, values in watched.items() if len(values) >= _STEPS and all(v == 0 for v in _settled(values))}
+    for size in _SIZES if still else ():  # a controller follows the loss: it may rest at its bound for the values of a new model
+        still -= {name for name, values in _run_many(model, still, size).items() if any(values)}
     found = []
-    for name, values in watched.items():
-        if len(values) >= _STEPS and all(v == 0 for v in _settled(values)):
+    for name in watched:
+        if name in still:
             place, label = _reset_place(model, name)
             found.append(StuckWeight(name, 0.0, _STEPS, place, label))
     return found
@@ -201,7 +206,8 @@ def _settled(values: list[float]) -> list[float]:
 
 
 def _whole_number_schedules(model: Model) -> list[StuckWeight]:
-    """A weight of 0 that comes from a division of whole numbers: 0 until the very end of the warm-up, then 1."""
+    """A weight of 0 that comes from a division of whole numbers: 0 until the very end of the warm-up, then 1. A length that only divides,
+    `step / (total // 4)`, cuts no ramp."""
     found = []
     for fact in model.kls:
         for factor in fact.factors:
@@ -213,7 +219,7 @@ def _whole_number_schedules(model: Model) -> list[StuckWeight]:
             called = set(re.findall(r"\w+", factor.text))
             for body in [*_bodies(model, file, called), *([here] if here is not None else [])]:
                 for node in ast.walk(body):
-                    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv):
+                    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv) and not divides(body, node):
                         where = Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
                         found.append(StuckWeight(factor.text, 0.0, 1, where, Label(place, "weighs the KL here")))
     return found
@@ -244,8 +250,14 @@ def _zero_weight_names(model: Model) -> set[str]:
     return names
 
 
-def _run_many(model: Model, names: set[str]) -> dict[str, list[float]]:
-    """Runs the step repeatedly on one real model and notes every value the attributes are set to. Raises NotExamined."""
+def _run_many(model: Model, names: set[str], size: float = 1.0) -> dict[str, list[float]]:
+    """Runs the step repeatedly on one real model and notes every value the attributes are set to. Raises NotExamined.
+
+    Args:
+        model: whose step.
+        names: of attributes.
+        size: what the model's parameters are multiplied with before.
+    """
     seen: dict[str, list[float]] = {n: [] for n in names}
     built = model.tracer.construct_real().model
     cls = type(built)
@@ -261,6 +273,8 @@ def _run_many(model: Model, names: set[str]) -> dict[str, list[float]]:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             set_mode(built, True)
+            for parameter in built.parameters() if size != 1 else ():
+                parameter.mul_(size)
             for _ in range(_STEPS):
                 model.step(built, inputs)
     except Exception as error:

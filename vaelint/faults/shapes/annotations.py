@@ -102,14 +102,14 @@ def _of_call(
                 if problem is not None:
                     against = problem.against
                     yield Disagreement(
-                        _span(file, call.file, kind.node),
+                        file.place(call.file, kind.node),
                         problem.what,
                         node,
                         name,
                         function.name,
                         call.caller,
                         tuple(a.text for a in kind.axes),
-                        _span(file, call.file, against.place.node) if against is not None and against.place is not kind else None,
+                        file.place(call.file, against.place.node) if against is not None and against.place is not kind else None,
                         against.node if against is not None else None,
                         problem.measure,
                     )
@@ -121,11 +121,6 @@ def _at(value: Any, place: tuple[int, ...]) -> Any:
             return None
         value = value[index]
     return value
-
-
-def _span(file: SourceFile, name: str, node: ast.expr) -> Span:
-    end = node.end_lineno or node.lineno
-    return Span(name, node.lineno, file.column(node.lineno, node.col_offset), end, file.column(end, node.end_col_offset or 0))
 
 
 def _compare(model: Model, node: fx.Node, kind: ShapeType, bound: dict[str, _Bound], argument: str) -> _Problem | None:

@@ -4,6 +4,7 @@ Intervention: the last layer's outputs are moved to where they fit given data be
 data, where all of it lies at its upper or at its lower end. Asked are
 - Bernoulli likelihoods whose probabilities share one sum (a softmax over the elements of a sample): not all elements can be 1;
 - Poisson likelihoods on log rates: the rate must come below 1/2 where the counts are 0, so their logarithm may not be bounded at 0;
+- Bernoulli likelihoods on logits: a probability must come near 0 and near 1 where the data are there;
 - bounded reconstructions that reach twice as far as their data, where a layer gets the data rescaled to what the reconstruction reaches.
 
 Data whose range nobody declared says nothing. Classes along one of several axes of a sample are exempt from the first, since data of
@@ -39,6 +40,7 @@ _LEAST_ELEMENTS = 4
 _SHORT = 0.5  # of the highest probability, or of one count
 _TWICE = 0.6  # the data's share of what the reconstruction reaches
 _SAME = 0.02
+_FAR = 0.2  # a probability this far from the data's end does not reach it
 _STEPS = 60
 _LARGEST = 200_000
 
@@ -71,6 +73,8 @@ def _of(bench: Bench, fact: ReconFact, data: tuple[float, float]) -> Broken | No
     kernel = fact.probe.kernel
     if kernel == "bce":
         return _shares_one_sum(bench, fact, data)
+    if kernel == "bce_with_logits":
+        return _bounded_logits(bench, fact, data)
     if kernel == "poisson_log":
         return _no_zeros(bench, fact, data)
     if kernel in ("squared_error", "absolute_error", "log_cosh"):
@@ -103,6 +107,33 @@ def _shares_one_sum(bench: Bench, fact: ReconFact, data: tuple[float, float]) ->
     )
     text = f"for a sample of {data[1]:g} everywhere the best reconstruction has a mean of {float(best.mean()):.2g}"
     return Broken("output-range", found, "the reconstruction that fits a sample best is that sample", text, Severity.WARNING)
+
+
+def _bounded_logits(bench: Bench, fact: ReconFact, data: tuple[float, float]) -> Broken | None:
+    """Logits that an activation bounds so that no probability comes near one end of the data."""
+    model, recon = bench.model, fact.pair.recon
+    reach = value_range(model, recon) if data[0] <= _FAR and data[1] >= 1 - _FAR else None
+    if reach is None or not all(is_free(r) for r in raw_outputs(recon, model.flow)):
+        return None
+    low = 0.0 if reach.open_below else _probability(reach.low)
+    high = 1.0 if reach.open_above else _probability(reach.high)
+    if low <= _FAR and high >= 1 - _FAR:
+        return None
+    squash = model.activation(recon) or reach.bound_by or fact.pair.meet
+    births = model.birth_labels(squash, "made here")  # the layer that is chosen, not the line that calls it
+    found = Found(
+        births[0].span if births else model.where(squash),
+        label=f"bounds the logits: the probability stays in [{low:.2g}, {high:.2g}]",
+        labels=model.labels((fact.pair.meet, "takes it for logits")),
+        why="the likelihood applies the sigmoid itself: what comes before it must be free, or data at 0 or at 1 cannot be reached",
+        help="feed the last layer's output without an activation",
+    )
+    text = f"for data from {data[0]:g} to {data[1]:g} the probabilities go from {low:.2g} to {high:.2g}"
+    return Broken("output-range", found, "the probability that fits a sample best is that sample", text)
+
+
+def _probability(logit: float) -> float:
+    return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))
 
 
 def _elements(fact: ReconFact) -> int:

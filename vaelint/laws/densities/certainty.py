@@ -9,6 +9,7 @@ Source: Kingma et al. 2014, Semi-supervised learning with deep generative models
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -20,6 +21,8 @@ from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.rule import Found
+
+_FEWEST = 2  # classes
 
 
 @law("certainty-costs", "with equal bounds for all classes, a sharper q(y|x) costs more", covered=("VAE407", "VAE419"))
@@ -48,6 +51,26 @@ def _averages(bench: Bench) -> Iterator[tuple[fx.Node, fx.Node, fx.Node]]:
             scores = _scores(bench, q) if len(ops.value_inputs(bounds)) == shape(q)[-1] else None
             if scores is not None:
                 yield q, scores, bounds
+    yield from _one_by_one(bench)
+
+
+def _one_by_one(bench: Bench) -> Iterator[tuple[fx.Node, fx.Node, fx.Node]]:
+    """The same where a loop takes q's columns in turn, each times the bound of its class; the last of the bounds stands for all."""
+    flow, recons = bench.model.flow, {r.pair.recon for r in bench.model.recons}
+    taken: dict[fx.Node, list[fx.Node]] = {}
+    for node in bench.model.record.nodes:
+        inputs = ops.value_inputs(node) if ops.op(node) in ops.MUL else []
+        for column, bound in (inputs, inputs[::-1]) if len(inputs) == 2 else ():
+            q = column
+            while ops.op(q) in ops.SHAPE | ops.SELECT and ops.value_inputs(q):
+                q = ops.value_inputs(q)[0]
+            is_column = q is not column and shape(q)[-1:] and math.prod(shape(q)) == shape(q)[-1] * math.prod(shape(column))
+            if is_column and flow.ancestors(bound) & recons and q not in flow.ancestors(bound):
+                taken.setdefault(q, []).append(bound)
+    for q, bounds in taken.items():
+        scores = _scores(bench, q) if len(bounds) == shape(q)[-1] >= _FEWEST else None
+        if scores is not None:
+            yield q, scores, bounds[-1]
 
 
 def _scores(bench: Bench, q: fx.Node) -> fx.Node | None:
@@ -106,3 +129,51 @@ def _rewarded(bench: Bench, leaf: Leaf, q: fx.Node, bounds: fx.Node, flat: float
     )
     text = f"with equal bounds the loss goes from {flat:.4g} to {sharp:.4g} when q(y|x) is sharpened"
     return Broken("kl-sign", found, "the loss rises when q(y|x) is sharpened and all classes are alike", text)
+
+
+@law("classes-are-asked-for", "something other than its own KL moves with q(y|x)", covered=("VAE211", "VAE407", "VAE419"))
+def classes_are_asked_for(bench: Bench) -> Iterator[Broken]:
+    """A q(y|x) whose bounds are stacked, one for each class, and added up without it: only its own KL is left to train it."""
+    flow, model = bench.model.flow, bench.model
+    for bounds in flow.sorted({n for n in model.reaching_loss if ops.op(n) in ops.JOIN and bench.is_real(n)}):
+        classes = len(ops.value_inputs(bounds))
+        for q in flow.sorted(model.reaching_loss - flow.descendants(bounds)):
+            if (
+                not bench.is_real(q)
+                or shape(q)[-1:] != (classes,)
+                or len(shape(q)) != 2
+                or classes not in shape(bounds)
+                or classes < _FEWEST
+            ):
+                continue
+            scores = _scores(bench, q)
+            if scores is None or bounds in flow.descendants(scores) or not _are_bounds(bench, bounds):
+                continue
+            below = flow.descendants(scores)
+            moved = [leaf for term in model.terms for leaf in term.leaves if leaf.node in below]
+            alone = _of(bench, scores, q)
+            if alone and all(any(leaf is other for other in alone) for leaf in moved):
+                yield _unasked(bench, alone[-1], q, bounds)
+                return
+
+
+def _are_bounds(bench: Bench, bounds: fx.Node) -> bool:
+    """Whether what is stacked are errors of one model, one for each class: made of the data twice, as decoded and as it is."""
+    flow, recons = bench.model.flow, [r.pair.recon for r in bench.model.recons]
+    ways = ops.value_inputs(bounds)
+    return len(recons) >= len(ways) and all(flow.ancestors(n) & set(recons) for n in ways) and set(ways) <= flow.learned
+
+
+def _unasked(bench: Bench, leaf: Leaf, q: fx.Node, bounds: fx.Node) -> Broken:
+    model = bench.model
+    added = next(iter(model.flow.sorted({u for u in model.flow.users.get(bounds, ()) if u in model.reaching_loss})), bounds)
+    found = Found(
+        model.where(added),
+        label="added up without q(y|x)",
+        labels=model.labels((q, "q(y|x)"), (leaf.node, "its KL, all that moves with it")),
+        why="the bound averages over the classes with q(y|x); without it every class must explain every sample, "
+        "and q(y|x) goes to its prior whatever the data",
+        help="loss = (q * bounds).sum(1) + KL(q(y|x) || p(y))",
+    )
+    text = "with other scores its own KL moves, and no other term"
+    return Broken("posterior-not-used", found, "the reconstruction's part in the loss moves with q(y|x)", text)

@@ -43,7 +43,7 @@ _COUNTS = 3000
     cost="replay",
 )
 def counts_follow_their_exposure(bench: Bench) -> Iterator[Broken]:
-    """Likelihoods of counts. Totals that pass a layer are covariates, and may do what they like."""
+    """Likelihoods of counts, not of classes. Totals that pass a layer are covariates, and may do what they like."""
     reasons: list[str] = []
     for one in Elementwise.all_of(bench):
         if one.is_detached or one.has_data_elsewhere or not one.learns_its_spread:

@@ -21,6 +21,7 @@ from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients
 
+_PICKS = frozenset({"gather", "take_along_dim", "getitem", "nll_loss", "cross_entropy"})
 _LARGEST = 6_000_000  # numbers in one replayed value
 _WIDE = 1.5  # how far the numbers that the decoder puts out lie apart
 _CONDITION = 40.0  # a library size: what a data-made factor of the likelihood is set to
@@ -36,7 +37,7 @@ class Elementwise:
 
     @staticmethod
     def all_of(bench: Bench) -> Iterator[Elementwise]:
-        """The reconstructions whose terms keep the data's shape until they are summed up."""
+        """The reconstructions whose terms keep the data's shape until they are summed up; none of classes, which are no line of values."""
         model = bench.model
         addends = [(term, leaf) for term in model.terms_of("reconstruction") if term.detached is None for leaf in term.leaves]
         slices: dict[frozenset[fx.Node], DensitySlice] = {}
@@ -48,7 +49,9 @@ class Elementwise:
         for leaves, at in slices.items():
             core = part_of(at.term, at.term.leaves, model.sites, model.flow).core
             if core is not None and _alike(core, at.target) and not any(leaves < others for others in slices):
-                yield Elementwise(bench, at, core)
+                found = Elementwise(bench, at, core)
+                if not found.is_of_classes:
+                    yield found
 
     @property
     def has_data_elsewhere(self) -> bool:
@@ -57,6 +60,14 @@ class Elementwise:
         layers = {n for n in flow.order if ops.uses_parameter(n)} | {s.z for s in self.bench.model.sites}
         given = flow.ancestors(self.at.target) & set(self.bench.model.record.inputs.values())
         return bool(given & flow.ancestors(*self.at.raw, stop=layers))
+
+    @property
+    def is_of_classes(self) -> bool:
+        """Whether the data says which of the decoder's outputs are read: classes, and no counts."""
+        flow = self.bench.model.flow
+        same = {n for n in self.inside if flow.ancestors(n, stop={self.at.target}) <= {n, self.at.target} and not self.bench.is_real(n)}
+        picks = [n for n in (*self.inside, self.core) if ops.op(n) in _PICKS and (same | {self.at.target}) & set(ops.value_inputs(n))]
+        return any(set(ops.value_inputs(n)) & flow.learned for n in picks)
 
     @property
     def is_detached(self) -> bool:
@@ -115,9 +126,9 @@ class Elementwise:
         axis = replay.texts_of(self.at.target).index("B")
         if math.prod(whole) > _LARGEST or axis:
             raise ReplayError("too large to be laid out value by value")
-        overrides: dict[fx.Node, torch.Tensor] = {n: torch.full(replay.shape_of(n, sizes), _CONDITION).double() for n in self.at.conditions}
+        overrides = {n: _as_recorded(torch.full(replay.shape_of(n, sizes), _CONDITION), n) for n in self.at.conditions}
         for n, value in (given or {}).items():
-            overrides[n] = torch.full(replay.shape_of(n, sizes), value).double()
+            overrides[n] = _as_recorded(torch.full(replay.shape_of(n, sizes), value), n)
         overrides = {n: v for n, v in overrides.items() if not (given and self.bench.model.flow.ancestors(n) & (given.keys() - {n}))}
         generator = torch.Generator().manual_seed(17 + seed)
         for n in (*self.at.raw, *self.at.parameters):
@@ -125,7 +136,8 @@ class Elementwise:
             rows = size[1:] if n in self.at.raw and size and size[0] == points.numel() else size
             drawn = _WIDE * torch.randn(rows, dtype=torch.float64, generator=generator)
             overrides[n] = drawn.expand(size).clone() if n in self.at.raw else drawn
-        overrides[self.at.target] = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole).clone()
+        laid_out = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole)
+        overrides[self.at.target] = _as_recorded(laid_out, self.at.target).clone()
         got = replay([self.core, *more], {**overrides, **(put or {})}, sizes)
         found = {n: got[n] for n in more}
         found[self.core] = self._sign * got[self.core].reshape(points.numel(), -1)
@@ -141,6 +153,13 @@ class Elementwise:
         if slope is None or not bool((slope.sign() == slope.flatten()[0].sign()).all()) or float(slope.flatten()[0]) == 0:
             raise ReplayError("the weight of the term is not one number")
         return float(slope.flatten()[0].sign())
+
+
+def _as_recorded(value: torch.Tensor, node: fx.Node) -> torch.Tensor:
+    """Whole numbers as such where the step has them: what it indexes with takes no others."""
+    kind = node.meta["val"].dtype
+    is_whole = not kind.is_floating_point and not kind.is_complex and kind is not torch.bool
+    return value.long() if is_whole and torch.equal(value, value.round()) else value.double()
 
 
 def _alike(core: fx.Node, target: fx.Node) -> bool:

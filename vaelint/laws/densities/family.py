@@ -1,15 +1,15 @@
 """All laws on densities and what weighs them, in the order they are tried."""
 
 from vaelint.laws.densities import (
-    absent_experts,
+    aggregates,
     best_fit,
+    better_draws,
     certainty,
     class_weights,
     concentrated,
     counted_data,
     counts,
     draws,
-    experts,
     log_sums,
     multipliers,
     normalised,
@@ -17,19 +17,20 @@ from vaelint.laws.densities import (
     sampler_kl,
     to_the_prior,
     unseen,
+    volumes,
     weights_of_bounds,
 )
 
 __all__ = [
-    "absent_experts",
+    "aggregates",
     "best_fit",
+    "better_draws",
     "certainty",
     "class_weights",
     "concentrated",
     "counted_data",
     "counts",
     "draws",
-    "experts",
     "log_sums",
     "multipliers",
     "normalised",
@@ -37,5 +38,6 @@ __all__ = [
     "sampler_kl",
     "to_the_prior",
     "unseen",
+    "volumes",
     "weights_of_bounds",
 ]

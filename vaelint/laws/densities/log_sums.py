@@ -146,8 +146,7 @@ def _takes_itself_away(bench: Bench, nodes: list[fx.Node]) -> bool:
     for seed in range(2):
         generator = torch.Generator().manual_seed(11 + seed)
         held = {n: torch.zeros(replay.shape_of(n, sizes), dtype=torch.float64) for n in others}
-        values = {n: torch.randn(replay.shape_of(n, sizes), dtype=torch.float64, generator=generator).requires_grad_() for n in leaves}
-        sums = replay(nodes, {n: v * 1 for n, v in values.items()}, sizes)
+        values, sums = _finite(bench, nodes, leaves, generator)
         out = replay([loss], {**held, **sums}, sizes)[loss]
         if not out.requires_grad:
             return False
@@ -159,6 +158,20 @@ def _takes_itself_away(bench: Bench, nodes: list[fx.Node]) -> bool:
         if not size * weight or max((float(g.abs().max()) for g in pulls if g is not None), default=0.0) > _NOTHING * size * weight:
             return False
     return True
+
+
+def _finite(
+    bench: Bench, nodes: list[fx.Node], leaves: list[fx.Node], generator: torch.Generator
+) -> tuple[dict[fx.Node, torch.Tensor], dict[fx.Node, torch.Tensor]]:
+    """Random values at which the log-sums are numbers, and the log-sums there: of either sign, else positive, as a spread is."""
+    sizes, replay = dict(bench.model.record.sizes), bench.model.replay
+    for positive in (False, True):
+        drawn = {n: torch.randn(replay.shape_of(n, sizes), dtype=torch.float64, generator=generator) for n in leaves}
+        values = {n: (v.abs() + 0.1 if positive else v).requires_grad_() for n, v in drawn.items()}
+        sums = replay(nodes, {n: v * 1 for n, v in values.items()}, sizes)
+        if all(bool(v.isfinite().all()) for v in sums.values()):
+            return values, sums
+    raise CannotMeasureError("the log-sums are not finite at other values")
 
 
 def _away(bench: Bench, one: LogSum, count: int) -> Broken:

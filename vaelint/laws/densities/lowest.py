@@ -65,12 +65,13 @@ class Lowest:
         """The term with the numbers that are added to it, up to where another term is."""
         core, learned = self.term.core, self.bench.model.flow.learned
         assert core is not None
+        own = {n for leaf in self.term.leaves for n in (leaf.node, *leaf.chain)}  # levels that are stacked are one term
         for node in reversed(self.term.leaves[0].chain):
             live = [n for n in ops.value_inputs(node) if n in learned]
             if not all(node in leaf.chain for leaf in self.term.leaves):
                 continue
             if core not in self.bench.model.flow.ancestors(node) or (
-                ops.op(node) in ops.ADD | ops.JOIN and len(live) > 1 and node is not core
+                ops.op(node) in ops.ADD | ops.JOIN and not own.issuperset(live) and node is not core
             ):
                 break
             core = node

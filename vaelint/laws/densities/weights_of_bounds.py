@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +23,7 @@ from vaelint.anatomy.loss.terms import Term
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
+from vaelint.laws.densities.lowest import weight_sign
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
@@ -45,13 +47,9 @@ _SHARE = 0.05  # of the draws must carry the average
     cost="replay",
 )
 def importance_weights_average_to_one(bench: Bench) -> Iterator[Broken]:
-    """Terms that are one log-sum-exp of log p(x, z) - log q(z), or several of one shape."""
+    """Terms that are one log-sum-exp of log p(x, z) - log q(z), several of one shape, or a stack of one for each expert."""
     reasons: list[str] = []
-    for term in bench.model.terms_of("mixed"):
-        sums = [leaf.node for leaf in term.leaves if ops.op(leaf.node) == "logsumexp" and leaf.detached is None]
-        if len(sums) != len(term.leaves) or len({shape(ops.value_inputs(n)[0]) for n in sums}) != 1:
-            continue
-        weights = Weights(bench, term, tuple(ops.value_inputs(n)[0] for n in sums))
+    for weights in _weights(bench):
         try:
             text = weights.fault() if weights.are_measurable else None
         except ReplayError as error:
@@ -63,6 +61,36 @@ def importance_weights_average_to_one(bench: Bench) -> Iterator[Broken]:
         raise CannotMeasureError(f"the bound does not run by itself: {reasons[0]}")
 
 
+def _weights(bench: Bench) -> Iterator[Weights]:
+    for term in bench.model.terms_of("mixed"):
+        sums = [leaf.node for leaf in term.leaves if ops.op(leaf.node) == "logsumexp" and leaf.detached is None]
+        if len(sums) == len(term.leaves) and len({shape(ops.value_inputs(n)[0]) for n in sums}) == 1:
+            yield Weights(bench, term, tuple(ops.value_inputs(n)[0] for n in sums))
+    for term in bench.model.terms_of("kl"):
+        stacked = _stacked(bench, term)
+        if stacked and term.detached is None:
+            with suppress(ReplayError):  # terms that are weighed one by one are no such stack
+                yield Weights(bench, term, stacked, -weight_sign(bench, stacked[0]))
+
+
+def _stacked(bench: Bench, term: Term) -> tuple[fx.Node, ...]:
+    """What a loss stacks for each of several draws: log p(z), read from the draw alone, and log q(z) at the draw. Empty if it does not."""
+    flow = bench.model.flow
+    for node in reversed(term.leaves[0].chain):
+        parts = tuple(ops.value_inputs(node))
+        if ops.op(node) != "stack" or len(parts) < 2 or len(parts) != len(term.sites) or len({shape(n) for n in parts}) != 1:
+            continue
+        own = [(s, [leaf for leaf in term.leaves if part in (leaf.node, *leaf.chain)]) for s, part in zip(term.sites, parts, strict=True)]
+        told = all(
+            any(leaf.frontier == (s.z,) for leaf in leaves)
+            and any(s.z in leaf.frontier and len(leaf.frontier) > 1 for leaf in leaves)
+            and not any(other.z in flow.ancestors(leaf.node) for leaf in leaves for other in term.sites if other is not s)
+            for s, leaves in own
+        )
+        return parts if told and sum(len(leaves) for _, leaves in own) == len(term.leaves) else ()
+    return ()
+
+
 @dataclass(frozen=True)
 class Weights:
     """The logarithms of importance weights, one value for each draw and sample."""
@@ -70,6 +98,7 @@ class Weights:
     bench: Bench
     term: Term
     logs: tuple[fx.Node, ...]
+    sign: float = 1.0  # -1 where they are costs
 
     @cached_property
     def heads(self) -> list[fx.Node]:
@@ -81,8 +110,9 @@ class Weights:
         """What layers make of the draws: held, all alike."""
         flow = self.bench.model.flow
         drawn = {s.z for s in self.term.sites}
-        front = {f for leaf in self.term.leaves for f in leaf.frontier} - drawn - set(self.heads)
-        return [f for f in flow.sorted(front) if f in flow.learned and f in flow.noisy]
+        terms = (self.term, *self.bench.model.terms_of("reconstruction"))
+        front = {f for term in terms for leaf in term.leaves for f in leaf.frontier} - drawn - set(self.heads)
+        return [f for f in flow.sorted(front & flow.ancestors(*self.logs)) if f in flow.learned and f in flow.noisy]
 
     @property
     def are_measurable(self) -> bool:
@@ -126,7 +156,7 @@ class Weights:
         """Log-weights, (posteriors, draws)."""
         sizes, heads, held = self._given(seed)
         got = self.bench.model.replay(list(self.logs), {**heads, **held}, sizes, seed=seed)
-        return torch.cat([self._rows(n, got[n].detach().double()) for n in self.logs], 1)
+        return torch.cat([self._rows(n, self.sign * got[n].detach().double()) for n in self.logs], 1)
 
     def fault(self) -> str | None:
         """How the weights differ from p / q; None where they do not, or where that cannot be told."""

@@ -16,6 +16,7 @@ from vaelint.experiment.runs import calm
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
+from vaelint.laws.sequences.lengths import axis_of, beyond
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 from vaelint.record.walk import behind
@@ -34,7 +35,7 @@ def padding_is_inert(bench: Bench) -> Iterator[Broken]:
         if not _is_read(bench, lengths):
             continue
         for data in bench.of_kind("data", "tokens"):
-            axis = _axis(data, lengths)
+            axis = axis_of(data, lengths)
             if axis is not None:
                 yield from _of(bench, lengths, data, axis)
 
@@ -43,20 +44,14 @@ def _is_read(bench: Bench, seat: Seat) -> bool:
     return seat.node in bench.model.reaching_loss or any(n in bench.model.reaching_loss for n in seat.node.users)
 
 
-def _axis(data: Seat, lengths: Seat) -> int | None:
-    """The one axis of the data that has the size the lengths go up to."""
-    having = [d for d, n in enumerate(shape(data.node)) if n == lengths.along and d != data.axis]
-    return having[0] if len(having) == 1 else None
-
-
 def _of(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
     """The direct way from data to loss, then the posterior's steps, then the encoder."""
-    beyond = _beyond(bench, lengths, data, axis)
-    if not bool(beyond.any()) or not bool((~beyond).any()):
+    absent = beyond(bench, lengths, data, axis)
+    if not bool(absent.any()) or not bool((~absent).any()):
         raise CannotMeasureError("no sample is shorter than the longest")
     held = _posterior(bench)
-    outside, inside = (_effect(bench, data, place, held) for place in (beyond, ~beyond))
-    if outside > _NOTHING and (inside <= _NOTHING or _compared(bench, data, ~beyond) <= _NOTHING < _compared(bench, data, beyond)):
+    outside, inside = (_effect(bench, data, place, held) for place in (absent, ~absent))
+    if outside > _NOTHING and (inside <= _NOTHING or _compared(bench, data, ~absent) <= _NOTHING < _compared(bench, data, absent)):
         yield _inverted(bench, lengths, data, outside)
         return
     if outside <= _NOTHING < inside:  # the reconstruction counts what the lengths leave in: so must the KL
@@ -64,13 +59,6 @@ def _of(bench: Bench, lengths: Seat, data: Seat, axis: int) -> Iterator[Broken]:
         if counted is not None:
             yield _kl_counts_padding(bench, lengths, *counted)
     yield from _encoder_reads_padding(bench, lengths, data, axis)
-
-
-def _beyond(bench: Bench, lengths: Seat, data: Seat, axis: int) -> torch.Tensor:
-    """True where the data lies beyond its sample's length, in the data's shape."""
-    val, counts = bench.value(data.node), bench.value(lengths.node)
-    steps = torch.arange(val.shape[axis], device=val.device).view([-1 if d == axis else 1 for d in range(val.dim())])
-    return (steps >= counts.view([-1 if d == data.axis else 1 for d in range(val.dim())])).expand(val.shape)
 
 
 def _posterior(bench: Bench) -> dict[fx.Node, torch.Tensor]:
@@ -205,10 +193,10 @@ def _encoder_reads_padding(bench: Bench, lengths: Seat, data: Seat, axis: int) -
 
 def _encoder_is_inverted(bench: Bench, lengths: Seat, data: Seat, axis: int, heads: list[fx.Node]) -> Iterator[Broken]:
     """Whether a posterior of whole sequences is made of what lies beyond the length alone."""
-    val, beyond = bench.value(data.node), _beyond(bench, lengths, data, axis)
+    val, absent = bench.value(data.node), beyond(bench, lengths, data, axis)
     other = val.roll(1, data.axis).roll(1, -1)
     before = bench.after({data.node: val.clone()}, heads)
-    outside, inside = (bench.after({data.node: torch.where(place, other, val)}, heads) for place in (beyond, ~beyond))
+    outside, inside = (bench.after({data.node: torch.where(place, other, val)}, heads) for place in (absent, ~absent))
     if all(torch.equal(inside[h], before[h]) for h in before) and any(not torch.equal(outside[h], before[h]) for h in before):
         yield _inverted_for_encoder(bench, lengths, data, heads[0])
 
@@ -236,7 +224,7 @@ def _where_padding_enters(bench: Bench, lengths: Seat, data: Seat, head: fx.Node
     flow, steps = bench.model.flow, int(lengths.along or 0)
     way = flow.sorted(flow.ancestors(head) & flow.descendants(data.node))
     having = [n for n in way if bench.is_real(n) and shape(n)[1:2] == (steps,) and len(shape(n)) > 2]
-    axis = _axis(data, lengths)
+    axis = axis_of(data, lengths)
     if not having or axis is None or data.axis != 0:
         return None
     short, more = (_padded(bench, lengths, data, axis, k, wanted=having) for k in (0, _FURTHER))

@@ -140,4 +140,4 @@ def _condition(bench: Bench, place: Span) -> Span | None:
     if not inside:
         return None
     test = max(inside, key=lambda n: n.lineno).test
-    return Span(place.file, test.lineno, test.col_offset + 1, test.end_lineno, (test.end_col_offset or 0) + 1)
+    return bench.model.source.file(place.file).place(place.file, test)

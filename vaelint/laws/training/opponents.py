@@ -18,7 +18,7 @@ from vaelint.core.reach import reachable
 from vaelint.experiment.trial import Trial
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
-from vaelint.record.record import BackwardCall, shape, span
+from vaelint.record.record import BackwardCall, shape
 
 _OUTPUTS = 8  # of a critic's last layer
 _SCORES = (0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 4.0, -4.0)  # nearest to 0 first: of those alike the first is taken
@@ -117,11 +117,17 @@ def _reads(node: fx.Node, owned: frozenset[int]) -> bool:
 
 
 def _fed(bench: Bench, output: fx.Node, own: frozenset[int]) -> set[object]:
-    """What the critic was given, as the expressions that made it: the same for one value and for two calls of one network."""
+    """What the critic was given, as the operations and weights that made it: the same for one value and for two calls of one network."""
     flow = bench.model.flow
     inside = {n for n in flow.ancestors(output) if any(_reads(m, own) for m in flow.ancestors(n))}
     fed = {i for n in inside for i in n.all_input_nodes if i not in inside and i.op != "get_attr"}
-    return {frozenset((ops.raw_name(n), span(n)) for n in flow.ancestors(f) if n.op == "call_function" and _counts(n)) for f in fed}
+    return {
+        frozenset(_made_by(n) for n in flow.ancestors(f) if n.op == "placeholder" or (n.op == "call_function" and _counts(n))) for f in fed
+    }
+
+
+def _made_by(node: fx.Node) -> tuple[str, frozenset[int]]:
+    return ops.raw_name(node), frozenset(id(i.meta.get("val")) for i in node.all_input_nodes if i.op == "get_attr")
 
 
 def _counts(node: fx.Node) -> bool:

@@ -50,11 +50,11 @@ def gradients_are_used_once(bench: Bench) -> Iterator[Broken]:
 def _left_over(bench: Bench, record: Record) -> GradientUse | None:
     """What a step leaves to the next one, where it steps itself and nothing in its file clears gradients."""
     passed = next((c for c in record.backwards if c.kind == "backward" and c.moved and c.span is not None), None)
-    own = [o for o in record.optimizers if not o.in_step]
-    if passed is None or passed.span is None or not own or any(u.kind == "cleared" for u in record.uses):
+    if passed is None or passed.span is None or not record.optimizers or any(u.kind == "cleared" for u in record.uses):
         return None
-    words = {n.attr for n in ast.walk(bench.model.source.file(passed.span.file).tree) if isinstance(n, ast.Attribute)}
-    if words & {"zero_grad", "grad"}:
+    tree = bench.model.source.file(passed.span.file).tree
+    words = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    if words & {"zero_grad", "grad"} or (all(o.in_step for o in record.optimizers) and not _turns_here(tree, passed.span.line)):
         return None
     built = bench.base.runner.build()
     first = bench.base.again(built=built, as_is=True).record
@@ -63,10 +63,23 @@ def _left_over(bench: Bench, record: Record) -> GradientUse | None:
     return GradientUse("piled", left & used, passed.span) if first.failure is None and left & used else None
 
 
+def _turns_here(tree: ast.Module, line: int) -> bool:
+    """Whether the function around a line is called in a loop of the same file: else a caller in another one may clear the gradients."""
+    around = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+    loops = [n for n in ast.walk(tree) if isinstance(n, ast.For | ast.While)]
+    calls = {ast.unparse(c.func).rpartition(".")[2] for loop in loops for c in ast.walk(loop) if isinstance(c, ast.Call)}
+    return any(f.name in calls for f in around)
+
+
 @law("optimizers-step", "an optimizer whose gradients are computed and cleared steps", covered=("VAE504", "VAE511"), cost="all")
 def optimizers_step(bench: Bench) -> Iterator[Broken]:
     """Optimizers of the constructor, over several steps on one model: some wait for others. Those that the step makes, in one run of it."""
-    if len(bench.model.record.optimizers) < 2 or not bench.model.record.objectives:
+    if not bench.model.record.objectives:
+        return
+    if (early := _before_its_pass(bench.trained)) is not None:
+        yield _early(*early)
+        return
+    if len(bench.model.record.optimizers) < 2:
         return
     if all(o.in_step for o in bench.model.record.optimizers):
         made = _idle_in_step(bench)
@@ -86,6 +99,29 @@ def optimizers_step(bench: Bench) -> Iterator[Broken]:
     index = min(waiting or (), default=None)
     if index is not None:
         yield _never(bench, record, built.optimizers[index])
+
+
+def _before_its_pass(record: Record) -> tuple[GradientUse, Span | None] | None:
+    """A step between the clearing of gradients and the only pass that fills them, and the place of that pass."""
+    for number, use in enumerate(record.uses):
+        of = use.of
+        if use.kind != "empty" or use.passes or not any(u.kind == "cleared" and u.of & of for u in record.uses[:number]):
+            continue
+        filled = [c for c in record.backwards if c.leaves & of]
+        if filled and not any(u.kind == "stepped" and u.of & of for u in record.uses[number:]):
+            return use, filled[-1].span
+    return None
+
+
+def _early(use: GradientUse, passed: Span | None) -> Broken:
+    found = Found(
+        use.place,
+        label="steps when the gradients have been cleared and not computed again",
+        labels=(Label(passed, "computes them too late: the next turn clears them"),) if passed is not None else (),
+        why="no parameter that it holds ever has a gradient when it steps: they all stay as they were made",
+        help="step after backward(): zero_grad(), backward(), step()",
+    )
+    return Broken("optimizer-never-steps", found, "an optimizer steps after the pass that fills its gradients", "it steps before the pass")
 
 
 def _idle_in_step(bench: Bench) -> Any:

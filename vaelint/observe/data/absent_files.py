@@ -25,17 +25,25 @@ _RESIZES = re.compile(r"Resize|CenterCrop|RandomCrop|RandomResizedCrop|\.resize\
 _ENDINGS = re.compile(r"""["'*]\.?(jpe?g|png|bmp|webp|tiff?)["']""", re.IGNORECASE)
 
 
-def guessed_size(texts: str) -> tuple[int, int]:
-    """Height and width of made-up images: any, where the code brings them to a size of its own; else one that many models take."""
-    return (218, 178) if _RESIZES.search(texts) else (64, 64)
+def guessed_size(texts: str, *, other: bool = False) -> tuple[int, int]:
+    """Height and width of made-up images: any, where the code brings them to a size of its own; else one that many models take.
+
+    `other` gives another guess, for what must hold at both.
+    """
+    if _RESIZES.search(texts):
+        return (250, 200) if other else (218, 178)
+    return (128, 128) if other else (64, 64)
 
 
 class AbsentFiles:
     """Makes what is read and is not there. `guessed`: images whose size nothing tells, with the line that reads them."""
 
-    def __init__(self, note: Callable[[str], None], place: Callable[[], str], sources: Callable[[], str]) -> None:
-        """`place` is the script's line that is running, `sources` the text of the files of the script that are running."""
-        self._note, self._place, self._sources = note, place, sources
+    def __init__(self, note: Callable[[str], None], place: Callable[[], str], sources: Callable[[], str], *, other: bool = False) -> None:
+        """`place` is the script's line that is running, `sources` the text of the files of the script that are running.
+
+        `other`: images get another size than they get at first.
+        """
+        self._note, self._place, self._sources, self._other = note, place, sources, other
         self._pictures: dict[tuple[int, int], list[bytes]] = {}
         self.guessed: list[str] = []
 
@@ -58,7 +66,7 @@ class AbsentFiles:
         if Path(path).suffix.lower() in IMAGES:
             make_folder(str(Path(twin).parent))
             with open_file(twin, "wb") as file:
-                file.write(self._picture(len(path), guessed_size(self._sources())))
+                file.write(self._picture(len(path), guessed_size(self._sources(), other=self._other)))
             folder = _shown(str(Path(path).parent))
             self._guess(folder, f"made-up images instead of those in {folder}")
             return True
@@ -70,7 +78,7 @@ class AbsentFiles:
         if not _OPENS.search(sources) or Path(path).suffix or path in map(os.path.abspath, sys.path):  # Python itself looks for modules
             return False
         ending = next((m[1] for m in _ENDINGS.finditer(sources)), "jpg")
-        size = guessed_size(sources)
+        size = guessed_size(sources, other=self._other)
         below = ("a", "b") if "find_classes" in sources or "ImageFolder" in sources else ("",)
         for folder in below:
             make_folder(str(Path(twin) / folder))
@@ -81,11 +89,11 @@ class AbsentFiles:
         return True
 
     def _guess(self, folder: str, what: str) -> None:
-        height, width = guessed_size(self._sources())
+        height, width = guessed_size(self._sources(), other=self._other)
         said = f"{what}, of 3x{height}x{width}"
         if said not in self.guessed:
             self.guessed.append(said)
-            self._note(instead_of(folder, f"images of 3x{height}x{width}", said))
+            self._note(instead_of(folder, f"images of 3x{height}x{width}", said, varied=True))
 
     def _picture(self, number: int, size: tuple[int, int]) -> bytes:
         """A PNG, which readers of images know by its content."""

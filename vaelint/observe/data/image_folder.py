@@ -8,7 +8,13 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-_IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""How the names of images end."""
+
+
+def has_file_allowed_extension(filename: str, extensions: str | tuple[str, ...]) -> bool:
+    """Whether the name of a file ends in one of these."""
+    return filename.lower().endswith(extensions)
 
 
 def default_loader(path: str) -> Any:
@@ -41,7 +47,7 @@ class ImageFolder(Dataset[Any]):
     ) -> None:
         self.root, self.transform, self.target_transform, self.loader = os.fspath(root), transform, target_transform, loader
         self.classes, self.class_to_idx = self.find_classes(self.root)
-        fits = is_valid_file or (lambda path: path.lower().endswith(_IMAGES))
+        fits = is_valid_file or (lambda path: has_file_allowed_extension(path, IMAGES))
         self.samples: list[tuple[str, int]] = []
         for name, number in self.class_to_idx.items():
             for folder, _below, files in sorted(os.walk(f"{self.root}/{name}")):

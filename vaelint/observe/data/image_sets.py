@@ -59,7 +59,9 @@ class MadeUp(Dataset[Any]):
         raise AttributeError(name)
 
     def __len__(self) -> int:
-        return self._count if self._held is None else len(self._held)
+        # code for torchvision before 0.3 keeps a part of the images under these names
+        part = next((vars(self)[name] for name in ("train_data", "test_data") if name in vars(self)), self._held)
+        return self._count if part is None else len(part)
 
     def _image(self, index: int) -> torch.Tensor:
         if self._held is None:

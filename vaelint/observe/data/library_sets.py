@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from vaelint.observe.data import tensorflow_sets
 from vaelint.observe.data.after_import import Change, changed_when_imported
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.pictures import as_picture, drawn
@@ -382,6 +383,8 @@ def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file
     for top, prefix in (("keras", "keras"), ("tensorflow", "tensorflow.keras")):
         if top not in sys.modules and importlib.util.find_spec(top) is None:
             absent.update(_keras_stand_in(prefix, note))
+    if "tensorflow" in absent and "keras" not in absent and importlib.util.find_spec(tensorflow_sets.NAME) is None:
+        absent.update(tensorflow_sets.modules(note))
     changes |= _keras(note, data, "keras.datasets") if "keras" not in absent else {}
     changes |= _keras(note, data, "keras.src.datasets") if "keras" not in absent else {}
     with changed_when_imported(changes), stood_in(absent, own):

@@ -41,6 +41,8 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
         "scipy.misc": functools.partial(_images, note=note, own=own),
         "yaml": functools.partial(_yaml, note=note),
         "matplotlib.backends.backend_agg": functools.partial(_canvas, note=note),
+        "matplotlib": functools.partial(_backends, note=note),
+        "pyro.util": functools.partial(_pyro, note=note),
     }
     numpy = sys.modules.get("numpy")  # which torch imports where it is installed
     kept = dict(numpy.__dict__) if numpy is not None else {}
@@ -144,6 +146,34 @@ def _yaml(module: types.ModuleType, note: Note) -> None:
         return original(stream, Loader or module.__dict__["SafeLoader"])
 
     module.__dict__["load"] = load
+
+
+def _backends(module: types.ModuleType, note: Note) -> None:
+    """`matplotlib.use` of a backend that is not installed: nothing is drawn here."""
+    if (original := module.__dict__.get("use")) is None:
+        return  # what stands in for a Matplotlib that is absent takes any
+
+    def use(backend: Any, **kwargs: Any) -> None:
+        try:
+            original(backend, **kwargs)
+        except (ValueError, ImportError):
+            note(f"this Matplotlib has no backend {backend!r}, which the script asks for: it was left out")
+
+    module.__dict__["use"] = use
+
+
+def _pyro(module: types.ModuleType, note: Note) -> None:
+    """Tensors without a gradient, which Pyro made itself before 0.2 (https://github.com/pyro-ppl/pyro/releases/tag/0.2.0)."""
+    for name, new in (("ng_zeros", torch.zeros), ("ng_ones", torch.ones)):
+        module.__dict__.setdefault(name, _noted(new, f"this Pyro has no pyro.util.{name}: the script got torch.{new.__name__}", note))
+
+
+def _noted(function: Callable[..., Any], text: str, note: Note) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        note(text)
+        return function(*args, **kwargs)
+
+    return called
 
 
 def _canvas(module: types.ModuleType, note: Note) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any
 
@@ -46,8 +47,9 @@ class Picture:
         return as_picture(chw[0].round().clamp(0, 255).byte())  # type: ignore[no-any-return]
 
 
+@functools.cache
 def has_pil() -> bool:
-    """Whether PIL is installed."""
+    """Whether PIL is installed. Asked for each image: looked for once."""
     return importlib.util.find_spec("PIL") is not None
 
 

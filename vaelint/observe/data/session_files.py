@@ -14,9 +14,12 @@ from vaelint.observe.held.files import Absent
 from vaelint.observe.session import Session, aside
 
 
-def absent_files(session: Session) -> Absent:
-    """What makes them. What it made is said with the script's line; what was guessed is noted in the session."""
-    maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session))
+def absent_files(session: Session, *, other: bool = False) -> Absent:
+    """What makes them. What it made is said with the script's line; what was guessed is noted in the session.
+
+    `other`: with other sizes, where nothing tells them.
+    """
+    maker = AbsentFiles(session.say_here, session.where, lambda: _sources(session), other=other)
     asking = False
     session.guessed = maker.guessed
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from vaelint.core.assumption import Assumption, Chosen
 
 
-def instead_of(name: str, made: str, text: str = "") -> Chosen:
-    """`made-up data instead of NAME: MADE`, or another text; the line of the script is added where it is noted."""
-    return Chosen(text or f"made-up data instead of {name}: {made}", Assumption("data", name, made, "its data are not there"))
+def instead_of(name: str, made: str, text: str = "", *, varied: bool = False) -> Chosen:
+    """`made-up data instead of NAME: MADE`, or another text; the line of the script is added where it is noted.
+
+    `varied`: nothing tells their size, and another one can take its place.
+    """
+    choice = Assumption("data", name, made, "its data are not there", varied=varied)
+    return Chosen(text or f"made-up data instead of {name}: {made}", choice)

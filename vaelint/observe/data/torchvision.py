@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from vaelint.observe.data import transforms
-from vaelint.observe.data.image_folder import ImageFolder
+from vaelint.observe.data.image_folder import IMAGES, ImageFolder, default_loader, find_classes, has_file_allowed_extension
 from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.networks import networks, other
@@ -23,6 +23,11 @@ from vaelint.observe.data.stand_ins import stood_in
 
 Note = Callable[[str], None]
 _SETS = (*KNOWN, "EMNIST")
+_FOLDER = {
+    "ImageFolder": ImageFolder, "DatasetFolder": ImageFolder, "IMG_EXTENSIONS": IMAGES, "find_classes": find_classes,
+    "default_loader": default_loader, "pil_loader": default_loader, "has_file_allowed_extension": has_file_allowed_extension,
+    "is_image_file": lambda filename: has_file_allowed_extension(filename, IMAGES),
+}  # fmt: skip
 
 
 class NotStoodInError(AttributeError):
@@ -93,11 +98,13 @@ def stand_in(note: Note) -> dict[str, ModuleType]:
     chain = _module("torchvision.transforms", {**transforms.CLASSES, "functional": functional, "v2": second, "transforms": inner})
     utils = _module("torchvision.utils", {"make_grid": make_grid, "save_image": save_image})
     datasets = _module("torchvision.datasets", sets)
+    folder = _module("torchvision.datasets.folder", _FOLDER)
+    datasets.__dict__["folder"] = folder
     for name, make in sets.items():
         setattr(datasets, name.lower(), _module(f"torchvision.datasets.{name.lower()}", {name: make}))
     models = _models(note)
     whole = _module("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "models": models, "__version__": "0.0"})
-    modules = (whole, datasets, chain, inner, functional, second, utils, models)
+    modules = (whole, datasets, folder, chain, inner, functional, second, utils, models)
     below = {f"torchvision.datasets.{n.lower()}": getattr(datasets, n.lower()) for n in sets}
     return {m.__name__: m for m in modules} | below
 

@@ -7,7 +7,7 @@ import contextlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vaelint.observe.held.notes import HeldBack, shown
@@ -22,11 +22,12 @@ _FREE = ("/dev/", "/proc/")
 
 
 class Mirror:
-    """The scratch folder. `gone` are files of the script's world that it removed."""
+    """The scratch folder. `gone` are files of the script's world that it removed. With `below`, of all paths only those below these."""
 
-    def __init__(self, scratch: str, held: HeldBack) -> None:
+    def __init__(self, scratch: str, held: HeldBack, below: Sequence[str] | None = None) -> None:
         self.scratch, self.held = os.path.abspath(scratch), held
         self._root = os.path.join(self.scratch, "files")
+        self._below = None if below is None else tuple(os.path.join(os.path.abspath(folder), "") for folder in below)
         self._gone: set[str] = set()
         self._real: dict[str, Any] = {n: getattr(os, n) for n in (*_ONE, *_TWO, *_LOOKS, "open")}
         self._open = builtins.open
@@ -35,14 +36,15 @@ class Mirror:
     # --- paths ---------------------------------------------------------------------------------------------------------
 
     def _path(self, path: Any) -> str | None:
-        """The absolute path; None for descriptors, for devices, and for what is in the scratch folder already."""
+        """The absolute path; None for descriptors, for devices, and for what is in the scratch folder already or not below."""
         if isinstance(path, int) or path is None:
             return None
         try:
             text = os.path.abspath(os.fsdecode(path))
         except (TypeError, ValueError):
             return None
-        return None if text.startswith((self.scratch + os.sep, *_FREE)) or text == self.scratch else text
+        free = text.startswith((self.scratch + os.sep, *_FREE)) or text == self.scratch
+        return None if free or (self._below is not None and not text.startswith(self._below)) else text
 
     def _twin(self, path: str) -> str:
         return self._root + path

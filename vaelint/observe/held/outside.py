@@ -47,9 +47,30 @@ def _library_asks(frame: FrameType | None) -> bool:
 
 
 @contextlib.contextmanager
+def libraries_held_back(mirror: Mirror) -> Iterator[None]:
+    """Within the block what torch and SQLite write goes to the mirror."""
+    save, connect = torch.save, sqlite3.connect
+
+    def saved(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+        place = mirror.writing(f, what="save") if isinstance(f, str | os.PathLike) else f
+        save(obj, place, *args, **kwargs)
+
+    def database(file: Any, *args: Any, **kwargs: Any) -> Any:
+        place = file if file == ":memory:" or str(file).startswith("file:") else mirror.writing(file, keeps=True)
+        return connect(place, *args, **kwargs)
+
+    for owner, name, new in ((torch, "save", saved), (sqlite3, "connect", database)):
+        setattr(owner, name, new)
+    try:
+        yield
+    finally:
+        torch.save, sqlite3.connect = save, connect
+
+
+@contextlib.contextmanager
 def reach_held_back(held: HeldBack, mirror: Mirror) -> Iterator[None]:
     """Within the block no connection is made, no program started, and libraries write to the mirror."""
-    popen, save, connect = subprocess.Popen.__init__, torch.save, sqlite3.connect
+    popen = subprocess.Popen.__init__
 
     def started(self: Any, args: Any, *rest: Any, **kwargs: Any) -> None:
         if _library_asks(sys._getframe(1)):
@@ -72,23 +93,15 @@ def reach_held_back(held: HeldBack, mirror: Mirror) -> Iterator[None]:
             return _RESOLVE(host, port, *args, **kwargs)
         raise held.refuse(f"connect to {_address((host, port))}")
 
-    def saved(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
-        place = mirror.writing(f, what="save") if isinstance(f, str | os.PathLike) else f
-        save(obj, place, *args, **kwargs)
-
-    def database(file: Any, *args: Any, **kwargs: Any) -> Any:
-        place = file if file == ":memory:" or str(file).startswith("file:") else mirror.writing(file, keeps=True)
-        return connect(place, *args, **kwargs)
-
     def forked(self: Any) -> None:
         raise held.refuse(f"start the process {self.name}")
 
     instead: list[tuple[Any, str, Any]] = [
         (subprocess.Popen, "__init__", started), (os, "system", system), (socket.socket, "connect", connected),
-        (socket.socket, "connect_ex", connected), (socket, "getaddrinfo", resolved), (torch, "save", saved),
-        (sqlite3, "connect", database), (multiprocessing.process.BaseProcess, "start", forked),
+        (socket.socket, "connect_ex", connected), (socket, "getaddrinfo", resolved),
+        (multiprocessing.process.BaseProcess, "start", forked),
     ]  # fmt: skip
-    with contextlib.ExitStack() as stack:
+    with libraries_held_back(mirror), contextlib.ExitStack() as stack:
         for owner, name, new in instead:
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, new)

@@ -107,12 +107,27 @@ class Cut:
                 if Kind.MODEL not in kinds(last_name(node)):
                     continue
                 # a model of the same file, or of the same name, may well be trained in the same way
-                alike = what is None or what[0] == self._target[0] or what[1] == self._target[1]
+                alike = what is None or what[1] == self._target[1] or (what[0] == self._target[0] and not self._is_part_of(what[1]))
                 if self._named and self._trainer is not None and of_self:
                     found.add(text)
                 elif alike and (of_self or isinstance(node, ast.Name)):
                     self._maybe.add(text)
         return found
+
+    def _is_part_of(self, whole: str) -> bool:
+        """Whether another class of the target's file is made of objects of the target's, which have no loss of their own then."""
+        file = self._reader.repository.file(self._target[0])
+        classes = {n: c for n, c in file.definitions.items() if isinstance(c, ast.ClassDef)} if file is not None else {}
+        reached, left = set[str](), [whole]
+        while left:
+            node = classes.get(left.pop())
+            if node is None:
+                continue
+            named = {n.id for part in node.body for n in ast.walk(part) if isinstance(n, ast.Name)}
+            named -= {node.name, *(last_name(base) for base in node.bases)}
+            left += [name for name in named & classes.keys() if name not in reached]
+            reached |= named & classes.keys()
+        return self._target[1] in reached
 
     def _is_one_of(self, text: str) -> bool:
         """Whether the trainer gives an attribute several values, as its options say, and one of them is an object of the target's class."""

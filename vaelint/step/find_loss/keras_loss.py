@@ -7,11 +7,10 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from vaelint.loading.build import Loaded
-from vaelint.loading.keras_symbolic import Symbolic
+from vaelint.loading.keras_symbolic import Symbolic, reading
 from vaelint.step.keras_steps import training_of
 from vaelint.step.step import Step
 
@@ -73,34 +72,6 @@ def _with_values_given(loaded: Loaded, symbolic: Symbolic, step: Step, names: Se
         given = ", ".join(f"{n}={n}" for n in symbolic.names)
         code = f"reading({name}, {given})({names[0]}, {first})"
     note = f"{name} is given the values of {read}, as if they were outputs of the model"
-    extra: dict[str, Any] = {name: symbolic.loss, "reading": _reading}
+    extra: dict[str, Any] = {name: symbolic.loss, "reading": reading}
     text = f"{outputs}, {read} = {step.call}; loss = {code}.mean()"
     return Step(text, loaded, has_loss=True, call=step.call, notes=[*step.notes, note], extra=extra)
-
-
-def _reading(loss: Callable[..., Any], **values: torch.Tensor) -> Callable[..., Any]:
-    """A function of the user's that reads these values in the place of the names it has from outside, as do the functions it calls."""
-    assert isinstance(loss, types.FunctionType)
-    outside: dict[str, Any] = {**loss.__globals__, **values}
-    cells = [
-        types.CellType(values[name]) if name in values else _cell(cell, values)
-        for name, cell in zip(loss.__code__.co_freevars, loss.__closure__ or (), strict=True)
-    ]
-    for name in loss.__code__.co_names:
-        called = loss.__globals__.get(name)
-        if isinstance(called, types.FunctionType) and called is not loss and _reads(called, values):
-            outside[name] = _reading(called, **values)
-    return types.FunctionType(loss.__code__, outside, loss.__name__, loss.__defaults__, tuple(cells))
-
-
-def _cell(cell: types.CellType, values: dict[str, torch.Tensor]) -> types.CellType:
-    inner = cell.cell_contents
-    return types.CellType(_reading(inner, **values)) if isinstance(inner, types.FunctionType) and _reads(inner, values) else cell
-
-
-def _reads(function: types.FunctionType, values: dict[str, torch.Tensor]) -> bool:
-    """Whether a function itself reads one of these names from outside, or one in a cell of it does."""
-    code = function.__code__
-    inner = [c.cell_contents for c in function.__closure__ or ()]
-    called = any(isinstance(f, types.FunctionType) and f.__code__ is not code and _reads(f, values) for f in inner)
-    return called or bool({*code.co_freevars, *code.co_names} & values.keys())

@@ -49,11 +49,11 @@ _SECONDS = 10.0
 def generation_follows_training(bench: Bench) -> Iterator[Broken]:
     """One Gaussian draw of one column axis, and a decoder whose first layer reads it alone."""
     first, last = _ends(bench)
-    for name in _generators(bench) if first is not None else ():
-        record = _generated(bench, name)
+    for name in generators(bench) if first is not None else ():
+        record = generated(bench, name)
         if record is None:
             continue
-        entry, left = _using(record, first), _using(record, last)
+        entry, left = using(record, first), using(record, last)
         if entry is None or left is None:
             continue
         yield from _drawn_elsewhere(bench, name, record, entry)
@@ -81,7 +81,7 @@ def _source(layer: fx.Node) -> fx.Node:
     return node
 
 
-def _generators(bench: Bench) -> Iterator[str]:
+def generators(bench: Bench) -> Iterator[str]:
     """The user's methods that are named for it and take no more than a number and a device."""
     kind = type(bench.model.record.model)
     for name in dir(kind):
@@ -98,7 +98,7 @@ def _required(function: Any) -> list[inspect.Parameter]:
     return [p for p in own if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD]
 
 
-def _generated(bench: Bench, name: str) -> Record | None:
+def generated(bench: Bench, name: str) -> Record | None:
     """The record of one call, with weights that are all elsewhere; None where it takes something else."""
     runner = bench.base.runner
     function = getattr(type(bench.model.record.model), name)
@@ -109,7 +109,7 @@ def _generated(bench: Bench, name: str) -> Record | None:
     return record if record.failure is None else None
 
 
-def _using(record: Record, layer: fx.Node | None) -> fx.Node | None:
+def using(record: Record, layer: fx.Node | None) -> fx.Node | None:
     """The one call of a layer's weights in another record."""
     name = next((n.target for n in layer.all_input_nodes if n.op == "get_attr"), None) if layer is not None else None
     calls = [n for n in record.nodes if n.op == "call_function" and any(i.op == "get_attr" and i.target == name for i in n.all_input_nodes)]
@@ -127,7 +127,7 @@ def _drawn_elsewhere(bench: Bench, name: str, record: Record, entry: fx.Node) ->
     other = bench.reweighed(_SEED)
     priors = [_prior(other, site, k) for k in range(min(val.shape[1], _COLUMNS))]
     drawn = [(float(c.mean()), float(c.std())) for c in val.detach().double().unbind(1)[: len(priors)]]
-    pairs = [(p, d) for p, d in zip(priors, drawn, strict=True) if p is not None]
+    pairs = [(p, d) for p, d in zip(priors, drawn, strict=True) if p is not None and all(map(math.isfinite, d))]
     off = [(p, d) for p, d in pairs if abs(d[0] - p[0]) > _OFF * p[1] or not 1 / _WIDER < d[1] / p[1] < _WIDER]
     if off:  # of 400 draws the spread is known to 4 in 100
         (mean, spread), (own, wide) = max(off, key=lambda both: abs(math.log(max(both[1][1], 1e-9) / both[0][1])))

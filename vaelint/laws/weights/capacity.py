@@ -82,7 +82,7 @@ def _at_prior(bench: Bench, term: Term, node: fx.Node) -> tuple[float, float, fl
     if below not in got or node not in got:
         return None
     at, shifted = float(got[below].double().mean()), float(got[node].double().mean())
-    if not math.isfinite(at + shifted + now) or abs(at) > 1e-4 * abs(now) or abs(shifted) < 1e-3 or shifted * now >= 0:
+    if not math.isfinite(at + shifted + now) or abs(at) > 1e-4 * abs(now) or abs(shifted) < 1e-5 or shifted * now >= 0:
         return None
     return abs(now), abs(at), -abs(shifted)
 

@@ -82,13 +82,13 @@ class Product:
         return flow.sorted({n for n in flow.ancestors(self.site.z, stop=layers) if n in layers})
 
     def moments(self, raw: Mapping[fx.Node, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and scale of the first latent of the first sample."""
+        """Mean and scale of the first latent of the first sample; of its real part, where it is a complex number."""
         replay, noise = self.bench.model.replay, self.site.noise[0]
         at = []
         for level in (0.0, 1.0):
             given = {noise: torch.full(replay.shape_of(noise, self.sizes), level, dtype=torch.float64)}
             z = replay([self.site.z], {**self.held, **raw, **given}, self.sizes, attached=True)[self.site.z]
-            at.append(z.reshape(-1)[0])
+            at.append(z.reshape(-1)[0].real)
         return at[0], at[1] - at[0]
 
     def values(self, seed: int) -> dict[fx.Node, torch.Tensor]:
@@ -137,6 +137,29 @@ class Product:
         alone = seconds[:, means].abs().max() < _NOTHING
         return bool(alone) and float(weights.sum()) < 1 + 1e-6 and bool((seconds[:, spreads].abs().max(1).values > _MOVES).all())
 
+    def borrowed(self, moves: float) -> tuple[fx.Node, fx.Node] | None:
+        """The layers of a mean that is weighed by another expert's spread alone, and of that spread, where one expert has no spread."""
+        if self._here is None:
+            return None
+        _, slope, by_scale, seconds = self._here
+        means, spreads = self._means(slope, by_scale), torch.nonzero(by_scale.abs() > _NOTHING).flatten().tolist()
+        owners = {self._experts[j] for j in spreads}
+        if len(means) < 2 or not 0 < len(spreads) < len(means) or seconds.dim() != 2:
+            return None
+        for row, i in enumerate(means):
+            moving = [j for j in spreads if float(seconds[row, j].abs()) > moves]
+            if moving and self._experts[i] not in owners:
+                return self._layer(i), self._layer(moving[0])
+        return None
+
+    def _layer(self, number: int) -> fx.Node:
+        """The layer that puts out one of the raw numbers."""
+        for n in self.raw:
+            number -= math.prod(self.bench.model.replay.shape_of(n, self.sizes))
+            if number < 0:
+                return n
+        raise IndexError("no layer puts out this number")
+
     def counted(self) -> tuple[int, int] | None:
         """How many means and how many spreads move the joint posterior; None where it has too many numbers."""
         if self._here is None:
@@ -172,6 +195,35 @@ class Product:
         if len(exponents) >= 3 and all(_HALF[0] < e < _HALF[1] for e in exponents):
             return "root", "the variance of each expert is taken to be exp(h / 2), for what the layer puts out as h", spreads
         return None
+
+    @property
+    def weighed_by_variances(self) -> bool:
+        """Whether each mean weighs more the wider its own expert is, where what the layers read shows whose each number is.
+
+        The joint precision must be a sum over the experts: else the spread is at fault, and may stand for a precision.
+        """
+        assert self._here is not None
+        _, slope, by_scale, seconds = self._here
+        means, spreads = self._means(slope, by_scale), torch.nonzero(by_scale.abs() > _NOTHING).flatten().tolist()
+        whose = [self._experts[j] for j in spreads]
+        if len(set(whose)) < len(spreads) or {self._experts[i] for i in means} != set(whose):
+            return False
+        own = [spreads[whose.index(self._experts[i])] for i in means]
+        return all(float(row[j] * by_scale[j]) > 0 for row, j in zip(seconds, own, strict=True)) and self._precisions_add_up(spreads)
+
+    def _precisions_add_up(self, spreads: list[int]) -> bool:
+        """Whether no expert's part of the joint precision moves with another expert's spread."""
+        raw = self.values(0)
+        leaves = [v.requires_grad_() for v in raw.values()]
+        _, scale = self.moments({n: v * 1 for n, v in raw.items()})
+        by_raw = torch.autograd.grad(scale.square().reciprocal(), leaves, create_graph=True, allow_unused=True)
+        parts = torch.cat([(torch.zeros_like(v) if g is None else g).reshape(-1) for v, g in zip(leaves, by_raw, strict=True)])[spreads]
+        for i in range(len(spreads)):
+            again = _flat(gradients(parts[i], leaves, retain=True), leaves)[spreads]
+            others = again.index_fill(0, torch.tensor([i]), 0.0)
+            if float(others.abs().max()) > _MOVES * float(again.abs().max()):
+                return False
+        return True
 
     def _of_another(self, means: list[int], spreads: list[int], own: torch.Tensor) -> str | None:
         """Words for a variance that is another expert's, where the layers show by what they read whose each number is."""
@@ -239,7 +291,7 @@ def _broken(bench: Bench, site: Site, kind: str, text: str, spreads: list[int]) 
     model, product = bench.model, Product(bench, site)
     node = product.weighing() if kind == "crossed" else product.falling()
     if kind == "another":  # where no precision is added up for the scale, variances are the weights
-        node = _only_of_scale(bench, site, node) or product.weighing()
+        node = (None if product.weighed_by_variances else _only_of_scale(bench, site, node)) or product.weighing()
     found = Found(
         model.where(node if node is not None else site.z),
         label="a standard deviation where the product needs the variance"

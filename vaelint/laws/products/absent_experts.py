@@ -18,8 +18,8 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
-from vaelint.laws.densities.experts import Product
 from vaelint.laws.law import Broken, law
+from vaelint.laws.products.experts import Product
 from vaelint.record import ops
 from vaelint.replay.ranges import declared_range
 from vaelint.replay.replay import ReplayError

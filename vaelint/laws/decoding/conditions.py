@@ -2,7 +2,8 @@
 
 Interventions: a condition takes other values, once the posterior is looked at, once the reconstruction with every draw held; other weights
 and other samples show which columns of what a decoder's layer reads never move. A condition that only the encoder sees may be meant so;
-columns that are the same for every sample, whatever the weights, are where it belongs.
+columns that are the same for every sample, whatever the weights, are where it belongs, and so is an argument that a function of the
+decoder is handed it by and does not read.
 """
 
 from __future__ import annotations
@@ -12,27 +13,35 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from vaelint.core.finding import Span
+from vaelint.core.finding import Label, Span
 from vaelint.laws.bench import Bench, Seat
+from vaelint.laws.decoding.handed_conditions import HandedOver, handed_over, is_made_of
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 from vaelint.rule import Found
 
+_PREDICTED = "a condition that the encoder sees moves the reconstruction"
 _SEEDS = (1, 2)
 _JOINS = frozenset({"cat", "concat", "concatenate", "hstack"})
 
 
-@law("conditions-reach-the-decoder", "a condition that the encoder sees moves the reconstruction", covered=("VAE324",), cost="all")
+@law("conditions-reach-the-decoder", _PREDICTED, covered=("VAE324",), cost="all")
 def conditions_reach_the_decoder(bench: Bench) -> Iterator[Broken]:
-    """Where z is joined with columns that never move, and an input that is no target moves the posterior alone."""
+    """Inputs that are no target and move the posterior alone, beside columns joined with z that never move or an unread argument."""
     joined = [n for n in bench.model.record.nodes if ops.op(n) in _JOINS and bench.knows(n) and _with_draw(bench, n)]
-    if not joined:
+    handed = handed_over(bench)
+    if not joined and not handed:
         return
     unseen = [s for s in bench.of_kind("label", "data", "tokens") if _moves_posterior_alone(bench, s)]
     if not unseen:
         return
-    benches = [bench, *(bench.reweighed(seed) for seed in _SEEDS)]
+    for over in handed:
+        seat = next((s for s in unseen if is_made_of(bench, s, over)), None)
+        if seat is not None:
+            yield _not_read(bench, seat, over)
+            return
+    benches = [bench, *(bench.reweighed(seed) for seed in _SEEDS)] if joined else []
     for turns in _by_place(joined):
         join = turns[0]
         for k, part in enumerate(join.all_input_nodes):
@@ -91,6 +100,23 @@ def _moves(benches: list[Bench], node: fx.Node) -> bool:
     return any(v.shape != rows[0].shape or not torch.equal(v, rows[0][:1].expand_as(v)) for v in rows)
 
 
+def _not_read(bench: Bench, seat: Seat, over: HandedOver) -> Broken:
+    model = bench.model
+    found = Found(
+        over.call,
+        label=f"hands {seat.name} to {over.function}, which does not read {over.name}",
+        labels=(Label(over.parameter, "never read"),),
+        shapes=(model.row(seat.node),),
+        why=f"{seat.name} reaches the encoder only: the decoder cannot be asked for one, and z has to carry it",
+        help=f"let {over.function} read {over.name} beside z: torch.cat([z, {over.name}], 1), with a first layer as wide",
+    )
+    return Broken("condition-not-decoded", found, _PREDICTED, _measured(seat))
+
+
+def _measured(seat: Seat) -> str:
+    return f"{seat.name} moves the posterior and, with the draws held, no reconstruction"
+
+
 def _not_told(bench: Bench, benches: list[Bench], seat: Seat, join: fx.Node, part: fx.Node) -> Broken:
     model = bench.model
     found = Found(
@@ -101,8 +127,7 @@ def _not_told(bench: Bench, benches: list[Bench], seat: Seat, join: fx.Node, par
         why=f"{seat.name} reaches the encoder only: the decoder cannot be asked for one, and z has to carry it",
         help=f"give the decoder what the encoder was given for {seat.name}",
     )
-    text = f"{seat.name} moves the posterior and, with the draws held, no reconstruction"
-    return Broken("condition-not-decoded", found, "a condition that the encoder sees moves the reconstruction", text)
+    return Broken("condition-not-decoded", found, _PREDICTED, _measured(seat))
 
 
 def _where(bench: Bench, benches: list[Bench], seat: Seat, part: fx.Node) -> Span | None:

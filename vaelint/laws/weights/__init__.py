@@ -1,0 +1,1 @@
+"""Laws on the weights of the terms."""
