@@ -48,6 +48,7 @@ from vaelint.record.record import Failure, Record, span
 from vaelint.replay.ranges import wants_unit, without_range
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Claim, Rule, declared_as
+from vaelint.trace import torch_private
 
 _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs
 
@@ -171,6 +172,8 @@ def _note_raised(model: Model, failure: Failure | None, error: BaseException, re
     place = failure.spans[0] if failure is not None and failure.spans else None
     if rule is None or place is None or _told(result, place.file, place.line):
         return
+    if torch_private.tells_of_change(error) and any(f.code == "VAE506" for f in result.findings):
+        return  # which says at what line, where `backward()` says only that it was
     ours = invented and (isinstance(error, ValueError | IndexError | AssertionError) or any(w in message_of(error) for w in _OF_VALUES))
     text = first_line(error)
     found = Found(

@@ -23,6 +23,8 @@ from vaelint.core.version import __version__
 KNOWN = ((2, 11), (2, 15))
 """The first and the last minor version of torch that the tests were run on; pyproject.toml asks for the same."""
 
+_CHANGED = "modified by an inplace operation"  # autograd's words
+
 
 def refuse_unknown(version: str) -> None:
     """Raises UsageError for a version of torch outside of `KNOWN`."""
@@ -358,6 +360,17 @@ def saved_by(function: Any, within: FakeTensorMode | None = None) -> Iterator[tu
                 yield name, held
             except RuntimeError as error:
                 yield name, error
+
+
+def is_broken(function: Any) -> bool:
+    """Whether something that a backward function holds has been changed in place since: asked for a gradient, it raises."""
+    saved = saved_by(function)
+    return any(isinstance(value, RuntimeError) and tells_of_change(value) for name, value in saved if name != "saved_tensors")
+
+
+def tells_of_change(error: BaseException) -> bool:
+    """Whether autograd refuses since a tensor that it kept has been changed in place."""
+    return _CHANGED in str(error)
 
 
 def to_fake(model: torch.nn.Module, mode: FakeTensorMode) -> dict[int, torch.Tensor]:

@@ -20,7 +20,7 @@ from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective, name_of
-from vaelint.record.walk import leaves_behind
+from vaelint.record.walk import functions_behind, leaves_behind
 from vaelint.trace import torch_private
 
 if TYPE_CHECKING:
@@ -272,13 +272,21 @@ class Updates:
         return list(merged.values())
 
     def loss_of(self, objective: Objective) -> torch.Tensor:
-        """The one loss of an objective: of several passes, the sum; minus that, where the optimizer makes it larger."""
-        loss = self._summed([self.calls[i].of for i in objective.passes], None)
+        """The one loss of an objective: of several passes, the sum; minus that, where the optimizer makes it larger.
+
+        Of passes on values, those that can be asked again: between two, a step may change in place what only the first one needed.
+        """
+        asked = [i for i in objective.passes if self.recorder.fake or self._asked_again(i)] or objective.passes
+        loss = self._summed([self.calls[i].of for i in asked], None)
         climbs = bool(objective.moved) and objective.moved <= self._climbing
         loss = self._made(torch.neg, loss) if climbs else loss
         if (climbs or len(objective.passes) > 1) and (node := self.recorder.node_for(loss)) is not None:
             node.meta["stack"] = self.calls[objective.passes[-1]].stack
         return loss
+
+    def _asked_again(self, number: int) -> bool:
+        """Whether the gradient of a pass can be taken once more."""
+        return not any(map(torch_private.is_broken, functions_behind(self.calls[number].of)))
 
     def chosen(self, objectives: Sequence[Objective], left: torch.Tensor | None) -> Objective | None:
         """The objective of the autoencoder: that of the loss which the step left in `loss` with its gradient; else that of the data, then

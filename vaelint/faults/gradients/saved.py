@@ -19,8 +19,6 @@ from vaelint.trace import torch_private
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
-_CHANGED = "modified by an inplace operation"
-
 
 def keeps_values(function: Any) -> bool:
     """Whether a backward function reads tensors of the forward pass."""
@@ -57,13 +55,19 @@ def _changed_in_place(model: Model) -> list[tuple[fx.Node, fx.Node]]:
         if function is not None and node.op == "call_function" and node.target is not effect:
             owner.setdefault(function, node)
     found: list[tuple[fx.Node, fx.Node]] = []
+    ends = _last_pass_through(model)
     for function in functions_behind(loss):
-        if _is_broken(function) and (kept := _owner(function, owner)) is not None:
-            change = _change_of(kept, nodes[: model.record.differentiated_at])  # later changes come after its backward pass
+        if torch_private.is_broken(function) and (kept := _owner(function, owner)) is not None:
+            change = _change_of(kept, nodes[: ends.get(function, model.record.differentiated_at)])
             if change is not None:
                 found.append((change, kept))
     order = model.flow.order
     return sorted(found, key=lambda pair: (order[pair[0]], order[pair[1]]))
+
+
+def _last_pass_through(model: Model) -> dict[Any, int]:
+    """How many operations had been recorded when a backward function ran last in the step itself: what changes later is not asked for."""
+    return {function: call.at for call in model.record.backwards for function in functions_behind(call.of)}
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,6 @@ def _carried(model: Model) -> list[Twice]:
         for path, (module, name) in held.items()
         if path in used
     ]
-
-
-def _is_broken(function: Any) -> bool:
-    saved = torch_private.saved_by(function)
-    return any(isinstance(value, RuntimeError) and _CHANGED in str(value) for name, value in saved if name != "saved_tensors")
 
 
 def _owner(function: Any, owner: dict[Any, fx.Node]) -> fx.Node | None:
