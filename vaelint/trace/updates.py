@@ -64,6 +64,7 @@ class Updates:
     _given: set[int] = field(default_factory=set)  # parameters whose gradient the next step is handed
     _climbing: set[int] = field(default_factory=set)  # parameters whose optimizer makes larger what is differentiated
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
+    _over: set[int] = field(default_factory=set)  # ids of losses whose gradient cannot be taken once more
 
     # --- the passes ------------------------------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ class Updates:
     def _made(self, func: Function, *args: torch.Tensor) -> torch.Tensor:
         """A value of the record that the user did not write: a sum of what the step differentiates."""
         with torch_private.no_torch_function():
-            made: torch.Tensor = func(*args)
+            made: torch.Tensor = func(*(a.detach() if id(a) in self._over else a for a in args))
             self.recorder.record_made(func, args, made)
         return made
 
@@ -274,19 +275,18 @@ class Updates:
     def loss_of(self, objective: Objective) -> torch.Tensor:
         """The one loss of an objective: of several passes, the sum; minus that, where the optimizer makes it larger.
 
-        Of passes on values, those that can be asked again: between two, a step may change in place what only the first one needed.
+        Of passes on values, one that cannot be asked again counts without its gradient: between two, a step may change in place what only
+        the first one needed.
         """
-        asked = [i for i in objective.passes if self.recorder.fake or self._asked_again(i)] or objective.passes
-        loss = self._summed([self.calls[i].of for i in asked], None)
+        roots = [self.calls[i].of for i in objective.passes]
+        over = {id(r) for r in roots if not self.recorder.fake and any(map(torch_private.is_broken, functions_behind(r)))}
+        self._over = over if len(over) < len(roots) else set()
+        loss = self._summed(roots, None)
         climbs = bool(objective.moved) and objective.moved <= self._climbing
         loss = self._made(torch.neg, loss) if climbs else loss
         if (climbs or len(objective.passes) > 1) and (node := self.recorder.node_for(loss)) is not None:
             node.meta["stack"] = self.calls[objective.passes[-1]].stack
         return loss
-
-    def _asked_again(self, number: int) -> bool:
-        """Whether the gradient of a pass can be taken once more."""
-        return not any(map(torch_private.is_broken, functions_behind(self.calls[number].of)))
 
     def chosen(self, objectives: Sequence[Objective], left: torch.Tensor | None) -> Objective | None:
         """The objective of the autoencoder: that of the loss which the step left in `loss` with its gradient; else that of the data, then

@@ -43,8 +43,9 @@ def matches(bench: Bench, run: Trial) -> Iterator[Match]:
     """Every pair of turns in which one network judges what the other one makes. `run` is one in which the optimizers step."""
     record = bench.model.record
     groups = list(dict.fromkeys(u.of for u in record.uses if u.kind == "stepped"))
-    for own, others in permutations(groups, 2):
-        if own & others:
+    for own, held in permutations(groups, 2):
+        others = held - own  # an optimizer of all parameters holds the critic too
+        if not others or (own & held and not own < held):
             continue
         for critic, opponent in permutations(record.backwards, 2):
             if own <= critic.moved and others & opponent.moved:

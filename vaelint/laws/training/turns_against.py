@@ -68,7 +68,7 @@ def _follows_both(bench: Bench, match: Match) -> Broken:
         label=f"{who} is moved by the gradient of this too",
         labels=model.labels((node, "through the critic's output for its samples")),
         why="nothing clears it before the other optimizer steps: that step follows two losses that contradict each other",
-        help="detach the samples in the critic's turn, and clear the gradients before each turn",
+        help="detach the samples in the critic's turn, clear the gradients before each turn, and give each optimizer its own network",
     )
     text = f"{len(moved)} parameters are moved by the opponent's loss"
     return Broken("opponent-moved", found, "each network's step follows its own loss", text)
