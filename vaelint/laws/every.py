@@ -18,6 +18,7 @@ from vaelint.laws import (
     separate_samples,
     taught,
     unread_inputs,
+    written_batch,
 )
 from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
 from vaelint.laws.densities import family
@@ -65,4 +66,5 @@ __all__ = [
     "unread_inputs",
     "weight_of_all",
     "weight_twice",
+    "written_batch",
 ]

@@ -13,6 +13,7 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.core.finding import Span
+from vaelint.experiment.recompute import in_place
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.replay.exempt import exempt
@@ -44,9 +45,17 @@ def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
     draws = [n for n in above if (ops.is_random(n) and "normal" in ops.op(n)) or ops.op(n) in ("randn", "randn_like")]
     added = [n for n in above if ops.op(n) in ops.ADD and any(i in model.flow.pure_noise for i in ops.value_inputs(n))] if draws else []
     hidden = [n for n in model.flow.sorted(above) if _drops_out(model, n, fact)]
-    if not any(a in model.flow.ancestors(*fact.pair.raw) for a in (*added, *hidden)):
+    corrupted = [a for a in (*added, *hidden) if not _writes_an_input(model, a)]  # then there are no clean data to compare with: a law's
+    if not any(a in model.flow.ancestors(*fact.pair.raw) for a in corrupted):
         return None
     return Corruption(target, draws[0] if added else hidden[0], "the target is the corrupted input")
+
+
+def _writes_an_input(model: Model, node: fx.Node) -> bool:
+    """Whether an operation changes an input itself, or a view of one."""
+    val = node.meta.get("val")
+    written = (val, val._base) if isinstance(val, torch.Tensor) else ()
+    return in_place(node) and any(n.meta.get("val") is w for n in model.record.inputs.values() for w in written)
 
 
 def _drops_out(model: Model, node: fx.Node, fact: ReconFact) -> bool:
