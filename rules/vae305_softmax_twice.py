@@ -33,6 +33,8 @@ from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import fx
+
     from vaelint.anatomy.loss.facts import ReconFact
 
 
@@ -41,20 +43,27 @@ if TYPE_CHECKING:
     "softmax-twice",
     Severity.ERROR,
     message="a loss on logits gets values that went through a softmax",
-    needs=("reconstruction",),
-).on("likelihood.compared_at.given_at")
-def check(model: Model, given_at: Callable[[ReconFact], Span | None]) -> Findings:
-    """Categorical likelihoods on logits whose argument is a probability."""
+    needs=("loss",),
+).on("likelihood.compared_at.given_at", "likelihood.classes.squashed_scores")
+def check(model: Model, given_at: Callable[[ReconFact], Span | None], squashed_scores: list[tuple[fx.Node, fx.Node, fx.Node]]) -> Findings:
+    """Categorical likelihoods, and cross-entropies of a classifier, on logits whose argument is a probability."""
     for fact in model.recons:
         squash = model.activation(fact.pair.recon) if fact.takes_class_logits else None
         if squash is None or model.op(squash) not in ("softmax", "sigmoid"):
             continue
-        yield Found(
-            given_at(fact),
-            label="applies a softmax to its first argument",
-            labels=model.labels((squash, "already a softmax here" if model.op(squash) == "softmax" else "squashed to [0, 1] here")),
-            why="the softmax is applied twice: no class can get a probability near 1",
-            help="give the loss the logits",
-            repair=repairs.RemoveActivation(activation=squash),
-            claim=claims.ValueRange("the logits are in [0, 1]", node=fact.pair.recon, low=0.0, high=1.0),
-        )
+        yield _twice(model, given_at(fact), fact.pair.recon, squash)
+    for compared, scores, squash in squashed_scores:
+        yield _twice(model, model.where(compared), scores, squash)
+
+
+def _twice(model: Model, place: Span | None, scores: fx.Node, squash: fx.Node) -> Found:
+    """Scores that go through a softmax before the one of the loss."""
+    return Found(
+        place,
+        label="applies a softmax to its first argument",
+        labels=model.labels((squash, "already a softmax here" if model.op(squash) == "softmax" else "squashed to [0, 1] here")),
+        why="the softmax is applied twice: no class can get a probability near 1",
+        help="give the loss the logits",
+        repair=repairs.RemoveActivation(activation=squash),
+        claim=claims.ValueRange("the logits are in [0, 1]", node=scores, low=0.0, high=1.0),
+    )

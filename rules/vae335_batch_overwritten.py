@@ -6,8 +6,8 @@ a draw (a mask, noise) that is written in place into a second name of the data, 
 later.
 
 ## Why is this bad
-`noisy = x` makes no copy. What is written into `noisy` is written into `x`: the denoising model is trained to reproduce the corruption, and
-whoever handed the batch over has a corrupted one. The loss falls as it should.
+`noisy = x` does not copy. What is written into `noisy` is written into `x`: the denoising model is trained to reproduce the corruption, and
+the caller's batch is corrupted too. The loss falls as it should.
 
 ## Formula
 log p(x | z) of the clean x, with z drawn from q(z | noisy x).

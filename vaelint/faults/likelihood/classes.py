@@ -55,6 +55,24 @@ def capped_softmax(model: Model, fact: ReconFact) -> Capped | None:
     return Capped(node, scores, reach.low, reach.high, classes, largest) if largest < 0.5 else None
 
 
+def squashed_scores(model: Model) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
+    """VAE305: cross-entropies of the loss that are no reconstruction, as of a classifier, whose scores have gone through a softmax.
+
+    Returns the comparison, its scores, and the softmax or sigmoid behind them.
+    """
+    loss = model.record.loss
+    if loss is None:
+        return []
+    compared = {fact.pair.meet for fact in model.recons}
+    found = []
+    for node in model.flow.sorted(model.flow.ancestors(loss) - compared):
+        scores = node.args[0] if ops.op(node) == "cross_entropy" and node.args else None
+        squash = model.activation(scores) if isinstance(scores, fx.Node) else None
+        if isinstance(scores, fx.Node) and squash is not None and ops.op(squash) in ("softmax", "sigmoid"):
+            found.append((node, scores, squash))
+    return found
+
+
 def _class_axis(node: fx.Node) -> int | None:
     """The axis of a softmax; where none is given, the one that torch takes."""
     rank = len(shape(node))
