@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from vaelint.core.finding import Span
+from vaelint.core.finding import Label, Span
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
@@ -88,12 +88,15 @@ def _broken(bench: Bench, seat: Seat, read: bool) -> Broken:
     users = model.flow.users.get(seat.node, [])
     declared = _parameter(bench, seat)
     last = max(users, key=lambda n: model.flow.order[n]) if users else None
-    place = declared or (model.where(last) if last is not None else None) or model.where(model.record.loss)
+    lost, label = _lost(bench, seat)
+    dropped = model.where(lost) if lost is not None else None
+    place = dropped or declared or (model.where(last) if last is not None else None) or model.where(model.record.loss)
     kind = _WORDS[seat.kind]
+    entry = f"{seat.name}: {model.shape_text(seat.node)} enters here"
     found = Found(
         place,
-        label=f"{seat.name}: {model.shape_text(seat.node)} enters here and changes nothing",
-        labels=model.labels((last, "read here last")) if declared else (),
+        label=label if dropped else f"{entry} and changes nothing",
+        labels=(Label(declared, entry),) if dropped and declared else model.labels((last, "read here last")) if declared else (),
         shapes=(model.row(seat.node),),
         why={
             "lengths": "padding is encoded, decoded and compared as if it were data",
@@ -107,6 +110,20 @@ def _broken(bench: Bench, seat: Seat, read: bool) -> Broken:
     )
     text = f"with other values of {kind} the loss is the same to the last bit" + ("" if read else "; nothing reads them")
     return Broken("input-without-effect", found, "each input moves the loss", text)
+
+
+def _lost(bench: Bench, seat: Seat) -> tuple[fx.Node | None, str]:
+    """The operation at which other values of an input stop to matter, and what becomes of them there; None where it cannot be told."""
+    flow = bench.model.flow
+    below = [n for n in flow.sorted(flow.descendants(seat.node)) if bench.knows(n)]
+    after = bench.after_inputs({seat.node: next(_others(bench, seat))}, below)
+    moved = {n for n in below if n in after and after[n].shape == bench.value(n).shape and not torch.equal(after[n], bench.value(n))}
+    ends = [n for n in flow.sorted(moved) if not moved & set(flow.users.get(n, ()))]
+    if not ends:
+        return None, ""
+    reader = next((u for u in flow.users.get(ends[-1], ()) if u in after), None)
+    what = f"of {seat.name} is made here"
+    return (ends[-1], f"what {what} is read by nothing") if reader is None else (reader, f"what was made of {seat.name} is left out here")
 
 
 def _parameter(bench: Bench, seat: Seat) -> Span | None:

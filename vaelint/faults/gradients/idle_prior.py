@@ -36,8 +36,8 @@ def idle_priors(model: Model) -> list[IdlePrior]:
     found: list[IdlePrior] = []
     left = left_out(model)
     for core, site in kls:
-        mine = tuple(layer for layer in left if not layer.cut and _is_like(model, layer, site) and not _is_spare(model, layer, left))
-        if len({n for layer in mine for n in _outputs(model, layer)}) > 1:
+        mine = tuple(layer for layer in left if not layer.cut and _like(model, layer, site) and not _is_spare(model, layer, left))
+        if _two_apart(model, {n for layer in mine for n in _like(model, layer, site)}):
             found.append(IdlePrior(core, mine, False))
             break
     cuts: dict[object, tuple[fx.Node, list[Unreached]]] = {}
@@ -59,9 +59,15 @@ def _outputs(model: Model, layer: Unreached) -> list[fx.Node]:
     return [n for n in model.flow.sorted(below) if n not in model.reaching_loss]
 
 
-def _is_like(model: Model, layer: Unreached, site: Site) -> bool:
-    outputs, drawn = _outputs(model, layer), model.flow.descendants(site.z)
-    return site.mu is not None and any(shape(n) == shape(site.mu) and n not in drawn for n in outputs)
+def _like(model: Model, layer: Unreached, site: Site) -> list[fx.Node]:
+    """Those of the posterior's shape that no draw stands behind."""
+    drawn = model.flow.descendants(site.z)
+    return [n for n in _outputs(model, layer) if site.mu is not None and shape(n) == shape(site.mu) and n not in drawn]
+
+
+def _two_apart(model: Model, outputs: set[fx.Node]) -> bool:
+    """Whether two of some values are not made of each other, as a mean and a log-variance are not: one alone is no distribution."""
+    return any(a not in model.flow.ancestors(b) and b not in model.flow.ancestors(a) for a in outputs for b in outputs if a is not b)
 
 
 def _is_spare(model: Model, layer: Unreached, left: list[Unreached]) -> bool:
