@@ -35,9 +35,20 @@ if TYPE_CHECKING:
     Severity.ERROR,
     message="the posterior, or its mean, never reaches the decoder",
     needs=("loss",),
-).on("sampling.idle.unused_posteriors")
-def check(model: Model, unused_posteriors: list[tuple[fx.Node, fx.Node | None, str]]) -> Findings:
-    """z without the mean, and reconstructions made of noise alone."""
+).on("sampling.idle.unused_posteriors", "sampling.idle.prior_draws")
+def check(
+    model: Model, unused_posteriors: list[tuple[fx.Node, fx.Node | None, str]], prior_draws: list[tuple[fx.Node, fx.Node, fx.Node]]
+) -> Findings:
+    """z without the mean, reconstructions made of noise alone, and levels that are drawn from their prior."""
+    for node, core, own in prior_draws:
+        yield Found(
+            model.where(node),
+            label="drawn from the prior of this level",
+            labels=model.labels((core, "the posterior that is charged here is never drawn from")),
+            why="what the posterior says of this input does not reach the decoder: its KL alone trains it, and pulls it to the prior",
+            help="draw from the posterior in training, and from the prior to generate",
+            claim=claims.NoGradFromRecon("the reconstruction gives the posterior that is charged no gradient", nodes=[own]),
+        )
     for node, what, label in unused_posteriors:
         yield Found(
             model.where(node),

@@ -35,6 +35,8 @@ from vaelint.rule import Findings, Found, Model, Severity, Span, claims, repairs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import fx
+
     from vaelint.anatomy.loss.facts import KlFact
 
 
@@ -45,11 +47,12 @@ if TYPE_CHECKING:
     message="the KL is taken in the wrong direction",
     needs=("kl",),
     basis="replay",
-).on("kl.direction.reversed_at")
-def check(model: Model, reversed_at: Callable[[KlFact], Span | None]) -> Findings:
-    """Terms whose gradients are those of KL(p || q)."""
+).on("kl.direction.reversed_at", "sampling.idle.prior_draws")
+def check(model: Model, reversed_at: Callable[[KlFact], Span | None], prior_draws: list[tuple[fx.Node, fx.Node, fx.Node]]) -> Findings:
+    """Terms whose gradients are those of KL(p || q), where it is the posterior that is drawn from."""
+    charged = {core for _, core, _ in prior_draws}
     for fact in model.kls:
-        if fact.probe.verdict != "reversed":
+        if fact.probe.verdict != "reversed" or fact.term.core in charged:
             continue
         yield Found(
             reversed_at(fact),

@@ -319,3 +319,26 @@ def _decoded_noise(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]:
             if draws and any(leaf.node in flow.data and leaf.node in flow.learned for leaf in model.leaves):
                 return [(draws[0], made[0], "the decoder gets this noise alone")]
     return []
+
+
+def prior_draws(model: Model) -> list[tuple[fx.Node, fx.Node, fx.Node]]:
+    """VAE211: draws of a level from its prior, while a posterior that sees the data is computed and only charged: (the draw, the KL, a
+    parameter of the posterior).
+
+    The KL then reads as turned round, for its second argument is what was drawn from. Which one is the posterior is told by the data: they
+    reach a prior through the draws of other levels alone.
+    """
+    flow, inputs = model.flow, set(model.record.inputs.values())
+    drawn = {site.z for site in model.sites}
+    decoded = flow.ancestors(*(n for f in model.recons for n in f.pair.raw))
+    found: list[tuple[fx.Node, fx.Node, fx.Node]] = []
+    for fact in model.kls:
+        site, core = fact.site, fact.term.core
+        if fact.probe.verdict != "reversed" or site is None or core is None:
+            continue
+        sees = flow.ancestors(*site.heads, stop=drawn) & inputs
+        charged = (n for n in flow.sorted(flow.ancestors(core, stop=drawn)) if shape(n) == shape(site.z) and n in flow.learned)
+        own = next((n for n in charged if n not in decoded and flow.ancestors(n, stop=drawn) & inputs), None)
+        if not sees and own is not None:
+            found.append((site.z, core, own))
+    return found
