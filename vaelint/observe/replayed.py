@@ -20,7 +20,7 @@ from vaelint.observe.batches import resized
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.seen import Iteration
 from vaelint.record.marks import custom_gradient
-from vaelint.record.record import BackwardCall, MadeDistribution, ModuleCall, Objective, Record, name_of
+from vaelint.record.record import BackwardCall, Births, MadeDistribution, ModuleCall, Objective, Record, name_of
 from vaelint.replay.replay import ReplayError
 from vaelint.step.step import Outcome
 from vaelint.trace import torch_private
@@ -192,10 +192,13 @@ class _Run:
     def _same_sizes(self) -> bool:
         return all(self._source.sizes.get(k) == v for k, v in self._sizes.items())
 
-    def _calls(self, model: nn.Module) -> tuple[list[ModuleCall], dict[int, Span]]:
+    def _calls(self, model: nn.Module) -> tuple[list[ModuleCall], Births]:
         known = dict(model.named_modules())
         originals = dict(self._source.model.named_modules())
-        births = {id(known[path]): place for path, m in originals.items() if path in known and (place := self._source.births.get(id(m)))}
+        seen, births = self._source.births, Births()
+        for path, m in originals.items():
+            if path in known and id(m) in seen:
+                births.note(known[path], seen.around.get(id(m), (seen[id(m)],)))
         places = [0]
         for node in self._source.graph.nodes:
             places.append(places[-1] + (node not in self._left_out))

@@ -21,6 +21,7 @@ from vaelint.observe.further import Further
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
 from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
 from vaelint.observe.watch import Watch
+from vaelint.record.record import Births
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
 from vaelint.trace.pyro_sites import Sites
@@ -57,7 +58,7 @@ class Session:
         self.curve: list[Iteration] = []  # all that were recorded, where curves are wanted
         self._room = _KEPT if curves else 0
         self.started = time.perf_counter()
-        self.births: dict[int, Span] = {}
+        self.births = Births()
         self.further = Further(spans, wanted=further and not curves and not goes_on)
         self.modules: list[Any] = []  # those that user code constructed, in order
         self.optimizers: list[Optimizer] = []

@@ -11,11 +11,10 @@ import torch
 from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from vaelint.core.finding import Span
 from vaelint.observe.batches import rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of
-from vaelint.record.record import Record, ancestors, name_of
+from vaelint.record.record import Births, Record, ancestors, name_of
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.modules import ModuleTracker
@@ -32,7 +31,7 @@ class Watch:
         self,
         number: int,
         parts: Mapping[str, torch.nn.Module],
-        births: dict[int, Span],
+        births: Births,
         spans: SpanFinder,
         batch: int | None,
         last: int | None,

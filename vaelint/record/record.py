@@ -15,6 +15,28 @@ from vaelint.core.reach import reachable
 Rung = Literal["symbolic", "concrete", "real"]
 
 
+class Births(dict[int, Span]):
+    """id(module) -> where it was constructed; `around` has that place and those that called it, innermost first."""
+
+    def __init__(self, places: Mapping[int, Span] | None = None) -> None:
+        super().__init__(places or {})
+        self.around: dict[int, tuple[Span, ...]] = {}
+
+    def note(self, module: object, stack: tuple[Span, ...]) -> None:
+        """A module is being constructed at a place, its first."""
+        self[id(module)] = stack[0]
+        self.around[id(module)] = stack
+
+    def chosen(self, module: object) -> Span | None:
+        """Where this module was chosen: of an expression that made several, at the innermost place around it that had it make no other."""
+        stack = self.around.get(id(module), ())
+        alike = [other for other in self.around.values() if other[:1] == stack[:1]]
+        for depth, place in enumerate(stack):
+            if sum(len(other) > depth and other[depth] == place for other in alike) == 1:
+                return place
+        return self.get(id(module))
+
+
 @dataclass
 class Failure:
     """User code raised: what, where, and the call that was under way."""
@@ -45,7 +67,7 @@ class Record:
     calls: list[ModuleCall] = field(default_factory=list)
     functions: list[FunctionCall] = field(default_factory=list)  # calls of the user's functions, where they were asked for
     distributions: list[MadeDistribution] = field(default_factory=list)
-    births: Mapping[int, Span] = field(default_factory=dict)  # id(module) -> where it was constructed
+    births: Births = field(default_factory=lambda: Births())  # where modules were constructed
     guests: list[torch.nn.Module] = field(default_factory=list)  # modules that the step made outside of the model: a trainer's critic
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where user code asks for a GPU by name
     optimizers: list[Any] = field(default_factory=list)  # those that the constructor or the step built

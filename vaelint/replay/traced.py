@@ -160,9 +160,14 @@ class Traced:
         """Where the layer that a node ran in was constructed."""
         return self.birth(str(node.meta.get("module") or ""))
 
+    def chosen_at(self, path: str) -> Span | None:
+        """Where the module of that path was chosen: of a helper that makes several, its call."""
+        made = next((c.module for c in self.record.calls if c.path == path), None)
+        return self.record.births.chosen(made) if made is not None else None
+
     def birth_labels(self, node: fx.Node | None, text: str) -> tuple[Label, ...]:
         """A label where the module that ran a node was constructed."""
-        place = self.birth(str(node.meta.get("module"))) if node is not None and node.meta.get("module") else None
+        place = self.chosen_at(str(node.meta.get("module"))) if node is not None and node.meta.get("module") else None
         return (Label(place, text),) if place is not None else ()
 
     def activation(self, node: fx.Node) -> fx.Node | None:

@@ -11,14 +11,16 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from vaelint.core.finding import Span
-from vaelint.record.record import ModuleCall
+from vaelint.record.record import Births, ModuleCall
 from vaelint.trace.spans import SpanFinder
+
+_AROUND = 6  # calls of helpers around a constructor that tell which one chose the layer
 
 
 class ModuleTracker:
     """A stack of the modules whose forward is running, by global hooks; a list of all calls."""
 
-    def __init__(self, model: torch.nn.Module, births: dict[int, Span], spans: SpanFinder) -> None:
+    def __init__(self, model: torch.nn.Module, births: Births, spans: SpanFinder) -> None:
         self._paths = {id(m): name for name, m in model.named_modules()}
         self.parameters = list(model.parameters())
         self._births, self._spans = births, spans
@@ -72,9 +74,7 @@ class ModuleTracker:
 
 
 @contextlib.contextmanager
-def noting_births(
-    spans: SpanFinder, births: dict[int, Span], keep: list[Any], guests: list[torch.nn.Module] | None = None
-) -> Iterator[None]:
+def noting_births(spans: SpanFinder, births: Births, keep: list[Any], guests: list[torch.nn.Module] | None = None) -> Iterator[None]:
     """While the block constructs modules, notes the user's expression that constructed each.
 
     `guests` gets those that no method of a module was making: a critic that the step builds for itself.
@@ -89,9 +89,9 @@ def noting_births(
             and frame.f_locals.get(frame.f_code.co_varnames[0] if frame.f_code.co_varnames else "") is self
         ):
             frame = frame.f_back  # super().__init__() chains: what matters is who constructed the object
-        stack = spans.stack(frame, limit=1)
+        stack = spans.stack(frame, limit=_AROUND)
         if stack:
-            births[id(self)] = stack[0]
+            births.note(self, stack)
             keep.append(self)
         if guests is not None and not _in_method_of_module(frame):
             guests.append(self)

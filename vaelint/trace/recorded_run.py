@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from vaelint.core.finding import Span
-from vaelint.record.record import LeftTraining, MadeDistribution, Record, Rung
+from vaelint.record.record import Births, LeftTraining, MadeDistribution, Record, Rung
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -32,7 +32,7 @@ class Built:
     """A model, the place where each of its modules was constructed, and the optimizers it built for itself."""
 
     model: torch.nn.Module
-    births: dict[int, Span] = field(default_factory=dict)
+    births: Births = field(default_factory=Births)
     keep: list[Any] = field(default_factory=list)
     optimizers: list[Any] = field(default_factory=list)  # those that the constructor built
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where the constructor asks for a GPU by name

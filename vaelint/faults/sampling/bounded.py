@@ -27,4 +27,4 @@ def activation_made(model: Model, node: fx.Node) -> Span | None:
     if type(layer).__module__ != "torch.nn.modules.activation":
         return None
     around = next((c.module for c in model.record.calls if c.path == path.rpartition(".")[0]), None)
-    return model.birth_of(node) if type(around).__module__.startswith("torch.nn.modules") else None
+    return model.chosen_at(path) if type(around).__module__.startswith("torch.nn.modules") else None
