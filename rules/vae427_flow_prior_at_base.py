@@ -53,7 +53,7 @@ def check(model: Model, flow_bounds: list[FlowBound]) -> Findings:
         if found.prior_at_end or found.weight <= 0:
             continue
         yield Found(
-            model.beside(found.prior, found.site.z) or model.where(found.prior),  # of a helper that is in order, its call
+            (model.beside(found.prior, found.site.z) if found.prior else None) or model.where(found.prior),  # a helper in order: its call
             label="the KL of z_0 to the prior",
             labels=model.labels((found.site.z, "z_0"), (found.bent, "z_K, which is decoded"), (found.determinant, "the log-determinant")),
             why="nothing holds z_K near the prior, and the log-determinant grows with how far the flow spreads it",
