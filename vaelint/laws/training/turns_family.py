@@ -11,7 +11,9 @@ from vaelint.laws.training import (
     schedules,
     shuffles,
     step_turns,
+    still_counters,
     turns_against,
+    warm_ups,
 )
 
 __all__ = [
@@ -25,5 +27,7 @@ __all__ = [
     "schedules",
     "shuffles",
     "step_turns",
+    "still_counters",
     "turns_against",
+    "warm_ups",
 ]
