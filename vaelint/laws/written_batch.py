@@ -23,6 +23,7 @@ from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.rule import Found
+from vaelint.trace.torch_private import storage_of
 
 _SAME = frozenset({"detach", "view", "reshape", "flatten", "contiguous", "float", "to", "view_as", "squeeze", "unsqueeze"})
 _TINY = 0.05  # of the data's own spread: noise that fills the steps of whole numbers is meant
@@ -84,7 +85,7 @@ def _is_same_tensor(entry: fx.Node, change: fx.Node) -> bool:
     mine, other = entry.meta.get("val"), change.meta.get("val")
     if not isinstance(mine, torch.Tensor) or not isinstance(other, torch.Tensor):
         return False
-    return mine is other or (other._base is not None and other._base is mine)
+    return mine is other or ((key := storage_of(other)) is not None and key == storage_of(mine))
 
 
 def _two_names(bench: Bench, place: Span) -> tuple[str, str] | None:

@@ -19,6 +19,7 @@ from vaelint.record.record import shape, span
 from vaelint.replay.exempt import exempt
 from vaelint.replay.per_model import per_model
 from vaelint.replay.replay import ReplayError
+from vaelint.trace.torch_private import storage_of
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -54,8 +55,10 @@ def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
 def _writes_an_input(model: Model, node: fx.Node) -> bool:
     """Whether an operation changes an input itself, or a view of one."""
     val = node.meta.get("val")
-    written = (val, val._base) if isinstance(val, torch.Tensor) else ()
-    return in_place(node) and any(n.meta.get("val") is w for n in model.record.inputs.values() for w in written)
+    if not in_place(node) or not isinstance(val, torch.Tensor) or (memory := storage_of(val)) is None:
+        return False
+    entered = (n.meta.get("val") for n in model.record.inputs.values())
+    return any(isinstance(v, torch.Tensor) and storage_of(v) == memory for v in entered)
 
 
 def _drops_out(model: Model, node: fx.Node, fact: ReconFact) -> bool:
