@@ -177,6 +177,8 @@ class Spread:
         start = self._heads(0)
         if not self.own or not self._is_gaussian() or self._charges_for_others(start) or not self._is_quadratic(start):
             return None
+        if self._holds_neighbours(start):
+            return None
         columns = self._columns(start)
         worth, gaps = [], []
         for k in range(_CHANGES):
@@ -192,6 +194,33 @@ class Spread:
         weight = -float((gap * logs).sum() / (logs * logs).sum()) if float(logs.abs().max()) > 1e-9 else 0.0
         left = float((gap + weight * logs).abs().max()) / size
         return left if left > _OFF else None
+
+    def _holds_neighbours(self, heads: Heads) -> bool:
+        """Whether each element of the draw is held to another element's posterior, as a filter's to that of the step before.
+
+        Of latents with a spread of their own, what a shift of one mean costs then moves with the spread of another.
+        """
+        still = self._z(heads, 0.0)
+        drawn = self._z(heads, 1.0) - still
+        generator = torch.Generator().manual_seed(13)
+        for place in self._places(still.numel()):
+            by = torch.zeros_like(still)
+            by.view(-1)[place] = 1.0
+            leaves = {h: heads[h].clone().requires_grad_() for h in self.own}
+            z = self._z({**heads, **{h: v.clone() for h, v in leaves.items()}}, 1.0)
+            mine = gradients(z * by, list(leaves.values()))
+            others = dict(heads)
+            for h, own in zip(self.own, mine, strict=True):
+                free = self.spread_elements[h] & (own == 0 if own is not None else True)
+                noise = 0.5 * torch.randn(heads[h].shape, dtype=torch.float64, generator=generator)
+                others[h] = heads[h] + torch.where(free, noise, 0.0)
+            moved = self._z(others, 1.0) - self._z(others, 0.0)
+            if float(moved.view(-1)[place]) != float(drawn.view(-1)[place]) or torch.equal(moved, drawn):
+                return False  # a full covariance, or nothing else that has a spread
+            before, after = (self._curvature(h, {0: by}) for h in (heads, others))
+            if abs(after - before) > 1e-6 * abs(before):
+                return True
+        return False
 
     # --- heads, mean, columns --------------------------------------------------------------------------------------------
 

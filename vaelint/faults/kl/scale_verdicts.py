@@ -123,12 +123,12 @@ def _judge_batch(beta: Beta, record: Record, off: _Off, of_kl: Scaling, explicit
 
 
 def _judge_far(beta: Beta, record: Record, off: _Off, sizes: Mapping[str, int], explicit: bool, weighted: bool) -> ScaleVerdict | None:
-    """The fault of a beta that is far from 1."""
+    """The fault of a beta that is far from 1; none where both terms are averaged over their own sizes under a weight that was chosen."""
     kl = beta.kl
     if off.spread and not off.latent and not off.event:
         return ScaleVerdict("spread", _spreading(kl.term, record, off.spread), explicit, beta)
     if explicit and (weighted or not (off.latent and not off.event and _weighs_nothing(kl, beta.recon, sizes))):
-        return ScaleVerdict("data", _recon_reducer(beta, record, off.event), True, beta) if off.event or off.latent else None
+        return ScaleVerdict("data", _recon_reducer(beta, record, off.event), True, beta) if off.event and not off.latent else None
     if off.latent and not off.event:
         partly = len(kl.latent) > 1 and len(off.latent) < len(kl.latent)
         return ScaleVerdict("axis" if partly else "latent", _latent_reducer(beta, record, off.latent), False, beta)

@@ -27,6 +27,7 @@ from vaelint.faults.likelihood.likelihood_claims import (
 )
 from vaelint.faults.likelihood.likelihood_gradients import family_slope, recon_slope
 from vaelint.record import ops
+from vaelint.replay.value_places import places_of
 
 _KERNEL_OF = {
     "binary_cross_entropy": "bce",
@@ -273,8 +274,7 @@ def target_leak(trial: Trial, claim: TargetLeak) -> Verdict:
     if pair.target is None or axis is None:
         raise CannotMeasureError("the target or the axis of the classes is not known")
     base = trial.value(tokens).detach()
-    number_of = torch.arange(base.numel(), device=base.device).view_as(base).to(base.dtype)
-    places = trial.recompute([pair.target], {tokens: number_of})[pair.target].flatten()
+    places = places_of(lambda v: trial.recompute([pair.target], {tokens: v})[pair.target], base).flatten()
     held = {s.z: trial.value(s.z).detach() for s in trial.model.sites}
 
     def rows(values: torch.Tensor) -> torch.Tensor:
@@ -307,8 +307,7 @@ def step_leak(trial: Trial, claim: StepLeak) -> Verdict:
     if pair.target is None:
         raise CannotMeasureError("the target is not known")
     base = trial.value(given).detach()
-    numbers = torch.arange(base.numel(), device=base.device).view_as(base).to(base.dtype)
-    places = trial.recompute([pair.target], {given: numbers})[pair.target]
+    places = places_of(lambda v: trial.recompute([pair.target], {given: v})[pair.target], base)
     held = {s.z: trial.value(s.z).detach() for s in trial.model.sites}
 
     def predict(values: torch.Tensor) -> torch.Tensor:

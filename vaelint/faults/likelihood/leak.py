@@ -15,6 +15,7 @@ from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
+from vaelint.replay.value_places import places_of
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -57,8 +58,9 @@ def where_it_enters(model: Model, fact: ReconFact, tokens: fx.Node) -> fx.Node |
     held = {z: torch.zeros(shape(z), dtype=torch.float64) for z in cut if shape(z)}
     base = model.tracer.inputs(None)[str(tokens.meta["input"])].clone()
     try:
-        numbers = torch.arange(base.numel()).view(base.shape).to(base.dtype)
-        place = int(model.replay([target], {tokens: numbers}, sizes)[target].movedim(steps, 0)[1].flatten()[0])
+        place = int(places_of(lambda v: model.replay([target], {tokens: v}, sizes)[target], base).movedim(steps, 0)[1].flatten()[0])
+        if place < 0:
+            return None
         changed = base.clone()
         changed.view(-1)[place] = (int(changed.view(-1)[place]) + 1) % (int(base.max()) + 1)
         before, after = (model.replay(nodes, {**held, tokens: v}, sizes, seed=4) for v in (base, changed))
@@ -121,8 +123,7 @@ def shown_steps(model: Model, fact: ReconFact) -> tuple[fx.Node, int] | None:
         return out
 
     try:
-        numbers = torch.arange(base.numel(), dtype=torch.float64).view(base.shape)
-        places = model.replay([pair.target], {given[0]: numbers}, sizes)[pair.target]
+        places = places_of(lambda v: model.replay([pair.target], {given[0]: v}, sizes)[pair.target], base)
         for axis, text in enumerate(model.dims(pair.recon)):
             if text != "B" and own_step_shown(predict, base, places, axis, 1e-9) is not None:
                 return given[0], axis
@@ -140,7 +141,7 @@ def own_step_shown(
     a normalisation of the whole series, is no such decoder, nor is what sees one step alone.
     """
     before = predict(base)
-    if before.shape != places.shape or before.shape[axis] < 4:
+    if before.shape != places.shape or before.shape[axis] < 4 or bool((places < 0).any()):
         return None
     own = 0.0
     for t in range(1, min(before.shape[axis] - 1, 12)):
@@ -164,9 +165,7 @@ def _leaks(model: Model, fact: ReconFact, node: fx.Node, cut: set[fx.Node]) -> b
     base = model.tracer.inputs(None)[str(node.meta["input"])].clone()
     top = int(base.max())
     try:
-        places = model.replay([pair.target], {node: torch.arange(base.numel()).view(base.shape).to(base.dtype)}, sizes)[
-            pair.target
-        ].flatten()
+        places = places_of(lambda v: model.replay([pair.target], {node: v}, sizes)[pair.target], base).flatten()
         before = _predictions(model, fact, {**held, node: base}, sizes)
         if before.shape[0] != len(places):
             return False

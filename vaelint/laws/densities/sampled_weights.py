@@ -105,7 +105,34 @@ class Estimate:
         }  # VaDE: the draw chooses the component, closed forms do the rest
         drawn = drawn and bool({s.z for s in self.term.sites} & model.flow.ancestors(core, stop=shares))
         rows = bool(shape(core)) and model.dims(core)[0] == "B"
-        return drawn and read and rows and not pairs and not bounded
+        return drawn and read and rows and not pairs and not bounded and not self._weighs_closed_forms()
+
+    def _weighs_closed_forms(self) -> bool:
+        """Whether the mean costs by itself, not by its distance from the draw: closed forms for each component that the draw only weighs.
+
+        log q(z) - log p(z) is G(z - mean, spread) + P(z): what a shift of draw and mean together costs is the same for every mean.
+        """
+        model, core, n = self.bench.model, self.term.core, 4
+        assert core is not None
+        sizes = {**model.record.sizes, "B": n}
+        for site in self.term.sites:
+            if site.kind != "gaussian" or site.mu is None or site.mu not in model.flow.ancestors(core, stop={site.z}):
+                continue
+            heads = [*dict.fromkeys(h for s in self.term.sites for h in s.heads), *(s.z for s in self.term.sites), site.mu]
+            held = {h: _random(model.replay.shape_of(h, sizes), 41 + k) for k, h in enumerate(heads)}
+            costs = []
+            for seed in (3, 4):
+                mean = _random(model.replay.shape_of(site.mu, sizes), seed)
+                both = [{site.mu: mean + by, site.z: held[site.z] + by} for by in (0.0, 0.7)]
+                try:
+                    here, there = (model.replay([core], {**held, **put}, sizes)[core].double() for put in both)
+                except ReplayError:
+                    return False
+                costs.append((there - here).sum())
+            size = max(float(c.abs()) for c in costs)
+            if float((costs[1] - costs[0]).abs()) > 1e-3 * size > 0:
+                return True
+        return False
 
     @cached_property
     def draws(self) -> int:
@@ -148,6 +175,10 @@ class Estimate:
             return None
         values = [v for v, _ in found]
         return max(values) - min(values), max(e for _, e in found)
+
+
+def _random(size: tuple[int, ...], seed: int) -> torch.Tensor:
+    return torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def _broken(bench: Bench, term: Term, apart: float, error: float) -> Broken:
