@@ -64,7 +64,8 @@ def fit_categorical(
             return None  # the number of classes moves with a size
         q = torch.softmax(raw, dim=-1)
         log_q, twice = torch.log_softmax(raw, dim=-1), torch.softmax(q, dim=-1)
-        rows.append(((q * log_q).sum(), (q * raw).sum(), q.flatten(0, -2).sum(0), log_q.sum(), (twice * twice.log()).sum()))
+        handed = logits.movedim(axis, -1) if logits.shape == got[site.mu].shape else raw  # before they were normalised
+        rows.append(((q * log_q).sum(), (q * handed).sum(), q.flatten(0, -2).sum(0), log_q.sum(), (twice * twice.log()).sum()))
         values.append(got[loss].sum())
     f = torch.stack(values)
     entropy, linear = torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])

@@ -47,9 +47,20 @@ def wrong_target(model: Model, fact: ReconFact) -> Corruption | None:
     added = [n for n in above if ops.op(n) in ops.ADD and any(i in model.flow.pure_noise for i in ops.value_inputs(n))] if draws else []
     hidden = [n for n in model.flow.sorted(above) if _drops_out(model, n, fact)]
     corrupted = [a for a in (*added, *hidden) if not _writes_an_input(model, a)]  # then there are no clean data to compare with: a law's
-    if not any(a in model.flow.ancestors(*fact.pair.raw) for a in corrupted):
+    if not any(a in model.flow.ancestors(*fact.pair.raw) for a in corrupted) or _predicts(model, fact, draws):
         return None
     return Corruption(target, draws[0] if added else hidden[0], "the target is the corrupted input")
+
+
+def _predicts(model: Model, fact: ReconFact, draws: list[fx.Node]) -> bool:
+    """Whether it is the noise that is predicted, and the corrupted input is what the decoder starts from: a diffusion's decoder."""
+    flow, leaf = model.flow, fact.pair.leaf.node
+    for node in (leaf, *flow.ancestors(leaf, stop=set(fact.pair.raw))):
+        ins = ops.value_inputs(node)
+        noise = [i for i in ins if i in flow.pure_noise and not flow.ancestors(i).isdisjoint(draws)]
+        if noise and any(i in flow.learned for i in ins):
+            return True
+    return False
 
 
 def _writes_an_input(model: Model, node: fx.Node) -> bool:

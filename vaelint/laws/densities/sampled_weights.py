@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import fx
 
 from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.core.messages import message_of
@@ -105,7 +106,15 @@ class Estimate:
         }  # VaDE: the draw chooses the component, closed forms do the rest
         drawn = drawn and bool({s.z for s in self.term.sites} & model.flow.ancestors(core, stop=shares))
         rows = bool(shape(core)) and model.dims(core)[0] == "B"
-        return drawn and read and rows and not pairs and not bounded and not self._weighs_closed_forms()
+        if not (drawn and read and rows) or pairs or bounded:
+            return False
+        return not self._takes_an_entropy(core) and not self._weighs_closed_forms()
+
+    def _takes_an_entropy(self, core: fx.Node) -> bool:
+        """Whether log q is the entropy in closed form: beside the draw it reads neither a mean nor the noise."""
+        flow = self.bench.model.flow
+        apart = flow.ancestors(core, stop={s.z for s in self.term.sites})
+        return not any(apart & {*s.mu_heads, *s.noise} for s in self.term.sites)
 
     def _weighs_closed_forms(self) -> bool:
         """Whether the mean costs by itself, not by its distance from the draw: closed forms for each component that the draw only weighs.
