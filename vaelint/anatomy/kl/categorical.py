@@ -17,7 +17,7 @@ from torch import fx
 from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
-from vaelint.anatomy.posterior.sites import Site
+from vaelint.anatomy.posterior.sites import Site, before_normalising
 from vaelint.replay.replay import Replay
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def fit_categorical(
 ) -> CategoricalFit | None:
     """Runs the term on random logits and fits it; None where it is no function of that form. Raises `ReplayError`."""
     assert site.mu is not None
-    head, axis = site.heads[0], _class_axis(site)
+    head, axis, given = site.heads[0], _class_axis(site), before_normalising(site.mu)
     still = {head: torch.zeros(replay.shape_of(head, sizes), dtype=torch.float64)}
     classes = int(replay([site.mu], still, sizes)[site.mu].shape[axis])
     if classes < 2:
@@ -58,14 +58,15 @@ def fit_categorical(
     quiet = silence_others(term, replay, sizes)
     for i in range(3 * classes + 6):
         logits = (0.3 + 0.4 * (i % 6)) * torch.randn(replay.shape_of(head, sizes), dtype=torch.float64, generator=generator)
-        got = replay([loss, site.mu], {**quiet, head: logits}, sizes, even=even)
+        got = replay([loss, site.mu, given], {**quiet, head: logits}, sizes, even=even)
         raw = got[site.mu].movedim(axis, -1)
         if raw.shape[-1] != classes:
             return None  # the number of classes moves with a size
         q = torch.softmax(raw, dim=-1)
         log_q, twice = torch.log_softmax(raw, dim=-1), torch.softmax(q, dim=-1)
-        handed = logits.movedim(axis, -1) if logits.shape == got[site.mu].shape else raw  # before they were normalised
-        rows.append(((q * log_q).sum(), (q * handed).sum(), q.flatten(0, -2).sum(0), log_q.sum(), (twice * twice.log()).sum()))
+        rows.append(
+            ((q * log_q).sum(), (q * got[given].movedim(axis, -1)).sum(), q.flatten(0, -2).sum(0), log_q.sum(), (twice * twice.log()).sum())
+        )
         values.append(got[loss].sum())
     f = torch.stack(values)
     entropy, linear = torch.stack([r[0] for r in rows]), torch.stack([r[1] for r in rows])

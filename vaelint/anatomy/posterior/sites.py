@@ -255,7 +255,7 @@ def _merge(sites: list[Site]) -> list[Site]:
     return list(by_z.values())
 
 
-def _before_normalising(node: fx.Node) -> fx.Node:
+def before_normalising(node: fx.Node) -> fx.Node:
     """The logits that a value is the log-probabilities of, `logits - logsumexp(logits)`: they may be any numbers, it may not."""
     first, *rest = ops.value_inputs(node) or [node]
     if ops.op(node) == "sub" and rest and ops.op(rest[0]) == "logsumexp" and rest[0].args[0] is first:
@@ -266,7 +266,7 @@ def _before_normalising(node: fx.Node) -> fx.Node:
 def _find_heads(site: Site, flow: Flow) -> None:
     site.mu_heads = tuple(frontier([site.mu], flow)) if site.mu is not None else ()
     if site.kind == "categorical":
-        site.mu_heads = tuple(frontier([_before_normalising(h) for h in site.mu_heads], flow))
+        site.mu_heads = tuple(frontier([before_normalising(h) for h in site.mu_heads], flow))
     matrix = _PRODUCTS & {ops.op(n) for n in flow.descendants(*site.noise, stop={site.z}) & flow.ancestors(site.z)}
     through = _OF_MATRICES if matrix else frozenset[str]()
     site.scale_heads = tuple(frontier([site.scale], flow, through=through)) if site.scale is not None and site.scale in flow.data else ()
