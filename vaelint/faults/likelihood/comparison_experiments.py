@@ -273,8 +273,8 @@ def target_leak(trial: Trial, claim: TargetLeak) -> Verdict:
     tokens, pair, axis = claim.tokens, fact.pair, fact.probe.axis
     if pair.target is None or axis is None:
         raise CannotMeasureError("the target or the axis of the classes is not known")
-    base = trial.value(tokens).detach()
-    places = places_of(lambda v: trial.recompute([pair.target], {tokens: v})[pair.target], base).flatten()
+    base, target = trial.value(tokens).detach(), pair.target
+    places = places_of(lambda v: trial.recompute([target], {tokens: v})[target], base).flatten()
     held = {s.z: trial.value(s.z).detach() for s in trial.model.sites}
 
     def rows(values: torch.Tensor) -> torch.Tensor:
@@ -306,8 +306,8 @@ def step_leak(trial: Trial, claim: StepLeak) -> Verdict:
     given, pair = claim.given, fact.pair
     if pair.target is None:
         raise CannotMeasureError("the target is not known")
-    base = trial.value(given).detach()
-    places = places_of(lambda v: trial.recompute([pair.target], {given: v})[pair.target], base)
+    base, target = trial.value(given).detach(), pair.target
+    places = places_of(lambda v: trial.recompute([target], {given: v})[target], base)
     held = {s.z: trial.value(s.z).detach() for s in trial.model.sites}
 
     def predict(values: torch.Tensor) -> torch.Tensor:

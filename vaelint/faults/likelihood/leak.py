@@ -107,6 +107,7 @@ def shown_steps(model: Model, fact: ReconFact) -> tuple[fx.Node, int] | None:
     pair, cut = fact.pair, {s.z for s in model.sites}
     if pair.target is None or not cut or len(shape(pair.recon)) < 2 or shape(pair.recon) != shape(pair.target):
         return None
+    target = pair.target
     above = model.flow.ancestors(pair.target)
     given = [n for n in above if n.op == "placeholder"]
     if len(given) != 1 or given[0] not in model.flow.ancestors(pair.recon, stop=cut) or not given[0].meta["val"].is_floating_point():
@@ -123,7 +124,7 @@ def shown_steps(model: Model, fact: ReconFact) -> tuple[fx.Node, int] | None:
         return out
 
     try:
-        places = places_of(lambda v: model.replay([pair.target], {given[0]: v}, sizes)[pair.target], base)
+        places = places_of(lambda v: model.replay([target], {given[0]: v}, sizes)[target], base)
         for axis, text in enumerate(model.dims(pair.recon)):
             if text != "B" and own_step_shown(predict, base, places, axis, 1e-9) is not None:
                 return given[0], axis
@@ -160,12 +161,12 @@ def own_step_shown(
 def _leaks(model: Model, fact: ReconFact, node: fx.Node, cut: set[fx.Node]) -> bool:
     pair, sizes = fact.pair, dict(model.record.sizes)
     assert pair.target is not None and fact.probe.axis is not None
-    generator = torch.Generator().manual_seed(2)
+    generator, target = torch.Generator().manual_seed(2), pair.target
     held = {z: torch.randn(shape(z), dtype=torch.float64, generator=generator) for z in cut if shape(z)}
     base = model.tracer.inputs(None)[str(node.meta["input"])].clone()
     top = int(base.max())
     try:
-        places = places_of(lambda v: model.replay([pair.target], {node: v}, sizes)[pair.target], base).flatten()
+        places = places_of(lambda v: model.replay([target], {node: v}, sizes)[target], base).flatten()
         before = _predictions(model, fact, {**held, node: base}, sizes)
         if before.shape[0] != len(places):
             return False

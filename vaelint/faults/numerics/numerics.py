@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -108,11 +109,20 @@ class _Search:
         return by is not None and ops.op(by) in _SMOOTH and (log.node not in self.model.flow.data or by in self._widths)
 
     def of_gate(self, log: _Log) -> bool:
-        """The logarithm of what scales the draw on its way to the decoder, as a flow's determinant has it, holds it away from 0."""
+        """The logarithm of what scales the draw on its way to decoder or prior, as a flow's determinant has it, holds it away from 0."""
         by = log.bounds.by if log.bounds is not None else None
         if by is None or ops.op(by) not in _SMOOTH:
             return False
-        return any(ops.uses_parameter(n) for n in self.model.flow.descendants(by) & self.model.decoded if n is not by)
+        flow = self.model.flow
+        after = flow.descendants(by, stop={log.node}) - {by}
+        if any(ops.uses_parameter(n) for n in flow.descendants(by) & self.model.decoded if n is not by):
+            return True
+        return any(ops.op(n) in ("mul", "div") and any(i in self._drawn - after - {by} for i in ops.value_inputs(n)) for n in after)
+
+    @cached_property
+    def _drawn(self) -> set[fx.Node]:
+        """What is made of a draw of the posterior."""
+        return self.model.flow.descendants(*(s.z for s in self.model.sites))
 
     def of_negative_scale(self, log: _Log) -> bool:
         """The rule on negative scales says so."""

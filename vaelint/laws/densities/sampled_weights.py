@@ -35,6 +35,7 @@ _OFF = 0.12
 _ERRORS = 8.0
 _POSTERIORS = (0.25, 0.25, 0.5, 0.5)  # how far the numbers of the encoder lie apart
 _FEWEST = 3
+_CUTS = frozenset({"clamp", "clip", "clamp_min", "maximum", "relu", "where"})
 
 
 @law(
@@ -92,23 +93,24 @@ class Estimate:
         heads = {h for s in self.term.sites for h in s.heads}
         if not heads or any(s.kind == "drawn" for s in self.term.sites):
             return False
-        inside = model.flow.ancestors(core, stop=heads)
-        pairs = any(sum("B" in text for text in model.dims(n)) > 1 for n in inside if isinstance(n.meta.get("val"), torch.Tensor))
-        bounded = any(
-            ops.op(n) in ("clamp", "clip", "clamp_min", "maximum", "relu", "where") for n in inside if heads & model.flow.ancestors(n)
-        )
-        read = all(
-            any(s.z in model.flow.ancestors(leaf.node) for s in self.term.sites) for leaf in self.term.leaves if leaf.role == "prior"
-        )
-        drawn = any(s.z in leaf.frontier for s in self.term.sites for leaf in self.term.leaves)
-        shares = {
-            n for n in inside if ops.op(n) in ("softmax", "log_softmax")
-        }  # VaDE: the draw chooses the component, closed forms do the rest
-        drawn = drawn and bool({s.z for s in self.term.sites} & model.flow.ancestors(core, stop=shares))
-        rows = bool(shape(core)) and model.dims(core)[0] == "B"
-        if not (drawn and read and rows) or pairs or bounded:
+        if not shape(core) or model.dims(core)[0] != "B" or not self._reads_the_draw(core, heads) or self._pairs_or_bounds(core, heads):
             return False
         return not self._takes_an_entropy(core) and not self._weighs_closed_forms()
+
+    def _reads_the_draw(self, core: fx.Node, heads: set[fx.Node]) -> bool:
+        """Whether the draw is in log q and in log p; not where it only chooses the component of closed forms (VaDE)."""
+        flow, draws = self.bench.model.flow, {s.z for s in self.term.sites}
+        if any(draws.isdisjoint(flow.ancestors(leaf.node)) for leaf in self.term.leaves if leaf.role == "prior"):
+            return False
+        shares = {n for n in flow.ancestors(core, stop=heads) if ops.op(n) in ("softmax", "log_softmax")}
+        return any(z in leaf.frontier for z in draws for leaf in self.term.leaves) and bool(draws & flow.ancestors(core, stop=shares))
+
+    def _pairs_or_bounds(self, core: fx.Node, heads: set[fx.Node]) -> bool:
+        """Whether samples are held against each other, or a value is cut off."""
+        model = self.bench.model
+        inside = [n for n in model.flow.ancestors(core, stop=heads) if isinstance(n.meta.get("val"), torch.Tensor)]
+        pairs = any(sum("B" in text for text in model.dims(n)) > 1 for n in inside)
+        return pairs or any(ops.op(n) in _CUTS and heads & model.flow.ancestors(n) for n in inside)
 
     def _takes_an_entropy(self, core: fx.Node) -> bool:
         """Whether log q is the entropy in closed form: beside the draw it reads neither a mean nor the noise."""
