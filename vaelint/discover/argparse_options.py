@@ -8,6 +8,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
+
+
+_WAYS = 4
+_VALUELESS = ("store_true", "store_false", "store_const", "append_const", "count")
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,47 @@ def options_of(trees: Sequence[ast.Module]) -> Iterator[Option]:
     """The options that some files declare."""
     for tree in trees:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
-                names = tuple(a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
-                if names:
-                    yield Option(names, {k.arg: k.value for k in node.keywords if k.arg})
+            if (option := _declared(node)) is not None:
+                yield option
+
+
+def _declared(node: ast.AST) -> Option | None:
+    """The option of a call of `add_argument`."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument"):
+        return None
+    names = tuple(a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
+    return Option(names, {k.arg: k.value for k in node.keywords if k.arg}) if names else None
+
+
+def chosen_ways(trees: Sequence[ast.Module]) -> list[tuple[str, ...]]:
+    """Ways to give one option of each group of which argparse wants exactly one, at most four; one empty way where there is no group."""
+    groups = [[_given(option) for option in group] for tree in trees for group in _groups(tree)]
+    return [tuple(word for part in way for word in part) for way in islice(product(*groups), _WAYS)]
+
+
+def _groups(tree: ast.Module) -> Iterator[list[Option]]:
+    """The options of each `add_mutually_exclusive_group(required=True)`, those whose value is known or that take none."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name)):
+            continue
+        made, name = node.value, node.targets[0].id
+        wanted = any(k.arg == "required" and isinstance(k.value, ast.Constant) and k.value.value is True for k in made.keywords)
+        if not (isinstance(made.func, ast.Attribute) and made.func.attr == "add_mutually_exclusive_group" and wanted):
+            continue
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+        own = [c for c in calls if isinstance(c.func, ast.Attribute) and isinstance(c.func.value, ast.Name) and c.func.value.id == name]
+        options = [option for call in own if (option := _declared(call)) is not None and (not _takes(option) or known_value(option))]
+        if options:
+            yield options
+
+
+def _takes(option: Option) -> bool:
+    """Whether a value is typed behind it."""
+    return option.value("action") not in _VALUELESS
+
+
+def _given(option: Option) -> tuple[str, ...]:
+    return (option.typed, str(known_value(option))) if _takes(option) else (option.typed,)
 
 
 def filled_options(trees: Sequence[ast.Module]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
-from vaelint.discover.argparse_options import compared_options, filled_options
+from vaelint.discover.argparse_options import chosen_ways, compared_options, filled_options
 from vaelint.discover.guessed_options import guessed_ways, likest, unset_options
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
@@ -25,7 +25,7 @@ _FITS = frozenset({"fit", "fit_generator"})
 _LIBRARIES = {"pyro": "step", "transformers": "train", "scvi": "train"}
 _TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", "keras", "tensorflow", *_LIBRARIES})
 _TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
-_COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:python3?|vaelint run)\s+(?P<words>[^\n`|;&#]+)")
+_COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
 _TO_FILE = re.compile(r"\s[12]?>>?\s*\S+")
@@ -68,7 +68,10 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         bare = _by_itself(file, folder, tree)
         reach = [t for t in map(tree_of, sorted(imported_by(file))) if t is not None]
         filled, lacks = filled_options(reach)
-        alone = [(*bare, *filled), bare, (*bare, *filled, *compared_options(reach))]
+        choices = chosen_ways(reach)
+        filled = (*filled, *choices[0])
+        alone = [(*bare, *filled), bare, *((*bare, *filled[: len(filled) - len(choices[0])], *c) for c in choices[1:])]
+        alone.append((*bare, *filled, *compared_options(reach)))
         if unset := unset_options(reach, folder, file.name):
             alone.append((*bare, *filled, *unset))
         if "LightningCLI" in _names(tree):
