@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from commandline import vaelint
 
-from vaelint.cli.interrupts import EXIT_INTERRUPTED
-from vaelint.discover.argparse_options import compared_options, filled_options
+from vaelint.cli.interrupts import EXIT_TERMINATED
+from vaelint.discover.argparse_options import chosen_ways, compared_options, filled_options
 from vaelint.discover.entries import entries
 from vaelint.discover.guessed_options import guessed_ways, other_configurations
 from vaelint.discover.variants import variants
@@ -44,6 +44,13 @@ def test_required_options_are_filled_with_what_argparse_is_told_of() -> None:
     assert compared_options(trees) == ("--dataset", "digits")
 
 
+def test_of_options_of_which_one_is_wanted_each_is_given_in_turn() -> None:
+    code = "group = parser.add_mutually_exclusive_group(required=True)\n"
+    code += "group.add_argument('--train', action='store_true')\ngroup.add_argument('--load', type=str)\n"
+    assert chosen_ways([ast.parse(code + "group.add_argument('--steps', type=int)\n")]) == [("--train",), ("--steps", "2")]
+    assert chosen_ways([ast.parse(OPTIONS)]) == [()]
+
+
 def test_commands_of_texts_come_first_and_placeholders_are_no_commands(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(
         "import torch\nif __name__ == '__main__':\n    torch.zeros(1, requires_grad=True).sum().backward()\n"
@@ -53,7 +60,7 @@ def test_commands_of_texts_come_first_and_placeholders_are_no_commands(tmp_path:
         "`python train.py <name>`",
         "python train.py --data [PATH]",
         "$ python train.py --epochs 3 > log.txt",
-        "python train.py --flow a",
+        "./train.py --flow a",
     )
     (tmp_path / "README.md").write_text("\n".join(lines))
     (found,) = entries(tmp_path, tmp_path)
@@ -213,9 +220,9 @@ def test_results_are_printed_as_they_come_and_kept_when_the_check_is_interrupted
         said = ""
         while "a.py:VAE: no findings" not in said:
             said += process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # as `timeout` does, and a batch system
         error = process.stderr.read()
-        assert process.wait(60) == EXIT_INTERRUPTED
+        assert process.wait(60) == EXIT_TERMINATED
     assert "interrupted: 1 result until then, and not all" in error and "Traceback" not in error
 
 

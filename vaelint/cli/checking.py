@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from vaelint.cache.folder import of_results
 from vaelint.cache.store import Cache
@@ -31,6 +32,9 @@ from vaelint.process.front import Worker
 from vaelint.process.progress import Watched
 from vaelint.report.formats import FORMATS
 from vaelint.source.target import module_classes
+
+if TYPE_CHECKING:
+    from vaelint.discover.observing import News
 
 
 def check(said: Options, early: Worker | None) -> int:
@@ -110,13 +114,17 @@ def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Requ
             settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
         return settings
 
-    def ask(requests: Sequence[Request]) -> list[Checked]:
-        from vaelint.discover.observing import shows
+    news: list[News] = []  # one of its own for each round
 
+    def ask(requests: Sequence[Request]) -> list[Checked]:
+        from vaelint.discover.observing import News, shows
+
+        if not news:
+            news.append(News())
         settings = resolved([], replace(told, targets=tuple(requests), told=(frozenset({"run", "folder", "timeout"}),) * len(requests)))
         gathered.live = gathered.live and settings.baseline.value is None
         keep = not (said.no_cache or said.isolated)
-        results = run_requests(settings, hired, keep=keep, gathered=gathered, only=shows, whole=False)
+        results = run_requests(settings, hired, keep=keep, gathered=gathered, only=news[0], whole=False)
         observed.update((c.request, c) for c in results if shows(c))
         return results
 

@@ -17,7 +17,7 @@ from vaelint.config.options import Options
 from vaelint.core.checked import Checked
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
-from vaelint.discover.folders import Crew, left_over, observed_in
+from vaelint.discover.folders import Crew, good, left_over, observed_in
 from vaelint.process.front import Worker
 from vaelint.process.gate import Hired, default_jobs
 from vaelint.process.progress import Watched
@@ -77,7 +77,7 @@ def _observed(path: Path, found: Found, hired: Hired, jobs: int) -> list[Tried]:
         with Watched(len(asked)) as eyes:
             return list(hired.worker().run_all(asked, jobs, eyes.on_stage, eyes.on_done))
 
-    return observed_in([path], folder, Crew(hired, jobs, ask, terminal.say), found)
+    return good(observed_in([path], folder, Crew(hired, jobs, ask, terminal.say), found))
 
 
 def _write(runs: Sequence[Tried], proposals: Sequence[Proposal], folder: Path) -> None:

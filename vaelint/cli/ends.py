@@ -51,7 +51,7 @@ def ended(act: Callable[[], int | None], early: Worker | None = None, command: s
         if early is not None:
             early.close()
     interrupts.ignore()
-    sys.exit(EXIT_INTERRUPTED if interrupts.heard() else code)
+    sys.exit(code if interrupts.heard() is None else interrupts.heard())
 
 
 def _not_written(error: OSError) -> int:

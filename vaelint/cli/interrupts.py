@@ -1,4 +1,5 @@
-"""Ctrl-C, at any moment: exit code 130 and no traceback.
+"""Ctrl-C, at any moment: exit code 130 and no traceback. So it is, within a command, with the signal by which `timeout`, a CI or a
+batch system ends a process (SIGTERM): exit code 143.
 
 While modules are imported, an exception would be caught by whoever imports in a `try`, or come out of it as a traceback: the process
 leaves at once, as there is nothing to put in order. Inside of a command it is a KeyboardInterrupt, once, so that files, the terminal and
@@ -15,7 +16,8 @@ from types import FrameType
 from typing import NoReturn
 
 EXIT_INTERRUPTED = 130
-_heard = False
+EXIT_TERMINATED = 143
+_heard: int | None = None  # the signal
 
 
 def leave_at_once() -> None:
@@ -30,27 +32,36 @@ def ignore() -> None:
 
 @contextmanager
 def as_exception() -> Iterator[None]:
-    """Inside, Ctrl-C raises KeyboardInterrupt, once."""
+    """Inside, both raise KeyboardInterrupt, once."""
+    ours = signal.getsignal(signal.SIGINT) in _OURS and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     try:
         _handle(_raise, _OURS)
+        if ours:
+            signal.signal(signal.SIGTERM, _raise)
         yield
     finally:
         _handle(_leave, _OURS)
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def heard() -> bool:
-    """Whether there was one: Python drops an exception that is raised while an object is deleted."""
-    return _heard
+def heard() -> int | None:
+    """The exit code where there was one, else None: Python drops an exception that is raised while an object is deleted."""
+    return None if _heard is None else _code(_heard)
+
+
+def _code(number: int) -> int:
+    return EXIT_TERMINATED if number == signal.SIGTERM else EXIT_INTERRUPTED
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    os._exit(EXIT_INTERRUPTED)
+    os._exit(_code(number))
 
 
 def _raise(number: int, frame: FrameType | None) -> NoReturn:
     global _heard
-    _heard = True
-    signal.signal(signal.SIGINT, _leave)
+    _heard = number
+    signal.signal(number, _leave)
     raise KeyboardInterrupt
 
 

@@ -51,6 +51,7 @@ class Request:
     allow_writes: bool = False  # whether the command may write files, and use the network
     ours: tuple[str, ...] = ()  # what vaelint chose of this call: names of constructor arguments, "--input" for the sizes of the inputs
     guessed: bool = False  # whether vaelint made up how it is called, so that shapes which do not fit say nothing of the model
+    unseen: tuple[str, ...] = ()  # a training of the target that could not be observed: its script, why, and what to type
     folder: str = ""  # the folder in which the target was looked for: nothing outside of it is its repository
 
     def wants(self, code: str) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 
-
 _WAYS = 4
 _VALUELESS = ("store_true", "store_false", "store_const", "append_const", "count")
 

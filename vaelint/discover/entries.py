@@ -38,13 +38,14 @@ class Entry:
     """A way to start a training, from the folder of the repository.
 
     `lacks`: options that it cannot do without and that no text gives. `others`: further commands for the same script, in the order in
-    which they are worth a try: those that texts give, and the script by itself.
+    which they are worth a try: those that texts give, and the script by itself. `told`: those that texts give.
     """
 
     file: Path
     words: tuple[str, ...]
     lacks: tuple[str, ...] = ()
     others: tuple[tuple[str, ...], ...] = ()
+    told: tuple[tuple[str, ...], ...] = ()
 
     @property
     def command(self) -> str:
@@ -64,7 +65,7 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         imported = [t for t in map(tree_of, sorted(imported_by(file) - {file.resolve()})) if t is not None]
         if not _starts(tree, imported):
             continue
-        ways: list[tuple[str, ...]] = list(told.get(file.resolve(), ()))
+        ways = said = list(told.get(file.resolve(), ()))
         bare = _by_itself(file, folder, tree)
         reach = [t for t in map(tree_of, sorted(imported_by(file))) if t is not None]
         filled, lacks = filled_options(reach)
@@ -80,7 +81,7 @@ def entries(root: Path, folder: Path) -> list[Entry]:
             alone = [(*bare, *words) for words in guessed_ways(reach, folder, file.name)]
         ways = [*ways[:1], *alone, *ways[1:]]
         ways = [w for w in dict.fromkeys(ways) if len(w) > len(bare) or not (lacks or filled)]
-        found.append(Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:])))
+        found.append(Entry(file, ways[0] if ways else bare, () if ways else lacks, tuple(ways[1:]), tuple(said)))
     return sorted(found, key=lambda e: e.file.resolve() not in told)[:_MOST]
 
 

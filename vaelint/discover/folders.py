@@ -21,7 +21,7 @@ from vaelint.source.target import parse_target
 if TYPE_CHECKING:
     from vaelint.discover.entries import Entry
     from vaelint.discover.observing import Ask, Tried
-    from vaelint.discover.structure import Found
+    from vaelint.discover.structure import Found, Shape
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _of_files(plain: Sequence[str], crew: Crew, *, called: bool) -> list[Request
     """What is to be checked of files that no configuration speaks of. Raises UsageError."""
     given = [Path(n) for n in plain]
     seen = [] if called else observed_in(given, Path(), crew, _together(given))
-    held = left_over(_together(given) if seen else _in_files(given), seen)
+    held = left_over(_together(given) if good(seen) else _in_files(given), seen)
     return [Request(s.target) for s in held.candidates] if called else _tried(held, " and ".join(plain), "", crew, seen)
 
 
@@ -125,12 +125,15 @@ def _of_class(name: str, told: Config, crew: Crew) -> list[Request]:
         return []
     inside = file.is_relative_to(Path.cwd())
     found = [e for e in entries(Path() if inside else file, Path()) if file in imported_by(e.file)] if crew.ask is not None else []
+    failed: list[Tried] = []
     for entry in sorted(found, key=lambda e: real(e.file) != file):
-        seen = [t.request for t in _observed([entry], Path(), crew, held) if t.request is not None and spec.name in t.classes]
+        tried = _observed([entry], Path(), crew, held)
+        seen = [t.request for t in tried if t.request is not None and spec.name in t.classes]
         if seen:
             return seen
+        failed += [t for t in tried if t.request is None]
     try:
-        return _tried(held, name, "", crew)
+        return _tried(held, name, "", crew, failed)
     except NothingFound:
         return []
 
@@ -165,7 +168,7 @@ def _together(files: Sequence[Path]) -> Found:
 
 
 def observed_in(roots: Sequence[Path], folder: Path, crew: Crew, held: Found) -> list[Tried]:
-    """The trainings at or below some places that could be observed; what could not be is said, with what to type.
+    """The trainings at or below some places, observed; what could not be is said, with what to type.
 
     `held` are the classes that they may train.
     """
@@ -183,7 +186,12 @@ def _observed(found: Sequence[Entry], folder: Path, crew: Crew, held: Found) -> 
     for tried in answers:
         if tried.request is None:
             crew.say(f"{Path(tried.entry.file).as_posix()} was not observed: {' '.join(tried.because.split())}", tried.type_this)
-    return [t for t in answers if t.request is not None]
+    return answers
+
+
+def good(seen: Sequence[Tried]) -> list[Tried]:
+    """Those that were observed."""
+    return [t for t in seen if t.request is not None]
 
 
 def left_over(structure: Found, seen: Sequence[Tried]) -> Found:
@@ -201,7 +209,8 @@ def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence
     from vaelint.discover.proposals import nothing, requests_of, tried
 
     proposals = tried(structure, crew.hired, crew.jobs, folder) if structure.candidates else []
-    requests = [t.request for t in seen if t.request is not None] + requests_of(proposals, folder)
+    built = [(p.shape, r) for p in proposals for r in requests_of([p], folder)]
+    requests = [t.request for t in seen if t.request is not None] + [replace(r, unseen=_unseen(s, seen)) for s, r in built]
     if not requests:
         raise nothing(structure, place)
     for p in proposals:
@@ -210,3 +219,11 @@ def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence
     for file, why in structure.unread:
         crew.say(f"{file} could not be read: {why}", "")
     return requests
+
+
+def _unseen(shape: Shape, seen: Sequence[Tried]) -> tuple[str, ...]:
+    """Of the trainings that may be those of a class and were not observed, that for which most is known: its script, why, what to type."""
+    failed = [t for t in seen if t.request is None and t.type_this and t.aim in ("", shape.name)]
+    own = [t for t in failed if real(shape.file) in imported_by(t.entry.file)]
+    best = max(own, key=lambda t: (t.aim == shape.name, t.depth), default=None)
+    return (Path(best.entry.file).as_posix(), " ".join(best.because.split()), best.type_this) if best is not None else ()

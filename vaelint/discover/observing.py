@@ -7,13 +7,14 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vaelint.config.closure import imported_by
 from vaelint.core.assumption import ROWS
 from vaelint.core.checked import Checked
 from vaelint.core.finding import Finding
 from vaelint.core.paths import real
-from vaelint.core.result import Request
+from vaelint.core.result import Request, TargetResult
 from vaelint.discover.entries import Entry, tree_of
 from vaelint.discover.guessed_options import other_configurations
 from vaelint.discover.variants import variants
@@ -27,6 +28,10 @@ _ROUNDS = 5
 _FEW = 4  # rows of a batch, where a whole one is too slow or too large
 
 
+Seen = tuple[object, ...]
+"""What tells the results of two commands apart: the model, its loss, and what is found."""
+
+
 @dataclass(frozen=True)
 class Tried:
     """What became of a command: the request that observes it and the classes that it trains, or why it could not be observed."""
@@ -34,8 +39,10 @@ class Tried:
     entry: Entry
     request: Request | None
     classes: frozenset[str] = frozenset()
+    seen: frozenset[Seen] = frozenset()
     because: str = ""
     type_this: str = ""
+    aim: str = ""  # the class that the command was chosen for
     depth: int = 0  # how far a run came that was not observed: 1 where it ended before its own code did, 2 where it
     # wants a file, 3 where it raised
 
@@ -63,6 +70,33 @@ def shows(checked: Checked) -> bool:
     return checked.result.status != "failed" and (any(r.anatomy.get("sites") for r in results) or bool(roles & {"kl", "vq"}))
 
 
+def seen_in(checked: Checked) -> frozenset[Seen]:
+    """What an observed run shows, without its numbers: a second command that shows no more says nothing new."""
+    return frozenset(_seen(result) for result in (checked.result, *checked.also))
+
+
+def _seen(result: TargetResult) -> Seen:
+    terms = frozenset((t["role"], t["kernel"], _place(t.get("span"))) for t in result.loss.get("terms", ()))
+    return result.target, terms, result.loss.get("objective"), frozenset((f.code, f.span.file, f.span.line) for f in result.findings)
+
+
+def _place(span: Any) -> tuple[str, int]:
+    return (span["file"], span["line"]) if span else ("", 0)
+
+
+class News:
+    """Says of each observed run whether it shows anything that no earlier one did."""
+
+    def __init__(self) -> None:
+        self._known: set[Seen] = set()
+
+    def __call__(self, checked: Checked) -> bool:
+        """Whether it does; from then on it is known."""
+        new = shows(checked) and not seen_in(checked) <= self._known
+        self._known |= seen_in(checked) if new else set()
+        return new
+
+
 def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tuple[str, Path]]) -> list[Tried]:
     """Each entry by its first command that can be observed, and by further ones that may train the classes `wanted` that it left.
 
@@ -76,12 +110,12 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
     for _ in range(_ROUNDS):
         shown = {(n, file) for e, all_ in done.items() for t in all_ for n in t.classes for file in imported_by(e.file)}
         left = [w for w in left if w not in shown]
-        coming = [(e, words) for e in found for words in _next(e, done[e], tried[e], left, folder)]
+        coming = [(e, words, aim) for e in found for words, aim in _next(e, done[e], tried[e], left, folder)]
         if not coming:
             break
-        for e, words in coming:
+        for e, words, _ in coming:
             tried[e].append(words)
-        plain = [(e, request_of(words, e, folder)) for e, words in coming]
+        plain = [(e, request_of(words, e, folder)) for e, words, _ in coming]
         asked = [_with_few(request) if e in few else request for e, request in plain]
         answers = ask(asked)
         large = [n for n, (r, answer) in enumerate(zip(asked, answers, strict=True)) if not r.rows and _is_large(answer)]
@@ -89,8 +123,8 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
             if answer.result.status != "failed":
                 few.add(coming[n][0])
                 asked[n], answers[n] = _with_few(asked[n]), answer
-        for (e, _), request, answer in zip(coming, asked, answers, strict=True):
-            done[e].append(_tried(e, request, answer))
+        for (e, _, aim), request, answer in zip(coming, asked, answers, strict=True):
+            done[e].append(replace(_tried(e, request, answer), aim=aim))
     return [t for all_ in done.values() for t in _worth(all_)]
 
 
@@ -104,40 +138,47 @@ def _too_much(finding: Finding) -> bool:
 
 
 def _worth(all_: Sequence[Tried]) -> list[Tried]:
-    """What observed something; where nothing did, the first of those that came furthest: its error is the deepest."""
-    good = [t for t in all_ if t.request is not None]
+    """What observed something new, and what was to show a further class and did not; where nothing was observed, the first of those that
+    came furthest: its error is the deepest."""
     new: list[Tried] = []
-    for t in good:
-        if not any(t.classes <= other.classes for other in new):
+    for t in all_:
+        if t.request is not None and not t.seen <= {s for other in new for s in other.seen}:
             new.append(t)
-    return new or ([max(all_, key=lambda t: t.depth)] if all_ else [])
+    if not new:
+        return [max(all_, key=lambda t: t.depth)] if all_ else []
+    shown = {name for t in new for name in t.classes}
+    failed = [t for t in all_ if t.request is None and t.aim and t.aim not in shown]
+    return [*new, *(max((t for t in failed if t.aim == aim), key=lambda t: t.depth) for aim in dict.fromkeys(t.aim for t in failed))]
 
 
 def _next(
     entry: Entry, done: Sequence[Tried], tried: Sequence[tuple[str, ...]], left: Sequence[tuple[str, Path]], folder: Path
-) -> list[tuple[str, ...]]:
-    """The commands of the next round: the entry's own, until one is observed; then one for each class that it may train as well."""
+) -> list[tuple[tuple[str, ...], str]]:
+    """The commands of the next round: the entry's own, until one is observed; then one for each class that it may train as well.
+
+    Each with the class that it is chosen for, "" for none.
+    """
     if entry.lacks or len(tried) >= _MOST:
         return []
     if not tried:
-        return [entry.words]
+        return [(entry.words, "")]
     good = [t.request for t in done if t.request is not None]
     own = [w for w in entry.others if w not in tried]
     if not good and own:
-        return own[:1]
+        return [(own[0], "")]
     reach = imported_by(entry.file)
     trees = [t for t in map(tree_of, sorted(reach)) if t is not None]
     if not good and (other := [w for w in other_configurations(tried[0], trees, folder) if w not in tried]):
-        return other[:1]
+        return [(other[0], "")]
     missing = [name for name, file in left if file in reach]
     if not missing:
         return []
     words = good[0].run if good else tried[0]
-    more: list[tuple[str, ...]] = []
+    more: dict[tuple[str, ...], str] = {}
     for name in missing:
         ways = (w for w in variants(words, name, trees, folder) if w not in tried and w not in more)
-        more += [w for w in [next(ways, None)] if w is not None]
-    return [*more, *(w for w in own if not more)][: _MOST - len(tried)]
+        more.update((w, name) for w in [next(ways, None)] if w is not None)
+    return [*more.items(), *((w, "") for w in own if w in entry.told and not more)][: _MOST - len(tried)]
 
 
 def _lacking(entry: Entry, folder: Path) -> Tried:
@@ -164,4 +205,4 @@ def _tried(entry: Entry, request: Request, answer: Checked) -> Tried:
         because = f"{f'with {arguments}: ' if arguments else ''}{first.message}{place}"
         return Tried(entry, None, because=because, type_this=first.help, depth=_depth(first))
     names = {name for r in results for name in r.target.rpartition(":")[2].split("+")}
-    return Tried(entry, request, frozenset(names))
+    return Tried(entry, request, frozenset(names), seen_in(answer))

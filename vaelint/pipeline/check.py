@@ -27,6 +27,7 @@ from vaelint.pipeline.other_sizes import at_sizes_that_fit
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.trace_step import Emit, lifted, trace_step
+from vaelint.pipeline.unseen import say_unseen
 from vaelint.pipeline.watched_run import check_watched
 from vaelint.rule import Rule
 from vaelint.rule_packages import load_rules
@@ -44,6 +45,7 @@ def check_target(request: Request, emit: Emit) -> TargetResult:
     with writes_held_back(parse_target(request.target).path) as held:
         result = check_here(request, emit)
     result.notes += held.said
+    say_unseen(request, result)
     return result
 
 

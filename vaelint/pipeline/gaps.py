@@ -10,6 +10,8 @@ import shlex
 from vaelint.anatomy.model import Model
 from vaelint.core.result import Request, TargetResult
 
+NO_LOSS = "no loss was found: neither reconstruction nor KL nor their weights were looked at"
+NO_TERM = "no term of the loss was identified: it holds neither a reconstruction nor a KL that is known"
 _UNKNOWN = ("other", "parameters")
 
 
@@ -19,10 +21,9 @@ def note_gaps(model: Model | None, request: Request, result: TargetResult) -> No
         return
     if not model.has_loss:
         if not request.allow_no_loss:
-            result.leave_out("no loss was found: neither reconstruction nor KL nor their weights were looked at", _name_it(request))
+            result.leave_out(NO_LOSS, _name_it(request))
     elif not request.allow_no_loss and all(t.role in _UNKNOWN for t in model.terms):
-        told = "no term of the loss was identified: it holds neither a reconstruction nor a KL that is known"
-        result.leave_out(told, _name_it(request))
+        result.leave_out(NO_TERM, _name_it(request))
 
 
 def note_no_run(request: Request, result: TargetResult) -> None:

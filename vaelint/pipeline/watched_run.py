@@ -222,7 +222,10 @@ def _said(error: BaseException) -> tuple[str, str]:
         return f"the script stops: {error}", error.help
     named = _HDF5.search(str(error)) if isinstance(error, FileNotFoundError) else None
     if isinstance(error, FileNotFoundError) and (file := error.filename or (named and named[1])):
-        return f"the script reads {file}, which is not there", "put it there, or name another one with the script's options"
+        return (
+            f"the script reads {file}, which is not there",
+            f"put {_missing(file)} there, or name another place with the script's options",
+        )
     if isinstance(error, ModuleNotFoundError) and error.name:
         name = error.name.partition(".")[0]
         if name == "tensorflow":
@@ -250,6 +253,13 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, FileNotFoundError):  # its own: it looked for a file itself
         return said, "put it there, or name another one with the script's options"
     return said, "run it with python first: it raises the same there"
+
+
+def _missing(file: str | bytes) -> str:
+    """What is not there: the file, or the outermost of its folders that is missing."""
+    path = Path(os.fsdecode(file))
+    gone = [p for p in (path, *path.parents) if not os.path.lexists(p)] or [path]
+    return gone[-1].as_posix() if len(gone) == 1 else f"your data, the folder {gone[-1].as_posix()},"
 
 
 def _imported_by_itself(error: ModuleNotFoundError, package: str) -> bool:

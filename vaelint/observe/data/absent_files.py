@@ -22,6 +22,7 @@ COUNT = 300
 _DISTINCT = 16
 _OPENS = re.compile(r"Image\.open|imread|ImageFolder|read_image|default_loader|decode_(jpeg|png|image)|load_img")
 _RESIZES = re.compile(r"Resize|CenterCrop|RandomCrop|RandomResizedCrop|\.resize\(|thumbnail\(|Scale\(|interpolate\(")
+_TAKEN_APART = re.compile(r"""\.split\(\s*["']([_-])["']""")
 _ENDINGS = re.compile(r"""["'*]\.?(jpe?g|png|bmp|webp|tiff?)["']""", re.IGNORECASE)
 
 
@@ -83,7 +84,7 @@ class AbsentFiles:
         for folder in below:
             make_folder(str(Path(twin) / folder))
             for number in range(COUNT // len(below)):
-                with open_file(str(Path(twin) / folder / f"{number:06d}.{ending}"), "wb") as file:
+                with open_file(str(Path(twin) / folder / f"{_name(number, sources)}.{ending}"), "wb") as file:
                     file.write(self._picture(number, size))
         self._guess(_shown(path), f"{COUNT} made-up images instead of the folder {_shown(path)}")
         return True
@@ -100,6 +101,12 @@ class AbsentFiles:
         if size not in self._pictures:
             self._pictures[size] = [png(image) for image in drawn(_DISTINCT, *size, 3, seed=size[0])]
         return self._pictures[size][number % _DISTINCT]
+
+
+def _name(number: int, sources: str) -> str:
+    """The name of an image: of several numbers, as names that say labels are, where the code takes names apart."""
+    between = _TAKEN_APART.search(sources)
+    return f"{number:06d}" if between is None else between[1].join([str(number % 50), str(number % 2), str(number % 3), f"{number:06d}"])
 
 
 def png(image: torch.Tensor) -> bytes:

@@ -1,0 +1,84 @@
+"""A model whose training could not be observed: what is in the way is said of it, with the one thing to type."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vaelint.core.checked import Checked
+from vaelint.core.finding import Finding, Severity, Span
+from vaelint.core.result import Request, TargetResult
+from vaelint.discover.entries import Entry
+from vaelint.discover.folders import _unseen
+from vaelint.discover.observing import News, Tried, _next, _worth
+from vaelint.discover.structure import find
+from vaelint.observe.data.absent_files import _name
+from vaelint.pipeline.gaps import NO_LOSS
+from vaelint.pipeline.unseen import say_unseen
+from vaelint.pipeline.watched_run import _said
+
+MODEL = "import torch\nclass VAE(torch.nn.Module):\n    def forward(self, x):\n        return x + torch.randn_like(x)\n"
+
+
+def _result(target: str, line: int) -> TargetResult:
+    result = TargetResult(target, anatomy={"sites": [{}]})
+    result.loss = {"terms": [{"role": "kl", "kernel": "Gaussian KL", "span": {"file": "a.py", "line": line}}], "objective": "an ELBO"}
+    return result
+
+
+def test_a_second_command_that_shows_no_more_is_no_news() -> None:
+    news = News()
+    assert news(Checked(_result("a.py:VAE", 3)))
+    assert not news(Checked(_result("a.py:VAE", 3))), "the same model, with the same loss"
+    assert news(Checked(_result("a.py:VAE", 4))), "another loss"
+    assert not news(Checked(replace(_result("a.py:Deep", 3), status="failed")))
+
+
+def test_guessed_values_are_not_tried_once_a_command_was_observed(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("from zoo import VAE\n")
+    (tmp_path / "zoo.py").write_text(MODEL)
+    told, guess = ("train.py", "--deep"), ("train.py", "--data", "data")
+    entry = Entry(tmp_path / "train.py", ("train.py",), others=(guess, told), told=(told,))
+    left = [("VAE", tmp_path / "zoo.py")]
+    good = Tried(entry, Request("train.py", run=entry.words), frozenset({"Other"}), frozenset({("Other",)}))
+    assert _next(entry, [good], [entry.words], left, tmp_path) == [(told, "")]
+    bad = Tried(entry, None, because="it raises")
+    assert _next(entry, [bad], [entry.words], left, tmp_path) == [(guess, "")]
+    aimed = replace(bad, aim="VAE")
+    assert _worth([good, bad, aimed]) == [good, aimed], "what was to show a class and did not is said"
+
+
+@pytest.mark.parametrize("status", ["failed", "incomplete", "clean"])
+def test_what_keeps_a_training_from_being_observed_is_said_of_its_model(tmp_path: Path, status: str) -> None:
+    (tmp_path / "train.py").write_text("from zoo import VAE\n")
+    (tmp_path / "zoo.py").write_text(MODEL)
+    (shape,) = find(tmp_path).candidates
+    entry = Entry(tmp_path / "train.py", ("train.py",))
+    unseen = _unseen(shape, [Tried(entry, None, because="it reads  a.csv", type_this="put a.csv there", depth=2)])
+    assert unseen[1:] == ("it reads a.csv", "put a.csv there")
+    finding = Finding("VAE004", "no-loss-found", Severity.INFO, "no loss was found", Span("zoo.py", 2), help="name it")
+    result = TargetResult("zoo.py:VAE", status, findings=[finding])  # type: ignore[arg-type]
+    if status == "incomplete":
+        result.leave_out(NO_LOSS, "name the loss")
+        result.leave_out("the real pass did not run", "--device none")
+    say_unseen(Request("zoo.py:VAE", unseen=unseen), result)
+    (said,) = result.findings
+    if status == "clean":
+        assert said == finding
+        return
+    assert said.help == "put a.csv there" and said.notes == (f"{unseen[0]} trains it, and was not observed: it reads a.csv",)
+    assert [row["help"] for row in result.incomplete] == ["put a.csv there", "--device none"][: len(result.incomplete)]
+
+
+def test_the_outermost_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    said, help = _said(FileNotFoundError(2, "No such file", str(tmp_path / "data" / "faces" / "1.csv")))
+    assert said.endswith("1.csv, which is not there") and f"your data, the folder {tmp_path / 'data'}," in help
+    _, help = _said(FileNotFoundError(2, "No such file", str(tmp_path / "1.csv")))
+    assert help.startswith(f"put {tmp_path / '1.csv'} there")
+
+
+def test_made_up_images_have_names_that_the_code_can_take_apart() -> None:
+    assert _name(3, "int(name.split('_')[0])").split("_") == ["3", "1", "0", "000003"]
+    assert _name(3, "name.split('.')") == "000003"
