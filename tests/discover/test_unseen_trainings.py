@@ -16,7 +16,7 @@ from vaelint.discover.observing import News, Tried, _next, _worth
 from vaelint.discover.structure import find
 from vaelint.observe.data.absent_files import _name
 from vaelint.pipeline.gaps import NO_LOSS
-from vaelint.pipeline.unseen import say_unseen
+from vaelint.pipeline.not_observed import say_unseen
 from vaelint.pipeline.watched_run import _said
 
 MODEL = "import torch\nclass VAE(torch.nn.Module):\n    def forward(self, x):\n        return x + torch.randn_like(x)\n"

@@ -23,11 +23,11 @@ from vaelint.pipeline.assumptions import assumptions_of, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
+from vaelint.pipeline.not_observed import say_unseen
 from vaelint.pipeline.other_sizes import at_sizes_that_fit
 from vaelint.pipeline.prepare import FromPython, prepare
 from vaelint.pipeline.run_rules import run_rules
 from vaelint.pipeline.trace_step import Emit, lifted, trace_step
-from vaelint.pipeline.unseen import say_unseen
 from vaelint.pipeline.watched_run import check_watched
 from vaelint.rule import Rule
 from vaelint.rule_packages import load_rules
