@@ -16,7 +16,7 @@ from vaelint.observe.loaders import loaders_watched
 from vaelint.observe.session import Session, aside
 from vaelint.trace import keras_models
 from vaelint.trace.modules import noting_births
-from vaelint.trace.optimizers import noting_optimizers
+from vaelint.trace.optimizers import noting_optimizers, noting_used_up
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.pyro_sites import pyro_watched
 from vaelint.trace.standin import InsteadOfCuda
@@ -36,6 +36,7 @@ def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
             _stand_in(session, stack)
         enter(noting_births(session.spans, session.births, session.modules))
         enter(noting_optimizers(session.spans, session.optimizers, in_step=True))
+        enter(noting_used_up(session.spans, session.used_up))
         enter(loaders_watched(session))
         enter(_backward(session))
         enter(_scalers(session))

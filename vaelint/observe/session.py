@@ -21,7 +21,7 @@ from vaelint.observe.further import Further
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
 from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
 from vaelint.observe.watch import Watch
-from vaelint.record.record import Births
+from vaelint.record.record import Births, UsedUp
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
 from vaelint.trace.pyro_sites import Sites
@@ -62,6 +62,7 @@ class Session:
         self.further = Further(spans, wanted=further and not curves and not goes_on)
         self.modules: list[Any] = []  # those that user code constructed, in order
         self.optimizers: list[Optimizer] = []
+        self.used_up: list[UsedUp] = []
         self.done = 0  # iterations that ended
         self.iterations: list[Iteration] = []
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised

@@ -107,6 +107,7 @@ def _model_of(
     )  # fmt: skip
     first.record.learned = frozenset(first.names[i] for i in session.learned if i in first.names)
     first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
+    first.record.used_up = list(dict.fromkeys(session.used_up))
     used = {str(n.target) for n in ancestors(loss) if n.meta.get("parameter")}
     idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and used & _held(first, [s.optimizer])]
     first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in idle]

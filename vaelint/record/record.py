@@ -85,6 +85,7 @@ class Record:
     handed: bool = False  # whether `backward` was given a gradient that the script had from elsewhere
     idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
     uses: list[GradientUse] = field(default_factory=list)  # what the step did with gradients after its backward passes, in order
+    used_up: list[UsedUp] = field(default_factory=list)  # parameters that were asked for where there were none left
     learned: frozenset[str] = (
         frozenset()
     )  # parameters that a step of an observed training had a gradient for, this iteration's or another's
@@ -196,6 +197,15 @@ class GradientUse:
     of: frozenset[int]  # ids of the parameters
     place: Span | None
     passes: int = 0  # empty: how many backward passes there had been
+
+
+@dataclass(frozen=True)
+class UsedUp:
+    """What `parameters()` gave was gone through once, and was asked for parameters again: it has none left."""
+
+    made: Span
+    ended: Span | None
+    asked: Span | None
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.record.record import UsedUp
 from vaelint.trace import keras_models
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates
@@ -53,6 +54,54 @@ def ascends(optimizer: torch.optim.Optimizer) -> bool:
     return bool(optimizer.param_groups) and all(group.get("maximize") for group in optimizer.param_groups)
 
 
+class _Gone(Iterator[Any]):
+    """What `parameters()` gives, which can be gone through once; says so when it is asked a second time."""
+
+    def __init__(self, given: Iterator[Any], made: Span, place: Callable[[], Span | None], found: list[UsedUp]) -> None:
+        self._given, self._made, self._place, self._found = given, made, place, found
+        self._ended: Span | None = None
+        self._is_over = False
+
+    def __iter__(self) -> _Gone:
+        if self._is_over:
+            self._found.append(UsedUp(self._made, self._ended, self._place()))
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._given)
+        except StopIteration:
+            if not self._is_over:
+                self._is_over, self._ended = True, self._place()
+            raise
+
+
+@contextlib.contextmanager
+def noting_used_up(spans: SpanFinder, found: list[UsedUp]) -> Iterator[None]:
+    """While the block runs, appends each second use of what user code was given by `parameters()` or `named_parameters()`."""
+    originals: dict[str, Any] = {name: vars(torch.nn.Module)[name] for name in ("parameters", "named_parameters")}
+
+    def place() -> Span | None:
+        stack = spans.stack(sys._getframe(2), limit=1)
+        return stack[0] if stack else None
+
+    def telling(original: Any) -> Any:
+        def parameters(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Iterator[Any]:
+            given: Iterator[Any] = original(self, *args, **kwargs)
+            stack = spans.stack(sys._getframe(1), limit=1)
+            return _Gone(given, stack[0], place, found) if stack else given
+
+        return parameters
+
+    for name, original in originals.items():
+        setattr(torch.nn.Module, name, telling(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(torch.nn.Module, name, original)
+
+
 @contextlib.contextmanager
 def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
     """While the block runs, `updates` hears of each step of torch's optimizers and of gradients that are cleared.
@@ -70,6 +119,7 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
             held, where = [p for group in self.param_groups for p in group["params"]], place()
             climbs = ascends(self)
             if updates.as_is:
+                args, kwargs = _telling_again(updates, held, where, args, kwargs)
                 done = original(self, *args, **kwargs)
                 updates.step(held, where, climbs)
                 return done
@@ -104,6 +154,25 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
     finally:
         for owner, name, original in replaced:
             setattr(owner, name, original)
+
+
+def _telling_again(
+    updates: Updates, held: list[torch.Tensor], place: Span | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a step whose closure tells of each further evaluation: the gradients of the one before have been used by then."""
+    closure = args[0] if args else kwargs.get("closure")
+    if not callable(closure):
+        return args, kwargs
+    before = 0
+
+    def evaluate() -> Any:
+        nonlocal before
+        if before:
+            updates.used(held, place)
+        before += 1
+        return closure()
+
+    return (evaluate, *args[1:]), {k: v for k, v in kwargs.items() if k != "closure"}
 
 
 @contextlib.contextmanager

@@ -13,13 +13,13 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from vaelint.core.finding import Span
-from vaelint.record.record import Births, LeftTraining, MadeDistribution, Record, Rung
+from vaelint.record.record import Births, LeftTraining, MadeDistribution, Record, Rung, UsedUp
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import keras_models, torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.calls import noting_calls
 from vaelint.trace.modules import ModuleTracker, noting_births, noting_modes
-from vaelint.trace.optimizers import noting_keras_steps, noting_optimizers, noting_scales, noting_steps
+from vaelint.trace.optimizers import noting_keras_steps, noting_optimizers, noting_scales, noting_steps, noting_used_up
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.pyro_sites import Sites, pyro_watched
 from vaelint.trace.recorder import Recorder
@@ -35,6 +35,7 @@ class Built:
     births: Births = field(default_factory=Births)
     keep: list[Any] = field(default_factory=list)
     optimizers: list[Any] = field(default_factory=list)  # those that the constructor built
+    used_up: list[UsedUp] = field(default_factory=list)  # parameters that it asked for where there were none left
     asked_for_cuda: list[tuple[Span, str]] = field(default_factory=list)  # where the constructor asks for a GPU by name
 
 
@@ -98,7 +99,8 @@ def construct(build: Any, spans: SpanFinder, *, on_gpu: bool = False) -> Built:
         torch.set_default_device(None)
     constructing = noting_optimizers(spans, built.optimizers, in_step=False)
     gpu = contextlib.nullcontext() if on_gpu else InsteadOfCuda(spans)
-    with noting_births(spans, built.births, built.keep), constructing, running_plainly(), gpu as instead:
+    used_up = noting_used_up(spans, built.used_up)
+    with noting_births(spans, built.births, built.keep), constructing, used_up, running_plainly(), gpu as instead:
         built.model = build()
     if instead is not None:
         built.asked_for_cuda = instead.asked
@@ -166,7 +168,7 @@ class Recording:
         self._recorder.held = held_by_distributions(built.model)
         self._instead = InsteadOfCuda(spans) if all(t.device.type == "cpu" for t in inputs.values()) else None
         self._record = Record(self._recorder.graph, built.model, rung, dict(sizes), births=built.births)
-        self._record.optimizers = list(built.optimizers)
+        self._record.optimizers, self._record.used_up = list(built.optimizers), list(built.used_up)
         self._record.node_for = self._recorder.node_for
         self._record.inputs = {name: self._recorder.input(name, tensor) for name, tensor in inputs.items()}
         self._drawn = random.getstate()
@@ -193,6 +195,7 @@ class Recording:
             running_plainly(),
             noting_births(spans, built.births, built.keep, record.guests),
             noting_optimizers(spans, record.optimizers, in_step=True),
+            noting_used_up(spans, record.used_up),
             noting_autocast(recorder.autocast),
             noting_scales(recorder.updates),
             noting_distributions(recorder, record),

@@ -222,6 +222,10 @@ class Updates:
                 found.setdefault(call.stack, IdleStep(call.span, next(iter(lost.values())), turns=True))
         return list(found.values())
 
+    def used(self, held: Sequence[torch.Tensor], place: Span | None) -> None:
+        """An optimizer has used these gradients, and evaluates its closure again before its step is over."""
+        self._used.update({id(p): place for p in held if _gradient(p) is not None})
+
     def step(self, held: Sequence[torch.Tensor], place: Span | None, climbs: bool = False) -> bool:
         """An optimizer's step over some parameters; whether it may move them: those of the model stay while it is recorded.
 

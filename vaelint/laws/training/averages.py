@@ -61,7 +61,7 @@ def _updates(record: Record) -> Iterator[_Update]:
     for at, node in enumerate(nodes):
         if not in_place(node) or node.meta.get("grad") or not isinstance(first := node.args[0] if node.args else None, fx.Node):
             continue
-        root = _root(first)
+        root = root_of(first)
         old = root.meta.get("val")
         if not isinstance(old, torch.Tensor) or id(old) in held | owned or not _lasts(root, old):
             continue
@@ -73,7 +73,7 @@ def _updates(record: Record) -> Iterator[_Update]:
             yield _Update(old, live, tuple(nodes[start : at + 1]), node)
 
 
-def _root(node: fx.Node) -> fx.Node:
+def root_of(node: fx.Node) -> fx.Node:
     """The tensor that a node is, or shares its memory with."""
     while (ops.raw_name(node) in _SAME or in_place(node) or node.target is effect) and isinstance(first := node.args[0], fx.Node):
         node = first
@@ -91,7 +91,7 @@ def _start(nodes: list[fx.Node], at: int, old: torch.Tensor) -> int:
     place = span(nodes[at])
     start = at
     while start > 0 and (here := span(nodes[start - 1])) is not None and place is not None and here.file == place.file:
-        if here.line != place.line and _root(nodes[start - 1]).meta.get("val") is not old:
+        if here.line != place.line and root_of(nodes[start - 1]).meta.get("val") is not old:
             break
         start -= 1
     return start
@@ -102,7 +102,7 @@ def _entering(nodes: list[fx.Node], old: torch.Tensor) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
     for node in nodes:
         for source in node.all_input_nodes:
-            val = _root(source).meta.get("val")
+            val = root_of(source).meta.get("val")
             if isinstance(val, torch.Tensor) and val is not old and val.shape == old.shape and val.is_floating_point():
                 found[id(val)] = val
     return list(found.values())
@@ -126,7 +126,7 @@ def _after(update: _Update, old: torch.Tensor, live: torch.Tensor) -> torch.Tens
     def now(value: Any) -> Any:
         if isinstance(value, fx.Node):
             val = value.meta.get("val")
-            own = id(val) if id(val) in put else id(_root(value).meta.get("val"))
+            own = id(val) if id(val) in put else id(root_of(value).meta.get("val"))
             return put.get(own, val)
         if isinstance(value, tuple | list):
             return type(value)(now(v) for v in value)
@@ -135,7 +135,7 @@ def _after(update: _Update, old: torch.Tensor, live: torch.Tensor) -> torch.Tens
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for node in update.nodes:
-            if not any(id(i.meta.get("val")) in put or id(_root(i).meta.get("val")) in put for i in node.all_input_nodes):
+            if not any(id(i.meta.get("val")) in put or id(root_of(i).meta.get("val")) in put for i in node.all_input_nodes):
                 continue
             target: Any = node.target
             try:

@@ -7,12 +7,14 @@ from vaelint.laws.training import (
     gradient_limits,
     held_parameters,
     modes,
+    own_averages,
     rates,
     schedules,
     shuffles,
     step_turns,
     still_counters,
     turns_against,
+    used_parameters,
     warm_ups,
 )
 
@@ -23,11 +25,13 @@ __all__ = [
     "gradient_limits",
     "held_parameters",
     "modes",
+    "own_averages",
     "rates",
     "schedules",
     "shuffles",
     "step_turns",
     "still_counters",
     "turns_against",
+    "used_parameters",
     "warm_ups",
 ]

@@ -1,0 +1,60 @@
+"""Law B5, for averages of weights: what is averaged into is not what is averaged.
+
+Observed on the step as it runs, with its optimizers: an operation in place on a parameter that an optimizer moves, which mixes it with
+itself. `copy.copy(model)` shares the parameters of the model; an average over such a copy is the live model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import fx
+
+from vaelint.core.finding import Label
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.laws.training.averages import root_of
+from vaelint.record import ops
+from vaelint.record.record import Record, span
+from vaelint.rule import Found
+
+
+@law("averages-are-apart", "an average of weights has weights of its own", covered=("VAE902",), cost="all")
+def averages_are_apart(bench: Bench) -> Iterator[Broken]:
+    """`lerp_`, and `mul_` followed by `add_`. Exempt is `add_` by itself, which is how weights are made to decay."""
+    if not bench.model.record.objectives:
+        return
+    record = bench.trained
+    owned = {id(p) for o in record.optimizers for g in o.made.param_groups for p in g["params"]}
+    mixed = next((n for n in record.nodes if _mixes_with_itself(n, owned)), None)
+    if mixed is None:
+        return
+    name = _named(record, mixed)
+    found = Found(
+        span(mixed),
+        label="mixes a parameter with itself",
+        labels=tuple(Label(o.span, "moves this very parameter") for o in record.optimizers[:1] if o.span is not None),
+        why="the average and the model share their parameters (a shallow copy does): nothing is averaged, and what is kept as the smoothed "
+        "model is the last one",
+        help="average into a copy that has parameters of its own: copy.deepcopy(model)",
+    )
+    yield Broken("average-of-itself", found, "an average has weights of its own", f"{name} is averaged with itself")
+
+
+def _mixes_with_itself(node: fx.Node, owned: set[int]) -> bool:
+    """Whether the last operation of an average reads, as old and as new value, one parameter that an optimizer moves."""
+    if node.op != "call_function" or len(node.args) < 2:
+        return False
+    first, second = node.args[0], node.args[1]
+    if not isinstance(first, fx.Node) or not isinstance(second, fx.Node) or ops.raw_name(node) not in ("lerp_", "add_"):
+        return False
+    old, new = root_of(first).meta.get("val"), root_of(second).meta.get("val")
+    if not isinstance(old, torch.Tensor) or old is not new or id(old) not in owned:
+        return False
+    return ops.raw_name(node) == "lerp_" or ops.raw_name(first) == "mul_"
+
+
+def _named(record: Record, node: fx.Node) -> str:
+    val = root_of(node).meta.get("val")
+    return next((name for name, p in record.model.named_parameters() if p is val), "a parameter")
