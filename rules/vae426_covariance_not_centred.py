@@ -3,6 +3,8 @@
 ## What it does
 Finds products a^T a over the batch, made of the posterior's means or of z, and looks at what a is centred by, with
 random values for the posterior: reports a whose mean over each sample's own features is 0, and not that over the batch.
+`torch.cov` and `torch.corrcoef` take their variables in rows: of values with the samples in rows, they give that matrix
+of the samples, B times B, centred over the features.
 
 ## Why is this bad
 The covariance of DIP-VAE is that of the means over the data (Kumar et al. 2018, equation 4): E[mu mu^T] - E[mu] E[mu]^T.
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 def check(model: Model, miscentred_covariances: list[Miscentred]) -> Findings:
     """Products over the batch of values without their features' mean."""
     for found in miscentred_covariances:
+        if found.product is found.centred:
+            yield _of_samples(model, found)
+            continue
         yield Found(
             model.where(found.centred),
             label="the mean over the features is subtracted, not the mean over the batch",
@@ -57,3 +62,14 @@ def check(model: Model, miscentred_covariances: list[Miscentred]) -> Findings:
             help="subtract mu.mean(dim=0, keepdim=True), and divide the product by the batch size",
             claim=claims.CentredBy("the means over the features are 0, those over the batch are not", values=found.values),
         )
+
+
+def _of_samples(model: Model, found: Miscentred) -> Found:
+    return Found(
+        model.where(found.product),
+        label=f"gives {model.shape_text(found.product)}: its variables are the rows, here the samples",
+        shapes=(model.row(found.values), model.row(found.product)),
+        why="it says how alike the samples are over their features, each less its own mean: the dimensions of the latent are not compared",
+        help="turn the values: torch.cov(mu.t()) has the latent's dimensions as variables",
+        claim=claims.CentredBy("it is centred over the features, not over the batch", values=found.values, product=found.product),
+    )

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
 
 _TURNS = frozenset({"t", "T", "mT", "transpose", "swapaxes", "swapdims", "permute", "adjoint", "H", "contiguous", "clone"})
+_OF_ROWS = frozenset({"cov", "corrcoef"})  # their variables are the rows
 _DIAGONALS = frozenset({"diagonal", "diag", "trace"})
 
 
 @dataclass(frozen=True)
 class Miscentred:
-    """A product over the batch of values that are centred sample by sample, and where they are centred."""
+    """A product of values that are centred sample by sample, and where they are centred: where the product is made, for `torch.cov`."""
 
     product: fx.Node
     values: fx.Node
@@ -43,10 +44,14 @@ class CrossedDiagonal:
 
 
 def miscentred_covariances(model: Model) -> list[Miscentred]:
-    """Products a^T a over the batch, of posterior values whose mean over their own features was taken off, not that over the batch."""
+    """Products a^T a over the batch, of posterior values whose mean over their own features was taken off, not that over the batch; and
+    covariances of the samples, where `torch.cov` was given them as its variables."""
     found = []
     ends = {s.z for s in model.sites} | {h for s in model.sites for h in s.heads}
     for node in model.flow.sorted(model.reaching_loss):
+        if (rows := _of_rows(model, node)) is not None and ends & model.flow.ancestors(rows):
+            found.append(Miscentred(node, rows, node))
+            continue
         values = _squared(node) if ops.op(node) in ("matmul", "mm", "rmatmul") else None
         if values is None or "B" not in model.dims(values)[0] or not ends & model.flow.ancestors(values):
             continue
@@ -60,6 +65,13 @@ def miscentred_covariances(model: Model) -> list[Miscentred]:
             subtractions = [n for n in model.flow.sorted(chain) if ops.op(n) in ops.ADD]
             found.append(Miscentred(node, values, subtractions[-1] if subtractions else values))
     return found
+
+
+def _of_rows(model: Model, node: fx.Node) -> fx.Node | None:
+    """What `torch.cov` gets with the samples as its variables."""
+    values = node.args[0] if node.op == "call_function" and ops.op(node) in _OF_ROWS and node.args else None
+    is_matrix = isinstance(values, fx.Node) and len(shape(values)) == 2
+    return values if isinstance(values, fx.Node) and is_matrix and "B" in model.dims(values)[0] and model.dims(values)[1] != "B" else None
 
 
 def _squared(node: fx.Node) -> fx.Node | None:

@@ -87,9 +87,10 @@ class UnboundedFall(Claim):
 
 @dataclass(frozen=True)
 class CentredBy(Claim):
-    """The values are centred along the features, not along the samples."""
+    """The values are centred along the features, not along the samples; by `product` itself, where that is given."""
 
     values: fx.Node
+    product: fx.Node | None = None
 
 
 @dataclass(frozen=True)

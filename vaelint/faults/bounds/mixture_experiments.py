@@ -192,12 +192,27 @@ def unbounded_fall(trial: Trial, claim: UnboundedFall) -> Verdict:
 
 @experiment(CentredBy, "the means of the values that the covariance is made of", "1e-4 of the largest value")
 def centred_by(trial: Trial, claim: CentredBy) -> Verdict:
-    """Whether values have mean 0 over their own features, and not over the batch."""
+    """Whether values have mean 0 over their own features, and not over the batch; or whether a shift of all samples moves a covariance of
+    theirs, and a shift of all features does not."""
+    if claim.product is not None:
+        return _centres(trial, claim.values, claim.product)
     value = trial.value(claim.values).detach().double()
     batch, features = (float(value.mean(axis).abs().max()) for axis in (0, 1))
     scale = float(value.abs().max())
     told = f"the largest mean over the batch is {number(batch)}, over the features {number(features)}"
     return Verdict(exactly(features < 1e-4 * scale < batch, scale), told)
+
+
+def _centres(trial: Trial, values: fx.Node, product: fx.Node) -> Verdict:
+    before, given = trial.value(product).detach(), trial.value(values).detach()
+    shifts = (1.0 + torch.rand(n, dtype=given.dtype, device=given.device) for n in given.shape)
+    moved = [
+        float((trial.recompute([product], {values: given + given.std() * shift})[product].detach() - before).abs().max())
+        for shift in ((shift.unsqueeze(1) if axis == 0 else shift) for axis, shift in enumerate(shifts))
+    ]
+    scale = float(before.abs().max())
+    told = f"{number(moved[0])} for a number added to a sample's features, {number(moved[1])} for one added to a feature of all samples"
+    return Verdict(exactly(moved[0] < 1e-4 * scale < moved[1], scale), told)
 
 
 @experiment(DiagonalEntries, "the diagonal with the posterior of one sample exchanged", "1e-4 of the values")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import fx
@@ -22,6 +23,9 @@ from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients
 
 _PICKS = frozenset({"gather", "take_along_dim", "getitem", "nll_loss", "cross_entropy"})
+_FUSED = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss", "poisson_nll_loss"}) | frozenset(
+    {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
+)  # losses of torch that are summed up by what computes them
 _LARGEST = 6_000_000  # numbers in one replayed value
 _WIDE = 1.5  # how far the numbers that the decoder puts out lie apart
 _CONDITION = 40.0  # a library size: what a data-made factor of the likelihood is set to
@@ -48,7 +52,7 @@ class Elementwise:
                 slices.setdefault(frozenset(other.node for other in at.term.leaves), at)
         for leaves, at in slices.items():
             core = part_of(at.term, at.term.leaves, model.sites, model.flow).core
-            if core is not None and _alike(core, at.target) and not any(leaves < others for others in slices):
+            if core is not None and _alike(_shape_before_summing(core), at.target) and not any(leaves < others for others in slices):
                 found = Elementwise(bench, at, core)
                 if not found.is_of_classes:
                     yield found
@@ -138,9 +142,15 @@ class Elementwise:
             overrides[n] = drawn.expand(size).clone() if n in self.at.raw else drawn
         laid_out = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole)
         overrides[self.at.target] = _as_recorded(laid_out, self.at.target).clone()
-        got = replay([self.core, *more], {**overrides, **(put or {})}, sizes)
+        values = {**overrides, **(put or {})}
+        if _sums_itself(self.core):
+            got = replay([*self.core.all_input_nodes, *more], values, sizes)
+            curves = _one_by_one(self.core, got)
+        else:
+            got = replay([self.core, *more], values, sizes)
+            curves = got[self.core]
         found = {n: got[n] for n in more}
-        found[self.core] = self._sign * got[self.core].reshape(points.numel(), -1)
+        found[self.core] = self._sign * curves.reshape(points.numel(), -1)
         return found
 
     @cached_property
@@ -162,6 +172,27 @@ def _as_recorded(value: torch.Tensor, node: fx.Node) -> torch.Tensor:
     return value.long() if is_whole and torch.equal(value, value.round()) else value.double()
 
 
-def _alike(core: fx.Node, target: fx.Node) -> bool:
+def _sums_itself(core: fx.Node) -> bool:
+    """Whether one operation computes the elements and sums them up: torch's losses with `reduction="sum"` or `"mean"`."""
+    return ops.op(core) in _FUSED and core.kwargs.get("reduction", "mean") != "none"
+
+
+def _one_by_one(core: fx.Node, values: Mapping[fx.Node, torch.Tensor]) -> torch.Tensor:
+    """The elements that such an operation sums up. Raises ReplayError where it refuses the values."""
+    target: Any = core.target
+    try:
+        args, kwargs = fx.map_arg(core.args, values.get), fx.map_arg(dict(core.kwargs), values.get)
+        found: torch.Tensor = target(*args, **{**kwargs, "reduction": "none"})
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ReplayError(f"the loss does not run element by element: {error}") from error
+    return found
+
+
+def _shape_before_summing(core: fx.Node) -> tuple[int, ...]:
+    operands = [i for i in ops.value_inputs(core) if shape(i)] if _sums_itself(core) else []
+    return max(map(shape, operands), key=math.prod) if operands else shape(core)
+
+
+def _alike(core: Sequence[int], target: fx.Node) -> bool:
     """Whether there is one number for each element of the data, in its order."""
-    return [n for n in shape(core) if n != 1] == [n for n in shape(target) if n != 1]
+    return [n for n in core if n != 1] == [n for n in shape(target) if n != 1]
