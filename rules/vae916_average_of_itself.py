@@ -17,7 +17,7 @@ what is evaluated and saved as the smoothed model is not smoothed, and `mul_` wi
     self.average = copy.deepcopy(model)
 
 ## When to ignore
-When the mixture of a parameter with itself is meant.
+When the mixture of a parameter with itself is intended.
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

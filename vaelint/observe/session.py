@@ -61,8 +61,7 @@ class Session:
         self.births = Births()
         self.further = Further(spans, wanted=further and not curves and not goes_on)
         self.modules: list[Any] = []  # those that user code constructed, in order
-        self.optimizers: list[Optimizer] = []
-        self.used_up: list[UsedUp] = []
+        self.optimizers, self.used_up = list[Optimizer](), list[UsedUp]()
         self.done = 0  # iterations that ended
         self.iterations: list[Iteration] = []
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised

@@ -119,15 +119,13 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
             held, where = [p for group in self.param_groups for p in group["params"]], place()
             climbs = ascends(self)
             if updates.as_is:
-                args, kwargs = _telling_again(updates, held, where, args, kwargs)
-                done = original(self, *args, **kwargs)
+                done = original(
+                    self, *_telling_again(updates, held, where, args, kwargs), **{k: v for k, v in kwargs.items() if k != "closure"}
+                )
                 updates.step(held, where, climbs)
                 return done
             closure = args[0] if args else kwargs.get("closure")
-            value = None
-            if callable(closure):
-                with torch.enable_grad():
-                    value = closure()
+            value = torch.enable_grad()(closure)() if callable(closure) else None
             return original(self, *args, **kwargs) if updates.step(held, where, climbs) else value
 
         return step
@@ -158,11 +156,11 @@ def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
 
 def _telling_again(
     updates: Updates, held: list[torch.Tensor], place: Span | None, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+) -> tuple[Any, ...]:
     """The arguments of a step whose closure tells of each further evaluation: the gradients of the one before have been used by then."""
     closure = args[0] if args else kwargs.get("closure")
     if not callable(closure):
-        return args, kwargs
+        return args
     before = 0
 
     def evaluate() -> Any:
@@ -172,7 +170,7 @@ def _telling_again(
         before += 1
         return closure()
 
-    return (evaluate, *args[1:]), {k: v for k, v in kwargs.items() if k != "closure"}
+    return (evaluate, *args[1:])
 
 
 @contextlib.contextmanager
