@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.conditioned_addends import chosen_by_condition
 from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.masked_addends import only_masks, picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
@@ -182,6 +183,8 @@ def _complete_reconstructions(leaves: list[Leaf], outputs: set[fx.Node] | frozen
         of_data = leaf.role == "other" and all(f in flow.data and f not in flow.learned for f in front)
         if (leaf.role in ("other", "vq") and of_decoded) or (of_data and _shares_parameter(leaf, leaves, flow)):
             leaf.role = "reconstruction"
+    for leaf in chosen_by_condition(leaves, outputs, flow):
+        leaf.role = "reconstruction"
 
 
 def _gathered(leaves: list[Leaf], has_log_q: bool) -> list[Term]:

@@ -55,6 +55,7 @@ def density_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Rep
     raw = {f for f in leaf.frontier if f in flow.learned}
     mine = [other for other in term.leaves if raw & set(other.frontier) or not any(f in flow.learned for f in other.frontier)]
     ends = raw | {f for other in mine for f in other.frontier if f in flow.learned}
+    ends |= _picked(flow.ancestors(*(other.node for other in mine), stop=ends), replay)
     inside = flow.ancestors(*(other.node for other in mine), stop=ends)
     entries = _entries(mine, inside, ends, flow)
     if not entries:
@@ -84,12 +85,30 @@ def joined_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Repl
     return replace(found, term=replace(term, leaves=mine), raw=first)
 
 
+def _picked(inside: set[fx.Node], replay: Replay) -> set[fx.Node]:
+    """Learned numbers of the likelihood that each sample takes a row of, `dispersion[batch]`: each sample has its own, as of an output."""
+    found = set()
+    for node in inside:
+        source = ops.value_inputs(node)[:1] if ops.op(node) in ops.SELECT else []
+        if source and source[0].meta.get("parameter") and "B" in replay.texts_of(node)[:1] and "B" not in replay.texts_of(source[0]):
+            found.add(node)
+    return found
+
+
 def _entries(leaves: list[Leaf], inside: set[fx.Node], ends: set[fx.Node], flow: Flow) -> set[fx.Node]:
     """The values made of data alone that meet something learned."""
     given = {n for n in inside if n in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)}
     met = {i for n in inside - given - ends for i in ops.value_inputs(n) if i in given}
     above = {f for leaf in leaves for f in leaf.factors if f not in flow.learned and shape(f) == shape(leaf.node)}
-    return met | above
+    return {_narrowest(n) for n in met | above}
+
+
+def _narrowest(node: fx.Node) -> fx.Node:
+    """What a value is repeated from: a library size that is expanded to the data's shape is one number a sample."""
+    source, size = node, math.prod(shape(node))
+    while ops.op(source) in ops.SHAPE and (behind := ops.value_inputs(source)):
+        source = behind[0]
+    return source if math.prod(shape(source)) < size else node
 
 
 def _common(compared: set[fx.Node], flow: Flow) -> fx.Node | None:
