@@ -118,3 +118,32 @@ def test_a_learned_scale_weighs_as_its_logarithm_does(tmp_path: Path) -> None:
     loss = said_of(tmp_path, {"loss": LEARNED}).loss
     assert loss["beta"]["value"] == pytest.approx(0.5)
     assert [t["kernel"] for t in loss["terms"] if t["role"] == "reconstruction"] == ["Gaussian with learned variance"]
+
+
+MASKED = """
+        kept = y > 0
+        return (self.dec(z)[kept] - x[kept]).square().mean() + kl.mean()"""
+PARTS = """
+        out = self.dec(z)
+        error = (out[:, :6] - x[:, :6]).square().mean(-1) + 0.1 * (out[:, 6:] - x[:, 6:]).square().mean(-1)
+        return (error + kl).mean()"""
+JUDGED = """
+        score = torch.nn.functional.binary_cross_entropy_with_logits(self.low(z), torch.ones(len(z), 6, device=z.device))
+        return (error + kl).mean() + 10 * score + self.dec.weight.square().sum()"""
+
+
+def test_rows_that_a_mask_picks_grow_with_the_batch(tmp_path: Path) -> None:
+    loss = said_of(tmp_path, {"given": "x, y", "loss": MASKED}, "x=8x12", "y=8:int64[0,3)").loss
+    assert loss["terms"][0]["reduction"] == "mean over B, mean over D"
+
+
+def test_parts_that_are_weighed_apart_have_no_one_beta(tmp_path: Path) -> None:
+    loss = said_of(tmp_path, {"loss": PARTS}).loss
+    assert [t["role"] for t in loss["terms"]] == ["reconstruction", "reconstruction", "kl"]
+    assert loss["beta"] is None and "one part of the data more than one of another" in loss["notes"][0]
+
+
+def test_what_is_one_number_already_is_no_sum_over_the_batch(tmp_path: Path) -> None:
+    loss = said_of(tmp_path, {"loss": JUDGED}).loss
+    rows = {t["kernel"]: t["reduction"] for t in loss["terms"]}
+    assert rows["a penalty on parameters"] == ""

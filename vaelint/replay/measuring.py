@@ -45,6 +45,24 @@ def measured(
     return Scaling(plain.value, exponents, constant)
 
 
+def moved_by_rows(
+    scaling: Scaling, weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], text: str, rows: int
+) -> Scaling:
+    """The scaling of a weight on rows that a mask picks: no size says how many (`text`), but of two batches there are twice as many.
+
+    Where their number cannot be varied, how the weight moves with the batch is not known.
+    """
+    try:
+        here, there = (abs(weight(EVENS[0], {**symbols, text: n})) for n in (rows, 2 * rows))
+    except ReplayError:
+        here = there = 0.0
+    power = math.log2(there / here) if here and there else math.nan
+    own = scaling.exponents.get("B", 0.0)
+    if own is None or not math.isfinite(power) or abs(power - round(power)) > 1e-4:
+        return Scaling(scaling.value, {**scaling.exponents, "B": None}, scaling.constant * symbols.get("B", 1) ** (own or 0.0))
+    return Scaling(scaling.value, {**scaling.exponents, "B": own + round(power)}, scaling.constant / symbols.get("B", 1) ** round(power))
+
+
 def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str) -> Scaling | None:
     """Runs with inputs all 1 (masks let through), or all next to 0 (masks of what is left out do), or all 3/4 (counts stay finite).
 

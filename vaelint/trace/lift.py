@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.record import ops
 from vaelint.record.record import Record
 
 
@@ -59,12 +60,18 @@ def _lay(record: Record, pairs: list[tuple[fx.Node, fx.Node]], m: int, symbol: s
     """Symbolic shapes and moving literals of nodes that are the same in both runs; False where they are not."""
     n = record.sizes[symbol]
     moving: list[tuple[fx.Node, Any]] = []
+    picked: dict[fx.Node, set[tuple[int, int]]] = {}  # sizes of what is made of rows that values chose, in both runs
     for a, b in pairs:
         val, twin = a.meta.get("val"), b.meta.get("val")
         if isinstance(val, torch.Tensor) and isinstance(twin, torch.Tensor):
             if val.dim() != twin.dim():
                 return False
-            record.shapes[a] = tuple(dim_text(p, q, n, m, symbol) for p, q in zip(val.shape, twin.shape, strict=True))
+            sizes = list(zip(val.shape, twin.shape, strict=True))
+            counted = {pair for source in a.all_input_nodes for pair in picked.get(source, ())}
+            counted |= {(p, q) for p, q in sizes[:1] if p != q and (p, q) != (n, m) and _picks_by_value(a)}
+            if counted:
+                picked[a] = counted
+            record.shapes[a] = tuple(f"~{symbol}" if (p, q) in counted else dim_text(p, q, n, m, symbol) for p, q in sizes)
         if a.op == "call_function":
             args = _literals(a.args, b.args, record, n, m, symbol)
             kwargs = _literals(dict(a.kwargs), dict(b.kwargs), record, n, m, symbol)
@@ -74,6 +81,14 @@ def _lay(record: Record, pairs: list[tuple[fx.Node, fx.Node]], m: int, symbol: s
         node.args, node.kwargs = args, kwargs
         node.meta["moving"] = True
     return True
+
+
+def _picks_by_value(node: fx.Node) -> bool:
+    """Whether it depends on values how many entries the result has: a mask as an index."""
+    if ops.op(node) in ("nonzero", "masked_select", "unique", "argwhere"):
+        return True
+    given = ops.tensors(node.args[1:]) if ops.op(node) in ("getitem", "index") else []
+    return any(n.meta["val"].dtype is torch.bool for n in given if isinstance(n.meta.get("val"), torch.Tensor))
 
 
 def dim_text(p: int, q: int, n: int, m: int, symbol: str) -> str:

@@ -10,6 +10,7 @@ from torch import fx
 
 from vaelint.anatomy.kl.kl_parts import PART_WORDS
 from vaelint.anatomy.kl.kl_probe import KNOWN
+from vaelint.anatomy.loss.addend_reduction import weight_within
 from vaelint.anatomy.loss.balance import likelihood_scaling
 from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
@@ -171,7 +172,9 @@ def _placed(model: Model, k: KlFact) -> fx.Node | None:
 
 
 def _extra_row(model: Model, e: Extra) -> dict[str, Any]:
-    return _row(model, e.role, EXTRA_WORDS[e.kind], e.scaling, (), e.scaling.constant if e.scaling else 0.0, e.node, "", e.symbol)
+    scaling, reduction = weight_within(model, e.leaves[0].node, e.scaling) if e.scaling is not None else (None, "")
+    row = _row(model, e.role, EXTRA_WORDS[e.kind], scaling, (), scaling.constant if scaling else 0.0, e.node, "", e.symbol)
+    return row | {"reduction": reduction}
 
 
 def _one_each(model: Model, extras: list[Extra]) -> list[Extra]:

@@ -24,10 +24,11 @@ from vaelint.anatomy.loss.facts import KlFact, ReconFact
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.anatomy.posterior.sites import Site, sample_axes
+from vaelint.anatomy.reconstruction.output_parts import OutputParts
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record
-from vaelint.replay.measuring import EVENS, bases, measured, own_symbols
+from vaelint.replay.measuring import EVENS, bases, measured, moved_by_rows, own_symbols
 from vaelint.replay.replay import Replay, ReplayError, gradients
 from vaelint.source.written import Source
 
@@ -152,11 +153,10 @@ def measure_recon(
 ) -> list[ReconFact]:
     """Probes each reconstruction of a term and measures how its weight moves with every size."""
     found: list[ReconFact] = []
-    seen: set[fx.Node] = set()
+    parts = OutputParts(flow, replay, symbols)
     for pair in find_pairs(term, flow, decoded, sites):
-        if any(r in seen for r in pair.raw):
+        if not parts.is_new(pair):
             continue
-        seen.update(pair.raw)
         event = name_event(pair, term, replay._record, symbols, flow)
         stacked = _stacked(pair, replay)
         chain = tuple(n for n in pair.leaf.chain if n is not pair.meet)  # a product with the target is no weight
@@ -170,6 +170,10 @@ def measure_recon(
         if fact.probe.weight:
             weight = partial(_recon_weight, fact, term, loss, replay)
             fact.scaling = measured(weight, symbols, replay, _class_symbol(fact, replay._record))
+            picked = [d for d, text in enumerate(replay.texts_of(pair.recon)) if text.startswith("~")]
+            if picked and fact.scaling is not None:
+                text, rows = replay.texts_of(pair.recon)[picked[0]], int(pair.recon.meta["val"].shape[picked[0]])
+                fact.scaling = moved_by_rows(fact.scaling, weight, symbols, text, rows)
             fact.learned_variance = _has_learned_variance(term, pair, flow)
         found.append(fact)
     return found

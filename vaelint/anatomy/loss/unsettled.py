@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.extras import Extra
-from vaelint.anatomy.loss.facts import Beta
+from vaelint.anatomy.loss.facts import Beta, ReconFact
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 
@@ -21,6 +21,8 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
     """What keeps the weight of a KL against its reconstruction from being the beta of the objective; "" where nothing does."""
     if any(e.kind == "held" for e in extras):
         return "the KL has one weight for the posterior and another for the prior"
+    if any(_weighs_parts_apart(beta.recon, other) for other in model.recons):
+        return "the reconstruction weighs an element of one part of the data more than one of another"
     open_scale = not beta.recon.learned_variance and (beta.recon.density is None or not beta.recon.density.learned)
     chains = [leaf.chain for leaf in beta.kl.term.leaves] + ([beta.recon.pair.leaf.chain] if open_scale else [])
     for node in dict.fromkeys(n for chain in chains for n in chain):
@@ -28,6 +30,15 @@ def why_no_beta(model: Model, beta: Beta, extras: list[Extra]) -> str:
             now = f": {_shown(model, state)} is its current value" if _numbers(state) == 1 else ""
             return f"it depends on {_name(state)}, which training changes{now}"
     return ""
+
+
+def _weighs_parts_apart(one: ReconFact, other: ReconFact) -> bool:
+    """Whether two reconstructions are of parts of one output of the decoder, alike but for the weight of an element."""
+    if other is one or set(one.pair.raw).isdisjoint(other.pair.raw) or one.probe.kernel != other.probe.kernel:
+        return False
+    apart = one.pair.recon is not other.pair.recon and one.pair.target is not other.pair.target
+    weights = [r.scaling.value for r in (one, other) if r.scaling is not None]
+    return apart and len(weights) == 2 and abs(weights[0] - weights[1]) > 1e-6 * max(map(abs, weights))
 
 
 def _multipliers(model: Model, node: fx.Node) -> Iterator[fx.Node]:
