@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vaelint.discover.folders import _unseen
 from vaelint.discover.observing import News, Tried, _next, _worth
 from vaelint.discover.structure import find
 from vaelint.observe.data.absent_files import _name
+from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.pipeline.gaps import NO_LOSS
 from vaelint.pipeline.not_observed import say_unseen
 from vaelint.pipeline.watched_run import _said
@@ -56,7 +58,7 @@ def test_what_keeps_a_training_from_being_observed_is_said_of_its_model(tmp_path
     (tmp_path / "zoo.py").write_text(MODEL)
     (shape,) = find(tmp_path).candidates
     entry = Entry(tmp_path / "train.py", ("train.py",))
-    unseen = _unseen(shape, [Tried(entry, None, because="it reads  a.csv", type_this="put a.csv there", depth=2)])
+    unseen = _unseen(shape, [Tried(entry, None, because="it reads  a.csv", type_this="put a.csv there", depth=2)], [])
     assert unseen[1:] == ("it reads a.csv", "put a.csv there")
     finding = Finding("VAE004", "no-loss-found", Severity.INFO, "no loss was found", Span("zoo.py", 2), help="name it")
     result = TargetResult("zoo.py:VAE", status, findings=[finding])  # type: ignore[arg-type]
@@ -68,8 +70,27 @@ def test_what_keeps_a_training_from_being_observed_is_said_of_its_model(tmp_path
     if status == "clean":
         assert said == finding
         return
-    assert said.help == "put a.csv there" and said.notes == (f"{unseen[0]} trains it, and was not observed: it reads a.csv",)
+    assert said.help == "put a.csv there" and said.notes == (f"{unseen[0]} may train it, and was not observed: it reads a.csv",)
     assert [row["help"] for row in result.incomplete] == ["put a.csv there", "--device none"][: len(result.incomplete)]
+
+
+def test_a_file_that_cannot_be_read_may_hold_the_training(tmp_path: Path) -> None:
+    (tmp_path / "zoo.py").write_text(MODEL)
+    (tmp_path / "train.py").write_text("from zoo import VAE\nloss.backward(\n")
+    found = find(tmp_path)
+    assert "mend line 2 of " in _unseen(found.candidates[0], [], found.unread)[2]
+    (tmp_path / "train.py").write_text("loss.backward(\n")
+    assert _unseen(found.candidates[0], [], found.unread) == ()
+
+
+def test_a_known_file_is_not_downloaded_and_others_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(urllib.request, "urlretrieve", lambda url, name=None: asked.append(url))
+    said: list[str] = []
+    with public_downloads(said.append):
+        urllib.request.urlretrieve("http://no.such.place/train-images-idx3-ubyte.gz", tmp_path / "train-images-idx3-ubyte.gz")
+        urllib.request.urlretrieve("http://no.such.place/my.csv", tmp_path / "my.csv")
+    assert said == ["held back: download train-images-idx3-ubyte.gz"] and asked == ["http://no.such.place/my.csv"]
 
 
 def test_the_outermost_folder_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -22,7 +22,15 @@ def walked(starts: Iterable[Item], further: Callable[[Item], Iterable[Item]]) ->
 
 def reachable(starts: Iterable[Item], further: Callable[[Item], Iterable[Item]], stop: Container[Item] = ()) -> set[Item]:
     """The same as a set; what is in `stop` is reached and not passed."""
-    return set(walked(starts, lambda here: () if here in stop else further(here)))
+    seen: set[Item] = set()
+    todo = list(starts)
+    while todo:
+        here = todo.pop()
+        if here not in seen:
+            seen.add(here)
+            if here not in stop:
+                todo.extend(further(here))
+    return seen
 
 
 def ends(starts: Iterable[Item], further: Callable[[Item], Iterable[Item] | None]) -> set[Item]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vaelint.config.closure import imported_by
 from vaelint.discover.argparse_options import chosen_ways, compared_options, filled_options
-from vaelint.discover.guessed_options import guessed_ways, likest, unset_options
+from vaelint.discover.guessed_options import guessed_ways, likest, unset_numbers, unset_options
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 
@@ -75,6 +75,8 @@ def entries(root: Path, folder: Path) -> list[Entry]:
         alone.append((*bare, *filled, *compared_options(reach)))
         if unset := unset_options(reach, folder, file.name):
             alone.append((*bare, *filled, *unset))
+        if numbers := unset_numbers(reach):
+            alone.append((*bare, *filled, *unset, *numbers))
         if "LightningCLI" in _names(tree):
             alone = [*((*bare, "fit", "--config", c) for c in likest(file.name, folder)), (*bare, "fit")]
         if lacks:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -210,7 +212,9 @@ def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence
 
     proposals = tried(structure, crew.hired, crew.jobs, folder) if structure.candidates else []
     built = [(p.shape, r) for p in proposals for r in requests_of([p], folder)]
-    requests = [t.request for t in seen if t.request is not None] + [replace(r, unseen=_unseen(s, seen)) for s, r in built]
+    requests = [t.request for t in seen if t.request is not None] + [
+        replace(r, unseen=_unseen(s, seen, structure.unread)) for s, r in built
+    ]
     if not requests:
         raise nothing(structure, place)
     for p in proposals:
@@ -221,9 +225,22 @@ def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence
     return requests
 
 
-def _unseen(shape: Shape, seen: Sequence[Tried]) -> tuple[str, ...]:
-    """Of the trainings that may be those of a class and were not observed, that for which most is known: its script, why, what to type."""
+def _unseen(shape: Shape, seen: Sequence[Tried], unread: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Of the trainings that may be those of a class and were not observed, that for which most is known: its script, why, what to type.
+
+    `unread`: files that cannot be read, one of which may hold the training.
+    """
     failed = [t for t in seen if t.request is None and t.type_this and t.aim in ("", shape.name)]
     own = [t for t in failed if real(shape.file) in imported_by(t.entry.file)]
     best = max(own, key=lambda t: (t.aim == shape.name, t.depth), default=None)
-    return (Path(best.entry.file).as_posix(), " ".join(best.because.split()), best.type_this) if best is not None else ()
+    if best is not None:
+        return Path(best.entry.file).as_posix(), " ".join(best.because.split()), best.type_this
+    for file, why in unread:
+        text = Path(file).read_text(encoding="utf-8", errors="replace")
+        if "backward" in text and (shape.file.stem in text or Path(file).parent == shape.file.parent):
+            line = re.search(r"line (\d+)\)", why)
+            place = f"line {line[1]} of {file}" if line is not None else file
+            version = ".".join(map(str, sys.version_info[:2]))
+            type_this = f"mend {place}, which Python {version} cannot read, or use the Python that it is for"
+            return file, f"it could not be read: {why}", type_this
+    return ()

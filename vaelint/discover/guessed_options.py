@@ -49,6 +49,17 @@ def unset_options(trees: Sequence[ast.Module], folder: Path, script: str = "") -
     return tuple(found)
 
 
+def unset_numbers(trees: Sequence[ast.Module]) -> tuple[str, ...]:
+    """Whole numbers that argparse does not ask for and has no value of, each with a small one: the script may ask for them itself."""
+    found: list[str] = []
+    for option in options_of(trees):
+        kind = option.given.get("type")
+        whole = isinstance(kind, ast.Name) and kind.id == "int" and not {"default", "nargs"} & set(option.given)
+        if whole and not (option.positional or option.required) and option.value("action") in (None, "store"):
+            found += [option.typed, str(known_value(option))]
+    return tuple(found)
+
+
 def guesses(option: Option, trees: Sequence[ast.Module], folder: Path, script: str = "") -> list[str]:
     """Values that may do for an option that has to be given, the likeliest first; none where nothing tells one.
 

@@ -97,6 +97,7 @@ def run_script(command: Sequence[str], note: Callable[[str], None] = lambda what
     if command[0] == "-m":
         sys.argv = [file_of(command), *command[2:]]
         sys.path.insert(0, str(Path.cwd()))
+        sys.meta_path.append(_Beside(Path.cwd(), Path(sys.argv[0]).resolve().parent, note))
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
         return
     path = command[0]

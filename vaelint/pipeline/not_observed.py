@@ -15,7 +15,7 @@ def say_unseen(request: Request, result: TargetResult) -> None:
     if not request.unseen or result.status not in ("failed", "incomplete"):
         return
     script, because, type_this = request.unseen
-    note = f"{script} trains it, and was not observed: {because}"
+    note = f"{script} may train it, and was not observed: {because}"
     told = [f for f in result.findings if f.code in _OF_THE_CHECK]
     result.findings[:] = [replace(f, help=type_this, notes=(*f.notes, note)) if f in told else f for f in result.findings]
     for row in result.incomplete:

@@ -30,6 +30,7 @@ from vaelint.observe.data.absent_loggers import absent_loggers
 from vaelint.observe.data.library_sets import library_data
 from vaelint.observe.data.native_readers import native_readers
 from vaelint.observe.data.older_names import older_names
+from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.observe.data.session_files import absent_files
 from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
@@ -73,6 +74,8 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         memory = stack.enter_context(limited(request.timeout))
         absent = absent_files(session, other=request.other_sizes) if request.data != "real" else None
         held = None if request.allow_writes else stack.enter_context(held_back(spans, kernel=True, absent=absent))
+        if absent is not None and held is not None:
+            stack.enter_context(public_downloads(session.say_here))
         stack.enter_context(torchvision_data(request.data, session.say_here, spans.is_user))
         stack.enter_context(library_data(request.data, session.say_here, spans.is_user))
         stack.enter_context(keras_on_torch(session.say, trains=True))
@@ -242,6 +245,8 @@ def _said(error: BaseException) -> tuple[str, str]:
         return f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
     lines = [line for line in message_of(error).splitlines() if line.strip()]
     text = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
+    if not text and (frames := traceback.extract_tb(error.__traceback__)):
+        text = frames[-1].line or ""  # `assert x is not None` says no more than itself
     if isinstance(error, ImportError) and "relative import with no known parent" in text:
         return (
             f"the script raises ImportError: {text}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,7 @@ class Flow:
     pure_noise: frozenset[fx.Node]  # depends on a draw, on no input and no parameter
     learned: frozenset[fx.Node]  # depends on a parameter
     users: dict[fx.Node, list[fx.Node]]  # value users
+    inputs: dict[fx.Node, list[fx.Node]]  # value inputs
 
     @cached_property
     def refined(self) -> frozenset[fx.Node]:
@@ -34,11 +36,25 @@ class Flow:
 
     def ancestors(self, *starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
         """Nodes whose values `starts` depend on, themselves included; `stop` is reached, not passed."""
-        return reachable(starts, ops.value_inputs, stop)
+        return reachable(starts, self.inputs.__getitem__, stop)
 
     def descendants(self, *starts: fx.Node, stop: frozenset[fx.Node] | set[fx.Node] = frozenset()) -> set[fx.Node]:
         """Nodes whose values depend on `starts`, themselves included; `stop` is reached, not passed."""
         return reachable(starts, lambda node: self.users.get(node, ()), stop)
+
+    def gates(self, start: fx.Node, ends: Iterable[fx.Node]) -> list[fx.Node]:
+        """The nodes that all ways from `start` to any of `ends` go through, in the order they ran, without `start`. In one pass."""
+        goals = set(ends)
+        between = self.descendants(start) & self.ancestors(*goals)
+        found: list[fx.Node] = []
+        furthest = self.order[start]  # of what is read of the nodes so far
+        for node in self.sorted(between):
+            if node is not start and furthest <= self.order[node]:
+                found.append(node)
+            if node in goals:
+                break  # what comes later is not on the way to this one
+            furthest = max([furthest, *(self.order[user] for user in self.users.get(node, ()) if user in between)])
+        return found
 
     def sorted(self, nodes: set[fx.Node] | frozenset[fx.Node]) -> list[fx.Node]:
         """`nodes` in the order they ran."""
@@ -53,8 +69,9 @@ def analyse_flow(record: Record) -> Flow:
     learned: set[fx.Node] = set()
     users: dict[fx.Node, list[fx.Node]] = {}
     order: dict[fx.Node, int] = {}
+    inputs: dict[fx.Node, list[fx.Node]] = {}
     for i, node in enumerate(record.graph.nodes):
-        order[node] = i
+        order[node], inputs[node] = i, ops.value_inputs(node)
         if node.op == "placeholder":
             data.add(node)
             continue
@@ -63,11 +80,11 @@ def analyse_flow(record: Record) -> Flow:
         if ops.is_random(node) and node not in learned:
             random.add(node)
             noisy.add(node)
-        for source in ops.value_inputs(node):
+        for source in inputs[node]:
             users.setdefault(source, []).append(node)
             for group in (data, noisy, learned):
                 if source in group:
                     group.add(node)
-    return Flow(
-        record, order, frozenset(data), frozenset(random), frozenset(noisy), frozenset(noisy - data - learned), frozenset(learned), users
-    )
+    pure = frozenset(noisy - data - learned)
+    sets = (frozenset(data), frozenset(random), frozenset(noisy), pure, frozenset(learned))
+    return Flow(record, order, *sets, users, inputs)

@@ -11,8 +11,10 @@ from vaelint.anatomy.kl.kl_any_draw import ends_at_normal
 from vaelint.anatomy.loss.exponents import summed_exponent
 from vaelint.anatomy.loss.logsums import is_axis_of_draws
 from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.posterior.sites import Site
 from vaelint.record import ops
 from vaelint.record.record import shape
+from vaelint.replay.per_model import per_model
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -56,10 +58,23 @@ def is_flow(model: Model, fact: KlFact) -> bool:
     """Whether a drawn KL is one of a chain of maps of the draw: log q takes their volume off, and a standard normal holds their end."""
     if fact.probe.verdict not in ("drawn", "monte_carlo") or fact.site is None or model.record.loss is None or not fact.site.heads:
         return False
-    site, loss = fact.site, model.record.loss
-    after = model.flow.descendants(site.z) & _inside(model, fact.term) - {site.z}
+    known = _known_flows(model)
+    if (key := (fact.term.core, fact.site.z)) not in known:
+        known[key] = _ends_normal(model, fact.term, fact.site, model.record.loss)
+    return known[key]
+
+
+@per_model
+def _known_flows(model: Model) -> dict[tuple[fx.Node | None, fx.Node], bool]:
+    """What was asked before: KL and draw, and whether they are a flow's."""
+    return {}
+
+
+def _ends_normal(model: Model, term: Term, site: Site, loss: fx.Node) -> bool:
+    """Whether the KL is that of a flow from this draw on."""
+    after = model.flow.descendants(site.z) & _inside(model, term) - {site.z}
     chain = [n for n in model.flow.sorted(after) if shape(n) == shape(site.z) and _is_mapped(model, site.z, n)]
-    return any(ends_at_normal(fact.term, loss, site, n, model.replay, model.symbols) for n in reversed(chain))
+    return any(ends_at_normal(term, loss, site, n, model.replay, model.symbols) for n in reversed(chain))
 
 
 def _is_mapped(model: Model, start: fx.Node, end: fx.Node) -> bool:

@@ -78,10 +78,11 @@ def _scores(bench: Bench, q: fx.Node) -> fx.Node | None:
     if not (bench.knows(q) and bench.is_real(q)):
         return None
     val, flow = bench.value(q).detach(), bench.model.flow
+    if not (bool((val >= 0).all()) and torch.allclose(val.sum(-1), torch.ones_like(val.sum(-1)), atol=1e-4)):
+        return None
     layers = {n for n in flow.ancestors(q) if ops.uses_parameter(n)}
     last = [n for n in flow.ancestors(q, stop=layers) if n in layers]
-    proper = bool((val >= 0).all()) and torch.allclose(val.sum(-1), torch.ones_like(val.sum(-1)), atol=1e-4)
-    return last[0] if proper and len(last) == 1 and last[0] is not q and shape(last[0]) == shape(q) and bench.knows(last[0]) else None
+    return last[0] if len(last) == 1 and last[0] is not q and shape(last[0]) == shape(q) and bench.knows(last[0]) else None
 
 
 def _of(bench: Bench, scores: fx.Node, q: fx.Node) -> list[Leaf]:

@@ -93,10 +93,8 @@ class Volume:
         flow, noise = self.bench.model.flow, self.site.noise[0]
         decoded = [leaf.node for term in self.bench.model.terms_of("reconstruction") for leaf in term.leaves]
         below = flow.descendants(self.site.z) & flow.ancestors(self.core)
-        for node in reversed(flow.sorted(below & flow.ancestors(*decoded))):
-            if shape(node) == shape(noise) and noise not in flow.ancestors(*decoded, stop={node}):
-                return node
-        return None
+        passes = flow.gates(noise, decoded)
+        return next((node for node in reversed(passes) if node in below and shape(node) == shape(noise)), None)
 
     @cached_property
     def numbers(self) -> list[fx.Node]:

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import torch
 
 from vaelint.observe.held.files import Mirror
 from vaelint.observe.held.notes import HeldBack
+from vaelint.trace.when_imported import when_imported
 
 LOGGERS = {
     "WANDB_MODE": "disabled",
@@ -48,7 +49,7 @@ def _library_asks(frame: FrameType | None) -> bool:
 
 @contextlib.contextmanager
 def libraries_held_back(mirror: Mirror) -> Iterator[None]:
-    """Within the block what torch and SQLite write goes to the mirror."""
+    """Within the block what torch, SQLite and HDF5 write goes to the mirror, and HDF5 reads there."""
     save, connect = torch.save, sqlite3.connect
 
     def saved(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
@@ -59,12 +60,25 @@ def libraries_held_back(mirror: Mirror) -> Iterator[None]:
         place = file if file == ":memory:" or str(file).startswith("file:") else mirror.writing(file, keeps=True)
         return connect(place, *args, **kwargs)
 
+    def hdf5(module: ModuleType) -> None:
+        kind: Any = module.__dict__["File"]
+        opened = kind.__init__
+
+        def init(self: Any, name: Any, mode: str = "r", *args: Any, **kwargs: Any) -> None:
+            place = mirror.reading(name) if mode == "r" else mirror.writing(name, keeps=mode in ("a", "r+"))
+            opened(self, place, mode, *args, **kwargs)
+
+        kind.__init__ = init
+        stack.callback(setattr, kind, "__init__", opened)
+
     for owner, name, new in ((torch, "save", saved), (sqlite3, "connect", database)):
         setattr(owner, name, new)
-    try:
-        yield
-    finally:
-        torch.save, sqlite3.connect = save, connect
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(when_imported("h5py", hdf5))
+        try:
+            yield
+        finally:
+            torch.save, sqlite3.connect = save, connect
 
 
 @contextlib.contextmanager
