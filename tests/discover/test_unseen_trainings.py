@@ -17,6 +17,7 @@ from vaelint.discover.observing import News, Tried, _next, _worth
 from vaelint.discover.structure import find
 from vaelint.observe.data.absent_files import _name
 from vaelint.observe.data.public_downloads import public_downloads
+from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.gaps import NO_LOSS
 from vaelint.pipeline.not_observed import say_unseen
 from vaelint.pipeline.watched_run import _said
@@ -91,6 +92,18 @@ def test_a_known_file_is_not_downloaded_and_others_are_not_touched(tmp_path: Pat
         urllib.request.urlretrieve("http://no.such.place/train-images-idx3-ubyte.gz", tmp_path / "train-images-idx3-ubyte.gz")
         urllib.request.urlretrieve("http://no.such.place/my.csv", tmp_path / "my.csv")
     assert said == ["held back: download train-images-idx3-ubyte.gz"] and asked == ["http://no.such.place/my.csv"]
+
+
+def test_hdf5_files_are_written_aside_and_read_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("there.h5", "w") as file:
+        file["x"] = [1]
+    with writes_held_back(None):
+        with h5py.File("made.h5", "w") as file:
+            file["x"] = [2]
+        seen = [h5py.File(name, "r")["x"][0] for name in ("made.h5", "there.h5")]
+    assert seen == [2, 1] and [p.name for p in tmp_path.iterdir()] == ["there.h5"]
 
 
 def test_the_outermost_folder_that_is_missing_is_named(tmp_path: Path) -> None:

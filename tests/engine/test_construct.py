@@ -156,6 +156,12 @@ def test_a_constructor_that_raises(load: Load) -> None:
     assert isinstance(error.__cause__, TypeError)
 
 
+def test_arguments_that_are_none_are_named_where_the_constructor_meets_none(load: Load) -> None:
+    loaded = load(model=MLP.format(signature="width=None, depth=None, n=4", body="self.fc = nn.Linear(width, 3 * (depth or 1))"))
+    error = failure(lambda: loaded.build({"depth": 2}))
+    assert error.help.endswith("--init width=...") and error.notes == ("nothing says what width is: None by default",)
+
+
 def test_what_is_built_must_be_a_module(load: Load) -> None:
     made = failure(lambda: load("model.py:make", model="def make(): return 4").build({}))
     assert "makes an object of type int, not an nn.Module" in made.message

@@ -23,7 +23,10 @@ from vaelint.source.notebook import source_of_file
 _TRAINS = frozenset({"backward", "fit", "fit_generator", "train_on_batch", "apply_gradients", "manual_backward", "minimize"})
 _FITS = frozenset({"fit", "fit_generator"})
 _LIBRARIES = {"pyro": "step", "transformers": "train", "scvi": "train"}
-_TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", "keras", "tensorflow", *_LIBRARIES})
+_GRAPHS = frozenset({"placeholder", "Session", "InteractiveSession", "variable_scope"})
+TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", "keras", "tensorflow", *_LIBRARIES})
+"""Packages with which networks are trained that can be looked at."""
+
 _TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
@@ -162,11 +165,19 @@ def trains(file: Path, tree: ast.Module | None = None) -> bool:
     trees = [tree, *(t for other in sorted(imported_by(file) - {file.resolve()}) if (t := tree_of(other)) is not None)]
     if "LightningCLI" in _names(tree):
         return True  # it finds the module and the data by its command line
+    if any(map(is_graph, trees)):
+        return False
     takes = bool(_calls(tree) & _of_libraries(tree)) or any(_calls(t) & _TRAINS for t in trees)
-    return takes and any(_imports(t) & _TORCH for t in trees)
+    return takes and any(imports_of(t) & TORCH for t in trees)
 
 
-def _imports(tree: ast.Module) -> set[str]:
+def is_graph(tree: ast.Module) -> bool:
+    """Whether a file builds a graph of TensorFlow 1, which runs nothing of torch."""
+    used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)} if "tensorflow" in imports_of(tree) else set[str]()
+    return len(used & _GRAPHS) > 1
+
+
+def imports_of(tree: ast.Module) -> set[str]:
     """The packages that a file imports."""
     named = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     named |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
@@ -175,7 +186,7 @@ def _imports(tree: ast.Module) -> set[str]:
 
 def _of_libraries(tree: ast.Module) -> set[str]:
     """The methods that train in the libraries which a file imports."""
-    return {_LIBRARIES[name] for name in _imports(tree) if name in _LIBRARIES}
+    return {_LIBRARIES[name] for name in imports_of(tree) if name in _LIBRARIES}
 
 
 def _calls(tree: ast.AST) -> set[str]:

@@ -6,12 +6,14 @@ import json
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vaelint.core.checked import Checked
 from vaelint.core.errors import NothingFound
 from vaelint.core.result import Request
 from vaelint.core.visible import toml_escaped, visible
+from vaelint.discover.not_there import why_none
 from vaelint.discover.observing import Tried
 from vaelint.discover.structure import Found, Shape
 from vaelint.process.gate import Hired
@@ -135,7 +137,8 @@ def _list(values: Iterable[str]) -> str:
 def nothing(found: Found, root: str) -> NothingFound:
     """The error for a folder in which no VAE is found."""
     unread = f"; {len(found.unread)} could not be read: {', '.join(f for f, _ in found.unread[:3])}" if found.unread else ""
+    known, type_this = why_none(Path(root)) if Path(root).is_dir() else ("", "")
     return NothingFound(
-        f"no VAE is found in {root}: {found.files} Python file{'s' * (found.files != 1)} read{unread}",
-        "name one: vaelint check model.py:VAE",
+        f"no VAE is found in {root}: {found.files} Python file{'s' * (found.files != 1)} read{unread}{f'; {known}' if known else ''}",
+        type_this or "name one: vaelint check model.py:VAE",
     )

@@ -257,7 +257,13 @@ class Loaded:
             span = span_of(error.__traceback__, self.is_user) or self.span
             shown = ", ".join(f"{k}={v!r}" for k, v in init.items())
             notes = tuple(f"{name}={value!r} was chosen for you" for name, value in self.made_up.items())
-            help = "fix it, or pass its constructor arguments: --init KEY=VALUE"
+            empty = [p.name for p in parameters if p.default is None and arguments.get(p.name) is None]
+            if empty and "None" in str(error):
+                notes += (f"nothing says what {' and '.join(empty)} {'is' if len(empty) == 1 else 'are'}: None by default",)
+                values = " ".join(f"--init {name}=..." for name in empty)
+            else:
+                values = "--init KEY=VALUE"
+            help = f"fix it, or pass its constructor arguments: {values}"
             raise TargetError("VAE002", f"{self.name}({shown}) raises {one_line(error)}", help, span, notes) from error
 
     def evaluated(self, name: str, value: object) -> object:
