@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_may_hold_the_training(tmp_path: Path) -> Non
     (tmp_path / "zoo.py").write_text(MODEL)
     (tmp_path / "train.py").write_text("from zoo import VAE\nloss.backward(\n")
     found = find(tmp_path)
-    assert "mend line 2 of " in _unseen(found.candidates[0], [], found.unread)[2]
+    assert "fix line 2 of " in _unseen(found.candidates[0], [], found.unread)[2]
     (tmp_path / "train.py").write_text("loss.backward(\n")
     assert _unseen(found.candidates[0], [], found.unread) == ()
 

@@ -241,6 +241,6 @@ def _unseen(shape: Shape, seen: Sequence[Tried], unread: Sequence[tuple[str, str
             line = re.search(r"line (\d+)\)", why)
             place = f"line {line[1]} of {file}" if line is not None else file
             version = ".".join(map(str, sys.version_info[:2]))
-            type_this = f"mend {place}, which Python {version} cannot read, or use the Python that it is for"
+            type_this = f"fix {place}, which Python {version} cannot read, or use the Python that it is for"
             return file, f"it could not be read: {why}", type_this
     return ()
