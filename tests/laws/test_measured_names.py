@@ -147,3 +147,31 @@ def test_what_is_one_number_already_is_no_sum_over_the_batch(tmp_path: Path) -> 
     loss = said_of(tmp_path, {"loss": JUDGED}).loss
     rows = {t["kernel"]: t["reduction"] for t in loss["terms"]}
     assert rows["a penalty on parameters"] == ""
+
+
+OF_THE_MODEL_ALONE = """
+        n, w = self.low(torch.zeros(1, 3, device=x.device)).chunk(2, -1)
+        kl = 0.5 * (w - logvar + (logvar.exp() + (mu - n).square()) / w.exp() - 1).sum(-1)
+        return (error + kl).mean()"""
+DRAWN_FROM_THE_PRIOR = """
+        m, v = self.low(mu).chunk(2, -1)
+        n, w = self.top(z).chunk(2, -1)
+        u, t = m + torch.exp(0.5 * v) * torch.randn_like(m), n + torch.exp(0.5 * w) * torch.randn_like(n)
+        q = -0.5 * (logvar + (z - mu).square() / logvar.exp() + v + (u - m).square() / v.exp()).sum(-1)
+        p = -0.5 * (z.square() + w + (u - n).square() / w.exp()).sum(-1)
+        return (0.5 * (self.dec(t) - x).square().sum(-1) + q - p).mean()"""
+TO_THE_PRIOR_ALONE = """
+        s = torch.tanh(self.top(z)[:, :1])
+        q = -0.5 * (logvar + (z - mu).square() / logvar.exp()).sum(-1)
+        p = -0.5 * (z + 0.1 * s).square().sum(-1)
+        return (error + q - p - (1 + 0.1 * (1 - s.square())).log().sum(-1)).mean()"""
+
+
+@pytest.mark.parametrize(("loss", "divergences"), [(OF_THE_MODEL_ALONE, 1), (DRAWN_FROM_THE_PRIOR, 2)])
+def test_a_divergence_has_one_row_with_all_of_its_prior(tmp_path: Path, loss: str, divergences: int) -> None:
+    rows = said_of(tmp_path, {"loss": loss}).loss["terms"]
+    assert [t["role"] for t in rows] == ["reconstruction"] + divergences * ["kl"]
+
+
+def test_a_flow_to_the_prior_is_no_critic(tmp_path: Path) -> None:
+    assert "score of z" not in said_of(tmp_path, {"loss": TO_THE_PRIOR_ALONE}).loss["objective"]

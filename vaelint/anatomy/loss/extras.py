@@ -125,9 +125,13 @@ def _is_of_the_kl(model: Model, live: set[fx.Node]) -> bool:
 
 
 def _is_critics(model: Model, leaf: Leaf) -> bool:
-    """Whether the layers between the draw and an addend decode nothing: those of a flow do, whose determinant is a number too."""
+    """Whether the layers between the draw and an addend neither decode nor make what the prior takes.
+
+    Those of a flow do, whose determinant is a number too.
+    """
     stop = {n for s in model.sites for n in (s.z, *s.heads)}
-    decoding = model.flow.ancestors(*(n for f in model.recons for n in f.pair.raw), stop=stop)
+    of_prior = [leaf.node for k in model.kls for leaf in k.term.leaves]
+    decoding = model.flow.ancestors(*(n for f in model.recons for n in f.pair.raw), *of_prior, stop=stop)
     return not any(n.meta.get("parameter") for n in model.flow.ancestors(leaf.node, stop=stop) & decoding)
 
 

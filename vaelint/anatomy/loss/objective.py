@@ -57,7 +57,19 @@ def measure_kl(
         fact.samples = tuple(texts[d] for d in drawn if d < len(texts))
         fact.scaling = measured(partial(_kl_weight, slice_, fact), symbols, replay)
     _name_own_addends(found, flow)
-    return found
+    return [f for f in found if not _is_of_another(f, term, found)]
+
+
+def _is_of_another(fact: KlFact, term: Term, all_of_them: list[KlFact]) -> bool:
+    """Whether a latent's mean is only what another's draw is held to: what was drawn there is drawn from that one's prior.
+
+    log q(z) - log p(z | top) has mean and scale of p beside z, and nothing of a value that is drawn from p as well.
+    """
+    site, others = fact.site, {f.site.z for f in all_of_them if f.site is not None and f is not fact}
+    if site is None or fact.probe.verdict not in ("other", "unknown") or any(site.z in leaf.frontier for leaf in term.leaves):
+        return False
+    met = [leaf for leaf in term.leaves if set(site.mu_heads) & set(leaf.frontier)]
+    return bool(met) and all(others & set(leaf.frontier) for leaf in met)
 
 
 def _name_own_addends(facts: list[KlFact], flow: Flow) -> None:

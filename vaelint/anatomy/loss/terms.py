@@ -261,8 +261,10 @@ def _complete_divergences(leaves: list[Leaf], sites: list[Site], z: set[fx.Node]
     at_draw = any(f in z for leaf in divergence for f in leaf.frontier)
     in_noise = bool(divergence) and bool(priors) and not any(f in means for leaf in divergence for f in leaf.frontier)
     beside = {f for leaf in divergence + (priors if at_draw or in_noise else []) for f in leaf.frontier} - heads - z
+    inside = flow.ancestors(*(leaf.node for leaf in divergence))
     for leaf in leaves:
-        if leaf.role == "other" and leaf.frontier and all(f in beside and f in flow.learned for f in leaf.frontier):
+        of_prior = leaf.node in inside and leaf.node not in flow.data  # a prior of the model alone, and what it draws from itself
+        if leaf.role == "other" and (all(f in beside and f in flow.learned for f in leaf.frontier) if leaf.frontier else of_prior):
             leaf.role = "kl"  # the log of the prior's variance, the log-determinant of a flow
     return at_draw or in_noise
 
