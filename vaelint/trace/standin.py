@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class InsteadOfCuda(TorchFunctionMode):
     def __enter__(self) -> InsteadOfCuda:
         self._legacy = {name: getattr(torch.cuda, name) for name in _LEGACY}
         for name in _LEGACY:
-            setattr(torch.cuda, name, _LegacyType(name, (), {"__module__": "torch.cuda"}))
+            setattr(torch.cuda, name, _legacy_type(name))
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -114,6 +115,11 @@ class _LegacyType(type):
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return False
+
+
+@cache
+def _legacy_type(name: str) -> _LegacyType:
+    return _LegacyType(name, (), {"__module__": "torch.cuda"})
 
 
 _IS_CUDA: Any = getattr(torch.Tensor.is_cuda, "__get__")  # noqa: B009 - the type stubs call it a bool

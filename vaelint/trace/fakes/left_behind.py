@@ -13,6 +13,8 @@ from typing import Any
 
 from vaelint.trace.torch_private import FakeTensor
 
+_RULES = "vaelint_rules."  # they lie beside the user's code where vaelint itself is worked on, and hold no tensors
+
 
 @contextlib.contextmanager
 def no_fakes_left(is_user: Callable[[str], bool]) -> Iterator[None]:
@@ -41,9 +43,9 @@ def _copied(value: Any) -> Any:
 
 
 def _held(is_user: Callable[[str], bool]) -> Iterator[tuple[Any, str, Any]]:
-    for module in list(sys.modules.values()):
+    for called, module in list(sys.modules.items()):
         file = module.__dict__.get("__file__") if isinstance(module, ModuleType) else None
-        if not isinstance(file, str) or not is_user(file):
+        if not isinstance(file, str) or called.startswith(_RULES) or not is_user(file):
             continue
         for name, value in list(vars(module).items()):
             yield module, name, value
