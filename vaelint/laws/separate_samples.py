@@ -7,6 +7,7 @@ holds several rows a sample (`4*B`) the rows of two samples must be disjoint.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import fx
@@ -16,6 +17,7 @@ from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.record import ops
 from vaelint.rule import Found
 
 _SAMPLES = 4
@@ -41,7 +43,8 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     if batch_of(model).walked:
         raise CannotMeasureError("the step walks through the first axis, as one does through time")
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
-    yield from _mixed(bench, _rows(bench, wanted)) or _sorted(bench, wanted)
+    rows = _rows(bench, wanted)
+    yield from _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted)
 
 
 def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
@@ -58,6 +61,25 @@ def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
         if any(bench.model.op(n) in _ON_PURPOSE and bench.batch_axis(n) is not None for n in (culprit, *culprit.all_input_nodes)):
             return []  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
         return [_broken(bench, culprit, node, rows)]
+    return []
+
+
+def _compared(bench: Bench, rows: Rows) -> list[Broken]:
+    """Where an operation of torch compares and sums up at once, the samples meet within it, if its operands hold them in two orders."""
+    model, flow = bench.model, bench.model.flow
+    leaves = [leaf.node for term in model.terms_of("reconstruction") for leaf in term.leaves]
+    pairs = {n: ops.value_inputs(n) for n in leaves if model.op(n) in ops.LOSSES and n not in rows and len(ops.value_inputs(n)) == 2}
+    classes = [n for both in pairs.values() for n in both if n not in rows and bench.knows(n) and bench.batch_axis(n) is not None]
+    known = rows | (_rows(bench, classes) if classes else {})
+    for leaf, operands in pairs.items():
+        if any(not known.get(n) or _meet(known[n]) for n in operands):
+            continue
+        sizes = {bench.value(n).shape[bench.batch_axis(n) or 0] for n in operands}
+        on_purpose = any(model.op(n) in _ON_PURPOSE or bench.draws_order(n) for n in (*operands, *flow.ancestors(*operands)))
+        both = [a | b for a, b in zip(*(known[n] for n in operands), strict=True)]
+        if len(sizes) == 1 and not on_purpose and _meet(both):
+            here = known | {leaf: both}
+            return [_broken(bench, _reordered(leaf, here, bench) or leaf, leaf, here)]
     return []
 
 
@@ -144,7 +166,7 @@ def _reordered(node: fx.Node, rows: Rows, bench: Bench) -> fx.Node | None:
     mine = [n for n in node.all_input_nodes if n in rows and rows[n] and not _meet(rows[n]) and any(rows[n])]
     if len({tuple(rows[n]) for n in mine}) < 2:
         return None
-    data = [n for n in mine if all(_in_a_run(r) for r in rows[n])]
+    data = [n for n in mine if _side_by_side(rows[n])]
     odd = [n for n in mine if n not in data] if data else []
     if len(odd) != 1:
         return None
@@ -162,8 +184,10 @@ def _behind(node: fx.Node, rows: Rows) -> list[fx.Node]:
     return found
 
 
-def _in_a_run(rows: frozenset[int]) -> bool:
-    return not rows or max(rows) - min(rows) + 1 == len(rows)
+def _side_by_side(moved: list[frozenset[int]]) -> bool:
+    """Whether the rows of each sample lie between no others of the samples that were exchanged."""
+    ends = sorted((min(rows), max(rows)) for rows in moved if rows)
+    return all(last < first for (_, last), (first, _) in pairwise(ends))
 
 
 def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broken:
