@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,10 @@ from vaelint.discover.folders import _unseen
 from vaelint.discover.observing import News, Tried, _next, _worth
 from vaelint.discover.structure import find
 from vaelint.observe.data.absent_files import _name
+from vaelint.observe.data.image_sets import made_up
+from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.public_downloads import public_downloads
+from vaelint.observe.data.torchvision import NotStoodInError
 from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.gaps import NO_LOSS
 from vaelint.pipeline.not_observed import say_unseen
@@ -104,6 +108,15 @@ def test_hdf5_files_are_written_aside_and_read_there(tmp_path: Path, monkeypatch
             file["x"] = [2]
         seen = [h5py.File(name, "r")["x"][0] for name in ("made.h5", "there.h5")]
     assert seen == [2, 1] and [p.name for p in tmp_path.iterdir()] == ["there.h5"]
+
+
+def test_further_sets_of_torchvision_are_made_up() -> None:
+    for name, given, size in (("Food101", {"split": "test"}, (512, 384)), ("USPS", {}, (16, 16)), ("EuroSAT", {}, (64, 64))):
+        kind: Any = made_up(name, lambda what: None)
+        made = kind("data", **given)
+        assert len(made) == sum(KNOWN[name].counts.values()) - (75750 if given else 2007 if name == "USPS" else 0)
+        assert made[0][0].size == size and 0 <= made[0][1] < len(made.classes)
+    assert _said(NotStoodInError("torchvision.datasets.Kinetics is not stood in for: install torchvision"))[1] == "pip install torchvision"
 
 
 def test_the_outermost_folder_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from vaelint.core.finding import Severity
 from vaelint.core.result import Request, TargetResult
 from vaelint.discover.probe import probe
 from vaelint.pipeline.check import check_target
-from vaelint.pipeline.other_sizes import other_inputs
+from vaelint.pipeline.other_sizes import at_sizes_that_fit, other_inputs
 
 MODEL = """import torch
 from torch import nn
@@ -51,6 +51,15 @@ def test_what_occurs_only_with_chosen_sizes_is_not_reported(tmp_path: Path) -> N
 
 def test_what_occurs_with_other_sizes_too_is_reported(tmp_path: Path) -> None:
     assert loud(checked(tmp_path, "-", "--input")) == ["VAE407"]
+
+
+def test_sizes_at_which_the_code_raises_take_nothing_back(tmp_path: Path) -> None:
+    """What is found at the first sizes stands where the others do not run."""
+    first = checked(tmp_path, "-", "--input")
+    first.anatomy["sites"] = []  # codes are picked, nothing is drawn
+    raised = TargetResult(first.target, rung="real", findings=[])
+    request = Request(first.target, ("x=4x1x16x16",), ours=("--input",))
+    assert at_sizes_that_fit(request, first, lambda other: raised) is first
 
 
 def test_what_the_user_gave_is_reported_as_it_is(tmp_path: Path) -> None:

@@ -129,12 +129,15 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
 
 
 def _is_large(answer: Checked) -> bool:
-    """Whether a run came to no iteration for want of time or memory."""
+    """Whether a run came to no result for want of time or memory."""
     return any(map(_too_much, answer.result.findings))
 
 
 def _too_much(finding: Finding) -> bool:
-    return finding.code == "VAE006" and finding.message.startswith(("no training iteration had ended when", "the script takes more memory"))
+    return finding.code == "VAE006" and finding.message.startswith(_SHORT)
+
+
+_SHORT = ("no training iteration had ended when", "the script takes more memory", "not done within")
 
 
 def _worth(all_: Sequence[Tried]) -> list[Tried]:

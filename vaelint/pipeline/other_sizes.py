@@ -25,7 +25,7 @@ def at_sizes_that_fit(request: Request, result: TargetResult, check: Callable[[R
     ours = tuple(name for name in request.ours if name != SIZES)
     for texts in other_inputs(request.inputs):
         there = check(replace(request, inputs=texts, ours=ours))
-        if there.rung is None or len(there.anatomy.get("sites", ())) != len(result.anatomy.get("sites", ())):
+        if there.rung is None or not there.anatomy or len(there.anatomy.get("sites", ())) != len(result.anatomy.get("sites", ())):
             continue
         both = {_key(f) for f in found} & {_key(f) for f in _loud(there)}
         gone = [f for f in found if _key(f) not in both]

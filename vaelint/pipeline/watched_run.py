@@ -32,7 +32,7 @@ from vaelint.observe.data.native_readers import native_readers
 from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.observe.data.session_files import absent_files
-from vaelint.observe.data.torchvision import torchvision_data
+from vaelint.observe.data.torchvision import NotStoodInError, torchvision_data
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
@@ -223,6 +223,8 @@ def _said(error: BaseException) -> tuple[str, str]:
     """What a script raised, and what to do about it."""
     if isinstance(error, TargetError):
         return f"the script stops: {error}", error.help
+    if isinstance(error, NotStoodInError):
+        return f"the script needs torchvision: {str(error).partition(': ')[0]}", "pip install torchvision"
     named = _HDF5.search(str(error)) if isinstance(error, FileNotFoundError) else None
     if isinstance(error, FileNotFoundError) and (file := error.filename or (named and named[1])):
         return (

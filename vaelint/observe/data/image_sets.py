@@ -13,6 +13,7 @@ from vaelint.observe.data.pictures import as_picture, as_tensor, drawn
 from vaelint.observe.data.stood_in import instead_of
 
 _DISTINCT = 512  # images that are drawn; the rest repeats them
+_FEWEST, _ROOM = 16, 1 << 24  # images, and bytes of them
 
 
 class MadeUp(Dataset[Any]):
@@ -22,7 +23,7 @@ class MadeUp(Dataset[Any]):
         self.root, self.transform, self.target_transform = root, transform, target_transform
         self.train, self.split = split == "train", split
         self._known, self._count = known, known.counts[split]
-        self._pool = drawn(min(_DISTINCT, self._count), known.height, known.width, known.channels, seed=self._count)
+        self._pool = drawn(_distinct(known, self._count), known.height, known.width, known.channels, seed=self._count)
         self._held: Any = None
         self.classes = list(known.classes)
         self.class_to_idx = {name: i for i, name in enumerate(known.classes)}
@@ -83,12 +84,17 @@ class MadeUp(Dataset[Any]):
         return f"made-up data instead of {self.root}, {len(self)} of {self._known.channels}x{self._known.height}x{self._known.width}"
 
 
+def _distinct(known: Images, count: int) -> int:
+    """How many images are drawn, to come again: fewer of large ones."""
+    return min(_DISTINCT, count, max(_FEWEST, _ROOM // (known.height * known.width * known.channels)))
+
+
 def made_up(name: str, note: Callable[[str], None]) -> type[MadeUp]:
     """What stands in for the class `torchvision.datasets.NAME`: takes the arguments of the original, and can be derived from."""
 
     def init(self: MadeUp, root: Any = "data", *args: Any, **kwargs: Any) -> None:
         known, split, rest = _asked(name, args, dict(kwargs))
-        for unused in ("download", "target_type", "folds", "background", "what", "compat", "nist", "loader"):
+        for unused in ("download", "target_type", "target_types", "image_set", "folds", "background", "what", "compat", "nist", "loader"):
             rest.pop(unused, None)
         MadeUp.__init__(self, root, known, split, **rest)
         note(instead_of(name, f"{len(self)} images of {known.channels}x{known.height}x{known.width}"))
@@ -139,6 +145,9 @@ _ORDER = {
     "EMNIST": ("split", "train", "transform", "target_transform", "download"),
     "Omniglot": ("background", "transform", "target_transform", "download"),
 }
+_ORDER |= dict.fromkeys(("Food101", "Flowers102", "GTSRB", "FER2013", "PCAM", "StanfordCars"), _ORDER["SVHN"])
+_ORDER |= {"OxfordIIITPet": ("split", "target_types", *_ORDER["SVHN"][1:]), "LFWPeople": ("split", "image_set", *_ORDER["SVHN"][1:])}
+_ORDER |= dict.fromkeys(("EuroSAT", "SEMEION"), _ORDER["SVHN"][1:])
 _USUAL = ("train", "transform", "target_transform", "download")
 
 
@@ -150,5 +159,5 @@ def _asked(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[Ima
     if name == "Omniglot":
         return KNOWN[name], "train" if given.pop("background", True) else "test", given
     if name in _ORDER:
-        return KNOWN[name], given.pop("split", "train"), given
+        return KNOWN[name], given.pop("split", next(iter(KNOWN[name].counts))), given
     return KNOWN[name], "train" if given.pop("train", True) else "test", given
