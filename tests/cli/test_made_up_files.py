@@ -31,7 +31,7 @@ from vaelint.observe.data.torchvision import stand_in
 from vaelint.observe.data.wanted import is_wanted
 from vaelint.observe.script import passing_version_asserts
 from vaelint.pipeline.other_data import second_run
-from vaelint.pipeline.watched_run import _said
+from vaelint.pipeline.script_errors import said_of
 from vaelint.trace.spans import SpanFinder
 
 TRAIN = """\
@@ -285,7 +285,7 @@ def test_a_file_that_hdf5_does_not_find_is_named_at_the_line_of_the_script(tmp_p
     h5py = pytest.importorskip("h5py")
     with pytest.raises(FileNotFoundError) as raised:
         h5py.File(tmp_path / "own.h5")
-    assert _said(raised.value)[0] == f"the script reads {tmp_path / 'own.h5'}, which is not there"
+    assert said_of(raised.value)[0] == f"the script reads {tmp_path / 'own.h5'}, which is not there"
     places = SpanFinder(str(Path(__file__).parent)).of_traceback(raised.value)
     assert places and all(Path(s.file).suffix == ".py" for s in places)
 

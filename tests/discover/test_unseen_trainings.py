@@ -24,7 +24,7 @@ from vaelint.observe.data.torchvision import NotStoodInError
 from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.gaps import NO_LOSS
 from vaelint.pipeline.not_observed import say_unseen
-from vaelint.pipeline.watched_run import _said
+from vaelint.pipeline.script_errors import said_of
 
 MODEL = "import torch\nclass VAE(torch.nn.Module):\n    def forward(self, x):\n        return x + torch.randn_like(x)\n"
 
@@ -116,13 +116,25 @@ def test_further_sets_of_torchvision_are_made_up() -> None:
         made = kind("data", **given)
         assert len(made) == sum(KNOWN[name].counts.values()) - (75750 if given else 2007 if name == "USPS" else 0)
         assert made[0][0].size == size and 0 <= made[0][1] < len(made.classes)
-    assert _said(NotStoodInError("torchvision.datasets.Kinetics is not stood in for: install torchvision"))[1] == "pip install torchvision"
+    assert (
+        said_of(NotStoodInError("torchvision.datasets.Kinetics is not stood in for: install torchvision"))[1] == "pip install torchvision"
+    )
+
+
+def test_a_class_whose_forward_calls_empty_methods_is_a_base(tmp_path: Path) -> None:
+    base = "class Base(torch.nn.Module):\n    def forward(self, x):\n        return self.encode(x) + torch.randn_like(x)\n"
+    (tmp_path / "zoo.py").write_text("import torch\n" + base + "    def encode(self, x):\n        'of a subclass'\n        pass\n")
+    assert not find(tmp_path).candidates
+    (tmp_path / "zoo.py").write_text(
+        "import torch\n" + base + "    def encode(self, x):\n        return x\n    def plot(self):\n        pass\n"
+    )
+    assert [c.name for c in find(tmp_path).candidates] == ["Base"]
 
 
 def test_the_outermost_folder_that_is_missing_is_named(tmp_path: Path) -> None:
-    said, help = _said(FileNotFoundError(2, "No such file", str(tmp_path / "data" / "faces" / "1.csv")))
+    said, help = said_of(FileNotFoundError(2, "No such file", str(tmp_path / "data" / "faces" / "1.csv")))
     assert said.endswith("1.csv, which is not there") and f"your data, the folder {tmp_path / 'data'}," in help
-    _, help = _said(FileNotFoundError(2, "No such file", str(tmp_path / "1.csv")))
+    _, help = said_of(FileNotFoundError(2, "No such file", str(tmp_path / "1.csv")))
     assert help.startswith(f"put {tmp_path / '1.csv'} there")
 
 

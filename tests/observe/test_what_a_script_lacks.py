@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vaelint.pipeline.watched_run import _said
+from vaelint.pipeline.script_errors import said_of
 
 
 def test_a_module_that_the_repository_lacks_is_not_to_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_a_module_that_the_repository_lacks_is_not_to_be_installed(tmp_path: Pat
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError) as raised:
         importlib.import_module("zoo_of_vaes")
-    assert _said(raised.value) == (
+    assert said_of(raised.value) == (
         "zoo_of_vaes.gamma_vae is imported, which the repository does not have",
         "add the file, or take the import out",
     )
@@ -29,9 +29,9 @@ def test_a_module_that_the_repository_lacks_is_not_to_be_installed(tmp_path: Pat
 def test_a_package_that_is_absent_is_to_be_installed() -> None:
     with pytest.raises(ModuleNotFoundError) as raised:
         importlib.import_module("no_such_package_of_vaes.layers")
-    assert _said(raised.value)[1] == "pip install no_such_package_of_vaes"
+    assert said_of(raised.value)[1] == "pip install no_such_package_of_vaes"
 
 
 def test_a_file_that_the_script_looks_for_itself_is_to_be_put_there() -> None:
-    said, help = _said(FileNotFoundError("could not find library.mat"))
+    said, help = said_of(FileNotFoundError("could not find library.mat"))
     assert said == "the script raises FileNotFoundError: could not find library.mat" and help.startswith("put it there")

@@ -114,12 +114,19 @@ def _shape(path: Path, node: ast.ClassDef) -> Shape:
     methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
     called = frozenset(name for method in methods.values() for name in _calls(method))
     abstract = any(_decorated(m, "abstractmethod") for m in methods.values()) or _only_raises(methods.get("forward"))
+    abstract = abstract or any(_only_raises(methods.get(name)) for name in _own_calls(methods.get("forward")))
     looked_up = called & {"Embedding", "embedding", "one_hot"}
     discrete = bool(called & _CODES and looked_up | called & {"detach"}) or bool(
         looked_up and "detach" in called and called & {"min", "max"}
     )
     bases = tuple(ast.unparse(b).rpartition(".")[2].partition("[")[0] for b in node.bases)
     return Shape(path, node.name, node.lineno, node, bases, methods, called, "", discrete, abstract)
+
+
+def _own_calls(method: ast.FunctionDef | None) -> set[str]:
+    """The methods of its own object that a method calls."""
+    called = [n.func for n in ast.walk(method) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)] if method else []
+    return {f.attr for f in called if isinstance(f.value, ast.Name) and f.value.id == "self"}
 
 
 def _calls(node: ast.AST) -> set[str]:

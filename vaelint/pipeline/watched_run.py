@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +16,11 @@ from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.launchers import OTHER_PYTHON
 from vaelint.core.memory import asked_for, ran_out
-from vaelint.core.messages import cut, message_of
+from vaelint.core.messages import cut
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup import fail
 from vaelint.core.strength import as_said
 from vaelint.laws.observe import observe_laws, replay_laws
-from vaelint.loading.placeholder import installing
 from vaelint.loading.tensorflow_stand_in import keras_on_torch
 from vaelint.observe.data.absent import absent_packages
 from vaelint.observe.data.absent_loggers import absent_loggers
@@ -32,7 +29,7 @@ from vaelint.observe.data.native_readers import native_readers
 from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.observe.data.session_files import absent_files
-from vaelint.observe.data.torchvision import NotStoodInError, torchvision_data
+from vaelint.observe.data.torchvision import torchvision_data
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
@@ -45,6 +42,7 @@ from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.other_data import hold_at_both_sizes, second_run, with_others
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
+from vaelint.pipeline.script_errors import said_of
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
@@ -195,9 +193,9 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     if error is not None and not isinstance(error, SystemExit | StopObserving):
         place = next(iter(session.spans.of_traceback(error)), None)
         if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
-            text = f"{_said(error)[0]}; it ran with {'; '.join(session.guessed)}"
+            text = f"{said_of(error)[0]}; it ran with {'; '.join(session.guessed)}"
             raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
-        raise TargetError("VAE007", *_said(error), place)
+        raise TargetError("VAE007", *said_of(error), place)
     if session.usage:
         lacking = session.usage[-1].partition("required: ")[2]
         options = " ".join(f"{word} VALUE" if word.startswith("-") else "VALUE" for word in lacking.split(", ")) if lacking else "..."
@@ -206,82 +204,6 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     what = "called backward() once only" if session.done else "never called backward()"
     text = f"no training iteration was seen: {ended} and {what}"
     raise TargetError("VAE006", text, f"add the options with which `python {shown}` trains two batches or more")
-
-
-DISTRIBUTIONS = {
-    "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
-    "attr": "attrs", "Bio": "biopython", "pl_bolts": "lightning-bolts", "mpl_toolkits": "matplotlib", "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv", "umap": "umap-learn", "skbio": "scikit-bio", "git": "GitPython", "hydra": "hydra-core",
-}  # fmt: skip
-"""What pip calls a package that is imported under another name."""
-
-
-_HDF5 = re.compile(r"unable to open file: name = '([^']+)'")  # how h5py names what is not there
-
-
-def _said(error: BaseException) -> tuple[str, str]:
-    """What a script raised, and what to do about it."""
-    if isinstance(error, TargetError):
-        return f"the script stops: {error}", error.help
-    if isinstance(error, NotStoodInError):
-        return f"the script needs torchvision: {str(error).partition(': ')[0]}", "pip install torchvision"
-    named = _HDF5.search(str(error)) if isinstance(error, FileNotFoundError) else None
-    if isinstance(error, FileNotFoundError) and (file := error.filename or (named and named[1])):
-        return (
-            f"the script reads {file}, which is not there",
-            f"put {_missing(file)} there, or name another place with the script's options",
-        )
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        name = error.name.partition(".")[0]
-        if name == "tensorflow":
-            return "the package tensorflow is not installed here", installing(name)
-        if error.name != name and _imported_by_itself(error, name):
-            return f"{error.name} is imported, which the repository does not have", "add the file, or take the import out"
-        if name in sys.modules and error.name != name:
-            return (
-                f"the {name} that is installed has no module {error.name}",
-                f"install the version of {name} that the script is written for",
-            )
-        return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
-    if isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
-        return f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
-    lines = [line for line in message_of(error).splitlines() if line.strip()]
-    text = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
-    if not text and (frames := traceback.extract_tb(error.__traceback__)):
-        text = frames[-1].line or ""  # `assert x is not None` says no more than itself
-    if isinstance(error, ImportError) and "relative import with no known parent" in text:
-        return (
-            f"the script raises ImportError: {text}",
-            "run it as a module, from above its package: vaelint run -m PACKAGE.MODULE",
-        )
-    said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
-    if "is held back while the script is watched" in message_of(error):
-        return said, "put the file there, or let the script fetch it: --allow-writes"
-    if isinstance(error, FileNotFoundError):  # its own: it looked for a file itself
-        return said, "put it there, or name another one with the script's options"
-    return said, "run it with python first: it raises the same there"
-
-
-def _missing(file: str | bytes) -> str:
-    """What is not there: the file, or the outermost of its folders that is missing."""
-    path = Path(os.fsdecode(file))
-    gone = [p for p in (path, *path.parents) if not os.path.lexists(p)] or [path]
-    return gone[-1].as_posix() if len(gone) == 1 else f"your data, the folder {gone[-1].as_posix()},"
-
-
-def _imported_by_itself(error: ModuleNotFoundError, package: str) -> bool:
-    """Whether a file of the package, one that is not installed, asked for the module of it that is missing."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [f.f_code.co_filename for f in frames if str(f.f_globals.get("__name__")).partition(".")[0] == package]
-    return any(not {"site-packages", "dist-packages"} & set(Path(file).parts) for file in own)
-
-
-def _asks_for_a_variable(error: KeyError) -> bool:
-    """Whether `os.environ` raised it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "os"
 
 
 def _judge(

@@ -1,0 +1,102 @@
+"""What a script raised while it was watched, in words, and the one thing to do about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from vaelint.core.errors import TargetError
+from vaelint.core.messages import message_of
+from vaelint.loading.placeholder import installing
+from vaelint.observe.data.torchvision import NotStoodInError
+
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",
+    "attr": "attrs", "Bio": "biopython", "pl_bolts": "lightning-bolts", "mpl_toolkits": "matplotlib", "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv", "umap": "umap-learn", "skbio": "scikit-bio", "git": "GitPython", "hydra": "hydra-core",
+}  # fmt: skip
+"""What pip calls a package that is imported under another name."""
+
+
+_HDF5 = re.compile(r"unable to open file: name = '([^']+)'")  # how h5py names what is not there
+
+
+Said = tuple[str, str]
+"""What happened, and what to type."""
+
+
+def said_of(error: BaseException) -> Said:
+    """What a script raised, and what to do about it."""
+    if isinstance(error, TargetError):
+        return f"the script stops: {error}", error.help
+    if isinstance(error, NotStoodInError):
+        return f"the script needs torchvision: {str(error).partition(': ')[0]}", "pip install torchvision"
+    told: Said | None = None
+    if isinstance(error, FileNotFoundError):
+        told = _of_a_file(error)
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        told = _of_a_module(error, error.name)
+    elif isinstance(error, KeyError) and error.args and error.__traceback__ is not None and _asks_for_a_variable(error):
+        told = f"the script wants the environment variable {error.args[0]}", f"set it: {error.args[0]}=VALUE before the command"
+    return told or _as_it_is(error)
+
+
+def _of_a_file(error: FileNotFoundError) -> Said | None:
+    named = _HDF5.search(str(error))
+    file = error.filename or (named and named[1])
+    if not file:
+        return None  # its own: it looked for a file itself
+    help = f"put {_missing(file)} there, or name another place with the script's options"
+    return f"the script reads {file}, which is not there", help
+
+
+def _of_a_module(error: ModuleNotFoundError, whole: str) -> Said:
+    name = whole.partition(".")[0]
+    if name == "tensorflow":
+        return "the package tensorflow is not installed here", installing(name)
+    if whole != name and _imported_by_itself(error, name):
+        return f"{whole} is imported, which the repository does not have", "add the file, or take the import out"
+    if name in sys.modules and whole != name:
+        return f"the {name} that is installed has no module {whole}", f"install the version of {name} that the script is written for"
+    return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
+
+
+def _as_it_is(error: BaseException) -> Said:
+    lines = [line for line in message_of(error).splitlines() if line.strip()]
+    text = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
+    if not text and (frames := traceback.extract_tb(error.__traceback__)):
+        text = frames[-1].line or ""  # `assert x is not None` says no more than itself
+    if isinstance(error, ImportError) and "relative import with no known parent" in text:
+        help = "run it as a module, from above its package: vaelint run -m PACKAGE.MODULE"
+        return f"the script raises ImportError: {text}", help
+    said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
+    if "is held back while the script is watched" in message_of(error):
+        return said, "put the file there, or let the script fetch it: --allow-writes"
+    if isinstance(error, FileNotFoundError):
+        return said, "put it there, or name another one with the script's options"
+    return said, "run it with python first: it raises the same there"
+
+
+def _missing(file: str | bytes) -> str:
+    """What is not there: the file, or the outermost of its folders that is missing."""
+    path = Path(os.fsdecode(file))
+    gone = [p for p in (path, *path.parents) if not os.path.lexists(p)] or [path]
+    return gone[-1].as_posix() if len(gone) == 1 else f"your data, the folder {gone[-1].as_posix()},"
+
+
+def _imported_by_itself(error: ModuleNotFoundError, package: str) -> bool:
+    """Whether a file of the package, one that is not installed, asked for the module of it that is missing."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [f.f_code.co_filename for f in frames if str(f.f_globals.get("__name__")).partition(".")[0] == package]
+    return any(not {"site-packages", "dist-packages"} & set(Path(file).parts) for file in own)
+
+
+def _asks_for_a_variable(error: KeyError) -> bool:
+    """Whether `os.environ` raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == "os"
