@@ -17,7 +17,7 @@ from vaelint.core.result import Request
 COMMANDS = {c for e in TABLE for o in e.options for c in o.commands.split()}
 OF_PYTHON = {"seed": "check"}
 """What only Python takes: the command line and the configuration have one seed."""
-OF_WORKER = {"seed", "fixes", "overlay", "fits", "trail", "folder", "environment", "guessed", "other_sizes", "ours"}
+OF_WORKER = {"seed", "fixes", "overlay", "fits", "trail", "folder", "environment", "guessed", "other_sizes", "ours", "unseen"}
 """What the front tells a worker beside what was said."""
 
 

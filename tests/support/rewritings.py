@@ -204,6 +204,7 @@ def extracted(source: str, target: str) -> Rewritten:
         for node in inner:
             if (
                 not isinstance(node, ast.Assign)
+                or len(node.targets) > 1
                 or not isinstance(node.targets[0], ast.Name)
                 or not isinstance(node.value, ast.BinOp | ast.Call)
             ):

@@ -116,14 +116,15 @@ def _only_drawn_with(model: Model, name: str) -> bool:
     """Whether all methods that read an attribute draw with it, or are properties that hand on a distribution made of it. Not so where the
     step ran one of them and did without: a branch for data that is not always there."""
     file, functions = _readers(model, name)
-    drawn = bool(functions) and all(_draws(f) and not _gives_a_number(f) for f in functions)
+    drawn = bool(functions) and all(_draws(model, file, f) and not _gives_a_number(f) for f in functions)
     return drawn and len(_idle(model, file, functions)) == len(functions)
 
 
 def _drawn_with_elsewhere(model: Model, name: str) -> bool:
     """Whether a method that this step does not run draws with an attribute: what generation starts from."""
-    idle = _idle(model, *_readers(model, name))
-    return any(_draws(f) for f in idle) and not any(_gives_a_number(f) for f in idle)
+    file, functions = _readers(model, name)
+    idle = _idle(model, file, functions)
+    return any(_draws(model, file, f) for f in idle) and not any(_gives_a_number(f) for f in idle)
 
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -143,9 +144,16 @@ def _readers(model: Model, name: str) -> tuple[str, list[_Function]]:
     return file or "", [f for f in model.source.file(file).functions() if f.name in readers] if file else []
 
 
-def _draws(function: ast.AST) -> bool:
+def _draws(model: Model, file: str, function: ast.AST) -> bool:
+    """Whether a function draws, or calls one of its file that does."""
+    helpers = {f.name: f for f in model.source.file(file).functions()}
+    called = _called(function)
+    return not _DRAWS.isdisjoint(called) or any(not _DRAWS.isdisjoint(_called(helpers[name])) for name in called & helpers.keys())
+
+
+def _called(function: ast.AST) -> set[str]:
     called = [n.func for n in ast.walk(function) if isinstance(n, ast.Call)]
-    return any((f.attr if isinstance(f, ast.Attribute) else f.id if isinstance(f, ast.Name) else "") in _DRAWS for f in called)
+    return {f.attr if isinstance(f, ast.Attribute) else f.id if isinstance(f, ast.Name) else "" for f in called}
 
 
 def _gives_a_number(function: ast.AST) -> bool:

@@ -29,10 +29,10 @@ def sums_to_one(trial: Trial, claim: SumsToOne) -> Verdict:
         raise CannotMeasureError("what the likelihood compares was not found")
     target = trial.value(at.target).detach()
     fixed: dict[fx.Node, torch.Tensor] = {n: torch.full_like(trial.value(n).detach(), 1.5) for n in at.conditions}
-    for other in silence_others(
-        at.term, model.replay, model.record.sizes
-    ):  # what is added to it moves with the same outputs, if it reads them
-        fixed[other] = torch.zeros_like(trial.value(other))
+    reads = model.flow.descendants(*at.raw)
+    for other in silence_others(at.term, model.replay, model.record.sizes):
+        if other in reads:  # another term that moves with the same outputs; what reads parameters alone may normalise this one
+            fixed[other] = torch.zeros_like(trial.value(other))
     # all but what the decoder's outputs are made of: the other terms keep their values, what is made of the data alone does not
     loss, inside = trial.loss_node, set(model.record.nodes) - model.flow.ancestors(*at.raw)
     rows = []
