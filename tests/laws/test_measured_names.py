@@ -153,6 +153,11 @@ OF_THE_MODEL_ALONE = """
         n, w = self.low(torch.zeros(1, 3, device=x.device)).chunk(2, -1)
         kl = 0.5 * (w - logvar + (logvar.exp() + (mu - n).square()) / w.exp() - 1).sum(-1)
         return (error + kl).mean()"""
+DENSITY_OF_THE_MODEL_ALONE = """
+        n, w = self.low(torch.zeros(1, 3, device=x.device)).chunk(2, -1)
+        prior = torch.distributions.Normal(n, nn.functional.softplus(w))
+        q = torch.distributions.Normal(mu, torch.exp(0.5 * logvar))
+        return (error + (q.log_prob(z) - prior.log_prob(z)).sum(-1)).mean()"""
 DRAWN_FROM_THE_PRIOR = """
         m, v = self.low(mu).chunk(2, -1)
         n, w = self.top(z).chunk(2, -1)
@@ -167,7 +172,7 @@ TO_THE_PRIOR_ALONE = """
         return (error + q - p - (1 + 0.1 * (1 - s.square())).log().sum(-1)).mean()"""
 
 
-@pytest.mark.parametrize(("loss", "divergences"), [(OF_THE_MODEL_ALONE, 1), (DRAWN_FROM_THE_PRIOR, 2)])
+@pytest.mark.parametrize(("loss", "divergences"), [(OF_THE_MODEL_ALONE, 1), (DENSITY_OF_THE_MODEL_ALONE, 1), (DRAWN_FROM_THE_PRIOR, 2)])
 def test_a_divergence_has_one_row_with_all_of_its_prior(tmp_path: Path, loss: str, divergences: int) -> None:
     rows = said_of(tmp_path, {"loss": loss}).loss["terms"]
     assert [t["role"] for t in rows] == ["reconstruction"] + divergences * ["kl"]

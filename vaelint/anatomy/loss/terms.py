@@ -225,9 +225,7 @@ def _taken_from(heads: set[fx.Node], flow: Flow) -> set[fx.Node]:
 
 def _read_whole(wholes: set[fx.Node], leaf: Leaf, flow: Flow) -> set[fx.Node]:
     """All of them if the addend reads one without a selection of its own; of another part of theirs nothing was drawn."""
-    if not wholes:
-        return wholes
-    selected = {n for n in flow.ancestors(leaf.node) if ops.op(n) in ops.SELECT}
+    selected = {n for n in flow.ancestors(leaf.node) if ops.op(n) in ops.SELECT} if wholes else set()
     return wholes if wholes & flow.ancestors(leaf.node, stop=selected) else set()
 
 
@@ -260,10 +258,12 @@ def _complete_divergences(leaves: list[Leaf], sites: list[Site], z: set[fx.Node]
     means = {h for s in sites for h in s.mu_heads}
     at_draw = any(f in z for leaf in divergence for f in leaf.frontier)
     in_noise = bool(divergence) and bool(priors) and not any(f in means for leaf in divergence for f in leaf.frontier)
-    beside = {f for leaf in divergence + (priors if at_draw or in_noise else []) for f in leaf.frontier} - heads - z
-    inside = flow.ancestors(*(leaf.node for leaf in divergence))
+    parts = divergence + (priors if at_draw or in_noise else [])
+    beside = {f for leaf in parts for f in leaf.frontier} - heads - z
+    own = flow.ancestors(*(leaf.node for leaf in parts), stop=heads | z) & flow.learned - flow.data
+    inside = {n for n in own if n.op == "call_function" or any(n is leaf.node for leaf in leaves)}
     for leaf in leaves:
-        of_prior = leaf.node in inside and leaf.node not in flow.data  # a prior of the model alone, and what it draws from itself
+        of_prior = leaf.node not in flow.data and not inside.isdisjoint(flow.ancestors(leaf.node))  # a prior of the model alone
         if leaf.role == "other" and (all(f in beside and f in flow.learned for f in leaf.frontier) if leaf.frontier else of_prior):
             leaf.role = "kl"  # the log of the prior's variance, the log-determinant of a flow
     return at_draw or in_noise
