@@ -106,7 +106,11 @@ class _Search:
     def of_width(self, log: _Log) -> bool:
         """The logarithm of a density's width holds it away from 0, and a number that all samples share starts where it was set."""
         by = log.bounds.by if log.bounds is not None else None
-        return by is not None and ops.op(by) in _SMOOTH and (log.node not in self.model.flow.data or by in self._widths)
+        return (
+            by is not None
+            and (ops.op(by) in _SMOOTH or _is_reciprocal(by))
+            and (log.node not in self.model.flow.data or by in self._widths)
+        )
 
     def of_gate(self, log: _Log) -> bool:
         """The logarithm of what scales the draw on its way to decoder or prior, as a flow's determinant has it, holds it away from 0."""
@@ -178,6 +182,12 @@ def unstable_logs(model: Model) -> list[Unstable]:
         if sure.bounds.low < sure.edge or (sure.bounds.low == sure.edge and sure.bounds.reached):
             search.found.setdefault(sure.place, Unstable(node, sure.operand, sure.bounds, *off))
     return list(search.found.values())
+
+
+def _is_reciprocal(node: fx.Node) -> bool:
+    """A number over a value, as the variance of a product of experts is: 0 only where that overflows."""
+    number = node.args[1] if ops.op(node) in ("rdiv", "rtruediv") else node.args[0] if ops.op(node) in ops.DIV else None
+    return ops.op(node) == "reciprocal" or (isinstance(number, int | float) and number != 0)
 
 
 def _made_of(model: Model, scales: list[fx.Node]) -> set[fx.Node]:
