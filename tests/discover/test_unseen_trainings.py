@@ -12,10 +12,12 @@ import pytest
 from vaelint.core.checked import Checked
 from vaelint.core.finding import Finding, Severity, Span
 from vaelint.core.result import Request, TargetResult
+from vaelint.discover import proposals
 from vaelint.discover.entries import Entry
-from vaelint.discover.folders import _unseen
+from vaelint.discover.folders import Crew, _tried, _unseen
 from vaelint.discover.observing import News, Tried, _next, _worth
-from vaelint.discover.structure import find
+from vaelint.discover.proposals import Proposal
+from vaelint.discover.structure import Found, find
 from vaelint.observe.data.absent_files import _name
 from vaelint.observe.data.image_sets import made_up
 from vaelint.observe.data.known import KNOWN
@@ -25,6 +27,7 @@ from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.gaps import NO_LOSS
 from vaelint.pipeline.not_observed import say_unseen
 from vaelint.pipeline.script_errors import said_of
+from vaelint.process.gate import Hired
 
 MODEL = "import torch\nclass VAE(torch.nn.Module):\n    def forward(self, x):\n        return x + torch.randn_like(x)\n"
 
@@ -129,6 +132,21 @@ def test_a_class_whose_forward_calls_empty_methods_is_a_base(tmp_path: Path) -> 
         "import torch\n" + base + "    def encode(self, x):\n        return x\n    def plot(self):\n        pass\n"
     )
     assert [c.name for c in find(tmp_path).candidates] == ["Base"]
+
+
+def test_models_are_checked_as_soon_as_it_is_known_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.py").write_text(MODEL)
+    said: list[str] = []
+
+    def tried(found: Found, *_: object) -> list[Proposal]:
+        said.append("tried")
+        return [Proposal(s, Request(s.name)) for s in found.candidates]
+
+    monkeypatch.setattr(proposals, "tried", tried)
+    crew = Crew(Hired(), 1, None, lambda what, help: None, lambda requests: said.append(f"{len(requests)} checked"))
+    assert len(_tried(find(tmp_path), ".", ".", crew)) == 3
+    assert said == ["tried", "2 checked", "tried", "1 checked"]
 
 
 def test_the_outermost_folder_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
 from vaelint.core.paths import project_of, real
 from vaelint.core.result import Request
-from vaelint.discover.folders import Crew, in_folders
+from vaelint.discover.folders import Crew, in_folders, said_in
 from vaelint.policy import baseline
 from vaelint.policy.judge import flattened, judge
 from vaelint.process import gate
@@ -128,7 +128,14 @@ def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Requ
         observed.update((c.request, c) for c in results if shows(c))
         return results
 
-    crew = Crew(hired, resolved([], replace(told, targets=(), told=())).jobs.value, ask, terminal.say)
+    def early(requests: Sequence[Request]) -> None:
+        settings = resolved([], replace(told, targets=tuple(requests), told=tuple(map(said_in, requests))))
+        gathered.live = gathered.live and settings.baseline.value is None
+        results = run_requests(settings, hired, keep=not (said.no_cache or said.isolated), gathered=gathered, whole=False)
+        observed.update((c.request, c) for c in results)
+
+    at_once = None if said.shard or said.fix or said.diff else early
+    crew = Crew(hired, resolved([], replace(told, targets=(), told=())).jobs.value, ask, terminal.say, at_once)
     called, built = bool(said.inputs or said.step), bool(said.init or said.loss)
     settings = resolved(*in_folders(said.names or [], told, crew, called=called, built=built))
     if (said.update_baseline or said.prune_baseline) and settings.baseline.value is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,12 +35,14 @@ class Crew:
         jobs: how many targets it works at.
         ask: how trainings are observed; None to observe none.
         say: takes what a person is told, and what to do about it.
+        early: checks targets as soon as it is known how, so that nobody waits for what comes after them; None to check all at the end.
     """
 
     hired: Hired
     jobs: int
     ask: Ask | None
     say: Callable[[str, str], None]
+    early: Callable[[Sequence[Request]], None] | None = None
 
 
 def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool = False, built: bool = False) -> tuple[list[str], Config]:
@@ -90,9 +92,13 @@ def in_folders(names: Sequence[str], told: Config, crew: Crew, *, called: bool =
             found += new
             below = [r.target for r in new]
         words += below
+    return words, replace(told, targets=(*told.targets, *found), told=(*told.told, *map(said_in, found)))
+
+
+def said_in(request: Request) -> frozenset[str]:
+    """The fields of a request that say anything, as a configuration would."""
     defaults = Request("")
-    said = [frozenset(f.name for f in fields(Request) if getattr(r, f.name) != getattr(defaults, f.name)) for r in found]
-    return words, replace(told, targets=(*told.targets, *found), told=(*told.told, *said))
+    return frozenset(f.name for f in fields(Request) if getattr(request, f.name) != getattr(defaults, f.name))
 
 
 def _are_read(names: Sequence[str]) -> None:
@@ -223,6 +229,11 @@ def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence
     for file, why in structure.unread:
         crew.say(f"{file} could not be read: {why}", "")
     return requests
+
+
+def batched(items: list[Shape], size: int) -> Iterator[list[Shape]]:
+    """The items, so many at a time."""
+    yield from (items[i : i + size] for i in range(0, len(items), size))
 
 
 def _unseen(shape: Shape, seen: Sequence[Tried], unread: Sequence[tuple[str, str]]) -> tuple[str, ...]:
