@@ -214,13 +214,18 @@ def _tried(structure: Found, place: str, folder: str, crew: Crew, seen: Sequence
 
     `folder` is what the user named as the repository, "" for none.
     """
-    from vaelint.discover.proposals import nothing, requests_of, tried
+    from vaelint.discover.proposals import Proposal, nothing, requests_of, tried
 
-    proposals = tried(structure, crew.hired, crew.jobs, folder) if structure.candidates else []
-    built = [(p.shape, r) for p in proposals for r in requests_of([p], folder)]
-    requests = [t.request for t in seen if t.request is not None] + [
-        replace(r, unseen=_unseen(s, seen, structure.unread)) for s, r in built
-    ]
+    proposals, own = list[Proposal](), list[Request]()
+    for some in batched(structure.candidates, 2 * crew.jobs):
+        new = tried(replace(structure, candidates=some), crew.hired, crew.jobs, folder)
+        built = [(p.shape, r) for p in new for r in requests_of([p], folder)]
+        ready = [replace(r, unseen=_unseen(s, seen, structure.unread)) for s, r in built]
+        if crew.early is not None and ready:
+            crew.early(ready)
+        proposals += new
+        own += ready
+    requests = [t.request for t in seen if t.request is not None] + own
     if not requests:
         raise nothing(structure, place)
     for p in proposals:
