@@ -13,6 +13,7 @@ from torch import fx
 from vaelint.laws.addends import entered
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.record import ops
 from vaelint.record.record import GradientUse
 from vaelint.rule import Found
 
@@ -50,12 +51,17 @@ def _empty(bench: Bench, use: GradientUse, cut: fx.Node) -> Broken:
     read = min(
         (n for n in model.flow.users.get(cut, ()) if n in model.flow.ancestors(passed.node)), key=model.flow.order.__getitem__, default=cut
     )
+    frozen = ops.raw_name(cut) == "requires_grad_"
     found = Found(
-        entered(read, passed.node) or model.where(cut),
-        label="takes a value without a gradient to the parameters that this loss is to train",
-        labels=model.labels((cut, "the gradient ends here"), (passed.node, "the loss of this turn")),
+        entered(cut if frozen else read, passed.node) or model.where(cut),
+        label="frozen here, and not set free before the turn that is to train them"
+        if frozen
+        else "takes a value without a gradient to the parameters that this loss is to train",
+        labels=model.labels(*(() if frozen else ((cut, "the gradient ends here"),)), (passed.node, "the loss of this turn")),
         why="the step of their optimizer moves nothing: the term pulls only at the network that another optimizer owns",
-        help="compute the value again, or keep its graph: detach it only for the other network's own turn",
+        help="set requires_grad to True again before this turn"
+        if frozen
+        else "compute the value again, or keep its graph: detach it only for the other network's own turn",
     )
     text = f"none of the {len(use.of)} parameters that the step on line {use.place.line if use.place else '?'} holds was given a gradient"
     return Broken("term-moves-nothing", found, "the loss before a step has a gradient in what the step moves", text)
