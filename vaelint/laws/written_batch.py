@@ -22,6 +22,7 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.marks import effect
+from vaelint.record.record import route
 from vaelint.rule import Found
 from vaelint.trace.torch_private import storage_of
 
@@ -67,7 +68,7 @@ def batches_are_left_alone(bench: Bench) -> Iterator[Broken]:
 
 def _writings(bench: Bench) -> Iterator[_Written]:
     model = bench.model
-    flow, inputs = model.flow, set(model.record.inputs.values())
+    flow, inputs = model.flow, _handed_over(bench)
     for fact in model.recons:
         if fact.pair.target is None:
             continue
@@ -76,8 +77,14 @@ def _writings(bench: Bench) -> Iterator[_Written]:
             entry = next((n for n in flow.ancestors(change) if n in inputs and _is_same_tensor(n, change)), None)
             place = model.where(change)
             drawn = any(m in flow.random for o in operands[1:] for m in (o, *flow.ancestors(o)))
-            if entry is not None and drawn and place is not None and (names := _two_names(bench, place)) is not None:
+            if entry is not None and drawn and place is not None and (names := _two_names(bench, change, place)) is not None:
                 yield _Written(fact, change, entry, *names)
+
+
+def _handed_over(bench: Bench) -> set[fx.Node]:
+    """The inputs, and copies of them that the step makes before the user's code begins."""
+    inputs = set(bench.model.record.inputs.values())
+    return inputs | {n for n in bench.model.record.nodes if ops.op(n) == "clone" and n.args[0] in inputs and not n.meta.get("stack")}
 
 
 def _is_same_tensor(entry: fx.Node, change: fx.Node) -> bool:
@@ -88,21 +95,56 @@ def _is_same_tensor(entry: fx.Node, change: fx.Node) -> bool:
     return mine is other or ((key := storage_of(other)) is not None and key == storage_of(mine))
 
 
-def _two_names(bench: Bench, place: Span) -> tuple[str, str] | None:
-    """The name that is written to, and the name that it stands for: `noisy = x`, both in one function, the second one read later."""
-    tree = bench.model.source.file(place.file).tree
-    around = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.lineno <= place.line <= (n.end_lineno or n.lineno)]
-    if not around:
-        return None
-    function = max(around, key=lambda f: f.lineno)
-    here = [n for n in ast.walk(function) if isinstance(n, ast.stmt) and n.lineno <= place.line <= (n.end_lineno or n.lineno)]
+def _two_names(bench: Bench, change: fx.Node, place: Span) -> tuple[str, str] | None:
+    """The name that is written to, and the name that it stands for: `noisy = x`, both in one function, the second one read later; or
+    `noisy = corrupt(x)`, where the function writes into what it was handed."""
+    function = _around(bench, place)
+    here = _statements(function, place.line) if function is not None else []
     written = _root(here[-1]) if here else None
+    if function is None or written is None:
+        return None
     bound = [n for n in ast.walk(function) if isinstance(n, ast.Assign) and n.lineno < place.line]
     stands_for = next((_stands_for(n.value) for n in reversed(bound) if any(_named(t) == written for t in n.targets)), None)
-    if written is None or stands_for is None or stands_for == written:
+    if stands_for is not None and stands_for != written:
+        return (written, stands_for) if _read_next(function, stands_for, place.line) else None
+    way = route(change)
+    caller = next((at for at in way[1:] if (at.file, at.line) != (place.file, place.line)), None)
+    position = next((k for k, a in enumerate(function.args.args) if a.arg == written), None)
+    return _handed(bench, function, position, caller) if stands_for is None and position is not None and caller is not None else None
+
+
+def _handed(bench: Bench, function: ast.FunctionDef, position: int, caller: Span) -> tuple[str, str] | None:
+    """What a call's result is called, and what was handed to the parameter at a position, where they are two names."""
+    outer = _around(bench, caller)
+    statement = next(iter(_statements(outer, caller.line)[-1:]), None) if outer is not None else None
+    if outer is None or not isinstance(statement, ast.Assign) or len(statement.targets) != 1 or not isinstance(statement.value, ast.Call):
         return None
-    read = [n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == stands_for and n.lineno > place.line]
-    return (written, stands_for) if read and isinstance(read[0].ctx, ast.Load) else None
+    call, name = statement.value, _named(statement.targets[0])
+    own = call.func.attr if isinstance(call.func, ast.Attribute) else _named(call.func)
+    bare = position - (isinstance(call.func, ast.Attribute) and function.args.args[0].arg == "self")
+    keyword = {k.arg: k.value for k in call.keywords}
+    given = call.args[bare] if 0 <= bare < len(call.args) else keyword.get(function.args.args[position].arg)
+    source = _stands_for(given) if given is not None else None
+    if own != function.name or name is None or source is None or name == source:
+        return None
+    return (name, source) if _read_next(outer, source, statement.end_lineno or statement.lineno) else None
+
+
+def _around(bench: Bench, place: Span) -> ast.FunctionDef | None:
+    """The innermost function that holds a place."""
+    tree = bench.model.source.file(place.file).tree
+    around = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.lineno <= place.line <= (n.end_lineno or n.lineno)]
+    return max(around, key=lambda f: f.lineno, default=None)
+
+
+def _statements(function: ast.FunctionDef, line: int) -> list[ast.stmt]:
+    return [n for n in ast.walk(function) if isinstance(n, ast.stmt) and n.lineno <= line <= (n.end_lineno or n.lineno)]
+
+
+def _read_next(function: ast.FunctionDef, name: str, line: int) -> bool:
+    """Whether the next thing that a function does with a name, below a line, is to read it."""
+    below = sorted((n for n in ast.walk(function) if isinstance(n, ast.Name) and n.id == name and n.lineno > line), key=lambda n: n.lineno)
+    return bool(below) and isinstance(below[0].ctx, ast.Load)
 
 
 def _root(statement: ast.stmt) -> str | None:
@@ -135,17 +177,20 @@ def _named(value: ast.expr) -> str | None:
 
 def _change(bench: Bench, entry: fx.Node) -> float:
     """How far an input is from what the step was handed, in units of its own spread."""
-    name, handed = str(entry.meta["input"]), dict[str, torch.Tensor]()
+    source = entry.args[0] if entry.op == "call_function" else entry
+    assert isinstance(source, fx.Node)
+    name, handed, now = str(source.meta["input"]), dict[str, torch.Tensor](), dict[str, torch.Tensor]()
 
     def keep(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
         calm(model)
         handed[name] = inputs[name].clone()
         now[name] = inputs[name]
 
-    now = dict[str, torch.Tensor]()
     run = bench.base.again(prepare=keep)
     if run.record.failure is not None or name not in handed:
         raise CannotMeasureError("the step cannot be run again")
-    before, after = handed[name].double(), now[name].detach().double()
+    twin = run.pairs.get(entry) if entry is not source else None
+    left = twin.meta["val"] if twin is not None else now[name]
+    before, after = handed[name].double(), left.detach().double()
     spread = float(before.std())
     return float((after - before).pow(2).mean().sqrt()) / spread if spread else 0.0

@@ -2,6 +2,7 @@
 
 from vaelint.laws.training import (
     averages,
+    code_means,
     counters,
     empty_steps,
     gradient_limits,
@@ -20,6 +21,7 @@ from vaelint.laws.training import (
 
 __all__ = [
     "averages",
+    "code_means",
     "counters",
     "empty_steps",
     "gradient_limits",

@@ -1,0 +1,195 @@
+"""Law B5, for codes: where a step writes its codes as averages, a code comes to be the mean of the vectors that are assigned to it.
+
+Intervention: all vectors that are looked up are one and the same, and the choice of codes is set, in turn with two different numbers of
+vectors a code. The operations by which the step writes the codes run again and again from the record. Whatever the decay and the
+smoothing, a mean of equal vectors is that vector. Exempt are codes that an optimizer moves, codes that are not used, and codes that do
+not settle.
+
+Source: van den Oord et al. 2017, Neural Discrete Representation Learning, appendix A.1; Razavi et al. 2019, VQ-VAE-2, eq. 3.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
+from vaelint.experiment.recompute import in_place
+from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.record.marks import effect
+from vaelint.record.record import Record, shape, span
+from vaelint.rule import Found
+
+_OFF = 0.1  # of the vector
+_SETTLED = 1e-5  # change in one update
+_TURNS = 4000
+_SIZE = 1.7  # of the vectors
+
+
+@law(
+    "codes-are-means", "a code that is written as an average comes to be the mean of its vectors", covered=("VAE516", "VAE902"), cost="all"
+)
+def codes_are_means(bench: Bench) -> Iterator[Broken]:
+    """Tables of codes that the step writes and no optimizer moves."""
+    books = [b for b in codebooks_of(bench.model) if len(set(b.table)) == 1]
+    if not books:
+        return
+    built = bench.base.runner.build()
+    run = bench.base.again(built=built, as_is=True)
+    if run.record.failure is not None:
+        raise CannotMeasureError("the step does not run with its optimizers")
+    held = {id(p) for o in run.record.optimizers for g in o.made.param_groups for p in g["params"] if p.requires_grad}
+    for book in books:
+        table, index, rows = (run.pairs.get(n) for n in (book.table[0], book.index, _rows(bench, book)) if n is not None)
+        if table is None or index is None or rows is None or id(table.meta.get("val")) in held:
+            continue
+        averages = _Averages(run.record, built.model, table, index, rows)
+        if averages.written is not None and (off := averages.off()) is not None:
+            yield _no_mean(bench, averages, *off)
+            return
+
+
+def _rows(bench: Bench, book: Codebook) -> fx.Node | None:
+    """The last values before the choice that are as wide as a code, and through which the data come to it."""
+    flow = bench.model.flow
+    width = shape(book.code)[-1] if shape(book.code) else 0
+    tables = {n for n in bench.model.record.nodes if n.op == "get_attr" and n.target == book.table[0].target}
+    with_table = flow.descendants(*tables) | tables
+    for node in flow.sorted(flow.ancestors(book.index, stop=tables)):  # the first: what is made of it is made anew
+        if node in with_table or node not in flow.data or not bench.is_real(node) or width not in shape(node)[1:]:
+            continue
+        if not any(n.op == "placeholder" for n in flow.ancestors(book.index, stop={node})):
+            return node
+    return None
+
+
+class _Averages:
+    """The operations of a step that write a table of codes, and what they write when they run again and again."""
+
+    def __init__(self, record: Record, model: torch.nn.Module, table: fx.Node, index: fx.Node, rows: fx.Node) -> None:
+        self._table, self._index, self._rows = table, index, rows
+        after = _held_by(model)
+        self._state: dict[int, int] = {}  # storage of a tensor that outlives the step -> of the one in its place after the step
+        values: dict[int, torch.Tensor] = {}
+        nodes = [n for n in record.nodes if n.op == "call_function" and n.target is not effect]
+        for node in record.nodes:
+            val = node.meta.get("val")
+            if node.op == "get_attr" and isinstance(val, torch.Tensor) and val.is_floating_point():
+                values[_place(val)] = val
+                new = after.get(str(node.target))
+                self._state[_place(val)] = _place(new) if new is not None and new.shape == val.shape else _place(val)
+        self._values = values
+        self._nodes, needed = [], {self._state.get(_place(table.meta["val"]), 0)}
+        for _ in range(4):  # what is written is made of what is written elsewhere in the step
+            self._nodes = _needed(nodes, needed)
+            grown = needed | {self._state[p] for p in self._state if p in needed}
+            if grown == needed:
+                break
+            needed = grown
+        writes = [n for n in self._nodes if _place(n.meta.get("val")) == self._state.get(_place(table.meta["val"]))]
+        reads = {id(i) for n in self._nodes for i in n.all_input_nodes}
+        self.written = writes[-1] if writes and (id(index) in reads or id(rows) in reads) else None
+
+    def off(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """The numbers of vectors, the codes, and the vector that they were to be; None where they are."""
+        index = self._index.meta["val"]
+        if not isinstance(index, torch.Tensor) or index.is_floating_point():
+            return None
+        count = self._table.meta["val"].shape[0]
+        places = torch.arange(index.numel(), device=index.device).reshape(index.shape)
+        spread = (places % max(2, min(count, index.numel() // 3))).to(index.dtype)
+        turns = (spread, torch.where(places % 3 == 0, torch.zeros_like(spread), spread))
+        state = {place: self._values[place].detach().clone() for place in self._state}
+        own = _place(self._table.meta["val"])
+        before, two_before, settled = state[own].clone(), state[own].clone(), 0
+        for turn in range(_TURNS):
+            state = self._next(state, turns[turn % 2])
+            settled = settled + 1 if float((state[own] - two_before).abs().max()) < _SETTLED else 0
+            two_before, before = before, state[own].clone()
+            if not bool(before.isfinite().all()) or settled > 3:
+                break
+        if settled <= 3:
+            return None
+        used = torch.bincount(turns[0].flatten(), minlength=count).minimum(torch.bincount(turns[1].flatten(), minlength=count))
+        wanted = torch.full_like(before, _SIZE)
+        gap = ((before - wanted).abs().amax(1) / _SIZE)[used > 0]
+        varied = len(set(used[used > 0].tolist())) > 1
+        if not varied or not len(gap) or float(gap.min()) < _OFF:
+            return None
+        return used, before, wanted
+
+    def _next(self, state: dict[int, torch.Tensor], chosen: torch.Tensor) -> dict[int, torch.Tensor]:
+        env: dict[int, torch.Tensor] = {}
+        for node_place, value in state.items():
+            env[node_place] = value.clone()
+        made: dict[int, Any] = {id(self._index): chosen, id(self._rows): torch.full_like(self._rows.meta["val"].detach(), _SIZE)}
+
+        def now(value: Any) -> Any:
+            if isinstance(value, fx.Node):
+                while value.target is effect and id(value) not in made:
+                    value = value.args[0]
+                if id(value) in made:
+                    return made[id(value)]
+                val = value.meta.get("val")
+                if value.op == "get_attr" and isinstance(val, torch.Tensor) and _place(val) in env:
+                    return env[_place(val)]
+                return val.detach() if isinstance(val, torch.Tensor) else val
+            if isinstance(value, tuple | list):
+                return type(value)(now(v) for v in value)
+            return value
+
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for node in self._nodes:
+                if id(node) in made:
+                    continue
+                target: Any = node.target
+                made[id(node)] = target(*now(node.args), **{k: now(v) for k, v in node.kwargs.items()})
+        last = {_place(n.meta.get("val")): made[id(n)] for n in self._nodes if isinstance(made.get(id(n)), torch.Tensor)}
+        return {place: env[place] if new == place else last.get(new, env[place]) for place, new in self._state.items()}
+
+
+def _place(value: object) -> int:
+    """Where a tensor's numbers lie in memory; 0 for anything else."""
+    return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else 0
+
+
+def _held_by(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_buffers()), **dict(model.named_parameters())}
+
+
+def _needed(nodes: list[fx.Node], written: set[int]) -> list[fx.Node]:
+    """The operations that make or write some tensors, and those that make what they take."""
+    found: list[fx.Node] = []
+    wanted, wanted_nodes = {p for p in written if p}, set[fx.Node]()
+    for node in reversed(nodes):
+        writes = in_place(node) and _place(node.meta.get("val")) in wanted
+        if writes or node in wanted_nodes or _place(node.meta.get("val")) in wanted:
+            found.append(node)
+            for source in node.all_input_nodes:
+                while source.target is effect and source.args and isinstance(source.args[0], fx.Node):
+                    source = source.args[0]
+                wanted_nodes.add(source)
+                if source.op == "get_attr" or in_place(node):
+                    wanted.add(_place(source.meta.get("val")))
+    return found[::-1]
+
+
+def _no_mean(bench: Bench, averages: _Averages, used: torch.Tensor, codes: torch.Tensor, wanted: torch.Tensor) -> Broken:
+    size, most = float(wanted.flatten()[0]), int(used.argmax())
+    got = float(codes[most].mean())
+    assert averages.written is not None
+    found = Found(
+        span(averages.written),
+        label=f"{int(used[most])} vectors of {size:g} make a code of {got:.3g}",
+        why="the codes are no means of their vectors: they run away from the data, or shrink, and few are ever chosen",
+        help="divide the average of the sums by the average of the numbers: codes = sums / counts[:, None]",
+    )
+    text = f"the code of {int(used[most])} equal vectors of {size:g} settles at {got:.3g}"
+    return Broken("code-off-its-mean", found, "a code is the mean of the vectors that are assigned to it", text)
