@@ -188,7 +188,7 @@ def _no_mean(bench: Bench, averages: _Averages, used: torch.Tensor, codes: torch
     found = Found(
         span(averages.written),
         label=f"{int(used[most])} vectors of {size:g} make a code of {got:.3g}",
-        why="the codes are no means of their vectors: they run away from the data, or shrink, and few are ever chosen",
+        why="the codes are not the means of their vectors: they run away from the data, or shrink, and few are ever chosen",
         help="divide the average of the sums by the average of the numbers: codes = sums / counts[:, None]",
     )
     text = f"the code of {int(used[most])} equal vectors of {size:g} settles at {got:.3g}"
