@@ -23,7 +23,13 @@ When the codes are intended to be something else than means.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE516", "code-off-its-mean", Severity.WARNING, message="a code is not the mean of the vectors that are assigned to it", needs=("loss",))
+@rule(
+    "VAE516",
+    "code-off-its-mean",
+    Severity.WARNING,
+    message="a code is not the mean of the vectors that are assigned to it",
+    needs=("loss",),
+)
 def check(model: Model) -> Findings:
     """The law on averaged codes reports these, on the real run."""
     yield from ()

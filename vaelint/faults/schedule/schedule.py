@@ -190,7 +190,7 @@ def returning_weights(model: Model) -> list[StuckWeight]:
     watched = _run_many(model, zero)
     still = {name for name, values in watched.items() if len(values) >= _STEPS and all(v == 0 for v in _settled(values))}
     for size in _SIZES if still else ():  # a controller follows the loss: it may rest at its bound for the values of a new model
-        still -= {name for name, values in _run_many(model, still, size).items() if any(values)}
+        still -= {name for name, values in _run_many(model, still, size).items() if any(_settled(values))}
     found = []
     for name in watched:
         if name in still:
