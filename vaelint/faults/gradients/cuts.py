@@ -14,6 +14,7 @@ from vaelint.anatomy.loss.terms import layered_nodes
 from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
+from vaelint.faults.gradients.score_functions import weighed_by_decoded
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.per_model import per_model
@@ -97,6 +98,8 @@ def encoder_cuts(model: Model) -> list[Cut]:
         return []  # an inner loop refined these from values, and the encoder learns by another reconstruction
     if (not lost and not heads) or trained_on_dreams(model, lost) or gradients.moved_otherwise(lost, ends):
         return []
+    if weighed_by_decoded(model, lost, ends):
+        return []
     drawn = {span(n) for s in model.sites + model.idle_sites if s.kind == "drawn" for n in (s.z, *s.roots)}
     places = [n for n in flow.sorted(by_value) if n.op == "call_function" and not ops.is_random(n) and span(n) not in drawn]
     places = [n for n in places if ops.op(n) not in _STEPS and not any(ops.is_random(u) for u in _carriers(model, n))]
@@ -168,6 +171,7 @@ def discrete_draws(model: Model) -> list[Site]:
             and behind
             and not trained_on_dreams(model, behind)
             and not gradients.moved_otherwise(behind, ())
+            and not weighed_by_decoded(model, behind, ends)
         ):
             found.append(site)
     return found

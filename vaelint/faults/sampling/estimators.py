@@ -11,7 +11,8 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.reach import reachable
-from vaelint.faults.gradients.cuts import discrete_draws
+from vaelint.faults.gradients.cuts import discrete_draws, reconstruction_ends
+from vaelint.faults.gradients.score_functions import weighed_by_decoded
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 
@@ -26,9 +27,9 @@ def feeds_reconstruction(model: Model, node: fx.Node) -> bool:
 
 
 def learns_otherwise(model: Model, site: Site) -> bool:
-    """Whether the step trains a draw's encoder by another loss of its own."""
-    gradients = gradients_of(model)
-    return gradients.moved_otherwise(gradients.names(model.flow.ancestors(*site.heads)), ())
+    """Whether the step trains a draw's encoder by another loss of its own, or by the density of what is drawn."""
+    names = gradients_of(model).names(model.flow.ancestors(*site.heads))
+    return gradients_of(model).moved_otherwise(names, ()) or weighed_by_decoded(model, names, reconstruction_ends(model))
 
 
 def has_score_function(model: Model, site: Site) -> bool:

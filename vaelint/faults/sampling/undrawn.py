@@ -85,6 +85,7 @@ def _by_gradient(model: Model, loss: fx.Node) -> Undrawn | None:
         return None
     raw = frontier([leaf.node for leaf in leaves], flow, through=ops.REDUCE | ops.JOIN | ops.COMPARE)
     raw = [n for n in raw if n in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)]
+    raw = [n for n in raw if not any(ops.op(a) == "grad" for a in flow.ancestors(n))]  # a penalty on the decoder's slopes
     term = Term("other", leaves)
     pairs = [(a, b) for a in raw if a in decoded and a not in ends for b in raw if b not in decoded and shape(a) == shape(b)]
     for mean, scale in pairs[:_MOST]:
