@@ -178,9 +178,12 @@ def _sums_itself(core: fx.Node) -> bool:
 
 
 def _one_by_one(core: fx.Node, values: Mapping[fx.Node, torch.Tensor]) -> torch.Tensor:
-    """The elements that such an operation sums up. Raises ReplayError where it refuses the values."""
+    """The elements that such an operation sums up. Raises ReplayError where it refuses the values, or makes pairs of samples of them."""
     target: Any = core.target
+    shapes = [v.shape for v in (values[n] for n in core.all_input_nodes) if isinstance(v, torch.Tensor)]
     try:
+        if math.prod(torch.broadcast_shapes(*shapes)) > max(map(math.prod, shapes), default=1):  # type: ignore[no-untyped-call]
+            raise ReplayError("the loss makes pairs of its operands' elements")
         args, kwargs = fx.map_arg(core.args, values.get), fx.map_arg(dict(core.kwargs), values.get)
         found: torch.Tensor = target(*args, **{**kwargs, "reduction": "none"})
     except (RuntimeError, ValueError, TypeError) as error:
