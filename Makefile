@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo docs test test-newest test-oldest test-packages quick check update wheel vsix
+.PHONY: help demo docs test test-cases test-newest test-oldest test-packages quick check update wheel vsix
 
 help: ## These words
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -22,8 +22,11 @@ docs: $(READY) ## The pages, into docs/_build/html: guides, and one a rule
 	@echo file://$(CURDIR)/docs/_build/html/index.html
 
 # One process a core is enough: the threads of small operations would only wait for each other.
-test: $(READY) ## All tests
+test: $(READY) ## All tests, with one in five of the rules' further cases
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-cases: $(READY) ## All cases of all rules: the two thousand checks of fixtures/
+	VAELINT_CASES=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/rules/test_fixtures.py
 
 quick: $(READY) ## After each edit: lint, layers, and the tests nearest to what has changed
 	$(BIN)/ruff check
@@ -45,7 +48,7 @@ test-newest test-oldest:
 	grep -Ev '^(torch|setuptools)==' constraints.txt > $(OTHER)/constraints.txt
 	$(OTHER)/bin/python -m pip install --quiet --upgrade --constraint $(OTHER)/constraints.txt "$(TORCH)" --editable ".[dev]"
 	$(OTHER)/bin/python -c "import torch; print('torch', torch.__version__)"
-	OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest --numprocesses auto --dist worksteal
+	VAELINT_CASES=all OMP_NUM_THREADS=1 $(OTHER)/bin/python -m pytest --numprocesses auto --dist worksteal
 
 # Packages that ship VAEs, in an environment of their own: they pin versions of theirs. multivae comes without what it asks for
 # (tests/packages/constraints.txt says why), the others bring it.
