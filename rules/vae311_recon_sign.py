@@ -46,26 +46,34 @@ if TYPE_CHECKING:
     message="the reconstruction term has the wrong sign",
     needs=("reconstruction",),
     basis="replay",
-).on("likelihood.likelihood.swapped_arguments", "likelihood.compared_at.recon_sign_place")
+).on("likelihood.likelihood.swapped_arguments", "likelihood.compared_at.recon_sign_place", "likelihood.compared_at.own_scale")
 def check(
-    model: Model, swapped_arguments: Callable[[ReconFact], bool], recon_sign_place: Callable[[ReconFact], fx.Node | None]
+    model: Model,
+    swapped_arguments: Callable[[ReconFact], bool],
+    recon_sign_place: Callable[[ReconFact], fx.Node | None],
+    own_scale: Callable[[ReconFact], fx.Node | None],
 ) -> Findings:
     """Terms that shrink as the reconstruction moves away from the target."""
     seen = set()
     for fact in model.recons:
         if fact.probe.weight >= 0 or fact.probe.kernel in ("other", "unknown") or swapped_arguments(fact):
             continue
-        place = model.pointed(recon_sign_place(fact))
+        node = recon_sign_place(fact)
+        place, by_scale = model.pointed(node), node is not None and node is own_scale(fact)
         line = (place.file, place.line) if place is not None else None
         if line in seen:  # one likelihood, written as two products
             continue
         seen.add(line)
         yield Found(
             place,
-            label="a likelihood that is minimised",
+            label="the scale is made of the error here, and outweighs it" if by_scale else "a likelihood that is minimised",
             labels=model.labels((fact.pair.meet, "compared with the data here"), (model.record.loss, "the loss")),
-            why="the loss falls as the reconstruction moves away from the data, without bound",
-            help="subtract the log-likelihood, or add the error",
+            why="the scale shrinks faster than the error does: a better reconstruction raises the loss"
+            if by_scale
+            else "the loss falls as the reconstruction moves away from the data, without bound",
+            help="take the standard deviation of the error for the scale: log sigma = 0.5 * log of the mean squared error"
+            if by_scale
+            else "subtract the log-likelihood, or add the error",
             repair=repairs.ReconSign(fact=fact),
             claim=claims.ReconGradient("moving the reconstruction towards the target raises the loss", fact=fact),
         )

@@ -43,4 +43,13 @@ def recon_sign_place(model: Model, fact: ReconFact) -> fx.Node | None:
     """Where a reconstruction term gets its wrong sign."""
     alone = sum(other.term is fact.term for other in model.recons) == 1
     place = signs.sign_place(model, fact.pair.leaf, fact.term.core if alone else None)
-    return fact.pair.meet if place in (fact.term.core, fact.pair.leaf.node) else place
+    return own_scale(model, fact) or fact.pair.meet if place in (fact.term.core, fact.pair.leaf.node) else place
+
+
+def own_scale(model: Model, fact: ReconFact) -> fx.Node | None:
+    """The logarithm of the error that the error is divided by, where the scale of a likelihood is made of the error itself (Rybkin et al.
+    2021, Simple and effective VAE training with calibrated decoders, section 4).
+    """
+    flow = model.flow
+    between = flow.descendants(fact.pair.meet) & flow.ancestors(fact.pair.leaf.node)
+    return next((n for n in flow.sorted(between) if ops.op(n) == "log"), None)

@@ -291,7 +291,9 @@ def unused_posteriors(model: Model) -> list[tuple[fx.Node, fx.Node | None, str]]
         others = {n for t in model.terms if t.role in ("kl", "other") for leaf in t.leaves for n in _sources(model, leaf)}
         means = [
             f
-            for f in model.flow.sorted(others - model.flow.ancestors(site.z) - model.flow.descendants(site.z))  # a mean comes before its draw
+            for f in model.flow.sorted(
+                others - model.flow.ancestors(site.z) - model.flow.descendants(site.z)
+            )  # a mean comes before its draw
             if f in model.flow.data and f in model.flow.learned and shape(f) == shape(site.z)
         ]
         if means:

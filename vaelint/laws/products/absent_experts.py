@@ -110,11 +110,13 @@ def _broken(masked: Masked, product: Product, means: int, spreads: int) -> Broke
 
 
 def _summed(masked: Masked, product: Product, moment: fx.Node | None) -> fx.Node | None:
-    """Where the experts are added up on the way to the mean or the scale without having met the mask."""
+    """Where the experts are added up on the way to the mean or the scale without having met the mask; else where they meet it."""
     flow = masked.bench.model.flow
     if moment is None:
         return None
     raw = set(product.raw)
-    way = [n for n in flow.sorted(flow.ancestors(moment, stop=raw)) if n not in raw and n not in flow.descendants(masked.mask, stop=raw)]
-    way = [n for n in way if n in flow.descendants(*raw)]
-    return next((n for n in way if ops.op(n) in ops.LINEAR_REDUCE | ops.ADD), way[0] if way else None)
+    made, seen = flow.descendants(*raw), flow.descendants(masked.mask, stop=raw)
+    way = [n for n in flow.sorted(flow.ancestors(moment, stop=raw)) if n not in raw and n in made]
+    before = [n for n in way if n not in seen]
+    summed = next((n for n in before if ops.op(n) in ops.LINEAR_REDUCE | ops.ADD), None)
+    return summed or next((n for n in way if n in seen), before[0] if before else None)
