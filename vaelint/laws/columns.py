@@ -18,6 +18,7 @@ from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.rule import Found
+from vaelint.source.offsets import moved_on_at
 
 _STEPS = (1.0, -1.0, 1e3, -1e3)  # far enough to pass what clamps it
 _SLICES = frozenset({"getitem", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unbind"})
@@ -122,10 +123,15 @@ def _broken(bench: Bench, calls: list[fx.Node], axis: int, unread: list[int]) ->
     dropped = [n for n in cuts if n not in read]
     place = _again(bench, read[-1]) if read else calls[-1]
     total = shape(calls[0])[axis]
+    unused = f"of the layer's {total} outputs, {_range(unread)} enter nothing"
+    step = moved_on_at(model.source, span(place)) if _overlap(bench, read, axis, total - len(unread)) else None
     found = Found(
-        model.pointed(place) or model.where(place),
-        label=f"of the layer's {total} outputs, {_range(unread)} enter nothing",
-        labels=model.labels((calls[-1], f"{model.shape_text(calls[-1])}: the layer that puts them out")),
+        step or model.pointed(place) or model.where(place),
+        label="from here the next slice begins inside of the one before it" if step else unused,
+        labels=model.labels(
+            *([(place, unused)] if step else []),
+            (calls[-1], f"{model.shape_text(calls[-1])}: the layer that puts them out"),
+        ),
         shapes=(model.row(calls[-1]), model.row(place)) if place is not calls[-1] else (model.row(calls[-1]),),
         why="a last layer has as many outputs as are meant to be read: something else is read instead of these",
         help="let each slice begin where the one before it ends, or use chunk; if they are not needed, make the layer smaller",
@@ -137,6 +143,12 @@ def _broken(bench: Bench, calls: list[fx.Node], axis: int, unread: list[int]) ->
         "each column moves an addend of the loss",
         f"moved by up to {_STEPS[-2]:g}, columns {_range(unread)} change no addend of the loss, and have no gradient",
     )
+
+
+def _overlap(bench: Bench, read: list[fx.Node], axis: int, columns: int) -> bool:
+    """Whether slices that follow each other are wider in all than the columns that they read."""
+    cuts = [n for n in read if not any(u in read for u in bench.model.flow.users.get(n, ()))]
+    return sum(shape(n)[axis] if len(shape(n)) > axis else 1 for n in cuts) > columns
 
 
 def _cuts(bench: Bench, calls: list[fx.Node]) -> list[fx.Node]:
