@@ -16,11 +16,12 @@ from torch import fx
 
 from vaelint.anatomy.loss.logsums import LogSum, log_sums
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.record.record import shape
+from vaelint.record.record import route, shape
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
@@ -77,14 +78,28 @@ def _moved(bench: Bench, one: LogSum, nodes: list[fx.Node], site: Site) -> int:
 
 
 def _broken(bench: Bench, one: LogSum, count: int) -> Broken:
-    model = bench.model
+    model, matrix = bench.model, _matrix(bench, one)
     found = Found(
-        model.where(one.node),
-        label="sums over the draws for each posterior",
-        labels=model.labels((one.source, "every draw against every posterior")),
+        matrix or model.where(one.node),
+        label="has the posteriors along its first axis" if matrix else "sums over the draws for each posterior",
+        labels=model.labels(
+            (one.node, "sums over the draws for each posterior") if matrix else (one.source, "every draw against every posterior")
+        ),
         why="log q(z_i) is the logarithm of the mean of q(z_i | x_j) over the posteriors j; a mean over the draws i is not a density of z, "
         "and its gradient moves draws and posteriors apart in another way",
-        help="with draws along the first axis and posteriors along the second: torch.logsumexp(matrix, dim=1)",
+        help="put the draws along the first axis, log_density(z[:, None], mu[None]), and sum over the second"
+        if matrix
+        else "with draws along the first axis and posteriors along the second: torch.logsumexp(matrix, dim=1)",
     )
     text = f"one draw moves {count} entries, one posterior moves one"
     return Broken("latent-density-formula", found, "one draw moves one entry, one posterior all", text)
+
+
+def _matrix(bench: Bench, one: LogSum) -> Span | None:
+    """Where the pairs are made, in the function that sums them up, if it does so over the second axis, as is usual: they are turned."""
+    flow, own = bench.model.flow, route(one.node)
+    if one.axes != (1,) or not own:
+        return None
+    pairs = [n for n in flow.sorted(flow.ancestors(one.source)) if bench.is_of_pairs(n) and n.op == "call_function"]
+    function = bench.model.source.function(own[0])
+    return next((s for s in route(pairs[0]) if bench.model.source.function(s) is function), None) if pairs else None
