@@ -2,7 +2,7 @@
 
 ## What it does
 Follows the z of both log-probabilities in a Monte Carlo KL back to its draw, and finds a prior's that is taken at the
-posterior's mean.
+posterior's mean. Of a score function, finds a log-probability at another draw than the one that its signal is about.
 
 ## Why is this bad
 log q(z) - log p(z) estimates the KL only at one and the same z ~ q. At two draws the difference is of much higher
@@ -50,7 +50,9 @@ def check(model: Model, split_draws: list[SplitDraws]) -> Findings:
             found.place,
             label="two points in one estimate",
             labels=model.labels((found.usual, "z"), (found.odd, "used as z here")),
-            why="the difference of log-probabilities estimates the KL only at one and the same z",
+            why="the signal says nothing about the draw whose log-probability it multiplies: on average it moves the encoder nowhere"
+            if found.of_score
+            else "the difference of log-probabilities estimates the KL only at one and the same z",
             help="draw z once and use it in both",
             claim=claims.SameValues("the two differ", nodes=[found.usual, found.odd], equal=False),
         )
