@@ -2,14 +2,15 @@
 
 Intervention: all vectors that are looked up are one and the same, and the choice of codes is set, in turn with two different numbers of
 vectors a code. The operations by which the step writes the codes run again and again from the record. Whatever the decay and the
-smoothing, a mean of equal vectors is that vector. Exempt are codes that an optimizer moves, codes that are not used, and codes that do
-not settle.
+smoothing, a mean of equal vectors is that vector. Exempt are codes that an optimizer moves, codes that are not used, codes that do
+not settle, and codes of length one, which are directions.
 
 Source: van den Oord et al. 2017, Neural Discrete Representation Learning, appendix A.1; Razavi et al. 2019, VQ-VAE-2, eq. 3.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,7 @@ _OFF = 0.1  # of the vector
 _SETTLED = 1e-5  # change in one update
 _TURNS = 4000
 _SIZE = 1.7  # of the vectors
+_ALIKE = 1e-3
 
 
 @law(
@@ -46,8 +48,9 @@ def codes_are_means(bench: Bench) -> Iterator[Broken]:
         raise CannotMeasureError("the step does not run with its optimizers")
     held = {id(p) for o in run.record.optimizers for g in o.made.param_groups for p in g["params"] if p.requires_grad}
     for book in books:
-        table, index, rows = (run.pairs.get(n) for n in (book.table[0], book.index, _rows(bench, book)) if n is not None)
-        if table is None or index is None or rows is None or id(table.meta.get("val")) in held:
+        table, index = run.pairs.get(book.table[0]), run.pairs.get(book.index)
+        rows = [run.pairs[n] for n in _rows(bench, book) if n in run.pairs]
+        if table is None or index is None or not rows or id(table.meta.get("val")) in held:
             continue
         averages = _Averages(run.record, built.model, table, index, rows)
         if averages.written is not None and (off := averages.off()) is not None:
@@ -55,25 +58,27 @@ def codes_are_means(bench: Bench) -> Iterator[Broken]:
             return
 
 
-def _rows(bench: Bench, book: Codebook) -> fx.Node | None:
-    """The last values before the choice that are as wide as a code, and through which the data come to it."""
+def _rows(bench: Bench, book: Codebook) -> list[fx.Node]:
+    """The values before the choice that hold as many vectors, as wide as a code, and through which the data come to it."""
     flow = bench.model.flow
     width = shape(book.code)[-1] if shape(book.code) else 0
     tables = {n for n in bench.model.record.nodes if n.op == "get_attr" and n.target == book.table[0].target}
     with_table = flow.descendants(*tables) | tables
-    for node in flow.sorted(flow.ancestors(book.index, stop=tables)):  # the first: what is made of it is made anew
+    found = []
+    for node in flow.sorted(flow.ancestors(book.index, stop=tables)):
         if node in with_table or node not in flow.data or not bench.is_real(node) or width not in shape(node)[1:]:
             continue
-        if not any(n.op == "placeholder" for n in flow.ancestors(book.index, stop={node})):
-            return node
-    return None
+        as_many = math.prod(shape(node)) == math.prod(shape(book.index)) * width
+        if as_many and not any(n.op == "placeholder" for n in flow.ancestors(book.index, stop={node})):
+            found.append(node)
+    return found
 
 
 class _Averages:
     """The operations of a step that write a table of codes, and what they write when they run again and again."""
 
-    def __init__(self, record: Record, model: torch.nn.Module, table: fx.Node, index: fx.Node, rows: fx.Node) -> None:
-        self._table, self._index, self._rows = table, index, rows
+    def __init__(self, record: Record, model: torch.nn.Module, table: fx.Node, index: fx.Node, rows: list[fx.Node]) -> None:
+        self._table, self._index = table, _alike(record, index)
         after = _held_by(model)
         self._state: dict[int, int] = {}  # storage of a tensor that outlives the step -> of the one in its place after the step
         values: dict[int, torch.Tensor] = {}
@@ -85,26 +90,35 @@ class _Averages:
                 new = after.get(str(node.target))
                 self._state[_place(val)] = _place(new) if new is not None and new.shape == val.shape else _place(val)
         self._values = values
-        self._nodes, needed = [], {self._state.get(_place(table.meta["val"]), 0)}
+        self._nodes, self._rows = next(
+            ((made, same) for r in reversed(rows) if (made := self._made_of(nodes, table, same := _alike(record, r)))), ([], [])
+        )
+        writes = [n for n in self._nodes if _place(n.meta.get("val")) == self._state.get(_place(table.meta["val"]))]
+        reads = {i for n in self._nodes for i in n.all_input_nodes}
+        self.written = writes[-1] if writes and reads & {*self._index, *self._rows} else None
+        self._size = _size(self._rows[0].meta["val"], table.meta["val"].shape[-1]) if self._rows else _SIZE
+
+    def _made_of(self, nodes: list[fx.Node], table: fx.Node, rows: list[fx.Node]) -> list[fx.Node]:
+        """The operations that write the table; none where the data come to it by another way than some vectors and the choice."""
+        made, needed = list[fx.Node](), {self._state.get(_place(table.meta["val"]), 0)}
         for _ in range(4):  # what is written is made of what is written elsewhere in the step
-            self._nodes = _needed(nodes, needed)
+            made = _needed(nodes, needed, {*rows, *self._index})
             grown = needed | {self._state[p] for p in self._state if p in needed}
             if grown == needed:
                 break
             needed = grown
-        writes = [n for n in self._nodes if _place(n.meta.get("val")) == self._state.get(_place(table.meta["val"]))]
-        reads = {id(i) for n in self._nodes for i in n.all_input_nodes}
-        self.written = writes[-1] if writes and (id(index) in reads or id(rows) in reads) else None
+        return [] if any(i.op == "placeholder" for n in made for i in n.all_input_nodes) else made
 
     def off(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """The numbers of vectors, the codes, and the vector that they were to be; None where they are."""
-        index = self._index.meta["val"]
+        index = self._index[0].meta["val"]
         if not isinstance(index, torch.Tensor) or index.is_floating_point():
             return None
         count = self._table.meta["val"].shape[0]
         places = torch.arange(index.numel(), device=index.device).reshape(index.shape)
-        spread = (places % max(2, min(count, index.numel() // 3))).to(index.dtype)
-        turns = (spread, torch.where(places % 3 == 0, torch.zeros_like(spread), spread))
+        codes = max(2, min(count, index.numel() // 3))
+        spread = (places % codes).to(index.dtype)
+        turns = (spread, torch.where(places // codes % 2 == 1, torch.zeros_like(spread), spread))  # other numbers for each code
         state = {place: self._values[place].detach().clone() for place in self._state}
         own = _place(self._table.meta["val"])
         before, two_before, settled = state[own].clone(), state[own].clone(), 0
@@ -117,10 +131,10 @@ class _Averages:
         if settled <= 3:
             return None
         used = torch.bincount(turns[0].flatten(), minlength=count).minimum(torch.bincount(turns[1].flatten(), minlength=count))
-        wanted = torch.full_like(before, _SIZE)
-        gap = ((before - wanted).abs().amax(1) / _SIZE)[used > 0]
+        wanted = torch.full_like(before, self._size)
+        gap = ((before - wanted).abs().amax(1) / self._size)[used > 0]
         varied = len(set(used[used > 0].tolist())) > 1
-        if not varied or not len(gap) or float(gap.min()) < _OFF:
+        if not varied or not len(gap) or float(gap.min()) < _OFF or float((before.norm(dim=1)[used > 0] - 1).abs().max()) < _ALIKE:
             return None
         return used, before, wanted
 
@@ -128,7 +142,8 @@ class _Averages:
         env: dict[int, torch.Tensor] = {}
         for node_place, value in state.items():
             env[node_place] = value.clone()
-        made: dict[int, Any] = {id(self._index): chosen, id(self._rows): torch.full_like(self._rows.meta["val"].detach(), _SIZE)}
+        made: dict[int, Any] = {id(n): chosen for n in self._index}
+        made |= {id(n): torch.full_like(n.meta["val"].detach(), self._size) for n in self._rows}
 
         def now(value: Any) -> Any:
             if isinstance(value, fx.Node):
@@ -155,6 +170,19 @@ class _Averages:
         return {place: env[place] if new == place else last.get(new, env[place]) for place, new in self._state.items()}
 
 
+def _alike(record: Record, node: fx.Node) -> list[fx.Node]:
+    """A value, and those that the same expression makes where the step runs it again."""
+    place = span(node)
+    same = [n for n in record.nodes if n.target is node.target and place is not None and span(n) == place and shape(n) == shape(node)]
+    return same or [node]
+
+
+def _size(vectors: torch.Tensor, width: int) -> float:
+    """How large each number of the vectors is to be: as large as they are where all are equally long, as on a sphere."""
+    lengths = vectors.detach().movedim(vectors.shape.index(width, 1), -1).norm(dim=-1)
+    return float(lengths.mean()) / width**0.5 if float(lengths.std()) < _ALIKE * float(lengths.mean()) else _SIZE
+
+
 def _place(value: object) -> int:
     """Where a tensor's numbers lie in memory; 0 for anything else."""
     return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else 0
@@ -164,11 +192,11 @@ def _held_by(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {**dict(model.named_buffers()), **dict(model.named_parameters())}
 
 
-def _needed(nodes: list[fx.Node], written: set[int]) -> list[fx.Node]:
-    """The operations that make or write some tensors, and those that make what they take."""
+def _needed(nodes: list[fx.Node], written: set[int], given: set[fx.Node]) -> list[fx.Node]:
+    """The operations that make or write some tensors, and those that make what they take, but for what is given."""
     found: list[fx.Node] = []
     wanted, wanted_nodes = {p for p in written if p}, set[fx.Node]()
-    for node in reversed(nodes):
+    for node in (n for n in reversed(nodes) if n not in given):
         writes = in_place(node) and _place(node.meta.get("val")) in wanted
         if writes or node in wanted_nodes or _place(node.meta.get("val")) in wanted:
             found.append(node)
