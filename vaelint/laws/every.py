@@ -3,6 +3,7 @@
 from vaelint.laws import (
     absent_targets,
     addends,
+    blends,
     cancelled_gradients,
     columns,
     divergence,
@@ -33,6 +34,7 @@ __all__ = [
     "absent_targets",
     "addends",
     "attention_masks",
+    "blends",
     "borrowed_spreads",
     "cancelled_gradients",
     "capacity",
