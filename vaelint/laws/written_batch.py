@@ -105,12 +105,12 @@ def _two_names(bench: Bench, change: fx.Node, place: Span) -> tuple[str, str] | 
         return None
     bound = [n for n in ast.walk(function) if isinstance(n, ast.Assign) and n.lineno < place.line]
     stands_for = next((_stands_for(n.value) for n in reversed(bound) if any(_named(t) == written for t in n.targets)), None)
-    if stands_for is not None and stands_for != written:
-        return (written, stands_for) if _read_next(function, stands_for, place.line) else None
+    if stands_for is not None and stands_for != written and _read_next(function, stands_for, place.line):
+        return (written, stands_for) if _is_read(function, written, place.line) else None
     way = route(change)
     caller = next((at for at in way[1:] if (at.file, at.line) != (place.file, place.line)), None)
-    position = next((k for k, a in enumerate(function.args.args) if a.arg == written), None)
-    return _handed(bench, function, position, caller) if stands_for is None and position is not None and caller is not None else None
+    position = next((k for k, a in enumerate(function.args.args) if a.arg == (stands_for or written)), None)
+    return _handed(bench, function, position, caller) if position is not None and caller is not None else None
 
 
 def _handed(bench: Bench, function: ast.FunctionDef, position: int, caller: Span) -> tuple[str, str] | None:
@@ -147,6 +147,11 @@ def _read_next(function: ast.FunctionDef, name: str, line: int) -> bool:
     return bool(below) and isinstance(below[0].ctx, ast.Load)
 
 
+def _is_read(function: ast.FunctionDef, name: str, line: int) -> bool:
+    """Whether a function reads a name below a line: what is written through a name that is not read again is the data, augmented."""
+    return any(isinstance(n, ast.Name) and n.id == name and n.lineno > line and isinstance(n.ctx, ast.Load) for n in ast.walk(function))
+
+
 def _root(statement: ast.stmt) -> str | None:
     """The name whose value a statement changes: `y[...] = 0`, `y += n`, `y.mul_(m)`."""
     if isinstance(statement, ast.Assign):
@@ -165,10 +170,21 @@ def _root_of_call(value: ast.expr) -> str | None:
 
 
 def _stands_for(value: ast.expr) -> str | None:
-    """The name that an expression gives another view of: `x`, `x.detach()`, `x.view(-1, 784)`, `x[:, 0]` is none."""
-    while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _SAME:
-        value = value.func.value
-    return _named(value)
+    """The name that an expression gives another view of: `x`, `x.detach()`, `x.view(-1, 784)`, `x[:, :-1]`."""
+    while True:
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in _SAME:
+            value = value.func.value
+        elif isinstance(value, ast.Subscript) and _is_part(value.slice):
+            value = value.value
+        else:
+            return _named(value)
+
+
+def _is_part(index: ast.expr) -> bool:
+    """Whether an index gives a view of a tensor: `[:, :-1]`, `[..., 0]`. A number or a key alone is that of a list or a dictionary."""
+    each = index.elts if isinstance(index, ast.Tuple) else [index]
+    whole = any(isinstance(i, ast.Slice) or (isinstance(i, ast.Constant) and i.value is ...) for i in each)
+    return whole and all(isinstance(i, ast.Slice | ast.Constant) for i in each)
 
 
 def _named(value: ast.expr) -> str | None:
