@@ -97,7 +97,8 @@ def _sorted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
     if meets is None or odd is None:
         return []
     first = next(n for n in flow.sorted(set(rows)) if rows[n] == rows[odd])
-    return [_unrestored(bench, first, odd, meets)]
+    shared = [n for n in flow.sorted(set.intersection(*(set(flow.ancestors(h)) for h in heads))) if rows.get(n) == rows[odd]]
+    return [_unrestored(bench, first, shared[-1] if shared[1:] else odd, meets)]
 
 
 def _on_the_way(bench: Bench) -> list[fx.Node]:

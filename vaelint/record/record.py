@@ -196,7 +196,7 @@ class GradientUse:
     kind: Literal["stepped", "cleared", "piled", "bent", "empty", "limited", "limitless"]
     of: frozenset[int]  # ids of the parameters
     place: Span | None
-    passes: int = 0  # empty: how many backward passes there had been
+    passes: int = 0  # empty, stepped: how many backward passes there had been
 
 
 @dataclass(frozen=True)

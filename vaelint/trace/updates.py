@@ -236,7 +236,7 @@ class Updates:
         for p in fed:
             for number in self._held.pop(id(p)):
                 self.calls[number].moved.add(id(p))
-        self.uses.append(GradientUse("stepped", frozenset(map(id, held)), place))
+        self.uses.append(GradientUse("stepped", frozenset(map(id, held)), place, len(self.calls)))
         if piled := [p for p in fed if id(p) in self._piled]:
             self.uses.append(GradientUse("piled", frozenset(map(id, piled)), self._piled[id(piled[0])]))
         self._used.update({id(p): place for p in fed})

@@ -149,12 +149,16 @@ def _only_cleared(record: Record, held: frozenset[int]) -> bool:
 
 
 def _never(bench: Bench, record: Record, idle: Any, turns: int = _TURNS) -> Broken:
-    """Points at the step of another optimizer in its place, where one steps at two places; else where its gradients are cleared."""
+    """Points at the step of another optimizer in its place, where one steps at two places: the one after the pass that fills the idle
+    one's gradients. Else where these are cleared."""
     places: dict[frozenset[int], list[Span]] = {}
     for use in record.uses:
         if use.kind == "stepped" and use.place is not None and use.place not in places.setdefault(use.of, []):
             places[use.of].append(use.place)
-    instead = next((p[0] for p in places.values() if len(p) > 1), None)
+    fills = [(len(c.leaves - idle.parameters), number) for number, c in enumerate(record.backwards, 1) if c.leaves & idle.parameters]
+    own = min(fills, default=(0, 0))[1]  # the pass that gives others the fewest gradients
+    after = {u.place for u in record.uses if u.kind == "stepped" and own and u.passes == own}
+    instead = next((next((at for at in p if at in after), p[0]) for p in places.values() if len(p) > 1), None)
     cleared = next((u.place for u in record.uses if u.kind == "cleared" and u.of == idle.parameters), None)
     found = Found(
         instead or cleared or idle.span,
