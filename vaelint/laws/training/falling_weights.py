@@ -114,8 +114,8 @@ def _turned(weight: Reckoned, counter: str, half: float) -> Broken:
         weight.place,
         label=f"{first:.3g} at first, {first / 2:.3g} when {counter} is {half:.4g}, then nothing",
         when=f"{counter} moves on in training",
-        why="the warm-up runs the other way: the KL is strongest at the start, where it empties the codes, and gone at the end, where nothing "
-        "holds the posterior to the prior",
+        why="the warm-up runs the other way: the KL is strongest at the start, where it empties the codes, and gone at the end, "
+        "where nothing holds the posterior to the prior",
         help="turn the sign of the exponent, or take 1 minus this",
     )
     text = f"{first:.3g} for {counter} = 0, {weight.at(counter, half):.3g} for {half:.4g}, {late:.3g} for {4 * half:.4g}"
