@@ -44,6 +44,7 @@ BETAS = {
     "ok_kumaraswamy_posterior": 0.5,
     "ok_prior_is_an_attribute": 1.0,
     "ok_largest_exponent_taken_twice": 1.0,
+    "ok_mixture_over_one_channel": 1.0,
 }
 
 

@@ -25,6 +25,7 @@ from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.anatomy.posterior.sites import Site, sample_axes
 from vaelint.anatomy.reconstruction.output_parts import OutputParts
+from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record
@@ -187,6 +188,8 @@ def measure_recon(
                 text, rows = replay.texts_of(pair.recon)[picked[0]], int(pair.recon.meta["val"].shape[picked[0]])
                 fact.scaling = moved_by_rows(fact.scaling, weight, symbols, text, rows)
             fact.learned_variance = _has_learned_variance(term, pair, flow)
+            if is_weighed_by_itself(pair, flow):
+                fact.scaling = None  # each element has a weight of its own
         found.append(fact)
     return found
 

@@ -100,7 +100,13 @@ def _entries(leaves: list[Leaf], inside: set[fx.Node], ends: set[fx.Node], flow:
     given = {n for n in inside if n in flow.data and n not in flow.learned and isinstance(n.meta.get("val"), torch.Tensor)}
     met = {i for n in inside - given - ends for i in ops.value_inputs(n) if i in given}
     above = {f for leaf in leaves for f in leaf.factors if f not in flow.learned and shape(f) == shape(leaf.node)}
-    return {_narrowest(n) for n in met | above}
+    return {_narrowest(_asked_of(n)) for n in met | above}
+
+
+def _asked_of(node: fx.Node) -> fx.Node:
+    """What a comparison asks of: which case of a likelihood an element is, as at the ends of a scale, is no further value of the data."""
+    values = ops.value_inputs(node) if ops.op(node) in ops.COMPARE else []
+    return values[0] if len(values) == 1 and shape(values[0]) == shape(node) else node
 
 
 def _narrowest(node: fx.Node) -> fx.Node:

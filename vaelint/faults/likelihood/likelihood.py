@@ -13,6 +13,7 @@ from torch import fx
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes, same_values
 from vaelint.anatomy.posterior.sites import frontier, sample_axes
+from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import FAMILIES, Pair, fits_family, picks_class, recon_gradient
 from vaelint.core.reach import ends, reachable
 from vaelint.faults.likelihood.targets import self_targets
@@ -178,7 +179,14 @@ def _statistic(model: Model, fact: ReconFact, scale: fx.Node) -> bool:
     return bool(_outputs(model, fact.pair.recon) & _outputs(model, scale))
 
 
-NOT_GAUSSIAN = (("divided by a statistic of the reconstruction", _statistic),)
+def _held(model: Model, fact: ReconFact, scale: fx.Node) -> bool:
+    return is_weighed_by_itself(fact.pair, model.flow)
+
+
+NOT_GAUSSIAN = (
+    ("divided by a statistic of the reconstruction", _statistic),
+    ("each element is weighed with what the decoder put out, held", _held),
+)
 """What keeps the rule silent about a decoder's second output."""
 
 _OTHER_VARIANCE = "the log term uses another variance than the error is divided by"
