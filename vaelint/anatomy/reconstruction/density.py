@@ -110,9 +110,13 @@ def _asked_of(node: fx.Node) -> fx.Node:
 
 
 def _narrowest(node: fx.Node) -> fx.Node:
-    """What a value is repeated from: a library size that is expanded to the data's shape is one number a sample."""
+    """What a value is repeated from: a library size that is expanded to the data's shape is one number a sample.
+
+    Where data that are repeated for each component are compared with a number, it is the data behind."""
     source, size = node, math.prod(shape(node))
-    while ops.op(source) in ops.SHAPE and (behind := ops.value_inputs(source)):
+    while ops.op(source) in ops.SHAPE | ops.COMPARE and (behind := ops.value_inputs(source)):
+        if ops.op(source) in ops.COMPARE and len(behind) > 1:
+            break
         source = behind[0]
     return source if math.prod(shape(source)) < size else node
 

@@ -138,9 +138,8 @@ class Concentrated:
         for node in self.inside:
             if ops.op(node) not in _FUNCTIONS or not node.args or not isinstance(node.args[0], fx.Node):
                 continue
-            size = shape(node.args[0])
             for other in (self.at, *self.inside):
-                if other is node.args[0] or shape(other) != size or not self.bench.is_real(other) or tried >= _MOST:
+                if other is node.args[0] or not self._goes_in(other, node) or not self.bench.is_real(other) or tried >= _MOST:
                     continue
                 if node in self.bench.model.flow.ancestors(other):
                     continue
@@ -150,6 +149,21 @@ class Concentrated:
                         return node, other
                 except ReplayError:
                     continue
+        return None
+
+    def _goes_in(self, other: fx.Node, node: fx.Node) -> bool:
+        """Whether what reads a function keeps its shape where the function takes this value: a total for each sample, or for all."""
+        size = shape(other)
+        if size == shape(node.args[0]):  # type: ignore[arg-type]
+            return True
+        users = self.bench.model.flow.users.get(node, ())
+        return bool(users) and all(ops.op(u) in ops.POINTWISE and _broadcast(size, shape(u)) == shape(u) for u in users)
+
+
+def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] | None:
+    try:
+        return tuple(torch.broadcast_shapes(one, other))  # type: ignore[no-untyped-call]
+    except RuntimeError:
         return None
 
 

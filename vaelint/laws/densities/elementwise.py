@@ -124,6 +124,28 @@ class Elementwise:
             more: further nodes that are asked for.
             put: further nodes with values in place of their own.
         """
+        values, sizes = self._laid_out(points, seed, given, put)
+        replay = self.at.replay
+        if _sums_itself(self.core):
+            got = replay([*self.core.all_input_nodes, *more], values, sizes)
+            curves = _one_by_one(self.core, got)
+        else:
+            got = replay([self.core, *more], values, sizes)
+            curves = got[self.core]
+        found = {n: got[n] for n in more}
+        found[self.core] = self._sign * curves.reshape(points.numel(), -1)
+        return found
+
+    def as_they_are(
+        self, points: torch.Tensor, seed: int, nodes: Sequence[fx.Node], put: Mapping[fx.Node, torch.Tensor] | None = None
+    ) -> dict[fx.Node, torch.Tensor]:
+        """Values of the slice, the core's in its own shape and sign. Raises ReplayError."""
+        values, sizes = self._laid_out(points, seed, None, put)
+        return self.at.replay(list(nodes), values, sizes)
+
+    def _laid_out(
+        self, points: torch.Tensor, seed: int, given: Mapping[fx.Node, float] | None, put: Mapping[fx.Node, torch.Tensor] | None
+    ) -> tuple[dict[fx.Node, torch.Tensor], dict[str, int]]:
         sizes = {**self.bench.model.record.sizes, "B": points.numel()}
         replay = self.at.replay
         whole = replay.shape_of(self.at.target, sizes)
@@ -142,16 +164,7 @@ class Elementwise:
             overrides[n] = drawn.expand(size).clone() if n in self.at.raw else drawn
         laid_out = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole)
         overrides[self.at.target] = _as_recorded(laid_out, self.at.target).clone()
-        values = {**overrides, **(put or {})}
-        if _sums_itself(self.core):
-            got = replay([*self.core.all_input_nodes, *more], values, sizes)
-            curves = _one_by_one(self.core, got)
-        else:
-            got = replay([self.core, *more], values, sizes)
-            curves = got[self.core]
-        found = {n: got[n] for n in more}
-        found[self.core] = self._sign * curves.reshape(points.numel(), -1)
-        return found
+        return {**overrides, **(put or {})}, sizes
 
     @cached_property
     def _sign(self) -> float:

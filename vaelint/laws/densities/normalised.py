@@ -2,7 +2,8 @@
 
 Prediction: exp(-term) over all values of one element of the data adds up to one number, the same in every state of the decoder, for some
 support that the data can have (the real line, an interval, counts, 256 or 32 steps, two ends) and a weight of 1, 2 or 1/2. Where no
-support and no weight gives that, the spread that minimises the loss is not the one that the data has.
+support and no weight gives that, the spread that minimises the loss is not the one that the data has. Where only a weight of 2 or 1/2
+gives it, a Gaussian or Laplace law must add up to 1 there, or to what is left where its constant is: else the log of its scale is halved.
 
 A term that only learns where the data lies is exempt (any distance does), and so is one that is weighed by detached values (beta-NLL).
 
@@ -21,7 +22,8 @@ from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.elementwise import Elementwise
-from vaelint.laws.densities.numbers import Put, mending_number
+from vaelint.laws.densities.missing_parts import loose_weights, missing_share
+from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
@@ -108,7 +110,10 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
             reasons.append(message_of(error))
             continue
         if nearest is not None and nearest[0] > _SPREAD:
-            yield _broken(bench, one, *nearest)
+            holds = _mended(one)
+            yield _broken(bench, one, loose_weights(one, holds) or mending_number(one, holds) or missing_share(one, holds), *nearest)
+        elif nearest is not None and nearest[1].words == LINE and (halved := _halved(one, nearest[1])) is not None:
+            yield _broken(bench, one, halved, *nearest)
     if reasons:
         raise CannotMeasureError(f"the likelihood does not run by itself: {reasons[0]}")
 
@@ -140,22 +145,22 @@ def nearest_support(one: Elementwise) -> tuple[float, Support] | None:
     return best
 
 
-def _spread_of_states(one: Elementwise, support: Support, put: Put = lambda *_: {}) -> float | None:
+def _spread_of_states(one: Elementwise, support: Support, put: Put = lambda *_: {}, weights: tuple[float, ...] = _WEIGHTS) -> float | None:
     """How much log Z differs between many states of the decoder: each element is one, and where what makes an element's state has fewer
     numbers (a scale that all share), the decoder puts out something else again."""
     curve = one.over(support.points, put=put(support.points, 0))[one.core][:, :_MOST]
-    off = _least_spread(curve, support)
+    off = _least_spread(curve, support, weights)
     if off is not None and off > _SPREAD and curve.shape[1] >= _FEWEST:
         return off
     for seed in range(1, min(8, -(-_FEWEST // one.fewest_numbers))):
         curve = torch.cat([curve, one.over(support.points, seed, put=put(support.points, seed))[one.core][:, :_MOST]], 1)
-    return _least_spread(curve, support)
+    return _least_spread(curve, support, weights)
 
 
-def _least_spread(curve: torch.Tensor, support: Support) -> float | None:
+def _least_spread(curve: torch.Tensor, support: Support, weights: tuple[float, ...]) -> float | None:
     """How much log Z differs between the states of the decoder, at the weight where it differs least."""
     found = []
-    for weight in _WEIGHTS if support.words == LINE else (1.0,):
+    for weight in weights if support.words == LINE else (1.0,):
         spread = _spread(weight * curve, support)
         if spread is not None:
             found.append(spread)
@@ -192,17 +197,58 @@ def _mended(one: Elementwise) -> Callable[[Put], bool]:
     return holds
 
 
-def _broken(bench: Bench, one: Elementwise, off: float, support: Support) -> Broken:
+def _halved(one: Elementwise, line: Support) -> Number | None:
+    """The number that halves or doubles a part of the normaliser: a power of the error, with its scale, that is a density only at another
+    weight, and there adds up to what neither its normaliser nor the lack of it explains. A factor of the whole term is a weight."""
+    curve = one.over(line.points)[one.core][:, :_MOST]
+    if _least_spread(curve, line, (1.0,)) is None or (_least_spread(curve, line, (1.0,)) or 0.0) <= _SPREAD:
+        return None
+    weight = next((w for w in _WEIGHTS if (_spread(w * curve, line) or math.inf) <= _SPREAD), None)
+    power = _power(curve, line)
+    if weight is None or power is None:
+        return None
+    whole = math.log(2.0) if power == 1 else 0.5 * math.log(2 * math.pi)
+    left = float(torch.logsumexp(line.log_mass[:, None] - weight * curve, 0).median())
+    if min(abs(left - k * whole) for k in ((1.0,) if power == 1 else (1.0, 0.5, 0.0, -0.5, -1.0))) < _SPREAD:
+        return None
+
+    def holds(put: Put) -> bool:
+        try:
+            changed = one.over(line.points, put=put(line.points, 0))[one.core][:, :_MOST]
+            off = _spread_of_states(one, line, put, (1.0,))
+        except ReplayError:
+            return False
+        is_weight = torch.allclose(changed, weight * curve, rtol=1e-6)
+        return off is not None and off <= _SPREAD and not is_weight
+
+    return mending_number(one, holds)
+
+
+def _power(curve: torch.Tensor, line: Support) -> int | None:
+    """1 or 2 where the term grows from its lowest point as that power of the distance, for every state."""
+    lowest, at = curve.min(0)
+    kept = line.points[at].abs() < 8
+    near, far = (curve.gather(0, torch.searchsorted(line.points, line.points[at] + by)[None])[0] - lowest for by in (1.0, 4.0))
+    powers = (far / near)[kept].log() / math.log(4.0)
+    for power in (1, 2):
+        if powers.numel() >= 2 and bool(((powers - power).abs() < 0.08).all()):
+            return power
+    return None
+
+
+def _broken(bench: Bench, one: Elementwise, number: Number | None, off: float, support: Support) -> Broken:
     model = bench.model
-    number = mending_number(one, _mended(one))
+    label = "adds up to another number in each state of the decoder"
     found = Found(
         number.place if number is not None else model.where(one.core),
-        label=number.words if number is not None else "adds up to another number in each state of the decoder",
-        labels=model.labels((one.core, "adds up to another number in each state of the decoder"), (one.at.target, "the data")),
+        label=number.words if number is not None else label,
+        labels=model.labels((one.core, label), (one.at.target, "the data")),
         why="the spread that minimises the loss is not the data's: a part of the normaliser is missing or counted twice, "
         "or the bins overlap or leave gaps",
         help="write -log p(x) whole: log sigma once for each squared error over sigma^2; bins from (x - h) to (x + h) with h half of the "
         "step between two values of the data, and h divided by the scale as x is",
     )
     text = f"over no values (a line, an interval, steps, counts) is it one number: it differs by a factor of {math.exp(off):.3g} or more"
+    if off <= _SPREAD:
+        text = "it does at another weight alone, and not to the number of that density: the log of the scale is halved or doubled"
     return Broken("likelihood-not-normalised", found, "exp(-term) adds up to one number over the data's values", text)

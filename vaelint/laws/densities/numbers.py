@@ -80,7 +80,7 @@ def _changed(
     put: dict[fx.Node, torch.Tensor] = {}
     for node in nodes:
         asked = [node, factor] if isinstance(factor, fx.Node) else [node]
-        got = one.over(points, seed, more=asked, put=put)
+        got = one.as_they_are(points, seed, asked, put)
         by = got[factor] if isinstance(factor, fx.Node) else torch.tensor(factor, dtype=torch.float64)
         number = _operand(node)
         assert number is not None
