@@ -45,13 +45,24 @@ def wrong_part(model: Traced, fact: KlFact) -> Span | None:
     core = own_core(model, fact)
     place = span(core) if core is not None else None
     odd = fact.odd_part
-    if place is None or place.end_line == place.line or odd is None:
+    if place is None or odd is None:
         return place
     parts = [leaf for leaf in fact.term.leaves if _part_of(leaf, fact) == odd]
     if len(parts) != 1 or not parts[0].chain:
         return place
+    if place.end_line == place.line:
+        return _added_up_before(parts[0], core, place) or place
     found = _operand(model, parts[0].chain[-1], parts[0].node)
     return found if found is not None and place.line <= found.line <= (place.end_line or place.line) else place
+
+
+def _added_up_before(part: Leaf, core: fx.Node | None, place: Span) -> Span | None:
+    """Where an addend got its factors on a line of its own, and the formula gives it none: `logdet = log_diagonal.sum(-1)`."""
+    below = part.chain[part.chain.index(core) + 1 :] if core in part.chain else ()
+    spans = [(n, span(n)) for n in below if ops.op(n) in ops.MUL | ops.DIV | ops.LINEAR_REDUCE]
+    if not spans or any(s is None or s.line == place.line for _, s in spans):
+        return None
+    return spans[0][1]
 
 
 def own_core(model: Traced, fact: KlFact) -> fx.Node | None:

@@ -23,6 +23,9 @@ _SHARES = (0.2, 0.5)  # of ones, before and after
 _FILL = 0.3  # a logit or a probability
 _MOST = 1.25  # 0 for weights by inverse frequency, 1 without weights, 2 for weights by frequency
 
+_BEFORE = 6  # values that the target is made of
+_ALIKE = 0.9  # of the target's elements are those of the value that is turned
+
 
 @law("rare-classes-weigh-no-less", "a class that occurs more often pulls at most in proportion", covered=("VAE310", "VAE321", "VAE332"))
 def rare_classes_weigh_no_less(bench: Bench) -> Iterator[Broken]:
@@ -46,7 +49,8 @@ def _whole(bench: Bench, fact: ReconFact) -> list[fx.Node]:
     inputs, target, flow = list(bench.model.record.inputs.values()), fact.pair.target, bench.model.flow
     if target is None or target in inputs or target in flow.learned:
         return inputs
-    return [*inputs, target]
+    before = [n for n in flow.sorted(flow.ancestors(target) & flow.data) if n not in inputs and shape(n) == shape(target)]
+    return [*inputs, target, *(n for n in before[::-1] if n is not target and bench.is_real(n))][: len(inputs) + _BEFORE]
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ class _Counted:
         changes = {self.input: new, self.fact.pair.recon: recon, **held}
         base, loss = self.bench.base, self.bench.base.loss_node
         got = base.recompute([loss, self.target], changes)
-        if not got[loss].requires_grad or not torch.equal(got[self.target].double(), new.double()):
+        same = got[self.target].double() == new.double() if got[self.target].shape == new.shape else torch.zeros_like(ones)
+        if not got[loss].requires_grad or float(same.double().mean()) < _ALIKE:  # a graph's loops may be added
             return None
         slope = base.gradient(got[loss], [recon])[0]
         if slope is None:
@@ -109,7 +114,7 @@ class _Counted:
         size = size if size.shape == new.shape else size.sum(axes[0]) if axes else size.new_zeros(())
         if size.shape != new.shape:
             return None
-        on, off = float(size[new == 1].sum()), float(size[new == 0].sum())
+        on, off = float(size[(new == 1) & same].sum()), float(size[(new == 0) & same].sum())
         return math.log(on / off) if on > 0 and off > 0 else None
 
 
