@@ -18,6 +18,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.laws.sampled_priors import own_draws
 from vaelint.record import ops
 from vaelint.record.record import route
 from vaelint.rule import Found
@@ -36,7 +37,8 @@ _BOUNDS = frozenset(
 
 @law("prior-does-not-look", "the prior of a draw does not move with that draw", covered=("VAE410", "VAE434"))
 def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
-    """Closed forms only: a term that reads the draw itself, as log p(z) of a flow does, is meant to move with it."""
+    """Closed forms: a term that reads the draw itself, as log p(z) of a flow does, moves with it; of such, the mean that a draw of many
+    steps is held to is asked, element by element."""
     seen: set[fx.Node] = set()
     for leaf in _judging(bench):
         for site, prior in pairs(bench, leaf):
@@ -51,6 +53,9 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
         if (stacked := _of_all_steps(bench, leaf)) is not None:
             yield _looks(bench, *stacked[:2], leaf, stacked[2])
             return
+    for own in own_draws(bench):
+        yield _looks(bench, own.site, own.prior, own.leaf, own.moved, None if own.given is own.site.z else own.given)
+        return
 
 
 def _weighs(bench: Bench, node: fx.Node, leaf: Leaf) -> bool:
@@ -147,10 +152,10 @@ def _changes(z: torch.Tensor, first: int) -> Iterator[torch.Tensor]:
         yield changed
 
 
-def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float) -> Broken:
+def _looks(bench: Bench, site: Site, prior: fx.Node, leaf: Leaf, moved: float, made_of: fx.Node | None = None) -> Broken:
     model = bench.model
     found = Found(
-        _given(prior, site.z, leaf.node) or apart(bench, prior),
+        (model.where(made_of) if made_of is not None else None) or _given(prior, site.z, leaf.node) or apart(bench, prior),
         label="the prior is made of what the draw has already entered",
         labels=model.labels((site.z, "the draw that it judges"), (leaf.node, "the KL that reads it")),
         why="the prior follows the sample instead of predicting it: the KL no longer holds the posterior to anything, "
