@@ -25,7 +25,7 @@ from vaelint.laws.decoding import compared_draws, conditions, generated_spread, 
 from vaelint.laws.densities import family
 from vaelint.laws.places import code_places, patch_places
 from vaelint.laws.products import absent_experts, borrowed_spreads, experts
-from vaelint.laws.sequences import attention_masks, computed_steps, own_density, own_step, padding_inert
+from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, weight_of_all, weight_twice
 
@@ -54,7 +54,6 @@ __all__ = [
     "knowledge",
     "masks",
     "nearest_codes",
-    "own_density",
     "own_gradients",
     "own_step",
     "padding_inert",
