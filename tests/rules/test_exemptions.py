@@ -34,7 +34,10 @@ SHOWN = {
         "features of the data from layers that are not trained": "systems/ok_frozen_backbone.py",
         "data that the model was built with": "vae306_wrong_target/good__built_with.py",
     },
-    "VAE310": {"divided by a statistic of the reconstruction": "systems/ok_structural_similarity.py"},
+    "VAE310": {
+        "divided by a statistic of the reconstruction": "systems/ok_structural_similarity.py",
+        "each element is weighed with what the decoder put out, held": "systems/ok_held_variance_weighs.py",
+    },
     "VAE412": {
         "likelihood and KL are one expression": "vae422_importance_weights_inverted/good.py",
         "another term sees the latent": "systems/ok_steps_stacked_for_kl.py",
