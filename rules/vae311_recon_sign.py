@@ -74,6 +74,6 @@ def check(
             help="take the standard deviation of the error for the scale: log sigma = 0.5 * log of the mean squared error"
             if by_scale
             else "subtract the log-likelihood, or add the error",
-            repair=repairs.ReconSign(fact=fact),
+            repair=None if by_scale else repairs.ReconSign(fact=fact),
             claim=claims.ReconGradient("moving the reconstruction towards the target raises the loss", fact=fact),
         )

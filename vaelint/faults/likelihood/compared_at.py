@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from torch import fx
@@ -12,7 +13,7 @@ from vaelint.core.finding import Span
 from vaelint.faults.likelihood.made_at import made_at
 from vaelint.faults.likelihood.swapped import crossed_call
 from vaelint.record import ops
-from vaelint.record.record import span
+from vaelint.record.record import shape, span
 from vaelint.record.walk import back
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ def recon_sign_place(model: Model, fact: ReconFact) -> fx.Node | None:
 
 
 def own_scale(model: Model, fact: ReconFact) -> fx.Node | None:
-    """The logarithm of the error that the error is divided by, where the scale of a likelihood is made of the error itself (Rybkin et al.
-    2021, Simple and effective VAE training with calibrated decoders, section 4).
+    """The logarithm of the mean error that the error is divided by, where the scale of a likelihood is made of the error itself.
+
+    Source: Rybkin et al. 2021, Simple and effective VAE training with calibrated decoders, section 4.
     """
     flow = model.flow
     between = flow.descendants(fact.pair.meet) & flow.ancestors(fact.pair.leaf.node)
-    return next((n for n in flow.sorted(between) if ops.op(n) == "log"), None)
+    whole = math.prod(shape(fact.pair.meet))  # a logarithm of each error, as of log cosh, is no scale
+    return next((n for n in flow.sorted(between) if ops.op(n) == "log" and math.prod(shape(n)) < whole), None)
