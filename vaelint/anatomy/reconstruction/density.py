@@ -110,13 +110,9 @@ def _asked_of(node: fx.Node) -> fx.Node:
 
 
 def _narrowest(node: fx.Node) -> fx.Node:
-    """What a value is repeated from: a library size that is expanded to the data's shape is one number a sample.
-
-    Where data that are repeated for each component are compared with a number, it is the data behind."""
+    """What a value is repeated from: a library size that is expanded to the data's shape is one number a sample."""
     source, size = node, math.prod(shape(node))
-    while ops.op(source) in ops.SHAPE | ops.COMPARE and (behind := ops.value_inputs(source)):
-        if ops.op(source) in ops.COMPARE and len(behind) > 1:
-            break
+    while ops.op(source) in ops.SHAPE and (behind := ops.value_inputs(source)):
         source = behind[0]
     return source if math.prod(shape(source)) < size else node
 
