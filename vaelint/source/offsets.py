@@ -19,17 +19,7 @@ def moved_on_at(source: Source, place: Span | None) -> Span | None:
         return None
     innermost = max(loops, key=lambda n: n.lineno)
     moves = [n for n in ast.walk(innermost) if isinstance(n, ast.Assign | ast.AugAssign) and _sets(n, name)]
-    if len(moves) != 1:
-        return None
-    value = moves[0].value
-    end = value.end_lineno or value.lineno
-    return Span(
-        place.file,
-        moves[0].lineno,
-        file.column(moves[0].lineno, moves[0].col_offset),
-        end,
-        file.column(end, value.end_col_offset or 0),
-    )
+    return file.place(place.file, moves[0]) if len(moves) == 1 else None
 
 
 def _lower_bound(file: SourceFile, place: Span) -> str:

@@ -72,8 +72,8 @@ class SourceFile:
                 return node
         return None
 
-    def place(self, name: str, node: ast.expr) -> Span:
-        """The span of an expression of this file, which spans call `name`."""
+    def place(self, name: str, node: ast.expr | ast.stmt) -> Span:
+        """The span of an expression or a statement of this file, which spans call `name`."""
         end = node.end_lineno or node.lineno
         return Span(name, node.lineno, self.column(node.lineno, node.col_offset), end, self.column(end, node.end_col_offset or 0))
 
