@@ -27,7 +27,7 @@ Robust Features with Denoising Autoencoders, section 2.3.
     loss = F.mse_loss(recon, x, reduction="sum")
 
 ## When to ignore
-When noise on the data is the data: dequantisation with uniform noise is not reported.
+When noise on the data is the data: dequantisation with uniform noise, and Gaussian noise on chosen columns alone, are not reported.
 """
 
 from __future__ import annotations

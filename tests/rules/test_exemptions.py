@@ -28,6 +28,7 @@ SHOWN = {
         "both parts come from one head": "systems/ok_vq_learned_gates.py",
     },
     "VAE306": {
+        "noise on a part of the data, the same for all samples": "systems/ok_some_columns_jittered_in_a_copy.py",
         "a draw whose posterior is not known": "vae211_posterior_not_used/bad__noise.py",
         "a step that does not train the encoder": "systems/ok_step_of_the_critic.py",
         "the reconstruction meets the data in another term": "systems/ok_critic_features.py",
@@ -56,7 +57,7 @@ SHOWN = {
 
 TABLES: dict[str, Sequence[tuple[str, Callable[..., bool]]]] = {
     "VAE204": idle.SUMS,
-    "VAE306": (*targets.MODELS, *targets.ADDENDS),
+    "VAE306": (*targets.CORRUPTIONS, *targets.MODELS, *targets.ADDENDS),
     "VAE310": likelihood.NOT_GAUSSIAN,
     "VAE412": (*missing.LOSSES, *missing.POSTERIORS),
     "VAE701": (*numerics.BEFORE, *numerics.AFTER),
