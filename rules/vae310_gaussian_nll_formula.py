@@ -25,7 +25,7 @@ Welling 2014, Auto-Encoding Variational Bayes, eq. 12.
     nll = F.gaussian_nll_loss(mean, x, logvar.exp())
 
 ## When to ignore
-Never.
+Never. A term that is a density with weight 1 is not reported, whatever its scale is called: e^2 / b^2 + log b is one with 2 s^2 = b^2.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
@@ -190,6 +191,7 @@ NOT_GAUSSIAN = (
 """What keeps the rule silent about a decoder's second output."""
 
 _OTHER_VARIANCE = "the log term uses another variance than the error is divided by"
+_ADDED_FOR_SAFETY = 0.05  # what a small number that is added to a variance changes
 
 
 def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
@@ -224,27 +226,50 @@ def nll_fault(model: Model, fact: ReconFact) -> tuple[fx.Node, str] | None:
 def _wrong_formula(model: Model, fact: ReconFact, x: torch.Tensor, y: torch.Tensor, rest: float) -> str:
     """What is wrong with the part without error `y`, given the logarithms `x` of the factors of the squared error; empty for nothing.
 
-    `rest` is what further terms leave in it.
+    `rest` is what further terms leave in it. A term of weight 1 nat is a density, whatever the scale is called that its outputs give:
+    e^2 / b^2 + log b is that of 2 s^2 = b^2.
     """
     if float(x.std()) < 1e-6:
         return "the error is not divided by the variance" if float(y.std()) > 1e-6 else ""
-    columns = torch.stack([x, torch.ones_like(x)], 1)
-    fitted = torch.linalg.lstsq(columns, y.unsqueeze(1)).solution
-    residual = float((columns @ fitted - y.unsqueeze(1)).abs().max())
-    if residual > 1e-6 * max(1.0, float(y.abs().max())):
+    if not _is_straight(x, y):
         return _OTHER_VARIANCE
-    slope_of_log, constant = (float(v) for v in fitted.flatten())
-    weight = -2 * slope_of_log
+    columns = torch.stack([x, torch.ones_like(x)], 1)
+    slope_of_log, constant = (float(v) for v in torch.linalg.lstsq(columns, y.unsqueeze(1)).solution.flatten())
+    weight, nats = -2 * slope_of_log, _nats(fact)
     if weight <= 0:
         return "the log term has the wrong sign"
-    # where the log term is 0 the variance is 1, and the error must have the factor weight / 2; with or without log(2 pi) / 2
+    if nats is not None and abs(nats - 1) < _ADDED_FOR_SAFETY:
+        return ""
+    # where the log term is 0 the variance is 1, and the error must have the factor weight / 2; with or without constants
     beside = [math.prod(shape(r.pair.recon)) for r in model.recons if r.term is fact.term and r is not fact]
     others = sum(beside) / (sum(beside) + math.prod(shape(fact.pair.recon)))  # of several steps, each leaves its share of the constants
-    for norm in (0.0, 0.5 * math.log(2 * math.pi)):
+    for norm in _constants(nats):
         for left in (0.0, others * rest, rest) if beside else (0.0,):
-            if abs((weight * norm - (constant - left)) / slope_of_log - math.log(weight / 2)) < 1e-3:
+            if abs((weight * norm - (constant - left)) / slope_of_log - math.log(weight / 2)) < _ADDED_FOR_SAFETY:
                 return ""
     return _OTHER_VARIANCE
+
+
+def _is_straight(x: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether y moves with x at one rate, but for a small number that was added to a variance in one of its two places."""
+    order = x.argsort()
+    rates = y[order].diff() / x[order].diff()
+    return float(rates.max() - rates.min()) <= _ADDED_FOR_SAFETY * max(float(rates.abs().max()), 1e-12)
+
+
+def _nats(fact: ReconFact) -> float | None:
+    """The weight of one element in nats, without the reduction; None where it is not known."""
+    if fact.density is not None and fact.scaling is not None and fact.scaling.constant:
+        return abs(fact.scaling.constant)
+    return fact.learned_weight
+
+
+def _constants(nats: float | None) -> Iterator[float]:
+    """What an element may have beside its error and its log term, in units of its weight: log(2 pi) / 2, the 256 steps of a pixel."""
+    shares = (1.0, 1.0 / nats) if nats else (1.0,)  # a constant that was added beside a weighed density is not weighed
+    for normaliser, steps in product((0.0, 0.5 * math.log(2 * math.pi)), (0.0, math.log(256))):
+        for own, other in product(shares, shares):
+            yield own * normaliser + other * steps
 
 
 def _goes_on(model: Model, fact: ReconFact) -> bool:

@@ -218,7 +218,8 @@ def _halved(one: Elementwise, line: Support) -> Number | None:
             off = _spread_of_states(one, line, put, (1.0,))
         except ReplayError:
             return False
-        is_weight = torch.allclose(changed, weight * curve, rtol=1e-6)
+        left = changed - weight * curve
+        is_weight = torch.allclose(left, left.mean(), rtol=1e-6, atol=1e-6)  # of log 2 b, two weighed addends, log 2 is the constant
         return off is not None and off <= _SPREAD and not is_weight
 
     return mending_number(one, holds)
