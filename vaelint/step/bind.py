@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 
-from vaelint.step.meaning import Kind, kinds
+from vaelint.step.meaning import LITERALS, Kind, kinds
 from vaelint.step.reading import keys_read, tree_of
 
 RoleOf = Callable[[torch.Tensor], str | None]
 _ROLES = {"recon": Kind.RECON, "mu": Kind.MU, "logvar": Kind.SCALE, "std": Kind.SCALE, "z": Kind.Z}
-_LITERALS = {Kind.WEIGHT: "1.0", Kind.COUNTER: "0"}
-_NO_TENSOR = re.compile(r"load|func|fn$|optim|sched|path|file|dir$|callback|criterion|logger|writer|args|config|dataset", re.IGNORECASE)
+_NO_TENSOR = re.compile(
+    r"load|func|fn$|^opts?$|optim|sched|path|file|dir$|callback|criterion|logger|writer|args|config|dataset", re.IGNORECASE
+)
 _TRACED, _NAMED, _WEAK = 4, 3, 1  # how much a kind is worth: seen in the trace, said by a name, by shape or order alone
 _SEARCH_LIMIT = 20_000  # assignments looked at before a function with many alike parameters is given up
 
@@ -247,7 +248,7 @@ def _starred(wanted: Sequence[Wanted], outputs: Sequence[Source]) -> list[Source
     if len(top) < len(names):
         return []
     clash = any(
-        s.strength >= _NAMED and w.kinds and s.kind not in w.kinds and w.kinds[0] not in _LITERALS for s, w in zip(top, names, strict=False)
+        s.strength >= _NAMED and w.kinds and s.kind not in w.kinds and w.kinds[0] not in LITERALS for s, w in zip(top, names, strict=False)
     )
     return [] if clash else top[: len(names)]
 
@@ -268,14 +269,15 @@ def _options(
     found: list[tuple[Source | None, int]] = [(source, worth) for source, worth in worths if worth is not None]
     named_whole = Kind.WHOLE in want.kinds
     wants_whole = (named_whole or (want.required and not found)) if want.container else (named_whole and not found)
+    wants_whole = wants_whole and not (want.kinds and want.kinds[0] in fixed)  # what is called model is the model
     if whole is not None and not isinstance(whole.value, torch.Tensor) and wants_whole:
         found.append((whole, _NAMED + (2 if want.container else -2)))
     if not want.required:
-        return found if not {Kind.WEIGHT, Kind.COUNTER} & set(want.kinds) else []
+        return found if not LITERALS.keys() & set(want.kinds) else []
     for kind in want.kinds:
-        expr = fixed.get(kind) or _LITERALS.get(kind)
+        expr = fixed.get(kind) or LITERALS.get(kind)
         if expr is not None:
-            found.append((Source(expr, kind, _NAMED, want.name if kind in _LITERALS else None), _NAMED))
+            found.append((Source(expr, kind, _NAMED, want.name if kind in LITERALS else None), _NAMED))
             break
     return found
 
@@ -285,7 +287,7 @@ def _worth(want: Wanted, source: Source) -> int | None:
     is_tensor = source.index < 0 or isinstance(source.value, torch.Tensor)
     if want.container and is_tensor:
         return None
-    same_name = source.name is not None and _plain(source.name) == _plain(want.name)
+    same_name = source.name is not None and plain_name(source.name) == plain_name(want.name)
     usable = is_tensor or want.container or isinstance(source.value, torch.distributions.Distribution)
     if source.kind is not None and source.kind in want.kinds and usable:
         return max(source.strength - want.kinds.index(source.kind) + (4 if same_name else 0), 1)
@@ -299,7 +301,8 @@ def _worth(want: Wanted, source: Source) -> int | None:
     return 0 if left_over else None  # `loss(p, x, mu, logvar)`: p is what is left
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without its underscores and capitals."""
     return name.replace("_", "").lower()
 
 
@@ -319,7 +322,7 @@ def _assign(choices: Sequence[Sequence[tuple[Source | None, int]]]) -> list[tupl
             complete.append((score, -crossings, taken))
             return
         for source, worth in sorted(choices[i], key=lambda option: -option[1]):
-            if source is None or source.kind in _LITERALS or not any(t is not None and t.expr == source.expr for t in taken):
+            if source is None or source.kind in LITERALS or not any(t is not None and t.expr == source.expr for t in taken):
                 go(i + 1, score + worth, (*taken, source))
 
     go(0, 0, ())
@@ -336,8 +339,8 @@ def _binding(wanted: Sequence[Wanted], chosen: Sequence[Source | None], score: i
             skipped = True
             continue
         arguments.append((want.name, source.expr, want.keyword or skipped))
-        guessed |= not want.kinds and not want.star and source.index >= 0 and _plain(source.name or "") != _plain(want.name)
-        if source.kind in _LITERALS and source.index < 0 and source.expr in _LITERALS.values():
+        guessed |= not want.kinds and not want.star and source.index >= 0 and plain_name(source.name or "") != plain_name(want.name)
+        if source.kind in LITERALS and source.index < 0 and source.expr in LITERALS.values():
             made_up.append((want.name, source.expr))
     used = frozenset(s.kind for s in chosen if s is not None and s.kind is not None)
     needs = any(s is not None and s.index >= 0 for s in chosen)

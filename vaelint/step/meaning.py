@@ -38,10 +38,15 @@ class Kind(Enum):
         r"|(?:kl|kld)(?:beta|lambda|scale)|mn|annealing?|anneal(?:ing)?(?:weight|factor|coef)|betakl|wkl"
     )
     COUNTER = r"(?:batch|global|current|train|n|optimizer|curr)?(?:idx|index|step|steps|epochs?|iters?|iterations?|nb|i)"
+    TEMPERATURE = r"tau|temp|temperature|gumbeltau|gumbeltemp"
     BATCH_SIZE = r"batchsize|bs|nbatch|batchn"
     DEVICE = r"device"
     MODEL = r"model|vae|net|network|autoencoder|module|ae|vaemodel"
     BATCH = r"batch|data|sample|inputs?|examples?"
+
+
+LITERALS = {Kind.WEIGHT: "1.0", Kind.COUNTER: "0", Kind.TEMPERATURE: "1.0"}
+"""Values of vaelint's own for what only training code says."""
 
 
 def kinds(name: str) -> list[Kind]:

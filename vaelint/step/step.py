@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from types import CodeType
 from typing import Any
 
@@ -26,6 +27,7 @@ from vaelint.loading.build import Loaded
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.input_arguments import bind_inputs
 from vaelint.step.keras_steps import has_call, own_training, parameters_of, run_by, runs_by_call, written_call
+from vaelint.step.meaning import LITERALS, kinds
 from vaelint.step.other_values import Exchange
 from vaelint.step.reading import batch_of, called_names
 from vaelint.step.step_imports import import_for_step
@@ -325,11 +327,9 @@ def _pieces_step(loaded: Loaded, model: nn.Module, inputs: InputSet, tried: Trie
 def own_loss_step(loaded: Loaded, model: nn.Module, inputs: InputSet, why: str) -> tuple[Step, list[str]] | None:
     """The step that is one method of the model which makes the loss from the inputs alone, if there is just one such method."""
     wanted = len(inputs.specs)
-    found = [
-        n
-        for n in _public_methods(model)
-        if is_whole_loss(getattr(model, n), n) and (n == _LIGHTNING or _needs(getattr(model, n)) == wanted)
-    ]
+    losses = [n for n in _public_methods(model) if is_whole_loss(getattr(model, n), n)]
+    found = [n for n in losses if n == _LIGHTNING or _needs(getattr(model, n)) == wanted]
+    found = found or [n for n in losses if _needs(getattr(model, n)) - len(_chosen(getattr(model, n))) == wanted]
     calls = {name: called_names(getattr(model, name)) for name in found}
     found = [n for n in found if not any(n in called for name, called in calls.items() if name != n)]  # parts of another one
     return _method_step(loaded, model, inputs, found[0], why) if len(found) == 1 else None
@@ -339,17 +339,28 @@ def _needs(method: Callable[..., Any]) -> int:
     return sum(p.default is p.empty for p in _parameters(method))
 
 
+def _chosen(method: Callable[..., Any]) -> dict[str, str]:
+    """Values of vaelint's own for what a method wants after the data: a weight, a counter, a temperature."""
+    wanted = [(p.name, kinds(p.name)) for p in _parameters(method) if p.default is p.empty]
+    last = takewhile(lambda each: each[1] and each[1][0] in LITERALS, reversed(wanted))
+    return {name: LITERALS[means[0]] for name, means in last}
+
+
 def _method_step(loaded: Loaded, model: nn.Module, inputs: InputSet, name: str, why: str) -> tuple[Step, list[str]]:
     """The step that calls one method with the inputs."""
-    method, notes = getattr(model, name), list[str]()
+    method, notes, chosen = getattr(model, name), list[str](), dict[str, str]()
     if name == _LIGHTNING and (parameters := _parameters(method)):
         names = [spec.name or (f"input{i}" if i else "x") for i, spec in enumerate(inputs.specs)]
         arguments = [batch_of(getattr(type(model), name), parameters[0].name, names), *("0" for _ in parameters[1:])]
     else:
-        arguments, names, notes = bind_inputs(_parameters(method), inputs, f"{type(model).__name__}.{name}", method)
+        chosen = _chosen(method) if _needs(method) > len(inputs.specs) else {}
+        data = [p for p in _parameters(method) if p.name not in chosen]
+        arguments, names, notes = bind_inputs(data, inputs, f"{type(model).__name__}.{name}", method)
+        arguments = [*arguments, *(f"{key}={value}" for key, value in chosen.items())]
+        notes = [*notes, *(f"{key}={value} was chosen for {name}: nothing says what it is" for key, value in chosen.items())]
     code = f"loss = model.{name}({', '.join(arguments)})"
     step = Step(code, loaded, has_loss=True, notes=[*notes, f"{why}: its method {name} is the step"])
-    step.output_part = pick_loss
+    step.output_part, step.made_up = pick_loss, chosen
     return step, names
 
 

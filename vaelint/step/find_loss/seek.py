@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +19,11 @@ from vaelint.loading.build import Loaded
 from vaelint.loading.construct import signature_of
 from vaelint.loading.imports import import_part, parsed
 from vaelint.repository.dataflow import needed_of
-from vaelint.step.bind import Binding, RoleOf, Source, bind, fits, sources_of, wanted_by
+from vaelint.step.bind import Binding, RoleOf, Source, bind, fits, wanted_by
 from vaelint.step.candidates import PART, Candidate, candidates
-from vaelint.step.meaning import ELBO_NAME, KL_NAME, TOTAL_NAME, Kind, is_loss_name, is_step_name, kinds
+from vaelint.step.find_loss.by_name import named_call
+from vaelint.step.find_loss.scene import Scene, scene_of
+from vaelint.step.meaning import ELBO_NAME, KL_NAME, TOTAL_NAME, Kind, is_loss_name, is_step_name
 from vaelint.step.reading import (
     batch_of,
     called_names,
@@ -52,19 +53,6 @@ class Found:
     equal: tuple[Found, ...] = ()  # ways that are as good as each other, where that is the doubt
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """What is there to bind: the code that runs the model, its outputs and the inputs."""
-
-    call: str
-    prefix: str
-    outputs: list[Source]
-    inputs: list[Source]
-    whole: Source
-    fixed: dict[Kind, str]
-    unpacked: str  # "recon, mu, logvar" where the output can be written so, else ""
-
-
 def seek_loss(
     loaded: Loaded,
     model: nn.Module,
@@ -81,7 +69,7 @@ def seek_loss(
 
     `among` are the functions to choose from, where these are not the target's own.
     """
-    scene = _scene(model, call, prefix, names, output, role_of, input_shapes)
+    scene = scene_of(model, call, prefix, names, output, role_of, input_shapes)
     if told is not None:
         return _told(loaded, model, scene, told)
     if among is None and (own := _in_output(model, scene)) is not None:
@@ -89,14 +77,20 @@ def seek_loss(
     complete: list[tuple[Candidate, Binding]] = []
     parts: list[tuple[Candidate, Binding]] = []
     inner = set[str]()  # what losses call that take more than the model gives back
-    for candidate in candidates(loaded, model) if among is None else among:
+    known = list(candidates(loaded, model) if among is None else among)
+    for candidate in known:
         binding = _bound(candidate, scene)
         if binding is None and _takes_posterior(candidate):
             inner |= set(called_names(candidate.function)) - {candidate.name}
         if binding is not None and not (binding.guessed and not _covers(candidate, binding, scene)):
             (complete if _covers(candidate, binding, scene) else parts).append((candidate, binding))
     complete = _leading([(c, b) for c, b in complete if c.name not in inner], loaded)
-    if len(complete) == 1 and not complete[0][1].alternatives:
+    sure = len(complete) == 1 and not complete[0][1].alternatives
+    if sure and Kind.WHOLE not in complete[0][1].used:
+        return _only(model, scene, *complete[0], input_shapes)
+    if (named := named_call(known, scene.outputs, call, forward_of(model), input_shapes)) is not None:
+        return _settled(scene, *named)
+    if sure:
         return _only(model, scene, *complete[0], input_shapes)
     if complete:
         ways = [(c, b) for c, first in complete for b in (first, *first.alternatives)]
@@ -110,7 +104,7 @@ def seek_loss(
     return Found(None, [f'no loss was found; say how it is computed: --step "{outputs} = {call or "model(...)"}; loss = ..."'])
 
 
-def _only(model: nn.Module, scene: _Scene, candidate: Candidate, binding: Binding, input_shapes: Mapping[str, tuple[int, ...]]) -> Found:
+def _only(model: nn.Module, scene: Scene, candidate: Candidate, binding: Binding, input_shapes: Mapping[str, tuple[int, ...]]) -> Found:
     """The one function that there is, bound in the one way: unless its target is to be shifted, or its KL lies on the model."""
     if (shifted := _shifted(scene, binding, input_shapes)) is not None:
         code = _code(scene, candidate, binding).replace(*shifted)
@@ -125,49 +119,14 @@ def _only(model: nn.Module, scene: _Scene, candidate: Candidate, binding: Bindin
     return _settled(scene, candidate, binding)
 
 
-def _scene(
-    model: nn.Module,
-    call: str,
-    prefix: str,
-    names: Sequence[str],
-    output: object,
-    role_of: RoleOf,
-    input_shapes: Mapping[str, tuple[int, ...]],
-) -> _Scene:
-    labels: list[str | None] = (
-        return_names(forward_of(model)) if isinstance(output, tuple | list) and not hasattr(output, "_fields") else []
-    )
-    if not isinstance(output, tuple | list) or len(labels) != len(output):
-        labels = [None] * (len(output) if isinstance(output, tuple | list) else 0)
-    outputs = sources_of(output, role_of, labels, input_shapes)
-    inputs = []
-    for i, name in enumerate(names):
-        is_target = i == 0 or Kind.TARGET in kinds(name)
-        inputs.append(Source(name, Kind.TARGET if is_target else None, 4 if i == 0 else 2, name))
-    first = names[0] if names else "x"
-    fixed = {Kind.MODEL: "model", Kind.BATCH_SIZE: f"{first}.size(0)", Kind.DEVICE: f"{first}.device"}
-    return _Scene(call, prefix, outputs, inputs, Source("out", Kind.WHOLE, 1, None, 0, output), fixed, _unpacked(outputs, output, names))
-
-
-def _unpacked(outputs: Sequence[Source], output: object, names: Sequence[str]) -> str:
-    """`recon, mu, logvar` for a flat tuple whose parts have names of their own."""
-    if not isinstance(output, tuple | list) or len(outputs) != len(output) or len(outputs) < 2:
-        return ""
-    by_kind = {Kind.RECON: "recon", Kind.MU: "mu", Kind.SCALE: "logvar", Kind.Z: "z"}
-    labels = [s.name or (by_kind.get(s.kind) if s.kind else None) or "" for s in outputs]
-    reserved = {*names, "model", "torch", "loss", "out", ""}
-    usable = len(set(labels)) == len(labels) and all(n.isidentifier() and not keyword.iskeyword(n) and n not in reserved for n in labels)
-    return ", ".join(labels) if usable else ""
-
-
-def _available(scene: _Scene) -> frozenset[Kind]:
+def _available(scene: Scene) -> frozenset[Kind]:
     return frozenset(s.kind for s in scene.outputs if s.kind is not None)
 
 
 # -- the loss in the model's own output
 
 
-def _in_output(model: nn.Module, scene: _Scene) -> Found | None:
+def _in_output(model: nn.Module, scene: Scene) -> Found | None:
     """The loss that `forward` returns: a scalar alone, or one named as the whole loss."""
     value = scene.whole.value
     named = (return_names(forward_of(model)) or [None])[0]
@@ -193,7 +152,7 @@ def _in_output(model: nn.Module, scene: _Scene) -> Found | None:
     )
 
 
-def _whole(scene: _Scene, scalars: Sequence[Source]) -> list[Source]:
+def _whole(scene: Scene, scalars: Sequence[Source]) -> list[Source]:
     """The number that the reconstruction and all other numbers enter, where none has a name that speaks of it."""
     decoded = [s.value for s in scene.outputs if s.kind is Kind.RECON and isinstance(s.value, torch.Tensor) and s.value.ndim > 0]
     if not decoded or any(s.name and ELBO_NAME.fullmatch(s.name) for s in scalars):
@@ -206,7 +165,7 @@ def _whole(scene: _Scene, scalars: Sequence[Source]) -> list[Source]:
 # -- functions that compute it
 
 
-def _bound(candidate: Candidate, scene: _Scene) -> Binding | None:
+def _bound(candidate: Candidate, scene: Scene) -> Binding | None:
     wanted = wanted_by(candidate.function, skip_first=candidate.skip_self)
     if wanted is None:
         return None
@@ -224,7 +183,7 @@ def _takes_posterior(candidate: Candidate) -> bool:
     return candidate.rank != PART and any(w.kinds and w.kinds[0] in _POSTERIOR for w in wanted)
 
 
-def _covers(candidate: Candidate, binding: Binding, scene: _Scene) -> bool:
+def _covers(candidate: Candidate, binding: Binding, scene: Scene) -> bool:
     """Whether the candidate sees enough to be the whole loss: reconstruction, target and posterior, as far as the output has them."""
     if candidate.rank == PART:
         return False
@@ -256,7 +215,7 @@ def _leading(complete: list[tuple[Candidate, Binding]], loaded: Loaded) -> list[
     return [(c, b) for c, b in kept if c.rank == first]
 
 
-def _shifted(scene: _Scene, binding: Binding, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str] | None:
+def _shifted(scene: Scene, binding: Binding, input_shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str] | None:
     """Where scores for tokens meet tokens one step longer: which tokens are meant only the training code knows. What to write for what."""
     expressions = {expr for _, expr, _ in binding.arguments}
     recon = [s for s in scene.outputs if s.kind is Kind.RECON and s.expr in expressions and isinstance(s.value, torch.Tensor)]
@@ -268,7 +227,7 @@ def _shifted(scene: _Scene, binding: Binding, input_shapes: Mapping[str, tuple[i
     return None
 
 
-def _settled(scene: _Scene, candidate: Candidate, binding: Binding) -> Found:
+def _settled(scene: Scene, candidate: Candidate, binding: Binding) -> Found:
     """The step for the one candidate, its sign and the part of what it returns made out."""
     tree = tree_of(candidate.function)
     code = _code(scene, candidate, binding)
@@ -294,7 +253,7 @@ def _notes(candidate: Candidate, binding: Binding) -> list[str]:
     ]
 
 
-def _code(scene: _Scene, candidate: Candidate, binding: Binding) -> str:
+def _code(scene: Scene, candidate: Candidate, binding: Binding) -> str:
     """The step as Python; the outputs by name where they have names."""
     arguments = binding.text()
     if not binding.needs_output:
@@ -312,7 +271,7 @@ def _code(scene: _Scene, candidate: Candidate, binding: Binding) -> str:
     return f"{scene.prefix}; loss = {candidate.expr}({arguments})"
 
 
-def _sum(scene: _Scene, parts: Sequence[tuple[Candidate, Binding]]) -> str:
+def _sum(scene: Scene, parts: Sequence[tuple[Candidate, Binding]]) -> str:
     codes = [_code(scene, c, b) for c, b in parts]
     head = next((code.rpartition("; ")[0] for code in codes if "; " in code), "")
     total = " + ".join(dict.fromkeys(code.rpartition("loss = ")[2] for code in codes))
@@ -326,7 +285,7 @@ def _doubt(ways: Sequence[str], why: str) -> Found:
 # -- the loss that the user named
 
 
-def _told(loaded: Loaded, model: nn.Module, scene: _Scene, told: str) -> Found:
+def _told(loaded: Loaded, model: nn.Module, scene: Scene, told: str) -> Found:
     """The step for `--loss`. Raises TargetError VAE004."""
     expr, value, extra, notes = _resolve(loaded, model, told)
     shown = told.rpartition(":")[2]

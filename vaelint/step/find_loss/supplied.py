@@ -14,7 +14,7 @@ from vaelint.repository.values import Reader
 from vaelint.step.find_loss.cut_statements import attributes_of
 from vaelint.step.find_loss.factors import weighted
 from vaelint.step.find_loss.trainer import attributes_of_self, stand_in
-from vaelint.step.meaning import Kind, kinds
+from vaelint.step.meaning import LITERALS, Kind, kinds
 
 _MOST_UNKNOWN = 4  # attributes of a trainer that numbers of ours may stand for
 
@@ -45,7 +45,7 @@ class Supplied:
             if said != name:
                 self.told.append((name, said))
             return said
-        value = next(({Kind.WEIGHT: "1.0", Kind.COUNTER: "0"}[m] for m in means if m in (Kind.WEIGHT, Kind.COUNTER)), None)
+        value = next((LITERALS[m] for m in means if m in LITERALS), None)
         if value is not None:
             self.made_up.append((name, value))
         return value
