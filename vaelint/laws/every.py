@@ -23,6 +23,7 @@ from vaelint.laws import (
 )
 from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
 from vaelint.laws.densities import family
+from vaelint.laws.moments import symmetric
 from vaelint.laws.places import code_places, patch_places
 from vaelint.laws.products import absent_experts, borrowed_spreads, experts
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
@@ -63,6 +64,7 @@ __all__ = [
     "relaxations",
     "repeated",
     "separate_samples",
+    "symmetric",
     "taught",
     "turns_family",
     "unread_inputs",

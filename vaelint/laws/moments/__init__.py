@@ -1,0 +1,1 @@
+"""Laws on second moments: covariances, and how they are carried on."""
