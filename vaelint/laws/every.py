@@ -24,7 +24,7 @@ from vaelint.laws import (
 from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
 from vaelint.laws.densities import family
 from vaelint.laws.moments import symmetric
-from vaelint.laws.places import code_places, patch_places
+from vaelint.laws.places import code_places, nearest_points, patch_places
 from vaelint.laws.products import absent_experts, borrowed_spreads, experts
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
@@ -55,6 +55,7 @@ __all__ = [
     "knowledge",
     "masks",
     "nearest_codes",
+    "nearest_points",
     "own_gradients",
     "own_step",
     "padding_inert",
