@@ -29,13 +29,16 @@ _WEIGHTS = frozenset({"softmax", "log_softmax", "logsumexp"})
 )
 def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
     """Terms that are cut off. One that is taken back elsewhere (a straight-through value, a baseline) is none, and a part of a
-    log-weight: a bound that weighs its draws may hold some of it (doubly reparameterised: Tucker et al. 2019, eq. 8)."""
+    log-weight: a bound that weighs its draws may hold some of it (doubly reparameterised: Tucker et al. 2019, eq. 8). The logarithm of
+    a scale that was made of the error and is held is none either, where the error is divided by that scale."""
     live = {leaf.node for term in bench.model.terms if term.detached is None for leaf in term.leaves}
     for term in bench.model.terms:
         if term.detached is None or term.role == "constant":
             continue
         for leaf in term.leaves:
             if leaf.detached is None or _is_taken_back(bench, leaf, live) or _is_weighed(bench, leaf) or not bench.knows(leaf.node):
+                continue
+            if _is_of_a_held_scale(bench, leaf):
                 continue
             moved = moved_by_draws(bench, leaf)
             if moved > _NOTHING:
@@ -53,6 +56,20 @@ def _is_taken_back(bench: Bench, leaf: Leaf, live: set[fx.Node]) -> bool:
 def _is_weighed(bench: Bench, leaf: Leaf) -> bool:
     """Whether the draws are weighed by it: a softmax or a log-sum over draws is made of it."""
     return any(ops.op(n) in _WEIGHTS for n in bench.model.flow.descendants(leaf.node))
+
+
+def _is_of_a_held_scale(bench: Bench, leaf: Leaf) -> bool:
+    """Whether an addend that is trained is multiplied with, or divided by, what was held here: it is the rest of its normaliser."""
+    flow = bench.model.flow
+    assert leaf.detached is not None
+    held = flow.descendants(leaf.detached)
+    trained = [other for term in bench.model.terms if term.role == "reconstruction" for other in term.leaves if other.detached is None]
+    made = flow.ancestors(*(n for other in trained for n in (other.node, *other.chain)))
+    for node in (n for n in flow.descendants(leaf.detached) & made if ops.op(n) in ops.MUL | ops.DIV):
+        operands = ops.value_inputs(node)
+        if any(n in held for n in operands) and any(n not in held and n in flow.learned for n in operands):
+            return True
+    return False
 
 
 def moved_by_draws(bench: Bench, leaf: Leaf) -> float:

@@ -23,6 +23,7 @@ from vaelint.laws import (
 )
 from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
 from vaelint.laws.densities import family
+from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places
 from vaelint.laws.products import absent_experts, borrowed_spreads, experts
@@ -57,6 +58,7 @@ __all__ = [
     "nearest_codes",
     "nearest_points",
     "own_gradients",
+    "own_scale",
     "own_step",
     "padding_inert",
     "past_the_draw",

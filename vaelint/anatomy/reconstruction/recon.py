@@ -188,6 +188,7 @@ def _narrowest(raw: list[fx.Node], ends: set[fx.Node], inside: set[fx.Node], flo
     return found
 
 
+_ROUNDING = 1e-14  # what is left of a gradient that cancels
 Family = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 FAMILIES: dict[str, Family] = {
@@ -220,7 +221,7 @@ def probe_recon(
         r, t, g = recon_gradient(pair, term, loss, replay, sizes, shapes, even=even)
     except ReplayError:
         return ReconProbe("unknown", reason=NOT_ALONE)
-    if g is None or float(g.abs().max()) == 0:
+    if g is None or float(g.abs().max()) < _ROUNDING:
         return ReconProbe("unknown", reason="no gradient reaches the reconstruction through this term")
     if g.is_complex() or (t is not None and t.is_complex()):
         return ReconProbe("other", _mean_size(g.abs()), reason="no likelihood of the list is one of complex values")
