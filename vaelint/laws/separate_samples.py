@@ -40,8 +40,8 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     model = bench.model
     if any(bench.is_of_pairs(n) for n in model.record.inputs.values()) or rows_are_linked(model):
         return  # a graph whose nodes are the batch: they are meant to meet
-    if batch_of(model).walked:
-        raise CannotMeasureError("the step walks through the first axis, as one does through time")
+    if batch_of(model).runs_over_time:
+        raise CannotMeasureError("the step goes along the first axis as one does along time")
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
     rows = _rows(bench, wanted)
     yield from _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted)

@@ -46,7 +46,6 @@ def contracted(node: fx.Node) -> Plan | None:
         "pixel_shuffle",
         "pixel_unshuffle",
         "upsample",
-        "pad",
         "unfold",
         "fold",
         "grid_sample",
@@ -58,6 +57,8 @@ def contracted(node: fx.Node) -> Plan | None:
             [(first, tuple(range(1, rank)))],
             lambda _, labels: labels if labels.dim() == out or not out else labels.reshape([labels.shape[0]] + [1] * (out - 1)),
         )
+    if name == "pad":
+        return Plan([(first, _padded_axes(node, rank))], lambda _, labels: labels)
     if name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         return _recurrent(node, name)
     if name in ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"):
@@ -77,6 +78,15 @@ def contracted(node: fx.Node) -> Plan | None:
     if name == "einsum" and isinstance(node.args[0], str):
         return _einsum(node)
     return None
+
+
+def _padded_axes(node: fx.Node, rank: int) -> tuple[int, ...]:
+    """The axes, but for the first, that are made longer or shorter: entries of the others stay where they are."""
+    amounts = node.kwargs.get("pad", node.args[1] if len(node.args) > 1 else ())
+    if not isinstance(amounts, list | tuple):
+        return tuple(range(1, rank))
+    pairs = [amounts[i : i + 2] for i in range(0, len(amounts), 2)]
+    return tuple(a for i, both in enumerate(pairs) if (a := rank - 1 - i) > 0 and any(both))
 
 
 def _product(pair: list[fx.Node], out: int) -> Plan | None:

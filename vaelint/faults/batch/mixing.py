@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import fx
 
 from vaelint.anatomy.posterior.codebooks import written_into
+from vaelint.faults.batch.second_axis import samples_along_second
 from vaelint.faults.batch.walked import walked_rows
 from vaelint.record import ops
 from vaelint.record.record import shape
@@ -192,19 +193,25 @@ class Batch:
 
     @property
     def runs_over_time(self) -> bool:
-        """Whether what is called the batch is time: the loss averages over the other axis, or the code goes along this one."""
-        return self.time_first or self.walked
+        """Whether what is called the batch is time: loss or z go by the other axis, or the code goes along this one."""
+        return self.time_first or self.walked or self.second
 
     @property
     def offer(self) -> str:
         """What to type where the sizes given put time first; empty where they do not."""
         node = next(iter(self.axes), None)
-        if node is None or not (self.time_first or (self.walked and len(self.axes) == 1 and len(shape(node)) > 2 and not self.axes[node])):
+        walked = self.walked and len(self.axes) == 1 and node is not None and len(shape(node)) > 2 and not self.axes[node]
+        if node is None or not (self.time_first or walked or self.second):
             return ""
         name = str(node.meta.get("input", node.name))
-        sizes = "x".join(("T", "B", *map(str, shape(node)[2:])))
+        said = " ".join(f"--input {n.meta.get('input', n.name)}={'x'.join(('T', 'B', *map(str, shape(n)[2:])))}" for n in self.axes)
         also = ", and averages over the second" if self.time_first else ""
-        return f"the code runs over the first axis of {name} as time{also}: say so with --input {name}={sizes}"
+        return f"the code runs over the first axis of {name} as time{also}: say so with {said}"
+
+    @cached_property
+    def second(self) -> bool:
+        """Whether the samples are the rows of the second axis, by what z and the reconstruction are made of."""
+        return samples_along_second(self._model, self.axes)
 
     @cached_property
     def time_first(self) -> bool:
