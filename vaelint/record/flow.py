@@ -56,6 +56,14 @@ class Flow:
             furthest = max([furthest, *(self.order[user] for user in self.users.get(node, ()) if user in between)])
         return found
 
+    def looks_up(self, node: fx.Node) -> bool:
+        """Whether a row of what parameters made is taken by an index that is data: a layer, as an embedding is."""
+        ins = ops.value_inputs(node)
+        if ops.op(node) not in ("getitem", "index_select", "gather", "take_along_dim") or len(ins) < 2:
+            return False
+        table, *index = ins
+        return table in self.learned and table not in self.data and all(n in self.data and n not in self.learned for n in index)
+
     def sorted(self, nodes: set[fx.Node] | frozenset[fx.Node]) -> list[fx.Node]:
         """`nodes` in the order they ran."""
         return sorted(nodes, key=self.order.__getitem__)

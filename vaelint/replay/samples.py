@@ -119,7 +119,8 @@ class Samples:
     def _rule(self, node: fx.Node) -> Callable[[fx.Node], Value]:
         name = ops.op(node)
         if name == "getitem" and node.target is operator.getitem and isinstance(self.values.get(node.args[0]), tuple):  # type: ignore[arg-type]
-            return lambda n: self.values[n.args[0]][n.args[1]]  # type: ignore[index]
+            one = self.values[node.args[0]][node.args[1]]  # type: ignore[index]
+            return lambda n: _aligned(one, len(shape(n))) if isinstance(one, torch.Tensor) else one
         if name in _MOVES:
             return self._move
         if name in ops.POINTWISE | ops.COMPARE | {

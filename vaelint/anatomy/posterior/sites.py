@@ -301,6 +301,7 @@ def frontier(
             or not passes
             or not sources
             or any(ops.is_opaque(s) for s in sources)
+            or flow.looks_up(node)
             or (not through and len(set(sources)) > 1)  # a raw output made of several: that of a mixture, a residual, a normalisation
         ):
             return None
