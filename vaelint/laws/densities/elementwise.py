@@ -19,6 +19,7 @@ from vaelint.anatomy.loss.terms import part_of
 from vaelint.anatomy.reconstruction.density import DensitySlice, density_slice
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
+from vaelint.record.flow import Flow
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients
 
@@ -51,7 +52,7 @@ class Elementwise:
             if at is not None and any(f in model.flow.learned for f in leaf.frontier):
                 slices.setdefault(frozenset(other.node for other in at.term.leaves), at)
         for leaves, at in slices.items():
-            core = part_of(at.term, at.term.leaves, model.sites, model.flow).core
+            core = _with_data(part_of(at.term, at.term.leaves, model.sites, model.flow).core, at, model.flow)
             if core is not None and _alike(_shape_before_summing(core), at.target) and not any(leaves < others for others in slices):
                 found = Elementwise(bench, at, core)
                 if not found.is_of_classes:
@@ -176,6 +177,15 @@ class Elementwise:
         if slope is None or not bool((slope.sign() == slope.flatten()[0].sign()).all()) or float(slope.flatten()[0]) == 0:
             raise ReplayError("the weight of the term is not one number")
         return float(slope.flatten()[0].sign())
+
+
+def _with_data(core: fx.Node | None, at: DensitySlice, flow: Flow) -> fx.Node | None:
+    """The expression of the addends, with the data where they are multiplied with it: `x * log(p)`. None where they never meet it."""
+    ends = {*at.raw, *at.parameters}
+    if core is None or at.target in flow.ancestors(core, stop=ends):
+        return core
+    above = set.intersection(*(set(leaf.chain) for leaf in at.term.leaves))
+    return next((n for n in flow.sorted(above) if at.target in flow.ancestors(n, stop=ends)), None)
 
 
 def _as_recorded(value: torch.Tensor, node: fx.Node) -> torch.Tensor:
