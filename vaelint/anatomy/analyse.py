@@ -21,6 +21,7 @@ from vaelint.anatomy.reconstruction.recon_depth import read_recon
 from vaelint.core.inputs import InputSet
 from vaelint.record.flow import analyse_flow
 from vaelint.record.record import Record, route
+from vaelint.record.selections import join_selections
 from vaelint.source.written import Source
 from vaelint.trace.ladder import Tracer
 
@@ -32,6 +33,7 @@ from vaelint.anatomy.model import Model
 
 def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, other: Record | None) -> Model:
     """Finds the anatomy of a recorded step."""
+    join_selections(record)
     flow = analyse_flow(record)
     found = find_sites(flow)
     if record.loss is not None:

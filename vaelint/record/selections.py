@@ -1,0 +1,42 @@
+"""Selections that are made twice of one value are one value: `h.chunk(2)` where z is drawn, and again where the KL is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+from vaelint.record import ops
+from vaelint.record.record import Record
+
+_PARTS = frozenset({"getitem", "chunk", "split", "split_with_sizes", "tensor_split", "narrow", "select", "unbind"})
+_WRITES = frozenset({"effect", "setitem"})
+
+
+def join_selections(record: Record) -> None:
+    """Lets whatever reads a part of a value read the first node that took this part. The later nodes stay, read by none.
+
+    The same operation with the same operand and the same plain arguments has the same entries; not so a view that is written into.
+    """
+    first: dict[Any, fx.Node] = {}
+    for node in record.graph.nodes:
+        if node.op != "call_function" or ops.op(node) not in _PARTS or _written(node):
+            continue
+        key = (ops.op(node), _key((*node.args, *node.kwargs.values())))  # h.chunk(2, 1) is torch.chunk(h, 2, dim=1)
+        kept = first.setdefault(key, node)
+        if kept is not node:
+            node.replace_all_uses_with(kept)
+
+
+def _written(node: fx.Node) -> bool:
+    """Whether this view, or a part of it, is written into."""
+    return any(ops.op(user) in _WRITES or (ops.op(user) in _PARTS and _written(user)) for user in node.users)
+
+
+def _key(value: Any) -> Any:
+    """What two arguments must share to be the same."""
+    if isinstance(value, tuple | list):
+        return tuple(_key(v) for v in value)
+    if isinstance(value, slice):
+        return ("slice", _key(value.start), _key(value.stop), _key(value.step))
+    return value if isinstance(value, fx.Node) else (type(value).__name__, repr(value))
