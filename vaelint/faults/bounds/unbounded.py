@@ -13,6 +13,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.faults.sampling.heads import same
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 
@@ -41,6 +42,7 @@ def unbounded_outputs(model: Model) -> list[Unbounded]:
         return []  # said already
     sites = model.sites + model.idle_sites  # a draw and its density move together: the rules on the KL have those
     known = {n for s in sites for n in (s.z, *s.heads)}
+    drawn_from = model.flow.ancestors(*known) & model.flow.learned
     seen: dict[fx.Node, list[tuple[str, Leaf]]] = {}
     for term in model.terms:
         for leaf in term.leaves:
@@ -52,6 +54,8 @@ def unbounded_outputs(model: Model) -> list[Unbounded]:
             continue
         if ops.op(end) == "custom_gradient":
             continue  # a function of other values, which do not let it be anything
+        if any(n.target is end.target and same(end, n) for n in drawn_from):
+            continue  # computed once more for the density: the draw moves with it
         leaves = [leaf for _, leaf in uses if leaf.detached is None]
         fall = _fall(model, end, leaves) if leaves else None
         if fall is not None:
