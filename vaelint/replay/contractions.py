@@ -35,8 +35,8 @@ def contracted(node: fx.Node) -> Plan | None:
         return None
     first, rank = ins[0], len(shape(ins[0]))
     out = len(shape(node))
-    if name in ("linear", "layer_norm", "rms_norm"):
-        return Plan([(first, (rank - 1,))], lambda _, labels: labels)
+    if name in ("linear", "layer_norm", "rms_norm", "pad"):
+        return Plan([(first, _padded_axes(node, rank) if name == "pad" else (rank - 1,))], lambda _, labels: labels)
     if name.startswith("conv"):
         weight = node.args[1] if len(node.args) > 1 else None
         batched = isinstance(weight, fx.Node) and len(shape(weight)) == rank
@@ -57,8 +57,6 @@ def contracted(node: fx.Node) -> Plan | None:
             [(first, tuple(range(1, rank)))],
             lambda _, labels: labels if labels.dim() == out or not out else labels.reshape([labels.shape[0]] + [1] * (out - 1)),
         )
-    if name == "pad":
-        return Plan([(first, _padded_axes(node, rank))], lambda _, labels: labels)
     if name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         return _recurrent(node, name)
     if name in ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"):
