@@ -19,7 +19,7 @@ from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.faults.bounds.hierarchies import unheld_sites
 from vaelint.faults.gradients.other_branch import added_in_another_branch
-from vaelint.faults.sampling.estimators import feeds_reconstruction
+from vaelint.faults.sampling.estimators import feeds_reconstruction, learns_otherwise
 from vaelint.record import ops
 from vaelint.record.record import route, shape, span
 from vaelint.replay.exempt import exempt
@@ -151,7 +151,9 @@ def detached_terms(model: Model, role: str) -> list[Term]:
     found = []
     for term in model.terms:
         posterior = {h for s in term.sites for h in s.heads} or {f for leaf in term.leaves for f in leaf.frontier}
-        if term.role == role and term.detached is not None and not posterior & held and not _moved_otherwise(model, posterior):
+        if term.role != role or term.detached is None or posterior & held or _moved_otherwise(model, posterior):
+            continue
+        if not any(learns_otherwise(model, site) for site in term.sites):
             found.append(term)
     return found
 
