@@ -18,6 +18,7 @@ def main() -> "NoReturn":
     if not sys.flags.safe_path:
         del sys.path[:1]  # the working directory, or the folder of the script
     try:
+        _said_again(sys.argv[1:])
         from vaelint.cli.interrupts import leave_at_once
 
         leave_at_once()
@@ -27,6 +28,17 @@ def main() -> "NoReturn":
     except Exception as error:  # noqa: BLE001 - the command line itself could not be imported
         sys.stderr.write(f"vaelint: internal error: {type(error).__name__}: {error}\nhelp: install vaelint again, with what it needs\n")
     sys.exit(3)
+
+
+def _said_again(args: list[str]) -> None:
+    """Ends the program where it is known what it would print: before anything else is imported, and without taking anything down."""
+    if args[:1] == ["check"]:
+        from vaelint.cache.said import said_again
+
+        if (code := said_again(args)) is not None:
+            import os
+
+            os._exit(code)
 
 
 def _start(args: list[str]) -> "NoReturn":
@@ -46,12 +58,22 @@ def _start(args: list[str]) -> "NoReturn":
     if args[:1] in (["check"], ["trace"], ["run"]) and "--help" not in args:
         if args[0] != "run" and not {"--no-cache", "--isolated"} & set(args) and untouched(args):
             if args[0] == "check":
+                _watch()
                 _again(args[1:])
         else:
             early = _worker()
+            if args[0] == "check":
+                _watch()
     from vaelint.cli import app
 
     app.main(args, early)
+
+
+def _watch() -> None:
+    """From here on it is known where this process looks."""
+    from vaelint.cache.looked import watch
+
+    watch()
 
 
 def _worker() -> "Worker | None":

@@ -7,15 +7,13 @@ names, and no folder is entered through a link.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import stat
-import tempfile
-import time
-from collections.abc import Iterator
+import sys
 
-import platformdirs
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VARIABLE = "VAELINT_CACHE_DIR"
 KEY = "key"  # see key.py
@@ -25,15 +23,21 @@ _DAY = 86400.0
 _TAG_FILE, _IGNORED, _PRUNED = "CACHEDIR.TAG", ".gitignore", "pruned"
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Results of vaelint; see https://bford.info/cachedir/\n"
 _IGNORE = "# Made by vaelint.\n*\n"
-_BUCKET = re.compile(r"[0-9a-f]{2}\Z")
-_ENTRY = re.compile(r"(\.)?[0-9a-f]{32}\.(reads|result)\.json(?(1)\.\d+)\Z")  # those with a dot were never finished
-_KEY = re.compile(r"vaelint key 1 [0-9a-f]{64}\n\Z")
-_NOTE = re.compile(r"(\.)?last-[0-9a-f]{32}(?(1)\.\d+)\Z")
+_BUCKET = r"[0-9a-f]{2}\Z"
+_ENTRY = r"(\.)?[0-9a-f]{32}\.(reads|result)\.json(?(1)\.\d+)\Z"  # those with a dot were never finished
+_KEY = r"vaelint key 1 [0-9a-f]{64}\n\Z"
+_NOTE = r"(\.)?(last|said)-[0-9a-f]{32}(?(1)\.\d+)\Z"
 
 
 def own() -> str:
     """The user's own folder, for key and notes, and for results where VAELINT_CACHE_DIR names no other."""
-    told = platformdirs.user_cache_dir("vaelint", appauthor=False)
+    if sys.platform == "linux" and "ANDROID_DATA" not in os.environ:  # as platformdirs does it; importing that takes longer
+        xdg = os.environ.get("XDG_CACHE_HOME", "")
+        told = os.path.join(xdg if os.path.isabs(xdg) else os.path.expanduser("~/.cache"), "vaelint")
+    else:
+        import platformdirs
+
+        told = platformdirs.user_cache_dir("vaelint", appauthor=False)
     return told if os.path.isabs(told) else os.path.expanduser("~/.cache/vaelint")
 
 
@@ -75,6 +79,9 @@ def make(folder: str) -> None:
         raise OSError(0, f"it {why}")
     if _tagged(folder):
         return
+    import contextlib
+    import tempfile
+
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     try:  # whole at once, so that no other run finds one half made
         new = tempfile.mkdtemp(prefix=f".{os.path.basename(folder)}.", dir=os.path.dirname(folder))
@@ -95,6 +102,8 @@ def make(folder: str) -> None:
 
 def make_for(path: str) -> None:
     """Makes the folders of an entry, in a folder that is ours. Raises OSError."""
+    import contextlib
+
     bucket = os.path.dirname(path)
     for folder in (os.path.dirname(bucket), bucket):
         with contextlib.suppress(FileExistsError):
@@ -105,6 +114,8 @@ def make_for(path: str) -> None:
 
 def clear(folder: str) -> bool:
     """Removes all that is ours in a folder that is; False if nothing was kept there. Raises OSError."""
+    import re
+
     if not _tagged(folder):
         return False
     kept = (*_entries(folder), *_notes(folder))
@@ -117,7 +128,7 @@ def clear(folder: str) -> bool:
         path = os.path.join(folder, name)
         if _text(path) == text:
             os.unlink(path)
-    if _KEY.match(_text(os.path.join(folder, KEY)) or ""):
+    if re.match(_KEY, _text(os.path.join(folder, KEY)) or ""):
         os.unlink(os.path.join(folder, KEY))
     _remove_if_empty(folder)  # not if something of somebody else's is there
     return bool(kept)
@@ -127,6 +138,9 @@ def prune(folder: str) -> None:
     """Removes entries that have not been used for a month; looks for them once a day. Raises OSError."""
     if refusal(folder) or not _tagged(folder):
         return
+    import contextlib
+    import time
+
     stamp, now = os.path.join(folder, _PRUNED), time.time()
     with contextlib.suppress(FileNotFoundError):
         if now - os.lstat(stamp).st_mtime < _DAY:
@@ -171,22 +185,30 @@ def _is_folder(path: str) -> bool:
 
 
 def _buckets(folder: str) -> Iterator[str]:
+    import re
+
     top = os.path.join(folder, f"v{FORM}")
     if _is_folder(top):
         for name in os.listdir(top):
-            if _BUCKET.match(name) and _is_folder(os.path.join(top, name)):
+            if re.match(_BUCKET, name) and _is_folder(os.path.join(top, name)):
                 yield os.path.join(top, name)
 
 
 def _entries(folder: str) -> Iterator[str]:
+    import re
+
     for bucket in _buckets(folder):
-        yield from (os.path.join(bucket, name) for name in os.listdir(bucket) if _ENTRY.match(name))
+        yield from (os.path.join(bucket, name) for name in os.listdir(bucket) if re.match(_ENTRY, name))
 
 
 def _notes(folder: str) -> Iterator[str]:
-    return (os.path.join(folder, name) for name in os.listdir(folder) if _NOTE.match(name))
+    import re
+
+    return (os.path.join(folder, name) for name in os.listdir(folder) if re.match(_NOTE, name))
 
 
 def _remove_if_empty(folder: str) -> None:
+    import contextlib
+
     with contextlib.suppress(OSError):
         os.rmdir(folder)

@@ -6,10 +6,14 @@ The process of a target writes down what its code saw (witness.py); a later run 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+
+from vaelint.cache.digest import blake2b
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 _STAT, _LSTAT, _READLINK, _SCANDIR, _ACCESS = os.stat, os.lstat, os.readlink, os.scandir, os.access
 _OWN = "__pycache__"  # Python's own, made by the first import
@@ -66,7 +70,7 @@ def _all_of(state: os.stat_result) -> str:
 
 def _digest(found: Iterable[tuple[str, str]]) -> str:
     text = "\0".join(f"{name}/{what}" for name, what in found)
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _modules(folder: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -22,8 +21,10 @@ def read(path: str) -> bytes:
 
 def write(path: str, data: bytes) -> None:
     """Puts a file in its place, whole or not at all, readable for its owner only. Raises OSError."""
+    from contextlib import suppress
+
     new = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):
         os.unlink(new)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -31,6 +32,6 @@ def write(path: str, data: bytes) -> None:
             file.write(data)
         os.replace(new, path)
     except OSError:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.unlink(new)
         raise

@@ -48,7 +48,8 @@ class Cache:
         self._toolchain = toolchain()
         self._facts = Facts(environment())
         self._used: dict[str, tuple[int, int]] = {}  # files behind the results, with time of change and size
-        self._count = 0  # of results that a next run may find
+        self.behind: list[Reads] = []  # one for each result that a next run may find
+        self.entries: list[str] = []  # where these lie
 
     def lookup(self, request: Request) -> Checked | None:
         """The result of an earlier run that read the same; None if there is none."""
@@ -59,13 +60,14 @@ class Cache:
         reads = Reads.from_json(told)
         if reads is None:
             return None
-        found = self._read(self._path(self._content(name, reads), "result"))
+        where = self._path(self._content(name, reads), "result")
+        found = self._read(where)
         try:
             checked = _checked(found, request, told) if found else None
         except (KeyError, TypeError, ValueError):
             return None  # of a form that this version does not know
         if checked is not None:
-            self._note_use(reads)
+            self._note_use(reads, where)
         return checked
 
     def store(self, checked: Checked, started: int) -> None:
@@ -90,16 +92,17 @@ class Cache:
         name = self._name(checked.request)
         also = [result.to_json() for result in checked.also]
         body = {"result": checked.result.to_json(), "output": checked.output, "also": also}
-        self._write(self._path(self._content(name, reads), "result"), body)
+        where = self._path(self._content(name, reads), "result")
+        self._write(where, body)
         self._write(self._path(name, "reads"), checked.reads or {})
-        self._note_use(reads)
+        self._note_use(reads, where)
 
     def close(self, args: Sequence[str], results: int) -> None:
         """Ends the run of a command line with so many results: notes for the next one what it rested on, and removes what is old."""
         if self._off:
             return
         with contextlib.suppress(OSError):
-            if self._count >= results > 0:
+            if len(self.behind) >= results > 0:
                 early.note(args, self._used)
             for folder in {self.folder, folders.own()}:
                 folders.prune(folder)
@@ -125,8 +128,9 @@ class Cache:
                     return True
         return False
 
-    def _note_use(self, reads: Reads) -> None:
-        self._count += 1
+    def _note_use(self, reads: Reads, entry: str) -> None:
+        self.behind.append(reads)
+        self.entries.append(entry)
         for file in reads.files:
             if (state := self._facts.state(file)) is not None:
                 self._used[file] = state

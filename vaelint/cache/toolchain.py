@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vaelint.core.paths import regular
 from vaelint.core.version import __version__
-from vaelint.entry_points import entry_points
+from vaelint.entry_points import EntryPoint, entry_points
 
 GROUP = "vaelint.rules"
 
@@ -45,30 +45,52 @@ def toolchain() -> str:
     digest = hashlib.blake2b("\0".join(told).encode("utf-8", "surrogateescape"), digest_size=16)
     for part in _installed():
         digest.update(part)
-    _add_folder(digest, Path(__file__).parents[1])
-    for point in sorted(entry_points(GROUP), key=lambda p: (p.name, p.value)):
+    for point in _points():
         digest.update(f"{point.name}={point.value} {point.version}".encode())
-        for folder in _folders(point.module):
-            _add_folder(digest, Path(folder))
+    for folder in sources():
+        _add_folder(digest, Path(folder))
     return digest.hexdigest()
+
+
+def sources() -> list[str]:
+    """The folders of the engine and of the rule packages."""
+    return [str(Path(__file__).parents[1]), *(folder for point in _points() for folder in _folders(point.module))]
+
+
+def _points() -> list[EntryPoint]:
+    return sorted(entry_points(GROUP), key=lambda p: (p.name, p.value))
+
+
+def starting_files() -> list[str]:
+    """What Python reads when it starts, to know where modules are."""
+    return [os.path.join(sys.prefix, "pyvenv.cfg"), *(os.path.join(folder, n) for folder, names in _site() for n in names if _starts(n))]
 
 
 def _installed() -> Iterator[bytes]:
     """What decides where a new process of this Python finds modules, and in which versions: names and small files, no modules."""
-    folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
-    told = [f for f in os.environ.get("PYTHONPATH", "").split(os.pathsep) if f]
     yield _content(os.path.join(sys.prefix, "pyvenv.cfg"))
-    for folder in dict.fromkeys((*folders, *told)):
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError:
-            names = []
+    for folder, names in _site():
         yield f"\0{folder}".encode("utf-8", "surrogateescape")
         for name in names:
-            starts = name.endswith(_STARTS) or (name.startswith(_BY_NAME) and name.endswith(".py"))
+            starts = _starts(name)
             if starts or name.endswith(_VERSIONS):
                 yield f"\0{name}\0".encode("utf-8", "surrogateescape")
                 yield _content(os.path.join(folder, name)) if starts else b""
+
+
+def _site() -> Iterator[tuple[str, list[str]]]:
+    """The folders of installed packages, and those of PYTHONPATH, with the names in them."""
+    folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    told = [f for f in os.environ.get("PYTHONPATH", "").split(os.pathsep) if f]
+    for folder in dict.fromkeys((*folders, *told)):
+        try:
+            yield folder, sorted(os.listdir(folder))
+        except OSError:
+            yield folder, []
+
+
+def _starts(name: str) -> bool:
+    return name.endswith(_STARTS) or (name.startswith(_BY_NAME) and name.endswith(".py"))
 
 
 def _content(path: str) -> bytes:

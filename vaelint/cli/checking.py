@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -74,6 +75,8 @@ def check(said: Options, early: Worker | None) -> int:
             found = run_requests(settings, hired, keep=keep, known=observed, gathered=gathered)
             results, settings = flattened(found, settings)
         codes.append(_reported(results, settings, said, reports, gathered))
+        if gathered.cache is not None and _may_be_said_again(said, settings, reports):
+            _keep(gathered.cache, len(settings.requests), codes[-1])
         return results
 
     with gate.Hired(early) as hired:
@@ -83,6 +86,22 @@ def check(said: Options, early: Worker | None) -> int:
             rounds(once)
         once()
     return codes[-1]
+
+
+def _may_be_said_again(said: Options, settings: Settings, reports: Sequence[Report]) -> bool:
+    """Whether a next run of these words does nothing but print: nothing is written, and no search for models ran any code."""
+    acts = said.watch or said.fix or said.diff or said.add_ignore or said.update_baseline or said.prune_baseline or said.timings
+    named = all(":" in n or (n.endswith(".py") and settings.config.targets) for n in said.names or ())
+    return named and not acts and all(r.file is None for r in reports) and None not in terminal.PRINTED
+
+
+def _keep(cache: Cache, results: int, code: int) -> None:
+    """What was printed, for the next run, if that finds all results."""
+    from vaelint.cache.saying import keep
+
+    if len(cache.behind) == results:
+        with suppress(OSError):
+            keep(sys.argv[1:], code, "".join(text or "" for text in terminal.PRINTED), cache.behind, cache.entries)
 
 
 def _reported(results: list[Checked], settings: Settings, said: Options, reports: list[Report], gathered: Gathered) -> int:
@@ -197,6 +216,8 @@ def run_requests(
         )
     if cache is not None and whole:
         cache.close(sys.argv[1:], len(results))
+        if gathered is not None:
+            gathered.cache = cache
     return results
 
 

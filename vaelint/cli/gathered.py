@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
+from vaelint.cache.store import Cache
 from vaelint.cli import terminal
 from vaelint.cli.outcome import Report, Shown, to_stdout, view_of, write_reports
 from vaelint.config.settings import Settings, Target
@@ -26,6 +27,7 @@ class Gathered:
         self.shown, self.live = shown, live
         self._held: list[Checked] = []
         self._printed: list[Checked] = []
+        self.cache: Cache | None = None  # of the results of the whole command
 
     def take(self, checked: Checked, target: Target, settings: Settings, eyes: Watched | None = None) -> None:
         """One more, of `target`. What is printed is as comments and configuration want it."""

@@ -178,7 +178,9 @@ def to_stdout(text: str, *, guarded: bool) -> None:
 
     Documents escape what matters themselves: they are piped, and must stay whole.
     """
+    terminal.PRINTED.append(text)
     if guarded and os.environ.get("GITHUB_ACTIONS") == "true" and ("::" in text or "##[" in text):
+        terminal.PRINTED.append(None)
         token = secrets.token_hex(16)  # what user code cannot know, it cannot end
         text = f"::stop-commands::{token}\n{text}" + ("" if text.endswith("\n") else "\n") + f"::{token}::\n"
     sys.stdout.flush()

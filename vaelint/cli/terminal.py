@@ -9,6 +9,9 @@ import sys
 from vaelint.cli.streams import to_nowhere
 from vaelint.core.visible import visible_lines
 
+PRINTED: list[str | None] = []
+"""What went to standard output as reports; None for what went elsewhere, or is another text each time."""
+
 
 def say(message: str, help: str = "") -> None:
     """One message on the error stream. What user code put into it neither moves the cursor nor gives GitHub's runner a command."""
@@ -17,6 +20,7 @@ def say(message: str, help: str = "") -> None:
 
 def tell(text: str) -> None:
     """The same without the name. A stream that takes nothing (closed, a full disk) is no reason to end otherwise: nobody is told."""
+    PRINTED.append(None)
     text = visible_lines(text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         text = text.replace("::", ": :").replace("##[", "## [")
