@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import linecache
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ _SITE = f"{os.sep}site-packages{os.sep}"  # of an environment that this one buil
 _KERAS = tuple(f"{_SITE}{name}{os.sep}" for name in ("keras", "optree"))  # layers on torch, as torch's own are
 _PACKAGES = tuple({os.path.abspath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib")})
 
+_UNTIDY = re.compile(r"/\.{0,2}(/|\Z)")  # what is to be made straight before a path says where it lies
+
 
 class SpanFinder:
     """Finds user code on the stack. `home` is the folder (or package) of the checked file: it is user code wherever it lies."""
@@ -44,7 +47,7 @@ class SpanFinder:
         """Whether a file is the user's: not torch, not the standard library, not ours, not another installed package."""
         known = self._is_user.get(filename)
         if known is None:
-            path = os.path.abspath(filename)
+            path = filename if filename.startswith(os.sep) and not _UNTIDY.search(filename) else os.path.abspath(filename)
             foreign = path.startswith((_TORCH, _OURS, *_PACKAGES)) or path.startswith(_STDLIB) or _SITE in path
             known = (path.startswith(self._home) or not foreign) and not path.startswith((_TORCH, _OURS))
             known = is_cell(filename) if filename.startswith("<") else known and not filename.endswith((".pyx", ".pxd", ".pxi"))
