@@ -38,7 +38,9 @@ def warm_up() -> None:
     It takes gradients. Where torch has a device besides the CPU, its first backward pass starts a thread for that device, and no fork of
     the process could run another one: each target then sets itself up. On one thread, since no fork has the others of a pool.
     """
+    from vaelint.catalogue import all_rules
     from vaelint.pipeline.check import check_here
+    from vaelint.pipeline.rule_facts import resolved
 
     if _another_device():
         return
@@ -46,6 +48,9 @@ def warm_up() -> None:
     torch.set_num_threads(1)
     check_here(Request(f"{__name__}:Tiny", ("5x6:float32[0,1]",), device="cpu"), lambda message: None)
     torch.set_num_threads(threads)
+    for rule in all_rules():
+        for name in rule.facts:  # most facts of a small model need not be asked for, and their modules are not there yet
+            resolved(name)
 
 
 def _another_device() -> bool:
