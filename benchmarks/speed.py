@@ -120,7 +120,7 @@ def gate(base: float, repeat: int) -> None:
         row("check of one target, no cache", [cold], base)
         walls(one, 1, folder)
         kept = walls(one, repeat, folder)
-        print(f"{'the same, unchanged':<46} min {min(kept):7.2f} s   median {statistics.median(kept):7.2f} s   imports no torch")
+        row("the same, unchanged", kept, base)
         for jobs in (1, 2):
             many = walls([*command, "--no-cache", "--jobs", str(jobs)], max(1, repeat // 3), folder)
             each = (min(many) - cold) / (COUNT - 1)
