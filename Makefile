@@ -21,17 +21,20 @@ docs: $(READY) ## The pages, into docs/_build/html: guides, and one a rule
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@echo file://$(CURDIR)/docs/_build/html/index.html
 
-# One process a core is enough: the threads of small operations would only wait for each other.
+# One process a core is enough: the threads of small operations would only wait for each other. The tests start Python some hundred
+# times: where PYTHONDONTWRITEBYTECODE is set, as in many images, each start would compile the package anew.
+test test-cases quick: export OMP_NUM_THREADS = 1
+test test-cases quick: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## All tests, with one in five of the rules' further cases
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-cases: $(READY) ## All cases of all rules: the two thousand checks of fixtures/
-	VAELINT_CASES=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/rules/test_fixtures.py
+	VAELINT_CASES=all $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/rules/test_fixtures.py
 
 quick: $(READY) ## After each edit: lint, layers, and the tests nearest to what has changed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	OMP_NUM_THREADS=1 $(BIN)/python tests/support/nearest.py --numprocesses auto --dist worksteal
+	$(BIN)/python tests/support/nearest.py --numprocesses auto --dist worksteal
 
 # Another torch than the pinned one, in an environment of its own; all else as pinned, but for setuptools, which an older torch wants
 # older. It may be several GB.

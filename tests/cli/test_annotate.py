@@ -41,6 +41,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Work
         yield folder, worker
 
 
+@pytest.fixture(scope="module")
+def checker(place: tuple[Path, Worker]) -> Iterator[Worker]:
+    """A worker that checks, in the same folder."""
+    with Worker() as worker:
+        yield worker
+
+
 def test_a_patch_then_the_file_then_nothing(tmp_path: Path) -> None:
     shutil.copy(DATA / "mlp_vae.py", tmp_path / "model.py")
     before = (tmp_path / "model.py").read_text()
@@ -103,7 +110,7 @@ def test_a_correct_model_keeps_to_its_annotations(name: str, place: tuple[Path, 
 
 
 @pytest.mark.parametrize("name", ["vae201_shared_noise", "vae301_crossed_broadcast", "vae402_kl_overweight"])
-def test_the_shapes_that_the_code_has_hide_no_bug(name: str, place: tuple[Path, Worker]) -> None:
+def test_the_shapes_that_the_code_has_hide_no_bug(name: str, place: tuple[Path, Worker], checker: Worker) -> None:
     """Type-checked at run time the annotated file is silent: its author wrote down what the code does. The bug is found all the same."""
     folder, worker = place
     fixture = fixture_of(name)
@@ -112,8 +119,7 @@ def test_the_shapes_that_the_code_has_hide_no_bug(name: str, place: tuple[Path, 
     done = held(request, worker.run(request), worker)
     assert done.run is not None
     assert done.run.result.confirm["outcome"] == "ran"
-    with Worker() as checker:
-        found = checker.run(replace(request, overlay=tuple(done.texts.items()))).result.findings
+    found = checker.run(replace(request, overlay=tuple(done.texts.items()))).result.findings
     assert {code for e in fixture.expectations for code in e.codes} & {f.code for f in found}
 
 

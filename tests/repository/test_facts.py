@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ def test_a_fact_is_a_function_over_the_model_that_the_source_shows_where_it_is(n
     assert found.first == "model"
 
 
+@cache
 def written(function: Callable[..., object]) -> tuple[list[ast.arg], list[ast.AST], str, list[ast.expr]]:
     """A function's parameters, what is by name or may be left out of them, its result and its decorators, as the source has them."""
     (found,) = ast.parse(inspect.getsource(inspect.unwrap(function))).body
