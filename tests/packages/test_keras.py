@@ -44,6 +44,17 @@ def test_a_right_model_is_traced_with_symbols_and_its_loss_known(target: str, in
     )
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_normalising_over_the_batch_mixes_no_samples(command: str) -> None:
+    found = (
+        checked(DATA, "normalised.py:vae", "--input", "32x16x16x1", device="cpu")
+        if command == "check"
+        else observed(DATA, "normalised.py", "cpu")
+    )
+    assert (found["status"], found["findings"]) == ("clean", []), found
+    assert {"H", "W"} <= set(found["symbols"]), found["symbols"]
+
+
 def test_images_have_their_channels_last() -> None:
     assert list(checked(DATA, "train_step.py:vae", "--input", "32x28x24x1")["symbols"])[:4] == ["B", "H", "W", "C"]
 

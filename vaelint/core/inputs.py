@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vaelint.core.errors import UsageError
 
@@ -190,6 +190,18 @@ class InputSet:
     symbols: dict[str, int]
     dims: tuple[tuple[str, ...], ...]
     batch: str | None = None
+
+    def with_channels_last(self) -> InputSet:
+        """An image as Keras has it: what is called C, H and W for want of a name is H, W and C."""
+        told = {symbol for spec in self.specs for symbol in spec.symbols}
+        other: dict[str, str] = {}
+        for dims, spec in zip(self.dims, self.specs, strict=True):
+            if len(dims) == 4 and not any(spec.symbols[1:]) and not told & {"C", "H", "W"}:
+                other |= {d: d.replace(own, role) for d, own, role in zip(dims[1:], "CHW", "HWC", strict=True)}
+        symbols = {other.get(k, k): v for k, v in self.symbols.items()}
+        if len(symbols) < len(self.symbols):
+            return self
+        return replace(self, symbols=symbols, dims=tuple(tuple(other.get(d, d) for d in dims) for dims in self.dims))
 
     @staticmethod
     def from_texts(texts: Sequence[str]) -> InputSet:

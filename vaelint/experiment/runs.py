@@ -14,7 +14,7 @@ import torch
 
 from vaelint.record.record import Record
 from vaelint.replay.ranges import in_unit
-from vaelint.trace import torch_private
+from vaelint.trace import keras_models, torch_private
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.mode import set_mode
 from vaelint.trace.recorded_run import Built, quiet_torch, record_step
@@ -113,7 +113,7 @@ class Runner:
 def calm(model: torch.nn.Module, _: dict[str, torch.Tensor] | None = None) -> None:
     """Takes away what mixes rows or draws by design: batch normalisation in evaluation mode, dropout layers at rate 0."""
     for module in model.modules():
-        if isinstance(module, torch_private.BatchNorm):
+        if isinstance(module, torch_private.BatchNorm) or keras_models.has_mode(module):
             module.eval()
             module.train = lambda mode=True, kept=module: kept  # type: ignore[method-assign, misc]  # a step may call train() itself
         elif isinstance(module, torch_private.Dropout):

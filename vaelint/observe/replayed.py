@@ -23,7 +23,7 @@ from vaelint.record.marks import custom_gradient
 from vaelint.record.record import BackwardCall, Births, MadeDistribution, ModuleCall, Objective, Record, name_of
 from vaelint.replay.replay import ReplayError
 from vaelint.step.step import Outcome
-from vaelint.trace import torch_private
+from vaelint.trace import keras_models, torch_private
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import SymbolPower
 from vaelint.trace.optimizers import Optimizer
@@ -266,7 +266,7 @@ def _calmed(before: nn.Module, now: nn.Module) -> frozenset[str]:
     """
     was, found = dict(before.named_modules()), set()
     for path, module in now.named_modules():
-        layer, old = isinstance(module, torch_private.BatchNorm | torch_private.Dropout), was.get(path)
+        layer, old = isinstance(module, torch_private.BatchNorm | torch_private.Dropout) or keras_models.has_mode(module), was.get(path)
         if old is None:
             continue
         off = not module.training or getattr(module, "p", None) == 0

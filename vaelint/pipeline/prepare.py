@@ -83,7 +83,7 @@ def prepare(request: Request, result: TargetResult, given: FromPython | None = N
     started = time.perf_counter()
     loaded = given.load(request) if given is not None else load_target(parse_target(request.target), request)
     if keras_models.is_used_by(loaded.namespace):
-        inputs = _channels_last(inputs)
+        inputs = inputs.with_channels_last()
     result.timing["load_s"] = round(time.perf_counter() - started, 4)  # what the module imports: not ours
     try:
         return Prepared(loaded, inputs, *_made_ready(request, loaded, inputs, given))
@@ -159,19 +159,6 @@ def _batch_as_b(inputs: InputSet) -> InputSet:
     symbols = {"B" if k == own else k: v for k, v in inputs.symbols.items()}
     dims = tuple(tuple("B" if d == own else d for d in dim) for dim in inputs.dims)
     return replace(inputs, symbols=symbols, dims=dims, batch="B")
-
-
-def _channels_last(inputs: InputSet) -> InputSet:
-    """An image as Keras has it: what is called C, H and W for want of a name is H, W and C."""
-    told = {symbol for spec in inputs.specs for symbol in spec.symbols}
-    other: dict[str, str] = {}
-    for dims, spec in zip(inputs.dims, inputs.specs, strict=True):
-        if len(dims) == 4 and not any(spec.symbols) and not told & {"C", "H", "W"}:
-            other |= {dims[1]: dims[1].replace("C", "H"), dims[2]: dims[2].replace("H", "W"), dims[3]: dims[3].replace("W", "C")}
-    symbols = {other.get(k, k): v for k, v in inputs.symbols.items()}
-    if len(symbols) < len(inputs.symbols):
-        return inputs
-    return replace(inputs, symbols=symbols, dims=tuple(tuple(other.get(d, d) for d in dims) for dims in inputs.dims))
 
 
 def home_of(loaded: Loaded) -> str:

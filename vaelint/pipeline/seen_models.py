@@ -25,6 +25,7 @@ from vaelint.observe.seen import Applied, Backward, Goal, Iteration, Training
 from vaelint.observe.session import Session
 from vaelint.record.record import IdleStep, ancestors
 from vaelint.source.written import Source
+from vaelint.trace import keras_models
 from vaelint.trace.lift import lift, lift_ends
 from vaelint.trace.recorded_run import Built
 
@@ -112,6 +113,8 @@ def _model_of(
     idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and used & _held(first, [s.optimizer])]
     first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in idle]
     inputs = inputs_of(first)
+    if any(keras_models.is_keras(m) for m in parts):
+        inputs = inputs.with_channels_last()
     tracer = ReplayTracer(first, frozen, session.spans, inputs.symbols, inputs.sizes)
     result.notes.append(f"observed: {' '.join(request.run)}; the loss is {step.code}")
     try:

@@ -17,6 +17,8 @@ from vaelint.trace import keras_places, torch_private
 _LOSSES = "keras.src.losses.loss"
 _RANDOM = "keras.src.backend.torch.random"
 _LAYER, _DENSE = "keras.src.backend.torch.layer", "keras.src.layers.core.dense"
+_NORMALISED = "keras.src.layers.normalization.batch_normalization.BatchNormalization"
+_DROPOUT = "keras.src.layers.regularization.dropout.Dropout"
 
 
 def is_keras(model: object) -> bool:
@@ -80,6 +82,10 @@ def settle() -> None:
     dense: Any = sys.modules[_DENSE].Dense
     if not hasattr(dense.call, "settled"):
         dense.call = _linear(dense.call)
+    for place, as_torch in ((_NORMALISED, _over_the_batch), (_DROPOUT, _dropping)):
+        kind = _class_of(place)
+        if not hasattr(kind.call, "settled"):
+            kind.call = as_torch(kind.call)
 
 
 def _generator(seed: object) -> torch.Generator | None:
@@ -100,6 +106,47 @@ def _linear(original: Callable[..., Any]) -> Callable[..., Any]:
 
     call.settled = True  # type: ignore[attr-defined]
     return call
+
+
+def _over_the_batch(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`BatchNormalization` as torch's own, which it is but for what it keeps of the spread: torch divides that by one less."""
+
+    @functools.wraps(original)
+    def call(self: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        training = bool(training) and self.trainable and self.training
+        own = mask is not None or getattr(self, "renorm", False) or not isinstance(inputs, torch.Tensor) or inputs.dim() < 2
+        if own or inputs.dtype is not self.moving_mean.value.dtype:
+            return original(self, inputs, training=training, mask=mask)
+        scale, offset = (v.value if v is not None else None for v in (self.gamma, self.beta))
+        kept = self.moving_mean.value, self.moving_variance.value
+        rate = {"momentum": 1 - self.momentum, "eps": self.epsilon}
+        if self.axis in (1, 1 - inputs.dim()):
+            return torch.nn.functional.batch_norm(inputs, *kept, scale, offset, training, **rate)
+        return torch.nn.functional.batch_norm(inputs.movedim(self.axis, 1), *kept, scale, offset, training, **rate).movedim(1, self.axis)
+
+    call.settled = True  # type: ignore[attr-defined]
+    return call
+
+
+def _dropping(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`Dropout`, which drops nothing in a layer that an experiment has put into evaluation mode."""
+
+    @functools.wraps(original)
+    def call(self: Any, inputs: Any, training: Any = False) -> Any:
+        return original(self, inputs, training=bool(training) and self.training)
+
+    call.settled = True  # type: ignore[attr-defined]
+    return call
+
+
+def has_mode(layer: torch.nn.Module) -> bool:
+    """Whether a layer is one of Keras' that normalises over the batch, or drops values: `eval()` turns either off here."""
+    return is_keras(layer) and isinstance(layer, tuple(k for k in map(_class_of, (_NORMALISED, _DROPOUT)) if k is not None))
+
+
+def _class_of(place: str) -> Any:
+    module, _, name = place.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _register(layer: Any) -> None:
