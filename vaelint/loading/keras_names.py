@@ -10,6 +10,7 @@ import functools
 import importlib
 import importlib.machinery
 import inspect
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -98,9 +99,16 @@ def _as_before() -> None:
         keras_tensor.get_shape = lambda self: _Sizes(self.shape)
         trainer: Any = importlib.import_module("keras.src.models.model").Model
         trainer.fit = _with_nb_epoch(trainer.fit)
-        trainer.fit_generator = lambda self, generator, *args, **kwargs: self.fit(generator, *args, **kwargs)
+        trainer.fit_generator = _fit_generator
     whole, losses = (importlib.import_module(name) for name in ("keras", "keras.losses"))
     vars(whole)["objectives"] = sys.modules["keras.objectives"] = losses
+
+
+def _fit_generator(self: Any, generator: Any, steps_per_epoch: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """`fit` over a generator, whose steps may be a quotient: Keras 2 counted up to it."""
+    kwargs.update(zip(("epochs", "verbose", "callbacks", "validation_data", "validation_steps"), args, strict=False))
+    counts = {"steps_per_epoch": steps_per_epoch} | {k: kwargs.pop(k) for k in ("validation_steps",) if k in kwargs}
+    return self.fit(generator, **{k: v if v is None else math.ceil(v) for k, v in counts.items()}, **kwargs)
 
 
 def _with_lr(original: Callable[..., None]) -> Callable[..., None]:
