@@ -30,7 +30,7 @@ def no_fakes_left(is_user: Callable[[str], bool]) -> Iterator[None]:
                     setattr(owner, name, was)
                 else:
                     delattr(owner, name)
-            elif isinstance(value, dict) and any(isinstance(v, FakeTensor) for v in value.values()):
+            elif isinstance(value, dict) and any(isinstance(v, FakeTensor) for v in dict.values(value)):  # what is there: asked, some load
                 kept = content if was is value and content is not None else {}
                 value.clear()
                 value.update(kept)
