@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from vaelint.anatomy.analyse import analyse
 from vaelint.anatomy.loss.describe import describe_anatomy, describe_loss
@@ -112,9 +112,7 @@ def _model_of(
     used = {str(n.target) for n in ancestors(loss) if n.meta.get("parameter")}
     idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and used & _held(first, [s.optimizer])]
     first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in idle]
-    inputs = inputs_of(first)
-    if any(keras_models.is_keras(m) for m in parts):
-        inputs = inputs.with_channels_last()
+    inputs = inputs_of(first, parts)
     tracer = ReplayTracer(first, frozen, session.spans, inputs.symbols, inputs.sizes)
     result.notes.append(f"observed: {' '.join(request.run)}; the loss is {step.code}")
     try:
@@ -179,10 +177,13 @@ def _place_of(optimizer: Any, session: Session) -> Span | None:
     return next((o.span for o in session.optimizers if o.made is optimizer), None)
 
 
-def inputs_of(iteration: Iteration) -> InputSet:
+def inputs_of(iteration: Iteration, models: Iterable[nn.Module]) -> InputSet:
     """The tensors of the batch as inputs: their sizes, types, and ranges where their values keep to a usual one."""
     specs = [_spec(name, t, iteration.batch) for name, t in iteration.inputs.items()]
-    return InputSet.from_specs(specs) if any(s.sizes for s in specs) else InputSet(tuple(specs), {}, tuple(() for _ in specs), None)
+    if not any(s.sizes for s in specs):
+        return InputSet(tuple(specs), {}, tuple(() for _ in specs), None)
+    named = InputSet.from_specs(specs)
+    return named.with_channels_last() if any(keras_models.is_keras(m) for m in models) else named
 
 
 def _spec(name: str, tensor: torch.Tensor, batch: int | None) -> InputSpec:
