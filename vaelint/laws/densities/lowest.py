@@ -25,6 +25,10 @@ _STEP = 1e-4
 _ALIKE = 0.1
 _NARROWER = (2.0, 3.5, 5.0)  # in log s
 _HALVINGS = 30
+_AWAY = 0.3
+_EXACTLY = 1e-7
+_DRAWS = 8
+_DIFFERENT = 0.2
 
 
 def weight_sign(bench: Bench, core: fx.Node) -> float:
@@ -118,6 +122,24 @@ class Lowest:
         """Whether it is 0 where it is least, as a divergence is."""
         start, least, _ = self._found
         return abs(least) <= _NEAR * abs(start - least)
+
+    def is_zero_for_several(self, draw: fx.Node, noise: fx.Node) -> bool:
+        """Whether it is 0 for posteriors whose draws differ: 0 between different distributions is what no divergence is.
+
+        Asked only where all heads move it; what holds one of two moments is a penalty.
+        """
+        start, least, at = self._found
+        leaves = [v.clone().requires_grad_() for v in at]
+        away = [v.detach() + _AWAY for v in leaves]
+        if not all(bool(g.any()) for g in self._slopes([v.requires_grad_() for v in away])) or abs(least) > _EXACTLY * abs(start - least):
+            return False
+        replay, there, draws = self.bench.model.replay, dict(zip(self.heads, at, strict=True)), []
+        for seed in range(_DRAWS):
+            own: torch.Tensor = replay([noise], self.held, self.sizes, seed=seed)[noise]
+            given = {**self.held, **there, noise: own[:1].expand_as(own).clone()}  # the same noise for every sample
+            draws.append(replay([draw], given, self.sizes)[draw].detach())
+        apart, spread = torch.stack([(d - d[:1]).abs().max() for d in draws]), torch.stack(draws).std()
+        return bool(apart.max() > _DIFFERENT * spread)
 
     def is_bent_as(self, draw: fx.Node, noise: fx.Node) -> bool:
         """Whether it grows away from there as a divergence of this normal draw does: in proportion to its Fisher information.

@@ -154,10 +154,15 @@ class ClosedForm:
         return [(leaf, got) for share, leaf, got in left if share < max(_FITS, _MENDED * worst)], [share for share, *_ in left]
 
     def _is_another_divergence(self) -> bool:
-        """Whether the term is 0 where it is least, and for normal draws bends there as a divergence does, or is a distance of moments."""
-        if not self.lowest.is_zero or not self.sampler.is_normal:
-            return self.lowest.is_zero
+        """Whether the term is 0 where it is least, and for normal draws bends there as a divergence does, or is a distance of moments.
+
+        For other draws it must be 0 for one posterior only.
+        """
         draw, noise = self.sampler.v, self.sampler.noise
+        if not self.lowest.is_zero:
+            return False
+        if not self.sampler.is_normal:
+            return not self.lowest.is_zero_for_several(draw, noise)
         return self.lowest.is_bent_as(draw, noise) or self.lowest.is_bounded(draw, noise)
 
     # --- the fit -------------------------------------------------------------------------------------------------------------
@@ -331,7 +336,8 @@ def _broken(bench: Bench, closed: ClosedForm, left: float, culprit: fx.Node | No
     node = culprit or closed.term.core
     assert node is not None
     calls = [s for s in node.meta["stack"][1:] if s is not None]
-    elsewhere = closed.lowest.is_zero and calls  # the formula is right, and was given another distribution
+    elsewhere = closed.lowest.is_zero and calls and not closed.lowest.is_zero_for_several(sampler.v, sampler.noise)
+    # then the formula is right, and was given another distribution
     found = Found(
         calls[0] if elsewhere else model.where(node),
         label="this part does not move as the KL of the draw does" if culprit is not None else "not the KL of this draw, to any prior",
