@@ -68,7 +68,8 @@ def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbo
 
     `fixed` is not varied.
 
-    None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes.
+    None where the weight moves with a size by no whole power: it depends on the values, not only on the sizes. A weight that moves with
+    a size nobody knows how is only that of the size it was measured at.
     """
     second: Scaling | None = None
     for base in bases(symbols):
@@ -85,7 +86,8 @@ def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbo
                 continue
             if found.constant and whole and found.exponents.get("B", 0.0) is not None:
                 return found
-            second = second or (found if found.constant and whole else None)
+            there = all(base[s] == symbols[s] for s, e in found.exponents.items() if e is None)  # its value is that at the user's sizes
+            second = second or (found if found.constant and whole and there else None)
         if second is not None:
             return second
     return None
