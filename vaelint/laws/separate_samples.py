@@ -87,13 +87,16 @@ def _compared(bench: Bench, rows: Rows) -> list[Broken]:
 
 
 def _sorted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
-    """The same where the lengths of the samples, which come sorted as packing wants them, come in another order, and the model sorts."""
+    """The same where the lengths of the samples, which come sorted as packing wants them, come in another order, and the model sorts.
+
+    The other order is no exchange of pairs: rows that are sorted a second time would be back in their places.
+    """
     flow = bench.model.flow
     lengths = [s for s in bench.of_kind("lengths") if any(bench.model.op(n) in _SORTS for n in flow.descendants(s.node))]
     if not lengths:
         return []
-    rows = _rows(bench, wanted, {s.node: bench.value(s.node).flip(0) for s in lengths})
-    meets = next((n for n in flow.sorted(set(rows)) if _meet(rows[n])), None)
+    rows = _rows(bench, wanted, {s.node: bench.value(s.node).roll(1, 0) for s in lengths})
+    meets = next((n for n in flow.sorted(set(rows)) if _meet(rows[n]) or _in_two_orders(rows[n], _exchanged(bench))), None)
     heads = [h for s in bench.model.sites for h in s.heads if all(rows.get(h, ())) and meets is not None and h in flow.ancestors(meets)]
     kept = [[frozenset({sample}) for sample in _exchanged(bench)]]
     odd = next((h for h in heads if not _meet(rows[h]) and rows[h] not in kept), None)
@@ -101,6 +104,9 @@ def _sorted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
         return []
     first = next(n for n in flow.sorted(set(rows)) if rows[n] == rows[odd])
     shared = [n for n in flow.sorted(set.intersection(*(set(flow.ancestors(h)) for h in heads))) if rows.get(n) == rows[odd]]
+    sorted_here = next((n for n in flow.sorted(flow.ancestors(first) & set(rows)) if _is_another_order(rows[n], rows[odd], kept)), None)
+    if sorted_here is not None:  # they were put somewhere, and not back
+        return [_unrestored(bench, sorted_here, first, meets, "its rows are put into an order that is not the data's")]
     return [_unrestored(bench, first, shared[-1] if shared[1:] else odd, meets)]
 
 
@@ -159,6 +165,11 @@ def _meet(moved: list[frozenset[int]]) -> bool:
     return False
 
 
+def _in_two_orders(moved: list[frozenset[int]], samples: list[int]) -> bool:
+    """Whether more than one sample moves its own row and another one."""
+    return sum(sample in rows and len(rows) == 2 for sample, rows in zip(samples, moved, strict=True)) > 1
+
+
 def _reads_statistic(bench: Bench, node: fx.Node) -> bool:
     """Whether an operand has no batch axis and yet comes from the data: a mean over the batch, a largest value."""
     flow = bench.model.flow
@@ -213,11 +224,18 @@ def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broke
     return Broken("softmax-over-batch" if softmax else "batch-mixed", found, "sample i moves row i and no other", text)
 
 
-def _unrestored(bench: Bench, culprit: fx.Node, head: fx.Node, meets: fx.Node) -> Broken:
+def _is_another_order(moved: list[frozenset[int]], known: list[frozenset[int]], kept: list[list[frozenset[int]]]) -> bool:
+    """Whether each sample has one row, in an order that is neither the data's nor a known one."""
+    return all(len(rows) == 1 for rows in moved) and not _meet(moved) and moved != known and moved not in kept
+
+
+def _unrestored(
+    bench: Bench, culprit: fx.Node, head: fx.Node, meets: fx.Node, label: str = "its rows are still in the order of the sorted lengths"
+) -> Broken:
     model = bench.model
     found = Found(
         model.where(head),
-        label="its rows are still in the order of the sorted lengths",
+        label=label,
         labels=model.labels((culprit, "sorted here"), (meets, "meets the samples in their own order here")),
         shapes=(model.row(head),),
         when="the lengths do not come sorted",
