@@ -1,8 +1,10 @@
 """Law A4, for the decoder: what is decoded comes through the draw.
 
 Intervention: all draws are held, and single elements of the data move. An element of the reconstruction that follows its own target past
-the draw is copied: the latent has nothing to tell. What many elements share, as a sum, a mean or a spread that is known, leaves a response
-of low rank and is no copy; a decoder of steps or pixels in turn sees earlier elements and never its own.
+the draw is copied: the latent has nothing to tell. The codes of a quantiser are held by their numbers, and the elements move by a visible
+amount, as what passes straight through a code has the encoder's gradient and not its value. What many elements share, as a sum, a mean or
+a spread that is known, leaves a response of low rank and is no copy; a decoder of steps or pixels in turn sees earlier elements and never
+its own.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
+from vaelint.anatomy.model import Model
+from vaelint.core.finding import Span
+from vaelint.core.reach import reachable
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
@@ -23,11 +28,13 @@ from vaelint.rule import Found
 _PLACES = 8
 _RANK = 3  # of the response of one half to the other: more than the numbers that all elements share
 _NOTHING = 1e-4  # of the largest response
+_FAR = 8  # spreads of the data that an element is moved by, so that a weak response stands out
+_ROUNDED = 30  # roundings: a straight-through sum of a code differs by some where the encoder moves
 
 
 @law(
     "decoded-through-the-draw",
-    "with all draws held, no element of the reconstruction follows its own target",
+    "with all draws and codes held, no element of the reconstruction follows its own target",
     covered=("VAE208", "VAE317"),
     cost="all",
 )
@@ -38,16 +45,17 @@ def decoded_through_the_draw(bench: Bench) -> Iterator[Broken]:
     """
     model = bench.model
     draws = [s.z for s in model.sites if bench.knows(s.z)]
-    if not draws or len(draws) < len(model.sites) or bench.of_kind("mask"):
+    codes = [c.index for c in model.codebooks if bench.knows(c.index)]
+    if not (draws or codes) or len(draws) < len(model.sites) or len(codes) < len(model.codebooks) or bench.of_kind("mask"):
         return
     for fact in model.recons:
         data = _target(bench, fact)
-        if data is None or not _all_noise_is_drawn(bench, fact, draws):
+        if data is None or not _all_noise_is_drawn(bench, fact, [*draws, *codes]):
             continue
-        decoded = [_bent(bench, d, fact.pair.recon) for d in draws]
-        rank = _rank(bench, fact, data, list(dict.fromkeys((*draws, *decoded))))
+        decoded = [*(_bent(bench, d, fact.pair.recon) for d in draws), *codes]
+        rank = _rank(bench, fact, data, list(dict.fromkeys((*draws, *decoded))), moves=bool(codes))
         if rank is not None:
-            yield _copied(bench, fact, data, decoded, rank)
+            yield _copied(bench, fact, data, decoded, rank, _met_past_codes(bench, fact, data, decoded) if codes else None)
             return
 
 
@@ -68,12 +76,31 @@ def _all_noise_is_drawn(bench: Bench, fact: ReconFact, draws: list[fx.Node]) -> 
     return not flow.ancestors(fact.pair.recon, stop=set(draws)) & flow.random
 
 
-def _rank(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node]) -> int | None:
+def _rank(bench: Bench, fact: ReconFact, data: Seat, held: list[fx.Node], moves: bool) -> int | None:
     """In how many independent ways elements at the two ends of one sample follow the targets at the other end, where each follows its own;
-    None where one does not, and where what they share explains it."""
+    None where one does not, and where what they share explains it. With `moves` the elements are moved; else gradients are taken."""
+    got = _moved(bench, fact, data, held) if moves else _slopes(bench, fact, data, held)
+    if got is None:
+        return None
+    response, least = got
+    if not bool(response.isfinite().all()):
+        raise CannotMeasureError("the decoder's response is not finite")
+    largest = float(response.abs().max())
+    if largest <= least or bool((response.diagonal().abs() <= max(_NOTHING * largest, least)).any()):
+        return None
+    half = _PLACES // 2
+    early, late = response[:half, half:], response[half:, :half]
+    nothing = max(_NOTHING * largest, least)
+    if float(early.abs().max()) <= nothing and float(late.abs().max()) <= nothing:
+        return _PLACES  # each follows itself and its neighbours
+    ranks = [int((v > max(_NOTHING * v[0], least)).sum()) for v in map(torch.linalg.svdvals, (early, late))]
+    return int(min(ranks)) if min(ranks) >= _RANK else None
+
+
+def _slopes(bench: Bench, fact: ReconFact, data: Seat, held: list[fx.Node]) -> tuple[torch.Tensor, float] | None:
+    """d element / d target at a few places of the first sample, and what of it is rounding."""
     leaf = bench.value(data.node).clone().requires_grad_()
-    held = bench.same(draws)
-    out = bench.base.recompute([fact.pair.recon], {data.node: leaf * 1, **held})[fact.pair.recon]
+    out = bench.base.recompute([fact.pair.recon], {data.node: leaf * 1, **bench.same(held)})[fact.pair.recon]
     if not out.requires_grad or out.shape != leaf.shape or max(out.shape[1:]) < 2 * _PLACES:
         return None
     places = _ends(out[0])
@@ -83,18 +110,23 @@ def _rank(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node]) -> in
         if grad is None:
             return None
         rows.append(grad[0].flatten()[places].double())
-    response = torch.stack(rows)
-    if not bool(response.isfinite().all()):
-        raise CannotMeasureError("the decoder's response is not finite")
-    largest = float(response.abs().max())
-    if largest == 0 or bool((response.diagonal().abs() <= _NOTHING * largest).any()):
+    return torch.stack(rows), 0.0
+
+
+def _moved(bench: Bench, fact: ReconFact, data: Seat, held: list[fx.Node]) -> tuple[torch.Tensor, float] | None:
+    """The same, as what each target's own move does to the elements, for a unit of it."""
+    value, same = bench.value(data.node), bench.same(held)
+    before = bench.after({data.node: value.clone(), **same}, [fact.pair.recon])[fact.pair.recon]
+    if before.shape != value.shape or max(value.shape[1:]) < 2 * _PLACES:
         return None
-    half = _PLACES // 2
-    early, late = response[:half, half:], response[half:, :half]
-    if float(early.abs().max()) <= _NOTHING * largest and float(late.abs().max()) <= _NOTHING * largest:
-        return _PLACES  # each follows itself and its neighbours
-    ranks = [int((v > _NOTHING * v[0]).sum()) for v in map(torch.linalg.svdvals, (early, late))]
-    return int(min(ranks)) if min(ranks) >= _RANK else None
+    places, by = _ends(value[0]), _FAR * float(value.double().std()) or 1.0
+    columns = []
+    for place in places:
+        new = value.clone()
+        new[0].view(-1)[place] += by
+        after = bench.after({data.node: new, **same}, [fact.pair.recon])[fact.pair.recon]
+        columns.append((after - before)[0].flatten()[places].double() / by)
+    return torch.stack(columns, 1), _ROUNDED * torch.finfo(before.dtype).eps * float(before.abs().max()) / by
 
 
 def _ends(sample: torch.Tensor) -> list[int]:
@@ -115,19 +147,46 @@ def _bent(bench: Bench, draw: fx.Node, recon: fx.Node) -> fx.Node:
     return next((n for n in reversed(same) if bench.knows(n)), draw)
 
 
-def _copied(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node], rank: int) -> Broken:
+def _met_past_codes(bench: Bench, fact: ReconFact, data: Seat, held: list[fx.Node]) -> fx.Node | None:
+    """The first value below the codes that moves with the data although they are held: a straight-through sum does not."""
+    flow = bench.model.flow
+    below = [n for n in flow.sorted(flow.ancestors(fact.pair.recon) & flow.descendants(*held)) if bench.knows(n) and bench.is_real(n)]
+    value, same = bench.value(data.node), bench.same(held)
+    moved = value + _FAR * value.double().std().to(value.dtype)
+    before, after = (bench.after({data.node: v, **same}, below) for v in (value, moved))
+    moving = {n for n in below if n in after and before[n].shape == after[n].shape and _is_moved(before[n], after[n], moved)}
+    ways = reachable([fact.pair.recon], lambda n: [i for i in n.all_input_nodes if i in moving])
+    return next(iter(flow.sorted(ways & moving)), None)
+
+
+def _is_moved(before: torch.Tensor, after: torch.Tensor, data: torch.Tensor) -> bool:
+    """Whether two values differ by more than the rounding of a sum with what the data became."""
+    size = max(float(before.abs().max()), float(data.abs().max()))
+    return float((after - before).abs().max()) > _ROUNDED * torch.finfo(before.dtype).eps * size
+
+
+def _where_both_are_known(model: Model, met: fx.Node, way: fx.Node, held: list[fx.Node]) -> Span | None:
+    """The call that hands on what the codes are made of: the frame, of those behind `met`, in which that value was made."""
+    flow = model.flow
+    shared = flow.sorted((flow.ancestors(way) | {way}) & flow.ancestors(*held))
+    here, there = met.meta["stack"], shared[-1].meta["stack"] if shared else ()
+    return here[len(here) - len(there)] if 0 < len(there) < len(here) else None
+
+
+def _copied(bench: Bench, fact: ReconFact, data: Seat, draws: list[fx.Node], rank: int, past_codes: fx.Node | None) -> Broken:
     model, flow = bench.model, bench.model.flow
     below = flow.ancestors(fact.pair.recon) & flow.descendants(*draws)
     ways = flow.ancestors(fact.pair.recon, stop=set(draws))
     past = {n for n in ways if n in flow.data and n not in flow.descendants(*draws)}
-    met = [n for n in flow.sorted(below) if any(i in past for i in n.all_input_nodes)]
+    met = [past_codes] if past_codes else [n for n in flow.sorted(below) if any(i in past for i in n.all_input_nodes)]
     way = next((i for n in met[:1] for i in n.all_input_nodes if i in past), None)
+    handed = _where_both_are_known(model, past_codes, way, draws) if past_codes and way is not None else None
     found = Found(
-        model.where(met[0] if met else fact.pair.recon),
+        handed or model.where(met[0] if met else fact.pair.recon),
         label=f"brings {data.name} to the decoder past the draw",
         labels=model.labels((way, "made of the data, and of no draw"), (fact.pair.meet, "held against the same elements here")),
         why="the reconstruction is copied: the KL costs, the latent tells nothing, and a sample from the prior has no data to copy from",
         help="decode from z alone (and from conditions that are also there when sampling); give the skip connections to the posterior",
     )
-    text = f"with every draw held, {_PLACES} elements follow their own targets, in {rank} independent ways"
-    return Broken("data-past-latent", found, "with every draw held, an element does not follow its target", text)
+    text = f"with every draw and code held, {_PLACES} elements follow their own targets, in {rank} independent ways"
+    return Broken("data-past-latent", found, "with every draw and code held, an element does not follow its target", text)
