@@ -15,9 +15,10 @@ from torch import fx
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.faults.batch.mixing import batch_of
-from vaelint.laws.bench import Bench
+from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
+from vaelint.replay.ranges import declared_range
 from vaelint.rule import Found
 
 _SAMPLES = 4
@@ -44,7 +45,7 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
         raise CannotMeasureError("the step goes along the first axis as one does along time")
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
     rows = _rows(bench, wanted)
-    yield from _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted)
+    yield from _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted) or _labelled(bench, wanted)
 
 
 def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
@@ -108,6 +109,47 @@ def _sorted(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
     if sorted_here is not None:  # they were put somewhere, and not back
         return [_unrestored(bench, sorted_here, first, meets, "its rows are put into an order that is not the data's")]
     return [_unrestored(bench, first, shared[-1] if shared[1:] else odd, meets)]
+
+
+def _labelled(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
+    """Where one sample alone has a label, that label moves the row of that sample: labels that many samples share hide each other."""
+    model, flow = bench.model, bench.model.flow
+    for seat in bench.of_kind("label"):
+        low, high = declared_range(model, seat.node) or (0.0, 0.0)
+        if high - low < 1 or bench.draws_order(seat.node):
+            continue
+        equal = torch.full_like(bench.value(seat.node), int(low))
+        below = [n for n in wanted if n in flow.descendants(seat.node)]
+        before = bench.after_inputs({seat.node: equal}, below)
+        moved: Rows = {n: [] for n in before}
+        for sample in _exchanged(bench):
+            other = equal.clone()
+            other[sample] = int(low) + 1
+            after = bench.after_inputs({seat.node: other}, below)
+            moved = {n: [*m, r] for n, m in moved.items() if (r := _moved(before[n], after.get(n), bench.batch_axis(n) or 0)) is not None}
+        for node in flow.sorted(set(moved)):
+            if any(rows - {sample} for sample, rows in zip(_exchanged(bench), moved[node], strict=True)):
+                same = bench.value(node).shape[bench.batch_axis(node) or 0] == bench.base.batch
+                return [_of_another_row(bench, seat, node)] if same and not _reads_statistic(bench, node) else []
+    return []
+
+
+def _of_another_row(bench: Bench, seat: Seat, node: fx.Node) -> Broken:
+    model, flow = bench.model, bench.model.flow
+    between = flow.descendants(seat.node) & (flow.ancestors(node) | {node})
+    written = [n for n in flow.sorted(between) if ops.changes_in_place(ops.raw_name(n))]
+    culprit = written[0] if written else node
+    found = Found(
+        model.where(culprit),
+        label=f"the {seat.name} of one sample is written into the row of another",
+        labels=model.labels((None if culprit is node else node, "rows of other samples are read here")),
+        shapes=(model.row(culprit),),
+        when="B > 1",
+        why=f"each sample is given what the {seat.name} of other samples say, not its own",
+        help="put the value at a place of the sample's own row: with scatter_(1, index, 1.0) the index runs along the classes; "
+        "torch.nn.functional.one_hot does it",
+    )
+    return Broken("batch-mixed", found, "sample i moves row i and no other", f"one sample's {seat.name} moves the row of another sample")
 
 
 def _on_the_way(bench: Bench) -> list[fx.Node]:
