@@ -53,6 +53,8 @@ def test_what_is_no_script_and_what_does_not_train_is_said_in_one_message() -> N
     lacking = run("mnist.py", "--epochs", "1")
     assert "the following arguments are required: --out" in " ".join(lacking.stdout.split())
     assert "help: vaelint run mnist.py --epochs 1 --out VALUE" in lacking.stdout
+    late = " ".join(run("train.py", "--epochs", "1", "--plot", "--output-format", "html:run.html").stdout.split())
+    assert "options of vaelint go before the script: vaelint run --plot --output-format html:run.html train.py --epochs 1 more:" in late
 
 
 @pytest.fixture

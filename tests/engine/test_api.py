@@ -191,6 +191,9 @@ def test_rules_may_be_chosen(models: dict[str, Any]) -> None:
         vaelint.check(model, input="32x784", select="VAE999")
     with pytest.raises(vaelint.UsageError):
         vaelint.check(model, input="32y784:")
+    with pytest.raises(vaelint.UsageError, match="input=32 is neither a shape nor a tensor") as caught:
+        vaelint.check(model, input=32)
+    assert caught.value.__notes__[0].startswith('help: write input="32x784", (32, 784), a tensor')
 
 
 @pytest.mark.parametrize(

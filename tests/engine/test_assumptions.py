@@ -73,6 +73,15 @@ def test_what_the_user_said_is_no_choice(tmp_path: Path) -> None:
     assert "chosen by vaelint: input 1=standard normal (values): no range given with --input" in told
 
 
+def test_values_that_the_loss_wants_are_not_said_to_be_normal(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "data" / "mlp_vae.py").read_text()
+    text = text.replace("recon = self.dec(z)", "recon = torch.sigmoid(self.dec(z))").replace("F.mse_loss", "F.binary_cross_entropy")
+    (tmp_path / "model.py").write_text(text)
+    told = " ".join(commandline.vaelint("check", "model.py:VAE", "--input", "32x784", "--device", "cpu", "-v", cwd=tmp_path).stdout.split())
+    assert "were drawn from [0, 1], as the loss wants" in told and "standard normal (values)" not in told
+    assert "chosen by vaelint: input 1=uniform in [0, 1] (values): no range given with --input, and the loss wants these" in told
+
+
 ABSENT = """import absent_logger
 import torch
 from torch import nn

@@ -114,6 +114,17 @@ def test_a_counter_that_begins_late_and_a_loader_without_length_end_in_no_error(
     assert target["curves"]["beta"] == pytest.approx([0.0, 1 / 3, 1.0], rel=1e-3) and target["curves"].get("schedule") is None
 
 
+def test_beta_keeps_its_sign_while_the_addends_of_the_kl_grow_past_each_other(tmp_path: Path) -> None:
+    """The KL is `1 + logvar - mu**2 - exp(logvar)`, whose addends have two signs; which of them is largest changes while it trains."""
+    script = LATE[: LATE.index("    if not beta")].replace("model, beta = VAE(), 0.0", "model, beta = VAE(), 0.25")
+    script = script.replace("0.5 * (mu**2 + logvar.exp() - 1 - logvar)", "-0.5 * (1 + logvar - mu**2 - logvar.exp())")
+    (tmp_path / "still.py").write_text(script.replace("Adam(model.parameters())", "Adam(model.parameters(), 0.3)"))
+    done = vaelint("run", "--plot", "--steps", "6", "--output-format", "json:o.json", "still.py", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr + done.stdout
+    (target,) = json.loads((tmp_path / "o.json").read_text())["targets"]
+    assert target["curves"]["beta"] == pytest.approx([0.25] * 5, rel=1e-3)
+
+
 def anneal(epoch: int, warm: int = 10, top: float = 0.5) -> float:
     """A cosine."""
     if epoch >= warm:

@@ -29,7 +29,7 @@ def input_texts(given: object, takes: Sequence[str] | None = None) -> tuple[str,
     if isinstance(given, str) or _is_shape(given) or _is_tensor(given):
         return (_text(given),)
     if not isinstance(given, Sequence):
-        raise UsageError(f"input: a {type(given).__name__} cannot be an input", f"write {_FORMS}")
+        raise UsageError(f"input={given!r:.40} is neither a shape nor a tensor", f"write {_FORMS}")
     many = [*given]
     if takes is not None and any(map(_is_tensor, many)):
         many = many[: max(len(takes), 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vaelint.core.assumption import SIZES, Assumption, told, withheld
@@ -49,6 +50,15 @@ def assumptions_of(loaded: Loaded, step: Any, request: Request, inputs: InputSet
         file, _, line = step.place.rpartition(":")
         found.append(Assumption("loss", "loss", step.code, "no --step and no --loss", Span(file, int(line)) if line.isdigit() else None))
     return found
+
+
+def settle_values(result: TargetResult) -> None:
+    """Corrects how the inputs without a range were drawn, where the real pass had to draw them as the loss wants."""
+    if "inputs" in result.confirm:
+        result.assumptions[:] = [
+            replace(a, value="uniform in [0, 1]", why=f"{a.why}, and the loss wants these") if a.kind == "values" else a
+            for a in result.assumptions
+        ]
 
 
 def _reason(loaded: Loaded, name: str) -> str:

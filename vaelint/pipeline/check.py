@@ -19,7 +19,7 @@ from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.observe import observe_laws, replay_laws
 from vaelint.loading.build import Loaded
 from vaelint.observe.held.held_back import writes_held_back
-from vaelint.pipeline.assumptions import assumptions_of, unsettle_beta, withhold
+from vaelint.pipeline.assumptions import assumptions_of, settle_values, unsettle_beta, withhold
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
@@ -155,6 +155,7 @@ def _measure(request: Request, result: TargetResult, model: Model, emit: Emit, *
         observe_laws(trial, request, result)
         result.timing["laws_s"] = round(time.perf_counter() - before, 4)
     note_no_run(request, result)
+    settle_values(result)
     result.settle()
 
 

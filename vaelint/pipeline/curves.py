@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.describe import KL_WORDS
-from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.result import Request, TargetResult
@@ -145,10 +145,10 @@ def _terms(model: Model, seen: Sequence[tuple[Iteration, _Points]], missing: lis
         parts = _parts(term, [t for t in model.terms if t is not term])
         values: list[float | None] = []
         scales: list[float | None] = []
+        leaf = _largest(term, seen)
         for _, points in seen:
             try:
                 value = sum(points.contribution(part, chain) for part, chain in parts.items())
-                leaf = max(term.leaves, key=lambda leaf: abs(float(points.value(leaf.node).sum())))
                 factor, raw = points.contribution(leaf.node, leaf.chain), float(points.value(leaf.node).sum())
             except _Unseen:
                 values.append(None)
@@ -161,6 +161,18 @@ def _terms(model: Model, seen: Sequence[tuple[Iteration, _Points]], missing: lis
             continue
         made.append({"role": term.role, "values": values, "scales": scales})
     return made
+
+
+def _largest(term: Term, seen: Sequence[tuple[Iteration, _Points]]) -> Leaf:
+    """The addend by which a term's weight is followed. It is one for all iterations: the addends of a KL have different signs."""
+
+    def least(leaf: Leaf) -> float:
+        try:
+            return min((abs(float(points.value(leaf.node).sum())) for _, points in seen), default=0.0)
+        except _Unseen:
+            return -1.0
+
+    return max(term.leaves, key=least)
 
 
 def _weighed(terms: Sequence[dict[str, Any]], numbers: list[int], checked: int) -> int:

@@ -197,13 +197,23 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
             raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
         raise TargetError("VAE007", *said_of(error), place)
     if session.usage:
-        lacking = session.usage[-1].partition("required: ")[2]
-        options = " ".join(f"{word} VALUE" if word.startswith("-") else "VALUE" for word in lacking.split(", ")) if lacking else "..."
-        raise TargetError("VAE006", f"the script does not take this command line: {session.usage[-1]}", f"vaelint run {shown} {options}")
+        said = session.usage[-1]
+        raise TargetError("VAE006", f"the script does not take this command line: {said}", _to_type(said, command))
     ended = f"it ended with sys.exit({cut(repr(error.code))})" if isinstance(error, SystemExit) and error.code else "it ran to its end"
     what = "called backward() once only" if session.done else "never called backward()"
     text = f"no training iteration was seen: {ended} and {what}"
     raise TargetError("VAE006", text, f"add the options with which `python {shown}` trains two batches or more")
+
+
+def _to_type(said: str, command: Sequence[str]) -> str:
+    """The command line that argparse asks for: with the options that lack, or without those that the script does not have."""
+    required, unknown = said.partition("required: ")[2], said.partition("unrecognized arguments: ")[2].split()
+    if unknown and not set(unknown) - {*command}:
+        kept = " ".join(word for word in command if word not in unknown)
+        more = f"options of vaelint go before the script: vaelint run {' '.join(unknown)} {kept}"
+        return f"leave {unknown[0]} out; {more}" if unknown[0].startswith("-") else f"vaelint run {kept}"
+    options = " ".join(f"{word} VALUE" if word.startswith("-") else "VALUE" for word in required.split(", ")) if required else "..."
+    return f"vaelint run {' '.join(command)} {options}"
 
 
 def _judge(

@@ -46,12 +46,14 @@ async function start(output: vscode.OutputChannel): Promise<void> {
     await client.start();
   } catch (error) {
     client = undefined;
-    const shown = await vscode.window.showErrorMessage(
-      `vaelint does not start with ${[program, ...args].join(" ")}. In the environment of your model: pip install "vaelint[server]"`,
-      "Show output",
-    );
     output.appendLine(String(error));
-    if (shown) {
+    const text = `vaelint does not start with ${[program, ...args].join(" ")}. In the environment of your model: pip install "vaelint[server]". Where that is not the chosen interpreter's, name its command in the setting vaelint.command.`;
+    const chosen = await vscode.window.showErrorMessage(text, "Open setting", "Show output");
+    if (chosen === "Open setting") {
+      // Of the workspace where there is one: in a remote window the user's own settings do not list it.
+      const place = vscode.workspace.workspaceFolders ? "openWorkspaceSettings" : "openSettings";
+      await vscode.commands.executeCommand(`workbench.action.${place}`, { query: "vaelint.command" });
+    } else if (chosen) {
       output.show();
     }
   }
