@@ -75,8 +75,8 @@ def _updates(record: Record) -> Iterator[_Update]:
 
 def root_of(node: fx.Node) -> fx.Node:
     """The tensor that a node is, or shares its memory with."""
-    while (ops.raw_name(node) in _SAME or in_place(node) or node.target is effect) and isinstance(first := node.args[0], fx.Node):
-        node = first
+    while (ops.raw_name(node) in _SAME or in_place(node) or node.target is effect) and node.args and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
     return node
 
 
