@@ -20,6 +20,7 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
+from vaelint.laws.training.passes import penalties
 
 __all__ = [
     "averages",
@@ -32,6 +33,7 @@ __all__ = [
     "modes",
     "number_multipliers",
     "own_averages",
+    "penalties",
     "rates",
     "schedules",
     "shuffles",
