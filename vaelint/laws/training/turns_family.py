@@ -20,10 +20,11 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
-from vaelint.laws.training.passes import penalties
+from vaelint.laws.training.passes import balances, penalties
 
 __all__ = [
     "averages",
+    "balances",
     "code_means",
     "counters",
     "empty_steps",
