@@ -62,6 +62,7 @@ class Updates:
     _read: set[int] = field(default_factory=set)  # passes whose gradients the step looked at: they may have been kept elsewhere
     _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
     _given: set[int] = field(default_factory=set)  # parameters whose gradient the next step is handed
+    _limits: dict[Span, tuple[float, dict[int, torch.Tensor]]] = field(default_factory=dict)  # what limits by norm, which, since no step
     _climbing: set[int] = field(default_factory=set)  # parameters whose optimizer makes larger what is differentiated
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
     _over: set[int] = field(default_factory=set)  # ids of losses whose gradient cannot be taken once more
@@ -180,10 +181,11 @@ class Updates:
         """The step reads a gradient."""
         self._read |= self._held.get(id(leaf), set())
         limits = _limits_gradients(sys._getframe(2))
-        if (limits or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
+        if (limits is not None or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
             self._looked = stack[0]
-            if limits:
+            if limits is not None:
                 self._note_limited(leaf, stack[0])
+                self._limits.setdefault(stack[0], (limits, {}))[1][id(leaf)] = leaf
 
     def _note_limited(self, leaf: torch.Tensor, place: Span) -> None:
         """A limit on gradients reads this one: what it reads at one place in one turn is noted as one use."""
@@ -211,6 +213,15 @@ class Updates:
         if not self.recorder.fake:
             piled = [p for p in leaves if id(p) in self._used and (g := _gradient(p)) is not None and bool(g.detach().any())]
             self._piled.update({id(p): place for p in piled})
+
+    def _note_shrunk(self, held: set[int]) -> None:
+        """Notes the limits whose gradients, of which a step has used some, are smaller by now than they were made."""
+        for place, (limit, of) in [(p, given) for p, given in self._limits.items() if held & set(given[1])]:
+            del self._limits[place]
+            found = [g.detach().double().norm() for p in of.values() if (g := _gradient(p)) is not None]
+            norm = 0.0 if self.recorder.fake or not found else float(torch.stack(found).norm())
+            if norm and limit and limit > norm:
+                self.uses.append(GradientUse("shrunk", frozenset(of), place, len(self.calls), by=limit / norm, limit=limit))
 
     def wasted(self) -> list[IdleStep]:
         """Passes of a loop whose gradients were all cleared before a step used them, where another turn's pass did move something."""
@@ -240,6 +251,7 @@ class Updates:
         if piled := [p for p in fed if id(p) in self._piled]:
             self.uses.append(GradientUse("piled", frozenset(map(id, piled)), self._piled[id(piled[0])]))
         self._used.update({id(p): place for p in fed})
+        self._note_shrunk(set(map(id, held)))
         self.inner |= {id(p) for p in fed} - self.trained
         mine = [p for p in held if id(p) in self.trained]
         if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
@@ -319,15 +331,15 @@ class Updates:
         return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
 
 
-def _limits_gradients(frame: FrameType | None) -> bool:
-    """Whether torch's `clip_grad_norm_` or a relative of it reads the gradient."""
+def _limits_gradients(frame: FrameType | None) -> float | None:
+    """The norm to which torch's `clip_grad_norm_` limits the gradient that it reads: 0 for a relative of it, None for anything else."""
+    found = None
     for _ in range(_CLIP_FRAMES):
-        if frame is None:
-            return False
-        if frame.f_code.co_filename == _CLIPS:
-            return True
-        frame = frame.f_back
-    return False
+        if frame is not None and frame.f_code.co_filename == _CLIPS:
+            limit = frame.f_locals.get("max_norm")
+            found = float(limit) if isinstance(limit, int | float) and frame.f_locals.get("norm_type") == 2.0 else found or 0.0
+        frame = frame.f_back if frame is not None else None
+    return found
 
 
 def _gradient(leaf: torch.Tensor) -> torch.Tensor | None:

@@ -20,7 +20,7 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
-from vaelint.laws.training.passes import balances, penalties
+from vaelint.laws.training.passes import balances, own_scales, penalties
 
 __all__ = [
     "averages",
@@ -34,6 +34,7 @@ __all__ = [
     "modes",
     "number_multipliers",
     "own_averages",
+    "own_scales",
     "penalties",
     "rates",
     "schedules",
