@@ -20,7 +20,7 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
-from vaelint.laws.training.passes import balances, own_scales, penalties
+from vaelint.laws.training.passes import balances, others_turns, own_scales, penalties
 
 __all__ = [
     "averages",
@@ -33,6 +33,7 @@ __all__ = [
     "held_parameters",
     "modes",
     "number_multipliers",
+    "others_turns",
     "own_averages",
     "own_scales",
     "penalties",
