@@ -20,13 +20,14 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
-from vaelint.laws.training.passes import average_buffers, balances, others_turns, own_scales, penalties
+from vaelint.laws.training.passes import average_buffers, balances, constraints, others_turns, own_scales, penalties
 
 __all__ = [
     "average_buffers",
     "averages",
     "balances",
     "code_means",
+    "constraints",
     "counters",
     "empty_steps",
     "falling_weights",
