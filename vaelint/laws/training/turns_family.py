@@ -20,7 +20,7 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
-from vaelint.laws.training.passes import average_buffers, balances, constraints, others_turns, own_scales, penalties
+from vaelint.laws.training.passes import average_buffers, balances, constraints, micro_batches, others_turns, own_scales, penalties
 
 __all__ = [
     "average_buffers",
@@ -33,6 +33,7 @@ __all__ = [
     "falling_weights",
     "gradient_limits",
     "held_parameters",
+    "micro_batches",
     "modes",
     "number_multipliers",
     "others_turns",
