@@ -2,6 +2,7 @@
 
 from vaelint.laws.training import (
     averages,
+    caps,
     code_means,
     counters,
     empty_steps,
@@ -26,6 +27,7 @@ __all__ = [
     "average_buffers",
     "averages",
     "balances",
+    "caps",
     "code_means",
     "constraints",
     "counters",
