@@ -53,6 +53,7 @@ FOUND_BY_THE_PASS = (
     "vae416_kl_weight_stuck__never_counted",
     "vae416_kl_weight_stuck__attribute_never_counted",
     "vae416_kl_weight_stuck__curve_turned",
+    "vae416_kl_weight_stuck__below_its_top",
     "vae211_posterior_not_used__classes",
     "vae415_beta_unused__of_all",
     "vae222",

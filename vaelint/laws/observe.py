@@ -75,9 +75,10 @@ def _finding(broken: Broken, law: Law, bench: Bench, rules: dict[str, Rule]) -> 
 
 
 def _told(result: TargetResult, finding: Finding) -> bool:
-    """Whether a finding of the same rule points at that line already, or a finding of another rule stands there."""
+    """Whether a finding of the same rule points at that line already, or a finding of another rule that is not refuted
+    stands there."""
     place = finding.span
-    for f in result.findings:
+    for f in (f for f in result.findings if f.code == finding.code or f.certainty is not Certainty.REFUTED):
         spans = (f.span, *(x.span for x in f.labels)) if f.code == finding.code else (f.span,)
         if f.severity is not Severity.INFO and any(s.file == place.file and s.line == place.line for s in spans):
             return True

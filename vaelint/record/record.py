@@ -190,13 +190,17 @@ class GradientUse:
     stepped: an optimizer used them; cleared: they were set to zero or taken away; piled: those that an optimizer used still held what
     an earlier step had used, to which the pass at `place` was added; bent: they were changed with a GradScaler's scale still in them;
     empty: an optimizer stepped, and none of its parameters had been given a gradient; limited: torch's `clip_grad_norm_` or a relative
-    of it read them and no step had used them yet; limitless: it read these parameters while they held no such gradient.
+    of it read them and no step had used them yet; limitless: it read these parameters while they held no such gradient; shrunk: a step
+    used them, and their norm was `by` times smaller than `limit`, to which it had been limited at `place`; stale: an optimizer used them,
+    and they held those of the pass at `place`, which was for another optimizer, and of the same loss once more.
     """
 
-    kind: Literal["stepped", "cleared", "piled", "bent", "empty", "limited", "limitless"]
+    kind: Literal["stepped", "cleared", "piled", "bent", "empty", "limited", "limitless", "shrunk", "stale"]
     of: frozenset[int]  # ids of the parameters
     place: Span | None
-    passes: int = 0  # empty, stepped: how many backward passes there had been
+    passes: int = 0  # empty, stepped, shrunk, stale: how many backward passes there had been
+    by: float = 1.0
+    limit: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import math
 import operator
@@ -32,24 +33,29 @@ class _Returned(Exception):
         self.value = value
 
 
-def value_of(node: ast.expr, local: Mapping[str, Any], outer: Mapping[str, Any], depth: int = 0) -> Any:
+Bounds = list[tuple[str, tuple[float, ...]]]
+"""The calls of `min` on the way to a value: how each is written, and what it was given."""
+
+
+def value_of(node: ast.expr, local: Mapping[str, Any], outer: Mapping[str, Any], bounds: Bounds | None = None) -> Any:
     """The value of an expression.
 
     Args:
         local, outer: what its names stand for: variables of the function, then those of the module.
+        bounds: gets the calls of `min`, those in functions of the script too.
 
     Raises:
         NotArithmetic: it is no arithmetic, or has no value there.
     """
     try:
-        return _Reader(local, outer, depth).read(node)
+        return _Reader(local, outer, 0, [] if bounds is None else bounds).read(node)
     except (ArithmeticError, TypeError, ValueError, OSError, SyntaxError, RecursionError) as error:
         raise NotArithmetic(str(error)) from None
 
 
 class _Reader:
-    def __init__(self, local: Mapping[str, Any], outer: Mapping[str, Any], depth: int) -> None:
-        self._local, self._outer, self._depth = dict(local), outer, depth
+    def __init__(self, local: Mapping[str, Any], outer: Mapping[str, Any], depth: int, bounds: Bounds) -> None:
+        self._local, self._outer, self._depth, self._bounds = dict(local), outer, depth, bounds
 
     def read(self, node: ast.expr) -> Any:
         match node:
@@ -70,7 +76,7 @@ class _Reader:
             case ast.BoolOp(op=op, values=values):
                 return self._joined(isinstance(op, ast.And), values)
             case ast.Call(func=func, args=args, keywords=keywords):
-                return self._called(self.read(func), args, keywords)
+                return self._called(node, self.read(func), args, keywords)
             case _:
                 raise NotArithmetic(ast.unparse(node))
 
@@ -115,7 +121,7 @@ class _Reader:
                 return names[name]
         raise NotArithmetic(name)
 
-    def _called(self, what: Any, args: Sequence[ast.expr], keywords: Sequence[ast.keyword]) -> Any:
+    def _called(self, node: ast.Call, what: Any, args: Sequence[ast.expr], keywords: Sequence[ast.keyword]) -> Any:
         given = [self.read(a) for a in args]
         named = {k.arg: self.read(k.value) for k in keywords if k.arg is not None}
         if len(named) < len(keywords) or any(isinstance(a, ast.Starred) for a in args):
@@ -125,6 +131,7 @@ class _Reader:
         if any(what is b for b in _BUILTINS.values()) or getattr(math, getattr(what, "__name__", ""), None) is what:
             if not all(isinstance(v, int | float) for v in (*given, *named.values())):
                 raise NotArithmetic("no numbers")
+            self._bounds += [(ast.unparse(node), tuple(map(float, given)))] if what is min else []
             return what(*given, **named)
         if isinstance(what, MethodType):
             what, given = what.__func__, [what.__self__, *given]
@@ -136,13 +143,13 @@ class _Reader:
 
     def _through(self, function: FunctionType, given: Sequence[Any], named: Mapping[str, Any]) -> Any:
         """What a function of the script returns, if it does nothing but reckon."""
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        tree = _written(function)
         if not isinstance(tree, ast.FunctionDef) or tree.decorator_list:
             raise NotArithmetic(function.__name__)
         bound = inspect.signature(function).bind(*given, **named)
         bound.apply_defaults()
         around = inspect.getclosurevars(function).nonlocals
-        inside = _Reader({**around, **bound.arguments}, function.__globals__, self._depth + 1)
+        inside = _Reader({**around, **bound.arguments}, function.__globals__, self._depth + 1, self._bounds)
         try:
             inside.run(tree.body)
         except _Returned as end:
@@ -165,6 +172,11 @@ class _Reader:
                     pass
                 case _:
                     raise NotArithmetic(ast.unparse(statement))
+
+
+@functools.lru_cache(maxsize=64)
+def _written(function: FunctionType) -> ast.stmt:
+    return ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
 
 
 def _held(of: Any, name: str) -> Any:

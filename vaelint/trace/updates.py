@@ -7,10 +7,11 @@ what the step does to the parameters leaves it alone: `as_is`.
 
 from __future__ import annotations
 
+import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from torch import fx
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.record import ops
+from vaelint.record.limits import limits_gradients
 from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective, name_of
 from vaelint.record.walk import functions_behind, leaves_behind
 from vaelint.trace import torch_private
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from vaelint.trace.recorder import Recorder
 
 Function = Callable[..., Any]
-_CLIPS = torch.nn.utils.clip_grad_norm_.__code__.co_filename
-_CLIP_FRAMES = 3  # a comprehension, the function, its decorator
 _DRAWS = frozenset({"randn", "randn_like", "normal", "rand", "rand_like", "uniform", "standard_gamma", "bernoulli", "multinomial"})
 
 
@@ -54,6 +54,7 @@ class Updates:
     _used: dict[int, Span | None] = field(default_factory=dict)  # parameter -> the step that used its gradient, until it is cleared
     _scaled: dict[int, tuple[torch.Tensor, int]] = field(default_factory=dict)  # parameter -> a gradient times a scale, and its version
     _losses: dict[int, torch.Tensor] = field(default_factory=dict)  # those that a GradScaler has made larger, or would on a GPU
+    _stale: dict[int, Span | None] = field(default_factory=dict)  # parameter -> a pass for another's step, to which one more was added
     _piled: dict[int, Span | None] = field(default_factory=dict)  # parameter -> the backward pass added to what a step has used
     _looked: Span | None = None  # where a gradient times a scale was read last
     _held: dict[int, set[int]] = field(default_factory=dict)  # parameter -> the passes whose gradients it holds, and no step has used
@@ -62,6 +63,7 @@ class Updates:
     _read: set[int] = field(default_factory=set)  # passes whose gradients the step looked at: they may have been kept elsewhere
     _results: dict[int, int] = field(default_factory=dict)  # id of a gradient that autograd.grad gave -> its pass
     _given: set[int] = field(default_factory=set)  # parameters whose gradient the next step is handed
+    _limits: dict[Span, tuple[float, dict[int, torch.Tensor]]] = field(default_factory=dict)  # what limits by norm, which, since no step
     _climbing: set[int] = field(default_factory=set)  # parameters whose optimizer makes larger what is differentiated
     _joined: list[tuple[int, int]] = field(default_factory=list)  # passes whose gradients add up
     _over: set[int] = field(default_factory=set)  # ids of losses whose gradient cannot be taken once more
@@ -81,6 +83,7 @@ class Updates:
             leaves = [t for t in _tensors(chosen) if id(t) in behind]
         number = self._note("backward", roots, given.get("gradient", given.get("grad_tensors")), given, leaves)
         self._note_piled(leaves, self.calls[number].span)
+        self._note_stale(leaves, self.calls[number])
         with torch_private.no_torch_function():
             if self.as_is:
                 func(*args, **kwargs)
@@ -170,6 +173,7 @@ class Updates:
         for p in of:
             self._used.pop(id(p), None)
             self._piled.pop(id(p), None)
+            self._stale.pop(id(p), None)
             self._scaled.pop(id(p), None)
             if passes := self._held.pop(id(p), None):
                 self._cleared[id(p)] = place
@@ -179,11 +183,12 @@ class Updates:
     def look(self, leaf: torch.Tensor) -> None:
         """The step reads a gradient."""
         self._read |= self._held.get(id(leaf), set())
-        limits = _limits_gradients(sys._getframe(2))
-        if (limits or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
+        limits = limits_gradients(sys._getframe(2))
+        if (limits is not None or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
             self._looked = stack[0]
-            if limits:
+            if limits is not None:
                 self._note_limited(leaf, stack[0])
+                self._limits.setdefault(stack[0], (limits, {}))[1][id(leaf)] = leaf
 
     def _note_limited(self, leaf: torch.Tensor, place: Span) -> None:
         """A limit on gradients reads this one: what it reads at one place in one turn is noted as one use."""
@@ -212,6 +217,22 @@ class Updates:
             piled = [p for p in leaves if id(p) in self._used and (g := _gradient(p)) is not None and bool(g.detach().any())]
             self._piled.update({id(p): place for p in piled})
 
+    def _note_stale(self, leaves: Sequence[torch.Tensor], call: BackwardCall) -> None:
+        """Notes the parameters that hold a gradient of the same loss, taken for another step that is over and cleared; not in one loop."""
+        for leaf in leaves:
+            for earlier in (self.calls[n] for n in self._held.get(id(leaf), ())):
+                apart = earlier.moved and not earlier.moved & set(self._used) and earlier.stack != call.stack
+                if apart and earlier.leaves == call.leaves and _made_alike(earlier.node, call.node):
+                    self._stale[id(leaf)] = earlier.span
+
+    def _note_shrunk(self, held: set[int]) -> None:
+        """Notes the limits whose gradients, of which a step has used some, are smaller by now than they were made."""
+        for place, (limit, of) in [(p, given) for p, given in self._limits.items() if held & set(given[1])]:
+            del self._limits[place]
+            found = [float(g.detach().double().norm()) for p in of.values() if not self.recorder.fake and (g := _gradient(p)) is not None]
+            if limit > (norm := math.hypot(*found)) > 0:
+                self.uses.append(GradientUse("shrunk", frozenset(of), place, len(self.calls), by=limit / norm, limit=limit))
+
     def wasted(self) -> list[IdleStep]:
         """Passes of a loop whose gradients were all cleared before a step used them, where another turn's pass did move something."""
         used = {c.stack for c in self.calls if c.moved & self.trained}
@@ -239,7 +260,10 @@ class Updates:
         self.uses.append(GradientUse("stepped", frozenset(map(id, held)), place, len(self.calls)))
         if piled := [p for p in fed if id(p) in self._piled]:
             self.uses.append(GradientUse("piled", frozenset(map(id, piled)), self._piled[id(piled[0])]))
+        if stale := [p for p in fed if id(p) in self._stale]:
+            self.uses.append(GradientUse("stale", frozenset(map(id, stale)), self._stale[id(stale[0])], len(self.calls)))
         self._used.update({id(p): place for p in fed})
+        self._note_shrunk(set(map(id, held)))
         self.inner |= {id(p) for p in fed} - self.trained
         mine = [p for p in held if id(p) in self.trained]
         if mine and not fed and (cleared := [self._cleared[id(p)] for p in mine if id(p) in self._cleared]):
@@ -319,17 +343,6 @@ class Updates:
         return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
 
 
-def _limits_gradients(frame: FrameType | None) -> bool:
-    """Whether torch's `clip_grad_norm_` or a relative of it reads the gradient."""
-    for _ in range(_CLIP_FRAMES):
-        if frame is None:
-            return False
-        if frame.f_code.co_filename == _CLIPS:
-            return True
-        frame = frame.f_back
-    return False
-
-
 def _gradient(leaf: torch.Tensor) -> torch.Tensor | None:
     """A gradient as it is, read by nobody's code."""
     with torch_private.no_torch_function():
@@ -341,11 +354,21 @@ def _behind(node: fx.Node) -> set[fx.Node]:
     return reachable([node], lambda n: [m for m in n.all_input_nodes if not m.meta.get("scalar") or m.meta.get("read")])
 
 
+def _made_alike(one: fx.Node, other: fx.Node) -> bool:
+    """Whether two losses are the results of the same operations."""
+    first, second = (Counter(name_of(n.target) for n in _behind(loss) if n.meta.get("grad") and not _is_weight(n)) for loss in (one, other))
+    return first == second
+
+
+def _is_weight(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.nn.Parameter)
+
+
 def _compares(losses: Sequence[fx.Node]) -> bool:
     """Whether some losses read an input as it is, through no weight: a reconstruction does, a critic's judgement does not."""
 
     def beside_weights(node: fx.Node) -> list[fx.Node]:
-        held = any(isinstance(m.meta.get("val"), torch.nn.Parameter) for m in node.all_input_nodes if m.op == "get_attr")
+        held = any(_is_weight(m) for m in node.all_input_nodes if m.op == "get_attr")
         return [] if held else ops.value_inputs(node)
 
     return any(m.op == "placeholder" for m in reachable(losses, beside_weights))

@@ -29,7 +29,7 @@ _SAME = frozenset({"attribute", "data", "detach", "requires_grad_"})
 
 
 @dataclass(frozen=True)
-class _Update:
+class Update:
     """A tensor that outlives the step and is written in place, the last node that writes it, and a value that enters it."""
 
     old: torch.Tensor
@@ -44,14 +44,15 @@ def averages_keep_most(bench: Bench) -> Iterator[Broken]:
     static = bench.model.record
     if not static.objectives and not any(in_place(n) and not n.meta.get("grad") for n in static.nodes):
         return
-    for update in _updates(bench.trained):
-        shares = _shares(update)
+    for update in updates_of(bench.trained):
+        shares = shares_of(update)
         if shares is not None and _NONE < shares[0] < _LITTLE and abs(sum(shares) - 1) < 1e-3:
             yield _replaced(bench, update, shares)
             return
 
 
-def _updates(record: Record) -> Iterator[_Update]:
+def updates_of(record: Record) -> Iterator[Update]:
+    """What a step writes in place, and no optimizer does, into tensors that outlive it, with each value that enters."""
     held = {id(t) for o in record.optimizers for state in o.made.state.values() for t in state.values() if isinstance(t, torch.Tensor)}
     owned = {
         id(p) for o in record.optimizers for g in o.made.param_groups for p in g["params"] if p.requires_grad
@@ -59,7 +60,12 @@ def _updates(record: Record) -> Iterator[_Update]:
     nodes = [n for n in record.nodes if n.op == "call_function" and n.target is not effect]
     tried = 0
     for at, node in enumerate(nodes):
-        if not in_place(node) or node.meta.get("grad") or not isinstance(first := node.args[0] if node.args else None, fx.Node):
+        if (
+            not in_place(node)
+            or ops.raw_name(node) in _SAME
+            or node.meta.get("grad")
+            or not isinstance(first := node.args[0] if node.args else None, fx.Node)
+        ):
             continue
         root = root_of(first)
         old = root.meta.get("val")
@@ -70,13 +76,13 @@ def _updates(record: Record) -> Iterator[_Update]:
             tried += 1
             if tried > _MOST:
                 return
-            yield _Update(old, live, tuple(nodes[start : at + 1]), node)
+            yield Update(old, live, tuple(nodes[start : at + 1]), node)
 
 
 def root_of(node: fx.Node) -> fx.Node:
     """The tensor that a node is, or shares its memory with."""
-    while (ops.raw_name(node) in _SAME or in_place(node) or node.target is effect) and isinstance(first := node.args[0], fx.Node):
-        node = first
+    while (ops.raw_name(node) in _SAME or in_place(node) or node.target is effect) and node.args and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
     return node
 
 
@@ -108,7 +114,7 @@ def _entering(nodes: list[fx.Node], old: torch.Tensor) -> list[torch.Tensor]:
     return list(found.values())
 
 
-def _shares(update: _Update) -> tuple[float, float] | None:
+def shares_of(update: Update) -> tuple[float, float] | None:
     """How much of the old value and of the live one the new value keeps; None where it is no sum of both, alike for all elements."""
     zero, one = torch.zeros_like(update.old.detach()), torch.ones_like(update.old.detach())
     base, old, live, twice = (_after(update, o, n) for o, n in ((zero, zero), (one, zero), (zero, one), (2 * one, zero)))
@@ -119,7 +125,7 @@ def _shares(update: _Update) -> tuple[float, float] | None:
     return (float(a.mean()), float(b.mean())) if alike and torch.allclose(twice - base, 2 * a, atol=1e-5) else None
 
 
-def _after(update: _Update, old: torch.Tensor, live: torch.Tensor) -> torch.Tensor | None:
+def _after(update: Update, old: torch.Tensor, live: torch.Tensor) -> torch.Tensor | None:
     """What the update writes for another old and another live value; None where its operations cannot be run again."""
     put: dict[int, Any] = {id(update.old): old.clone(), id(update.live): live.clone()}
 
@@ -148,7 +154,7 @@ def _after(update: _Update, old: torch.Tensor, live: torch.Tensor) -> torch.Tens
     return written
 
 
-def _replaced(bench: Bench, update: _Update, shares: tuple[float, float]) -> Broken:
+def _replaced(bench: Bench, update: Update, shares: tuple[float, float]) -> Broken:
     a, b = shares
     found = Found(
         span(update.last),

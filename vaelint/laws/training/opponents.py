@@ -75,26 +75,29 @@ def _last_layers(bench: Bench, loss: fx.Node, own: frozenset[int]) -> list[fx.No
     """The outputs of a network on the way to a loss that none of its layers reads, and no other network: a critic has the last word."""
     flow = bench.model.flow
     way = flow.ancestors(loss)
-    layers = {
-        n for n in way if n.op == "call_function" and any(i.op == "get_attr" and id(i.meta.get("val")) in own for i in n.all_input_nodes)
-    }
+    layers = {n for n in way if n.op == "call_function" and not _is_parameter(n) and _reads(n, own)}
     last = [n for n in layers if not any(m is not n and m in way and _learns(m) for m in flow.descendants(n))]
     return [n for n in flow.sorted(set(last)) if shape(n) and bench.is_real(n)]
 
 
 def _learns(node: fx.Node) -> bool:
-    return any(i.op == "get_attr" and i.meta.get("parameter") for i in node.all_input_nodes)
+    return not _is_parameter(node) and any(_is_parameter(i) for i in node.all_input_nodes)
+
+
+def _is_parameter(node: fx.Node) -> bool:
+    """Whether a node is a parameter: one that the model had, or one that the step made and has filled by itself."""
+    return bool(node.meta.get("parameter")) or isinstance(node.meta.get("val"), torch.nn.Parameter)
 
 
 def _layer(output: fx.Node) -> set[int]:
     """The parameters that make an output: the layer, whichever call of it."""
-    return {id(i.meta.get("val")) for i in output.all_input_nodes if i.op == "get_attr"}
+    return {id(i.meta.get("val")) for i in output.all_input_nodes if i.op == "get_attr" or _is_parameter(i)}
 
 
 def _is_led_to(bench: Bench, node: fx.Node, owned: frozenset[int]) -> bool:
     """Whether a gradient of the node arrives at a parameter of a group."""
     live = gradients_of(bench.model).reach(node)
-    return any(n.op == "get_attr" and id(n.meta.get("val")) in owned for n in live)
+    return any(id(n.meta.get("val")) in owned for n in live)
 
 
 def _turns_gradients(run: Trial, judged: fx.Node) -> bool:
@@ -114,21 +117,21 @@ def _sees_data(bench: Bench, judged: fx.Node, own: frozenset[int], others: froze
 
 
 def _reads(node: fx.Node, owned: frozenset[int]) -> bool:
-    return any(i.op == "get_attr" and id(i.meta.get("val")) in owned for i in node.all_input_nodes)
+    return any(id(i.meta.get("val")) in owned for i in node.all_input_nodes)
 
 
 def _fed(bench: Bench, output: fx.Node, own: frozenset[int]) -> set[object]:
     """What the critic was given, as the operations and weights that made it: the same for one value and for two calls of one network."""
     flow = bench.model.flow
-    inside = {n for n in flow.ancestors(output) if any(_reads(m, own) for m in flow.ancestors(n))}
-    fed = {i for n in inside for i in n.all_input_nodes if i not in inside and i.op != "get_attr"}
+    inside = {n for n in flow.ancestors(output) if not _is_parameter(n) and any(_reads(m, own) for m in flow.ancestors(n))}
+    fed = {i for n in inside for i in n.all_input_nodes if i not in inside and i.op != "get_attr" and not _is_parameter(i)}
     return {
         frozenset(_made_by(n) for n in flow.ancestors(f) if n.op == "placeholder" or (n.op == "call_function" and _counts(n))) for f in fed
     }
 
 
 def _made_by(node: fx.Node) -> tuple[str, frozenset[int]]:
-    return ops.raw_name(node), frozenset(id(i.meta.get("val")) for i in node.all_input_nodes if i.op == "get_attr")
+    return ops.raw_name(node), frozenset(id(i.meta.get("val")) for i in node.all_input_nodes if i.op == "get_attr" or _is_parameter(i))
 
 
 def _counts(node: fx.Node) -> bool:

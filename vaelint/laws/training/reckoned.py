@@ -19,7 +19,7 @@ from typing import Any
 from vaelint.core.finding import Span
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
-from vaelint.source.arithmetic import NotArithmetic, value_of
+from vaelint.source.arithmetic import Bounds, NotArithmetic, value_of
 from vaelint.source.blame import one_line
 from vaelint.step.step import STEP_FILE
 
@@ -55,12 +55,12 @@ class Reckoned:
                 yield name, float(value)
             yield from _held(name, value, 2)
 
-    def at(self, counter: str, value: int | float) -> float:
-        """The weight where a counter has another value. Raises NotArithmetic."""
+    def at(self, counter: str, value: int | float, bounds: Bounds | None = None) -> float:
+        """The weight where a counter has another value; `bounds` gets the calls of `min`. Raises NotArithmetic."""
         whole = int(value) if float(value).is_integer() else value
         owner, _, attributes = counter.partition(".")
         changed = _with(self.scope.local[owner], attributes, whole) if attributes else whole
-        found = value_of(self.expression, {**self.scope.local, owner: changed}, self.scope.outer)
+        found = value_of(self.expression, {**self.scope.local, owner: changed}, self.scope.outer, bounds)
         if not _is_number(found):
             raise NotArithmetic("no number")
         return float(found)

@@ -2,6 +2,7 @@
 
 from vaelint.laws.training import (
     averages,
+    caps,
     code_means,
     counters,
     empty_steps,
@@ -20,18 +21,27 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
+from vaelint.laws.training.passes import average_buffers, balances, constraints, micro_batches, others_turns, own_scales, penalties
 
 __all__ = [
+    "average_buffers",
     "averages",
+    "balances",
+    "caps",
     "code_means",
+    "constraints",
     "counters",
     "empty_steps",
     "falling_weights",
     "gradient_limits",
     "held_parameters",
+    "micro_batches",
     "modes",
     "number_multipliers",
+    "others_turns",
     "own_averages",
+    "own_scales",
+    "penalties",
     "rates",
     "schedules",
     "shuffles",
