@@ -20,13 +20,12 @@ from torch import fx
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
-from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
+from vaelint.laws.called import called
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.law import Broken, law
-from vaelint.record.record import route
 from vaelint.replay.replay import ReplayError, gradients
 from vaelint.rule import Found
 
@@ -362,22 +361,11 @@ class Spread:
         return float(sum(columns[k].abs().max().log() for k in keys))
 
 
-def _called(bench: Bench, node: fx.Node | None, term: Term) -> Span | None:
-    """Where a density that other addends take as well is asked for at a draw: the density is right, what it was given is not."""
-    flow = bench.model.flow
-    leaf = next((leaf for leaf in term.leaves if node is not None and node in flow.ancestors(leaf.node) | {leaf.node}), None)
-    if node is None or leaf is None or not any(f in flow.noisy for f in leaf.frontier):
-        return None
-    others = [o.node for t in bench.model.terms for o in t.leaves if o is not leaf and o.frontier and leaf.node not in (o.node, *o.chain)]
-    shared = {(place.file, place.line) for n in others for place in route(n)}
-    return next((place for place in route(node) if (place.file, place.line) not in shared), None)
-
-
 def _broken(bench: Bench, spread: Spread, off: float) -> Broken:
     model, site, term = bench.model, spread.site, spread.slice.term
     node = spread.culprit() or term.core
     found = Found(
-        _called(bench, node, term) or model.where(node),
+        called(bench, node, term) or model.where(node),
         label="this part charges for another spread than the draw has",
         labels=model.labels((site.z, f"drawn here: {model.written(site.z)}")),
         why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",
