@@ -23,7 +23,6 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
-from vaelint.laws.called import called
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.law import Broken, law
 from vaelint.replay.replay import ReplayError, gradients
@@ -365,7 +364,7 @@ def _broken(bench: Bench, spread: Spread, off: float) -> Broken:
     model, site, term = bench.model, spread.site, spread.slice.term
     node = spread.culprit() or term.core
     found = Found(
-        called(bench, node, term) or model.where(node),
+        bench.called(node, term) or model.where(node),
         label="this part charges for another spread than the draw has",
         labels=model.labels((site.z, f"drawn here: {model.written(site.z)}")),
         why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",

@@ -25,7 +25,6 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
-from vaelint.laws.called import called
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
@@ -250,7 +249,7 @@ def _alike(one: torch.Tensor, other: torch.Tensor, share: float) -> bool:
 def _broken(bench: Bench, volume: Volume, off: float, elsewhere: bool) -> Broken:
     model = bench.model
     found = Found(
-        (called(bench, volume.sampled, volume.term) or model.where(volume.sampled)) if elsewhere else model.where(volume.place),
+        (bench.called(volume.sampled, volume.term) or model.where(volume.sampled)) if elsewhere else model.where(volume.place),
         label="not the density of the draw that enters the flow"
         if elsewhere
         else "not the logarithm of the factor by which the flow changes volumes",
