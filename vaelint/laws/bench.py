@@ -233,7 +233,9 @@ class Bench:
         leaf = next((leaf for leaf in term.leaves if node is not None and node in flow.ancestors(leaf.node) | {leaf.node}), None)
         if node is None or leaf is None or not any(f in flow.noisy for f in leaf.frontier):
             return None
-        others = [o.node for t in self.model.terms for o in t.leaves if o is not leaf and o.frontier and leaf.node not in (o.node, *o.chain)]
+        others = [
+            o.node for t in self.model.terms for o in t.leaves if o is not leaf and o.frontier and leaf.node not in (o.node, *o.chain)
+        ]
         shared = {(place.file, place.line) for n in others for place in route(n)}
         return next((place for place in route(node) if (place.file, place.line) not in shared), None)
 

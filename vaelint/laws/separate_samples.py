@@ -120,9 +120,7 @@ def _on_the_way(bench: Bench) -> list[fx.Node]:
     ]
 
 
-def _rows(
-    bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor] | None = None, samples: list[int] | None = None
-) -> Rows:
+def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor] | None = None, samples: list[int] | None = None) -> Rows:
     seats = bench.of_kind("data", "tokens", "label")
     batch = bench.base.batch
     if batch is None or batch < 3 or not seats:

@@ -52,7 +52,9 @@ def shares_are_the_whole(bench: Bench) -> Iterator[Broken]:
 
 def _read_by_layer(bench: Bench, node: fx.Node) -> bool:
     size = shape(node)
-    return bench.is_real(node) and len(size) >= 2 and size[-1] >= _FEWEST and any(ops.uses_parameter(u) for u in bench.model.flow.users[node])
+    return (
+        bench.is_real(node) and len(size) >= 2 and size[-1] >= _FEWEST and any(ops.uses_parameter(u) for u in bench.model.flow.users[node])
+    )
 
 
 def _fractions(bench: Bench, shares: fx.Node) -> fx.Node | None:
