@@ -50,7 +50,7 @@ def _shared_out(bench: Bench, node: fx.Node) -> tuple[fx.Node, int] | None:
     """The scores of a softmax that is written out, w / w.sum(0) with w = exp(log_w - max): the first value that its logarithm follows along
     an axis over which it adds up to one."""
     model = bench.model
-    if ops.op(node) not in _LAST or not 2 <= len(shape(node)) or not bench.is_real(node):
+    if ops.op(node) not in _LAST or len(shape(node)) < 2 or not bench.is_real(node):
         return None
     behind = [n for n in model.flow.sorted(model.flow.ancestors(node)) if n in model.decoded and n in model.flow.data and _like(n, node)]
     if not behind:

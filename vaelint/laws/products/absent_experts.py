@@ -146,7 +146,8 @@ def _still_there(masked: Masked, product: Product, kept: float) -> Broken:
         labels=model.labels((site.z, "drawn here from the product of the experts")),
         why="the product has its prior already: with each modality that is missing the posterior gets surer, "
         "and with none it is narrower than the prior, at a cost that nothing can lower",
-        help="take the precision itself out: precision = mask / variance, so that an absent expert adds 0; a log-variance of 0 is a variance of 1",
+        help="take the precision itself out: precision = mask / variance, so that an absent expert adds 0; a log-variance of 0 is a "
+        "variance of 1",
     )
     text = f"without one expert the joint precision keeps {kept:.3g} more than the other experts and the prior give"
     return Broken("experts-not-multiplied", found, "an absent expert adds nothing to the joint precision", text)

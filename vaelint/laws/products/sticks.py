@@ -64,9 +64,10 @@ def _fractions(bench: Bench, shares: fx.Node) -> fx.Node | None:
         if not bench.is_real(node) or shape(node) != (*size[:-1], size[-1] - 1):
             continue
         between = flow.ancestors(shares, stop={node}) - {node}
-        if not any(n in flow.learned or n in flow.random or n.op == "placeholder" for n in between if n not in flow.descendants(node)):
-            if not any(ops.uses_parameter(n) for n in between):
-                return node
+        beside = between - flow.descendants(node)
+        given = any(n in flow.learned or n in flow.random or n.op == "placeholder" for n in beside)
+        if not given and not any(ops.uses_parameter(n) for n in between):
+            return node
     return None
 
 
