@@ -10,14 +10,16 @@ from typing import Literal
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.model import Model
+from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.experiment.recompute import overwritten
 from vaelint.experiment.runs import Prepare, calm
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.record import ops
-from vaelint.record.record import Record, shape
+from vaelint.record.record import Record, route, shape
 from vaelint.replay.ranges import declared_range
 
 _STILL_COUNTS = ops.SHAPE | ops.CAST | {"getitem", "add", "sub", "clamp", "minimum"}
@@ -224,6 +226,18 @@ class Bench:
         """Whether a node is a tensor of real numbers."""
         val = node.meta.get("val")
         return isinstance(val, torch.Tensor) and val.is_floating_point()
+
+    def called(self, node: fx.Node | None, term: Term) -> Span | None:
+        """Where a density that other addends take as well is asked for at a draw: the density is right, what it was given is not."""
+        flow = self.model.flow
+        leaf = next((leaf for leaf in term.leaves if node is not None and node in flow.ancestors(leaf.node) | {leaf.node}), None)
+        if node is None or leaf is None or not any(f in flow.noisy for f in leaf.frontier):
+            return None
+        others = [
+            o.node for t in self.model.terms for o in t.leaves if o is not leaf and o.frontier and leaf.node not in (o.node, *o.chain)
+        ]
+        shared = {(place.file, place.line) for n in others for place in route(n)}
+        return next((place for place in route(node) if (place.file, place.line) not in shared), None)
 
     def draws_order(self, node: fx.Node) -> bool:
         """Whether a random permutation, or random places, stand behind a value: samples are exchanged on purpose."""

@@ -364,7 +364,7 @@ def _broken(bench: Bench, spread: Spread, off: float) -> Broken:
     model, site, term = bench.model, spread.site, spread.slice.term
     node = spread.culprit() or term.core
     found = Found(
-        model.where(node),
+        bench.called(node, term) or model.where(node),
         label="this part charges for another spread than the draw has",
         labels=model.labels((site.z, f"drawn here: {model.written(site.z)}")),
         why="the loss is minimised by the wrong posterior: the term is not the KL of the drawn distribution",

@@ -25,8 +25,8 @@ from vaelint.laws.decoding import compared_draws, conditions, generated_spread, 
 from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import symmetric
-from vaelint.laws.places import code_places, nearest_points, patch_places
-from vaelint.laws.products import absent_experts, borrowed_spreads, experts
+from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
+from vaelint.laws.products import absent_experts, borrowed_spreads, experts, sticks
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, weight_of_all, weight_twice
@@ -66,7 +66,9 @@ __all__ = [
     "priors",
     "relaxations",
     "repeated",
+    "residual_stages",
     "separate_samples",
+    "sticks",
     "symmetric",
     "taught",
     "turns_family",

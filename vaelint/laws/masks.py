@@ -17,6 +17,7 @@ from vaelint.experiment.trial import differ
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import shape
+from vaelint.replay.ranges import declared_range
 from vaelint.rule import Found
 
 _NOTHING = 1e-6
@@ -37,8 +38,8 @@ def what_is_absent_is_inert(bench: Bench) -> Iterator[Broken]:
 
 def _exchanged(bench: Bench) -> Iterator[Broken]:
     """Data that the encoder leaves out by a mask of its own, and the loss by the mask of other data."""
-    masks = [s for s in bench.of_kind("mask", "label") if _is_of_samples(bench, s)]
-    kinds = bench.of_kind("data", "tokens")
+    masks = [s for s in bench.of_kind("mask", "label", "data") if _is_of_samples(bench, s)]
+    kinds = [s for s in bench.of_kind("data", "tokens") if s not in masks]
     if len(masks) < 2 or len(kinds) < 2 or 2 ** len(masks) > bench.value(masks[0].node).numel():
         return
     bits = {s: torch.arange(bench.value(s.node).numel(), device=bench.value(s.node).device) // 2**i % 2 for i, s in enumerate(masks)}
@@ -58,9 +59,10 @@ def _exchanged(bench: Bench) -> Iterator[Broken]:
 
 
 def _is_of_samples(bench: Bench, seat: Seat) -> bool:
-    """Whether an input says yes or no, once a sample."""
+    """Whether an input says yes or no, once a sample; of real numbers only where it is declared so."""
     val = bench.value(seat.node)
-    return val.dim() == 1 and bool(((val == 0) | (val == 1)).all()) and bool((val == 0).any()) and bool((val == 1).any())
+    declared = not val.is_floating_point() or declared_range(bench.model, seat.node) == (0.0, 1.0)
+    return declared and val.dim() == 1 and bool(((val == 0) | (val == 1)).all()) and bool((val == 0).any()) and bool((val == 1).any())
 
 
 def places(bench: Bench, mask: Seat, data: Seat) -> Iterator[torch.Tensor]:

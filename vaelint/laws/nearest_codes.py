@@ -34,7 +34,7 @@ _PRODUCTS = frozenset({"matmul", "mm", "linear", "einsum", "bmm", "addmm", "badd
 def codes_are_near(bench: Bench) -> Iterator[Broken]:
     """Every lookup in one table of codes, one row each."""
     for book in codebooks_of(bench.model):
-        table, looked = _table(bench, book), _looked_up(bench, book)
+        table, looked = _table(bench, book), looked_up(bench, book)
         if table is None or looked is None or looked[0].shape[-1] != table.shape[-1]:
             continue
         rows, source, index = looked
@@ -116,7 +116,7 @@ def _table(bench: Bench, book: Codebook) -> torch.Tensor | None:
     return None
 
 
-def _looked_up(bench: Bench, book: Codebook) -> tuple[torch.Tensor, fx.Node, fx.Node] | None:
+def looked_up(bench: Bench, book: Codebook) -> tuple[torch.Tensor, fx.Node, fx.Node] | None:
     """The last values before the choice that are rows as long as a code, one for each choice: as rows, their node, and the choice."""
     flow = bench.model.flow
     chosen = [book.index, *flow.sorted(flow.descendants(book.index) & flow.ancestors(book.code))]

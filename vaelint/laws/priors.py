@@ -20,7 +20,7 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.sampled_priors import own_draws
 from vaelint.record import ops
-from vaelint.record.record import route
+from vaelint.record.record import route, shape
 from vaelint.rule import Found
 
 _SEEDS = (1, 2)
@@ -44,7 +44,7 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
         for site, prior in pairs(bench, leaf):
             if prior not in seen and site.z in bench.model.flow.ancestors(prior) and site.z not in leaf.frontier:
                 seen.add(prior)
-                if site.kind == "gaussian" and _weighs(bench, prior, leaf):
+                if site.kind == "gaussian" and (_weighs(bench, prior, leaf) or _is_moved_draw(bench, site, leaf)):
                     continue  # of a mixture's components: they are inferred from the draw, and weigh priors that do not see it
                 moved = _moved_by(bench, site, prior)
                 if moved > _NOTHING:
@@ -56,6 +56,15 @@ def prior_does_not_look(bench: Bench) -> Iterator[Broken]:
     for own in own_draws(bench):
         yield _looks(bench, own.site, own.prior, own.leaf, own.moved, None if own.given is own.site.z else own.given)
         return
+
+
+def _is_moved_draw(bench: Bench, site: Site, leaf: Leaf) -> bool:
+    """Whether an addend sees a draw only as a flow has moved it, the value that everything is decoded from: that is the draw, no prior."""
+    flow, size = bench.model.flow, shape(site.z)
+    decoded = [other.node for term in bench.model.terms_of("reconstruction") for other in term.leaves]
+    behind = flow.ancestors(leaf.node) & flow.descendants(site.z)
+    passed = [n for n in flow.gates(site.z, decoded) if n in behind and n is not site.z and shape(n) == size] if decoded else []
+    return any(site.z not in flow.ancestors(leaf.node, stop={n}) for n in passed)
 
 
 def _weighs(bench: Bench, node: fx.Node, leaf: Leaf) -> bool:

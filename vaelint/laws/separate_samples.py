@@ -45,7 +45,16 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
         raise CannotMeasureError("the step goes along the first axis as one does along time")
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
     rows = _rows(bench, wanted)
+    if strays := _strays(bench, rows):
+        rows = _rows(bench, wanted, samples=sorted({*_exchanged(bench), *strays}))
     yield from _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted) or _labelled(bench, wanted)
+
+
+def _strays(bench: Bench, rows: Rows) -> list[int]:
+    """Samples whose rows another sample moves, of values with one row a sample: they are exchanged too."""
+    asked = _exchanged(bench)
+    moved = (zip(asked, rows[n], strict=True) for n in rows if bench.model.dims(n)[bench.batch_axis(n) or 0] == "B")
+    return sorted({other for each in moved for sample, own in each for other in own if other != sample} - set(asked))[:_SAMPLES]
 
 
 def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
@@ -162,14 +171,14 @@ def _on_the_way(bench: Bench) -> list[fx.Node]:
     ]
 
 
-def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor] | None = None) -> Rows:
+def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor] | None = None, samples: list[int] | None = None) -> Rows:
     seats = bench.of_kind("data", "tokens", "label")
     batch = bench.base.batch
     if batch is None or batch < 3 or not seats:
         raise CannotMeasureError("there are no three samples")
     before = bench.after_inputs(bench.same(s.node for s in seats) | (also or {}), wanted)
     found: Rows = {n: [] for n in before}
-    for sample in _exchanged(bench):
+    for sample in samples or _exchanged(bench):
         after = bench.after_inputs(bench.exchanged(seats, sample) | (also or {}), wanted)
         for node in list(found):
             moved = _moved(before[node], after.get(node), bench.batch_axis(node) or 0)
@@ -221,15 +230,31 @@ def _reads_statistic(bench: Bench, node: fx.Node) -> bool:
 def _reordered(node: fx.Node, rows: Rows, bench: Bench) -> fx.Node | None:
     """Of operands that hold samples in two orders, the operation that left the order of the data."""
     mine = [n for n in node.all_input_nodes if n in rows and rows[n] and not _meet(rows[n]) and any(rows[n])]
-    if len({tuple(rows[n]) for n in mine}) < 2:
+    entered = any(n.op == "placeholder" and bench.batch_axis(n) is not None for n in node.all_input_nodes)  # in the order of the data
+    if len({tuple(rows[n]) for n in mine}) < (1 if entered else 2):
         return None
     data = [n for n in mine if _side_by_side(rows[n])]
+    if entered and not data and len(mine) == 1:
+        return _left_at(mine[0], rows, bench)
     odd = [n for n in mine if n not in data] if data else []
     if len(odd) != 1:
         return None
-    culprit = odd[0]
+    return _left_at(odd[0], rows, bench)
+
+
+def _left_at(culprit: fx.Node, rows: Rows, bench: Bench) -> fx.Node:
+    """The first value with this order; of parts that were joined, one that takes rows which another part has taken."""
     while (behind := next((n for n in _behind(culprit, rows) if rows[n] == rows[culprit]), None)) is not None:
         culprit = behind
+    if ops.op(culprit) not in ops.JOIN:
+        return culprit
+    parts = [n for n in culprit.all_input_nodes if ops.op(n) in ops.SELECT and bench.knows(n)]
+    moved = _rows(bench, parts) if len(parts) > 1 else {}
+    taken: list[list[frozenset[int]]] = []
+    for part in (n for n in parts if n in moved):
+        if any(a and b for other in taken for a, b in zip(moved[part], other, strict=True)):
+            return part
+        taken.append(moved[part])
     return culprit
 
 

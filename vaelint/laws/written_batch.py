@@ -7,7 +7,7 @@ the code writes into `noisy`, where `noisy` is the data itself and no copy, stan
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,11 +22,12 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.marks import effect
-from vaelint.record.record import route
+from vaelint.record.record import route, shape
 from vaelint.rule import Found
 from vaelint.trace.torch_private import storage_of
 
 _SAME = frozenset({"detach", "view", "reshape", "flatten", "contiguous", "float", "to", "view_as", "squeeze", "unsqueeze"})
+_CALLERS = 4
 _TINY = 0.05  # of the data's own spread: noise that fills the steps of whole numbers is meant
 
 
@@ -39,6 +40,7 @@ class _Written:
     entry: fx.Node
     alias: str
     name: str
+    listed: bool = False  # it takes the place of an input in a list or dictionary that the step was handed
 
 
 @law("batches-are-left-alone", "the reconstruction is held to the data as they were handed over", covered=("VAE306",))
@@ -50,7 +52,7 @@ def batches_are_left_alone(bench: Bench) -> Iterator[Broken]:
     written = next(_writings(bench), None)
     if written is None:
         return
-    share = _change(bench, written.entry)
+    share = _exchanged(bench, written) if written.listed else _change(bench, written.entry)
     if share <= _TINY:
         return
     model = bench.model
@@ -79,6 +81,22 @@ def _writings(bench: Bench) -> Iterator[_Written]:
             drawn = any(m in flow.random for o in operands[1:] for m in (o, *flow.ancestors(o)))
             if entry is not None and drawn and place is not None and (names := _two_names(bench, change, place)) is not None:
                 yield _Written(fact, change, entry, *names)
+        yield from _put_in_place(bench, fact)
+
+
+def _put_in_place(bench: Bench, fact: ReconFact) -> Iterator[_Written]:
+    """A target that took an input's place in a list or dictionary: `shown = views; shown[i] = shown[i] * keep`."""
+    flow, target = bench.model.flow, fact.pair.target
+    place = bench.model.where(target)
+    if target is None or place is None or in_place(target) or target.target is effect or target not in flow.noisy:
+        return
+    entries = [n for n in bench.model.record.inputs.values() if n in flow.ancestors(target) and shape(n) == shape(target)]
+    function = _around(bench, place)
+    here = _statements(function, place.line) if function is not None else []
+    put = here[-1] if here else None
+    items = [t for t in put.targets if isinstance(t, ast.Subscript) and not _is_part(t.slice)] if isinstance(put, ast.Assign) else []
+    if len(entries) == 1 and items and (names := _two_names(bench, target, place)) is not None:
+        yield _Written(fact, target, entries[0], *names, listed=True)
 
 
 def _handed_over(bench: Bench) -> set[fx.Node]:
@@ -108,26 +126,47 @@ def _two_names(bench: Bench, change: fx.Node, place: Span) -> tuple[str, str] | 
     if stands_for is not None and stands_for != written and _read_next(function, stands_for, place.line):
         return (written, stands_for) if _is_read(function, written, place.line) else None
     way = route(change)
-    caller = next((at for at in way[1:] if (at.file, at.line) != (place.file, place.line)), None)
+    callers = [at for at in way[1:] if (at.file, at.line) != (place.file, place.line)]
     position = next((k for k, a in enumerate(function.args.args) if a.arg == (stands_for or written)), None)
-    return _handed(bench, function, position, caller) if position is not None and caller is not None else None
+    alias = written if stands_for is not None and stands_for != written else None
+    return _handed(bench, function, position, callers, alias) if position is not None else None
 
 
-def _handed(bench: Bench, function: ast.FunctionDef, position: int, caller: Span) -> tuple[str, str] | None:
-    """What a call's result is called, and what was handed to the parameter at a position, where they are two names."""
-    outer = _around(bench, caller)
-    statement = next(iter(_statements(outer, caller.line)[-1:]), None) if outer is not None else None
-    if outer is None or not isinstance(statement, ast.Assign) or len(statement.targets) != 1 or not isinstance(statement.value, ast.Call):
-        return None
-    call, name = statement.value, _named(statement.targets[0])
-    own = call.func.attr if isinstance(call.func, ast.Attribute) else _named(call.func)
-    bare = position - (isinstance(call.func, ast.Attribute) and function.args.args[0].arg == "self")
+def _handed(bench: Bench, function: ast.FunctionDef, position: int, way: Sequence[Span], alias: str | None) -> tuple[str, str] | None:
+    """What the value is called that a parameter is, by a caller that reads it again under that name; and the name that was written to,
+    `alias` within the function, else what the caller calls the result."""
+    for k, caller in enumerate(way):
+        outer = _around(bench, caller)
+        statement = next(iter(_statements(outer, caller.line)[-1:]), None) if outer is not None else None
+        if outer is None or statement is None or (call := _call_of(statement, function)) is None:
+            return None
+        source = _argument(call, function, position)
+        alias = alias or (_named(statement.targets[0]) if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None)
+        if source is None or alias is None:
+            return None
+        if _read_next(outer, source, statement.end_lineno or statement.lineno):
+            return (alias, source) if alias != source else None
+        position = next((j for j, a in enumerate(outer.args.args) if a.arg == source), -1)
+        if position < 0 or k > _CALLERS:
+            return None
+        function = outer
+    return None
+
+
+def _call_of(statement: ast.stmt, function: ast.FunctionDef) -> ast.Call | None:
+    """The call of a function, or of a module's forward, in a statement."""
+    calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)]
+    own = [c for c in calls if (c.func.attr if isinstance(c.func, ast.Attribute) else _named(c.func)) == function.name]
+    return next(iter(own or (calls if function.name == "forward" and len(calls) == 1 else [])), None)
+
+
+def _argument(call: ast.Call, function: ast.FunctionDef, position: int) -> str | None:
+    """The name that is handed to a parameter."""
+    first = function.args.args[0].arg if function.args.args else ""
+    bare = position - (first == "self")
     keyword = {k.arg: k.value for k in call.keywords}
     given = call.args[bare] if 0 <= bare < len(call.args) else keyword.get(function.args.args[position].arg)
-    source = _stands_for(given) if given is not None else None
-    if own != function.name or name is None or source is None or name == source:
-        return None
-    return (name, source) if _read_next(outer, source, statement.end_lineno or statement.lineno) else None
+    return _stands_for(given) if given is not None else None
 
 
 def _around(bench: Bench, place: Span) -> ast.FunctionDef | None:
@@ -189,6 +228,15 @@ def _is_part(index: ast.expr) -> bool:
 
 def _named(value: ast.expr) -> str | None:
     return value.id if isinstance(value, ast.Name) else None
+
+
+def _exchanged(bench: Bench, written: _Written) -> float:
+    """How far what took an input's place is from it, in units of the input's own spread."""
+    if not bench.knows(written.change) or not bench.knows(written.entry):
+        raise CannotMeasureError("the run has no value of what was put in the place of an input")
+    before, after = bench.value(written.entry).double(), bench.value(written.change).double()
+    spread = float(before.std())
+    return float((after - before).pow(2).mean().sqrt()) / spread if spread else 0.0
 
 
 def _change(bench: Bench, entry: fx.Node) -> float:

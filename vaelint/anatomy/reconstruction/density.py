@@ -118,12 +118,16 @@ def _narrowest(node: fx.Node) -> fx.Node:
 
 
 def _common(compared: set[fx.Node], flow: Flow) -> fx.Node | None:
-    """The last value of the data that all of these are made of, element by element."""
+    """The last value of the data that all of these are made of, element by element; an axis of 1 more, beside a mixture's, is no other."""
     if len(compared) == 1:
         return next(iter(compared))
     shared = set.intersection(*(flow.ancestors(n) for n in compared))
-    alike = [n for n in flow.sorted(shared) if all(shape(n) == shape(c) for c in compared)]
+    alike = [n for n in flow.sorted(shared) if all(_spread_out(n) == _spread_out(c) for c in compared)]
     return alike[-1] if alike else None
+
+
+def _spread_out(node: fx.Node) -> list[int]:
+    return [size for size in shape(node) if size != 1]
 
 
 def curve(at: DensitySlice, sizes: Mapping[str, int], points: torch.Tensor, fill: float, *, apart: bool = False) -> Curve | None:

@@ -10,21 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import fx
 
 from vaelint.anatomy.loss.logsums import is_axis_of_draws
 from vaelint.faults.bounds.importance import decodes_after, inverted_weights, slope_at, softmaxed
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.record import ops
+from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
 _NOTHING = 1e-4  # of the largest slope
+_LAST = ops.DIV | ops.MUL | {"exp"}  # what the last step of shares that are written out may be
 
 
 @law("better-draws-cost-less", "a draw that explains the data better never raises the loss", covered=("VAE422",), cost="replay")
 def better_draws_cost_less(bench: Bench) -> Iterator[Broken]:
-    """Softmaxes over the draws of one input, of scores that data and decoder made.
+    """Softmaxes over the draws of one input, called or written out, of scores that data and decoder made.
 
     Exempt: shares that are detached, which is what the gradient of the bound asks for.
     """
@@ -32,7 +36,7 @@ def better_draws_cost_less(bench: Bench) -> Iterator[Broken]:
     if not model.has_loss or inverted_weights(model):
         return
     for node in model.flow.sorted(set(model.reaching_loss) & model.flow.noisy & model.decoded):
-        scored = softmaxed(node)
+        scored = softmaxed(node) or _shared_out(bench, node)
         held = not node.meta.get("grad")  # made under no_grad
         if scored is None or held or scored[0] not in model.decoded & model.flow.data or decodes_after(model, node):
             continue
@@ -40,6 +44,35 @@ def better_draws_cost_less(bench: Bench) -> Iterator[Broken]:
         if turned is not None:
             yield _broken(bench, node, scored[0], turned)
             return
+
+
+def _shared_out(bench: Bench, node: fx.Node) -> tuple[fx.Node, int] | None:
+    """The scores of a softmax that is written out, w / w.sum(0) with w = exp(log_w - max): the first value that its logarithm follows along
+    an axis over which it adds up to one."""
+    model = bench.model
+    if ops.op(node) not in _LAST or len(shape(node)) < 2 or not bench.is_real(node):
+        return None
+    behind = [n for n in model.flow.sorted(model.flow.ancestors(node)) if n in model.decoded and n in model.flow.data and _like(n, node)]
+    if not behind:
+        return None
+    try:
+        got = model.replay([node, *behind], {}, dict(model.symbols))
+    except ReplayError:
+        return None
+    share = got[node].detach()
+    for axis in range(share.dim()):
+        if share.shape[axis] < 2 or not bool((share > 0).all()) or not torch.allclose(share.sum(axis), share.new_ones(()), atol=_NOTHING):
+            continue
+        for source in behind:
+            left = share.log() - got[source].detach()
+            if bool(left.isfinite().all()) and float((left - left.mean(axis, keepdim=True)).abs().max()) < _NOTHING:
+                return source, axis
+    return None
+
+
+def _like(one: fx.Node, other: fx.Node) -> bool:
+    val = one.meta.get("val")
+    return isinstance(val, torch.Tensor) and val.is_floating_point() and shape(one) == shape(other)
 
 
 def _turned(bench: Bench, scores: fx.Node, axis: int) -> float | None:

@@ -3,7 +3,7 @@
 Components: a component of a mixture prior that a network puts out row by row (VampPrior) is one place for all latents. Intervention: one
 latent's means and spreads are exchanged among the components. Prediction: log p(z) moves. Where it does not, the log-sum runs for each
 latent by itself: a product of mixtures, of which no component is a posterior. Mixtures whose components are parameters themselves may be
-of either kind, and are exempt.
+of either kind, and are exempt, unless a component has one weight that is learned: what is chosen by it is the whole component.
 
 Pull: all log-sums of the loss together, everything else of it held, have a gradient in draws or posteriors. A total correlation whose
 matrix holds each draw against its own posterior alone takes itself away. A log-sum over a single entry that stands alone is a bound of
@@ -14,6 +14,7 @@ Source: Tomczak & Welling 2018, VAE with a VampPrior, eq. 9; Chen et al. 2018, I
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ _FEWEST = 3  # components
     cost="replay",
 )
 def components_are_whole(bench: Bench) -> Iterator[Broken]:
-    """Mixture priors whose components come out of layers that see no data."""
+    """Mixture priors whose components come out of layers that see no data, or are parameters with one learned weight a component."""
     reasons: list[str] = []
     mixtures = [(one, m) for one in log_sums(bench.model) if (m := _Mixture.of(bench, one)) is not None]
     apart: list[tuple[LogSum, _Mixture]] = []
@@ -66,6 +67,7 @@ class _Mixture:
     node: fx.Node
     rows: tuple[fx.Node, ...]
     z: fx.Node
+    weights: tuple[fx.Node, ...] = ()  # learned, one for each component
 
     @staticmethod
     def of(bench: Bench, one: LogSum) -> _Mixture | None:
@@ -78,15 +80,26 @@ class _Mixture:
         behind = flow.ancestors(one.source, stop={site.z})
         layers = {n for n in behind if ops.uses_parameter(n) and n not in flow.data and bench.is_real(n)}
         last = [n for n in flow.sorted(layers) if not any(n in flow.ancestors(o) and o is not n for o in layers)]
-        if count < _FEWEST or count == width or not last or any(shape(n)[:1] != (count,) or len(shape(n)) != 2 for n in last):
+        if count < _FEWEST or count == width:
             return None
-        return _Mixture(bench, one.node, tuple(last), site.z) if all(shape(n)[1] in (width, 2 * width) for n in last) else None
+        fits = last and all(shape(n)[:1] == (count,) and len(shape(n)) == 2 and shape(n)[1] in (width, 2 * width) for n in last)
+        return _Mixture(bench, one.node, tuple(last), site.z) if fits else _Mixture._of_parameters(bench, one, site.z, (count, width))
+
+    @staticmethod
+    def _of_parameters(bench: Bench, one: LogSum, z: fx.Node, size: tuple[int, int]) -> _Mixture | None:
+        """Components that are parameters, chosen as a whole: by weights that are learned, one for each and none for a latent."""
+        behind = bench.model.flow.ancestors(one.source, stop={z})
+        own = [n for n in bench.model.flow.sorted(behind) if n.op == "get_attr" and ops.is_parameter(n)]
+        rows = tuple(n for n in own if shape(n) == size)
+        weights = tuple(n for n in own if n not in rows and math.prod(shape(n)) == size[0])
+        return _Mixture(bench, one.node, rows, z, weights) if rows and weights and len(rows) + len(weights) == len(own) else None
 
     def is_taken_apart(self) -> bool:
         """Whether it is the same where one latent of the components is exchanged among them."""
         replay, sizes = self.bench.model.replay, dict(self.bench.model.record.sizes)
         generator = torch.Generator().manual_seed(5)
         given = {n: torch.randn(replay.shape_of(n, sizes), dtype=torch.float64, generator=generator) for n in (*self.rows, self.z)}
+        given |= {n: torch.zeros(replay.shape_of(n, sizes), dtype=torch.float64) for n in self.weights}
         width, moved = given[self.z].shape[-1], dict(given)
         for n in self.rows:
             moved[n] = given[n].clone()

@@ -97,8 +97,11 @@ def _completed(
 
 
 def _named(one: Elementwise, at: fx.Node, branch: int) -> Span | None:
-    """The line of the same function that gives the branch its name; else where the branches meet."""
+    """The line of the same function that gives the branch its name; where the branches meet if it has none, or is read elsewhere too."""
     source, place = one.bench.model.source, one.bench.model.where(at)
+    value = at.args[branch]
+    if isinstance(value, fx.Node) and set(one.bench.model.flow.users.get(value, ())) & one.inside - {at}:
+        return place
     call = source.file(place.file).at(place) if place is not None else None
     scope = source.function(place) if place is not None else None
     if (

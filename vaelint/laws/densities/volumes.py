@@ -3,8 +3,9 @@
 For z = f(eps; t) with Gaussian eps, log q(z) = -|eps|^2 / 2 - log|det df/deps| + const. The numbers t of the flow (weights, and what the
 encoder hands to it) are moved while eps makes up for it, so that z stays where it is: prior and decoder stay too, and the term may only
 move by what log q does. The Jacobian is that of the recorded sampler, so neither the family of the flow nor its prior need be known. The
-weight of the term is taken from the posterior's own mean and scale, moved in the same way; where those disagree (an entropy in closed form
-beside a log-determinant), nothing is said.
+weight of the term is taken from the posterior's own mean and scale, moved in the same way; where those disagree, nothing is said of an
+entropy in closed form beside a log-determinant. A log q that is estimated at the draw agrees with both at one weight: where it agrees
+with neither at any, it is the density of another value than the one that enters the flow.
 
 Source: Rezende & Mohamed 2015, Variational inference with normalizing flows, eq. 6 and 13.
 """
@@ -63,7 +64,7 @@ def volumes_follow_the_flow(bench: Bench) -> Iterator[Broken]:
                 reasons.append(message_of(error))
                 continue
             if off is not None:
-                yield _broken(bench, volume, off)
+                yield _broken(bench, volume, *off)
     if reasons:
         raise CannotMeasureError(f"the flow does not run by itself: {reasons[0]}")
 
@@ -201,13 +202,30 @@ class Volume:
             logs.append(log)
         return torch.cat(costs), torch.cat(logs)
 
-    def off(self) -> float | None:
-        """By what share the term moves otherwise than log q with the flow's numbers; None where it does not, or not for sure."""
-        cost, log = self._asked(list(self.site.heads))
-        weight = float((cost / log).median())
-        if not _alike(cost, weight * log, _SAME) or weight == 0:
-            return None  # no estimate at the draw
-        cost, log = self._asked(self.numbers)
+    def off(self) -> tuple[float, bool] | None:
+        """By what share the term moves otherwise than log q with the flow's numbers, and whether with its own draw's moments too."""
+        by_heads, by_numbers = self._asked(list(self.site.heads)), self._asked(self.numbers)
+        weight = float((by_heads[0] / by_heads[1]).median())
+        if weight == 0:
+            return None
+        if _alike(by_heads[0], weight * by_heads[1], _SAME):
+            share = self._apart(*by_numbers, weight)
+            return (share, False) if share is not None else None
+        found = [self._apart(cost, log, float((cost / log).median())) for cost, log in (by_heads, by_numbers)]
+        if self.sampled is None or None in found or any(float(cost.abs().median()) == 0 for cost, _ in (by_heads, by_numbers)):
+            return None  # no estimate at the draw, or one that is held against values without a gradient
+        return max(share for share in found if share is not None), True
+
+    @cached_property
+    def sampled(self) -> fx.Node | None:
+        """The addend that holds a draw against mean and spread of the posterior: log q is estimated, not in closed form."""
+        noisy, heads = self.bench.model.flow.noisy, set(self.site.heads)
+        own = (leaf for leaf in self.term.leaves if leaf.detached is None and heads <= set(leaf.frontier))
+        return next((leaf.node for leaf in own if any(f in noisy and f not in heads for f in leaf.frontier)), None)
+
+    @staticmethod
+    def _apart(cost: torch.Tensor, log: torch.Tensor, weight: float) -> float | None:
+        """By what share a term moves otherwise than log q; None where it does not, or not for sure."""
         apart = (cost - weight * log).abs() / (cost.abs() + (weight * log).abs()).clamp(min=1e-9)
         if not bool(apart.isfinite().all()) or float((apart > _OFF).double().mean()) < _SHARE:
             return None
@@ -228,11 +246,13 @@ def _alike(one: torch.Tensor, other: torch.Tensor, share: float) -> bool:
     return bool(apart.isfinite().all()) and float(apart.median()) <= share * float(one.abs().median())
 
 
-def _broken(bench: Bench, volume: Volume, off: float) -> Broken:
+def _broken(bench: Bench, volume: Volume, off: float, elsewhere: bool) -> Broken:
     model = bench.model
     found = Found(
-        model.where(volume.place),
-        label="not the logarithm of the factor by which the flow changes volumes",
+        (bench.called(volume.sampled, volume.term) or model.where(volume.sampled)) if elsewhere else model.where(volume.place),
+        label="not the density of the draw that enters the flow"
+        if elsewhere
+        else "not the logarithm of the factor by which the flow changes volumes",
         labels=model.labels((volume.last, "the draw, after the flow"), (volume.site.z, "drawn here")),
         why="log q is not the log-density of what the flow puts out: the loss is minimised by a flow that shrinks or grows without need",
         help="log q(z_K) = log q(z_0) - sum log|det dz_k/dz_(k-1)|; for z * scale + shift it is the sum of log(scale)",

@@ -2,6 +2,7 @@
 
 Intervention: a mask of 0 and 1 is put at 1 everywhere, then at 0 for one expert at a time. Prediction: as many means as spreads move the
 joint posterior. An expert whose mean is left out and whose precision still counts makes the posterior narrow for data that nobody saw.
+Where both are left out, the joint precision is what the other experts and the prior's own give: a log-variance put at 0 is a prior more.
 
 Source: Wu & Goodman 2018, Multimodal generative models for scalable weakly-supervised learning, section 2.2.
 """
@@ -26,6 +27,9 @@ from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
 _MOST_EXPERTS = 8
+_NOTHING = 1e-5
+_SAME = 0.02
+_STATES = 2
 
 
 @law(
@@ -35,7 +39,7 @@ _MOST_EXPERTS = 8
     cost="replay",
 )
 def absent_experts_count_nowhere(bench: Bench) -> Iterator[Broken]:
-    """Products of experts with a mask. An expert that is put at the prior keeps mean and spread alike."""
+    """Products of experts with a mask. An expert that is put at the prior is right where the product has no prior of its own."""
     reasons: list[str] = []
     for site in bench.model.sites:
         if site.kind != "gaussian" or len(site.noise) != 1:
@@ -72,6 +76,27 @@ class Masked:
             value.reshape(size[0], -1)[:, expert] = 0
         return Product(self.bench, self.site, {self.mask: value})
 
+    def kept(self, expert: int) -> float | None:
+        """The precision that an expert still adds where it is absent, if it is one number and the product has a prior's beside it."""
+        found = [self._kept(expert, seed) for seed in range(_STATES)]
+        kept = [k for k in found if k is not None]
+        alike = len(kept) == len(found) and max(kept) - min(kept) < _SAME * max(kept)
+        return kept[0] if alike else None
+
+    def _kept(self, expert: int, seed: int) -> float | None:
+        whole, without = self.product(), self.product(expert)
+        there, left = whole.slopes(seed), without.slopes(seed)
+        if there is None or left is None:
+            return None
+        own = (there[1].abs() > _NOTHING) & (there[2].abs() < _NOTHING) & (left[1].abs() < _NOTHING)
+        means = (there[1].abs() > _NOTHING) & (there[2].abs() < _NOTHING)
+        if int(own.sum()) != 1 or float(there[1][means].sum()) > 1 - _SAME:
+            return None  # no prior's expert: the absent one may stand for it
+        (_, scale), (_, other) = (p.moments(p.values(seed)) for p in (whole, without))
+        before, after = float(scale.detach()) ** -2, float(other.detach()) ** -2
+        kept = after - before * (1 - float(there[1][own]))
+        return kept if kept > _SAME * after else None
+
     @property
     def columns(self) -> int:
         """How many experts the mask may speak of."""
@@ -90,6 +115,9 @@ def _of(masked: Masked) -> Iterator[Broken]:
         if left is not None and left != there and left[0] != left[1]:
             yield _broken(masked, whole, *left)
             return
+        if left is not None and left[0] == left[1] < there[0] and (kept := masked.kept(expert)) is not None:
+            yield _still_there(masked, whole, kept)
+            return
 
 
 def _broken(masked: Masked, product: Product, means: int, spreads: int) -> Broken:
@@ -107,6 +135,33 @@ def _broken(masked: Masked, product: Product, means: int, spreads: int) -> Broke
     )
     text = f"with one expert masked out, {means} means and {spreads} spreads still move it"
     return Broken("experts-not-multiplied", found, "as many means as spreads move the joint posterior", text)
+
+
+def _still_there(masked: Masked, product: Product, kept: float) -> Broken:
+    model, site = masked.bench.model, masked.site
+    node = _precision(masked, product)
+    found = Found(
+        model.where(node if node is not None else site.z),
+        label="an expert that is absent counts as one more prior",
+        labels=model.labels((site.z, "drawn here from the product of the experts")),
+        why="the product has its prior already: with each modality that is missing the posterior gets surer, "
+        "and with none it is narrower than the prior, at a cost that nothing can lower",
+        help="take the precision itself out: precision = mask / variance, so that an absent expert adds 0; a log-variance of 0 is a "
+        "variance of 1",
+    )
+    text = f"without one expert the joint precision keeps {kept:.3g} more than the other experts and the prior give"
+    return Broken("experts-not-multiplied", found, "an absent expert adds nothing to the joint precision", text)
+
+
+def _precision(masked: Masked, product: Product) -> fx.Node | None:
+    """Where what the mask has left of a spread is made a precision: the first exponential or quotient that it passes."""
+    flow = masked.bench.model.flow
+    raw, scale = set(product.raw), masked.site.scale
+    if scale is None:
+        return None
+    met = flow.descendants(masked.mask) & flow.descendants(*raw)
+    way = [n for n in flow.sorted(flow.ancestors(scale, stop=raw)) if n in met]
+    return next((n for n in way if ops.op(n) in ops.DIV | {"exp", "reciprocal", "pow", "softplus"}), way[0] if way else None)
 
 
 def _summed(masked: Masked, product: Product, moment: fx.Node | None) -> fx.Node | None:

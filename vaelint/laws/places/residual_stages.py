@@ -1,0 +1,77 @@
+"""Law C6, for quantisers of several stages: each stage quantises what all earlier ones have left.
+
+Observed on the real run: what every stage looks up, and the code that it gets. Prediction, where the codes are added up: stage k looks up
+z - (c_1 + ... + c_(k-1)). Where some of the earlier codes are taken off and others are not, the sum moves away from z again. Exempt are
+stages that all look up z itself, parts of z, or what a layer has made of it.
+
+Source: Juang & Gray 1982, Multiple stage vector quantization for speech coding; Zeghidour et al. 2021, SoundStream, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import torch
+from torch import fx
+
+from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
+from vaelint.laws.bench import Bench
+from vaelint.laws.law import Broken, law
+from vaelint.laws.nearest_codes import looked_up
+from vaelint.rule import Found
+
+_MOST = 7  # earlier stages
+_SAME = 1e-5
+
+
+@law("stages-take-what-is-left", "each of several stages quantises what all earlier ones have left", covered=("VAE508", "VAE515"))
+def stages_take_what_is_left(bench: Bench) -> Iterator[Broken]:
+    """Three or more lookups of rows of one length, whose codes are added up."""
+    stages = [stage for book in codebooks_of(bench.model) if (stage := _stage(bench, book)) is not None]
+    if len(stages) < 3 or len({rows.shape for _, rows, _ in stages}) != 1 or not _are_added(bench, [code for _, _, code in stages]):
+        return
+    first = stages[0][1]
+    for k, (source, rows, _) in enumerate(stages[2:_MOST], 2):
+        earlier = [code for _, _, code in stages[:k]]
+        if _is_same(rows, first - sum(earlier)):
+            continue
+        for many in range(1, k):
+            taken = next((part for part in combinations(range(k), many) if _is_same(rows, first - sum(earlier[j] for j in part))), None)
+            if taken is not None:
+                yield _left(bench, source, k, taken)
+                return
+
+
+def _stage(bench: Bench, book: Codebook) -> tuple[fx.Node, torch.Tensor, torch.Tensor] | None:
+    """What a stage looks up, as a node and as rows, and the codes that it gets, as rows."""
+    found = looked_up(bench, book) if bench.knows(book.code) else None
+    if found is None or bench.value(book.code).numel() != found[0].numel():
+        return None
+    rows, source, _ = found
+    return source, rows.double(), bench.value(book.code).reshape(rows.shape).double()
+
+
+def _are_added(bench: Bench, codes: list[torch.Tensor]) -> bool:
+    """Whether some value of the run is the sum of all codes."""
+    total = torch.stack(codes).sum(0)
+    same = (n for n in bench.model.record.nodes if n in bench.model.flow.data and bench.is_real(n) and bench.knows(n))
+    return any(v.numel() == total.numel() and _is_same(v.reshape(total.shape).double(), total) for v in map(bench.value, same))
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return float((one - other).abs().max()) <= _SAME * float(other.abs().max())
+
+
+def _left(bench: Bench, source: fx.Node, stage: int, taken: tuple[int, ...]) -> Broken:
+    model = bench.model
+    off = " and ".join(str(j + 1) for j in taken)
+    found = Found(
+        model.where(source),
+        label=f"stage {stage + 1} is given z without the code of stage {off} alone",
+        why="the codes are added up: a stage that does not know what all earlier ones have taken moves the sum away from z again, "
+        "and more stages make it no better",
+        help="take each code from what was left before it: residual = residual - code",
+    )
+    text = f"of {stage} earlier codes, what stage {stage + 1} looks up lacks that of stage {off} alone"
+    return Broken("code-not-nearest", found, "a stage looks up z less the sum of all earlier codes", text)
