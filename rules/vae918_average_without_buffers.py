@@ -19,7 +19,7 @@ its weights, so that its outputs and every figure measured on it are wrong.
         own.copy_(live)
 
 ## When to ignore
-When the statistics are computed anew before the average is used.
+When the statistics are computed again before the average is used.
 
 ## See also
 Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, section 3.2

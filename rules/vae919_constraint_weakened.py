@@ -1,7 +1,7 @@
 """A multiplier multiplies a moving average, through which little of the constraint's gradient comes.
 
 ## What it does
-Where a multiplier is moved by a moving average of its constraint, and that average stands in the loss: moves the
+Where a multiplier is moved by a moving average of its constraint, and that average is in the loss: moves the
 constraint and looks how much of it arrives at what the multiplier multiplies.
 
 ## Why is this bad

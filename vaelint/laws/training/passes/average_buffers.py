@@ -69,7 +69,8 @@ def _left_behind(
 
 
 def _read(node: fx.Node) -> dict[Any, Any]:
-    given = {**dict(enumerate(node.args)), **node.kwargs}
+    given: dict[Any, Any] = dict(enumerate(node.args))
+    given.update(node.kwargs)
     return {at: value.meta.get("val") for at, value in given.items() if isinstance(value, fx.Node)}
 
 

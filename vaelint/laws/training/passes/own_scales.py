@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import torch
 from torch import fx
 
 from vaelint.core.finding import Label
@@ -53,11 +54,18 @@ def _scales(node: fx.Node) -> Iterator[float]:
         if len(live) != 1 or len(node.args) - len(by) != 1:
             return
         for one in by:
-            number = one.meta.get("val") if isinstance(one, fx.Node) else one
-            size = abs(float(number)) if not hasattr(number, "numel") or number.numel() == 1 else 0.0
+            number: object = one.meta.get("val") if isinstance(one, fx.Node) else one
+            size = _size(number)
             scale = (scale / size if ops.op(node) in ops.DIV else scale * size) if size else 0.0
         yield scale
         node = live[0]
+
+
+def _size(number: object) -> float:
+    """How large a number is that multiplies a loss; 0 for anything else."""
+    if isinstance(number, torch.Tensor):
+        return abs(float(number.detach())) if number.numel() == 1 else 0.0
+    return abs(float(number)) if isinstance(number, int | float) else 0.0
 
 
 def _limited(record: Record, use: GradientUse) -> Broken:
