@@ -5,7 +5,7 @@ Where a layer reads K numbers that are made of K - 1 random fractions, puts the 
 or 1 and at most one of them is 1, a stick is broken piece by piece. Reports pieces that do not add up to one in between.
 
 ## Why is this bad
-The code is to lie on the simplex: the shares are the weights of a mixture, or of topics. Where a piece is multiplied by its
+The code is to be on the simplex: the shares are the weights of a mixture, or of topics. Where a piece is multiplied by its
 own remainder as well, a part of the stick is lost, and prior and posterior are those of other weights.
 
 ## Formula

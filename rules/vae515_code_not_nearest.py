@@ -3,7 +3,8 @@
 ## What it does
 Looks the codes themselves up, on the real run. Each must get itself; reported is a lookup that gives no code itself and
 nearly all the farthest one: the largest of the distances, or the smallest of the likenesses. Also fits the scores that the
-choice is made by: |e|^2 with another multiple of the product than 2 is not a distance.
+choice is made by: |e|^2 with another multiple of the product than 2 is not a distance. Of several stages whose codes are
+added up, each must be given the value less all earlier codes.
 
 ## Why is this bad
 The decoder gets the code that says least about the data, the commitment pulls the encoder across the code space, and the

@@ -233,7 +233,7 @@ def _named(value: ast.expr) -> str | None:
 def _exchanged(bench: Bench, written: _Written) -> float:
     """How far what took an input's place is from it, in units of the input's own spread."""
     if not bench.knows(written.change) or not bench.knows(written.entry):
-        raise CannotMeasureError("the run has no value of what was put in the place of an input")
+        raise CannotMeasureError("the run has no value of what was put instead of an input")
     before, after = bench.value(written.entry).double(), bench.value(written.change).double()
     spread = float(before.std())
     return float((after - before).pow(2).mean().sqrt()) / spread if spread else 0.0

@@ -94,7 +94,7 @@ def _broken(bench: Bench, shares: fx.Node, fractions: fx.Node, lost: float) -> B
         label="the shares are not the whole stick",
         labels=model.labels((fractions, "the fractions that are broken off")),
         shapes=(model.row(shares),),
-        why="the code lies on no simplex: mixture weights that are made of it do not add up to one, and more of it is lost the nearer the "
+        why="the code is on no simplex: mixture weights that are made of it do not add up to one, and more of it is lost the nearer the "
         "fractions are to 1/2",
         help="multiply each fraction by what the earlier ones left: "
         "torch.cat([v, one], 1) * torch.cat([one, 1 - v], 1).cumprod(1), with the one in front",
