@@ -84,6 +84,18 @@ def moved(project: Path) -> None:
     (project / "copy").replace(project / "model.py")
 
 
+def without_results() -> None:
+    """What was kept of the targets is no longer there."""
+    for entry in Path(own()).glob("v1/*/*.result.json"):
+        entry.unlink()
+
+
+def aged() -> None:
+    """What was printed is of long ago."""
+    for entry in Path(own()).glob("said-*"):
+        os.utime(entry, LONG_AGO)
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "the model, under its old time": lambda p: rewritten(p / "model.py"),
     "the model, touched": lambda p: os.utime(p / "model.py", LONG_AGO),
@@ -92,11 +104,11 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a nearer configuration": lambda p: (p / "vaelint.toml").write_text("fail-on = 'never'\n"),
     "a module beside it": lambda p: (p / "torch.py").write_text(""),
     "a mark of a repository": lambda p: (p / ".git").mkdir(),
-    "the results are gone": lambda p: [e.unlink() for e in Path(own()).glob("v1/*/*.result.json")],
+    "the results are gone": lambda p: without_results(),
     "the key is gone": lambda p: Path(own(), "key").unlink(),
     "others may read the key": lambda p: Path(own(), "key").chmod(0o644),
     "others may write what was kept": lambda p: Path(own()).chmod(0o777),
-    "it is old": lambda p: [os.utime(e, LONG_AGO) for e in Path(own()).glob("said-*")],
+    "it is old": lambda p: aged(),
 }
 
 

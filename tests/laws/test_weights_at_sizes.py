@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import fx
@@ -14,7 +14,7 @@ from vaelint.replay.replay import Replay, ReplayError
 SIZES = {"B": 16, "D": 8}
 
 
-def mean_over_batch(batches: tuple[int, ...]):
+def mean_over_batch(batches: tuple[int, ...]) -> Callable[[float, Mapping[str, int]], float]:
     """1 / B, at these batch sizes only."""
 
     def weight(even: float, sizes: Mapping[str, int]) -> float:
