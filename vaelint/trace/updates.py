@@ -20,7 +20,7 @@ from torch import fx
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.record import ops
-from vaelint.record.limits import limits_gradients
+from vaelint.record.gradient_clips import limits_gradients
 from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective, name_of
 from vaelint.record.walk import functions_behind, leaves_behind
 from vaelint.trace import torch_private
