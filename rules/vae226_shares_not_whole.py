@@ -8,7 +8,6 @@ or 1 and at most one of them is 1, a stick is broken piece by piece. Reports pie
 The code is to be on the simplex: the shares are the weights of a mixture, or of topics. Where a piece is multiplied by its
 own remainder as well, a part of the stick is lost, and prior and posterior are those of other weights.
 
-## Formula
 pi_k = v_k prod_(j<k) (1 - v_j), and the last piece is what all fractions leave.
 
 Source: Sethuraman 1994, A constructive definition of Dirichlet priors; Nalisnick & Smyth 2017, Stick-breaking variational
