@@ -45,6 +45,7 @@ BETAS = {
     "ok_prior_is_an_attribute": 1.0,
     "ok_largest_exponent_taken_twice": 1.0,
     "ok_mixture_over_one_channel": 1.0,
+    "ok_factor_vae_halves": 1.0,
 }
 
 

@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from torch import fx
+
 from vaelint.replay.growing import grown
 from vaelint.replay.replay import Replay, ReplayError
 from vaelint.replay.scale import Scaling, measure
+
+Weight = Callable[[float, Mapping[str, int]], float]
 
 EVENS = (1.0, 1e-30, 0.75)
 """The shares of their largest value that inputs are set to, all elements alike."""
@@ -25,10 +29,27 @@ def bases(symbols: Mapping[str, int]) -> list[dict[str, int]]:
     return [small, {**symbols, "B": 3}, dict(symbols)]
 
 
-def measured(
-    weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], replay: Replay, fixed: str = ""
-) -> Scaling | None:
-    """The scaling of a weight; sizes at which the slice does not run as it stands are varied with its constants stretched along."""
+def measured(weight: Weight, symbols: Mapping[str, int], replay: Replay, fixed: str = "", at: fx.Node | None = None) -> Scaling | None:
+    """The scaling of a weight; sizes at which the slice does not run as it stands are varied with its constants stretched along.
+
+    Args:
+        weight: of one element, with all elements of the inputs at a share of their largest value, at sizes.
+        symbols: the sizes of the recorded run.
+        replay: runs the slice.
+        fixed: a size that is not varied.
+        at: the value whose elements are weighed; its rows may be some of the batch.
+    """
+    scaling = _measured(weight, symbols, replay, fixed)
+    picked = picked_rows(replay, at) if at is not None and scaling is not None else None
+    return scaling if scaling is None or picked is None else _moved_by_rows(scaling, weight, symbols, *picked)
+
+
+def picked_rows(replay: Replay, at: fx.Node) -> tuple[str, int] | None:
+    """How many rows a value has that is of some of the batch, as a size is named and counted; None for a value of all of it."""
+    return next(((text, int(at.meta["val"].shape[d])) for d, text in enumerate(replay.texts_of(at)) if text.startswith("~")), None)
+
+
+def _measured(weight: Weight, symbols: Mapping[str, int], replay: Replay, fixed: str) -> Scaling | None:
     plain = _measured_plainly(weight, symbols, fixed)
     plain = grown(weight, plain, symbols, replay) if plain is not None else None
     unknown = [s for s, e in plain.exponents.items() if e is None and s != "B"] if plain is not None else []
@@ -45,10 +66,10 @@ def measured(
     return Scaling(plain.value, exponents, constant)
 
 
-def moved_by_rows(
-    scaling: Scaling, weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], text: str, rows: int
-) -> Scaling:
-    """The scaling of a weight on rows that a mask picks: no size says how many (`text`), but of two batches there are twice as many.
+def _moved_by_rows(scaling: Scaling, weight: Weight, symbols: Mapping[str, int], text: str, rows: int) -> Scaling:
+    """The scaling of a weight on rows that a mask picks, or on a part of the batch.
+
+    No size says how many (`text`), but of two batches there are twice as many.
 
     Where their number cannot be varied, how the weight moves with the batch is not known.
     """
@@ -63,7 +84,7 @@ def moved_by_rows(
     return Scaling(scaling.value, {**scaling.exponents, "B": own + round(power)}, scaling.constant / symbols.get("B", 1) ** round(power))
 
 
-def _measured_plainly(weight: Callable[[float, Mapping[str, int]], float], symbols: Mapping[str, int], fixed: str) -> Scaling | None:
+def _measured_plainly(weight: Weight, symbols: Mapping[str, int], fixed: str) -> Scaling | None:
     """Runs with inputs all 1 (masks let through), or all next to 0 (masks of what is left out do), or all 3/4 (counts stay finite).
 
     `fixed` is not varied.

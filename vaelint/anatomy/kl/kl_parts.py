@@ -228,4 +228,4 @@ def weight_of(leaf: Leaf, loss: fx.Node, replay: Replay, symbols: Mapping[str, i
         (g,) = gradients(out, [at]) if out.requires_grad else (None,)
         return float(g.flatten()[g.abs().argmax()]) if g is not None and g.numel() else 0.0
 
-    return measured(weight, symbols, replay)
+    return measured(weight, symbols, replay, at=leaf.node)

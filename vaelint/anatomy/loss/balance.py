@@ -101,7 +101,7 @@ def effective_beta(kl: KlFact, recon: ReconFact, symbols: Mapping[str, int]) -> 
 def _halved(recon: ReconFact, kl: KlFact) -> bool:
     """Whether the squared error is written with the 1/2 of a unit-variance Gaussian.
 
-    A factor that the KL has as well is none of its own.
+    A factor that the KL has as well is none of its own, and so is what a mean over a part of the batch has of the whole batch.
     """
     assert recon.scaling is not None
     literal, shared = 1.0, 1.0
@@ -111,5 +111,6 @@ def _halved(recon: ReconFact, kl: KlFact) -> bool:
             shared *= f.value if f.value is not None and f.origin in ("literal", "named") else 1.0
         elif f.origin == "literal" and f.value is not None:
             literal *= f.value
-    constant = abs(recon.scaling.constant / shared) if shared else 0.0
+    rows = recon.share ** (recon.scaling.exponents.get("B") or 0.0)
+    constant = abs(recon.scaling.constant / (shared * rows)) if shared else 0.0
     return abs(constant - 0.5) < 1e-9 or (abs(literal - 0.5) < 1e-9 and abs(constant - 1) > 1e-9)

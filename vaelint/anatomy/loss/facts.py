@@ -79,6 +79,7 @@ class ReconFact:
     learned_weight: float | None = None  # the weight of one element in nats where its scale is learned and no density was read
     unit: float | None = None  # what a nat is in units of the kernel, where the author fixed the scale of a density
     stacked: tuple[str, ...] = ()  # axes that the target lacks: several reconstructions of one target
+    share: float = 1.0  # of the batch's rows that it is of
     error: Scaling | None = None  # how its error alone is weighed, where `scaling` is that of a density whose scale is learned
 
     @property

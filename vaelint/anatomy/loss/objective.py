@@ -29,7 +29,7 @@ from vaelint.anatomy.reconstruction.own_weight import is_weighed_by_itself
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe, find_pairs, probe_recon, recon_gradient
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record
-from vaelint.replay.measuring import EVENS, bases, measured, moved_by_rows, own_symbols
+from vaelint.replay.measuring import EVENS, bases, measured, own_symbols, picked_rows
 from vaelint.replay.replay import Replay, ReplayError, gradients
 from vaelint.source.written import Source
 
@@ -56,7 +56,7 @@ def measure_kl(
         texts, drawn = slice_.replay.texts_of(fact.site.z), sample_axes(fact.site)
         fact.latent = own_symbols(tuple(t for d, t in enumerate(texts) if d not in drawn), symbols)
         fact.samples = tuple(texts[d] for d in drawn if d < len(texts))
-        fact.scaling = measured(partial(_kl_weight, slice_, fact), symbols, replay)
+        fact.scaling = measured(partial(_kl_weight, slice_, fact), symbols, replay, at=fact.site.z)
     _name_own_addends(found, flow)
     return [f for f in found if not _is_of_another(f, term, found)]
 
@@ -108,7 +108,7 @@ def _measure_discrete(fact: KlFact, loss: fx.Node, replay: Replay, symbols: Mapp
         ("categorical", categorical),
     )
     for verdict, weight in forms:
-        fact.scaling = measured(weight, symbols, replay)
+        fact.scaling = measured(weight, symbols, replay, at=site.z)
         if fact.scaling is not None:
             fact.probe = KlProbe("sign" if fact.scaling.constant < 0 else verdict, fact.scaling.constant, family=verdict.capitalize())
             return
@@ -182,11 +182,9 @@ def measure_recon(
             fact.probe = _let_through(fact, term, loss, replay, symbols) or fact.probe
         if fact.probe.weight:
             weight = partial(_recon_weight, fact, term, loss, replay)
-            fact.scaling = measured(weight, symbols, replay, _class_symbol(fact, replay._record))
-            picked = [d for d, text in enumerate(replay.texts_of(pair.recon)) if text.startswith("~")]
-            if picked and fact.scaling is not None:
-                text, rows = replay.texts_of(pair.recon)[picked[0]], int(pair.recon.meta["val"].shape[picked[0]])
-                fact.scaling = moved_by_rows(fact.scaling, weight, symbols, text, rows)
+            fact.scaling = measured(weight, symbols, replay, _class_symbol(fact, replay._record), pair.recon)
+            picked = picked_rows(replay, pair.recon)
+            fact.share = picked[1] / symbols["B"] if picked is not None and "B" in symbols else 1.0
             fact.learned_variance = _has_learned_variance(term, pair, flow)
             if is_weighed_by_itself(pair, flow):
                 fact.scaling = None  # each element has a weight of its own

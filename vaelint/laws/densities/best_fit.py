@@ -1,7 +1,7 @@
 """Law C2: the reconstruction that minimises the error of one sample is that sample.
 
-Intervention: the last layer's outputs are moved to where they fit given data best. Prediction: the mean of the likelihood then is the
-data, where all of it lies at its upper or at its lower end. Asked are
+Intervention: the last layers' outputs, and parameters that are applied after them, are moved to where they fit given data best.
+Prediction: the mean of the likelihood then is the data, where all of it lies at its upper or at its lower end. Asked are
 - Bernoulli likelihoods whose probabilities share one sum (a softmax over the elements of a sample): not all elements can be 1;
 - Poisson likelihoods on log rates: the rate must come below 1/2 where the counts are 0, so their logarithm may not be bounded at 0;
 - Bernoulli likelihoods on logits: a probability must come near 0 and near 1 where the data are there;
@@ -38,6 +38,7 @@ from vaelint.rule import Found
 
 _LEAST_ELEMENTS = 4
 _SHORT = 0.5  # of the highest probability, or of one count
+_ALONE = 1.5  # times the best mean of all elements, which one of several that share a sum reaches alone
 _TWICE = 0.6  # the data's share of what the reconstruction reaches
 _SAME = 0.02
 _FAR = 0.2  # a probability this far from the data's end does not reach it
@@ -93,7 +94,7 @@ def _shares_one_sum(bench: Bench, fact: ReconFact, data: tuple[float, float]) ->
     if best is None or float(best.mean()) > _SHORT * data[1]:
         return None
     reach = value_range(model, recon)
-    if reach is None or reach.high < data[1] * (1 - _SHORT):
+    if reach is None or reach.high <= max(data[1] * (1 - _SHORT), _ALONE * float(best.mean())):
         return None  # one element alone does not reach the data either: that is another fault
     squash = model.activation(recon) or reach.bound_by or fact.pair.meet
     births = model.birth_labels(squash, "made here")  # the layer that is chosen, not the line that calls it
@@ -201,14 +202,16 @@ def _is_alike(one: Range | None, other: Range) -> bool:
 
 
 def _nearest(model: Model, recon: fx.Node, wanted: float) -> torch.Tensor | None:
-    """The reconstruction nearest to a constant that free outputs of the last layers make."""
+    """The reconstruction nearest to a constant that free outputs of the last layers, and parameters after them, make."""
     raw, replay, sizes = raw_outputs(recon, model.flow), model.replay, {**model.record.sizes, "B": 1}
     if not raw or recon in raw or not all(is_free(r) for r in raw):
         return None
-    shapes = {r: replay.shape_of(r, sizes) for r in raw}
+    after = [n for n in model.flow.sorted(model.flow.ancestors(recon, stop={*raw})) if n.op == "get_attr" and n in model.flow.learned]
+    shapes = {r: replay.shape_of(r, sizes) for r in [*raw, *after]}
     if sum(math.prod(s) for s in shapes.values()) > _LARGEST:
         return None
-    leaves = {r: torch.zeros(s, dtype=torch.float64, requires_grad=True) for r, s in shapes.items()}
+    start = {r: torch.zeros(shapes[r], dtype=torch.float64) for r in raw} | (replay(after, {}, sizes) if after else {})
+    leaves = {r: v.requires_grad_() for r, v in start.items()}
     search = torch.optim.LBFGS(list(leaves.values()), max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def error() -> torch.Tensor:
