@@ -2,7 +2,8 @@
 
 ## What it does
 Where a step weighs a term by a number that it makes of the gradients of two terms: takes the gradients of the weighed
-term larger, then those of the other one, and looks whether the weight falls and rises.
+term larger, then those of the other one, and looks whether the weight falls and rises (Esser et al. 2021, Taming Transformers
+for High-Resolution Image Synthesis, eq. 7).
 
 ## Why is this bad
 Such a weight is there so that neither term drowns the other one. Inverted, the term with the larger gradient gets the
@@ -18,9 +19,6 @@ larger weight: training follows it alone.
 
 ## When to ignore
 When the term with the larger gradient is to be favoured.
-
-## See also
-Esser et al. 2021, Taming Transformers for High-Resolution Image Synthesis, eq. 7
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

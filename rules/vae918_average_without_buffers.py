@@ -8,6 +8,8 @@ averaged parameters, such as the running means of a batch normalisation, stay as
 `parameters()` gives no buffers. The copy normalises with the statistics of an untrained model, which do not belong to
 its weights, so that its outputs and every figure measured on it are wrong.
 
+Source: Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, section 3.2.
+
 ## Example
     for own, live in zip(average.parameters(), model.parameters()):
         own.lerp_(live, 0.01)
@@ -20,9 +22,6 @@ its weights, so that its outputs and every figure measured on it are wrong.
 
 ## When to ignore
 When the statistics are computed again before the average is used.
-
-## See also
-Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization, section 3.2
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

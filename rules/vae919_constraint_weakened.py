@@ -9,6 +9,8 @@ An average that takes 1 % of each new value lets 1 % of the gradient through. Th
 the constraint, but the step follows a hundredth of that weight: the KL wins until the multiplier has grown a hundred
 times too large, and then the constraint overshoots.
 
+Source: Rezende & Viola 2018, Taming VAEs, algorithm 1.
+
 ## Example
     average = 0.99 * average.detach() + 0.01 * constraint
     loss = kl + multiplier * average
@@ -19,9 +21,6 @@ times too large, and then the constraint overshoots.
 
 ## When to ignore
 When the multiplier was made larger by the same factor.
-
-## See also
-Rezende & Viola 2018, Taming VAEs, algorithm 1
 """
 
 from vaelint.rule import Findings, Model, Severity, rule

@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "pytest", *NAMED, "-p", "no:cacheprovider", *args]
+    command = [sys.executable, "-W", "error", "-m", "pytest", *NAMED, "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:pytest-lsp", *args]
     return subprocess.run(
         command,
         cwd=project,
