@@ -23,6 +23,7 @@ from torch import fx
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
+from vaelint.core.reach import ends
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
@@ -105,14 +106,13 @@ class Volume:
             return []
         behind = flow.ancestors(self.last, stop={self.site.z})
         moved = (behind & flow.descendants(self.site.z)) - {self.site.z}
-        found: set[fx.Node] = set()
-        todo = [i for n in moved for i in n.all_input_nodes if i not in moved and i is not self.site.z]
-        while todo:
-            node = todo.pop()
+
+        def beyond(node: fx.Node) -> list[fx.Node] | None:
             if ops.is_parameter(node) or (node in flow.data and ops.uses_parameter(node)):
-                found.add(node)
-            elif node not in found:
-                todo.extend(node.all_input_nodes)
+                return None
+            return node.all_input_nodes
+
+        found = ends([i for n in moved for i in n.all_input_nodes if i not in moved and i is not self.site.z], beyond)
         after = [leaf.node for leaf in self.term.leaves if self.last in flow.ancestors(leaf.node)]
         other = [s.z for s in self.bench.model.sites if s is not self.site and s.z not in flow.ancestors(self.last)]
         shared = flow.ancestors(*after, *other, stop={self.last}) if after or other else set()
