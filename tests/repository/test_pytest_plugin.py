@@ -15,6 +15,8 @@ DATA = Path(__file__).parents[1] / "data"
 # A checkout that was installed before it had the entry point names the plugin itself.
 NAMED = [] if any(p.name == "vaelint" for p in entry_points(group="pytest11")) else ["-p", "vaelint.pytest_plugin"]
 
+LEFT_OUT = [word for name in ("cacheprovider", "asyncio", "pytest-lsp") for word in ("-p", f"no:{name}")]
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -29,7 +31,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "pytest", *NAMED, "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:pytest-lsp", *args]
+    command = [sys.executable, "-W", "error", "-m", "pytest", *NAMED, *LEFT_OUT, *args]
     return subprocess.run(
         command,
         cwd=project,
