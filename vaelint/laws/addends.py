@@ -19,6 +19,8 @@ from vaelint.record.record import route
 from vaelint.rule import Found
 
 _NOTHING = 1e-6
+_SHIFT = 0.5
+_UNMOVED = 1e-3
 _WEIGHTS = frozenset({"softmax", "log_softmax", "logsumexp"})
 
 
@@ -30,7 +32,8 @@ _WEIGHTS = frozenset({"softmax", "log_softmax", "logsumexp"})
 def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
     """Terms that are cut off. One that is taken back elsewhere (a straight-through value, a baseline) is none, and a part of a
     log-weight: a bound that weighs its draws may hold some of it (doubly reparameterised: Tucker et al. 2019, eq. 8). The logarithm of
-    a scale that was made of the error and is held is none either, where the error is divided by that scale."""
+    a scale that was made of the error and is held is none either, where the error is divided by that scale, nor a shift that the rest of
+    the loss takes back, as the largest of the log-weights before they are exponentiated."""
     live = {leaf.node for term in bench.model.terms if term.detached is None for leaf in term.leaves}
     for term in bench.model.terms:
         if term.detached is None or term.role == "constant":
@@ -38,7 +41,7 @@ def addends_have_gradients(bench: Bench) -> Iterator[Broken]:
         for leaf in term.leaves:
             if leaf.detached is None or _is_taken_back(bench, leaf, live) or _is_weighed(bench, leaf) or not bench.knows(leaf.node):
                 continue
-            if _is_of_a_held_scale(bench, leaf):
+            if _is_of_a_held_scale(bench, leaf) or _cancels(bench, leaf):
                 continue
             moved = moved_by_draws(bench, leaf)
             if moved > _NOTHING:
@@ -70,6 +73,17 @@ def _is_of_a_held_scale(bench: Bench, leaf: Leaf) -> bool:
         if any(n in held for n in operands) and any(n not in held and n in flow.learned for n in operands):
             return True
     return False
+
+
+def _cancels(bench: Bench, leaf: Leaf) -> bool:
+    """Whether the loss stays where it is when what was held is another value: the rest of it takes back what the addend adds."""
+    cut, loss = leaf.detached, bench.model.record.loss
+    users = bench.model.flow.users.get(cut, ()) if cut is not None else ()
+    if cut is None or loss is None or len(users) < 2 or not bench.knows(cut) or not bench.knows(loss):
+        return False  # what is read once is not taken back
+    same = bench.same([cut])
+    before, after = (bench.after(c, [loss])[loss] for c in (same, {cut: same[cut] + _SHIFT}))
+    return float((after - before).abs()) < _UNMOVED * _SHIFT
 
 
 def moved_by_draws(bench: Bench, leaf: Leaf) -> float:

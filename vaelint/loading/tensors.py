@@ -51,7 +51,10 @@ def _draw(spec: InputSpec, size: tuple[int, ...], generator: torch.Generator) ->
     """Values of the spec's range, in a dtype that is then cast."""
     if spec.values is not None:
         choice = torch.randint(len(spec.values), size, generator=generator)
-        return torch.tensor(spec.values, dtype=torch.float64)[choice]
+        drawn = torch.tensor(spec.values, dtype=torch.float64)[choice]
+        if spec.values == (0, 1) and len(size) == 2 and size[0] == size[1]:
+            drawn.fill_diagonal_(0)  # a square of zeros and ones may be a graph, in which no node is its own neighbour
+        return drawn
     if spec.is_integer:
         low, high = spec.whole_range or _finite_part(spec)
         if high - low >= 2**62:
