@@ -25,7 +25,7 @@ docs: $(READY) ## The pages, into docs/_build/html: guides, and one a rule
 # times: where PYTHONDONTWRITEBYTECODE is set, as in many images, each start would compile the package anew.
 test test-cases quick: export OMP_NUM_THREADS = 1
 test test-cases quick: export PYTHONDONTWRITEBYTECODE =
-test: $(READY) ## All tests, with one in five of the rules' further cases
+test: $(READY) ## All tests, with a part of the rules' further cases and of the correct systems
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-cases: $(READY) ## All cases of all rules: the two thousand checks of fixtures/

@@ -39,14 +39,17 @@ LONG = (
 """Files whose tests start processes, or check many models at once, for all of the file: of five seconds and more."""
 
 
-ONE_IN = 5
+ONE_IN = 8
 """One in so many of the rules' further cases, `bad__<case>.py` and its twin, is run by `make test`; always the same ones."""
+SYSTEMS_IN = 3
+"""The same of the correct systems, `ok_<name>.py`."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long tests go first, so that no core ends on one alone, and a file that prepares something for all its tests is seldom shared.
 
-    Of the rules' further cases a part, unless all are asked for (VAELINT_CASES=all, `make test-cases`), or tests by their names.
+    Of the rules' further cases and of the correct systems a part, unless all are asked for (VAELINT_CASES=all, `make test-cases`), or
+    tests by their names.
     """
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     if os.environ.get("VAELINT_CASES") == "all" or config.option.keyword or any("::" in argument for argument in config.args):
@@ -57,8 +60,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_left_out(stem: str) -> bool:
-    """Whether a fixture is a further case of a rule, and not one of those that are always run. Twins have one stem, and one fate."""
-    return "__" in stem and zlib.crc32(stem.encode()) % ONE_IN != 0
+    """Whether a fixture is a further case of a rule or a system, and not one of those that are always run. Twins have one stem and fate."""
+    one_in = SYSTEMS_IN if stem.startswith("ok_") else ONE_IN if "__" in stem else 1
+    return zlib.crc32(stem.encode()) % one_in != 0
 
 
 def pytest_collection_finish() -> None:

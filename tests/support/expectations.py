@@ -55,6 +55,7 @@ FOUND_BY_THE_PASS = (
     "vae416_kl_weight_stuck__curve_turned",
     "vae416_kl_weight_stuck__below_its_top",
     "vae211_posterior_not_used__classes",
+    "vae408_kl_formula__base_density_at_end",
     "vae415_beta_unused__of_all",
     "vae222",
     "vae319_softmax_of_bounded_scores__relaxed_draw",
