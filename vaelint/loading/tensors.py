@@ -52,7 +52,7 @@ def _draw(spec: InputSpec, size: tuple[int, ...], generator: torch.Generator) ->
     if spec.values is not None:
         choice = torch.randint(len(spec.values), size, generator=generator)
         drawn = torch.tensor(spec.values, dtype=torch.float64)[choice]
-        if spec.values == (0, 1) and len(size) == 2 and size[0] == size[1]:
+        if set(spec.values) == {0.0, 1.0} and len(size) == 2 and size[0] == size[1]:
             drawn.fill_diagonal_(0)  # a square of zeros and ones may be a graph, in which no node is its own neighbour
         return drawn
     if spec.is_integer:

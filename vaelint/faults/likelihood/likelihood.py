@@ -46,7 +46,7 @@ def broadcast(model: Model, fact: ReconFact) -> str | None:
     ):
         return None
     r, t = shape(pair.recon), shape(pair.target)
-    if not r or not t or r == t or _matched(model, pair) or not _may_meet(r, t):
+    if not r or not t or r == t or _matched(model, pair) or not _may_meet(r, t) or _meet_alike(pair):
         return None
     texts_r, texts_t = model.dims(pair.recon), model.dims(pair.target)
     drawn = {shape(s.z)[d] for s in model.sites for d in sample_axes(s)}
@@ -62,6 +62,12 @@ def broadcast(model: Model, fact: ReconFact) -> str | None:
 def _may_meet(r: Sequence[int], t: Sequence[int]) -> bool:
     """Whether torch would combine two shapes: of values that it refuses, something else has met, and nothing is known of it."""
     return all(a == b or 1 in (a, b) for a, b in zip(reversed(r), reversed(t), strict=False))
+
+
+def _meet_alike(pair: Pair) -> bool:
+    """Whether what meets has one shape: of the decoder's output a part was cut for it."""
+    met = [shape(n) for n in ops.value_inputs(pair.meet)]
+    return len(met) == 2 and met[0] == met[1]
 
 
 def _matched(model: Model, pair: Pair) -> bool:
