@@ -133,7 +133,7 @@ class ClosedForm:
 
     def fault(self) -> tuple[float, fx.Node | None] | None:
         """What is left unexplained, and the addend that is off; None where the term is a KL, or something else on purpose."""
-        fits = [found for low, high in _RANGES if (found := self._fit(low, high)) is not None]
+        fits = self._fits()
         if len(fits) < _FEWEST:
             return None
         weights = [f.weight for f in fits]
@@ -149,7 +149,7 @@ class ClosedForm:
     def _mended(self, worst: float) -> tuple[list[tuple[Leaf, list[Fit]]], list[float]]:
         """The addends another weight of which mends the fit, the best first; and what each addend leaves, in order."""
         live = [leaf for leaf in self.term.leaves if set(leaf.frontier) & set(self.sampler.heads)]
-        free = [(leaf, [f for low, high in _RANGES if (f := self._fit(low, high, leaf)) is not None]) for leaf in live]
+        free = [(leaf, self._fits(leaf)) for leaf in live]
         left = sorted(((max(f.left for f in got), leaf, got) for leaf, got in free if len(got) >= _FEWEST), key=lambda x: x[0])
         return [(leaf, got) for share, leaf, got in left if share < max(_FITS, _MENDED * worst)], [share for share, *_ in left]
 
@@ -166,6 +166,19 @@ class ClosedForm:
         return self.lowest.is_bent_as(draw, noise) or self.lowest.is_bounded(draw, noise)
 
     # --- the fit -------------------------------------------------------------------------------------------------------------
+
+    def _fits(self, free: Leaf | None = None) -> list[Fit]:
+        """One for each range in which the term, and the addend that is set free, have a gradient: beyond the bounds of a clamped head they
+        have none. Raises ReplayError where the term has none at all."""
+        found, errors = [], []
+        for low, high in _RANGES:
+            try:
+                found.append(self._fit(low, high, free))
+            except ReplayError as error:
+                errors.append(error)
+        if len(errors) == len(_RANGES) and free is None:
+            raise errors[0]
+        return [f for f in found if f is not None]
 
     def _fit(self, low: float, high: float, free: Leaf | None = None) -> Fit | None:
         """The worst of a few elements; None where the sums over the noise cannot be trusted."""
