@@ -47,7 +47,7 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     rows = _rows(bench, wanted)
     if strays := _strays(bench, rows):
         rows = _rows(bench, wanted, samples=sorted({*_exchanged(bench), *strays}))
-    yield from _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted) or _labelled(bench, wanted)
+    yield from _labelled(bench, wanted) or _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted)
 
 
 def _strays(bench: Bench, rows: Rows) -> list[int]:
@@ -68,8 +68,8 @@ def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
         if model.op(node) == "batch_norm":
             excused |= {node} | flow.descendants(node)  # called in training by its name: no layer that a calm run could turn off
             continue
-        if bench.draws_order(node) or _reads_statistic(bench, node):
-            return []  # shuffled on purpose, or scaled by a statistic of the batch, of which VAE103 speaks
+        if bench.draws_order(node) or _is_in_order_of_labels(bench, node) or _reads_statistic(bench, node):
+            return []  # shuffled or sorted on purpose, or scaled by a statistic of the batch, of which VAE103 speaks
         culprit = _reordered(node, rows, bench) or node
         if any(bench.model.op(n) in _ON_PURPOSE and bench.batch_axis(n) is not None for n in (culprit, *culprit.all_input_nodes)):
             return []  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
@@ -139,8 +139,26 @@ def _labelled(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
         for node in flow.sorted(set(moved)):
             if any(rows - {sample} for sample, rows in zip(_exchanged(bench), moved[node], strict=True)):
                 same = bench.value(node).shape[bench.batch_axis(node) or 0] == bench.base.batch
-                return [_of_another_row(bench, seat, node)] if same and not _reads_statistic(bench, node) else []
+                return [_of_another_row(bench, seat, node)] if same and not _are_grouped(bench, seat, node) else []
     return []
+
+
+def _are_grouped(bench: Bench, seat: Seat, node: fx.Node) -> bool:
+    """Whether labels bring samples together on purpose on the way to a value: counted, sorted, compared in pairs, or picked by them."""
+    model, flow = bench.model, bench.model.flow
+    way = flow.descendants(seat.node) & (flow.ancestors(node) | {node})
+    for n in (n for n in way if isinstance(n.meta.get("val"), torch.Tensor)):
+        texts = model.dims(n)
+        if model.op(n) in _SORTS or not any("B" in t for t in texts) or any(t.startswith("~") for t in texts) or bench.is_of_pairs(n):
+            return True
+    return False
+
+
+def _is_in_order_of_labels(bench: Bench, node: fx.Node) -> bool:
+    """Whether rows were put in an order that the labels have."""
+    flow = bench.model.flow
+    behind = flow.ancestors(node) & flow.descendants(*(s.node for s in bench.of_kind("label")))
+    return any(bench.model.op(n) in _SORTS for n in behind)
 
 
 def _of_another_row(bench: Bench, seat: Seat, node: fx.Node) -> Broken:
