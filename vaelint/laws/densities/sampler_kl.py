@@ -176,8 +176,8 @@ class ClosedForm:
                 found.append(self._fit(low, high, free))
             except ReplayError as error:
                 errors.append(error)
-        if len(errors) == len(_RANGES) and free is None:
-            raise errors[0]
+        if len(errors) == len(_RANGES) and (free is None or len(self.sampler.heads) == 1):
+            raise errors[0]  # of one head that is cut into both moments, columns may be exchanged: a law of their own
         return [f for f in found if f is not None]
 
     def _fit(self, low: float, high: float, free: Leaf | None = None) -> Fit | None:
