@@ -28,8 +28,14 @@ _FUSED = frozenset({"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaus
     {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
 )  # losses of torch that are summed up by what computes them
 _LARGEST = 6_000_000  # numbers in one replayed value
+_MOST_PIECES = 8  # replays that one curve may take
+_STATES = 4  # of the decoder, to see which of its numbers count: a rectified one counts in every second
 _WIDE = 1.5  # how far the numbers that the decoder puts out lie apart
 _CONDITION = 40.0  # a library size: what a data-made factor of the likelihood is set to
+
+
+class TooLargeError(ReplayError):
+    """The data have too many elements for so many values of each: nothing is known of these values."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,23 @@ class Elementwise:
     def learns_its_spread(self) -> bool:
         """Whether more is learned for each element than where it lies: a scale, a dispersion, the weights of components."""
         sizes = {**self.bench.model.record.sizes, "B": 1}
+        elements = math.prod(self.at.replay.shape_of(self.at.target, sizes))
         numbers = sum(math.prod(self.at.replay.shape_of(n, sizes)) for n in self.at.raw)
-        return bool(self.at.parameters) or numbers > math.prod(self.at.replay.shape_of(self.at.target, sizes))
+        return bool(self.at.parameters) or (numbers > elements and self._that_count(sizes) > elements)
+
+    def _that_count(self, sizes: Mapping[str, int]) -> int:
+        """How many numbers of one sample's output move the core: not those of a border that is cut off (a transposed convolution's)."""
+        generator = torch.Generator().manual_seed(23)
+        moved = [torch.zeros(self.at.replay.shape_of(n, sizes), dtype=torch.bool) for n in self.at.raw]
+        try:
+            for _ in range(_STATES):
+                raw = [(_WIDE * torch.randn(m.shape, dtype=torch.float64, generator=generator)).requires_grad_() for m in moved]
+                core = self.at.replay([self.core], dict(zip(self.at.raw, raw, strict=True)), dict(sizes))[self.core]
+                for seen, slope in zip(moved, gradients(core, raw), strict=True):
+                    seen |= slope != 0 if slope is not None else False
+        except ReplayError:  # not at one sample: then each counts
+            return sum(m.numel() for m in moved)
+        return sum(int(seen.sum()) for seen in moved)
 
     @cached_property
     def fewest_numbers(self) -> int:
@@ -125,16 +146,21 @@ class Elementwise:
             more: further nodes that are asked for.
             put: further nodes with values in place of their own.
         """
+        sizes = {**self.bench.model.record.sizes, "B": points.numel()}
+        pieces = -(-math.prod(self.at.replay.shape_of(self.at.target, sizes)) // _LARGEST)
+        if pieces > 1 and pieces <= _MOST_PIECES and not more and not put:
+            curves = [self.over(piece, seed, given)[self.core] for piece in points.tensor_split(pieces + 1)]
+            return {self.core: torch.cat(curves)}
         values, sizes = self._laid_out(points, seed, given, put)
         replay = self.at.replay
         if _sums_itself(self.core):
             got = replay([*self.core.all_input_nodes, *more], values, sizes)
-            curves = _one_by_one(self.core, got)
+            curve = _one_by_one(self.core, got)
         else:
             got = replay([self.core, *more], values, sizes)
-            curves = got[self.core]
+            curve = got[self.core]
         found = {n: got[n] for n in more}
-        found[self.core] = self._sign * curves.reshape(points.numel(), -1)
+        found[self.core] = self._sign * curve.reshape(points.numel(), -1)
         return found
 
     def as_they_are(
@@ -152,7 +178,7 @@ class Elementwise:
         whole = replay.shape_of(self.at.target, sizes)
         axis = replay.texts_of(self.at.target).index("B")
         if math.prod(whole) > _LARGEST or axis:
-            raise ReplayError("too large to be laid out value by value")
+            raise TooLargeError("too large to be laid out value by value")
         overrides = {n: _as_recorded(torch.full(replay.shape_of(n, sizes), _CONDITION), n) for n in self.at.conditions}
         for n, value in (given or {}).items():
             overrides[n] = _as_recorded(torch.full(replay.shape_of(n, sizes), value), n)

@@ -22,7 +22,7 @@ import torch
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
-from vaelint.laws.densities.elementwise import Elementwise
+from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
 from vaelint.laws.densities.missing_parts import loose_weights, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
@@ -143,10 +143,14 @@ def is_density(one: Elementwise, support: Support, put: Put) -> bool:
 def nearest_support(one: Elementwise) -> tuple[float, Support] | None:
     """The support on which the term is nearest to a density, and how far log Z moves there; None where no sum could be trusted."""
     best: tuple[float, Support] | None = None
+    untried: TooLargeError | None = None
     for make in SUPPORTS:
         support = make()
         try:
             off = _spread_of_states(one, support)
+        except TooLargeError as error:
+            untried = error
+            continue
         except ReplayError:
             if best is None and make is SUPPORTS[-1]:
                 raise
@@ -154,7 +158,9 @@ def nearest_support(one: Elementwise) -> tuple[float, Support] | None:
         if off is not None and (best is None or off < best[0]):
             best = (off, support)
         if best is not None and best[0] <= _SPREAD:
-            break
+            return best
+    if untried is not None:  # it may be a density over the values that were not tried
+        raise untried
     return best
 
 
