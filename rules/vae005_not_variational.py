@@ -29,12 +29,13 @@ from vaelint.rule import Findings, Found, Model, setup_rule
 
 if TYPE_CHECKING:
     from vaelint.faults.sampling.idle import Frozen
+    from vaelint.faults.sampling.undrawn import Undrawn
 
 
-@setup_rule("VAE005").on("sampling.idle.frozen_noise")
-def check(model: Model, frozen_noise: list[Frozen]) -> Findings:
-    """A model without draws, KL, codebook or prior; noise that was drawn once (VAE204) was meant as a draw."""
-    if frozen_noise or model.sites or model.idle_sites or model.kls or model.codebooks or model.draws:
+@setup_rule("VAE005").on("sampling.idle.frozen_noise", "sampling.undrawn.undrawn_posterior")
+def check(model: Model, frozen_noise: list[Frozen], undrawn_posterior: Undrawn | None) -> Findings:
+    """A model without draws, KL, codebook or prior; noise that was drawn once (VAE204) and a KL without a draw (VAE216) were meant."""
+    if frozen_noise or undrawn_posterior is not None or model.sites or model.idle_sites or model.kls or model.codebooks or model.draws:
         return
     if any(term.role in ("kl", "prior", "discrepancy", "mixed", "vq") for term in model.terms):
         return

@@ -22,6 +22,7 @@ from vaelint.core.inputs import InputSet
 from vaelint.record.flow import analyse_flow
 from vaelint.record.record import Record, route
 from vaelint.record.selections import join_selections
+from vaelint.record.twins import join_twins
 from vaelint.source.written import Source
 from vaelint.trace.ladder import Tracer
 
@@ -33,6 +34,7 @@ from vaelint.anatomy.model import Model
 
 def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source: Source, other: Record | None) -> Model:
     """Finds the anatomy of a recorded step."""
+    join_twins(record)
     join_selections(record)
     flow = analyse_flow(record)
     found = find_sites(flow)

@@ -15,6 +15,7 @@ from vaelint.experiment.recompute import overwritten, recompute
 from vaelint.experiment.runs import Prepare, Runner
 from vaelint.experiment.verdict import CannotMeasureError, NoPowerError
 from vaelint.record.record import Failure, Record
+from vaelint.record.twins import join_twins
 from vaelint.trace.align import align
 from vaelint.trace.recorded_run import Built
 
@@ -34,6 +35,7 @@ class Trial:
     ) -> None:
         self.model, self.record, self.runner, self._prepare, self._seed = model, record, runner, prepare, seed
         self.shared: dict[str, Any] = {}  # runs that several experiments read
+        self._twins = join_twins(record) if record is not model.record else {}
         self.elsewhere = elsewhere  # what the step raised on the device that was asked for, when this run had to be on the CPU
 
     @property
@@ -106,13 +108,25 @@ class Trial:
         """d of / d to, summed over `of`; None where no gradient arrives."""
         if not of.requires_grad:
             return [None] * len(to)
-        asked = [t for t in to if t.requires_grad]
+        alike = [[t, *self._again.get(id(t), ())] if t.requires_grad else [] for t in to]
+        asked = [t for one in alike for t in one]
         try:
             got = torch.autograd.grad(of.sum(), asked, retain_graph=True, allow_unused=True) if asked else ()
         except RuntimeError as error:
             raise CannotMeasureError(f"backward raises: {message_of(error).splitlines()[0][:120]}") from error
         found = iter(got)
-        return [next(found) if t.requires_grad else None for t in to]
+        sums = [[g for _ in one if (g := next(found)) is not None] for one in alike]
+        return [sum(one[1:], one[0]) if one else None for one in sums]
+
+    @cached_property
+    def _again(self) -> dict[int, list[torch.Tensor]]:
+        """id(tensor) -> those of this run that are the same value, computed again."""
+        found: dict[int, list[torch.Tensor]] = {}
+        for node, kept in self._twins.items():
+            again, first = node.meta.get("val"), kept.meta.get("val")
+            if isinstance(again, torch.Tensor) and isinstance(first, torch.Tensor) and again.requires_grad:
+                found.setdefault(id(first), []).append(again)
+        return found
 
     def recompute(
         self,

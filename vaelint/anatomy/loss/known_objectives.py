@@ -133,7 +133,8 @@ def _without_posterior(model: Model, extras: list[Extra], said: _Said) -> str:
         )
     if draws_of(model):
         return "an autoencoder, with draws that were not identified as a posterior"
-    return "an autoencoder: nothing is drawn, and there is no KL"
+    known = all(term.role != "other" for term in model.terms)
+    return "an autoencoder: nothing is drawn, and there is no KL" if known else "an autoencoder: nothing is drawn"
 
 
 def _bound(model: Model, said: _Said) -> str:
