@@ -15,7 +15,7 @@ import torch
 
 from vaelint.loading.keras_graph import adding
 from vaelint.loading.tensorflow_data import CONFIG, DATA, SUMMARY, TEST
-from vaelint.loading.tensorflow_sizes import Draw, Open, sizes_of
+from vaelint.loading.tensorflow_sizes import Draw, Open, Size, Sized, sizes_of
 from vaelint.trace.keras_models import settle
 
 keras: Any = importlib.import_module("keras")
@@ -77,9 +77,11 @@ def matmul(a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False,
 
 def reshape(tensor: Any, shape: Any, name: str | None = None) -> Any:
     """`tf.reshape`."""
-    return ops.reshape(
-        _values(tensor), tuple(-1 if isinstance(n, Open) else n for n in shape) if isinstance(shape, list | tuple) else shape
-    )
+    if not isinstance(shape, list | tuple):
+        return ops.reshape(_values(tensor), shape)
+    if sum(isinstance(n, Size) or n == -1 for n in shape) > 1:
+        return Sized(ops.reshape, shape).on(tensor)
+    return ops.reshape(_values(tensor), tuple(-1 if isinstance(n, Size) else n for n in shape))
 
 
 def split(value: Any, num_or_size_splits: Any, axis: int = 0, num: Any = None, name: str | None = None) -> Any:
@@ -124,7 +126,15 @@ def where(condition: Any, x: Any = None, y: Any = None, name: str | None = None)
 
 def tile(input: Any, multiples: Any, name: str | None = None) -> Any:
     """`tf.tile`."""
+    if isinstance(multiples, list | tuple) and any(isinstance(n, Size) for n in multiples):
+        return Sized(ops.tile, multiples).on(input)
     return ops.tile(input, tuple(multiples) if isinstance(multiples, list | tuple) else multiples)
+
+
+def broadcast_to(input: Any, shape: Any, name: str | None = None) -> Any:
+    """`tf.broadcast_to`."""
+    sizes = _sizes(shape)
+    return Sized(ops.broadcast_to, sizes).on(input) if any(isinstance(n, Size) for n in sizes) else ops.broadcast_to(input, sizes)
 
 
 def random_normal(
@@ -222,7 +232,7 @@ def unstack(value: Any, num: int | None = None, axis: int = 0, name: str | None 
 
 def stack(values: Any, axis: int = 0, name: str | None = None) -> Any:
     """`tf.stack`; sizes stay sizes."""
-    return tuple(values) if all(isinstance(v, int | Open) for v in values) else ops.stack(list(map(_values, values)), axis=axis)
+    return tuple(values) if all(isinstance(v, int | Size) for v in values) else ops.stack(list(map(_values, values)), axis=axis)
 
 
 def function(func: Any = None, **_: Any) -> Any:
@@ -301,7 +311,7 @@ NAMES: dict[str, Any] = {
     "size": lambda input, *a, **k: ops.size(input), "cumsum": lambda x, axis=0, **k: ops.cumsum(x, axis=axis),
     "norm": lambda tensor, ord="euclidean", axis=None, **k: ops.norm(tensor, ord=None if ord == "euclidean" else ord, axis=axis),
     "random_normal": random_normal, "random_uniform": random_uniform, "truncated_normal": truncated_normal,
-    "einsum": ops.einsum, "broadcast_to": lambda input, shape, name=None: ops.broadcast_to(input, _sizes(shape)),
+    "einsum": ops.einsum, "broadcast_to": broadcast_to,
     "function": function, "name_scope": scope, "device": scope, "GradientTape": GradientTape, "newaxis": None, "Tensor": torch.Tensor,
     "executing_eagerly": lambda: True, "is_tensor": ops.is_tensor, "Module": torch.nn.Module, "print": lambda *a, **k: None,
     "random_normal_initializer": keras.initializers.RandomNormal, "random_uniform_initializer": keras.initializers.RandomUniform,

@@ -3,19 +3,73 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 keras: Any = importlib.import_module("keras")
 
 
+class Size:
+    """A number that is known when a batch comes: the size of an axis, or what is computed of several."""
+
+    def axes(self) -> Iterator[Open]:
+        """The axes that it is made of."""
+        raise NotImplementedError
+
+    def of(self, known: Callable[[Open], int]) -> int:
+        """Its value, given that of each axis."""
+        raise NotImplementedError
+
+    def __mul__(self, other: Any) -> Size:
+        return Computed(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Size:
+        return Computed(operator.mul, other, self)
+
+    def __add__(self, other: Any) -> Size:
+        return Computed(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Size:
+        return Computed(operator.add, other, self)
+
+    def __sub__(self, other: Any) -> Size:
+        return Computed(operator.sub, self, other)
+
+    def __floordiv__(self, other: Any) -> Size:
+        return Computed(operator.floordiv, self, other)
+
+
 @dataclass(frozen=True)
-class Open:
+class Open(Size):
     """The size of one axis of a symbolic tensor that it does not know yet."""
 
     tensor: Any
     axis: int
+
+    def axes(self) -> Iterator[Open]:
+        yield self
+
+    def of(self, known: Callable[[Open], int]) -> int:
+        return known(self)
+
+
+@dataclass(frozen=True)
+class Computed(Size):
+    """Sizes, or a size and a number, put together."""
+
+    by: Callable[[int, int], int]
+    left: Any
+    right: Any
+
+    def axes(self) -> Iterator[Open]:
+        for side in (self.left, self.right):
+            yield from side.axes() if isinstance(side, Size) else ()
+
+    def of(self, known: Callable[[Open], int]) -> int:
+        left, right = (side.of(known) if isinstance(side, Size) else side for side in (self.left, self.right))
+        return self.by(left, right)
 
 
 def sizes_of(input: Any, *_: Any, **__: Any) -> Any:
@@ -24,6 +78,30 @@ def sizes_of(input: Any, *_: Any, **__: Any) -> Any:
     if isinstance(input, keras.KerasTensor):
         return tuple(Open(input, i) if n is None else n for i, n in enumerate(sizes))
     return sizes
+
+
+class Sized(keras.Operation):  # type: ignore[misc]
+    """An operation on a tensor whose sizes are partly those of symbolic tensors: `tf.reshape(x, [tf.shape(x)[0], 1, 8])`."""
+
+    def __init__(self, operation: Callable[..., Any], sizes: Sequence[Any]) -> None:
+        super().__init__()
+        self._operation, self._of = operation, tuple(sizes)
+        found = [one.tensor for n in sizes if isinstance(n, Size) for one in n.axes()]
+        self._tensors = list({id(t): t for t in found}.values())
+
+    def on(self, tensor: Any) -> Any:
+        """Its result: a symbolic tensor."""
+        return self([tensor, *self._tensors])
+
+    def call(self, tensors: Sequence[Any]) -> Any:
+        """The result, at the sizes that the tensors have."""
+        own, *others = tensors
+        by_tensor = dict(zip(map(id, self._tensors), others, strict=True))
+
+        def known(one: Open) -> int:
+            return int(keras.ops.shape(by_tensor[id(one.tensor)])[one.axis])
+
+        return self._operation(own, tuple(n.of(known) if isinstance(n, Size) else n for n in self._of))
 
 
 class Draw(keras.Operation):  # type: ignore[misc]

@@ -45,6 +45,7 @@ _ENLARGED = frozenset({"getitem", "interpolate", "upsample", "pad", "tile", "rep
 _SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
 _CATEGORICAL = frozenset({"gumbel_softmax"})
+_STATEFUL = frozenset({"batch_norm", "scaled_dot_product_attention"})  # layers also where they have no parameters
 
 
 def sample_axes(site: Site) -> tuple[int, ...]:
@@ -283,17 +284,17 @@ def frontier(
     """Walks back from `starts` through element-wise and shape operations to the raw outputs they are made of.
 
     Stops at layers (operations with parameters), at selections (`chunk`, slices), at reductions and draws. Values that
-    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole. With `bare`, element-wise
-    arithmetic with a parameter is no layer.
+    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole. With `bare`, layers and draws
+    alone are ends: whatever else torch computes is gone through, and element-wise arithmetic with a parameter is no layer.
     """
 
     def made_of(node: fx.Node) -> list[fx.Node] | None:
         name = ops.op(node)
         passes = bool(node.meta.get("carried")) or (
             node.op == "call_function"
-            and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through)
+            and (bare or name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through)
             and (not ops.uses_parameter(node) or (bare and name in ops.ARITHMETIC))
-            and name != "batch_norm"
+            and not (ops.is_random(node) or name in _STATEFUL)
         )
         sources = [n for n in ops.value_inputs(node) if n in flow.data]
         if (

@@ -67,7 +67,10 @@ def _one_bound(model: Model) -> bool:
 def _latent_elsewhere(model: Model) -> bool:
     """An adversary, or another term that sees the latent."""
     z = {s.z for s in model.sites}
-    return any(leaf.role != "reconstruction" and any(f in z or f in model.decoded for f in leaf.frontier) for leaf in model.leaves)
+    others = [leaf for leaf in model.leaves if leaf.role != "reconstruction"]
+    return any(any(f in z or f in model.decoded for f in leaf.frontier) for leaf in others) or bool(
+        z & model.flow.ancestors(*(leaf.node for leaf in others), stop=frozenset(model.decoded))
+    )
 
 
 def _moved(model: Model, site: Site) -> bool:
