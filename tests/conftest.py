@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import thorough
 import typehooks  # noqa: F401 - stands before all that imports vaelint, and so checks it
 from keeping import hired, run, said  # noqa: F401 - fixtures
 from usermodels import Case, Load, Make
@@ -52,7 +53,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     tests by their names.
     """
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
-    if os.environ.get("VAELINT_CASES") == "all" or config.option.keyword or any("::" in argument for argument in config.args):
+    if thorough.ALL or config.option.keyword or any("::" in argument for argument in config.args):
         return
     left = [item for item in items if item.path.name == "test_fixtures.py" and _is_left_out(item.name.partition("[")[2])]
     config.hook.pytest_deselected(items=left)

@@ -11,12 +11,13 @@ from changes import Case, Change, dresses_of, forms_of, read_changes
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lawmodels import settle, verdict
+from thorough import examples
 
 from vaelint.core.finding import Finding, Severity
 from vaelint.core.result import Request, TargetResult
 
 LAW = settings(phases=[Phase.generate], deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-EXAMPLES = 4
+EXAMPLES = examples(1, 4)
 
 CHANGES = read_changes()
 GROUPS = tuple(dict.fromkeys(c.group for c in CHANGES))

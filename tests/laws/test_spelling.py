@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lawmodels import settle, verdict
 from rewritings import REWRITINGS, Rewritten
+from thorough import examples
 
 from vaelint.core.result import Request, TargetResult
 
 LAW = settings(phases=[Phase.generate], deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-EXAMPLES = 6
+EXAMPLES = examples(2, 6)
 
 BY_NAME = (
     "vae415",
