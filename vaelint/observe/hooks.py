@@ -12,8 +12,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from vaelint.observe.alone import running_alone
+from vaelint.observe.aside import aside
 from vaelint.observe.loaders import loaders_watched
-from vaelint.observe.session import Session, aside
+from vaelint.observe.session import Session
 from vaelint.trace import keras_models
 from vaelint.trace.modules import noting_births
 from vaelint.trace.optimizers import noting_optimizers, noting_used_up

@@ -17,6 +17,7 @@ from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import at_most, cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
 from vaelint.observe.copies import Parts
+from vaelint.observe.fewer import Origin
 from vaelint.observe.further import Further
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
 from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
@@ -76,6 +77,7 @@ class Session:
         self._watch: Watch | None = None
         self._backwards = 0  # of the iteration under way
         self._usual: int | None = None  # `backward` calls of the first iteration
+        self._origin: Origin | None = None  # where the last recorded batch came from, if no loader gave it
         self._looped: Any = None  # the data that the training loop runs over
         self._source: Any = None  # the data that the batch under way came from
         self._unused: set[str] = set()  # parts of the batch that nothing is made of
@@ -308,7 +310,10 @@ class Session:
         number = self.done + 1
         self._backwards = 0
         rows, fewer = rows_of(batch), None
-        if number == 3 and self._can_cut(batch, loader) and rows is not None:
+        origin = self._origin if number == 3 and loader is None and not self.curves and not self.goes_on else None
+        if origin is not None:
+            fewer = smaller(origin.rows, set(origin.sizes))
+        elif number == 3 and self._can_cut(batch, loader) and rows is not None:
             fewer = smaller(rows, {int(n) for _, t in tensors_of(batch) for n in t.shape[1:]})
         if number > min(2, self.steps) and fewer is None and self._room <= 0:
             return batch
@@ -317,7 +322,10 @@ class Session:
         parts = self._parts(frame)
         if not parts:
             return batch
-        self._watch = Watch(number, parts, self.births, self.spans, rows, self._usual, loose=batch is None, names=self.names)
+        loose = (origin, fewer) if origin is not None and fewer is not None else None
+        self._watch = Watch(
+            number, parts, self.births, self.spans, rows, self._usual, loose=batch is None, names=self.names, fewer=loose
+        )  # fmt: skip
         self._watch.cut, self._watch.even = fewer is not None, is_even(loader)
         self._watch.around = self.spans.user_frames(frame, limit=64)
         self._watch.batches = turns_of(loader) if self.curves else None
@@ -354,6 +362,7 @@ class Session:
             return
         watch, self._watch = self._watch, None
         self._used |= {id(call.module) for call in watch.modules.calls}
+        self._origin = watch.origin
         watch.name_inputs([*frames], self._unused)
         made = watch.end()
         if self.curves:
@@ -388,12 +397,3 @@ class Session:
         if self._used:
             tops = [m for m in tops if any(id(sub) in self._used for sub in m.modules())] or tops
         return named_parts(list(dict.fromkeys(map(unwrapped, tops))), list(frames_from(frame, self.spans)))
-
-
-@contextlib.contextmanager
-def aside(session: Session) -> Iterator[None]:
-    """Within the block nothing is recorded."""
-    with contextlib.ExitStack() as quiet:
-        if session._watch is not None:
-            session._watch.hush(quiet)
-        yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from vaelint.observe.batches import rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
+from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, is_selected, made_by
 from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of
 from vaelint.record.record import Births, Record, ancestors, name_of
 from vaelint.trace import torch_private
@@ -38,9 +40,11 @@ class Watch:
         *,
         loose: bool = False,
         names: bool = False,
+        fewer: tuple[Origin, int] | None = None,
     ) -> None:
         """`last`: how many `backward` calls an iteration has, where that is known. `loose`: no loader gives the batch; what enters a
-        network from outside of the recorded graph is the input. `names`: which variables hold what is noted."""
+        network from outside of the recorded graph is the input. `names`: which variables hold what is noted.
+        `fewer`: where a loose batch comes from, and how many rows it is to have."""
         self._loose = loose
         self.number, self.spans, self.batch, self._last = number, spans, batch, last
         self.model = next(iter(parts.values())) if len(parts) == 1 else Parts(dict(parts))
@@ -58,7 +62,9 @@ class Watch:
         self.gradients: dict[str, float] = {}  # norms, where curves are wanted
         self.batches: int | None = None  # that the loader gives, where curves are wanted
         self.held: list[Held] = []  # the variables at the last `backward`, where curves are wanted
-        self.cut = False  # whether the batch was made smaller than the loader's
+        self.cut = fewer is not None  # whether the batch was made smaller than the script's
+        self._fewer, self._shrunk = fewer, Shrunk()
+        self._entering: list[Entered] = []  # what entered networks from outside
         self.inputs: dict[str, torch.Tensor] = {}
         self._kept: dict[str, torch.Tensor] = {}  # the inputs' values when they came
         self._outputs: dict[int, Any] = {}
@@ -81,6 +87,11 @@ class Watch:
         self._open.callback(handle.remove)
         enter(noting_autocast(self.recorder.autocast))
         enter(noting_distributions(self.recorder, self.record))
+        self._open.callback(self._shrunk.restore)
+        if self._fewer is not None:
+            cutting = Cutting(*self._fewer, self.spans, lambda: self.recorder.paused, self._shrink)
+            enter(cutting.from_numpy_too())
+            enter(cutting)
         enter(recording_from_numpy(self.recorder))
         enter(self.recorder)
 
@@ -101,10 +112,26 @@ class Watch:
             for _, tensor in tensors_of(args):
                 node = self.recorder.node_for(tensor)
                 if tensor.ndim and not tensor.requires_grad and (node is None or not self._of_networks(node)):
+                    if self._fewer is not None and node is None:
+                        self._shrink(tensor)
                     self.batch = self.batch or tensor.shape[0]
-                    self.take("x", tensor)
+                    self._entering.append(Entered.by(tensor, node))
+                    self.take("x", tensor, made_by(node, self.batch))
         if self.batch:
             self.record.sizes["B"] = self.batch
+
+    def _shrink(self, tensor: torch.Tensor) -> None:
+        """A tensor that was there before the iteration began gets fewer rows, with those that the script holds beside it."""
+        assert self._fewer is not None
+        origin, fewer = self._fewer
+        for held in (tensor, *(t for t in beside(self.spans.user_frames(sys._getframe(1), limit=16)) if t is not tensor)):
+            if self.recorder.node_for(held) is None and id(held) not in self.names:
+                self._shrunk.shrink(held, origin.rows, fewer)
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the batch comes from, if no loader gives it; None where it cannot be cut."""
+        return Origin.of(self.recorder.graph, self._entering, self.batch) if self._loose else None
 
     def _of_networks(self, node: fx.Node) -> bool:
         """Whether a value depends on the batch or on a parameter, or was drawn: a latent is no input."""
@@ -120,15 +147,21 @@ class Watch:
         if not self.recorder.paused and not self.modules.running:
             self._outputs[id(module)] = output
 
-    def take(self, name: str, tensor: torch.Tensor) -> None:
-        """Registers a tensor of the batch."""
+    def take(self, name: str, tensor: torch.Tensor, made: fx.Node | None = None) -> None:
+        """Registers a tensor of the batch; if the script `made` it of another one in the iteration, that one."""
         while name in self.inputs:
             name += "_"
         with contextlib.ExitStack() as quiet:
             self.hush(quiet)
-            self.inputs[name] = tensor
-            self._kept[name] = tensor.detach().clone()
-            self.record.inputs[name] = self.recorder.input(name, tensor)
+            self.inputs[name] = tensor if made is None else made.meta["val"]
+            self._kept[name] = self.inputs[name].detach().clone()
+            self.record.inputs[name] = self.recorder.input(name, tensor) if made is None else self.recorder.input_instead(name, made)
+
+    def _take_selected(self) -> None:
+        """What the script took out of its data for this iteration, and no network was called on: targets, labels."""
+        for node in list(self.recorder.graph.nodes) if self._loose and self.batch else ():
+            if node.users and is_selected(node, self.batch):
+                self.take("x", node.meta["val"], node)
 
     def name_inputs(self, frames: Sequence[FrameType], unused: set[str], *, whole: bool = True) -> None:
         """Gives each tensor of the batch the name of the variable that holds it, where one does.
@@ -162,6 +195,9 @@ class Watch:
 
     def close(self) -> None:
         """Ends the recording."""
+        for name, tensor in self.inputs.items():
+            if tensor in self._shrunk:
+                self.record.inputs[name].meta["val"] = self._kept[name]  # as it was in the iteration: it gets its rows back
         self._open.close()
 
     def end(self, error: BaseException | None = None) -> Iteration:
@@ -169,6 +205,7 @@ class Watch:
         with contextlib.ExitStack() as quiet:
             self.hush(quiet)
             record = self.record
+            self._take_selected()
             if error is not None:
                 record.failure = self.recorder.failure(error)
             record.calls, record.reads = self.modules.calls, self.recorder.reads
@@ -178,7 +215,7 @@ class Watch:
             losses = [self._minimised_by(goal) for goal in goals]
         self.close()
         made = Iteration(self.number, record, self._frozen, self.names, self._kept, self.batch, self.backwards, goals, losses, self._random)
-        made.altered, made.cut, made.even = self._altered(), self.cut, self.even
+        made.altered, made.cut, made.even = self._altered(), self.cut, self.even and (self.origin is None or self.origin.even)
         made.outer, made.gradients, made.applied = self.outer, self.gradients, self.applied
         made.held, made.batches = self.held, self.batches
         return made

@@ -124,7 +124,7 @@ def _model_of(
     if record is not first.record and not faithful:
         result.notes.append("the recorded iteration gives another loss when it is run again: experiments on it were not made")
     step.faithful = faithful
-    record.lifted = lifted
+    record.lifted, record.even = lifted, first.even
     result.rung, result.symbols = "real", dict(inputs.symbols)
     if other is None:
         result.notes.append("one batch size only was seen: sizes are numbers, and what moves with the batch is not known")

@@ -166,9 +166,12 @@ def _numbers(*values: Any) -> list[int]:
 
 
 def fixed_divisors(model: Model) -> list[Pinned]:
-    """VAE102 without an error: a sum over the batch that is divided by the number that the batch size happens to be."""
+    """VAE102 without an error: a sum over the batch that is divided by the number that the batch size happens to be.
+
+    None where all batches of the training that was observed have this size.
+    """
     batch, record = model.inputs.batch, model.record
-    if batch is None or not record.lifted or model.other is None or record.loss is None:
+    if batch is None or record.even or not record.lifted or model.other is None or record.loss is None:
         return []
     n = record.sizes[batch]
     if n < 3 or [s for s, v in model.symbols.items() if v == n and s != batch]:

@@ -10,6 +10,7 @@ from torch import fx
 from vaelint.core.finding import Span
 from vaelint.faults.shapes.annotations import definition
 from vaelint.record.record import FunctionCall, Record
+from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 def handed_back(model: Model, mu: fx.Node, scale: fx.Node) -> Span | None:
     """The statement by which a function that is given mean and scale returns the mean itself, or one that makes both returns it twice.
 
-    The innermost such function; None where there is none, as where the mean is decoded in the function that makes it.
+    The innermost such function; None where there is none, as where the mean is decoded in the function that makes it, and where calls
+    of functions are not known, as of an observed training.
     """
-    record = model.with_calls
+    try:
+        record = model.with_calls
+    except ReplayError:
+        return None
     twins = _twins(model.record, record)
     if twins is None:
         return None

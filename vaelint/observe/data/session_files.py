@@ -8,10 +8,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from vaelint.observe.aside import aside
 from vaelint.observe.data.absent_files import AbsentFiles
 from vaelint.observe.data.wanted import is_wanted
 from vaelint.observe.held.files import Absent
-from vaelint.observe.session import Session, aside
+from vaelint.observe.session import Session
 
 
 def absent_files(session: Session, *, other: bool = False) -> Absent:
