@@ -61,6 +61,12 @@ def reconstruction_ends(model: Model) -> list[fx.Node]:
     return model.flow.sorted(decoded or ends)
 
 
+def _beside_decoded(model: Model) -> list[fx.Node]:
+    """What reconstructions hold beside the decoder's outputs: a first guess that is added to them moves what made it."""
+    leaves = [leaf for t in model.terms_of("reconstruction") if t.detached is None for leaf in t.leaves]
+    return model.flow.sorted({n for leaf in leaves for n in leaf.frontier if n in model.flow.learned and n in model.flow.data})
+
+
 def _holds_draw_fixed(model: Model, ends: list[fx.Node]) -> bool:
     """Whether the loss moves the posterior of a draw on another way than through the draw, as estimators do that weigh its density, with
     the draw cut off on purpose. Told of bounds alone, which are one function of likelihood and densities."""
@@ -89,7 +95,7 @@ def encoder_cuts(model: Model) -> list[Cut]:
     if after := _between(model, ends):
         return after
     by_value = flow.ancestors(*ends)
-    lost = gradients.names(by_value) - gradients.names(gradients.reach(*ends))
+    lost = gradients.names(by_value) - gradients.names(gradients.reach(*ends, *_beside_decoded(model)))
     if model.sites:
         lost &= gradients.names(flow.ancestors(*(s.z for s in model.sites)))
     lost -= gradients.names(gradients.reach(*(s.mu for s in discrete_draws(model) if s.mu is not None)))  # lost by the draw alone

@@ -100,6 +100,16 @@ def _exchanged(trial: Trial, fact: ReconFact) -> Verdict:
     return Verdict(exactly(fits[nearest] <= max(0.02, 4 * rounding(r)), fits[nearest]), told)
 
 
+def _root(trial: Trial, head: fx.Node) -> fx.Node:
+    """The raw output that a scale is a function of: the log term may be another function of it."""
+    learned = trial.model.flow.learned
+    while ops.op(head) in ops.FUNCTIONS | ops.ARITHMETIC and len(inner := [n for n in ops.value_inputs(head) if n in learned]) == 1:
+        if not trial.has(inner[0]) or trial.value(inner[0]).shape != trial.value(head).shape:
+            break
+        head = inner[0]
+    return head
+
+
 _ONE_SIDED = ("bce", "bce_with_logits", "poisson", "poisson_log")
 
 
@@ -114,6 +124,7 @@ def _gaussian(trial: Trial, fact: ReconFact, head: fx.Node) -> Verdict:
         cut = float((variance == low).double().mean())  # a raw output cut at a floor has many values exactly there
         told = f"the lowest variance is {number(low)}, and {cut:.0%} of all are exactly that"
         return Verdict(exactly(low <= 0 or (low <= 1e-4 and cut > 0.05), low), told)
+    head = _root(trial, head)
     zero = torch.zeros_like(trial.value(pair.target).detach())
     factors, offsets = [], []
     with torch.no_grad():
@@ -139,7 +150,7 @@ def _gaussian(trial: Trial, fact: ReconFact, head: fx.Node) -> Verdict:
     size = float((y - y.mean()).norm())
     residual = float((columns @ fitted - y.unsqueeze(1)).norm()) / size if size else 0.0
     constant = float(x.log().std()) < 1e-6
-    wrong = residual > 0.01 or float(fitted[0]) >= 0 or (constant and size > 1e-6)
+    wrong = residual > 0.01 or float(fitted[0]) > -1e-6 or (constant and size > 1e-6)
     if not wrong and (share_ := _share_of_error(float(fitted[0]), float(fitted[1]))) is not None and abs(share_ - 1) > 0.02:
         return Verdict(True, f"beside its log term the error has {number(share_)} times the factor of a Gaussian likelihood")
     return Verdict(
