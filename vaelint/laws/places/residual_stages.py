@@ -1,8 +1,9 @@
 """Law C6, for quantisers of several stages: each stage quantises what all earlier ones have left.
 
 Observed on the real run: what every stage looks up, and the code that it gets. Prediction, where the codes are added up: stage k looks up
-z - (c_1 + ... + c_(k-1)). Where some of the earlier codes are taken off and others are not, the sum moves away from z again. Exempt are
-stages that all look up z itself, parts of z, or what a layer has made of it.
+z - (c_1 + ... + c_(k-1)). Where some of the earlier codes are taken off and others are not, the sum moves away from z again; so it does
+where a stage looks up z itself though what is left was computed and is what the loss holds its code to. Exempt are other stages that all
+look up z itself, parts of z, or what a layer has made of it.
 
 Source: Juang & Gray 1982, Multiple stage vector quantization for speech coding; Zeghidour et al. 2021, SoundStream, algorithm 1.
 """
@@ -19,6 +20,7 @@ from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.nearest_codes import looked_up
+from vaelint.record.record import route, span
 from vaelint.rule import Found
 
 _MOST = 7  # earlier stages
@@ -27,13 +29,17 @@ _SAME = 1e-5
 
 @law("stages-take-what-is-left", "each of several stages quantises what all earlier ones have left", covered=("VAE508", "VAE515"))
 def stages_take_what_is_left(bench: Bench) -> Iterator[Broken]:
-    """Three or more lookups of rows of one length, whose codes are added up."""
+    """Several lookups of rows of one length, whose codes are added up."""
     stages = [stage for book in codebooks_of(bench.model) if (stage := _stage(bench, book)) is not None]
-    if len(stages) < 3 or len({rows.shape for _, rows, _ in stages}) != 1 or not _are_added(bench, [code for _, _, code in stages]):
+    if len(stages) < 2 or len({rows.shape for _, rows, _, _ in stages}) != 1 or not _are_added(bench, [code for _, _, code, _ in stages]):
         return
     first = stages[0][1]
-    for k, (source, rows, _) in enumerate(stages[2:_MOST], 2):
-        earlier = [code for _, _, code in stages[:k]]
+    left = _held_to(bench, first - stages[0][2], stages[1][2])
+    if _is_same(stages[1][1], first) and left is not None:
+        yield _whole(bench, stages[1][0], stages[1][3], left)
+        return
+    for k, (source, rows, _, _) in enumerate(stages[2:_MOST], 2):
+        earlier = [code for _, _, code, _ in stages[:k]]
         if _is_same(rows, first - sum(earlier)):
             continue
         for many in range(1, k):
@@ -43,13 +49,27 @@ def stages_take_what_is_left(bench: Bench) -> Iterator[Broken]:
                 return
 
 
-def _stage(bench: Bench, book: Codebook) -> tuple[fx.Node, torch.Tensor, torch.Tensor] | None:
-    """What a stage looks up, as a node and as rows, and the codes that it gets, as rows."""
+def _held_to(bench: Bench, left: torch.Tensor, code: torch.Tensor) -> fx.Node | None:
+    """A value on the way to the loss that is what the first stage leaves, and is compared with the next stage's code."""
+    flow = bench.model.flow
+    nodes = [n for n in flow.sorted(bench.model.reaching_loss) if bench.is_real(n) and bench.knows(n)]
+    alike = [n for n in nodes if _is_these(bench, n, left)]
+    pairs = ((n, other) for n in alike for user in flow.users.get(n, ()) for other in flow.inputs[user] if other not in alike)
+    return next((n for n, other in pairs if bench.is_real(other) and bench.knows(other) and _is_these(bench, other, code)), None)
+
+
+def _is_these(bench: Bench, node: fx.Node, rows: torch.Tensor) -> bool:
+    value = bench.value(node)
+    return value.numel() == rows.numel() and _is_same(value.reshape(rows.shape).double(), rows)
+
+
+def _stage(bench: Bench, book: Codebook) -> tuple[fx.Node, torch.Tensor, torch.Tensor, fx.Node] | None:
+    """What a stage looks up, as a node and as rows, the codes that it gets, as rows, and its index."""
     found = looked_up(bench, book) if bench.knows(book.code) else None
     if found is None or bench.value(book.code).numel() != found[0].numel():
         return None
-    rows, source, _ = found
-    return source, rows.double(), bench.value(book.code).reshape(rows.shape).double()
+    rows, source, index = found
+    return source, rows.double(), bench.value(book.code).reshape(rows.shape).double(), index
 
 
 def _are_added(bench: Bench, codes: list[torch.Tensor]) -> bool:
@@ -61,6 +81,21 @@ def _are_added(bench: Bench, codes: list[torch.Tensor]) -> bool:
 
 def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return float((one - other).abs().max()) <= _SAME * float(other.abs().max())
+
+
+def _whole(bench: Bench, source: fx.Node, index: fx.Node, left: fx.Node) -> Broken:
+    model = bench.model
+    looks = model.flow.sorted(model.flow.ancestors(index) & set(model.flow.users.get(source, ())))
+    here = model.source.function(place) if (place := span(left)) is not None else None
+    read = [s for user in looks for s in route(user) if here is not None and model.source.function(s) is here]
+    found = Found(
+        read[-1] if read else model.where(source),
+        label="the next stage is given z itself",
+        labels=model.labels((left, "what the first stage leaves, which the loss holds the next code to")),
+        why="the codes are added up: stages that each quantise z whole add up to as many times z",
+        help="look up what is left: code, index = codebook(residual)",
+    )
+    return Broken("code-not-nearest", found, "a stage looks up z less the sum of all earlier codes", "stage 2 looks up z itself")
 
 
 def _left(bench: Bench, source: fx.Node, stage: int, taken: tuple[int, ...]) -> Broken:
