@@ -55,6 +55,7 @@ FORMS = {
     "slices": ("", "x, kind = data[i : i + rows], kinds[i : i + rows]"),
     "an order": ("", "x, kind = data[order[i : i + rows]], kinds[order[i : i + rows]]"),
     "draws": ("", "x, kind = torch.rand(16, 6, 6), torch.eye(3)[torch.randint(0, 3, (16,))]"),
+    "gaussian draws": ("", "x, kind = torch.randn(16, 6, 6), torch.eye(3)[torch.randint(0, 3, (16,))]"),
     "numpy": (
         "numbers = data.numpy()",
         "at = np.arange(i, i + rows); x, kind = torch.from_numpy(numbers[at]), kinds[torch.from_numpy(at)]",

@@ -37,6 +37,13 @@ def rows_of(batch: Any) -> int | None:
     return first.most_common(1)[0][0] if first else None
 
 
+def is_label(tensor: torch.Tensor) -> bool:
+    """Whether it holds whole numbers, or one 1 among zeros in each row."""
+    if not tensor.is_floating_point():
+        return True
+    return tensor.ndim == 2 and bool(((tensor == 0) | (tensor == 1)).all()) and bool((tensor.sum(1) == 1).all())
+
+
 def is_cuttable(batch: Any) -> bool:
     """Whether the batch is made of tuples, lists and mappings of tensors and plain values, which can be made anew with fewer rows."""
     if isinstance(batch, torch.Tensor):

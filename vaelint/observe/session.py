@@ -298,6 +298,7 @@ class Session:
             self._end(frames_of(error))
         elif self._watch is not None and broke and self._watch.recorded:
             watch, self._watch = self._watch, None
+            watch.settle()
             watch.name_inputs(frames_of(error), self._unused, whole=False)
             self.failed = watch.end(error)
         elif self._backwards and not broke:
@@ -322,10 +323,9 @@ class Session:
         parts = self._parts(frame)
         if not parts:
             return batch
-        loose = (origin, fewer) if origin is not None and fewer is not None else None
-        self._watch = Watch(
-            number, parts, self.births, self.spans, rows, self._usual, loose=batch is None, names=self.names, fewer=loose
-        )  # fmt: skip
+        less = (origin, fewer) if origin is not None and fewer is not None else None
+        last, loose = self._usual, batch is None
+        self._watch = Watch(number, parts, self.births, self.spans, rows, last, loose=loose, names=self.names, fewer=less)
         self._watch.cut, self._watch.even = fewer is not None, is_even(loader)
         self._watch.around = self.spans.user_frames(frame, limit=64)
         self._watch.batches = turns_of(loader) if self.curves else None
@@ -362,6 +362,7 @@ class Session:
             return
         watch, self._watch = self._watch, None
         self._used |= {id(call.module) for call in watch.modules.calls}
+        watch.settle()
         self._origin = watch.origin
         watch.name_inputs([*frames], self._unused)
         made = watch.end()

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from vaelint.observe.batches import rows_of, tensors_of
+from vaelint.observe.batches import is_label, rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, is_selected, made_by
 from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of
@@ -64,6 +64,7 @@ class Watch:
         self.held: list[Held] = []  # the variables at the last `backward`, where curves are wanted
         self.cut = fewer is not None  # whether the batch was made smaller than the script's
         self._fewer, self._shrunk = fewer, Shrunk()
+        self._drawn: list[tuple[torch.Tensor, fx.Node]] = []  # what the first network got, if it was drawn
         self._entering: list[Entered] = []  # what entered networks from outside
         self.inputs: dict[str, torch.Tensor] = {}
         self._kept: dict[str, torch.Tensor] = {}  # the inputs' values when they came
@@ -117,7 +118,17 @@ class Watch:
                     self.batch = self.batch or tensor.shape[0]
                     self._entering.append(Entered.by(tensor, node))
                     self.take("x", tensor, made_by(node, self.batch))
+                elif tensor.ndim and node is not None and not self.modules.calls and _is_drawn(node):
+                    self._drawn.append((tensor, node))
         if self.batch:
+            self.record.sizes["B"] = self.batch
+
+    def settle(self) -> None:
+        """Where draws and labels alone entered a network, the draws that the first one got were the data: `x = torch.randn(32, 784)`."""
+        for tensor, node in self._drawn if all(map(is_label, self._kept.values())) else ():
+            self.batch = self.batch or tensor.shape[0]
+            self._entering.append(Entered.by(tensor, node))
+            self.take("x", tensor, made_by(node, self.batch))
             self.record.sizes["B"] = self.batch
 
     def _shrink(self, tensor: torch.Tensor) -> None:
@@ -136,7 +147,7 @@ class Watch:
     def _of_networks(self, node: fx.Node) -> bool:
         """Whether a value depends on the batch or on a parameter, or was drawn: a latent is no input."""
         behind = ancestors(node)
-        return any(n.op == "placeholder" or n.meta.get("parameter") for n in behind) or name_of(node.target).startswith(("randn", "normal"))
+        return any(n.op == "placeholder" or n.meta.get("parameter") for n in behind) or _is_drawn(node)
 
     @property
     def recorded(self) -> bool:
@@ -265,3 +276,8 @@ class Watch:
             if constant and isinstance(val, torch.Tensor) and node.meta.get("version") != torch_private.version_of(val):
                 changed.add(str(node.target))
         return frozenset(changed)
+
+
+def _is_drawn(node: fx.Node) -> bool:
+    """Whether a value was drawn from a Gaussian: a latent, or made-up data."""
+    return name_of(node.target).startswith(("randn", "normal"))
