@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from vaelint.late import dataclass
 
 keras: Any = importlib.import_module("keras")
 

@@ -7,12 +7,13 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 
 _NOT_SIZES = frozenset({"dim", "dims", "axis", "start_dim", "end_dim", "stride", "padding", "output_padding", "dilation", "groups"})
 SIZED = frozenset(

@@ -16,9 +16,9 @@ import signal
 import socket
 import sys
 import warnings
-from dataclasses import dataclass
 
 from vaelint.core.errors import UsageError
+from vaelint.late import dataclass
 from vaelint.process import descendants, protocol
 from vaelint.process.child import Pipeline
 from vaelint.process.keeper import fork, keep

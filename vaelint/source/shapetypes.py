@@ -9,9 +9,9 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from vaelint.late import dataclass
 from vaelint.source.written import SourceFile
 
 _SIGNS = "#*?_"

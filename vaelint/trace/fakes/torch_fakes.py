@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from vaelint.late import dataclass
 from vaelint.trace.fakes.small_kernels import is_like, made_of_ones
 from vaelint.trace.torch_private import FakeTensor, FakeTensorMode, lean_dynamo, no_torch_function
 
