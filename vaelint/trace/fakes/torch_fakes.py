@@ -223,5 +223,7 @@ def _kind_of_mode() -> type[FakeTensorMode]:
 
 def fake_mode() -> FakeTensorMode:
     """A mode in which new tensors have shape, dtype and device, and no storage; real tensors met are turned into fakes."""
-    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL + 1)  # it logs what it then raises
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # it logs what it then raises
+    if log.level <= logging.CRITICAL:
+        log.setLevel(logging.CRITICAL + 1)  # which goes through all loggers
     return _kind_of_mode()(allow_non_fake_inputs=True)
