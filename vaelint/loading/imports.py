@@ -28,7 +28,7 @@ from vaelint.loading.statements import definitions_of, future_flags, late_future
 from vaelint.loading.tensorflow_stand_in import keras_on_torch, spared
 from vaelint.repository.dataflow import stores
 from vaelint.source.blame import one_line, span_of
-from vaelint.source.later_modules import later_modules, thrown_out, was_before
+from vaelint.source.later_modules import came_since, later_modules, thrown_out
 from vaelint.source.notebook import faults, show, source_of_file
 
 _ROOT_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
@@ -367,9 +367,7 @@ def _imports(
         sys.meta_path[:] = [*finders, *(f for f in sys.meta_path if f not in finders and f is not finder)]
         for name, module in (before | thrown_out()).items():  # what user code has thrown out is still needed here
             sys.modules.setdefault(name, module)
-        for name, module in later_modules().items():
-            if name in before or was_before(name):
-                continue
+        for name, module in came_since(before).items():
             first = next(iter(getattr(module, "__path__", None) or []), None)
             if isinstance(module, PlaceholderModule):
                 del sys.modules[name]  # a later `import x` inside a function must fail as it would for the user

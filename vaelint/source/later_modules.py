@@ -7,6 +7,7 @@ A process that only looks at a module counts a reference to it, and so copies th
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 
 _MARK = "vaelint modules until here"
@@ -42,6 +43,6 @@ def thrown_out() -> dict[str, ModuleType]:
     return {name: module for name, module in _before.items() if name not in sys.modules}
 
 
-def was_before(name: str) -> bool:
-    """Whether a module of that name came before the mark."""
-    return name in _before
+def came_since(earlier: Mapping[str, ModuleType]) -> dict[str, ModuleType]:
+    """What has come under a new name since `later_modules` gave these."""
+    return {name: module for name, module in later_modules().items() if name not in earlier and name not in _before}
