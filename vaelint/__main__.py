@@ -56,14 +56,11 @@ def _start(args: list[str]) -> "NoReturn":
     from vaelint.cache.early import untouched
 
     if args[:1] in (["check"], ["trace"], ["run"]) and "--help" not in args:
-        if args[0] != "run" and not {"--no-cache", "--isolated"} & set(args) and untouched(args):
-            if args[0] == "check":
-                _watch()
-                _again(args[1:])
-        else:
+        if args[0] == "run" or {"--no-cache", "--isolated"} & set(args) or not untouched(args):
             early = _worker()
-            if args[0] == "check":
-                _watch()
+        if args[0] == "check":
+            _watch()
+    _plain(args, early)
     from vaelint.cli import app
 
     app.main(args, early)
@@ -102,14 +99,24 @@ def _told(args: list[str]) -> None:
         ended(lambda: act(said), command=args[0])
 
 
-def _again(args: list[str]) -> None:
-    """A check that kept results will answer; returns if the command line has to be read with care."""
-    from vaelint.cli.checking import check
-    from vaelint.cli.ends import ended
+_PLAIN = {"check": "checking", "trace": "trace", "annotate": "annotate", "config": "config", "discover": "discover"}
+"""Commands that are run without the command line's library where their words are plain, and their modules."""
+
+
+def _plain(args: list[str], early: "Worker | None") -> None:
+    """Runs a command whose words are plain; returns if the command line has to be read with care."""
+    if not args or args[0] not in _PLAIN:
+        return
     from vaelint.cli.quick import words_of
 
-    if (said := words_of(args)) is not None:
-        ended(lambda: check(said, None))
+    command = args[0]
+    if (said := words_of(args[1:], command)) is not None:
+        import importlib
+
+        from vaelint.cli.ends import ended
+
+        act = getattr(importlib.import_module(f"vaelint.cli.{_PLAIN[command]}"), command)
+        ended(lambda: act(said, early), early, command)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from vaelint.late import dataclass
 
 _KINDS = (".dist-info", ".egg-info")
 _APART = re.compile(r"[-_.]+")

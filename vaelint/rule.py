@@ -10,7 +10,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vaelint import claims as claims
@@ -25,6 +24,7 @@ from vaelint.core.finding import Suggestion as Suggestion
 from vaelint.core.setup import SETUP
 from vaelint.core.sign import Found, Kind
 from vaelint.core.strength import BEFORE, Basis
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model as Model

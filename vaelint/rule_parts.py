@@ -6,10 +6,10 @@ import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from vaelint.core.definitions import source_of
+from vaelint.late import dataclass
 from vaelint.rule import Rule, fact_definition
 
 Kind = Literal["rule", "fact", "experiment", "repair", "law", "reported"]

@@ -65,11 +65,27 @@ def read_with_care(args: list[str], command: str = "check") -> Options | None:
     return FOUND[0] if FOUND else None
 
 
+OTHERS = [*PLAIN, *["--depth=3", "--depth", "0", "--all", "--static", "--write", "--output-format=full", "./src/", "src//a", "x.py"]]
+
+
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(PLAIN), max_size=6))
 def test_plain_words_are_read_as_the_library_reads_them(args: list[str]) -> None:
     quick = words_of(args)
     assert quick is None or quick == read_with_care(args)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(("trace", "annotate", "config", "discover")), st.lists(st.sampled_from(OTHERS), max_size=4))
+def test_plain_words_of_other_commands_are_read_as_the_library_reads_them(command: str, args: list[str]) -> None:
+    quick = words_of(args, command)
+    assert quick is None or quick == read_with_care(args, command)
+
+
+def test_plain_words_of_each_command_that_runs_a_model_are_read_here() -> None:
+    plain = ["m.py:VAE", "--input", "4x4"]
+    assert all(words_of(plain, command) is not None for command in ("check", "trace", "annotate", "config"))
+    assert words_of(["src//a"], "discover") == Options(path="src/a") and words_of([], "discover") == Options()
 
 
 TOLD = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.anatomy.posterior.parameterisation import Parameterisation, parameterisation
 from vaelint.anatomy.posterior.sites import Site, draws_of
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.flow import Flow
 from vaelint.record.record import Record, route
 from vaelint.replay.ranges import Range, value_range

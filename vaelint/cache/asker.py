@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from dataclasses import dataclass
 from types import FrameType
+
+from vaelint.late import dataclass
 
 _HERE = os.path.dirname(__file__) + os.sep
 _PYTHON = tuple({sysconfig.get_path(k) + os.sep for k in ("stdlib", "platstdlib")})

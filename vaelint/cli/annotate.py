@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from vaelint.annotate.signatures import imports, tokens_kept
 from vaelint.annotate.wrapping import wrapped
@@ -17,6 +17,7 @@ from vaelint.core.checked import Checked
 from vaelint.core.edits import Proposal, applied, parses
 from vaelint.core.errors import UsageError
 from vaelint.core.result import Request
+from vaelint.late import dataclass
 from vaelint.process import verify as fixing
 from vaelint.process.front import Worker
 from vaelint.source.spot import Code

@@ -7,7 +7,6 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.finding import Severity
 from vaelint.core.pages import HOME, address
 from vaelint.core.result import TargetResult
+from vaelint.late import dataclass
 from vaelint.policy import baseline
 from vaelint.policy.judge import Judgement
 from vaelint.report.formats import FORMATS, Format

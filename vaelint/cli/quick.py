@@ -1,7 +1,7 @@
 """Plain words of a command, read without the command line's library, which takes longer to import than all the rest.
 
-For a `check` that is answered by kept results, and for what only tells something: `rules`, `explain`. It reads what it is sure of, as that
-library would, and leaves everything else to it: abbreviations, mistakes, help, options from variables. tests/cache/test_words.py holds
+That costs as much CPU time as a tenth of importing torch. What is read here is what is sure, as that library would read it; everything
+else is left to it: abbreviations, mistakes, help, options from variables. tests/cache/test_words.py holds
 the two against each other.
 """
 
@@ -47,7 +47,7 @@ class _Taken:
         self.flags: dict[str, tuple[str, bool]] = {}
         self.several: dict[str, str] = {}
         self.one: dict[str, tuple[str, Callable[[str], Any]]] = {}
-        self.argument: tuple[str, bool] | None = None  # its field, and whether it is a single one that has to be there
+        self.argument: tuple[str, Option] | None = None  # its field, and how it is declared
         for entry in TABLE:
             option = entry.option_of(command)
             if option is not None and entry.field not in _UNKEPT:
@@ -55,7 +55,7 @@ class _Taken:
 
     def _add(self, field: str, option: Option) -> None:
         if option.argument:
-            self.argument = (field, option.required)
+            self.argument = (field, option)
             return
         for name in filter(None, (option.name, option.short)):
             if option.kind in ("flag", "switch"):
@@ -112,9 +112,13 @@ def _placed(plain: list[str], taken: _Taken, said: dict[str, Any]) -> bool:
     """Whether the words that are no options are as many as the command takes."""
     if taken.argument is None:
         return not plain
-    field, single = taken.argument
-    if single and len(plain) != 1:
+    field, option = taken.argument
+    if option.kind == "texts":
+        if plain:
+            said[field] = plain
+        return True
+    if len(plain) > 1 or (option.required and not plain) or option.kind not in _READ:
         return False
     if plain:
-        said[field] = plain[0] if single else plain
+        said[field] = _READ[option.kind](plain[0])
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
@@ -12,6 +12,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.launchers import is_script
 from vaelint.core.paths import real
 from vaelint.core.result import Request
+from vaelint.late import dataclass
 from vaelint.source.target import parse_target
 
 

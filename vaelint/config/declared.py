@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from vaelint.config.readers import Value
+from vaelint.late import dataclass
 
 Kind = Literal["text", "texts", "flag", "switch", "number", "count", "file", "files", "choice"]
 """One text; several; named or not; `--x` and `--no-x`; a number; a whole number; a path; several; one of the `choices`."""

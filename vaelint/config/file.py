@@ -15,7 +15,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from vaelint.config.keys import BOTH, TARGET, TOP, Place
 from vaelint.config.options import Options
 from vaelint.core.errors import ConfigurationError, UsageError
 from vaelint.core.result import Request
+from vaelint.late import dataclass
 from vaelint.source.target import parse_target
 
 OWN_FILE, SHARED_FILE = "vaelint.toml", "pyproject.toml"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from vaelint.config.declared import Entry, Key
 from vaelint.config.options import TABLE
 from vaelint.config.readers import Schema
+from vaelint.late import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ and their page, `config/settings.py` the values in force; tests hold the argumen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from vaelint.config import readers
 from vaelint.config.declared import Entry, Key, Option, says
 from vaelint.core.result import Request
+from vaelint.late import dataclass
 from vaelint.report.formats import FORMATS, TRAILS
 
 _DEFAULT = Request("")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from vaelint.core import pages
 from vaelint.core.inputs import InputSet
 from vaelint.core.memory import SIZE, size_of
+from vaelint.late import dataclass
 from vaelint.source.target import parse_init, parse_target
 
 LAWS = ("none", "fast", "all")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vaelint.core.errors import ConfigurationError, UsageError
 from vaelint.core.inputs import InputSet
 from vaelint.core.pages import HOME
 from vaelint.core.result import Request
+from vaelint.late import dataclass
 from vaelint.process.gate import default_jobs
 from vaelint.source.target import parse_init
 

@@ -6,12 +6,12 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from vaelint.core.memory import free_bytes, readable
+from vaelint.late import dataclass
 from vaelint.record.record import Record
 from vaelint.trace import torch_private
 from vaelint.trail.cost import estimate as cost_of

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import fx
 
 from vaelint.core.reach import reachable
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.record import ops
 
 

@@ -4,10 +4,11 @@ torch."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal
 
 from vaelint.core.finding import Finding, Span
+from vaelint.late import dataclass
 
 Kind = Literal["constructor argument", "loss argument", "loss", "input", "input sizes", "values", "data", "stand-in"]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from vaelint.core.edits import Proposal
 from vaelint.core.result import Request, TargetResult
+from vaelint.late import dataclass
 
 
 @dataclass

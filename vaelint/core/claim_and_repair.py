@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from vaelint.late import dataclass
 
 
 def _in_words(made: type) -> str:

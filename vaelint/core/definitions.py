@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from vaelint.late import dataclass
 
 _TOP = re.compile(r"^def (?P<name>\w+)\(\s*(?P<first>\w*)", re.MULTILINE)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from vaelint.core.finding import Span, Suggestion
+from vaelint.late import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from enum import Enum
 from typing import Any, Literal
 
 from vaelint.core.claim_and_repair import Claim, Repair
 from vaelint.core.pages import address
+from vaelint.late import dataclass
 
 
 class Severity(Enum):

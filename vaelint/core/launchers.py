@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from vaelint.late import dataclass
 
 _PYTHON = re.compile(r"(python[\d.]*t?|py)(\.exe)?")
 _ASSIGNED = re.compile(r"[A-Za-z_]\w*=")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Literal
 
 from vaelint.core.assumption import Assumption
 from vaelint.core.finding import Certainty, Finding, Severity
+from vaelint.late import dataclass
 
 SCHEMA_VERSION = 1
 ADVICE = "VAE8"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from vaelint.core.claim_and_repair import Claim, Repair
 from vaelint.core.finding import Finding, Label, Severity, ShapeRow, Span, Suggestion, fingerprint
 from vaelint.core.paths import in_project
 from vaelint.core.strength import BEFORE, Basis
+from vaelint.late import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, name_of, shape
 

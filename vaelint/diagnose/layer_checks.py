@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from vaelint.core.messages import message_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Failure, Record, shape
 

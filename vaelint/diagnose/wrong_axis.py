@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import fx
 
 from vaelint.core.reach import walked
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice, product
+
+from vaelint.late import dataclass
 
 _WAYS = 4
 _VALUELESS = ("store_true", "store_false", "store_const", "append_const", "count")

@@ -11,12 +11,12 @@ import re
 import shlex
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
 from vaelint.discover.argparse_options import chosen_ways, compared_options, filled_options
 from vaelint.discover.guessed_options import guessed_ways, likest, unset_numbers, unset_options
+from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 

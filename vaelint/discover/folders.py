@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from vaelint.core.errors import NothingFound
 from vaelint.core.launchers import is_script
 from vaelint.core.paths import real, relative
 from vaelint.core.result import Request
+from vaelint.late import dataclass
 from vaelint.process.gate import Hired
 from vaelint.source.target import parse_target
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from vaelint.core.result import Request, TargetResult
 from vaelint.discover.entries import Entry, tree_of
 from vaelint.discover.guessed_options import other_configurations
 from vaelint.discover.variants import variants
+from vaelint.late import dataclass
 
 Ask = Callable[[Sequence[Request]], list[Checked]]
 """The results of requests, in their order."""

@@ -7,7 +7,7 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from vaelint.discover.texts import as_text
 from vaelint.discover.usage import Usage, constants, usage
 from vaelint.discover.vae_signs import gives_back, picks_codes, rows_after
 from vaelint.experiment.runs import Runner
+from vaelint.late import dataclass
 from vaelint.loading import construct
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.imports import repository_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from vaelint.core.visible import toml_escaped, visible
 from vaelint.discover.not_there import why_none
 from vaelint.discover.observing import Tried
 from vaelint.discover.structure import Found, Shape
+from vaelint.late import dataclass
 from vaelint.process.gate import Hired
 from vaelint.process.progress import Watched
 

@@ -6,10 +6,10 @@ import ast
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from vaelint.discover.usage import Unknown, Usage, value_of
+from vaelint.late import dataclass
 from vaelint.loading.names import Means, meanings
 
 BATCH = 4

@@ -6,9 +6,10 @@ import ast
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 

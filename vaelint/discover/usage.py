@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vaelint.late import dataclass
 from vaelint.source.notebook import source_of_file
 
 _DATASETS: dict[str, tuple[int, int]] = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vaelint.core.claim_and_repair import Claim
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from vaelint.experiment.trial import Trial

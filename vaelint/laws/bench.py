@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -18,6 +17,7 @@ from vaelint.experiment.recompute import overwritten
 from vaelint.experiment.runs import Prepare, calm
 from vaelint.experiment.trial import Trial
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, route, shape
 from vaelint.replay.ranges import declared_range

@@ -10,11 +10,11 @@ Source: Ipsen, Mattei & Frellsen 2021, not-MIWAE: deep generative modelling with
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import fx
 
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops

@@ -11,7 +11,6 @@ Source: Kingma & Welling 2014, appendix B, for the diagonal case; the identity E
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -22,6 +21,7 @@ from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.law import Broken, law

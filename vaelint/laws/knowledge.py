@@ -8,7 +8,7 @@ nothing to tell the decoder that the prior did not know, and when sampling there
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import fx
@@ -17,6 +17,7 @@ from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.priors import apart, pairs

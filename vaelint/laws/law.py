@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from vaelint.core.finding import Severity
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.rule import Found
 

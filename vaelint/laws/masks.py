@@ -8,12 +8,12 @@ may not go by the one by which the encoder takes other data, where the encoder g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from vaelint.experiment.trial import differ
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import shape

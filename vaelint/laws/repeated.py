@@ -7,6 +7,7 @@ to be made once for each place.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from torch import nn
@@ -25,14 +26,15 @@ def places_have_weights(bench: Bench) -> Iterator[Broken]:
         if not isinstance(container, nn.Sequential | nn.ModuleList):
             continue
         places = [m for m in container if isinstance(m, nn.Module)]  # one may be None
-        again = [m for m in places if any(True for _ in m.parameters()) and sum(m is other for other in places) > 1]
+        times = Counter(map(id, places))
+        again = [m for m in places if times[id(m)] > 1 and any(True for _ in m.parameters())]
         span, made = record.births.get(id(container)), record.births.get(id(again[0])) if again else None
         if span is None or made is None:
             continue
         inside = made.file == span.file and span.line <= made.line <= (span.end_line or span.line)
         if not inside and len(set(map(id, again))) < len({id(m) for m in places if any(True for _ in m.parameters())}):
             continue  # some places have their own: who made it so had a plan
-        count = sum(m is again[0] for m in places)
+        count = times[id(again[0])]
         found = Found(
             made if inside else span,
             label=f"one {type(again[0]).__name__} is at {count} places of {path}",

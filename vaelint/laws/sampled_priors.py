@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
 from vaelint.record.record import shape

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -18,6 +17,7 @@ from vaelint.core.finding import Span
 from vaelint.experiment.recompute import in_place
 from vaelint.experiment.runs import calm
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaelint.core.inputs import InputSet
 from vaelint.core.paths import relative
+from vaelint.late import dataclass
 from vaelint.loading import construct
 from vaelint.loading.names import Means, meanings
 

@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet
 from vaelint.core.paths import class_file, relative, user_file
 from vaelint.core.paths import package_of as package_named_by
+from vaelint.late import dataclass
 from vaelint.loading import construct
 from vaelint.loading.arguments import Choice, choices
 from vaelint.loading.imports import import_file, import_module, parsed, repository_of, within

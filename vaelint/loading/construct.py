@@ -10,10 +10,10 @@ import re
 import textwrap
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from vaelint.core.inputs import InputSet, InputSpec
+from vaelint.late import dataclass
 from vaelint.loading.inherited import constructor_tree, constructors, full_signature
 from vaelint.loading.names import Means, meanings
 

@@ -28,6 +28,7 @@ from vaelint.loading.statements import definitions_of, future_flags, late_future
 from vaelint.loading.tensorflow_stand_in import keras_on_torch, spared
 from vaelint.repository.dataflow import stores
 from vaelint.source.blame import one_line, span_of
+from vaelint.source.later_modules import came_since, later_modules, thrown_out
 from vaelint.source.notebook import faults, show, source_of_file
 
 _ROOT_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")
@@ -347,7 +348,7 @@ def _imports(
         sys.modules.pop(name, None)
         del _ours[name]
     sys.path[:] = [*dict.fromkeys(str(p) for p in path), *(p for p in sys.path if p not in {str(q) for q in path})]
-    before, argv, bytecode, missing = dict(sys.modules), sys.argv, sys.dont_write_bytecode, dict[str, Span]()
+    before, argv, bytecode, missing = later_modules(), sys.argv, sys.dont_write_bytecode, dict[str, Span]()
     finders = list(sys.meta_path)
     finder = _Search(folders, package, missing)
     sys.meta_path.append(finder)
@@ -364,10 +365,9 @@ def _imports(
     finally:
         sys.argv, sys.dont_write_bytecode = argv, bytecode
         sys.meta_path[:] = [*finders, *(f for f in sys.meta_path if f not in finders and f is not finder)]
-        for name in before.keys() - sys.modules.keys():  # what user code has thrown out is still needed here
-            sys.modules[name] = before[name]
-        for name in sys.modules.keys() - before.keys():
-            module = sys.modules[name]
+        for name, module in (before | thrown_out()).items():  # what user code has thrown out is still needed here
+            sys.modules.setdefault(name, module)
+        for name, module in came_since(before).items():
             first = next(iter(getattr(module, "__path__", None) or []), None)
             if isinstance(module, PlaceholderModule):
                 del sys.modules[name]  # a later `import x` inside a function must fail as it would for the user

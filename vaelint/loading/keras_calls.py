@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vaelint.core.paths import relative
+from vaelint.late import dataclass
 from vaelint.loading.imports import import_part, parsed
 from vaelint.repository.dataflow import needed_of
 from vaelint.repository.objects import Unknown

@@ -8,13 +8,13 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from vaelint.core.finding import Span
 from vaelint.core.paths import relative, user_file
+from vaelint.late import dataclass
 from vaelint.trace.keras_models import is_keras
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaelint.loading.imports import import_part, parsed
 from vaelint.repository.dataflow import needed_of
+from vaelint.source.later_modules import later_modules
 from vaelint.source.target import Expression
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def in_file(loaded: Loaded, path: Path, name: str) -> Any:
     """A name of the top level of one of the user's files. Raises TargetError VAE001 or AttributeError."""
     if path == Path(loaded.file):
         return loaded.namespace[name]
-    there = next((m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == str(path) and hasattr(m, name)), None)
+    there = next((m for m in later_modules().values() if getattr(m, "__file__", None) == str(path) and hasattr(m, name)), None)
     if there is None:
         there = import_part(path, needed_of(parsed(path), {name}), loaded.notes)
     return getattr(there, name)

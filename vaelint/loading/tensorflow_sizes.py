@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from vaelint.late import dataclass
 
 keras: Any = importlib.import_module("keras")
 

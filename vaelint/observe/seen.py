@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import FrameType
 from typing import Any
 
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.record import Record
 
 

@@ -8,9 +8,9 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.loading.names import Means, meanings
 from vaelint.step.reading import tree_of

@@ -13,12 +13,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 from vaelint.core.errors import TargetError
 from vaelint.core.inputs import InputSet
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.perturb.constructor_arguments import Knob, changed, knobs
 from vaelint.perturb.literals import SIZED, Change, Literal, Literals

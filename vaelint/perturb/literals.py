@@ -5,14 +5,15 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
+from vaelint.source.later_modules import later_modules
 
 _NOT_SIZES = frozenset({"dim", "dims", "axis", "start_dim", "end_dim", "stride", "padding", "output_padding", "dilation", "groups"})
 SIZED = frozenset(
@@ -126,7 +127,7 @@ class Literals:
 def _functions(is_user: Callable[[str], bool]) -> Iterator[FunctionType]:
     """The functions and methods of the user's modules, each once."""
     seen: set[int] = set()
-    for module in list(sys.modules.values()):
+    for module in later_modules().values():
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not is_user(file):
             continue

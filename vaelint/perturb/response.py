@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import Any
@@ -14,6 +13,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 from vaelint.trace.spans import SpanFinder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from vaelint.anatomy.analyse import analyse
 from vaelint.core.inputs import InputSet
 from vaelint.core.reach import reachable
 from vaelint.core.result import Request, TargetResult
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.pipeline.step_trials import trials_of
 from vaelint.record import ops

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import torch
 from vaelint.core.errors import TargetError
 from vaelint.core.inputs import InputSet
 from vaelint.core.result import Request, TargetResult
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded, load_target
 from vaelint.loading.tensors import make_inputs
 from vaelint.perturb.constructor_arguments import changed, knobs

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.finding import Finding, Severity
 from vaelint.core.paths import in_project, regular
 from vaelint.core.result import TargetResult
+from vaelint.late import dataclass
 from vaelint.policy.suppress import essential
 
 VERSION = 1

@@ -16,10 +16,11 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from vaelint.core.finding import Finding
 from vaelint.core.paths import regular
+from vaelint.late import dataclass
 from vaelint.source.notebook import source_of_file
 
 _CODES = r"(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*)"

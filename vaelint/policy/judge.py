@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from vaelint import catalogue
 from vaelint.config.settings import Settings
 from vaelint.core.checked import Checked
 from vaelint.core.finding import Severity
 from vaelint.core.result import TargetResult
+from vaelint.late import dataclass
 from vaelint.policy import adjust, baseline, suppress
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import signal
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vaelint.core.paths import package_of, regular, relative, user_file
 from vaelint.core.result import Request, TargetResult
 from vaelint.core.setup import stopped
 from vaelint.core.sign import Found, sign
+from vaelint.late import dataclass
 from vaelint.process import protocol
 
 REPORT = "this is a fault of vaelint, not of your model; please report it with the model that shows it"

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+from vaelint.late import dataclass
 
 TARGET = b"+"  # comes with three descriptors: the target's socket, where its output goes, and a file for Python's stack
 WARM = b"w"  # many targets will come: import and set up now what each of them would for itself

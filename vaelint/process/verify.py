@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from vaelint.core.checked import Checked
@@ -19,6 +19,7 @@ from vaelint.core.errors import UsageError
 from vaelint.core.finding import Certainty, Finding, Severity, Suggestion
 from vaelint.core.paths import regular
 from vaelint.core.result import Request, TargetResult
+from vaelint.late import dataclass
 
 Run = Callable[[Request], Checked]
 

@@ -16,12 +16,13 @@ import signal
 import socket
 import sys
 import warnings
-from dataclasses import dataclass
 
 from vaelint.core.errors import UsageError
+from vaelint.late import dataclass
 from vaelint.process import descendants, protocol
 from vaelint.process.child import Pipeline
 from vaelint.process.keeper import fork, keep
+from vaelint.source.later_modules import mark
 
 PIPELINE = "vaelint.pipeline.check:check_target"
 
@@ -39,6 +40,7 @@ def main(fd: int, pipeline: str = PIPELINE) -> None:
     run = _load(pipeline, sock)
     if run is None:
         return
+    mark()
     gc.freeze()  # nor is there any to look for in a fork, where looking would copy every page
     gc.enable()
     sock.sendall(protocol.encode(protocol.Ready()))
@@ -115,8 +117,11 @@ class _Server:
             descendants.end_below()
             os._exit(0)  # taking torch down in good order takes longer than checking a small model
         if what == protocol.WARM and self._warm:
+            gc.disable()
             importlib.import_module("vaelint.process.warm").warm_up()
+            mark()
             gc.freeze()
+            gc.enable()
         elif what == protocol.TARGET:
             self._start(*fds)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 from torch import fx
 
 from vaelint.core.reach import reachable
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record
 

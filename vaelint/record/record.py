@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
+from vaelint.late import dataclass
 
 Rung = Literal["symbolic", "concrete", "real"]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from vaelint.late import dataclass
 
 
 class NeedsValue(Exception):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.record import span
 from vaelint.replay.traced import Traced
 

@@ -7,12 +7,13 @@ Unknown is the answer wherever an operation is not modelled: rules about bounds 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.walk import behind
 from vaelint.replay.per_model import per_model

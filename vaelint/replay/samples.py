@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import fx
 
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, shape
 from vaelint.record.sizes import plain

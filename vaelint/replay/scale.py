@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from vaelint.late import dataclass
 from vaelint.replay.replay import ReplayError
 
 _REDUCED = {0.0: "sum over", -1.0: "mean over", -2.0: "averaged twice over"}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
 from vaelint.core.result import TargetResult
+from vaelint.late import dataclass
 from vaelint.report.parts.view import View
 
 Render = Callable[[Sequence[TargetResult], View], str]

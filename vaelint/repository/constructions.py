@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vaelint.late import dataclass
 from vaelint.repository.configuration import configurations, mappings
 from vaelint.repository.objects import Unknown, last_name
 from vaelint.repository.scopes import Function, Scope, Site

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from vaelint.late import dataclass
 from vaelint.repository.scopes import File, Function, Guards, Scope
 from vaelint.source.target import Expression
 

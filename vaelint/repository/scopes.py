@@ -6,10 +6,11 @@ import ast
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 
+from vaelint.late import dataclass
 from vaelint.repository.python_files import python_files
 from vaelint.source.notebook import source_of_file
 from vaelint.source.words_in_files import holding

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from lsprotocol import types
 from pygls.uris import from_fs_path
@@ -11,6 +10,7 @@ from pygls.uris import from_fs_path
 from vaelint.core.edits import without_mark
 from vaelint.core.finding import Finding
 from vaelint.core.paths import real
+from vaelint.late import dataclass
 from vaelint.policy.suppress import essential
 from vaelint.policy.write_ignores import with_comments
 from vaelint.process import verify

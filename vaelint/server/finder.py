@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from vaelint.cache.reads import Reads
@@ -16,6 +16,7 @@ from vaelint.core.errors import NothingFound
 from vaelint.core.paths import real, relative
 from vaelint.core.result import Request
 from vaelint.discover.folders import Crew, find_in, in_folders
+from vaelint.late import dataclass
 from vaelint.process.gate import Hired
 
 Say = Callable[[str, str], None]

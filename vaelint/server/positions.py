@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 
 
 def lines_of(text: str) -> list[str]:

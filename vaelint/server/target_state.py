@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from vaelint.config.lines import place_of_key
@@ -13,6 +13,7 @@ from vaelint.core.edits import Proposal
 from vaelint.core.finding import Span
 from vaelint.core.paths import real
 from vaelint.core.result import TargetResult
+from vaelint.late import dataclass
 from vaelint.process import verify
 from vaelint.server.finder import files_of, number_of
 from vaelint.server.values_seen import Expressions

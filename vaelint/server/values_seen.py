@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from vaelint.late import dataclass
 
 Place = tuple[int, int, int, int]  # line, column, end line, end column: from 1 on, in characters, the end exclusive
 Step = Mapping[str, Any]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ast
 import os
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from vaelint.late import dataclass
+from vaelint.source.later_modules import later_modules
 from vaelint.source.written import SourceFile
 
 _SIGNS = "#*?_"
@@ -39,7 +39,7 @@ class ShapeType:
 def typed_files(home: str) -> Callable[[str], bool] | None:
     """Whether a file is a loaded one below `home` that names jaxtyping; None when there is none, as in most models."""
     start = str(Path(home).absolute()) + os.sep
-    loaded = {str(file) for m in list(sys.modules.values()) if str(file := getattr(m, "__file__", "") or "").startswith(start)}
+    loaded = {str(file) for m in later_modules().values() if str(file := getattr(m, "__file__", "") or "").startswith(start)}
     files = {file for file in loaded if file.endswith(".py") and "jaxtyping" in SourceFile(file).text}
     return files.__contains__ if files else None
 

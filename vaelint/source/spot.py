@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 from vaelint.core.edits import Edit, Proposal, applied, parses
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.source.written import SourceFile
 
 _ATOMS = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.Constant, ast.List, ast.Tuple, ast.Dict)

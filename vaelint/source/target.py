@@ -7,10 +7,11 @@ import ast
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from vaelint.core.errors import UsageError
+from vaelint.late import dataclass
 from vaelint.source.notebook import source_of_file
 
 _TARGET = re.compile(r"(?P<where>.+?):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(?P<call>\(.*\))?", re.DOTALL)

@@ -8,11 +8,11 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from vaelint.late import dataclass
 from vaelint.step.meaning import LITERALS, Kind, kinds
 from vaelint.step.reading import keys_read, tree_of
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from vaelint.core.paths import class_file
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.loading.construct import signature_of
 from vaelint.step.bind import wanted_by

@@ -6,11 +6,11 @@ import ast
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.loading.keras_calls import calls_of, loss_of, target_of, tree_of
 from vaelint.step.reading import batch_of

@@ -10,7 +10,6 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from types import CodeType
@@ -23,6 +22,7 @@ from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.inputs import InputSet
 from vaelint.core.paths import relative
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.step.candidates import is_whole_loss
 from vaelint.step.input_arguments import bind_inputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations, islice
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from vaelint.core.paths import class_file
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.step.bind import RoleOf, sources_of
 from vaelint.step.meaning import NOT_TRAINING

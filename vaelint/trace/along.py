@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import fx
 
 from vaelint.core.errors import TargetError
+from vaelint.late import dataclass
 from vaelint.record.record import Record
 from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import SymbolPower, alike

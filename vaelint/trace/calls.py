@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
@@ -12,6 +11,7 @@ import jaxtyping
 import torch
 
 from vaelint.record.record import FunctionCall
+from vaelint.trace.fakes.unwatched import watched_by
 from vaelint.trace.recorder import Recorder
 
 _FUNCTION = 0x03  # CO_OPTIMIZED | CO_NEWLOCALS: a function's code, not a module's or a class body's
@@ -50,13 +50,12 @@ def noting_calls(recorder: Recorder, calls: list[FunctionCall], wanted: Callable
                 )
             )
 
-    before, checking = sys.getprofile(), jaxtyping.config.jaxtyping_disable
+    checking = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)  # a run-time check of the user's would stop the trace at its first complaint
-    sys.setprofile(hook)
     try:
-        yield
+        with watched_by(hook):
+            yield
     finally:
-        sys.setprofile(before)
         jaxtyping.config.update("jaxtyping_disable", checking)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.record import UsedUp
 from vaelint.trace import keras_models
 from vaelint.trace.spans import SpanFinder

@@ -7,7 +7,6 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Label, Span
 from vaelint.core.sign import Found
+from vaelint.late import dataclass
 from vaelint.record.sampled import Sampled
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.when_imported import when_imported

@@ -7,12 +7,13 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.record import Births, LeftTraining, MadeDistribution, Record, Rung, UsedUp
 from vaelint.record.sizes import NeedsValue
 from vaelint.trace import keras_models, torch_private

@@ -11,7 +11,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -19,6 +19,7 @@ from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.gradient_clips import limits_gradients
 from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective, name_of

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
 from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record
 from vaelint.trace import torch_private

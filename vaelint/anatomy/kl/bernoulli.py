@@ -7,7 +7,6 @@ dKL/da = sigmoid'(a) (a - c) (Maddison et al. 2017, section 3, with the discrete
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -16,6 +15,7 @@ from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.replay.replay import Replay, gradients
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +17,7 @@ from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site, before_normalising
+from vaelint.late import dataclass
 from vaelint.replay.replay import Replay
 
 if TYPE_CHECKING:

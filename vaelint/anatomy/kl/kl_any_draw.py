@@ -11,7 +11,6 @@ outside of the range of (dz/dh)^T gives its weight; that one weight explains all
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -26,6 +25,7 @@ from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.reach import ends
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.replay.measuring import bases, measured

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -20,6 +19,7 @@ from vaelint.anatomy.kl.kl_points import values_of
 from vaelint.anatomy.kl.kl_slice import Slice
 from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.replay.replay import ReplayError
 
 _DRAWS = 12

@@ -7,7 +7,7 @@ two of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import fx
 
@@ -18,6 +18,7 @@ from vaelint.anatomy.kl.kl_slice import loose_ends
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.terms import Leaf, Term, assign_roles, expand
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.replay.measuring import bases

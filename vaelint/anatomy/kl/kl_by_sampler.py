@@ -9,7 +9,6 @@ and Smyth 2017, equation 8), is met up to its remainder.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -22,6 +21,7 @@ from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Term
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape

@@ -11,11 +11,11 @@ KL = |m|/r + (s/r) exp(-|m|/s) - 1 - log(s/r) (Gil et al. 2013, table 3).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 
 
 @dataclass(frozen=True)

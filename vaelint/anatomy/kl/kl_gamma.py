@@ -12,7 +12,6 @@ up to what the rate of a Gamma adds, which is constant where the rate is. Both a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +25,7 @@ from vaelint.anatomy.kl.readings import fit
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.walk import behind
 from vaelint.replay.measuring import bases, measured, own_symbols

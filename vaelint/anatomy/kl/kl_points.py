@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_slice import Slice
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import Replay, ReplayError, gradients

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.noise import standard_deviation
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.replay.replay import Replay, ReplayError, gradients

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +16,7 @@ from vaelint.anatomy.loss.terms import Leaf, Role, gather
 from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.reconstruction.recon import picks_class
 from vaelint.core.reach import reachable
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.replay.replay import ReplayError

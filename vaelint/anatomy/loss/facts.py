@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from torch import fx
 
@@ -12,6 +12,7 @@ from vaelint.anatomy.loss.terms import Role, Term
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.anatomy.reconstruction.density_kind import Density
 from vaelint.anatomy.reconstruction.recon import Pair, ReconProbe
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.scale import Scaling
 

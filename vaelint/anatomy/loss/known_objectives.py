@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
@@ -14,6 +14,7 @@ from vaelint.anatomy.loss.facts import Beta, KlFact
 from vaelint.anatomy.loss.given_inputs import is_conditioned, labels_are_decoded
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
 from vaelint.anatomy.posterior.sites import Site, draws_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.scale import Scaling, format_product, ratio
 

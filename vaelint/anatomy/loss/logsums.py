@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.loss.exponents import axes_of, maximum_of, summed_exponent, summing_exponentials, taken_off
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 

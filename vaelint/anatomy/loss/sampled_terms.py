@@ -6,13 +6,13 @@ probabilities add up to 1: the gradient of the loss in the density, added up ove
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Role
+from vaelint.late import dataclass
 from vaelint.record.sampled import Sampled
 from vaelint.replay.per_model import per_model
 from vaelint.replay.replay import ReplayError

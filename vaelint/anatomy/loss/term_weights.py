@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import fx
 
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.record.walk import behind

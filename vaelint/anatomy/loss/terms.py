@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from vaelint.anatomy.loss.exponents import adds_largest_again
 from vaelint.anatomy.loss.masked_addends import only_masks, picks_rows
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.reach import reachable, walked
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 
@@ -42,13 +43,8 @@ class Term:
     core: fx.Node | None = None  # the element-wise expression, before any reduction
 
 
-_LINEAR_UNARY = (
-    frozenset(
-        {"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data", "as_tensor", "tensor"}
-    )
-    | ops.SHAPE
-    | ops.CAST
-)
+_ONE = {"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data", "as_tensor", "tensor"}
+_LINEAR_UNARY = frozenset(_ONE) | ops.SHAPE | ops.CAST
 _THROUGH = ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT | ops.LINEAR_ALGEBRA | ops.COMPARE | {"setitem", "cov", "corrcoef"}
 _LINEAR_SELECT = frozenset({"getitem", "select", "narrow", "index_select", "masked_select"})
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.per_model import per_model
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 
 from vaelint.anatomy.kl.readings import fit
+from vaelint.late import dataclass
 
 _TOLERANCE = 1e-6
 

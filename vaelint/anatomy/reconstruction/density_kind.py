@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 import torch
@@ -15,6 +15,7 @@ from vaelint.anatomy.reconstruction.density import FILLS, DensitySlice, curve, d
 from vaelint.anatomy.reconstruction.density_fit import Shape, shape_of
 from vaelint.anatomy.reconstruction.density_weight import mean_score, nodes, telling, weight_by_scores
 from vaelint.anatomy.reconstruction.joint_gaussian import joint_gaussian
+from vaelint.late import dataclass
 from vaelint.record.flow import Flow
 from vaelint.replay.measuring import bases, measured
 from vaelint.replay.replay import Replay, ReplayError

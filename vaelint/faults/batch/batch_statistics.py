@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import fx
 
 from vaelint.core.reach import walked
 from vaelint.faults.batch.mixing import batch_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.samples import FREE, Samples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.logsums import posterior_values
 from vaelint.faults.batch.mixing import batch_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.record.walk import back

@@ -3,7 +3,6 @@ channels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from torch import fx
 from vaelint.anatomy.posterior.codebooks import written_into
 from vaelint.faults.batch.second_axis import samples_along_second
 from vaelint.faults.batch.walked import walked_rows
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.per_model import per_model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.faults.batch.mixing import batch_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Failure, name_of, shape, span
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from torch import fx
 from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.faults.batch.mixing import batch_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 

@@ -6,7 +6,6 @@ Gaussian in the middle of all, so that the mixture is none any more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +18,7 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.logsums import log_sums
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.core.reach import ends
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError, gradients

@@ -7,7 +7,6 @@ draws at all; a softmax over the inputs in the place of the draws weighs differe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +16,7 @@ from vaelint.anatomy.loss.logsums import is_axis_of_draws, log_sums
 from vaelint.core.claim_and_repair import Claim
 from vaelint.faults.bounds.bounds_claims import BoundOfOnes, ShiftCancels
 from vaelint.faults.bounds.shifts import uncancelled_shifts
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError

@@ -6,13 +6,13 @@ latter, which is the prior p(z_l | z_l+1) that samples are made with (Sonderby e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.posterior.sites import Site, frontier
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.walk import forward
 

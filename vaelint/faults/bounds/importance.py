@@ -6,7 +6,6 @@ The gradient of -log 1/K sum_k w_k is a mean of the draws' own gradients under w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +15,7 @@ from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.logsums import is_axis_of_draws, log_sums
 from vaelint.anatomy.loss.objective import measure_recon
 from vaelint.anatomy.loss.terms import assign_roles, expand
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.per_model import per_model

@@ -7,13 +7,13 @@ minibatch the weights are those of Chen et al. 2018, appendix C.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.loss.logsums import LogSum, log_sums, posterior_values
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.real_values import real_value

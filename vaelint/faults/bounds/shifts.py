@@ -5,13 +5,13 @@ log sum exp u = m + log sum exp(u - m) for every m, so nothing that is made of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.loss.logsums import LogSum, log_sums, shifts_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 

@@ -5,7 +5,6 @@ A subtracted Gaussian cross-entropy, for one, falls with (z - m)^2 and with exp(
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from torch import fx
 from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.faults.sampling.heads import same
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 

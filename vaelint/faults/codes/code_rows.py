@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.record.walk import back, behind

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from torch import fx
@@ -11,6 +10,7 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.posterior.codebooks import Codebook, codebooks_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.frames import frame_beside
 from vaelint.replay.traced import SMALL

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.finding import Span
 from vaelint.faults.devices.devices import asks_for_gpu, last_name
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

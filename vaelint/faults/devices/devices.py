@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +14,7 @@ from vaelint.core.finding import Span
 from vaelint.core.reach import walked
 from vaelint.faults.devices.moved import attribute_of, attributes_moved
 from vaelint.faults.gradients.unregistered import holder_of, unknown_tensors
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 from vaelint.trace import torch_private

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -15,6 +15,7 @@ from vaelint.anatomy.posterior.codebooks import codebooks_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.score_functions import weighed_by_decoded
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.per_model import per_model

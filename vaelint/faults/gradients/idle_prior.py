@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import fx
@@ -10,6 +9,7 @@ from torch import fx
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.faults.gradients.unreached import Unreached, left_out
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
@@ -14,6 +13,7 @@ from vaelint.anatomy.attribute_use import usage_of
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.chosen_parameters import chosen, filled
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.marks import effect
 from vaelint.record.record import IdleStep, ancestors

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +12,7 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import encoder_cuts
 from vaelint.faults.gradients.other_branch import reader_in_another_branch
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.per_model import per_model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +12,7 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.gradients.holding import holders
+from vaelint.late import dataclass
 from vaelint.record.walk import leaves_behind
 from vaelint.replay.per_model import per_model
 from vaelint.trace import torch_private

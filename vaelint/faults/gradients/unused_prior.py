@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +15,7 @@ from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.unreached import Unreached, unreached
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import route, shape
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.anatomy.kl.bernoulli import is_half
 from vaelint.anatomy.kl.categorical import categorical_site, fit_categorical
+from vaelint.late import dataclass
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.sign import Found
 from vaelint.faults.kl.scale_report import scale_found
 from vaelint.faults.kl.scale_verdicts import ScaleFault, scale_verdicts
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from vaelint.core.reach import reachable
 from vaelint.faults.bounds.hierarchies import unheld_sites
 from vaelint.faults.gradients.other_branch import added_in_another_branch
 from vaelint.faults.sampling.estimators import feeds_reconstruction, learns_otherwise
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import route, shape, span
 from vaelint.replay.exempt import exempt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import fx
@@ -16,6 +15,7 @@ from vaelint.anatomy.loss.reducers import averaging, keeps_another, outermost_av
 from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.anatomy.loss.terms import Term
 from vaelint.faults.kl.tied_batch import with_batch
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import Record, shape, span
 from vaelint.replay.per_model import per_model

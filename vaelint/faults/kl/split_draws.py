@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +14,7 @@ from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.sampling.estimators import feeds_reconstruction
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.frames import frame_beside
 from vaelint.record.record import span

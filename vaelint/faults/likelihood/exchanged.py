@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,7 @@ from torch import fx
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.faults.likelihood.likelihood import broadcast
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.reconstruction.recon import Pair, picks_class
+from vaelint.late import dataclass
 from vaelint.record import ops
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from torch import fx
 
 from vaelint.anatomy.loss.facts import KlFact
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.record import route
 
 if TYPE_CHECKING:

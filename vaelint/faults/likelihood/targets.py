@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from vaelint.anatomy.loss.facts import ReconFact
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.core.finding import Span
 from vaelint.experiment.recompute import in_place
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.replay.exempt import exempt

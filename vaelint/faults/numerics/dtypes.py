@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,7 @@ from torch import fx
 from vaelint.anatomy.attribute_use import usage_of
 from vaelint.core.finding import Span
 from vaelint.faults.gradients.unregistered import holder
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import dtype, shape, span
 from vaelint.replay.per_model import per_model

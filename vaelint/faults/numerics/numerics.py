@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from vaelint.core.reach import reachable
 from vaelint.faults.likelihood.likelihood import scale_of
 from vaelint.faults.numerics.below_zero import LOGS, driven_below, in_loss
 from vaelint.faults.sampling.negative_scales import negative_scales
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape, span
 from vaelint.record.walk import behind

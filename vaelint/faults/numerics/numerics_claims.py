@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim
 from vaelint.faults.claim_bases import AtNode, OfNode
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.faults.numerics.quotients import LIMITS
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.intervals import intervals_of
 from vaelint.replay.ranges import raw_outputs

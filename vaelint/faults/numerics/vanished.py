@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.replay.intervals import Bounds, Intervals, intervals_of

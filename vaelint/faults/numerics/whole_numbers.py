@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import fx
 
 from vaelint.core.reach import walked
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import dtype, span
 from vaelint.replay.intervals import intervals_of

@@ -6,7 +6,6 @@ draw by the inverse of the same function, and not detached, the parameters have 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from torch import fx
 
 from vaelint.anatomy.posterior.sites import frontier
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.frames import frame_beside
 from vaelint.replay.replay import ReplayError, gradients

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from torch import fx
@@ -13,6 +12,7 @@ from vaelint.anatomy.loss.facts import KlFact
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
 from vaelint.faults.sampling.drawn_clash import other_scale
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import route, span
 from vaelint.record.walk import behind

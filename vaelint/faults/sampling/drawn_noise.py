@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 

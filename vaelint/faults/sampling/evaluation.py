@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +9,7 @@ from torch import fx
 
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow, analyse_flow
 from vaelint.record.record import Record, shape, span

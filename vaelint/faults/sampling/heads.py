@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import fx
@@ -11,6 +10,7 @@ from torch import fx
 from vaelint.anatomy.attribute_use import usage_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import span
 from vaelint.trace import torch_private

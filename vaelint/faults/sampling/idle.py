@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from torch import fx
 from vaelint.anatomy.loss.terms import Leaf, layered_nodes
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import requires_grad, route, shape, span
 from vaelint.replay.exempt import exempt

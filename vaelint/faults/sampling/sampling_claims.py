@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Claim, Repair
 from vaelint.faults.claim_bases import AtPlace, OfSite
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +15,7 @@ from vaelint.core.finding import Span
 from vaelint.faults.gradients.cuts import reconstruction_ends
 from vaelint.faults.sampling.handed_back import handed_back
 from vaelint.faults.sampling.renamed import renamed_argument
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape, span

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +12,7 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.sites import Site, frontier
 from vaelint.faults.gradients.cuts import reconstruction_ends
+from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.flow import Flow
 from vaelint.record.record import shape

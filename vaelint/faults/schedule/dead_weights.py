@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.finding import Span
 from vaelint.faults.schedule.schedule import WEIGHT
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +14,7 @@ from vaelint.core.errors import NotExamined
 from vaelint.core.finding import Label, Span
 from vaelint.faults.schedule.divisors import divides
 from vaelint.faults.schedule.kl_products import kl_products
+from vaelint.late import dataclass
 from vaelint.record.record import Record, span
 from vaelint.source.blame import one_line
 from vaelint.source.written import SourceFile

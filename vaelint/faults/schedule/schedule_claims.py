@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from vaelint.core.claim_and_repair import Claim
+from vaelint.late import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.record import FunctionCall, shape
 from vaelint.source.shapetypes import Axis, ShapeType, shape_types
 from vaelint.source.written import SourceFile

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaelint.core.claim_and_repair import Repair
 from vaelint.faults.claim_bases import AtNode, OfNode
+from vaelint.late import dataclass
 
 if TYPE_CHECKING:
     from torch import fx

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench, Seat
 from vaelint.record import ops
 from vaelint.record.record import route

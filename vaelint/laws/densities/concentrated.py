@@ -9,7 +9,6 @@ Source: Penny 2001, KL divergences of Normal, Gamma, Dirichlet and Wishart densi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -20,6 +19,7 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Term
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.law import Broken, law

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import part_of
 from vaelint.anatomy.reconstruction.density import DensitySlice, density_slice
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
 from vaelint.record.flow import Flow

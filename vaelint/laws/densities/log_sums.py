@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import fx
@@ -24,6 +23,7 @@ from torch import fx
 from vaelint.anatomy.loss.logsums import LogSum, log_sums
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops

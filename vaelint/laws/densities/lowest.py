@@ -6,13 +6,13 @@ Source: Amari & Nagaoka 2000, Methods of information geometry, section 3.2 (all 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Term
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
 from vaelint.replay.replay import ReplayError, gradients

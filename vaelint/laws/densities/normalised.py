@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
 from vaelint.laws.densities.missing_parts import loose_weights, missing_share

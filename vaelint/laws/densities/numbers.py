@@ -9,12 +9,12 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.laws.densities.elementwise import Elementwise
 from vaelint.record import ops
 

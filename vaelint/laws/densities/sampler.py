@@ -9,7 +9,7 @@ Source: Kingma & Welling 2014, section 2.4 (z = g(e, x)); Cover & Thomas 2006, t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import fx
@@ -17,6 +17,7 @@ from torch import fx
 from vaelint.anatomy.loss.terms import Term
 from vaelint.anatomy.posterior.noise import standard_deviation
 from vaelint.core.reach import reachable
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
 from vaelint.record.record import shape

@@ -13,7 +13,7 @@ Source: Kingma & Welling 2014, appendix B; Nalisnick & Smyth 2017, eq. 8, for a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -23,6 +23,7 @@ from vaelint.anatomy.loss.isolate import silence_others
 from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import Lowest
 from vaelint.laws.densities.sampler import Drawn, Sampler

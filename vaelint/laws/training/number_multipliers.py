@@ -14,7 +14,6 @@ import ast
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from vaelint.anatomy.loss.facts import KlFact, ReconFact
 from vaelint.anatomy.loss.term_weights import Factor
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import span

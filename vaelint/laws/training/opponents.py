@@ -7,7 +7,6 @@ second class, and the other network's loss is differentiated through it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import permutations
 
 import torch
@@ -16,6 +15,7 @@ from torch import fx
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.core.reach import reachable
 from vaelint.experiment.trial import Trial
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
 from vaelint.record.record import BackwardCall, shape

@@ -12,12 +12,13 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from vaelint.core.finding import Span
 from vaelint.experiment.verdict import CannotMeasureError
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.source.arithmetic import Bounds, NotArithmetic, value_of
 from vaelint.source.blame import one_line

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from vaelint.core.finding import Span
 from vaelint.experiment.trial import differ
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.schedule.reset_counters import user_objects
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.rule import Found

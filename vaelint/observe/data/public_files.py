@@ -8,10 +8,10 @@ import pickle
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from vaelint.late import dataclass
 from vaelint.observe.data.pictures import drawn
 
 _DISTINCT = 256

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from vaelint.core.finding import Certainty, Finding
 from vaelint.core.result import TargetResult
+from vaelint.late import dataclass
 from vaelint.report.parts.fold import Row, amount, cut, fold, leaves, memory, shape_text, without_operations
 
 MOST = 40

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
+from vaelint.late import dataclass
 from vaelint.report.parts.markup import E, element, join, text
 
 _WIDE, _HIGH = 640, 250

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import groupby
 from typing import Any, Literal
+
+from vaelint.late import dataclass
 
 Kind = Literal["stage", "module", "statement", "operation", "failed"]
 

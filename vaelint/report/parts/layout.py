@@ -4,8 +4,8 @@ IEEE Transactions on Systems, Man and Cybernetics 11(2), 1981)."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+from vaelint.late import dataclass
 from vaelint.report.parts.ordering import ordered
 
 _SWEEPS = 8

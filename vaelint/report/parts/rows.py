@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from vaelint.core.result import TargetResult
 from vaelint.core.setup import stopped
 from vaelint.core.sign import Found, sign
 from vaelint.core.visible import json_escaped, visible, visible_lines
+from vaelint.late import dataclass
 from vaelint.report.parts.view import View
 
 

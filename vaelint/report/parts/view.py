@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from vaelint.core import pages as addresses
 from vaelint.core.finding import Finding, Severity
+from vaelint.late import dataclass
 
 
 @dataclass(frozen=True)

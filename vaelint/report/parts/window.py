@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from vaelint.core.finding import Label, Span
 from vaelint.core.visible import visible_lines
+from vaelint.late import dataclass
 from vaelint.report.parts.places import place_words, shown_line
 from vaelint.report.parts.text import Line, cell, cells, clean, fill, printable
 from vaelint.source.notebook import source_of_file

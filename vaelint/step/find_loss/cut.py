@@ -7,9 +7,9 @@ import ast
 import builtins
 import copy
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 
+from vaelint.late import dataclass
 from vaelint.repository.dataflow import loads, read_before_stored, stores
 from vaelint.repository.objects import Unknown, last_name
 from vaelint.repository.scopes import File, Function, Scope

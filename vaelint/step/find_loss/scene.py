@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
+from vaelint.late import dataclass
 from vaelint.step.bind import RoleOf, Source, sources_of
 from vaelint.step.meaning import Kind, kinds
 from vaelint.step.reading import return_names

@@ -6,7 +6,7 @@ import argparse
 import ast
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 
 from vaelint.core.errors import TargetError
 from vaelint.core.paths import relative
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.loading.imports import import_part, parsed
 from vaelint.loading.other_files import in_file, named

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from vaelint.core.errors import TargetError
 from vaelint.core.paths import relative
+from vaelint.late import dataclass
 from vaelint.loading.build import Loaded
 from vaelint.loading.construct import signature_of
 from vaelint.loading.imports import import_part, parsed

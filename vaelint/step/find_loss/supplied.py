@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from vaelint.late import dataclass
 from vaelint.repository.constructions import completed
 from vaelint.repository.objects import Unknown, written
 from vaelint.repository.scopes import Scope

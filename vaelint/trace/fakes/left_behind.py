@@ -6,11 +6,11 @@ A real run that finds one in a cache fails in the middle of torch.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
+from vaelint.source.later_modules import later_modules
 from vaelint.trace.torch_private import FakeTensor
 
 _RULES = "vaelint_rules."  # they lie beside the user's code where vaelint itself is worked on, and hold no tensors
@@ -43,11 +43,11 @@ def _copied(value: Any) -> Any:
 
 
 def _held(is_user: Callable[[str], bool]) -> Iterator[tuple[Any, str, Any]]:
-    for called, module in list(sys.modules.items()):
+    for called, module in later_modules().items():
         file = module.__dict__.get("__file__") if isinstance(module, ModuleType) else None
         if not isinstance(file, str) or called.startswith(_RULES) or not is_user(file):
             continue
-        for name, value in list(vars(module).items()):
+        for name, value in tuple(vars(module).items()):
             yield module, name, value
             if isinstance(value, type) and value.__module__ == module.__name__:
                 yield from ((value, key, inner) for key, inner in list(vars(value).items()))

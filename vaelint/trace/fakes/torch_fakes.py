@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from vaelint.late import dataclass
 from vaelint.trace.fakes.small_kernels import is_like, made_of_ones
+from vaelint.trace.fakes.unwatched import unwatched
 from vaelint.trace.torch_private import FakeTensor, FakeTensorMode, lean_dynamo, no_torch_function
 
 try:
@@ -61,11 +63,13 @@ class _QuickFakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
                 made = [self._make(m, args) for m in known]
                 return made if type(known) is list else tuple(made) if len(made) > 1 else made[0]
             if key is not None and key not in _made and _asks_a_kernel(func):
-                result = self._asked(func, args, kwargs or {})
+                with unwatched():
+                    result = self._asked(func, args, kwargs or {})
                 if result is not None and (told := self._told(func, args, result)) is not None:
                     _made[key] = told
                     return result
-        result = super().__torch_dispatch__(func, types, args, kwargs or {})
+        with unwatched() if key is not None else contextlib.nullcontext():  # another's operation may run the user's own function
+            result = super().__torch_dispatch__(func, types, args, kwargs or {})
         if key is not None and key not in _made:
             with no_torch_function():
                 _made[key] = self._told(func, args, result)
@@ -219,5 +223,7 @@ def _kind_of_mode() -> type[FakeTensorMode]:
 
 def fake_mode() -> FakeTensorMode:
     """A mode in which new tensors have shape, dtype and device, and no storage; real tensors met are turned into fakes."""
-    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL + 1)  # it logs what it then raises
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # it logs what it then raises
+    if log.level <= logging.CRITICAL:
+        log.setLevel(logging.CRITICAL + 1)  # which goes through all loggers
     return _kind_of_mode()(allow_non_fake_inputs=True)

@@ -10,10 +10,10 @@ Source: Rezende & Viola 2018, Taming VAEs (GECO), algorithm 1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from torch import fx
 
+from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
