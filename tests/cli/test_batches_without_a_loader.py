@@ -133,3 +133,36 @@ for _ in range(20):
     (target,) = json.loads(done.stdout)["targets"]
     assert target["findings"] == []
     assert any("samples instead of 30 the script raises at train.py:11" in note for note in target["notes"])
+
+
+def test_what_a_distribution_makes_of_its_own_is_no_data(tmp_path: Path) -> None:
+    text = (
+        MODEL.partition("def elbo")[0]
+        + """
+    def elbo(self, x):
+        kind = torch.eye(3)[torch.zeros(len(x), dtype=torch.long)]
+        out, mu, logvar = self(x, kind)
+        q, p = D.Normal(mu, (0.5 * logvar).exp()), D.Normal(torch.zeros_like(mu), torch.ones_like(mu))
+        z = q.rsample()
+        return ((x - out).square().sum(1) + (q.log_prob(q.rsample()) - p.log_prob(z)).sum(1)).mean()
+
+
+model = VAE()
+optimizer = torch.optim.Adam(model.parameters())
+for _ in range(20):
+    x = torch.rand(16, 36)
+    loss = model.elbo(x)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+    )
+    text = text.replace("torch.randn(5, device=x.device)", "torch.randn_like(mu)").replace(
+        "import torch\n", "import torch\nfrom torch import distributions as D\n", 1
+    )
+    (tmp_path / "train.py").write_text(text)
+    words = [sys.executable, "-m", "vaelint", "run", "--device", "cpu", "--output-format", "json", "train.py"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    (target,) = json.loads(done.stdout)["targets"]
+    assert [t["role"] for t in target["loss"]["terms"]].count("reconstruction") == 1, done.stdout
+    assert target["symbols"]["B"] == 16

@@ -111,7 +111,10 @@ def is_selected(node: fx.Node, rows: int | None) -> bool:
     if node.op != "call_function" or _rows(node) != rows or node.meta.get("module") or node.meta.get("grad"):
         return False
     name = name_of(node.target)
-    return (name in _SELECTS and _rows(node.args[0]) != rows) or (name in _MAKES and not node.all_input_nodes)
+    if name not in _SELECTS:
+        return name in _MAKES and not node.all_input_nodes
+    whole = node.args[0]
+    return isinstance(whole, fx.Node) and _is_made(whole) and (_rows(whole) or 0) > (rows or 0)
 
 
 class Cutting(TorchFunctionMode):
