@@ -199,6 +199,9 @@ class _Run:
         for path, m in originals.items():
             if path in known and id(m) in seen:
                 births.note(known[path], seen.around.get(id(m), (seen[id(m)],)))
+        for call in self._source.calls:
+            if call.path == "?" and id(call.module) in seen:  # a layer that no network of the script has registered
+                births.note(call.module, seen.around.get(id(call.module), (seen[id(call.module)],)))
         places = [0]
         for node in self._source.graph.nodes:
             places.append(places[-1] + (node not in self._left_out))

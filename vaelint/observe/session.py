@@ -21,6 +21,7 @@ from vaelint.observe.fewer import Origin
 from vaelint.observe.further import Further
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
 from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
+from vaelint.observe.unregistered import without_kept
 from vaelint.observe.watch import Watch
 from vaelint.record.record import Births, UsedUp
 from vaelint.trace.keras_models import register
@@ -311,8 +312,7 @@ class Session:
         number = self.done + 1
         self._backwards = 0
         rows, fewer = rows_of(batch), None
-        origin = self._origin if number == 3 and loader is None and not self.curves and not self.goes_on else None
-        if origin is not None:
+        if (origin := self._origin if number == 3 and loader is None and not (self.curves or self.goes_on) else None) is not None:
             fewer = smaller(origin.rows, set(origin.sizes))
         elif number == 3 and self._can_cut(batch, loader) and rows is not None:
             fewer = smaller(rows, {int(n) for _, t in tensors_of(batch) for n in t.shape[1:]})
@@ -324,11 +324,10 @@ class Session:
         if not parts:
             return batch
         less = (origin, fewer) if origin is not None and fewer is not None else None
-        last, loose = self._usual, batch is None
-        self._watch = Watch(number, parts, self.births, self.spans, rows, last, loose=loose, names=self.names, fewer=less)
-        self._watch.cut, self._watch.even = fewer is not None, is_even(loader)
-        self._watch.around = self.spans.user_frames(frame, limit=64)
-        self._watch.batches = turns_of(loader) if self.curves else None
+        about, names = (self.births, self.spans, rows, self._usual), self.names
+        self._watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less)
+        watch.cut, watch.even, watch.around = fewer is not None, is_even(loader), self.spans.user_frames(frame, limit=64)
+        watch.batches = turns_of(loader) if self.curves else None
         self._add(batch, frame)
         return batch
 
@@ -397,4 +396,5 @@ class Session:
         tops = [m for m in self.modules if id(m) not in inner and not isinstance(m, Parts) and any(True for _ in m.parameters())]
         if self._used:
             tops = [m for m in tops if any(id(sub) in self._used for sub in m.modules())] or tops
+        tops = without_kept(tops, {i for o in self.optimizers for i in o.parameters})
         return named_parts(list(dict.fromkeys(map(unwrapped, tops))), list(frames_from(frame, self.spans)))

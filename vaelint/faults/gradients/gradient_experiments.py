@@ -114,6 +114,9 @@ def registered(trial: Trial, claim: Registered) -> Verdict:
     strange = list({id(v): v for n in held_ones if (v := n.meta["val"]).requires_grad and not leaf_ids(v) & known}.values())
     got = trial.gradient(trial.loss, strange) if trial.model.has_loss else strange
     used = [v for v, g in zip(strange, got, strict=True) if g is not None]
+    if not used:  # of an observed training, a layer that no network holds keeps the gradient that the script's backward gave it
+        layers = [c.module for c in trial.record.calls if c.path == "?"]
+        used = list({id(p): p for m in layers for p in m.parameters() if p.grad is not None and id(p) not in known}.values())
     count = sum(v.numel() for v in used)
     held = sum(p.numel() for p in trial.record.model.parameters())
     return Verdict(bool(used), f"{len(used)} tensors ({count} numbers) get a gradient and are not among the {held} of model.parameters()")
