@@ -22,6 +22,7 @@ from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import weight_sign
+from vaelint.laws.densities.put_out import put_out
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import shape
@@ -165,7 +166,7 @@ class Estimate:
         overrides = {}
         for head in dict.fromkeys(h for s in self.term.sites for h in s.heads):
             whole = model.replay.shape_of(head, sizes)
-            row = size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator)
+            row = put_out(head, size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator))
             overrides[head] = row.expand(whole).clone() if whole and whole[0] == n else size * torch.randn(whole, dtype=torch.float64)
         got = model.replay([core], overrides, sizes, seed=seed)[core]
         logs = -weight_sign(self.bench, core) * got.detach().double().reshape(n, -1).sum(1)
