@@ -146,7 +146,7 @@ def _of_no_counts(bench: Bench, root: fx.Node, degree: float) -> Broken:
         model.where(root),
         label="is added up of values that do not double with the counts",
         labels=model.labels((_bent(bench, root), "from here on they do not")),
-        why="the expected count is in proportion to it: samples with many counts are predicted to have too few, and no share of a whole can "
+        why="the expected count is in proportion to it: samples with many counts are predicted to have too few, and no share can "
         "make up for it",
         help="take the total of the counts themselves, before their logarithm is taken for the encoder",
     )
