@@ -22,7 +22,16 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
-from vaelint.laws.training.passes import average_buffers, balances, constraints, micro_batches, others_turns, own_scales, penalties
+from vaelint.laws.training.passes import (
+    average_buffers,
+    balances,
+    constraints,
+    limited_sums,
+    micro_batches,
+    others_turns,
+    own_scales,
+    penalties,
+)
 
 __all__ = [
     "average_buffers",
@@ -37,6 +46,7 @@ __all__ = [
     "frozen_modules",
     "gradient_limits",
     "held_parameters",
+    "limited_sums",
     "micro_batches",
     "modes",
     "number_multipliers",
