@@ -62,7 +62,8 @@ def _own_numbers(estimate: Estimate) -> list[fx.Node]:
     below = flow.descendants(*draws) & inside
     if any(ops.uses_parameter(n) and ops.op(n) in ops.LAYERS for n in below):
         return []
-    behind = flow.ancestors(*draws)
+    others = [leaf.node for other in estimate.bench.model.terms if other is not term for leaf in other.leaves]
+    behind = flow.ancestors(*draws, *others)  # a flow's numbers move what is decoded
     return [n for n in flow.sorted(inside - behind) if n.op == "get_attr" and n.meta.get("parameter") and n.meta.get("grad")]
 
 

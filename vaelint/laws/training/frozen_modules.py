@@ -27,7 +27,9 @@ def what_is_frozen_stays(bench: Bench) -> Iterator[Broken]:
     """Modules of the model with an attribute of that name, set to False."""
     record = bench.model.record
     for path, module in record.model.named_modules():
-        if vars(module).get(_NAME) is not False or type(module).__setattr__ is not nn.Module.__setattr__:
+        if vars(module).get(_NAME) is not False or any(
+            "__setattr__" in vars(kind) for kind in type(module).__mro__ if kind is not nn.Module and kind is not object
+        ):
             continue
         learning = _learning(bench, path)
         places = list(_places(bench, path)) if learning and _is_held(record, module) else []
