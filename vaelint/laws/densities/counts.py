@@ -148,7 +148,7 @@ def _of_no_counts(bench: Bench, root: fx.Node, degree: float) -> Broken:
         labels=model.labels((_bent(bench, root), "from here on they do not")),
         why="the expected count is in proportion to it: samples with many counts are predicted to have too few, and no share can "
         "make up for it",
-        help="take the total of the counts themselves, before their logarithm is taken for the encoder",
+        help="take the total of the counts themselves, before the encoder gets their logarithm",
     )
     text = f"where all counts of a sample double, its total grows by a factor of {2**degree:.3g}"
     return Broken("count-mean-inverted", found, "the expected count doubles with the counts", text)

@@ -102,7 +102,7 @@ def _broken(bench: Bench, estimate: Estimate, number: fx.Node, by: float) -> Bro
         model.where(used),
         label=f"p adds up to {math.exp(min(by, 50.0)):.3g} times as much over all z where {name} is moved by {_STEP:g}",
         labels=model.labels((estimate.term.core, "the KL, estimated at the draw")),
-        why="log p(z) is no log-density: the loss falls without end as the number grows, and nothing is learned by it",
+        why="log p(z) is not a log-density: the loss falls without end as the number grows, and nothing is learned by it",
         help="weights of components must add up to one: log_softmax of their logits; a scale needs its logarithm in log p",
     )
     text = f"it moves by a factor of {math.exp(min(abs(by), 50.0)):.3g}"
