@@ -22,8 +22,8 @@ from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import weight_sign
-from vaelint.laws.densities.put_out import put_out
 from vaelint.laws.law import Broken, law
+from vaelint.laws.moments.put_out import put_out
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
