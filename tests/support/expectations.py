@@ -50,6 +50,7 @@ FOUND_BY_THE_PASS = (
     "vae410_swapped_posterior__two_cuts",
     "vae515",
     "vae416_kl_weight_stuck__exchanged",
+    "vae416_kl_weight_stuck__settings_in_a_dictionary",
     "vae416_kl_weight_stuck__never_counted",
     "vae416_kl_weight_stuck__attribute_never_counted",
     "vae416_kl_weight_stuck__curve_turned",

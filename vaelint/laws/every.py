@@ -24,7 +24,7 @@ from vaelint.laws import (
 from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
 from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import own_scale
-from vaelint.laws.moments import symmetric
+from vaelint.laws.moments import prior_mass, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, borrowed_spreads, experts, sticks
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
@@ -63,6 +63,7 @@ __all__ = [
     "padding_inert",
     "past_the_draw",
     "patch_places",
+    "prior_mass",
     "priors",
     "relaxations",
     "repeated",

@@ -200,7 +200,7 @@ class GradientUse:
     kind: Literal["stepped", "cleared", "piled", "bent", "empty", "limited", "limitless", "shrunk", "stale"]
     of: frozenset[int]  # ids of the parameters
     place: Span | None
-    passes: int = 0  # empty, stepped, shrunk, stale: how many backward passes there had been
+    passes: int = 0  # empty, limited, stepped, shrunk, stale: how many backward passes there had been
     by: float = 1.0
     limit: float = 0.0
 

@@ -65,6 +65,8 @@ class _Reader:
                 return self._named(name)
             case ast.Attribute(value=of, attr=name):
                 return _held(self.read(of), name)
+            case ast.Subscript(value=of, slice=ast.Constant(value=str() | int() as key)):
+                return _kept(self.read(of), key)
             case ast.UnaryOp(op=op, operand=of) if type(op) in _ONE:
                 return _ONE[type(op)](self.read(of))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _TWO:
@@ -177,6 +179,16 @@ class _Reader:
 @functools.lru_cache(maxsize=64)
 def _written(function: FunctionType) -> ast.stmt:
     return ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+
+
+def _kept(of: Any, key: str | int) -> Any:
+    """An entry of a plain dictionary or sequence, as settings are kept in."""
+    if type(of) not in (dict, list, tuple):
+        raise NotArithmetic("an entry of something else than a plain collection")
+    try:
+        return of[key]
+    except LookupError:
+        raise NotArithmetic(f"no entry {key!r}") from None
 
 
 def _held(of: Any, name: str) -> Any:

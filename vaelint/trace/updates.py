@@ -188,16 +188,18 @@ class Updates:
         if (limits is not None or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
             self._looked = stack[0]
             if limits is not None:
-                self._note_limited(leaf, stack[0])
+                self._note_limited(leaf, stack[0], limits)
                 self._limits.setdefault(stack[0], (limits, {}))[1][id(leaf)] = leaf
 
-    def _note_limited(self, leaf: torch.Tensor, place: Span) -> None:
-        """A limit on gradients reads this one: what it reads at one place in one turn is noted as one use."""
+    def _note_limited(self, leaf: torch.Tensor, place: Span, limit: float) -> None:
+        """A limit on gradients reads this one: what it reads at one place after one pass is noted as one use."""
         kind: Literal["limited", "limitless"] = "limited" if id(leaf) in self._held else "limitless"
-        same = self.uses[-1] if self.uses and (self.uses[-1].kind, self.uses[-1].place) == (kind, place) else None
+        last, passes = self.uses[-1] if self.uses else None, len(self.calls)
+        same = last if last is not None and (last.kind, last.place, last.passes) == (kind, place, passes) else None
         if same is not None:
             self.uses.pop()
-        self.uses.append(GradientUse(kind, (same.of if same else frozenset()) | {id(leaf)}, place))
+        of, most = (same.of, max(same.limit, limit)) if same is not None else (frozenset[int](), limit)
+        self.uses.append(GradientUse(kind, of | {id(leaf)}, place, passes, limit=most))
 
     def scale(self, losses: object) -> None:
         """What a GradScaler gave for a loss."""

@@ -63,8 +63,10 @@ def _drawn(record: Record) -> Iterator[tuple[fx.Node, fx.Node]]:
         given = ops.value_inputs(node)
         if ops.op(node) == "normal" and len(given) == 2:
             yield node, given[1]
-        elif ops.op(node) in ops.MUL and len(given) == 2:
-            for noise, scale in (given, given[::-1]):
+            continue
+        factors = given[1:] if ops.op(node) == "addcmul" else given if ops.op(node) in ops.MUL else []
+        if len(factors) == 2:
+            for noise, scale in (factors, factors[::-1]):
                 if ops.op(noise) in ("randn", "randn_like", "normal") and not ops.value_inputs(noise)[1:] and shape(scale) == shape(noise):
                     yield noise, scale
 

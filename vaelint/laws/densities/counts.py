@@ -31,6 +31,7 @@ from vaelint.rule import Found
 _TOTAL = 20.0
 _FALLS = -0.1
 _LOG = 0.03
+_STILL, _SLOW = 0.05, 0.8  # powers of all counts: a total of proportions is 0, one of counts 1
 _EQUAL = 1e-4
 _FEWEST = 4
 _COUNTS = 3000
@@ -117,6 +118,50 @@ def _totals(bench: Bench, counted: Counted) -> Iterator[Broken]:
             text = "squaring the total doubles the expected count"
             yield _off(bench, node or counted.one.core, root, "is the logarithm of the total, where the total itself is to be", text)
             return
+        if abs(power - 1) < _LOG and (degree := _degree(bench, counted, root)) is not None and _STILL < degree < _SLOW:
+            yield _of_no_counts(bench, root, degree)
+            return
+
+
+def _degree(bench: Bench, counted: Counted, root: fx.Node) -> float | None:
+    """The power of all counts that a total goes with; None where the likelihood's data are not the counts as they came.
+
+    A size factor of any kind (sum, mean, median of ratios) doubles with all counts of a sample.
+    """
+    model, target = bench.model, counted.one.at.target
+    sizes, generator = dict(model.record.sizes), torch.Generator().manual_seed(5)
+    given = {
+        n: torch.randint(20, 60, model.replay.shape_of(n, sizes), generator=generator).double()
+        for n in _inputs(bench, root) & _inputs(bench, target)
+    }
+    once, twice = (model.replay([root, target], {n: far * v for n, v in given.items()}, sizes) for far in (1.0, 2.0))
+    if not torch.allclose(twice[target].double(), 2 * once[target].double()):
+        return None
+    return float((twice[root].double() / once[root].double()).log2().median())
+
+
+def _of_no_counts(bench: Bench, root: fx.Node, degree: float) -> Broken:
+    model = bench.model
+    found = Found(
+        model.where(root),
+        label="is added up of values that do not double with the counts",
+        labels=model.labels((_bent(bench, root), "from here on they do not")),
+        why="the expected count is in proportion to it: samples with many counts are predicted to have too few, and no share can "
+        "make up for it",
+        help="take the total of the counts themselves, before the encoder gets their logarithm",
+    )
+    text = f"where all counts of a sample double, its total grows by a factor of {2**degree:.3g}"
+    return Broken("count-mean-inverted", found, "the expected count doubles with the counts", text)
+
+
+def _bent(bench: Bench, root: fx.Node) -> fx.Node | None:
+    """Where a function that is no product is taken of the counts."""
+    flow = bench.model.flow
+    data = set(bench.model.record.inputs.values())
+    bends = [
+        n for n in flow.sorted(flow.ancestors(root)) if data & flow.ancestors(n) and ops.op(n) in ("log1p", "log", "sqrt", "log2", "log10")
+    ]
+    return bends[-1] if bends else None
 
 
 def _inputs(bench: Bench, node: fx.Node) -> set[fx.Node]:

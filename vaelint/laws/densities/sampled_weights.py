@@ -10,7 +10,7 @@ Source: Owen 2013, Monte Carlo theory, methods and examples, section 9.1 (import
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import torch
@@ -23,6 +23,7 @@ from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import weight_sign
 from vaelint.laws.law import Broken, law
+from vaelint.laws.moments.put_out import put_out
 from vaelint.record import ops
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
@@ -156,22 +157,41 @@ class Estimate:
         largest = max((math.prod(shape(n)[1:]) for n in inside if shape(n)), default=1)
         return min(_DRAWS, _LARGEST // largest)
 
-    def log_average(self, seed: int, size: float) -> tuple[float, float] | None:
-        """log of the average weight of one posterior, and its standard error; None where few draws carry it."""
+    def _without_others(self, sizes: Mapping[str, int]) -> dict[fx.Node, torch.Tensor]:
+        """Zeros for what the core adds of other terms: log p(x given z) + log p(z) is often written first."""
+        model, own = self.bench.model, [leaf.node for leaf in self.term.leaves]
+        assert self.term.core is not None
+        inside = model.flow.ancestors(self.term.core) - model.flow.ancestors(*own) - set(own)
+        others = [leaf.node for term in model.terms if term is not self.term for leaf in term.leaves if leaf.node in inside]
+        return {n: torch.zeros(model.replay.shape_of(n, sizes), dtype=torch.float64) for n in others}
+
+    def logs(self, seed: int, size: float, put: Mapping[fx.Node, torch.Tensor] | None = None) -> torch.Tensor | None:
+        """The logarithms of the weights of one posterior's draws; None where some are not finite.
+
+        Args:
+            seed: of the posterior and of its draws.
+            size: how far the numbers of the encoder lie apart.
+            put: further values that are exchanged.
+        """
         model, core, n = self.bench.model, self.term.core, self.draws
         assert core is not None
         sizes = {**model.record.sizes, "B": n}
         generator = torch.Generator().manual_seed(31 + seed)
-        overrides = {}
+        overrides = {**self._without_others(sizes), **(put or {})}
         for head in dict.fromkeys(h for s in self.term.sites for h in s.heads):
             whole = model.replay.shape_of(head, sizes)
-            row = size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator)
+            row = put_out(head, size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator))
             overrides[head] = row.expand(whole).clone() if whole and whole[0] == n else size * torch.randn(whole, dtype=torch.float64)
         got = model.replay([core], overrides, sizes, seed=seed)[core]
         logs = -weight_sign(self.bench, core) * got.detach().double().reshape(n, -1).sum(1)
-        if not bool(logs.isfinite().all()):
+        return logs if bool(logs.isfinite().all()) else None
+
+    def log_average(self, seed: int, size: float) -> tuple[float, float] | None:
+        """log of the average weight of one posterior, and its standard error; None where few draws carry it."""
+        logs = self.logs(seed, size)
+        if logs is None:
             return None
-        w = (logs - logs.max()).exp()
+        n, w = len(logs), (logs - logs.max()).exp()
         carried = float(w.sum() ** 2 / (w * w).sum()) / n
         if carried < _SHARE:
             return None

@@ -7,6 +7,7 @@ from vaelint.laws.training import (
     counters,
     empty_steps,
     falling_weights,
+    frozen_modules,
     gradient_limits,
     held_parameters,
     modes,
@@ -21,7 +22,16 @@ from vaelint.laws.training import (
     used_parameters,
     warm_ups,
 )
-from vaelint.laws.training.passes import average_buffers, balances, constraints, micro_batches, others_turns, own_scales, penalties
+from vaelint.laws.training.passes import (
+    average_buffers,
+    balances,
+    constraints,
+    limited_sums,
+    micro_batches,
+    others_turns,
+    own_scales,
+    penalties,
+)
 
 __all__ = [
     "average_buffers",
@@ -33,8 +43,10 @@ __all__ = [
     "counters",
     "empty_steps",
     "falling_weights",
+    "frozen_modules",
     "gradient_limits",
     "held_parameters",
+    "limited_sums",
     "micro_batches",
     "modes",
     "number_multipliers",

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import fx
 
+from vaelint.core.messages import message_of
+from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
 from vaelint.record.record import value
+from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
 _SMALL = 0.5  # of the new value
@@ -43,29 +47,46 @@ class _Average:
 def constraints_pull_in_full(bench: Bench) -> Iterator[Broken]:
     """Numbers that a multiplier multiplies in the loss, and follows."""
     for found in _averages(bench):
-        at = bench.value(found.average)
-        shares = []
-        for node in (found.old, found.new):
-            moved = bench.after({node: bench.value(node) + 1.0}, [found.average]).get(found.average)
-            shares.append(float((moved - at).sum()) if moved is not None else 0.0)
-        kept, taken = shares
+        try:
+            kept, taken = (_moved(bench, found, node) for node in (found.old, found.new))
+        except ReplayError as error:
+            raise CannotMeasureError(f"the average does not run by itself: {message_of(error)}") from error
         if 0 < taken < _SMALL and abs(kept + taken - 1) < _CLOSE:
             yield _weakened(bench, found, taken)
             return
 
 
+def _moved(bench: Bench, found: _Average, node: fx.Node) -> float:
+    """How far the average moves where one of the two that it is made of moves by 1."""
+    model = bench.model
+    at = {n: torch.zeros(tuple(value(n).shape), dtype=torch.float64) for n in (found.old, found.new)}
+    values = [model.replay([found.average], put, model.record.sizes)[found.average] for put in (at, {**at, node: at[node] + 1.0})]
+    return float((values[1] - values[0]).sum())
+
+
 def _averages(bench: Bench) -> Iterator[_Average]:
-    loss, flow = bench.model.record.loss, bench.model.flow
-    for product in (n for n in flow.sorted(flow.ancestors(loss)) if ops.op(n) in ops.MUL) if loss is not None else ():
-        operands = [n for n in ops.value_inputs(product) if bench.is_real(n) and _is_one(n)]
-        live = [n for n in operands if n.meta.get("grad")]
-        factors = [n for n in operands if n not in live]
-        if len(live) != 1 or len(factors) != 1 or not _follows(bench, _root(factors[0]), live[0]):
-            continue
-        parts = [n for n in ops.value_inputs(live[0]) if bench.is_real(n) and _is_one(n)]
-        new, old = ([_bare(n) for n in parts if bool(n.meta.get("grad")) is grows] for grows in (True, False))
-        if len(new) == len(old) == 1 and old[0] not in flow.data | flow.learned and all(bench.knows(n) for n in (live[0], old[0], new[0])):
-            yield _Average(product, live[0], old[0], new[0])
+    """In each pass of the step: an average that has no value from before at the first one has it at the next."""
+    record, flow = bench.model.record, bench.model.flow
+    passes = [c.node for c in record.backwards if c.kind == "backward"] or ([record.loss] if record.loss is not None else [])
+    begin = -1
+    for loss in passes:
+        for product in (n for n in flow.sorted(flow.ancestors(loss)) if ops.op(n) in ops.MUL and flow.order[n] > begin):
+            yield from _averaged(bench, product, begin)
+        begin = flow.order[loss]
+
+
+def _averaged(bench: Bench, product: fx.Node, begin: int) -> Iterator[_Average]:
+    """A product in the loss of a pass that begins after some operation, if one of its two is such an average."""
+    flow = bench.model.flow
+    operands = [n for n in ops.value_inputs(product) if bench.is_real(n) and _is_one(n)]
+    live = [n for n in operands if n.meta.get("grad")]
+    factors = [n for n in operands if n not in live]
+    if len(live) != 1 or len(factors) != 1 or not _follows(bench, _root(factors[0]), live[0]):
+        return
+    parts = [n for n in ops.value_inputs(live[0]) if bench.is_real(n) and _is_one(n)]
+    new, old = ([_bare(n) for n in parts if bool(n.meta.get("grad")) is grows] for grows in (True, False))
+    if len(new) == len(old) == 1 and (flow.order[old[0]] <= begin or old[0] not in flow.data | flow.learned):
+        yield _Average(product, live[0], old[0], new[0])
 
 
 def _follows(bench: Bench, multiplier: fx.Node, constraint: fx.Node) -> bool:
