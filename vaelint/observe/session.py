@@ -72,6 +72,7 @@ class Session:
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
+        self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
         self.said: list[str] = []  # what was done otherwise than the script says
         self._watch: Watch | None = None
         self._backwards = 0  # of the iteration under way

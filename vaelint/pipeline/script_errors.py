@@ -64,8 +64,16 @@ def _of_a_module(error: ModuleNotFoundError, whole: str) -> Said:
     return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
 
 
+def said_without(folder: str, line: str, what: str) -> Said:
+    """What a script says of itself that looked into a folder which is not there; `line` is where it did."""
+    shown = os.path.relpath(folder)
+    shown = folder if shown.startswith("..") else Path(shown).as_posix()
+    return f"the script looks into {shown}, which is not there{line}: {what}", f"put {_missing(shown)} there, or name another place"
+
+
 def _as_it_is(error: BaseException) -> Said:
     lines = [line for line in message_of(error).splitlines() if line.strip()]
+    lines = [line for line in lines if any(map(str.isalnum, line))] or lines  # NLTK frames what it says with asterisks
     text = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
     if not text and (frames := traceback.extract_tb(error.__traceback__)):
         text = frames[-1].line or ""  # `assert x is not None` says no more than itself
@@ -91,6 +99,7 @@ def _imported_by_itself(error: ModuleNotFoundError, package: str) -> bool:
     """Whether a file of the package, one that is not installed, asked for the module of it that is missing."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     own = [f.f_code.co_filename for f in frames if str(f.f_globals.get("__name__")).partition(".")[0] == package]
+    own += list(getattr(sys.modules.get(package), "__path__", ()))
     return any(not {"site-packages", "dist-packages"} & set(Path(file).parts) for file in own)
 
 
