@@ -153,8 +153,8 @@ def _calls_trainer(node: ast.AST, tree: ast.Module, trees: Sequence[ast.Module])
     methods = {name: m for name, c in classes.items() if (m := _training_methods(c, classes))}
     if not methods:
         return False
-    made = [n for top in tree.body if not isinstance(top, ast.FunctionDef | ast.ClassDef) for n in ast.walk(top)]
-    made = [n for n in made if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)]
+    ran = [n for top in tree.body if not isinstance(top, ast.FunctionDef | ast.ClassDef) for n in ast.walk(top)]
+    made = [n for n in ran if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)]
     objects = {t.id: methods[name] for n in made for name in _names(n) & set(methods) for t in n.targets if isinstance(t, ast.Name)}
     called = [n.func for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
     if any(isinstance(f.value, ast.Name) and f.attr in objects.get(f.value.id, ()) for f in called):

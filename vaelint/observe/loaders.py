@@ -11,7 +11,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from vaelint.observe.session import Session, aside
+from vaelint.observe.logged import aside
+from vaelint.observe.session import Session
 from vaelint.trace.when_imported import when_imported
 
 

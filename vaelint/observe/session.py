@@ -206,6 +206,11 @@ class Session:
                 return
             self._begin(None, frame, None)
 
+    @property
+    def watch(self) -> Watch | None:
+        """The recorded iteration that is under way."""
+        return self._watch
+
     @contextlib.contextmanager
     def applying(self, name: str, held: Sequence[torch.Tensor]) -> Iterator[None]:
         """Within the block an optimizer that is none of torch's changes what it holds; one method of it may call another."""
@@ -389,12 +394,3 @@ class Session:
         if self._used:
             tops = [m for m in tops if any(id(sub) in self._used for sub in m.modules())] or tops
         return named_parts(list(dict.fromkeys(map(unwrapped, tops))), list(frames_from(frame, self.spans)))
-
-
-@contextlib.contextmanager
-def aside(session: Session) -> Iterator[None]:
-    """Within the block nothing is recorded."""
-    with contextlib.ExitStack() as quiet:
-        if session._watch is not None:
-            session._watch.hush(quiet)
-        yield

@@ -42,7 +42,7 @@ class Term:
     core: fx.Node | None = None  # the element-wise expression, before any reduction
 
 
-_LINEAR_UNARY = (
+LINEAR_UNARY = (
     frozenset(
         {"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data", "as_tensor", "tensor"}
     )
@@ -102,7 +102,7 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
     live = [n for n in ins if n in flow.learned]
     if name in ops.ADD:
         return [] if adds_largest_again(node) else ins
-    if name in _LINEAR_UNARY and len(live) == 1:
+    if name in LINEAR_UNARY and len(live) == 1:
         return live
     picked = _picked(node)
     if picked is not None:

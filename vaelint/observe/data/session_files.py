@@ -12,7 +12,8 @@ from typing import Any
 from vaelint.observe.data.absent_files import AbsentFiles
 from vaelint.observe.data.wanted import is_wanted
 from vaelint.observe.held.files import Absent
-from vaelint.observe.session import Session, aside
+from vaelint.observe.logged import aside
+from vaelint.observe.session import Session
 
 
 def absent_files(session: Session, *, other: bool = False) -> Absent:
