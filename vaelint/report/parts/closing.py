@@ -260,7 +260,7 @@ def _scaled(count: int | float) -> str:
 
 def total(results: Sequence[TargetResult]) -> list[Line]:
     """The last line of a report on several targets."""
-    counts: Counter[str] = Counter(r.status for r in results)
-    words = {"clean": "clean", "findings": "with findings", "incomplete": "incomplete", "failed": "not analysed"}
+    counts: Counter[str] = Counter("traced" if unasked(r) else r.status for r in results)
+    words = {"clean": "clean", "traced": "traced", "findings": "with findings", "incomplete": "incomplete", "failed": "not analysed"}
     parts = ", ".join(f"{counts[k]} {word}" for k, word in words.items() if counts[k])
     return [[(f"{len(results)} targets: ", "head"), (parts, "")]]
