@@ -210,7 +210,11 @@ def test_music_of_pyros_examples_is_made_up() -> None:
 
 @pytest.mark.parametrize(
     ("family", "name", "shape", "edges"),
-    [("Amazon", "Photo", (7650, 745), 238162), ("CitationFull", "Cora_ML", (2995, 2879), 16316), ("Planetoid", "Cora", (2708, 1433), 10556)],
+    [
+        ("Amazon", "Photo", (7650, 745), 238162),
+        ("CitationFull", "Cora_ML", (2995, 2879), 16316),
+        ("Planetoid", "Cora", (2708, 1433), 10556),
+    ],
 )
 def test_graphs_that_are_made_up_have_the_sizes_of_the_true_ones(family: str, name: str, shape: tuple[int, int], edges: int) -> None:
     needs("torch_geometric")

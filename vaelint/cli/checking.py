@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from vaelint.discover.observing import News
 
 
+Asked = Callable[[Request], Request]
+Known = dict[Request, Checked]
+
+
 def check(said: Options, early: Worker | None) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target not analysed, or not completely; 3: a fault of vaelint."""
     reports = reports_for(said.output_format or (), said.output_file)
@@ -48,9 +53,6 @@ def check(said: Options, early: Worker | None) -> int:
     drawn = any(FORMATS[r.form].trail for r in reports)
     live = [(r.form, r.file) for r in reports] == [("full", None)] and not (said.fix or said.diff or said.add_ignore)
     codes = [0]
-
-    def seen(request: Request) -> Request:
-        return replace(request, trail="with" if drawn else "", fits=True)
 
     def once() -> list[Checked]:
         """One round: what is in force now, and the results of that."""
@@ -63,7 +65,7 @@ def check(said: Options, early: Worker | None) -> int:
 
     def round_of(gathered: Gathered) -> list[Checked]:
         observed: dict[Request, Checked] = {}
-        settings = in_force(said, seen if drawn or said.verbose else lambda request: request, hired, observed, gathered)
+        settings = in_force(said, partial(_shown, drawn=drawn, fits=drawn or said.verbose), hired, observed, gathered)
         gathered.live = live and settings.baseline.value is None
         if said.fix or said.diff:
             from vaelint.cli.mending import mend_all
@@ -89,6 +91,11 @@ def check(said: Options, early: Worker | None) -> int:
             rounds(once)
         once()
     return codes[-1]
+
+
+def _shown(request: Request, drawn: bool, fits: bool) -> Request:
+    """The request for what a report shows beside findings: the picture, and which sizes the model takes."""
+    return replace(request, trail="with" if drawn else "", fits=True) if fits else request
 
 
 def _may_be_said_again(said: Options, settings: Settings, reports: Sequence[Report]) -> bool:
@@ -123,14 +130,7 @@ def _reported(results: list[Checked], settings: Settings, said: Options, reports
     return exit_code(bare, severity, said.exit_zero, fine)
 
 
-def in_force(
-    said: Options,
-    asked: Callable[[Request], Request],
-    hired: gate.Hired,
-    observed: dict[Request, Checked],
-    gathered: Gathered,
-    does: str = "check",
-) -> Settings:
+def in_force(said: Options, asked: Asked, hired: gate.Hired, observed: Known, gathered: Gathered, does: str = "check") -> Settings:
     """What is to be checked, and how; trainings that were observed to know it have their results in `observed`. Raises UsageError.
 
     `asked`: a request with what the command wants of it. `does`: the command.

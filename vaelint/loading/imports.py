@@ -10,7 +10,6 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from vaelint.core.assumption import Assumption, Chosen
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.paths import relative, user_file
-from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
+from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing, of_another_version
 from vaelint.loading.standing import stand_in
 from vaelint.loading.statements import definitions_of, future_flags, late_futures, without_training
 from vaelint.loading.tensorflow_stand_in import keras_on_torch, spared
@@ -386,9 +385,6 @@ def _syntax_error(error: SyntaxError, shown: str) -> TargetError:
     return TargetError("VAE001", f"{relative(file)} is not valid {python}: {error.msg}", "", span)
 
 
-_LACKS = re.compile(r"module '(\w+)[\w.]*' has no attribute '(\w+)'")
-
-
 def _import_error(error: BaseException, shown: str, package: str) -> TargetError:
     span = span_of(error.__traceback__, lambda file: user_file(file, package))
     where = relative(shown)
@@ -399,8 +395,6 @@ def _import_error(error: BaseException, shown: str, package: str) -> TargetError
     if isinstance(error, ModuleNotFoundError) and error.name:
         top = error.name.partition(".")[0]
         help = f"install {top}, or run from the folder that holds it" if top == error.name else f"{top} is there, but has no {error.name}"
-    elif (lacks := _LACKS.search(one_line(error))) is not None and isinstance(error, AttributeError):
-        help = f"install the version of {lacks[1]} that the code is written for, or write this line without {lacks[1]}.{lacks[2]}"
     elif not isinstance(error, ImportError):
-        help = 'move code that is not a definition under `if __name__ == "__main__":`'
+        help = of_another_version(error) or 'move code that is not a definition under `if __name__ == "__main__":`'
     return TargetError("VAE001", f"importing {where} raises {one_line(error)}", help, span)

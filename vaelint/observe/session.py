@@ -75,7 +75,7 @@ class Session:
         self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
         self.said: list[str] = []  # what was done otherwise than the script says
         self._watch: Watch | None = None
-        self._backwards = 0  # of the iteration under way
+        self._backwards, self._muted = 0, False  # of the iteration under way; whether a closure is called once more
         self._usual: int | None = None  # `backward` calls of the first iteration
         self._looped: Any = None  # the data that the training loop runs over
         self._source: Any = None  # the data that the batch under way came from
@@ -86,7 +86,6 @@ class Session:
         self._since = 0  # steps of the leader since a loader gave a batch
         self._loading, self._applying = False, False  # whether a loader gives the batches; whether a Keras optimizer is at work
         self._cleared: Span | None = None  # where gradients were cleared last
-        self._muted = False  # whether a closure is called once more
         self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._before: dict[int, list[torch.Tensor]] = {}
 

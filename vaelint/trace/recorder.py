@@ -12,13 +12,13 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
+from vaelint.record.looked_at import LookedAt
 from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace import torch_private
 from vaelint.trace.arguments_of_calls import MUTATORS, holds_tensor, in_place, names_place, number, without_expressions
 from vaelint.trace.autocast import Autocast
-from vaelint.trace.looked_at import LookedAt
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.spans import SpanFinder
 from vaelint.trace.updates import Updates

@@ -41,63 +41,66 @@ def _edges(nodes: int, count: int, seed: int) -> torch.Tensor:
     return torch.stack([torch.cat([start, end]), torch.cat([end, start])])
 
 
+def _held(graphs: list[Any], transform: Any) -> Any:
+    base: Any = importlib.import_module("torch_geometric.data").InMemoryDataset
+
+    class MadeUp(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(None, transform)
+            self.data, self.slices = self.collate(graphs)
+
+    return MadeUp()
+
+
+def _one(note: Note, name: str, sizes: tuple[int, int, int, int], transform: Any, *, split: bool = False) -> Any:
+    kind: Any = importlib.import_module("torch_geometric.data").Data
+    nodes, features, edges, classes = sizes
+    note(instead_of(name, f"{nodes} nodes with {features} features, {2 * edges} edges"))
+    x = (torch.rand(nodes, features, generator=torch.Generator().manual_seed(nodes)) < 0.013).float()
+    place = torch.arange(nodes)
+    masks = {
+        "train_mask": place < 20 * classes,
+        "val_mask": (place >= 20 * classes) & (place < 20 * classes + 500),
+        "test_mask": place >= nodes - 1000,
+    }
+    x = x / x.sum(1, keepdim=True).clamp(min=1)
+    return _held([kind(x=x, edge_index=_edges(nodes, edges, nodes), y=place % classes, **(masks if split else {}))], transform)
+
+
+def _many(note: Note, name: str, transform: Any) -> Any:
+    kind: Any = importlib.import_module("torch_geometric.data").Data
+    count, nodes, features, classes = _MANY[name.lower()]
+    note(instead_of(name, f"{count} graphs of about {nodes} nodes with {features} features"))
+    sizes = [max(3, nodes - 5 + i % 11) for i in range(count)]
+    ones = [torch.eye(features)[torch.arange(n) % features] for n in sizes]
+    graphs = [
+        kind(x=x, edge_index=_edges(n, n + 1, i), y=torch.tensor([i % classes])) for i, (n, x) in enumerate(zip(sizes, ones, strict=True))
+    ]
+    return _held(graphs, transform)
+
+
 def graph_sets(note: Note, data: str) -> dict[str, Change]:
     """What changes the data sets of the library when it is imported."""
 
-    def held(graphs: list[Any]) -> Any:
-        base: Any = importlib.import_module("torch_geometric.data").InMemoryDataset
-
-        class MadeUp(base):  # type: ignore[misc]
-            def __init__(self, transform: Any = None) -> None:
-                super().__init__(None, transform)
-                self.data, self.slices = self.collate(graphs)
-
-        return MadeUp
-
-    def one(name: str, sizes: tuple[int, int, int, int], transform: Any, *, split: bool = False) -> Any:
-        kind: Any = importlib.import_module("torch_geometric.data").Data
-        nodes, features, edges, classes = sizes
-        note(instead_of(name, f"{nodes} nodes with {features} features, {2 * edges} edges"))
-        generator = torch.Generator().manual_seed(nodes)
-        x = (torch.rand(nodes, features, generator=generator) < 0.013).float()
-        place = torch.arange(nodes)
-        masks = {
-            "train_mask": place < 20 * classes,
-            "val_mask": (place >= 20 * classes) & (place < 20 * classes + 500),
-            "test_mask": place >= nodes - 1000,
-        }
-        x = x / x.sum(1, keepdim=True).clamp(min=1)
-        return held([kind(x=x, edge_index=_edges(nodes, edges, nodes), y=place % classes, **(masks if split else {}))])(transform)
-
     def planetoid(root: Any = "", name: str = "Cora", *_: Any, transform: Any = None, **__: Any) -> Any:
-        return one(name, _PLANETOID[name.lower()], transform, split=True)
+        return _one(note, name, _PLANETOID[name.lower()], transform, split=True)
 
     def single(family: str) -> Callable[..., Any]:
         def made(root: Any = "", name: str = "", transform: Any = None, *_: Any, **__: Any) -> Any:
-            return one(f"{family} {name}", _ONE[family][name.lower()], transform)
+            return _one(note, f"{family} {name}", _ONE[family][name.lower()], transform)
 
         return made
 
-    def many(name: str, transform: Any) -> Any:
-        kind: Any = importlib.import_module("torch_geometric.data").Data
-        count, nodes, features, classes = _MANY[name.lower()]
-        note(instead_of(name, f"{count} graphs of about {nodes} nodes with {features} features"))
-        sizes = [max(3, nodes - 5 + i % 11) for i in range(count)]
-        ones = [torch.eye(features)[torch.arange(n) % features] for n in sizes]
-        graphs = [
-            kind(x=x, edge_index=_edges(n, n + 1, i), y=torch.tensor([i % classes]))
-            for i, (n, x) in enumerate(zip(sizes, ones, strict=True))
-        ]
-        return held(graphs)(transform)
+    made: dict[str, Callable[..., Any]] = {
+        "Planetoid": planetoid,
+        "TUDataset": lambda root="", name="", transform=None, *_, **__: _many(note, name, transform),
+        "QM9": lambda root="", transform=None, *_, **__: _many(note, "QM9", transform),
+        "ZINC": lambda root="", subset=False, split="train", transform=None, *_, **__: _many(note, "ZINC", transform),
+        **{family: single(family) for family in _ONE},
+    }
 
     def changed(module: Any) -> None:
-        for family in _ONE:
-            setattr(module, family, where_absent(getattr(module, family), single(family), data))
-        module.Planetoid = where_absent(module.Planetoid, planetoid, data)
-        module.TUDataset = where_absent(module.TUDataset, lambda root="", name="", transform=None, *_, **__: many(name, transform), data)
-        module.QM9 = where_absent(module.QM9, lambda root="", transform=None, *_, **__: many("QM9", transform), data)
-        module.ZINC = where_absent(
-            module.ZINC, lambda root="", subset=False, split="train", transform=None, *_, **__: many("ZINC", transform), data
-        )
+        for name, substitute in made.items():
+            setattr(module, name, where_absent(getattr(module, name), substitute, data))
 
     return {"torch_geometric.datasets": changed}
