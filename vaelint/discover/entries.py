@@ -27,7 +27,7 @@ _GRAPHS = frozenset({"placeholder", "Session", "InteractiveSession", "variable_s
 TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", "keras", "tensorflow", *_LIBRARIES})
 """Packages with which networks are trained that can be looked at."""
 
-_TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
+_TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "*/*.sh", "docs/*.md", "*.md")
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
@@ -224,7 +224,7 @@ def _names(tree: ast.AST) -> set[str]:
 def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:
     """The scripts that texts of the repository start, each with the commands that can be taken as they are."""
     found: dict[Path, list[tuple[str, ...]]] = {}
-    said = [words for pattern in _TEXTS for text in sorted(folder.glob(pattern)) for words in _commands(text)]
+    said = [_from(folder, text, words) for pattern in _TEXTS for text in sorted(folder.glob(pattern)) for words in _commands(text)]
     files = [Path(os.path.relpath(f, folder)).as_posix() for f in python_files(folder, notebooks=True)] if said else []
     for words in said:
         below = [f for f in files if f.endswith(f"/{words[0]}")]
@@ -234,6 +234,14 @@ def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:
         if file is not None and tuple(words) not in found.setdefault(file, []):
             found[file].append(tuple(words))
     return found
+
+
+def _from(folder: Path, text: Path, words: Sequence[str]) -> Sequence[str]:
+    """The words as they are typed in `folder`, where a text of another folder names the script from its own."""
+    file = text.parent / words[0]
+    if text.parent == folder or (folder / words[0]).is_file() or not file.is_file():
+        return words
+    return [Path(os.path.relpath(file, folder)).as_posix(), *words[1:]]
 
 
 def _commands(file: Path) -> Iterator[Sequence[str]]:

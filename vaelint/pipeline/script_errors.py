@@ -24,6 +24,8 @@ DISTRIBUTIONS = {
 _HDF5 = re.compile(r"unable to open file: name = '([^']+)'")  # how h5py names what is not there
 
 
+_RESOURCE = re.compile(r"Resource '?([\w.]+)'? not found")  # how NLTK names what is not there
+
 Said = tuple[str, str]
 """What happened, and what to type."""
 
@@ -83,6 +85,8 @@ def _as_it_is(error: BaseException) -> Said:
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     if "is held back while the script is watched" in message_of(error):
         return said, "put the file there, or let the script fetch it: --allow-writes"
+    if isinstance(error, LookupError) and (named := _RESOURCE.search(message_of(error))) is not None:
+        return said, f"python -m nltk.downloader {named[1]}"
     if isinstance(error, FileNotFoundError):
         return said, "put it there, or name another one with the script's options"
     return said, "run it with python first: it raises the same there"
