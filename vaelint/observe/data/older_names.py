@@ -43,6 +43,7 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
         "matplotlib.backends.backend_agg": functools.partial(_canvas, note=note),
         "matplotlib": functools.partial(_backends, note=note),
         "pyro.util": functools.partial(_pyro, note=note),
+        "torch.utils.data.dataset": functools.partial(_type_variables, note=note),
         "networkx": functools.partial(_networkx, note=note),
     }
     numpy = sys.modules.get("numpy")  # which torch imports where it is installed
@@ -167,6 +168,18 @@ def _pyro(module: types.ModuleType, note: Note) -> None:
     """Tensors without a gradient, which Pyro made itself before 0.2 (https://github.com/pyro-ppl/pyro/releases/tag/0.2.0)."""
     for name, new in (("ng_zeros", torch.zeros), ("ng_ones", torch.ones)):
         module.__dict__.setdefault(name, _noted(new, f"this Pyro has no pyro.util.{name}: the script got torch.{new.__name__}", note))
+
+
+def _type_variables(module: types.ModuleType, note: Note) -> None:
+    """`T_co` and `T`, of what a data set is of: PyTorch 2.7 gave them private names."""
+
+    def older(name: str) -> Any:
+        if name not in ("T_co", "T") or f"_{name}" not in module.__dict__:
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+        note(f"this PyTorch has no {module.__name__}.{name}: the script got _{name}")
+        return module.__dict__[f"_{name}"]
+
+    module.__dict__["__getattr__"] = older
 
 
 def _networkx(module: types.ModuleType, note: Note) -> None:
