@@ -262,8 +262,8 @@ def test_a_backend_that_matplotlib_lacks_and_tensors_of_pyro_0_1(monkeypatch: py
 
 def test_matrices_of_graphs_and_type_variables_have_their_older_names() -> None:
     said: list[str] = []
+    graphs, sets = importlib.import_module("networkx"), importlib.import_module("torch.utils.data.dataset")
     with older_names(said.append, lambda file: True):
-        graphs, sets = importlib.import_module("networkx"), importlib.import_module("torch.utils.data.dataset")
         assert graphs.from_numpy_matrix(graphs.to_numpy_array(graphs.path_graph(3))).number_of_edges() == 2
         assert sets.T_co.__covariant__
     assert not hasattr(graphs, "from_numpy_matrix") and not hasattr(sets, "T_co")
