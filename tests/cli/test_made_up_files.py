@@ -260,6 +260,19 @@ def test_a_backend_that_matplotlib_lacks_and_tensors_of_pyro_0_1(monkeypatch: py
     ]
 
 
+def test_matrices_of_graphs_and_type_variables_have_their_older_names() -> None:
+    said: list[str] = []
+    graphs, sets = importlib.import_module("networkx"), importlib.import_module("torch.utils.data.dataset")
+    with older_names(said.append, lambda file: True):
+        assert graphs.from_numpy_matrix(graphs.to_numpy_array(graphs.path_graph(3))).number_of_edges() == 2
+        assert sets.T_co.__covariant__
+    assert not hasattr(graphs, "from_numpy_matrix") and not hasattr(sets, "T_co")
+    assert said == [
+        "this NetworkX has no from_numpy_matrix: the script got its array",
+        "this PyTorch has no torch.utils.data.dataset.T_co: the script got _T_co",
+    ]
+
+
 def test_what_stands_in_for_an_absent_matplotlib_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = types.ModuleType("matplotlib")  # whatever is asked of it comes from __getattr__
     monkeypatch.setitem(sys.modules, "matplotlib", absent)

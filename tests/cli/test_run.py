@@ -199,7 +199,10 @@ def test_made_up_images_pass_the_usual_transforms() -> None:
 
         assert inner.Compose is transforms.Compose
         with pytest.raises(AttributeError, match=r"torchvision\.transforms\.Elastic is not stood in for"):
-            transforms.Elastic  # noqa: B018
+            transforms.Elastic(2)
+        with pytest.raises(AttributeError, match=r"torchvision\.io is not stood in for"):
+            importlib.import_module("torchvision").io.read_image("a.png")
+        assert issubclass(datasets.CIFAR10, datasets.VisionDataset) and transforms.Elastic | None
 
 
 def test_a_package_that_asks_for_torchvision_hears_that_it_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

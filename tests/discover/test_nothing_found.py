@@ -42,3 +42,14 @@ def test_whole_numbers_without_a_value_get_a_small_one(tmp_path: Path) -> None:
     )
     trees = [t for t in map(tree_of, imported_by(tmp_path / "train.py")) if t is not None]
     assert unset_numbers(trees) == ("--epochs", "2")
+
+
+def test_a_shell_script_names_a_training_from_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import torch\nif __name__ == '__main__':\n    torch.zeros(1).backward()\n")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "digits.sh").write_text(
+        '#!/bin/sh\nsource env.sh\npython3 ../train.py\\\n    --dataset="digits"\\\n    --lr=0.1\\\n'
+    )
+    (tmp_path / "run" / "other.sh").write_text("python3 ../../elsewhere.py\n")
+    (entry,) = entries(tmp_path, tmp_path)
+    assert entry.told == (("train.py", "--dataset=digits", "--lr=0.1"),)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from vaelint.pipeline.script_errors import said_of
+
+WALKS = """import glob
+import torch
+
+files = sorted(glob.glob("data/*.npz"))
+first = files[0]
+torch.nn.Linear(2, 2)(torch.zeros(2)).sum().backward()
+"""
 
 
 def test_a_module_that_the_repository_lacks_is_not_to_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +39,21 @@ def test_a_package_that_is_absent_is_to_be_installed() -> None:
     with pytest.raises(ModuleNotFoundError) as raised:
         importlib.import_module("no_such_package_of_vaes.layers")
     assert said_of(raised.value)[1] == "pip install no_such_package_of_vaes"
+
+
+def test_a_message_within_a_frame_of_asterisks_is_read() -> None:
+    line = "*" * 60
+    said, help = said_of(LookupError(f"\n{line}\n  Resource 'stopwords' not found.  Please use the NLTK\n  Downloader\n{line}\n"))
+    assert said == "the script raises LookupError: Resource 'stopwords' not found.  Please use the NLTK"
+    assert help == "python -m nltk.downloader stopwords"
+
+
+def test_a_folder_that_is_not_there_is_named_before_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(WALKS)
+    done = subprocess.run([sys.executable, "-m", "vaelint", "run", "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    said = " ".join(done.stdout.split())
+    assert "the script looks into data, which is not there (train.py:4): it raises IndexError" in said, done.stdout
+    assert "help: put data there" in said
 
 
 def test_a_file_that_the_script_looks_for_itself_is_to_be_put_there() -> None:

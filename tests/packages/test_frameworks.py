@@ -208,6 +208,24 @@ def test_music_of_pyros_examples_is_made_up() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("family", "name", "shape", "edges"),
+    [
+        ("Amazon", "Photo", (7650, 745), 238162),
+        ("CitationFull", "Cora_ML", (2995, 2879), 16316),
+        ("Planetoid", "Cora", (2708, 1433), 10556),
+    ],
+)
+def test_graphs_that_are_made_up_have_the_sizes_of_the_true_ones(family: str, name: str, shape: tuple[int, int], edges: int) -> None:
+    needs("torch_geometric")
+    notes: list[str] = []
+    with library_data("made-up", notes.append):
+        sets = importlib.import_module("torch_geometric.datasets")
+        made = getattr(sets, family)("data", name)
+    assert made[0].x.shape == shape and made[0].num_edges == edges and made[0].is_undirected() and not made[0].has_self_loops()
+    assert name in notes[0] and made.num_features == shape[1] and hasattr(made[0], "train_mask") == (family == "Planetoid")
+
+
 def test_a_class_that_is_drawn_has_a_score_function(tmp_path: Path) -> None:
     needs("pyro")
     target = observed(tmp_path, _edited(tmp_path, DRAWN))

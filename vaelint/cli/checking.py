@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from vaelint.discover.observing import News
 
 
+Asked = Callable[[Request], Request]
+Known = dict[Request, Checked]
+
+
 def check(said: Options, early: Worker | None) -> int:
     """Check models. Exit code 0: clean; 1: findings; 2: wrong usage, or a target not analysed, or not completely; 3: a fault of vaelint."""
     reports = reports_for(said.output_format or (), said.output_file)
@@ -60,7 +65,7 @@ def check(said: Options, early: Worker | None) -> int:
 
     def round_of(gathered: Gathered) -> list[Checked]:
         observed: dict[Request, Checked] = {}
-        settings = _in_force(said, drawn, hired, observed, gathered)
+        settings = in_force(said, partial(_shown, drawn=drawn, fits=drawn or said.verbose), hired, observed, gathered)
         gathered.live = live and settings.baseline.value is None
         if said.fix or said.diff:
             from vaelint.cli.mending import mend_all
@@ -86,6 +91,11 @@ def check(said: Options, early: Worker | None) -> int:
             rounds(once)
         once()
     return codes[-1]
+
+
+def _shown(request: Request, drawn: bool, fits: bool) -> Request:
+    """The request for what a report shows beside findings: the picture, and which sizes the model takes."""
+    return replace(request, trail="with" if drawn else "", fits=True) if fits else request
 
 
 def _may_be_said_again(said: Options, settings: Settings, reports: Sequence[Report]) -> bool:
@@ -120,18 +130,18 @@ def _reported(results: list[Checked], settings: Settings, said: Options, reports
     return exit_code(bare, severity, said.exit_zero, fine)
 
 
-def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Request, Checked], gathered: Gathered) -> Settings:
-    """What is to be checked, and how; trainings that were observed to know it have their results in `observed`. Raises UsageError."""
+def in_force(said: Options, asked: Asked, hired: gate.Hired, observed: Known, gathered: Gathered, does: str = "check") -> Settings:
+    """What is to be checked, and how; trainings that were observed to know it have their results in `observed`. Raises UsageError.
+
+    `asked`: a request with what the command wants of it. `does`: the command.
+    """
     told = config.Config() if said.isolated else config.load()
 
     def resolved(names: Sequence[str], config: config.Config) -> Settings:
         settings = replace(resolve(names, config, said), comments=not said.isolated)
         severity = Severity(settings.fail_on.value)
         gathered.shown = replace(gathered.shown, docs=settings.docs_url.value, bar=severity)
-        if drawn or said.verbose:
-            asked = [replace(t.request, trail="with" if drawn else "", fits=True) for t in settings.targets]
-            settings = replace(settings, targets=tuple(replace(t, request=r) for t, r in zip(settings.targets, asked, strict=True)))
-        return settings
+        return replace(settings, targets=tuple(replace(t, request=asked(t.request)) for t in settings.targets))
 
     news: list[News] = []  # one of its own for each round
 
@@ -164,7 +174,7 @@ def _in_force(said: Options, drawn: bool, hired: gate.Hired, observed: dict[Requ
     if (known := settings.baseline.value) is not None:  # said before minutes of work, not after them
         baseline.is_ready(known, new=said.update_baseline)
     if not settings.targets:
-        _nothing(said)
+        _nothing(said, does)
     if said.shard is not None:
         settings = replace(settings, targets=gate.part(settings.targets, said.shard))
     return settings
@@ -221,7 +231,7 @@ def run_requests(
     return results
 
 
-def _nothing(said: Options) -> None:
+def _nothing(said: Options, does: str) -> None:
     """Says that nothing is checked. Files that hold no configured target are no error: pre-commit passes whatever changed.
 
     Raises:
@@ -229,7 +239,7 @@ def _nothing(said: Options) -> None:
     """
     table = "add it as [[tool.vaelint.targets]] to pyproject.toml"
     if not said.names:
-        raise UsageError("no target is named and none is configured", f"write vaelint check model.py:VAE --input 32x784, or {table}")
+        raise UsageError("no target is named and none is configured", f"write vaelint {does} model.py:VAE --input 32x784, or {table}")
     found = [f"{t}:{name}" for t in said.names if t.endswith(".py") for name in module_classes(t)[-1:]]
     why = "nothing was checked: the files given touch no configured target"
     help = f"name a model, such as {(found or ['model.py:VAE'])[0]}, or {table}"

@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vaelint.config.closure import imported_by
@@ -27,7 +27,7 @@ _GRAPHS = frozenset({"placeholder", "Session", "InteractiveSession", "variable_s
 TORCH = frozenset({"torch", "pytorch_lightning", "lightning", "accelerate", "ignite", "fastai", "keras", "tensorflow", *_LIBRARIES})
 """Packages with which networks are trained that can be looked at."""
 
-_TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "scripts/*.sh", "docs/*.md", "*.md")
+_TEXTS = ("README*", "readme*", "Makefile", "makefile", "*.sh", "*/*.sh", "docs/*.md", "*.md")
 _COMMAND = re.compile(r"(?:^|[\s;&`$/])(?:(?:python3?|vaelint run)\s+|\./(?=[\w./-]+\.py\b))(?P<words>[^\n`|;&#]+)")
 _NO_VALUE = re.compile(r"[<>\[\]{}*]|\.\.\.|\$")
 _SAYS = re.compile(r"\s(-h|--help|--version)\b")
@@ -114,14 +114,18 @@ def _starts(tree: ast.Module, imported: Sequence[ast.Module] = ()) -> bool:
 
     `imported`: what the files say that it imports, whose objects may train in a method of theirs.
     """
+    trees = (tree, *imported)
+    training = _training_functions(trees)
     for node in tree.body:
         if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
             return True
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
         if isinstance(node, ast.For | ast.While | ast.With) and (_calls(node) & _TRAINS or _calls_own(node, tree)):
             return True
-        if isinstance(node, ast.For | ast.While | ast.With | ast.Expr) and _calls_trainer(node, tree, imported):
-            return True
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _calls(node.value) & _FITS:
+            return True
+        if _names(node) & training or _calls_trainer(node, tree, trees):
             return True
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             called = node.value.func
@@ -137,21 +141,40 @@ def _calls_own(node: ast.AST, tree: ast.Module) -> bool:
     return any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in own for n in ast.walk(node))
 
 
-def _calls_trainer(node: ast.AST, tree: ast.Module, imported: Sequence[ast.Module]) -> bool:
+def _training_functions(trees: Sequence[ast.Module]) -> set[str]:
+    """The functions of some files that take gradients, also by another one of them."""
+    called = {n.name: _calls(n) | _names(n) for tree in trees for n in tree.body if isinstance(n, ast.FunctionDef)}
+    return _leading_to({name for name, calls in called.items() if calls & _TRAINS}, called)
+
+
+def _calls_trainer(node: ast.AST, tree: ast.Module, trees: Sequence[ast.Module]) -> bool:
     """Whether a piece of code has an object of the repository train: `model = VAE()`, `model.learn(x)`, which calls `backward`."""
-    methods = {c.name: m for t in (tree, *imported) for c in t.body if isinstance(c, ast.ClassDef) and (m := _training_methods(c))}
+    classes = {c.name: c for t in trees for c in t.body if isinstance(c, ast.ClassDef)}
+    methods = {name: m for name, c in classes.items() if (m := _training_methods(c, classes))}
     if not methods:
         return False
-    made = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)]
+    ran = [n for top in tree.body if not isinstance(top, ast.FunctionDef | ast.ClassDef) for n in ast.walk(top)]
+    made = [n for n in ran if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call)]
     objects = {t.id: methods[name] for n in made for name in _names(n) & set(methods) for t in n.targets if isinstance(t, ast.Name)}
     called = [n.func for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
-    return any(isinstance(f.value, ast.Name) and f.attr in objects.get(f.value.id, ()) for f in called)
+    if any(isinstance(f.value, ast.Name) and f.attr in objects.get(f.value.id, ()) for f in called):
+        return True
+    return any(f.attr in methods.get(name, ()) for f in called if isinstance(f.value, ast.Call) for name in _names(f.value))
 
 
-def _training_methods(owner: ast.ClassDef) -> set[str]:
-    """The methods of a class that take gradients, also by another one of its methods."""
-    calls = {n.name: _calls(n) for n in owner.body if isinstance(n, ast.FunctionDef)}
-    found = {name for name, called in calls.items() if called & _TRAINS}
+def _training_methods(owner: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> set[str]:
+    """The methods of a class that take gradients, its own and those that it inherits, also by another one of its methods."""
+    line, known = [owner], {owner.name}
+    for c in line:
+        bases = [b.attr if isinstance(b, ast.Attribute) else b.id for b in c.bases if isinstance(b, ast.Attribute | ast.Name)]
+        line += [classes[b] for b in bases if b in classes and b not in known]
+        known |= set(bases)
+    calls = {n.name: _calls(n) for c in reversed(line) for n in c.body if isinstance(n, ast.FunctionDef)}
+    return _leading_to({name for name, called in calls.items() if called & _TRAINS}, calls)
+
+
+def _leading_to(found: set[str], calls: Mapping[str, set[str]]) -> set[str]:
+    """`found`, and what calls one of these, or calls what does."""
     while more := {name for name, called in calls.items() if name not in found and called & found}:
         found |= more
     return found
@@ -201,7 +224,7 @@ def _names(tree: ast.AST) -> set[str]:
 def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:
     """The scripts that texts of the repository start, each with the commands that can be taken as they are."""
     found: dict[Path, list[tuple[str, ...]]] = {}
-    said = [words for pattern in _TEXTS for text in sorted(folder.glob(pattern)) for words in _commands(text)]
+    said = [_from(folder, text, words) for pattern in _TEXTS for text in sorted(folder.glob(pattern)) for words in _commands(text)]
     files = [Path(os.path.relpath(f, folder)).as_posix() for f in python_files(folder, notebooks=True)] if said else []
     for words in said:
         below = [f for f in files if f.endswith(f"/{words[0]}")]
@@ -211,6 +234,14 @@ def _told(folder: Path) -> dict[Path, list[tuple[str, ...]]]:
         if file is not None and tuple(words) not in found.setdefault(file, []):
             found[file].append(tuple(words))
     return found
+
+
+def _from(folder: Path, text: Path, words: Sequence[str]) -> Sequence[str]:
+    """The words as they are typed in `folder`, where a text of another folder names the script from its own."""
+    file = text.parent / words[0]
+    if text.parent == folder or (folder / words[0]).is_file() or not file.is_file():
+        return words
+    return [Path(os.path.relpath(file, folder)).as_posix(), *words[1:]]
 
 
 def _commands(file: Path) -> Iterator[Sequence[str]]:

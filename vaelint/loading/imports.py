@@ -22,7 +22,7 @@ from vaelint.core.assumption import Assumption, Chosen
 from vaelint.core.errors import TargetError
 from vaelint.core.finding import Span
 from vaelint.core.paths import relative, user_file
-from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing
+from vaelint.loading.placeholder import Placeholder, PlaceholderModule, importing, of_another_version
 from vaelint.loading.standing import stand_in
 from vaelint.loading.statements import definitions_of, future_flags, late_futures, without_training
 from vaelint.loading.tensorflow_stand_in import keras_on_torch, spared
@@ -396,5 +396,5 @@ def _import_error(error: BaseException, shown: str, package: str) -> TargetError
         top = error.name.partition(".")[0]
         help = f"install {top}, or run from the folder that holds it" if top == error.name else f"{top} is there, but has no {error.name}"
     elif not isinstance(error, ImportError):
-        help = 'move code that is not a definition under `if __name__ == "__main__":`'
+        help = of_another_version(error) or 'move code that is not a definition under `if __name__ == "__main__":`'
     return TargetError("VAE001", f"importing {where} raises {one_line(error)}", help, span)

@@ -8,6 +8,7 @@ on it, arithmetic, a loop over it, or any exception after such a call.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,17 @@ def installing(package: str) -> str:
     if package == "tensorflow":
         return "install Keras, which stands in for it on torch: pip install keras"
     return f"install it: pip install {_DISTRIBUTIONS.get(package, package)}"
+
+
+_LACKS = re.compile(r"module '(\w+)[\w.]*' has no attribute '(\w+)'")
+
+
+def of_another_version(error: BaseException) -> str:
+    """What to do about a name that an installed package does not have; empty for any other error."""
+    lacks = _LACKS.search(str(error)) if isinstance(error, AttributeError) else None
+    if lacks is None:
+        return ""
+    return f"install the version of {lacks[1]} that the code is written for, or write this line without {lacks[1]}.{lacks[2]}"
 
 
 def needed() -> TargetError | None:

@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 def aside(session: Session) -> Iterator[None]:
     """Within the block nothing is recorded."""
     with contextlib.ExitStack() as quiet:
-        if session._watch is not None:
-            session._watch.hush(quiet)
+        if session.watch is not None:
+            session.watch.hush(quiet)
         yield

@@ -14,6 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from vaelint.observe.alone import running_alone
 from vaelint.observe.aside import aside
 from vaelint.observe.loaders import loaders_watched
+from vaelint.observe.logged import logs_watched, note_logged
 from vaelint.observe.session import Session
 from vaelint.trace import keras_models
 from vaelint.trace.modules import noting_births
@@ -41,6 +42,7 @@ def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
         enter(loaders_watched(session))
         enter(_backward(session))
         enter(_scalers(session))
+        enter(logs_watched(session))
         enter(_clearing(session))
         enter(_saving(session))
         enter(pyro_watched(session.sites, session.spans))
@@ -105,9 +107,11 @@ def _keras_aside(session: Session) -> Iterator[None]:
     kept = [(kind, name, vars(kind)[name]) for kind, name in keras_models.beside_the_loss()]
 
     def quiet(original: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(metric: Any, *args: Any, **kwargs: Any) -> Any:
+            for value in args[:1]:
+                note_logged(session, metric.name, value)
             with aside(session):
-                return original(*args, **kwargs)
+                return original(metric, *args, **kwargs)
 
         return call
 

@@ -175,6 +175,7 @@ class _Run:
             asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted, learned=source.learned,
             reads=[self.twin[n] for n in source.reads if n in self.twin],
             backwards=source.backwards, notes=list(source.notes),
+            logged={name: self.twin[n] for name, n in source.logged.items() if n in self.twin},
         )  # fmt: skip
         made.loss, made.loss_value = self.twin[loss], self.values[loss]
         made.output = fx.map_arg(source.output, self.twin.get)

@@ -74,9 +74,10 @@ class Session:
         self.asked_for_cuda: list[tuple[Span, str]] = []  # where the script asks for a GPU that is not there
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
+        self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
         self.said: list[str] = []  # what was done otherwise than the script says
-        self._watch: Watch | None = None
-        self._backwards = 0  # of the iteration under way
+        self.watch: Watch | None = None  # the iteration that is recorded, if one is
+        self._backwards, self._muted = 0, False  # of the iteration under way; whether a closure is called once more
         self._usual: int | None = None  # `backward` calls of the first iteration
         self._origin: Origin | None = None  # where the last recorded batch came from, if no loader gave it
         self._looped: Any = None  # the data that the training loop runs over
@@ -88,7 +89,6 @@ class Session:
         self._since = 0  # steps of the leader since a loader gave a batch
         self._loading, self._applying = False, False  # whether a loader gives the batches; whether a Keras optimizer is at work
         self._cleared: Span | None = None  # where gradients were cleared last
-        self._muted = False  # whether a closure is called once more
         self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._before: dict[int, list[torch.Tensor]] = {}
 
@@ -111,7 +111,7 @@ class Session:
             if self.done >= self.steps:
                 self._shown(frame)
                 return batch
-        elif self._watch is not None and not self._watch.modules.calls:
+        elif self.watch is not None and not self.watch.modules.calls:
             self._add(batch, frame)  # a second loader of the same iteration
             return batch
         else:
@@ -124,21 +124,21 @@ class Session:
         if self.passes_over or self._enough() or self._muted:
             return
         stack = self.spans.stack(frame, limit=1)
-        if self._watch is not None and self._watch.around:
+        if self.watch is not None and self.watch.around:
             inside = self.spans.user_frames(frame, limit=64)
-            self._watch.outer, self._watch.around = sum(f in self._watch.around for f in inside), []
-        if self._watch is not None and self.curves:
-            self._watch.held = [Held.of(f) for f in self.spans.user_frames(frame, limit=16)]
+            self.watch.outer, self.watch.around = sum(f in self.watch.around for f in inside), []
+        if self.watch is not None and self.curves:
+            self.watch.held = [Held.of(f) for f in self.spans.user_frames(frame, limit=16)]
         tensors = of if isinstance(of, list | tuple) else (of,)
         gradients = given if isinstance(given, list | tuple) else (given,) * len(tensors)
         for tensor, gradient in zip(tensors, gradients, strict=True):
             meant = self._unscaled.get(id(tensor), (tensor, tensor))[1]
             self._backwards += 1
-            if self._watch is not None:
+            if self.watch is not None:
                 own = gradient if tensor.numel() != 1 else None
-                self._watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps, self.spans.library(frame), own))
-                if self._watch.finished:
-                    self._watch.recorder.paused = True
+                self.watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps, self.spans.library(frame), own))
+                if self.watch.finished:
+                    self.watch.recorder.paused = True
 
     def on_call(self, module: torch.nn.Module) -> None:
         """A module is called: one that was made before the watch began is known from here on."""
@@ -162,19 +162,19 @@ class Session:
 
     def before_step(self, optimizer: torch.optim.Optimizer, closure: Any) -> Any:
         """An optimizer is about to step. Returns the closure that it gets."""
-        if self._watch is None:
+        if self.watch is None:
             return closure
-        self._watch.recorder.paused = True
+        self.watch.recorder.paused = True
         self._before[id(optimizer)] = [p.detach().clone() for p in held_by(optimizer)]
         self.learned |= {id(p) for p in held_by(optimizer) if p.grad is not None and bool(p.grad.any())}
         if self.curves and (closure is None):
-            names = self._watch.names
-            self._watch.gradients |= {
+            names = self.watch.names
+            self.watch.gradients |= {
                 names[id(p)]: float(p.grad.norm()) for p in held_by(optimizer) if p.grad is not None and id(p) in names
             }
         if closure is None:
             return None
-        watch, first = self._watch, [True]
+        watch, first = self.watch, [True]
 
         def once() -> Any:
             """The closure; of several calls the first is recorded."""
@@ -191,9 +191,10 @@ class Session:
         """An optimizer has stepped: where no loader does, its next step ends an iteration."""
         if self.passes_over and not self._has_begun(optimizer):
             return
-        if self._watch is not None:
-            self._note_step(self._watch, optimizer, frame)
-            self._watch.recorder.paused = self._watch.finished
+        if self.watch is not None:
+            stack, was = self.spans.stack(frame, limit=1), self._before.pop(id(optimizer), [])
+            self.watch.steps.append(stepped(optimizer, was, len(self.watch.backwards), stack[0] if stack else None, self._cleared))
+            self.watch.recorder.paused = self.watch.finished
         self._leader = self._leader or optimizer
         if optimizer is not self._leader or self._enough():
             return
@@ -212,7 +213,7 @@ class Session:
     def applying(self, name: str, held: Sequence[torch.Tensor]) -> Iterator[None]:
         """Within the block an optimizer that is none of torch's changes what it holds; one method of it may call another."""
         outermost, self._applying = not self._applying, True
-        watch = self._watch if outermost else None
+        watch = self.watch if outermost else None
         was = [p.detach().clone() for p in held] if watch is not None else []
         try:
             yield
@@ -291,14 +292,14 @@ class Session:
         broke = isinstance(error, Exception)
         if broke and self.further.passing:
             self.say(f"what the script trains later was not seen: it raises {type(error).__name__} when its loops get one batch each")
-        if self._watch is not None and isinstance(error, Exception) and self._watch.steps and self._backwards and not self._watch.cut:
+        if self.watch is not None and isinstance(error, Exception) and self.watch.steps and self._backwards and not self.watch.cut:
             place = next((f" at {s.file}:{s.line}" for s in self.spans.of_traceback(error)), "")
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             self.say(f"the script raises {said}{place}, after the step of iteration {self.done + 1}: what it did until then was checked")
-            del self._watch.backwards[self._watch.steps[-1].after :]  # that of the step which did not come
+            del self.watch.backwards[self.watch.steps[-1].after :]  # that of the step which did not come
             self._end(frames_of(error))
-        elif self._watch is not None and broke and self._watch.recorded:
-            watch, self._watch = self._watch, None
+        elif self.watch is not None and broke and self.watch.recorded:
+            watch, self.watch = self.watch, None
             watch.settle()
             watch.name_inputs(frames_of(error), self._unused, whole=False)
             self.failed = watch.end(error)
@@ -325,7 +326,7 @@ class Session:
             return batch
         less = (origin, fewer) if origin is not None and fewer is not None else None
         about, names = (self.births, self.spans, rows, self._usual), self.names
-        self._watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less)
+        self.watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less)
         watch.cut, watch.even, watch.around = fewer is not None, is_even(loader), self.spans.user_frames(frame, limit=64)
         watch.batches = turns_of(loader) if self.curves else None
         self._add(batch, frame)
@@ -341,25 +342,25 @@ class Session:
         return True
 
     def _add(self, batch: Any, frame: FrameType) -> None:
-        if self._watch is None or batch is None:
+        if self.watch is None or batch is None:
             return
         for way, tensor in tensors_of(batch):
             name = str(way[-1]) if way else "batch"
-            self._watch.take(name if name.isidentifier() else f"batch_{'_'.join(map(str, way))}", tensor)
+            self.watch.take(name if name.isidentifier() else f"batch_{'_'.join(map(str, way))}", tensor)
 
     def _on_arguments(self, arguments: Any) -> None:
         """Pyro calls a guide and a model: where no loader gives the batch, it is what they get."""
-        if self._watch is not None:
-            self._watch.given(arguments)
+        if self.watch is not None:
+            self.watch.given(arguments)
 
     def _end(self, frames: Iterable[FrameType]) -> None:
         """The iteration under way has ended well. `frames`: the user's, innermost first."""
         self.done += 1
         self._usual = self._usual or self._backwards
         self._backwards = 0
-        if self._watch is None:
+        if self.watch is None:
             return
-        watch, self._watch = self._watch, None
+        watch, self.watch = self.watch, None
         self._used |= {id(call.module) for call in watch.modules.calls}
         watch.settle()
         self._origin = watch.origin
@@ -376,15 +377,10 @@ class Session:
 
     def _drop(self) -> None:
         """What was recorded is no training iteration."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
         self._backwards = 0
-
-    def _note_step(self, watch: Watch, optimizer: torch.optim.Optimizer, frame: FrameType) -> None:
-        stack = self.spans.stack(frame, limit=1)
-        was = self._before.pop(id(optimizer), [])
-        watch.steps.append(stepped(optimizer, was, len(watch.backwards), stack[0] if stack else None, self._cleared))
 
     # --- networks ----------------------------------------------------------------------------------------------------
 

@@ -204,6 +204,11 @@ class Watch:
         """Whether all `backward` calls of an iteration were seen, as the one before had them: what comes after is bookkeeping."""
         return self._last is not None and len(self.backwards) >= self._last
 
+    def log(self, name: str, value: object) -> None:
+        """The script logs a value under a name."""
+        if (node := self.recorder.known(value)) is not None and node.graph is self.record.graph:
+            self.record.logged.setdefault(name, node)
+
     def close(self) -> None:
         """Ends the recording."""
         for name, tensor in self.inputs.items():

@@ -24,6 +24,8 @@ DISTRIBUTIONS = {
 _HDF5 = re.compile(r"unable to open file: name = '([^']+)'")  # how h5py names what is not there
 
 
+_RESOURCE = re.compile(r"Resource '?([\w.]+)'? not found")  # how NLTK names what is not there
+
 Said = tuple[str, str]
 """What happened, and what to type."""
 
@@ -64,8 +66,16 @@ def _of_a_module(error: ModuleNotFoundError, whole: str) -> Said:
     return f"the package {name} is not installed here", f"pip install {DISTRIBUTIONS.get(name, name)}"
 
 
+def said_without(folder: str, line: str, what: str) -> Said:
+    """What a script says of itself that looked into a folder which is not there; `line` is where it did."""
+    shown = os.path.relpath(folder)
+    shown = folder if shown.startswith("..") else Path(shown).as_posix()
+    return f"the script looks into {shown}, which is not there{line}: {what}", f"put {_missing(shown)} there, or name another place"
+
+
 def _as_it_is(error: BaseException) -> Said:
     lines = [line for line in message_of(error).splitlines() if line.strip()]
+    lines = [line for line in lines if any(map(str.isalnum, line))] or lines  # NLTK frames what it says with asterisks
     text = " ".join(line.strip() for line in lines[: 2 if lines[0].endswith(":") else 1]) if lines else ""
     if not text and (frames := traceback.extract_tb(error.__traceback__)):
         text = frames[-1].line or ""  # `assert x is not None` says no more than itself
@@ -75,6 +85,8 @@ def _as_it_is(error: BaseException) -> Said:
     said = f"the script raises {type(error).__name__}: {text}".removesuffix(": ")
     if "is held back while the script is watched" in message_of(error):
         return said, "put the file there, or let the script fetch it: --allow-writes"
+    if isinstance(error, LookupError) and (named := _RESOURCE.search(message_of(error))) is not None:
+        return said, f"python -m nltk.downloader {named[1]}"
     if isinstance(error, FileNotFoundError):
         return said, "put it there, or name another one with the script's options"
     return said, "run it with python first: it raises the same there"
@@ -91,6 +103,7 @@ def _imported_by_itself(error: ModuleNotFoundError, package: str) -> bool:
     """Whether a file of the package, one that is not installed, asked for the module of it that is missing."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     own = [f.f_code.co_filename for f in frames if str(f.f_globals.get("__name__")).partition(".")[0] == package]
+    own += list(getattr(sys.modules.get(package), "__path__", ()))
     return any(not {"site-packages", "dist-packages"} & set(Path(file).parts) for file in own)
 
 

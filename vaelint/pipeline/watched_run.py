@@ -30,6 +30,7 @@ from vaelint.observe.data.older_names import older_names
 from vaelint.observe.data.public_downloads import public_downloads
 from vaelint.observe.data.session_files import absent_files
 from vaelint.observe.data.torchvision import torchvision_data
+from vaelint.observe.data.unneeded import lent_modules, wanting
 from vaelint.observe.held.held_back import held_back
 from vaelint.observe.held.notes import HeldBackError
 from vaelint.observe.hooks import watched
@@ -42,7 +43,7 @@ from vaelint.pipeline.meant_for import quiet_on_the_cpu
 from vaelint.pipeline.other_data import hold_at_both_sizes, second_run, with_others
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
-from vaelint.pipeline.script_errors import said_of
+from vaelint.pipeline.script_errors import said_of, said_without
 from vaelint.pipeline.seen_models import models_of
 from vaelint.repair.propose import proposals, with_sure_fixes
 from vaelint.rule_packages import load_rules
@@ -79,6 +80,7 @@ def check_run(request: Request, emit: Emit) -> list[TargetResult]:
         stack.enter_context(keras_on_torch(session.say, trains=True))
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(absent_packages(session.say_here, spans.is_user))
+        stack.enter_context(lent_modules(session.say_here, spans.is_user))
         stack.enter_context(absent_loggers(session.say_here))
         stack.enter_context(older_names(session.say_here, spans.is_user))
         stack.enter_context(passing_version_asserts(session.say, spans.is_user))
@@ -192,6 +194,12 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
         raise known
     if error is not None and not isinstance(error, SystemExit | StopObserving):
         place = next(iter(session.spans.of_traceback(error)), None)
+        if (lent := wanting(error)) is not None:
+            text, more = said_of(ModuleNotFoundError(f"No module named {lent!r}", name=lent))
+            raise TargetError("VAE007", f"{text}, and without it {said_of(error)[0]}", more, place)
+        if session.unfound and not isinstance(error, ImportError | OSError):
+            text, more = said_without(*session.unfound[0], said_of(error)[0].removeprefix("the script ").replace("raises", "it raises", 1))
+            raise TargetError("VAE007", text, more, place)
         if session.guessed and isinstance(error, RuntimeError | ValueError | IndexError | AssertionError):
             text = f"{said_of(error)[0]}; it ran with {'; '.join(session.guessed)}"
             raise TargetError("VAE006", text, "put your own there, if the error is about their size or number", place)
@@ -202,6 +210,8 @@ def _raise_if_nothing(session: Session, error: BaseException | None, command: Se
     ended = f"it ended with sys.exit({cut(repr(error.code))})" if isinstance(error, SystemExit) and error.code else "it ran to its end"
     what = "called backward() once only" if session.done else "never called backward()"
     text = f"no training iteration was seen: {ended} and {what}"
+    if session.unfound:
+        raise TargetError("VAE006", *said_without(*session.unfound[0], text))
     raise TargetError("VAE006", text, f"add the options with which `python {shown}` trains two batches or more")
 
 

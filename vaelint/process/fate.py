@@ -78,6 +78,7 @@ def settle(request: Request, fate: Fate) -> TargetResult:
     if fate.final is not None and fate.code == 0:  # otherwise it did not go on to its own end: whatever it said is not the last word
         return fate.final
     message, note, help, outcome = _what_happened(fate)
+    help = _of_a_run(request, fate) or help
     seen = _frames(fate, package_of(request.target))
     place = _whole_line(relative(seen[0][0]), seen[0][1]) if seen else _definition(request.target)
     if fate.static is not None:
@@ -97,6 +98,17 @@ def settle(request: Request, fate: Fate) -> TargetResult:
     )
     kind = stopped("VAE007" if theirs else "VAE006", message)
     return TargetResult(request.target, "failed", findings=[sign(kind, found, place, _source_line(place))])
+
+
+def _of_a_run(request: Request, fate: Fate) -> str:
+    """What to type where an observed script took too much time or memory; empty for anything else."""
+    words = " ".join(request.run)
+    if not words or request.rows or not (fate.timed_out is not None or fate.exceeded or fate.code == -signal.SIGKILL):
+        return ""
+    fewer = f"vaelint run --rows 4 {words}"
+    if fate.timed_out is None:
+        return f"run it with smaller batches: {fewer}"
+    return f"give it more time: vaelint run --timeout {2 * fate.timed_out:g} {words}, or smaller batches: {fewer}"
 
 
 def _what_happened(fate: Fate) -> tuple[str, str, str, str]:

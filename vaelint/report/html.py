@@ -12,7 +12,7 @@ from vaelint.core.finding import Certainty, Finding
 from vaelint.core.result import TargetResult
 from vaelint.core.version import __version__
 from vaelint.report.parts.cards import cards
-from vaelint.report.parts.closing import ran_words, verdict_words
+from vaelint.report.parts.closing import ran_words, term_name, verdict_words
 from vaelint.report.parts.curves_html import curves_of
 from vaelint.report.parts.flow_html import flow
 from vaelint.report.parts.markup import E, element, join, text
@@ -135,7 +135,7 @@ def _loss(result: TargetResult) -> E:
         place = place_in(t.get("span"))
         note = element("div", str(t["note"]), class_="soft") if t.get("note") else E("")
         kernel = element("td", join(str(t.get("kernel") or "?"), note), data_label="what it is")
-        cells = [element("th", str(t.get("role") or "?"), scope="row"), kernel]
+        cells = [element("th", term_name(t), scope="row"), kernel]
         others = (("reduced by", str(t.get("reduction") or "-")), ("weight", weight), ("at", place or "-"))
         rows.append(element("tr", join(*cells, *(element("td", v, data_label=k) for k, v in others))))
     parts = [_table("The terms of the loss", ("term", "what it is", "reduced by", "weight", "at"), rows)] if rows else []

@@ -12,6 +12,7 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
+from vaelint.record.looked_at import LookedAt
 from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
@@ -74,6 +75,7 @@ class Recorder(TorchFunctionMode):
         self._read_floats: dict[float, fx.Node] = {}  # values that left through float() and have no expression
         self._scaled: dict[int, torch.Tensor] = {}  # id of a loss that a GradScaler made larger -> the loss
         self.reads: list[fx.Node] = []  # values that left torch, in order
+        self.looked_at = LookedAt()
         self.autocast: list[Autocast | None] = []  # the automatic precision in force
         self.live = False  # whether it is the user's own training that runs: gradients are taken when they are asked for
         self.paused = False  # whether what runs now is none of the step's business, such as what the optimizer computes
@@ -101,6 +103,10 @@ class Recorder(TorchFunctionMode):
     def node_for(self, tensor: torch.Tensor) -> fx.Node | None:
         """The node that made a tensor, if it was seen."""
         return self._nodes.get(id(tensor))
+
+    def known(self, value: object) -> fx.Node | None:
+        """The node of a tensor that was seen, or of the value that a number is of."""
+        return self._nodes.get(id(value)) or self.looked_at.node_of(value)
 
     def _bind(self, tensor: torch.Tensor, node: fx.Node, stack: tuple[Any, ...]) -> None:
         self._nodes[id(tensor)] = node
@@ -205,7 +211,8 @@ class Recorder(TorchFunctionMode):
         if sys._getframe(1).f_globals.get("__name__", "").startswith(torch_private.FAKE_KERNELS):
             return func(*args, **kwargs)  # a legacy constructor, which itself is not announced, at work
         if self.paused or (self.live and func in _BACKWARD):
-            return func(*without_expressions(args), **without_expressions(kwargs))
+            result = func(*without_expressions(args), **without_expressions(kwargs))
+            return self.looked_at.note(func, result, self.known(args[0]) if args else None)
         if func == _SIZE_GETTER or (func is _T.size and len(args) == 1 and not kwargs):
             return self._size(args[0])
         if func is _T.size or func in _COUNTERS:

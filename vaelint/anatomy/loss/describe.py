@@ -15,8 +15,10 @@ from vaelint.anatomy.loss.balance import likelihood_scaling
 from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
+from vaelint.anatomy.loss.logged_names import name_rows
 from vaelint.anatomy.loss.published import importance_samples, known_divergence
 from vaelint.anatomy.loss.sampled_terms import SampledTerm, balance_of, sampled_terms
+from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.loss.unsettled import why_no_beta
 from vaelint.anatomy.model import Model
 from vaelint.anatomy.reconstruction.density_kind import Density
@@ -99,6 +101,7 @@ def describe_loss(model: Model) -> dict[str, Any]:
     if sites := sampled_terms(model):
         return _of_sites(model, sites)
     terms: list[dict[str, Any]] = []
+    told: list[tuple[dict[str, Any], list[Leaf]]] = []  # rows, and the addends that they are of
     for r in model.recons:
         weighed = (
             likelihood_scaling(r) if r.learned_variance and r.unit is None else r.scaling
@@ -106,14 +109,19 @@ def describe_loss(model: Model) -> dict[str, Any]:
         add = _row(model, "reconstruction", recon_name(r), weighed, r.event, r.probe.weight, r.pair.meet, r.probe.reason)
         if add not in terms:  # of a loop's turns, one
             terms.append(add)
+            told.append((add, r.term.leaves))
     for k in model.kls:
         if k.probe.verdict == "decomposed":
             continue
         terms.append(_kl_row(model, k))
+        told.append((terms[-1], k.term.leaves))
     for p in model.parts:
         terms.append(_row(model, p.role, PART_WORDS.get(p.symbol) or PART_WORDS[p.kind], p.scaling, p.own, 0.0, p.node, "", p.symbol))
     extras = find_extras(model)
-    terms += [_extra_row(model, e) for e in _one_each(model, extras)]
+    for e in _one_each(model, extras):
+        terms.append(_extra_row(model, e))
+        told.append((terms[-1], e.leaves))
+    name_rows(model, told)
     for t in model.terms:
         if t.detached is not None:
             terms.append(_row(model, t.role, "detached: no gradient", None, (), 0.0, t.core, ""))

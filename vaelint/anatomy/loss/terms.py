@@ -44,7 +44,7 @@ class Term:
 
 
 _ONE = {"neg", "negative", "sum", "mean", "nansum", "nanmean", "effect", "positive", "item", "detach", "data", "as_tensor", "tensor"}
-_LINEAR_UNARY = frozenset(_ONE) | ops.SHAPE | ops.CAST
+LINEAR_UNARY = frozenset(_ONE) | ops.SHAPE | ops.CAST
 _THROUGH = ops.REDUCE | ops.SELECT | ops.JOIN | ops.LOSSES | ops.PRODUCT | ops.LINEAR_ALGEBRA | ops.COMPARE | {"setitem", "cov", "corrcoef"}
 _LINEAR_SELECT = frozenset({"getitem", "select", "narrow", "index_select", "masked_select"})
 
@@ -98,7 +98,7 @@ def _addends(node: fx.Node, flow: Flow) -> list[fx.Node]:
     live = [n for n in ins if n in flow.learned]
     if name in ops.ADD:
         return [] if adds_largest_again(node) else ins
-    if name in _LINEAR_UNARY and len(live) == 1:
+    if name in LINEAR_UNARY and len(live) == 1:
         return live
     picked = _picked(node)
     if picked is not None:

@@ -55,8 +55,10 @@ def changed_when_imported(changes: Mapping[str, Change]) -> Iterator[None]:
     """Within the block the modules named are changed as they are imported; those that are there already at once, and put back."""
     finder = _Finder(changes)
     before = {name: dict(sys.modules[name].__dict__) for name in changes if name in sys.modules}
+    added: dict[str, set[str]] = {}
     for name in before:
         changes[name](sys.modules[name])
+        added[name] = set(sys.modules[name].__dict__) - set(before[name])
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -65,5 +67,7 @@ def changed_when_imported(changes: Mapping[str, Change]) -> Iterator[None]:
         for name in changes:
             if name in before:
                 sys.modules[name].__dict__.update(before[name])
+                for new in added[name]:
+                    sys.modules[name].__dict__.pop(new, None)
             else:
                 sys.modules.pop(name, None)

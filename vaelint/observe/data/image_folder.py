@@ -33,7 +33,14 @@ def find_classes(directory: Any) -> tuple[list[str], dict[str, int]]:
     return classes, {name: number for number, name in enumerate(classes)}
 
 
-class ImageFolder(Dataset[Any]):
+class VisionDataset(Dataset[Any]):
+    """What torchvision's data sets derive from, and a script's own may."""
+
+    def __init__(self, root: Any = None, transforms: Any = None, transform: Any = None, target_transform: Any = None) -> None:
+        self.root, self.transforms, self.transform, self.target_transform = root, transforms, transform, target_transform
+
+
+class ImageFolder(VisionDataset):
     """Images by the folder that they are in."""
 
     def __init__(

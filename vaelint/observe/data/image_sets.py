@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
+from vaelint.observe.data.image_folder import VisionDataset
 from vaelint.observe.data.known import KNOWN, Images, emnist
 from vaelint.observe.data.pictures import as_picture, as_tensor, drawn
 from vaelint.observe.data.stood_in import instead_of
@@ -16,7 +16,7 @@ _DISTINCT = 512  # images that are drawn; the rest repeats them
 _FEWEST, _ROOM = 16, 1 << 24  # images, and bytes of them
 
 
-class MadeUp(Dataset[Any]):
+class MadeUp(VisionDataset):
     """A data set without its data. `data` and the labels can be read and exchanged, as scripts do that keep a part."""
 
     def __init__(self, root: Any, known: Images, split: str, transform: Any = None, target_transform: Any = None, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Data sets that scikit-learn, Keras, Hugging Face, torchaudio, PyTorch Geometric and Pyro download: made up where that is not possible.
+"""Data sets that scikit-learn, Keras, Hugging Face, torchaudio and Pyro download: made up where that is not possible.
 
 Sizes, types and ranges as the libraries' own pages state them.
 """
@@ -17,16 +17,15 @@ import torch
 
 from vaelint.observe.data import tensorflow_sets
 from vaelint.observe.data.after_import import Change, changed_when_imported
+from vaelint.observe.data.graph_sets import graph_sets
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.pictures import as_picture, drawn
 from vaelint.observe.data.stand_ins import stood_in
-from vaelint.observe.data.stood_in import instead_of
+from vaelint.observe.data.stood_in import instead_of, where_absent
 
 Note = Callable[[str], None]
 
 _DISTINCT = 256
-_NOT_THERE = (OSError, RuntimeError, ValueError, ImportError)
-"""What libraries raise where they cannot download: refused connections, hubs that are offline, data sets that are not kept."""
 
 
 def _numpy() -> Any:
@@ -47,18 +46,6 @@ def _labels(count: int, classes: int) -> Any:
 def _sentences(count: int) -> list[str]:
     words = ("the film was", "a story", "of people", "who said", "that it", "is good", "is not", "in town", "and then", "left", "again")
     return [" ".join(words[(i * 3 + j * j) % len(words)] for j in range(4 + i % 9)) + "." for i in range(count)]
-
-
-def _where_absent(original: Callable[..., Any], substitute: Callable[..., Any], data: str) -> Callable[..., Any]:
-    """The library's own function, and what is made up where it cannot get its data."""
-
-    def either(*args: Any, **kwargs: Any) -> Any:
-        if data == "auto":
-            with contextlib.suppress(*_NOT_THERE):
-                return original(*args, **kwargs)
-        return substitute(*args, **kwargs)
-
-    return either
 
 
 # --- Keras ---------------------------------------------------------------------------------------------------------------
@@ -84,7 +71,7 @@ def _keras_set(name: str, note: Note) -> Callable[..., Any]:
 def _keras(note: Note, data: str, prefix: str) -> dict[str, Change]:
     def change(name: str) -> Change:
         def changed(module: Any) -> None:
-            module.load_data = _where_absent(module.load_data, _keras_set(name, note), data)
+            module.load_data = where_absent(module.load_data, _keras_set(name, note), data)
 
         return changed
 
@@ -182,9 +169,9 @@ def _sklearn(note: Note, data: str) -> dict[str, Change]:
 
     def changed(module: Any) -> None:
         utils = importlib.import_module("sklearn.utils")
-        module.fetch_openml = _where_absent(module.fetch_openml, _openml(note, utils), data)
+        module.fetch_openml = where_absent(module.fetch_openml, _openml(note, utils), data)
         for name, (what, make) in sets.items():
-            setattr(module, name, _where_absent(getattr(module, name), _bunch(note, utils, what, make), data))
+            setattr(module, name, where_absent(getattr(module, name), _bunch(note, utils, what, make), data))
 
     return {"sklearn.datasets": changed}
 
@@ -220,7 +207,7 @@ def _hub(note: Note, data: str) -> dict[str, Change]:
             return module.DatasetDict(splits) if split is None else splits[str(split).partition("[")[0].partition("+")[0]]
 
         if hasattr(module, "load_dataset"):  # else a package of the repository has that name
-            module.load_dataset = _where_absent(module.load_dataset, made, data)
+            module.load_dataset = where_absent(module.load_dataset, made, data)
 
     return {"datasets": changed}
 
@@ -258,85 +245,13 @@ def _audio(note: Note, data: str) -> dict[str, Change]:
             note(instead_of(name, f"{count} sounds of {length} samples, {rate} a second"))
             return _Sounds(name)
 
-        return _where_absent(original, made, data)
+        return where_absent(original, made, data)
 
     def changed(module: Any) -> None:
         for name in _SOUNDS:
             setattr(module, name, either(name, getattr(module, name)))
 
     return {"torchaudio.datasets": changed}
-
-
-# --- PyTorch Geometric ---------------------------------------------------------------------------------------------------
-
-_PLANETOID = {"cora": (2708, 1433, 5278, 7), "citeseer": (3327, 3703, 4552, 6), "pubmed": (19717, 500, 44324, 3)}
-_MANY = {
-    "mutag": (188, 18, 7, 2),
-    "proteins": (1113, 39, 3, 2),
-    "enzymes": (600, 33, 3, 6),
-    "qm9": (1000, 18, 11, 19),
-    "zinc": (1000, 23, 1, 1),
-}
-
-
-def _edges(nodes: int, count: int, seed: int) -> torch.Tensor:
-    """Undirected edges: each is there both ways, none joins a node to itself."""
-    generator = torch.Generator().manual_seed(seed)
-    start = torch.randint(nodes, (count,), generator=generator)
-    end = (start + torch.randint(1, max(nodes, 2), (count,), generator=generator)) % nodes
-    return torch.stack([torch.cat([start, end]), torch.cat([end, start])])
-
-
-def _graphs(note: Note, data: str) -> dict[str, Change]:
-    def held(graphs: list[Any]) -> Any:
-        base: Any = importlib.import_module("torch_geometric.data").InMemoryDataset
-
-        class MadeUp(base):  # type: ignore[misc]
-            def __init__(self, transform: Any = None) -> None:
-                super().__init__(None, transform)
-                self.data, self.slices = self.collate(graphs)
-
-        return MadeUp
-
-    def planetoid(root: Any = "", name: str = "Cora", *_: Any, transform: Any = None, **__: Any) -> Any:
-        kind: Any = importlib.import_module("torch_geometric.data").Data
-        nodes, features, edges, classes = _PLANETOID[name.lower()]
-        note(instead_of(name, f"{nodes} nodes with {features} features, {2 * edges} edges"))
-        generator = torch.Generator().manual_seed(nodes)
-        x = (torch.rand(nodes, features, generator=generator) < 0.013).float()
-        split = torch.arange(nodes)
-        masks = {
-            "train_mask": split < 20 * classes,
-            "val_mask": (split >= 20 * classes) & (split < 20 * classes + 500),
-            "test_mask": split >= nodes - 1000,
-        }
-        graph = kind(x=x / x.sum(1, keepdim=True).clamp(min=1), edge_index=_edges(nodes, edges, nodes), y=split % classes, **masks)
-        return held([graph])(transform)
-
-    def many(name: str, transform: Any) -> Any:
-        kind: Any = importlib.import_module("torch_geometric.data").Data
-        count, nodes, features, classes = _MANY[name.lower()]
-        note(instead_of(name, f"{count} graphs of about {nodes} nodes with {features} features"))
-        sizes = [max(3, nodes - 5 + i % 11) for i in range(count)]
-        ones = [torch.eye(features)[torch.arange(n) % features] for n in sizes]
-        graphs = [
-            kind(x=x, edge_index=_edges(n, n + 1, i), y=torch.tensor([i % classes]))
-            for i, (n, x) in enumerate(zip(sizes, ones, strict=True))
-        ]
-        return held(graphs)(transform)
-
-    def changed(module: Any) -> None:
-        module.Planetoid = _where_absent(module.Planetoid, planetoid, data)
-        module.TUDataset = _where_absent(module.TUDataset, lambda root="", name="", transform=None, *_, **__: many(name, transform), data)
-        module.QM9 = _where_absent(module.QM9, lambda root="", transform=None, *_, **__: many("QM9", transform), data)
-        module.ZINC = _where_absent(
-            module.ZINC, lambda root="", subset=False, split="train", transform=None, *_, **__: many("ZINC", transform), data
-        )
-
-    return {"torch_geometric.datasets": changed}
-
-
-# --- together ------------------------------------------------------------------------------------------------------------
 
 
 # --- Pyro ----------------------------------------------------------------------------------------------------------------
@@ -360,12 +275,15 @@ def _pyro(note: Note, data: str) -> dict[str, Change]:
         return _images(2000, 50, 50, 1), [[*range(i % 3)] for i in range(2000)]
 
     def music(module: Any) -> None:
-        module.load_data = _where_absent(module.load_data, made, data)
+        module.load_data = where_absent(module.load_data, made, data)
 
     def images(module: Any) -> None:
         module.load = digits  # its own takes minutes to paste them together
 
     return {"pyro.contrib.examples.polyphonic_data_loader": music, "pyro.contrib.examples.multi_mnist": images}
+
+
+# --- together ------------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -377,7 +295,7 @@ def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file
     if data == "real":
         yield
         return
-    changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **_audio(note, data), **_graphs(note, data)}
+    changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **_audio(note, data), **graph_sets(note, data)}
     changes |= _pyro(note, data)
     absent: dict[str, ModuleType] = {}
     for top, prefix in (("keras", "keras"), ("tensorflow", "tensorflow.keras")):

@@ -43,6 +43,8 @@ def older_names(note: Note, own: Callable[[str], bool]) -> Iterator[None]:
         "matplotlib.backends.backend_agg": functools.partial(_canvas, note=note),
         "matplotlib": functools.partial(_backends, note=note),
         "pyro.util": functools.partial(_pyro, note=note),
+        "torch.utils.data.dataset": functools.partial(_type_variables, note=note),
+        "networkx": functools.partial(_networkx, note=note),
     }
     numpy = sys.modules.get("numpy")  # which torch imports where it is installed
     kept = dict(numpy.__dict__) if numpy is not None else {}
@@ -166,6 +168,33 @@ def _pyro(module: types.ModuleType, note: Note) -> None:
     """Tensors without a gradient, which Pyro made itself before 0.2 (https://github.com/pyro-ppl/pyro/releases/tag/0.2.0)."""
     for name, new in (("ng_zeros", torch.zeros), ("ng_ones", torch.ones)):
         module.__dict__.setdefault(name, _noted(new, f"this Pyro has no pyro.util.{name}: the script got torch.{new.__name__}", note))
+
+
+def _type_variables(module: types.ModuleType, note: Note) -> None:
+    """`T_co` and `T`, of what a data set is of: PyTorch 2.7 gave them private names."""
+
+    def older(name: str) -> Any:
+        if name not in ("T_co", "T") or f"_{name}" not in module.__dict__:
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+        note(f"this PyTorch has no {module.__name__}.{name}: the script got _{name}")
+        return module.__dict__[f"_{name}"]
+
+    module.__dict__["__getattr__"] = older
+
+
+def _networkx(module: types.ModuleType, note: Note) -> None:
+    """Matrices of graphs, which NetworkX 3 has as arrays
+    (https://networkx.org/documentation/stable/release/migration_guide_from_2.x_to_3.0.html)."""
+    for name in ("to_scipy_sparse_matrix", "from_scipy_sparse_matrix", "to_numpy_matrix", "from_numpy_matrix"):
+        new, said = module.__dict__.get(name.replace("matrix", "array")), f"this NetworkX has no {name}: the script got its array"
+        if name in module.__dict__ or new is None:
+            continue
+        kind = {"to_scipy_sparse_matrix": ("scipy.sparse", "csr_matrix"), "to_numpy_matrix": ("numpy", "asmatrix")}.get(name)
+        module.__dict__[name] = _noted(new if kind is None else functools.partial(_made_of, new, *kind), said, note)
+
+
+def _made_of(function: Callable[..., Any], module: str, kind: str, *args: Any, **kwargs: Any) -> Any:
+    return getattr(importlib.import_module(module), kind)(function(*args, **kwargs))
 
 
 def _noted(function: Callable[..., Any], text: str, note: Note) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,10 @@ def absent_files(session: Session, *, other: bool = False) -> Absent:
             if does == "ask" and not _asked_by_the_script(session, sys._getframe(1)):
                 return False
             with aside(session):
-                return maker(path, twin, open_file, make_folder, listed=does == "list" or (does == "ask" and not Path(path).suffix))
+                made = maker(path, twin, open_file, make_folder, listed=does == "list" or (does == "ask" and not Path(path).suffix))
+            if does == "list" and not made and (line := session.where()) and path not in map(os.path.abspath, sys.path):
+                session.unfound.append((path, line))
+            return made
         finally:
             asking = False
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from vaelint.observe.data import transforms
-from vaelint.observe.data.image_folder import IMAGES, ImageFolder, default_loader, find_classes, has_file_allowed_extension
+from vaelint.observe.data.image_folder import IMAGES, ImageFolder, VisionDataset, default_loader, find_classes, has_file_allowed_extension
 from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.networks import networks, other
@@ -63,8 +63,25 @@ def save_image(tensor: Any, fp: Any, *_: Any, **kwargs: Any) -> None:
         file.write(header + values)
 
 
+class _NotStoodIn(type):
+    """What has no stand-in: it can be named, as in an annotation, and derived from. Whoever makes one, or asks it for anything, is told."""
+
+    dotted: str
+
+    def __call__(cls, *_: Any, **__: Any) -> Any:
+        raise NotStoodInError(f"{cls.dotted} is not stood in for: install torchvision")
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls()
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return bool(cls())
+
+
 def _module(name: str, names: dict[str, Any]) -> ModuleType:
-    """A module that names what it has no stand-in for."""
+    """A module that lends the names of what it has no stand-in for."""
     made = ModuleType(name, "stands in for a package that is not installed")
     made.__dict__.update(names)
     made.__path__ = []
@@ -72,7 +89,7 @@ def _module(name: str, names: dict[str, Any]) -> ModuleType:
     def missing(attribute: str) -> Any:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        raise NotStoodInError(f"{name}.{attribute} is not stood in for: install torchvision")
+        return _NotStoodIn(attribute, (), {"dotted": f"{name}.{attribute}"})
 
     made.__getattr__ = missing  # type: ignore[method-assign]
     return made
@@ -91,7 +108,8 @@ def _models(note: Note) -> ModuleType:
 
 def stand_in(note: Note) -> dict[str, ModuleType]:
     """All modules of the stand-in, by name."""
-    sets = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": ImageFolder, "DatasetFolder": ImageFolder}
+    sets: dict[str, Any] = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": ImageFolder, "DatasetFolder": ImageFolder}
+    sets["VisionDataset"] = VisionDataset
     functional = _module("torchvision.transforms.functional", dict(transforms.FUNCTIONS))
     second = _module("torchvision.transforms.v2", {**transforms.CLASSES, "functional": functional})
     inner = _module("torchvision.transforms.transforms", dict(transforms.CLASSES))

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vaelint.observe.held.notes import HeldBack, shown
+from vaelint.observe.held.notes import MAKES, HeldBack, shown
 
 Absent = Callable[[str, str, Callable[..., Any], Callable[[str], None], str], bool]
 """Makes what stands in for a path that is not there: the path, where to make it, what opens files and makes folders, and what the script
@@ -125,7 +125,7 @@ class Mirror:
         own = self._path(path)
         if own is not None and self._there(own):
             raise FileExistsError(17, "File exists", os.fsdecode(path))
-        self._real["mkdir"](self.writing(path, what="make the folder"), *args, **kwargs)
+        self._real["mkdir"](self.writing(path, what=MAKES), *args, **kwargs)
 
     def remove(self, name: str) -> Callable[..., None]:
         """`os.remove`, `os.unlink`, `os.rmdir`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from vaelint.trace.spans import SpanFinder
 
 _MOST = 12
+MAKES = "make the folder"
 
 
 class HeldBackError(PermissionError):
@@ -37,8 +38,10 @@ class HeldBack:
 
     @property
     def said(self) -> list[str]:
-        """A line for each: `held back: write results/sample.png (train.py:31)`."""
-        rows = [f"held back: {what}" + (f" ({place})" if place else "") for what, place in self._seen]
+        """A line for each: `held back: write results/sample.png (train.py:31)`; of folders within each other, the innermost."""
+        made = [what for what, _ in self._seen if what.startswith(MAKES)]
+        kept = [(what, place) for what, place in self._seen if what not in made or not any(m.startswith(f"{what}/") for m in made)]
+        rows = [f"held back: {what}" + (f" ({place})" if place else "") for what, place in kept]
         return rows if len(rows) <= _MOST else [*rows[:_MOST], f"held back: {len(rows) - _MOST} more of the kind"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaelint.core.finding import Certainty, Severity
@@ -36,7 +36,7 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
             weight = told if told.startswith("?") else f"{t.get('sign') or '+'} {told}"
             rows.append(
                 [
-                    str(t.get("role") or "?"),
+                    term_name(t),
                     str(t.get("kernel") or "?"),
                     _grouped(str(t.get("reduction") or "-")),
                     weight,
@@ -48,7 +48,7 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
             head, body = "", [_sentence(*row) for row in rows[1:]]
         lines += [[(f"    {head}", "dim")]] if head else []
         for text, term in zip(body, terms, strict=True):
-            lead, text = ("    ", text) if head else (f"    {term.get('role') or '?'}: ", text)
+            lead, text = ("    ", text) if head else (f"    {term_name(term)}: ", text)
             lines += hanging([(lead, "")], text, width)
             if term.get("note"):
                 lines += hanging([("      ", "")], str(term["note"]), width, "dim")
@@ -63,6 +63,12 @@ def loss_block(result: TargetResult, width: int) -> list[Line]:
     for note in loss.get("notes") or []:
         lines += hanging([("    ", ""), ("note: ", "key")], str(note), width)
     return [[("loss of ", "head"), (clean(result.target), "head")], *lines] if lines else []
+
+
+def term_name(term: Mapping[str, Any]) -> str:
+    """`kl`, and the name under which the training logs it: `kl (train/kld)`."""
+    role = str(term.get("role") or "?")
+    return f"{role} ({clean(str(term['logged']))})" if term.get("logged") not in (None, "", role) else role
 
 
 def _grouped(reduction: str) -> str:
@@ -254,7 +260,7 @@ def _scaled(count: int | float) -> str:
 
 def total(results: Sequence[TargetResult]) -> list[Line]:
     """The last line of a report on several targets."""
-    counts: Counter[str] = Counter(r.status for r in results)
-    words = {"clean": "clean", "findings": "with findings", "incomplete": "incomplete", "failed": "not analysed"}
+    counts: Counter[str] = Counter("traced" if unasked(r) else r.status for r in results)
+    words = {"clean": "clean", "traced": "traced", "findings": "with findings", "incomplete": "incomplete", "failed": "not analysed"}
     parts = ", ".join(f"{counts[k]} {word}" for k, word in words.items() if counts[k])
     return [[(f"{len(results)} targets: ", "head"), (parts, "")]]
