@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from vaelint.core.finding import Span
 from vaelint.record.record import name_of, span
 from vaelint.trace import torch_private
+from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
 
 _SELECTS = frozenset({"getitem", "index_select", "narrow", "take", "gather"})
@@ -115,6 +116,14 @@ def is_selected(node: fx.Node, rows: int | None) -> bool:
         return name in _MAKES and not node.all_input_nodes
     whole = node.args[0]
     return isinstance(whole, fx.Node) and _is_made(whole) and (_rows(whole) or 0) > (rows or 0)
+
+
+def input_instead(recorder: Recorder, name: str, node: fx.Node) -> fx.Node:
+    """Registers what a node made as an input: whatever reads the node reads the input."""
+    with recorder.graph.inserting_before(node):
+        made = recorder.input(name, node.meta["val"])
+    node.replace_all_uses_with(made)
+    return made
 
 
 class Cutting(TorchFunctionMode):

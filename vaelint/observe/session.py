@@ -19,9 +19,9 @@ from vaelint.observe.batches import at_most, cut, is_cuttable, is_even, rows_of,
 from vaelint.observe.copies import Parts
 from vaelint.observe.fewer import Origin
 from vaelint.observe.further import Further
+from vaelint.observe.kept_plainly import without_kept
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
 from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
-from vaelint.observe.unregistered import without_kept
 from vaelint.observe.watch import Watch
 from vaelint.record.record import Births, UsedUp
 from vaelint.trace.keras_models import register

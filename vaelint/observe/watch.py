@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from vaelint.observe.batches import is_label, rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
-from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, is_selected, made_by
+from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, input_instead, is_selected, made_by
 from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of
 from vaelint.record.record import Births, Record, ancestors, name_of
 from vaelint.trace import torch_private
@@ -166,7 +166,7 @@ class Watch:
             self.hush(quiet)
             self.inputs[name] = tensor if made is None else made.meta["val"]
             self._kept[name] = self.inputs[name].detach().clone()
-            self.record.inputs[name] = self.recorder.input(name, tensor) if made is None else self.recorder.input_instead(name, made)
+            self.record.inputs[name] = self.recorder.input(name, tensor) if made is None else input_instead(self.recorder, name, made)
 
     def _take_selected(self) -> None:
         """What the script took out of its data for this iteration, and no network was called on: targets, labels."""

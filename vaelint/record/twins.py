@@ -22,8 +22,9 @@ _PARTS = ops.SELECT | ops.SHAPE | {"data", "detach"}
 def join_twins(record: Record) -> dict[fx.Node, fx.Node]:
     """Lets whatever reads a layer's second result of the same values read the first. The later nodes stay, read by none.
 
-    Layers are joined with all that leads to them, and other operations where they run again at the same place of the code; both have, or
-    have not, a gradient, and lie between the same backward passes of the step. Returns the later node -> the one read in its stead.
+    What runs again at the same place of the code is joined, with all that leads to it: two calls of one layer at two places may be a
+    fault. Both have, or have not, a gradient, and lie between the same backward passes of the step. Returns the later node -> the one
+    read in its stead.
     """
     passes = [call.at for call in record.backwards]
     written = _written_into(record)
@@ -43,13 +44,27 @@ def join_twins(record: Record) -> dict[fx.Node, fx.Node]:
 
 
 def _worth_joining(twin: dict[fx.Node, fx.Node]) -> list[fx.Node]:
-    """Layers and what leads to them, and what one line of the code ran again."""
+    """What one place of the code ran again, with what leads to it, where more than one value comes of it: a mean and a scale.
+
+    One layer that is called twice for one value each is another matter: it may be one head for both.
+    """
     leads: set[fx.Node] = set()
     for node in reversed(twin):
-        if node in leads or ops.uses_parameter(node) or (span(node) is not None and span(node) == span(twin[node])):
+        if node in leads or (span(node) is not None and span(node) == span(twin[node])):
             leads.add(node)
             leads.update(n for n in node.all_input_nodes if n in twin)
-    return [node for node in twin if node in leads]
+    groups: dict[fx.Node, set[fx.Node]] = {}
+    for node in twin:
+        if node in leads:
+            joined = {node}.union(*(groups[n] for n in node.all_input_nodes if n in groups))
+            groups.update(dict.fromkeys(joined, joined))
+    return [node for node in twin if node in leads and _has_moments(groups[node])]
+
+
+def _has_moments(group: set[fx.Node]) -> bool:
+    """Whether a layer is among these values, and more than one of them is read by none of the others."""
+    ends = sum(not any(user in group for user in node.users) for node in group)
+    return ends > 1 and any(map(ops.uses_parameter, group))
 
 
 def _is_plain(node: fx.Node) -> bool:

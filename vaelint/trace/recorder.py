@@ -93,13 +93,6 @@ class Recorder(TorchFunctionMode):
         node.meta["input"] = name
         return node
 
-    def input_instead(self, name: str, node: fx.Node) -> fx.Node:
-        """Registers what a node made as an input: whatever reads the node reads the input."""
-        with self.graph.inserting_before(node):
-            made = self.input(name, node.meta["val"])
-        node.replace_all_uses_with(made)
-        return made
-
     def node_for(self, tensor: torch.Tensor) -> fx.Node | None:
         """The node that made a tensor, if it was seen."""
         return self._nodes.get(id(tensor))
