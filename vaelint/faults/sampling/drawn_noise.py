@@ -97,9 +97,9 @@ def stretched_axes(model: Traced, site: Site) -> list[str]:
     """
     if site.mu is None or site.scale is None:
         return []
-    draws: list[str] = []
+    draws: tuple[str, ...] = ()
     if site.mu in model.flow.noisy and (texts := model.dims(site.mu)).count("B") == 1:
-        draws = texts[: texts.index("B")]
+        draws = tuple(texts[: texts.index("B")])
     one, other = model.missing_axes(site.scale, site.mu), model.missing_axes(site.mu, site.scale)
     return [axis for axis in one if axis not in draws] or other
 

@@ -105,7 +105,7 @@ def _given(one: Elementwise, size: float, nodes: list[fx.Node]) -> Span | None:
     inner = _assigned(n for n in ast.walk(scope) if isinstance(n, ast.stmt))
     read = {n.id for n in ast.walk(scope) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     known = {**outer, **inner}
-    for name, value in (*inner.items(), *((name, value) for name, value in outer.items() if name in read and name not in inner)):
+    for value in (*inner.values(), *(value for name, value in outer.items() if name in read and name not in inner)):
         number = _valued(value, known)
         if number is not None and math.isclose(abs(number), size, rel_tol=1e-12):
             return Span(place.file, value.lineno, file.column(value.lineno, value.col_offset))

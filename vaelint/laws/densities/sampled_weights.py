@@ -88,7 +88,7 @@ class Estimate:
     @property
     def is_one(self) -> bool:
         """Whether the draw itself enters, and the term keeps one number (or more) for each sample."""
-        core, model = self.term.core, self.bench.model
+        core = self.term.core
         if self.term.role != "kl" or self.term.detached is not None or core is None or not self.term.sites:
             return False
         heads = {h for s in self.term.sites for h in s.heads}

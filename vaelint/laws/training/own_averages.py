@@ -37,8 +37,8 @@ def averages_are_apart(bench: Bench) -> Iterator[Broken]:
         taken or span(mixed),
         label="the parameter itself, not a copy of it" if taken is not None else "mixes a parameter with itself",
         labels=tuple(Label(place, text) for place, text in (*written, *moves) if place is not None),
-        why="the average and the model share their parameters (a shallow copy does, and so does detach()): nothing is averaged, and what is "
-        "kept as the smoothed model is the last one",
+        why="the average and the model share their parameters (a shallow copy does, and so does detach()): nothing is averaged, and what "
+        "is kept as the smoothed model is the last one",
         help="average into a copy that has parameters of its own: copy.deepcopy(model), or p.detach().clone()",
     )
     yield Broken("average-of-itself", found, "an average has weights of its own", f"{name} is averaged with itself")
