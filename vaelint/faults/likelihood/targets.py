@@ -253,7 +253,7 @@ def _comparison(node: fx.Node, model: Model) -> fx.Node | None:
 
 
 def chosen_at(model: Model, fact: ReconFact) -> Span | None:
-    """Where the target was chosen: the assignment that names the compared value, the call that hands it to a helper, else the comparison."""
+    """Where the target was chosen: the assignment that names the value, the call that hands it to a helper, else the comparison."""
     target = fact.pair.target
     stack = tuple(s for s in fact.pair.meet.meta.get("stack") or () if s is not None)
     here = span(fact.pair.meet)
