@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     message="mean and scale of the posterior have different shapes",
     needs=("gaussian",),
     basis="shapes",
-).on("sampling.drawn_noise.meets_a_matrix")
-def check(model: Model, meets_a_matrix: Callable[[Site], bool]) -> Findings:
+).on("sampling.drawn_noise.meets_a_matrix", "sampling.drawn_noise.stretched_axes")
+def check(model: Model, meets_a_matrix: Callable[[Site], bool], stretched_axes: Callable[[Site], list[str]]) -> Findings:
     """Sites where the scale is stretched over the mean, or the mean over the scale."""
     for site in model.gaussian_sites:
         if site.mu is None or site.scale is None or not site.scale_heads or meets_a_matrix(site):
             continue
-        if not (missing := model.missing_axes(site.scale, site.mu)) and not (missing := model.missing_axes(site.mu, site.scale)):
+        if not (missing := stretched_axes(site)):
             continue
         head = site.scale_heads[0]
         yield Found(

@@ -253,13 +253,27 @@ def _comparison(node: fx.Node, model: Model) -> fx.Node | None:
 
 
 def chosen_at(model: Model, fact: ReconFact) -> Span | None:
-    """Where the target was chosen: the assignment that names the compared value, else the comparison."""
-    place = span(fact.pair.meet)
-    if place is None or fact.pair.target is None:
-        return place
-    expression = model.source.file(place.file).at(place)
+    """Where the target was chosen: the assignment that names the value, the call that hands it to a helper, else the comparison."""
+    target = fact.pair.target
+    stack = tuple(s for s in fact.pair.meet.meta.get("stack") or () if s is not None)
+    here = span(fact.pair.meet)
+    if here is None or target is None:
+        return here
+    for place in (here, *stack[1:]):
+        if (named := _renamed(model, place)) is not None:
+            return named
+        here = place
+        if not _is_handed(model, place, target):
+            break
+    return here
+
+
+def _renamed(model: Model, place: Span) -> Span | None:
+    """The assignment of one name to another that an expression reads."""
+    file = model.source.file(place.file)
+    expression = file.at(place)
     names = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)} if expression is not None else set()
-    for function in model.source.file(place.file).functions():
+    for function in file.functions():
         if not function.lineno <= place.line <= (function.end_lineno or function.lineno):
             continue
         for node in ast.walk(function):
@@ -270,4 +284,14 @@ def chosen_at(model: Model, fact: ReconFact) -> Span | None:
                 and any(isinstance(t, ast.Name) and t.id in names for t in node.targets)
             ):
                 return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
-    return place
+    return None
+
+
+def _is_handed(model: Model, place: Span, target: fx.Node) -> bool:
+    """Whether a function gets the target from its caller, and makes nothing of the data or the noise by itself."""
+    function = model.source.function(place)
+    made = {s for n in (target, *model.flow.ancestors(target)) if n.op == "call_function" and (s := span(n)) is not None}
+    if function is None or not made:
+        return False
+    within = range(function.lineno, (function.end_lineno or function.lineno) + 1)
+    return not any(s.file == place.file and s.line in within for s in made)

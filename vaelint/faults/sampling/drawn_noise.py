@@ -90,6 +90,20 @@ def meets_a_matrix(model: Traced, site: Site) -> bool:
     return any(ops.op(n) in ops.PRODUCT for n in between)
 
 
+def stretched_axes(model: Traced, site: Site) -> list[str]:
+    """The axes over which the scale is stretched where it meets the mean, or the mean where it meets the scale.
+
+    Where noise of another source has joined the mean (a low-rank part, say), axes before the samples are those of its draws.
+    """
+    if site.mu is None or site.scale is None:
+        return []
+    draws: tuple[str, ...] = ()
+    if site.mu in model.flow.noisy and (texts := model.dims(site.mu)).count("B") == 1:
+        draws = tuple(texts[: texts.index("B")])
+    one, other = model.missing_axes(site.scale, site.mu), model.missing_axes(site.mu, site.scale)
+    return [axis for axis in one if axis not in draws] or other
+
+
 @dataclass(frozen=True)
 class NoiseMoments:
     """Mean, standard deviation and excess kurtosis of the noise; `shaped` if a function other than scaling was applied to the draw."""

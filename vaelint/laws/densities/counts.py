@@ -116,7 +116,7 @@ def _totals(bench: Bench, counted: Counted) -> Iterator[Broken]:
                 counted, root, lambda a, b, c: bool(((c / a - 2).abs() < _LOG).all()) and not bool((b / a - 2).abs().max() < _LOG)
             )
             text = "squaring the total doubles the expected count"
-            yield _off(bench, node or counted.one.core, root, "is the logarithm of the total, where the total itself is to be", text)
+            yield _logarithm(bench, counted, node, root, text)
             return
         if abs(power - 1) < _LOG and (degree := _degree(bench, counted, root)) is not None and _STILL < degree < _SLOW:
             yield _of_no_counts(bench, root, degree)
@@ -164,6 +164,20 @@ def _bent(bench: Bench, root: fx.Node) -> fx.Node | None:
     return bends[-1] if bends else None
 
 
+def _logarithm(bench: Bench, counted: Counted, log: fx.Node | None, root: fx.Node, text: str) -> Broken:
+    """Named where the logarithm is taken; one that another function takes, where it meets what was decoded."""
+    flow, source = bench.model.flow, bench.model.source
+    met = None
+    if log is not None:
+        met = next((n for n in flow.sorted(flow.descendants(log) & counted.one.inside) if n in flow.noisy and n is not log), None)
+    if log is not None and met is not None:
+        taken, used = (bench.model.where(n) for n in (log, met))
+        if taken is not None and used is not None and source.function(taken) is not source.function(used):
+            label = "is made of the logarithm of the total, where the total itself is to be"
+            return _off(bench, met, root, label, text, (log, "the logarithm is taken here"))
+    return _off(bench, log or counted.one.core, root, "is the logarithm of the total, where the total itself is to be", text)
+
+
 def _inputs(bench: Bench, node: fx.Node) -> set[fx.Node]:
     return bench.model.flow.ancestors(node) & set(bench.model.record.inputs.values())
 
@@ -179,12 +193,12 @@ def _first(counted: Counted, root: fx.Node, moved: Callable[[torch.Tensor, torch
     return next((n for n in way if all(isinstance(a[n], torch.Tensor) for a in at) and moved(*(a[n] for a in at))), None)
 
 
-def _off(bench: Bench, node: fx.Node, root: fx.Node, label: str, text: str) -> Broken:
+def _off(bench: Bench, node: fx.Node, root: fx.Node, label: str, text: str, *labels: tuple[fx.Node, str]) -> Broken:
     model = bench.model
     found = Found(
         model.where(node),
         label=label,
-        labels=model.labels((root, "the total of the counts")),
+        labels=model.labels(*labels, (root, "the total of the counts")),
         why="samples with many counts are predicted to have few: the decoder has to undo the total before it can fit anything",
         help="NB of mean m and dispersion r in torch: NegativeBinomial(total_count=r, probs=m / (m + r)), or logits=log(m) - log(r)",
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import fx
@@ -94,38 +95,57 @@ def _changed(
 
 
 def _given(one: Elementwise, size: float, nodes: list[fx.Node]) -> Span | None:
-    """The line of the same function that gives a name this number; else where the first operation has it."""
+    """The line that gives a name this number, of the same function or else of its module; else where the first operation has it."""
     source, place = one.bench.model.source, one.bench.model.where(nodes[0])
     scope = source.function(place) if place is not None else None
     if place is None or scope is None:
         return place
-    for line in ast.walk(scope):
-        if isinstance(line, ast.Assign) and _is(line.value, size):
-            column = source.file(place.file).column(line.lineno, line.col_offset)
-            return Span(place.file, line.lineno, column)
+    file = source.file(place.file)
+    outer = _assigned(file.tree.body)
+    inner = _assigned(n for n in ast.walk(scope) if isinstance(n, ast.stmt))
+    read = {n.id for n in ast.walk(scope) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    known = {**outer, **inner}
+    for value in (*inner.values(), *(value for name, value in outer.items() if name in read and name not in inner)):
+        number = _valued(value, known)
+        if number is not None and math.isclose(abs(number), size, rel_tol=1e-12):
+            return Span(place.file, value.lineno, file.column(value.lineno, value.col_offset))
     return place
 
 
-def _is(value: ast.expr, size: float) -> bool:
-    """Whether an expression of plain numbers has this value."""
-    if any(not isinstance(n, ast.Constant | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop) for n in ast.walk(value)):
-        return False
-    number = _valued(value)
-    return number is not None and math.isclose(abs(number), size, rel_tol=1e-12)
+def _assigned(body: Iterable[ast.stmt]) -> dict[str, ast.expr]:
+    """Names that are given one value, once."""
+    given: dict[str, ast.expr] = {}
+    again: set[str] = set()
+    for line in body:
+        targets = line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign | ast.AugAssign) else []
+        for target in targets:
+            if isinstance(target, ast.Name) and isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
+                again |= {target.id} & set(given)
+                given[target.id] = line.value
+            elif isinstance(target, ast.Name):
+                again.add(target.id)
+    return {name: value for name, value in given.items() if name not in again}
 
 
-def _valued(value: ast.expr) -> float | None:
+def _valued(value: ast.expr, known: Mapping[str, ast.expr], depth: int = 8) -> float | None:
+    """The number that an expression of plain numbers, and of names for such, stands for."""
     if isinstance(value, ast.Constant) and type(value.value) in (int, float):
         return float(value.value)  # type: ignore[arg-type]
+    if isinstance(value, ast.Name) and value.id in known and depth:
+        return _valued(known[value.id], known, depth - 1)
     if isinstance(value, ast.UnaryOp) and isinstance(value.op, ast.USub):
-        inner = _valued(value.operand)
+        inner = _valued(value.operand, known, depth)
         return -inner if inner is not None else None
-    if isinstance(value, ast.BinOp):
-        left, right = _valued(value.left), _valued(value.right)
-        if left is None or right is None:
-            return None
-        if isinstance(value.op, ast.Div):
-            return left / right if right else None
-        if isinstance(value.op, ast.Mult):
-            return left * right
+    if isinstance(value, ast.BinOp) and (joined := _OPERATORS.get(type(value.op))) is not None:
+        left, right = _valued(value.left, known, depth), _valued(value.right, known, depth)
+        if left is not None and right is not None and (right or not isinstance(value.op, ast.Div)):
+            return joined(left, right)
     return None
+
+
+_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}

@@ -17,6 +17,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Term, part_of
+from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
@@ -25,7 +26,7 @@ from vaelint.laws.densities.lowest import weight_sign
 from vaelint.laws.law import Broken, law
 from vaelint.laws.moments.put_out import put_out
 from vaelint.record import ops
-from vaelint.record.record import shape
+from vaelint.record.record import shape, span
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
@@ -88,15 +89,22 @@ class Estimate:
     @property
     def is_one(self) -> bool:
         """Whether the draw itself enters, and the term keeps one number (or more) for each sample."""
-        core, model = self.term.core, self.bench.model
+        core = self.term.core
         if self.term.role != "kl" or self.term.detached is not None or core is None or not self.term.sites:
             return False
         heads = {h for s in self.term.sites for h in s.heads}
         if not heads or any(s.kind == "drawn" for s in self.term.sites):
             return False
-        if not shape(core) or model.dims(core)[0] != "B" or not self._reads_the_draw(core, heads) or self._pairs_or_bounds(core, heads):
+        if self._batch_axis is None or not self._reads_the_draw(core, heads) or self._pairs_or_bounds(core, heads):
             return False
         return not self._takes_an_entropy(core) and not self._weighs_closed_forms()
+
+    @property
+    def _batch_axis(self) -> int | None:
+        """The axis of the samples; what lies before it are draws or steps, the first of which obeys the law by itself."""
+        assert self.term.core is not None
+        axes = [k for k, text in enumerate(self.bench.model.dims(self.term.core)) if text == "B"]
+        return axes[0] if len(axes) == 1 else None
 
     def _reads_the_draw(self, core: fx.Node, heads: set[fx.Node]) -> bool:
         """Whether the draw is in log q and in log p; not where it only chooses the component of closed forms (VaDE)."""
@@ -107,11 +115,12 @@ class Estimate:
         return any(z in leaf.frontier for z in draws for leaf in self.term.leaves) and bool(draws & flow.ancestors(core, stop=shares))
 
     def _pairs_or_bounds(self, core: fx.Node, heads: set[fx.Node]) -> bool:
-        """Whether samples are held against each other, or a value is cut off."""
+        """Whether samples are held against each other, or a value that the noise has moved is cut off."""
         model = self.bench.model
+        noisy = model.flow.noisy
         inside = [n for n in model.flow.ancestors(core, stop=heads) if isinstance(n.meta.get("val"), torch.Tensor)]
         pairs = any(sum("B" in text for text in model.dims(n)) > 1 for n in inside)
-        return pairs or any(ops.op(n) in _CUTS and heads & model.flow.ancestors(n) for n in inside)
+        return pairs or any(ops.op(n) in _CUTS and n in noisy and heads & model.flow.ancestors(n) for n in inside)
 
     def _takes_an_entropy(self, core: fx.Node) -> bool:
         """Whether log q is the entropy in closed form: beside the draw it reads neither a mean nor the noise."""
@@ -132,10 +141,13 @@ class Estimate:
                 continue
             heads = [*dict.fromkeys(h for s in self.term.sites for h in s.heads), *(s.z for s in self.term.sites), site.mu]
             held = {h: _random(model.replay.shape_of(h, sizes), 41 + k) for k, h in enumerate(heads)}
+            held |= self._without_others(sizes)
+            drawn = [site.z]
+            drawn += [s.z for s in self.term.sites if s.mu in drawn]  # a second noise on the first
             costs = []
             for seed in (3, 4):
                 mean = _random(model.replay.shape_of(site.mu, sizes), seed)
-                both = [{site.mu: mean + by, site.z: held[site.z] + by} for by in (0.0, 0.7)]
+                both = [{site.mu: mean + by, **{z: held[z] + by for z in drawn}} for by in (0.0, 0.7)]
                 try:
                     here, there = (model.replay([core], {**held, **put}, sizes)[core].double() for put in both)
                 except ReplayError:
@@ -183,6 +195,7 @@ class Estimate:
             row = put_out(head, size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator))
             overrides[head] = row.expand(whole).clone() if whole and whole[0] == n else size * torch.randn(whole, dtype=torch.float64)
         got = model.replay([core], overrides, sizes, seed=seed)[core]
+        got = got[(0,) * (self._batch_axis or 0)]
         logs = -weight_sign(self.bench, core) * got.detach().double().reshape(n, -1).sum(1)
         return logs if bool(logs.isfinite().all()) else None
 
@@ -212,14 +225,27 @@ def _random(size: tuple[int, ...], seed: int) -> torch.Tensor:
     return torch.randn(size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def _made_beside(bench: Bench, term: Term) -> Span | None:
+    """Where the distribution is constructed whose density log q is, if z is drawn by hand beside it and not by the distribution itself."""
+    flow, record = bench.model.flow, bench.model.record
+    assert term.core is not None
+    inside = flow.ancestors(term.core)
+    if any(noise is s.z or span(noise) == span(s.z) for s in term.sites for noise in s.noise):
+        return None
+    read = inside & flow.data - flow.noisy
+    made = [d for d in record.distributions if (own := set(d.parameters.values())) & read and own.isdisjoint(flow.noisy)]
+    return made[0].stack[0] if len(made) == 1 else None
+
+
 def _broken(bench: Bench, term: Term, apart: float, error: float) -> Broken:
     model = bench.model
     own = [leaf for leaf in term.leaves if leaf.role == "kl"]
     density = part_of(term, own, term.sites, model.flow).core if own else None
+    place, read = model.where(density if density is not None else term.core), _made_beside(bench, term)
     found = Found(
-        model.where(density if density is not None else term.core),
+        read or place,
         label="p / q averages to another number for each posterior",
-        labels=model.labels((term.core, "the KL, estimated at the draw"), *((s.z, "drawn here") for s in term.sites[:1])),
+        labels=model.labels((term.core, "the KL, estimated at the draw"), *((s.z, "drawn here") for s in term.sites[-1:])),
         why="log q is not the log-density of the sampler that draws z: the loss is minimised by the wrong posterior",
         help="take log q(z) from the distribution that z is drawn from, scale and change of variables included",
     )

@@ -87,12 +87,35 @@ def _lost(bench: Bench, shares: fx.Node, fractions: fx.Node) -> float | None:
     return off if off > _SEEN else None
 
 
+def _of_what_is_left_after(bench: Bench, shares: fx.Node, fractions: fx.Node) -> fx.Node | None:
+    """The product that mends the shares where one factor is that of the element before, and 1 for the first."""
+    flow, replay, sizes = bench.model.flow, bench.model.replay, dict(bench.model.symbols)
+    generator = torch.Generator().manual_seed(4)
+    inside = torch.rand(replay.shape_of(fractions, sizes), dtype=torch.float64, generator=generator) * 0.8 + 0.1
+    between = flow.ancestors(shares, stop={fractions}) & flow.descendants(fractions)
+    for node in flow.sorted(between):
+        factors = [n for n in ops.value_inputs(node) if n in between or n is fractions]
+        if ops.op(node) not in ops.MUL or len(factors) != 2 or not all(bench.is_real(n) and shape(n) == shape(fractions) for n in factors):
+            continue
+        for kept, moved in (factors, factors[::-1]):
+            try:
+                at = replay([kept, moved], {fractions: inside}, sizes)
+                before = torch.cat([torch.ones_like(at[moved][..., :1]), at[moved][..., :-1]], -1)
+                whole = replay([shares], {fractions: inside, node: at[kept] * before}, sizes)[shares].sum(-1)
+            except ReplayError:
+                continue
+            if bool(((whole - 1).abs() < _ROUNDING * shape(shares)[-1]).all()):
+                return node
+    return None
+
+
 def _broken(bench: Bench, shares: fx.Node, fractions: fx.Node, lost: float) -> Broken:
     model = bench.model
+    piece = _of_what_is_left_after(bench, shares, fractions)
     found = Found(
-        model.where(shares),
-        label="the shares are not the whole stick",
-        labels=model.labels((fractions, "the fractions that are broken off")),
+        model.where(piece or shares),
+        label="each fraction is taken of what is left after itself" if piece is not None else "the shares are not the whole stick",
+        labels=model.labels((fractions, "the fractions that are broken off"), (shares if piece is not None else None, "the shares")),
         shapes=(model.row(shares),),
         why="the code is on no simplex: mixture weights that are made of it do not add up to one, and more of it is lost the nearer the "
         "fractions are to 1/2",

@@ -25,7 +25,7 @@ from vaelint.rule import Found
 _LITTLE = 0.05  # a warm-up of the decay, (1 + n) / (10 + n), starts at 0.1; a first value that is copied keeps exactly 0
 _NONE = 1e-6
 _MOST = 40  # pairs of tensors that are tried
-_SAME = frozenset({"attribute", "data", "detach", "requires_grad_"})
+SHARING = frozenset({"attribute", "data", "detach", "requires_grad_"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def updates_of(record: Record) -> Iterator[Update]:
     for at, node in enumerate(nodes):
         if (
             not in_place(node)
-            or ops.raw_name(node) in _SAME
+            or ops.raw_name(node) in SHARING
             or node.meta.get("grad")
             or not isinstance(first := node.args[0] if node.args else None, fx.Node)
         ):
@@ -81,7 +81,7 @@ def updates_of(record: Record) -> Iterator[Update]:
 
 def root_of(node: fx.Node) -> fx.Node:
     """The tensor that a node is, or shares its memory with."""
-    while (ops.raw_name(node) in _SAME or in_place(node) or node.target is effect) and node.args and isinstance(node.args[0], fx.Node):
+    while (ops.raw_name(node) in SHARING or in_place(node) or node.target is effect) and node.args and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
 
@@ -148,7 +148,7 @@ def _after(update: Update, old: torch.Tensor, live: torch.Tensor) -> torch.Tenso
                 result = target(*now(node.args), **{k: now(v) for k, v in node.kwargs.items()})
             except (RuntimeError, ValueError, TypeError, IndexError):
                 return None
-            if not in_place(node) and isinstance(result, torch.Tensor) and ops.raw_name(node) not in _SAME:
+            if not in_place(node) and isinstance(result, torch.Tensor) and ops.raw_name(node) not in SHARING:
                 put[id(node.meta.get("val"))] = result
     written: torch.Tensor = put[id(update.old)]
     return written

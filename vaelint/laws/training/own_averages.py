@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from vaelint.core.finding import Label
+from vaelint.core.finding import Label, Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.averages import root_of
+from vaelint.laws.training.averages import SHARING, root_of
 from vaelint.record import ops
 from vaelint.record.record import Record, span
 from vaelint.rule import Found
@@ -30,14 +30,16 @@ def averages_are_apart(bench: Bench) -> Iterator[Broken]:
     mixed = next((n for n in record.nodes if _mixes_with_itself(n, owned)), None)
     if mixed is None:
         return
-    name = _named(record, mixed)
+    name, taken = _named(record, mixed), _taken(mixed)
+    moves = [(o.span, "moves this very parameter") for o in record.optimizers[:1]]
+    written = [(span(mixed), "averages the parameter with itself")] if taken is not None else []
     found = Found(
-        span(mixed),
-        label="mixes a parameter with itself",
-        labels=tuple(Label(o.span, "moves this very parameter") for o in record.optimizers[:1] if o.span is not None),
-        why="the average and the model share their parameters (a shallow copy does): nothing is averaged, and what is kept as the smoothed "
-        "model is the last one",
-        help="average into a copy that has parameters of its own: copy.deepcopy(model)",
+        taken or span(mixed),
+        label="the parameter itself, not a copy of it" if taken is not None else "mixes a parameter with itself",
+        labels=tuple(Label(place, text) for place, text in (*written, *moves) if place is not None),
+        why="the average and the model share their parameters (a shallow copy does, and so does detach()): nothing is averaged, and what "
+        "is kept as the smoothed model is the last one",
+        help="average into a copy that has parameters of its own: copy.deepcopy(model), or p.detach().clone()",
     )
     yield Broken("average-of-itself", found, "an average has weights of its own", f"{name} is averaged with itself")
 
@@ -53,6 +55,17 @@ def _mixes_with_itself(node: fx.Node, owned: set[int]) -> bool:
     if not isinstance(old, torch.Tensor) or old is not new or id(old) not in owned:
         return False
     return ops.raw_name(node) == "lerp_" or ops.raw_name(first) == "mul_"
+
+
+def _taken(mixed: fx.Node) -> Span | None:
+    """Where the average was made a view of the parameter, in another statement than the one that averages."""
+    node, own = mixed.args[0], span(mixed)
+    while isinstance(node, fx.Node) and node.args and node is not root_of(node):
+        place = span(node)
+        if ops.raw_name(node) in SHARING and place is not None and own is not None and (place.file, place.line) != (own.file, own.line):
+            return place
+        node = node.args[0]
+    return None
 
 
 def _named(record: Record, node: fx.Node) -> str:

@@ -7,9 +7,11 @@ other class. There the other network's loss must be lower.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import fx
 
+from vaelint.core.finding import Label
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.laws.training.opponents import Match, cost_at, matches
@@ -63,15 +65,27 @@ def _follows_both(bench: Bench, match: Match) -> Broken:
     stray, node = (match.critic, match.made) if of_critic else (match.opponent, match.judged)
     who = "the network that is to fool the critic" if of_critic else "the critic"
     moved = match.critic.moved & match.others if of_critic else match.opponent.moved & match.own
+    both = next((o for o in bench.model.record.optimizers if _holds_both(o, match)), None)
+    own = f"steps {who} too, along a loss that wants the opposite" if both is not None else f"{who} is moved by the gradient of this too"
+    turn = ((stray.span, "is minimised by that step"),) if both is not None else ()
     found = Found(
-        stray.span,
-        label=f"{who} is moved by the gradient of this too",
-        labels=model.labels((node, "through the critic's output for its samples")),
+        both.span if both is not None else stray.span,
+        label=own,
+        labels=(
+            *(Label(place, words) for place, words in turn if place is not None),
+            *model.labels((node, "through the critic's output for its samples")),
+        ),
         why="nothing clears it before the other optimizer steps: that step follows two losses that contradict each other",
         help="detach the samples in the critic's turn, clear the gradients before each turn, and give each optimizer its own network",
     )
     text = f"{len(moved)} parameters are moved by the opponent's loss"
     return Broken("opponent-moved", found, "each network's step follows its own loss", text)
+
+
+def _holds_both(optimizer: Any, match: Match) -> bool:
+    """Whether an optimizer was given parameters of both networks."""
+    held = {id(p) for g in optimizer.made.param_groups for p in g["params"]}
+    return optimizer.span is not None and bool(held & match.own) and bool(held & match.others)
 
 
 def _term(bench: Bench, output: fx.Node, loss: fx.Node) -> fx.Node:
