@@ -141,7 +141,7 @@ class Estimate:
                 continue
             heads = [*dict.fromkeys(h for s in self.term.sites for h in s.heads), *(s.z for s in self.term.sites), site.mu]
             held = {h: _random(model.replay.shape_of(h, sizes), 41 + k) for k, h in enumerate(heads)}
-            held |= self._without_others(sizes)
+            held |= self._quiet(sizes)
             drawn = [site.z]
             drawn += [s.z for s in self.term.sites if s.mu in drawn]  # a second noise on the first
             costs = []
@@ -158,6 +158,14 @@ class Estimate:
                 return True
         return False
 
+    def _quiet(self, sizes: Mapping[str, int]) -> dict[fx.Node, torch.Tensor]:
+        """The reconstruction at 0 where it is in the same sum: log p(x|z) + log p(z) - log q(z) has no value without it."""
+        model = self.bench.model
+        assert self.term.core is not None
+        inside = model.flow.ancestors(self.term.core)
+        leaves = {leaf.node for term in model.terms_of("reconstruction") for leaf in term.leaves if leaf.node in inside}
+        return {n: torch.zeros(model.replay.shape_of(n, sizes), dtype=torch.float64) for n in leaves}
+
     @cached_property
     def draws(self) -> int:
         """How many rows are run at once."""
@@ -168,14 +176,6 @@ class Estimate:
         ]
         largest = max((math.prod(shape(n)[1:]) for n in inside if shape(n)), default=1)
         return min(_DRAWS, _LARGEST // largest)
-
-    def _without_others(self, sizes: Mapping[str, int]) -> dict[fx.Node, torch.Tensor]:
-        """Zeros for what the core adds of other terms: log p(x given z) + log p(z) is often written first."""
-        model, own = self.bench.model, [leaf.node for leaf in self.term.leaves]
-        assert self.term.core is not None
-        inside = model.flow.ancestors(self.term.core) - model.flow.ancestors(*own) - set(own)
-        others = [leaf.node for term in model.terms if term is not self.term for leaf in term.leaves if leaf.node in inside]
-        return {n: torch.zeros(model.replay.shape_of(n, sizes), dtype=torch.float64) for n in others}
 
     def logs(self, seed: int, size: float, put: Mapping[fx.Node, torch.Tensor] | None = None) -> torch.Tensor | None:
         """The logarithms of the weights of one posterior's draws; None where some are not finite.
@@ -189,7 +189,7 @@ class Estimate:
         assert core is not None
         sizes = {**model.record.sizes, "B": n}
         generator = torch.Generator().manual_seed(31 + seed)
-        overrides = {**self._without_others(sizes), **(put or {})}
+        overrides = {**self._quiet(sizes), **(put or {})}
         for head in dict.fromkeys(h for s in self.term.sites for h in s.heads):
             whole = model.replay.shape_of(head, sizes)
             row = put_out(head, size * torch.randn((1, *whole[1:]), dtype=torch.float64, generator=generator))
