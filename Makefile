@@ -28,8 +28,9 @@ test test-cases quick: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## All tests, with a part of the rules' further cases and of the correct systems
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-cases: $(READY) ## All cases of all rules, the two thousand checks of fixtures/, and all examples of the laws' spellings
-	VAELINT_CASES=all $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/rules/test_fixtures.py tests/laws
+test-cases: $(READY) ## All cases of all rules, the two thousand checks of fixtures/, and all examples of laws, fixes and hostile targets
+	VAELINT_CASES=all $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/rules/test_fixtures.py tests/laws \
+		tests/cli/test_annotate.py tests/cli/test_fix.py tests/process/test_hostile.py
 
 quick: $(READY) ## After each edit: lint, layers, and the tests nearest to what has changed
 	$(BIN)/ruff check
