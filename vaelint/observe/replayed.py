@@ -200,8 +200,10 @@ class _Run:
         for path, m in originals.items():
             if path in known and id(m) in seen:
                 births.note(known[path], seen.around.get(id(m), (seen[id(m)],)))
+        mine = {id(m) for m in originals.values()}
         for call in self._source.calls:
-            if call.path == "?" and id(call.module) in seen:  # a layer that no network of the script has registered
+            own = call.path == "?" and id(call.module) in seen and not any(id(m) in mine for m in call.module.modules())
+            if own:  # a layer that no network of the script has registered, and no wrapper of one
                 births.note(call.module, seen.around.get(id(call.module), (seen[id(call.module)],)))
         places = [0]
         for node in self._source.graph.nodes:

@@ -64,8 +64,7 @@ class Session:
         self.further = Further(spans, wanted=further and not curves and not goes_on)
         self.modules: list[Any] = []  # those that user code constructed, in order
         self.optimizers, self.used_up = list[Optimizer](), list[UsedUp]()
-        self.done = 0  # iterations that ended
-        self.iterations: list[Iteration] = []
+        self.done, self.iterations = 0, list[Iteration]()  # how many ended; those that were recorded
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
         self.sites = Sites()  # what Pyro samples

@@ -125,7 +125,12 @@ class Watch:
 
     def settle(self) -> None:
         """Where draws and labels alone entered a network, the draws that the first one got were the data: `x = torch.randn(32, 784)`."""
-        for tensor, node in self._drawn if all(map(is_label, self._kept.values())) else ():
+        if not self._drawn:
+            return
+        with contextlib.ExitStack() as quiet:
+            self.hush(quiet)
+            labels = all(map(is_label, self._kept.values()))
+        for tensor, node in self._drawn if labels else ():
             self.batch = self.batch or tensor.shape[0]
             self._entering.append(Entered.by(tensor, node))
             self.take("x", tensor, made_by(node, self.batch))

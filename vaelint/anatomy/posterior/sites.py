@@ -46,7 +46,11 @@ _ENLARGED = frozenset({"getitem", "interpolate", "upsample", "pad", "tile", "rep
 _SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
 _CATEGORICAL = frozenset({"gumbel_softmax"})
-_STATEFUL = frozenset({"batch_norm", "scaled_dot_product_attention"})  # layers also where they have no parameters
+_MOVES = frozenset({
+    "tile", "roll", "flip", "fliplr", "flipud", "rot90", "repeat_interleave", "atleast_1d", "atleast_2d", "atleast_3d", "pixel_shuffle",
+    "pixel_unshuffle", "channel_shuffle",
+})  # fmt: skip
+"""What puts values at other places, or at several, and changes none."""
 
 
 def sample_axes(site: Site) -> tuple[int, ...]:
@@ -275,6 +279,10 @@ def _find_heads(site: Site, flow: Flow) -> None:
     site.heads = tuple(flow.sorted({*site.mu_heads, *site.scale_heads}))
 
 
+def _moves_values(name: str) -> bool:
+    return name in _MOVES or name.startswith("special_")  # torch.special: functions of single values
+
+
 def frontier(
     starts: list[fx.Node],
     flow: Flow,
@@ -285,17 +293,17 @@ def frontier(
     """Walks back from `starts` through element-wise and shape operations to the raw outputs they are made of.
 
     Stops at layers (operations with parameters), at selections (`chunk`, slices), at reductions and draws. Values that
-    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole. With `bare`, layers and draws
-    alone are ends: whatever else torch computes is gone through, and element-wise arithmetic with a parameter is no layer.
+    depend on no input are left out. A value normalised by a reduction of itself is a raw output as a whole. With `bare`, what puts
+    values elsewhere is gone through, and element-wise arithmetic with a parameter is no layer.
     """
 
     def made_of(node: fx.Node) -> list[fx.Node] | None:
         name = ops.op(node)
         passes = bool(node.meta.get("carried")) or (
             node.op == "call_function"
-            and (bare or name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through)
+            and (name in ops.POINTWISE | ops.SHAPE | {"effect", "detach", "data", "item"} | through or (bare and _moves_values(name)))
             and (not ops.uses_parameter(node) or (bare and name in ops.ARITHMETIC))
-            and not (ops.is_random(node) or name in _STATEFUL)
+            and name != "batch_norm"
         )
         sources = [n for n in ops.value_inputs(node) if n in flow.data]
         if (

@@ -71,7 +71,7 @@ def _falls(bench: Bench, product: fx.Node, term: fx.Node, factor: fx.Node) -> st
     base, run = bench.base, bench.trained_run
     (own,) = base.gradient(base.loss, [_number_in(base, factor)])
     used = _number_in(run, factor)
-    if used.grad is None or used._backward_hooks:
+    if used.grad is None or getattr(used, "_backward_hooks", None):
         raise CannotMeasureError("the gradient of the weight was cleared, or goes through a hook")
     size = float(base.value(term).detach().double().mean())
     if own is None or not float(own) or float(used.grad) * float(own) < 0 or size <= 0:
