@@ -55,4 +55,4 @@ def test_wrong_arguments_are_named_as_python_has_them() -> None:
     with pytest.raises(vaelint.UsageError) as caught:
         vaelint.check(MODEL, input="32x784", device="gpu")
     assert caught.value.help == 'write device="cuda"'
-    assert "(input=, init=, step=)" in vaelint.check(MODEL).findings[0].help
+    assert 'add input="x=32x..."' in vaelint.check(MODEL).findings[0].help
