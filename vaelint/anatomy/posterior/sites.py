@@ -46,9 +46,7 @@ _ENLARGED = frozenset({"getitem", "interpolate", "upsample", "pad", "tile", "rep
 _SHAPED = frozenset({"cauchy", "sample_dirichlet", "standard_gamma", "poisson", "binomial"})
 _OF_MATRICES = ops.LINEAR_ALGEBRA | {"tril", "triu", "diagonal", "diag", "setitem"}
 _CATEGORICAL = frozenset({"gumbel_softmax"})
-_MOVES = frozenset(
-    "tile roll flip fliplr flipud rot90 repeat_interleave atleast_1d atleast_2d pixel_shuffle pixel_unshuffle channel_shuffle".split()
-)
+_MOVES = frozenset({"tile", "roll", "flip", "fliplr", "flipud", "rot90", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle"})
 """What puts values at other places, or at several, and changes none."""
 
 
