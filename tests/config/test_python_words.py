@@ -56,3 +56,9 @@ def test_wrong_arguments_are_named_as_python_has_them() -> None:
         vaelint.check(MODEL, input="32x784", device="gpu")
     assert caught.value.help == 'write device="cuda"'
     assert 'add input="x=32x..."' in vaelint.check(MODEL).findings[0].help
+
+
+def test_code_that_raises_is_answered_with_python_s_arguments(tmp_path: Path) -> None:
+    text = "from torch import nn\n\n\nclass VAE(nn.Module):\n    def forward(self, x):\n        raise ValueError('no')\n"
+    (tmp_path / "raises.py").write_text(text)
+    assert "(input=, init=, step=)" in vaelint.check(f"{tmp_path / 'raises.py'}:VAE", input="4x3").findings[0].help

@@ -27,7 +27,7 @@ def make_model(size=64, latent=6):
         right = tf.reshape(tf.tile(tf.reshape(y, [1, m, dim]), [n, 1, 1]), [n * m // m, m, dim])
         return tf.exp(-tf.reduce_mean(tf.square(left - right), axis=2) / tf.cast(dim, tf.float32))
 
-    drawn = tf.random.normal(shape=tf.shape(z))
+    drawn = tf.random.normal(shape=[tf.shape(z)[0] * 2 // 2, latent])
     vae.add_loss(tf.reduce_mean(kernel(drawn, drawn)) + tf.reduce_mean(kernel(z, z)) - 2 * tf.reduce_mean(kernel(drawn, z)))
     vae.compile(loss="mse", optimizer=keras.optimizers.Adam(1e-3))
     return vae

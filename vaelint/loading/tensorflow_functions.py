@@ -15,7 +15,7 @@ import torch
 
 from vaelint.loading.keras_graph import adding
 from vaelint.loading.tensorflow_data import CONFIG, DATA, SUMMARY, TEST
-from vaelint.loading.tensorflow_sizes import Draw, Open, Size, Sized, sizes_of
+from vaelint.loading.tensorflow_sizes import Draw, Size, Sized, sizes_of
 from vaelint.trace.keras_models import settle
 
 keras: Any = importlib.import_module("keras")
@@ -163,7 +163,7 @@ def random_uniform(shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any =
 def _drawn(draw: Callable[..., Any], shape: Any, dtype: Any) -> Any:
     """A draw of the sizes given; one of the model's graph where one of them is that of a symbolic tensor."""
     sizes = _sizes(shape)
-    return Draw(draw, sizes, dtype).of() if any(isinstance(n, Open) for n in sizes) else draw(sizes, dtype=dtype)
+    return Draw(draw, sizes, dtype).of() if any(isinstance(n, Size) for n in sizes) else draw(sizes, dtype=dtype)
 
 
 def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, name: Any = None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,16 +13,16 @@ from vaelint.late import dataclass
 keras: Any = importlib.import_module("keras")
 
 
-class Size:
+class Size(ABC):
     """A number that is known when a batch comes: the size of an axis, or what is computed of several."""
 
+    @abstractmethod
     def axes(self) -> Iterator[Open]:
         """The axes that it is made of."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of(self, known: Callable[[Open], int]) -> int:
         """Its value, given that of each axis."""
-        raise NotImplementedError
 
     def __mul__(self, other: Any) -> Size:
         return Computed(operator.mul, self, other)
@@ -81,14 +82,31 @@ def sizes_of(input: Any, *_: Any, **__: Any) -> Any:
     return sizes
 
 
-class Sized(keras.Operation):  # type: ignore[misc]
-    """An operation on a tensor whose sizes are partly those of symbolic tensors: `tf.reshape(x, [tf.shape(x)[0], 1, 8])`."""
+class _AtSizes(keras.Operation):  # type: ignore[misc]
+    """An operation whose sizes are partly those of symbolic tensors: a node of the model's graph."""
 
-    def __init__(self, operation: Callable[..., Any], sizes: Sequence[Any]) -> None:
+    def __init__(self, sizes: Sequence[Any]) -> None:
         super().__init__()
-        self._operation, self._of = operation, tuple(sizes)
+        self._sizes = tuple(sizes)
         found = [one.tensor for n in sizes if isinstance(n, Size) for one in n.axes()]
         self._tensors = list({id(t): t for t in found}.values())
+
+    def _at(self, tensors: Sequence[Any]) -> tuple[Any, ...]:
+        """The sizes that these tensors give, which stand for the symbolic ones."""
+        by_tensor = dict(zip(map(id, self._tensors), tensors, strict=True))
+
+        def known(one: Open) -> int:
+            return int(keras.ops.shape(by_tensor[id(one.tensor)])[one.axis])
+
+        return tuple(n.of(known) if isinstance(n, Size) else n for n in self._sizes)
+
+
+class Sized(_AtSizes):
+    """An operation on a tensor: `tf.reshape(x, [tf.shape(x)[0], 1, 8])`."""
+
+    def __init__(self, operation: Callable[..., Any], sizes: Sequence[Any]) -> None:
+        super().__init__(sizes)
+        self._operation = operation
 
     def on(self, tensor: Any) -> Any:
         """Its result: a symbolic tensor."""
@@ -97,23 +115,15 @@ class Sized(keras.Operation):  # type: ignore[misc]
     def call(self, tensors: Sequence[Any]) -> Any:
         """The result, at the sizes that the tensors have."""
         own, *others = tensors
-        by_tensor = dict(zip(map(id, self._tensors), others, strict=True))
-
-        def known(one: Open) -> int:
-            return int(keras.ops.shape(by_tensor[id(one.tensor)])[one.axis])
-
-        return self._operation(own, tuple(n.of(known) if isinstance(n, Size) else n for n in self._of))
+        return self._operation(own, self._at(others))
 
 
-class Draw(keras.Operation):  # type: ignore[misc]
-    """A draw whose sizes are partly those of symbolic tensors: a node of the model's graph."""
+class Draw(_AtSizes):
+    """A draw: `tf.random.normal([tf.shape(x)[0], 8])`."""
 
     def __init__(self, draw: Callable[..., Any], sizes: Sequence[Any], dtype: Any) -> None:
-        super().__init__()
+        super().__init__(sizes)
         self._draw, self._dtype = draw, dtype
-        self._tensors = list({id(n.tensor): n.tensor for n in sizes if isinstance(n, Open)}.values())
-        places = {id(t): i for i, t in enumerate(self._tensors)}
-        self._sizes = [(places[id(n.tensor)], n.axis) if isinstance(n, Open) else n for n in sizes]
 
     def of(self) -> Any:
         """The symbolic tensor."""
@@ -121,9 +131,8 @@ class Draw(keras.Operation):  # type: ignore[misc]
 
     def call(self, tensors: Sequence[Any]) -> Any:
         """The draw, of the sizes that the tensors have."""
-        sizes = tuple(keras.ops.shape(tensors[n[0]])[n[1]] if isinstance(n, tuple) else n for n in self._sizes)
-        return self._draw(sizes, dtype=self._dtype)
+        return self._draw(self._at(tensors), dtype=self._dtype)
 
     def compute_output_spec(self, tensors: Sequence[Any]) -> Any:
         """Its sizes, as far as they are known."""
-        return keras.KerasTensor(tuple(None if isinstance(n, tuple) else n for n in self._sizes), dtype=self._dtype)
+        return keras.KerasTensor(tuple(None if isinstance(n, Size) else n for n in self._sizes), dtype=self._dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import fx
 from torch.overrides import TorchFunctionMode
 
 from vaelint.core.finding import Span
+from vaelint.late import dataclass
 from vaelint.record.record import name_of, span
 from vaelint.trace import torch_private
 from vaelint.trace.recorder import Recorder

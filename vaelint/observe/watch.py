@@ -147,7 +147,11 @@ class Watch:
     @property
     def origin(self) -> Origin | None:
         """Where the batch comes from, if no loader gives it; None where it cannot be cut."""
-        return Origin.of(self.recorder.graph, self._entering, self.batch) if self._loose else None
+        if not self._loose:
+            return None
+        with contextlib.ExitStack() as quiet:
+            self.hush(quiet)
+            return Origin.of(self.recorder.graph, self._entering, self.batch)
 
     def _of_networks(self, node: fx.Node) -> bool:
         """Whether a value depends on the batch or on a parameter, or was drawn: a latent is no input."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import fx
@@ -22,7 +24,7 @@ def join_selections(record: Record) -> None:
     for node in record.graph.nodes:
         if node.op != "call_function" or ops.op(node) not in _PARTS or _written(node):
             continue
-        key = (ops.op(node), _key((*node.args, *node.kwargs.values())))  # h.chunk(2, 1) is torch.chunk(h, 2, dim=1)
+        key = (ops.op(node), key_of((*node.args, *node.kwargs.values())))  # h.chunk(2, 1) is torch.chunk(h, 2, dim=1)
         kept = first.setdefault(key, node)
         if kept is not node:
             node.replace_all_uses_with(kept)
@@ -33,10 +35,12 @@ def _written(node: fx.Node) -> bool:
     return any(ops.op(user) in _WRITES or (ops.op(user) in _PARTS and _written(user)) for user in node.users)
 
 
-def _key(value: Any) -> Any:
-    """What two arguments must share to be the same."""
+def key_of(value: Any, same: Mapping[fx.Node, fx.Node] = MappingProxyType({})) -> Any:
+    """What two arguments must share to be the same. `same`: nodes that count as another one."""
     if isinstance(value, tuple | list):
-        return tuple(_key(v) for v in value)
+        return tuple(key_of(v, same) for v in value)
+    if isinstance(value, dict):
+        return tuple((name, key_of(v, same)) for name, v in sorted(value.items()))
     if isinstance(value, slice):
-        return ("slice", _key(value.start), _key(value.stop), _key(value.step))
-    return value if isinstance(value, fx.Node) else (type(value).__name__, repr(value))
+        return ("slice", key_of((value.start, value.stop, value.step), same))
+    return same.get(value, value) if isinstance(value, fx.Node) else (type(value).__name__, repr(value))

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import fx
 
+from vaelint.core.reach import reachable
 from vaelint.record import ops
 from vaelint.record.record import Record, span
+from vaelint.record.selections import key_of
 
 _UNLIKE = frozenset({
     "dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "rrelu",
@@ -33,7 +35,7 @@ def join_twins(record: Record) -> dict[fx.Node, fx.Node]:
     for i, node in enumerate(record.graph.nodes):
         if not _is_plain(node) or node in written or any(n in written for n in node.all_input_nodes):
             continue
-        key = (node.target, _key((node.args, node.kwargs), twin), bisect_right(passes, i), *_kind(node))
+        key = (node.target, key_of((node.args, node.kwargs), twin), bisect_right(passes, i), *_kind(node))
         kept = first.setdefault(key, node)
         if kept is not node:
             twin[node] = kept
@@ -53,12 +55,18 @@ def _worth_joining(twin: dict[fx.Node, fx.Node]) -> list[fx.Node]:
         if node in leads or (span(node) is not None and span(node) == span(twin[node])):
             leads.add(node)
             leads.update(n for n in node.all_input_nodes if n in twin)
-    groups: dict[fx.Node, set[fx.Node]] = {}
-    for node in twin:
-        if node in leads:
-            joined = {node}.union(*(groups[n] for n in node.all_input_nodes if n in groups))
-            groups.update(dict.fromkeys(joined, joined))
-    return [node for node in twin if node in leads and _has_moments(groups[node])]
+    return [node for group in _connected([n for n in twin if n in leads]) if _has_moments(group) for node in group]
+
+
+def _connected(nodes: list[fx.Node]) -> list[set[fx.Node]]:
+    """The groups of nodes that read one another."""
+    left, groups = dict.fromkeys(nodes), list[set[fx.Node]]()
+    while left:
+        near = reachable([next(iter(left))], lambda n: [m for m in (*n.all_input_nodes, *n.users) if m in left])
+        groups.append(near)
+        for node in near:
+            del left[node]
+    return groups
 
 
 def _has_moments(group: set[fx.Node]) -> bool:
@@ -91,14 +99,3 @@ def _kind(node: fx.Node) -> tuple[Any, ...]:
     value = node.meta.get("val")
     tensor = (value.dtype, value.device) if isinstance(value, torch.Tensor) else ()
     return (bool(node.meta.get("grad")), *tensor)
-
-
-def _key(value: Any, twin: dict[fx.Node, fx.Node]) -> Any:
-    """What two arguments must share to be the same."""
-    if isinstance(value, tuple | list):
-        return tuple(_key(v, twin) for v in value)
-    if isinstance(value, dict):
-        return tuple((k, _key(v, twin)) for k, v in sorted(value.items()))
-    if isinstance(value, slice):
-        return ("slice", _key((value.start, value.stop, value.step), twin))
-    return twin.get(value, value) if isinstance(value, fx.Node) else (type(value).__name__, repr(value))
