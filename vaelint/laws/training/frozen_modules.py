@@ -54,15 +54,17 @@ def _is_held(record: Record, module: nn.Module) -> bool:
 
 
 def _places(bench: Bench, path: str) -> Iterator[Span]:
-    """Where the attribute is set on what has the module's name; nothing where the code also reads it there."""
+    """Where the attribute is set: on what has the module's name, else on whatever it is set on; nothing where the code reads it."""
     name = path.rpartition(".")[2]
     files = {place.file for n in bench.model.record.nodes for place in n.meta.get("stack") or ()}
-    for file in sorted(files):
-        tree = bench.model.source.file(file).tree
-        asked = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == _NAME and _last(n.value) == name]
-        if any(isinstance(n.ctx, ast.Load) for n in asked) or _asks_modules(tree):
-            return
-        yield from (bench.model.source.file(file).place(file, n) for n in asked if isinstance(n.ctx, ast.Store))
+    trees = {file: bench.model.source.file(file).tree for file in sorted(files)}
+    asked = [(f, n) for f, tree in trees.items() for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr == _NAME]
+    put = [(f, n) for f, n in asked if isinstance(n.ctx, ast.Store)]
+    here = [(f, n) for f, n in put if _last(n.value) == name] or put
+    names = {_last(n.value) for _, n in here}
+    if any(isinstance(n.ctx, ast.Load) and _last(n.value) in names for _, n in asked) or any(map(_asks_modules, trees.values())):
+        return
+    yield from (bench.model.source.file(f).place(f, n) for f, n in here)
 
 
 def _asks_modules(tree: ast.Module) -> bool:
