@@ -6,6 +6,7 @@ holds several rows a sample (`4*B`) the rows of two samples must be disjoint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -46,22 +47,29 @@ def samples_are_independent(bench: Bench) -> Iterator[Broken]:
     wanted = [n for n in _on_the_way(bench) if bench.batch_axis(n) is not None]
     rows = _rows(bench, wanted)
     if strays := _strays(bench, rows):
-        rows = _rows(bench, wanted, samples=sorted({*_exchanged(bench), *strays}))
+        also = _rows(bench, wanted, samples=strays)
+        rows = {n: moved + also[n] for n, moved in rows.items() if n in also}
     yield from _labelled(bench, wanted) or _mixed(bench, rows) or _compared(bench, rows) or _sorted(bench, wanted)
 
 
 def _strays(bench: Bench, rows: Rows) -> list[int]:
-    """Samples whose rows another sample moves, of values with one row a sample: they are exchanged too."""
-    asked = _exchanged(bench)
-    moved = (zip(asked, rows[n], strict=True) for n in rows if bench.model.dims(n)[bench.batch_axis(n) or 0] == "B")
+    """Samples whose rows another sample moves, of values with one row a sample: they are exchanged too.
+
+    Only of values before samples meet for certain: what lies behind is known by then.
+    """
+    asked, flow = _exchanged(bench), bench.model.flow
+    meets = next(
+        (n for n in flow.sorted(set(rows)) if _meet(rows[n]) and n not in _excused(bench) and bench.model.op(n) != "batch_norm"), None
+    )
+    before = set(rows) if meets is None else set(rows) & flow.ancestors(meets) - {meets}
+    moved = (zip(asked, rows[n], strict=True) for n in before if bench.model.dims(n)[bench.batch_axis(n) or 0] == "B")
     return sorted({other for each in moved for sample, own in each for other in own if other != sample} - set(asked))[:_SAMPLES]
 
 
 def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
     """What is broken with the samples as they come."""
     model, flow = bench.model, bench.model.flow
-    paired = {n for n in model.record.nodes if bench.is_of_pairs(n) or model.op(n) in _REDRAWN}
-    excused = flow.descendants(*paired) if paired else set()
+    excused = _excused(bench)
     for node in flow.sorted(set(rows)):
         if node in excused or not _meet(rows[node]):
             continue
@@ -75,6 +83,13 @@ def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
             return []  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
         return [_broken(bench, culprit, node, rows)]
     return []
+
+
+def _excused(bench: Bench) -> set[fx.Node]:
+    """What comes of pairs of samples, and of noise that is another for another sample."""
+    model, flow = bench.model, bench.model.flow
+    paired = {n for n in model.record.nodes if bench.is_of_pairs(n) or model.op(n) in _REDRAWN}
+    return flow.descendants(*paired) if paired else set()
 
 
 def _compared(bench: Bench, rows: Rows) -> list[Broken]:
@@ -196,10 +211,13 @@ def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor]
         raise CannotMeasureError("there are no three samples")
     before = bench.after_inputs(bench.same(s.node for s in seats) | (also or {}), wanted)
     found: Rows = {n: [] for n in before}
+    largest: dict[fx.Node, float] = {}
     for sample in samples or _exchanged(bench):
         after = bench.after_inputs(bench.exchanged(seats, sample) | (also or {}), wanted)
         for node in list(found):
-            moved = _moved(before[node], after.get(node), bench.batch_axis(node) or 0)
+            if node not in largest:
+                largest[node] = _largest(before[node])
+            moved = _moved(before[node], after.get(node), bench.batch_axis(node) or 0, largest[node])
             if moved is None:
                 del found[node]  # its shape hangs on the values
             else:
@@ -213,15 +231,25 @@ def _exchanged(bench: Bench) -> list[int]:
     return sorted({0, 1, batch // 2, batch - 1})[:_SAMPLES]
 
 
-def _moved(before: torch.Tensor, after: torch.Tensor | None, axis: int) -> frozenset[int] | None:
-    """The entries along an axis that differ."""
-    if after is None or before.shape != after.shape:
+def _largest(value: torch.Tensor) -> float:
+    """The largest absolute value of a tensor, 0 of none."""
+    if not value.numel():
+        return 0.0
+    low, high = value.double().aminmax() if value.dtype not in (torch.float32, torch.float64) else value.aminmax()
+    return max(abs(float(low)), abs(float(high)))
+
+
+def _moved(before: torch.Tensor, after: torch.Tensor | None, axis: int, largest: float | None = None) -> frozenset[int] | None:
+    """The entries along an axis that differ; `largest` is the largest absolute value before, where it is known."""
+    if after is None or before.shape != after.shape or before.numel() == 0:
         return None
-    a, b = (v.movedim(axis, 0).reshape(v.shape[axis], -1).double() for v in (before, after))
-    if a.numel() == 0 or not bool(a.isfinite().all()) or not bool(b.isfinite().all()):
+    others = tuple(dim for dim in range(before.dim()) if dim != axis)
+    a, b = (v if v.dtype in (torch.float32, torch.float64) else v.double() for v in (before, after))
+    gap = torch.linalg.vector_norm(a - b, math.inf, others) if others else (a - b).abs()  # NaN where either is not finite
+    if not bool(gap.isfinite().all()):
         return None
-    gap = (a - b).abs().amax(1)
-    return frozenset(torch.nonzero(gap > _NOISE * a.abs().amax()).flatten().tolist())
+    bound = _NOISE * (_largest(before) if largest is None else largest)
+    return frozenset(torch.nonzero(gap > bound).flatten().tolist())
 
 
 def _meet(moved: list[frozenset[int]]) -> bool:
