@@ -54,6 +54,8 @@ FOUND_BY_THE_PASS = (
     "vae416_kl_weight_stuck__never_counted",
     "vae416_kl_weight_stuck__attribute_never_counted",
     "vae416_kl_weight_stuck__curve_turned",
+    "vae416_kl_weight_stuck__cut_phase",
+    "vae416_kl_weight_stuck__one_of_several_curves",
     "vae416_kl_weight_stuck__below_its_top",
     "vae211_posterior_not_used__classes",
     "vae408_kl_formula__base_density_at_end",

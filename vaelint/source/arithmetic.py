@@ -19,6 +19,14 @@ _TWO: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
 _ONE: dict[type[ast.AST], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
+_NUMPY: dict[str, Callable[..., Any]] = {
+    "exp": math.exp, "expm1": math.expm1, "log": math.log, "log10": math.log10, "log1p": math.log1p, "sqrt": math.sqrt, "sin": math.sin,
+    "cos": math.cos, "tanh": math.tanh, "floor": math.floor, "ceil": math.ceil, "minimum": min, "maximum": max, "abs": abs,
+    "float64": float, "float32": float, "mod": operator.mod,
+    "clip": lambda value, low, high: min(max(value, low), high), "power": operator.pow,
+}  # fmt: skip
+"""What functions of numpy do with one number, which people write as those of math."""
+
 _BUILTINS: dict[str, Callable[..., Any]] = {
     "min": min, "max": max, "float": float, "int": int, "abs": abs, "round": round, "pow": pow, "len": len, "range": range
 }  # fmt: skip
@@ -29,37 +37,52 @@ class NotArithmetic(Exception):
 
 
 class _Returned(Exception):
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, value: Any, statement: ast.Return) -> None:
+        self.value, self.statement = value, statement
 
 
 Bounds = list[tuple[str, tuple[float, ...]]]
 """The calls of `min` on the way to a value: how each is written, and what it was given."""
 
+Returns = list[tuple[FunctionType, ast.Return]]
+"""The returns of functions of the script on the way to a value, with lines that count from the function's first; inner calls come first."""
 
-def value_of(node: ast.expr, local: Mapping[str, Any], outer: Mapping[str, Any], bounds: Bounds | None = None) -> Any:
+
+def value_of(
+    node: ast.expr,
+    local: Mapping[str, Any],
+    outer: Mapping[str, Any],
+    bounds: Bounds | None = None,
+    *,
+    uncut: str = "",
+    returns: Returns | None = None,
+) -> Any:
     """The value of an expression.
 
     Args:
         local, outer: what its names stand for: variables of the function, then those of the module.
         bounds: gets the calls of `min`, those in functions of the script too.
+        returns: gets where functions of the script returned.
+        uncut: how a `//`, `int` or `round` is written that leaves numbers as they are, with their rest.
 
     Raises:
         NotArithmetic: it is no arithmetic, or has no value there.
     """
     try:
-        return _Reader(local, outer, 0, [] if bounds is None else bounds).read(node)
+        told = ([] if bounds is None else bounds, [] if returns is None else returns)
+        return _Reader(local, outer, 0, told, uncut=uncut).read(node)
     except (ArithmeticError, TypeError, ValueError, OSError, SyntaxError, RecursionError) as error:
         raise NotArithmetic(str(error)) from None
 
 
 class _Reader:
-    def __init__(self, local: Mapping[str, Any], outer: Mapping[str, Any], depth: int, bounds: Bounds) -> None:
-        self._local, self._outer, self._depth, self._bounds = dict(local), outer, depth, bounds
+    def __init__(self, local: Mapping[str, Any], outer: Mapping[str, Any], depth: int, told: tuple[Bounds, Returns], *, uncut: str) -> None:
+        self._local, self._outer, self._depth, self._told, self._uncut = dict(local), outer, depth, told, uncut
+        self._bounds, self._returns = told
 
     def read(self, node: ast.expr) -> Any:
         match node:
-            case ast.Constant(value=bool() | int() | float()):
+            case ast.Constant(value=bool() | int() | float() | str() | None):
                 return node.value
             case ast.Name(id=name):
                 return self._named(name)
@@ -70,7 +93,8 @@ class _Reader:
             case ast.UnaryOp(op=op, operand=of) if type(op) in _ONE:
                 return _ONE[type(op)](self.read(of))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _TWO:
-                return self._of_two(op, self.read(left), self.read(right))
+                uncut = isinstance(op, ast.FloorDiv) and self._keeps(node)
+                return self._of_two(ast.Div() if uncut else op, self.read(left), self.read(right))
             case ast.Compare(left=left, ops=ops, comparators=others):
                 return self._compared(self.read(left), ops, others)
             case ast.IfExp(test=test, body=yes, orelse=no):
@@ -82,6 +106,9 @@ class _Reader:
             case _:
                 raise NotArithmetic(ast.unparse(node))
 
+    def _keeps(self, node: ast.expr) -> bool:
+        return bool(self._uncut) and ast.unparse(node) == self._uncut
+
     def _of_two(self, op: ast.operator, left: Any, right: Any) -> Any:
         if not all(isinstance(v, int | float) for v in (left, right)):
             raise NotArithmetic("no numbers")
@@ -92,7 +119,13 @@ class _Reader:
     def _compared(self, left: Any, ops: Sequence[ast.cmpop], others: Sequence[ast.expr]) -> bool:
         for op, other in zip(ops, others, strict=True):
             right = self.read(other)
-            if type(op) not in _TWO or not all(isinstance(v, int | float) for v in (left, right)):
+            words = type(op) in (ast.Eq, ast.NotEq) and all(isinstance(v, str | None) for v in (left, right))  # the kind of a schedule
+            if isinstance(op, ast.Is | ast.IsNot) and (left is None or right is None):
+                if (left is right) is not isinstance(op, ast.Is):
+                    return False
+                left = right
+                continue
+            if type(op) not in _TWO or not (words or all(isinstance(v, int | float) for v in (left, right))):
                 raise NotArithmetic("a comparison of something else than numbers")
             if not _TWO[type(op)](left, right):
                 return False
@@ -130,9 +163,11 @@ class _Reader:
             raise NotArithmetic("unpacked arguments")
         if what is len and type(given[0]).__module__.startswith("torch."):
             return len(given[0])
-        if any(what is b for b in _BUILTINS.values()) or getattr(math, getattr(what, "__name__", ""), None) is what:
+        if any(what is b for b in (*_BUILTINS.values(), *_NUMPY.values())) or getattr(math, getattr(what, "__name__", ""), None) is what:
             if not all(isinstance(v, int | float) for v in (*given, *named.values())):
                 raise NotArithmetic("no numbers")
+            if what in (int, round, math.floor) and len(given) == 1 and self._keeps(node):
+                return given[0]
             self._bounds += [(ast.unparse(node), tuple(map(float, given)))] if what is min else []
             return what(*given, **named)
         if isinstance(what, MethodType):
@@ -151,10 +186,11 @@ class _Reader:
         bound = inspect.signature(function).bind(*given, **named)
         bound.apply_defaults()
         around = inspect.getclosurevars(function).nonlocals
-        inside = _Reader({**around, **bound.arguments}, function.__globals__, self._depth + 1, self._bounds)
+        inside = _Reader({**around, **bound.arguments}, function.__globals__, self._depth + 1, self._told, uncut=self._uncut)
         try:
             inside.run(tree.body)
         except _Returned as end:
+            self._returns.append((function, end.statement))
             return end.value
         raise NotArithmetic(function.__name__)
 
@@ -163,7 +199,7 @@ class _Reader:
         for statement in body:
             match statement:
                 case ast.Return(value=ast.expr() as value):
-                    raise _Returned(self.read(value))
+                    raise _Returned(self.read(value), statement)
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     self._local[name] = self.read(value)
                 case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
@@ -196,6 +232,8 @@ def _held(of: Any, name: str) -> Any:
     if isinstance(of, ModuleType):
         if of is math:
             return getattr(of, name)
+        if of.__name__ == "numpy" and (name in _NUMPY or name in ("pi", "e")):
+            return _NUMPY.get(name) or getattr(math, name)
         raise NotArithmetic(name)
     held = vars(of) if hasattr(of, "__dict__") else {}
     if name in held:

@@ -1,26 +1,20 @@
 """All laws of training in turns."""
 
+from vaelint.laws.schedules import caps, counters, cut_weights, falling_weights, rates, still_counters, warm_ups, whole_shares
 from vaelint.laws.training import (
     averages,
-    caps,
     code_means,
-    counters,
     empty_steps,
-    falling_weights,
     frozen_modules,
     gradient_limits,
     held_parameters,
     modes,
     number_multipliers,
     own_averages,
-    rates,
-    schedules,
     shuffles,
     step_turns,
-    still_counters,
     turns_against,
     used_parameters,
-    warm_ups,
 )
 from vaelint.laws.training.passes import (
     average_buffers,
@@ -44,6 +38,7 @@ __all__ = [
     "code_means",
     "constraints",
     "counters",
+    "cut_weights",
     "empty_steps",
     "falling_weights",
     "free_weights",
@@ -61,11 +56,11 @@ __all__ = [
     "own_scales",
     "penalties",
     "rates",
-    "schedules",
     "shuffles",
     "step_turns",
     "still_counters",
     "turns_against",
     "used_parameters",
     "warm_ups",
+    "whole_shares",
 ]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.reckoned import Reckoned, reckoned_weights
+from vaelint.laws.schedules.reckoned import Reckoned, reckoned_weights
 from vaelint.rule import Found
 from vaelint.source.arithmetic import NotArithmetic
 
@@ -56,7 +56,7 @@ def _waits(weight: Reckoned, counter: str, now: float) -> float | None:
 def _grows(weight: Reckoned, counter: str, length: float) -> Broken:
     value, twice, far = weight.value, weight.at(counter, 2 * length), weight.at(counter, 100 * length)
     found = Found(
-        weight.place,
+        weight.written_at(counter, 0),
         label=f"stays {value:.3g} until {counter} is {length:g}, and grows without end from there on",
         when=f"{counter} moves on in training",
         why=f"there is no warm-up: the KL weighs {value:.3g} from the start, and {far:.3g} once {counter} is {100 * length:g}",

@@ -10,19 +10,17 @@ Source: Bowman et al. 2016, Generating Sentences from a Continuous Space, sectio
 
 from __future__ import annotations
 
-import ast
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.reckoned import Reckoned, reckoned_weights
+from vaelint.laws.schedules.counted import is_counted, is_made_by
+from vaelint.laws.schedules.reckoned import Reckoned, reckoned_weights
 from vaelint.rule import Found
 from vaelint.source.arithmetic import NotArithmetic
 
 _TIMES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6)
-_CLOSE = 1e-6
 _WAITS = 0.05  # of the first value, that it may have lost a tenth of the way to its half
 _NOTHING = 1e-4  # of the first value
 
@@ -35,42 +33,11 @@ def warm_ups_rise(bench: Bench) -> Iterator[Broken]:
     weights = reckoned_weights(bench)
     for weight in weights:
         for counter, now in weight.counters():
-            if not _is_counted(bench, weight, counter) or not _is_made_by(weight, counter, now) or any(_rises(w, counter) for w in weights):
+            if not is_counted(bench, weight, counter) or not is_made_by(weight, counter, now) or any(_rises(w, counter) for w in weights):
                 continue
             if (half := _falls(weight, counter)) is not None:
                 yield _turned(weight, counter, half)
                 return
-
-
-def _is_counted(bench: Bench, weight: Reckoned, counter: str) -> bool:
-    """Whether code of the weight's file counts it up: `step += 1`, `for step in range(n)`; and nothing counts it down."""
-    name = counter.rpartition(".")[2]
-    tree = bench.model.source.file(weight.place.file).tree
-    moved = [n for n in ast.walk(tree) if isinstance(n, ast.AugAssign) and _last_name(n.target) == name]
-    loops = [n for n in ast.walk(tree) if isinstance(n, ast.For) and any(_last_name(t) == name for t in ast.walk(n.target))]
-    up = any(isinstance(n.op, ast.Add) for n in moved) or any(_counts(n.iter) for n in loops)
-    return up and not any(isinstance(n.op, ast.Sub) for n in moved)
-
-
-def _counts(iterated: ast.expr) -> bool:
-    return isinstance(iterated, ast.Call) and (
-        _last_name(iterated.func) in ("enumerate", "count") or (_last_name(iterated.func) == "range" and len(iterated.args) < 3)
-    )
-
-
-def _last_name(node: ast.AST) -> str | None:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
-
-
-def _is_made_by(weight: Reckoned, counter: str, now: float) -> bool:
-    """Whether the weight has its value of the run at the counter's value, or at the one before: the step has counted since."""
-    for at in (now, now - 1):
-        try:
-            if math.isclose(weight.at(counter, at), weight.value, rel_tol=_CLOSE, abs_tol=_CLOSE):
-                return True
-        except NotArithmetic:
-            return False
-    return False
 
 
 def _way(weight: Reckoned, counter: str) -> list[tuple[float, float]]:
@@ -111,7 +78,7 @@ def _falls(weight: Reckoned, counter: str) -> float | None:
 def _turned(weight: Reckoned, counter: str, half: float) -> Broken:
     first, late = weight.at(counter, 0), weight.at(counter, 4 * half)
     found = Found(
-        weight.place,
+        weight.written_at(counter, 0),
         label=f"{first:.3g} at first, {first / 2:.3g} when {counter} is {half:.4g}, then nothing",
         when=f"{counter} moves on in training",
         why="the warm-up runs the other way: the KL is strongest at the start, where it empties the codes, and gone at the end, "

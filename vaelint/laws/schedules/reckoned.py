@@ -20,7 +20,7 @@ from vaelint.core.finding import Span
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
-from vaelint.source.arithmetic import Bounds, NotArithmetic, value_of
+from vaelint.source.arithmetic import Bounds, NotArithmetic, Returns, value_of
 from vaelint.source.blame import one_line
 from vaelint.step.step import STEP_FILE
 
@@ -56,25 +56,46 @@ class Reckoned:
                 yield name, float(value)
             yield from _held(name, value, 2)
 
-    def at(self, counter: str, value: int | float, bounds: Bounds | None = None) -> float:
-        """The weight where a counter has another value; `bounds` gets the calls of `min`. Raises NotArithmetic."""
+    def at(
+        self, counter: str, value: int | float, bounds: Bounds | None = None, *, uncut: str = "", returns: Returns | None = None
+    ) -> float:
+        """The weight where a counter has another value, as `value_of` reckons it. Raises NotArithmetic."""
         whole = int(value) if float(value).is_integer() else value
         owner, _, attributes = counter.partition(".")
         changed = _with(self.scope.local[owner], attributes, whole) if attributes else whole
-        found = value_of(self.expression, {**self.scope.local, owner: changed}, self.scope.outer, bounds)
+        found = value_of(self.expression, {**self.scope.local, owner: changed}, self.scope.outer, bounds, uncut=uncut, returns=returns)
         if not _is_number(found):
             raise NotArithmetic("no number")
         return float(found)
 
+    def written_at(self, counter: str, value: int | float) -> Span:
+        """Where it is worked out for a value of a counter: where the function returns that it is the value of, else its own place."""
+        returns: Returns = []
+        self.at(counter, value, returns=returns)
+        if not isinstance(self.expression, ast.Call) or not returns:
+            return self.place
+        function, statement = returns.pop()
+        while returns and isinstance(statement.value, ast.Call) and ast.unparse(statement.value.func).endswith(returns[-1][0].__name__):
+            function, statement = returns.pop()
+        own = next((s for s in self.scopes if s.code is function.__code__), None)
+        line = statement.lineno + function.__code__.co_firstlineno - 1
+        written = (n for n in ast.walk(own.function) if isinstance(n, ast.Return) and n.lineno == line) if own is not None else ()
+        return next((_span(own, n) for n in written if own is not None), self.place)
+
     def divisors(self) -> Iterator[float]:
         """The numbers that the expression, and the functions of the user's that it calls, divide by."""
+        for scope, node in self.parts():
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and (by := _number_of(node.right, scope)) is not None:
+                yield by
+
+    def parts(self) -> Iterator[tuple[Scope, ast.AST]]:
+        """All that it is reckoned by: its expression, the names in it, the functions of the user's that it calls."""
         seen: list[Scope] = []
         waiting: list[tuple[Scope, ast.AST]] = [(self.scope, self.expression)]
         while waiting:
             scope, tree = waiting.pop()
             for node in ast.walk(tree):
-                if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and (by := _number_of(node.right, scope)) is not None:
-                    yield by
+                yield scope, node
                 code = getattr(called_function(node, scope), "__code__", None)
                 own = next((s for s in self.scopes if s.code is code and s not in seen), None) if code is not None else None
                 if own is not None:

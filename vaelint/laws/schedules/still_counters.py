@@ -16,7 +16,7 @@ from pathlib import Path
 from vaelint.core.finding import Label, Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.reckoned import Reckoned, reckoned_weights
+from vaelint.laws.schedules.reckoned import Reckoned, reckoned_weights
 from vaelint.repository.python_files import python_files
 from vaelint.rule import Found
 from vaelint.source.arithmetic import NotArithmetic

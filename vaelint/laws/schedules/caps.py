@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from vaelint.core.finding import Span
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
-from vaelint.laws.training.reckoned import Reckoned, Scope, reckoned_weights
+from vaelint.laws.schedules.reckoned import Reckoned, Scope, reckoned_weights
 from vaelint.rule import Found
 from vaelint.source.arithmetic import Bounds, NotArithmetic
 

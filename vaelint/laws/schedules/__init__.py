@@ -1,0 +1,1 @@
+"""Laws of what follows a counter: weights that are reckoned from it, and learning rates."""
