@@ -34,9 +34,18 @@ def rows_are_linked(model: Model) -> bool:
         if ops.op(node) not in _BY_INDEX or not node.args or not isinstance(source := node.args[0], fx.Node):
             continue
         indices = [n for n in ops.tensors(node.args[1:]) + ops.tensors(dict(node.kwargs)) if n in below and _whole(n)]
-        if indices and source in flow.data and source not in edges and shape(source)[:1] == (batch,):
+        if indices and source in flow.data and source not in edges and shape(source)[:1] == (batch,) and _of_rows(node, source, below):
             return True
     return False
+
+
+def _of_rows(node: fx.Node, source: fx.Node, below: set[fx.Node]) -> bool:
+    """Whether rows are looked up, and not entries within each row, as the log-probability of each class is."""
+    asked = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    if ops.op(node) != "getitem":
+        return not isinstance(asked, int) or asked in (0, -len(shape(source)))
+    first = asked[0] if isinstance(asked, tuple | list) and asked else asked
+    return not isinstance(first, fx.Node) or first in below
 
 
 def _whole(node: fx.Node) -> bool:
