@@ -1,7 +1,8 @@
-"""A covariance stays symmetric: what is added to it is a matrix, and not a vector that is spread over its rows.
+"""A covariance stays symmetric: what is added to it, or taken from it, is a matrix, and not a vector that is spread over its rows.
 
-Prediction: a covariance (symmetric, no eigenvalue below 0, not diagonal) to which variances are added is symmetric still. Where a vector of
-positive numbers is added to all of its rows or columns, variance j is counted as a covariance of every latent with latent j.
+Prediction: a covariance (symmetric, no eigenvalue below 0, not diagonal) is symmetric still with variances added, and without its
+diagonal. Where a vector of positive numbers is added to all of its rows or columns, variance j is counted as a covariance of every latent
+with latent j; where it is taken from all of them, each is taken from covariances.
 
 Exempt: matrices of pairs of samples, as of distances, vectors that are constants or of either sign, matrices that are symmetric again on
 their way to the loss, scores of which a softmax is taken, and what is decoded, as the edges of a graph are.
@@ -29,6 +30,7 @@ from vaelint.rule import Found
 
 _OF_SCORES = frozenset({"softmax", "log_softmax", "logsumexp", "cross_entropy"})
 _SUMS = frozenset({"add", "iadd", "radd"})
+_DIFFERENCES = frozenset({"sub", "isub", "rsub"})
 _NOTHING = 1e-9  # of the largest entry
 _SEEDS = (3, 4)
 
@@ -44,7 +46,7 @@ class _Sum:
 
 @law(
     "covariances-stay-symmetric",
-    "what is added to a covariance leaves it symmetric",
+    "what is added to a covariance, or taken from it, leaves it symmetric",
     covered=("VAE426",),
     cost="replay",
 )
@@ -69,7 +71,7 @@ def _sums(bench: Bench) -> Iterator[_Sum]:
     model, flow = bench.model, bench.model.flow
     decoded = flow.ancestors(*(r.pair.recon for r in model.recons))
     for node in flow.sorted(model.reaching_loss - decoded):
-        parts = ops.value_inputs(node) if ops.op(node) in _SUMS else []
+        parts = ops.value_inputs(node) if ops.op(node) in _SUMS | _DIFFERENCES else []
         if len(parts) != 2 or not _is_square(node) or bench.is_of_pairs(node):
             continue
         for whole, spread in (parts, parts[::-1]):
@@ -129,12 +131,16 @@ def _is_covariance(value: torch.Tensor) -> bool:
 def _broken(bench: Bench, found: _Sum) -> Broken:
     model = bench.model
     rows = "column" if shape(found.spread)[-2:] == (shape(found.node)[-1], 1) else "row"
+    taken = ops.op(found.node) in _DIFFERENCES
+    done, sign = ("taken from", "-") if taken else ("added to", "+")
     said = Found(
         model.where(found.node),
-        label=f"{model.shape_text(found.spread)} is added to each {rows} of {model.shape_text(found.covariance)}",
+        label=f"{model.shape_text(found.spread)} is {done} each {rows} of {model.shape_text(found.covariance)}",
         labels=model.labels((found.covariance, "the covariance"), (found.spread, "the variances")),
         shapes=(model.row(found.covariance), model.row(found.spread)),
-        why="the variance of one latent is counted as its covariance with every other: what should stay 0 grows with it",
-        help="put the variances on the diagonal: cov + torch.diag(var), for a batch of covariances torch.diag_embed(var)",
+        why="what is left is no covariance: it is 0 where a covariance has the size of a variance"
+        if taken
+        else "the variance of one latent is counted as its covariance with every other: what should stay 0 grows with it",
+        help=f"put the variances on the diagonal: cov {sign} torch.diag(var), of a batch of them torch.diag_embed(var)",
     )
     return Broken("variance-off-diagonal", said, "the covariance stays symmetric", "it is symmetric without the vector, and not with it")
