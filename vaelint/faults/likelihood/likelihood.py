@@ -122,6 +122,8 @@ def target_range(model: Model, fact: ReconFact) -> tuple[float, float] | None:
     sources = [n for n in ancestors if n.op == "placeholder"]
     if not sources or any(declared_range(model, n) is None for n in sources) or pair.target in model.flow.learned:
         return None
+    if any(_fills_its_diagonal(model, n) for n in ancestors):
+        return None
     if pair.target.op == "placeholder":
         return declared_range(model, pair.target)
     reach = value_range(model, pair.target)
@@ -134,6 +136,13 @@ def target_range(model: Model, fact: ReconFact) -> tuple[float, float] | None:
         if not _rescaled(model, pair.target, sources[0])
         else None
     )
+
+
+def _fills_its_diagonal(model: Model, node: fx.Node) -> bool:
+    """Whether ones are put on the diagonal of an input: a graph's edges, which have nothing there, whatever vaelint made up for them."""
+    parts = ops.value_inputs(node) if ops.op(node) in ops.ADD and len(shape(node)) > 1 and shape(node)[-1] == shape(node)[-2] else []
+    made = [any(ops.op(n) in ("eye", "diag", "diag_embed") for n in model.flow.ancestors(p)) and p not in model.flow.data for p in parts]
+    return any(made) and not all(made)
 
 
 def _rescaled(model: Model, target: fx.Node, source: fx.Node) -> bool:

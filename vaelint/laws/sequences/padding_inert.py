@@ -34,10 +34,26 @@ def padding_is_inert(bench: Bench) -> Iterator[Broken]:
     for lengths in bench.of_kind("lengths"):
         if not _is_read(bench, lengths):
             continue
-        for data in bench.of_kind("data", "tokens"):
-            axis = axis_of(data, lengths)
-            if axis is not None:
-                yield from _of(bench, lengths, data, axis)
+        counted = {data: axis for data in bench.of_kind("data", "tokens") if (axis := axis_of(data, lengths)) is not None}
+        own = {data: axis for data, axis in counted.items() if _meets(bench, lengths, data, list(counted))}
+        for data, axis in (own or counted).items():
+            yield from _of(bench, lengths, data, axis)
+
+
+def _meets(bench: Bench, lengths: Seat, data: Seat, others: list[Seat]) -> bool:
+    """Whether something made of the lengths meets something made of this sequence and of no other: of several, one has the lengths."""
+    flow = bench.model.flow
+    made = [set(flow.descendants(s.node)) | {s.node} for s in (lengths, data)]
+    of_lengths, of_data = made
+    of_others = {n for s in others if s is not data for n in (*flow.descendants(s.node), s.node)}
+    compared = {r.pair.target for r in bench.model.recons if r.pair.target is not None}
+    if any(t in of_data and t not in of_others for t in compared):
+        return True  # what is decoded is counted by the loss
+    return any(
+        any(p in of_lengths and p not in of_data | of_others for p in n.all_input_nodes)
+        and any(p in of_data and p not in of_lengths | of_others for p in n.all_input_nodes)
+        for n in of_lengths & of_data
+    )
 
 
 def _is_read(bench: Bench, seat: Seat) -> bool:
