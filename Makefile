@@ -37,6 +37,7 @@ test-cases: $(READY) ## All cases of all rules, the two thousand checks of fixtu
 quick: $(READY) ## After each edit: lint, layers, and the tests nearest to what has changed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 	$(BIN)/python tests/support/nearest.py --numprocesses auto --dist worksteal
 
 # Another torch than the pinned one, in an environment of its own; all else as pinned, but for setuptools, which an older torch wants
