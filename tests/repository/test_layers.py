@@ -55,7 +55,9 @@ def test_what_only_tells_starts_without_torch(command: list[str]) -> None:
 def test_typer_and_rich_have_few_homes(package: str, homes: set[str]) -> None:
     users = set()
     for file in [*(ROOT / "vaelint").rglob("*.py"), *(ROOT / "rules").glob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
+        if package not in (text := file.read_text(encoding="utf-8")):
+            continue
+        for node in ast.walk(ast.parse(text)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             users |= {file.name for n in names if n.split(".")[0] == package}
