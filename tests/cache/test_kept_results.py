@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import commandline
 import pytest
 from keeping import VAELINT, Run, command
 
@@ -177,7 +178,7 @@ def test_one_of_several_is_checked_alone(tmp_path: Path) -> None:
     words = ["check", *(f"m{i}.py:VAE" for i in range(3)), "--input", "32x784", "--device", "none", "--timings", "--output-format", "json"]
 
     def times() -> list[float]:
-        done = command(tmp_path, *words)
+        done = commandline.vaelint(*words, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return [t["timing"]["trace_s"] for t in json.loads(done.stdout)["targets"]]
 

@@ -9,8 +9,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import commandline
 import pytest
-from keeping import LONG_AGO, Run, command
+from keeping import LONG_AGO, Run
 
 from vaelint.cache.folder import own
 from vaelint.cache.key import key, made_key
@@ -81,7 +82,7 @@ def test_a_shared_folder_answers_for_those_who_share_the_key(
 
 def test_user_code_does_not_get_the_key(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("import os\nprint('KEY', os.environ.get('VAELINT_CACHE_KEY'))\nraise SystemExit(3)\n")
-    done = command(tmp_path, "check", "model.py:VAE", "--input", "4x4", "-v", VAELINT_CACHE_KEY=KEY)
+    done = commandline.vaelint("check", "model.py:VAE", "--input", "4x4", "-v", cwd=tmp_path, env={"VAELINT_CACHE_KEY": KEY})
     assert "KEY None" in done.stdout, done.stdout
 
 
@@ -156,9 +157,9 @@ def test_a_shipped_cache_is_not_believed_and_none_is_left_in_a_repository(tmp_pa
     shutil.copy(DATA / "vae_three_bugs.py", repo / "model.py")
     os.utime(repo / "model.py", LONG_AGO)
     check = ("check", "model.py:VAE", "--input", "32x784", "--device", "none", "--output-format", "json")
-    found = command(repo, *check)
+    found = commandline.vaelint(*check, cwd=repo)
     assert found.returncode == 1
-    assert sorted(p.name for p in repo.iterdir()) == ["model.py", "site"]
+    assert sorted(p.name for p in repo.iterdir()) == ["model.py"]
     shutil.copytree(own(), repo / ".vaelint_cache")
     for entry in repo.glob(".vaelint_cache/v1/??/*.result.json"):
         told = json.loads(entry.read_text().partition("\n")[2])
@@ -167,5 +168,5 @@ def test_a_shipped_cache_is_not_believed_and_none_is_left_in_a_repository(tmp_pa
         entry.write_text(hashlib.blake2b(body.encode(), digest_size=16).hexdigest() + "\n" + body)
     another_user(tmp_path, monkeypatch)
     for told_of in ({}, {"VAELINT_CACHE_DIR": str(repo / ".vaelint_cache")}):
-        after = command(repo, *check, **told_of)
+        after = commandline.vaelint(*check, cwd=repo, env=told_of)
         assert (after.returncode, json.loads(after.stdout)["targets"][0]["status"]) == (1, "findings")

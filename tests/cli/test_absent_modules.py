@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 SCRIPT = """import torch
@@ -50,8 +49,8 @@ def run(folder: Path, step: str) -> tuple[dict[str, object], str]:
     (folder / "own_package").mkdir()
     (folder / "own_package" / "__init__.py").write_text("")
     (folder / "train.py").write_text(SCRIPT.format(name="scale", step=step))
-    words = [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "train.py"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+    words = ["run", "--output-format", "json", "train.py"]
+    done = commandline.vaelint(*words, cwd=folder)
     (target,) = json.loads(done.stdout)["targets"]
     return target, done.stdout
 

@@ -96,7 +96,7 @@ def test_a_target_that_cannot_run_is_one_message(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("name", MODELS[: examples(2, 4)])
+@pytest.mark.parametrize("name", MODELS[: examples(1, 4)])
 def test_a_correct_model_keeps_to_its_annotations(name: str, place: tuple[Path, Worker]) -> None:
     folder, worker = place
     fixture = fixture_of(name, "good")

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 from commandline import vaelint
 
@@ -129,10 +130,7 @@ for x in torch.utils.data.DataLoader(torch.rand(64, 4), batch_size=16):
 
 def test_what_is_too_large_for_this_machine_is_observed_with_a_few_rows_of_each_batch(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(LARGE)
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", "check", ".", "--device", "none", "--output-format", "json"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commandline.vaelint("check", ".", "--device", "none", "--output-format", "json", cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert "batches were cut to 4 rows of 16" in target["notes"] and target["status"] != "failed", done.stderr
 
@@ -181,10 +179,7 @@ for x in torch.utils.data.DataLoader(torch.rand(60, 12), batch_size=10):
 
 def test_each_class_that_a_script_can_train_is_observed_once(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TWO)
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", "check", ".", "--device", "none", "--output-format", "json"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commandline.vaelint("check", ".", "--device", "none", "--output-format", "json", cwd=tmp_path)
     targets = {t["target"]: t["notes"][0] for t in json.loads(done.stdout)["targets"]}
     line = next(n for n, text in enumerate(TWO.splitlines(), 1) if "# here" in text)
     assert targets == {
@@ -196,12 +191,12 @@ def test_each_class_that_a_script_can_train_is_observed_once(tmp_path: Path) -> 
 
 def test_trainings_that_can_be_observed_are_proposed_as_commands_once(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TWO)
-    words = [sys.executable, "-m", "vaelint", "discover", ".", "--write"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    words = ["discover", ".", "--write"]
+    done = commandline.vaelint(*words, cwd=tmp_path)
     assert done.returncode == 0 and "2 trainings observed" in done.stderr, done.stderr
     tables = tomllib.loads((tmp_path / "vaelint.toml").read_text())["targets"]
     assert tables == [{"run": "train.py"}, {"run": "train.py --width wide"}]
-    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    again = commandline.vaelint(*words, cwd=tmp_path)
     assert "nothing to write: vaelint.toml has them all" in again.stderr
     assert tomllib.loads((tmp_path / "vaelint.toml").read_text())["targets"] == tables
 
@@ -234,10 +229,7 @@ def test_packages_above_a_script_are_found_and_what_was_done_is_said(tmp_path: P
     (tmp_path / "model" / "blocks.py").write_text("depth = 2\n")
     body = (RUNS / "train.py").read_text()
     (tmp_path / "scripts" / "train.py").write_text(textwrap.dedent("from models import width\nfrom blocks import depth\n") + body)
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", "run", "--device", "none", "--output-format", "json", "scripts/train.py"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commandline.vaelint("run", "--device", "none", "--output-format", "json", "scripts/train.py", cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert "models was imported from ., which is not on Python's path: PYTHONPATH=." in target["notes"], (target, done.stderr)
     assert "blocks was imported from model, which is not on Python's path: PYTHONPATH=model" in target["notes"]
@@ -245,10 +237,7 @@ def test_packages_above_a_script_are_found_and_what_was_done_is_said(tmp_path: P
 
 def test_what_raises_after_its_first_step_has_shown_an_iteration(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TWO.replace("    optimizer.step()\n", "    optimizer.step()\n    print(loss.data[1])\n"))
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", "run", "--device", "none", "--output-format", "json", "train.py"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commandline.vaelint("run", "--device", "none", "--output-format", "json", "train.py", cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert target["loss"]["terms"] and any(
         "the script raises IndexError" in n and "after the step of iteration 1" in n for n in target["notes"]
@@ -261,10 +250,7 @@ def test_a_script_whose_name_has_no_ending_is_observed(tmp_path: Path) -> None:
     (tmp_path / "LICENSE").write_text("A text that says backward.\n")
     (found,) = entries(tmp_path, tmp_path)
     assert found.words == ("train", "--width", "wide") and found.others == (("train",),)
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", "check", "--device", "none", "--no-cache", "--output-format", "json", "train"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commandline.vaelint("check", "--device", "none", "--no-cache", "--output-format", "json", "train", cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     names = [t["target"] for t in json.loads(done.stdout)["targets"]]
     assert "train:Wide" in names and all(n.startswith("train:") for n in names)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 
 MODEL = """import torch
@@ -68,8 +67,8 @@ FORMS = {
 def observed(folder: Path, before: str, batch: str) -> tuple[dict[str, Any], str]:
     (folder / "model.py").write_text(MODEL)
     (folder / "train.py").write_text(SCRIPT.format(before=before, batch=batch))
-    words = [sys.executable, "-m", "vaelint", "run", "--device", "cpu", "--output-format", "json", "train.py"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+    words = ["run", "--device", "cpu", "--output-format", "json", "train.py"]
+    done = commandline.vaelint(*words, cwd=folder)
     (target,) = json.loads(done.stdout)["targets"]
     return target, done.stderr
 
@@ -92,8 +91,8 @@ def test_a_fixed_divisor_is_wrong_where_the_last_slice_is_smaller(tmp_path: Path
     text = SCRIPT.format(before=before, batch=batch).replace("160", str(rows))
     (tmp_path / "model.py").write_text(MODEL.replace("/ x.shape[0]", "/ 16"))
     (tmp_path / "train.py").write_text(text)
-    words = [sys.executable, "-m", "vaelint", "run", "--device", "cpu", "--output-format", "json", "train.py"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    words = ["run", "--device", "cpu", "--output-format", "json", "train.py"]
+    done = commandline.vaelint(*words, cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert sorted(f["code"] for f in target["findings"] if f["severity"] != "info") == codes
 
@@ -127,8 +126,8 @@ for _ in range(20):
     optimizer.step()
 """
     (tmp_path / "train.py").write_text(graph)
-    words = [sys.executable, "-m", "vaelint", "run", "--device", "cpu", "--output-format", "json", "train.py"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    words = ["run", "--device", "cpu", "--output-format", "json", "train.py"]
+    done = commandline.vaelint(*words, cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert target["findings"] == []
     assert any("samples instead of 30 the script raises at train.py:11" in note for note in target["notes"])
@@ -160,8 +159,8 @@ for _ in range(20):
         "import torch\n", "import torch\nfrom torch import distributions as D\n", 1
     )
     (tmp_path / "train.py").write_text(text)
-    words = [sys.executable, "-m", "vaelint", "run", "--device", "cpu", "--output-format", "json", "train.py"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    words = ["run", "--device", "cpu", "--output-format", "json", "train.py"]
+    done = commandline.vaelint(*words, cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert [t["role"] for t in target["loss"]["terms"]].count("reconstruction") == 1, done.stdout
     assert target["symbols"]["B"] == 16

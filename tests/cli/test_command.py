@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 from lefttrees import held_by_kernel, tree
 
@@ -96,7 +97,7 @@ def test_a_make_target_is_observed(project: Path) -> None:
         pytest.skip("make is not installed")
     (project / "Makefile").write_text(f"N = 3\ntrain:\n\tmkdir -p runs\n\tcd . && {sys.executable} train.py --epochs $(N)\n")
     words = ["run", "--device", "none", "--output-format", "json", "--", "make", "train"]
-    done = subprocess.run([sys.executable, "-m", "vaelint", *words], capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint(*words)
     assert done.returncode == 0, done.stdout + done.stderr
     (target,) = json.loads(done.stdout)["targets"]
     assert target["target"] == "train.py:VAE"
@@ -125,7 +126,7 @@ def test_an_observed_target_is_drawn_and_mended(project: Path) -> None:
     (project / "vaelint.toml").write_text('[[targets]]\nrun = "train.py --epochs 1"\n')
 
     def vaelint(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "vaelint", *words], capture_output=True, text=True, timeout=300)
+        return commandline.vaelint(*words)
 
     drawn = vaelint("run", "--device", "none", "--output-format", "html", "train.py")
     assert "<svg" in drawn.stdout and "The way from input to loss" in drawn.stdout

@@ -56,6 +56,15 @@ def buggy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def one_bug(tmp_path: Path) -> Path:
+    """A model with one bug that has a repair."""
+    text = (DATA / "mlp_vae.py").read_text()
+    assert "torch.randn_like(std)" in text
+    (tmp_path / "buggy.py").write_text(text.replace("torch.randn_like(std)", "torch.randn(std.shape[1])"))
+    return tmp_path
+
+
 def test_a_patch_is_printed_and_nothing_written(buggy: Path) -> None:
     before = (buggy / "buggy.py").read_bytes()
     done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", cwd=buggy)
@@ -67,24 +76,26 @@ def test_a_patch_is_printed_and_nothing_written(buggy: Path) -> None:
     assert (buggy / "buggy.py").read_bytes() != before, "it is a patch that tools take"
 
 
-def test_a_report_has_each_fix_at_its_finding(buggy: Path) -> None:
-    done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", "--output-format", "json", cwd=buggy)
-    lines = (buggy / "buggy.py").read_text().split("\n")
+def test_a_report_has_each_fix_at_its_finding(one_bug: Path) -> None:
+    text = (one_bug / "buggy.py").read_text()
+    done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", "--output-format", "json", cwd=one_bug)
+    lines = text.split("\n")
     (target,) = json.loads(done.stdout)["targets"]
     fixes = {f["code"]: f["fix"] for f in target["findings"] if f["fix"]}
     assert "torch.randn_like(std)" in fixes["VAE201"]["new"]
     assert lines[fixes["VAE201"]["line"] - 1] != fixes["VAE201"]["new"]
-    assert (buggy / "buggy.py").read_text() == (DATA / "vae_three_bugs.py").read_text()
+    assert (one_bug / "buggy.py").read_text() == text
 
 
-def test_a_second_run_changes_nothing(buggy: Path) -> None:
-    vaelint("check", "buggy.py:VAE", *OPTIONS, "--fix", cwd=buggy)
-    once = (buggy / "buggy.py").read_bytes()
-    assert once != (DATA / "vae_three_bugs.py").read_bytes()
-    again = vaelint("check", "buggy.py:VAE", *OPTIONS, "--fix", cwd=buggy)
-    assert (buggy / "buggy.py").read_bytes() == once
+def test_a_second_run_changes_nothing(one_bug: Path) -> None:
+    before = (one_bug / "buggy.py").read_bytes()
+    vaelint("check", "buggy.py:VAE", *OPTIONS, "--fix", cwd=one_bug)
+    once = (one_bug / "buggy.py").read_bytes()
+    assert once != before
+    again = vaelint("check", "buggy.py:VAE", *OPTIONS, "--fix", cwd=one_bug)
+    assert (one_bug / "buggy.py").read_bytes() == once
     assert "\nfixed " not in "\n" + again.stderr
-    assert [p.name for p in buggy.iterdir() if p.suffix != ".py" and p.is_file()] == [], "no file is left beside it"
+    assert [p.name for p in one_bug.iterdir() if p.suffix != ".py" and p.is_file()] == [], "no file is left beside it"
 
 
 def test_a_repair_needs_the_real_pass(buggy: Path) -> None:
@@ -149,7 +160,7 @@ def test_a_byte_order_mark_stays_where_it_is(worker: Worker, tmp_path: Path) -> 
     assert applied("\ufeffimport torch", [Edit(first, "math")]) == "\ufeffimport math"
 
 
-@pytest.mark.parametrize("name", MENDED[: examples(4, 10)])
+@pytest.mark.parametrize("name", MENDED[: examples(3, 10)])
 def test_the_finding_is_gone_and_the_rest_is_kept(name: str, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     fixture = fixture_of(name)

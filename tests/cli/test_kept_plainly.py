@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 SCRIPT = """import torch
@@ -45,8 +44,8 @@ ALL = "[*model.parameters(), *(p for step in model.steps for p in step.parameter
 @pytest.mark.parametrize(("held", "codes"), [("model.parameters()", ["VAE502"]), (ALL, [])])
 def test_layers_in_a_list_are_found_where_nothing_moves_them(tmp_path: Path, held: str, codes: list[str]) -> None:
     (tmp_path / "train.py").write_text(SCRIPT.replace("{held}", held))
-    words = [sys.executable, "-m", "vaelint", "run", "--device", "cpu", "--output-format", "json", "train.py"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    words = ["run", "--device", "cpu", "--output-format", "json", "train.py"]
+    done = commandline.vaelint(*words, cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert [(f["code"], f["span"]["line"]) for f in target["findings"] if f["severity"] != "info"] == [(c, 8) for c in codes], done.stdout
     assert all(f["certainty"] == "confirmed" for f in target["findings"] if f["code"] == "VAE502")

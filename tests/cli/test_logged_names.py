@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 SCRIPT = """import torch
@@ -48,8 +47,8 @@ for x in torch.utils.data.DataLoader(torch.randn(64, 20), batch_size=16):
 def test_what_is_logged_names_the_term_that_it_is(tmp_path: Path, logged: str, names: dict[str, str | None]) -> None:
     (tmp_path / "train.py").write_text(SCRIPT % logged)
     (tmp_path / "wandb.py").write_text("def log(values, step=None):\n    print(values)\n")
-    words = [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "--output-format", "full:said.txt", "train.py"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    words = ["run", "--output-format", "json", "--output-format", "full:said.txt", "train.py"]
+    done = commandline.vaelint(*words, cwd=tmp_path)
     (target,) = json.loads(done.stdout)["targets"]
     assert {t["role"]: t.get("logged") for t in target["loss"]["terms"]} == names, done.stderr
     said = (tmp_path / "said.txt").read_text()

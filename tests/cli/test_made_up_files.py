@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import io
 import json
-import subprocess
 import sys
 import time
 import traceback
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import commandline
 import numpy as np
 import pytest
 import torch
@@ -64,10 +64,7 @@ for x in torch.utils.data.DataLoader(torch.tensor(rows), batch_size=10):
 
 def test_a_public_file_that_is_not_there_is_made_up_and_the_folder_stays_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TRAIN)
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "train.py"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commandline.vaelint("run", "--output-format", "json", "train.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (target,) = json.loads(done.stdout)["targets"]
     said = "made-up data instead of data/binarized_mnist_train.amat (binarised MNIST): 1000 images of 784 numbers, 0 or 1 (train.py:4)"
@@ -347,10 +344,7 @@ for x in torch.utils.data.DataLoader(images, batch_size=8):
 
 def test_what_holds_only_for_the_size_that_was_guessed_is_not_reported(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SIZED)
-    done = subprocess.run(
-        [sys.executable, "-m", "vaelint", "run", "--output-format", "json", "train.py"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = commandline.vaelint("run", "--output-format", "json", "train.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (target,) = json.loads(done.stdout)["targets"]
     assert not target["findings"] and target["confirm"]["outcome"] == "ran"

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import commandline
 import jsonschema
 import pytest
 import yaml
@@ -26,6 +27,12 @@ PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 
 def run(folder: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": PATH} | env, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+    return done
+
+
+def vaelint(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    done = commandline.vaelint(*words, cwd=folder)
     assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done
 
@@ -100,7 +107,7 @@ def test_the_hook_under_the_real_pre_commit(repository: Path) -> None:
 )
 def test_a_changed_file_stands_for_the_targets_it_may_change(repository: Path, changed: str, checked: set[str]) -> None:
     (repository / changed).touch()
-    done = run(repository, "vaelint", "check", changed, "--output-format", "json")
+    done = vaelint(repository, "check", changed, "--output-format", "json")
     assert {Path(t["target"].partition(":")[0]).stem for t in json.loads(done.stdout)["targets"]} == checked
 
 
@@ -203,26 +210,26 @@ def write_models(folder: Path, count: int, targets: bool = True) -> None:
 
 def test_shards_are_the_whole_and_their_sarif_is_one(tmp_path: Path) -> None:
     write_models(tmp_path, 5)
-    whole = run(tmp_path, "vaelint", "check", "--output-format", "sarif:whole.sarif", "--output-format", "json:whole.json")
+    whole = vaelint(tmp_path, "check", "--output-format", "sarif:whole.sarif", "--output-format", "json:whole.json")
     assert whole.returncode == 1
     names = [t["target"] for t in json.loads((tmp_path / "whole.json").read_text())["targets"]]
     seen: list[str] = []
     for part in (1, 2):
         formats = ("--output-format", f"sarif:{part}.sarif", "--output-format", "json")
-        done = run(tmp_path, "vaelint", "check", "--shard", f"{part}/2", *formats)
+        done = vaelint(tmp_path, "check", "--shard", f"{part}/2", *formats)
         seen += [t["target"] for t in json.loads(done.stdout)["targets"]]
     assert sorted(seen) == sorted(names)
-    run(tmp_path, "vaelint", "merge-sarif", "1.sarif", "2.sarif", "--output-file", "both.sarif")
+    vaelint(tmp_path, "merge-sarif", "1.sarif", "2.sarif", "--output-file", "both.sarif")
     both, one = (json.loads((tmp_path / f).read_text()) for f in ("both.sarif", "whole.sarif"))
     jsonschema.validate(both, json.loads((DATA / "schemas" / "sarif-2.1.0.schema.json").read_text()))
     assert _said(both) == _said(one)
-    again = run(tmp_path, "vaelint", "merge-sarif", "both.sarif", "1.sarif")
+    again = vaelint(tmp_path, "merge-sarif", "both.sarif", "1.sarif")
     assert _said(json.loads(again.stdout)) == _said(one), "what several found is there once"
     for wrong in ("0/2", "3/2", "x", "1"):
-        assert run(tmp_path, "vaelint", "check", "--shard", wrong).returncode == 2
-    assert run(tmp_path, "vaelint", "check", "--shard", "9/9").returncode == 0
+        assert vaelint(tmp_path, "check", "--shard", wrong).returncode == 2
+    assert vaelint(tmp_path, "check", "--shard", "9/9").returncode == 0
     (tmp_path / "bad.sarif").write_text("{}")
-    bad = run(tmp_path, "vaelint", "merge-sarif", "1.sarif", "bad.sarif")
+    bad = vaelint(tmp_path, "merge-sarif", "1.sarif", "bad.sarif")
     assert (bad.returncode, "bad.sarif is not a SARIF report written by vaelint" in bad.stderr) == (2, True)
 
 

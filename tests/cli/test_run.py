@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 import torch
 from lefttrees import held_by_kernel, tree
@@ -28,11 +29,11 @@ DATA = Path(__file__).parents[1] / "data" / "runs"
 
 
 def run(*words: str, cwd: Path = DATA) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "vaelint", "run", *words], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return commandline.vaelint("run", *words, cwd=cwd)
 
 
 def test_a_script_is_run_with_its_own_arguments_and_its_loss_is_known_by_line() -> None:
-    done = run("--output-format", "json", "train.py", "--epochs", "2", "--batch-size", "10")
+    done = commandline.installed("run", "--output-format", "json", "train.py", "--epochs", "2", "--batch-size", "10", cwd=DATA)
     assert done.returncode == 0, done.stdout + done.stderr
     (target,) = json.loads(done.stdout)["targets"]
     assert target["target"] == "train.py:VAE" and target["status"] == "clean" and target["symbols"]["B"] == 10
@@ -239,7 +240,7 @@ def repository(tmp_path: Path) -> Path:
 def test_a_folder_is_observed_where_it_trains_and_built_where_it_does_not(repository: Path) -> None:
     words = ["check", "repository", "--device", "none", "--output-format", "json"]
     repository = repository.rename(repository.parent / "repository")
-    done = subprocess.run([sys.executable, "-m", "vaelint", *words], cwd=repository.parent, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint(*words, cwd=repository.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     targets = {t["target"]: t["notes"] for t in json.loads(done.stdout)["targets"]}
     assert list(targets)[:2] == ["repository/pkg/mnist.py:ConvVAE", "repository/train.py:VAE"]
@@ -253,8 +254,8 @@ def test_a_configured_command_is_a_target_like_any_other(tmp_path: Path) -> None
     (tmp_path / "below").mkdir()
     shutil.copy(DATA / "train.py", tmp_path)
     (tmp_path / "vaelint.toml").write_text('[[targets]]\nrun = "python train.py --epochs 1 --batch-size 10"\ndevice = "none"\n')
-    words = [sys.executable, "-m", "vaelint", "check", "--output-format", "json"]
-    done = subprocess.run(words, cwd=tmp_path / "below", capture_output=True, text=True, timeout=300)
+    words = ["check", "--output-format", "json"]
+    done = commandline.vaelint(*words, cwd=tmp_path / "below")
     (target,) = json.loads(done.stdout)["targets"]
     assert done.returncode == 0 and target["target"] == "../train.py:VAE" and target["symbols"]["B"] == 10
 

@@ -341,3 +341,37 @@ def test_handlers_of_signals_that_a_model_sets_are_put_back(tmp_path: Path) -> N
     assert vaelint.check(f"{tmp_path}/impolite.py:VAE", input="32x784").clean
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
     assert signal.alarm(0) == 0, "it would have ended this process"
+
+
+GROWS = """
+import torch
+from torch import nn
+
+TABLE = {}
+
+
+class Grows:
+    @property
+    def __class__(self):
+        TABLE[len(TABLE)] = 1  # whoever looks at it, as another thread may at any time
+        return int
+
+
+TABLE[0] = Grows()
+
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(6, 4), nn.Linear(2, 6)
+
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, dim=1)
+        recon = self.dec(mu + torch.randn_like(mu) * (0.5 * logvar).exp())
+        return (recon - x).pow(2).sum() - 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+"""
+
+
+def test_a_table_that_grows_while_it_is_looked_through_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "grows.py").write_text(GROWS)
+    assert vaelint.check(f"{tmp_path}/grows.py:VAE", input="5x6", step="loss = model(x)", device="none").clean

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lawmodels import settle, verdict
+from thorough import examples
 
 from vaelint.core.finding import Severity
 from vaelint.core.result import Request, TargetResult
@@ -103,7 +104,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checked]:
         yield check
 
 
-@settings(LAW, max_examples=14)
+@settings(LAW, max_examples=examples(5, 14))
 @given(name=st.sampled_from(sorted(LIKELIHOODS)), pick=st.integers(0, 5), weight=st.sampled_from(("1", "0.5", "3.0")), mean=st.booleans())
 def test_a_likelihood_is_its_slope_in_the_data(checked: Checked, name: str, pick: int, weight: str, mean: bool) -> None:
     spelled = LIKELIHOODS[name][pick % len(LIKELIHOODS[name])]
@@ -117,7 +118,7 @@ def test_a_likelihood_is_its_slope_in_the_data(checked: Checked, name: str, pick
     assert mean or [f for f in result.findings if f.severity is not Severity.INFO] == [], where
 
 
-@settings(LAW, max_examples=6)
+@settings(LAW, max_examples=examples(2, 6))
 @given(pick=st.sampled_from((0, 2)), sign=st.sampled_from(("torch.lgamma(x + k)", "torch.lgamma(k)")))
 def test_a_wrong_sign_in_a_normaliser_is_found(checked: Checked, pick: int, sign: str) -> None:
     spelled = LIKELIHOODS["negative binomial"][pick]
@@ -127,7 +128,7 @@ def test_a_wrong_sign_in_a_normaliser_is_found(checked: Checked, pick: int, sign
     assert codes in (["VAE310"], ["VAE331"], []) and (codes or sign != "torch.lgamma(k)"), f"{spelled}\n{codes}\n{result.loss}"
 
 
-@settings(LAW, max_examples=6)
+@settings(LAW, max_examples=examples(3, 6))
 @given(name=st.sampled_from(("tc", "dip")), pick=st.integers(0, 1), a=st.sampled_from((2.0, 6.5)), b=st.sampled_from((1.5, 10.0)))
 def test_a_penalty_on_the_minibatch_has_the_weights_of_its_paper(checked: Checked, name: str, pick: int, a: float, b: float) -> None:
     lines = PENALTIES[name][pick].format(a=a, b=b)

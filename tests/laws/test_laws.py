@@ -71,7 +71,7 @@ def shown(objective: Objective, result: TargetResult) -> str:
     return "\n".join([objective.source(), *lines, str(result.loss), *result.notes])
 
 
-@settings(LAW, max_examples=examples(30, 120))
+@settings(LAW, max_examples=examples(12, 120))
 @given(objective=objectives())
 def test_a_rewriting_changes_nothing(checked: Checked, objective: Objective) -> None:
     result = checked(objective)
@@ -126,7 +126,7 @@ def right(objective: Objective, found: list[Finding], codes: tuple[str, ...]) ->
 def test_one_change_gives_one_finding_at_its_line(checked: Checked, change: str) -> None:
     codes, fixed = CHANGES[change]
 
-    @settings(LAW, max_examples=examples(3, 8))
+    @settings(LAW, max_examples=examples(2, 8))
     @given(objective=objectives(**fixed, change=change))
     def law(objective: Objective) -> None:
         result = checked(objective)

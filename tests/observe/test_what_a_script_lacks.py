@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 from vaelint.pipeline.script_errors import said_of
@@ -50,7 +50,7 @@ def test_a_message_within_a_frame_of_asterisks_is_read() -> None:
 
 def test_a_folder_that_is_not_there_is_named_before_what_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(WALKS)
-    done = subprocess.run([sys.executable, "-m", "vaelint", "run", "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = commandline.vaelint("run", "train.py", cwd=tmp_path)
     said = " ".join(done.stdout.split())
     assert "the script looks into data, which is not there (train.py:4): it raises IndexError" in said, done.stdout
     assert "help: put data there" in said

@@ -55,7 +55,9 @@ def test_what_only_tells_starts_without_torch(command: list[str]) -> None:
 def test_typer_and_rich_have_few_homes(package: str, homes: set[str]) -> None:
     users = set()
     for file in [*(ROOT / "vaelint").rglob("*.py"), *(ROOT / "rules").glob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
+        if package not in (text := file.read_text(encoding="utf-8")):
+            continue
+        for node in ast.walk(ast.parse(text)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             users |= {file.name for n in names if n.split(".")[0] == package}
@@ -75,16 +77,6 @@ def test_no_circle_of_more_than_three_files() -> None:
     graph = grimp.build_graph("vaelint", cache_dir=None)
     circles = {frozenset(graph.find_downstream_modules(m) & graph.find_upstream_modules(m)) | {m} for m in graph.modules}
     assert [sorted(c) for c in circles if len(c) > 3] == []
-
-
-def test_import_contracts_hold() -> None:
-    done = subprocess.run([str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_nothing_is_left_that_nothing_calls() -> None:
-    done = subprocess.run([sys.executable, "-m", "vulture"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("device", ["none", "cpu"])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import thorough
 from expectations import ROOT, fixtures, path_of
 
 
@@ -18,7 +19,10 @@ def test_every_operator_applies_to_some_clean_model_and_changes_one_statement(mo
     operators = importlib.import_module("operators")
     applied: set[str] = set()
     masked = [f for f in fixtures("good") if f.stem.startswith("vae323_mask_inverted")]
-    for fixture in [*fixtures("systems"), *masked]:
+    wanted = {o.__name__ for o in operators.OPERATORS}
+    for fixture in [*masked, *fixtures("systems")]:
+        if applied == wanted and not thorough.ALL:
+            break
         source = fixture.path.read_text()
         before = [ast.dump(s) for s in _statements(source)]
         for mutant in operators.mutants(source, 1):
@@ -27,7 +31,7 @@ def test_every_operator_applies_to_some_clean_model_and_changes_one_statement(mo
             assert len(after) == len(before)
             (changed,) = (s for s, b in zip(after, before, strict=True) if ast.dump(s) != b)
             assert mutant.line <= changed.lineno <= (changed.end_lineno or 0) <= mutant.end_line
-    assert applied == {o.__name__ for o in operators.OPERATORS}
+    assert applied == wanted
 
 
 def test_the_benchmark_measures_a_model_whose_loss_it_has_to_find(tmp_path: Path) -> None:

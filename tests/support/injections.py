@@ -257,10 +257,11 @@ def outcomes(variants: Iterable[str], folder: Path, *, everywhere: bool = False)
     return counts
 
 
-def of_weak_models(folder: Path, *, everywhere: bool = False) -> dict[str, Counter[str]]:
+def of_weak_models(folder: Path, *, everywhere: bool = False, one_in: int = 1) -> dict[str, Counter[str]]:
     """How often each experiment called a right claim confirmed, refuted, or could not tell, on models that hide what is wrong.
 
-    Without `everywhere` each claim is made of one weak model, in turn. `folder` becomes the working directory.
+    Without `everywhere` each claim is made of one weak model, in turn; one in so many of them where `one_in` says so. `folder` becomes
+    the working directory.
     """
     os.chdir(folder)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -270,7 +271,7 @@ def of_weak_models(folder: Path, *, everywhere: bool = False) -> dict[str, Count
         for n, (name, slots, build) in enumerate(models)
         for weak in (WEAK if everywhere else [list(WEAK)[n % len(WEAK)]])
     ]
-    for name, slots, build in (*HIDDEN, *tried):
+    for name, slots, build in (*HIDDEN, *tried[::one_in]):
         write(folder, **slots)
         model = traced()
         finding = measured(model, build(model)).findings[0]  # what the pass itself saw comes after it

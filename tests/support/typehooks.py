@@ -33,6 +33,9 @@ BUSY = frozenset(
         "vaelint.trace.recorder",
         "vaelint.trace.spans",
         "vaelint.trace.standin",
+        "vaelint.trace.keras_places",
+        "vaelint.record.selections",
+        "vaelint.observe.held.files",
     }
 )
 """Called for every node and every frame: nine in ten of all calls."""

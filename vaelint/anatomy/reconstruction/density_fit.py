@@ -18,6 +18,9 @@ from vaelint.anatomy.kl.readings import fit
 from vaelint.late import dataclass
 
 _TOLERANCE = 1e-6
+_GOLDEN = (3 - math.sqrt(5)) / 2
+_NO_COUNTS = 0.1
+"""Where no dispersion of the grid leaves less than this, none between them fits: of true ones the nearest leaves 0.031 at most."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,22 @@ def _counts(t: torch.Tensor, y: torch.Tensor) -> Shape | None:
     def residual(log_r: float) -> float:
         return fit(y, [torch.digamma(t + 1), torch.digamma(t + math.exp(log_r)), one])[1]
 
-    grid = [-4 + 0.25 * i for i in range(41)]
-    start = min(grid, key=residual)
+    grid = torch.linspace(-4, 6, 41, dtype=t.dtype)
+    start, least = _best(grid, t, y)
+    if least > _NO_COUNTS:
+        return None
     low, high = start - 0.25, start + 0.25
+    left, right = low + _GOLDEN * (high - low), high - _GOLDEN * (high - low)
+    at_left, at_right = residual(left), residual(right)
     for _ in range(60):
-        left, right = low + 0.382 * (high - low), low + 0.618 * (high - low)
-        low, high = (low, right) if residual(left) < residual(right) else (left, high)
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = low + _GOLDEN * (high - low)
+            at_left = residual(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = high - _GOLDEN * (high - low)
+            at_right = residual(right)
     r = math.exp(0.5 * (low + high))
     (a, minus_b, c), left_over = fit(y, [torch.digamma(t + 1), torch.digamma(t + r), one])
     b = -minus_b
@@ -111,6 +124,20 @@ def _counts(t: torch.Tensor, y: torch.Tensor) -> Shape | None:
         weight=b,
         support="counts",
     )
+
+
+def _best(grid: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """The logarithm of a dispersion that fits best, and the largest relative residual that it leaves: all fits at once."""
+    columns = [
+        torch.digamma(t + 1).expand(len(grid), -1),
+        torch.digamma(t + grid.exp()[:, None]),
+        torch.ones(len(grid), len(t), dtype=t.dtype),
+    ]
+    a = torch.stack(columns, 2)
+    solution = torch.linalg.lstsq(a, y.expand(len(grid), -1)[..., None], driver="gelsd").solution
+    left_over = ((a @ solution)[..., 0] - y).abs().amax(1) / float(y.abs().max())
+    nearest = int(left_over.argmin())
+    return float(grid[nearest]), float(left_over[nearest])
 
 
 def _logistic(t: torch.Tensor, y: torch.Tensor) -> Shape | None:

@@ -30,12 +30,17 @@ def no_fakes_left(is_user: Callable[[str], bool]) -> Iterator[None]:
                     setattr(owner, name, was)
                 else:
                     delattr(owner, name)
-            elif isinstance(value, dict) and any(isinstance(v, FakeTensor) for v in dict.values(value)):  # what is there: asked, some load
+            elif isinstance(value, dict) and any(isinstance(v, FakeTensor) for v in _there(value)):
                 kept = content if was is value and content is not None else {}
                 value.clear()
                 value.update(kept)
             elif isinstance(value, list) and any(isinstance(v, FakeTensor) for v in value):
                 value[:] = content if was is value and content is not None else []
+
+
+def _there(table: dict[Any, Any]) -> list[Any]:
+    """The values that are there now: another thread may add some meanwhile, and a dict that is asked for its values may load them."""
+    return [*dict.values(table)]
 
 
 def _copied(value: Any) -> Any:
