@@ -359,4 +359,4 @@ def test_what_runs_out_of_time_in_its_real_pass_alone_is_observed_with_a_few_row
 
     with Worker() as worker:
         (tried,) = observed(entries(tmp_path, tmp_path), tmp_path, ask, [])
-    assert tried.request is not None and (tried.request.rows, tried.classes, asked) == (4, {"VAE"}, [0, 4])
+    assert tried.request is not None and (tried.request.rows, tried.classes, asked) == (4, frozenset({"VAE"}), [0, 4])

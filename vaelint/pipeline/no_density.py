@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vaelint.core.finding import Certainty
 from vaelint.core.result import TargetResult
 
@@ -17,5 +19,5 @@ def unsettle_likelihood(result: TargetResult) -> None:
     first = found[0]
     reason = f"effective beta: unknown, as the likelihood is no density ({first.code} at {first.span.file}:{first.span.line})"
     rows = [row | {"weight": "", "value": None} if row["role"] == "reconstruction" else row for row in result.loss["terms"]]
-    said = {"terms": rows, "beta": None, "objective": _WORDS, "published": [], "weights": {}, "notes": [*result.loss["notes"], reason]}
-    result.loss |= said
+    said: dict[str, Any] = {"terms": rows, "beta": None, "objective": _WORDS, "published": [], "weights": {}}
+    result.loss |= said | {"notes": [*result.loss["notes"], reason]}
