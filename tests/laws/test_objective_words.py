@@ -67,7 +67,7 @@ def test_a_law_that_finds_no_density_takes_the_weight_as_well() -> None:
     (finding,) = [f for f in said.findings if f.code == "VAE331"]
     place = f"{finding.span.file}:{finding.span.line}"
     assert said.loss["beta"] is None
-    assert f"effective beta: unknown, as the likelihood is no density (VAE331 at {place})" in said.loss["notes"]
+    assert f"effective beta: unknown, as the likelihood is not a density (VAE331 at {place})" in said.loss["notes"]
 
 
 PARTS = {

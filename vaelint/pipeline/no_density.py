@@ -8,7 +8,7 @@ from vaelint.core.finding import Certainty
 from vaelint.core.result import TargetResult
 
 _SAY_SO = ("VAE310", "VAE331")
-_WORDS = "a KL, and a reconstruction that is no log-density: the weight of one against the other is not known"
+_WORDS = "a KL, and a reconstruction that is not a log-density: the weight of one against the other is not known"
 
 
 def unsettle_likelihood(result: TargetResult) -> None:
@@ -17,7 +17,7 @@ def unsettle_likelihood(result: TargetResult) -> None:
     if not found or not result.loss.get("beta"):
         return
     first = found[0]
-    reason = f"effective beta: unknown, as the likelihood is no density ({first.code} at {first.span.file}:{first.span.line})"
+    reason = f"effective beta: unknown, as the likelihood is not a density ({first.code} at {first.span.file}:{first.span.line})"
     rows = [row | {"weight": "", "value": None} if row["role"] == "reconstruction" else row for row in result.loss["terms"]]
     said: dict[str, Any] = {"terms": rows, "beta": None, "objective": _WORDS, "published": [], "weights": {}}
     result.loss |= said | {"notes": [*result.loss["notes"], reason]}

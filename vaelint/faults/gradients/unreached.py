@@ -113,7 +113,7 @@ class _Layers:
             why = (
                 "its result is returned, and no term of the loss uses it"
                 if returned
-                else "it leads to another number than the one that was taken for the loss"
+                else "it leads to another number than the one that is used as the loss"
                 if apart
                 else f"its result is for a branch of {other} that this step does not take"
                 if other
