@@ -10,6 +10,8 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ import pytest
 from commandline import vaelint
 
 from vaelint.cli.interrupts import EXIT_TERMINATED
+from vaelint.core.checked import Checked
+from vaelint.core.result import Request
 from vaelint.discover.argparse_options import chosen_ways, compared_options, filled_options
 from vaelint.discover.entries import entries
 from vaelint.discover.guessed_options import guessed_ways, other_configurations
+from vaelint.discover.observing import observed
 from vaelint.discover.variants import variants
+from vaelint.process.front import Worker
 
 RUNS = Path(__file__).parents[1] / "data" / "runs"
 OPTIONS = """
@@ -323,3 +329,20 @@ def test_a_command_of_the_readme_may_be_meant_for_a_folder_below(tmp_path: Path)
         (tmp_path / name).write_text(f"{NAMED}\nif __name__ == '__main__':\n    VAE()(torch.ones(2, 6)).backward()\n")
     (tmp_path / "README.md").write_text("    cd src/deep\n    python train.py --width 3\n    python other.py --depth 2\n")
     assert [e.words for e in entries(tmp_path, tmp_path)] == [("src/deep/train.py", "--width", "3"), ("a/other.py",), ("b/other.py",)]
+
+
+def test_what_runs_out_of_time_in_its_real_pass_alone_is_observed_with_a_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text(TRAINS.replace("from model import VAE\n", NAMED))
+    monkeypatch.chdir(tmp_path)
+    asked: list[int] = []
+
+    def ask(requests: Sequence[Request]) -> list[Checked]:
+        (request,) = requests
+        asked.append(request.rows)
+        result = worker.run(replace(request, device="none")).result
+        result.confirm = {"outcome": "ran", "reason": None} if request.rows else {"outcome": "timed out", "reason": "not done within 90 s"}
+        return [Checked(result, "", request)]
+
+    with Worker() as worker:
+        (tried,) = observed(entries(tmp_path, tmp_path), tmp_path, ask, [])
+    assert tried.request is not None and (tried.request.rows, tried.classes, asked) == (4, frozenset({"VAE"}), [0, 4])

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from expectations import fixture_of
+from expectations import Fixture, fixture_of, fixtures
 
 from vaelint.core.result import Request, TargetResult
 from vaelint.pipeline.check import check_target
@@ -53,6 +53,21 @@ BETAS = {
 def test_the_effective_beta_is_measured(name: str) -> None:
     result = check_target(fixture_of(name).request("none"), lambda _: None)
     assert result.loss["beta"]["value"] == pytest.approx(BETAS[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("fixture", fixtures("bad", "vae310"), ids=lambda f: f.stem)
+def test_a_likelihood_that_is_no_density_has_no_weight(fixture: Fixture) -> None:
+    said = check_target(fixture.request("none"), lambda _: None)
+    assert "VAE310" in {f.code for f in said.findings} and said.loss["beta"] is None and "beta" not in said.loss["objective"]
+    assert not [t for t in said.loss["terms"] if t["role"] == "reconstruction" and t["weight"]]
+
+
+def test_a_law_that_finds_no_density_takes_the_weight_as_well() -> None:
+    said = check_target(fixture_of("vae331_likelihood_not_normalised__own_scale", "bad").request("none"), lambda _: None)
+    (finding,) = [f for f in said.findings if f.code == "VAE331"]
+    place = f"{finding.span.file}:{finding.span.line}"
+    assert said.loss["beta"] is None
+    assert f"effective beta: unknown, as the likelihood is not a density (VAE331 at {place})" in said.loss["notes"]
 
 
 PARTS = {

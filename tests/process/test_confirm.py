@@ -184,6 +184,15 @@ def test_a_smaller_batch_where_time_is_short(tmp_path: Path) -> None:
     assert planned.batch == 1 << 18 and "time" in planned.reason
 
 
+def test_a_few_rows_where_a_step_takes_longer_than_was_estimated(tmp_path: Path) -> None:
+    write(tmp_path, flat="(hasattr(x, 'fake_mode') or __import__('time').sleep(0.02 * len(x)), x)[1]")
+    model = traced(("x=400x12:float32[0,1]",))
+    result = measured(model, of_site(claims.NoiseRows, equal=True)(model), timeout=5.0)
+    assert (result.confirm["outcome"], result.confirm["batch"]) == ("ran", 4)
+    assert result.confirm["reason"].startswith("B=4 instead of 400: the step was not done within")
+    assert result.findings[0].certainty is REFUTED
+
+
 def test_operations_are_counted(tmp_path: Path) -> None:
     write(tmp_path)
     products = 2 * 8 * (12 * 16 + 2 * 16 * 4 + 4 * 16 + 16 * 12)

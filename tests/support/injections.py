@@ -197,6 +197,11 @@ HIDDEN: list[tuple[str, Slots, Build]] = [
     ("z_unused: hardly drawn", {"code": "mu", "init": "nn.init.constant_(self.logvar.bias, -40.0)"}, of_site(claims.ZUnused)),
     ("class_sums: nearly uniform", {"flat": "F.softmax(1e-3 * self.enc2(x), 0)", "init": "self.enc2 = nn.Linear(12, 12)"},
      lambda m: claims.ClassSums("", node=by_op(m, "softmax"), axis=1)),
+    ("squeeze_single: a shape, of NaN", {"flat": "x.squeeze()", "init": WEAK["NaN"]},
+     lambda m: claims.SqueezeSingle("", node=m.sites[0].mu)),
+    ("rerun_batch: a shape, of NaN", {"eps": "torch.randn(4) * float('nan')"}, lambda m: claims.RerunBatch("", node=m.sites[0].noise[0])),
+    ("loss_against_repaired: beside a huge term", {"weight": "0.3", "init": WEAK["saturated"]},
+     lambda m: claims.LossAgainstRepaired("", repaired=lambda value: elbo(m, value))),
 ]  # fmt: skip
 """Right findings that only larger weights, or other draws, bring to light."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from vaelint.core.memory import free_bytes, readable
+from vaelint.core.memory import NO_ROOM, free_bytes, readable
 from vaelint.late import dataclass
 from vaelint.record.record import Record
 from vaelint.trace import torch_private
@@ -150,4 +150,4 @@ def plan(need: Estimate, batch: int, device: str, seconds: float) -> Plan:
         fits = int(batch * min(room, seconds / takes if takes else 1.0))
         if fits >= 2 or (fits == 1 and batch == 1):
             return Plan(fits, f"B={fits} instead of {batch}: not enough {short}")
-    return Plan(None, f"not even a small batch fits: not enough {short}")
+    return Plan(None, f"{NO_ROOM}: not enough {short}")

@@ -44,6 +44,7 @@ from vaelint.faults.numerics import value_experiments  # noqa: F401  registers
 from vaelint.faults.sampling import noise_experiments  # noqa: F401  registers
 from vaelint.faults.schedule import state_experiments  # noqa: F401  registers
 from vaelint.faults.shapes import annotation_experiments  # noqa: F401  registers
+from vaelint.observe.limits import TimeIsUpError, stopped_after
 from vaelint.record.record import Failure, Record, span
 from vaelint.replay.ranges import wants_unit, without_range
 from vaelint.replay.replay import ReplayError
@@ -51,6 +52,7 @@ from vaelint.rule import Claim, Rule, declared_as
 from vaelint.trace import torch_private
 
 _TIME_SHARE = 0.3  # of the time that is left, for the first run; the rest is for second runs
+_FEW = 4  # rows of a batch, where a whole one takes longer
 
 
 def confirm(model: Model, request: Request, result: TargetResult) -> Trial | None:
@@ -128,7 +130,7 @@ def _first_run(
         torch.cuda.reset_peak_memory_stats(device)
         runner.held = int(torch.cuda.memory_allocated(device))
     started, free = time.perf_counter(), without_range(model)
-    record, error = _attempt_in_range(runner, free, facts)
+    record, error = _attempt_in_time(runner, free, facts, symbol, _TIME_SHARE * seconds)
     result.timing["forward_s"] = round(time.perf_counter() - started, 4)
     if error is None and record is not None:
         return Trial(model, record, runner, elsewhere)
@@ -145,6 +147,25 @@ def _first_run(
     facts.update(outcome="raised", reason="; ".join(filter(None, [text, note])))
     _note_raised(model, failure, error, result, bool(free))
     return Trial(model, record, runner, elsewhere) if record is not None else None
+
+
+def _attempt_in_time(
+    runner: Runner, free: frozenset[str], facts: dict[str, Any], symbol: str | None, seconds: float
+) -> tuple[Record | None, BaseException | None]:
+    """A run; with a few rows, which is noted in `facts`, where one of the whole batch is not done in `seconds`."""
+    batch = facts["batch"]
+    if symbol is None or batch <= _FEW:
+        return _attempt_in_range(runner, free, facts)
+    try:
+        with stopped_after(seconds):
+            record, error = _attempt_in_range(runner, free, facts)
+    except TimeIsUpError as stopped:
+        record, error = None, stopped
+    if not isinstance(error, TimeIsUpError):
+        return record, error
+    runner.sizes[symbol] = _FEW
+    facts.update(batch=_FEW, reason=f"B={_FEW} instead of {batch}: the step was not done within {seconds:.0f} s")
+    return _attempt_in_range(runner, free, facts)
 
 
 def _attempt_in_range(runner: Runner, free: frozenset[str], facts: dict[str, Any]) -> tuple[Record | None, BaseException | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vaelint.core.messages import message_of
 
+NO_ROOM = "not even a small batch fits"
 SMALLER = "try a smaller batch in --input"
 LARGER = "raise the limit with --max-memory SIZE, or try a smaller batch in --input"
 SIZE = r"(?=[0-9.]*[1-9])[0-9]+(\.[0-9]+)? ?([kKMGT]i?)?B?"

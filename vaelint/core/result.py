@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from vaelint.core.assumption import Assumption
 from vaelint.core.finding import Certainty, Finding, Severity
+from vaelint.core.memory import NO_ROOM
 from vaelint.late import dataclass
 
 SCHEMA_VERSION = 1
@@ -119,6 +120,12 @@ class TargetResult:
     def whole(self) -> bool:
         """Whether the target was analysed, and every part of the check was done."""
         return self.status in ("clean", "findings")
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the real pass did not come to its end for want of time or memory."""
+        reason = self.confirm.get("reason") or ""
+        return self.confirm.get("outcome") in ("timed out", "out of memory") or reason.startswith(NO_ROOM)
 
     def settle(self) -> None:
         """Sets `status` from the findings and from what could not be checked, unless the target could not be analysed at all."""

@@ -119,7 +119,7 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
         plain = [(e, request_of(words, e, folder)) for e, words, _ in coming]
         asked = [_with_few(request) if e in few else request for e, request in plain]
         answers = ask(asked)
-        large = [n for n, (r, answer) in enumerate(zip(asked, answers, strict=True)) if not r.rows and _is_large(answer)]
+        large = [n for n, answer in enumerate(answers) if wants_fewer_rows(answer)]
         for n, answer in zip(large, ask([_with_few(asked[n]) for n in large]) if large else (), strict=True):
             if answer.result.status != "failed":
                 few.add(coming[n][0])
@@ -129,9 +129,10 @@ def observed(found: Sequence[Entry], folder: Path, ask: Ask, wanted: Iterable[tu
     return [t for all_ in done.values() for t in _worth(all_)]
 
 
-def _is_large(answer: Checked) -> bool:
-    """Whether a run came to no result for want of time or memory."""
-    return any(map(_too_much, answer.result.findings))
+def wants_fewer_rows(answer: Checked) -> bool:
+    """Whether a run with whole batches came to no result, or not to the end of its real pass, for want of time or memory."""
+    results = (answer.result, *answer.also)
+    return not answer.request.rows and any(r.cut_short or any(map(_too_much, r.findings)) for r in results)
 
 
 def _too_much(finding: Finding) -> bool:

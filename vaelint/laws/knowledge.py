@@ -77,10 +77,14 @@ def _is_prior(bench: Bench, site: Site, leaf: Leaf, node: fx.Node) -> bool:
     """Whether a value that an addend holds a draw to is the prior that sampling starts from.
 
     A residual posterior is a part of z itself; a teacher is not trained; next to components that are parameters it is the weights of
-    these; and a draw that a fixed prior judges as well has another to start from.
+    these; a draw that a fixed prior judges as well has another to start from; and what no layer has made of the draw since, as the
+    distance of an angle from its mean, is where it lies in its own density.
     """
     flow = bench.model.flow
     own = flow.ancestors(site.z)
+    layers = {n for n in flow.order if ops.uses_parameter(n)}
+    if node not in layers and site.z in flow.ancestors(node, stop=layers):
+        return False
     fixed = [n for n in flow.ancestors(leaf.node, stop=set(leaf.frontier)) if n.op == "get_attr" and n.meta.get("parameter")]
     leaves = [x for t in bench.model.terms if t.role == "kl" for x in t.leaves if x is not leaf]
     others = [x for x in leaves if set(x.frontier) <= own and set(x.frontier) & set(site.mu_heads)]

@@ -6,6 +6,7 @@ import contextlib
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,8 @@ def memory_allowed() -> int:
 def limited(seconds: float) -> Iterator[str]:
     """Within the block, `TimeIsUpError` is raised after a share of `seconds`, and allocations beyond `memory_allowed` fail.
 
-    Gives the limit of memory in words. Works in the main thread.
+    Gives the limit of memory in words.
     """
-
-    def up(*_: Any) -> None:
-        raise TimeIsUpError
 
     allowed = memory_allowed()
     kept = resource.getrlimit(resource.RLIMIT_DATA)
@@ -45,14 +43,30 @@ def limited(seconds: float) -> Iterator[str]:
         held, hard = _held(), kept[1]
         allowed = allowed if hard == resource.RLIM_INFINITY else min(allowed, max(hard - held, 0))
         resource.setrlimit(resource.RLIMIT_DATA, (held + allowed if hard == resource.RLIM_INFINITY else min(held + allowed, hard), hard))
-    before = signal.signal(signal.SIGALRM, up)
-    signal.setitimer(signal.ITIMER_REAL, _SHARE * seconds)
     try:
-        yield readable(allowed)
+        with stopped_after(_SHARE * seconds):
+            yield readable(allowed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, kept)
+
+
+@contextlib.contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Within the block, `TimeIsUpError` is raised after `seconds`. Only in the main thread, and where no other alarm is set."""
+    if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+
+    def up(*_: Any) -> None:
+        raise TimeIsUpError
+
+    before = signal.signal(signal.SIGALRM, up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        resource.setrlimit(resource.RLIMIT_DATA, kept)
 
 
 def _held() -> int:

@@ -23,6 +23,7 @@ from vaelint.pipeline.assumptions import assumptions_of, settle_values, unsettle
 from vaelint.pipeline.gaps import note_gaps, note_no_run
 from vaelint.pipeline.keras_words import in_words_of
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
+from vaelint.pipeline.no_density import unsettle_likelihood
 from vaelint.pipeline.not_observed import say_unseen
 from vaelint.pipeline.other_sizes import at_sizes_that_fit
 from vaelint.pipeline.prepare import FromPython, prepare
@@ -136,6 +137,7 @@ def _judged(request: Request, result: TargetResult, model: Model, loaded: Loaded
     if model.has_loss and not loaded.made_up:  # a law that breaks on what we made up says nothing of the user's
         with as_if_without_gpu():
             replay_laws(model, request, result)
+    unsettle_likelihood(result)
     if offer := batch_of(model).offer:
         result.notes.append(offer)
     if model.perturbation is not None:

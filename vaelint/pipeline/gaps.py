@@ -38,6 +38,13 @@ def note_no_run(request: Request, result: TargetResult) -> None:
     result.leave_out(f"the real pass did not run: {why}", f"{other}--device none checks without it, and says so")
 
 
+def note_cut_short(request: Request, result: TargetResult) -> None:
+    """Leaves out the real pass of an observed iteration for which there was no time or no memory."""
+    if result.cut_short:
+        fewer = "" if request.rows else f"run it with smaller batches: vaelint run --rows 4 {shlex.join(request.run)}"
+        result.leave_out(f"the real pass did not run: {result.confirm['reason']}", fewer)
+
+
 def _name_it(request: Request) -> str:
     """The line to type."""
     words = ["vaelint", "check", request.target, *(w for text in request.inputs for w in ("--input", text))]

@@ -39,7 +39,9 @@ from vaelint.observe.replayed import ObservedStep
 from vaelint.observe.script import file_of, noting_usage, passing_version_asserts, run_script
 from vaelint.observe.session import Session, StopObserving
 from vaelint.pipeline.curves import make_curves
+from vaelint.pipeline.gaps import note_cut_short
 from vaelint.pipeline.meant_for import quiet_on_the_cpu
+from vaelint.pipeline.no_density import unsettle_likelihood
 from vaelint.pipeline.other_data import hold_at_both_sizes, second_run, with_others
 from vaelint.pipeline.pyro_pairs import found_in, raise_if_swapped
 from vaelint.pipeline.run_rules import run_rules
@@ -247,6 +249,7 @@ def _judge(
         result.findings[:] = with_sure_fixes(model, result.findings)
     if model.has_loss:
         replay_laws(model, request, result)
+    unsettle_likelihood(result)
     result.timing["rules_s"] = round(time.perf_counter() - before, 4)
     result.settle()
     emit({"kind": "static", "result": as_said(result).to_json()})  # kept if the experiments do not end
@@ -267,4 +270,5 @@ def _judge(
     if trial is not None and model.has_loss:
         observe_laws(trial, request, result)
     result.timing["confirm_s"] = round(time.perf_counter() - before, 4)
+    note_cut_short(request, result)
     result.settle()

@@ -148,11 +148,10 @@ def rerun_batch(trial: Trial, claim: RerunBatch) -> Verdict:
     if other.record.failure is not None:
         return Verdict(True, f"{size} raises {first_line(other.record.failure.error)}")
     node: fx.Node | None = claim.node
-    if node is not None and other.has(node):
-        was, now = trial.value(node).shape, other.value(node).shape
-        stays = was == now
-        return Verdict(stays, f"{size} gives {tuple(now)}, {trial.batch} gave {tuple(was)}")
-    return Verdict(False, f"{size} runs")
+    if node is None:
+        return Verdict(False, f"{size} runs")
+    was, now = trial.like(node).shape, other.like(node).shape
+    return Verdict(was == now, f"{size} gives {tuple(now)}, {trial.batch} gave {tuple(was)}")
 
 
 @experiment(DivisorFixed, "the divisor at another batch size", "exact")
@@ -188,9 +187,9 @@ def squeeze_single(trial: Trial, claim: SqueezeSingle) -> Verdict:
     if single.record.failure is not None:
         return Verdict(True, f"{symbol}=1 raises {first_line(single.record.failure.error)}")
     node: fx.Node | None = claim.node
-    if node is None or not single.has(node):
+    if node is None:
         return Verdict(False, f"{symbol}=1 runs")
-    was, now = trial.value(node).shape, single.value(node).shape
+    was, now = trial.like(node).shape, single.like(node).shape
     lost = len(now) != len(was)
     return Verdict(lost, f"{symbol}=1 gives {tuple(now)}, {symbol}={trial.batch} gave {tuple(was)}")
 
@@ -199,7 +198,7 @@ def squeeze_single(trial: Trial, claim: SqueezeSingle) -> Verdict:
 def broadcast_shape(trial: Trial, claim: BroadcastShape) -> Verdict:
     """Whether the shapes of some values differ; for a comparison with the data, also whether a shuffled target is noticed."""
     nodes: list[fx.Node] = [n for n in claim.nodes if n is not None]
-    shapes = [tuple(trial.value(n).shape) for n in nodes]
+    shapes = [tuple(trial.like(n).shape) for n in nodes]
     names = [trial.model.written(n) for n in nodes]
     texts = [f"{name} {shape}" for name, shape in zip(names, shapes, strict=True)]
     measured = ", ".join(texts)

@@ -109,14 +109,17 @@ class _Layers:
         if nodes:
             returned = any(n in used for n in _leaves(self._record.output))
             other = "" if returned else reader_in_another_branch(self._model, used - set(nodes))
+            apart = not returned and self._ends_apart(used)
             why = (
                 "its result is returned, and no term of the loss uses it"
                 if returned
+                else "it leads to another number than the one that is used as the loss"
+                if apart
                 else f"its result is for a branch of {other} that this step does not take"
                 if other
                 else "it is called, and nothing uses its result"
             )
-            return Unreached(path, tuple(sorted(names)), made, called, why, not returned and not other)
+            return Unreached(path, tuple(sorted(names)), made, called, why, not returned and not apart and not other)
         file = made.file if made is not None else self._usage.file_of(module)
         readers = self._usage.readers(file, attribute) if file else []
         if path.rpartition(".")[2].isdigit():
@@ -137,6 +140,13 @@ class _Layers:
         twice = self._twin_called_twice(path, module)
         why = f"nothing calls it{f', and {twice} is called twice' if twice else ''}"
         return Unreached(path, tuple(sorted(names)), made, called, why, True, self._call_in_its_place(path, twice))
+
+    def _ends_apart(self, used: set[fx.Node]) -> bool:
+        """Whether values end in a number with a gradient of its own beside the loss, where the loss is vaelint's pick of several."""
+        if getattr(self._model.step, "output_part", None) is None:
+            return False
+        last = [n.meta.get("val") for n in used if not self._flow.users.get(n, ())]
+        return any(isinstance(v, torch.Tensor) and v.dim() == 0 and v.requires_grad for v in last)
 
     def _ended_at(self, nodes: list[fx.Node], owner: torch.nn.Module, name: str) -> fx.Node | None:
         """The one `detach`, `.data` or `.item()` that all use of a parameter passes; None under no_grad, where a rule on the encoder says

@@ -12,7 +12,7 @@ from vaelint.anatomy.posterior.sites import frontier
 from vaelint.anatomy.reconstruction.recon import FAMILIES
 from vaelint.experiment.isolated import share, slope, term_value
 from vaelint.experiment.trial import SAME, Trial, differ, rounding, tolerance
-from vaelint.experiment.verdict import CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
+from vaelint.experiment.verdict import POWER, CannotMeasureError, NoPowerError, Verdict, exactly, experiment, number, seen
 from vaelint.faults.likelihood.leak import own_step_shown
 from vaelint.faults.likelihood.likelihood_claims import (
     DataBehindEncoder,
@@ -273,8 +273,12 @@ def padding_counts(trial: Trial, claim: PaddingCounts) -> Verdict:
 def loss_against_repaired(trial: Trial, claim: LossAgainstRepaired) -> Verdict:
     """`repaired(value)` gives the repaired loss from the values of nodes; the two must differ."""
     got, mended = float(trial.loss.detach().double().sum()), float(claim.repaired(trial.value))
-    off = abs(got - mended) / (max(abs(got), abs(mended)) or 1.0)
-    return seen(off, max(1e-3, tolerance(trial.loss)), f"the loss is {number(got)}, repaired it is {number(mended)}")
+    off, limit = abs(got - mended) / (max(abs(got), abs(mended)) or 1.0), max(1e-3, tolerance(trial.loss))
+    told = f"the loss is {number(got)}, repaired it is {number(mended)}"
+    sizes = [max(float(trial.value(leaf.node).detach().double().abs().sum()) for leaf in t.leaves) for t in trial.model.terms]
+    if off <= limit and sizes and min(sizes) < POWER * limit * max(sizes):
+        raise NoPowerError(f"{told}: one term hides what becomes of another")
+    return seen(off, limit, told)
 
 
 @experiment(TargetLeak, "the prediction of a token when that token changes, z held fixed", SAME)

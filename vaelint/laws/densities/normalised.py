@@ -1,9 +1,10 @@
 """Law C1: a likelihood that learns its own spread is a density.
 
 Prediction: exp(-term) over all values of one element of the data adds up to one number, the same in every state of the decoder, for some
-support that the data can have (the real line, an interval, counts, 256 or 32 steps, two ends) and a weight of 1, 2 or 1/2. Where no
-support and no weight gives that, the spread that minimises the loss is not the one that the data has. Where only a weight of 2 or 1/2
-gives it, a Gaussian or Laplace law must add up to 1 there, or to what is left where its constant is: else the log of its scale is halved.
+support that the data can have (the real line, an interval, counts, the levels that the data have or that the term itself tells, two ends)
+and a weight of 1, 2 or 1/2. Where no support and no weight gives that, the spread that minimises the loss is not the one that the data
+has. Where only a weight of 2 or 1/2 gives it, a Gaussian or Laplace law must add up to 1 there, or to what is left where its constant is:
+else the log of its scale is halved.
 
 A term that only learns where the data lies is exempt (any distance does), and so are one that is weighed by detached values (beta-NLL),
 and counts times the logs of shares that add up to one (a multinomial).
@@ -20,77 +21,22 @@ import torch
 
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
-from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
+from vaelint.laws.densities.levels import levels_of_data, may_be, own_levels
 from vaelint.laws.densities.missing_parts import loose_weights, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
+from vaelint.laws.densities.supports import LINE, SPREAD, SUPPORTS, Support
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found
 
-_SPREAD = 0.03  # of log Z between states of the decoder: what sums on a grid leave is below 0.01
-LINE = "the real line"
 _FEWEST, _MOST = 24, 64  # states of the decoder
 _WEIGHTS = (1.0, 0.5, 2.0)  # with the half that a formula may leave out, or have once too often
 _QUICK = 600_000  # numbers of a curve that is taken many times
 _TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
 _COUNTED = 0.4  # and of those over counts, whose tails may be long
-
-
-@dataclass(frozen=True)
-class Support:
-    """Values that the data may have, and what each counts in a sum that stands for the integral (log)."""
-
-    words: str
-    points: torch.Tensor
-    log_mass: torch.Tensor
-    ends: bool  # whether mass beyond the last points would be missed
-
-
-def _steps(words: str, low: float, high: float, count: int) -> Support:
-    points = torch.linspace(low, high, count, dtype=torch.float64)
-    return Support(words, points, torch.zeros(count, dtype=torch.float64), ends=False)
-
-
-def _interval(words: str, low: float, high: float) -> Support:
-    points = torch.linspace(low, high, 1201, dtype=torch.float64)[:-1] + (high - low) / 2400
-    return Support(words, points, torch.full_like(points, (high - low) / 1200).log(), ends=False)
-
-
-def _line(low: float = -1.0) -> Support:
-    """The middle in even steps, then ever wider ones: heavy tails count too."""
-    tail = torch.logspace(0, 4, 241, dtype=torch.float64) * 14
-    edges = torch.cat([(-tail[1:]).flip(0) if low < 0 else tail[:0], torch.linspace(-14 if low < 0 else 0, 14, 1401).double(), tail[1:]])
-    points = 0.5 * (edges[1:] + edges[:-1])
-    words = LINE if low < 0 else "positive numbers"
-    return Support(words, points, (edges[1:] - edges[:-1]).log(), ends=False)
-
-
-def _counts(*, factorials: bool) -> Support:
-    points = torch.arange(0, 1500, dtype=torch.float64)
-    mass = -torch.lgamma(points + 1) if factorials else torch.zeros_like(points)
-    return Support("counts", points, mass, ends=True)
-
-
-SUPPORTS: tuple[Callable[[], Support], ...] = (
-    _line,
-    lambda: _interval("[0, 1]", 0.0, 1.0),
-    lambda: _steps("the steps k/255", 0.0, 1.0, 256),
-    lambda: _steps("0 and 1", 0.0, 1.0, 2),
-    lambda: _counts(factorials=False),
-    lambda: _counts(factorials=True),
-    lambda: _steps("256 steps from -1 to 1", -1.0, 1.0, 256),
-    lambda: _interval("[-1, 1]", -1.0, 1.0),
-    lambda: _steps("the integers 0 to 255", 0.0, 255.0, 256),
-    lambda: _line(0.0),
-    lambda: _steps("32 steps from 0 to 1", 0.0, 1.0, 32),
-    lambda: _steps("32 steps from -1 to 1", -1.0, 1.0, 32),
-    lambda: _interval("[-1/2, 1/2]", -0.5, 0.5),
-    lambda: _steps("256 steps from -1/2 to 1/2", -0.5, 0.5, 256),
-    lambda: _steps("32 steps from -1/2 to 1/2", -0.5, 0.5, 32),
-)
 
 
 @law(
@@ -108,12 +54,13 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
         try:
             if _is_of_shares(one):
                 continue
-            nearest = nearest_support(one)
+            levels = levels_of_data(one)
+            nearest = nearest_support(one, levels)
         except ReplayError as error:
             reasons.append(message_of(error))
             continue
-        if nearest is not None and nearest[0] > _SPREAD:
-            holds = _mended(one)
+        if nearest is not None and nearest[0] > nearest[1].spread:
+            holds = _mended(one, levels)
             yield _broken(bench, one, loose_weights(one, holds) or mending_number(one, holds) or missing_share(one, holds), *nearest)
         elif nearest is not None and nearest[1].words == LINE and (halved := _halved(one, nearest[1])) is not None:
             yield _broken(bench, one, halved, *nearest)
@@ -137,31 +84,57 @@ def is_density(one: Elementwise, support: Support, put: Put) -> bool:
         off = _spread_of_states(one, support, put)
     except ReplayError:
         return False
-    return off is not None and off <= _SPREAD
+    return off is not None and off <= support.spread
 
 
-def nearest_support(one: Elementwise) -> tuple[float, Support] | None:
-    """The support on which the term is nearest to a density, and how far log Z moves there; None where no sum could be trusted."""
+def nearest_support(one: Elementwise, levels: Support | None = None) -> tuple[float, Support] | None:
+    """The support on which the term is nearest to a density, and how far log Z moves there; None where no sum could be trusted.
+
+    `levels`: those that the data have.
+    """
     best: tuple[float, Support] | None = None
     untried: TooLargeError | None = None
-    for make in SUPPORTS:
-        support = make()
+    failed: ReplayError | None = None
+    for support in _supports(levels):
         try:
             off = _spread_of_states(one, support)
         except TooLargeError as error:
             untried = error
             continue
-        except ReplayError:
-            if best is None and make is SUPPORTS[-1]:
-                raise
+        except ReplayError as error:
+            failed = error
             continue
+        if off is not None and off <= support.spread:
+            return off, support
         if off is not None and (best is None or off < best[0]):
             best = (off, support)
-        if best is not None and best[0] <= _SPREAD:
-            return best
     if untried is not None:  # it may be a density over the values that were not tried
         raise untried
-    return best
+    if best is None and failed is not None:
+        raise failed
+    return best and (_over_own_levels(one, levels) or best)
+
+
+def _supports(levels: Support | None) -> Iterator[Support]:
+    """What is tried, the data's own levels early; of other levels those that the data may be of."""
+    yield SUPPORTS[0]()
+    if levels is not None:
+        yield levels
+    yield from (s for s in (make() for make in SUPPORTS[1:]) if may_be(levels, s))
+
+
+def _over_own_levels(one: Elementwise, levels: Support | None) -> tuple[float, Support] | None:
+    """The levels over which the term adds up to one number, where there are some. Raises TooLargeError where they cannot be looked for."""
+    try:
+        for support in own_levels(one, levels):
+            off = _spread_of_states(one, support)
+            if off is not None and off <= support.spread:
+                return off, support
+    except TooLargeError:
+        raise
+    except ReplayError:  # it does not take such values
+        return None
+    return None
 
 
 def _spread_of_states(one: Elementwise, support: Support, put: Put = lambda *_: {}, weights: tuple[float, ...] = _WEIGHTS) -> float | None:
@@ -169,7 +142,7 @@ def _spread_of_states(one: Elementwise, support: Support, put: Put = lambda *_: 
     numbers (a scale that all share), the decoder puts out something else again."""
     curve = one.over(support.points, put=put(support.points, 0))[one.core][:, :_MOST]
     off = _least_spread(curve, support, weights)
-    if off is not None and off > _SPREAD and curve.shape[1] >= _FEWEST:
+    if off is not None and off > SPREAD and curve.shape[1] >= _FEWEST:
         return off
     for seed in range(1, min(8, -(-_FEWEST // one.fewest_numbers))):
         curve = torch.cat([curve, one.over(support.points, seed, put=put(support.points, seed))[one.core][:, :_MOST]], 1)
@@ -183,7 +156,7 @@ def _least_spread(curve: torch.Tensor, support: Support, weights: tuple[float, .
         spread = _spread(weight * curve, support)
         if spread is not None:
             found.append(spread)
-            if spread <= _SPREAD:
+            if spread <= SPREAD:
                 break
     return min(found, default=None)
 
@@ -194,7 +167,7 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
     z = torch.logsumexp(logs, 0)
     if support.ends:
         good = logs[-1] - z < -12
-    elif support.points.numel() > 300:
+    elif not support.step and support.points.numel() > 300:
         even, odd = (torch.logsumexp(logs[k::2], 0) + 0.6931471805599453 for k in (0, 1))
         good = ((even - z).abs() < 0.02) & ((odd - z).abs() < 0.02)
     else:
@@ -206,9 +179,9 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
     return float(kept.max() - kept.min())
 
 
-def _mended(one: Elementwise) -> Callable[[Put], bool]:
+def _mended(one: Elementwise, levels: Support | None) -> Callable[[Put], bool]:
     """Whether the term is a density with some nodes changed, on supports that are quickly added up."""
-    supports = [s for s in (make() for make in SUPPORTS) if s.points.numel() * math.prod(shape(one.at.target)[1:]) < _QUICK]
+    supports = [s for s in _supports(levels) if s.points.numel() * math.prod(shape(one.at.target)[1:]) < _QUICK]
 
     def holds(put: Put) -> bool:
         return any(is_density(one, support, put) for support in supports)
@@ -220,15 +193,15 @@ def _halved(one: Elementwise, line: Support) -> Number | None:
     """The number that halves or doubles a part of the normaliser: a power of the error, with its scale, that is a density only at another
     weight, and there adds up to what neither its normaliser nor the lack of it explains. A factor of the whole term is a weight."""
     curve = one.over(line.points)[one.core][:, :_MOST]
-    if _least_spread(curve, line, (1.0,)) is None or (_least_spread(curve, line, (1.0,)) or 0.0) <= _SPREAD:
+    if _least_spread(curve, line, (1.0,)) is None or (_least_spread(curve, line, (1.0,)) or 0.0) <= SPREAD:
         return None
-    weight = next((w for w in _WEIGHTS if (_spread(w * curve, line) or math.inf) <= _SPREAD), None)
+    weight = next((w for w in _WEIGHTS if (_spread(w * curve, line) or math.inf) <= SPREAD), None)
     power = _power(curve, line)
     if weight is None or power is None:
         return None
     whole = math.log(2.0) if power == 1 else 0.5 * math.log(2 * math.pi)
     left = float(torch.logsumexp(line.log_mass[:, None] - weight * curve, 0).median())
-    if min(abs(left - k * whole) for k in ((1.0,) if power == 1 else (1.0, 0.5, 0.0, -0.5, -1.0))) < _SPREAD:
+    if min(abs(left - k * whole) for k in ((1.0,) if power == 1 else (1.0, 0.5, 0.0, -0.5, -1.0))) < SPREAD:
         return None
 
     def holds(put: Put) -> bool:
@@ -239,7 +212,7 @@ def _halved(one: Elementwise, line: Support) -> Number | None:
             return False
         left = changed - weight * curve
         is_weight = torch.allclose(left, left.mean(), rtol=1e-6, atol=1e-6)  # of log 2 b, two weighed addends, log 2 is the constant
-        return off is not None and off <= _SPREAD and not is_weight
+        return off is not None and off <= SPREAD and not is_weight
 
     return mending_number(one, holds)
 
@@ -269,6 +242,6 @@ def _broken(bench: Bench, one: Elementwise, number: Number | None, off: float, s
         "step between two values of the data, and h divided by the scale as x is",
     )
     text = f"over no values (a line, an interval, steps, counts) is it one number: it differs by a factor of {math.exp(off):.3g} or more"
-    if off <= _SPREAD:
+    if off <= support.spread:
         text = "it does at another weight alone, and not to the number of that density: the log of the scale is halved or doubled"
     return Broken("likelihood-not-normalised", found, "exp(-term) adds up to one number over the data's values", text)
