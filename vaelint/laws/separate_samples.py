@@ -135,7 +135,9 @@ def _labelled(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
             other = equal.clone()
             other[sample] = int(low) + 1
             after = bench.after_inputs({seat.node: other}, below)
-            moved = {n: [*m, r] for n, m in moved.items() if (r := _moved(before[n], after.get(n), bench.batch_axis(n) or 0)) is not None}
+            moved = {
+                n: [*m, r] for n, m in moved.items() if (r := moved_rows(before[n], after.get(n), bench.batch_axis(n) or 0)) is not None
+            }
         for node in flow.sorted(set(moved)):
             if any(rows - {sample} for sample, rows in zip(_exchanged(bench), moved[node], strict=True)):
                 same = bench.value(node).shape[bench.batch_axis(node) or 0] == bench.base.batch
@@ -199,7 +201,7 @@ def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor]
     for sample in samples or _exchanged(bench):
         after = bench.after_inputs(bench.exchanged(seats, sample) | (also or {}), wanted)
         for node in list(found):
-            moved = _moved(before[node], after.get(node), bench.batch_axis(node) or 0)
+            moved = moved_rows(before[node], after.get(node), bench.batch_axis(node) or 0)
             if moved is None:
                 del found[node]  # its shape hangs on the values
             else:
@@ -213,7 +215,7 @@ def _exchanged(bench: Bench) -> list[int]:
     return sorted({0, 1, batch // 2, batch - 1})[:_SAMPLES]
 
 
-def _moved(before: torch.Tensor, after: torch.Tensor | None, axis: int) -> frozenset[int] | None:
+def moved_rows(before: torch.Tensor, after: torch.Tensor | None, axis: int) -> frozenset[int] | None:
     """The entries along an axis that differ."""
     if after is None or before.shape != after.shape:
         return None
