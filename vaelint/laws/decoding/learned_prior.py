@@ -50,10 +50,11 @@ def generation_starts_from_the_learned_prior(bench: Bench) -> Iterator[Broken]:
     if not kls or not recons or not drawn:
         return
     decoder = _parameters(flow.ancestors(*recons, stop=drawn))
-    encoder = _parameters(flow.ancestors(*(h for s in bench.model.sites for h in s.heads))) - decoder
-    prior = _parameters(flow.ancestors(*(leaf.node for leaf in kls))) - _parameters(flow.ancestors(*recons)) - _shown(bench)
-    width = min(shape(z)[-1] for z in drawn if shape(z))
-    if not any(_size(bench, name) >= width for name in prior):
+    posterior = _parameters(flow.ancestors(*(h for s in bench.model.sites for h in s.heads)))
+    encoder = posterior - decoder
+    prior = _parameters(flow.ancestors(*(leaf.node for leaf in kls))) - _parameters(flow.ancestors(*recons)) - posterior - _shown(bench)
+    widths = {shape(z)[-1] for z in drawn if shape(z)}
+    if not any(_size(bench, name) >= min(widths) for name in prior):
         return
     idle: list[tuple[str, fx.Node]] = []
     for name, function in _functions(bench):
@@ -63,7 +64,7 @@ def generation_starts_from_the_learned_prior(bench: Bench) -> Iterator[Broken]:
             continue
         if prior & read:
             return
-        noise = _decoded_noise(record, decoder, width)
+        noise = _decoded_noise(record, decoder, widths)
         idle += [(name, noise)] if noise is not None else []
     if idle:
         yield _broken(bench, *idle[0], prior)
@@ -129,12 +130,12 @@ def _called(bench: Bench, function: Callable[..., Any]) -> Record | None:
     return record if record.failure is None else None
 
 
-def _decoded_noise(record: Record, decoder: set[str], width: int) -> fx.Node | None:
+def _decoded_noise(record: Record, decoder: set[str], widths: set[int]) -> fx.Node | None:
     """The noise that the decoder's first layer gets."""
     for node in record.nodes:
         layer = ops.op(node) in ops.LAYERS and any(n.op == "get_attr" and str(n.target) in decoder for n in node.all_input_nodes)
         made = [n for n in record.nodes if n in ancestors(node) and ops.op(n) in ("randn", "randn_like", "normal")] if layer else []
-        if made and shape(made[0])[-1:] == (width,):
+        if made and shape(made[0]) and shape(made[0])[-1] in widths:
             return made[0]
     return None
 
