@@ -22,7 +22,7 @@ from vaelint.laws import (
     unread_inputs,
     written_batch,
 )
-from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, learned_prior, past_the_draw
+from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, learned_prior, noise_arrives, past_the_draw
 from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import prior_mass, symmetric
@@ -59,6 +59,7 @@ __all__ = [
     "masks",
     "nearest_codes",
     "nearest_points",
+    "noise_arrives",
     "own_gradients",
     "own_scale",
     "own_step",
