@@ -22,7 +22,16 @@ from vaelint.laws import (
     unread_inputs,
     written_batch,
 )
-from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, learned_prior, noise_arrives, past_the_draw
+from vaelint.laws.decoding import (
+    compared_draws,
+    conditions,
+    generated_spread,
+    generation,
+    learned_prior,
+    noise_arrives,
+    own_targets,
+    past_the_draw,
+)
 from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import prior_mass, symmetric
@@ -63,6 +72,7 @@ __all__ = [
     "own_gradients",
     "own_scale",
     "own_step",
+    "own_targets",
     "padding_inert",
     "past_the_draw",
     "patch_places",
