@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaelint.rule import Findings, Found, Model, Severity, claims, rule
+from vaelint.rule import Findings, Found, Model, Severity, Span, claims, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,13 +48,20 @@ if TYPE_CHECKING:
     Severity.ERROR,
     message="the decoder sees what it should predict",
     needs=("site", "reconstruction"),
-).on("likelihood.class_axis.off_classes", "likelihood.leak.leaked_tokens", "likelihood.leak.shown_steps", "likelihood.leak.where_it_enters")
+).on(
+    "likelihood.class_axis.off_classes",
+    "likelihood.leak.leaked_tokens",
+    "likelihood.leak.shown_steps",
+    "likelihood.leak.where_it_enters",
+    "likelihood.leak.where_it_is_handed",
+)
 def check(
     model: Model,
     off_classes: list[OffClasses],
     leaked_tokens: Callable[[ReconFact], fx.Node | None],
     shown_steps: Callable[[ReconFact], tuple[fx.Node, int] | None],
     where_it_enters: Callable[[ReconFact, fx.Node], fx.Node | None],
+    where_it_is_handed: Callable[[ReconFact, fx.Node], Span | None],
 ) -> Findings:
     """Decoders of tokens and of series whose prediction moves with its own target while z is held."""
     crossed = {found.reader for found in off_classes}
@@ -67,7 +74,7 @@ def check(
             enters = where_it_enters(fact, tokens)
             handed = enters is None or (tokens in model.flow.ancestors(enters) and not enters.meta["val"].is_floating_point())
             yield Found(
-                model.where(enters) if enters is not None else model.where(fact.pair.meet),
+                model.where(enters) if enters is not None else where_it_is_handed(fact, tokens) or model.where(fact.pair.meet),
                 label="each prediction sees its own target" if handed else "from here on each place sees the token it is to predict",
                 labels=model.labels((fact.pair.recon, "these logits move with the token they predict, z held")),
                 why="the decoder can copy: it needs no z, and cannot generate",

@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 def check(model: Model, idle_priors: list[IdlePrior], unreached: list[Unreached], unused_priors: list[UnusedPrior]) -> Findings:
     """Each layer of which nothing is reached."""
     quantised = {name for book in model.codebooks for name in book.names}
-    told: set[str] = set()
+    told = {name for prior in unused_priors for name in prior.parameters}  # the rule on priors that the KL leaves out says so
     for prior in idle_priors:
         names = [name for layer in prior.layers for name in layer.parameters]
         told |= set(names)
         if not prior.cut and unused_priors:
-            continue  # the rule on priors that the KL leaves out says so
+            continue
         first = prior.layers[0]
         yield Found(
             model.where(prior.node),

@@ -16,12 +16,22 @@ from vaelint.laws import (
     priors,
     relaxations,
     repeated,
+    seen_samples,
     separate_samples,
     taught,
     unread_inputs,
     written_batch,
 )
-from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
+from vaelint.laws.decoding import (
+    compared_draws,
+    conditions,
+    generated_spread,
+    generation,
+    learned_prior,
+    noise_arrives,
+    own_targets,
+    past_the_draw,
+)
 from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import prior_mass, symmetric
@@ -54,12 +64,15 @@ __all__ = [
     "gumbel",
     "head_columns",
     "knowledge",
+    "learned_prior",
     "masks",
     "nearest_codes",
     "nearest_points",
+    "noise_arrives",
     "own_gradients",
     "own_scale",
     "own_step",
+    "own_targets",
     "padding_inert",
     "past_the_draw",
     "patch_places",
@@ -68,6 +81,7 @@ __all__ = [
     "relaxations",
     "repeated",
     "residual_stages",
+    "seen_samples",
     "separate_samples",
     "sticks",
     "symmetric",

@@ -150,7 +150,9 @@ def _labelled(bench: Bench, wanted: list[fx.Node]) -> list[Broken]:
             other = equal.clone()
             other[sample] = int(low) + 1
             after = bench.after_inputs({seat.node: other}, below)
-            moved = {n: [*m, r] for n, m in moved.items() if (r := _moved(before[n], after.get(n), bench.batch_axis(n) or 0)) is not None}
+            moved = {
+                n: [*m, r] for n, m in moved.items() if (r := moved_rows(before[n], after.get(n), bench.batch_axis(n) or 0)) is not None
+            }
         for node in flow.sorted(set(moved)):
             if any(rows - {sample} for sample, rows in zip(_exchanged(bench), moved[node], strict=True)):
                 same = bench.value(node).shape[bench.batch_axis(node) or 0] == bench.base.batch
@@ -217,7 +219,7 @@ def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor]
         for node in list(found):
             if node not in largest:
                 largest[node] = _largest(before[node])
-            moved = _moved(before[node], after.get(node), bench.batch_axis(node) or 0, largest[node])
+            moved = moved_rows(before[node], after.get(node), bench.batch_axis(node) or 0, largest[node])
             if moved is None:
                 del found[node]  # its shape hangs on the values
             else:
@@ -239,7 +241,7 @@ def _largest(value: torch.Tensor) -> float:
     return max(abs(float(low)), abs(float(high)))
 
 
-def _moved(before: torch.Tensor, after: torch.Tensor | None, axis: int, largest: float | None = None) -> frozenset[int] | None:
+def moved_rows(before: torch.Tensor, after: torch.Tensor | None, axis: int, largest: float | None = None) -> frozenset[int] | None:
     """The entries along an axis that differ; `largest` is the largest absolute value before, where it is known."""
     if after is None or before.shape != after.shape or before.numel() == 0:
         return None

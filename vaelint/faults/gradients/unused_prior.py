@@ -47,7 +47,7 @@ def unused_priors(model: Model) -> list[UnusedPrior]:
     for fact in facts:
         assert fact.site is not None
         size = shape(fact.site.mu_heads[0])
-        for layer in unreached(model):
+        for layer in (*unreached(model), *_joined(model)):
             if layer.path not in layer.parameters and _gives_moments(model, layer, size):
                 return [UnusedPrior(fact, layer.path, layer.parameters, layer.span, layer.called, _call(model, fact))]
         left = set(gradients.trainable.values()) - gradients.reached - gradients.updated
@@ -58,13 +58,29 @@ def unused_priors(model: Model) -> list[UnusedPrior]:
     return []
 
 
+def _joined(model: Model) -> list[Unreached]:
+    """The heads of one module that have no gradient together: mean and scale of its distribution."""
+    beside: dict[str, list[Unreached]] = {}
+    for layer in unreached(model):
+        if layer.path not in layer.parameters and (parent := layer.path.rpartition(".")[0]):
+            beside.setdefault(parent, []).append(layer)
+    return [
+        Unreached(path, tuple(p for layer in layers for p in layer.parameters), layers[0].span, layers[0].called, layers[0].why, True)
+        for path, layers in beside.items()
+        if len(layers) > 1
+    ]
+
+
 def _call(model: Model, fact: KlFact) -> Span | None:
-    """Where a helper that knows priors of all kinds is given N(0, I); else the place that no other KL comes past, where they share one."""
-    if (given := _given(model, fact)) is not None:
-        return given
+    """Where a helper that knows priors of all kinds is given N(0, I), and where that is called, if other KLs come past it; else the place
+    that no other KL comes past, where they share one."""
     others = {place for k in model.kls if k is not fact for leaf in k.term.leaves for place in route(leaf.node)}
+    given = _given(model, fact)
+    if given is not None and given not in others:
+        return given
     way = next((route(leaf.node) for leaf in reversed(fact.term.leaves) if len(route(leaf.node)) > 1), ())
-    return next((place for place in way if place not in others), None) if way and way[0] in others else None
+    own = next((place for place in way if place not in others), None) if way and way[0] in others else None
+    return own or given
 
 
 def _given(model: Model, fact: KlFact) -> Span | None:

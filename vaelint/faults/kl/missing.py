@@ -192,6 +192,8 @@ def loss_place(model: Model) -> Span | None:
     node, missing = model.record.loss, missing_kl(model)
     if missing is not None and missing.nullified is not None:
         return span(missing.nullified)
+    if missing is not None and (turn := _overwritten(model, missing)) is not None:
+        return turn
     place = _beside(model, node, missing) if node is not None else None
     if node is None or place is None or (place == span(node) and ops.op(node) in ops.ADD | ops.SELECT):
         return place
@@ -210,6 +212,26 @@ def loss_place(model: Model) -> Span | None:
         ):
             return Span(place.file, statement.lineno, statement.col_offset + 1, statement.end_lineno, (statement.end_col_offset or 0) + 1)
     return place
+
+
+def _overwritten(model: Model, missing: MissingKl) -> Span | None:
+    """Where the name of a KL is given to another one that the loss sees instead, in the same turn of a loop or in the next."""
+    if missing.computed is None:
+        return None
+    drawing = {id(model.source.function(place)) for place in route(missing.site.z)}
+    way, lines = route(missing.computed), {(s.file, s.line) for n in model.reaching_loss for s in route(n)}
+    place = next((place for place in way if id(model.source.function(place)) in drawing), None)
+    function = model.source.function(place) if place is not None else None
+    name = model.source.assigned(place)
+    if place is None or function is None or not name:
+        return None
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Assign) or node.lineno < place.line or (place.file, node.lineno) not in lines:
+            continue
+        read = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+        if [ast.unparse(t) for t in node.targets] == [name] and name not in read:
+            return Span(place.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
+    return None
 
 
 def _alias(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str, line: int) -> ast.Assign | None:

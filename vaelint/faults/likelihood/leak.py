@@ -5,6 +5,7 @@ Runs the decoder twice with one token, or one value of a step, changed and z hel
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.facts import ReconFact
+from vaelint.core.finding import Span
 from vaelint.record import ops
-from vaelint.record.record import shape
+from vaelint.record.record import route, shape
 from vaelint.replay.replay import ReplayError
 from vaelint.replay.value_places import places_of
 
@@ -54,7 +56,7 @@ def where_it_enters(model: Model, fact: ReconFact, tokens: fx.Node) -> fx.Node |
     if target is None:
         return None
     steps, length = 1, shape(target)[1]
-    nodes = [n for n in model.flow.sorted(way) if length in shape(n)[1:] and n.meta["val"].is_floating_point()]
+    nodes = [n for n in model.flow.sorted(way) if shape(n)[1:].count(length) == 1 and n.meta["val"].is_floating_point()]
     held = {z: torch.zeros(shape(z), dtype=torch.float64) for z in cut if shape(z)}
     base = model.tracer.inputs(None)[str(tokens.meta["input"])].clone()
     try:
@@ -66,13 +68,14 @@ def where_it_enters(model: Model, fact: ReconFact, tokens: fx.Node) -> fx.Node |
         before, after = (model.replay(nodes, {**held, tokens: v}, sizes, seed=4) for v in (base, changed))
     except (ReplayError, RuntimeError):
         return None
-    for node in nodes:
-        axis = shape(node).index(length, 1)
-        if not torch.equal(before[node].select(axis, 1), after[node].select(axis, 1)):
-            if node is nodes[0]:  # the first already: it is handed over
-                return _cut_from(model, tokens, node)
-            return _wrong_mask(model, node) or node
-    return None
+    moved = {
+        n: not torch.equal(before[n].select(axis, 1), after[n].select(axis, 1)) for n in nodes for axis in (shape(n).index(length, 1),)
+    }
+    clean = {n for n in nodes if not moved[n] and not torch.equal(before[n], after[n])}  # the token is at another place of it
+    enters = next((n for n in nodes if moved[n] and clean & model.flow.ancestors(n)), None)
+    if enters is None:  # no place was ever without its token: it is handed over
+        return _cut_from(model, tokens, nodes[0]) if nodes and moved[nodes[0]] else None
+    return _wrong_mask(model, enters) or enters
 
 
 def _by_place(target: fx.Node) -> fx.Node | None:
@@ -86,6 +89,35 @@ def _cut_from(model: Model, tokens: fx.Node, read: fx.Node) -> fx.Node | None:
     """The whole numbers that the decoder's first layer reads, where something was done to make them of the input."""
     given = [n for n in read.all_input_nodes if n is not tokens and n in model.flow.descendants(tokens)]
     return given[0] if len(given) == 1 and shape(given[0]) and not given[0].meta["val"].is_floating_point() else None
+
+
+def where_it_is_handed(model: Model, fact: ReconFact, tokens: fx.Node) -> Span | None:
+    """Where the decoder gets its own target as it is: the assignment that gives its input another name, else what reads it or calls the
+    reader in the function that draws; None where neither is known."""
+    cut = {s.z for s in model.sites}
+    way = model.flow.descendants(tokens) & model.flow.ancestors(fact.pair.recon, stop=cut)
+    read = next((n for n in model.flow.sorted(way) if ops.op(n) == "embedding"), None)
+    frames = route(read) if read is not None else ()
+    if (renamed := _renamed(model, frames[0]) if frames else None) is not None:
+        return renamed
+    drawing = {id(model.source.function(place)) for z in cut for place in route(z)}
+    return next((place for place in frames if id(model.source.function(place)) in drawing), None)
+
+
+def _renamed(model: Model, read: Span) -> Span | None:
+    """`inputs = tokens`: the assignment of an argument as it is to the name that an expression reads."""
+    function, file = model.source.function(read), model.source.file(read.file)
+    expression = file.at(read)
+    if function is None or expression is None:
+        return None
+    names = {n.id for n in ast.walk(expression) if isinstance(n, ast.Name)}
+    given = {a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Name) or node.value.id not in given:
+            continue
+        if any(isinstance(t, ast.Name) and t.id in names for t in node.targets):
+            return Span(read.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
+    return None
 
 
 def _wrong_mask(model: Model, enters: fx.Node) -> fx.Node | None:

@@ -46,12 +46,23 @@ def _averages(bench: Bench) -> Iterator[tuple[fx.Node, fx.Node, fx.Node]]:
         if ops.op(node) not in ops.MUL or len(node.all_input_nodes) != 2:
             continue
         for q, bounds in (tuple(node.all_input_nodes), tuple(node.all_input_nodes)[::-1]):
-            if shape(q) != shape(bounds) or ops.op(bounds) not in ops.JOIN or q in flow.ancestors(bounds):
+            if shape(q) != shape(bounds) or q in flow.ancestors(bounds):
                 continue
-            scores = _scores(bench, q) if len(ops.value_inputs(bounds)) == shape(q)[-1] else None
+            stacked = ops.op(bounds) in ops.JOIN and len(ops.value_inputs(bounds)) == shape(q)[-1]
+            scores = _scores(bench, q) if stacked or _are_cut(bench, bounds) else None
             if scores is not None:
                 yield q, scores, bounds
     yield from _one_by_one(bench)
+
+
+def _are_cut(bench: Bench, bounds: fx.Node) -> bool:
+    """Whether bounds of all classes were computed in one batch, class by class, and then laid out in a table."""
+    node = bounds
+    while ops.op(node) in ops.SHAPE and ops.value_inputs(node):
+        node = ops.value_inputs(node)[0]
+    return (
+        node is not bounds and len(shape(node)) == 1 and bool(bench.model.flow.ancestors(node) & {r.pair.recon for r in bench.model.recons})
+    )
 
 
 def _one_by_one(bench: Bench) -> Iterator[tuple[fx.Node, fx.Node, fx.Node]]:

@@ -1,8 +1,8 @@
 """Law B4, for the top: a schedule arrives at the bound that it is cut off at.
 
 Intervention: the expression that a KL's weight is reckoned by is evaluated at many values of the counter that moves in training. What is
-bounded by 1 there, as a share of a top that it is multiplied with, comes near 1 at some of them. Exempt are bounds that multiply nothing,
-which may be there for safety alone, and numbers that no code moves.
+bounded by 1 there, as a share of a top that it is multiplied with, or as the phase of a cycle divided by its length, comes near 1 at some
+of them. Exempt are other bounds that multiply nothing, which may be there for safety alone, and numbers that no code moves.
 
 Source: Fu et al. 2019, Cyclical Annealing Schedule, section 3.2.
 """
@@ -30,10 +30,12 @@ def schedules_reach_their_top(bench: Bench) -> Iterator[Broken]:
     """Weights of a KL that the user's code reckons from a counter."""
     for weight in reckoned_weights(bench):
         for counter, now in weight.counters():
-            if not _moves(bench, weight, counter) or not weight.follows(counter, now):
+            if not _moves(bench, weight, counter) or not any(
+                weight.follows(counter, at) for at in (now, 0.0)
+            ):  # the end of a loop, or its start
                 continue
             for text, most in _never_reached(weight, counter):
-                if (place := _share_of_a_top(weight, text)) is not None:
+                if (place := _share_of_a_top(weight, text) or _share_of_a_cycle(weight, text)) is not None:
                     yield _short(weight, counter, place, text, most)
                     return
 
@@ -82,6 +84,26 @@ def _share_of_a_top(weight: Reckoned, text: str) -> Span | None:
                 if any(ast.unparse(s) == text for s in sides) and any(isinstance(s, ast.Name | ast.Attribute) for s in sides):
                     return Span(scope.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
     return None
+
+
+def _share_of_a_cycle(weight: Reckoned, text: str) -> Span | None:
+    """Where the phase of a cycle is divided, if what is bounded is a quotient made of it: not there for safety, as the rest says."""
+    for scope in (weight.scope, *weight.scopes):
+        called = next((n for n in ast.walk(scope.function) if isinstance(n, ast.Call) and ast.unparse(n) == text), None)
+        share = next((a for a in called.args if not isinstance(a, ast.Constant)), None) if called is not None else None
+        if not scope.file or not isinstance(share, ast.BinOp) or not isinstance(share.op, ast.Div):
+            continue
+        read = {n.id for n in ast.walk(share) if isinstance(n, ast.Name)}
+        made = [n for n in ast.walk(scope.function) if isinstance(n, ast.Assign) and read & {ast.unparse(t) for t in n.targets}]
+        for node in (n for tree in (share, *(m.value for m in made)) for n in ast.walk(tree)):
+            rest = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and _has_rest(node.left)
+            if rest and isinstance(node, ast.BinOp):
+                return Span(scope.file, node.lineno, node.col_offset + 1, node.end_lineno, (node.end_col_offset or 0) + 1)
+    return None
+
+
+def _has_rest(tree: ast.expr) -> bool:
+    return any(isinstance(n, ast.BinOp) and isinstance(n.op, ast.Mod) for n in ast.walk(tree))
 
 
 def _short(weight: Reckoned, counter: str, place: Span, text: str, most: float) -> Broken:
