@@ -37,7 +37,7 @@ class _Rows(NamedTuple):
     axis: int
 
 
-@law("parts-start-apart", "learned parts that stand for each other do not start equal", covered=("VAE508", "VAE517"), cost="all")
+@law("parts-start-apart", "learned parts that stand for each other do not start equal", covered=("VAE508", "VAE518"), cost="all")
 def parts_start_apart(bench: Bench) -> Iterator[Broken]:
     """Parameters of which one axis holds equal parts, of several numbers each."""
     model = bench.model

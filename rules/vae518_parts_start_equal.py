@@ -24,7 +24,7 @@ When they are set from data before the first step, by code that is not in the mo
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule("VAE517", "parts-start-equal", Severity.WARNING, message="learned parts that stand for each other start equal", needs=("loss",))
+@rule("VAE518", "parts-start-equal", Severity.WARNING, message="learned parts that stand for each other start equal", needs=("loss",))
 def check(model: Model) -> Findings:
     """The law on parts that start equal reports these, on the real run."""
     yield from ()
