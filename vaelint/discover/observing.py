@@ -15,8 +15,9 @@ from vaelint.core.checked import Checked
 from vaelint.core.finding import Finding
 from vaelint.core.paths import real
 from vaelint.core.result import Request, TargetResult
-from vaelint.discover.entries import Entry, tree_of
+from vaelint.discover.entries import Entry
 from vaelint.discover.guessed_options import other_configurations
+from vaelint.discover.sources import tree_of
 from vaelint.discover.variants import variants
 from vaelint.late import dataclass
 
