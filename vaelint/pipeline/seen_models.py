@@ -23,6 +23,7 @@ from vaelint.observe.copies import Parts, copied
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
 from vaelint.observe.seen import Applied, Backward, Goal, Iteration, Training
 from vaelint.observe.session import Session
+from vaelint.record import generators
 from vaelint.record.record import IdleStep, ancestors
 from vaelint.record.walk import leaves_behind
 from vaelint.source.written import Source
@@ -81,6 +82,8 @@ def _trains_posterior(model: Model, step: ObservedStep) -> bool:
 
 def _lay(first: Iteration, other: Iteration | None) -> bool:
     """Lays two iterations side by side: what moves with the batch becomes B. Whether they took the same way."""
+    if other is not None:
+        generators.mark_repeated(first.record, other.record)
     if other is None or other.record.failure is not None or first.batch is None:
         return False
     if lift(first.record, other.record):
