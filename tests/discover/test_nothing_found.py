@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from vaelint.config.closure import imported_by
-from vaelint.discover.entries import entries, tree_of
+from vaelint.discover.entries import entries
 from vaelint.discover.guessed_options import unset_numbers
 from vaelint.discover.not_there import why_none
+from vaelint.discover.sources import tree_of
 
 MAIN = "from builder import build\nif __name__ == '__main__':\n    build().train()\n"
 BUILDER = "import torch\nfrom no_such_trainer.base import Trainer\nimport wandb\ndef build():\n    return Trainer()\n"

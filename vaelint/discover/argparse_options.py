@@ -132,13 +132,22 @@ def compared_options(trees: Sequence[ast.Module]) -> tuple[str, ...]:
     words: dict[str, str] = {}
     for tree in trees:
         for node in ast.walk(tree):
-            if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and isinstance(node.ops[0], ast.Eq | ast.In):
+            if not (isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.In)):
+                continue
+            if isinstance(value := _as_written(node.left), ast.Attribute):
                 texts = [n.value for n in ast.walk(node.comparators[0]) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
                 if texts and texts[0]:
-                    words.setdefault(node.left.attr, texts[0])
+                    words.setdefault(value.attr, texts[0])
     found: list[str] = []
     for option in options_of(trees):
         flag = isinstance(option.value("action"), str)
         if not (option.positional or option.required or flag) and option.value("default") is None and option.dest in words:
             found += [option.typed, words[option.dest]]
     return tuple(found)
+
+
+def _as_written(value: ast.expr) -> ast.expr:
+    """`args.backend` of `args.backend.lower()`."""
+    while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in ("lower", "upper", "strip"):
+        value = value.func.value
+    return value

@@ -133,7 +133,7 @@ def _of_class(name: str, told: Config, crew: Crew) -> list[Request]:
     if not held.candidates:
         return []
     inside = file.is_relative_to(Path.cwd())
-    found = [e for e in entries(Path() if inside else file, Path()) if file in imported_by(e.file)] if crew.ask is not None else []
+    found = entries(Path() if inside else file, Path(), file) if crew.ask is not None else []
     failed: list[Tried] = []
     for entry in sorted(found, key=lambda e: real(e.file) != file):
         tried = _observed([entry], Path(), crew, held)

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vaelint.config.closure import imported_by
+from vaelint.config.closure import Imports
 from vaelint.core.paths import relative
-from vaelint.discover.entries import TORCH, imports_of, is_graph, tree_of
+from vaelint.discover.sources import TORCH, imports_of, is_graph, tree_of
 from vaelint.observe.data.absent import NOTHING
 from vaelint.repository.python_files import python_files
 
@@ -25,7 +25,8 @@ def why_none(place: Path) -> tuple[str, str]:
         place: the folder in which nothing was found.
     """
     scripts = [file for file in python_files(place) if (tree := tree_of(file)) is not None and _has_main(tree)]
-    reach = {file: sorted(imported_by(file)) for file in scripts}
+    imports = Imports()
+    reach = {file: sorted(imports.of(file)) for file in scripts}
     for file in sorted(scripts, key=lambda f: -len(reach[f])):
         trees = {f: t for f in reach[file] if (t := tree_of(f)) is not None}
         if not any(imports_of(t) & TORCH for t in trees.values()):

@@ -15,8 +15,9 @@ from vaelint.core.checked import Checked
 from vaelint.core.finding import Finding
 from vaelint.core.paths import real
 from vaelint.core.result import Request, TargetResult
-from vaelint.discover.entries import Entry, tree_of
+from vaelint.discover.entries import Entry
 from vaelint.discover.guessed_options import other_configurations
+from vaelint.discover.sources import tree_of
 from vaelint.discover.variants import variants
 from vaelint.late import dataclass
 
@@ -26,6 +27,7 @@ Ask = Callable[[Sequence[Request]], list[Checked]]
 TIMEOUT = 90.0  # seconds for each, where nothing else is said
 _MOST = 8  # commands that are tried for one script
 _ROUNDS = 5
+_SHOULD_DRAW = {"VAE208", "VAE216"}
 _FEW = 4  # rows of a batch, where a whole one is too slow or too large
 
 
@@ -65,10 +67,11 @@ def request_of(words: Sequence[str], entry: Entry, folder: Path) -> Request:
 
 
 def shows(checked: Checked) -> bool:
-    """Whether a run was observed, and trains something that draws a latent or picks codes."""
+    """Whether a run was observed, and trains something that draws a latent or picks codes, or of which a finding says that it should."""
     results = [checked.result, *checked.also]
     roles = {term["role"] for r in results for term in r.loss.get("terms", ())}
-    return checked.result.status != "failed" and (any(r.anatomy.get("sites") for r in results) or bool(roles & {"kl", "vq"}))
+    draws = any(r.anatomy.get("sites") for r in results) or bool(roles & {"kl", "vq"})
+    return checked.result.status != "failed" and (draws or any(f.code in _SHOULD_DRAW for r in results for f in r.findings))
 
 
 def seen_in(checked: Checked) -> frozenset[Seen]:

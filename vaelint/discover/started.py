@@ -22,7 +22,8 @@ from typing import Any
 from vaelint.core.errors import UsageError
 from vaelint.core.launchers import OTHER_PYTHON, Started, is_script, script_within
 from vaelint.discover import shim
-from vaelint.discover.entries import commands_in, trains
+from vaelint.discover.entries import commands_in
+from vaelint.discover.sources import Sources
 from vaelint.observe.held.kernel import forbid_writes
 
 _SECONDS = 60.0
@@ -56,7 +57,8 @@ def started_by(words: Sequence[str], *, allow_writes: bool = False) -> list[Star
 
 
 def _training(found: Sequence[Started]) -> list[Started]:
-    return [s for s in found if (file := _file(s)) is not None and trains(file)]
+    sources = Sources()
+    return [s for s in found if (file := _file(s)) is not None and sources.trains(file)]
 
 
 def _written(words: Sequence[str]) -> list[Started]:

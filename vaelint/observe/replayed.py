@@ -19,6 +19,7 @@ from vaelint.core.messages import message_of
 from vaelint.observe.batches import resized
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.seen import Iteration
+from vaelint.record import generators
 from vaelint.record.marks import custom_gradient
 from vaelint.record.record import BackwardCall, Births, MadeDistribution, ModuleCall, Objective, Record, name_of
 from vaelint.replay.replay import ReplayError
@@ -87,8 +88,8 @@ class ObservedStep:
         return False
 
     def values(self, built: Built, inputs: Mapping[str, torch.Tensor], nodes: Sequence[fx.Node]) -> dict[fx.Node, torch.Tensor]:
-        """What nodes of the iteration come to when all of it runs again. Raises NotReplayedError."""
-        run = _Run(self._source, self._iteration, built, inputs, self._source.sizes, frozenset())
+        """What nodes of the iteration come to when all of it runs again, with the draws that it had. Raises NotReplayedError."""
+        run = _Run(self._source, self._iteration, built, inputs, self._source.sizes, frozenset(), as_drawn=True)
         run.record(self._loss, (), ())
         return {n: run.values[n] for n in nodes}
 
@@ -135,7 +136,9 @@ class _Run:
         inputs: Mapping[str, torch.Tensor],
         sizes: Mapping[str, int],
         left_out: Set[fx.Node],
+        as_drawn: bool = False,
     ) -> None:
+        self._as_drawn = as_drawn
         self._source, self._iteration, self._built, self._inputs, self._sizes = source, iteration, built, inputs, sizes
         self._left_out = left_out
         self._calm = _calmed(iteration.frozen, built.model)
@@ -241,6 +244,8 @@ class _Run:
         args, kwargs = _filled(own_args, self.values, self._sizes), _filled(own_kwargs, self.values, self._sizes)
         target: Any = node.target
         args = _with_size(node, args)
+        if self._as_drawn:
+            generators.restore(node)
         with _as_recorded(node):
             try:
                 result = target(*args, **kwargs)

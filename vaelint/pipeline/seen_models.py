@@ -23,7 +23,9 @@ from vaelint.observe.copies import Parts, copied
 from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
 from vaelint.observe.seen import Applied, Backward, Goal, Iteration, Training
 from vaelint.observe.session import Session
+from vaelint.record import generators
 from vaelint.record.record import IdleStep, ancestors
+from vaelint.record.walk import leaves_behind
 from vaelint.source.written import Source
 from vaelint.trace import keras_models
 from vaelint.trace.lift import lift, lift_ends
@@ -53,7 +55,8 @@ def models_of(session: Session, training: Training, request: Request) -> list[Se
         result.assumptions += told(session.said)
         if failed is not None and failed.cut and failed.record.failure is not None:
             place = next((f" at {s.file}:{s.line}" for s in failed.record.failure.spans[:1]), "")
-            result.notes.append(f"with {failed.batch} samples instead of {first.batch} the script raises{place}: one batch size only")
+            fewer = f"{failed.batch} samples" if failed.batch is not None else "fewer samples"
+            result.notes.append(f"with {fewer} instead of {first.batch} the script raises{place}: one batch size only")
         if others := len(first.goals) - len(latent):
             result.notes.append(f"{others} more of the iteration's {len(first.goals)} losses train no posterior, and were not checked")
     return latent
@@ -79,6 +82,8 @@ def _trains_posterior(model: Model, step: ObservedStep) -> bool:
 
 def _lay(first: Iteration, other: Iteration | None) -> bool:
     """Lays two iterations side by side: what moves with the batch becomes B. Whether they took the same way."""
+    if other is not None:
+        generators.mark_repeated(first.record, other.record)
     if other is None or other.record.failure is not None or first.batch is None:
         return False
     if lift(first.record, other.record):
@@ -109,8 +114,8 @@ def _model_of(
     first.record.learned = frozenset(first.names[i] for i in session.learned if i in first.names)
     first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
     first.record.used_up = list(dict.fromkeys(session.used_up))
-    used = {str(n.target) for n in ancestors(loss) if n.meta.get("parameter")}
-    idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and used & _held(first, [s.optimizer])]
+    fed = {first.names[id(p)] for p in leaves_behind(*_differentiated(first, goal)) if id(p) in first.names}
+    idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and fed & _held(first, [s.optimizer])]
     first.record.idle_steps = [IdleStep(s.span, s.cleared) for s in idle]
     inputs = inputs_of(first, parts)
     tracer = ReplayTracer(first, frozen, session.spans, inputs.symbols, inputs.sizes)
@@ -159,6 +164,11 @@ def _beside(first: Iteration, goal: Goal, own: Sequence[str]) -> list[tuple[fx.N
         if other is not goal and loss is not None and any(not own or h.partition(".")[0] in own for h in held):
             found.append((loss, held))
     return found
+
+
+def _differentiated(first: Iteration, goal: Goal) -> list[torch.Tensor]:
+    """What `backward` was called on for a goal."""
+    return [of for i in goal.backwards if isinstance(of := first.backwards[i].of, torch.Tensor)]
 
 
 def _held(first: Iteration, optimizers: Sequence[Any]) -> set[str]:

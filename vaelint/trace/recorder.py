@@ -12,6 +12,7 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
+from vaelint.record import generators
 from vaelint.record.looked_at import LookedAt
 from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure
@@ -221,6 +222,7 @@ class Recorder(TorchFunctionMode):
             return self._attribute(func, args)
         raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
         mutates = (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
+        drawn_from = generators.before(name) if self.live else None
         self.current = (func, args, kwargs, sys._getframe(1))
         result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
         self.current = None
@@ -229,7 +231,7 @@ class Recorder(TorchFunctionMode):
         if isinstance(result, torch.Tensor) and name == "mul" and sys._getframe(1).f_globals.get("__name__") == _SCALER:
             self._scaled[id(result)] = args[0]
         with torch_private.no_torch_function():  # what is asked of tensors here is nobody else's business, and need not pass other modes
-            return self._record(func, args, kwargs, result, mutates)
+            return generators.note(self._record(func, args, kwargs, result, mutates), drawn_from, self.node_for)
 
     def _size(self, tensor: torch.Tensor) -> torch.Size:
         node = self.to_arg(tensor)

@@ -95,6 +95,7 @@ def stray_tensors(model: Model) -> list[Stray]:
     told = {node for node, *_ in unknown_tensors(model)}  # that they do not move is said there
     along = attributes_moved(model) if any(s.attribute for s in found) else set()
     found = [s for s in found if s.born not in told and attribute_of(model.record.model, s.born.meta.get("val")) not in along]
+    found = [s for s in found if not _library_is_told(model, s)]
     rest = [s for s in found if not (_moved_by_switch(model, s) or _of_chosen_type(model, s) or _placed_by_constructor(model, s))]
     return [s for s in rest if not _held_where_told(model, s)]
 
@@ -201,6 +202,14 @@ def _moved_by_switch(model: Model, stray: Stray) -> bool:
         ):
             return True
     return False
+
+
+def _library_is_told(model: Model, stray: Stray) -> bool:
+    """Whether it is born in a library, in a call that says where: `batch_of(rows, cuda=args.cuda)`."""
+    call = model.source.file(stray.span.file).at(stray.span) if stray.span is not None else None
+    return isinstance(call, ast.Call) and any(
+        _speaks_of_gpu(k.value) or (k.arg is not None and _speaks_of_gpu(ast.Name(k.arg))) for k in call.keywords
+    )
 
 
 def _function_at(tree: ast.AST, line: int) -> ast.FunctionDef | None:

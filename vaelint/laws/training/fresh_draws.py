@@ -15,6 +15,7 @@ from vaelint.core.finding import Span
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
+from vaelint.record import generators
 from vaelint.record.record import route
 from vaelint.rule import Found
 
@@ -28,6 +29,9 @@ def draws_are_fresh(bench: Bench) -> Iterator[Broken]:
     noises = list(dict.fromkeys(n for s in bench.model.sites for n in s.noise if bench.knows(n) and n in bench.model.flow.random))
     if not noises:
         return
+    if (repeated := next((n for n in noises if generators.is_set_anew(n)), None)) is not None:
+        yield _repeated(bench, repeated, "two iterations of the training draw from the same state of the generator")
+        return
     runs = [bench.base.again(seed=seed) for seed in _SEEDS]
     if any(run.record.failure is not None for run in runs):
         raise CannotMeasureError("the step does not run again")
@@ -36,11 +40,11 @@ def draws_are_fresh(bench: Bench) -> Iterator[Broken]:
             continue
         one, other = (run.value(noise) for run in runs)
         if one.numel() > 1 and one.is_floating_point() and torch.equal(one, other):
-            yield _repeated(bench, noise)
+            yield _repeated(bench, noise, "two runs from different seeds draw the same numbers to the last bit")
             return
 
 
-def _repeated(bench: Bench, noise: fx.Node) -> Broken:
+def _repeated(bench: Bench, noise: fx.Node, seen: str) -> Broken:
     model = bench.model
     seeded = _seeding(bench, noise)
     found = Found(
@@ -50,9 +54,7 @@ def _repeated(bench: Bench, noise: fx.Node) -> Broken:
         why="every step moves the codes in the same way: the expectation over z is never taken, and the decoder learns one noise by heart",
         help="seed once, before training; give evaluation a generator of its own",
     )
-    return Broken(
-        "frozen-noise", found, "two steps draw different noise", "two runs from different seeds draw the same numbers to the last bit"
-    )
+    return Broken("frozen-noise", found, "two steps draw different noise", seen)
 
 
 def _seeding(bench: Bench, noise: fx.Node) -> Span | None:
