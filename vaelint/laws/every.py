@@ -16,11 +16,8 @@ from vaelint.laws import (
     priors,
     relaxations,
     repeated,
-    seen_samples,
-    separate_samples,
     taught,
     unread_inputs,
-    written_batch,
 )
 from vaelint.laws.decoding import (
     compared_draws,
@@ -37,6 +34,7 @@ from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import prior_mass, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, borrowed_spreads, experts, sticks
+from vaelint.laws.samples import seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, weight_of_all, weight_twice

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from vaelint.laws.densities.elementwise import Elementwise
-from vaelint.laws.densities.supports import SPREAD, Support, steps
+from vaelint.laws.supports.supports import SPREAD, Support, steps
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 

@@ -1,0 +1,1 @@
+"""Laws of the rows of a batch: each sample by itself, and all of them."""

@@ -1,0 +1,1 @@
+"""Values that the data may have, over which likelihoods are added up."""
