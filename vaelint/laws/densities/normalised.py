@@ -23,10 +23,9 @@ from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
-from vaelint.laws.densities.levels import levels_of_data, may_be, own_levels
 from vaelint.laws.densities.missing_parts import loose_weights, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
-from vaelint.laws.densities.supports import LINE, SPREAD, SUPPORTS, Support
+from vaelint.laws.densities.supports import LINE, SPREAD, SUPPORTS, Support, levels_of_data, may_be, own_levels
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
