@@ -150,14 +150,10 @@ def in_force(said: Options, asked: Asked, hired: gate.Hired, observed: Known, ga
 
         if not news:
             news.append(News())
-
-        def is_told(checked: Checked) -> bool:
-            return not wants_fewer_rows(checked) and news[0](checked)
-
         settings = resolved([], replace(told, targets=tuple(requests), told=(frozenset({"run", "folder", "timeout"}),) * len(requests)))
         gathered.live = gathered.live and settings.baseline.value is None
         keep = not (said.no_cache or said.isolated)
-        results = run_requests(settings, hired, keep=keep, gathered=gathered, only=is_told, whole=False)
+        results = run_requests(settings, hired, keep=keep, gathered=gathered, only=news[0], whole=False)
         observed.update((c.request, c) for c in results if shows(c) and not wants_fewer_rows(c))  # else it is asked again with a few
         return results
 

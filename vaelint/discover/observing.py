@@ -95,8 +95,8 @@ class News:
         self._known: set[Seen] = set()
 
     def __call__(self, checked: Checked) -> bool:
-        """Whether it does; from then on it is known."""
-        new = shows(checked) and not seen_in(checked) <= self._known
+        """Whether it does; from then on it is known. One that is asked again with fewer rows does not yet."""
+        new = shows(checked) and not wants_fewer_rows(checked) and not seen_in(checked) <= self._known
         self._known |= seen_in(checked) if new else set()
         return new
 

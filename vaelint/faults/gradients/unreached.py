@@ -107,19 +107,8 @@ class _Layers:
         if nodes and loss in used:
             return Unreached(path, tuple(sorted(names)), made, called, "", False, cut=True)  # cut off on the way: another rule says where
         if nodes:
-            returned = any(n in used for n in _leaves(self._record.output))
-            other = "" if returned else reader_in_another_branch(self._model, used - set(nodes))
-            apart = not returned and self._ends_apart(used)
-            why = (
-                "its result is returned, and no term of the loss uses it"
-                if returned
-                else "it leads to another number than the one that is used as the loss"
-                if apart
-                else f"its result is for a branch of {other} that this step does not take"
-                if other
-                else "it is called, and nothing uses its result"
-            )
-            return Unreached(path, tuple(sorted(names)), made, called, why, not returned and not apart and not other)
+            why, certain = self._where_it_ends(nodes, used)
+            return Unreached(path, tuple(sorted(names)), made, called, why, certain)
         file = made.file if made is not None else self._usage.file_of(module)
         readers = self._usage.readers(file, attribute) if file else []
         if path.rpartition(".")[2].isdigit():
@@ -140,6 +129,16 @@ class _Layers:
         twice = self._twin_called_twice(path, module)
         why = f"nothing calls it{f', and {twice} is called twice' if twice else ''}"
         return Unreached(path, tuple(sorted(names)), made, called, why, True, self._call_in_its_place(path, twice))
+
+    def _where_it_ends(self, nodes: list[fx.Node], used: set[fx.Node]) -> tuple[str, bool]:
+        """Why values that the step computes are not in its loss, and whether that is no choice."""
+        if any(n in used for n in _leaves(self._record.output)):
+            return "its result is returned, and no term of the loss uses it", False
+        if self._ends_apart(used):
+            return "it leads to another number than the one that is used as the loss", False
+        if other := reader_in_another_branch(self._model, used - set(nodes)):
+            return f"its result is for a branch of {other} that this step does not take", False
+        return "it is called, and nothing uses its result", True
 
     def _ends_apart(self, used: set[fx.Node]) -> bool:
         """Whether values end in a number with a gradient of its own beside the loss, where the loss is vaelint's pick of several."""

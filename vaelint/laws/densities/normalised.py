@@ -26,8 +26,7 @@ from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
 from vaelint.laws.densities.missing_parts import loose_weights, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
-from vaelint.laws.supports.levels import levels_of_data, may_be, own_levels
-from vaelint.laws.supports.supports import LINE, SPREAD, SUPPORTS, Support
+from vaelint.laws.supports.supports import LINE, SPREAD, SUPPORTS, Support, levels_of_data, may_be, own_levels
 from vaelint.record.record import shape
 from vaelint.replay.replay import ReplayError
 from vaelint.rule import Found

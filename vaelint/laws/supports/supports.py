@@ -1,15 +1,38 @@
-"""Values that one element of the data may have: where the probabilities of a likelihood are added up."""
+"""Values that one element of the data may have: where the probabilities of a likelihood are added up.
+
+Levels are counted in the data, or found by what the likelihood itself adds up to 1 over: bins have the mass of each level between two
+values of a distribution function, and all beyond the ends at the ends. Over levels whose bins touch it adds up to 1 in every state; over
+fewer, what lies in the gaps is missing, in proportion to how many are. So two sums tell at which number nothing is missing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 
 import torch
 
 from vaelint.late import dataclass
+from vaelint.laws.densities.elementwise import Elementwise
+from vaelint.record.record import shape
+from vaelint.replay.replay import ReplayError
 
 LINE = "the real line"
 SPREAD = 0.03  # of log Z between states of the decoder: what sums on a grid leave is below 0.01
+_DRAWN, _ROWS = 30_000, 4096  # numbers of the data that are looked at, in at most so many samples
+_FEWEST, _MOST = 3, 4096  # levels
+_SEEN = 8  # values for each level, or they are no levels
+_ALL = 0.9  # of the levels must occur
+_EVEN = 1e-3  # of a step
+_SAME, _COARSE = 0.05, 2.5  # of the steps of data and likelihood: sloppy ends; data that leave levels out
+_ON = 0.1  # of a step, from the next level
+_TRIED = 16  # below, each number of levels is tried
+_FIRST, _SECOND = 17, 33  # levels of the two sums
+_TELLS = 0.02  # how much of a state must lie between the ends
+_TURNS = 8
+_OFF = 0.3  # of one level's share: a number of levels that is none in whole numbers is out by half of it
+_INTERVALS = ((-1.0, 1.0), (0.0, 1.0), (-0.5, 0.5))
+_MISTAKEN = frozenset({510, 512, 128, 62})  # steps that are half or twice as wide as those of images with 256 and 32 levels
 
 
 @dataclass(frozen=True)
@@ -67,3 +90,71 @@ SUPPORTS: tuple[Callable[[], Support], ...] = (
     lambda: steps("256 steps from -1/2 to 1/2", -0.5, 0.5, 256),
     lambda: steps("32 steps from -1/2 to 1/2", -0.5, 0.5, 32),
 )
+
+
+def levels_of_data(one: Elementwise) -> Support | None:
+    """The levels that the target of a likelihood has, where it is made of whole numbers or rounded; None where it has none."""
+    model, target = one.bench.model, one.at.target
+    sources = model.flow.ancestors(target) & set(model.record.inputs.values())
+    if not sources or target in model.flow.learned:
+        return None
+    each = max(1, math.prod(shape(target)[1:]))
+    try:
+        got = model.replay([target], {}, {**model.record.sizes, "B": max(2, min(_ROWS, _DRAWN // each))})[target]
+    except ReplayError:
+        return None
+    values = got.detach().double().flatten()
+    found = values.unique()
+    count = len(found)
+    if not _FEWEST <= count <= min(_MOST, len(values) // _SEEN) or not bool(found.isfinite().all()):
+        return None
+    step = float(found.diff().median())
+    places = (found - found[0]) / step
+    levels = round(float(places[-1])) + 1
+    if float((places - places.round()).abs().max()) > _EVEN or not count / _ALL >= levels >= count:
+        return None
+    return steps(f"the {levels} levels of the data", float(found[0]), float(found[-1]), levels)
+
+
+def may_be(levels: Support | None, support: Support) -> bool:
+    """Whether data with these levels may be data of that support: levels of the same step, or of which the data leave most out."""
+    if levels is None or not support.step or len(support.points) < _FEWEST:
+        return True
+    ratio = levels.step / support.step
+    places = (levels.points - support.points[0]) / support.step
+    return abs(ratio - 1) < _SAME or (ratio > _COARSE and float((places - places.round()).abs().max()) < _ON)
+
+
+def own_levels(one: Elementwise, levels: Support | None) -> Iterator[Support]:
+    """Levels over which a likelihood may add up to 1, by its own sums.
+
+    Where the data show no levels, such as are half or twice as many as those of 8 and 5 bits are taken for a mistake with these.
+    """
+    for low, high in _INTERVALS:
+        near = _where_nothing_is_missing(lambda n, low=low, high=high: _sums(one, low, high, n))  # type: ignore[misc]
+        for count in (*range(_FEWEST, _TRIED + 1), *((near, near - 1, near + 1) if near else ())):
+            support = steps(f"{count} steps from {low:g} to {high:g}", low, high, count, min(SPREAD, _OFF / count))
+            if may_be(levels, support) and (levels is not None or count - 1 not in _MISTAKEN):
+                yield support
+
+
+def _sums(one: Elementwise, low: float, high: float, count: int) -> torch.Tensor:
+    """The probabilities of so many levels together, for each state."""
+    return torch.logsumexp(-one.over(torch.linspace(low, high, count, dtype=torch.float64))[one.core], 0).exp()
+
+
+def _where_nothing_is_missing(sums: Callable[[int], torch.Tensor]) -> int | None:
+    """The number of levels at which the sums are 1, along lines through two of them; None where they tell none."""
+    tried = {_FIRST: sums(_FIRST)}
+    before, count = _FIRST, _SECOND
+    for _ in range(_TURNS):
+        tried[count] = sums(count)
+        rise = (tried[count] - tried[before]) / (count - before)
+        tells = rise.isfinite() & (rise * count > _TELLS)
+        if not bool(tells.any()):
+            return None
+        nearer = round(float((count + (1 - tried[count][tells]) / rise[tells]).median()))
+        if nearer in tried or not _TRIED < nearer <= _MOST:
+            return nearer if nearer in tried else None
+        before, count = count, nearer
+    return count
