@@ -8,11 +8,6 @@ move. Reported where it moves for some samples and stays the same to the last bi
 Those samples have all one posterior, whatever their data. What is decoded for them is an average, and their share of the
 KL and of the likelihood teaches the model nothing.
 
-## Formula
-z_i ~ q(z | x_i), for every i.
-
-Source: Kingma & Welling 2014, Auto-Encoding Variational Bayes, eq. 2.
-
 ## Example
     states, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
     last = states[:, -1]                                       # zeros for every sequence that is not the longest

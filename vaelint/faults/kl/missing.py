@@ -218,15 +218,17 @@ def _overwritten(model: Model, missing: MissingKl) -> Span | None:
     """Where the name of a KL is given to another one that the loss sees instead, in the same turn of a loop or in the next."""
     if missing.computed is None:
         return None
-    drawing = {id(model.source.function(place)) for place in route(missing.site.z)}
+    drawing = {id(f) for place in route(missing.site.z) if (f := model.source.function(place)) is not None}
     way, lines = route(missing.computed), {(s.file, s.line) for n in model.reaching_loss for s in route(n)}
     place = next((place for place in way if id(model.source.function(place)) in drawing), None)
     function = model.source.function(place) if place is not None else None
     name = model.source.assigned(place)
     if place is None or function is None or not name:
         return None
+    again = any(n in model.reaching_loss and route(n) == way and ops.op(n) == ops.op(missing.computed) for n in model.record.nodes)
     for node in ast.walk(function):
-        if not isinstance(node, ast.Assign) or node.lineno < place.line or (place.file, node.lineno) not in lines:
+        first = place.line if again else place.line + 1  # in a loop the same statement
+        if not isinstance(node, ast.Assign) or node.lineno < first or (place.file, node.lineno) not in lines:
             continue
         read = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
         if [ast.unparse(t) for t in node.targets] == [name] and name not in read:

@@ -100,7 +100,7 @@ def where_it_is_handed(model: Model, fact: ReconFact, tokens: fx.Node) -> Span |
     frames = route(read) if read is not None else ()
     if (renamed := _renamed(model, frames[0]) if frames else None) is not None:
         return renamed
-    drawing = {id(model.source.function(place)) for z in cut for place in route(z)}
+    drawing = {id(f) for z in cut for place in route(z) if (f := model.source.function(place)) is not None}
     return next((place for place in frames if id(model.source.function(place)) in drawing), None)
 
 
