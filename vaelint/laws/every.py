@@ -22,7 +22,7 @@ from vaelint.laws import (
     unread_inputs,
     written_batch,
 )
-from vaelint.laws.decoding import compared_draws, conditions, generated_spread, generation, past_the_draw
+from vaelint.laws.decoding import column_order, compared_draws, conditions, generated_spread, generation, past_the_draw
 from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import prior_mass, symmetric
@@ -42,6 +42,7 @@ __all__ = [
     "cancelled_gradients",
     "capacity",
     "code_places",
+    "column_order",
     "columns",
     "compared_draws",
     "computed_steps",
