@@ -23,7 +23,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
-from vaelint.laws.densities.missing_parts import loose_weights, missing_share
+from vaelint.laws.densities.missing_parts import loose_weights, missing_part, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
 from vaelint.record.record import shape
@@ -114,7 +114,8 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
             continue
         if nearest is not None and nearest[0] > _SPREAD:
             holds = _mended(one)
-            yield _broken(bench, one, loose_weights(one, holds) or mending_number(one, holds) or missing_share(one, holds), *nearest)
+            mended = loose_weights(one, holds) or mending_number(one, holds) or missing_share(one, holds) or missing_part(one, holds)
+            yield _broken(bench, one, mended, *nearest)
         elif nearest is not None and nearest[1].words == LINE and (halved := _halved(one, nearest[1])) is not None:
             yield _broken(bench, one, halved, *nearest)
     if reasons:
