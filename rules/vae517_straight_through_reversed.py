@@ -22,9 +22,7 @@ When the gradient is turned on purpose.
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule(
-    "VAE517", "straight-through-reversed", Severity.ERROR, message="a straight-through gradient points the other way", needs=("loss",)
-)
+@rule("VAE517", "straight-through-reversed", Severity.ERROR, message="a straight-through gradient points the other way", needs=("loss",))
 def check(model: Model) -> Findings:
     """The law on straight-through values reports these."""
     yield from ()

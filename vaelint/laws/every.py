@@ -27,7 +27,7 @@ from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import own_scale
 from vaelint.laws.moments import prior_mass, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
-from vaelint.laws.products import absent_experts, borrowed_spreads, experts, sticks
+from vaelint.laws.products import absent_experts, borrowed_spreads, certain_priors, experts, sticks
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
 from vaelint.laws.weights import capacity, weight_of_all, weight_twice
@@ -41,6 +41,7 @@ __all__ = [
     "borrowed_spreads",
     "cancelled_gradients",
     "capacity",
+    "certain_priors",
     "code_places",
     "column_order",
     "columns",

@@ -65,7 +65,7 @@ def _source(bench: Bench, node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     flow, reach = bench.model.flow, gradients_of(bench.model).reach
     reached = reach(node) & flow.data - {node}
     for part in _parts(node):
-        if part not in flow.data or not bench.is_real(part) or _plain(part) in reached and ops.op(part) == "detach":
+        if part not in flow.data or not bench.is_real(part) or (_plain(part) in reached and ops.op(part) == "detach"):
             continue
         behind = reach(part)
         shared = [n for n in flow.sorted(reached & flow.ancestors(part) - behind) if bench.is_real(n)]

@@ -67,7 +67,9 @@ def _range(bench: Bench, one: Elementwise) -> tuple[float, float] | None:
     reach = declared_range(model, target) if target.op == "placeholder" else None
     if target.op != "placeholder" and (found := value_range(model, target)) is not None:
         reach = found.low, found.high
-    return next((r for r in _RANGES if reach is not None and all(math.isclose(a, b, abs_tol=_SAME) for a, b in zip(r, reach, strict=True))), None)
+    return next(
+        (r for r in _RANGES if reach is not None and all(math.isclose(a, b, abs_tol=_SAME) for a, b in zip(r, reach, strict=True))), None
+    )
 
 
 def _bins(one: Elementwise, data: tuple[float, float]) -> tuple[tuple[float, float], int] | None:
@@ -105,7 +107,9 @@ def _broken(bench: Bench, one: Elementwise, data: tuple[float, float], other: tu
         why="the bins are not those of the data's levels: their width is another, and an edge lies where no data is",
         help=f"hand the likelihood the data brought to {where}, or make its bins and edges those of [{data[0]:g}, {data[1]:g}]",
     )
-    text = f"it adds up to one over {levels} levels of {where}, and to another number for each output over those of [{data[0]:g}, {data[1]:g}]"
+    text = (
+        f"it adds up to one over {levels} levels of {where}, and to another number for each output over those of [{data[0]:g}, {data[1]:g}]"
+    )
     return Broken("likelihood-not-normalised", found, "it adds up to one over the levels of the data", text)
 
 

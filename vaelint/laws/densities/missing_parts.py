@@ -63,7 +63,9 @@ def _addends(one: Elementwise) -> Iterator[tuple[fx.Node, fx.Node]]:
                 yield from ((node, part) for part in reversed(still) if part in behind and part is not node and shape(part) == shape(node))
 
 
-def _lengthened(one: Elementwise, node: fx.Node, part: fx.Node, sign: float, points: torch.Tensor, seed: int) -> dict[fx.Node, torch.Tensor]:
+def _lengthened(
+    one: Elementwise, node: fx.Node, part: fx.Node, sign: float, points: torch.Tensor, seed: int
+) -> dict[fx.Node, torch.Tensor]:
     got = one.as_they_are(points, seed, [node, part])
     return {node: got[node] + sign * got[part]}
 
