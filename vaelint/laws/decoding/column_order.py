@@ -1,7 +1,7 @@
 """Law A10, for what is joined: a layer's columns read the same in every one of its calls.
 
-Where a decoder's layer reads a draw beside a condition, its weights learn which columns are which. Intervention: the model's own method that
-draws is run, with the step's own conditions. Prediction: no column that reads the draw in training reads a condition there while
+Where a decoder's layer reads a draw beside a condition, its weights learn which columns are which. Intervention: the model's own method
+that draws is run, with the step's own conditions. Prediction: no column that reads the draw in training reads a condition there while
 another, that reads a condition in training, reads the draw: the two are joined in another order.
 
 Exempt: columns that read a draw in both, or a constant in one; a step that feeds back what it has drawn.

@@ -3,8 +3,8 @@
 Prediction: where exp(-term) adds up to one over 256 or 32 steps of some interval, ends included, that interval is the range of the data as
 they are handed to it. Bins for [-1, 1] are twice too wide for data in [0, 1], and its lower edge is never met.
 
-Only data whose range is declared is asked, and only ranges that images commonly have. Densities over a line or over positive numbers have no
-ends, and are exempt; so are those that add up to one over the data's own levels, or over their whole range, as well.
+Only data whose range is declared is asked, and only ranges that images commonly have. Densities over a line or over positive numbers
+have no ends, and are exempt; so are those that add up to one over the data's own levels, or over their whole range, as well.
 
 Source: Salimans et al. 2017, PixelCNN++, section 2.1 (the edge cases 0 and 255).
 """
@@ -99,13 +99,13 @@ def _unchanged(*_: object) -> dict[object, torch.Tensor]:
 
 def _broken(bench: Bench, one: Elementwise, data: tuple[float, float], other: tuple[float, float], levels: int) -> Broken:
     model = bench.model
-    where = f"[{other[0]:g}, {other[1]:g}]"
+    where, own = (f"[{low:g}, {high:g}]" for low, high in (other, data))
     found = Found(
         _handed_over(bench, one) or model.where(one.core),
-        label=f"data in [{data[0]:g}, {data[1]:g}], and bins for {where}",
+        label=f"data in {own}, and bins for {where}",
         labels=model.labels((one.core, "the likelihood"), (one.at.target, "the data")),
         why="the bins are not those of the data's levels: their width is another, and an edge lies where no data is",
-        help=f"hand the likelihood the data brought to {where}, or make its bins and edges those of [{data[0]:g}, {data[1]:g}]",
+        help=f"hand the likelihood the data brought to {where}, or make its bins and edges those of {own}",
     )
     text = (
         f"it adds up to one over {levels} levels of {where}, and to another number for each output over those of [{data[0]:g}, {data[1]:g}]"

@@ -53,7 +53,7 @@ def missing_part(one: Elementwise, holds: Callable[[Put], bool]) -> Number | Non
 
 
 def _addends(one: Elementwise) -> Iterator[tuple[fx.Node, fx.Node]]:
-    """Values without the data that are added to what moves with it, on the way to the logarithm of the density, and what each is made of."""
+    """Values without the data that are added to what moves with it, in the logarithm of the density, and what each is made of."""
     flow, still = one.bench.model.flow, _still(one)
     for at in flow.sorted({n for n in {*one.inside, one.core} if ops.op(n) in ops.ADD and n not in still}):
         later = flow.descendants(at) & one.inside | {one.core}
