@@ -16,10 +16,12 @@ from vaelint.laws import (
     priors,
     relaxations,
     repeated,
+    straight_through,
     taught,
     unread_inputs,
 )
 from vaelint.laws.decoding import (
+    column_order,
     compared_draws,
     conditions,
     generated_spread,
@@ -30,10 +32,10 @@ from vaelint.laws.decoding import (
     past_the_draw,
 )
 from vaelint.laws.densities import family
-from vaelint.laws.likelihoods import own_scale
+from vaelint.laws.likelihoods import bins, own_scale
 from vaelint.laws.moments import prior_mass, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
-from vaelint.laws.products import absent_experts, borrowed_spreads, experts, sticks
+from vaelint.laws.products import absent_experts, borrowed_spreads, certain_priors, experts, sticks
 from vaelint.laws.samples import seen_samples, separate_samples, written_batch
 from vaelint.laws.sequences import attention_masks, computed_steps, own_step, padding_inert
 from vaelint.laws.training import fresh_draws, turns_family
@@ -44,11 +46,14 @@ __all__ = [
     "absent_targets",
     "addends",
     "attention_masks",
+    "bins",
     "blends",
     "borrowed_spreads",
     "cancelled_gradients",
     "capacity",
+    "certain_priors",
     "code_places",
+    "column_order",
     "columns",
     "compared_draws",
     "computed_steps",
@@ -82,6 +87,7 @@ __all__ = [
     "seen_samples",
     "separate_samples",
     "sticks",
+    "straight_through",
     "symmetric",
     "taught",
     "turns_family",

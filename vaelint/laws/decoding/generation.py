@@ -36,7 +36,7 @@ _OFF = 0.4  # of the prior's own spread: the mean's error of 400 draws is 0.05
 _WIDER = 1.7  # a temperature of 0.7 is common
 _BOUNDS = frozenset({"sigmoid", "tanh", "softmax"})
 _EXACT = 0.02  # of the bend: what a clamp or an absolute value makes of the KL is no parabola
-_NAMES = re.compile(r"(sample|generate|decode_prior)", re.IGNORECASE)
+NAMES = re.compile(r"(sample|generate|decode_prior)", re.IGNORECASE)
 _SECONDS = 10.0
 
 
@@ -88,11 +88,11 @@ def generators(bench: Bench) -> Iterator[str]:
         own = inspect.getattr_static(kind, name)
         function = getattr(kind, name, None)
         plain = inspect.isfunction(function) and not isinstance(own, staticmethod | classmethod)
-        if plain and _NAMES.search(name) and not name.startswith("__") and len(_required(function)) <= 2:
+        if plain and NAMES.search(name) and not name.startswith("__") and len(required(function)) <= 2:
             yield name
 
 
-def _required(function: Any) -> list[inspect.Parameter]:
+def required(function: Any) -> list[inspect.Parameter]:
     """The arguments of a method that have to be given."""
     own = list(inspect.signature(function).parameters.values())[1:]
     return [p for p in own if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD]
@@ -102,7 +102,7 @@ def generated(bench: Bench, name: str) -> Record | None:
     """The record of one call, with weights that are all elsewhere; None where it takes something else."""
     runner = bench.base.runner
     function = getattr(type(bench.model.record.model), name)
-    count, takes = len(_required(function)), len(inspect.signature(function).parameters) > 1
+    count, takes = len(required(function)), len(inspect.signature(function).parameters) > 1
     given = (_DRAWN, runner.device)[:count] if count or not takes else (_DRAWN,)
     own = Runner(runner.tracer, lambda model, _: Outcome(getattr(model, name)(*given), None), runner.device, runner.sizes, _SECONDS)
     record = own.run(prepare=bench.moved(_SEED))

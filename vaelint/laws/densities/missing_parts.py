@@ -43,6 +43,33 @@ def missing_share(one: Elementwise, holds: Callable[[Put], bool]) -> Number | No
     return None
 
 
+def missing_part(one: Elementwise, holds: Callable[[Put], bool]) -> Number | None:
+    """The first addend that does not move with the data and mends the likelihood where one of its own parts is added or taken away."""
+    for node, part in islice(_addends(one), _MOST):
+        if any(holds(partial(_lengthened, one, node, part, sign)) for sign in (1.0, -1.0)):
+            model = one.bench.model
+            return Number(model.where(node), f"adds up to one with {model.written(part)} added to it, or taken from it, once more")
+    return None
+
+
+def _addends(one: Elementwise) -> Iterator[tuple[fx.Node, fx.Node]]:
+    """Values without the data that are added to what moves with it, in the logarithm of the density, and what each is made of."""
+    flow, still = one.bench.model.flow, _still(one)
+    for at in flow.sorted({n for n in {*one.inside, one.core} if ops.op(n) in ops.ADD and n not in still}):
+        later = flow.descendants(at) & one.inside | {one.core}
+        if all(ops.op(n) in _LINEAR for n in later - {at}):
+            for node in (n for n in ops.value_inputs(at) if n in still):
+                behind = flow.ancestors(node)
+                yield from ((node, part) for part in reversed(still) if part in behind and part is not node and shape(part) == shape(node))
+
+
+def _lengthened(
+    one: Elementwise, node: fx.Node, part: fx.Node, sign: float, points: torch.Tensor, seed: int
+) -> dict[fx.Node, torch.Tensor]:
+    got = one.as_they_are(points, seed, [node, part])
+    return {node: got[node] + sign * got[part]}
+
+
 def _still(one: Elementwise) -> list[fx.Node]:
     """Values made of what the decoder puts out that do not move with the data, in order."""
     flow, own = one.bench.model.flow, {*one.at.raw, *one.at.parameters}

@@ -23,7 +23,7 @@ from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.elementwise import Elementwise, TooLargeError
-from vaelint.laws.densities.missing_parts import loose_weights, missing_share
+from vaelint.laws.densities.missing_parts import loose_weights, missing_part, missing_share
 from vaelint.laws.densities.numbers import Number, Put, mending_number
 from vaelint.laws.law import Broken, law
 from vaelint.laws.supports.supports import LINE, SPREAD, SUPPORTS, Support, levels_of_data, may_be, own_levels
@@ -60,7 +60,8 @@ def likelihoods_are_densities(bench: Bench) -> Iterator[Broken]:
             continue
         if nearest is not None and nearest[0] > nearest[1].spread:
             holds = _mended(one, levels)
-            yield _broken(bench, one, loose_weights(one, holds) or mending_number(one, holds) or missing_share(one, holds), *nearest)
+            mended = loose_weights(one, holds) or mending_number(one, holds) or missing_share(one, holds) or missing_part(one, holds)
+            yield _broken(bench, one, mended, *nearest)
         elif nearest is not None and nearest[1].words == LINE and (halved := _halved(one, nearest[1])) is not None:
             yield _broken(bench, one, halved, *nearest)
     if reasons:

@@ -23,6 +23,7 @@ from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.laws.densities.lowest import weight_sign
+from vaelint.laws.densities.weights_of_bounds import stacked_bounds
 from vaelint.laws.law import Broken, law
 from vaelint.laws.moments.put_out import put_out
 from vaelint.record import ops
@@ -97,7 +98,9 @@ class Estimate:
             return False
         if self._batch_axis is None or not self._reads_the_draw(core, heads) or self._pairs_or_bounds(core, heads):
             return False
-        return not self._takes_an_entropy(core) and not self._weighs_closed_forms()
+        if self._takes_an_entropy(core) or self._weighs_closed_forms():
+            return False
+        return not stacked_bounds(self.bench, self.term)  # of a mixture's components all draws together average to one
 
     @property
     def _batch_axis(self) -> int | None:

@@ -72,13 +72,13 @@ def _weights(bench: Bench) -> Iterator[Weights]:
         if len(sums) == len(term.leaves) and len({shape(ops.value_inputs(n)[0]) for n in sums}) == 1:
             yield Weights(bench, term, tuple(ops.value_inputs(n)[0] for n in sums))
     for term in bench.model.terms_of("kl"):
-        stacked = _stacked(bench, term)
+        stacked = stacked_bounds(bench, term)
         if stacked and term.detached is None:
             with suppress(ReplayError):  # terms that are weighed one by one are no such stack
                 yield Weights(bench, term, stacked, -weight_sign(bench, stacked[0]))
 
 
-def _stacked(bench: Bench, term: Term) -> tuple[fx.Node, ...]:
+def stacked_bounds(bench: Bench, term: Term) -> tuple[fx.Node, ...]:
     """What a loss stacks for each of several draws: log p(z), read from the draw alone, and log q(z) at the draw. Empty if it does not."""
     flow = bench.model.flow
     for node in reversed(term.leaves[0].chain):
@@ -92,7 +92,8 @@ def _stacked(bench: Bench, term: Term) -> tuple[fx.Node, ...]:
             and not any(other.z in flow.ancestors(leaf.node) for leaf in leaves for other in term.sites if other is not s)
             for s, leaves in own
         )
-        return parts if told and sum(len(leaves) for _, leaves in own) == len(term.leaves) else ()
+        if told and sum(len(leaves) for _, leaves in own) == len(term.leaves):  # else a stack within, of the densities of one draw
+            return parts
     return ()
 
 

@@ -138,6 +138,13 @@ class Product:
         alone = seconds[:, means].abs().max() < _NOTHING
         return bool(alone) and float(weights.sum()) < 1 + 1e-6 and bool((seconds[:, spreads].abs().max(1).values > _MOVES).all())
 
+    @property
+    def spread_numbers(self) -> list[int]:
+        """The raw numbers that move the scale."""
+        assert self._here is not None
+        found: list[int] = torch.nonzero(self._here[2].abs() > _NOTHING).flatten().tolist()
+        return found
+
     def borrowed(self, moves: float) -> tuple[fx.Node, fx.Node] | None:
         """The layers of a mean that is weighed by another expert's spread alone, and of that spread, where one expert has no spread."""
         if self._here is None:
@@ -150,10 +157,10 @@ class Product:
         for row, i in enumerate(means):
             moving = [j for j in spreads if float(seconds[row, j].abs()) > moves]
             if moving and self._experts[i] not in owners:
-                return self._layer(i), self._layer(moving[0])
+                return self.layer_of(i), self.layer_of(moving[0])
         return None
 
-    def _layer(self, number: int) -> fx.Node:
+    def layer_of(self, number: int) -> fx.Node:
         """The layer that puts out one of the raw numbers."""
         for n in self.raw:
             number -= math.prod(self.bench.model.replay.shape_of(n, self.sizes))
