@@ -41,33 +41,10 @@ LONG = (
 """Files whose tests start processes, or check many models at once, for all of the file: of five seconds and more."""
 
 
-ONE_IN = 24
-"""One in so many of the rules' further cases, `bad__<case>.py` and its twin, is run by `make test`; always the same ones."""
-SYSTEMS_IN = 12
-"""The same of the correct systems, `ok_<name>.py`."""
-PART_OF = {
-    "test_seed_gives_what_its_comments_say": 3,
-    "test_it_is_named_with_its_place": 2,
-    "test_a_divergence_is_named_with_its_reduction": 2,
-    "test_the_effective_beta_is_measured": 4,
-    "test_the_parts_of_a_divergence_are_listed_with_their_weights": 4,
-    "test_a_likelihood_is_named_with_its_exact_weight": 3,
-    "test_a_published_objective_is_named_with_its_source_and_weights": 3,
-    "test_a_whole_likelihood_keeps_the_law": 3,
-    "test_a_broken_likelihood_is_found_at_its_formula": 3,
-    "test_a_gpu_changes_no_static_finding": 5,
-    "test_no_experiment_mixes_two_devices": 3,
-    "test_a_bug_of_the_gallery_is_found_as_shown": 2,
-    "test_the_batch_is_a_symbol": 2,
-    "test_without_keras_it_is_asked_for": 3,
-}
-"""Of tests that check another model for each of their cases, one case in so many; the first of each always. `make test-cases` runs all."""
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Long tests go first, so that no core ends on one alone, and a file that prepares something for all its tests is seldom shared.
 
-    Of the rules' further cases, of the correct systems and of PART_OF a part, unless all are asked for (VAELINT_CASES=all,
+    Of the rules' further cases, of the correct systems and of `thorough.PART_OF` a part, unless all are asked for (VAELINT_CASES=all,
     `make test-cases`), or tests by their names.
     """
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
@@ -77,7 +54,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left = set()
     for item in items:
         name, _, case = item.name.partition("[")
-        if (item.path.name == "test_fixtures.py" and _is_left_out(case)) or seen[name] % PART_OF.get(name, 1):
+        if (item.path.name == "test_fixtures.py" and _is_left_out(case)) or seen[name] % thorough.PART_OF.get(name, 1):
             left.add(item)
         seen[name] += 1
     config.hook.pytest_deselected(items=list(left))
@@ -86,7 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_left_out(stem: str) -> bool:
     """Whether a fixture is a further case of a rule or a system, and not one of those that are always run. Twins have one stem and fate."""
-    one_in = SYSTEMS_IN if stem.startswith("ok_") else ONE_IN if "__" in stem else 1
+    one_in = thorough.SYSTEMS_IN if stem.startswith("ok_") else thorough.ONE_IN if "__" in stem else 1
     return zlib.crc32(stem.encode()) % one_in != 0
 
 

@@ -126,7 +126,7 @@ def right(objective: Objective, found: list[Finding], codes: tuple[str, ...]) ->
 def test_one_change_gives_one_finding_at_its_line(checked: Checked, change: str) -> None:
     codes, fixed = CHANGES[change]
 
-    @settings(LAW, max_examples=examples(2, 8))
+    @settings(LAW, max_examples=examples(1, 8))
     @given(objective=objectives(**fixed, change=change))
     def law(objective: Objective) -> None:
         result = checked(objective)

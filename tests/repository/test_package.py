@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import thorough
 import yaml
 
 import vaelint
@@ -131,3 +132,13 @@ def test_the_readmes_picture_names_the_packages_that_there_are() -> None:
     named = set(re.findall(r"`([a-z]+)/`", picture))
     assert named == {f.parent.name for f in (ROOT / "vaelint").glob("*/__init__.py")} | {"rules"}
     assert set(re.findall(r"`([a-z]+\.py)`", picture)) <= {f.name for f in (ROOT / "vaelint").glob("*.py")}
+
+
+def test_what_is_run_in_part_is_there_and_run_in_whole_by_make_test_cases() -> None:
+    whole = re.search(r"VAELINT_CASES=all .*?(?=\n\n)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.S)
+    assert whole is not None
+    texts = {f: f.read_text(encoding="utf-8") for f in (ROOT / "tests").rglob("test_*.py")}
+    for name in thorough.PART_OF:
+        (file,) = [f for f, text in texts.items() if f"def {name}(" in text]
+        places = re.findall(r"tests/\S+", whole[0])
+        assert any(file.is_relative_to(ROOT / place) for place in places), f"make test-cases leaves out {file.name}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import commandline
@@ -12,6 +14,7 @@ from expectations import FIXTURES, FOUND_BY_THE_PASS, ROOT, SETS, Fixture, compl
 
 from vaelint.core.finding import Certainty, Severity
 from vaelint.core.result import TargetResult
+from vaelint.source import later_modules
 
 # What a model warns of is its own affair: here it must not become an error, as it would not at a terminal.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -47,6 +50,15 @@ def check(fixture: Fixture, before: list[TargetResult] | None = None) -> TargetR
     if fixture.stem.startswith(OF_THE_FRONT):
         return TargetResult.from_json(through_the_command_line(fixture, "cpu")[1])
     return check_target(fixture.request("cpu"), emit)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_in_the_server() -> Iterator[None]:
+    """What is imported by now is no user's, and is not looked through in each check."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, later_modules._MARK, later_modules)  # which mark() puts there anew, behind all others
+        later_modules.mark()
+        yield
 
 
 @pytest.fixture(autouse=True)
