@@ -26,6 +26,7 @@ class Way:
     code: str
     name: str
     gets_all: bool
+    ready: bool  # whether the target is data that the model has made ready and returns
 
 
 def ways(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[str], output: object, most: int) -> list[Way]:
@@ -38,9 +39,9 @@ def ways(loaded: Loaded, model: nn.Module, prefix: str, names: Sequence[str], ou
     called = set().union(*(called_names(f) for _, f in found), called_names(own) if own is not None else ())
     roots = [(expr, f) for expr, f in found if f.__name__ not in called]
     made = (
-        Way(f"{prefix}; loss = {expr}({', '.join(given)})", expr, gets_all)
+        Way(f"{prefix}; loss = {expr}({', '.join(given)})", expr, gets_all, ready)
         for expr, f in roots
-        for given, gets_all in _arguments(f, expr, names, output)
+        for given, gets_all, ready in _arguments(f, expr, names, output)
     )
     return list(islice(made, most))
 
@@ -85,21 +86,27 @@ def _required(function: Callable[..., Any], skip: int) -> int | None:
     return sum(p.default is p.empty for p in parameters)
 
 
-def _arguments(function: Callable[..., Any], expr: str, names: Sequence[str], output: object) -> Iterator[tuple[list[str], bool]]:
-    """Every way to give the outputs in their order, one of the inputs among them; then the output as one value."""
+def _arguments(function: Callable[..., Any], expr: str, names: Sequence[str], output: object) -> Iterator[tuple[list[str], bool, bool]]:
+    """Every way to give the outputs in their order, one of the inputs among them; then the output as one value.
+
+    First all outputs as they come, where they are as many as are wanted and one is data that the model has made ready.
+    """
     of_model = expr.endswith("()") or expr.startswith("model.")
     wanted = _required(function, skip=1 if of_model else 0)
-    given = [s.expr for s in sources_of(output, _nothing, [], {}) if isinstance(s.value, torch.Tensor | torch.distributions.Distribution)]
+    sources = [s for s in sources_of(output, _nothing, [], {}) if isinstance(s.value, torch.Tensor | torch.distributions.Distribution)]
+    given = [s.expr for s in sources]
     if not wanted:
         return
+    if len(given) == wanted and sum(isinstance(s.value, torch.Tensor) and not s.value.requires_grad for s in sources) == 1:
+        yield given, True, True
     for left in combinations(given, wanted - 1):
         for place in range(1, wanted + 1):
             for name in names:
                 at = place % wanted  # behind the first output is where the target is given most often
-                yield [*left[:at], name, *left[at:]], len(left) == len(given)
+                yield [*left[:at], name, *left[at:]], len(left) == len(given), False
     if not isinstance(output, torch.Tensor) and wanted <= 2:
         whole = [["out"]] if wanted == 1 else [w for name in names for w in (["out", name], [name, "out"])]
-        yield from ((w, True) for w in whole)
+        yield from ((w, True, False) for w in whole)
 
 
 _nothing: RoleOf = lambda tensor: None  # noqa: E731

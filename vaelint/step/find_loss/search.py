@@ -212,15 +212,16 @@ def _measured(
 ) -> Step | None:
     """A function of the file whose names say nothing, where what it returns is measured to be an objective.
 
-    The call that exchanges the fewest arguments; one without a divergence only where it gets all outputs, and no call has one.
+    The call that exchanges the fewest arguments, of two alike the one with the data as the model returns them; one without a divergence
+    only where it gets all outputs, and no call has one.
     """
-    tried: list[tuple[tuple[bool, int], Step]] = []
+    tried: list[tuple[tuple[bool, int, bool], Step]] = []
     for way in ways(loaded, model, step.code, names, output, trials.most):
         note = f"{way.name} is used as the loss because of what it computes; no name says so"
         made = _extended(loaded, step, seek.Found(way.code, [note]))
         parts = trials.parts(made)
         if parts is not None and (parts.divergence or way.gets_all):
-            tried.append(((not parts.divergence, parts.exchanged), made))
+            tried.append(((not parts.divergence, parts.exchanged, not way.ready), made))
     tier = _Tier(trials)
     tier.ran = [s for odd, s in tried if odd == min(o for o, _ in tried)]
     one = tier.one()
