@@ -133,8 +133,8 @@ def _unseen(bench: Bench, site: Site, blind: frozenset[int]) -> Broken:
         label=f"from here on nothing of the data of {len(blind)} of {bench.base.batch} samples is left",
         labels=model.labels((None if culprit is site.z else site.z, "their draw is the same whatever their data")),
         shapes=(model.row(culprit),),
-        why="these samples have all one posterior: it says nothing of them, and what is decoded is an average",
+        why="these samples share one posterior: it says nothing of them, and they are decoded to one average",
         help="read each sequence at its own last step (lengths - 1), and give every row of the batch a posterior",
     )
-    text = f"with the data of other samples in place of their own, {len(blind)} of {bench.base.batch} draws are the same to the last bit"
+    text = f"with the data of other samples {len(blind)} of {bench.base.batch} draws are the same to the last bit"
     return Broken("sample-unseen", found, "every sample's draw moves with its own data", text)
