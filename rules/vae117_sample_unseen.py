@@ -5,13 +5,8 @@ Gives every sample the data of another one, with the noise, the lengths and the 
 move. Reported where it moves for some samples and stays the same to the last bit for others.
 
 ## Why is this bad
-<<<<<<< ours
-Those samples have all one posterior, whatever their data. What is decoded for them is an average, and their share of the
-KL and of the likelihood teaches the model nothing.
-=======
 Those samples share one posterior, whatever their data. Their reconstructions are one average, and their share of
 the KL and of the likelihood teaches the model nothing.
->>>>>>> theirs
 
 ## Example
     states, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)

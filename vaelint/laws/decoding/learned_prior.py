@@ -146,7 +146,7 @@ def _broken(bench: Bench, name: str, noise: fx.Node, prior: set[str]) -> Broken:
         span(noise),
         label=f"{name} decodes this, and asks nothing of the prior that was trained",
         labels=bench.model.labels((bench.model.sites[0].z, "in training the decoder gets draws that the KL holds to the learned prior")),
-        why="the posteriors lie where the learned prior is: the decoder was never trained on other draws",
+        why="the posteriors are where the learned prior is: the decoder was never trained on other draws",
         help=f"draw from the learned prior: {names}",
     )
     text = f"{name} draws, decodes, and reads none of the {len(prior)} parameters that the KL alone trains"

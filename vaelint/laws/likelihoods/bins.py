@@ -106,7 +106,7 @@ def _broken(bench: Bench, one: Elementwise, data: tuple[float, float], other: tu
         _handed_over(bench, one) or model.where(one.core),
         label=f"data in {own}, and bins for {where}",
         labels=model.labels((one.core, "the likelihood"), (one.at.target, "the data")),
-        why="the bins are not those of the data's levels: their width is another, and an edge lies where no data is",
+        why="the bins are not those of the data's levels: their width is another, and one edge is where no data is",
         help=f"hand the likelihood the data brought to {where}, or make its bins and edges those of {own}",
     )
     text = (

@@ -138,7 +138,7 @@ def _broken(bench: Bench, found: _Sum) -> Broken:
         label=f"{model.shape_text(found.spread)} is {done} each {rows} of {model.shape_text(found.covariance)}",
         labels=model.labels((found.covariance, "the covariance"), (found.spread, "the variances")),
         shapes=(model.row(found.covariance), model.row(found.spread)),
-        why="what is left is no covariance: it is 0 where a covariance has the size of a variance"
+        why="what is left is not a covariance: it is 0 where a covariance has the size of a variance"
         if taken
         else "the variance of one latent is counted as its covariance with every other: what should stay 0 grows with it",
         help=f"put the variances on the diagonal: cov {sign} torch.diag(var), of a batch of them torch.diag_embed(var)",
