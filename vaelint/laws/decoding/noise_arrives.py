@@ -24,7 +24,11 @@ _SEED = 1
 _ROUNDS = frozenset({"argmax", "argmin", "max", "topk", "round", "floor", "sign", "one_hot", "gt", "ge", "lt", "le", "heaviside"})
 
 
-@law("noise-reaches-the-decoder", "the input of the decoder moves with the noise of its draw", covered=("VAE204", "VAE208", "VAE218", "VAE505"))
+@law(
+    "noise-reaches-the-decoder",
+    "the input of the decoder moves with the noise of its draw",
+    covered=("VAE204", "VAE208", "VAE218", "VAE505"),
+)
 def noise_reaches_the_decoder(bench: Bench) -> Iterator[Broken]:
     """Every draw of a posterior with noise of its own, as the first layer below it reads it."""
     for site in bench.model.sites:
