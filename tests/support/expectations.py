@@ -55,6 +55,7 @@ FOUND_BY_THE_PASS = (
     "vae416_kl_weight_stuck__attribute_never_counted",
     "vae416_kl_weight_stuck__curve_turned",
     "vae416_kl_weight_stuck__cut_phase",
+    "vae208_latent_not_sampled__hard_without_noise",
     "vae518_parts_start_equal",
     "vae518_parts_start_equal__seeds",
     "vae518_parts_start_equal__pseudo_inputs",
