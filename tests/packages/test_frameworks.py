@@ -194,6 +194,13 @@ def test_a_class_that_is_summed_over(tmp_path: Path, edits: list[tuple[str, str]
     assert terms["exact KL of 'y' (OneHotCategorical)"]["span"]["line"] == line_of("enumerated.py", CLASS)
 
 
+def test_a_frozen_part_of_a_pyro_model_and_a_loader_that_is_told_where() -> None:
+    needs("pyro")
+    target = observed(DATA, "music_from_a_guess.py")
+    assert not target["findings"], target["findings"]
+    assert {t["role"] for t in target["loss"]["terms"]} == {"reconstruction", "kl"}
+
+
 def test_music_of_pyros_examples_is_made_up() -> None:
     needs("pyro")
     notes: list[str] = []

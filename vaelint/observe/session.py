@@ -192,7 +192,8 @@ class Session:
             return
         if self.watch is not None:
             stack, was = self.spans.stack(frame, limit=1), self._before.pop(id(optimizer), [])
-            self.watch.steps.append(stepped(optimizer, was, len(self.watch.backwards), stack[0] if stack else None, self._cleared))
+            made = stepped(optimizer, was, len(self.watch.backwards), stack[0] if stack else None, self._cleared)
+            self.watch.stepped(made, self.iterations, leads=optimizer is self._leader)
             self.watch.recorder.paused = self.watch.finished
         self._leader = self._leader or optimizer
         if optimizer is not self._leader or self._enough():

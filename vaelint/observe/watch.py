@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from vaelint.observe.batches import is_label, rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, input_instead, is_selected, made_by
-from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of
+from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of, held_by
 from vaelint.record.record import Births, Record, ancestors, name_of
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
@@ -201,6 +201,25 @@ class Watch:
                 self.record.inputs[told] = self.record.inputs.pop(name)
                 for held in (self.inputs, self._kept):
                     held[told] = held.pop(name)
+
+    def stepped(self, step: Stepped, earlier: Sequence[Iteration], *, leads: bool) -> None:
+        """An optimizer has stepped.
+
+        Where no loader gives the batches, the step of the first one has ended an iteration (`leads`). What others do before the next
+        `backward` still belongs to that one, and this one begins with what they leave.
+        """
+        if leads or not self._loose or self.backwards:
+            self.steps.append(step)
+            return
+        for iteration in earlier[-1:]:
+            if iteration.number == self.number - 1 and iteration.goals:
+                iteration.goals[-1].steps.append(step)
+        own = dict(self._frozen.named_parameters())
+        with contextlib.ExitStack() as quiet, torch.no_grad():
+            self.hush(quiet)
+            for tensor in held_by(step.optimizer):
+                if (name := self.names.get(id(tensor), "")) in own:
+                    own[name].copy_(tensor)
 
     def hush(self, stack: contextlib.ExitStack) -> None:
         """Until the stack is closed, what runs is not recorded."""

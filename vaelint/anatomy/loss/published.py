@@ -78,8 +78,11 @@ def _ends_normal(model: Model, term: Term, site: Site, loss: fx.Node) -> bool:
 
 
 def _is_mapped(model: Model, start: fx.Node, end: fx.Node) -> bool:
-    """Whether something learned stands between a draw and a value made of it."""
-    return bool(gradients_of(model).names(model.flow.ancestors(end, stop={start})))
+    """Whether something learned stands between a draw and a value made of it, and not just as the mean and the scale of a prior."""
+    behind = model.flow.ancestors(end, stop={start})
+    way = behind & model.flow.descendants(start) - {start}
+    moved = all(ops.op(n) in ops.ADD | ops.MUL | ops.DIV | ops.SHAPE | ops.CAST | ops.SELECT | {"neg"} for n in way)
+    return not moved and bool(gradients_of(model).names(behind))
 
 
 def _inside(model: Model, term: Term) -> set[fx.Node]:

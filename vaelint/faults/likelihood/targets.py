@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -180,10 +181,18 @@ def self_targets(model: Model) -> list[Corruption]:
         operands = (ops.tensors(node.args) + ops.tensors(dict(node.kwargs)))[:2]
         if leaf.role == "prior" and not _decoded_beside_latent(model, operands) and not _decoded_by_product(model, operands):
             continue  # what was decoded are parameters of a prior
+        if _drawn_and_encoded(model, [o for o in operands if o not in own]):
+            continue
         if not exempt(model, "VAE306", ADDENDS, node, _Compared(model, operands, own)):
             other = next((n for n in operands if not requires(n)), operands[-1] if operands else None)
             found.append(Corruption(node, other, f"the target is {_called(model, other)}"))
     return found
+
+
+def _drawn_and_encoded(model: Model, targets: Sequence[fx.Node]) -> bool:
+    """Whether a target is made of what the step draws and the encoder reads, which is data: `links = torch.randint(0, 2, (18, 18))`."""
+    drawn = model.flow.ancestors(*(h for s in model.sites for h in s.heads)) & model.flow.random
+    return any((model.flow.ancestors(t) | {t}) & drawn for t in targets)
 
 
 def _of_own_making(model: Model) -> set[fx.Node]:

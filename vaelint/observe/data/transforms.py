@@ -16,8 +16,11 @@ class InterpolationMode(enum.Enum):
     """How values between pixels are made; the stand-in makes them all by lines."""
 
     NEAREST = "nearest"
+    NEAREST_EXACT = "nearest-exact"
     BILINEAR = "bilinear"
     BICUBIC = "bicubic"
+    BOX = "box"
+    HAMMING = "hamming"
     LANCZOS = "lanczos"
 
 
