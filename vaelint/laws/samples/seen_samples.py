@@ -94,13 +94,16 @@ def _short(bench: Bench) -> frozenset[int]:
 
 
 def _decided(bench: Bench, blind: frozenset[int]) -> bool:
-    """Whether a mask, a flag or a label tells the samples that do not move from the others."""
+    """Whether a mask, a flag or a label tells the samples that do not move from the others; or all flags together."""
+    told: list[list[object]] = []
+    flags: list[list[object]] = []
     for seat in bench.of_kind("mask", "label", "other"):
-        rows = bench.value(seat.node).movedim(seat.axis, 0).flatten(1) if seat.node.meta["val"].dim() > 1 else bench.value(seat.node)
-        keys = [tuple(r.tolist()) if r.dim() else r.item() for r in rows]
-        if not {keys[i] for i in blind} & {k for i, k in enumerate(keys) if i not in blind}:
-            return True
-    return False
+        value = bench.value(seat.node)
+        rows = value.movedim(seat.axis, 0).flatten(1) if value.dim() > 1 else value
+        told.append([tuple(r.tolist()) if r.dim() else r.item() for r in rows])
+        flags += [told[-1]] if bool(((value == 0) | (value == 1)).all()) else []
+    together: list[list[object]] = [list(zip(*flags, strict=True))] if len(flags) > 1 else []
+    return any(not {keys[i] for i in blind} & {k for i, k in enumerate(keys) if i not in blind} for keys in told + together)
 
 
 def _bound(bench: Bench, node: fx.Node) -> Span | None:
