@@ -65,26 +65,26 @@ def one_bug(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_patch_is_printed_and_nothing_written(one_bug: Path) -> None:
-    before = (one_bug / "buggy.py").read_bytes()
-    done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", cwd=one_bug)
+def test_a_patch_is_printed_and_nothing_written(buggy: Path) -> None:
+    before = (buggy / "buggy.py").read_bytes()
+    done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", cwd=buggy)
     assert done.returncode == 1
-    assert (one_bug / "buggy.py").read_bytes() == before
+    assert (buggy / "buggy.py").read_bytes() == before
     assert done.stdout.startswith("--- a/buggy.py\n+++ b/buggy.py\n")
     assert "would fix buggy.py:" in done.stderr
-    subprocess.run(["git", "apply", "-"], input=done.stdout, text=True, cwd=one_bug, check=True)
-    assert (one_bug / "buggy.py").read_bytes() != before, "it is a patch that tools take"
+    subprocess.run(["git", "apply", "-"], input=done.stdout, text=True, cwd=buggy, check=True)
+    assert (buggy / "buggy.py").read_bytes() != before, "it is a patch that tools take"
 
 
-def test_a_report_has_each_fix_at_its_finding(one_bug: Path) -> None:
-    text = (one_bug / "buggy.py").read_text()
-    done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", "--output-format", "json", cwd=one_bug)
+def test_a_report_has_each_fix_at_its_finding(buggy: Path) -> None:
+    text = (buggy / "buggy.py").read_text()
+    done = vaelint("check", "buggy.py:VAE", *OPTIONS, "--diff", "--output-format", "json", cwd=buggy)
     lines = text.split("\n")
     (target,) = json.loads(done.stdout)["targets"]
     fixes = {f["code"]: f["fix"] for f in target["findings"] if f["fix"]}
     assert "torch.randn_like(std)" in fixes["VAE201"]["new"]
     assert lines[fixes["VAE201"]["line"] - 1] != fixes["VAE201"]["new"]
-    assert (one_bug / "buggy.py").read_text() == text
+    assert (buggy / "buggy.py").read_text() == text
 
 
 def test_a_second_run_changes_nothing(one_bug: Path) -> None:

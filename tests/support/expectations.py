@@ -55,6 +55,7 @@ FOUND_BY_THE_PASS = (
     "vae416_kl_weight_stuck__attribute_never_counted",
     "vae416_kl_weight_stuck__curve_turned",
     "vae416_kl_weight_stuck__cut_phase",
+    "vae416_kl_weight_stuck__share_of_the_whole",
     "vae208_latent_not_sampled__hard_without_noise",
     "vae407_kl_sign__classes_in_one_batch",
     "vae518_parts_start_equal",
