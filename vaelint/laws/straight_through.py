@@ -34,7 +34,7 @@ _ERRORS = 6.0
 _SAME = 1e-9
 
 
-@law("straight-through-points-ahead", _PREDICTED, covered=("VAE503", "VAE505", "VAE513"), cost="replay")
+@law("straight-through-points-ahead", _PREDICTED, covered=("VAE503", "VAE505", "VAE513", "VAE515"))
 def straight_through_points_ahead(bench: Bench) -> Iterator[Broken]:
     """Sums that the loss is made of, whose value is that of a part with steps."""
     model, flow = bench.model, bench.model.flow

@@ -27,7 +27,7 @@ _ROUNDS = frozenset({"argmax", "argmin", "max", "topk", "round", "floor", "sign"
 @law(
     "noise-reaches-the-decoder",
     "the input of the decoder moves with the noise of its draw",
-    covered=("VAE201", "VAE202", "VAE204", "VAE208", "VAE218", "VAE505"),
+    covered=("VAE201", "VAE202", "VAE204", "VAE208", "VAE218", "VAE503", "VAE505"),
 )
 def noise_reaches_the_decoder(bench: Bench) -> Iterator[Broken]:
     """Every draw of a posterior with noise of its own, as the first layer below it reads it."""
