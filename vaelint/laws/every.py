@@ -26,10 +26,10 @@ from vaelint.laws.decoding import (
     conditions,
     generated_spread,
     generation,
-    learned_prior,
     noise_arrives,
     own_targets,
     past_the_draw,
+    trained_prior,
 )
 from vaelint.laws.densities import family
 from vaelint.laws.likelihoods import bins, own_scale
@@ -67,7 +67,6 @@ __all__ = [
     "gumbel",
     "head_columns",
     "knowledge",
-    "learned_prior",
     "masks",
     "nearest_codes",
     "nearest_points",
@@ -90,6 +89,7 @@ __all__ = [
     "straight_through",
     "symmetric",
     "taught",
+    "trained_prior",
     "turns_family",
     "unread_inputs",
     "weight_of_all",

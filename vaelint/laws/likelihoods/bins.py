@@ -33,6 +33,7 @@ from vaelint.rule import Found
 
 _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-0.5, 0.5))
 _LEVELS = (256, 32)
+_COUNTS = (0.0, 255.0)  # a likelihood of counts adds up to one there too, and data of 0 and 1 are counts
 _SAME = 1e-3
 
 
@@ -79,7 +80,7 @@ def _bins(one: Elementwise, data: tuple[float, float]) -> tuple[tuple[float, flo
     one.over(torch.tensor(data, dtype=torch.float64))  # raises where it does not run
     for levels in _LEVELS:
         for other in _RANGES:
-            if other != data and is_density(one, _over(*other, levels), _unchanged):
+            if other not in (data, _COUNTS) and is_density(one, _over(*other, levels), _unchanged):
                 own = (_over(*data, levels), _over(*data, 8 * levels), _within(*data))
                 return None if any(is_density(one, support, _unchanged) for support in own) else (other, levels)
     return None
