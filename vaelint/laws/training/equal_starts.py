@@ -71,7 +71,9 @@ def _stand_for_each_other(bench: Bench, group: Sequence[_Rows], rows: _Rows) -> 
             known = dict(model.named_parameters())
             with torch.no_grad():
                 if other:
-                    known[rows.name].copy_(known[rows.name].roll(1, 0) + torch.rand(known[rows.name].shape).to(known[rows.name]))
+                    known[rows.name].add_(
+                        torch.randn(known[rows.name].shape, generator=torch.Generator().manual_seed(1)).to(known[rows.name])
+                    )
                 for name, axis in group:
                     known[name].copy_(known[name].roll(turned, axis))
 
