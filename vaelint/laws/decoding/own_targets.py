@@ -3,7 +3,8 @@
 Prediction: of several decoders, told by the parameters of their last layers, none is held to two inputs that other decoders are held to as
 well. The code may come from any of the encoders: what a decoder of sound makes of an image is still sound.
 
-Exempt are decoders that share their last layer, inputs that one decoder alone is held to, and targets made of several inputs.
+Exempt are decoders that share their last layer, inputs that one encoder reads, as views of one kind, inputs that one decoder alone is held
+to, and targets made of several inputs.
 """
 
 from __future__ import annotations
@@ -33,9 +34,22 @@ def a_decoder_has_one_target(bench: Bench) -> Iterator[Broken]:
         return
     for decoder, targets in held.items():
         shared = [t for t in targets if any(t in others for name, others in held.items() if name != decoder)]
-        if len(shared) > 1 and len(shared) == len(targets):
+        if len(shared) > 1 and len(shared) == len(targets) and not _are_encoded_alike(bench, shared):
             yield _of_two(bench, decoder, [targets[t][0] for t in targets])
             return
+
+
+def _are_encoded_alike(bench: Bench, inputs: list[fx.Node]) -> bool:
+    """Whether one encoder reads several of them: views of one kind, and no modalities; several decoders may then decode each."""
+    flow = bench.model.flow
+    read: set[str] = set()
+    for node in inputs:
+        layers = [n for n in flow.descendants(node, stop={s.z for s in bench.model.sites}) if ops.op(n) in ops.LAYERS]
+        names = {str(i.target) for n in layers for i in n.all_input_nodes if i.op == "get_attr"}
+        if names & read:
+            return True
+        read |= names
+    return False
 
 
 def _last_layer(bench: Bench, fact: ReconFact) -> str | None:
