@@ -32,6 +32,7 @@ from vaelint.laws.decoding import (
     trained_prior,
 )
 from vaelint.laws.densities import family
+from vaelint.laws.estimators import estimators_family
 from vaelint.laws.likelihoods import bins, own_scale
 from vaelint.laws.moments import prior_mass, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
@@ -59,6 +60,7 @@ __all__ = [
     "computed_steps",
     "conditions",
     "divergence",
+    "estimators_family",
     "experts",
     "family",
     "fresh_draws",
