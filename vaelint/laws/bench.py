@@ -134,7 +134,8 @@ class Bench:
         sizes = {n for other in others for n in shape(other)[1:]}
         whole = not val.is_floating_point()
         declared = declared_range(self.model, node)
-        if val.dtype is torch.bool or (bool(((val == 0) | (val == 1)).all()) and declared == (0.0, 1.0) and self._covers(node, others)):
+        is_switch = bool(((val == 0) | (val == 1)).all()) and declared == (0.0, 1.0)
+        if val.dtype is torch.bool or (is_switch and (val.dim() == 1 or self._covers(node, others))):
             return Seat(node, name, axis, "mask" if val.dim() > 1 else "label")
         if whole and val.dim() == 1 and declared is not None and int(declared[1]) in sizes and declared[0] >= 1:
             return Seat(node, name, axis, "lengths", int(declared[1]))

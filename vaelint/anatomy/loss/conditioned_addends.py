@@ -15,17 +15,24 @@ if TYPE_CHECKING:
 def chosen_by_condition(leaves: list[Leaf], outputs: set[fx.Node] | frozenset[fx.Node], flow: Flow) -> list[Leaf]:
     """Addends of the data and of a number that a reconstruction has too, which is learned, not decoded, and made without those data.
 
-    log NB(x; m, r) has lgamma(x + r) - lgamma(r) beside what the decoder is in; r may be a row that the condition picks.
+    log NB(x; m, r) has lgamma(x + r) - lgamma(r) beside what the decoder is in; r may be a row that the condition picks, or made of one.
+    Its r log(1 - p) is without data, and may read a draw beside the decoder: a library size.
     """
     given = set(flow.record.inputs.values())
     known = []
     for leaf in (other for other in leaves if other.role == "reconstruction"):
-        data = given & flow.ancestors(*(f for f in leaf.frontier if f not in flow.learned))
-        known.append(({f for f in leaf.frontier if f in flow.learned and f not in outputs and data.isdisjoint(flow.ancestors(f))}, data))
+        data = given & flow.ancestors(*(f for f in (*leaf.frontier, *leaf.factors) if f not in flow.learned))
+        chosen = {f for f in leaf.frontier if f in flow.learned and f not in outputs and data.isdisjoint(flow.ancestors(f))}
+        known.append((chosen, set(leaf.frontier), data))
     found = []
-    for leaf in (other for other in leaves if other.role == "other"):
+    for leaf in (other for other in leaves if other.role in ("other", "prior")):
         learned = {f for f in leaf.frontier if f in flow.learned}
         data = given & flow.ancestors(*(f for f in leaf.frontier if f not in flow.learned))
-        if learned and any(learned <= own and data <= compared for own, compared in known):
-            found.append(leaf)
+        decoded = learned & outputs
+        for chosen, whole, compared in known:
+            made = {f for f in learned if f in chosen or chosen & flow.ancestors(f)}
+            rest = learned - made
+            if data <= compared and made and (not rest if leaf.role == "other" else rest <= whole and decoded & whole):
+                found.append(leaf)
+                break
     return found

@@ -56,7 +56,8 @@ def density_slice(term: Term, leaf: Leaf, loss: fx.Node, flow: Flow, replay: Rep
     raw = {f for f in leaf.frontier if f in flow.learned}
     mine = [other for other in term.leaves if raw & set(other.frontier) or not any(f in flow.learned for f in other.frontier)]
     ends = raw | {f for other in mine for f in other.frontier if f in flow.learned}
-    ends |= _picked(flow.ancestors(*(other.node for other in mine), stop=ends), replay)
+    chosen = _picked(ends | flow.ancestors(*(other.node for other in mine), stop=ends), replay)
+    ends = chosen | {e for e in ends if not (flow.ancestors(e) - {e}) & chosen}  # what is made of one is no number of its own
     inside = flow.ancestors(*(other.node for other in mine), stop=ends)
     entries = _entries(mine, inside, ends, flow)
     if not entries:

@@ -7,7 +7,7 @@ all rows. So one replay of the recorded slice gives a whole curve for each eleme
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -182,6 +182,7 @@ class Elementwise:
         overrides = {n: _as_recorded(torch.full(replay.shape_of(n, sizes), _CONDITION), n) for n in self.at.conditions}
         for n, value in (given or {}).items():
             overrides[n] = _as_recorded(torch.full(replay.shape_of(n, sizes), value), n)
+        overrides |= self._of_one_sample(overrides.keys(), sizes)
         overrides = {n: v for n, v in overrides.items() if not (given and self.bench.model.flow.ancestors(n) & (given.keys() - {n}))}
         generator = torch.Generator().manual_seed(17 + seed)
         for n in (*self.at.raw, *self.at.parameters):
@@ -192,6 +193,17 @@ class Elementwise:
         laid_out = points.double().reshape(-1, *[1] * (len(whole) - 1)).expand(whole)
         overrides[self.at.target] = _as_recorded(laid_out, self.at.target).clone()
         return {**overrides, **(put or {})}, sizes
+
+    def _of_one_sample(self, given: Collection[fx.Node], sizes: dict[str, int]) -> dict[fx.Node, torch.Tensor]:
+        """Labels that choose a parameter of the likelihood (a batch's dispersion), the same in all rows: else each value has another."""
+        flow, found = self.bench.model.flow, {}
+        ends = {*self.at.raw, *self.at.parameters, *given, self.at.target}
+        for node in set(self.bench.model.record.inputs.values()) & flow.ancestors(self.core, stop=ends) - ends:
+            axis = self.bench.batch_axis(node)
+            if axis is not None:
+                value = self.at.replay([node], {}, sizes)[node]
+                found[node] = value.narrow(axis, 0, 1).expand_as(value).clone()
+        return found
 
     @cached_property
     def _sign(self) -> float:

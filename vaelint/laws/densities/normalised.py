@@ -35,6 +35,7 @@ _FEWEST, _MOST = 24, 64  # states of the decoder
 _WEIGHTS = (1.0, 0.5, 2.0)  # with the half that a formula may leave out, or have once too often
 _QUICK = 600_000  # numbers of a curve that is taken many times
 _TRUSTED = 0.85  # of the states must have a sum that does not hang on the grid
+_BEYOND = math.log(0.004)  # of a state's sum
 _COUNTED = 0.4  # and of those over counts, whose tails may be long
 
 
@@ -166,7 +167,8 @@ def _spread(curve: torch.Tensor, support: Support) -> float | None:
     logs = support.log_mass[:, None] - curve
     z = torch.logsumexp(logs, 0)
     if support.ends:
-        good = logs[-1] - z < -12
+        last = logs[-1] - z
+        good = (last < -12) & (last - torch.log1p(-torch.exp(logs[-1] - logs[-2])) < _BEYOND)  # that much lies beyond, in equal ratios
     elif not support.step and support.points.numel() > 300:
         even, odd = (torch.logsumexp(logs[k::2], 0) + 0.6931471805599453 for k in (0, 1))
         good = ((even - z).abs() < 0.02) & ((odd - z).abs() < 0.02)
