@@ -17,7 +17,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.kl.kl_slice import Slice, loose_ends
-from vaelint.anatomy.loss.terms import Term
+from vaelint.anatomy.loss.terms import Term, part_of
 from vaelint.anatomy.posterior.sites import Site
 from vaelint.core.messages import message_of
 from vaelint.experiment.verdict import CannotMeasureError
@@ -362,7 +362,8 @@ class Spread:
 
 def _broken(bench: Bench, spread: Spread, off: float) -> Broken:
     model, site, term = bench.model, spread.site, spread.slice.term
-    node = spread.culprit() or term.core
+    told = (n for n in (spread.culprit(), term.core, *_own_part(bench, spread)) if n is not None)
+    node = next((n for n in told if model.where(n) is not None), term.core)  # the step's own sum stands in no file
     found = Found(
         bench.called(node, term) or model.where(node),
         label="this part charges for another spread than the draw has",
@@ -373,3 +374,10 @@ def _broken(bench: Bench, spread: Spread, off: float) -> Broken:
     )
     text = f"the two costs differ by {100 * off:.2g} % of what changes of the spread are worth"
     return Broken("kl-formula", found, "the two costs agree for every spread, up to one weight on log|A|", text)
+
+
+def _own_part(bench: Bench, spread: Spread) -> list[fx.Node | None]:
+    """Of a term that is the KLs of several posteriors, the addends of this one: all together, and the first."""
+    term, heads = spread.slice.term, set(spread.site.heads)
+    own = [leaf for leaf in term.leaves if heads & set(leaf.frontier)] or term.leaves
+    return [part_of(term, own, [spread.site], bench.model.flow).core, own[0].node]

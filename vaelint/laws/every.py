@@ -1,6 +1,7 @@
 """All laws."""
 
 from vaelint.laws import (
+    absent_flags,
     absent_targets,
     addends,
     blends,
@@ -10,6 +11,7 @@ from vaelint.laws import (
     gumbel,
     head_columns,
     knowledge,
+    logistic,
     masks,
     nearest_codes,
     own_gradients,
@@ -44,6 +46,7 @@ from vaelint.laws.weights import capacity, weight_of_all, weight_twice
 
 __all__ = [
     "absent_experts",
+    "absent_flags",
     "absent_targets",
     "addends",
     "attention_masks",
@@ -69,6 +72,7 @@ __all__ = [
     "gumbel",
     "head_columns",
     "knowledge",
+    "logistic",
     "masks",
     "nearest_codes",
     "nearest_points",

@@ -40,17 +40,17 @@ def relaxed_draws_have_gumbel_noise(bench: Bench) -> Iterator[Broken]:
     model, flow = bench.model, bench.model.flow
     used = flow.ancestors(*(leaf.node for term in model.terms for leaf in term.leaves))
     for node in flow.sorted({n for n in used if ops.op(n) in _SOFTMAX}):
-        noise = _noise_of(bench, node)
+        noise = noise_of(bench, node)
         if noise is None:
             continue
-        spread, skew = _moments(bench, noise)
+        spread, skew = moments(bench, noise)
         sign = _sign(bench, node, noise) if abs(spread / _SPREAD - 1) < _SAME_SPREAD else 0
         if sign and abs(sign * skew + _SKEW) < _SAME_SKEW:
             yield _upside_down(bench, node, noise, sign * skew)
             return
 
 
-def _noise_of(bench: Bench, node: fx.Node) -> fx.Node | None:
+def noise_of(bench: Bench, node: fx.Node) -> fx.Node | None:
     """What is added to the scores: a draw in which nothing learned takes part."""
     flow, behind = bench.model.flow, node
     while True:
@@ -72,8 +72,15 @@ def _sign(bench: Bench, node: fx.Node, noise: fx.Node) -> int:
     return int(moved.flatten()[0]) if bool((moved == moved.flatten()[0]).all()) else 0
 
 
-def _moments(bench: Bench, noise: fx.Node) -> tuple[float, float]:
+def moments(bench: Bench, noise: fx.Node) -> tuple[float, float]:
     """Standard deviation and skewness of many draws. Raises CannotMeasureError where the noise does not run by itself."""
+    x = many(bench, noise)
+    spread = float(x.std())
+    return spread, float((((x - x.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
+
+
+def many(bench: Bench, noise: fx.Node) -> torch.Tensor:
+    """Many draws, in one row. Raises CannotMeasureError where the noise does not run by itself."""
     model, values, drawn = bench.model, list[torch.Tensor](), 0
     try:
         for seed in range(200):
@@ -83,9 +90,7 @@ def _moments(bench: Bench, noise: fx.Node) -> tuple[float, float]:
                 break
     except ReplayError as error:
         raise CannotMeasureError(f"the noise does not run by itself: {message_of(error)}") from error
-    x = torch.cat(values)
-    spread = float(x.std())
-    return spread, float((((x - x.mean()) / spread) ** 3).mean()) if spread > 0 else 0.0
+    return torch.cat(values)
 
 
 def _upside_down(bench: Bench, node: fx.Node, noise: fx.Node, skew: float) -> Broken:

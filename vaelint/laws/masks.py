@@ -38,7 +38,7 @@ def what_is_absent_is_inert(bench: Bench) -> Iterator[Broken]:
 
 def _exchanged(bench: Bench) -> Iterator[Broken]:
     """Data that the encoder leaves out by a mask of its own, and the loss by the mask of other data."""
-    masks = [s for s in bench.of_kind("mask", "label", "data") if _is_of_samples(bench, s)]
+    masks = [s for s in bench.of_kind("mask", "label", "data") if is_of_samples(bench, s)]
     kinds = [s for s in bench.of_kind("data", "tokens") if s not in masks]
     if len(masks) < 2 or len(kinds) < 2 or 2 ** len(masks) > bench.value(masks[0].node).numel():
         return
@@ -58,7 +58,7 @@ def _exchanged(bench: Bench) -> Iterator[Broken]:
             return
 
 
-def _is_of_samples(bench: Bench, seat: Seat) -> bool:
+def is_of_samples(bench: Bench, seat: Seat) -> bool:
     """Whether an input says yes or no, once a sample; of real numbers only where it is declared so."""
     val = bench.value(seat.node)
     declared = not val.is_floating_point() or declared_range(bench.model, seat.node) == (0.0, 1.0)
