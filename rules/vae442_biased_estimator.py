@@ -32,9 +32,7 @@ When another estimator with these held parts is meant, and its gradient was comp
 from vaelint.rule import Findings, Model, Severity, rule
 
 
-@rule(
-    "VAE442", "biased-estimator", Severity.ERROR, message="the gradient of the loss is not that of its bound", needs=("site", "loss")
-)
+@rule("VAE442", "biased-estimator", Severity.ERROR, message="the gradient of the loss is not that of its bound", needs=("site", "loss"))
 def check(model: Model) -> Findings:
     """The laws on estimators report these, on the real run."""
     yield from ()

@@ -1,7 +1,7 @@
 """Law A3, for whole samples: what a flag says is absent is not counted by a loss that goes by the flag.
 
-Intervention: an input takes other values in the samples whose flag is 0, and in those whose flag is 1; once the posterior is looked at, once
-the loss with the posterior held. Where the posterior goes by the flag and the loss moves with the flag too, but as much with the data of
+Intervention: an input takes other values in the samples whose flag is 0, and in those whose flag is 1; once the posterior is looked at,
+once the loss with the posterior held. Where the posterior goes by the flag and the loss moves with the flag too, but as much with the data of
 absent samples as with those of present ones, the loss counts what it means to leave out: a mean over all samples times a mean of flags.
 
 Exempt: a loss that does not read the flag, which may drop a modality for the encoder alone and decode all.
@@ -77,8 +77,8 @@ def _counted(bench: Bench, flag: Seat, data: Seat, node: fx.Node) -> Broken:
         model.where(node),
         label=f"{flag.name} comes upon an error that was averaged over all samples",
         when=f"{flag.name} has zeros and ones",
-        why=f"the encoder leaves {data.name} out where {flag.name} says that it is absent, and the decoder is still trained to put out what "
-        "stands there",
+        why=f"the encoder leaves {data.name} out where {flag.name} says that it is absent, and the decoder is still trained to put out "
+        "what stands there",
         help=f"multiply the error of each sample with {flag.name} before any sum or mean over samples: (error * {flag.name}).sum()",
     )
     text = f"{data.name} moves the loss in the samples that {flag.name} says lack it, as it does in the others"

@@ -25,7 +25,12 @@ from vaelint.rule import Found
 _OFF = 0.1  # of all draws
 
 
-@law("relaxed-bits-follow-their-logits", "the noise of a relaxed bit is as often above 0 as below", covered=("VAE203", "VAE223"), cost="replay")
+@law(
+    "relaxed-bits-follow-their-logits",
+    "the noise of a relaxed bit is as often above 0 as below",
+    covered=("VAE203", "VAE223"),
+    cost="replay",
+)
 def relaxed_bits_follow_their_logits(bench: Bench) -> Iterator[Broken]:
     """Sigmoids of scores that a KL charges for, plus noise that depends on nothing learned."""
     model, flow = bench.model, bench.model.flow
@@ -47,8 +52,8 @@ def _one_sided(bench: Bench, node: fx.Node, noise: fx.Node, above: float) -> Bro
         model.where(noise),
         label="not as often above 0 as below",
         labels=model.labels((node, "relaxed as if it were logistic noise")),
-        why="the bit does not follow the posterior's probabilities: it is pushed to one side whatever the encoder says, and the KL is that of "
-        "another distribution",
+        why="the bit does not follow the posterior's probabilities: it is pushed to one side whatever the encoder says, and the KL is that "
+        "of another distribution",
         help="logistic noise is torch.log(u) - torch.log1p(-u); torch.distributions.RelaxedBernoulli draws it itself",
     )
     return Broken("gumbel-noise-inverted", found, "above 0 in half of the draws", f"above 0 in {above:.3g} of the draws")

@@ -64,6 +64,15 @@ class Flow:
         table, *index = ins
         return table in self.learned and table not in self.data and all(n in self.data and n not in self.learned for n in index)
 
+    def is_decoded(self, draw: fx.Node) -> bool:
+        """Whether what layers make of a draw meets the bare data."""
+        layers = [n for n in self.descendants(draw) if ops.uses_parameter(n)]
+        return (
+            any(i in self.data and i not in self.learned for n in self.descendants(*layers) for i in ops.value_inputs(n))
+            if layers
+            else False
+        )
+
     def sorted(self, nodes: set[fx.Node] | frozenset[fx.Node]) -> list[fx.Node]:
         """`nodes` in the order they ran."""
         return sorted(nodes, key=self.order.__getitem__)

@@ -365,9 +365,9 @@ def _role_without_site(leaf: Leaf, data: list[fx.Node], encoded: list[fx.Node], 
         return "reconstruction"
     if any(ops.is_position(n) for n in flow.ancestors(leaf.node)) and len(encoded) >= 1:
         return "vq"
-    inside = flow.ancestors(leaf.node, stop=set(encoded))
-    if encoded and any(ops.is_random(n) and n not in flow.learned and not picks_rows(n) for n in inside):
-        return "discrepancy"  # codes against draws of the prior; what is drawn by learned parameters is a latent of its own
+    inside = flow.ancestors(leaf.node, stop=set(encoded)) & flow.random - flow.learned
+    if encoded and any(ops.is_random(n) and not picks_rows(n) and not flow.is_decoded(n) for n in inside):
+        return "discrepancy"  # codes against draws of the prior; what is drawn by learned parameters, or decoded, is a latent of its own
     return "other"
 
 

@@ -65,6 +65,23 @@ class Sampler:
         return ops.op(self.noise) in _NORMAL and all(ops.op(n) in ops.ADD | ops.MUL | ops.DIV | ops.CAST for n in way - {self.noise})
 
     @staticmethod
+    def decoded(bench: Bench, front: set[fx.Node]) -> Iterator[Sampler]:
+        """The draws made of uniform or normal noise and some of these raw values: the last value that all ways into the loss come past."""
+        flow, ends = bench.model.flow, [leaf.node for leaf in bench.model.leaves]
+        for root in flow.sorted(flow.random & flow.pure_noise):
+            if ops.op(root) not in (*_UNIFORM, *_NORMAL) or not shape(root):
+                continue
+            way = reachable([root], lambda n, r=root: [u for u in flow.users.get(n, ()) if _goes_on(u, r, bench)])  # type: ignore[misc]
+            read = [n for n in flow.gates(root, ends) if n in way - flow.pure_noise] if way & flow.ancestors(*ends) else []
+            entering = [n for n in flow.sorted(way & flow.pure_noise) if any(u in way - flow.pure_noise for u in flow.users.get(n, ()))]
+            if not read or len(entering) != 1:
+                continue
+            heads = front & flow.ancestors(read[-1], stop=front | {entering[0]})
+            found = _whole(front, bench, Sampler(bench, root, entering[0], read[-1], tuple(flow.sorted(heads))))
+            if found is not None:
+                yield found
+
+    @staticmethod
     def all_of(bench: Bench, term: Term) -> Iterator[Sampler]:
         """The draws whose heads a term reads, where nothing but the decoder reads the draw itself."""
         flow = bench.model.flow
@@ -80,16 +97,10 @@ class Sampler:
 
     def run(self, heads: Mapping[fx.Node, torch.Tensor], held: Mapping[fx.Node, torch.Tensor]) -> Drawn:
         """Draws at heads with a row each, given as leaves; `held` are other values, the same in all rows. Raises ReplayError."""
-        model, rows = self.bench.model, next(iter(heads.values())).shape[0]
-        width = max(1, self.v.meta["val"].numel() // max(1, shape(self.v)[0]))
-        points = min(_MOST, _LARGEST // (rows * width))
-        if points < _FEWEST:
-            raise ReplayError("the draw is too large to be summed over")
-        sizes = {**model.record.sizes, "B": rows * points}
-        given = {n: v[:1].expand(model.replay.shape_of(n, sizes)).clone() for n, v in held.items()}
-        given |= {h: v.repeat(points, *[1] * (v.dim() - 1)) for h, v in heads.items()}
-        noise, log_p, mass = self._noise(points, rows, sizes, given)
-        v = model.replay([self.v], {**given, self.noise: noise * 1}, sizes, attached=True)[self.v]
+        given, log_p, mass, sizes = self.laid_out(heads, held)
+        noise, rows = given[self.noise], next(iter(heads.values())).shape[0]
+        points = sizes["B"] // rows
+        v = self.bench.model.replay([self.v], {**given, self.noise: noise * 1}, sizes, attached=True)[self.v]
         if not v.requires_grad or v.shape[:1] != (points * rows,):
             raise ReplayError("the draw does not move with the noise")
         if noise.numel() == 2 * v.numel():  # of a pair that adds up to one
@@ -99,6 +110,22 @@ class Sampler:
             raise ReplayError("the draw is not made element by element")
         log_q = log_p - rate.abs().clamp_min(1e-30).log().reshape(points, rows, -1)
         return Drawn(v.reshape(points, rows, -1), log_q, mass)
+
+    def laid_out(
+        self, heads: Mapping[fx.Node, torch.Tensor], held: Mapping[fx.Node, torch.Tensor]
+    ) -> tuple[dict[fx.Node, torch.Tensor], torch.Tensor, torch.Tensor, dict[str, int]]:
+        """Heads, held values and the noise, a leaf, for each point of the sum and each row, points first; log p(e) up to a constant, what
+        each point counts, and the sizes. Raises ReplayError."""
+        model, rows = self.bench.model, next(iter(heads.values())).shape[0]
+        width = max(1, self.v.meta["val"].numel() // max(1, shape(self.v)[0]))
+        points = min(_MOST, _LARGEST // (rows * width))
+        if points < _FEWEST:
+            raise ReplayError("the draw is too large to be summed over")
+        sizes = {**model.record.sizes, "B": rows * points}
+        given = {n: v[:1].expand(model.replay.shape_of(n, sizes)).clone() for n, v in held.items()}
+        given |= {h: v.repeat(points, *[1] * (v.dim() - 1)) for h, v in heads.items()}
+        noise, log_p, mass = self._noise(points, rows, sizes, given)
+        return {**given, self.noise: noise}, log_p, mass, sizes
 
     def _noise(
         self, points: int, rows: int, sizes: dict[str, int], given: Mapping[fx.Node, torch.Tensor]

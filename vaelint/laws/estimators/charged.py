@@ -113,4 +113,3 @@ def _whole(bench: Bench, term: Term, own: list[Leaf], site: Site) -> fx.Node | N
         return None
     core = part_of(term, own, [site], bench.model.flow).core
     return core if core is not None and bench.is_real(core) and bench.knows(core) else None
-
