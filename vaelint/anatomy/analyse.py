@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx
 
 from vaelint.anatomy.dimensions import name_dimensions
+from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.kl.kl_any_draw import read_any_draw
 from vaelint.anatomy.kl.kl_by_sampler import read_by_sampler
 from vaelint.anatomy.kl.kl_parts import read_kl
@@ -47,11 +48,22 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
     idle = [s for s in found if s.z not in reach | others and route(s.z) not in routes and not is_draw_of_data(s, sites, flow)]
     symbols: dict[str, int] = {k: v for k, v in record.sizes.items() if k not in record.joined}
     model = Model(record, tracer, inputs, step, source, flow, sites, idle, other, symbols=symbols)
+    model.sites = sites = _of_this_pass(model)
     _name_inputs(model)
     name_dimensions(record, sites + idle, symbols, flow)
     if record.loss is not None:
         _analyse_loss(model)
     return model
+
+
+def _of_this_pass(model: Model) -> list[Site]:
+    """The draws without those of a pass before, whose loss was dropped: only a multiplier, say, was made of it, and no gradient comes back."""
+    loss = model.record.loss
+    if loss is None or len(model.sites) < 2 or model.record.objectives:
+        return model.sites
+    reached = gradients_of(model).reach(loss)
+    live = {route(s.z) for s in model.sites if s.z in reached}
+    return [s for s in model.sites if reached & {s.z, *s.heads} or route(s.z) not in live or not s.z.meta.get("grad")]
 
 
 def _name_inputs(model: Model) -> None:

@@ -1,8 +1,9 @@
 """Law A3, for whole samples: what a flag says is absent is not counted by a loss that goes by the flag.
 
 Intervention: an input takes other values in the samples whose flag is 0, and in those whose flag is 1; once the posterior is looked at,
-once the loss with the posterior held. Where the posterior goes by the flag and the loss moves with the flag too, but as much with the data of
-absent samples as with those of present ones, the loss counts what it means to leave out: a mean over all samples times a mean of flags.
+once the loss with the posterior held. Where the posterior goes by the flag and the loss moves with the flag too, but as much with the
+data of absent samples as with those of present ones, the loss counts what it means to leave out: a mean over all samples times a mean of
+flags.
 
 Exempt: a loss that does not read the flag, which may drop a modality for the encoder alone and decode all.
 """

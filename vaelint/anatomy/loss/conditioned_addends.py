@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
+from vaelint.core.reach import reachable
+from vaelint.record import ops
 from vaelint.record.flow import Flow
 
 if TYPE_CHECKING:
     from vaelint.anatomy.loss.terms import Leaf
+
+
+def only_chooses(label: fx.Node, addend: fx.Node, flow: Flow) -> bool:
+    """Whether an input takes part in an addend as the index into numbers that are no data: the moments of a prior for each label."""
+    inside = flow.ancestors(addend)
+    readers = [u for u in reachable([label], lambda n: flow.users.get(n, ()) if n is label or ops.op(n) in ops.SHAPE else ()) if u in inside]
+    uses = [u for u in readers if u is not label and ops.op(u) not in ops.SHAPE]
+    return bool(uses) and all(ops.op(u) in ops.SELECT and ops.value_inputs(u)[0] not in flow.data for u in uses)
 
 
 def chosen_by_condition(leaves: list[Leaf], outputs: set[fx.Node] | frozenset[fx.Node], flow: Flow) -> list[Leaf]:

@@ -17,10 +17,12 @@ from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf, Term, part_of
 from vaelint.anatomy.posterior.sites import Site
+from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.late import dataclass
 from vaelint.laws.bench import Bench
 from vaelint.record import ops
+from vaelint.record.record import route
 
 _NOTHING = 1e-6
 _FAR = 6.0
@@ -82,6 +84,15 @@ class Charged:
         start = bench.value_with_graph(self.density).grad_fn
         found = reachable([start], lambda fn: [f for f, _ in fn.next_functions if f is not None and f is not stop]) if start else set()
         return bool(found & heads)
+
+    @property
+    def place(self) -> Span | None:
+        """Where log q is asked for: of a density that log p is asked of too, its call."""
+        model = self.bench.model
+        others = [leaf.node for term in model.terms for leaf in term.leaves if leaf not in self.leaves and leaf.role in ("kl", "prior")]
+        shared = {(place.file, place.line) for n in others for place in route(n)}
+        own = (place for place in route(self.density) if (place.file, place.line) not in shared)
+        return next(own, None) or model.where(self.density)
 
     @property
     def is_drawn_through(self) -> bool:

@@ -87,7 +87,7 @@ def _hooked(charged: Charged, weight: torch.Tensor) -> bool:
 def _broken(bench: Bench, charged: Charged, text: str) -> Broken:
     model = bench.model
     found = Found(
-        model.where(charged.density),
+        charged.place,
         label="log q with the posterior's numbers live",
         labels=model.labels((charged.site.z, "drawn here"), *((w, "the shares") for w in charged.held_weights[:1])),
         why="weighed by squared shares, the score of log q does not average to what the bound has: the encoder's gradient is biased",

@@ -1,8 +1,8 @@
 """Law C3, for a KL estimated at a draw of any family that is made element by element: p / q averages to one number under the sampler.
 
 The draw is v = g(h, e), found from its random operation on and by what a layer reads; the addends of log q(v) - log p(v) are run over a
-grid of the noise, at several posteriors h. E_e[exp(log p(v) - log q(v))] is the sum of p over all v, the same for every posterior. Where it is
-not, log q is added up over v by itself: what is a density there is right, and the sampler is not.
+grid of the noise, at several posteriors h. E_e[exp(log p(v) - log q(v))] is the sum of p over all v, the same for every posterior. Where it
+is not, log q is added up over v by itself: what is a density there is right, and the sampler is not.
 
 Exempt: an entropy in closed form beside log p at the draw, and draws of a kind that other laws know.
 
@@ -132,7 +132,7 @@ class Ratio:
         assert core is not None
         got, mass = self._at([core])
         cost = weight_sign(self.bench, core) * got[core]
-        return min((a for w in _WEIGHTS if (a := _spread(w * -cost, mass)) is not None), default=None)
+        return min((a / min(w, 1.0) for w in _WEIGHTS if (a := _spread(w * -cost, mass)) is not None), default=None)
 
     @property
     def is_density(self) -> bool:
@@ -159,7 +159,8 @@ class Ratio:
             given[h] = one.repeat(len(points), *[1] * (one.dim() - 1))
         size = replay.shape_of(self.sampler.v, sizes)
         given[self.sampler.v] = points.repeat_interleave(_ROWS).reshape(-1, *[1] * (len(size) - 1)).expand(size).clone()
-        return replay([core], given, sizes)[core].double().reshape(len(points), _ROWS, -1)
+        found: torch.Tensor = replay([core], given, sizes)[core]
+        return found.double().reshape(len(points), _ROWS, -1)
 
 
 def _spread(logs: torch.Tensor, mass: torch.Tensor) -> float | None:

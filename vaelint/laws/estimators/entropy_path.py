@@ -35,7 +35,7 @@ def entropies_are_reached(bench: Bench) -> Iterator[Broken]:
 def _broken(bench: Bench, charged: Charged) -> Broken:
     model = bench.model
     found = Found(
-        model.where(charged.density),
+        charged.place,
         label="log q(z) with z held: only its score is left",
         labels=model.labels((charged.site.z, "drawn here")),
         why="the gradient of the entropy comes through z; the score averages to 0 over the draws, so nothing holds the posterior open",

@@ -36,7 +36,7 @@ def _broken(bench: Bench, charged: Charged) -> Broken:
         model.where(charged.site.z),
         label="drawn with a gradient",
         labels=model.labels((charged.density, "raised here, by held weights"), *((w, "the weights") for w in charged.held_weights[:1])),
-        why="log q at a draw that follows its own mean does not move with that mean: the two gradients cancel, and the weights teach nothing",
+        why="log q at a draw that follows its own mean does not move with that mean: they cancel, and the weights teach nothing",
         help="hold the draws of a wake phase: q.sample(), or z.detach() in log q and log p",
     )
     text = "log q has a gradient in the draw and one in the posterior's numbers, and the loss raises it"

@@ -24,7 +24,8 @@ from vaelint.laws.bench import Bench
 from vaelint.laws.law import Broken, law
 from vaelint.rule import Found
 
-_SAME = 1e-5
+_SAME = 2e-6
+_TURNS = (1, 2)  # one might come out alike by chance
 _MOVES = 1e-3
 _MOST = 64  # parts: more are features, or places
 _BUILDS = ("__init__", "__post_init__", "reset_parameters")
@@ -80,10 +81,10 @@ def _stand_for_each_other(bench: Bench, group: Sequence[_Rows], rows: _Rows) -> 
         run = bench.base.again(prepare=put)
         return run.loss.detach() if run.record.failure is None else None
 
-    here, there, elsewhere = loss(), loss(turned=1), loss(other=True)
-    if here is None or there is None or elsewhere is None or not bool(here.isfinite().all()):
+    here, elsewhere = loss(), loss(other=True)
+    if here is None or elsewhere is None or not bool(here.isfinite().all()) or differ(here, elsewhere) <= _MOVES:
         return False
-    return differ(here, there) < _SAME and differ(here, elsewhere) > _MOVES
+    return all((there := loss(turned=by)) is not None and differ(here, there) < _SAME for by in _TURNS)
 
 
 def _is_set_elsewhere(bench: Bench, name: str) -> bool:
