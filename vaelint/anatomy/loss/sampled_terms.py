@@ -113,7 +113,7 @@ class _Sites:
         model, guide = ([s for s in own if s.of_guide is of_guide and not s.divergence] for of_guide in (False, True))
         closed = [s for s in own if s.divergence]
         if closed:
-            yield self._term("kl", f"exact KL of {{}} ({closed[0].law})", closed)
+            yield self._closed(closed)
         elif model and model[0].observed:
             if self._densities[model[0]] in self._model.flow.learned:
                 unit = model[0].law == "Unit"
@@ -127,12 +127,21 @@ class _Sites:
         elif guide and guide[0].name in self._drawn_for:
             yield self._term("kl", f"log q of {{}} ({guide[0].law}), which latents are made of", guide)
 
+    def _closed(self, sites: list[Sampled]) -> SampledTerm:
+        """A KL in closed form; where the guide is a point, that is the log prior at it."""
+        guide, _, prior = sites[0].law.partition(" to ")
+        return self._at_point(prior, sites) if guide == "Delta" else self._term("kl", f"exact KL of {{}} ({sites[0].law})", sites)
+
+    def _at_point(self, prior: str, sites: list[Sampled]) -> SampledTerm:
+        """The log prior of a latent that is a point, or a function of another draw of the guide."""
+        if self._drawn_for:
+            return self._term("kl", f"log prior of {{}} ({prior}), made of {self._drawn_for[0]!r}", sites)
+        return self._term("prior", f"log prior of {{}} at a point ({prior})", sites, is_point=True)
+
     def _latent(self, model: list[Sampled], other: Sampled) -> SampledTerm:
         law = model[0].law
-        if other.law == "Delta" and self._drawn_for:
-            return self._term("kl", f"log prior of {{}} ({law}), made of {self._drawn_for[0]!r}", model)
         if other.law == "Delta":
-            return self._term("prior", f"log prior of {{}} at a point ({law})", model, is_point=True)
+            return self._at_point(law, model)
         how = "exact KL" if model[0].summed else "Monte Carlo KL"
         score = "" if other.moves or model[0].summed else ", by the score function"
         return self._term("kl", f"{how} of {{}} ({' to '.join(dict.fromkeys((other.law, law)))}){score}", model)
