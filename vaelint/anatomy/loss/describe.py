@@ -12,7 +12,7 @@ from vaelint.anatomy.kl.kl_parts import PART_WORDS
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.addend_reduction import weight_within
 from vaelint.anatomy.loss.balance import likelihood_scaling
-from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
+from vaelint.anatomy.loss.extras import EXTRA_WORDS, PAIRS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
 from vaelint.anatomy.loss.logged_names import name_rows
@@ -136,6 +136,8 @@ def _of_structure(model: Model) -> dict[str, Any]:
     for e in _one_each(model, extras):
         terms.append(_extra_row(model, e))
         told.append((terms[-1], e.leaves))
+    if any(e.kind in PAIRS for e in extras):
+        terms.sort(key=lambda t: t["role"] != "reconstruction")
     name_rows(model, told)
     for t in model.terms:
         if t.detached is not None:
