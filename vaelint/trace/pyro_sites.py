@@ -322,9 +322,7 @@ class _Hooks:
 
 
 @contextlib.contextmanager
-def _at_their_sites(
-    trace: Any, places: dict[int, tuple[Span, ...]], spans: SpanFinder, particle: int, *, of_guide: bool
-) -> Iterator[None]:
+def _at_their_sites(trace: Any, places: dict[int, tuple[Span, ...]], spans: SpanFinder, particle: int, *, of_guide: bool) -> Iterator[None]:
     """Within the block the log-densities of a trace's sites are computed as if at the line of each site."""
     changed = []
 

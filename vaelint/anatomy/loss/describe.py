@@ -164,7 +164,7 @@ def _of_sites(model: Model, sites: list[SampledTerm]) -> dict[str, Any]:
     rows = [_row(model, t.role, t.words, t.scaling, (), 0.0, t.node, "") | {"reduction": ""} for t in sites]
     value = balance_of(sites)
     points = any(t.is_point for t in sites)
-    words = "weights not all known" if value is None else "an ELBO" if abs(value - 1) < 1e-3 else f"beta-VAE, beta = {value:.6g}"
+    words = _several_weights(sites) if value is None else "an ELBO" if abs(value - 1) < 1e-3 else f"beta-VAE, beta = {value:.6g}"
     words += "; with a latent that is summed over" if sums_over(model) else ""
     return {
         "terms": rows,
@@ -172,6 +172,17 @@ def _of_sites(model: Model, sites: list[SampledTerm]) -> dict[str, Any]:
         "objective": words + ("; with a latent that is a point" if points else ""),
         "published": [], "weights": {}, "notes": [],
     }  # fmt: skip
+
+
+def _several_weights(sites: list[SampledTerm]) -> str:
+    """A bound whose latents are weighed each on its own, or not in a way that is known."""
+    likelihoods, latent = ([t for t in sites if (t.role == "reconstruction") is data and t.role != "other"] for data in (True, False))
+    weights = {round(t.weight, 6) if t.weight else None for t in likelihoods}
+    if len(weights) != 1 or None in weights or any(t.weight is None for t in latent):
+        return "weights not all known"
+    (unit,) = weights
+    shown = (f"{(t.weight or 0.0) / (unit or 1.0):.6g} for {t.shown}" for t in latent)
+    return f"a beta-VAE with a beta for each latent: {', '.join(shown)}"
 
 
 def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:

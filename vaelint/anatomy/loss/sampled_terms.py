@@ -40,11 +40,15 @@ class SampledTerm:
     is_point: bool = False  # a latent whose guide is a point: the prior at it is no KL
 
     @property
+    def shown(self) -> str:
+        """`'z_1' and 128 more`."""
+        more = len(self.names) - 2
+        return " and ".join(repr(n) for n in self.names) if more <= 0 else f"{self.names[0]!r} and {more + 1} more"
+
+    @property
     def words(self) -> str:
         """`Monte Carlo KL of 'z_1' and 128 more (Normal)`."""
-        more = len(self.names) - 2
-        shown = " and ".join(repr(n) for n in self.names) if more <= 0 else f"{self.names[0]!r} and {more + 1} more"
-        return self.kernel.format(shown)
+        return self.kernel.format(self.shown)
 
     @property
     def weight(self) -> float | None:
@@ -117,7 +121,9 @@ class _Sites:
         elif model and model[0].observed:
             if self._densities[model[0]] in self._model.flow.learned:
                 unit = model[0].law == "Unit"
-                yield self._term("other" if unit else "reconstruction", "factor {}" if unit else f"{model[0].law} likelihood of {{}}", model)
+                yield self._term(
+                    "other" if unit else "reconstruction", "factor {}" if unit else f"{model[0].law} likelihood of {{}}", model
+                )
         elif model and guide:
             yield self._latent(model, guide[0])
         elif model:

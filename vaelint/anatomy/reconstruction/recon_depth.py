@@ -38,7 +38,7 @@ def read_recon(
 
 
 def _is_gate_of_another(fact: ReconFact, facts: list[ReconFact], flow: Flow) -> bool:
-    """Whether an output that meets which counts are 0 is the share of zeros of a density that was measured as a whole, and no second one."""
+    """Whether an output that meets which counts are 0 is the share of zeros of a density that was measured whole."""
     counts = [f.pair.target for f in facts if f is not fact and _is_zero_inflated(f)]
     if fact.probe.kernel not in ("other", "unknown") or fact.pair.target is None or _is_zero_inflated(fact):
         return False
