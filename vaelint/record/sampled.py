@@ -19,4 +19,5 @@ class Sampled:
     particle: int = 0  # which of the draws that a bound is an average over
     masked: bool = False  # some of its rows are left out
     moves: bool = True  # a gradient goes through the draw; else the score function trains it
+    draws: int = 1  # that are made at once, of which a bound is an average
     divergence: bool = False  # the KL of guide and model in closed form, not a density

@@ -27,6 +27,7 @@ _PLATE = re.compile(
 )
 _SITE = re.compile(r"at site ['\"](?P<site>[^'\"]*)['\"]")
 _WRAPPERS = ("Independent", "MaskedDistribution", "ExpandedDistribution", "ReshapedDistribution")
+_DRAWS = "num_particles_vectorized"  # the plate of draws that Pyro makes at once
 _NO_LAW = ("Delta", "Unit", "_Subsample")  # what says nothing of how likely a value is
 
 
@@ -355,11 +356,12 @@ def _site(name: str, site: dict[str, Any], stack: tuple[Span, ...]) -> Site:
 
 def _sampled_of(name: str, site: dict[str, Any], particle: int, *, of_guide: bool) -> Sampled:
     """What the nodes of a site's density are told of it."""
-    fn, plates = site["fn"], _plates(site)
+    fn, all_plates = site["fn"], _plates(site)
+    plates = [p for p in all_plates if p[0] != _DRAWS]
     return Sampled(
         name, _law(fn), bool(site.get("is_observed")), (site.get("infer") or {}).get("_enumerate_dim") is not None, of_guide,
         tuple(plate for plate, _, _ in plates), math.prod(size for _, _, size in plates), particle,
-        site.get("mask") is not None, bool(getattr(fn, "has_rsample", False)),
+        site.get("mask") is not None, bool(getattr(fn, "has_rsample", False)), math.prod(size for name, _, size in all_plates if name == _DRAWS),
     )  # fmt: skip
 
 

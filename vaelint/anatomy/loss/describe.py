@@ -102,15 +102,17 @@ def describe_loss(model: Model) -> dict[str, Any]:
     if sites and sums_over(model):
         return _of_sites(model, sites)
     found = _of_structure(model)
-    return _of_sites(model, sites) if sites and not _is_measured(found) else found
+    return _of_sites(model, sites) if sites and not _is_measured(found, balance_of(sites)) else found
 
 
-def _is_measured(found: dict[str, Any]) -> bool:
-    """Whether each term was recognised by its values, and what the KLs weigh."""
+def _is_measured(found: dict[str, Any], balance: float | None) -> bool:
+    """Whether each term was recognised by its values, and the KLs weigh what the sites say: of several draws one alone may be seen."""
     unknown = {KL_WORDS["other"], KL_WORDS["unknown"], RECON_WORDS["other"], RECON_WORDS["unknown"]}
     rows = [(t["role"], t["kernel"]) for t in found["terms"]]
     named = all(role in ("reconstruction", "kl") and kernel not in unknown for role, kernel in rows)
-    return named and found["beta"] is not None and {"reconstruction", "kl"} <= {role for role, _ in rows}
+    if not named or found["beta"] is None or not {"reconstruction", "kl"} <= {role for role, _ in rows}:
+        return False
+    return balance is None or abs(found["beta"]["value"] - balance) <= 1e-3 * abs(balance)
 
 
 def _of_structure(model: Model) -> dict[str, Any]:

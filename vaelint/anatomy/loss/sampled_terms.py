@@ -203,4 +203,4 @@ def _of_a_row(site: Sampled, node: fx.Node, slope: torch.Tensor | None, sums: bo
         return float(slope.sum()) * values / (slope.numel() * rows)
     counted = slope[slope != 0] if site.masked and bool((slope != 0).any()) else slope
     same = float(counted.max() - counted.min()) <= _ALIKE * float(counted.abs().max())
-    return float(counted.mean()) if same else math.nan
+    return float(counted.mean()) * site.draws if same else math.nan
