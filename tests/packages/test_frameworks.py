@@ -108,7 +108,22 @@ def test_counts_of_scvi_tools() -> None:
     needs("scvi")
     target = observed(DATA, "counts.py", device="auto")
     assert (target["target"], target["status"]) == ("counts.py:TrainingPlan", "clean"), target["findings"]
-    assert "zero-inflated negative binomial" in [t["kernel"] for t in target["loss"]["terms"]]
+    assert [t["kernel"] for t in target["loss"]["terms"]] == ["zero-inflated negative binomial", "Gaussian KL to N(0, 1)"]
+
+
+def test_two_latents_within_one_call_of_scvi_tools(tmp_path: Path) -> None:
+    """z and the background of the proteins are drawn in one line of the script; each has its KL, of one weight."""
+    needs("scvi")
+    text = (DATA / "counts.py").read_text()
+    text = text.replace(', batch_key="batch")', ', batch_key="batch", protein_expression_obsm_key="protein")').replace("SCVI", "TOTALVI")
+    text = text.replace(
+        "scvi.model.TOTALVI.setup", 'adata.obsm["protein"] = rng.poisson(4.0, size=(400, 7)).astype("float32")\nscvi.model.TOTALVI.setup', 1
+    )
+    (tmp_path / "proteins.py").write_text(text)
+    target = observed(tmp_path, "proteins.py")
+    assert target["findings"] == []
+    rows = [(t["kernel"], t["weight"]) for t in target["loss"]["terms"] if t["role"] == "kl"]
+    assert [kernel for kernel, _ in rows] == ["Gaussian KL to N(0, 1)", "Gaussian KL to a learned prior"] and len({w for _, w in rows}) == 1
 
 
 EVENT = ".to_event(1)"
@@ -199,6 +214,39 @@ def test_a_frozen_part_of_a_pyro_model_and_a_loader_that_is_told_where() -> None
     target = observed(DATA, "music_from_a_guess.py")
     assert not target["findings"], target["findings"]
     assert {t["role"] for t in target["loss"]["terms"]} == {"reconstruction", "kl"}
+
+
+def test_steps_of_time_and_a_latent_that_is_drawn_as_0_or_1() -> None:
+    """Each line of the program is one term, with the weight that its densities have in the loss."""
+    needs("pyro")
+    target = observed(DATA, "steps_of_time.py")
+    assert (target["status"], target["findings"]) == ("clean", []), target["findings"]
+    assert [(t["role"], t["kernel"], t["value"], t["span"]["line"]) for t in target["loss"]["terms"]] == [
+        (role, kernel, pytest.approx(weight), line_of("steps_of_time.py", text))
+        for role, kernel, weight, text in (
+            ("reconstruction", "Bernoulli likelihood of 'x_0' and 3 more", 1, 'pyro.sample(f"x_{t}"'),
+            ("kl", "Monte Carlo KL of 'played' (Bernoulli), by the score function", 1, 'played = pyro.sample("played"'),
+            ("kl", "Monte Carlo KL of 'z_0' and 3 more (Normal)", 0.5, 'z = pyro.sample(f"z_{t}", dist.Normal(where, softplus(how))'),
+        )
+    ]
+    assert target["loss"]["objective"] == "a beta-VAE with a beta for each latent: 1 for 'played', 0.5 for 'z_0' and 3 more"
+
+
+AVERAGED = "Trace_ELBO(num_particles=2)"
+
+
+@pytest.mark.parametrize(
+    ("bound", "weights"),
+    [(AVERAGED, [1, 1]), (AVERAGED.replace("Trace_", "TraceMeanField_"), [1, 1]), ("RenyiELBO(num_particles=2)", [None, None])],
+)
+def test_an_average_over_draws_and_a_bound_that_is_none(tmp_path: Path, bound: str, weights: list[float | None]) -> None:
+    """Renyi's bound weighs each draw by what it explains: no number is the weight of a term."""
+    needs("pyro")
+    text = (DATA / "svi.py").read_text().replace("loss=Trace_ELBO()", f"loss={bound}")
+    text = text.replace("import SVI, Trace_ELBO", f"import SVI, {bound.partition('(')[0]}")
+    (tmp_path / "svi.py").write_text(text)
+    target = observed(tmp_path, "svi.py")
+    assert target["findings"] == [] and [t["value"] for t in target["loss"]["terms"]] == weights, target["loss"]
 
 
 def test_music_of_pyros_examples_is_made_up() -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -25,6 +26,8 @@ _PLATE = re.compile(
     r"Shape mismatch inside plate\('(?P<plate>[^']*)'\) at site (?P<site>\S+) dim (?P<dim>-?\d+), (?P<size>\d+) vs (?P<found>\d+)"
 )
 _SITE = re.compile(r"at site ['\"](?P<site>[^'\"]*)['\"]")
+_WRAPPERS = ("Independent", "MaskedDistribution", "ExpandedDistribution", "ReshapedDistribution")
+_DRAWS = "num_particles_vectorized"  # the plate of draws that Pyro makes at once
 _NO_LAW = ("Delta", "Unit", "_Subsample")  # what says nothing of how likely a value is
 
 
@@ -47,6 +50,7 @@ class Sites:
 
     def __init__(self) -> None:
         self._traces: dict[int, tuple[Any, list[Site]]] = {}  # a trace by its id, which it keeps while it is here
+        self.particle = 0  # the evaluations of the same step before this one
         self.svi: Span | None = None  # where SVI was made
         self.on_arguments: Callable[[Any], None] = lambda arguments: None  # hears what guide and model are called with
         self.found: list[Found] | None = None  # what is wrong with the first evaluation that ran
@@ -54,6 +58,11 @@ class Sites:
     def begin(self) -> None:
         """Another evaluation begins."""
         self._traces.clear()
+        self.particle = 0
+
+    def another(self) -> None:
+        """A draw of the guide has run; if more are to come, a bound is an average over them."""
+        self.particle += 1
 
     def add(self, trace: Any, site: Site) -> None:
         """A site of one trace."""
@@ -230,7 +239,7 @@ class _Hooks:
 
     def __init__(self, sites: Sites, spans: SpanFinder, undo: contextlib.ExitStack) -> None:
         self._sites, self._spans, self._undo = sites, spans, undo
-        self._places: dict[int, tuple[Any, tuple[Span, ...]]] = {}  # by the id of a distribution, which is kept
+        self._places: dict[int, tuple[Any, tuple[Span, ...], str, dict[str, Any]]] = {}  # by the id of a distribution, which is kept
 
     def _put(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         original = getattr(owner, name)
@@ -245,14 +254,15 @@ class _Hooks:
                 original(trace, site_name, **site)
                 if site.get("type") == "sample" and hasattr(site.get("fn"), "log_prob"):
                     stack = self._spans.stack(sys._getframe(1))
-                    self._places[id(site["fn"])] = site["fn"], stack
+                    self._places[id(site["fn"])] = site["fn"], stack, site_name, site
                     self._sites.add(trace, _site(site_name, site, stack))
 
             return added
 
         def compute(original: Any, of_guide: bool) -> Any:
             def computed(trace: Any, /, *args: Any, **kwargs: Any) -> None:
-                with _at_their_sites(trace, self._places, self._spans, of_guide=of_guide):
+                places = {key: place for key, (_, place, _, _) in self._places.items()}
+                with _at_their_sites(trace, places, self._spans, self._sites.particle, of_guide=of_guide):
                     original(trace, *args, **kwargs)
 
             return computed
@@ -266,7 +276,12 @@ class _Hooks:
 
         def kl(original: Any) -> Any:
             def divergence(q: Any, p: Any) -> Any:
-                with self._spans.standing_at(self._places.get(id(q), (q, ()))[1]):
+                if id(q) not in self._places:
+                    return original(q, p)
+                _, stack, name, site = self._places[id(q)]
+                laws = " to ".join(dict.fromkeys((_law(q), _law(p))))
+                sampled = replace(_sampled_of(name, site, self._sites.particle, of_guide=True), law=laws, divergence=True)
+                with self._spans.standing_at(stack, sampled):
                     return original(q, p)
 
             return divergence
@@ -297,7 +312,9 @@ class _Hooks:
                 self._sites.begin()
                 self._sites.on_arguments((args, kwargs))
                 self._places.clear()
-                yield from original(elbo, model, guide, args, kwargs)
+                for pair in original(elbo, model, guide, args, kwargs):
+                    yield pair
+                    self._sites.another()
                 self._sites.end()
 
             return traces
@@ -306,7 +323,7 @@ class _Hooks:
 
 
 @contextlib.contextmanager
-def _at_their_sites(trace: Any, places: dict[int, tuple[Any, tuple[Span, ...]]], spans: SpanFinder, *, of_guide: bool) -> Iterator[None]:
+def _at_their_sites(trace: Any, places: dict[int, tuple[Span, ...]], spans: SpanFinder, particle: int, *, of_guide: bool) -> Iterator[None]:
     """Within the block the log-densities of a trace's sites are computed as if at the line of each site."""
     changed = []
 
@@ -320,11 +337,7 @@ def _at_their_sites(trace: Any, places: dict[int, tuple[Any, tuple[Span, ...]]],
     for name, site in trace.nodes.items():
         fn = site.get("fn")
         if site["type"] == "sample" and id(fn) in places and "log_prob" not in vars(fn):
-            summed = (site.get("infer") or {}).get("_enumerate_dim") is not None
-            plates = _plates(site)
-            names, rows = tuple(plate for plate, _, _ in plates), math.prod(size for _, _, size in plates)
-            sampled = Sampled(name, _law(fn), bool(site.get("is_observed")), summed, of_guide, names, rows)
-            fn.log_prob = at(fn.log_prob, places[id(fn)][1], sampled)
+            fn.log_prob = at(fn.log_prob, places[id(fn)], _sampled_of(name, site, particle, of_guide=of_guide))
             changed.append(fn)
     try:
         yield
@@ -341,13 +354,28 @@ def _site(name: str, site: dict[str, Any], stack: tuple[Span, ...]) -> Site:
     )  # fmt: skip
 
 
+def _sampled_of(name: str, site: dict[str, Any], particle: int, *, of_guide: bool) -> Sampled:
+    """What the nodes of a site's density are told of it."""
+    fn, all_plates = site["fn"], _plates(site)
+    plates = [p for p in all_plates if p[0] != _DRAWS]
+    return Sampled(
+        name, _law(fn), bool(site.get("is_observed")), (site.get("infer") or {}).get("_enumerate_dim") is not None, of_guide,
+        tuple(plate for plate, _, _ in plates), math.prod(size for _, _, size in plates), particle,
+        site.get("mask") is not None, bool(getattr(fn, "has_rsample", False)), math.prod(size for name, _, size in all_plates if name == _DRAWS),
+    )  # fmt: skip
+
+
 def _plates(site: dict[str, Any]) -> tuple[tuple[str, int, int], ...]:
     """Name, axis and size of the plates that a site is under."""
-    return tuple((f.name, f.dim, f.size) for f in site.get("cond_indep_stack", ()) if getattr(f, "vectorized", f.dim is not None))
+    axes = getattr(site.get("fn"), "batch_shape", ())
+    found = [f for f in site.get("cond_indep_stack", ()) if getattr(f, "vectorized", f.dim is not None)]
+    sizes = [axes[f.dim] if f.size < 0 and -len(axes) <= f.dim else f.size for f in found]  # `plate("data")` has any size
+    return tuple((f.name, f.dim, size) for f, size in zip(found, sizes, strict=True))
 
 
 def _law(fn: Any) -> str:
-    """The name of a distribution, without what only says which axes are events."""
-    while hasattr(fn, "base_dist"):
+    """The name of a distribution, without what only says which axes are events, or which rows count."""
+    while hasattr(fn, "base_dist") and type(fn).__name__ in _WRAPPERS:
         fn = fn.base_dist
-    return type(fn).__name__
+    name = type(fn).__name__
+    return f"transformed {_law(fn.base_dist)}" if name == "TransformedDistribution" else name

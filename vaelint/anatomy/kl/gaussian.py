@@ -49,7 +49,7 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
         return [(None, KlProbe("other", reason="the posterior is not a Gaussian found by its draw"))]
     # one site for each way to a draw: of a loop the last turn, as its prior is no longer the start value; each caller of a shared helper
     # and of a mixture each member
-    places: dict[object, Site] = {(route(s.z), sum(t.z is s.z for t in sites[:i])): s for i, s in enumerate(sites)}
+    places: dict[object, Site] = {(*_way(slice_, s), sum(t.z is s.z for t in sites[:i])): s for i, s in enumerate(sites)}
     found: list[tuple[Site | None, KlProbe]] = []
     seen: set[tuple[fx.Node, ...]] = set()
     for site in places.values():
@@ -61,6 +61,13 @@ def probe_kl(slice_: Slice, sizes: Mapping[str, int]) -> list[tuple[Site | None,
         except ReplayError:
             found.append((site, KlProbe("unknown", reason=NOT_ALONE)))
     return found
+
+
+def _way(slice_: Slice, site: Site) -> tuple[object, ...]:
+    """The way to a draw; where draws and loss are made within one call of a library's, the draw's sizes as well: it has no lines there."""
+    way = route(site.z)
+    within = way and way == route(slice_.loss)
+    return (way, slice_.replay.texts_of(site.z)) if within else (way,)
 
 
 def _probe(slice_: Slice, site: Site, sizes: Mapping[str, int]) -> KlProbe:

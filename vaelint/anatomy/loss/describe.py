@@ -12,12 +12,12 @@ from vaelint.anatomy.kl.kl_parts import PART_WORDS
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.addend_reduction import weight_within
 from vaelint.anatomy.loss.balance import likelihood_scaling
-from vaelint.anatomy.loss.extras import EXTRA_WORDS, Extra, find_extras
+from vaelint.anatomy.loss.extras import EXTRA_WORDS, PAIRS, Extra, find_extras
 from vaelint.anatomy.loss.facts import Beta, KlFact, ReconFact
 from vaelint.anatomy.loss.known_objectives import name_objective
 from vaelint.anatomy.loss.logged_names import name_rows
 from vaelint.anatomy.loss.published import importance_samples, known_divergence
-from vaelint.anatomy.loss.sampled_terms import SampledTerm, balance_of, sampled_terms
+from vaelint.anatomy.loss.sampled_terms import SampledTerm, balance_of, sampled_terms, sums_over
 from vaelint.anatomy.loss.terms import Leaf
 from vaelint.anatomy.loss.unsettled import why_no_beta
 from vaelint.anatomy.model import Model
@@ -98,8 +98,25 @@ def describe_loss(model: Model) -> dict[str, Any]:
     """Terms with kernel, reduction and weight; effective beta; the objective in words."""
     if not model.has_loss:
         return {}
-    if sites := sampled_terms(model):
+    sites = sampled_terms(model)
+    if sites and sums_over(model):
         return _of_sites(model, sites)
+    found = _of_structure(model)
+    return _of_sites(model, sites) if sites and not _is_measured(found, balance_of(sites)) else found
+
+
+def _is_measured(found: dict[str, Any], balance: float | None) -> bool:
+    """Whether each term was recognised by its values, and the KLs weigh what the sites say: of several draws one alone may be seen."""
+    unknown = {KL_WORDS["other"], KL_WORDS["unknown"], RECON_WORDS["other"], RECON_WORDS["unknown"]}
+    rows = [(t["role"], t["kernel"]) for t in found["terms"]]
+    named = all(role in ("reconstruction", "kl") and kernel not in unknown for role, kernel in rows)
+    if not named or found["beta"] is None or not {"reconstruction", "kl"} <= {role for role, _ in rows}:
+        return False
+    return balance is None or abs(found["beta"]["value"] - balance) <= 1e-3 * abs(balance)
+
+
+def _of_structure(model: Model) -> dict[str, Any]:
+    """The terms as they were found in the flow of values, and measured."""
     terms: list[dict[str, Any]] = []
     told: list[tuple[dict[str, Any], list[Leaf]]] = []  # rows, and the addends that they are of
     for r in model.recons:
@@ -121,6 +138,8 @@ def describe_loss(model: Model) -> dict[str, Any]:
     for e in _one_each(model, extras):
         terms.append(_extra_row(model, e))
         told.append((terms[-1], e.leaves))
+    if any(e.kind in PAIRS for e in extras):
+        terms.sort(key=lambda t: t["role"] != "reconstruction")
     name_rows(model, told)
     for t in model.terms:
         if t.detached is not None:
@@ -143,20 +162,29 @@ def describe_loss(model: Model) -> dict[str, Any]:
 
 
 def _of_sites(model: Model, sites: list[SampledTerm]) -> dict[str, Any]:
-    """A bound that sums over the values of a latent: its terms are told by its sample sites."""
-    rows = []
-    for t in sites:
-        scaling = Scaling(t.weight, {}, t.weight) if t.weight is not None else None
-        rows.append(_row(model, t.role, t.kernel, scaling, (), 0.0, t.node, "") | {"reduction": ""})
+    """The bound of a probabilistic program, by its sample sites."""
+    rows = [_row(model, t.role, t.words, t.scaling, (), 0.0, t.node, "") | {"reduction": ""} for t in sites]
     value = balance_of(sites)
     points = any(t.is_point for t in sites)
-    words = "weights not all known" if value is None else "an ELBO" if abs(value - 1) < 1e-3 else f"beta-VAE, beta = {value:.6g}"
+    words = _several_weights(sites) if value is None else "an ELBO" if abs(value - 1) < 1e-3 else f"beta-VAE, beta = {value:.6g}"
+    words += "; with a latent that is summed over" if sums_over(model) else ""
     return {
         "terms": rows,
         "beta": {"expression": f"{value:.6g}", "value": value, "note": ""} if value is not None else None,
-        "objective": f"{words}; with a latent that is summed over" + ("; with a latent that is a point" if points else ""),
+        "objective": words + ("; with a latent that is a point" if points else ""),
         "published": [], "weights": {}, "notes": [],
     }  # fmt: skip
+
+
+def _several_weights(sites: list[SampledTerm]) -> str:
+    """A bound whose latents are weighed each on its own, or not in a way that is known."""
+    likelihoods, latent = ([t for t in sites if (t.role == "reconstruction") is data and t.role != "other"] for data in (True, False))
+    weights = {round(t.weight, 6) if t.weight else None for t in likelihoods}
+    if len(weights) != 1 or None in weights or any(t.weight is None for t in latent):
+        return "weights not all known"
+    (unit,) = weights
+    shown = (f"{(t.weight or 0.0) / (unit or 1.0):.6g} for {t.shown}" for t in latent)
+    return f"a beta-VAE with a beta for each latent: {', '.join(shown)}"
 
 
 def _kl_row(model: Model, k: KlFact) -> dict[str, Any]:

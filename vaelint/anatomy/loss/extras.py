@@ -10,7 +10,7 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.kl.kl_parts import weight_of
-from vaelint.anatomy.loss.measured_extras import is_distance, is_log_prior
+from vaelint.anatomy.loss.measured_extras import is_distance, is_log_prior, of_pairs
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
 from vaelint.anatomy.posterior.codebooks import codebooks_of
@@ -41,8 +41,11 @@ EXTRA_WORDS = {
     "weights": "a penalty on parameters",
     "parameters": "a share made of parameters alone",
     "prior": "log prior of z",
+    "pairs": "Bernoulli likelihood of pairs that are there, on products of their z",
+    "no_pairs": "Bernoulli likelihood of pairs that are not there, on products of their z",
     "other": "other",
 }
+PAIRS = ("pairs", "no_pairs")
 _STEP = 0.01  # added to parameters, some of which start at 0
 _SPECTRAL = frozenset({"stft", "istft", "spectrogram"})
 
@@ -75,10 +78,20 @@ def find_extras(model: Model) -> list[Extra]:
         scaling = weight_of(_weighing(model, kind, leaves), model.record.loss, model.replay, model.symbols)
         named = [f.text for f in factors(leaves[0].chain, model.source) if f.origin == "named" and f.text]
         paired = kind == "distance" and len(leaves) > 1
+        if kind in PAIRS:
+            role, scaling = "reconstruction", _of_a_pair(model, leaves[0], scaling)
         found.append(
             Extra("other" if kind == "other" else role, "mmd" if paired else kind, leaves, core, scaling, named[-1] if named else "")
         )
     return found
+
+
+def _of_a_pair(model: Model, leaf: Leaf, scaling: Scaling | None) -> Scaling | None:
+    """The weight of the likelihood of one pair, where that of the addend is known."""
+    found = of_pairs(model, leaf)
+    if scaling is None or found is None:
+        return None
+    return Scaling(scaling.value * found[1], scaling.exponents, scaling.constant * found[1])
 
 
 def _weighing(model: Model, kind: str, leaves: list[Leaf]) -> Leaf:
@@ -97,6 +110,8 @@ def _is_constant(model: Model, leaf: Leaf) -> bool:
 def _kind(model: Model, leaf: Leaf, role: str) -> str:
     if role == "discrepancy":
         return "distance"
+    if (pairs := of_pairs(model, leaf)) is not None:
+        return PAIRS[0] if pairs[0] else PAIRS[1]
     if role == "prior":
         return "prior" if is_log_prior(model, leaf) else "other"
     flow = model.flow

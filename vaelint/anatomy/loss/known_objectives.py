@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaelint.anatomy.kl.kl_probe import KNOWN
 from vaelint.anatomy.loss.balance import effective_beta, likelihood_scaling
-from vaelint.anatomy.loss.extras import Extra
+from vaelint.anatomy.loss.extras import PAIRS, Extra
 from vaelint.anatomy.loss.facts import Beta, KlFact
 from vaelint.anatomy.loss.given_inputs import is_conditioned, labels_are_decoded
 from vaelint.anatomy.loss.published import importance_samples, is_flow, is_mixture_prior, shares_encoder
@@ -33,6 +33,7 @@ SOURCES = {
     "WAE-MMD": "Tolstikhin et al. 2018",
     "VQ-VAE": "van den Oord et al. 2017",
     "IWAE": "Burda et al. 2016",
+    "VGAE": "Kipf and Welling 2016",
     "JointVAE": "Dupont 2018",
     "hierarchical VAE": "Sonderby et al. 2016",
     "VampPrior": "Tomczak and Welling 2018",
@@ -94,6 +95,7 @@ def name_objective(model: Model, beta: Beta | None, extras: list[Extra], unsettl
             said.beside.append(text)
     return said.done(
         _without_posterior(model, extras, said)
+        or _of_pairs(model, extras, said)
         or _bound(model, said)
         or ("a reconstruction and a KL whose weight is not a fixed number" if unsettled else "")
         or _decomposed(model, said)
@@ -136,6 +138,12 @@ def _without_posterior(model: Model, extras: list[Extra], said: _Said) -> str:
         return "an autoencoder, with draws that were not identified as a posterior"
     known = all(term.role != "other" for term in model.terms)
     return "an autoencoder: nothing is drawn, and there is no KL" if known else "an autoencoder: nothing is drawn"
+
+
+def _of_pairs(model: Model, extras: list[Extra], said: _Said) -> str:
+    if model.recons or not model.kls or not any(e.kind in PAIRS for e in extras):
+        return ""
+    return f"a likelihood of pairs and a KL, {said.name('VGAE')}: no effective beta, as pairs are not samples"
 
 
 def _bound(model: Model, said: _Said) -> str:

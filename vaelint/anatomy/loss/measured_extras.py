@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from vaelint.anatomy.loss.terms import Leaf
+from vaelint.record import ops
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -60,6 +61,46 @@ def is_log_prior(model: Model, leaf: Leaf) -> bool:
         if rises != {True} and falls != {True}:
             return False
     return True
+
+
+def of_pairs(model: Model, leaf: Leaf) -> tuple[float, float] | None:
+    """Target and weight of a Bernoulli likelihood whose logits are products of two rows of the draw: pairs that are there, or are not.
+
+    The last value on the way from the draw that is four times as large where the draw is twice as large, and in which the gradient of the
+    term is that of the likelihood.
+    """
+    draws = {s.z for s in model.sites}
+    below = model.flow.descendants(*draws) if draws else set()
+    way = [leaf.node]
+    while len(sources := {n for n in ops.value_inputs(way[-1]) if n in below}) == 1:
+        way += sources
+    if way[-1] in draws:
+        return None
+    products = (n for n in way[1:] if _is_product_of(model, n, draws))
+    return next((found for n in products if (found := _bernoulli(model, leaf, n)) is not None), None)
+
+
+def _is_product_of(model: Model, node: fx.Node, draws: set[fx.Node]) -> bool:
+    once = {z: _drawn(1.0, 3)(model.replay.shape_of(z, model.symbols)) for z in draws & model.flow.ancestors(node)}
+    try:
+        one, four = (model.replay([node], {z: k * v for z, v in once.items()}, model.symbols)[node].double() for k in (1.0, 2.0))
+    except (ReplayError, AttributeError):
+        return False
+    return bool((four - 4 * one).abs().max() <= _CLOSE * four.abs().max()) and bool(four.abs().max() > 0)
+
+
+def _bernoulli(model: Model, leaf: Leaf, logits: fx.Node) -> tuple[float, float] | None:
+    at = _drawn(2.0, 4)(model.replay.shape_of(logits, model.symbols)).requires_grad_()
+    try:
+        out = model.replay([leaf.node], {logits: at.clone()}, model.symbols, seed=2)[leaf.node]
+    except (ReplayError, AttributeError):
+        return None
+    (slope,) = torch.autograd.grad(out.sum(), [at], allow_unused=True) if out.requires_grad else (None,)
+    for target in (1.0, 0.0) if slope is not None else ():
+        weights = slope / (at.detach().sigmoid() - target)
+        if bool(slope.abs().min() > 0) and float(weights.max() - weights.min()) <= 1e-4 * float(weights.abs().max()):
+            return target, float(weights.mean())
+    return None
 
 
 def _adds_up(model: Model, leaf: Leaf) -> bool:

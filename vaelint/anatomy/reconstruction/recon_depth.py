@@ -34,7 +34,19 @@ def read_recon(
             _look_far(fact, term, loss, replay, symbols)
         if fact.density is None and _is_open(fact, term, flow):
             _read(fact, fact.pair.leaf, term, loss, flow, replay, symbols)
-    return facts or _unpaired(term, loss, flow, replay, symbols, decoded)
+    return [f for f in facts if not _is_gate_of_another(f, facts, flow)] or _unpaired(term, loss, flow, replay, symbols, decoded)
+
+
+def _is_gate_of_another(fact: ReconFact, facts: list[ReconFact], flow: Flow) -> bool:
+    """Whether an output that meets which counts are 0 is the share of zeros of a density that was measured whole."""
+    counts = [f.pair.target for f in facts if f is not fact and _is_zero_inflated(f)]
+    if fact.probe.kernel not in ("other", "unknown") or fact.pair.target is None or _is_zero_inflated(fact):
+        return False
+    return any(target is not None and target in flow.ancestors(fact.pair.target) for target in counts)
+
+
+def _is_zero_inflated(fact: ReconFact) -> bool:
+    return fact.density is not None and not fact.density.fault and fact.density.name.startswith("zero_inflated")
 
 
 def _is_open(fact: ReconFact, term: Term, flow: Flow) -> bool:

@@ -15,6 +15,7 @@ from vaelint.anatomy.loss.terms import Leaf, Term
 from vaelint.faults.sampling.heads import same
 from vaelint.late import dataclass
 from vaelint.record import ops
+from vaelint.record.record import route
 from vaelint.replay.replay import ReplayError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def unbounded_outputs(model: Model) -> list[Unbounded]:
             for end in leaf.frontier:
                 seen.setdefault(end, []).append((term.role, leaf))
     found = []
+    asked: set[tuple[object, ...]] = set()  # of the turns of a loop, one
     for end, uses in seen.items():
         if end in known or end not in model.flow.learned or not end.meta.get("grad") or any(role not in _ROLES for role, _ in uses):
             continue
@@ -57,6 +59,10 @@ def unbounded_outputs(model: Model) -> list[Unbounded]:
         if any(n.target is end.target and same(end, n) for n in drawn_from):
             continue  # computed once more for the density: the draw moves with it
         leaves = [leaf for _, leaf in uses if leaf.detached is None]
+        turn = (route(end), ops.op(end), *((role, route(leaf.node), ops.op(leaf.node)) for role, leaf in uses))
+        if turn in asked:
+            continue
+        asked.add(turn)
         fall = _fall(model, end, leaves) if leaves else None
         if fall is not None:
             found.append(fall)

@@ -72,10 +72,12 @@ def _chosen(model: Model, place: Span) -> bool:
     """
     file = model.source.file(place.file)
     expression = file.at(place) or file.statement(place.line)
+    known = list(_definitions(file.tree))
+    if expression is not None and any(is_default and expression in ast.walk(value) for _, value, is_default in known):
+        return True  # `def load(data, device=torch.device("cuda"))`: made where the function is defined, whether it is called or not
     if expression is None or _names_a_gpu(expression):
         return False
     used = {last_name(n) for n in ast.walk(expression) if isinstance(n, ast.Name | ast.Attribute)}
-    known = list(_definitions(file.tree))
     while more := {last_name(v) for name, v, _ in known if name in used and isinstance(v, ast.Name | ast.Attribute)} - used:
         used |= more  # `self.where = device`
     for name, value, is_default in known:

@@ -12,7 +12,7 @@ from vaelint.faults.numerics.below_zero import negative_in_logs
 from vaelint.faults.sampling.clash import clashes
 from vaelint.faults.sampling.renamed import renamed_value
 from vaelint.record import ops
-from vaelint.record.record import MadeDistribution, span
+from vaelint.record.record import MadeDistribution, route, span
 from vaelint.replay.per_model import per_model
 from vaelint.replay.ranges import value_range
 
@@ -26,6 +26,7 @@ _NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm"})
 def negative_scales(model: Model) -> list[tuple[MadeDistribution, fx.Node]]:
     """Distributions whose scale is a layer's raw output, or bounded below zero."""
     found = []
+    asked: set[tuple[object, ...]] = set()  # of the turns of a loop, one
     for made in model.record.distributions:
         scale = made.parameters.get("scale")
         given = _behind(scale, ops.SHAPE | {"expand"}) if scale is not None else None
@@ -41,6 +42,10 @@ def negative_scales(model: Model) -> list[tuple[MadeDistribution, fx.Node]]:
         ):
             found.append((made, given if given is not None and _is_affine(given) else scale))
         elif scale is not None and scale in model.flow.data and scale in model.flow.learned:
+            turn = (tuple(made.stack), route(scale), ops.op(scale), model.record.shapes.get(scale, ()))
+            if turn in asked:
+                continue
+            asked.add(turn)
             reach = value_range(model, scale)  # a bounded activation that goes below zero: a tanh, an ELU
             if reach is not None and reach.bound_by is not None and -math.inf < reach.low < -1e-6:
                 found.append((made, scale))

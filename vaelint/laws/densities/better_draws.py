@@ -35,8 +35,10 @@ def better_draws_cost_less(bench: Bench) -> Iterator[Broken]:
     model = bench.model
     if not model.has_loss or inverted_weights(model):
         return
-    for node in model.flow.sorted(set(model.reaching_loss) & model.flow.noisy & model.decoded):
-        scored = softmaxed(node) or _shared_out(bench, node)
+    candidates = model.flow.sorted(set(model.reaching_loss) & model.flow.noisy & model.decoded)
+    written = _adding_up_to_one(bench, candidates)
+    for node in candidates:
+        scored = softmaxed(node) or (_shared_out(bench, node) if node in written else None)
         held = not node.meta.get("grad")  # made under no_grad
         if scored is None or held or scored[0] not in model.decoded & model.flow.data or decodes_after(model, node):
             continue
@@ -46,12 +48,25 @@ def better_draws_cost_less(bench: Bench) -> Iterator[Broken]:
             return
 
 
+def _adding_up_to_one(bench: Bench, candidates: list[fx.Node]) -> set[fx.Node]:
+    """Those that are a softmax written out as far as their own values tell, in one run of them all; all, where that does not run."""
+    last = [n for n in candidates if ops.op(n) in _LAST and len(shape(n)) > 1 and bench.is_real(n)]
+    try:
+        got = bench.model.replay(last, {}, dict(bench.model.symbols)) if last else {}
+    except ReplayError:
+        return set(last)
+    return {n for n in last if any(_are_shares(got[n].detach(), axis) for axis in range(got[n].dim()))}
+
+
+def _are_shares(value: torch.Tensor, axis: int) -> bool:
+    positive = value.shape[axis] > 1 and bool((value > 0).all())
+    return positive and torch.allclose(value.sum(axis), value.new_ones(()), atol=_NOTHING)
+
+
 def _shared_out(bench: Bench, node: fx.Node) -> tuple[fx.Node, int] | None:
     """The scores of a softmax that is written out, w / w.sum(0) with w = exp(log_w - max): the first value that its logarithm follows along
     an axis over which it adds up to one."""
     model = bench.model
-    if ops.op(node) not in _LAST or len(shape(node)) < 2 or not bench.is_real(node):
-        return None
     behind = [n for n in model.flow.sorted(model.flow.ancestors(node)) if n in model.decoded and n in model.flow.data and _like(n, node)]
     if not behind:
         return None
@@ -61,7 +76,7 @@ def _shared_out(bench: Bench, node: fx.Node) -> tuple[fx.Node, int] | None:
         return None
     share = got[node].detach()
     for axis in range(share.dim()):
-        if share.shape[axis] < 2 or not bool((share > 0).all()) or not torch.allclose(share.sum(axis), share.new_ones(()), atol=_NOTHING):
+        if not _are_shares(share, axis):
             continue
         for source in behind:
             left = share.log() - got[source].detach()

@@ -1,4 +1,5 @@
 """A semi-supervised VAE whose class is summed over (Kingma et al. 2014, M2), all batches without labels."""
+
 import pyro
 import pyro.distributions as dist
 import torch

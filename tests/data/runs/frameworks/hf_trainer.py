@@ -1,4 +1,5 @@
 """A VAE in the Hugging Face Trainer."""
+
 import torch
 from torch.utils.data import Dataset
 from torch import nn
@@ -52,7 +53,9 @@ class Pixels(Dataset):
 
 def main():
     data = Pixels()
-    args = TrainingArguments("out", per_device_train_batch_size=16, num_train_epochs=2, report_to="none", max_grad_norm=1.0, logging_steps=5)
+    args = TrainingArguments(
+        "out", per_device_train_batch_size=16, num_train_epochs=2, report_to="none", max_grad_norm=1.0, logging_steps=5
+    )
     trainer = Trainer(VAEModel(VAEConfig()), args, train_dataset=data)
     trainer.train()
     trainer.save_model("out/final")

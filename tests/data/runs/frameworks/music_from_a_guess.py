@@ -7,6 +7,7 @@ from pyro.contrib.examples.polyphonic_data_loader import get_mini_batch
 from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 from torch.nn.functional import softplus
+from torch.utils.data import DataLoader
 
 
 class Bars(nn.Module):
@@ -35,7 +36,7 @@ torch.manual_seed(0)
 pieces, lengths = (torch.rand(60, 6, 88) < 0.1).float(), torch.full((60,), 6)
 bars = Bars()
 svi = SVI(bars.model, bars.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
-for _ in range(60):
-    rows = torch.randperm(60)[:20]
-    x, _, mask, _ = get_mini_batch(rows, pieces, lengths, cuda=False)
-    svi.step(x, mask)
+for _ in range(20):
+    for rows in DataLoader(range(60), batch_size=20, shuffle=True):
+        x, _, mask, _ = get_mini_batch(rows, pieces, lengths, cuda=False)
+        svi.step(x, mask)

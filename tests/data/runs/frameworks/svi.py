@@ -1,4 +1,5 @@
 """A VAE in Pyro: model and guide, trained by SVI."""
+
 import argparse
 import torch
 import torch.nn as nn
