@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
 import torch
 
-from vaelint.core.assumption import Chosen
 from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import at_most, cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
@@ -20,24 +17,30 @@ from vaelint.observe.copies import Parts
 from vaelint.observe.fewer import Origin
 from vaelint.observe.further import Further
 from vaelint.observe.kept_plainly import without_kept
+from vaelint.observe.says import Says
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
-from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
+from vaelint.observe.seen import Applied, Asked, Backward, Held, Iteration, Training, held_by, stepped
 from vaelint.observe.watch import Watch
 from vaelint.record.record import Births, UsedUp
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
 from vaelint.trace.pyro_sites import Sites
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.updates import Updates
 
 _KEPT = 1 << 30  # bytes of recorded iterations that are kept for curves
 _ALONE = 20  # steps without a new batch from a loader: the loop does not run over it
+
+
+def _nothing() -> None:
+    """What is to be done after a pass that is not watched."""
 
 
 class StopObserving(BaseException):
     """Enough was seen: ends the script's loop, through its `finally` blocks."""
 
 
-class Session:
+class Session(Says):
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
     def __init__(
@@ -55,7 +58,8 @@ class Session:
         `further`: what the script trains after its first training is looked at too.
         `goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs.
         `rows`: batches get no more; 0 leaves them as they are."""
-        self.spans, self.steps, self.goes_on = spans, max(steps, 2), goes_on
+        super().__init__(spans)
+        self.steps, self.goes_on = max(steps, 2), goes_on
         self.names, self.rows, self.curves = names, rows, curves
         self.curve: list[Iteration] = []  # all that were recorded, where curves are wanted
         self._room = _KEPT if curves else 0
@@ -74,7 +78,6 @@ class Session:
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
         self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
-        self.said: list[str] = []  # what was done otherwise than the script says
         self.watch: Watch | None = None  # the iteration that is recorded, if one is
         self._backwards, self._muted = 0, False  # of the iteration under way; whether a closure is called once more
         self._usual: int | None = None  # `backward` calls of the first iteration
@@ -90,6 +93,7 @@ class Session:
         self._cleared: Span | None = None  # where gradients were cleared last
         self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._before: dict[int, list[torch.Tensor]] = {}
+        self._updates: Updates | None = None  # what became of gradients in the training under way
 
     # --- what the hooks tell -----------------------------------------------------------------------------------------
 
@@ -118,10 +122,13 @@ class Session:
         self._source = loader.dataset
         return self._begin(batch, frame, loader)
 
-    def on_backward(self, of: Any, keeps: bool, frame: FrameType, given: Any = None) -> None:
-        """`backward` is called on one or more tensors; with gradients that are `given`, their product is what is minimised."""
+    def on_backward(self, of: Any, asked: Asked, frame: FrameType) -> Callable[[], None]:
+        """`backward` is called on one or more tensors; with gradients that are given, their product is what is minimised.
+
+        Returns what is to be called when it has run.
+        """
         if self.passes_over or self._enough() or self._muted:
-            return
+            return _nothing
         stack = self.spans.stack(frame, limit=1)
         if self.watch is not None and self.watch.around:
             inside = self.spans.user_frames(frame, limit=64)
@@ -129,15 +136,18 @@ class Session:
         if self.watch is not None and self.curves:
             self.watch.held = [Held.of(f) for f in self.spans.user_frames(frame, limit=16)]
         tensors = of if isinstance(of, list | tuple) else (of,)
-        gradients = given if isinstance(given, list | tuple) else (given,) * len(tensors)
-        for tensor, gradient in zip(tensors, gradients, strict=True):
-            meant = self._unscaled.get(id(tensor), (tensor, tensor))[1]
-            self._backwards += 1
-            if self.watch is not None:
-                own = gradient if tensor.numel() != 1 else None
-                self.watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps, self.spans.library(frame), own))
-                if self.watch.finished:
-                    self.watch.recorder.paused = True
+        gradients = asked.given if isinstance(asked.given, list | tuple) else (asked.given,) * len(tensors)
+        meant = [self._unscaled.get(id(tensor), (tensor, tensor))[1] for tensor in tensors]
+        self._backwards += len(tensors)
+        if self.watch is None:
+            return _nothing
+        passed, call = self.watch.passing(tensors, meant, asked, frame), self.watch.calls_so_far - 1
+        for tensor, gradient, loss in zip(tensors, gradients, meant, strict=True):
+            own = gradient if tensor.numel() != 1 else None
+            self.watch.backwards.append(Backward(loss, stack[0] if stack else None, asked.keeps, self.spans.library(frame), own, call))
+        if self.watch.finished:
+            self.watch.is_over()
+        return passed
 
     def on_call(self, module: torch.nn.Module) -> None:
         """A module is called: one that was made before the watch began is known from here on."""
@@ -153,11 +163,20 @@ class Session:
         """A gradient scaler made one tensor of another."""
         if isinstance(scaled, torch.Tensor) and scaled is not of:
             self._unscaled[id(scaled)] = (scaled, of)
+        if self.watch is not None:
+            self.watch.updates.scale(scaled)
 
-    def on_cleared(self, frame: FrameType) -> None:
+    def on_unscaled(self, optimizer: torch.optim.Optimizer) -> None:
+        """A gradient scaler takes its scale out of what an optimizer is to use."""
+        if self.watch is not None:
+            self.watch.updates.unscale(held_by(optimizer))
+
+    def on_cleared(self, of: Sequence[torch.Tensor], frame: FrameType) -> None:
         """Gradients are cleared."""
         stack = self.spans.stack(frame, limit=1)
         self._cleared = stack[0] if stack else None
+        if self.watch is not None:
+            self.watch.updates.clear(of, self._cleared)
 
     def before_step(self, optimizer: torch.optim.Optimizer, closure: Any) -> Any:
         """An optimizer is about to step. Returns the closure that it gets."""
@@ -178,6 +197,8 @@ class Session:
         def once() -> Any:
             """The closure; of several calls the first is recorded."""
             self._muted = not first
+            if self._muted:
+                watch.used(optimizer)
             watch.recorder.paused = not (first and first.pop())
             try:
                 return closure()
@@ -194,7 +215,9 @@ class Session:
             stack, was = self.spans.stack(frame, limit=1), self._before.pop(id(optimizer), [])
             made = stepped(optimizer, was, len(self.watch.backwards), stack[0] if stack else None, self._cleared)
             self.watch.stepped(made, self.iterations, leads=optimizer is self._leader)
-            self.watch.recorder.paused = self.watch.finished
+            self.watch.recorder.paused = False
+            if self.watch.finished:
+                self.watch.is_over()
         self._leader = self._leader or optimizer
         if optimizer is not self._leader or self._enough():
             return
@@ -223,24 +246,6 @@ class Session:
                 moved = sum(int((p.detach() != old).sum()) for p, old in zip(held, was, strict=True))
                 finite = all(bool(p.isfinite().all()) for p in held)
                 watch.applied.append(Applied(name, moved, sum(p.numel() for p in held), finite))
-
-    def say(self, what: str) -> None:
-        """Notes what a user should know, once."""
-        if what not in self.said:
-            self.said.append(what)
-
-    def say_here(self, what: str) -> None:
-        """The same, with the script's line that is running."""
-        said = f"{what}{self.where()}"
-        if isinstance(what, Chosen) and what.choice is not None:
-            here = next(iter(self.spans.stack(sys._getframe(1), limit=1)), None)
-            said = Chosen(said, replace(what.choice, where=here))
-        self.say(said)
-
-    def where(self) -> str:
-        """` (train.py:31)`, the line of the script that is running."""
-        stack = self.spans.stack(sys._getframe(1), limit=1)
-        return f" ({stack[0].file}:{stack[0].line})" if stack else ""
 
     def _enough(self) -> bool:
         """Whether enough was seen, and the training goes on. Raises StopObserving where it does not."""
@@ -285,6 +290,7 @@ class Session:
         elif begins:
             self.done, self._backwards, self._usual = 0, int(not self._loading), None
             self._used, self._unused, self._leader, self._looped, self._cleared = set(), set(), None, None, None
+            self._updates = None
         return bool(begins)
 
     def over(self, error: BaseException | None, frame: FrameType) -> None:
@@ -326,7 +332,8 @@ class Session:
             return batch
         less = (origin, fewer) if origin is not None and fewer is not None else None
         about, names = (self.births, self.spans, rows, self._usual), self.names
-        self.watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less)
+        self.watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less, updates=self._updates)
+        self._updates = watch.updates
         watch.cut, watch.even, watch.around = fewer is not None, is_even(loader), self.spans.user_frames(frame, limit=64)
         watch.batches = turns_of(loader) if self.curves else None
         self._add(batch, frame)

@@ -50,7 +50,7 @@ def gradients_are_used_once(bench: Bench) -> Iterator[Broken]:
 def _left_over(bench: Bench, record: Record) -> GradientUse | None:
     """What a step leaves to the next one, where it steps itself and nothing in its file clears gradients."""
     passed = next((c for c in record.backwards if c.kind == "backward" and c.moved and c.span is not None), None)
-    if passed is None or passed.span is None or not record.optimizers or any(u.kind == "cleared" for u in record.uses):
+    if bench.is_observed or passed is None or passed.span is None or not record.optimizers or any(u.kind == "cleared" for u in record.uses):
         return None
     tree = bench.model.source.file(passed.span.file).tree
     words = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
