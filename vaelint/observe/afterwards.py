@@ -77,3 +77,20 @@ def _outlasts(node: fx.Node, gradients: set[int]) -> bool:
     while isinstance(root, fx.Node) and root.args and (ops.raw_name(root) in _SHARING or ops.changes_in_place(ops.raw_name(root))):
         root = root.args[0]
     return isinstance(root, fx.Node) and root.op == "get_attr" and id(root.meta.get("val")) not in gradients
+
+
+def take_over(record: Record, later: Record, gradients: set[int]) -> None:
+    """Where no loader gives the batches an iteration ends with a step. What the script then writes by hand, before it calls a network
+    again, is in the `later` record, and is taken over from there."""
+    nodes = later.nodes[: later.calls[0].first] if later.calls else []
+    made = {n: ancestors(n) for n in nodes if _outlasts(n, gradients)}
+    wanted = set[fx.Node]().union(*(behind for behind in made.values() if not any(n.op == "placeholder" for n in behind)))
+    mine, twins = set(record.graph.nodes), dict[fx.Node, fx.Node]()
+    for node in (n for n in nodes if n in wanted):
+        val = node.meta.get("val")
+        known = record.node_for(val) if node.op == "get_attr" and isinstance(val, torch.Tensor) else None
+        if known is not None and known in mine:
+            twins[node] = known
+            continue
+        twins[node] = record.graph.node_copy(node, twins.__getitem__)
+        twins[node].meta = {k: v for k, v in node.meta.items() if k != "scopes"} | {AFTER: True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from vaelint.observe.seen import Asked, held_by
 from vaelint.observe.session import Session
 from vaelint.trace import keras_models
 from vaelint.trace.modules import noting_births
-from vaelint.trace.optimizers import noting_optimizers, noting_used_up
+from vaelint.trace.optimizers import noting_optimizers, noting_schedules, noting_used_up
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.pyro_sites import pyro_watched
 from vaelint.trace.standin import InsteadOfCuda
@@ -40,6 +41,7 @@ def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
         enter(noting_births(session.spans, session.births, session.modules))
         enter(noting_optimizers(session.spans, session.optimizers, in_step=True))
         enter(noting_used_up(session.spans, session.used_up))
+        enter(noting_schedules(session.spans, session.schedules))
         enter(loaders_watched(session))
         enter(_backward(session))
         enter(_scalers(session))
@@ -180,11 +182,18 @@ def _scalers(session: Session) -> Iterator[None]:
     """What a gradient scaler scales is minimised as it was before."""
     kind: Any = torch.amp.GradScaler
     kept = {name: vars(kind)[name] for name in ("scale", "unscale_", "step")}
+    switched_off: set[int] = set()
+    make = kind.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        given = inspect.signature(make).bind(self, *args, **kwargs).arguments
+        (switched_off.discard if given.get("enabled", True) else switched_off.add)(id(self))
 
     def scale(self: Any, outputs: Any) -> Any:
         with aside(session):
             scaled = kept["scale"](self, outputs)
-        session.on_scaled(scaled, outputs)
+        session.on_scaled(scaled, outputs, works=id(self) not in switched_off)
         return scaled
 
     def unscaling(original: Any) -> Any:
@@ -195,10 +204,12 @@ def _scalers(session: Session) -> Iterator[None]:
 
         return unscale
 
+    kind.__init__ = init
     for name, original in kept.items():
         setattr(kind, name, scale if name == "scale" else unscaling(original))
     try:
         yield
     finally:
+        kind.__init__ = make
         for name, original in kept.items():
             setattr(kind, name, original)

@@ -36,6 +36,10 @@ def _nothing() -> None:
     """What is to be done after a pass that is not watched."""
 
 
+def _tensors(of: Any) -> Sequence[torch.Tensor]:
+    return of if isinstance(of, list | tuple) else (of,)
+
+
 class StopObserving(BaseException):
     """Enough was seen: ends the script's loop, through its `finally` blocks."""
 
@@ -68,6 +72,7 @@ class Session(Says):
         self.further = Further(spans, wanted=further and not curves and not goes_on)
         self.modules: list[Any] = []  # those that user code constructed, in order
         self.optimizers, self.used_up = list[Optimizer](), list[UsedUp]()
+        self.schedules: list[tuple[Any, Span | None]] = []
         self.done, self.iterations = 0, list[Iteration]()  # how many ended; those that were recorded
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
@@ -88,6 +93,7 @@ class Session(Says):
         self._used: set[int] = set()  # modules that iterations called
         self._known: set[int] = set()  # modules that are in `modules`, or in one of these
         self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
+        self._made = 0  # how many optimizers there were when it stepped last
         self._since = 0  # steps of the leader since a loader gave a batch
         self._loading, self._applying = False, False  # whether a loader gives the batches; whether a Keras optimizer is at work
         self._cleared: Span | None = None  # where gradients were cleared last
@@ -127,15 +133,17 @@ class Session(Says):
 
         Returns what is to be called when it has run.
         """
-        if self.passes_over or self._enough() or self._muted:
+        if self.passes_over or self._enough():
             return _nothing
+        if self._muted:
+            return self.watch.once_more(_tensors(of), frame) if self.watch is not None else _nothing
         stack = self.spans.stack(frame, limit=1)
         if self.watch is not None and self.watch.around:
             inside = self.spans.user_frames(frame, limit=64)
             self.watch.outer, self.watch.around = sum(f in self.watch.around for f in inside), []
         if self.watch is not None and self.curves:
             self.watch.held = [Held.of(f) for f in self.spans.user_frames(frame, limit=16)]
-        tensors = of if isinstance(of, list | tuple) else (of,)
+        tensors = _tensors(of)
         gradients = asked.given if isinstance(asked.given, list | tuple) else (asked.given,) * len(tensors)
         meant = [self._unscaled.get(id(tensor), (tensor, tensor))[1] for tensor in tensors]
         self._backwards += len(tensors)
@@ -159,11 +167,11 @@ class Session(Says):
             self.modules.append(module)
             self._known |= {id(part) for part in module.modules()}
 
-    def on_scaled(self, scaled: Any, of: Any) -> None:
-        """A gradient scaler made one tensor of another."""
+    def on_scaled(self, scaled: Any, of: Any, *, works: bool = True) -> None:
+        """A gradient scaler made one tensor of another; it `works` unless the script has switched it off."""
         if isinstance(scaled, torch.Tensor) and scaled is not of:
             self._unscaled[id(scaled)] = (scaled, of)
-        if self.watch is not None:
+        if self.watch is not None and works:
             self.watch.updates.scale(scaled)
 
     def on_unscaled(self, optimizer: torch.optim.Optimizer) -> None:
@@ -218,7 +226,7 @@ class Session(Says):
             self.watch.recorder.paused = False
             if self.watch.finished:
                 self.watch.is_over()
-        self._leader = self._leader or optimizer
+        self._leader = self._leads(optimizer)
         if optimizer is not self._leader or self._enough():
             return
         self._since += 1
@@ -231,6 +239,14 @@ class Session(Says):
                 self._shown(frame)
                 return
             self._begin(None, frame, None)
+
+    def _leads(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimizer whose steps end iterations: the first, or one that is made anew in each turn over the same parameters."""
+        leader = self._leader or optimizer
+        is_new = any(o.made is optimizer for o in self.optimizers[self._made :])
+        same = is_new and {id(p) for p in held_by(optimizer)} == {id(p) for p in held_by(leader)}
+        self._made = len(self.optimizers) if leader is optimizer or same else self._made
+        return optimizer if same else leader
 
     @contextlib.contextmanager
     def applying(self, name: str, held: Sequence[torch.Tensor]) -> Iterator[None]:
@@ -363,7 +379,8 @@ class Session(Says):
     def _end(self, frames: Iterable[FrameType]) -> None:
         """The iteration under way has ended well. `frames`: the user's, innermost first."""
         self.done += 1
-        self._usual = self._usual or self._backwards
+        if self._loading or self.done > 1 or len(self.optimizers) < 2:  # of several optimizers' turns the first step ends the first one
+            self._usual = self._usual or self._backwards
         self._backwards = 0
         if self.watch is None:
             return
@@ -373,6 +390,8 @@ class Session(Says):
         self._origin = watch.origin
         watch.name_inputs([*frames], self._unused)
         made = watch.end()
+        for earlier in self.iterations[-1:]:
+            watch.follow(earlier)
         if self.curves:
             self.curve.append(made)
             self._room -= made.bytes()

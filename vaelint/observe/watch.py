@@ -13,7 +13,7 @@ import torch
 from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from vaelint.observe.afterwards import Afterwards, keep_writes
+from vaelint.observe.afterwards import Afterwards, keep_writes, take_over
 from vaelint.observe.batches import is_label, rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, input_instead, is_selected, made_by
@@ -226,6 +226,13 @@ class Watch:
         with torch_private.no_torch_function():
             self.updates.used(held_by(optimizer), None)
 
+    def once_more(self, roots: Sequence[torch.Tensor], frame: FrameType) -> Callable[[], None]:
+        """A closure is evaluated again, and differentiates its loss; returns what is to be called when it has."""
+        with torch_private.no_torch_function():
+            leaves = leaves_behind(*roots)
+            self.updates.repeat(leaves, next(iter(self.spans.stack(frame, limit=1)), None))
+            return lambda: self._passed(len(self.updates.calls) - 1, roots, leaves)
+
     def stepped(self, step: Stepped, earlier: Sequence[Iteration], *, leads: bool) -> None:
         """An optimizer has stepped.
 
@@ -318,9 +325,16 @@ class Watch:
         self.record.uses = [replace(u, passes=max(u.passes - calls, 0)) for u in self.updates.uses[uses:]]
         self.record.inner = frozenset(self.updates.inner)
         if self._after is not None:
-            with torch_private.no_torch_function():
-                held = {id(g) for p in self.model.parameters() if (g := p.grad) is not None}
-            keep_writes(self.record, self._after.before, held)
+            keep_writes(self.record, self._after.before, self._gradients())
+
+    def _gradients(self) -> set[int]:
+        with torch_private.no_torch_function():
+            return {id(g) for p in self.model.parameters() if (g := p.grad) is not None}
+
+    def follow(self, earlier: Iteration) -> None:
+        """The iteration before this one gets what the script did after its step, and before it called a network again."""
+        if self._loose and earlier.number == self.number - 1:
+            take_over(earlier.record, self.record, self._gradients())
 
     def _minimised_by(self, goal: Goal) -> Any:
         """The node of what the optimizers of a goal make smaller; None where it was not recorded."""
@@ -347,6 +361,8 @@ class Watch:
     def _minimised(self, backward: Backward) -> tuple[Any, torch.Tensor]:
         """The node of what one `backward` minimises, and its value: of what it was called on, times the gradient that it was given."""
         node, value = self.recorder.node_for(backward.of), backward.of.detach()
+        if node is not None and node.op == "get_attr" and not node.meta.get("parameter"):
+            node = None  # it was there before
         if node is None or backward.given is None:
             return node, value
         self.record.handed = True

@@ -43,6 +43,8 @@ def models_of(session: Session, training: Training, request: Request) -> list[Se
     if other is None and failed is not None and failed.cut and not failed.even:
         other = failed
     lifted = _lay(first, other)
+    later = [u for i in training.iterations[1:] for u in i.record.uses if u.kind == "piled"]  # what the first one watched leaves behind
+    first.record.uses += later[:1] if not any(u.kind == "piled" for u in first.record.uses) else []
     source = Source(str(Path.cwd()))
     found = [
         _model_of(session, request, first, other, lifted, goal, loss, source)
@@ -115,6 +117,7 @@ def _model_of(
     )  # fmt: skip
     first.record.learned = frozenset(first.names[i] for i in session.learned if i in first.names)
     first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
+    first.record.schedules = list(session.schedules)
     first.record.used_up = list(dict.fromkeys(session.used_up))
     fed = {first.names[id(p)] for p in leaves_behind(*_differentiated(first, goal)) if id(p) in first.names}
     idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and fed & _held(first, [s.optimizer])]

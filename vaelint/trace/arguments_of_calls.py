@@ -37,9 +37,10 @@ def number(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return fn(*(plain(a.meta["val"]) if isinstance(a, fx.Node) else a for a in args))
 
 
-def as_it_is(constant: torch.Tensor) -> dict[str, Any]:
-    """What is noted of a tensor that was there before: its version, and its values, if they are few, as they may be changed in place."""
-    few = not isinstance(constant, torch.nn.Parameter) and constant.numel() <= _FEW
+def as_it_is(constant: torch.Tensor, name: str | None) -> dict[str, Any]:
+    """What is noted of a tensor that was there before: its version, and of one that no network has, if it is small, its values: it may
+    be changed in place."""
+    few = name is None and constant.numel() <= _FEW
     return {"version": torch_private.version_of(constant), "was": constant.detach().clone() if few else None}
 
 

@@ -103,6 +103,23 @@ def noting_used_up(spans: SpanFinder, found: list[UsedUp]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def noting_schedules(spans: SpanFinder, found: list[tuple[Any, Span | None]]) -> Iterator[None]:
+    """While the block runs, appends each LambdaLR that is made, with its place."""
+    kind = torch.optim.lr_scheduler.LambdaLR
+    original = kind.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        found.append((self, next(iter(spans.stack(sys._getframe(1), limit=1)), None)))
+
+    kind.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        kind.__init__ = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
 def noting_steps(spans: SpanFinder, updates: Updates) -> Iterator[None]:
     """While the block runs, `updates` hears of each step of torch's optimizers and of gradients that are cleared.
 

@@ -146,7 +146,7 @@ class Recorder(TorchFunctionMode):
         if name is None and (tensor.grad_fn is not None or torch_private.is_wrapped(tensor)):
             node.meta["placed"] = True  # the work of torch.func, which is not announced: it lies where what it was made of lies
         if self.live:
-            node.meta.update(as_it_is(tensor))
+            node.meta.update(as_it_is(tensor, name))
         self._bind(tensor, node, ())
         return node
 

@@ -159,6 +159,10 @@ class Updates:
         if self.until is not None and number >= self.until:
             raise Finished
 
+    def repeat(self, leaves: Sequence[torch.Tensor], place: Span | None) -> None:
+        """A pass that was noted before is about to run once more, of a closure that an optimizer evaluates again."""
+        self._note_piled(leaves, place)
+
     def go_on(self, recorder: Recorder) -> None:
         """Another turn of a training begins, with a record of its own. What was made in earlier ones is let go of."""
         self.recorder, self.trained = recorder, recorder.modules.trained
