@@ -71,7 +71,8 @@ def keep_writes(record: Record, before: set[fx.Node], gradients: set[int]) -> No
 
 def _outlasts(node: fx.Node, gradients: set[int]) -> bool:
     """Whether an operation changes, without a gradient, a tensor that was there before it."""
-    if node.op != "call_function" or node.target is effect or not ops.changes_in_place(ops.raw_name(node)) or node.meta.get("grad"):
+    live = node.meta.get("grad") and not node.meta.get("no_grad")
+    if node.op != "call_function" or node.target is effect or live or not ops.changes_in_place(ops.raw_name(node)):
         return False
     root = node.args[0] if node.args else None
     while isinstance(root, fx.Node) and root.args and (ops.raw_name(root) in _SHARING or ops.changes_in_place(ops.raw_name(root))):

@@ -28,7 +28,11 @@ class Copied:
 
     def of(self, ids: Iterable[int]) -> frozenset[int]:
         """Those of the copy; what it has no copy of stays what it is."""
-        return frozenset(self._ids.get(number, number) for number in ids)
+        return frozenset(map(self.one, ids))
+
+    def one(self, number: int) -> int:
+        """That of one."""
+        return self._ids.get(number, number)
 
 
 def note_gradients(

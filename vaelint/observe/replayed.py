@@ -192,7 +192,8 @@ class _Run:
             for d in source.distributions
             if all(n in self.twin for n in d.parameters.values())
         ]
-        made.optimizers = [on_copy(o, place, self._iteration.names, model) for o, place in optimizers]
+        ids = Copied(self._iteration, source, self._built.model, self.values)
+        made.optimizers = [on_copy(o, place, ids.one) for o, place in optimizers]
         made.node_for = lambda t: self._seen.get(id(t))
         return made
 

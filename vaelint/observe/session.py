@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,8 +17,9 @@ from vaelint.observe.fewer import Origin
 from vaelint.observe.further import Further
 from vaelint.observe.kept_plainly import without_kept
 from vaelint.observe.says import Says
+from vaelint.observe.scaling import Scaling
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
-from vaelint.observe.seen import Applied, Asked, Backward, Held, Iteration, Training, held_by, stepped
+from vaelint.observe.seen import Asked, Backward, Held, Iteration, Training, held_by, stepped
 from vaelint.observe.watch import Watch
 from vaelint.record.record import Births, UsedUp
 from vaelint.trace.keras_models import register
@@ -44,7 +44,7 @@ class StopObserving(BaseException):
     """Enough was seen: ends the script's loop, through its `finally` blocks."""
 
 
-class Session(Says):
+class Session(Scaling, Says):
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
     def __init__(
@@ -83,7 +83,6 @@ class Session(Says):
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
         self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
-        self.watch: Watch | None = None  # the iteration that is recorded, if one is
         self._backwards, self._muted = 0, False  # of the iteration under way; whether a closure is called once more
         self._usual: int | None = None  # `backward` calls of the first iteration
         self._origin: Origin | None = None  # where the last recorded batch came from, if no loader gave it
@@ -95,9 +94,8 @@ class Session(Says):
         self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
         self._made = 0  # how many optimizers there were when it stepped last
         self._since = 0  # steps of the leader since a loader gave a batch
-        self._loading, self._applying = False, False  # whether a loader gives the batches; whether a Keras optimizer is at work
+        self._loading = False  # whether a loader gives the batches
         self._cleared: Span | None = None  # where gradients were cleared last
-        self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._before: dict[int, list[torch.Tensor]] = {}
         self._updates: Updates | None = None  # what became of gradients in the training under way
 
@@ -145,7 +143,7 @@ class Session(Says):
             self.watch.held = [Held.of(f) for f in self.spans.user_frames(frame, limit=16)]
         tensors = _tensors(of)
         gradients = asked.given if isinstance(asked.given, list | tuple) else (asked.given,) * len(tensors)
-        meant = [self._unscaled.get(id(tensor), (tensor, tensor))[1] for tensor in tensors]
+        meant = [self.before_scaling(tensor) for tensor in tensors]
         self._backwards += len(tensors)
         if self.watch is None:
             return _nothing
@@ -166,18 +164,6 @@ class Session(Says):
         if id(module) not in self._known and not isinstance(module, Parts):
             self.modules.append(module)
             self._known |= {id(part) for part in module.modules()}
-
-    def on_scaled(self, scaled: Any, of: Any, *, works: bool = True) -> None:
-        """A gradient scaler made one tensor of another; it `works` unless the script has switched it off."""
-        if isinstance(scaled, torch.Tensor) and scaled is not of:
-            self._unscaled[id(scaled)] = (scaled, of)
-        if self.watch is not None and works:
-            self.watch.updates.scale(scaled)
-
-    def on_unscaled(self, optimizer: torch.optim.Optimizer) -> None:
-        """A gradient scaler takes its scale out of what an optimizer is to use."""
-        if self.watch is not None:
-            self.watch.updates.unscale(held_by(optimizer))
 
     def on_cleared(self, of: Sequence[torch.Tensor], frame: FrameType) -> None:
         """Gradients are cleared."""
@@ -247,21 +233,6 @@ class Session(Says):
         same = is_new and {id(p) for p in held_by(optimizer)} == {id(p) for p in held_by(leader)}
         self._made = len(self.optimizers) if leader is optimizer or same else self._made
         return optimizer if same else leader
-
-    @contextlib.contextmanager
-    def applying(self, name: str, held: Sequence[torch.Tensor]) -> Iterator[None]:
-        """Within the block an optimizer that is none of torch's changes what it holds; one method of it may call another."""
-        outermost, self._applying = not self._applying, True
-        watch = self.watch if outermost else None
-        was = [p.detach().clone() for p in held] if watch is not None else []
-        try:
-            yield
-        finally:
-            self._applying = not outermost
-            if watch is not None:
-                moved = sum(int((p.detach() != old).sum()) for p, old in zip(held, was, strict=True))
-                finite = all(bool(p.isfinite().all()) for p in held)
-                watch.applied.append(Applied(name, moved, sum(p.numel() for p in held), finite))
 
     def _enough(self) -> bool:
         """Whether enough was seen, and the training goes on. Raises StopObserving where it does not."""

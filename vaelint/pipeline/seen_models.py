@@ -43,8 +43,9 @@ def models_of(session: Session, training: Training, request: Request) -> list[Se
     if other is None and failed is not None and failed.cut and not failed.even:
         other = failed
     lifted = _lay(first, other)
-    later = [u for i in training.iterations[1:] for u in i.record.uses if u.kind == "piled"]  # what the first one watched leaves behind
-    first.record.uses += later[:1] if not any(u.kind == "piled" for u in first.record.uses) else []
+    for kind in ("piled", "stale"):  # what the first one that was watched leaves behind
+        later = [u for i in training.iterations[1:] for u in i.record.uses if u.kind == kind]
+        first.record.uses += later[:1] if not any(u.kind == kind for u in first.record.uses) else []
     source = Source(str(Path.cwd()))
     found = [
         _model_of(session, request, first, other, lifted, goal, loss, source)

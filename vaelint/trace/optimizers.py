@@ -29,7 +29,15 @@ class Optimizer:
     @property
     def parameters(self) -> frozenset[int]:
         """The ids of those that it holds by now: groups may be added to it."""
-        return frozenset(id(p) for group in self.made.param_groups for p in group["params"])
+        return self.those(lambda group, parameter: True)
+
+    def those(self, takes: Callable[[dict[str, Any], torch.Tensor], bool]) -> frozenset[int]:
+        """The ids of some of these, by their group."""
+        return frozenset(self.number_of(p) for group in self.made.param_groups for p in group["params"] if takes(group, p))
+
+    def number_of(self, parameter: torch.Tensor) -> int:
+        """The id by which the record knows a parameter."""
+        return id(parameter)
 
 
 @contextlib.contextmanager
