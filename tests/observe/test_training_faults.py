@@ -97,3 +97,27 @@ def test_a_limit_before_the_scale_is_taken_out(on: str, unscale: str, found: boo
     script = SCALED.replace("ON", on).replace("UNSCALE", unscale)
     line = next(n for n, words in enumerate(script.splitlines(), 1) if "clip_grad_norm_" in words)
     assert observed(tmp_path, script) == ({("VAE909", "train.py", line)} if found else set())
+
+
+COUNTS = """
+import torch
+from model import *
+
+model = CensusVAE()
+optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+data = torch.rand(80, 60) * 1e6
+for x in BATCHES:
+    recon, mu, logvar = model(x)
+    loss = loss_function(recon, x, mu, logvar)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(("batches", "line"), [("torch.utils.data.DataLoader(data, batch_size=8)", 19), ("data.split(8)", 26)])
+def test_a_training_whose_first_step_breaks_the_parameters(batches: str, line: int, tmp_path: Path) -> None:
+    """At the operation where the first iteration was watched, else at the loss that is not finite any more."""
+    text = (FIXTURES / "vae702_non_finite" / "bad.py").read_text("utf-8")
+    (tmp_path / "model.py").write_text(text, encoding="utf-8")
+    assert observed(tmp_path, COUNTS.replace("BATCHES", batches)) == {("VAE702", "model.py", line)}

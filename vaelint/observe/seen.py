@@ -148,6 +148,11 @@ class Iteration:
     batches: int | None = None  # that its loader gives in a turn of the outer loop, where curves are wanted
     held: list[Held] = field(default_factory=list)  # at the last `backward`, innermost first, where curves are wanted
 
+    @property
+    def breaks(self) -> bool:
+        """Whether a step of it leaves parameters that are not finite: what comes after says nothing any more."""
+        return any(not s.finite for g in self.goals for s in g.steps)
+
     def bytes(self) -> int:
         """What the values of its record take."""
         tensors = {v.data_ptr(): v for n in self.record.graph.nodes if isinstance(v := n.meta.get("val"), torch.Tensor)}

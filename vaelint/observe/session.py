@@ -370,7 +370,7 @@ class Session(Scaling, Says):
                 self.say(f"curves end at iteration {made.number}: more do not fit into {_KEPT >> 20} MB")
         if made.number > 2 and not made.cut:
             return
-        self.iterations = [i for i in self.iterations if i.number != 1] + [made]  # the first only warmed up
+        self.iterations = [i for i in self.iterations if i.number != 1 or i.breaks] + [made]  # the first only warmed up
 
     def _drop(self) -> None:
         """What was recorded is no training iteration."""
