@@ -13,8 +13,9 @@ import torch
 from torch import fx
 
 from vaelint.record import ops
+from vaelint.record.looked_at import ONE_OF_ONE
 from vaelint.record.marks import effect
-from vaelint.record.record import Record, ancestors
+from vaelint.record.record import Record, ancestors, name_of
 from vaelint.trace.recorder import GRAD_GETTER, GRAD_SETTER, VALUE_READERS
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ class Afterwards:
             self._ended = self._modules.running or self._room < 0 or len(self._recorder.graph.nodes) > len(self.before) + _MOST
             return not self._ended
         return False
+
+    def source_of(self, node: fx.Node) -> fx.Node:
+        """The value of the iteration that a number made afterwards is of."""
+        while node not in self.before and name_of(node.target) in ONE_OF_ONE and node.all_input_nodes:
+            node = node.all_input_nodes[0]
+        return node
 
     def _is_own(self, frame: FrameType | None) -> bool:
         """Whether the script calls, if by way of a tensor's own methods."""

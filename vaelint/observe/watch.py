@@ -287,7 +287,10 @@ class Watch:
 
     def log(self, name: str, value: object) -> None:
         """The script logs a value under a name."""
-        if (node := self.recorder.known(value)) is not None and node.graph is self.record.graph:
+        node = self.recorder.known(value)
+        if self._after is not None and node is not None:
+            node = self._after.source_of(node)
+        if node is not None and node.graph is self.record.graph:
             self.record.logged.setdefault(name, node)
 
     def close(self) -> None:
