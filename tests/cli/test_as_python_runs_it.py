@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
 import commandline
+import pytest
 
 MODEL = """
 import torch
@@ -65,6 +67,28 @@ def test_options_after_a_module_are_the_modules(tmp_path: Path) -> None:
 def test_a_script_for_several_processes_runs_where_there_is_no_gpu(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(MADE + PROCESSES + LOOP)
     observed(tmp_path, "train.py")
+
+
+SOUNDS = """
+import torchaudio
+from torch import nn
+from torchaudio.transforms import AmplitudeToDB, MelSpectrogram, Resample
+
+sounds = torchaudio.datasets.YESNO("data", download=True)
+turn = nn.Sequential(Resample(8000, 4000), MelSpectrogram(4000, n_fft=256, n_mels=12), AmplitudeToDB())
+
+def batches():
+    rows = lambda items: torch.cat([turn(sound).mean(-1) / 100 for sound, rate, labels in items])
+    return torch.utils.data.DataLoader(sounds, batch_size=8, collate_fn=rows)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchaudio") is not None, reason="it is installed here")
+def test_sounds_of_a_package_that_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(MADE + SOUNDS + LOOP)
+    found = observed(tmp_path, "train.py")
+    assert "made-up data instead of YESNO: 60 sounds of 50800 samples, 8000 a second" in str(found["notes"])
+    assert "'D': 12" in str(found["symbols"])
 
 
 def test_a_measured_cell_is_run_and_what_is_no_python_is_named(tmp_path: Path) -> None:

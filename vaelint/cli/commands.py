@@ -52,7 +52,7 @@ def command(app: typer.Typer, name: str, act: Command, known: Rules, **settings:
 class _Named(TyperCommand):
     """A command whose own options end with `-m MODULE`, as Python's do: what follows is the module's."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As it is written, with `--` after the module where there is none."""
         takes = {name: p for p in self.params for name in (*p.opts, *p.secondary_opts)}
         place = 0
