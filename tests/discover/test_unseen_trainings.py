@@ -22,7 +22,7 @@ from vaelint.observe.data.absent_files import _name
 from vaelint.observe.data.image_sets import made_up
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.public_downloads import public_downloads
-from vaelint.observe.data.torchvision import NotStoodInError
+from vaelint.observe.data.stand_ins import NotStoodInError
 from vaelint.observe.held.held_back import writes_held_back
 from vaelint.pipeline.gaps import NO_LOSS
 from vaelint.pipeline.not_observed import say_unseen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -59,3 +60,17 @@ def test_a_folder_that_is_not_there_is_named_before_what_it_leads_to(tmp_path: P
 def test_a_file_that_the_script_looks_for_itself_is_to_be_put_there() -> None:
     said, help = said_of(FileNotFoundError("could not find library.mat"))
     assert said == "the script raises FileNotFoundError: could not find library.mat" and help.startswith("put it there")
+
+
+LOGGER = """
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import TensorBoardLogger
+print(pl.Trainer(logger=TensorBoardLogger(".")))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pytorch_lightning") is not None, reason="it is installed here")
+def test_lightning_that_is_not_installed_is_to_be_installed(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(LOGGER)
+    done = commandline.vaelint("run", "train.py", cwd=tmp_path)
+    assert "the package pytorch_lightning is not installed here" in done.stdout, done.stdout

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from vaelint.cli.completion import Rules, offered
 from vaelint.config.declared import Option
@@ -45,7 +46,24 @@ def command(app: typer.Typer, name: str, act: Command, known: Rules, **settings:
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it in place of the real one
     called.__annotations__ = {p.name: p.annotation for p in parameters}
     called.__doc__ = act.__doc__
-    app.command(name, context_settings=settings or None, epilog=f"Example: {EXAMPLES[name]}")(called)
+    app.command(name, cls=_Named, context_settings=settings or None, epilog=f"Example: {EXAMPLES[name]}")(called)
+
+
+class _Named(TyperCommand):
+    """A command whose own options end with `-m MODULE`, as Python's do: what follows is the module's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As it is written, with `--` after the module where there is none."""
+        takes = {name: p for p in self.params for name in (*p.opts, *p.secondary_opts)}
+        place = 0
+        while place < len(args) and args[place].startswith("-") and args[place] != "--":
+            if args[place] == "-m" and "-m" in takes:
+                args = [*args[: place + 2], "--", *args[place + 2 :]] if args[place + 2 : place + 3] != ["--"] else args
+                break
+            known = takes.get(args[place])
+            alone = "=" in args[place] or known is None or getattr(known, "is_flag", False) or getattr(known, "count", False)
+            place += 1 if alone else 2
+        return super().parse_args(ctx, args)
 
 
 def _parameter(field: str, option: Option, known: Rules) -> inspect.Parameter:

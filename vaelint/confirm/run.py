@@ -315,6 +315,11 @@ def _non_finite(trial: Trial, result: TargetResult) -> None:
     healthy = result.confirm.get("finite", True) and result.confirm.get("grad_finite", True)
     if rule is None or not ran or healthy or trial.record.failure is not None:
         return
+    if (spoiled := _spoiled(trial)) and (place := span(trial.loss_node)) is not None:
+        _add(result, trial.model, rule, _after_a_step(place, spoiled[0]), place, Evidence(
+            "the parameters when the iteration began", "finite values", f"{len(spoiled)} parameters are not finite", trial.device
+        ))  # fmt: skip
+        return
     found = source_of_non_finite(trial)
     place = span(found.node) if found is not None else None
     if found is None or place is None or _told(result, place.file, place.line):
@@ -328,6 +333,23 @@ def _non_finite(trial: Trial, result: TargetResult) -> None:
     )
     evidence = Evidence("the first value that is not finite while its inputs are", "finite values and gradients", found.what, trial.device)
     _add(result, trial.model, rule, said, place, evidence)
+
+
+def _spoiled(trial: Trial) -> list[str]:
+    """The parameters that are not finite before anything is computed: a step before the one that was recorded has made them so."""
+    if not hasattr(trial.model.step, "stepped"):
+        return []
+    return [n for n, p in trial.record.model.named_parameters() if p.is_floating_point() and not bool(p.detach().isfinite().all())]
+
+
+def _after_a_step(place: Span, name: str) -> Found:
+    return Found(
+        place,
+        label="not finite, as the parameters are not any more",
+        why=f"an earlier step of this training has made {name} infinite or NaN: its gradients were not finite, and nothing is learned from "
+        "there on",
+        help="torch.autograd.set_detect_anomaly(True) names the operation; bound its argument, scale the data, or limit the gradients",
+    )
 
 
 def _told(result: TargetResult, file: str, line: int) -> bool:

@@ -53,6 +53,11 @@ class Bench:
         return self._trial is not None
 
     @property
+    def is_observed(self) -> bool:
+        """Whether the step is an iteration of the user's own training: what its optimizers did was seen, and is not run again."""
+        return hasattr(self.model.step, "stepped")
+
+    @property
     def device(self) -> str:
         """Where it is measured."""
         return self._trial.device if self._trial is not None else "cpu"

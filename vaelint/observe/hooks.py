@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +16,11 @@ from vaelint.observe.alone import running_alone
 from vaelint.observe.aside import aside
 from vaelint.observe.loaders import loaders_watched
 from vaelint.observe.logged import logs_watched, note_logged
+from vaelint.observe.seen import Asked, held_by
 from vaelint.observe.session import Session
 from vaelint.trace import keras_models
 from vaelint.trace.modules import noting_births
-from vaelint.trace.optimizers import noting_optimizers, noting_used_up
+from vaelint.trace.optimizers import noting_optimizers, noting_schedules, noting_used_up
 from vaelint.trace.plainly import running_plainly
 from vaelint.trace.pyro_sites import pyro_watched
 from vaelint.trace.standin import InsteadOfCuda
@@ -39,6 +41,7 @@ def watched(session: Session, *, stands_in: bool = True) -> Iterator[None]:
         enter(noting_births(session.spans, session.births, session.modules))
         enter(noting_optimizers(session.spans, session.optimizers, in_step=True))
         enter(noting_used_up(session.spans, session.used_up))
+        enter(noting_schedules(session.spans, session.schedules))
         enter(loaders_watched(session))
         enter(_backward(session))
         enter(_scalers(session))
@@ -82,17 +85,18 @@ def _backward(session: Session) -> Iterator[None]:
     original = torch.autograd.backward
     within = [False]
 
-    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
         if within[0]:
-            return original(tensors, *args, **kwargs)
-        keeps = bool(kwargs.get("retain_graph") or kwargs.get("create_graph") or (len(args) > 1 and args[1]))
-        session.on_backward(tensors, keeps, sys._getframe(1), args[0] if args else kwargs.get("grad_tensors"))
+            original(tensors, *args, **kwargs)
+            return
+        passed = session.on_backward(tensors, Asked.by(args, kwargs), sys._getframe(1))
         within[0] = True
         try:
             with aside(session):
-                return original(tensors, *args, **kwargs)
+                original(tensors, *args, **kwargs)
         finally:
             within[0] = False
+        passed()
 
     torch.autograd.backward = backward
     try:
@@ -137,16 +141,16 @@ def _clearing(session: Session) -> Iterator[None]:
     kinds: tuple[Any, ...] = (torch.optim.Optimizer, torch.nn.Module)
     kept = [kind.zero_grad for kind in kinds]
 
-    def noting(original: Any) -> Any:
+    def noting(of: Any, original: Any) -> Any:
         def zero_grad(self: Any, *args: Any, **kwargs: Any) -> None:
-            session.on_cleared(sys._getframe(1))
+            session.on_cleared(held_by(self) if of is kinds[0] else list(self.parameters()), sys._getframe(1))
             with aside(session):
                 original(self, *args, **kwargs)
 
         return zero_grad
 
     for kind, original in zip(kinds, kept, strict=True):
-        kind.zero_grad = noting(original)
+        kind.zero_grad = noting(kind, original)
     try:
         yield
     finally:
@@ -177,16 +181,35 @@ def _saving(session: Session) -> Iterator[None]:
 def _scalers(session: Session) -> Iterator[None]:
     """What a gradient scaler scales is minimised as it was before."""
     kind: Any = torch.amp.GradScaler
-    original = kind.scale
+    kept = {name: vars(kind)[name] for name in ("scale", "unscale_", "step")}
+    switched_off: set[int] = set()
+    make = kind.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        given = inspect.signature(make).bind(self, *args, **kwargs).arguments
+        (switched_off.discard if given.get("enabled", True) else switched_off.add)(id(self))
 
     def scale(self: Any, outputs: Any) -> Any:
         with aside(session):
-            scaled = original(self, outputs)
-        session.on_scaled(scaled, outputs)
+            scaled = kept["scale"](self, outputs)
+        session.on_scaled(scaled, outputs, works=id(self) not in switched_off)
         return scaled
 
-    kind.scale = scale
+    def unscaling(original: Any) -> Any:
+        def unscale(self: Any, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+            session.on_unscaled(optimizer)
+            with aside(session) if original is kept["unscale_"] else contextlib.nullcontext():
+                return original(self, optimizer, *args, **kwargs)
+
+        return unscale
+
+    kind.__init__ = init
+    for name, original in kept.items():
+        setattr(kind, name, scale if name == "scale" else unscaling(original))
     try:
         yield
     finally:
-        kind.scale = original
+        kind.__init__ = make
+        for name, original in kept.items():
+            setattr(kind, name, original)

@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, Literal
 
 import torch
 from torch import fx, nn
 
 from vaelint.core.finding import Span
 from vaelint.core.messages import message_of
-from vaelint.observe.batches import resized
-from vaelint.observe.copies import Parts, copied
-from vaelint.observe.seen import Iteration
+from vaelint.observe.afterwards import AFTER
+from vaelint.observe.copies import Parts
+from vaelint.observe.held_optimizers import on_copy
+from vaelint.observe.not_replayed import NotReplayedError
+from vaelint.observe.noted_gradients import Copied, note_gradients
+from vaelint.observe.seen import Iteration, Minimised
 from vaelint.record import generators
 from vaelint.record.marks import custom_gradient
-from vaelint.record.record import BackwardCall, Births, MadeDistribution, ModuleCall, Objective, Record, name_of
-from vaelint.replay.replay import ReplayError
+from vaelint.record.record import Births, MadeDistribution, ModuleCall, Record, name_of
 from vaelint.step.step import Outcome
 from vaelint.trace import keras_models, torch_private
-from vaelint.trace.ladder import Tracer
 from vaelint.trace.lift import SymbolPower
-from vaelint.trace.optimizers import Optimizer
-from vaelint.trace.recorded_run import Built, names_of_tensors
-from vaelint.trace.spans import SpanFinder
+from vaelint.trace.recorded_run import Built
 
-
-class NotReplayedError(ReplayError):
-    """What is asked cannot be had from the recorded iteration; says why."""
+Late = Literal["none", "shown", "run"]
 
 
 class ObservedStep:
@@ -48,18 +45,16 @@ class ObservedStep:
         code: str,
         source: Record,
         iteration: Iteration,
-        loss: fx.Node,
+        goal: Minimised,
         optimizers: Sequence[tuple[Any, Span | None]],
         left_out: Set[fx.Node],
         own: Sequence[str],
         other: Record | None,
-        beside: Sequence[tuple[fx.Node, frozenset[str]]],
-        held: frozenset[str],
+        beside: Sequence[Minimised],
     ) -> None:
         """
         Args:
-            held: parameters that the goal's own optimizers move.
-            beside: further losses that move parameters of the same networks, and which these are.
+            beside: further losses that move parameters of the same networks.
             left_out: nodes that only other goals of the iteration need.
             own: the networks among several that the goal's optimizers move; empty for all.
             other: the iteration at another batch size.
@@ -67,9 +62,9 @@ class ObservedStep:
         self.code, self.place, self.notes = code, "", list[str]()
         self.made_up: dict[str, str] = {}
         self.input_shapes = {name: tuple(t.shape) for name, t in iteration.inputs.items()}
-        self._source, self._iteration, self._loss, self._optimizers = source, iteration, loss, list(optimizers)
+        self._source, self._iteration, self._goal, self._optimizers = source, iteration, goal, list(optimizers)
         self._left_out, self._own, self._other, self._beside = left_out, own, other, list(beside)
-        self.held = held
+        self.held = goal.held  # parameters that the goal's own optimizers move
         self.outer = iteration.outer
         self.sized = source.lifted  # whether it may run at another batch size
         self.stepped: dict[str, Any] = {"reason": "it did not step in this iteration"}
@@ -90,31 +85,27 @@ class ObservedStep:
     def values(self, built: Built, inputs: Mapping[str, torch.Tensor], nodes: Sequence[fx.Node]) -> dict[fx.Node, torch.Tensor]:
         """What nodes of the iteration come to when all of it runs again, with the draws that it had. Raises NotReplayedError."""
         run = _Run(self._source, self._iteration, built, inputs, self._source.sizes, frozenset(), as_drawn=True)
-        run.record(self._loss, (), ())
+        run.record(self._goal.loss, (), ())
         return {n: run.values[n] for n in nodes}
 
-    def replay(self, built: Built, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> Record:
-        """The iteration with these inputs, on the model of `built`; draws are made anew. Raises NotReplayedError."""
+    def replay(
+        self, built: Built, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int], *, as_is: bool = False, shown: bool = False
+    ) -> Record:
+        """The iteration with these inputs, on the model of `built`; draws are made anew. Raises NotReplayedError.
+
+        With `as_is`, its passes give gradients, and what was written by hand after them is written; with `shown`, that is in the record
+        as it was seen.
+        """
         batch, other = sizes.get("B"), self._other
         if batch != self._source.sizes.get("B") and not self.sized:
             if other is not None and other.failure is not None and other.sizes.get("B") == batch:
                 return other  # it was tried, and raised
             raise NotReplayedError("the iteration is known at one batch size only")
-        run = _Run(self._source, self._iteration, built, inputs, {"B": batch} if batch is not None else {}, self._left_out)
-        made = run.record(self._loss, self._optimizers, self._own)
-        if self._beside:
-            ids = {name: number for number, name in names_of_tensors(built.model).items()}
-            goals = [(self._loss, self.held), *self._beside]
-            made.objectives = [
-                Objective((place,), frozenset(ids[n] for n in held if n in ids), run.twin[loss]) for place, (loss, held) in enumerate(goals)
-            ]
-            order = {n: place for place, n in enumerate(made.graph.nodes)}
-            stacks = [tuple(loss.meta.get("stack", ())) for loss, _ in goals]
-            made.backwards = [
-                BackwardCall(run.values[loss], False, stacks[o.passes[0]], o.loss, order[o.loss] + 1, o.moved, "backward", set(o.moved))
-                for (loss, _), o in zip(goals, made.objectives, strict=True)
-                if o.loss is not None
-            ]
+        late: Late = "run" if as_is else "shown" if shown else "none"
+        run = _Run(self._source, self._iteration, built, inputs, {"B": batch} if batch is not None else {}, self._left_out, late)
+        made = run.record(self._goal.loss, self._optimizers, self._own)
+        ids = Copied(self._iteration, self._source, built.model, run.values)
+        note_gradients(made, self._source, run.twin, run.values, ids, [self._goal, *self._beside])
         return made
 
 
@@ -136,11 +127,15 @@ class _Run:
         inputs: Mapping[str, torch.Tensor],
         sizes: Mapping[str, int],
         left_out: Set[fx.Node],
+        late: Late = "none",
         as_drawn: bool = False,
     ) -> None:
+        """`late`: what becomes of the operations after the passes."""
         self._as_drawn = as_drawn
         self._source, self._iteration, self._built, self._inputs, self._sizes = source, iteration, built, inputs, sizes
-        self._left_out = left_out
+        self._late = late
+        self._left_out = {*left_out, *(n for n in source.graph.nodes if late == "none" and n.meta.get(AFTER))}
+        self._passes = {call.node for call in source.backwards if late == "run"}
         self._calm = _calmed(iteration.frozen, built.model)
         self.values: dict[fx.Node, Any] = {}  # by the recorded nodes
         self.twin: dict[fx.Node, fx.Node] = {}
@@ -154,9 +149,18 @@ class _Run:
             model = Parts({name: part for name, part in model.named_children() if name in own})
         graph = fx.Graph()
         for node in source.graph.nodes:
-            if node in self._left_out:
+            if node in self._left_out or (node.meta.get(AFTER) and any(n in self._left_out for n in node.all_input_nodes)):
+                self._left_out.add(node)
                 continue
-            value = self._value(node)
+            try:
+                value = node.meta.get("val") if self._late == "shown" and node.meta.get(AFTER) else self._value(node)
+            except NotReplayedError:
+                if not node.meta.get(AFTER):
+                    raise
+                self._left_out.add(node)
+                continue
+            if node in self._passes and isinstance(value, torch.Tensor) and value.requires_grad and value.numel() == 1:
+                torch.autograd.backward(value, retain_graph=True)
             twin = graph.node_copy(node, self.twin.__getitem__)
             if str(node.meta.get("module", "")) in self._calm:
                 twin.args, twin.kwargs = fx.map_arg(self._arguments(node), self.twin.__getitem__)
@@ -174,10 +178,10 @@ class _Run:
             graph, model, "real", {**source.sizes, **self._sizes}, births=births, calls=calls, step=source.step,
             inputs={name: self.twin[n] for name, n in source.inputs.items() if n in self.twin},
             shapes={self.twin[n]: dims for n, dims in source.shapes.items() if n in self.twin} if self._same_sizes else {},
-            symbols=dict(source.symbols), idle_steps=list(source.idle_steps), used_up=list(source.used_up),
+            symbols=dict(source.symbols), used_up=list(source.used_up), schedules=list(source.schedules),
             asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted, learned=source.learned,
             reads=[self.twin[n] for n in source.reads if n in self.twin],
-            backwards=source.backwards, notes=list(source.notes),
+            notes=list(source.notes),
             logged={name: self.twin[n] for name, n in source.logged.items() if n in self.twin},
         )  # fmt: skip
         made.loss, made.loss_value = self.twin[loss], self.values[loss]
@@ -188,7 +192,8 @@ class _Run:
             for d in source.distributions
             if all(n in self.twin for n in d.parameters.values())
         ]
-        made.optimizers = [_on_copy(o, place, self._iteration.names, model) for o, place in optimizers]
+        ids = Copied(self._iteration, source, self._built.model, self.values)
+        made.optimizers = [on_copy(o, place, ids.one) for o, place in optimizers]
         made.node_for = lambda t: self._seen.get(id(t))
         return made
 
@@ -261,13 +266,19 @@ class _Run:
         if name in self._iteration.altered:
             raise NotReplayedError(f"{name.strip('_')} is changed in place while the iteration runs")
         if name.startswith("_constant_"):
-            return val.detach().clone().to(self._device) if isinstance(val, torch.Tensor) else val
+            return self._constant(node, val) if isinstance(val, torch.Tensor) else val
         found: Any = self._built.model
         *path, last = name.split(".")
         for part in path:
             found = getattr(found, part)
         own = dict(torch_private.own_tensors(found)) if isinstance(found, nn.Module) else {}
         return own.get(last, getattr(found, last))  # Keras has an object of its own under the name of a parameter
+
+    def _constant(self, node: fx.Node, val: torch.Tensor) -> torch.Tensor:
+        """A tensor that the script had before, as it was then."""
+        was = node.meta.get("was")
+        made = (val.detach() if was is None else was).clone().to(self._device)
+        return made.requires_grad_() if isinstance(val, nn.Parameter) and val.requires_grad else made
 
 
 def _calmed(before: nn.Module, now: nn.Module) -> frozenset[str]:
@@ -324,76 +335,3 @@ def _filled(value: Any, values: Mapping[fx.Node, Any], sizes: Mapping[str, int])
     if isinstance(value, dict):
         return {k: _filled(v, values, sizes) for k, v in value.items()}
     return value
-
-
-def _on_copy(optimizer: Any, place: Span | None, names: Mapping[int, str], model: nn.Module) -> Optimizer:
-    """The script's optimizer, over the copy's parameters in the place of the script's own."""
-    own = {name: number for number, name in names_of_tensors(model).items()}
-    held = {own.get(names[id(p)], id(p)) if id(p) in names else id(p) for group in optimizer.param_groups for p in group["params"]}
-    return _Held(type(optimizer).__name__, place, optimizer, True, frozenset(held))
-
-
-class _Held(Optimizer):
-    """An optimizer as it was seen, with the parameters it held."""
-
-    def __init__(self, name: str, span: Span | None, made: Any, in_step: bool, held: frozenset[int]) -> None:
-        super().__init__(name, span, made, in_step)
-        object.__setattr__(self, "_held", held)
-
-    @property
-    def parameters(self) -> frozenset[int]:
-        """The ids of those that it holds, in the copy."""
-        held: frozenset[int] = vars(self)["_held"]
-        return held
-
-
-class ReplayTracer(Tracer):
-    """Answers what rules and experiments ask of a tracer from a recorded iteration."""
-
-    def __init__(
-        self,
-        iteration: Iteration,
-        model: nn.Module,
-        spans: SpanFinder,
-        symbols: Mapping[str, int],
-        shapes: Callable[[Any], list[tuple[int, ...]]],
-    ) -> None:
-        super().__init__(lambda: copied(model), self._batch, spans, symbols)
-        self._iteration, self._shapes = iteration, shapes
-        self.real_because = "it is the user's own training"
-
-    def _batch(self, sizes: Mapping[str, int] | None) -> dict[str, torch.Tensor]:
-        """The batch of the recorded iteration, at other sizes where they are asked for."""
-        wanted = self._shapes(sizes)
-        return {name: resized(t, shape) for (name, t), shape in zip(self._iteration.inputs.items(), wanted, strict=True)}
-
-    def run(self, step: Any, sizes: Any = None, *, training: bool = True, build: Any = None) -> Record:
-        """The iteration again, from the values it began with."""
-        return self.real(step, sizes, training=training, build=build)
-
-    def real(
-        self, step: Any, sizes: Any = None, *, training: bool = True, build: Any = None, device: str = "cpu", change: Any = None
-    ) -> Record:
-        """The same; `change` may exchange the inputs."""
-        if not training:
-            raise NotReplayedError("an observed run shows no evaluation mode")
-        if build is not None:
-            raise NotReplayedError("an observed run is not repeated with other attributes")
-        if any(self.symbols.get(k) != v for k, v in (sizes or {}).items() if k != "B"):
-            raise NotReplayedError("an observed run is known at other batch sizes only")
-        return super().real(step, sizes, device=device, change=change)
-
-    def attempt(self, step: Any, sizes: Any, build: Any = None, *, training: bool = True) -> Record | None:
-        """One run of what may well not be had."""
-        try:
-            return self.real(step, sizes, training=training, build=build)
-        except NotReplayedError:
-            return None
-
-    def with_calls(self, step: Any) -> Record:
-        """Raises NotReplayedError: calls of functions are the script's Python."""
-        raise NotReplayedError("calls of the script's functions were not noted")
-
-    def second(self, step: Any, sizes: Any = None) -> Record:
-        """Raises NotReplayedError: the second of two steps is the script's Python."""
-        raise NotReplayedError("an observed script is not run again")

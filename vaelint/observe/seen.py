@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from types import FrameType
 from typing import Any
 
 import torch
+from torch import fx
 
 from vaelint.core.finding import Span
 from vaelint.late import dataclass
@@ -22,6 +24,24 @@ class Backward:
     keeps: bool  # retain_graph or create_graph
     by: str = ""  # the library that calls it for the script
     given: torch.Tensor | None = None  # the gradient that it was given for what is no single number
+    call: int = 0  # which of the iteration's calls it is: one may be on several tensors
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `backward` was called with, beside what it was called on."""
+
+    keeps: bool = False  # retain_graph or create_graph
+    given: Any = None  # gradients of what is no single number
+    inputs: Any = None  # the tensors that are to get a gradient; None for all
+
+    @classmethod
+    def by(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Asked:
+        """As `torch.autograd.backward` was given it."""
+        named = dict(zip(("grad_tensors", "retain_graph", "create_graph"), args, strict=False)) | dict(kwargs)
+        inputs = named.get("inputs")
+        chosen = (inputs,) if isinstance(inputs, torch.Tensor) else inputs
+        return cls(bool(named.get("retain_graph") or named.get("create_graph")), named.get("grad_tensors"), chosen)
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,15 @@ class Goal:
         return list({id(s.optimizer): s.optimizer for s in self.steps}.values())
 
 
+@dataclass(frozen=True)
+class Minimised:
+    """A loss of an iteration, the names of the parameters that its optimizers hold, and which `backward` calls are its passes."""
+
+    loss: fx.Node
+    held: frozenset[str]
+    calls: tuple[int, ...]
+
+
 @dataclass
 class Iteration:
     """One recorded iteration. `frozen` is a copy of the networks as they were when it began."""
@@ -118,6 +147,11 @@ class Iteration:
     gradients: dict[str, float] = field(default_factory=dict)  # the norm of each parameter's, where curves are wanted
     batches: int | None = None  # that its loader gives in a turn of the outer loop, where curves are wanted
     held: list[Held] = field(default_factory=list)  # at the last `backward`, innermost first, where curves are wanted
+
+    @property
+    def breaks(self) -> bool:
+        """Whether a step of it leaves parameters that are not finite: what comes after says nothing any more."""
+        return any(not s.finite for g in self.goals for s in g.steps)
 
     def bytes(self) -> int:
         """What the values of its record take."""

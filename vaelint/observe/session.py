@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Any
 
 import torch
 
-from vaelint.core.assumption import Chosen
 from vaelint.core.finding import Span
 from vaelint.observe.alone import unwrapped
 from vaelint.observe.batches import at_most, cut, is_cuttable, is_even, rows_of, smaller, tensors_of, turns_of
@@ -20,24 +16,35 @@ from vaelint.observe.copies import Parts
 from vaelint.observe.fewer import Origin
 from vaelint.observe.further import Further
 from vaelint.observe.kept_plainly import without_kept
+from vaelint.observe.says import Says
+from vaelint.observe.scaling import Scaling
 from vaelint.observe.script_frames import frames_from, frames_of, named_parts
-from vaelint.observe.seen import Applied, Backward, Held, Iteration, Training, held_by, stepped
+from vaelint.observe.seen import Asked, Backward, Held, Iteration, Training, held_by, stepped
 from vaelint.observe.watch import Watch
 from vaelint.record.record import Births, UsedUp
 from vaelint.trace.keras_models import register
 from vaelint.trace.optimizers import Optimizer
 from vaelint.trace.pyro_sites import Sites
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.updates import Updates
 
 _KEPT = 1 << 30  # bytes of recorded iterations that are kept for curves
 _ALONE = 20  # steps without a new batch from a loader: the loop does not run over it
+
+
+def _nothing() -> None:
+    """What is to be done after a pass that is not watched."""
+
+
+def _tensors(of: Any) -> Sequence[torch.Tensor]:
+    return of if isinstance(of, list | tuple) else (of,)
 
 
 class StopObserving(BaseException):
     """Enough was seen: ends the script's loop, through its `finally` blocks."""
 
 
-class Session:
+class Session(Scaling, Says):
     """One observed run. The hooks of hooks.py tell it what happens; it decides what is recorded."""
 
     def __init__(
@@ -55,7 +62,8 @@ class Session:
         `further`: what the script trains after its first training is looked at too.
         `goes_on`: the training is not ended when enough was seen. `names`: which variables hold what is noted, for repairs.
         `rows`: batches get no more; 0 leaves them as they are."""
-        self.spans, self.steps, self.goes_on = spans, max(steps, 2), goes_on
+        super().__init__(spans)
+        self.steps, self.goes_on = max(steps, 2), goes_on
         self.names, self.rows, self.curves = names, rows, curves
         self.curve: list[Iteration] = []  # all that were recorded, where curves are wanted
         self._room = _KEPT if curves else 0
@@ -64,6 +72,7 @@ class Session:
         self.further = Further(spans, wanted=further and not curves and not goes_on)
         self.modules: list[Any] = []  # those that user code constructed, in order
         self.optimizers, self.used_up = list[Optimizer](), list[UsedUp]()
+        self.schedules: list[tuple[Any, Span | None]] = []
         self.done, self.iterations = 0, list[Iteration]()  # how many ended; those that were recorded
         self.failed: Iteration | None = None  # the recorded iteration in which the script raised
         self.stopped = False
@@ -74,8 +83,6 @@ class Session:
         self.usage: list[str] = []  # what the script says is wrong with its command line
         self.guessed: list[str] = []  # data that were made up without anything that tells their size
         self.unfound: list[tuple[str, str]] = []  # folders that the script looked into and that are not there, with its line
-        self.said: list[str] = []  # what was done otherwise than the script says
-        self.watch: Watch | None = None  # the iteration that is recorded, if one is
         self._backwards, self._muted = 0, False  # of the iteration under way; whether a closure is called once more
         self._usual: int | None = None  # `backward` calls of the first iteration
         self._origin: Origin | None = None  # where the last recorded batch came from, if no loader gave it
@@ -85,11 +92,12 @@ class Session:
         self._used: set[int] = set()  # modules that iterations called
         self._known: set[int] = set()  # modules that are in `modules`, or in one of these
         self._leader: Any = None  # the optimizer whose steps end iterations, where no loader does
+        self._made = 0  # how many optimizers there were when it stepped last
         self._since = 0  # steps of the leader since a loader gave a batch
-        self._loading, self._applying = False, False  # whether a loader gives the batches; whether a Keras optimizer is at work
+        self._loading = False  # whether a loader gives the batches
         self._cleared: Span | None = None  # where gradients were cleared last
-        self._unscaled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._before: dict[int, list[torch.Tensor]] = {}
+        self._updates: Updates | None = None  # what became of gradients in the training under way
 
     # --- what the hooks tell -----------------------------------------------------------------------------------------
 
@@ -118,26 +126,34 @@ class Session:
         self._source = loader.dataset
         return self._begin(batch, frame, loader)
 
-    def on_backward(self, of: Any, keeps: bool, frame: FrameType, given: Any = None) -> None:
-        """`backward` is called on one or more tensors; with gradients that are `given`, their product is what is minimised."""
-        if self.passes_over or self._enough() or self._muted:
-            return
+    def on_backward(self, of: Any, asked: Asked, frame: FrameType) -> Callable[[], None]:
+        """`backward` is called on one or more tensors; with gradients that are given, their product is what is minimised.
+
+        Returns what is to be called when it has run.
+        """
+        if self.passes_over or self._enough():
+            return _nothing
+        if self._muted:
+            return self.watch.once_more(_tensors(of), frame) if self.watch is not None else _nothing
         stack = self.spans.stack(frame, limit=1)
         if self.watch is not None and self.watch.around:
             inside = self.spans.user_frames(frame, limit=64)
             self.watch.outer, self.watch.around = sum(f in self.watch.around for f in inside), []
         if self.watch is not None and self.curves:
             self.watch.held = [Held.of(f) for f in self.spans.user_frames(frame, limit=16)]
-        tensors = of if isinstance(of, list | tuple) else (of,)
-        gradients = given if isinstance(given, list | tuple) else (given,) * len(tensors)
-        for tensor, gradient in zip(tensors, gradients, strict=True):
-            meant = self._unscaled.get(id(tensor), (tensor, tensor))[1]
-            self._backwards += 1
-            if self.watch is not None:
-                own = gradient if tensor.numel() != 1 else None
-                self.watch.backwards.append(Backward(meant, stack[0] if stack else None, keeps, self.spans.library(frame), own))
-                if self.watch.finished:
-                    self.watch.recorder.paused = True
+        tensors = _tensors(of)
+        gradients = asked.given if isinstance(asked.given, list | tuple) else (asked.given,) * len(tensors)
+        meant = [self.before_scaling(tensor) for tensor in tensors]
+        self._backwards += len(tensors)
+        if self.watch is None:
+            return _nothing
+        passed, call = self.watch.passing(tensors, meant, asked, frame), self.watch.calls_so_far - 1
+        for tensor, gradient, loss in zip(tensors, gradients, meant, strict=True):
+            own = gradient if tensor.numel() != 1 else None
+            self.watch.backwards.append(Backward(loss, stack[0] if stack else None, asked.keeps, self.spans.library(frame), own, call))
+        if self.watch.finished:
+            self.watch.is_over()
+        return passed
 
     def on_call(self, module: torch.nn.Module) -> None:
         """A module is called: one that was made before the watch began is known from here on."""
@@ -149,15 +165,12 @@ class Session:
             self.modules.append(module)
             self._known |= {id(part) for part in module.modules()}
 
-    def on_scaled(self, scaled: Any, of: Any) -> None:
-        """A gradient scaler made one tensor of another."""
-        if isinstance(scaled, torch.Tensor) and scaled is not of:
-            self._unscaled[id(scaled)] = (scaled, of)
-
-    def on_cleared(self, frame: FrameType) -> None:
+    def on_cleared(self, of: Sequence[torch.Tensor], frame: FrameType) -> None:
         """Gradients are cleared."""
         stack = self.spans.stack(frame, limit=1)
         self._cleared = stack[0] if stack else None
+        if self.watch is not None:
+            self.watch.updates.clear(of, self._cleared)
 
     def before_step(self, optimizer: torch.optim.Optimizer, closure: Any) -> Any:
         """An optimizer is about to step. Returns the closure that it gets."""
@@ -178,6 +191,8 @@ class Session:
         def once() -> Any:
             """The closure; of several calls the first is recorded."""
             self._muted = not first
+            if self._muted:
+                watch.used(optimizer)
             watch.recorder.paused = not (first and first.pop())
             try:
                 return closure()
@@ -194,8 +209,10 @@ class Session:
             stack, was = self.spans.stack(frame, limit=1), self._before.pop(id(optimizer), [])
             made = stepped(optimizer, was, len(self.watch.backwards), stack[0] if stack else None, self._cleared)
             self.watch.stepped(made, self.iterations, leads=optimizer is self._leader)
-            self.watch.recorder.paused = self.watch.finished
-        self._leader = self._leader or optimizer
+            self.watch.recorder.paused = False
+            if self.watch.finished:
+                self.watch.is_over()
+        self._leader = self._leads(optimizer)
         if optimizer is not self._leader or self._enough():
             return
         self._since += 1
@@ -209,38 +226,13 @@ class Session:
                 return
             self._begin(None, frame, None)
 
-    @contextlib.contextmanager
-    def applying(self, name: str, held: Sequence[torch.Tensor]) -> Iterator[None]:
-        """Within the block an optimizer that is none of torch's changes what it holds; one method of it may call another."""
-        outermost, self._applying = not self._applying, True
-        watch = self.watch if outermost else None
-        was = [p.detach().clone() for p in held] if watch is not None else []
-        try:
-            yield
-        finally:
-            self._applying = not outermost
-            if watch is not None:
-                moved = sum(int((p.detach() != old).sum()) for p, old in zip(held, was, strict=True))
-                finite = all(bool(p.isfinite().all()) for p in held)
-                watch.applied.append(Applied(name, moved, sum(p.numel() for p in held), finite))
-
-    def say(self, what: str) -> None:
-        """Notes what a user should know, once."""
-        if what not in self.said:
-            self.said.append(what)
-
-    def say_here(self, what: str) -> None:
-        """The same, with the script's line that is running."""
-        said = f"{what}{self.where()}"
-        if isinstance(what, Chosen) and what.choice is not None:
-            here = next(iter(self.spans.stack(sys._getframe(1), limit=1)), None)
-            said = Chosen(said, replace(what.choice, where=here))
-        self.say(said)
-
-    def where(self) -> str:
-        """` (train.py:31)`, the line of the script that is running."""
-        stack = self.spans.stack(sys._getframe(1), limit=1)
-        return f" ({stack[0].file}:{stack[0].line})" if stack else ""
+    def _leads(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimizer whose steps end iterations: the first, or one that is made anew in each turn over the same parameters."""
+        leader = self._leader or optimizer
+        is_new = any(o.made is optimizer for o in self.optimizers[self._made :])
+        same = is_new and {id(p) for p in held_by(optimizer)} == {id(p) for p in held_by(leader)}
+        self._made = len(self.optimizers) if leader is optimizer or same else self._made
+        return optimizer if same else leader
 
     def _enough(self) -> bool:
         """Whether enough was seen, and the training goes on. Raises StopObserving where it does not."""
@@ -285,6 +277,7 @@ class Session:
         elif begins:
             self.done, self._backwards, self._usual = 0, int(not self._loading), None
             self._used, self._unused, self._leader, self._looped, self._cleared = set(), set(), None, None, None
+            self._updates = None
         return bool(begins)
 
     def over(self, error: BaseException | None, frame: FrameType) -> None:
@@ -326,7 +319,8 @@ class Session:
             return batch
         less = (origin, fewer) if origin is not None and fewer is not None else None
         about, names = (self.births, self.spans, rows, self._usual), self.names
-        self.watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less)
+        self.watch = watch = Watch(number, parts, *about, loose=batch is None, names=names, fewer=less, updates=self._updates)
+        self._updates = watch.updates
         watch.cut, watch.even, watch.around = fewer is not None, is_even(loader), self.spans.user_frames(frame, limit=64)
         watch.batches = turns_of(loader) if self.curves else None
         self._add(batch, frame)
@@ -356,7 +350,8 @@ class Session:
     def _end(self, frames: Iterable[FrameType]) -> None:
         """The iteration under way has ended well. `frames`: the user's, innermost first."""
         self.done += 1
-        self._usual = self._usual or self._backwards
+        if self._loading or self.done > 1 or len(self.optimizers) < 2:  # of several optimizers' turns the first step ends the first one
+            self._usual = self._usual or self._backwards
         self._backwards = 0
         if self.watch is None:
             return
@@ -366,6 +361,8 @@ class Session:
         self._origin = watch.origin
         watch.name_inputs([*frames], self._unused)
         made = watch.end()
+        for earlier in self.iterations[-1:]:
+            watch.follow(earlier)
         if self.curves:
             self.curve.append(made)
             self._room -= made.bytes()
@@ -373,7 +370,7 @@ class Session:
                 self.say(f"curves end at iteration {made.number}: more do not fit into {_KEPT >> 20} MB")
         if made.number > 2 and not made.cut:
             return
-        self.iterations = [i for i in self.iterations if i.number != 1] + [made]  # the first only warmed up
+        self.iterations = [i for i in self.iterations if i.number != 1 or i.breaks] + [made]  # the first only warmed up
 
     def _drop(self) -> None:
         """What was recorded is no training iteration."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from torch import fx
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from vaelint.observe.afterwards import Afterwards, keep_writes, take_over
 from vaelint.observe.batches import is_label, rows_of, tensors_of
 from vaelint.observe.copies import Parts, copied
 from vaelint.observe.fewer import Cutting, Entered, Origin, Shrunk, beside, input_instead, is_selected, made_by
-from vaelint.observe.seen import Applied, Backward, Goal, Held, Iteration, Stepped, goals_of, held_by
+from vaelint.observe.seen import Applied, Asked, Backward, Goal, Held, Iteration, Stepped, goals_of, held_by
 from vaelint.record.record import Births, Record, ancestors, name_of
+from vaelint.record.walk import leaves_behind
 from vaelint.trace import torch_private
 from vaelint.trace.autocast import noting_autocast
 from vaelint.trace.modules import ModuleTracker
@@ -24,6 +27,7 @@ from vaelint.trace.optimizers import ascends
 from vaelint.trace.recorded_run import names_of_tensors, noting_distributions, recording_from_numpy
 from vaelint.trace.recorder import Recorder
 from vaelint.trace.spans import SpanFinder
+from vaelint.trace.updates import Updates
 
 
 class Watch:
@@ -41,17 +45,20 @@ class Watch:
         loose: bool = False,
         names: bool = False,
         fewer: tuple[Origin, int] | None = None,
+        updates: Updates | None = None,
     ) -> None:
         """`last`: how many `backward` calls an iteration has, where that is known. `loose`: no loader gives the batch; what enters a
         network from outside of the recorded graph is the input. `names`: which variables hold what is noted.
-        `fewer`: where a loose batch comes from, and how many rows it is to have."""
+        `fewer`: where a loose batch comes from, and how many rows it is to have. `updates`: of the iteration before."""
         self._loose = loose
         self.number, self.spans, self.batch, self._last = number, spans, batch, last
         self.model = next(iter(parts.values())) if len(parts) == 1 else Parts(dict(parts))
         self.names = names_of_tensors(self.model)
         self._frozen = copied(self.model)
         self.modules = ModuleTracker(self.model, births, spans)
-        self.recorder = Recorder(spans, self.modules, self.names, fake=False, watch=names)
+        self.recorder = Recorder(spans, self.modules, self.names, fake=False, watch=names, as_is=True)
+        self.updates = self.recorder.updates if updates is None else self._gone_on(updates)
+        self._earlier = len(self.updates.calls), len(self.updates.uses)
         self.recorder.live = True
         self.backwards: list[Backward] = []
         self.steps: list[Stepped] = []
@@ -72,8 +79,15 @@ class Watch:
         self._random = torch.get_rng_state()
         self.record = Record(self.recorder.graph, self.model, "real", {"B": batch} if batch else {}, births=births)
         self.record.node_for = self.recorder.node_for
+        self._after: Afterwards | None = None
         self._open = contextlib.ExitStack()
         self._begin()
+
+    def _gone_on(self, updates: Updates) -> Updates:
+        """What became of gradients until now, in the record of this iteration."""
+        updates.go_on(self.recorder)
+        self.recorder.updates = updates
+        return updates
 
     def _begin(self) -> None:
         enter = self._open.enter_context
@@ -202,12 +216,31 @@ class Watch:
                 for held in (self.inputs, self._kept):
                     held[told] = held.pop(name)
 
+    @property
+    def calls_so_far(self) -> int:
+        """How many `backward` calls the iteration has seen."""
+        return len(self.updates.calls) - self._earlier[0]
+
+    def used(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer has used its gradients, and evaluates its closure again before its step is over."""
+        with torch_private.no_torch_function():
+            self.updates.used(held_by(optimizer), None)
+
+    def once_more(self, roots: Sequence[torch.Tensor], frame: FrameType) -> Callable[[], None]:
+        """A closure is evaluated again, and differentiates its loss; returns what is to be called when it has."""
+        with torch_private.no_torch_function():
+            leaves = leaves_behind(*roots)
+            self.updates.repeat(leaves, next(iter(self.spans.stack(frame, limit=1)), None))
+            return lambda: self._passed(len(self.updates.calls) - 1, roots, leaves)
+
     def stepped(self, step: Stepped, earlier: Sequence[Iteration], *, leads: bool) -> None:
         """An optimizer has stepped.
 
         Where no loader gives the batches, the step of the first one has ended an iteration (`leads`). What others do before the next
         `backward` still belongs to that one, and this one begins with what they leave.
         """
+        with torch_private.no_torch_function():
+            self.updates.step(held_by(step.optimizer), step.span, ascends(step.optimizer))
         if leads or not self._loose or self.backwards:
             self.steps.append(step)
             return
@@ -227,6 +260,26 @@ class Watch:
         self.recorder.paused = True
         stack.callback(setattr, self.recorder, "paused", was)
 
+    def passing(self, roots: Sequence[torch.Tensor], meant: Sequence[torch.Tensor], asked: Asked, frame: FrameType) -> Callable[[], None]:
+        """A `backward` is about to run; returns what is to be called when it has. `meant`: the losses without the scale of a scaler."""
+        with torch_private.no_torch_function():
+            leaves = leaves_behind(*roots)
+            if asked.inputs is not None:
+                chosen = set(map(id, asked.inputs))
+                leaves = [t for t in leaves if id(t) in chosen]
+            number = self.updates.begin("backward", meant, asked.given, asked.keeps, leaves, self.spans.stack(frame))
+            return lambda: self._passed(number, roots, leaves)
+
+    def _passed(self, number: int, roots: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor]) -> None:
+        with torch_private.no_torch_function():
+            self.updates.done(number, roots, leaves)
+
+    def is_over(self) -> None:
+        """All passes have begun: from here on only what the script writes by hand is recorded."""
+        if self.recorder.over is None:
+            self._after = Afterwards(self)
+            self.recorder.over = self._after
+
     @property
     def finished(self) -> bool:
         """Whether all `backward` calls of an iteration were seen, as the one before had them: what comes after is bookkeeping."""
@@ -234,7 +287,10 @@ class Watch:
 
     def log(self, name: str, value: object) -> None:
         """The script logs a value under a name."""
-        if (node := self.recorder.known(value)) is not None and node.graph is self.record.graph:
+        node = self.recorder.known(value)
+        if self._after is not None and node is not None:
+            node = self._after.source_of(node)
+        if node is not None and node.graph is self.record.graph:
             self.record.logged.setdefault(name, node)
 
     def close(self) -> None:
@@ -253,6 +309,7 @@ class Watch:
             if error is not None:
                 record.failure = self.recorder.failure(error)
             record.calls, record.reads = self.modules.calls, self.recorder.reads
+            self._note_updates()
             record.raw_output = list(self._outputs.values())[-1] if self._outputs else None
             record.output = self.recorder.to_arg_structure(record.raw_output)
             goals = goals_of(len(self.backwards), self.steps)
@@ -263,6 +320,24 @@ class Watch:
         made.outer, made.gradients, made.applied = self.outer, self.gradients, self.applied
         made.held, made.batches = self.held, self.batches
         return made
+
+    def _note_updates(self) -> None:
+        """What became of gradients, and what the script wrote by hand once its passes were over."""
+        calls, uses = self._earlier
+        self.record.backwards = self.updates.calls[calls:]
+        self.record.uses = [replace(u, passes=max(u.passes - calls, 0)) for u in self.updates.uses[uses:]]
+        self.record.inner = frozenset(self.updates.inner)
+        if self._after is not None:
+            keep_writes(self.record, self._after.before, self._gradients())
+
+    def _gradients(self) -> set[int]:
+        with torch_private.no_torch_function():
+            return {id(g) for p in self.model.parameters() if (g := p.grad) is not None}
+
+    def follow(self, earlier: Iteration) -> None:
+        """The iteration before this one gets what the script did after its step, and before it called a network again."""
+        if self._loose and earlier.number == self.number - 1:
+            take_over(earlier.record, self.record, self._gradients())
 
     def _minimised_by(self, goal: Goal) -> Any:
         """The node of what the optimizers of a goal make smaller; None where it was not recorded."""
@@ -289,6 +364,8 @@ class Watch:
     def _minimised(self, backward: Backward) -> tuple[Any, torch.Tensor]:
         """The node of what one `backward` minimises, and its value: of what it was called on, times the gradient that it was given."""
         node, value = self.recorder.node_for(backward.of), backward.of.detach()
+        if node is not None and node.op == "get_attr" and not node.meta.get("parameter"):
+            node = None  # it was there before
         if node is None or backward.given is None:
             return node, value
         self.record.handed = True
@@ -305,7 +382,7 @@ class Watch:
         changed = set()
         for node in self.record.graph.nodes:
             val = node.meta.get("val")
-            constant = node.op == "get_attr" and str(node.target).startswith("_constant_")
+            constant = node.op == "get_attr" and str(node.target).startswith("_constant_") and node.meta.get("was") is None
             if constant and isinstance(val, torch.Tensor) and node.meta.get("version") != torch_private.version_of(val):
                 changed.add(str(node.target))
         return frozenset(changed)

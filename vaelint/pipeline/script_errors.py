@@ -11,7 +11,7 @@ from pathlib import Path
 from vaelint.core.errors import TargetError
 from vaelint.core.messages import message_of
 from vaelint.loading.placeholder import installing
-from vaelint.observe.data.torchvision import NotStoodInError
+from vaelint.observe.data.stand_ins import NotStoodInError
 
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless", "skimage": "scikit-image", "sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml",

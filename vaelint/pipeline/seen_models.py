@@ -20,8 +20,10 @@ from vaelint.core.inputs import InputSet, InputSpec
 from vaelint.core.messages import message_of
 from vaelint.core.result import Request, TargetResult
 from vaelint.observe.copies import Parts, copied
-from vaelint.observe.replayed import NotReplayedError, ObservedStep, ReplayTracer
-from vaelint.observe.seen import Applied, Backward, Goal, Iteration, Training
+from vaelint.observe.not_replayed import NotReplayedError
+from vaelint.observe.replay_tracer import ReplayTracer
+from vaelint.observe.replayed import ObservedStep
+from vaelint.observe.seen import Applied, Backward, Goal, Iteration, Minimised, Training
 from vaelint.observe.session import Session
 from vaelint.record import generators
 from vaelint.record.record import IdleStep, ancestors
@@ -41,6 +43,9 @@ def models_of(session: Session, training: Training, request: Request) -> list[Se
     if other is None and failed is not None and failed.cut and not failed.even:
         other = failed
     lifted = _lay(first, other)
+    for kind in ("piled", "stale"):  # what the first one that was watched leaves behind
+        later = [u for i in training.iterations[1:] for u in i.record.uses if u.kind == kind]
+        first.record.uses += later[:1] if not any(u.kind == kind for u in first.record.uses) else []
     source = Source(str(Path.cwd()))
     found = [
         _model_of(session, request, first, other, lifted, goal, loss, source)
@@ -104,15 +109,16 @@ def _model_of(
     result = TargetResult(f"{request.target}:{kinds}")
     where = f"{place.file}:{place.line}" if place is not None else "the script"
     held = frozenset(_held(first, optimizers))
-    beside = _beside(first, goal, own)
+    beside, own_goal = _beside(first, goal, own), Minimised(loss, held, _calls(first, goal))
     known = list({id(o): o for o in (*optimizers, *(o.made for o in session.optimizers))}.values())
     code = _made_for(backward, loss) if backward.by else f"what {where} calls backward() on"
     step = ObservedStep(
-        code, first.record, first, loss, [(o, _place_of(o, session)) for o in known],
-        _of_others(first, loss, [n for n, _ in beside]), own, other.record if other is not None else None, beside, held,
+        code, first.record, first, own_goal, [(o, _place_of(o, session)) for o in known],
+        _of_others(first, loss, [one.loss for one in beside]), own, other.record if other is not None else None, beside,
     )  # fmt: skip
     first.record.learned = frozenset(first.names[i] for i in session.learned if i in first.names)
     first.record.asked_for_cuda = list(dict.fromkeys(session.asked_for_cuda))
+    first.record.schedules = list(session.schedules)
     first.record.used_up = list(dict.fromkeys(session.used_up))
     fed = {first.names[id(p)] for p in leaves_behind(*_differentiated(first, goal)) if id(p) in first.names}
     idle = [s for s in goal.steps if s.held and not s.moved and s.without == s.tensors and fed & _held(first, [s.optimizer])]
@@ -121,7 +127,7 @@ def _model_of(
     tracer = ReplayTracer(first, frozen, session.spans, inputs.symbols, inputs.sizes)
     result.notes.append(f"observed: {' '.join(request.run)}; the loss is {step.code}")
     try:
-        record = step.replay(Built(copied(frozen)), tracer.inputs(None), first.record.sizes)
+        record = step.replay(Built(copied(frozen)), tracer.inputs(None), first.record.sizes, shown=True)
         faithful = _same_losses(first, step, tracer)
     except NotReplayedError as error:
         record, faithful = replace(first.record, loss=loss), False  # other goals have theirs
@@ -156,13 +162,18 @@ def _of_others(first: Iteration, loss: fx.Node, beside: Sequence[fx.Node]) -> se
     return ancestors(*others) - ancestors(loss, *beside) if others else set()
 
 
-def _beside(first: Iteration, goal: Goal, own: Sequence[str]) -> list[tuple[fx.Node, frozenset[str]]]:
-    """Losses of other goals that move parameters of the same networks, with the names of these."""
+def _calls(first: Iteration, goal: Goal) -> tuple[int, ...]:
+    """Which calls of the iteration are passes of a goal."""
+    return tuple(dict.fromkeys(first.backwards[i].call for i in goal.backwards))
+
+
+def _beside(first: Iteration, goal: Goal, own: Sequence[str]) -> list[Minimised]:
+    """Losses of other goals that move parameters of the same networks."""
     found = []
     for other, loss in zip(first.goals, first.losses, strict=True):
         held = frozenset(_held(first, other.optimizers))
         if other is not goal and loss is not None and any(not own or h.partition(".")[0] in own for h in held):
-            found.append((loss, held))
+            found.append(Minimised(loss, held, _calls(first, other)))
     return found
 
 

@@ -10,7 +10,7 @@ from torch import fx
 from vaelint.record.sizes import TracedFloat
 
 _T = TypeVar("_T")
-_ONE_OF_ONE = frozenset({"mean", "sum", "detach", "cpu"})
+ONE_OF_ONE = frozenset({"mean", "sum", "detach", "cpu"})
 """What makes of one value a number of it."""
 
 
@@ -22,7 +22,7 @@ class LookedAt:
 
     def note(self, func: object, result: _T, node: fx.Node | None) -> _T:
         """A function, which is not recorded, gave a result for a value; that of another one is no number of it."""
-        if node is not None and (type(result) is float or getattr(func, "__name__", "") in _ONE_OF_ONE):
+        if node is not None and (type(result) is float or getattr(func, "__name__", "") in ONE_OF_ONE):
             self._made[id(result)] = (result, node)
         return result
 

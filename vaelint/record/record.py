@@ -86,6 +86,7 @@ class Record:
     handed: bool = False  # whether `backward` was given a gradient that the script had from elsewhere
     idle_steps: list[IdleStep] = field(default_factory=list)  # steps of optimizers over gradients that had been cleared
     uses: list[GradientUse] = field(default_factory=list)  # what the step did with gradients after its backward passes, in order
+    schedules: list[tuple[Any, Span | None]] = field(default_factory=list)  # LambdaLRs that an observed training made, and where
     used_up: list[UsedUp] = field(default_factory=list)  # parameters that were asked for where there were none left
     learned: frozenset[str] = (
         frozenset()

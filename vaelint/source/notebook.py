@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import linecache
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,21 @@ def as_module(text: str) -> str:
 def faults(path: str | Path) -> list[SyntaxError]:
     """Why cells of a notebook were left out, each error with its line in the notebook's file. Raises OSError, ValueError."""
     return _read(regular(path).read_bytes().decode("utf-8", "replace"))[1] if str(path).endswith(".ipynb") else []
+
+
+def not_run(path: str | Path) -> list[str]:
+    """The lines of a notebook that are no Python, with their place: of shells, magics, and the first one of a cell in another language.
+
+    Raises OSError, ValueError.
+    """
+    document = json.loads(regular(path).read_bytes().decode("utf-8", "replace"))
+    cells = [(n, _lines(c)) for n, c in enumerate(document.get("cells", ()), 1) if isinstance(c, dict) and c.get("cell_type") == "code"]
+    found = []
+    for number, lines in cells:
+        other = bool(lines) and lines[0].startswith("%%") and not _MEASURES.match(lines[0])
+        kept = lines[:1] if other else [line for line in lines if line.lstrip().startswith(("%", "!")) and not _MEASURES.match(line)]
+        found += [f"cell {number}: {line.strip()}" for line in kept]
+    return found
 
 
 def cell_of(path: str, line: int) -> tuple[int, int] | None:
@@ -112,9 +128,16 @@ def _stated(line: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+_MEASURES = re.compile(r"%%(time|timeit|capture|prun|memit|mprun|wandb)\b")
+"""Magics of a cell that is Python."""
+
+
 def _python(lines: list[str], place: int, bad: list[SyntaxError]) -> list[str]:
-    """The lines of a cell as Python; a cell of another language (`%%bash`) is left out whole, one with a fault too: `bad` gets it."""
-    if lines and lines[0].startswith("%%"):
+    """The lines of a cell as Python; a cell of another language (`%%bash`) is left out whole, one with a fault too: `bad` gets it.
+
+    What measures a cell (`%%time`), or keeps its output, leaves it Python.
+    """
+    if lines and lines[0].startswith("%%") and not _MEASURES.match(lines[0]):
         return [""] * len(lines)
     plain = [line.rstrip("\n") for line in lines]
     plain = ["" if line.lstrip().startswith(("%", "!")) else line.removesuffix("?") for line in plain]

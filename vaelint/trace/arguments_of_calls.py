@@ -10,6 +10,9 @@ import torch
 from torch import fx
 
 from vaelint.record.sizes import TracedFloat, TracedInt, plain
+from vaelint.trace import torch_private
+
+_FEW = 4096  # numbers of a constant that are kept
 
 MUTATORS = {
     "__setitem__",
@@ -32,6 +35,13 @@ def number(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     if fn is torch.Tensor.item:
         return float("nan")
     return fn(*(plain(a.meta["val"]) if isinstance(a, fx.Node) else a for a in args))
+
+
+def as_it_is(constant: torch.Tensor, name: str | None) -> dict[str, Any]:
+    """What is noted of a tensor that was there before: its version, and of one that no network has, if it is small, its values: it may
+    be changed in place."""
+    few = name is None and constant.numel() <= _FEW
+    return {"version": torch_private.version_of(constant), "was": constant.detach().clone() if few else None}
 
 
 def names_place(arguments: tuple[Any, ...]) -> bool:

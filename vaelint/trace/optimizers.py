@@ -29,7 +29,15 @@ class Optimizer:
     @property
     def parameters(self) -> frozenset[int]:
         """The ids of those that it holds by now: groups may be added to it."""
-        return frozenset(id(p) for group in self.made.param_groups for p in group["params"])
+        return self.those(lambda group, parameter: True)
+
+    def those(self, takes: Callable[[dict[str, Any], torch.Tensor], bool]) -> frozenset[int]:
+        """The ids of some of these, by their group."""
+        return frozenset(self.number_of(p) for group in self.made.param_groups for p in group["params"] if takes(group, p))
+
+    def number_of(self, parameter: torch.Tensor) -> int:
+        """The id by which the record knows a parameter."""
+        return id(parameter)
 
 
 @contextlib.contextmanager
@@ -100,6 +108,23 @@ def noting_used_up(spans: SpanFinder, found: list[UsedUp]) -> Iterator[None]:
     finally:
         for name, original in originals.items():
             setattr(torch.nn.Module, name, original)
+
+
+@contextlib.contextmanager
+def noting_schedules(spans: SpanFinder, found: list[tuple[Any, Span | None]]) -> Iterator[None]:
+    """While the block runs, appends each LambdaLR that is made, with its place."""
+    kind = torch.optim.lr_scheduler.LambdaLR
+    original = kind.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        found.append((self, next(iter(spans.stack(sys._getframe(1), limit=1)), None)))
+
+    kind.__init__ = init  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        kind.__init__ = original  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -112,7 +112,7 @@ def construct(build: Any, spans: SpanFinder, *, on_gpu: bool = False) -> Built:
 class Replays(Protocol):
     """A step that was recorded already, and is run again from its record."""
 
-    def replay(self, built: Built, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> Record:
+    def replay(self, built: Built, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int], *, as_is: bool = False) -> Record:
         """The record of another run."""
 
 
@@ -138,7 +138,7 @@ def record_step(
     Raises `NeedsValue` and torch's fake tensor limits, which say that this rung cannot carry the code.
     """
     if isinstance(step, Replays):
-        return step.replay(built, inputs, sizes)
+        return step.replay(built, inputs, sizes, as_is=as_is)
     device = torch.get_default_device()
     try:
         return Recording(built, inputs, sizes, spans, rung, watch, calls_in, until, as_is).run(step)

@@ -18,7 +18,7 @@ from vaelint.record.marks import attribute, custom_gradient, effect
 from vaelint.record.record import Failure
 from vaelint.record.sizes import Expr, NeedsValue, TracedFloat, TracedInt, plain, traced
 from vaelint.trace import torch_private
-from vaelint.trace.arguments_of_calls import MUTATORS, holds_tensor, in_place, names_place, number, without_expressions
+from vaelint.trace.arguments_of_calls import MUTATORS, as_it_is, holds_tensor, in_place, names_place, number, without_expressions
 from vaelint.trace.autocast import Autocast
 from vaelint.trace.modules import ModuleTracker
 from vaelint.trace.spans import SpanFinder
@@ -26,7 +26,7 @@ from vaelint.trace.updates import Updates
 
 _T = torch.Tensor
 _SIZE_GETTER = _T.shape.__get__  # type: ignore[attr-defined]
-_VALUE_READERS = {
+VALUE_READERS = {
     _T.item: "item",
     _T.__float__: "float",
     _T.__int__: "int",
@@ -39,8 +39,8 @@ _VALUE_READERS = {
 _NUMBERS = {"item", "float", "int", "bool", "index"}
 _COUNTERS = {_T.numel, _T.nelement, torch.numel}
 _BACKWARD = {_T.backward, torch.autograd.backward}
-_GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
-_GRAD_GETTER = _T.grad.__get__  # type: ignore[union-attr]
+GRAD_SETTER = _T.grad.__set__  # type: ignore[union-attr]
+GRAD_GETTER = _T.grad.__get__  # type: ignore[union-attr]
 _SCALER = "torch.amp.grad_scaler"
 _PLACES = {"to", "cuda", "cpu", "type", "type_as"}
 _SELECTIONS = {"__getitem__", "select", "narrow"}
@@ -78,6 +78,7 @@ class Recorder(TorchFunctionMode):
         self.reads: list[fx.Node] = []  # values that left torch, in order
         self.looked_at = LookedAt()
         self.autocast: list[Autocast | None] = []  # the automatic precision in force
+        self.over: Callable[[Any, Any, FrameType], bool] | None = None  # after an iteration's passes: whether a call is still recorded
         self.live = False  # whether it is the user's own training that runs: gradients are taken when they are asked for
         self.paused = False  # whether what runs now is none of the step's business, such as what the optimizer computes
         self._numpy_state: tuple[int, int] | None = None
@@ -145,7 +146,7 @@ class Recorder(TorchFunctionMode):
         if name is None and (tensor.grad_fn is not None or torch_private.is_wrapped(tensor)):
             node.meta["placed"] = True  # the work of torch.func, which is not announced: it lies where what it was made of lies
         if self.live:
-            node.meta["version"] = torch_private.version_of(tensor)
+            node.meta.update(as_it_is(tensor, name))
         self._bind(tensor, node, ())
         return node
 
@@ -204,21 +205,21 @@ class Recorder(TorchFunctionMode):
         kwargs, func = kwargs or {}, getattr(func, "stands_for", func)
         if sys._getframe(1).f_globals.get("__name__", "").startswith(torch_private.FAKE_KERNELS):
             return func(*args, **kwargs)  # a legacy constructor, which itself is not announced, at work
-        if self.paused or (self.live and func in _BACKWARD):
+        if self.paused or (self.live and func in _BACKWARD) or (self.over is not None and not self.over(func, args, sys._getframe(1))):
             result = func(*without_expressions(args), **without_expressions(kwargs))
             return self.looked_at.note(func, result, self.known(args[0]) if args else None)
         if func == _SIZE_GETTER or (func is _T.size and len(args) == 1 and not kwargs):
             return self._size(args[0])
         if func is _T.size or func in _COUNTERS:
             return self._count(func, args, kwargs)
-        if func in _VALUE_READERS:
-            return self._read(func, _VALUE_READERS[func], args, kwargs)
+        if func in VALUE_READERS:
+            return self._read(func, VALUE_READERS[func], args, kwargs)
         if func in _BACKWARD:
             return self.updates.backward(func, args, kwargs)
         name = getattr(func, "__name__", "")
         if name == "__get__":
-            if func == _GRAD_GETTER:
-                self.updates.look(args[0])
+            if func == GRAD_GETTER:
+                self.updates.look(args[0], sys._getframe(1))
             return self._attribute(func, args)
         raw_args, raw_kwargs = without_expressions(args), without_expressions(kwargs)
         mutates = (name.endswith("_") and not name.endswith("__")) or name in MUTATORS or kwargs.get("out") is not None
@@ -226,7 +227,7 @@ class Recorder(TorchFunctionMode):
         self.current = (func, args, kwargs, sys._getframe(1))
         result = self.updates.grad(func, raw_args, raw_kwargs) if func is torch.autograd.grad else func(*raw_args, **raw_kwargs)
         self.current = None
-        if name == "__set__" and func == _GRAD_SETTER:
+        if name == "__set__" and func == GRAD_SETTER:
             self.updates.put(args[0], args[1])
         if isinstance(result, torch.Tensor) and name == "mul" and sys._getframe(1).f_globals.get("__name__") == _SCALER:
             self._scaled[id(result)] = args[0]

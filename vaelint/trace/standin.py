@@ -21,6 +21,8 @@ class InsteadOfCuda(TorchFunctionMode):
     So it does with `mps`, `xpu` and the number of a device, where no accelerator is there; these are not noted.
     """
 
+    _answers = True
+
     def __init__(self, spans: SpanFinder | None = None, device: str = "cpu") -> None:
         super().__init__()
         self._spans = spans
@@ -33,6 +35,9 @@ class InsteadOfCuda(TorchFunctionMode):
         self._legacy = {name: getattr(torch.cuda, name) for name in _LEGACY}
         for name in _LEGACY:
             setattr(torch.cuda, name, _legacy_type(name))
+        for name, answer in _ANSWERS.items() if self._answers and self._nowhere else ():
+            self._legacy[name] = getattr(torch.cuda, name)
+            setattr(torch.cuda, name, answer)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -81,6 +86,8 @@ class InsteadOfCuda(TorchFunctionMode):
 class WithoutCuda(InsteadOfCuda):
     """Where there is a GPU, what asks for it by name raises as on a machine without one."""
 
+    _answers = False
+
     def _note(self, what: str) -> None:
         raise RuntimeError(f"No CUDA GPUs are available: {what}")
 
@@ -93,6 +100,12 @@ def _is_cuda(value: Any) -> bool:
     return isinstance(value, str) and (value == "cuda" or value.startswith(("cuda:", "torch.cuda.")))
 
 
+_ANSWERS: dict[str, Any] = {
+    "set_device": lambda device: None, "current_device": lambda: 0, "synchronize": lambda device=None: None,
+    "get_device_name": lambda device=None: "none", "get_device_capability": lambda device=None: (0, 0), "init": lambda: None,
+    "mem_get_info": lambda device=None: (0, 0),
+}  # fmt: skip
+"""What torch answers of the GPU in use, and raises where there is none: a script for several processes asks without looking."""
 _OTHERS = ("mps", "xpu")
 _TAKE_A_NUMBER = ("to", "_parse_to", "device")
 """Functions of torch, by name, whose numbers are those of devices."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -20,9 +20,9 @@ from torch import fx
 from vaelint.core.finding import Span
 from vaelint.core.reach import reachable
 from vaelint.late import dataclass
-from vaelint.record import ops
 from vaelint.record.gradient_clips import limits_gradients
-from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective, name_of
+from vaelint.record.losses import behind, compares, draws, made_alike
+from vaelint.record.record import BackwardCall, GradientUse, IdleStep, Objective
 from vaelint.record.walk import functions_behind, leaves_behind
 from vaelint.trace import torch_private
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vaelint.trace.recorder import Recorder
 
 Function = Callable[..., Any]
-_DRAWS = frozenset({"randn", "randn_like", "normal", "rand", "rand_like", "uniform", "standard_gamma", "bernoulli", "multinomial"})
 
 
 class Finished(BaseException):
@@ -80,11 +79,10 @@ class Updates:
         roots = _tensors(given.get("of", given.get("tensors")))
         leaves = leaves_behind(*roots)
         if (chosen := given.get("inputs")) is not None:
-            behind = {id(t) for t in leaves}
-            leaves = [t for t in _tensors(chosen) if id(t) in behind]
-        number = self._note("backward", roots, given.get("gradient", given.get("grad_tensors")), given, leaves)
-        self._note_piled(leaves, self.calls[number].span)
-        self._note_stale(leaves, self.calls[number])
+            reached = {id(t) for t in leaves}
+            leaves = [t for t in _tensors(chosen) if id(t) in reached]
+        weights = given.get("gradient", given.get("grad_tensors"))
+        number = self.begin("backward", roots, weights, _keeps(given), leaves, self.recorder.spans.stack(sys._getframe(2)))
         with torch_private.no_torch_function():
             if self.as_is:
                 func(*args, **kwargs)
@@ -95,12 +93,7 @@ class Updates:
             else:
                 for leaf in leaves:
                     leaf.grad = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        for leaf in leaves:
-            held = self._held.setdefault(id(leaf), set())
-            self._joined += [(earlier, number) for earlier in held if id(leaf) in self.trained]
-            held.add(number)
-        if any(id(root) in self._losses for root in roots):
-            self._scaled.update({id(p): (g, torch_private.changes_of(g)) for p in leaves if (g := _gradient(p)) is not None})
+        self.done(number, roots, leaves)
         self._end_after(number)
 
     def grad(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -112,25 +105,39 @@ class Updates:
         leaves = [t for t in _tensors(given["inputs"]) if t.is_leaf]
         self.inner |= {id(t) for t in _tensors(given["inputs"])} - self.trained
         if any(id(t) in self.trained for t in leaves):
-            number = self._note("grad", _tensors(given["outputs"]), given.get("grad_outputs"), given, leaves)
+            stack, outputs = self.recorder.spans.stack(sys._getframe(2)), _tensors(given["outputs"])
+            number = self.begin("grad", outputs, given.get("grad_outputs"), _keeps(given), leaves, stack)
             self._results.update({id(g): number for g in found if isinstance(g, torch.Tensor)})
             self._end_after(number)
         return found
 
-    def _note(
+    def begin(
         self,
         kind: Literal["backward", "grad"],
         roots: Sequence[torch.Tensor],
         weights: Any,
-        given: Mapping[str, Any],
-        leaves: Sequence[Any],
+        keeps: bool,
+        leaves: Sequence[torch.Tensor],
+        stack: tuple[Span, ...],
     ) -> int:
-        keeps = bool(given.get("retain_graph") or given.get("create_graph"))
-        stack = self.recorder.spans.stack(sys._getframe(3))
+        """Notes a pass that is about to run; its number."""
         loss = self._summed([self.recorder.before_scaling(root) for root in roots], weights)
         node = self.recorder.to_arg(loss)
-        self.calls.append(BackwardCall(loss, keeps, stack, node, len(self.recorder.graph.nodes), frozenset(map(id, leaves)), kind))
+        call = BackwardCall(loss, keeps, stack, node, len(self.recorder.graph.nodes), frozenset(map(id, leaves)), kind)
+        self.calls.append(call)
+        if kind == "backward":
+            self._note_piled(leaves, call.span)
+            self._note_stale(leaves, call)
         return len(self.calls) - 1
+
+    def done(self, number: int, roots: Sequence[torch.Tensor], leaves: Sequence[torch.Tensor]) -> None:
+        """A `backward()` has run: its gradients are there."""
+        for leaf in leaves:
+            held = self._held.setdefault(id(leaf), set())
+            self._joined += [(earlier, number) for earlier in held if id(leaf) in self.trained]
+            held.add(number)
+        if any(id(root) in self._losses for root in roots):
+            self._scaled.update({id(p): (g, torch_private.changes_of(g)) for p in leaves if (g := _gradient(p)) is not None})
 
     def _summed(self, roots: Sequence[torch.Tensor], weights: Any) -> torch.Tensor:
         """What a pass differentiates as one value: several summed, each times the gradient that it was given."""
@@ -151,6 +158,18 @@ class Updates:
     def _end_after(self, number: int) -> None:
         if self.until is not None and number >= self.until:
             raise Finished
+
+    def repeat(self, leaves: Sequence[torch.Tensor], place: Span | None) -> None:
+        """A pass that was noted before is about to run once more, of a closure that an optimizer evaluates again."""
+        self._note_piled(leaves, place)
+
+    def go_on(self, recorder: Recorder) -> None:
+        """Another turn of a training begins, with a record of its own. What was made in earlier ones is let go of."""
+        self.recorder, self.trained = recorder, recorder.modules.trained
+        held = set[int]().union(*self._held.values())
+        for number in (n for n in range(len(self.calls)) if n not in held):
+            call = self.calls[number]
+            self.calls[number] = replace(call, of=call.of.detach(), node=fx.Graph().placeholder("over"))
 
     # --- what became of the gradients --------------------------------------------------------------------------------
 
@@ -181,11 +200,11 @@ class Updates:
                 for number in passes:
                     self._lost.setdefault(number, {})[id(p)] = place
 
-    def look(self, leaf: torch.Tensor) -> None:
+    def look(self, leaf: torch.Tensor, frame: FrameType) -> None:
         """The step reads a gradient."""
         self._read |= self._held.get(id(leaf), set())
-        limits = limits_gradients(sys._getframe(2))
-        if (limits is not None or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(sys._getframe(2), limit=1)):
+        limits = limits_gradients(frame)
+        if (limits is not None or id(leaf) in self._scaled) and (stack := self.recorder.spans.stack(frame, limit=1)):
             self._looked = stack[0]
             if limits is not None:
                 self._note_limited(leaf, stack[0], limits)
@@ -225,7 +244,7 @@ class Updates:
         for leaf in leaves:
             for earlier in (self.calls[n] for n in self._held.get(id(leaf), ())):
                 apart = earlier.moved and not earlier.moved & set(self._used) and earlier.stack != call.stack
-                if apart and earlier.leaves == call.leaves and _made_alike(earlier.node, call.node):
+                if apart and earlier.leaves == call.leaves and made_alike(earlier.node, call.node):
                     self._stale[id(leaf)] = earlier.span
 
     def _note_shrunk(self, held: set[int]) -> None:
@@ -331,14 +350,14 @@ class Updates:
         passes = [self.calls[i] for o in objectives for i in o.passes]
         if node is not None and live and all(c.kind == "grad" and not c.moved for c in passes):
             weighed = {c.node for c in passes}
-            if node not in weighed and weighed & _behind(node):
+            if node not in weighed and weighed & behind(node):
                 return None
 
         def fitness(objective: Objective) -> tuple[bool, bool, bool, bool, bool, int]:
             nodes = [self.calls[i].node for i in objective.passes]
-            related = node is not None and any(node in _behind(n) or n in _behind(node) for n in nodes)
-            of_data = any(m.op == "placeholder" for n in nodes for m in _behind(n))
-            return live and related, of_data, _compares(nodes), _draws(nodes), related, self._size(objective)
+            related = node is not None and any(node in behind(n) or n in behind(node) for n in nodes)
+            of_data = any(m.op == "placeholder" for n in nodes for m in behind(n))
+            return live and related, of_data, compares(nodes), draws(nodes), related, self._size(objective)
 
         return max(objectives, key=fitness, default=None)
 
@@ -346,41 +365,14 @@ class Updates:
         return sum(p.numel() for p in self.recorder.modules.parameters if id(p) in objective.moved)
 
 
+def _keeps(given: Mapping[str, Any]) -> bool:
+    return bool(given.get("retain_graph") or given.get("create_graph"))
+
+
 def _gradient(leaf: torch.Tensor) -> torch.Tensor | None:
     """A gradient as it is, read by nobody's code."""
     with torch_private.no_torch_function():
         return leaf.grad
-
-
-def _behind(node: fx.Node) -> set[fx.Node]:
-    """What a value was computed from; sizes are not followed, as they hold nothing of the data."""
-    return reachable([node], lambda n: [m for m in n.all_input_nodes if not m.meta.get("scalar") or m.meta.get("read")])
-
-
-def _made_alike(one: fx.Node, other: fx.Node) -> bool:
-    """Whether two losses are the results of the same operations."""
-    first, second = (Counter(name_of(n.target) for n in _behind(loss) if n.meta.get("grad") and not _is_weight(n)) for loss in (one, other))
-    return first == second
-
-
-def _is_weight(node: fx.Node) -> bool:
-    return isinstance(node.meta.get("val"), torch.nn.Parameter)
-
-
-def _compares(losses: Sequence[fx.Node]) -> bool:
-    """Whether some losses read an input as it is, through no weight: a reconstruction does, a critic's judgement does not."""
-
-    def beside_weights(node: fx.Node) -> list[fx.Node]:
-        held = any(_is_weight(m) for m in node.all_input_nodes if m.op == "get_attr")
-        return [] if held else ops.value_inputs(node)
-
-    return any(m.op == "placeholder" for m in reachable(losses, beside_weights))
-
-
-def _draws(losses: Sequence[fx.Node]) -> bool:
-    """Whether the gradient of some losses goes through a value that was made with noise."""
-    live = reachable(losses, lambda n: [m for m in n.all_input_nodes if m.meta.get("grad")])
-    return any(m.meta.get("random") or name_of(m.target) in _DRAWS for n in live for m in (n, *n.all_input_nodes))
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

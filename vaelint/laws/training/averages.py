@@ -54,9 +54,7 @@ def averages_keep_most(bench: Bench) -> Iterator[Broken]:
 def updates_of(record: Record) -> Iterator[Update]:
     """What a step writes in place, and no optimizer does, into tensors that outlive it, with each value that enters."""
     held = {id(t) for o in record.optimizers for state in o.made.state.values() for t in state.values() if isinstance(t, torch.Tensor)}
-    owned = {
-        id(p) for o in record.optimizers for g in o.made.param_groups for p in g["params"] if p.requires_grad
-    }  # it skips the frozen ones
+    owned = {i for o in record.optimizers for i in o.those(lambda _, p: p.requires_grad)}  # it skips the frozen ones
     nodes = [n for n in record.nodes if n.op == "call_function" and n.target is not effect]
     tried = 0
     for at, node in enumerate(nodes):

@@ -46,7 +46,7 @@ def codes_are_means(bench: Bench) -> Iterator[Broken]:
     run = bench.base.again(built=built, as_is=True)
     if run.record.failure is not None:
         raise CannotMeasureError("the step does not run with its optimizers")
-    held = {id(p) for o in run.record.optimizers for g in o.made.param_groups for p in g["params"] if p.requires_grad}
+    held = {i for o in run.record.optimizers for i in o.those(lambda _, p: p.requires_grad)}
     for book in books:
         table, index = run.pairs.get(book.table[0]), run.pairs.get(book.index)
         rows = [run.pairs[n] for n in _rows(bench, book) if n in run.pairs]

@@ -26,7 +26,7 @@ def averages_are_apart(bench: Bench) -> Iterator[Broken]:
     if not bench.model.record.objectives:
         return
     record = bench.trained
-    owned = {id(p) for o in record.optimizers for g in o.made.param_groups for p in g["params"]}
+    owned = {number for o in record.optimizers for number in o.parameters}
     mixed = next((n for n in record.nodes if _mixes_with_itself(n, owned)), None)
     if mixed is None:
         return

@@ -23,6 +23,7 @@ from vaelint.rule import Found
 
 _TURNS = 6  # a critic is trained up to five times as often as its generator
 _SCALES = (2.0**3, 2.0**11)
+_NO_LIMIT = 1e5  # a norm that is only read
 _ALIKE = 0.02  # of the way that the parameters went
 
 
@@ -50,7 +51,7 @@ def gradients_are_used_once(bench: Bench) -> Iterator[Broken]:
 def _left_over(bench: Bench, record: Record) -> GradientUse | None:
     """What a step leaves to the next one, where it steps itself and nothing in its file clears gradients."""
     passed = next((c for c in record.backwards if c.kind == "backward" and c.moved and c.span is not None), None)
-    if passed is None or passed.span is None or not record.optimizers or any(u.kind == "cleared" for u in record.uses):
+    if bench.is_observed or passed is None or passed.span is None or not record.optimizers or any(u.kind == "cleared" for u in record.uses):
         return None
     tree = bench.model.source.file(passed.span.file).tree
     words = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
@@ -180,11 +181,22 @@ def scales_leave_no_trace(bench: Bench) -> Iterator[Broken]:
     """Where gradients were changed before `unscale_`: dividing them by a number is no fault, clipping them is."""
     if not bench.model.record.objectives or (bent := _bent(bench.model.record)) is None:
         return
+    if bench.is_observed:
+        limit = next((u.limit for u in bench.model.record.uses if u.kind == "limited" and u.place == bent and 0 < u.limit < _NO_LIMIT), 0.0)
+        text = f"the norm is limited to {limit:g} before unscale_, where the gradients are as many times larger as the scale says"
+        yield from [_changed(bent, text)] if limit else []
+        return
     ways = [_way(bench, scale) for scale in _SCALES]
     size = min(float(w.norm()) for w in ways)
     gap = float((ways[0] - ways[1]).norm())
     if not size or gap <= _ALIKE * size:
         return
+    moved = [f"{float(w.norm()):.3g}" for w in ways]
+    text = f"with a scale of {_SCALES[0]:g} the parameters move by {moved[0]}, with one of {_SCALES[1]:g} by {moved[1]}"
+    yield _changed(bent, text)
+
+
+def _changed(bent: Span, text: str) -> Broken:
     found = Found(
         bent,
         label="changes the gradients while the scale is still in them",
@@ -192,9 +204,7 @@ def scales_leave_no_trace(bench: Bench) -> Iterator[Broken]:
         "all are cut to a tiny step, and by another factor whenever the scale moves",
         help="call scaler.unscale_(optimizer) before the gradients are clipped or looked at",
     )
-    moved = [f"{float(w.norm()):.3g}" for w in ways]
-    text = f"with a scale of {_SCALES[0]:g} the parameters move by {moved[0]}, with one of {_SCALES[1]:g} by {moved[1]}"
-    yield Broken("scaled-gradients-changed", found, "the update is the same for every scale", text)
+    return Broken("scaled-gradients-changed", found, "the update is the same for every scale", text)
 
 
 def _bent(record: Record) -> Span | None:

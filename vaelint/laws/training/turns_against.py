@@ -84,7 +84,7 @@ def _follows_both(bench: Bench, match: Match) -> Broken:
 
 def _holds_both(optimizer: Any, match: Match) -> bool:
     """Whether an optimizer was given parameters of both networks."""
-    held = {id(p) for g in optimizer.made.param_groups for p in g["params"]}
+    held = optimizer.parameters
     return optimizer.span is not None and bool(held & match.own) and bool(held & match.others)
 
 

@@ -24,6 +24,8 @@ def absent_loggers(note: Callable[[str], None]) -> Iterator[None]:
 
 
 def _change(module: ModuleType, note: Callable[[str], None], stack: contextlib.ExitStack) -> None:
+    if module.__dict__.get("is_lent"):
+        return  # Lightning itself is not installed
     dummy: Any = importlib.import_module(f"{module.__name__}.logger").__dict__["DummyLogger"]
     for name, kind in list(module.__dict__.items()):
         if name.endswith("Logger") and isinstance(kind, type) and "__init__" in vars(kind):

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from vaelint.observe.data import tensorflow_sets
+from vaelint.observe.data import tensorflow_sets, torchaudio
 from vaelint.observe.data.after_import import Change, changed_when_imported
 from vaelint.observe.data.graph_sets import graph_sets
 from vaelint.observe.data.known import KNOWN
@@ -212,48 +212,6 @@ def _hub(note: Note, data: str) -> dict[str, Change]:
     return {"datasets": changed}
 
 
-# --- torchaudio ----------------------------------------------------------------------------------------------------------
-
-_SOUNDS: dict[str, tuple[int, int, int, Callable[[int], tuple[Any, ...]]]] = {
-    "SPEECHCOMMANDS": (2048, 16000, 16000, lambda i: (("yes", "no", "up", "down")[i % 4], f"speaker{i % 30}", i % 3)),
-    "YESNO": (60, 50800, 8000, lambda i: ([(i >> k) & 1 for k in range(8)],)),
-    "LJSPEECH": (1024, 120000, 22050, lambda i: ("a text that was read", "a text that was read")),
-    "LIBRISPEECH": (1024, 200000, 16000, lambda i: ("A TEXT THAT WAS READ", i % 40, i % 9, i)),
-    "GTZAN": (443, 661500, 22050, lambda i: (("blues", "jazz", "rock", "pop")[i % 4],)),
-}
-"""Items, samples in each, samples a second, and what comes after the sound and its rate."""
-
-
-class _Sounds(torch.utils.data.Dataset[Any]):
-    def __init__(self, name: str) -> None:
-        self._count, self._length, self._rate, self._rest = _SOUNDS[name]
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        time = torch.arange(self._length) / self._rate
-        return (0.5 * torch.sin(2 * torch.pi * (110 + 13 * (index % 40)) * time)[None], self._rate, *self._rest(index))
-
-
-def _audio(note: Note, data: str) -> dict[str, Change]:
-    def either(name: str, original: Any) -> Any:
-        def made(*_: Any, **__: Any) -> Any:
-            count, length, rate, _rest = _SOUNDS[name]
-            note(instead_of(name, f"{count} sounds of {length} samples, {rate} a second"))
-            return _Sounds(name)
-
-        return where_absent(original, made, data)
-
-    def changed(module: Any) -> None:
-        for name in _SOUNDS:
-            setattr(module, name, either(name, getattr(module, name)))
-
-    return {"torchaudio.datasets": changed}
-
-
 # --- Pyro ----------------------------------------------------------------------------------------------------------------
 
 _CHORALES, _NOTES = {"train": 229, "valid": 76, "test": 77}, 88  # J. S. Bach's, as Boulanger-Lewandowski et al. (2012) split them
@@ -295,7 +253,7 @@ def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file
     if data == "real":
         yield
         return
-    changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **_audio(note, data), **graph_sets(note, data)}
+    changes: dict[str, Change] = {**_sklearn(note, data), **_hub(note, data), **torchaudio.changes(note, data), **graph_sets(note, data)}
     changes |= _pyro(note, data)
     absent: dict[str, ModuleType] = {}
     for top, prefix in (("keras", "keras"), ("tensorflow", "tensorflow.keras")):
@@ -303,6 +261,7 @@ def library_data(data: str, note: Note, own: Callable[[str], bool] = lambda file
             absent.update(_keras_stand_in(prefix, note))
     if "tensorflow" in absent and "keras" not in absent and importlib.util.find_spec(tensorflow_sets.NAME) is None:
         absent.update(tensorflow_sets.modules(note))
+    absent |= torchaudio.stand_in(note) if "torchaudio" not in sys.modules and importlib.util.find_spec("torchaudio") is None else {}
     changes |= _keras(note, data, "keras.datasets") if "keras" not in absent else {}
     changes |= _keras(note, data, "keras.src.datasets") if "keras" not in absent else {}
     with changed_when_imported(changes), stood_in(absent, own):

@@ -8,6 +8,7 @@ import importlib.machinery
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
+from typing import Any
 
 from vaelint.observe.data.absent import importing_file, needs_it
 
@@ -31,6 +32,43 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """There is no code."""
+
+
+class NotStoodInError(AttributeError):
+    """A name of a package that is not installed, for which nothing stands in."""
+
+
+class _NotStoodIn(type):
+    """What has no stand-in: it can be named, as in an annotation, and derived from. Whoever makes one, or asks it for anything, is told."""
+
+    dotted: str
+
+    def __call__(cls, *_: Any, **__: Any) -> Any:
+        top = cls.dotted.partition(".")[0]
+        raise NotStoodInError(f"{cls.dotted} is not stood in for: install {top}")
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls()
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return bool(cls())
+
+
+def lending(name: str, names: dict[str, Any]) -> ModuleType:
+    """A module that lends the names of what it has no stand-in for."""
+    made = ModuleType(name, "stands in for a package that is not installed")
+    made.__dict__.update(names)
+    made.__path__ = []
+
+    def missing(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return _NotStoodIn(attribute, (), {"dotted": f"{name}.{attribute}"})
+
+    made.__getattr__ = missing  # type: ignore[method-assign]
+    return made
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from vaelint.observe.data.image_folder import IMAGES, ImageFolder, VisionDataset
 from vaelint.observe.data.image_sets import made_up, where_absent
 from vaelint.observe.data.known import KNOWN
 from vaelint.observe.data.networks import networks, other
-from vaelint.observe.data.stand_ins import stood_in
+from vaelint.observe.data.stand_ins import NotStoodInError, lending, stood_in
 
 Note = Callable[[str], None]
 _SETS = (*KNOWN, "EMNIST")
@@ -28,10 +28,6 @@ _FOLDER = {
     "default_loader": default_loader, "pil_loader": default_loader, "has_file_allowed_extension": has_file_allowed_extension,
     "is_image_file": lambda filename: has_file_allowed_extension(filename, IMAGES),
 }  # fmt: skip
-
-
-class NotStoodInError(AttributeError):
-    """A name of torchvision that has no stand-in."""
 
 
 def make_grid(tensor: Any, nrow: int = 8, padding: int = 2, normalize: bool = False, *_: Any, **__: Any) -> torch.Tensor:
@@ -63,41 +59,9 @@ def save_image(tensor: Any, fp: Any, *_: Any, **kwargs: Any) -> None:
         file.write(header + values)
 
 
-class _NotStoodIn(type):
-    """What has no stand-in: it can be named, as in an annotation, and derived from. Whoever makes one, or asks it for anything, is told."""
-
-    dotted: str
-
-    def __call__(cls, *_: Any, **__: Any) -> Any:
-        raise NotStoodInError(f"{cls.dotted} is not stood in for: install torchvision")
-
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return cls()
-
-    def __subclasscheck__(cls, subclass: type) -> bool:
-        return bool(cls())
-
-
-def _module(name: str, names: dict[str, Any]) -> ModuleType:
-    """A module that lends the names of what it has no stand-in for."""
-    made = ModuleType(name, "stands in for a package that is not installed")
-    made.__dict__.update(names)
-    made.__path__ = []
-
-    def missing(attribute: str) -> Any:
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        return _NotStoodIn(attribute, (), {"dotted": f"{name}.{attribute}"})
-
-    made.__getattr__ = missing  # type: ignore[method-assign]
-    return made
-
-
 def _models(note: Note) -> ModuleType:
     """`torchvision.models`: what it has no stand-in for can be imported, and says so when it is called."""
-    made = _module("torchvision.models", networks(note))
+    made = lending("torchvision.models", networks(note))
 
     def refuse(name: str) -> NotStoodInError:
         return NotStoodInError(f"torchvision.models.{name} is not stood in for: install torchvision")
@@ -110,18 +74,18 @@ def stand_in(note: Note) -> dict[str, ModuleType]:
     """All modules of the stand-in, by name."""
     sets: dict[str, Any] = {name: made_up(name, note) for name in _SETS} | {"ImageFolder": ImageFolder, "DatasetFolder": ImageFolder}
     sets["VisionDataset"] = VisionDataset
-    functional = _module("torchvision.transforms.functional", dict(transforms.FUNCTIONS))
-    second = _module("torchvision.transforms.v2", {**transforms.CLASSES, "functional": functional})
-    inner = _module("torchvision.transforms.transforms", dict(transforms.CLASSES))
-    chain = _module("torchvision.transforms", {**transforms.CLASSES, "functional": functional, "v2": second, "transforms": inner})
-    utils = _module("torchvision.utils", {"make_grid": make_grid, "save_image": save_image})
-    datasets = _module("torchvision.datasets", sets)
-    folder = _module("torchvision.datasets.folder", _FOLDER)
+    functional = lending("torchvision.transforms.functional", dict(transforms.FUNCTIONS))
+    second = lending("torchvision.transforms.v2", {**transforms.CLASSES, "functional": functional})
+    inner = lending("torchvision.transforms.transforms", dict(transforms.CLASSES))
+    chain = lending("torchvision.transforms", {**transforms.CLASSES, "functional": functional, "v2": second, "transforms": inner})
+    utils = lending("torchvision.utils", {"make_grid": make_grid, "save_image": save_image})
+    datasets = lending("torchvision.datasets", sets)
+    folder = lending("torchvision.datasets.folder", _FOLDER)
     datasets.__dict__["folder"] = folder
     for name, make in sets.items():
-        setattr(datasets, name.lower(), _module(f"torchvision.datasets.{name.lower()}", {name: make}))
+        setattr(datasets, name.lower(), lending(f"torchvision.datasets.{name.lower()}", {name: make}))
     models = _models(note)
-    whole = _module("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "models": models, "__version__": "0.0"})
+    whole = lending("torchvision", {"datasets": datasets, "transforms": chain, "utils": utils, "models": models, "__version__": "0.0"})
     modules = (whole, datasets, folder, chain, inner, functional, second, utils, models)
     below = {f"torchvision.datasets.{n.lower()}": getattr(datasets, n.lower()) for n in sets}
     return {m.__name__: m for m in modules} | below

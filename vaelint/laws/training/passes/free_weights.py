@@ -36,7 +36,7 @@ def learned_weights_are_held(bench: Bench) -> Iterator[Broken]:
     """Single numbers that an optimizer of the step moves, and none that it maximises over."""
     model, record = bench.model, bench.model.record
     stepped = {i for use in record.uses if use.kind == "stepped" for i in use.of}
-    climbing = {id(p) for o in record.optimizers for g in o.made.param_groups if g.get("maximize") for p in g["params"]}
+    climbing = {i for o in record.optimizers for i in o.those(lambda group, _: bool(group.get("maximize")))}
     for number in _numbers(bench, stepped - climbing):
         for term in model.terms:
             for leaf in term.leaves:
