@@ -59,11 +59,17 @@ _RIGHT = {
     message="the KL term is not the KL of the posterior",
     needs=("kl",),
     basis="replay",
-).on("kl.term_places.wrong_part")
-def check(model: Model, wrong_part: Callable[[KlFact], Span | None]) -> Findings:
+).on("kl.term_places.wrong_part", "kl.term_places.borrowed_spread")
+def check(model: Model, wrong_part: Callable[[KlFact], Span | None], borrowed_spread: Callable[[KlFact], Span | None]) -> Findings:
     """Terms in the posterior alone whose gradients are not those of a KL."""
+    told: set[Span] = set()
     for fact in model.kls:
         if fact.probe.verdict != "wrong" or fact.is_partly_read:
+            continue
+        if (taken := borrowed_spread(fact)) is not None:
+            if taken not in told:
+                told.add(taken)
+                yield _of_another(fact, taken)
             continue
         found = ", ".join(f"{k}: {v:.3g}" for k, v in fact.relative_coefficients.items())
         yield Found(
@@ -86,3 +92,13 @@ def check(model: Model, wrong_part: Callable[[KlFact], Span | None]) -> Findings
                 facts={"constant": fact.probe.constant},
                 claim=claims.KlClosedForm("the term is not 0 at the prior", fact=fact),
             )
+
+
+def _of_another(fact: KlFact, taken: Span) -> Found:
+    return Found(
+        taken,
+        label="charges the mean of one posterior with the spread of another",
+        why="one posterior's spread is charged twice, and the other's pulls at nothing: its noise vanishes, or grows without bound",
+        help="give the KL of each posterior its own mean and its own spread",
+        claim=claims.KlClosedForm("the term differs from the closed form", fact=fact),
+    )

@@ -33,8 +33,8 @@ def addends_pull_at_what_moves(bench: Bench) -> Iterator[Broken]:
         return
     for term in bench.model.terms:
         for leaf in term.leaves if term.role not in ("constant", "kl") and term.detached is None else ():
-            pulled = _pulled(bench, leaf.node)
-            cut = _cut(bench, leaf, owned) if pulled and not pulled & owned and bench.knows(leaf.node) else None
+            idle = bool(leaf.node.meta.get("grad")) and not _pulled(bench, leaf.node) & owned
+            cut = _cut(bench, leaf, owned) if idle and bench.knows(leaf.node) else None
             if cut is None or _reaches(bench, leaf, owned):
                 continue
             moved = moved_by_draws(bench, leaf)
@@ -44,17 +44,18 @@ def addends_pull_at_what_moves(bench: Bench) -> Iterator[Broken]:
 
 
 def _owned(bench: Bench) -> set[fx.Node]:
-    """The parameters that the loss's own backward pass moved in the step."""
+    """The parameters that the loss's own backward pass moved in the step: the model's, and those of networks that the step made."""
     record = bench.model.record
     objective = next((o for o in record.objectives if o.loss is record.loss), None)
     if objective is None:
         return set()
-    return {n for n in record.nodes if n.op == "get_attr" and id(n.meta.get("val")) in objective.moved}
+    moved = set().union(*(record.backwards[i].moved for i in objective.passes))  # an objective counts the model's alone
+    return {n for n in record.nodes if id(n.meta.get("val")) in moved}
 
 
 def _pulled(bench: Bench, node: fx.Node) -> set[fx.Node]:
-    """The parameters that a gradient of the node arrives at."""
-    return {n for n in gradients_of(bench.model).reach(node) if n.op == "get_attr"}
+    """What a gradient of the node arrives at."""
+    return gradients_of(bench.model).reach(node)
 
 
 def _cut(bench: Bench, leaf: Leaf, owned: set[fx.Node]) -> fx.Node | None:
@@ -78,11 +79,16 @@ def _reaches(bench: Bench, leaf: Leaf, owned: set[fx.Node]) -> bool:
 
 
 def _idle(bench: Bench, leaf: Leaf, cut: fx.Node, moved: float) -> Broken:
-    model = bench.model
+    model, flow = bench.model, bench.model.flow
+    way = flow.ancestors(leaf.node)
+    readers = [u for u in flow.users.get(cut, ()) if u in way]
+    shared = len(readers) < len(flow.users.get(cut, ()))  # what is cut off for the other network's turn is right there
+    at = min(readers, key=flow.order.__getitem__) if shared and readers else cut
+    addend = (leaf.node, f"this addend of the loss ({model.written(leaf.node)}) is computed from it")
     found = Found(
-        entered(cut, leaf.node) or model.where(cut),
-        label="the gradient to what this loss trains ends here",
-        labels=model.labels((leaf.node, f"this addend of the loss ({model.written(leaf.node)}) is computed from it")),
+        entered(at, leaf.node) or model.where(at),
+        label="the gradient to what this loss trains ends here" if at is cut else "takes a value without a gradient to what this loss trains",
+        labels=model.labels(addend) if at is cut else model.labels((cut, "the gradient ends here"), addend),
         why="the term pulls only at a network that another optimizer owns: the encoder and the decoder never learn from it",
         help="leave the detach to the other network's own loss; here the gradient must pass through that network to the decoder",
     )

@@ -98,7 +98,7 @@ class Estimate:
             return False
         if self._batch_axis is None or not self._reads_the_draw(core, heads) or self._pairs_or_bounds(core, heads):
             return False
-        if self._takes_an_entropy(core) or self._weighs_closed_forms():
+        if self._takes_an_entropy(core) or self._weighs_draws() or self._weighs_closed_forms():
             return False
         return not stacked_bounds(self.bench, self.term)  # of a mixture's components all draws together average to one
 
@@ -130,6 +130,14 @@ class Estimate:
         flow = self.bench.model.flow
         apart = flow.ancestors(core, stop={s.z for s in self.term.sites})
         return not any(apart & {*s.mu_heads, *s.noise} for s in self.term.sites)
+
+    def _weighs_draws(self) -> bool:
+        """Whether draws count by held shares that they are made of: what is learned from them are both densities (reweighted
+        wake-sleep: Bornschein & Bengio 2015), and no divergence is estimated."""
+        flow, draws = self.bench.model.flow, {s.z for s in self.term.sites}
+        products = [(leaf, n) for leaf in self.term.leaves for n in leaf.chain if ops.op(n) in ops.MUL]
+        beside = [n for leaf, link in products for n in ops.value_inputs(link) if n is not leaf.node and n not in leaf.chain]
+        return any(not n.meta.get("grad") and not draws.isdisjoint(flow.ancestors(n)) for n in beside)
 
     def _weighs_closed_forms(self) -> bool:
         """Whether the mean costs by itself, not by its distance from the draw: closed forms for each component that the draw only weighs.

@@ -13,17 +13,21 @@ from itertools import pairwise
 import torch
 from torch import fx
 
+from vaelint.anatomy.loss.terms import Leaf
 from vaelint.experiment.verdict import CannotMeasureError
 from vaelint.faults.batch.linked import rows_are_linked
 from vaelint.faults.batch.mixing import batch_of
 from vaelint.laws.bench import Bench, Seat
 from vaelint.laws.law import Broken, law
 from vaelint.record import ops
+from vaelint.record.record import shape
 from vaelint.replay.ranges import declared_range
 from vaelint.rule import Found
 
 _SAMPLES = 4
 _NOISE = 1e-5  # a row that nothing reaches is the same to the last bit, but for kernels that add up in another order
+
+_WHOLE = 1e-3
 
 _REDRAWN = frozenset({"standard_gamma", "sample_dirichlet", "poisson", "binomial", "multinomial"})
 """How many random numbers they take hangs on the values: another sample changes the noise of those that follow."""
@@ -76,8 +80,10 @@ def _mixed(bench: Bench, rows: Rows) -> list[Broken]:
         if model.op(node) == "batch_norm":
             excused |= {node} | flow.descendants(node)  # called in training by its name: no layer that a calm run could turn off
             continue
-        if bench.draws_order(node) or _is_in_order_of_labels(bench, node) or _reads_statistic(bench, node):
-            return []  # shuffled or sorted on purpose, or scaled by a statistic of the batch, of which VAE103 speaks
+        if bench.draws_order(node) or _is_in_order_of_labels(bench, node):
+            return []  # shuffled or sorted on purpose
+        if _reads_statistic(bench, node):  # scaled by a statistic of the batch, of which VAE103 speaks
+            return [_broken(bench, n, n, rows) for n in _weights(bench) if node in (n, *flow.ancestors(n)) and _is_a_share(bench, n)][:1]
         culprit = _reordered(node, rows, bench) or node
         if any(bench.model.op(n) in _ON_PURPOSE and bench.batch_axis(n) is not None for n in (culprit, *culprit.all_input_nodes)):
             return []  # another sample is the partner by the code's own word; whether it may be the target, VAE306 says
@@ -197,13 +203,29 @@ def _of_another_row(bench: Bench, seat: Seat, node: fx.Node) -> Broken:
 
 
 def _on_the_way(bench: Bench) -> list[fx.Node]:
-    """Values between the data and the loss's terms of reconstruction and KL."""
+    """Values between the data and the loss's terms of reconstruction and KL, and what the draws of a sample are weighed with there."""
     model, flow = bench.model, bench.model.flow
-    leaves = [leaf.node for term in model.terms if term.role in ("reconstruction", "kl", "mixed") for leaf in term.leaves]
-    ends = [*leaves, *(s.z for s in model.sites)]
+    ends = [*(leaf.node for leaf in _asked(bench)), *(s.z for s in model.sites), *_weights(bench)]
     return [
         n for n in flow.sorted(flow.ancestors(*ends)) if n in flow.data and n.op != "placeholder" and bench.is_real(n) and bench.knows(n)
     ]
+
+
+def _asked(bench: Bench) -> list[Leaf]:
+    return [leaf for term in bench.model.terms if term.role in ("reconstruction", "kl", "mixed") for leaf in term.leaves]
+
+
+def _weights(bench: Bench) -> list[fx.Node]:
+    """What addends are weighed with on their way, by several numbers a sample: samples may be weighed against each other by one each."""
+    products = [(leaf, n) for leaf in _asked(bench) for n in leaf.chain if ops.op(n) in ops.MUL]
+    found = [n for leaf, link in products for n in ops.value_inputs(link) if n is not leaf.node and n not in leaf.chain]
+    return [n for n in dict.fromkeys(found) if sum(size > 1 for size in shape(n)) > 1]
+
+
+def _is_a_share(bench: Bench, node: fx.Node) -> bool:
+    """Whether a value adds up to one over the batch, whatever else it is of."""
+    axis = bench.batch_axis(node)
+    return axis is not None and bench.knows(node) and bool((bench.value(node).double().sum(axis) - 1).abs().max() < _WHOLE)
 
 
 def _rows(bench: Bench, wanted: list[fx.Node], also: dict[fx.Node, torch.Tensor] | None = None, samples: list[int] | None = None) -> Rows:
@@ -324,7 +346,7 @@ def _broken(bench: Bench, culprit: fx.Node, meets: fx.Node, rows: Rows) -> Broke
     model, moved = bench.model, rows[meets]
     most = max(moved, key=len)
     label = f"{model.shape_text(culprit)}: copies or rows leave the order of the samples" if culprit is not meets else "samples meet here"
-    softmax = model.op(meets) in ("softmax", "log_softmax")
+    softmax = model.op(meets) in ("softmax", "log_softmax") or (meets in _weights(bench) and _is_a_share(bench, meets))
     found = Found(
         model.pointed(culprit) or model.where(culprit),
         label="normalised over the samples of the batch" if softmax else label,
