@@ -57,7 +57,7 @@ def analyse(record: Record, tracer: Tracer, inputs: InputSet, step: Any, source:
 
 
 def _of_this_pass(model: Model) -> list[Site]:
-    """The draws without those of a pass before, whose loss was dropped: only a multiplier, say, was made of it, and no gradient comes back."""
+    """The draws without those of a pass before, whose loss was dropped: a multiplier was made of it, and no gradient comes back."""
     loss = model.record.loss
     if loss is None or len(model.sites) < 2 or model.record.objectives:
         return model.sites

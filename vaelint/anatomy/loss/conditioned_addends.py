@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def only_chooses(label: fx.Node, addend: fx.Node, flow: Flow) -> bool:
     """Whether an input takes part in an addend as the index into numbers that are no data: the moments of a prior for each label."""
     inside = flow.ancestors(addend)
-    readers = [u for u in reachable([label], lambda n: flow.users.get(n, ()) if n is label or ops.op(n) in ops.SHAPE else ()) if u in inside]
-    uses = [u for u in readers if u is not label and ops.op(u) not in ops.SHAPE]
+    readers = reachable([label], lambda n: flow.users.get(n, ()) if n is label or ops.op(n) in ops.SHAPE else ())
+    uses = [u for u in readers if u in inside and u is not label and ops.op(u) not in ops.SHAPE]
     return bool(uses) and all(ops.op(u) in ops.SELECT and ops.value_inputs(u)[0] not in flow.data for u in uses)
 
 

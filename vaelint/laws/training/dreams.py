@@ -75,7 +75,9 @@ def _unread(bench: Bench, loss: fx.Node) -> _Unread | None:
     for cause in flow.sorted(n for n in beside & flow.random if n not in flow.data and n not in fed and not n.meta.get("grad")):
         if bench.batch_axis(cause) is None or not bench.is_real(cause):
             continue
-        below = [n for n in flow.descendants(cause) - read if shape(n) in sizes and any(_weights(m) for m in flow.ancestors(n, stop={cause}))]
+        below = [
+            n for n in flow.descendants(cause) - read if shape(n) in sizes and any(_weights(m) for m in flow.ancestors(n, stop={cause}))
+        ]
         if below:
             entry = min((n for n in layers if flow.ancestors(n) & inputs), key=flow.order.__getitem__)
             return _Unread(loss, cause, entry, max(below, key=flow.order.__getitem__))
@@ -91,7 +93,9 @@ def _asleep(bench: Bench, unread: _Unread, gap: float) -> Broken:
     found = Found(
         entered(unread.entry, unread.loss) or model.where(unread.entry),
         label="is given the data, which know nothing of the draw that it is to tell",
-        labels=model.labels((unread.cause, "the draw that the loss wants from it"), (unread.dream, "made of that draw, and read by no loss")),
+        labels=model.labels(
+            (unread.cause, "the draw that the loss wants from it"), (unread.dream, "made of that draw, and read by no loss")
+        ),
         why="draw and data are independent: the network learns the average of the draws, and to leave its input out",
         help="recognise what was made of the draw (the dream), without a gradient",
     )
