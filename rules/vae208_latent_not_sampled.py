@@ -1,7 +1,9 @@
 """z is drawn, but the decoder gets the mean.
 
 ## What it does
-Finds a draw that never reaches the loss while the decoder is fed with the posterior's mean.
+Finds a draw that never reaches the loss while the decoder is fed with the posterior's mean. On the real run, moves the
+noise of a discrete draw: what the decoder reads must follow (a straight-through value that was rounded from the logits,
+and not from their noisy softmax, does not).
 
 ## Why is this bad
 The model is a deterministic autoencoder with a penalty on its code: the decoder never sees the posterior's spread,
