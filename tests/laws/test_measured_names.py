@@ -180,3 +180,33 @@ def test_a_divergence_has_one_row_with_all_of_its_prior(tmp_path: Path, loss: st
 
 def test_a_flow_to_the_prior_is_no_critic(tmp_path: Path) -> None:
     assert "score of z" not in said_of(tmp_path, {"loss": TO_THE_PRIOR_ALONE}).loss["objective"]
+
+
+@pytest.mark.parametrize(
+    ("summed", "weight"), [("0.5 * ({}).mean(-1)", "0.333333/B"), ("0.5 * ({}).sum(-1)", "1/B"), ("0.7 * ({}).sum(-1)", None)]
+)
+def test_a_kl_of_codes_that_nothing_is_drawn_from(tmp_path: Path, summed: str, weight: str | None) -> None:
+    """The formula is measured without a draw; one that is off is none."""
+    formula = "logvar.exp() + mu**2 - 1 - " + ("logvar" if weight else "2 * logvar")
+    loss = f"return ((self.dec(mu) - x).square().sum(-1) + {summed.format(formula)}).mean()"
+    text = MODEL.format(**(PLAIN | {"loss": loss})).replace(" + torch.exp(0.5 * logvar) * torch.randn_like(mu)", "")
+    (tmp_path / "model.py").write_text(text)
+    rows = check_target(Request(f"{tmp_path}/model.py:M", ("8x12",), device="none"), lambda _: None).loss["terms"]
+    found = {t["kernel"]: t["weight"] for t in rows if t["role"] != "reconstruction"}
+    assert found == ({"Gaussian KL to N(0, 1) of codes that are not drawn": weight} if weight else {"other": "?/B"})
+
+
+PAIRS = """a, b = z[y[0]], z[y[1]]
+        there = -torch.log(torch.sigmoid((a * b).sum(-1)) + 1e-15).mean()
+        absent = -torch.log({absent} + 1e-15).mean()
+        return there + absent + kl.mean() / len(x)"""
+ABSENT = "1 - torch.sigmoid((z[y[0]] * z[y[1].flip(0)]).sum(-1))"
+
+
+@pytest.mark.parametrize(("absent", "known"), [(ABSENT, True), (ABSENT.replace("torch.sigmoid", "0.5 * torch.sigmoid"), False)])
+def test_a_likelihood_of_pairs(tmp_path: Path, absent: str, known: bool) -> None:
+    """Products of two rows of z, scored as there or not there; another function of the product is not named."""
+    loss = said_of(tmp_path, {"given": "x, y", "loss": PAIRS.format(absent=absent)}, "x=8x12", "y=2x10:int64[0,8)").loss
+    kernels = [t["kernel"] for t in loss["terms"]]
+    words = [f"Bernoulli likelihood of pairs that are {w}there, on products of their z" for w in ("", "not ")]
+    assert words[0] in kernels and (words[1] in kernels) is known and loss["beta"] is None, loss

@@ -358,10 +358,11 @@ def _sampled_of(name: str, site: dict[str, Any], particle: int, *, of_guide: boo
     """What the nodes of a site's density are told of it."""
     fn, all_plates = site["fn"], _plates(site)
     plates = [p for p in all_plates if p[0] != _DRAWS]
+    draws = math.prod(size for plate, _, size in all_plates if plate == _DRAWS)
     return Sampled(
         name, _law(fn), bool(site.get("is_observed")), (site.get("infer") or {}).get("_enumerate_dim") is not None, of_guide,
         tuple(plate for plate, _, _ in plates), math.prod(size for _, _, size in plates), particle,
-        site.get("mask") is not None, bool(getattr(fn, "has_rsample", False)), math.prod(size for name, _, size in all_plates if name == _DRAWS),
+        site.get("mask") is not None, bool(getattr(fn, "has_rsample", False)), draws,
     )  # fmt: skip
 
 

@@ -208,6 +208,8 @@ def _placed(model: Model, k: KlFact) -> fx.Node | None:
 
 
 def _extra_row(model: Model, e: Extra) -> dict[str, Any]:
+    if e.own is not None:
+        return _row(model, e.role, EXTRA_WORDS[e.kind], e.scaling, e.own, 0.0, e.node, "", e.symbol)
     scaling, reduction = weight_within(model, e.leaves[0].node, e.scaling) if e.scaling is not None else (None, "")
     row = _row(model, e.role, EXTRA_WORDS[e.kind], scaling, (), scaling.constant if scaling else 0.0, e.node, "", e.symbol)
     return row | {"reduction": reduction}

@@ -10,7 +10,7 @@ from torch import fx
 
 from vaelint.anatomy.gradients import gradients_of
 from vaelint.anatomy.kl.kl_parts import weight_of
-from vaelint.anatomy.loss.measured_extras import is_distance, is_log_prior, of_pairs
+from vaelint.anatomy.loss.measured_extras import is_distance, is_log_prior, of_pairs, undrawn_kl
 from vaelint.anatomy.loss.term_weights import factors
 from vaelint.anatomy.loss.terms import Leaf, Role, gather
 from vaelint.anatomy.posterior.codebooks import codebooks_of
@@ -19,6 +19,7 @@ from vaelint.core.reach import reachable
 from vaelint.late import dataclass
 from vaelint.record import ops
 from vaelint.record.record import shape, span
+from vaelint.replay.measuring import own_symbols
 from vaelint.replay.replay import ReplayError
 from vaelint.replay.scale import Scaling
 
@@ -43,6 +44,7 @@ EXTRA_WORDS = {
     "prior": "log prior of z",
     "pairs": "Bernoulli likelihood of pairs that are there, on products of their z",
     "no_pairs": "Bernoulli likelihood of pairs that are not there, on products of their z",
+    "undrawn": "Gaussian KL to N(0, 1) of codes that are not drawn",
     "other": "other",
 }
 PAIRS = ("pairs", "no_pairs")
@@ -60,6 +62,7 @@ class Extra:
     node: fx.Node | None
     scaling: Scaling | None
     symbol: str = ""  # how the code names its weight
+    own: tuple[str, ...] | None = None  # the sizes that it is added up over, where its weight is that of one element
 
 
 def find_extras(model: Model) -> list[Extra]:
@@ -80,6 +83,10 @@ def find_extras(model: Model) -> list[Extra]:
         paired = kind == "distance" and len(leaves) > 1
         if kind in PAIRS:
             role, scaling = "reconstruction", _of_a_pair(model, leaves[0], scaling)
+        elif kind == "other" and (undrawn := undrawn_kl(model, leaves)) is not None:
+            role, kind, own = "kl", "undrawn", own_symbols(model.replay.texts_of(undrawn[1]), model.symbols)
+            found.append(Extra(role, kind, leaves, core, undrawn[0], named[-1] if named else "", own))
+            continue
         found.append(
             Extra("other" if kind == "other" else role, "mmd" if paired else kind, leaves, core, scaling, named[-1] if named else "")
         )

@@ -367,6 +367,8 @@ def _beside(model: Model, extras: list[Extra], said: _Said) -> Iterator[str]:
             yield f"with a discrepancy to draws of the prior{at}"
         elif e.kind == "weights":
             yield "with a penalty on parameters"
+        elif e.kind == "undrawn":
+            yield "with the KL of a Gaussian that nothing is drawn from"
         elif e.kind == "other":
             yield "with a term that vaelint does not know"
     if model.recons and model.kls and (mixed := model.term("mixed")) is not None and not importance_samples(model, mixed):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
 
-from vaelint.anatomy.loss.terms import Leaf
+from vaelint.anatomy.loss.isolate import silence_others
+from vaelint.anatomy.loss.terms import Leaf, Term
+from vaelint.anatomy.posterior.sites import frontier
 from vaelint.record import ops
+from vaelint.replay.measuring import measured
 from vaelint.replay.replay import ReplayError
+from vaelint.replay.scale import Scaling
 
 if TYPE_CHECKING:
     from vaelint.anatomy.model import Model
@@ -63,6 +68,33 @@ def is_log_prior(model: Model, leaf: Leaf) -> bool:
     return True
 
 
+def undrawn_kl(model: Model, leaves: list[Leaf]) -> tuple[Scaling, fx.Node] | None:
+    """The weight of a KL to N(0, 1) in closed form, and the mean it is of, where nothing is drawn: by its gradients."""
+    loss, flow = model.record.loss, model.flow
+    ends = frontier([leaf.node for leaf in leaves], flow, through=ops.REDUCE | ops.JOIN | ops.COMPARE)  # parts of one output are two ends
+    raw = [n for n in ends if n in flow.learned and n in flow.data]
+    if loss is None or model.variational or model.kls or len(raw) != 2 or len({model.replay.texts_of(n) for n in raw}) != 1:
+        return None
+    term = Term("other", leaves)
+
+    def weight(mean: fx.Node, logvar: fx.Node, even: float, sizes: Mapping[str, int]) -> float:
+        at = [_drawn(1.0, seed)(model.replay.shape_of(n, sizes)).requires_grad_() for n, seed in ((mean, 1), (logvar, 2))]
+        given = {mean: at[0].clone(), logvar: at[1].clone()}
+        out = model.replay([loss], {**silence_others(term, model.replay, sizes), **given}, sizes, even=even)[loss]
+        slopes = torch.autograd.grad(out, at, allow_unused=True) if out.requires_grad else (None, None)
+        if slopes[0] is None or slopes[1] is None:
+            return 0.0
+        m, v = (a.detach() for a in at)
+        each = torch.cat([(slopes[0] / m).flatten(), (slopes[1] / (0.5 * v.exp() - 0.5)).flatten()])
+        return float(each.mean()) if float(each.max() - each.min()) <= 1e-6 * float(each.abs().max()) else 0.0
+
+    for mean, logvar in (raw, raw[::-1]):
+        scaling = measured(partial(weight, mean, logvar), model.symbols, model.replay, at=mean)
+        if scaling is not None:
+            return scaling, mean
+    return None
+
+
 def of_pairs(model: Model, leaf: Leaf) -> tuple[float, float] | None:
     """Target and weight of a Bernoulli likelihood whose logits are products of two rows of the draw: pairs that are there, or are not.
 
@@ -96,7 +128,9 @@ def _bernoulli(model: Model, leaf: Leaf, logits: fx.Node) -> tuple[float, float]
     except (ReplayError, AttributeError):
         return None
     (slope,) = torch.autograd.grad(out.sum(), [at], allow_unused=True) if out.requires_grad else (None,)
-    for target in (1.0, 0.0) if slope is not None else ():
+    if slope is None:
+        return None
+    for target in (1.0, 0.0):
         weights = slope / (at.detach().sigmoid() - target)
         if bool(slope.abs().min() > 0) and float(weights.max() - weights.min()) <= 1e-4 * float(weights.abs().max()):
             return target, float(weights.mean())
