@@ -178,7 +178,7 @@ class _Run:
             graph, model, "real", {**source.sizes, **self._sizes}, births=births, calls=calls, step=source.step,
             inputs={name: self.twin[n] for name, n in source.inputs.items() if n in self.twin},
             shapes={self.twin[n]: dims for n, dims in source.shapes.items() if n in self.twin} if self._same_sizes else {},
-            symbols=dict(source.symbols), used_up=list(source.used_up), schedules=list(source.schedules),
+            symbols=dict(source.symbols), used_up=list(source.used_up), schedules=list(source.schedules), held=source.held,
             asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted, learned=source.learned,
             reads=[self.twin[n] for n in source.reads if n in self.twin],
             notes=list(source.notes),
