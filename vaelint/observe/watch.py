@@ -370,6 +370,8 @@ class Watch:
         node, value = self.recorder.node_for(backward.of), backward.of.detach()
         if node is not None and node.op == "get_attr" and not node.meta.get("parameter"):
             node = None  # it was there before
+        if self._after is not None and node not in self._after.before:
+            node = None  # a pass beyond those that an iteration has
         if node is None or backward.given is None:
             return node, value
         self.record.handed = True
