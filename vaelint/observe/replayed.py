@@ -149,7 +149,7 @@ class _Run:
             model = Parts({name: part for name, part in model.named_children() if name in own})
         graph = fx.Graph()
         for node in source.graph.nodes:
-            if node in self._left_out or (node.meta.get(AFTER) and any(n in self._left_out for n in node.all_input_nodes)):
+            if node in self._left_out or any(n in self._left_out for n in node.all_input_nodes):
                 self._left_out.add(node)
                 continue
             try:
