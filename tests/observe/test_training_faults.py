@@ -121,3 +121,48 @@ def test_a_training_whose_first_step_breaks_the_parameters(batches: str, line: i
     text = (FIXTURES / "vae702_non_finite" / "bad.py").read_text("utf-8")
     (tmp_path / "model.py").write_text(text, encoding="utf-8")
     assert observed(tmp_path, COUNTS.replace("BATCHES", batches)) == {("VAE702", "model.py", line)}
+
+
+WEIGHED = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+STEPS = 10000
+
+class VAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enc, self.dec = nn.Linear(18, 6), nn.Linear(3, 18)
+
+    def forward(self, x):
+        mu, logvar = self.enc(x).chunk(2, 1)
+        return self.dec(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)), mu, logvar
+
+def loss_function(y, x, mu, logvar, beta):
+    kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    return F.mse_loss(y, x, reduction="sum") + beta * kl
+
+def train(model, optimizer, batches):
+    step = 0
+    for epoch in range(10):
+        for x in batches:
+            beta = min(1.0, step / STEPS)
+            optimizer.zero_grad()
+            y, mu, logvar = model(x)
+            loss = loss_function(y, x, mu, logvar, beta)
+            loss.backward()
+            optimizer.step()
+            NEXT
+
+model = VAE()
+train(model, torch.optim.Adam(model.parameters()), torch.utils.data.DataLoader(torch.randn(120, 18), batch_size=12))
+"""
+
+
+@pytest.mark.parametrize(("following", "found"), [("pass", True), ("step += 1", False)])
+def test_a_warm_up_whose_counter_nothing_moves(following: str, found: bool, tmp_path: Path) -> None:
+    """The weight is reckoned with the variables that the training had."""
+    script = WEIGHED.replace("NEXT", following)
+    line = next(n for n, words in enumerate(script.splitlines(), 1) if "beta = min" in words)
+    assert observed(tmp_path, script) == ({("VAE416", "train.py", line)} if found else set())

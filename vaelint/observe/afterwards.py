@@ -70,10 +70,10 @@ def keep_writes(record: Record, before: set[fx.Node], gradients: set[int]) -> No
     writes = [n for n in late if _outlasts(n, gradients)]
     kept = ancestors(*writes) if writes else set()
     for node in reversed(late):
-        if node in kept:
-            node.meta[AFTER] = True
-        elif not node.users:
+        if node not in kept and not node.users:
             record.graph.erase_node(node)
+        else:  # what else is still read belongs to what comes after, too
+            node.meta[AFTER] = True
 
 
 def _outlasts(node: fx.Node, gradients: set[int]) -> bool:

@@ -149,7 +149,7 @@ class _Run:
             model = Parts({name: part for name, part in model.named_children() if name in own})
         graph = fx.Graph()
         for node in source.graph.nodes:
-            if node in self._left_out or (node.meta.get(AFTER) and any(n in self._left_out for n in node.all_input_nodes)):
+            if node in self._left_out or any(n in self._left_out for n in node.all_input_nodes):
                 self._left_out.add(node)
                 continue
             try:
@@ -178,7 +178,7 @@ class _Run:
             graph, model, "real", {**source.sizes, **self._sizes}, births=births, calls=calls, step=source.step,
             inputs={name: self.twin[n] for name, n in source.inputs.items() if n in self.twin},
             shapes={self.twin[n]: dims for n, dims in source.shapes.items() if n in self.twin} if self._same_sizes else {},
-            symbols=dict(source.symbols), used_up=list(source.used_up), schedules=list(source.schedules),
+            symbols=dict(source.symbols), used_up=list(source.used_up), schedules=list(source.schedules), held=source.held,
             asked_for_cuda=list(source.asked_for_cuda), lifted=source.lifted, learned=source.learned,
             reads=[self.twin[n] for n in source.reads if n in self.twin],
             notes=list(source.notes),

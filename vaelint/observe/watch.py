@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -80,6 +80,8 @@ class Watch:
         self.record = Record(self.recorder.graph, self.model, "real", {"B": batch} if batch else {}, births=births)
         self.record.node_for = self.recorder.node_for
         self._after: Afterwards | None = None
+        self._variables: dict[CodeType, tuple[dict[str, Any], dict[str, Any]]] = {}  # at the last pass
+        self.spans.frames = {}
         self._open = contextlib.ExitStack()
         self._begin()
 
@@ -267,6 +269,7 @@ class Watch:
             if asked.inputs is not None:
                 chosen = set(map(id, asked.inputs))
                 leaves = [t for t in leaves if id(t) in chosen]
+            self._variables = {code: (dict(f.f_locals), f.f_globals) for code, f in (self.spans.frames or {}).items()}
             number = self.updates.begin("backward", meant, asked.given, asked.keeps, leaves, self.spans.stack(frame))
             return lambda: self._passed(number, roots, leaves)
 
@@ -310,6 +313,7 @@ class Watch:
                 record.failure = self.recorder.failure(error)
             record.calls, record.reads = self.modules.calls, self.recorder.reads
             self._note_updates()
+            record.held, self.spans.frames = self._variables, None
             record.raw_output = list(self._outputs.values())[-1] if self._outputs else None
             record.output = self.recorder.to_arg_structure(record.raw_output)
             goals = goals_of(len(self.backwards), self.steps)
@@ -366,6 +370,8 @@ class Watch:
         node, value = self.recorder.node_for(backward.of), backward.of.detach()
         if node is not None and node.op == "get_attr" and not node.meta.get("parameter"):
             node = None  # it was there before
+        if self._after is not None and node not in self._after.before:
+            node = None  # a pass beyond those that an iteration has
         if node is None or backward.given is None:
             return node, value
         self.record.handed = True

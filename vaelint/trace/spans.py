@@ -37,6 +37,7 @@ class SpanFinder:
         self._home = os.path.abspath(home) + os.sep
         self._base = os.path.abspath(base or os.getcwd())
         self._stands: tuple[Span, ...] = ()
+        self.frames: dict[CodeType, FrameType] | None = None  # those of user code that were met, the last of each, where they are wanted
         self.sampled: Sampled | None = None  # the site whose log-density is being computed
         self._is_user: dict[str, bool] = {}
         self._spans: dict[tuple[CodeType, int], Span | None] = {}
@@ -70,6 +71,8 @@ class SpanFinder:
         found: list[Span] = []
         while frame is not None and len(found) < limit and frame.f_code.co_filename != _ENTRY:
             user = self.is_user(frame.f_code.co_filename)
+            if user and self.frames is not None:
+                self.frames[frame.f_code] = frame
             place = (frame.f_code, frame.f_lasti) if user else keras_places.of_graph(frame)
             if place is not None and (span := self.span(*place)) is not None:
                 found.append(span)

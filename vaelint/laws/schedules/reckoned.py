@@ -164,6 +164,8 @@ def reckoned_weights(bench: Bench) -> list[Reckoned]:
 
 def _scopes(bench: Bench) -> list[Scope]:
     """What each function of the user's held when it last returned, in one more run of the step."""
+    if bench.is_observed:
+        return _of_files(bench, bench.model.record.held)
     held: dict[CodeType, tuple[dict[str, Any], dict[str, Any]]] = {}
     spans = bench.model.tracer.spans
 
@@ -179,13 +181,22 @@ def _scopes(bench: Bench) -> list[Scope]:
         sys.setprofile(before)
     if run.record.failure is not None:
         raise CannotMeasureError(f"the step does not run again: {one_line(run.record.failure.error)}")
+    own = [
+        Scope("", ast.parse(bench.model.step.code), local, outer, code)
+        for code, (local, outer) in held.items()
+        if code.co_filename == STEP_FILE and code.co_name == "<module>"
+    ]
+    return own + _of_files(bench, {code: names for code, names in held.items() if code.co_filename != STEP_FILE})
+
+
+def _of_files(bench: Bench, held: Mapping[CodeType, tuple[dict[str, Any], dict[str, Any]]]) -> list[Scope]:
+    """The functions that the user's files have for these codes, and of a training script its top level."""
     found = []
     for code, (local, outer) in held.items():
-        if code.co_filename == STEP_FILE:
-            found += [Scope("", ast.parse(bench.model.step.code), local, outer, code)] if code.co_name == "<module>" else []
-            continue
-        place = spans.span(code, 0)
+        place = bench.model.tracer.spans.span(code, 0)
         tree = bench.model.source.file(place.file).tree if place is not None else None
+        if code.co_name == "<module>" and tree is not None and place is not None:
+            found.append(Scope(place.file, tree, local, outer, code))
         for function in ast.walk(tree) if tree is not None else ():
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and function.name == code.co_name and place is not None:
                 first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
@@ -285,11 +296,16 @@ def _given(scope: Scope, stack: list[Span], function: str, name: str, parameters
 
 
 def _is_within(scope: Scope, place: Span) -> bool:
-    return (
-        not isinstance(scope.function, ast.Module)
-        and scope.file == place.file
-        and scope.function.lineno <= place.line <= (scope.function.end_lineno or 0)
-    )
+    """Whether a place is of the function; of a script's top level, what is in none of its functions."""
+    if scope.file != place.file:
+        return False
+    if not isinstance(scope.function, ast.Module):
+        return _holds(scope.function, place.line)
+    return bool(scope.file) and not any(isinstance(n, ast.FunctionDef) and _holds(n, place.line) for n in ast.walk(scope.function))
+
+
+def _holds(function: ast.FunctionDef | ast.AsyncFunctionDef, line: int) -> bool:
+    return function.lineno <= line <= (function.end_lineno or 0)
 
 
 def _makes(statement: ast.AST, name: str) -> bool:

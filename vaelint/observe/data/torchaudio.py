@@ -78,7 +78,7 @@ class Spectrogram(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """Of sounds."""
         flat = waveform.reshape(-1, waveform.shape[-1])
-        found = torch.stft(flat, self.n_fft, self.hop_length, self.win_length, self.window, return_complex=True)
+        found = torch.stft(flat, self.n_fft, self.hop_length, self.win_length, self.get_buffer("window"), return_complex=True)
         found = found.reshape(*waveform.shape[:-1], *found.shape[-2:])
         return found if self.power is None else found.abs() ** self.power
 
