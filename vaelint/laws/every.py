@@ -36,7 +36,7 @@ from vaelint.laws.decoding import (
 from vaelint.laws.densities import family
 from vaelint.laws.estimators import estimators_family
 from vaelint.laws.likelihoods import bins, own_scale
-from vaelint.laws.moments import prior_mass, symmetric
+from vaelint.laws.moments import prior_mass, sphere_draws, symmetric
 from vaelint.laws.places import code_places, nearest_points, patch_places, residual_stages
 from vaelint.laws.products import absent_experts, averaged_experts, borrowed_spreads, certain_priors, experts, reflections, sticks
 from vaelint.laws.samples import seen_samples, separate_samples, written_batch
@@ -93,6 +93,7 @@ __all__ = [
     "residual_stages",
     "seen_samples",
     "separate_samples",
+    "sphere_draws",
     "sticks",
     "straight_through",
     "symmetric",

@@ -26,7 +26,9 @@ _NOTHING = 1e-6  # of the loss
 _SHIFT = 0.5
 
 
-@law("draws-are-reached", "a draw that moves the loss is reached by its gradient", covered=("VAE207", "VAE413", "VAE503", "VAE505", "VAE509"))
+@law(
+    "draws-are-reached", "a draw that moves the loss is reached by its gradient", covered=("VAE207", "VAE413", "VAE503", "VAE505", "VAE509")
+)
 def draws_are_reached(bench: Bench) -> Iterator[Broken]:
     """Draws with a gradient of their own, of a posterior that a closed form or an estimate charges."""
     loss = bench.model.record.loss

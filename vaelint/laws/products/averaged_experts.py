@@ -1,8 +1,8 @@
 """Law A3, for averages of experts: what is left after one is taken out is averaged over what is left.
 
-Intervention: a mask of 0 and 1 is put at 1 everywhere, then at 0 for one expert at a time. Where the joint mean is an average of the experts'
-means, with weights that add up to one whatever they put out, and moves with fewer of them after that, the weights of those that are
-left add up to one again: of one that is left, the joint posterior is that one's.
+Intervention: a mask of 0 and 1 is put at 1 everywhere, then at 0 for one expert at a time. Where the joint mean is an average of the
+experts' means, with weights that add up to one whatever they put out, and moves with fewer of them after that, the weights of those that
+are left add up to one again: of one that is left, the joint posterior is that one's.
 
 Exempt: weights that the experts' own outputs move (products, gates), and an absent expert that something learned stands for.
 
